@@ -1,0 +1,154 @@
+"""The cohort schema: what a site's clinical table and films must look like, as data.
+
+A schema is written in ``configs/cohort/*.yaml`` and travels by value in the plan, so that a new
+disease needs a new file and no code. Everything in it is public: reference means and SDs come from
+the literature, never from a cohort. Imports errors only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ClinicalField(BaseModel):
+    """One clinical variable, which becomes one token.
+
+    ``units`` maps each unit accepted in a table to (factor, offset): canonical = factor·x + offset.
+    Numbers are standardised with the public ``reference_mean`` and ``reference_sd``.
+    """
+
+    model_config = FROZEN
+
+    name: str
+    kind: Literal["number", "category"]
+    unit: str = ""
+    units: dict[str, tuple[float, float]] = {}
+    low: float | None = None
+    high: float | None = None
+    categories: tuple[str, ...] = ()
+    synonyms: dict[str, str] = {}
+    reference_mean: float = 0.0
+    reference_sd: float = Field(default=1.0, gt=0)
+    may_be_missing: bool = True
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> ClinicalField:
+        if self.kind == "category" and len(self.categories) < 2:
+            raise ValueError(f"field {self.name}: a category needs at least 2 categories")
+        if self.kind == "number" and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError(f"field {self.name}: a number needs low < high")
+        return self
+
+
+class ViewRule(BaseModel):
+    """Which films belong to a view: anatomical site and projection (DICOM PS3.3 C.8.11.1, C.8.11.5)."""
+
+    model_config = FROZEN
+
+    name: str
+    body_parts: tuple[str, ...]
+    positions: tuple[str, ...]
+    allows_empty_position: bool = True
+
+
+class BmdLabel(BaseModel):
+    """A bone mineral density measured by DXA, converted to one vendor's scale and to a T-score.
+
+    ``conversions`` maps each vendor to (a, b) of sBMD = a + b·BMD; every BMD is turned into the
+    scale of ``reference_vendor``, whose young mean and SD give the T-score.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["bmd"] = "bmd"
+    column: str
+    unit: Literal["g/cm2"] = "g/cm2"
+    skeletal_site: str
+    reference_vendor: str
+    conversions: dict[str, tuple[float, float]]
+    reference_mean: float
+    reference_sd: float = Field(gt=0)
+    low: float
+    high: float
+    classes: tuple[str, ...] = ("normal", "osteopenia", "osteoporosis")
+    class_t_scores: tuple[float, ...] = (-1.0, -2.5)
+
+    @model_validator(mode="after")
+    def _knows_its_reference(self) -> BmdLabel:
+        if self.reference_vendor not in self.conversions:
+            raise ValueError(
+                f"label: reference_vendor must be one of {sorted(self.conversions)}, "
+                f"not {self.reference_vendor}"
+            )
+        return self
+
+
+class ClassLabel(BaseModel):
+    """A class column; ``synonyms`` maps spellings found in tables to a class."""
+
+    model_config = FROZEN
+
+    kind: Literal["class"] = "class"
+    column: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    synonyms: dict[str, str] = {}
+
+
+class NumberLabel(BaseModel):
+    """A real-valued target with its accepted range."""
+
+    model_config = FROZEN
+
+    kind: Literal["number"] = "number"
+    column: str
+    unit: str
+    low: float
+    high: float
+
+
+class SplitRule(BaseModel):
+    """Shares of patients per split, assigned by keyed hash so that a patient never moves."""
+
+    model_config = FROZEN
+
+    train: float = Field(default=0.8, ge=0, le=1)
+    tune: float = Field(default=0.0, ge=0, le=1)
+    internal: float = Field(default=0.2, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> SplitRule:
+        if abs(self.train + self.tune + self.internal - 1.0) > 1e-9:
+            raise ValueError("split: train + tune + internal must be 1")
+        return self
+
+
+class CohortSchema(BaseModel):
+    """One page that says what an exam is: fields, views, label, exclusions, split."""
+
+    model_config = FROZEN
+
+    name: str
+    version: int = Field(ge=1)
+    patient_column: str = "patient_id"
+    date_column: str = "exam_date"
+    date_format: str = "%Y-%m-%d"
+    fields: tuple[ClinicalField, ...] = Field(min_length=1)
+    views: tuple[ViewRule, ...] = ()
+    label: BmdLabel | ClassLabel | NumberLabel = Field(discriminator="kind")
+    max_days_between_film_and_row: int = Field(default=180, ge=0)
+    minimum_age_years: float | None = None
+    age_field: str | None = None
+    max_lost_fraction: float = Field(default=0.2, ge=0, le=1)
+    image_pixels: int = Field(default=128, ge=32, le=1024)
+    split: SplitRule = SplitRule()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> CohortSchema:
+        names = [field.name for field in self.fields]
+        if len(set(names)) != len(names):
+            raise ValueError(f"fields: names must differ, not {names}")
+        return self

@@ -1,0 +1,65 @@
+"""Ed25519 signing keys: the project's one door to ``cryptography`` signatures.
+
+A public key is written as 64 hexadecimal digits. Imports errors and files only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from shared.errors import ProtocolError
+from shared.files import write_atomic
+
+
+class SigningKey:
+    """A private Ed25519 key that signs bytes."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public_hex = (
+            private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        )
+
+    def sign(self, data: bytes) -> str:
+        """Signature of ``data`` as 128 hexadecimal digits."""
+        return self._private.sign(data).hex()
+
+
+def create_key(path: Path) -> SigningKey:
+    """Make a key from the operating system's randomness and write it, readable by its owner only."""
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomic(path, pem, mode=0o600)
+    return SigningKey(private)
+
+
+def load_key(path: Path) -> SigningKey:
+    """Read a key written by ``create_key``."""
+    private = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ProtocolError(
+            "wrong-key-kind",
+            f"key file {path.name} must hold an Ed25519 key",
+            hint="create a fresh key with `init`",
+        )
+    return SigningKey(private)
+
+
+def verify(public_hex: str, data: bytes, signature_hex: str) -> bool:
+    """Whether ``signature_hex`` is ``public_hex``'s signature of ``data``; malformed input is False."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex))
+        key.verify(bytes.fromhex(signature_hex), data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
