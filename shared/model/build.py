@@ -1,0 +1,95 @@
+"""From settings to a model with its initial weights: plain functions over data.
+
+Owns which fusion a name means and how weights start; equal settings and seed give equal weights on
+every machine. Imports settings and the fusions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from shared.errors import SettingsError
+from shared.model.clinical_tokens import ClinicalTokens
+from shared.model.fusion import CrossAttentionFusion, PooledFusion
+from shared.settings import Settings
+
+
+def count_outputs(settings: Settings) -> int:
+    """1 for regression, else the number of the label's classes."""
+    label = settings.cohort.label
+    if settings.task.kind == "regression" or label.kind == "number":
+        return 1
+    return len(label.classes)
+
+
+def build_model(settings: Settings, generator_seed: int) -> nn.Module:
+    """The trainable model of a run on cached image tokens and clinical fields.
+
+    Args:
+        settings: names the fusion, its size, the fields and the tokens' shape.
+        generator_seed: draws the initial weights; the last layer starts at zero.
+
+    Shapes: forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o].
+
+    Raises:
+        SettingsError: the fusion cannot work with these tokens.
+    """
+    model = _shape_model(settings)
+    _draw_weights(model, torch.Generator().manual_seed(generator_seed))
+    return model
+
+
+def _shape_model(settings: Settings) -> CrossAttentionFusion | PooledFusion:
+    fusion, encoder, fields = settings.fusion, settings.encoder, settings.cohort.fields
+    outputs, channels = count_outputs(settings), settings.encoder.token_channels
+    if fusion.name != "clinical_only" and not channels:
+        raise SettingsError(
+            "no-tokens",
+            f"fusion {fusion.name} needs encoder.token_channels ≥ 1, not {channels}",
+            hint="choose an encoder, or fusion=clinical_only",
+        )
+    if fusion.name == "cross_attention":
+        if encoder.token_grid < 2:
+            raise SettingsError(
+                "one-image-token",
+                f"fusion cross_attention needs encoder.token_grid ≥ 2, not {encoder.token_grid}: "
+                "softmax over one key is always 1",
+                hint="keep the encoder's grid, or use fusion=linear on pooled tokens",
+            )
+        return CrossAttentionFusion(
+            fields,
+            channels=channels,
+            grid=encoder.token_grid,
+            width=fusion.width,
+            layers=fusion.layers,
+            heads=fusion.heads,
+            outputs=outputs,
+        )
+    return PooledFusion(
+        () if fusion.name == "image_only" else fields,
+        channels=0 if fusion.name == "clinical_only" else channels,
+        hidden=fusion.hidden if fusion.name == "concatenation" else 0,
+        outputs=outputs,
+    )
+
+
+def _draw_weights(model: CrossAttentionFusion | PooledFusion, generator: torch.Generator) -> None:
+    """Normal weights of variance 1/inputs, zero biases, zero head.
+
+    A clinical token sums at most two embeddings (slope, intercept), whatever the columns.
+    """
+    embeddings = {
+        id(module.embed) for module in model.modules() if isinstance(module, ClinicalTokens)
+    }
+    with torch.no_grad():
+        for module in model.modules():
+            if not isinstance(module, nn.Linear):
+                continue
+            inputs = 2 if id(module) in embeddings else module.in_features
+            module.weight.normal_(0.0, 1.0 / math.sqrt(inputs), generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        model.head.weight.zero_()

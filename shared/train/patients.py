@@ -1,0 +1,162 @@
+"""Patients as padded tensors: the unit of privacy is one row.
+
+Owns ``PatientBatch`` and the way to it from a cohort's flat arrays (one row per exam, one block of
+tokens per film). Legend: b patients · u exams of a patient · v views of an exam · t tokens ·
+c channels · k fields. Imports torch, numpy and settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shared.settings import TaskSettings
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+
+
+@dataclass(frozen=True)
+class PatientBatch:
+    """Patients with all their exams, padded; padding is masked and finite.
+
+    Shapes:
+        tokens [b,u,v,t,c] float32; view_mask [b,u,v]; fields [b,u,k] float32 (numbers standardised,
+        categories as index, 0 where missing); field_mask [b,u,k], True = present; target [b,u]
+        float32 (standardised, or a class index); exam_mask [b,u], True = a labelled exam.
+    """
+
+    tokens: Tensor
+    view_mask: Tensor
+    fields: Tensor
+    field_mask: Tensor
+    target: Tensor
+    exam_mask: Tensor
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return self.target.shape[0]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The six tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
+        return (
+            self.tokens,
+            self.view_mask,
+            self.fields,
+            self.field_mask,
+            self.target,
+            self.exam_mask,
+        )
+
+    def select(self, indices: Sequence[int] | Tensor) -> PatientBatch:
+        """The patients at ``indices``, in that order."""
+        rows = torch.as_tensor(indices, dtype=torch.long, device=self.target.device)
+        return PatientBatch(*(tensor.index_select(0, rows) for tensor in self.tensors()))
+
+    def patient(self, index: int) -> PatientBatch:
+        """One patient without the b axis: tensors [u,...], what ``patient_loss`` takes."""
+        return PatientBatch(*(tensor[index] for tensor in self.tensors()))
+
+    def to(self, device: torch.device | str) -> PatientBatch:
+        """The same patients on a device."""
+        return PatientBatch(*(tensor.to(device) for tensor in self.tensors()))
+
+
+def standardise_target(target: Array, task: TaskSettings) -> Array:
+    """Targets as the loss takes them: (y − mean)/sd with public constants, or the class index.
+
+    Unlabelled, NaN or a class below 0, comes out as NaN.
+    """
+    values = np.asarray(target, dtype=np.float64)
+    if task.kind == "regression":
+        return (values - task.target_mean) / task.target_sd
+    return np.where(values >= 0, values, np.nan)
+
+
+def build_patients(
+    *,
+    fields: Array,
+    field_mask: Array,
+    target: Array,
+    patient_index: Array,
+    exam_films: Sequence[Sequence[int]],
+    film_order: Sequence[bytes] | Sequence[str] | Sequence[int],
+    tokens: Array | Tensor,
+    max_views: int,
+) -> PatientBatch:
+    """Padded patients from a cohort's flat arrays.
+
+    Of each patient at most ``max_views`` films enter, the first in ``film_order``; an exam that had
+    films and lost all of them to that cap is left out, so that no exam is judged without its image.
+
+    Args:
+        fields: [n,k], one row per exam, see ``PatientBatch.fields``.
+        field_mask: [n,k], True = present.
+        target: [n], as from ``standardise_target``; NaN = unlabelled.
+        patient_index: [n], 0..b−1; patients appear in that order.
+        exam_films: for each exam the rows of ``tokens`` that are its views.
+        film_order: for each film its place among the patient's films, e.g. a keyed hash.
+        tokens: [n_films,t,c]; [0,0,0] when the cohort has no views.
+        max_views: films per patient, ≥ 1.
+    """
+    kept = _cap_views(patient_index, exam_films, film_order, max_views)
+    counts = [(bool(before), films) for before, films in zip(exam_films, kept, strict=True)]
+    usable = [index for index, (had, films) in enumerate(counts) if films or not had]
+    n_patients = int(patient_index.max()) + 1 if len(patient_index) else 0
+    slots: list[tuple[int, int, int]] = []  # exam, patient, place among the patient's exams
+    filled = [0] * n_patients
+    for exam in usable:
+        patient = int(patient_index[exam])
+        slots.append((exam, patient, filled[patient]))
+        filled[patient] += 1
+    b, u = n_patients, max(filled, default=0)
+    v = max((len(kept[exam]) for exam in usable), default=0)
+    blocks = torch.as_tensor(tokens, dtype=torch.float32)  # [n_films,t,c]
+    k = fields.shape[1]
+    batch = PatientBatch(
+        tokens=torch.zeros(b, u, v, *blocks.shape[1:]),
+        view_mask=torch.zeros(b, u, v, dtype=torch.bool),
+        fields=torch.zeros(b, u, k),
+        field_mask=torch.zeros(b, u, k, dtype=torch.bool),
+        target=torch.zeros(b, u),
+        exam_mask=torch.zeros(b, u, dtype=torch.bool),
+    )
+    for exam, patient, place in slots:
+        films = list(kept[exam])
+        if films:
+            batch.tokens[patient, place, : len(films)] = blocks[films]
+            batch.view_mask[patient, place, : len(films)] = True
+        present = torch.as_tensor(np.asarray(field_mask[exam], dtype=bool))
+        row = torch.as_tensor(np.asarray(fields[exam], dtype=np.float32))
+        batch.fields[patient, place] = torch.where(present, row, torch.zeros_like(row))
+        batch.field_mask[patient, place] = present
+        label = float(target[exam])
+        if np.isfinite(label):
+            batch.target[patient, place] = label
+            batch.exam_mask[patient, place] = True
+    return batch
+
+
+def _cap_views(
+    patient_index: Array,
+    exam_films: Sequence[Sequence[int]],
+    film_order: Sequence[bytes] | Sequence[str] | Sequence[int],
+    max_views: int,
+) -> list[list[int]]:
+    """Each exam's films after keeping at most ``max_views`` per patient, in ``film_order``."""
+    by_patient: dict[int, list[int]] = {}
+    for patient, films in zip(patient_index.tolist(), exam_films, strict=True):
+        by_patient.setdefault(int(patient), []).extend(films)
+    chosen: set[int] = set()
+    for films in by_patient.values():
+        chosen.update(sorted(films, key=lambda film: film_order[film])[:max_views])
+    return [[film for film in films if film in chosen] for films in exam_films]
+
+
+def make_batches(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
+    """The patients in consecutive batches of at most ``size``."""
+    for start in range(0, len(batch), size):
+        yield batch.select(range(start, min(start + size, len(batch))))
