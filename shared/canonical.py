@@ -13,7 +13,7 @@ import rfc8785
 
 def canonical_json(value: object) -> bytes:
     """RFC 8785 bytes of a JSON value: equal values give equal bytes on every machine."""
-    return rfc8785.dumps(value)
+    return rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
 def sha256_hex(data: bytes) -> str:

@@ -26,9 +26,7 @@ class SigningKey:
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        self.public_hex = (
-            private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-        )
+        self.public_hex = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
     def sign(self, data: bytes) -> str:
         """Signature of ``data`` as 128 hexadecimal digits."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, RecordDict
 
 from shared.canonical import canonical_json
 from shared.errors import ProtocolError
@@ -128,22 +128,46 @@ class Refusal:
 
 
 Wire = (
-    Hello | HelloReply | WeightsChunk | WeightsReply | TrainRequest | TrainReply
-    | EvaluateRequest | EvaluateReply | Refusal
+    Hello
+    | HelloReply
+    | WeightsChunk
+    | WeightsReply
+    | TrainRequest
+    | TrainReply
+    | EvaluateRequest
+    | EvaluateReply
+    | Refusal
 )
 AnyWire = TypeVar("AnyWire", bound=Wire)
 KINDS: dict[str, type[Wire]] = {
     kind.__name__: kind
     for kind in (
-        Hello, HelloReply, WeightsChunk, WeightsReply, TrainRequest, TrainReply,
-        EvaluateRequest, EvaluateReply, Refusal,
+        Hello,
+        HelloReply,
+        WeightsChunk,
+        WeightsReply,
+        TrainRequest,
+        TrainReply,
+        EvaluateRequest,
+        EvaluateReply,
+        Refusal,
     )
 }
 
 
-def to_record(message: Wire) -> RecordDict:
-    """The Flower records of a message."""
-    scalars: dict[str, str | int | bool | bytes] = {
+def vector_sha256(vector: Vector) -> str:
+    """SHA-256 of a vector's little-endian float32 bytes: how weights are named in messages."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4")).hexdigest()
+
+
+def to_record(message: Wire, *, arrays_of: RecordDict | None = None) -> RecordDict:
+    """The Flower records of a message.
+
+    Args:
+        arrays_of: records of a message with equal arrays, whose serialised arrays are then shared, so
+            that weights for a hundred sites are held once.
+    """
+    scalars: dict[str, ConfigRecordValues] = {
         "version": PROTOCOL_VERSION,
         "message": type(message).__name__,
     }
@@ -151,12 +175,15 @@ def to_record(message: Wire) -> RecordDict:
     for field in fields(message):
         value = getattr(message, field.name)
         if isinstance(value, np.ndarray):
-            arrays[field.name] = Array(np.ascontiguousarray(value))
+            if arrays_of is None:
+                arrays[field.name] = Array(np.ascontiguousarray(value))
         else:
             scalars[field.name] = value
     content = RecordDict()
     content["message"] = ConfigRecord(scalars)
-    if arrays:
+    if arrays_of is not None:
+        content["arrays"] = arrays_of["arrays"]
+    elif arrays:
         content["arrays"] = ArrayRecord(arrays)
     return content
 
@@ -180,12 +207,10 @@ def from_record(content: RecordDict, expected: type[AnyWire]) -> AnyWire:
 def any_from_record(content: RecordDict) -> Wire:
     """The message in Flower records, whichever it is; raises as ``from_record``."""
     try:
-        scalars = dict(content["message"])
-        version = scalars.pop("version")
-        kind = KINDS[str(scalars.pop("message"))]
-        values: dict[str, object] = dict(scalars)
-        if "arrays" in content:
-            values |= {name: array.numpy() for name, array in content["arrays"].items()}
+        values = _section(content, "message")
+        version = values.pop("version")
+        kind = KINDS[str(values.pop("message"))]
+        values |= {name: _as_array(array) for name, array in _section(content, "arrays").items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProtocolError(
             "malformed", f"not a message of this protocol: {type(error).__name__}"
@@ -193,7 +218,7 @@ def any_from_record(content: RecordDict) -> Wire:
     if version != PROTOCOL_VERSION:
         raise ProtocolError(
             "unknown-version",
-            f"protocol version must be {PROTOCOL_VERSION}, not {version}",
+            f"protocol version must be {PROTOCOL_VERSION}, not {version!r}",
             hint="install the same release of OsteoFed at coordinator and sites",
         )
     for field in fields(kind):
@@ -216,11 +241,26 @@ def signed_bytes(message: Wire) -> bytes:
         if field.name == "signature":
             continue
         if isinstance(value, np.ndarray):
-            value = [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+            value = [
+                str(value.dtype),
+                list(value.shape),
+                hashlib.sha256(value.tobytes()).hexdigest(),
+            ]
         elif isinstance(value, bytes):
             value = hashlib.sha256(value).hexdigest()
         content[field.name] = value
     return canonical_json(content)
+
+
+def _section(content: RecordDict, name: str) -> dict[str, object]:
+    # `content.array_records` makes reference cycles that keep whole models alive; indexing does not.
+    return dict(content[name].items()) if name in content else {}
+
+
+def _as_array(value: object) -> object:
+    if not isinstance(value, Array):
+        raise TypeError
+    return value.numpy()
 
 
 def _is_of(value: object, declared: str) -> bool:

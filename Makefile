@@ -1,0 +1,47 @@
+# The few verbs of this project. `make help` lists them.
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+
+.PHONY: help install demo test check figures loopback pretrain clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## create .venv from the pinned constraints (needs Python 3.11 or newer)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing"; echo; echo "hint: install it, or name another: make PYTHON=python3.12 demo"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
+	$(BIN)/osteofed-coordinator demo --folder demo $(ARGS)
+
+test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## ruff, mypy strict, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+figures: $(STAMP)  ## re-measure the figures printed in README.md
+	$(BIN)/osteofed-coordinator figures --folder figures $(ARGS)
+
+loopback: $(STAMP)  ## a real SuperLink (TLS) and three SuperNodes as processes, a few rounds, torn down
+	$(BIN)/osteofed-coordinator loopback --folder loopback $(ARGS)
+
+pretrain: $(STAMP)  ## remake the default encoder on public synthetic films
+	$(BIN)/osteofed-coordinator pretrain $(ARGS)
+
+clean:  ## remove what the verbs above wrote, not the environment
+	rm -rf demo loopback figures/work outputs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,114 @@
+"""What the commands print: data to stdout, progress and errors to stderr, never a traceback.
+
+The one place that imports ``rich``. Every command shows either a table for people or, with
+``--json``, one JSON value for machines. Imports errors only.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from shared.errors import OsteoFedError
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of tables.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings: group=name or group.key=value, e.g. privacy.epsilon=1."),
+]
+Advance = Callable[[int, int], None]
+
+_OUT = Console()
+_ERR = Console(stderr=True)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def command(work: Callable[P, R]) -> Callable[P, R]:
+    """Turn an expected failure of ``work`` into fact and hint on stderr and exit code 1."""
+
+    @functools.wraps(work)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return work(*args, **kwargs)
+        except OsteoFedError as error:
+            show_error(error, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(1) from None
+
+    return wrapped
+
+
+def show_error(error: OsteoFedError, *, as_json: bool = False) -> None:
+    """Print one expected failure: code, fact, hint."""
+    if as_json:
+        show_json({"error": error.code, "fact": error.fact, "hint": error.hint})
+        return
+    _ERR.print(f"[bold red]error[/] {error.code}: {escape(error.fact)}", soft_wrap=True)
+    if error.hint:
+        _ERR.print(f"\n[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)
+
+
+def show_json(value: object) -> None:
+    """One JSON value on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout; numbers are aligned right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    for index, column in enumerate(columns):
+        is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(format_cell(cell)) for cell in row))
+    _OUT.print(table)
+
+
+def show_facts(title: str, facts: Mapping[str, object]) -> None:
+    """Names and values, one per line, on stdout."""
+    if title:
+        _OUT.print(f"[bold]{escape(title)}[/]")
+    width = max((len(name) for name in facts), default=0)
+    for name, value in facts.items():
+        _OUT.print(f"  {name:<{width}}  {escape(format_cell(value))}", soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """One line of progress, on stderr."""
+    _ERR.print(escape(text), soft_wrap=True)
+
+
+def format_cell(value: object) -> str:
+    """A value as people read it: 3 decimals, a dash for nothing."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Advance]:
+    """A progress bar on stderr; call the yielded function with (done, total)."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=_ERR,
+    ) as bar:
+        task = bar.add_task(label, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
