@@ -25,9 +25,9 @@ Array = NDArray[np.float32]
 TISSUE_MINERAL_G_CM3 = 1.05  # mineral of fully calcified bone matrix: BV/TV 1 has this density
 CORTEX_MINERAL_G_CM3 = 1.0  # the cortex is porous, about 5 % less
 SOFT_TISSUE_PER_CM = 0.21  # linear attenuation of muscle near 50 keV (NIST XCOM: 0.23 at 50 keV)
-# Scatter without a grid: about 3 at 20 cm of water and a 30 x 30 cm field, rising about linearly
-# between 10 and 30 cm (measured for slabs by Johns & Yaffe, Med Phys 1982;9:231, tabulated by
-# Bushberg et al., The Essential Physics of Medical Imaging). A straight line, not a fit to their data.
+# Scatter over primary without a grid: about 3 at 20 cm of water in a 30 x 30 cm field, rising about
+# linearly from 10 to 30 cm (slabs: Johns & Yaffe, Med Phys 1982;9:231; textbook curves: Bushberg et
+# al., The Essential Physics of Medical Imaging). A straight line through them, not a fit to data.
 SCATTER_PER_CM = 0.15
 FIELD_TERMS = 5  # cosine terms per axis of the soft-tissue thickness
 FULL_SCALE = 4095  # 12 stored bits
@@ -84,6 +84,7 @@ class Film:
 
     pixels: NDArray[np.uint16]
     bone_mask: NDArray[np.bool_]
+    side: Side
     cortical_mm: float
     trabecular_share: float
     texture_exponent: float
@@ -102,18 +103,18 @@ class _Solid:
 
 
 def soft_tissue_cm(bmi: float, rng: np.random.Generator) -> float:
-    """AP thickness over the hip: about 17 cm at BMI 25, 0.55 cm per kg/m², SD 1.2 cm between people."""
+    """AP thickness over the hip: 17 cm at BMI 25, 0.55 cm per kg/m², SD 1.2 cm between people."""
     return float(np.clip(17.0 + 0.55 * (bmi - 25.0) + rng.normal(0.0, 1.2), 9.0, 34.0))
 
 
 def random_scanner(rng: np.random.Generator) -> Scanner:
     """A scanner drawn over a range wider than any hospital's, for public pretraining films."""
-    size = int(rng.integers(150, 191))
+    size = int(rng.choice((144, 150, 160)))  # products of 2, 3 and 5: quick Fourier transforms
     return Scanner(
         vendor="Public",
         model="Varied",
         rows=size,
-        columns=size + int(rng.integers(-8, 9)),
+        columns=int(rng.choice((144, 150, 160))),
         pixel_mm=float(140.0 / size * rng.uniform(0.92, 1.08)),
         gain=float(rng.uniform(450.0, 1100.0)),
         offset=float(rng.uniform(1600.0, 2400.0)),
@@ -160,6 +161,7 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
     return Film(
         pixels=_detect(exposure, scanner, rng),
         bone_mask=outer > 0,
+        side=anatomy.side,
         cortical_mm=anatomy.cortical_mm,
         trabecular_share=anatomy.trabecular_share,
         texture_exponent=anatomy.texture_exponent,
@@ -225,36 +227,43 @@ def _project(solids: tuple[_Solid, ...], x: Array, y: Array) -> tuple[Array, Arr
     marrow = np.zeros_like(x)
     spongy = np.zeros_like(x)
     for solid in solids:
-        radius2, inner2, distance2, filling = _cross_section(solid, x, y)
-        chord = 2 * np.sqrt(np.maximum(radius2 - distance2, 0))
-        hollow = 2 * np.sqrt(np.maximum(inner2 - distance2, 0))
-        np.maximum(outer, chord, out=outer)
+        share, distance2 = _along(solid, x, y)
+        radius = _taper(solid.radius, share)
+        inner = radius - _taper(solid.cortex, share)
+        np.maximum(outer, radius * radius - distance2, out=outer)
+        # a cortex thicker than the bone leaves no marrow
+        hollow = np.maximum(inner, 0) ** 2 - distance2
         np.maximum(marrow, hollow, out=marrow)
-        np.maximum(spongy, hollow * filling, out=spongy)
+        hollow *= np.square(_taper(solid.filling, share))
+        np.maximum(spongy, hollow, out=spongy)
+    for half_chord2 in (outer, marrow, spongy):
+        np.sqrt(half_chord2, out=half_chord2)
+        half_chord2 *= 2
     return outer, marrow, spongy
 
 
-def _cross_section(
-    solid: _Solid, x: Array, y: Array
-) -> tuple[Array | np.float32, Array | np.float32, Array, Array | np.float32]:
-    """Squared outer and inner radius, squared distance from the axis, filling, per pixel."""
+def _along(solid: _Solid, x: Array, y: Array) -> tuple[Array | np.float32, Array]:
+    """Where along the axis each pixel lies (0 at a, 1 at b), and its squared distance from it."""
     (ax, ay), (bx, by) = solid.a, solid.b
     dx, dy = x - np.float32(ax), y - np.float32(ay)
-    length = float(np.hypot(bx - ax, by - ay))
-    if length == 0.0:
-        inner = solid.radius[0] - solid.cortex[0]
-        squared = np.float32(solid.radius[0] ** 2), np.float32(inner**2)
-        return squared[0], squared[1], dx * dx + dy * dy, np.float32(solid.filling[0])
-    ux, uy = np.float32((bx - ax) / length), np.float32((by - ay) / length)
-    along = np.clip(dx * ux + dy * uy, np.float32(0), np.float32(length))
-    share = along * np.float32(1.0 / length)
-    radius = _taper(solid.radius, share)
-    inner = np.maximum(radius - _taper(solid.cortex, share), 0)
-    distance2 = (dx - along * ux) ** 2 + (dy - along * uy) ** 2
-    return radius * radius, inner * inner, distance2, _taper(solid.filling, share)
+    across = np.float32(bx - ax), np.float32(by - ay)
+    length2 = across[0] ** 2 + across[1] ** 2
+    share: Array | np.float32 = np.float32(0)
+    if length2 > 0:
+        share = dx * (across[0] / length2)
+        share += dy * (across[1] / length2)
+        np.clip(share, 0, 1, out=share)
+        dx -= share * across[0]
+        dy -= share * across[1]
+    dx *= dx
+    dy *= dy
+    dx += dy
+    return share, dx
 
 
-def _taper(ends: tuple[float, float], share: Array) -> Array:
+def _taper(ends: tuple[float, float], share: Array | np.float32) -> Array | np.float32:
+    if ends[0] == ends[1]:
+        return np.float32(ends[0])
     return np.float32(ends[0]) + np.float32(ends[1] - ends[0]) * share
 
 
@@ -266,21 +275,24 @@ def _texture(scanner: Scanner, exponent: float, rng: np.random.Generator) -> Arr
     spectrum.real = rng.standard_normal(amplitude.shape, np.float32) * amplitude
     spectrum.imag = rng.standard_normal(amplitude.shape, np.float32) * amplitude
     field: Array = fft.irfft2(spectrum, s=(scanner.rows, scanner.columns))
-    return field * np.float32(1.0 / field.std())
+    field *= np.float32(1.0 / field.std())
+    return field
 
 
 def _modulation(texture: Array, anatomy: HipAnatomy) -> Array:
-    return np.maximum(1 + np.float32(anatomy.texture_contrast) * texture, 0)
+    modulation: Array = np.maximum(1 + np.float32(anatomy.texture_contrast) * texture, 0)
+    return modulation
 
 
 def _pelvis(anatomy: HipAnatomy, x: Array, y: Array) -> Array:
     """Acetabulum behind the head: a ring open towards the femur, mineral in g/cm²."""
-    # the socket keeps 29 mm from the usual head centre, on its medial and upper side
-    dx, dy = x - np.float32(25.0), y + np.float32(27.0)
+    # the socket surrounds the usual head centre, on its medial and upper side
+    dx, dy = x - np.float32(21.0), y + np.float32(21.0)
     distance = np.sqrt(dx * dx + dy * dy)
-    wall = np.clip((distance - 26) * np.float32(0.25), 0, 1)
+    wall: Array = np.clip((distance - 26) * np.float32(0.25), 0, 1)
     wall *= np.clip((dx - dy - 14) * np.float32(0.04), 0, 1)
-    return wall * np.float32(1.6 * anatomy.pelvis_share)
+    wall *= np.float32(1.6 * anatomy.pelvis_share)
+    return wall
 
 
 def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> Array:
@@ -291,7 +303,8 @@ def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator
     folds[0, 0] = anatomy.soft_tissue_cm
     folds[0, 1] += -0.6 if anatomy.side == "left" else 0.6
     folds[1, 0] += 0.5
-    return (rows @ folds.astype(np.float32)) @ columns.T
+    thickness: Array = (rows @ folds.astype(np.float32)) @ columns.T
+    return thickness
 
 
 def _expose(
@@ -314,8 +327,10 @@ def _expose(
     beam += np.float32(scatter)
     beam *= np.float32(scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean()))
     # Poisson at these counts is normal with variance = mean
-    noise = rng.standard_normal(beam.shape, np.float32)
-    return beam + noise * np.sqrt(beam + np.float32(scanner.electronic_noise**2))
+    noise: Array = rng.standard_normal(beam.shape, np.float32)
+    noise *= np.sqrt(beam + np.float32(scanner.electronic_noise**2))
+    noise += beam
+    return noise
 
 
 def _detect(exposure: Array, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint16]:
@@ -328,15 +343,14 @@ def _detect(exposure: Array, scanner: Scanner, rng: np.random.Generator) -> NDAr
     density += np.float32(scanner.tone) * density * np.abs(density)
     density -= density.mean()
     grey = np.float32(scanner.gain) * density + np.float32(scanner.offset + rng.normal(0.0, 8.0))
-    return np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
+    pixels: NDArray[np.uint16] = np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
+    return pixels
 
 
 @lru_cache(maxsize=256)
 def _pixel_grid(rows: int, columns: int, pixel_mm: float) -> tuple[Array, Array]:
     y = (np.arange(rows, dtype=np.float32) - np.float32((rows - 1) / 2)) * np.float32(pixel_mm)
-    x = (np.arange(columns, dtype=np.float32) - np.float32((columns - 1) / 2)) * np.float32(
-        pixel_mm
-    )
+    x = (np.arange(columns, dtype=np.float32) - np.float32((columns - 1) / 2)) * np.float32(pixel_mm)
     wide, tall = np.meshgrid(x, y)
     return wide, tall
 
@@ -346,10 +360,12 @@ def _log_frequency(rows: int, columns: int, pixel_mm: float) -> Array:
     vertical = np.fft.fftfreq(rows, pixel_mm)[:, None]
     horizontal = np.fft.rfftfreq(columns, pixel_mm)[None, :]
     # below one cycle in 25 mm the spectrum is flat: a trabecular field has no longer waves
-    return np.log(np.maximum(np.hypot(vertical, horizontal), 0.04)).astype(np.float32)
+    log_frequency: Array = np.log(np.maximum(np.hypot(vertical, horizontal), 0.04)).astype(np.float32)
+    return log_frequency
 
 
 @lru_cache(maxsize=64)
 def _cosines(size: int) -> Array:
     position = (np.arange(size) + 0.5) / size
-    return np.cos(np.pi * np.outer(position, np.arange(FIELD_TERMS))).astype(np.float32)
+    cosines: Array = np.cos(np.pi * np.outer(position, np.arange(FIELD_TERMS))).astype(np.float32)
+    return cosines
