@@ -81,9 +81,7 @@ def _draw_weights(model: CrossAttentionFusion | PooledFusion, generator: torch.G
 
     A clinical token sums at most two embeddings (slope, intercept), whatever the columns.
     """
-    embeddings = {
-        id(module.embed) for module in model.modules() if isinstance(module, ClinicalTokens)
-    }
+    embeddings = {id(module.embed) for module in model.modules() if isinstance(module, ClinicalTokens)}
     with torch.no_grad():
         for module in model.modules():
             if not isinstance(module, nn.Linear):

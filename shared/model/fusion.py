@@ -1,8 +1,8 @@
 """How image tokens and clinical tokens meet: five heads with one signature.
 
-``forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o]``, without batch
-statistics, dropout or in-place writes, so that one patient's gradient depends on that patient alone.
-The last layer is zeroed by ``shared.model.build``.
+``forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o]``, without
+batch statistics, dropout or in-place writes, so that one patient's gradient depends on that patient
+alone. The last layer is zeroed by ``shared.model.build``.
 Legend: b batch · v views · t tokens of a view · c channels · k fields · d width · o outputs.
 """
 
@@ -112,9 +112,7 @@ class CrossAttentionFusion(nn.Module):
         self.layers = nn.ModuleList([CrossLayer(width, heads) for _ in range(layers)])
         self.head = nn.Linear(4 * width, outputs)
 
-    def forward(
-        self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         """Shapes: see the module's charter."""
         image, image_mask = join_views(self.project(tokens) + self.positions, view_mask)
         clinical = self.clinical(fields, field_mask)  # [b,k,d]
@@ -144,9 +142,7 @@ class PooledFusion(nn.Module):
         self.inner = nn.Linear(inputs, hidden) if hidden else None
         self.head = nn.Linear(hidden or inputs, outputs)
 
-    def forward(
-        self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         """Shapes: see the module's charter."""
         parts = []
         if self.channels:

@@ -2,7 +2,7 @@
 
 A model's trainable tensors in the order of ``named_parameters`` are one float32 vector [p]: the
 only form that travels, is clipped, noised, averaged, hashed and stored. Files are safetensors (no
-code in them), read only when their SHA-256 is the expected one. Imports errors, canonical and files.
+code in them), read only when their SHA-256 is the expected one. Imports errors, canonical, files.
 """
 
 from __future__ import annotations
