@@ -19,7 +19,7 @@ from shared.files import sync_folder
 from shared.protocol import Vector
 
 _CODES = {"float32": "F32", "float64": "F64"}
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, type[np.float32] | type[np.float64]] = {"F32": np.float32, "F64": np.float64}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def write_vectors(
     with part.open("wb") as stream:
         stream.write(len(head).to_bytes(8, "little") + head)
         for vector in vectors.values():
-            stream.write(np.ascontiguousarray(vector, dtype=vector.dtype.newbyteorder("<")))
+            stream.write(np.ascontiguousarray(vector, vector.dtype.newbyteorder("<")).data)
         stream.flush()
         if is_durable:
             os.fsync(stream.fileno())
@@ -86,10 +86,12 @@ def open_vectors(path: Path) -> VectorFile:
 
 
 def _mapped(path: Path, start: int, entry: Mapping[str, object]) -> Vector:
-    offsets, dtype = entry["data_offsets"], _DTYPES[str(entry["dtype"])]
+    offsets, kind = entry["data_offsets"], _DTYPES[str(entry["dtype"])]
     first, last = (int(offset) for offset in offsets)  # type: ignore[attr-defined]
-    if first == last:
-        return np.zeros(0, dtype=dtype)
+    dtype = np.dtype(kind).newbyteorder("<")
+    if first == last:  # nothing can be mapped
+        return np.zeros(0, dtype)
     count = (last - first) // dtype.itemsize
     mapped = np.memmap(path, dtype=dtype, mode="r", offset=start + first, shape=(count,))
-    return mapped.view(np.ndarray)
+    vector: Vector = mapped.view(np.ndarray)
+    return vector

@@ -157,7 +157,7 @@ KINDS: dict[str, type[Wire]] = {
 
 def vector_sha256(vector: Vector) -> str:
     """SHA-256 of a vector's little-endian float32 bytes: how weights are named in messages."""
-    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4")).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").data).hexdigest()
 
 
 def to_record(message: Wire, *, arrays_of: RecordDict | None = None) -> RecordDict:

@@ -1,0 +1,112 @@
+"""A validation of a release at the sites: ask, check, keep one result or one refusal per site.
+
+Internal asks the training sites, external the external ones, prospective all. A site whose result is
+kept is not asked again; a refusal is asked again when the stage is repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from server.exchange import Arrival, Exchange
+from server.replies import refusal_code, require_evaluation
+from server.run_store import Event, RunStore
+from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.measure.table import table_spec
+from shared.plan import Plan, RosterEntry
+from shared.protocol import EvaluateReply, EvaluateRequest, Refusal, any_from_record, to_record
+from shared.release import read_lock, read_release
+
+Kind = Literal["internal", "external", "prospective"]
+
+
+def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
+    """Measure the run's release at the sites of a kind; results lie in the run folder.
+
+    Raises:
+        WeightsError: there is no release, or it is damaged.
+        RunError: a required site gave neither result nor refusal.
+    """
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    entries = sites_of(store.plan, kind)
+    settled = {
+        site
+        for site, result in store.evaluations(kind).items()
+        if result.get("release_sha256") == release.sha256 and result["status"] == "measured"
+    }
+    waiting = [entry for entry in entries if entry.site not in settled]
+    exchange.meet(waiting, wait_s=store.plan.settings.federation.liveness_s)
+    request = EvaluateRequest(
+        plan_sha256=store.plan.sha256,
+        kind=kind,
+        release_sha256=release.sha256,
+        weights=release.weights,
+        lock_sha256=lock_hash(store) if kind == "prospective" else "",
+    )
+    record = to_record(request)
+    silent = []
+    for arrival in exchange.ask(
+        {entry.site: record for entry in waiting}, message_type=f"evaluate.{kind}", group=kind
+    ):
+        code = keep_result(store, arrival, kind=kind, release_sha256=release.sha256)
+        if code:
+            store.log(Event(round=0, site=arrival.site, code=code))
+        if arrival.content is None and store.plan.entry(arrival.site).is_required:
+            silent.append(arrival.site)
+    if silent:
+        raise RunError(
+            "incomplete-validation",
+            f"{kind} validation lacks an answer of required sites {silent}",
+            hint="start the sites, then run the validation again; results so far are kept",
+        )
+
+
+def keep_result(store: RunStore, arrival: Arrival, *, kind: Kind, release_sha256: str) -> str:
+    """Check one arrival and write it down; the code of a refusal, empty for a result."""
+    reply: EvaluateReply | None = None
+    code = arrival.code
+    if arrival.content is not None:
+        try:
+            message = any_from_record(arrival.content)
+            if isinstance(message, Refusal):
+                code = refusal_code(message, store.plan, site=arrival.site)
+            elif isinstance(message, EvaluateReply):
+                require_evaluation(
+                    message,
+                    store.plan,
+                    site=arrival.site,
+                    kind=kind,
+                    release_sha256=release_sha256,
+                    table_size=table_spec(store.plan.settings).n_cells,
+                )
+                reply = message
+            else:
+                raise ProtocolError("wrong-message", "an evaluation must be answered with a table")
+        except OsteoFedError as error:
+            code = error.code
+    store.write_evaluation(reply, kind=kind, site=arrival.site, code=code)
+    if reply is not None and reply.ledger_head:
+        store.record_heads({arrival.site: reply.ledger_head})
+    return code
+
+
+def sites_of(plan: Plan, kind: Kind) -> tuple[RosterEntry, ...]:
+    """Roster entries that take part in a kind of validation."""
+    if kind == "prospective":
+        return plan.roster
+    return plan.sites("training" if kind == "internal" else "external")
+
+
+def lock_hash(store: RunStore) -> str:
+    """Hash of the run's lock.
+
+    Raises:
+        RunError: the release was not locked.
+    """
+    if not store.lock_file.exists():
+        raise RunError(
+            "not-locked",
+            "prospective validation needs a locked release",
+            hint="run `osteofed-coordinator lock` first",
+        )
+    return read_lock(store.lock_file, coordinator_key=store.plan.coordinator_key).sha256

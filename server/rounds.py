@@ -1,0 +1,222 @@
+"""A run, on one page: hello, encoder, then round after round until the tail average.
+
+A round asks every participant, journals what arrives, and folds the accepted updates in roster order.
+A missing or rejected update is one missing update with a reason; the weights of the sites present are
+renormalised. Round 1 needs every required site, so that each has taken part in what is released;
+later rounds need the quorum, a share of the training sites. Below it the run stops and can be resumed:
+journalled replies count again, the other sites are asked again, and with noise off the result equals
+the uninterrupted run bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from flwr.app import RecordDict
+
+from server.aggregate import next_weights, renormalised, tail_average
+from server.exchange import Arrival, Exchange
+from server.replies import RoundCheck, refusal_code
+from server.run_store import Contribution, Event, RoundState, RunStore
+from server.weights_delivery import deliver_encoder
+from shared.countersign import countersign
+from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.keys import SigningKey
+from shared.plan import Plan
+from shared.protocol import (
+    Refusal,
+    TrainReply,
+    TrainRequest,
+    Vector,
+    any_from_record,
+    to_record,
+    vector_sha256,
+)
+
+TRAIN = "train"
+
+
+def run_rounds(exchange: Exchange, store: RunStore, *, key: SigningKey) -> Vector:
+    """Train from the last committed round to the plan's last; return the tail average [p].
+
+    Raises:
+        RunError: a required site is absent, the quorum is missed, or the run is paused; all resumable.
+    """
+    settings = store.plan.settings
+    admit(exchange, store, wait_s=settings.federation.liveness_s)
+    state = store.last_committed()
+    while state.round < rounds_of(store.plan):
+        store.require_not_paused()
+        admit(exchange, store, wait_s=0)
+        state = play_round(exchange, store, state, key=key)
+        store.commit(state)
+        store.log(Event(round=state.round, site="", code="round-committed"))
+    n_tail = max(1, math.ceil(settings.strategy.tail_average * state.round))
+    tail = range(state.round - n_tail + 1, state.round + 1)
+    averaged = tail_average([store.committed_weights(number) for number in tail])
+    store.write_averaged(averaged)
+    return averaged
+
+
+def play_round(
+    exchange: Exchange, store: RunStore, state: RoundState, *, key: SigningKey
+) -> RoundState:
+    """The state after the next round."""
+    number = state.round + 1
+    check = RoundCheck(
+        plan=store.plan,
+        round=number,
+        weights_sha256=vector_sha256(state.weights),
+        n_parameters=state.weights.size,
+    )
+    missing = gather(exchange, store, check, train_requests(store, state, number, key=key))
+    replies, _ = store.journalled(number)
+    require_enough(store, number, present=set(replies))
+    shares = renormalised([store.plan.entry(site).weight for site in replies])
+    weights, memory = next_weights(
+        state.weights,
+        [reply.update for reply in replies.values()],
+        shares=shares,
+        memory=state.memory,
+        strategy=store.plan.settings.strategy,
+    )
+    store.record_heads({site: reply.ledger_head for site, reply in replies.items()})
+    return RoundState(
+        round=number,
+        weights=weights,
+        memory=memory,
+        contributions=tuple(
+            Contribution(
+                site=site,
+                weight=share,
+                update_sha256=vector_sha256(reply.update),
+                ledger_head=reply.ledger_head,
+            )
+            for (site, reply), share in zip(replies.items(), shares, strict=True)
+        ),
+        missing=missing,
+    )
+
+
+def gather(
+    exchange: Exchange, store: RunStore, check: RoundCheck, requests: Mapping[str, RecordDict]
+) -> dict[str, str]:
+    """Journal one answer per site that is not journalled yet; return the reasons of missing updates."""
+    accepted, missing = store.journalled(check.round)
+    for site, reply in accepted.items():
+        check.require(reply, site=site)
+    asked = {
+        site: record
+        for site, record in requests.items()
+        if site not in accepted and site not in missing
+    }
+    for arrival in exchange.ask(asked, message_type=TRAIN, group=str(check.round)):
+        code = journal_arrival(store, check, arrival)
+        if code:
+            missing[arrival.site] = code
+            store.log(Event(round=check.round, site=arrival.site, code=code))
+    return missing
+
+
+def journal_arrival(store: RunStore, check: RoundCheck, arrival: Arrival) -> str:
+    """Check one arrival and write it down; the code of why it is no update, empty if it is one."""
+    if arrival.content is None:
+        return arrival.code
+    try:
+        reply = any_from_record(arrival.content)
+        if isinstance(reply, TrainReply):
+            try:
+                check.require(reply, site=arrival.site)
+            except ProtocolError as error:
+                store.journal(check.round, reply, site=arrival.site, code=error.code)
+                return error.code
+            store.journal(check.round, reply, site=arrival.site)
+            return ""
+        if not isinstance(reply, Refusal):
+            raise ProtocolError("wrong-message", "a train request must be answered with an update")
+        code = refusal_code(reply, check.plan, site=arrival.site)
+    except OsteoFedError as error:
+        code = error.code
+    store.journal_missing(check.round, site=arrival.site, code=code)
+    return code
+
+
+def train_requests(
+    store: RunStore, state: RoundState, number: int, *, key: SigningKey
+) -> dict[str, RecordDict]:
+    """One request per training site: shared weights, its own countersigned ledger head."""
+    plan, heads = store.plan, store.ledger_heads()
+    requests: dict[str, RecordDict] = {}
+    first: RecordDict | None = None
+    for entry in plan.sites("training"):
+        head = heads.get(entry.site, "")
+        signature = (
+            countersign(key, site=entry.site, plan_sha256=plan.sha256, ledger_head=head) if head else ""
+        )
+        request = TrainRequest(
+            plan_sha256=plan.sha256,
+            round=number,
+            weights=state.weights,
+            ledger_head=head,
+            countersignature=signature,
+        )
+        requests[entry.site] = to_record(request, arrays_of=first)
+        first = first or requests[entry.site]
+    return requests
+
+
+def admit(exchange: Exchange, store: RunStore, *, wait_s: float) -> None:
+    """Find sites that are not met yet and give them the encoder.
+
+    Raises:
+        RunError: after waiting, a required site is absent.
+    """
+    number = store.last_committed().round + 1
+    entries = store.plan.sites("training")
+    exchange.meet(entries, wait_s=wait_s)
+    absent = [entry.site for entry in entries if entry.is_required and entry.site not in exchange.sites]
+    if wait_s > 0 and absent:
+        raise RunError(
+            "site-absent",
+            f"required sites {absent} did not say hello within {wait_s:g} s",
+            hint="see events.jsonl for the reason; start the sites, then `resume`",
+        )
+    deliver_encoder(
+        exchange, store, log=lambda site, code: store.log(Event(round=number, site=site, code=code))
+    )
+
+
+def require_enough(store: RunStore, number: int, *, present: set[str]) -> None:
+    """Stop, resumably, when too few updates are there.
+
+    Raises:
+        RunError: below the quorum, or in round 1 without a required site.
+    """
+    entries = store.plan.sites("training")
+    needed = math.ceil(store.plan.settings.federation.quorum * len(entries))
+    absent = [entry.site for entry in entries if entry.is_required and entry.site not in present]
+    if len(present) >= needed and not (number == 1 and absent):
+        return
+    store.set_rejected_aside(number)
+    store.log(Event(round=number, site="", code="run.quorum-missed"))
+    reason = f"{len(present)} of at least {needed} updates arrived"
+    if number == 1 and absent:
+        reason += f"; required sites {absent} are missing in the first round"
+    raise RunError(
+        "quorum-missed",
+        f"round {number} stopped: {reason}",
+        hint="`osteofed-coordinator status` shows the reasons; then `osteofed-coordinator resume`",
+    )
+
+
+def rounds_of(plan: Plan) -> int:
+    """How many rounds the plan has.
+
+    Raises:
+        RunError: the plan was written without them.
+    """
+    rounds = plan.settings.federation.rounds
+    if rounds is None:
+        raise RunError("no-rounds", "the plan has no number of rounds", hint="write the plan again")
+    return rounds
