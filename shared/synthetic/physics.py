@@ -299,7 +299,7 @@ def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator
     """Thickness map [h,w] in cm: thinner to the side and below, with smooth folds."""
     rows, columns = _cosines(scanner.rows), _cosines(scanner.columns)
     order = np.add.outer(np.arange(FIELD_TERMS), np.arange(FIELD_TERMS))
-    folds = rng.normal(0.0, 0.55, order.shape) / (1.0 + order)
+    folds = rng.normal(0.0, 0.4, order.shape) / (1.0 + order)
     folds[0, 0] = anatomy.soft_tissue_cm
     folds[0, 1] += -0.6 if anatomy.side == "left" else 0.6
     folds[1, 0] += 0.5
