@@ -1,14 +1,16 @@
-"""Ed25519 signing keys: the project's one door to ``cryptography`` signatures.
+"""Ed25519 signing keys and sealed files: the project's one door to ``cryptography``'s primitives.
 
 A public key is written as 64 hexadecimal digits. Imports errors and files only.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -61,3 +63,24 @@ def verify(public_hex: str, data: bytes, signature_hex: str) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def seal(secret: bytes, data: bytes, *, purpose: str) -> bytes:
+    """``data`` encrypted and authenticated with ChaCha20-Poly1305 under a 32-byte secret.
+
+    Source: RFC 8439; a fresh random nonce of 12 bytes goes first.
+    """
+    nonce = os.urandom(12)
+    return nonce + ChaCha20Poly1305(secret).encrypt(nonce, data, purpose.encode())
+
+
+def unseal(secret: bytes, sealed: bytes, *, purpose: str) -> bytes:
+    """What ``seal`` encrypted under the same secret and purpose.
+
+    Raises:
+        ValueError: another secret or purpose, or changed bytes.
+    """
+    try:
+        return ChaCha20Poly1305(secret).decrypt(sealed[:12], sealed[12:], purpose.encode())
+    except InvalidTag:
+        raise ValueError("sealed bytes were changed, or the key is another one") from None

@@ -1,0 +1,174 @@
+"""Who is who: the site's pseudonym key, and the one sealed file that leads back to people.
+
+The key never leaves the site. Everything keyed derives from it, each use under its own purpose:
+pseudonyms, date shifts, splits, names of films and quarantined items, and the file's own seal.
+Dates are not stored: a shifted day plus the key gives the date back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from shared.errors import IntakeError
+from shared.exam.split import PatientKey
+from shared.files import write_atomic
+from shared.keys import seal, unseal
+
+LINKAGE_VERSION = 1
+_KEY_BYTES = 32
+_SHIFT_SPAN_DAYS = 36_525  # 100 years: a shifted day says nothing about the calendar
+
+
+class Pseudonyms:
+    """Keyed names and shifted days of one site."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != _KEY_BYTES:
+            raise IntakeError(
+                "wrong-pseudonym-key",
+                f"a pseudonym key must have {_KEY_BYTES} bytes, not {len(key)}",
+                hint="restore the key file from backup; a new key makes every patient a new one",
+            )
+        self._key = key
+
+    def subkey(self, purpose: str) -> bytes:
+        """A 32-byte key for one purpose, from which no other key can be computed."""
+        return hmac.new(self._key, b"subkey\0" + purpose.encode(), hashlib.sha256).digest()
+
+    def patient_key(self, issuer: str, patient_id: str) -> PatientKey:
+        """The pseudonym of (issuer, PatientID): 32 hexadecimal digits."""
+        return PatientKey(self._name("patient", issuer, patient_id))
+
+    def film_key(self, sop_instance_uid: str) -> str:
+        """The pseudonym of a film."""
+        return self._name("film", sop_instance_uid)
+
+    def exam_key(self, patient: PatientKey, day: int) -> str:
+        """The name of a patient's exam on a shifted day."""
+        return self._name("exam", patient, str(day))
+
+    def item_key(self, kind: str, place: str) -> str:
+        """The name under which a file or a row stands in the quarantine."""
+        return self._name("item", kind, place)
+
+    def day_of(self, patient: PatientKey, acquired: date) -> int:
+        """Days since the patient's own origin; differences within a patient are true days."""
+        return acquired.toordinal() - self._shift(patient)
+
+    def date_of(self, patient: PatientKey, day: int) -> date:
+        """The date behind a shifted day: for the site alone, by the prospective rule or a person."""
+        return date.fromordinal(day + self._shift(patient))
+
+    def _shift(self, patient: PatientKey) -> int:
+        digest = hmac.new(self.subkey("shift"), patient.encode(), hashlib.sha256).digest()
+        return int.from_bytes(digest[:8], "big") % _SHIFT_SPAN_DAYS
+
+    def _name(self, purpose: str, *parts: str) -> str:
+        # JSON keeps ("a", "bc") and ("ab", "c") apart, whatever the parts contain.
+        message = json.dumps(parts).encode()
+        return hmac.new(self.subkey(purpose), message, hashlib.sha256).hexdigest()[:32]
+
+
+def create_pseudonym_key(path: Path) -> Pseudonyms:
+    """Make a key from the operating system's randomness, readable by its owner only.
+
+    Raises:
+        IntakeError: there is one already; a second would make every patient a new one.
+    """
+    if path.exists():
+        raise IntakeError(
+            "pseudonym-key-exists",
+            f"key file {path.name} exists already",
+            hint="keep it: budgets are bound to the pseudonyms that it makes",
+        )
+    key = os.urandom(_KEY_BYTES)
+    write_atomic(path, key, mode=0o600)
+    return Pseudonyms(key)
+
+
+def load_pseudonym_key(path: Path) -> Pseudonyms:
+    """Read the key.
+
+    Raises:
+        IntakeError: absent, of the wrong length, or readable by others.
+    """
+    try:
+        mode = path.stat().st_mode
+        key = path.read_bytes()
+    except OSError as error:
+        raise IntakeError(
+            "no-pseudonym-key",
+            f"key file {path.name} cannot be read: {type(error).__name__}",
+            hint="run `osteofed-site init`, or restore the key from backup",
+        ) from None
+    if mode & 0o077:
+        raise IntakeError(
+            "open-pseudonym-key",
+            f"key file {path.name} must be readable by its owner only",
+            hint="chmod 600",
+        )
+    return Pseudonyms(key)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a pseudonym is, at this site only."""
+
+    issuer: str = field(repr=False)
+    patient_id: str = field(repr=False)
+
+
+class Linkage:
+    """The sealed file: pseudonyms to identities, quarantined items to files and rows."""
+
+    def __init__(self, path: Path, pseudonyms: Pseudonyms) -> None:
+        self._path = path
+        self._secret = pseudonyms.subkey("linkage")
+        self._patients, self._items = self._load()
+
+    def add(self, patients: Mapping[PatientKey, Identity], items: Mapping[str, str]) -> None:
+        """Remember people and places, and write the file; what is known stays."""
+        self._patients |= dict(patients)
+        self._items |= dict(items)
+        content = {
+            "version": LINKAGE_VERSION,
+            "patients": {
+                key: [identity.issuer, identity.patient_id] for key, identity in self._patients.items()
+            },
+            "items": self._items,
+        }
+        sealed = seal(self._secret, json.dumps(content).encode(), purpose="linkage")
+        write_atomic(self._path, sealed, mode=0o600)
+
+    def identity_of(self, patient: PatientKey) -> Identity | None:
+        """The person behind a pseudonym, or None."""
+        return self._patients.get(patient)
+
+    def place_of(self, item: str) -> str | None:
+        """The file or row behind a quarantined item, or None."""
+        return self._items.get(item)
+
+    def _load(self) -> tuple[dict[PatientKey, Identity], dict[str, str]]:
+        if not self._path.exists():
+            return {}, {}
+        try:
+            content = json.loads(unseal(self._secret, self._path.read_bytes(), purpose="linkage"))
+            if content["version"] != LINKAGE_VERSION:
+                raise ValueError("version")
+            patients = {
+                PatientKey(key): Identity(*identity) for key, identity in content["patients"].items()
+            }
+            return patients, dict(content["items"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise IntakeError(
+                "unreadable-linkage",
+                f"the linkage file cannot be opened: {type(error).__name__}",
+                hint="it needs the pseudonym key it was written with; restore both from backup",
+            ) from None

@@ -1,0 +1,283 @@
+"""The one door to ``pydicom`` for reading: a radiograph becomes a ``Film``.
+
+Only the attributes of ``ALLOWED`` are ever looked at. Pixels go through decode → modality LUT →
+inversion, in this order (PS3.3 C.7.6.3); windows (VOI LUT) are left out because they differ by
+vendor and the later normalisation replaces them. Every failure is an ``IntakeError`` whose text
+holds no value of the file. Imports errors only.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, config, dcmread
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
+from pydicom.uid import (
+    JPEG2000,
+    ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from shared.errors import IntakeError
+
+# pydicom logs and warns with attribute values; at a hospital these are a patient's.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+
+Laterality = Literal["L", "R", "B"]
+
+MAX_FILE_BYTES = 512 * 2**20
+MAX_PIXELS = 64 * 2**20  # 8192 × 8192; the largest flat panels have about 18 million
+
+# Transfer syntax → pydicom's name of the only decoder used for it ("" = pydicom itself, native).
+DECODERS: Mapping[str, str] = {
+    ImplicitVRLittleEndian: "",
+    ExplicitVRLittleEndian: "",
+    ExplicitVRBigEndian: "",
+    DeflatedExplicitVRLittleEndian: "",
+    RLELossless: "pydicom",
+    JPEGBaseline8Bit: "gdcm",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+}
+
+RADIOGRAPHS = frozenset(
+    {
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        DigitalXRayImageStorageForProcessing,
+    }
+)
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame children .1 to .4
+
+ALLOWED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "ImageType",
+    "Manufacturer",
+    "PatientID",
+    "IssuerOfPatientID",
+    "AcquisitionDate",
+    "ContentDate",
+    "StudyDate",
+    "BodyPartExamined",
+    "ViewPosition",
+    "ImageLaterality",
+    "Laterality",
+    "PixelSpacing",
+    "PixelSpacingCalibrationType",
+    "ImagerPixelSpacing",
+    "BurnedInAnnotation",
+    "PresentationIntentType",
+    "PresentationLUTShape",
+    "PhotometricInterpretation",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "PixelData",
+)
+_OVERLAYS = tuple(Tag(group, 0x3000) for group in range(0x6000, 0x6020, 2))  # PS3.3 C.9.2
+_READ = [*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """One radiograph, bright where it attenuates. Identity and date never show in its repr.
+
+    ``pixels`` [h, w] float32; ``pixel_mm`` is (row, column) spacing at the detector, or calibrated.
+    """
+
+    pixels: NDArray[np.float32] = field(repr=False)
+    pixel_mm: tuple[float, float] | None
+    laterality: Laterality | None
+    view_position: str
+    body_part: str
+    photometric: str
+    is_inverted: bool
+    manufacturer: str
+    presentation_intent: str
+    transfer_syntax: str
+    acquired: date | None = field(repr=False)
+    patient_id: str = field(repr=False)
+    issuer: str = field(repr=False)
+    sop_instance_uid: str = field(repr=False)
+
+
+def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Film:
+    """Read one DICOM radiograph.
+
+    Args:
+        path: a DICOM file with preamble (PS3.10).
+        default_laterality: the site's rule for films that name no side.
+
+    Raises:
+        IntakeError: the film may not or cannot be used; its code is in ``quarantine.CODES``.
+    """
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            dataset = _open(path)
+            _refuse_unwanted(dataset)
+            pixels, is_inverted = _read_pixels(dataset)
+            return _describe(dataset, pixels, is_inverted, default_laterality)
+    except IntakeError:
+        raise
+    except Exception:  # noqa: BLE001 - a damaged file may raise anything, with its values in the text
+        raise _refusal("unreadable-dicom", "the file cannot be decoded") from None
+
+
+def _refusal(reason: str, fact: str) -> IntakeError:
+    return IntakeError(reason, fact, hint="`osteofed-site cohort` names the remedy of each code")
+
+
+def _open(path: Path) -> Dataset:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
+    return dcmread(path, specific_tags=_READ)
+
+
+def _refuse_unwanted(dataset: Dataset) -> None:
+    sop_class = _text(dataset, "SOPClassUID")
+    image_type = [str(part).upper() for part in dataset.get("ImageType") or ()]
+    if sop_class.startswith(_SECONDARY_CAPTURE) or image_type[1:2] == ["SECONDARY"]:
+        raise _refusal("secondary-capture", "the image is a secondary capture")
+    if sop_class not in RADIOGRAPHS:
+        raise _refusal("not-a-radiograph", "the SOP class must be CR or DX")
+    if _text(dataset, "BurnedInAnnotation") == "YES":
+        raise _refusal("burned-in-annotation", "BurnedInAnnotation must not be YES")
+    if any(tag in dataset for tag in _OVERLAYS):
+        raise _refusal("overlay-plane", "the film must not carry an overlay plane")
+    if int(dataset.get("NumberOfFrames") or 1) != 1:
+        raise _refusal("several-frames", "a film must have one frame")
+    if int(dataset.SamplesPerPixel) != 1 or not _text(dataset, "PhotometricInterpretation").startswith(
+        "MONOCHROME"
+    ):
+        raise _refusal("not-greyscale", "a film must be MONOCHROME1 or MONOCHROME2")
+    if not 0 < int(dataset.Rows) * int(dataset.Columns) <= MAX_PIXELS:
+        raise _refusal("too-large", f"a film must have 1 to {MAX_PIXELS} pixels")
+
+
+def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax not in DECODERS:
+        raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
+    stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
+    pixels = _apply_modality(stored, dataset)
+    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+        raise _refusal("unreadable-dicom", "pixels must be a finite matrix")
+    # MONOCHROME1 goes with INVERSE (PS3.3 C.8.11.3): together they mean one inversion, not two.
+    is_inverted = (
+        _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+        or _text(dataset, "PresentationLUTShape") == "INVERSE"
+    )
+    if is_inverted:
+        pixels = (pixels.min() + pixels.max()) - pixels
+    return pixels, is_inverted
+
+
+def _apply_modality(stored: NDArray[np.generic], dataset: Dataset) -> NDArray[np.float32]:
+    """Modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+    pixels = stored.astype(np.float32)
+    if slope is not None and intercept is not None:
+        pixels = pixels * np.float32(slope) + np.float32(intercept)
+    return pixels
+
+
+def _describe(
+    dataset: Dataset,
+    pixels: NDArray[np.float32],
+    is_inverted: bool,
+    default_laterality: Laterality | None,
+) -> Film:
+    return Film(
+        pixels=pixels,
+        pixel_mm=_spacing(dataset),
+        laterality=_side(dataset) or default_laterality,
+        view_position=_text(dataset, "ViewPosition"),
+        body_part=_text(dataset, "BodyPartExamined"),
+        photometric=_text(dataset, "PhotometricInterpretation"),
+        is_inverted=is_inverted,
+        manufacturer=_text(dataset, "Manufacturer"),
+        presentation_intent=_text(dataset, "PresentationIntentType"),
+        transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
+        acquired=_date(dataset),
+        patient_id=str(dataset.get("PatientID") or "").strip(),
+        issuer=str(dataset.get("IssuerOfPatientID") or "").strip(),
+        sop_instance_uid=str(dataset.get("SOPInstanceUID") or "").strip(),
+    )
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip().upper()
+
+
+def _side(dataset: Dataset) -> Laterality | None:
+    """ImageLaterality (PS3.3 C.8.11.1), else Laterality of the series (PS3.3 C.7.3.1)."""
+    sides: dict[str, Laterality] = {"L": "L", "R": "R", "B": "B"}
+    return sides.get(_text(dataset, "ImageLaterality")) or sides.get(_text(dataset, "Laterality"))
+
+
+def _spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """PixelSpacing only where it is calibrated, else the detector's (PS3.3 10.7.1.1, C.8.11.4)."""
+    if _text(dataset, "PixelSpacingCalibrationType"):
+        calibrated = _positive_pair(dataset.get("PixelSpacing"))
+        if calibrated:
+            return calibrated
+    return _positive_pair(dataset.get("ImagerPixelSpacing"))
+
+
+def _positive_pair(value: object) -> tuple[float, float] | None:
+    """Two positive finite numbers, or None: some writers store 0.000 for "unknown"."""
+    try:
+        row_mm, column_mm = (float(part) for part in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return None
+    is_usable = 0 < row_mm < np.inf and 0 < column_mm < np.inf
+    return (row_mm, column_mm) if is_usable else None
+
+
+def _date(dataset: Dataset) -> date | None:
+    for keyword in ("AcquisitionDate", "ContentDate", "StudyDate"):
+        text = _text(dataset, keyword).replace(".", "")[:8]
+        if len(text) == 8 and text.isdigit():
+            try:
+                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,162 @@
+"""Why an input was not used: one table of codes, each with its meaning and its remedy.
+
+An entry names a whole film, a whole row, or one value of a row that was kept. Entries carry a keyed
+``item`` instead of a file name or a row number, because file names hold patients' names; the site's
+linkage file says what an item is. Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["film", "row", "value"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a code means and what to do; ``is_loss``: the input should have been usable."""
+
+    meaning: str
+    remedy: str
+    is_loss: bool = True
+
+
+CODES: dict[str, Reason] = {
+    "intake.unreadable-dicom": Reason(
+        "the file is damaged, or no decoder here can read it; that does not make the film bad",
+        "send it from the PACS again, uncompressed or in JPEG 2000 lossless",
+    ),
+    "intake.unsupported-syntax": Reason(
+        "the transfer syntax is none that this release decodes",
+        "ask the PACS to send uncompressed or JPEG 2000 lossless",
+    ),
+    "intake.not-dicom": Reason(
+        "the file is no DICOM file", "move it out of the films folder", is_loss=False
+    ),
+    "intake.not-a-radiograph": Reason(
+        "the object is no CR or DX image", "export radiographs only", is_loss=False
+    ),
+    "intake.secondary-capture": Reason(
+        "the image is a secondary or screen capture, not the film itself",
+        "export the original CR or DX image",
+        is_loss=False,
+    ),
+    "intake.burned-in-annotation": Reason(
+        "the film declares text burned into its pixels, which may identify the patient",
+        "export the film without annotation",
+    ),
+    "intake.overlay-plane": Reason(
+        "the film carries an overlay plane, which may identify the patient",
+        "export the film without overlays",
+    ),
+    "intake.not-greyscale": Reason(
+        "the film has colour or palette pixels", "export the original greyscale film"
+    ),
+    "intake.several-frames": Reason(
+        "the file holds more than one frame", "export single films", is_loss=False
+    ),
+    "intake.too-large": Reason(
+        "the file or its pixel matrix is larger than any radiograph", "check the export"
+    ),
+    "intake.blank-film": Reason("all pixels are equal", "check the export"),
+    "intake.wrong-view": Reason(
+        "body part and view position belong to no view of the schema",
+        "nothing, if other projections are in the export; otherwise correct the tags at the scanner",
+        is_loss=False,
+    ),
+    "intake.missing-patient": Reason("the film or row names no patient", "correct the export"),
+    "intake.foreign-issuer": Reason(
+        "the patient number was issued by another institution",
+        "link it to your own number first",
+    ),
+    "intake.missing-date": Reason(
+        "the film has no date, or the row's date is absent or unreadable",
+        "correct the date, or set date_format in the site profile",
+    ),
+    "intake.future-date": Reason(
+        "the date lies after today", "check the scanner's clock and the date format"
+    ),
+    "intake.before-lock": Reason(
+        "prospective intake: not acquired after the lock", "nothing", is_loss=False
+    ),
+    "intake.seen-in-training": Reason(
+        "prospective intake: the patient took part in training", "nothing", is_loss=False
+    ),
+    "intake.unknown-patient": Reason(
+        "the film's patient has no row in the clinical table", "add the patient's row"
+    ),
+    "intake.missing-row": Reason(
+        "the patient has no row close enough to the film's date", "add the row of that visit"
+    ),
+    "intake.missing-film": Reason(
+        "no usable film close enough to the row's date", "add the film, or leave the row out"
+    ),
+    "intake.duplicate-film": Reason("the same film is already there", "nothing", is_loss=False),
+    "intake.duplicate-exam": Reason(
+        "an equal row of the same patient and date is already there", "nothing", is_loss=False
+    ),
+    "intake.conflicting-rows": Reason(
+        "rows of the same patient and date differ, so that none can be trusted",
+        "keep the correct one",
+    ),
+    "intake.malformed-row": Reason(
+        "the row has more or fewer cells than the header", "correct the export's quoting"
+    ),
+    "intake.missing-required-field": Reason(
+        "a field that may not be missing is empty", "fill it in, or leave the patient out"
+    ),
+    "intake.not-a-number": Reason(
+        "a number cannot be read", "check the decimal sign in the site profile"
+    ),
+    "intake.unknown-unit": Reason(
+        "the unit is none that the schema converts", "correct the unit column or the site profile"
+    ),
+    "intake.out-of-range": Reason(
+        "the value lies outside the accepted range, often a unit mistake",
+        "check value and unit",
+    ),
+    "intake.unknown-category": Reason(
+        "the value is no category of the field and no known spelling of one",
+        "use the categories of the schema",
+    ),
+    "intake.missing-label": Reason(
+        "the row has no label; it is kept, and counts neither in training nor in measures",
+        "fill in the label",
+    ),
+    "intake.under-age": Reason(
+        "the patient is younger than the schema includes", "nothing", is_loss=False
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """One input, or one value of a kept row, that was not used."""
+
+    kind: Kind
+    code: str
+    item: str
+    field: str = ""
+
+
+@dataclass(frozen=True)
+class CodeCount:
+    """How many inputs of a kind were quarantined with a code."""
+
+    kind: Kind
+    code: str
+    n: int
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether whole inputs that should have been usable were lost."""
+        return self.kind != "value" and CODES[self.code].is_loss
+
+
+def count_codes(entries: Iterable[Quarantined]) -> tuple[CodeCount, ...]:
+    """Counts per kind and code, in alphabetical order."""
+    counter = Counter((entry.kind, entry.code) for entry in entries)
+    return tuple(CodeCount(kind, code, n) for (kind, code), n in sorted(counter.items()))
