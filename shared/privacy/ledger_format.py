@@ -3,7 +3,7 @@
 A ledger is a file of JSON lines. Each line is a row, the SHA-256 of its canonical JSON, and the site's
 Ed25519 signature of it; each row names the hash of the row before. Member lists never appear, only
 their hash, and no count of patients. The format is versioned; other versions are refused. Imports
-canonical, keys, errors and events.
+canonical, countersign, keys, errors and events.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, cast
 
 from shared.canonical import canonical_json, sha256_hex
+from shared.countersign import verify_countersignature
 from shared.errors import LedgerError
 from shared.keys import SigningKey, verify
 from shared.privacy.events import GaussianEvent
@@ -23,9 +24,8 @@ GENESIS = "0" * 64
 RowKind = Literal["opened", "charge", "outcome"]
 ChargeClass = Literal["dp", "governed", "off"]
 
-# A signature of a row or a head can never be taken for one of a message or a plan.
+# A signature of a row can never be taken for one of a message or a plan.
 _ROW_DOMAIN = b"osteofed ledger row\n"
-_HEAD_DOMAIN = b"osteofed ledger head\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +95,9 @@ class Countersignature:
     """A coordinator's statement that it has seen this head of this site's ledger."""
 
     head_sha256: str
+    plan_sha256: str
     coordinator_key: str
     signature: str
-
-
-def head_bytes(*, site: str, head_sha256: str) -> bytes:
-    """The bytes a coordinator signs to countersign a site's ledger head."""
-    return _HEAD_DOMAIN + canonical_json({"site": site, "head": head_sha256})
 
 
 def members_sha256(members: Iterable[str]) -> str:
@@ -206,11 +202,14 @@ def check_countersignature(
     Raises:
         LedgerError: another key or a wrong signature.
     """
-    if countersignature.coordinator_key != coordinator_key or not verify(
+    is_genuine = verify_countersignature(
         coordinator_key,
-        head_bytes(site=site, head_sha256=countersignature.head_sha256),
         countersignature.signature,
-    ):
+        site=site,
+        plan_sha256=countersignature.plan_sha256,
+        ledger_head=countersignature.head_sha256,
+    )
+    if countersignature.coordinator_key != coordinator_key or not is_genuine:
         raise LedgerError(
             "bad-countersignature",
             "a ledger head is not countersigned by the coordinator of this plan",

@@ -77,7 +77,8 @@ def clip_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
     # The largest entry is divided out first: the square of a huge finite float overflows.
     largest = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-300)
     norms = largest * torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)
-    return rows * (clip_norm / norms).clamp(max=1.0)
+    factors: Tensor = (clip_norm / norms).clamp(max=1.0)  # [b,1]
+    return rows * factors
 
 
 def _gradient_of_one(model: nn.Module, patient: PatientBatch, loss: PatientLoss) -> Tensor:

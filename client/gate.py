@@ -1,0 +1,399 @@
+"""The gate: the one door through which anything leaves a site.
+
+Every reply passes here: policy, then the ledger's charge, then the outbox log, then the signature.
+Nothing else at a site signs a message, and only what carries the type ``Released`` is sent. Three
+classes leave: ``public`` (no patient was looked at), ``dp`` (charged) and ``governed`` (exact numbers
+under the policy's named person); training without privacy, where the policy allows it, is logged as
+``off``. Errors leave as a code and a correlation id, their text stays in the site's log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from client.ledger import Charge, Ledger
+from client.outbox import Departure, Outbox, pack
+from client.policy import (
+    PolicySettings,
+    Purpose,
+    read_policy,
+    require_plan,
+    training_event,
+    validation_event,
+)
+from shared.canonical import hash_of, sha256_hex
+from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
+from shared.keys import SigningKey
+from shared.plan import Plan
+from shared.privacy.accountant import epsilon_of
+from shared.privacy.ledger_format import LedgerHead, LedgerRow
+from shared.protocol import (
+    EvaluateReply,
+    EvaluateRequest,
+    HelloReply,
+    Refusal,
+    TrainReply,
+    TrainRequest,
+    Vector,
+    WeightsReply,
+    Wire,
+    signed_bytes,
+    vector_sha256,
+)
+
+SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | TrainReply | EvaluateReply)
+_EVALUATIONS: dict[str, Purpose] = {
+    "internal": "evaluate.internal",
+    "external": "evaluate.external",
+    "prospective": "evaluate.prospective",
+}
+# float32 rounding of an update that was scaled to the bound
+_NORM_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Released:
+    """A message that has passed the gate, signed and logged; made here and nowhere else."""
+
+    message: Wire
+
+
+def open_gate(folder: Path, *, site: str, key: SigningKey, clock: Callable[[], datetime]) -> Gate:
+    """The gate of a site folder, with its policy as it stands now.
+
+    Raises:
+        PolicyError: there is no valid ``policy.yaml``.
+        LedgerError: the ledger is damaged or behind.
+    """
+    return Gate(
+        site=site,
+        policy=read_policy(folder / "policy.yaml"),
+        ledger=Ledger(folder / "ledger", site=site, key=key, clock=clock),
+        outbox=Outbox(folder / "outbox", folder / "replies"),
+        key=key,
+        log_folder=folder / "log",
+        clock=clock,
+    )
+
+
+class Gate:
+    """The only exit of a site.
+
+    Args:
+        site: the site's name, which every reply carries.
+        policy: the hospital's policy.
+        ledger: the site's one ledger.
+        outbox: log of departures and store of replies.
+        key: signs what leaves.
+        log_folder: where the text of errors stays.
+        clock: gives the time that log lines carry.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        policy: PolicySettings,
+        ledger: Ledger,
+        outbox: Outbox,
+        key: SigningKey,
+        log_folder: Path,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.site = site
+        self.policy = policy
+        self.ledger = ledger
+        self.outbox = outbox
+        self._key = key
+        self._log_folder = log_folder
+        self._clock = clock
+
+    def repeat(self, request: TrainRequest | EvaluateRequest) -> Released | None:
+        """The identical reply to a request that was answered before; None when it was not.
+
+        Costs nothing: what is sent again has already been charged.
+        """
+        reply = self.outbox.stored_reply(request_sha256(request))
+        if reply is None:
+            return None
+        self._log(reply, channel=channel_of(request), release_class="repeat", epsilon=0.0)
+        return Released(reply)
+
+    def charge_training(
+        self, plan: Plan, request: TrainRequest, *, members: Collection[str]
+    ) -> LedgerHead:
+        """Charge one round's steps to the patients that it will touch; call before drawing noise.
+
+        Args:
+            plan: the approved plan.
+            request: what the coordinator asked.
+            members: PatientKeys of everybody in the training split.
+
+        Raises:
+            PolicyError: the policy forbids the plan, the purpose or so small a cohort.
+            PrivacyError: a budget is exhausted, or the round was charged for another request.
+            LedgerError: the ledger is behind the coordinator's countersigned head.
+            ProtocolError: the request is not of this plan, or its round is not in it.
+        """
+        self._require_allowed(plan, request.plan_sha256, "train")
+        federation = plan.settings.federation
+        if not 1 <= request.round <= (federation.rounds or 0):
+            raise ProtocolError(
+                "no-such-round", f"round must be 1 to {federation.rounds}, not {request.round}"
+            )
+        self._require_patients(members, at_least=self.policy.minimum_cohort_patients)
+        if request.ledger_head:
+            self.ledger.record_countersignature(
+                request.ledger_head,
+                request.countersignature,
+                plan_sha256=plan.sha256,
+                coordinator_key=plan.coordinator_key,
+            )
+        event = training_event(plan, steps=federation.local_steps or 0)
+        charge = Charge(
+            charge_class="off" if event is None else "dp",
+            event=event,
+            purpose="train",
+            plan_sha256=plan.sha256,
+            run=plan.run,
+            round=request.round,
+            request_sha256=request_sha256(request),
+        )
+        return self.ledger.charge(charge, members=members, allowance=self.policy.allowance)
+
+    def charge_validation(
+        self, plan: Plan, request: EvaluateRequest, *, members: Collection[str]
+    ) -> LedgerHead:
+        """Charge one validation table to the patients that it will measure; call before noise.
+
+        A governed table costs no ε; its row names who answers for it. Raises as ``charge_training``.
+        """
+        purpose = purpose_of(request)
+        self._require_allowed(plan, request.plan_sha256, purpose)
+        self._require_patients(members, at_least=self.policy.minimum_cell)
+        event = validation_event(plan)
+        charge = Charge(
+            charge_class="governed" if event is None else "dp",
+            event=event,
+            purpose=purpose,
+            plan_sha256=plan.sha256,
+            run=plan.run,
+            round=0,
+            request_sha256=request_sha256(request),
+            approved_by=(self.policy.governed_approved_by or "") if event is None else "",
+        )
+        return self.ledger.charge(charge, members=members, allowance=self.policy.allowance)
+
+    def release_public(self, message: HelloReply | WeightsReply) -> Released:
+        """Sign and log a reply for which no patient was looked at."""
+        signed = self._sign(replace(message, site=self.site))
+        channel = "query.hello" if isinstance(message, HelloReply) else "query.weights"
+        return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
+
+    def release_update(self, message: TrainReply, *, plan: Plan, request: TrainRequest) -> Released:
+        """Sign, store and log an update that was charged for.
+
+        Site, ledger head and signature are filled in here.
+
+        Raises:
+            PrivacyError: no open charge stands for this request, or the update is not what the plan
+                bounds it to be.
+        """
+        charged = self._open_charge(request, "train")
+        _require_bounded(message.update, norm_max=plan.settings.privacy.update_norm_max)
+        if (message.plan_sha256, message.round) != (request.plan_sha256, request.round):
+            raise ProtocolError("wrong-round", "the reply is not of the round that was asked")
+        signed = self._sign(replace(message, site=self.site, ledger_head=charged.sha256))
+        return self._send_charged(signed, charged=charged)
+
+    def release_table(self, message: EvaluateReply, *, request: EvaluateRequest) -> Released:
+        """Sign, store and log a validation table that was charged for.
+
+        A reply with another status than ``measured`` has an empty table, costs nothing and is not
+        stored, because the answer may be another one later.
+
+        Raises:
+            PrivacyError: no open charge stands for this request, a figure is not finite, or the
+                release class is not the one that was charged.
+        """
+        purpose = purpose_of(request)
+        if (message.plan_sha256, message.kind) != (request.plan_sha256, request.kind):
+            raise ProtocolError("wrong-release", "the reply is not of the validation that was asked")
+        if message.status != "measured":
+            if message.table.size:
+                raise PrivacyError("not-charged", "a table that was not measured must be empty")
+            head = self.ledger.head().sha256
+            signed = self._sign(replace(message, site=self.site, ledger_head=head))
+            return self._send(signed, channel=purpose, release_class="public", epsilon=0.0)
+        charged = self._open_charge(request, purpose)
+        if message.release_class != charged.charge_class or not np.isfinite(message.table).all():
+            raise PrivacyError(
+                "wrong-release-class",
+                f"the table must be finite and of the charged class {charged.charge_class}",
+            )
+        signed = self._sign(replace(message, site=self.site, ledger_head=charged.sha256))
+        return self._send_charged(signed, charged=charged)
+
+    def refuse(
+        self,
+        error: Exception,
+        *,
+        plan_sha256: str,
+        request: TrainRequest | EvaluateRequest | None = None,
+    ) -> Released:
+        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``.
+
+        A charge that stands for ``request`` gets the code as its outcome; it is not given back.
+        """
+        code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
+        correlation_id = secrets.token_hex(8)
+        self._log_locally(error, code=code, correlation_id=correlation_id)
+        channel = "refusal" if request is None else channel_of(request)
+        if request is not None:
+            self._close_charge(request, code)
+        refusal = Refusal(
+            plan_sha256=plan_sha256, site=self.site, code=code, correlation_id=correlation_id
+        )
+        return self._send(refusal, channel=channel, release_class="public", epsilon=0.0)
+
+    def _require_allowed(self, plan: Plan, asked_plan_sha256: str, purpose: Purpose) -> None:
+        if asked_plan_sha256 != plan.sha256:
+            raise ProtocolError("wrong-plan", "the request belongs to another plan")
+        require_plan(self.policy, plan, site=self.site)
+        if purpose not in self.policy.allowed:
+            raise PolicyError(
+                "purpose-forbidden",
+                f"this hospital allows {list(self.policy.allowed)}, not {purpose}",
+                hint="change `allowed` in policy.yaml deliberately, or leave it",
+            )
+
+    def _require_patients(self, members: Collection[str], *, at_least: int) -> None:
+        if len(set(members)) < at_least:
+            # The count itself would be a patient's value if this text ever left.
+            raise PolicyError(
+                "cohort-too-small",
+                f"there are fewer patients than the {at_least} that the policy asks for",
+                hint="ingest more films, or change policy.yaml deliberately",
+            )
+
+    def _open_charge(self, request: TrainRequest | EvaluateRequest, purpose: Purpose) -> LedgerRow:
+        charged = self.ledger.open_charge(request_sha256(request))
+        if charged is None or charged.purpose != purpose:
+            raise PrivacyError(
+                "not-charged",
+                "nothing may leave that was not charged first, and one charge pays for one release",
+                hint="call charge_training or charge_validation before drawing noise",
+            )
+        return charged
+
+    def _send_charged(self, signed: TrainReply | EvaluateReply, *, charged: LedgerRow) -> Released:
+        sha256 = sha256_hex(pack(signed))
+        # The outcome claims the charge first: two processes cannot release on one charge.
+        self.ledger.record_outcome(charged.request_sha256, status="released", payload_sha256=sha256)
+        self.outbox.store_reply(charged.request_sha256, signed)
+        event = charged.event
+        epsilon = None if event is None else epsilon_of([event], self.policy.delta)
+        return self._send(
+            signed, channel=charged.purpose, release_class=charged.charge_class, epsilon=epsilon
+        )
+
+    def _send(
+        self, message: Wire, *, channel: str, release_class: str, epsilon: float | None
+    ) -> Released:
+        self._log(message, channel=channel, release_class=release_class, epsilon=epsilon)
+        return Released(message)
+
+    def _log(self, message: Wire, *, channel: str, release_class: str, epsilon: float | None) -> None:
+        payload = pack(message)
+        self.outbox.record(
+            Departure(
+                utc=self._clock().isoformat(),
+                channel=channel,
+                release_class=release_class,
+                message=type(message).__name__,
+                n_bytes=len(payload),
+                payload_sha256=sha256_hex(payload),
+                epsilon=epsilon,
+                plan_sha256=message.plan_sha256,
+            )
+        )
+
+    def _sign(self, message: SignedReply) -> SignedReply:
+        return replace(message, signature=self._key.sign(signed_bytes(message)))
+
+    def _close_charge(self, request: TrainRequest | EvaluateRequest, code: str) -> None:
+        try:
+            if self.ledger.open_charge(request_sha256(request)) is not None:
+                self.ledger.record_outcome(request_sha256(request), status=code)
+        except OsteoFedError as error:
+            # A ledger that cannot be written to must not keep a refusal from leaving.
+            self._log_locally(error, code=error.code, correlation_id="")
+
+    def _log_locally(self, error: Exception, *, code: str, correlation_id: str) -> None:
+        line = {
+            "utc": self._clock().isoformat(),
+            "correlation_id": correlation_id,
+            "code": code,
+            "text": "".join(traceback.format_exception(error)),
+        }
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        path = self._log_folder / "refusals.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+def request_sha256(request: TrainRequest | EvaluateRequest) -> str:
+    """What makes two requests the same: plan, purpose, round or release, and weights.
+
+    Ledger head and countersignature are left out: they may differ when a round is asked for again.
+    """
+    content = {
+        "channel": channel_of(request),
+        "plan_sha256": request.plan_sha256,
+        "weights_sha256": vector_sha256(request.weights),
+    }
+    if isinstance(request, TrainRequest):
+        return hash_of(content | {"round": request.round})
+    return hash_of(
+        content | {"release_sha256": request.release_sha256, "lock_sha256": request.lock_sha256}
+    )
+
+
+def purpose_of(request: EvaluateRequest) -> Purpose:
+    """The validation that is asked for.
+
+    Raises:
+        ProtocolError: an unknown kind.
+    """
+    if request.kind not in _EVALUATIONS:
+        raise ProtocolError(
+            "unknown-validation",
+            f"validation must be one of {sorted(_EVALUATIONS)}, not {request.kind!r}",
+        )
+    return _EVALUATIONS[request.kind]
+
+
+def channel_of(request: TrainRequest | EvaluateRequest) -> str:
+    """The channel a reply to this request leaves by."""
+    if isinstance(request, TrainRequest):
+        return "train"
+    return _EVALUATIONS.get(request.kind, "refusal")
+
+
+def _require_bounded(update: Vector, *, norm_max: float | None) -> None:
+    norm = float(np.linalg.norm(update.astype(np.float64)))
+    if norm_max is None or not norm <= norm_max * (1 + _NORM_TOLERANCE):
+        raise PrivacyError(
+            "update-unbounded", f"an update must be finite with a norm of at most {norm_max}"
+        )
