@@ -15,7 +15,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -340,17 +340,43 @@ class Gate:
             self._log_locally(error, code=error.code, correlation_id="")
 
     def _log_locally(self, error: Exception, *, code: str, correlation_id: str) -> None:
-        line = {
-            "utc": self._clock().isoformat(),
-            "correlation_id": correlation_id,
-            "code": code,
-            "text": "".join(traceback.format_exception(error)),
-        }
-        self._log_folder.mkdir(parents=True, exist_ok=True)
-        path = self._log_folder / "refusals.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(json.dumps(line) + "\n")
+        _write_refusal(
+            self._log_folder,
+            error,
+            code=code,
+            correlation_id=correlation_id,
+            utc=self._clock().isoformat(),
+        )
+
+
+def refuse_closed(folder: Path, error: Exception, *, plan_sha256: str) -> Released:
+    """The refusal of a site whose gate cannot be opened: its policy or its ledger is not usable.
+
+    Only a code leaves, unsigned and without the site's name; the text stays in ``log/``.
+    """
+    code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
+    correlation_id = secrets.token_hex(8)
+    _write_refusal(
+        folder / "log",
+        error,
+        code=code,
+        correlation_id=correlation_id,
+        utc=datetime.now(UTC).isoformat(),
+    )
+    return Released(Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id))
+
+
+def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id: str, utc: str) -> None:
+    line = {
+        "utc": utc,
+        "correlation_id": correlation_id,
+        "code": code,
+        "text": "".join(traceback.format_exception(error)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "refusals.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(json.dumps(line) + "\n")
 
 
 def request_sha256(request: TrainRequest | EvaluateRequest) -> str:

@@ -1,0 +1,106 @@
+"""The ClientApp, one for every engine: opens the site folder, answers through the gate, never raises.
+
+An exception that left this module would carry its text to the coordinator; so every one becomes a
+code. Imports Flower and the handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from client.context import site_folder_from
+from client.gate import Gate, Released, open_gate, refuse_closed
+from client.hello import answer_hello, store_chunk
+from client.site import Site, open_site
+from shared.protocol import (
+    EvaluateRequest,
+    Hello,
+    TrainRequest,
+    WeightsChunk,
+    from_record,
+    to_record,
+)
+
+Request = TypeVar("Request", Hello, WeightsChunk, TrainRequest, EvaluateRequest)
+
+app = ClientApp()
+
+
+@app.query("hello")
+def hello(message: Message, context: Context) -> Message:
+    """Who is this site, and does it agree to the plan?"""
+    return _answer(message, context, Hello, answer_hello)
+
+
+@app.query("weights")
+def weights(message: Message, context: Context) -> Message:
+    """Keep a piece of the encoder."""
+    return _answer(message, context, WeightsChunk, store_chunk)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Train one round."""
+    from client.train import answer_train
+
+    return _answer(message, context, TrainRequest, answer_train)
+
+
+@app.evaluate("internal")
+def evaluate_internal(message: Message, context: Context) -> Message:
+    """Measure a release on the held-out split."""
+    return _evaluate(message, context)
+
+
+@app.evaluate("external")
+def evaluate_external(message: Message, context: Context) -> Message:
+    """Measure a release at a site that never trained it."""
+    return _evaluate(message, context)
+
+
+@app.evaluate("prospective")
+def evaluate_prospective(message: Message, context: Context) -> Message:
+    """Measure a locked release on films acquired since."""
+    return _evaluate(message, context)
+
+
+def _evaluate(message: Message, context: Context) -> Message:
+    from client.validate import answer_evaluate
+
+    return _answer(message, context, EvaluateRequest, answer_evaluate)
+
+
+def _answer(
+    message: Message,
+    context: Context,
+    kind: type[Request],
+    answer: Callable[[Site, Gate, Request], Released],
+) -> Message:
+    released = _released(message, context, kind, answer)
+    return Message(to_record(released.message), reply_to=message)
+
+
+def _released(
+    message: Message,
+    context: Context,
+    kind: type[Request],
+    answer: Callable[[Site, Gate, Request], Released],
+) -> Released:
+    folder = site_folder_from(context)
+    plan_sha256 = ""
+    try:
+        request = from_record(message.content, kind)
+        plan_sha256 = request.plan_sha256
+        site = open_site(folder)
+        gate = open_gate(folder, site=site.name, key=site.key, clock=site.clock)
+    except Exception as error:  # noqa: BLE001 - nothing but a code may leave
+        return refuse_closed(folder, error, plan_sha256=plan_sha256)
+    try:
+        return answer(site, gate, request)
+    except Exception as error:  # noqa: BLE001 - nothing but a code may leave
+        charged = request if isinstance(request, TrainRequest | EvaluateRequest) else None
+        return gate.refuse(error, plan_sha256=plan_sha256, request=charged)

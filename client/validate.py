@@ -1,0 +1,211 @@
+"""A site's part of a validation: one bounded row per patient, summed, noised, through the gate.
+
+Internal validation measures the held-out split, external everybody at a site that never trained,
+prospective the cohort accrued under a lock. Imports gate, patients, measure and the training noise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.gate import Gate, Released
+from client.hello import approved_plan
+from client.patients import SplitData, load_split, prospective_name
+from client.site import Site
+from shared.errors import IntakeError, PlanError, ProtocolError
+from shared.exam.split import Split
+from shared.measure.table import TableSpec, contributions, sensitivity, sum_table, table_spec
+from shared.plan import Plan
+from shared.protocol import EvaluateReply, EvaluateRequest, Vector, vector_sha256
+from shared.release import read_lock
+
+Floats = NDArray[np.float64]
+
+
+def answer_evaluate(site: Site, gate: Gate, request: EvaluateRequest) -> Released:
+    """Measure a release on this site's patients under the approved plan.
+
+    Raises:
+        PlanError: not approved, or this site's role does not fit the kind of validation.
+        ProtocolError: an unknown kind, or weights that the lock does not name.
+        PolicyError: the hospital's policy forbids it.
+        PrivacyError: the split's budget is exhausted.
+    """
+    repeated = gate.repeat(request)
+    if repeated is not None:
+        return repeated
+    plan = approved_plan(site, request.plan_sha256)
+    data = _patients(site, plan, request)
+    if data is None:
+        return gate.release_table(_empty(request, plan, "not-applicable"), request=request)
+    needed = plan.settings.validation.prospective_patients
+    if request.kind == "prospective" and len(data.arrays.patients) < needed:
+        return gate.release_table(_empty(request, plan, "waiting"), request=request)
+    gate.charge_validation(plan, request, members=data.arrays.patients)
+    table = measure_table(plan, data, request.weights)
+    noise = plan.predicted.validation_noise_multiplier
+    if noise is not None:
+        table = _add_noise(table, noise_sd=noise * sensitivity(table_spec(plan.settings)))
+    return gate.release_table(_measured(request, plan, table), request=request)
+
+
+def measure_table(plan: Plan, data: SplitData, weights: Vector) -> Floats:
+    """The exact table [m] of a release on patients: one score each, of their earliest exam.
+
+    Args:
+        plan: names architecture, task and the table's edges.
+        data: labelled patients.
+        weights: trainable weights [p].
+    """
+    output, label = score_patients(plan, data, weights)
+    return sum_table(table_rows(plan, table_spec(plan.settings), output, label))
+
+
+def table_rows(plan: Plan, spec: TableSpec, output: Floats, target: Floats) -> Floats:
+    """Bounded rows [n, m] from outputs in the target's unit (or probabilities) and labels [n]."""
+    task = plan.settings.task
+    if task.kind == "regression":
+        return contributions(
+            spec,
+            score=output,
+            is_positive=target <= float(task.endpoint_threshold or 0.0),
+            target=target,
+            prediction=output,
+        )
+    return contributions(spec, score=output, is_positive=target == positive_index(plan))
+
+
+def score_patients(plan: Plan, data: SplitData, weights: Vector) -> tuple[Floats, Floats]:
+    """One output and one label per patient, of the earliest labelled exam that kept a film.
+
+    Args:
+        plan: names architecture and task.
+        data: labelled patients.
+        weights: trainable weights [p].
+
+    Returns:
+        Outputs [n]: the predicted target, or the positive class's probability; labels [n]: the target
+        in its own unit, or the class index.
+    """
+    import torch
+
+    from shared.model.build import build_model
+    from shared.model.weights import load_flat
+    from shared.train.device import choose_device
+
+    task = plan.settings.task
+    device = choose_device(plan.settings.device)
+    model = build_model(plan.settings, generator_seed=plan.settings.seed)
+    load_flat(model, weights)
+    model = model.to(device).eval()
+    # A patient whose labelled exams all lost their films to the cap on views has nothing to score.
+    scorable = data.batch.exam_mask.any(dim=1).nonzero()[:, 0]
+    batch = data.batch.select(scorable).to(device)
+    first = batch.exam_mask.int().argmax(dim=1)  # [n]
+    rows = torch.arange(len(batch), device=device)
+    with torch.no_grad():
+        output = model(
+            batch.tokens[rows, first],
+            batch.view_mask[rows, first],
+            batch.fields[rows, first],
+            batch.field_mask[rows, first],
+        ).double()
+    label = batch.target[rows, first].double()
+    if task.kind == "regression":
+        output = task.target_mean + task.target_sd * output[:, 0]
+        label = task.target_mean + task.target_sd * label
+    else:
+        output = torch.softmax(output, dim=1)[:, positive_index(plan)]
+    return output.cpu().numpy(), label.cpu().numpy()
+
+
+def positive_index(plan: Plan) -> int:
+    """Index of the positive class among the label's classes.
+
+    Raises:
+        PlanError: the label has no such class.
+    """
+    label, wanted = plan.settings.cohort.label, plan.settings.task.positive_class
+    classes = () if label.kind == "number" else label.classes
+    if wanted not in classes:
+        raise PlanError(
+            "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
+        )
+    return classes.index(wanted)
+
+
+def _patients(site: Site, plan: Plan, request: EvaluateRequest) -> SplitData | None:
+    """The patients a kind of validation is about; None when nobody there has a label."""
+    name, split = _source(site, plan, request)
+    try:
+        data = load_split(site, plan, name=name, split=split)
+    except IntakeError as error:
+        if request.kind == "prospective" and error.code == "intake.no-cohort":
+            return None
+        raise
+    return data if len(data.arrays.patients) else None
+
+
+def _source(site: Site, plan: Plan, request: EvaluateRequest) -> tuple[str, Split | None]:
+    role, name = plan.entry(site.name).role, plan.settings.cohort.name
+    if request.kind == "prospective":
+        return prospective_name(name, _checked_lock(site, plan, request)), None
+    wanted = "training" if request.kind == "internal" else "external"
+    if role != wanted:
+        raise PlanError(
+            "wrong-role",
+            f"{request.kind} validation needs a site of role {wanted}, {site.name} is {role}",
+        )
+    return name, "internal" if request.kind == "internal" else None
+
+
+def _checked_lock(site: Site, plan: Plan, request: EvaluateRequest) -> str:
+    path = site.folder / "locks" / f"{request.lock_sha256[:64]}.json"
+    lock = read_lock(path, coordinator_key=site.coordinator_key)
+    fits = (
+        lock.sha256 == request.lock_sha256
+        and lock.plan_sha256 == plan.sha256
+        and lock.release_sha256 == request.release_sha256
+        and lock.weights_sha256 == vector_sha256(request.weights)
+    )
+    if not fits:
+        raise ProtocolError(
+            "not-the-locked-release",
+            "what is to be measured differs from what was locked",
+            hint="a locked release cannot be exchanged; write a new lock and accrue again",
+        )
+    return lock.sha256
+
+
+def _add_noise(table: Floats, *, noise_sd: float) -> Floats:
+    from shared.train.noise import NoiseStream
+
+    noisy: Floats = table + noise_sd * NoiseStream()(table.size).double().numpy()
+    return noisy
+
+
+def _measured(request: EvaluateRequest, plan: Plan, table: Floats) -> EvaluateReply:
+    return EvaluateReply(
+        plan_sha256=plan.sha256,
+        kind=request.kind,
+        release_sha256=request.release_sha256,
+        site="",
+        status="measured",
+        release_class=plan.settings.validation.release_class,
+        table=np.ascontiguousarray(table, dtype=np.float64),
+        ledger_head="",
+    )
+
+
+def _empty(request: EvaluateRequest, plan: Plan, status: str) -> EvaluateReply:
+    return EvaluateReply(
+        plan_sha256=plan.sha256,
+        kind=request.kind,
+        release_sha256=request.release_sha256,
+        site="",
+        status=status,
+        release_class=plan.settings.validation.release_class,
+        table=np.zeros(0, dtype=np.float64),
+        ledger_head="",
+    )

@@ -1,0 +1,103 @@
+"""The documentation is a test subject: what exists is documented, what is documented exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+GLOSSARY = (ROOT / "GLOSSARY.md").read_text()
+# Words the glossary forbids for one meaning and the field needs for another.
+OTHER_MEANINGS = set(
+    "test val dev config spec step record sample params gradients history filter guard "
+    "limit network node client checkpoint check iteration epoch skip drop log line cutoff modality "
+    "experiment cohort accountant quota pred gt final model study user case".split()
+)
+
+
+def forbidden_words() -> set[str]:
+    words = set()
+    for row in GLOSSARY.splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if len(cells) == 3 and cells[0].startswith("**"):
+            plain = re.sub(r"\(.*?\)", "", cells[2])
+            words |= {word.strip() for word in plain.split(",") if re.fullmatch(r"\s*[a-z]+\s*", word)}
+    return words - OTHER_MEANINGS
+
+
+def test_glossary_forbids_something() -> None:
+    assert {"party", "centre", "consortium", "datapoint", "researcher"} <= forbidden_words()
+
+
+def test_names_in_the_source_keep_to_the_glossary() -> None:
+    forbidden = forbidden_words()
+    found = []
+    for package in ("server", "client", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    words = re.findall(r"[A-Z]?[a-z]+", node.name)
+                    found += [
+                        f"{path.name}:{node.lineno} {node.name}"
+                        for word in words
+                        if word.lower() in forbidden
+                    ]
+    assert not found
+
+
+def test_readme_is_short_and_says_what_the_software_is_not_for() -> None:
+    assert len(README.splitlines()) <= 150
+    assert "not a medical device" in README.lower()
+    assert "## What leaves a site" in README
+
+
+def test_readme_figures_are_the_generated_ones() -> None:
+    generated = (ROOT / "figures.md").read_text().strip()
+    between = README.split("<!-- figures -->")[1].split("<!-- /figures -->")[0].strip()
+    assert between == generated
+
+
+@pytest.mark.parametrize("program", ["osteofed-coordinator", "osteofed-site"])
+def test_every_command_is_in_the_readme_of_its_side(program: str) -> None:
+    side = {"osteofed-coordinator": "server", "osteofed-site": "client"}[program]
+    shown = subprocess.run(
+        [str(Path(sys.executable).with_name(program)), "--help"],
+        capture_output=True,
+        text=True,
+        env={"COLUMNS": "200", "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        check=True,
+    ).stdout
+    commands = re.findall(r"^[│|] ([a-z-]+) ", shown.split("Commands")[1], flags=re.MULTILINE)
+    assert len(commands) >= 8
+    manual = (ROOT / side / "README.md").read_text()
+    for name in commands:
+        assert f"`{name}" in manual, name
+
+
+def test_every_error_code_is_in_the_list_of_codes() -> None:
+    listed = (ROOT / "shared" / "ERRORS.md").read_text()
+    areas = {
+        node.name: statement.value.value
+        for node in ast.parse((ROOT / "shared" / "errors.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+    }
+    codes = set()
+    for package in ("server", "client", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                    continue
+                first = node.args[0] if node.args else None
+                if node.func.id in areas and isinstance(first, ast.Constant):
+                    codes.add(f"{areas[node.func.id]}.{first.value}")
+    assert len(codes) > 40
+    missing = sorted(code for code in codes if f"`{code}`" not in listed)
+    assert not missing
