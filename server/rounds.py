@@ -17,6 +17,7 @@ from flwr.app import RecordDict
 
 from server.aggregate import next_weights, renormalised, tail_average
 from server.exchange import Arrival, Exchange
+from server.journal import Journal
 from server.replies import RoundCheck, refusal_code
 from server.run_store import Contribution, Event, RoundState, RunStore
 from server.weights_delivery import deliver_encoder
@@ -70,75 +71,77 @@ def play_round(
         weights_sha256=vector_sha256(state.weights),
         n_parameters=state.weights.size,
     )
-    missing = gather(exchange, store, check, train_requests(store, state, number, key=key))
-    replies, _ = store.journalled(number)
-    require_enough(store, number, present=set(replies))
-    shares = renormalised([store.plan.entry(site).weight for site in replies])
+    journal = store.journal(state.weights.size)
+    missing = gather(exchange, store, journal, check, train_requests(store, state, number, key=key))
+    accepted = journal.read(number).accepted
+    require_enough(store, journal, number, present=set(accepted))
+    shares = renormalised([store.plan.entry(site).weight for site in accepted])
     weights, memory = next_weights(
         state.weights,
-        [reply.update for reply in replies.values()],
+        [entry.reply.update for entry in accepted.values()],
         shares=shares,
         memory=state.memory,
         strategy=store.plan.settings.strategy,
     )
-    store.record_heads({site: reply.ledger_head for site, reply in replies.items()})
+    store.record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
+    contributions = tuple(
+        Contribution(
+            site=site,
+            weight=share,
+            update_sha256=entry.update_sha256,
+            ledger_head=entry.reply.ledger_head,
+        )
+        for (site, entry), share in zip(accepted.items(), shares, strict=True)
+    )
     return RoundState(
-        round=number,
-        weights=weights,
-        memory=memory,
-        contributions=tuple(
-            Contribution(
-                site=site,
-                weight=share,
-                update_sha256=vector_sha256(reply.update),
-                ledger_head=reply.ledger_head,
-            )
-            for (site, reply), share in zip(replies.items(), shares, strict=True)
-        ),
-        missing=missing,
+        round=number, weights=weights, memory=memory, contributions=contributions, missing=missing
     )
 
 
 def gather(
-    exchange: Exchange, store: RunStore, check: RoundCheck, requests: Mapping[str, RecordDict]
+    exchange: Exchange,
+    store: RunStore,
+    journal: Journal,
+    check: RoundCheck,
+    requests: Mapping[str, RecordDict],
 ) -> dict[str, str]:
     """Journal one answer per site that is not journalled yet; return the reasons of missing updates."""
-    accepted, missing = store.journalled(check.round)
-    for site, reply in accepted.items():
-        check.require(reply, site=site)
+    so_far = journal.read(check.round)
+    for site, entry in so_far.accepted.items():
+        check.require(entry.reply, site=site)
+    missing = dict(so_far.rejected)
     asked = {
         site: record
         for site, record in requests.items()
-        if site not in accepted and site not in missing
+        if site not in so_far.accepted and site not in missing
     }
     for arrival in exchange.ask(asked, message_type=TRAIN, group=str(check.round)):
-        code = journal_arrival(store, check, arrival)
+        code = journal_arrival(journal, check, arrival)
         if code:
             missing[arrival.site] = code
             store.log(Event(round=check.round, site=arrival.site, code=code))
     return missing
 
 
-def journal_arrival(store: RunStore, check: RoundCheck, arrival: Arrival) -> str:
+def journal_arrival(journal: Journal, check: RoundCheck, arrival: Arrival) -> str:
     """Check one arrival and write it down; the code of why it is no update, empty if it is one."""
     if arrival.content is None:
         return arrival.code
+    reply: TrainReply | None = None
     try:
-        reply = any_from_record(arrival.content)
-        if isinstance(reply, TrainReply):
-            try:
-                check.require(reply, site=arrival.site)
-            except ProtocolError as error:
-                store.journal(check.round, reply, site=arrival.site, code=error.code)
-                return error.code
-            store.journal(check.round, reply, site=arrival.site)
+        message = any_from_record(arrival.content)
+        if isinstance(message, Refusal):
+            code = refusal_code(message, check.plan, site=arrival.site)
+        elif isinstance(message, TrainReply):
+            reply = message
+            update_sha256 = check.require(reply, site=arrival.site)
+            journal.accept(check.round, reply, site=arrival.site, update_sha256=update_sha256)
             return ""
-        if not isinstance(reply, Refusal):
+        else:
             raise ProtocolError("wrong-message", "a train request must be answered with an update")
-        code = refusal_code(reply, check.plan, site=arrival.site)
     except OsteoFedError as error:
         code = error.code
-    store.journal_missing(check.round, site=arrival.site, code=code)
+    journal.reject(check.round, reply, site=arrival.site, code=code)
     return code
 
 
@@ -187,7 +190,7 @@ def admit(exchange: Exchange, store: RunStore, *, wait_s: float) -> None:
     )
 
 
-def require_enough(store: RunStore, number: int, *, present: set[str]) -> None:
+def require_enough(store: RunStore, journal: Journal, number: int, *, present: set[str]) -> None:
     """Stop, resumably, when too few updates are there.
 
     Raises:
@@ -198,7 +201,7 @@ def require_enough(store: RunStore, number: int, *, present: set[str]) -> None:
     absent = [entry.site for entry in entries if entry.is_required and entry.site not in present]
     if len(present) >= needed and not (number == 1 and absent):
         return
-    store.set_rejected_aside(number)
+    journal.set_rejected_aside(number)
     store.log(Event(round=number, site="", code="run.quorum-missed"))
     reason = f"{len(present)} of at least {needed} updates arrived"
     if number == 1 and absent:

@@ -15,15 +15,13 @@
     <home>/heads.json                each site's last ledger head, over all runs
     <home>/keys/coordinator.pem
 
-A round is committed by renaming a finished folder. The journal is written on arrival, because Flower
-deletes a reply once it is pulled, and before anything is aggregated. The format is versioned and an
+A round is committed by renaming a finished folder. The format is versioned and an
 unknown version is refused. Imports no Flower.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -33,12 +31,13 @@ from pathlib import Path
 import numpy as np
 
 from server.aggregate import Block
+from server.journal import Journal
 from server.vector_file import open_vectors, write_vectors
 from shared.canonical import hash_file
 from shared.errors import RunError
 from shared.files import sync_folder, write_atomic
 from shared.plan import Plan, read_plan
-from shared.protocol import EvaluateReply, TrainReply, Vector, vector_sha256
+from shared.protocol import EvaluateReply, Vector, vector_sha256
 
 RUN_VERSION = 1
 
@@ -82,6 +81,11 @@ class RunStore:
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
+
+    def journal(self, n_parameters: int) -> Journal:
+        """The replies journal, see ``server.journal``."""
+        sites = tuple(entry.site for entry in self.plan.sites("training"))
+        return Journal(self.folder / "replies", sites=sites, n_parameters=n_parameters)
 
     @property
     def home(self) -> Path:
@@ -166,59 +170,6 @@ class RunStore:
         write_atomic(part / "state.json", json.dumps(content, indent=1).encode())
         part.rename(final)
         sync_folder(final.parent)
-
-    def journal(self, number: int, reply: TrainReply, *, site: str, code: str = "") -> None:
-        """Write a reply on arrival; ``code`` says why it was rejected, empty if it was accepted."""
-        text = {
-            entry.name: str(getattr(reply, entry.name))
-            for entry in fields(reply)
-            if entry.name != "update"
-        }
-        write_vectors(
-            self._reply_file(number, site),
-            {"update": reply.update},
-            text={**text, "rejected": code},
-            is_durable=False,
-        )
-
-    def journal_missing(self, number: int, *, site: str, code: str) -> None:
-        """Write that a site answered with something that is no reply: only the reason is kept."""
-        write_vectors(self._reply_file(number, site), {}, text={"rejected": code}, is_durable=False)
-
-    def journalled(self, number: int) -> tuple[dict[str, TrainReply], dict[str, str]]:
-        """The journal of a round: accepted replies by site in roster order, reasons of the others.
-
-        Updates are memory maps.
-        """
-        accepted: dict[str, TrainReply] = {}
-        rejected: dict[str, str] = {}
-        for entry in self.plan.sites("training"):
-            path = self._reply_file(number, entry.site)
-            if not path.exists():
-                continue
-            stored = open_vectors(path)
-            text = dict(stored.text)
-            if code := text.pop("rejected"):
-                rejected[entry.site] = code
-                continue
-            accepted[entry.site] = TrainReply(
-                plan_sha256=text["plan_sha256"],
-                round=int(text["round"]),
-                site=text["site"],
-                weights_sha256=text["weights_sha256"],
-                update=stored.vectors["update"],
-                ledger_head=text["ledger_head"],
-                signature=text["signature"],
-            )
-        return accepted, rejected
-
-    def set_rejected_aside(self, number: int) -> None:
-        """Rename a round's rejected replies, so that a resumed run asks those sites again."""
-        _, rejected = self.journalled(number)
-        for site in rejected:
-            path = self._reply_file(number, site)
-            attempt = len(list(path.parent.glob(f"{site}.*.aside"))) + 1
-            path.rename(path.with_name(f"{site}.{attempt}.aside"))
 
     def write_averaged(self, weights: Vector) -> None:
         """Keep the tail average, from which a release is made."""
@@ -311,9 +262,6 @@ class RunStore:
                 hint="`osteofed-coordinator resume` goes on with it",
             )
 
-    def _reply_file(self, number: int, site: str) -> Path:
-        return self.folder / "replies" / f"{number:04d}" / f"{site}.safetensors"
-
     def _evaluation_file(self, kind: str, site: str) -> Path:
         return self.folder / "evaluations" / kind / f"{site}.json"
 
@@ -375,6 +323,5 @@ def _require_version(version: object, what: str) -> None:
         )
 
 
-def _is_round(entry: os.PathLike[str]) -> bool:
-    name = Path(entry).name
-    return name.isdigit()
+def _is_round(entry: Path) -> bool:
+    return entry.name.isdigit()

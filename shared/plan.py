@@ -7,6 +7,7 @@ approved. The format is versioned and unknown versions are refused. Imports sett
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,7 @@ class Plan(BaseModel):
     layout_sha256: str
     predicted: PredictedCost
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The plan's identity: SHA-256 of its canonical JSON."""
         return sha256_hex(self.canonical())

@@ -233,19 +233,20 @@ def any_from_record(content: RecordDict) -> Wire:
     return kind(**values)  # type: ignore[arg-type]
 
 
-def signed_bytes(message: Wire) -> bytes:
-    """The bytes a site signs: every field except the signature, arrays by their SHA-256."""
+def signed_bytes(message: Wire, *, array_sha256: str | None = None) -> bytes:
+    """The bytes a site signs: every field except the signature, arrays by their SHA-256.
+
+    Args:
+        array_sha256: hash of the message's one array, if it was computed already.
+    """
     content: dict[str, object] = {"message": type(message).__name__, "version": PROTOCOL_VERSION}
     for field in fields(message):
         value = getattr(message, field.name)
         if field.name == "signature":
             continue
         if isinstance(value, np.ndarray):
-            value = [
-                str(value.dtype),
-                list(value.shape),
-                hashlib.sha256(value.tobytes()).hexdigest(),
-            ]
+            digest = array_sha256 or hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+            value = [str(value.dtype), list(value.shape), digest]
         elif isinstance(value, bytes):
             value = hashlib.sha256(value).hexdigest()
         content[field.name] = value
