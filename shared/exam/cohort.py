@@ -14,8 +14,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,14 @@ class Cohort:
 
     def exams_of(self, patient: PatientKey) -> tuple[Exam, ...]:
         """Exams of a patient by rising day."""
-        return tuple(exam for exam in self.exams if exam.patient == patient)
+        return self._by_patient.get(patient, ())
+
+    @cached_property
+    def _by_patient(self) -> dict[PatientKey, tuple[Exam, ...]]:
+        groups: dict[PatientKey, list[Exam]] = defaultdict(list)
+        for exam in self.exams:
+            groups[exam.patient].append(exam)
+        return {patient: tuple(exams) for patient, exams in groups.items()}
 
     def film_keys(self) -> tuple[str, ...]:
         """The keyed pseudonym of each row of ``images``: a secret, fixed order among films."""

@@ -31,8 +31,9 @@ def normalise(
     """
     small = resize_area(pixels, out_pixels)
     low, high = np.percentile(small, (LOW_PERCENTILE, HIGH_PERCENTILE))
-    # A percentile of integers averaged over areas is never exactly equal by chance.
-    scaled = np.clip((small - low) / (high - low), 0, 1) if high > low else np.zeros_like(small)
+    # The mean of equal numbers may differ in its last digits: that is no contrast.
+    has_contrast = high - low > 1e-5 * max(abs(low), abs(high))
+    scaled = np.clip((small - low) / (high - low), 0, 1) if has_contrast else small * 0
     if mirror:
         scaled = scaled[:, ::-1]
     height, width = scaled.shape
