@@ -153,6 +153,36 @@ def read_table(
     )
 
 
+def read_constant_r2(
+    table: Floats, spec: TableSpec, *, constant: float, noise_sd: float, minimum_cell: int
+) -> Estimate:
+    """R² of predicting one public number for everybody: what no training at all would give.
+
+    −n·(mean − constant)²/SST, so 0 at best; a point without interval.
+
+    Args:
+        table: as in ``read_table``.
+        spec: meaning of the cells.
+        constant: in the target's unit, a public reference mean.
+        noise_sd: SD of the noise in every cell.
+        minimum_cell: patients below which it is suppressed.
+    """
+    if not spec.has_moments:
+        return NOT_APPLICABLE
+    sums = _read_moments(table, spec, noise_sd=noise_sd)
+    if sums.count < max(minimum_cell, 2):
+        return SUPPRESSED
+    centre, half = (spec.target_low + spec.target_high) / 2, (spec.target_high - spec.target_low) / 2
+    mean_square = (sums.u**2 - sums.sd_u**2) / sums.count**2  # without the noise's own square
+    spread = sums.u2 - mean_square * sums.count
+    if spread <= 1e-12 * sums.count:
+        return SUPPRESSED if noise_sd else NOT_APPLICABLE
+    guess = (constant - centre) / half
+    gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
+    value = -sums.count * max(gap, 0.0) / spread
+    return Estimate(status="measured", value=max(value, R2_RANGE[0]))
+
+
 def _count(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[float, float]:
     """Patients and noise SD: histogram total and count cell, weighted by their precision."""
     weight = HISTOGRAM_WEIGHT[spec.has_moments]

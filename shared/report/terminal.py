@@ -1,0 +1,78 @@
+"""A run's results as plain rows, for a table in a terminal. Imports results and wording only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.report.results import Results, ValidationResult
+from shared.report.wording import (
+    write_epsilon,
+    write_figure,
+    write_price,
+    write_site,
+    write_status,
+    write_value,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerminalTable:
+    """A title, column heads and rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def table_for_terminal(results: Results) -> list[TerminalTable]:
+    """Validation and privacy of a run as two tables."""
+    return [_validation(results), _privacy(results)]
+
+
+def _validation(results: Results) -> TerminalTable:
+    is_regression = results.task.kind == "regression"
+    unit = f" [{results.task.target_unit}]" if results.task.target_unit else ""
+    columns = ("validation", "site", "patients", "AUC", "sensitivity", "specificity")
+    return TerminalTable(
+        title=f"{results.task.endpoint}: {results.task.endpoint_rule}",
+        columns=(*columns, "R²", f"MAE{unit}", "release") if is_regression else (*columns, "release"),
+        rows=tuple(_validation_row(row, is_regression) for row in results.validation),
+    )
+
+
+def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ...]:
+    measures = row.measures
+    if measures is None:
+        blanks = ("–",) * (6 if is_regression else 4)
+        return (row.kind, write_site(row.site), write_status(row), *blanks)
+    figures = [measures.auc, measures.sensitivity, measures.specificity]
+    if is_regression:
+        figures.append(measures.r2)
+    cells = [write_figure(figure) for figure in figures]
+    if is_regression:
+        cells.append(write_figure(measures.mae, digits=3))
+    patients = write_value(measures.n_patients, digits=0)
+    return (row.kind, write_site(row.site), patients, *cells, write_price(row))
+
+
+def _privacy(results: Results) -> TerminalTable:
+    return TerminalTable(
+        title="Privacy (unit patient, add/remove)",
+        columns=("site", "training", "run ε", "lifetime ε", "cap", "left"),
+        rows=tuple(
+            (
+                row.site,
+                row.statement,
+                *(
+                    write_epsilon(value)
+                    for value in (
+                        row.run_epsilon,
+                        row.lifetime_epsilon,
+                        row.cap_epsilon,
+                        row.left_epsilon,
+                    )
+                ),
+            )
+            for row in results.privacy
+        ),
+    )
