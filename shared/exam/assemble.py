@@ -6,6 +6,7 @@ errors, settings and cohort.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def assemble(
     patients = tuple(sorted({exam.patient for exam in exams}))
     place = {patient: index for index, patient in enumerate(patients)}
     target = np.array([targets[exam.exam] for exam in exams], dtype=np.float64)
-    fields, field_mask = _standardise(exams, schema)
+    fields, field_mask = standardise([exam.values for exam in exams], schema)
     return ExamArrays(
         patients=patients,
         exams=exams,
@@ -89,14 +90,15 @@ def assemble(
     )
 
 
-def _standardise(
-    exams: tuple[Exam, ...], schema: CohortSchema
+def standardise(
+    rows: Sequence[Mapping[str, float | str | None]], schema: CohortSchema
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    fields = np.zeros((len(exams), len(schema.fields)), dtype=np.float32)
+    """Values in the schema's units and words as (fields, field_mask) [n, k], see ``ExamArrays``."""
+    fields = np.zeros((len(rows), len(schema.fields)), dtype=np.float32)
     field_mask = np.zeros(fields.shape, dtype=np.bool_)
-    for row, exam in enumerate(exams):
+    for row, values in enumerate(rows):
         for column, clinical in enumerate(schema.fields):
-            value = exam.values.get(clinical.name)
+            value = values.get(clinical.name)
             if value is None:
                 continue
             field_mask[row, column] = True

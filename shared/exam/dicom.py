@@ -62,8 +62,9 @@ DECODERS: Mapping[str, str] = {
     JPEGLosslessSV1: "gdcm",
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
+    # OpenJPEG's own binding takes most garbled code streams for films; gdcm's refuses them.
+    JPEG2000Lossless: "gdcm",
+    JPEG2000: "gdcm",
 }
 
 RADIOGRAPHS = frozenset(
@@ -110,7 +111,7 @@ ALLOWED = (
     "PixelData",
 )
 _OVERLAYS = tuple(Tag(group, 0x3000) for group in range(0x6000, 0x6020, 2))  # PS3.3 C.9.2
-_READ = [*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS]
+_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,11 @@ def _refusal(reason: str, fact: str) -> IntakeError:
 def _open(path: Path) -> Dataset:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
-    return dcmread(path, specific_tags=_READ)
+    dataset = dcmread(path)
+    # pydicom's own specific_tags is a linear search per element; elements are still undecoded here.
+    for tag in dataset.keys() - _KEPT:
+        del dataset[tag]
+    return dataset
 
 
 def _refuse_unwanted(dataset: Dataset) -> None:

@@ -7,9 +7,13 @@ the literature, never from a cohort. Imports errors only.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.errors import SettingsError
 
 FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -152,3 +156,28 @@ class CohortSchema(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError(f"fields: names must differ, not {names}")
         return self
+
+
+def read_schema(path: Path) -> CohortSchema:
+    """Read and validate a schema's YAML file.
+
+    Raises:
+        SettingsError: not YAML, or not valid; every mistake is named.
+    """
+    try:
+        return CohortSchema.model_validate(yaml.safe_load(path.read_bytes()))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in item['loc']) or 'schema'}: "
+            + item["msg"].removeprefix("Value error, ")
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError(
+            "invalid-schema",
+            f"{path.name} is not a valid cohort schema:\n" + "\n".join(lines),
+            hint="compare it with configs/cohort/hip_bmd.yaml",
+        ) from None
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(
+            "unreadable-schema", f"{path.name} cannot be read: {type(error).__name__}"
+        ) from None

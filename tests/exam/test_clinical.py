@@ -15,11 +15,22 @@ from shared.exam.quarantine import CODES, Quarantined
 from shared.exam.schema import CohortSchema
 
 HIP = Path(__file__).parents[2] / "configs" / "cohort" / "hip_bmd.yaml"
-COLUMNS = (
-    "patient_id,exam_date,age,sex,height,weight,bmi,alcohol,activity,smoking,prior_fracture,bmd_neck"
-).split(",")
-ROW = dict(zip(COLUMNS, "P1,2020-06-10,70,F,165,70,25.7,5,3,never,no,0.7".split(","), strict=True))
-LUNAR = SiteProfile(dxa_vendor="hologic", dxa_skeletal_site="femoral_neck")
+ROW = {
+    "patient_id": "P1",
+    "exam_date": "2020-06-10",
+    "age": "70",
+    "sex": "F",
+    "height": "165",
+    "weight": "70",
+    "bmi": "25.7",
+    "alcohol": "5",
+    "activity": "3",
+    "smoking": "never",
+    "prior_fracture": "no",
+    "bmd_neck": "0.7",
+}
+COLUMNS = list(ROW)
+PROFILE = SiteProfile(dxa_vendor="hologic", dxa_skeletal_site="femoral_neck")
 
 
 @pytest.fixture
@@ -31,7 +42,7 @@ def schema() -> CohortSchema:
 def interpret(schema, tmp_path):
     """Interprets rows given as changes to ROW; the header is that of the first row."""
 
-    def run(*changes: dict[str, str], profile: SiteProfile = LUNAR) -> ClinicalTable:
+    def run(*changes: dict[str, str], profile: SiteProfile = PROFILE) -> ClinicalTable:
         rows = [{**ROW, **change} for change in changes]
         header = list(rows[0])
         lines = [profile.separator.join(map(str, header))]
@@ -45,7 +56,7 @@ def interpret(schema, tmp_path):
 
 
 def with_profile(**changes: object) -> SiteProfile:
-    return LUNAR.model_copy(update=changes)
+    return PROFILE.model_copy(update=changes)
 
 
 def test_plain_row_comes_out_in_canonical_words(interpret):
@@ -62,14 +73,14 @@ def test_plain_row_comes_out_in_canonical_words(interpret):
 @pytest.mark.parametrize(
     ("cells", "profile", "field", "expected"),
     [
-        ({"weight": "154", "weight_unit": "lb"}, LUNAR, "weight", 69.85322498),
-        ({"height": "1.65", "height_unit": "m"}, LUNAR, "height", 165.0),
+        ({"weight": "154", "weight_unit": "lb"}, PROFILE, "weight", 69.85322498),
+        ({"height": "1.65", "height_unit": "m"}, PROFILE, "height", 165.0),
         ({"height": "65"}, with_profile(units={"height": "in"}), "height", 165.1),
         ({"height": "165", "height_unit": ""}, with_profile(units={"height": "cm"}), "height", 165),
         ({"bmi": "25,7"}, with_profile(decimal=",", separator=";"), "bmi", 25.7),
-        ({"age": "97"}, LUNAR, "age", 90.0),
-        ({"sex": "W"}, LUNAR, "sex", "female"),
-        ({"smoking": "EX"}, LUNAR, "smoking", "former"),
+        ({"age": "97"}, PROFILE, "age", 90.0),
+        ({"sex": "W"}, PROFILE, "sex", "female"),
+        ({"smoking": "EX"}, PROFILE, "smoking", "former"),
     ],
 )
 def test_value_is_converted(interpret, cells, profile, field, expected):
@@ -172,7 +183,7 @@ def test_columns_are_mapped_by_the_profile(interpret, schema, tmp_path):
 def test_missing_column_is_refused_with_the_names(schema):
     header = [name for name in COLUMNS if name != "alcohol"]
     with pytest.raises(IntakeError) as refusal:
-        interpret_rows(header, [], schema=schema, profile=LUNAR, today=date(2024, 1, 1))
+        interpret_rows(header, [], schema=schema, profile=PROFILE, today=date(2024, 1, 1))
     assert refusal.value.code == "intake.missing-column"
     assert "['alcohol']" in refusal.value.fact
     assert "'bmd_neck'" in refusal.value.fact
@@ -196,9 +207,9 @@ def test_required_column_may_not(schema):
 def test_table_without_header_shows_no_value(schema, tmp_path):
     path = tmp_path / "clinical.csv"
     path.write_text(",".join(ROW.values()).replace("P1", "CANARY") + "\n")
-    header, raw = read_table(path, LUNAR)
+    header, raw = read_table(path, PROFILE)
     with pytest.raises(IntakeError) as refusal:
-        interpret_rows(header, raw, schema=schema, profile=LUNAR, today=date(2024, 1, 1))
+        interpret_rows(header, raw, schema=schema, profile=PROFILE, today=date(2024, 1, 1))
     assert "CANARY" not in str(refusal.value)
 
 
@@ -214,14 +225,15 @@ def test_unreadable_table_is_refused(tmp_path, schema, data):
     path = tmp_path / "clinical.csv"
     path.write_bytes(data)
     with pytest.raises(IntakeError) as refusal:
-        header, raw = read_table(path, LUNAR)
-        interpret_rows(header, raw, schema=schema, profile=LUNAR, today=date(2024, 1, 1))
+        interpret_rows(
+            *read_table(path, PROFILE), schema=schema, profile=PROFILE, today=date(2024, 1, 1)
+        )
     assert refusal.value.code in {"intake.unreadable-table", "intake.missing-column"}
 
 
 def test_absent_table_is_refused(tmp_path):
     with pytest.raises(IntakeError, match="FileNotFoundError"):
-        read_table(tmp_path / "none.csv", LUNAR)
+        read_table(tmp_path / "none.csv", PROFILE)
 
 
 def test_values_of_people_stay_out_of_repr(interpret):
