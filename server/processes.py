@@ -1,0 +1,149 @@
+"""Processes of a deployment: started in groups of their own, always ended by their ids.
+
+Flower's executors start children; each process leads its own group, and the whole group is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from shared.errors import EngineError
+
+GRACE_S = 5.0
+
+
+class Processes:
+    """Background processes with a log file each; ended on leaving the ``with`` block.
+
+    Args:
+        logs: folder of the log files.
+        environment: of every process.
+    """
+
+    def __init__(self, logs: Path, *, environment: Mapping[str, str]) -> None:
+        self._logs = logs
+        self._environment = dict(environment)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def start(self, name: str, command: Sequence[str], *, cwd: Path) -> None:
+        """Start a process; its output goes to ``NAME.log``."""
+        with (self._logs / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                list(command),
+                cwd=cwd,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def run(self, command: Sequence[str], *, cwd: Path, timeout_s: float) -> str:
+        """Run a short command and return its standard output.
+
+        Raises:
+            EngineError: it fails or takes too long.
+        """
+        try:
+            done = subprocess.run(
+                list(command),
+                cwd=cwd,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                "command-timeout", f"{Path(command[0]).name} took more than {timeout_s:g} s"
+            ) from None
+        with (self._logs / "commands.log").open("a") as log:
+            log.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
+        if done.returncode != 0:
+            raise EngineError(
+                "command-failed",
+                f"{Path(command[0]).name} {command[1]} ended with {done.returncode}",
+                hint=f"see commands.log in {self._logs}",
+            )
+        return done.stdout
+
+    def require_alive(self) -> None:
+        """Stop when a process has ended by itself.
+
+        Raises:
+            EngineError: naming the process and its log.
+        """
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise EngineError(
+                    "process-ended",
+                    f"{name} ended by itself with {process.returncode}",
+                    hint=f"see {name}.log in {self._logs}",
+                )
+
+    def end(self) -> None:
+        """End every process with all its children: politely, then not."""
+        for process in self._running.values():
+            _signal_group(process, signal.SIGTERM)
+        end = time.monotonic() + GRACE_S
+        for process in self._running.values():
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass  # the next signal cannot be refused
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+        self._running.clear()
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, processes: Processes, *, timeout_s: float) -> None:
+    """Wait until something listens on a loopback port.
+
+    Raises:
+        EngineError: nothing did in time, or a process ended meanwhile.
+    """
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        processes.require_alive()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise EngineError("not-listening", f"nothing listens on port {port} after {timeout_s:g} s")
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass  # the group is gone already
