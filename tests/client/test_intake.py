@@ -1,0 +1,353 @@
+"""A messy synthetic hospital becomes a frozen cohort, and nothing of a person gets into it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydicom import dcmread
+
+from client.intake import REFUSED_FILE, IntakeReport, ingest
+from client.linkage import Linkage, Pseudonyms
+from shared.errors import IntakeError
+from shared.exam.clinical import read_table
+from shared.exam.cohort import Cohort
+from shared.exam.profile import SiteProfile
+from shared.exam.quarantine import CODES
+from shared.exam.schema import CohortSchema
+from shared.exam.split import PatientKey
+from shared.synthetic.folder import SyntheticTruth, write_hospital, write_later_films
+from shared.synthetic.hospitals import BIRCH, DEFECT_CODES, Defects
+
+HIP = Path(__file__).parents[2] / "configs" / "cohort" / "hip_bmd.yaml"
+SITE = replace(
+    BIRCH,
+    n_patients=50,
+    defects=Defects(
+        truncated_films=1, garbled_films=1, not_dicom=1, burned_in=1, wrong_view=1,
+        duplicate_films=1, films_without_row=1, rows_without_film=1, duplicate_rows=1,
+        missing_required=1, missing_label=1, unknown_unit=1, value_out_of_range=1, bmd_in_mg=1,
+        under_age=1,
+    ),
+)  # fmt: skip
+PROFILE = SiteProfile(dxa_vendor="lunar", dxa_skeletal_site="femoral_neck", separator=";", decimal=",")
+PSEUDONYMS = Pseudonyms(b"\x07" * 32)
+SEED, LOCK = 11, date(2024, 1, 15)
+Ingest = Callable[..., IntakeReport]
+
+
+@pytest.fixture(scope="module")
+def schema() -> CohortSchema:
+    return CohortSchema.model_validate(yaml.safe_load(HIP.read_text()))
+
+
+def run(source: Path, home: Path, schema: CohortSchema, **changes: object) -> IntakeReport:
+    arguments = {
+        "store": home / "cohorts", "schema": schema, "profile": PROFILE,
+        "pseudonyms": PSEUDONYMS, "linkage": Linkage(home / "linkage" / "linkage.bin", PSEUDONYMS),
+        "clock": lambda: datetime(2024, 6, 30, tzinfo=UTC),
+    }  # fmt: skip
+    return ingest(source, **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory) -> tuple[Path, SyntheticTruth]:
+    source = tmp_path_factory.mktemp("hospital")
+    return source, write_hospital(source, SITE, SEED)
+
+
+@pytest.fixture(scope="module")
+def done(hospital, tmp_path_factory, schema) -> tuple[IntakeReport, Path]:
+    home = tmp_path_factory.mktemp("site")
+    return run(hospital[0], home, schema), home
+
+
+@pytest.fixture
+def small(hospital, tmp_path) -> Path:
+    """A folder with the films and rows of six sound patients, to be changed by a test."""
+    source, truth = hospital
+    sound = [person for person in truth.patients if not person.defect][:6]
+    numbers = {person.patient_id for person in sound}
+    folder = tmp_path / "small"
+    (folder / "films").mkdir(parents=True)
+    for path in (source / "films").iterdir():
+        if path.name.split("_")[0] in numbers:
+            shutil.copy(path, folder / "films")
+    lines = (source / "clinical.csv").read_text(encoding="utf-8-sig").splitlines()
+    kept = [line for line in lines[1:] if any(number in line for number in numbers)]
+    (folder / "clinical.csv").write_text("\n".join([lines[0], *kept]) + "\n")
+    return folder
+
+
+def test_every_planted_defect_is_reported_under_its_code(hospital, done):
+    found = Counter()
+    for count in done[0].counts:
+        found[count.kind, count.code] += count.n
+    film_codes = ["unreadable-dicom", "burned-in-annotation", "wrong-view", "duplicate-film",
+                  "unknown-patient"]  # fmt: skip
+    planted = Counter()
+    for defect, number in hospital[1].planted.items():
+        planted[DEFECT_CODES[defect]] += number
+    # A file named .dcm that is no DICOM file cannot be told from a damaged film.
+    planted["intake.unreadable-dicom"] += planted.pop("intake.not-dicom")
+    for code in film_codes:
+        assert found["film", f"intake.{code}"] == planted[f"intake.{code}"], code
+    for code in ("duplicate-exam", "missing-required-field", "under-age"):
+        assert found["row", f"intake.{code}"] == 1
+    assert found["row", "intake.out-of-range"] == 1  # the BMD in mg
+    for code in ("missing-label", "unknown-unit", "out-of-range"):
+        assert found["value", f"intake.{code}"] == 1
+    # The row without film, and the rows of three unreadable, a burned-in and a lateral film.
+    assert found["row", "intake.missing-film"] == 6
+
+
+def test_counts_add_up_to_the_input(hospital, done):
+    source, truth = hospital
+    report = done[0]
+    lost = Counter()
+    for count in report.counts:
+        assert count.code in CODES
+        lost[count.kind] += count.n
+    assert report.n_films_read == len(list((source / "films").iterdir())) == truth.n_files
+    assert report.n_rows_read == truth.n_rows
+    assert report.n_films_used + lost["film"] == report.n_films_read
+    assert report.n_rows_used + lost["row"] == report.n_rows_read
+    assert (
+        report.n_films_used
+        == len(report.cohort.images)
+        == sum(len(exam.films) for exam in report.cohort.exams)
+    )
+
+
+def test_no_person_date_or_file_name_is_in_the_cohort(hospital, done):
+    source, truth = hospital
+    report, home = done
+    stored = b"".join(path.read_bytes() for path in report.cohort.folder.iterdir())
+    secrets: set[str] = set()
+    for person in truth.patients:
+        secrets |= {person.patient_id, person.name, *person.name.split("^"), person.birth_day}
+        secrets |= {day for day in person.days} | {day.replace("-", "") for day in person.days}
+        secrets |= {str(date.fromisoformat(day).toordinal()) for day in person.days}
+    for path in (source / "films").iterdir():
+        secrets |= {path.name, path.stem}
+        if path.stat().st_size > 2000:
+            film = dcmread(path, force=True, stop_before_pixels=True)
+            secrets |= {str(film.get(name, "")) for name in (
+                "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "InstitutionName",
+            )}  # fmt: skip
+    secrets |= {row.cells["exam_date"] for row in read_table(source / "clinical.csv", PROFILE)[1]}
+    texts = {secret.encode() for secret in secrets if len(secret) > 4}
+    assert len(texts) > 300
+    assert not [text for text in texts if text in stored]
+    assert not [text for text in texts if text in json.dumps(report.summary()).encode()]
+    sealed = (home / "linkage" / "linkage.bin").read_bytes()
+    assert not [text for text in texts if text in sealed]
+
+
+def test_linkage_leads_back_from_the_cohort_to_people_dates_and_files(hospital, done):
+    source, truth = hospital
+    report, home = done
+    linkage = Linkage(home / "linkage" / "linkage.bin", PSEUDONYMS)
+    days = {person.patient_id: set(person.days) for person in truth.patients}
+    for exam in report.cohort.exams:
+        person = linkage.identity_of(exam.patient)
+        assert person is not None
+        assert PSEUDONYMS.date_of(exam.patient, exam.day).isoformat() in days[person.patient_id]
+    places = [linkage.place_of(entry.item) for entry in report.cohort.quarantined]
+    assert all(
+        place and (place.startswith("clinical.csv row ") or (source / place).is_file())
+        for place in places
+    )
+
+
+def test_labels_come_back_on_the_reference_vendors_scale(hospital, done):
+    linkage = Linkage(done[1] / "linkage" / "linkage.bin", PSEUDONYMS)
+    truth = {person.patient_id: person for person in hospital[1].patients}
+    for exam in done[0].cohort.exams:
+        person = truth[linkage.identity_of(exam.patient).patient_id]
+        if exam.label is None:
+            assert person.defect == "missing_label"
+            continue
+        day = PSEUDONYMS.date_of(exam.patient, exam.day).isoformat()
+        measured = person.measured_bmd[person.days.index(day)]
+        assert exam.label.number == pytest.approx(measured, abs=6e-4)  # three decimals, Lunar
+        assert exam.label.t_score == pytest.approx((measured - 0.858) / 0.12, abs=6e-3)
+
+
+def test_both_hips_are_one_exam_and_visits_are_several(done):
+    cohort = done[0].cohort
+    assert {len(exam.films) for exam in cohort.exams} == {1, 2}
+    sides = {tuple(sorted(film.laterality for film in exam.films)) for exam in cohort.exams}
+    assert ("L", "R") in sides
+    assert max(len(cohort.exams_of(patient)) for patient in cohort.patients()) == 2
+    assert all(
+        len({exam.split for exam in cohort.exams_of(patient)}) == 1 for patient in cohort.patients()
+    )
+
+
+def test_images_are_normalised_and_bones_lie_on_the_same_side(done):
+    images = done[0].cohort.images
+    assert images.dtype == np.float16
+    assert images.min() == 0
+    assert images.max() == 1
+    sides = [film.laterality for exam in done[0].cohort.exams for film in exam.films]
+    mean = {
+        side: np.mean([image for image, own in zip(images, sides, strict=True) if own == side], 0)
+        for side in "LR"
+    }
+    straight = np.corrcoef(mean["L"].ravel(), mean["R"].ravel())[0, 1]
+    flipped = np.corrcoef(mean["L"].ravel(), mean["R"][:, ::-1].ravel())[0, 1]
+    assert straight > 0.97
+    assert straight > flipped + 0.1
+
+
+def test_ingesting_again_adds_no_version_and_the_same_films_give_the_same_cohort(
+    hospital, done, schema, tmp_path
+):
+    again = run(hospital[0], done[1], schema)
+    assert not again.is_new
+    assert again.cohort.folder == done[0].cohort.folder
+    elsewhere = run(hospital[0], tmp_path, schema)
+    assert elsewhere.is_new
+    assert elsewhere.cohort.fingerprint == done[0].cohort.fingerprint
+
+
+def test_new_films_make_a_new_version_in_which_nobody_changes_split(small, hospital, schema, tmp_path):
+    first = run(small, tmp_path, schema).cohort
+    second = run(hospital[0], tmp_path, schema).cohort
+    assert (second.version, second.previous) == (2, first.fingerprint)
+    assert second.shared_patients == set(first.patients())
+    splits = {exam.patient: exam.split for exam in second.exams}
+    assert all(splits[exam.patient] == exam.split for exam in first.exams)
+    assert list(Cohort.open(first.folder).exams) == list(first.exams)
+
+
+def test_prospective_intake_takes_later_exams_of_new_patients_only(done, schema, tmp_path):
+    later = tmp_path / "later"
+    truth = write_later_films(later, SITE, SEED, LOCK, n_new=8, n_seen=3)
+    seen = frozenset(done[0].cohort.patients())
+    rule = {"acquired_after": LOCK - timedelta(days=1), "exclude_patients": seen}
+    report = run(later, tmp_path, schema, **rule)
+    assert len(report.cohort.exams) == 8
+    assert not seen & set(report.cohort.patients())
+    counts = {(count.kind, count.code): count.n for count in report.counts}
+    assert counts["film", "intake.seen-in-training"] == truth.n_seen_before == 3
+    assert counts["row", "intake.seen-in-training"] == 3
+    assert report.lost_fraction == 0
+    days = sorted(day for person in truth.patients[:8] for day in person.days)
+    cut = date.fromisoformat(days[3])
+    fewer = run(later, tmp_path, schema, **rule | {"acquired_after": cut})
+    assert len(fewer.cohort.exams) == sum(date.fromisoformat(day) > cut for day in days)
+
+
+def test_too_much_loss_refuses_but_keeps_the_quarantine(small, schema, tmp_path):
+    for path in sorted((small / "films").iterdir())[:5]:
+        path.write_bytes(b"damaged")
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 0.1}))
+    assert refusal.value.code == "intake.too-much-lost"
+    assert "intake.unreadable-dicom" in refusal.value.fact
+    folder = tmp_path / "cohorts" / "hip_bmd"
+    assert [path.name for path in folder.iterdir()] == [REFUSED_FILE]
+    lines = [json.loads(line) for line in (folder / REFUSED_FILE).read_bytes().splitlines()]
+    assert [line["code"] for line in lines].count("intake.unreadable-dicom") == 5
+    linkage = Linkage(tmp_path / "linkage" / "linkage.bin", PSEUDONYMS)
+    assert all(linkage.place_of(line["item"]) for line in lines)
+    assert run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1})).is_new
+    assert not (folder / REFUSED_FILE).exists()
+
+
+def test_nothing_usable_is_refused(small, schema, tmp_path):
+    for path in (small / "films").iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1}))
+    assert refusal.value.code == "intake.empty-cohort"
+
+
+def test_films_folder_is_needed_when_there_are_views(small, schema, tmp_path):
+    shutil.rmtree(small / "films")
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema)
+    assert refusal.value.code == "intake.no-films-folder"
+
+
+def test_two_issuers_of_patient_numbers_need_a_declared_one(small, schema, tmp_path):
+    path = sorted((small / "films").iterdir())[0]
+    film = dcmread(path)
+    film.IssuerOfPatientID = "ELSEWHERE"
+    film.save_as(path)
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema)
+    assert refusal.value.code == "intake.mixed-issuers"
+    profile = PROFILE.model_copy(update={"issuer": "BIRCH-HOSPITAL"})
+    report = run(small, tmp_path, schema, profile=profile)
+    assert ("film", "intake.foreign-issuer", 1) in [
+        (count.kind, count.code, count.n) for count in report.counts
+    ]
+
+
+def test_other_files_beside_the_films_are_counted_and_no_loss(small, schema, tmp_path):
+    (small / "films" / "deep" / "er").mkdir(parents=True)
+    (small / "films" / "deep" / "er" / "notes.txt").write_text("CANARY")
+    report = run(small, tmp_path, schema)
+    assert ("film", "intake.not-dicom", 1) in [
+        (count.kind, count.code, count.n) for count in report.counts
+    ]
+    assert report.lost_fraction == 0
+
+
+def test_film_from_the_future_is_not_used(small, schema, tmp_path):
+    before_all = datetime(2000, 1, 1, tzinfo=UTC)
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema, clock=lambda: before_all)
+    assert "intake.future-date" in refusal.value.fact
+
+
+def test_progress_counts_every_file(small, schema, tmp_path):
+    seen: list[tuple[int, int]] = []
+    report = run(small, tmp_path, schema, progress=lambda done, total: seen.append((done, total)))
+    total = report.n_films_read
+    assert seen == [(number + 1, total) for number in range(total)]
+
+
+def test_site_without_labels_gets_a_cohort_without_labels(small, schema, tmp_path):
+    report = run(
+        small, tmp_path, schema,
+        profile=SiteProfile(has_labels=False, separator=";", decimal=","),
+    )  # fmt: skip
+    assert report.cohort.exams
+    assert all(exam.label is None for exam in report.cohort.exams)
+
+
+def test_table_without_films_and_with_classes_becomes_a_cohort(tmp_path):
+    schema = CohortSchema.model_validate(
+        {
+            "name": "table", "version": 1,
+            "fields": [{"name": "radius", "kind": "number", "low": 0, "high": 50}],
+            "label": {"kind": "class", "column": "diagnosis", "classes": ["benign", "malignant"],
+                      "synonyms": {"B": "benign", "M": "malignant"}},
+        }
+    )  # fmt: skip
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = ["patient_id,exam_date,radius,diagnosis"]
+    lines += [f"P{number},2020-01-{number + 1:02d},{number},{'BM'[number % 2]}" for number in range(20)]
+    (source / "clinical.csv").write_text("\n".join([*lines, "P99,2020-02-01,1,X"]) + "\n")
+    report = run(source, tmp_path, schema, profile=SiteProfile())
+    assert (report.n_films_read, report.n_rows_used) == (0, 20)
+    assert Counter(exam.label.class_name for exam in report.cohort.exams) == {
+        "benign": 10, "malignant": 10,
+    }  # fmt: skip
+    rule = {"acquired_after": date(2020, 1, 10), "exclude_patients": frozenset({
+        PSEUDONYMS.patient_key("", "P15"), PatientKey("0" * 32)})}  # fmt: skip
+    later = run(source, tmp_path, schema, profile=SiteProfile(), name="later", **rule)
+    assert len(later.cohort.exams) == 9
