@@ -77,19 +77,27 @@ def auc_interval(
     n_bins = positives.size
     n_positive, n_negative = float(positives.sum()), float(negatives.sum())
     kernel = np.tril(np.ones((n_bins, n_bins)), -1) + 0.5 * np.eye(n_bins)
-    theta = np.linspace(0.0, 1.0, GRID_POINTS)[:, None]
-    below = kernel @ negatives - theta * n_negative  # [grid, bins]
-    above = positives @ kernel - theta * n_positive
-    spread = ((kernel.ravel() - theta) ** 2).sum(axis=1)
-    noise = cell_sd**2 * ((below**2).sum(axis=1) + (above**2).sum(axis=1)) - cell_sd**4 * spread
-    # the true variance is at least the pure product noise
-    noise = np.maximum(noise, cell_sd**4 * spread)
-    theta = theta[:, 0]
+    theta = np.linspace(0.0, 1.0, GRID_POINTS)
+    below = _distance_squared(kernel @ negatives, n_negative * theta)  # [grid]
+    above = _distance_squared(positives @ kernel, n_positive * theta)
+    spread = _distance_squared(kernel.ravel(), theta)
+    # the true variance is at least that of the product of the noises
+    noise = np.maximum(cell_sd**2 * (below + above) - cell_sd**4 * spread, cell_sd**4 * spread)
     pairs = n_positive * n_negative
     point = float(positives @ kernel @ negatives) / pairs
     sampling = pairs**2 * auc_variance(theta, max(n_positive, 1.0), max(n_negative, 1.0))
     statistic = point * pairs - theta * pairs
     return accepted(theta, statistic, sampling + noise, point=point, confidence=confidence)
+
+
+def _distance_squared(values: Floats, candidates: Floats) -> Floats:
+    """Σ_i (values_i − candidate)² for each candidate. Shapes: [m], [grid] -> [grid]."""
+    total: Floats = (
+        float(values @ values)
+        - 2 * candidates * float(values.sum())
+        + values.size * np.square(candidates)
+    )
+    return total
 
 
 def auc_variance(auc: Floats, n_positive: float, n_negative: float) -> Floats:

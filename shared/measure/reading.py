@@ -179,8 +179,7 @@ def read_constant_r2(
         return SUPPRESSED if noise_sd else NOT_APPLICABLE
     guess = (constant - centre) / half
     gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
-    value = -sums.count * max(gap, 0.0) / spread
-    return Estimate(status="measured", value=max(value, R2_RANGE[0]))
+    return Estimate(status="measured", value=-sums.count * max(gap, 0.0) / spread)
 
 
 def _count(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[float, float]:

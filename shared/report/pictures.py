@@ -13,10 +13,10 @@ from html import escape
 from shared.measure.reading import Estimate, Measures
 from shared.report.results import Results
 from shared.report.wording import (
+    STATUS_WORD,
     write_bytes,
     write_interval,
     write_site,
-    write_status,
     write_value,
 )
 
@@ -48,7 +48,7 @@ def forest_rows(
         for row in sorted(group, key=lambda item: item.is_pooled):
             label = write_site(row.site)
             if row.measures is None:
-                rows.append(ForestRow(label=label, note=write_status(row)))
+                rows.append(ForestRow(label=label, note=STATUS_WORD[row.status]))
             else:
                 estimate = choose(row.measures)
                 rows.append(ForestRow(label=label, estimate=estimate, is_pooled=row.is_pooled))
@@ -65,9 +65,7 @@ def _random_effects_row(results: Results) -> ForestRow:
     if pooled.prediction_low is not None and pooled.prediction_high is not None:
         reach = (pooled.prediction_low, pooled.prediction_high)
     estimate = Estimate(status="measured", value=pooled.value, low=pooled.low, high=pooled.high)
-    return ForestRow(
-        label="mean of sites (random effects)", estimate=estimate, is_pooled=True, reach=reach
-    )
+    return ForestRow(label="mean of sites", estimate=estimate, is_pooled=True, reach=reach)
 
 
 def draw_forest(
@@ -171,7 +169,7 @@ def draw_flow(results: Results) -> str:
             f'<rect x="1" y="{y - 26}" width="230" height="54" rx="6" fill="#fff" stroke="{LINE}"/>'
             + _text(14, y - 5, site.site, "start", INK, weight="600")
             + _text(14, y + 15, f"{site.role} site · films stay", "start", MUTED)
-            + f'<path d="M232 {y}C420 {y} 480 {end:.0f} 632 {end:.0f}" fill="none" '
+            + f'<path d="M232 {y}H452C530 {y} 540 {end:.0f} 632 {end:.0f}" fill="none" '
             f'stroke="{ACCENT}" stroke-width="1.6"{dash}/>'
             f'<path d="M640 {end:.0f}l-9 -4.5v9Z" fill="{ACCENT}"/>'
             + _text(244, y - 8, f"{sent}: {write_bytes(site.bytes_sent)}", "start", INK)

@@ -106,7 +106,7 @@ class PrivacyResult(BaseModel):
         """The promise in words."""
         if self.training_epsilon is None:
             return NO_GUARANTEE
-        return f"ε = {self.training_epsilon:.2f} per {self.unit} for training, δ = {self.delta:g}"
+        return f"ε = {self.training_epsilon:.2f} per {self.unit} for training"
 
 
 class ValidationResult(BaseModel):

@@ -9,6 +9,7 @@ from shared.report.wording import (
     write_epsilon,
     write_figure,
     write_price,
+    write_qualifiers,
     write_site,
     write_status,
     write_value,
@@ -57,8 +58,8 @@ def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ..
 
 def _privacy(results: Results) -> TerminalTable:
     return TerminalTable(
-        title="Privacy (unit patient, add/remove)",
-        columns=("site", "training", "run ε", "lifetime ε", "cap", "left"),
+        title="Privacy",
+        columns=("site", "training", "run ε", "lifetime ε", "cap", "left", "holds for"),
         rows=tuple(
             (
                 row.site,
@@ -72,6 +73,7 @@ def _privacy(results: Results) -> TerminalTable:
                         row.left_epsilon,
                     )
                 ),
+                write_qualifiers(row),
             )
             for row in results.privacy
         ),

@@ -81,10 +81,16 @@ def write_epsilon(epsilon: float | None) -> str:
     return "–" if epsilon is None else f"{epsilon:.2f}"
 
 
+def write_delta(delta: float) -> str:
+    """A δ as 1e-5."""
+    digits, _, power = f"{delta:.0e}".partition("e")
+    return f"{digits}e−{int(power.lstrip('-'))}"
+
+
 def write_qualifiers(privacy: PrivacyResult) -> str:
     """Everything an ε needs beside it."""
     return (
-        f"unit {privacy.unit}, {privacy.adjacency}, δ = {privacy.delta:g}, "
+        f"unit {privacy.unit}, {privacy.adjacency}, δ = {write_delta(privacy.delta)}, "
         f"{privacy.mechanism}, {privacy.accountant}"
     )
 
@@ -126,7 +132,9 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
         cards.append(("Privacy", "none", "no formal privacy guarantee"))
     else:
         delta = max(p.delta for p in results.privacy)
-        cards.append(("Training ε", f"{max(spent):.2f}", f"per patient, largest site, δ = {delta:g}"))
+        cards.append(
+            ("Training ε", f"{max(spent):.2f}", f"per patient, largest site, δ = {write_delta(delta)}")
+        )
     return cards
 
 

@@ -1,0 +1,47 @@
+"""Films of one exam beside where the model looked, as one PNG that stays at the site.
+
+Imports matplotlib (through this package, its one door) and numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+
+
+def write_heat_maps(
+    path: Path, films: Sequence[Image], heat_maps: Sequence[Image], *, caption: str, unit: str
+) -> None:
+    """Write one row per view: the film, and the film under its heat map.
+
+    Args:
+        path: PNG file to write.
+        films: normalised films [h, w] in [0, 1].
+        heat_maps: change of the output when a place is hidden [h, w], in ``unit``.
+        caption: the reading in words.
+        unit: unit of the change.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 3.5 * len(films) + 0.9), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(films), 2, squeeze=False)
+    top = max((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0
+    for (plain, covered), film, heat in zip(grid, films, heat_maps, strict=True):
+        plain.imshow(film, cmap="gray", vmin=0, vmax=1)
+        plain.set_title("film as the model sees it", fontsize=9)
+        covered.imshow(film, cmap="gray", vmin=0, vmax=1)
+        shown = covered.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=top)
+        covered.set_title("change when this place is hidden", fontsize=9)
+        figure.colorbar(shown, ax=covered, fraction=0.046, label=unit)
+        for axes in (plain, covered):
+            axes.set_axis_off()
+    figure.suptitle(caption + "\nresearch use only: not a medical device", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
