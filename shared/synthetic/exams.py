@@ -94,7 +94,7 @@ def draw_exam(
         patient=patient,
         scanner=scanner,
         films=tuple(render_hip(hip, scanner, rng) for hip in hips),
-        clinical=_record(site, patient, rng),
+        clinical=record_patient(site, patient, rng),
         bmd_g_cm2=_measure_bmd(site, patient, rng),
     )
 
@@ -148,7 +148,7 @@ def measure_ceiling(
             hip.texture_exponent,
             np.log(hip.pelvis_share),
         )
-        rows.append(_as_numbers(_record(site, patient, rng)))
+        rows.append(_as_numbers(record_patient(site, patient, rng)))
         target[index] = _measure_bmd(site, patient, rng)
     records = np.asarray(rows)
     return Ceiling(
@@ -162,7 +162,7 @@ def _measure_bmd(site: SyntheticSite, patient: Patient, rng: np.random.Generator
     return patient.bmd_g_cm2 * float(1.0 + site.dxa_precision * rng.normal())
 
 
-def _record(site: SyntheticSite, patient: Patient, rng: np.random.Generator) -> dict[str, Value]:
+def record_patient(site: SyntheticSite, patient: Patient, rng: np.random.Generator) -> dict[str, Value]:
     """What the clinic writes down: rounded, and with the site's gaps."""
     record: dict[str, Value] = {
         "age": float(int(patient.age_years)),

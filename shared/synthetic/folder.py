@@ -21,6 +21,7 @@ from shared.synthetic.exams import SyntheticExam, draw_exam, draw_second_visit, 
 from shared.synthetic.hospitals import SyntheticSite
 from shared.synthetic.identity import Person, draw_person
 from shared.synthetic.physics import Film
+from shared.synthetic.population import grow_older
 
 FILM_DEFECTS = ("truncated_films", "garbled_films", "not_dicom", "burned_in", "wrong_view")
 
@@ -181,10 +182,11 @@ def _draw_visits(
 ) -> Iterator[_Visit]:
     """One visit, or two; a simple one has one film, so that its defect has one consequence."""
     day = person.first_day
-    age = (day - person.birth_day).days / 365.25
+    # a known patient who comes again later has aged since the person was drawn
+    years = (day - person.birth_day).days / 365.25 - person.patient.age_years
     exam = draw_exam(
         site,
-        replace(person.patient, age_years=age),
+        grow_older(person.patient, years, rng) if years > 0.1 else person.patient,
         person.number,
         rng,
         anatomy_seed=person.anatomy_seed,

@@ -22,9 +22,9 @@ Smoking = Literal["never", "former", "current"]
 
 OSTEOPOROSIS_G_CM2 = 0.858 - 2.5 * 0.120  # NHANES III white women 20–29, Hologic femoral neck
 OSTEOPENIA_G_CM2 = 0.858 - 1.0 * 0.120
-BMD_AT_50 = {"female": 0.801, "male": 0.847}  # fits Looker's prevalences together with the next two
+BMD_AT_50 = {"female": 0.797, "male": 0.847}  # fits Looker's prevalences together with the next two
 LOSS_PER_YEAR = {"female": 0.0077, "male": 0.0045}
-BMD_SD = {"female": 0.103, "male": 0.110}  # between people of the same sex and age
+BMD_SD = {"female": 0.100, "male": 0.110}  # between people of the same sex and age
 HEIGHT_CM = {"female": (162.0, 6.5), "male": (175.5, 7.0)}
 BMI = {"female": (27.3, 0.185), "male": (27.6, 0.155)}  # median, SD of the logarithm
 BMD_PER_KG = 0.0014
