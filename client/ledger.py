@@ -235,6 +235,13 @@ class Ledger:
             n_unprotected=n_unprotected,
         )
 
+    def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
+        """The account of the dearest patient that was ever charged."""
+        with self._locked():
+            charged = {row.members_sha256 for row in self._rows if row.kind == "charge"}
+            members = frozenset().union(*(self._load_members(sha256) for sha256 in charged))
+        return self.budget(members, allowance=allowance)
+
     def run_epsilon(self, plan_sha256: str, members: Collection[str], *, delta: float) -> float:
         """What one plan has cost the dearest of these patients so far (accountant, not filter)."""
         with self._locked():
@@ -261,13 +268,15 @@ class Ledger:
                 self._load_members(sha256)
             return rows[-1].head
 
-    def export(self, path: Path) -> None:
-        """Write rows and countersignatures for an auditor; member lists are not in it."""
+    def export(self, path: Path, *, allowance: Allowance) -> None:
+        """Write rows, countersignatures and the account for an auditor; member lists are not in it."""
+        budget = self.budget_of_everybody(allowance=allowance)
         with self._locked():
             lines = [json.loads(line) for line in self._lines()]
             content = {
                 "site": self._site,
                 "public_key": self._key.public_hex,
+                "account": asdict(budget) | {"epsilon_cap": allowance.epsilon_lifetime},
                 "lines": lines,
                 "countersignatures": [asdict(each) for each in self.countersignatures()],
             }

@@ -19,6 +19,7 @@ from shared.measure.table import TableSpec, contributions, sensitivity, sum_tabl
 from shared.plan import Plan
 from shared.protocol import EvaluateReply, EvaluateRequest, Vector, vector_sha256
 from shared.release import read_lock
+from shared.train.update import positive_index, score_patients
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +59,7 @@ def measure_table(plan: Plan, data: SplitData, weights: Vector) -> Floats:
         data: labelled patients.
         weights: trainable weights [p].
     """
-    output, label = score_patients(plan, data, weights)
+    output, label = score_patients(plan.settings, data.batch, weights)
     return sum_table(table_rows(plan, table_spec(plan.settings), output, label))
 
 
@@ -73,66 +74,7 @@ def table_rows(plan: Plan, spec: TableSpec, output: Floats, target: Floats) -> F
             target=target,
             prediction=output,
         )
-    return contributions(spec, score=output, is_positive=target == positive_index(plan))
-
-
-def score_patients(plan: Plan, data: SplitData, weights: Vector) -> tuple[Floats, Floats]:
-    """One output and one label per patient, of the earliest labelled exam that kept a film.
-
-    Args:
-        plan: names architecture and task.
-        data: labelled patients.
-        weights: trainable weights [p].
-
-    Returns:
-        Outputs [n]: the predicted target, or the positive class's probability; labels [n]: the target
-        in its own unit, or the class index.
-    """
-    import torch
-
-    from shared.model.build import build_model
-    from shared.model.weights import load_flat
-    from shared.train.device import choose_device
-
-    task = plan.settings.task
-    device = choose_device(plan.settings.device)
-    model = build_model(plan.settings, generator_seed=plan.settings.seed)
-    load_flat(model, weights)
-    model = model.to(device).eval()
-    # A patient whose labelled exams all lost their films to the cap on views has nothing to score.
-    scorable = data.batch.exam_mask.any(dim=1).nonzero()[:, 0]
-    batch = data.batch.select(scorable).to(device)
-    first = batch.exam_mask.int().argmax(dim=1)  # [n]
-    rows = torch.arange(len(batch), device=device)
-    with torch.no_grad():
-        output = model(
-            batch.tokens[rows, first],
-            batch.view_mask[rows, first],
-            batch.fields[rows, first],
-            batch.field_mask[rows, first],
-        ).double()
-    label = batch.target[rows, first].double()
-    if task.kind == "regression":
-        output = task.target_mean + task.target_sd * output[:, 0]
-        label = task.target_mean + task.target_sd * label
-    else:
-        output = torch.softmax(output, dim=1)[:, positive_index(plan)]
-    return output.cpu().numpy(), label.cpu().numpy()
-
-
-def positive_index(plan: Plan) -> int:
-    """Index of the positive class among the label's classes.
-
-    Raises:
-        PlanError: the label has no such class.
-    """
-    label, wanted = plan.settings.cohort.label, plan.settings.task.positive_class
-    classes = () if label.kind == "number" else label.classes
-    if wanted not in classes:
-        raise PlanError(
-            "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
-        )
-    return classes.index(wanted)
+    return contributions(spec, score=output, is_positive=target == positive_index(plan.settings))
 
 
 def _patients(site: Site, plan: Plan, request: EvaluateRequest) -> SplitData | None:

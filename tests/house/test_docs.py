@@ -58,7 +58,7 @@ def test_readme_is_short_and_says_what_the_software_is_not_for() -> None:
 
 
 def test_readme_figures_are_the_generated_ones() -> None:
-    generated = (ROOT / "figures.md").read_text().strip()
+    generated = (ROOT / "docs" / "figures-readme.md").read_text().strip()
     between = README.split("<!-- figures -->")[1].split("<!-- /figures -->")[0].strip()
     assert between == generated
 

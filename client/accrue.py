@@ -1,0 +1,79 @@
+"""Prospective films: a site accepts a lock, then accrues only what was acquired after it.
+
+The lock is kept with this site's countersignature. Patients who are in the site's cohort already are
+left out, so that nobody seen in training is measured. Imports intake, site and release.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from client.hello import approved_plan
+from client.intake import IntakeReport, Progress, ingest
+from client.patients import current_cohort, prospective_name
+from client.site import Site
+from shared.canonical import canonical_json, hash_of
+from shared.errors import PlanError
+from shared.files import write_atomic
+from shared.release import Lock, read_lock
+
+
+def accept_lock(site: Site, path: Path) -> Lock:
+    """Check a lock against the approved plan and countersign it.
+
+    Raises:
+        WeightsError: damaged, or not signed by this site's coordinator.
+        PlanError: its plan was not approved here, or its label rule is not the plan's.
+    """
+    lock = read_lock(path, coordinator_key=site.coordinator_key)
+    plan = approved_plan(site, lock.plan_sha256)
+    label = plan.settings.cohort.label
+    if lock.label_rule_sha256 != hash_of(label.model_dump(mode="json")):
+        raise PlanError(
+            "other-label-rule",
+            "the lock freezes another label rule than the approved plan",
+            hint="ask the coordinator for a lock of this plan's release",
+        )
+    kept = site.folder / "locks" / f"{lock.sha256}.json"
+    if not kept.exists():
+        content = {
+            "lock_sha256": lock.sha256,
+            "site": site.name,
+            "accepted_utc": site.clock().isoformat(),
+        }
+        signed = content | {"signature": site.key.sign(canonical_json(content))}
+        write_atomic(kept.with_suffix(".accepted.json"), json.dumps(signed, indent=1).encode())
+        write_atomic(kept, path.read_bytes())
+    return lock
+
+
+def accrue(
+    site: Site, lock_file: Path, source: Path, *, progress: Progress | None = None
+) -> IntakeReport:
+    """Freeze exams acquired after a lock, of patients this site has not used before.
+
+    Args:
+        site: the opened site; its clock says what is in the future.
+        lock_file: the coordinator's lock.
+        source: folder with ``films/`` and ``clinical.csv``.
+        progress: called with (files done, files in all).
+
+    Raises:
+        IntakeError: as ``ingest``.
+    """
+    lock = accept_lock(site, lock_file)
+    schema = approved_plan(site, lock.plan_sha256).settings.cohort
+    return ingest(
+        source,
+        store=site.cohorts,
+        schema=schema,
+        profile=site.settings.profile,
+        pseudonyms=site.pseudonyms,
+        linkage=site.linkage,
+        clock=site.clock,
+        name=prospective_name(schema.name, lock.sha256),
+        progress=progress,
+        acquired_after=lock.locked_utc.date(),
+        exclude_patients=frozenset(current_cohort(site, schema.name).patients()),
+    )

@@ -1,0 +1,436 @@
+"""The hospital's command, ``osteofed-site``: every verb opens the site folder and does one thing.
+
+Importing it loads neither torch nor pydicom, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.errors import PlanError
+from shared.terminal import JsonOption, command, progress, say, show_facts, show_json, show_table
+
+if TYPE_CHECKING:
+    from client.intake import IntakeReport
+    from client.ledger import Ledger
+    from client.site import Site
+    from shared.plan import Plan
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="A hospital's side of a federation. Films, rows and identities never leave its folder.",
+)
+ledger_app = typer.Typer(no_args_is_help=True, help="Every touch of a patient, for life.")
+app.add_typer(ledger_app, name="ledger")
+
+Folder = Annotated[
+    Path, typer.Option("--folder", "-f", envvar="OSTEOFED_SITE", help="The site's folder.")
+]
+By = Annotated[str, typer.Option("--by", help="First and last name of who decides.")]
+
+
+@app.command()
+@command
+def init(
+    name: Annotated[str, typer.Argument(help="Site name: lower-case letters, digits, dashes.")],
+    declared_patients: Annotated[
+        int, typer.Option("--declared-patients", help="Training patients, as published; a bucket.")
+    ],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Make keys, a policy template, site.yaml and a join request."""
+    from client.site import create_site
+    from shared.exam.profile import SiteProfile
+
+    request = create_site(folder, name=name, declared_patients=declared_patients, profile=SiteProfile())
+    facts: dict[str, object] = {
+        "join request": str(request),
+        "edit next": f"{folder / 'site.yaml'}, {folder / 'policy.yaml'}",
+    }
+    show_json(facts) if as_json else show_facts(f"site {name}", facts)
+
+
+@app.command()
+@command
+def join(
+    enrolment: Annotated[Path, typer.Argument(help="The coordinator's answer.")],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Trust the coordinator named in its enrolment file."""
+    from client.site import join_federation
+
+    site = join_federation(folder, enrolment)
+    facts: dict[str, object] = {"site": site.name, "coordinator key": site.coordinator_key}
+    show_json(facts) if as_json else show_facts("joined", facts)
+
+
+@app.command()
+@command
+def ingest(
+    source: Annotated[Path, typer.Argument(help="Folder with films/ and clinical.csv.")],
+    schema: Annotated[
+        Path, typer.Option(help="Cohort schema, a YAML file.", exists=True, dir_okay=False)
+    ] = Path("configs/cohort/hip_bmd.yaml"),
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Turn films and a clinical table into a frozen cohort; every loss has a code."""
+    from client.intake import ingest as run_intake
+    from client.site import open_site
+    from shared.exam.schema import read_schema
+
+    site = open_site(folder)
+    with progress("films") as advance:
+        report = run_intake(
+            source,
+            store=site.cohorts,
+            schema=read_schema(schema),
+            profile=site.settings.profile,
+            pseudonyms=site.pseudonyms,
+            linkage=site.linkage,
+            clock=site.clock,
+            progress=advance,
+        )
+    _show_intake(report, as_json=as_json)
+
+
+@app.command()
+@command
+def accrue(
+    lock: Annotated[Path, typer.Argument(help="The coordinator's lock.json.")],
+    source: Annotated[Path, typer.Argument(help="Folder with films/ and clinical.csv.")],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze films acquired after a lock, of patients not used before."""
+    from client.accrue import accrue as run_accrual
+    from client.site import open_site
+
+    with progress("films") as advance:
+        report = run_accrual(open_site(folder), lock, source, progress=advance)
+    _show_intake(report, as_json=as_json)
+
+
+@app.command()
+@command
+def cohort(
+    name: Annotated[str, typer.Argument(help="The cohort's name.")] = "hip_bmd",
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a cohort holds, what was quarantined, why, and what to do about it."""
+    from client.patients import current_cohort
+    from client.site import open_site
+    from shared.exam.quarantine import CODES, count_codes
+    from shared.exam.split import SPLITS
+
+    found = current_cohort(open_site(folder), name)
+    counts = count_codes(found.quarantined)
+    facts: dict[str, object] = {
+        "version": found.version,
+        "fingerprint": found.fingerprint,
+        "exams": len(found.exams),
+        "films": len(found.images),
+        **{f"patients, {split}": len(found.patients(split)) for split in SPLITS},
+    }
+    rows = [
+        (count.kind, count.code, count.n, CODES[count.code].meaning, CODES[count.code].remedy)
+        for count in counts
+    ]
+    if as_json:
+        show_json(facts | {"quarantined": rows})
+        return
+    show_facts(f"cohort {found.name}", facts)
+    show_table("quarantined", ("kind", "code", "n", "meaning", "remedy"), rows)
+
+
+@app.command()
+@command
+def approve(
+    plan: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
+    by: By,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Read a plan, show what it asks for and what changed, and say yes in a person's name."""
+    _decide(plan, "approved", by=by, folder=folder, as_json=as_json)
+
+
+@app.command()
+@command
+def refuse(
+    plan: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
+    by: By,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Say no to a plan in a person's name."""
+    _decide(plan, "refused", by=by, folder=folder, as_json=as_json)
+
+
+@app.command()
+@command
+def plan(
+    path: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Show a plan: what it asks, what it costs, what changed, what the policy says. Decides nothing."""
+    from client.site import open_site
+
+    site = open_site(folder)
+    read = site.approvals.import_plan(path)
+    facts, changes = _judge(read, folder)
+    if as_json:
+        show_json(facts | {"changes": changes})
+        return
+    show_facts(f"plan {read.run}", facts)
+    show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
+
+
+@app.command()
+@command
+def start(
+    superlink: Annotated[str, typer.Option(help="host:port of the coordinator's server.")],
+    root_certificate: Annotated[Path, typer.Option(help="The federation's CA, a PEM file.")],
+    auth_key: Annotated[Path, typer.Option(help="Private key of this node, a PEM file.")],
+    folder: Folder = Path(),
+) -> None:
+    """Connect to the coordinator and answer until stopped; acts only on approved plans."""
+    from client.supernode import serve
+
+    serve(
+        folder.resolve(),
+        superlink=superlink,
+        root_certificate=root_certificate,
+        auth_key=auth_key,
+    )
+
+
+@app.command()
+@command
+def outbox(folder: Folder = Path(), as_json: JsonOption = False) -> None:
+    """Show every message that has left, its class, its bytes and its cost."""
+    from client.outbox import Outbox
+    from client.site import open_site
+
+    site = open_site(folder)
+    departures = Outbox(site.folder / "outbox", site.folder / "replies").show()
+    if as_json:
+        show_json([asdict(departure) for departure in departures])
+        return
+    show_table(
+        f"what has left {site.name}",
+        ("utc", "channel", "class", "bytes", "epsilon", "sha256"),
+        [
+            (
+                departure.utc[:19],
+                departure.channel,
+                departure.release_class,
+                departure.n_bytes,
+                departure.epsilon,
+                departure.payload_sha256[:12],
+            )
+            for departure in departures
+        ],
+    )
+
+
+@ledger_app.command("show")
+@command
+def ledger_show(folder: Folder = Path(), as_json: JsonOption = False) -> None:
+    """Show every row, and what the dearest patient has spent and has left."""
+    site, ledger = _open_ledger(folder)
+    rows = ledger.show()
+    budget = ledger.budget_of_everybody(allowance=site.policy.allowance)
+    if as_json:
+        show_json({"rows": [asdict(row) for row in rows], "budget": asdict(budget)})
+        return
+    show_table(
+        f"ledger of {site.name}",
+        ("row", "utc", "kind", "purpose", "run", "round", "class", "noise", "steps", "outcome"),
+        [
+            (
+                row.index,
+                row.utc[:19],
+                row.kind,
+                row.purpose,
+                row.run,
+                row.round,
+                row.charge_class,
+                row.noise_multiplier,
+                row.steps,
+                row.status,
+            )
+            for row in rows
+        ],
+    )
+    show_facts(
+        "the dearest patient, for life (unit: patient, add/remove adjacency)",
+        {
+            "epsilon spent": budget.epsilon_spent,
+            "epsilon left": budget.epsilon_left,
+            "delta": f"{budget.delta:g}",
+            "charges without a formal guarantee": budget.n_unprotected,
+        },
+    )
+
+
+@ledger_app.command("verify")
+@command
+def ledger_verify(folder: Folder = Path(), as_json: JsonOption = False) -> None:
+    """Check every row, link, signature and countersignature."""
+    site, ledger = _open_ledger(folder)
+    head = ledger.verify()
+    facts: dict[str, object] = {"rows": head.index + 1, "head": head.sha256, "verdict": "intact"}
+    show_json(facts) if as_json else show_facts(f"ledger of {site.name}", facts)
+
+
+@ledger_app.command("export")
+@command
+def ledger_export(
+    path: Annotated[Path, typer.Argument(help="File to write.")],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Write rows and countersignatures for an auditor; member lists stay."""
+    site, ledger = _open_ledger(folder)
+    ledger.export(path, allowance=site.policy.allowance)
+    facts: dict[str, object] = {"site": site.name, "written": str(path)}
+    show_json(facts) if as_json else show_facts("ledger exported", facts)
+
+
+@app.command()
+@command
+def predict(
+    release: Annotated[Path, typer.Argument(help="A release's folder.")],
+    films: Annotated[list[Path], typer.Argument(help="DICOM files of one exam.")],
+    value: Annotated[
+        list[str] | None, typer.Option("--value", "-v", help="A clinical value, name=value.")
+    ] = None,
+    heat_map: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("heat-map.png"),
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Read one exam with a release, here; nothing leaves. Not a medical device."""
+    from client.predict import predict as read_exam
+    from client.site import open_site
+    from shared.release import read_release
+    from shared.report.heat_map import write_heat_maps
+
+    site = open_site(folder)
+    pairs = [item.partition("=") for item in value or []]
+    reading = read_exam(
+        site,
+        read_release(release, coordinator_key=site.coordinator_key),
+        films,
+        {name: text for name, _, text in pairs},
+    )
+    facts: dict[str, object] = {
+        "value": f"{reading.value:.3f} {reading.unit}",
+        "T-score": None if reading.t_score is None else f"{reading.t_score:+.2f}",
+        "class": reading.class_name,
+    }
+    if reading.films:
+        caption = ", ".join(f"{name} {text}" for name, text in facts.items() if text is not None)
+        write_heat_maps(heat_map, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
+        facts["heat map"] = str(heat_map)
+    show_json(facts) if as_json else show_facts("reading, not a diagnosis", facts)
+
+
+def _show_intake(report: IntakeReport, *, as_json: bool) -> None:
+    if as_json:
+        show_json(report.summary())
+        return
+    cohort = report.cohort
+    state = "frozen" if report.is_new else "unchanged"
+    show_facts(
+        f"cohort {cohort.name} v{cohort.version}, {state}",
+        {
+            "films": f"{report.n_films_used} of {report.n_films_read} used",
+            "rows": f"{report.n_rows_used} of {report.n_rows_read} used",
+            "exams": len(cohort.exams),
+            "patients": len(cohort.patients()),
+            "fingerprint": cohort.fingerprint,
+        },
+    )
+    show_table(
+        "quarantined",
+        ("kind", "code", "n"),
+        [(count.kind, count.code, count.n) for count in report.counts],
+    )
+
+
+def _decide(path: Path, decision: str, *, by: str, folder: Path, as_json: bool) -> None:
+    from client.site import open_site
+
+    site = open_site(folder)
+    read = site.approvals.import_plan(path)
+    facts, changes = _judge(read, folder)
+    if decision == "approved" and facts["policy"] != "allows it":
+        raise PlanError(
+            "forbidden-by-policy",
+            f"this hospital's policy forbids the plan:\n{facts['policy']}",
+            hint="ask for another plan, or change policy.yaml deliberately",
+        )
+    site.approvals.decide(
+        read, "approved" if decision == "approved" else "refused", by=by, now=site.clock()
+    )
+    facts |= {"decision": f"{decision} by {by}"}
+    if as_json:
+        show_json(facts | {"changes": changes})
+        return
+    show_facts(f"plan {read.run}", facts)
+    if changes:
+        show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
+    say(f"plan {read.sha256[:12]} is {decision}")
+
+
+def _judge(plan: Plan, folder: Path) -> tuple[dict[str, object], list[tuple[str, str, str]]]:
+    """What a plan asks for and costs here, and what differs from the last approved one."""
+    from client.approval import what_changed
+    from client.policy import check_plan
+
+    site, ledger = _open_ledger(folder)
+    privacy, federation = plan.settings.privacy, plan.settings.federation
+    role = plan.entry(site.name).role
+    problems = check_plan(site.policy, plan, site=site.name)
+    budget = ledger.budget_of_everybody(allowance=site.policy.allowance)
+    before = site.approvals.last_approved(other_than=plan.sha256)
+    facts: dict[str, object] = {
+        "plan": plan.sha256,
+        "code": plan.code_sha256,
+        "role here": role,
+        "asks for": f"{federation.rounds} rounds of {federation.local_steps} steps"
+        if role == "training"
+        else "external validation",
+        "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
+        "mechanism": plan.predicted.mechanism,
+        "noise multiplier": privacy.noise_multiplier,
+        "clip norm": privacy.clip_norm,
+        "run epsilon, training patient": plan.predicted.training_epsilon
+        if role == "training"
+        else None,
+        "run epsilon, validation patient": plan.predicted.validation_epsilon,
+        "unit, adjacency, delta": f"patient, add/remove, {privacy.delta:g}",
+        "spent so far, dearest patient": budget.epsilon_spent,
+        "left for life": budget.epsilon_left,
+        "releases": f"updates (dp), tables ({plan.settings.validation.release_class})",
+        "policy": "\n".join(problems) or "allows it",
+    }
+    return facts, what_changed(before, plan) if before else []
+
+
+def _open_ledger(folder: Path) -> tuple[Site, Ledger]:
+    from client.ledger import Ledger
+    from client.site import open_site
+
+    site = open_site(folder)
+    return site, Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)

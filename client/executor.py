@@ -1,0 +1,107 @@
+"""Flower's executor with its imports done: forks for each task instead of starting Python anew.
+
+``python -m client.executor`` takes the arguments of ``flower-superexec``. A task still installs and
+loads its bundle by itself; only libraries are shared. Replaces one private name of Flower,
+``run_superexec.get_executor``; a test fails when it is gone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
+from flwr.supercore.constant import (
+    TASK_TYPE_TO_APPIO_API_ADDRESS_ARG,
+    TASK_TYPE_TO_COMMAND,
+    TaskType,
+)
+from flwr.supercore.superexec import run_superexec
+from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
+from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
+
+LIBRARIES = (
+    "numpy",
+    "torch",
+    "torch.func",
+    "pydantic",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "rfc8785",
+    "safetensors.numpy",
+    "flwr.clientapp",
+    "flwr.supernode.cli.flwr_clientapp",
+    "flwr.serverapp",
+)
+FORKED = {TaskType.CLIENT_APP}
+
+
+class ForkingExecutor(SubprocessExecutor):
+    """Forks this process for client tasks; starts others as Flower does."""
+
+    def launch(self, spec: ExecutionSpec) -> LaunchResult:
+        """Start a task."""
+        if spec.task_type not in FORKED:
+            return super().launch(spec)
+        if os.fork() == 0:
+            _become_task(spec)
+        return LaunchResult.accepted()
+
+    def reconcile(self) -> None:
+        """Collect tasks that have ended."""
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+
+
+def main() -> None:
+    """Import the libraries, then run Flower's executor."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    run_superexec.get_executor = _forking_executor
+    from flwr.supercore.cli.flower_superexec import flower_superexec
+
+    flower_superexec()
+
+
+def _forking_executor(*_arguments: object, **_options: object) -> ForkingExecutor:
+    return ForkingExecutor()
+
+
+def _become_task(spec: ExecutionSpec) -> None:
+    """In the child: run the task's program in this process and end."""
+    from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    sys.argv = [
+        TASK_TYPE_TO_COMMAND[spec.task_type],
+        TASK_TYPE_TO_APPIO_API_ADDRESS_ARG[spec.task_type],
+        spec.runtime_api_address,
+        *("--token", spec.token),
+        *(("--insecure",) if spec.insecure else ()),
+    ]
+    if spec.root_certificates_path is not None and not spec.insecure:
+        sys.argv += ["--root-certificates", spec.root_certificates_path]
+    if spec.parent_pid is not None:
+        sys.argv += ["--parent-pid", str(spec.parent_pid)]
+    code = 1
+    try:
+        flwr_clientapp()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

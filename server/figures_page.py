@@ -1,0 +1,128 @@
+"""Writes measured figures as the table that the README prints: no figure in it is typed by hand.
+
+Imports nothing of the project but files; takes figures as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shared.files import write_atomic
+
+if TYPE_CHECKING:
+    from server.figures import Figure, Figures, Row
+
+ROOT = Path(__file__).resolve().parent.parent
+OPENING, CLOSING = "<!-- figures -->", "<!-- /figures -->"
+_HEAD_WORDS = {
+    "cross_attention": "three-layer cross-attention",
+    "concatenation": "concatenation",
+    "linear": "linear",
+}
+_SHOWN = ("no hospital training", "pooled, no privacy", "federated", "aster alone")
+
+
+def write_page(figures: Figures, *, root: Path = ROOT) -> dict[str, Path]:
+    """Write ``docs/figures.md`` with every arm, and the short table into the README."""
+    full, readme = root / "docs" / "figures.md", root / "README.md"
+    write_atomic(full, _full_page(figures).encode())
+    short = _short_table(figures)
+    write_atomic(root / "docs" / "figures-readme.md", short.encode())
+    text = readme.read_text()
+    before, _, rest = text.partition(OPENING)
+    _, _, after = rest.partition(CLOSING)
+    write_atomic(readme, f"{before}{OPENING}\n{short}{CLOSING}{after}".encode())
+    return {"figures.md": full, "README.md": readme}
+
+
+def _short_table(figures: Figures) -> str:
+    lines = [
+        "| head | arm | ε | R² internal | R² external | AUC internal | AUC external |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in figures.rows:
+        if row.arm in _SHOWN and (row.arm != "aster alone" or row.epsilon == 1.0):
+            lines.append(
+                f"| {_HEAD_WORDS[row.head]} | {row.arm} | {_epsilon(row)} | "
+                f"{_cell(row.internal.r2)} | {_cell(row.external.r2)} | "
+                f"{_cell(row.internal.auc)} | {_cell(row.external.auc)} |"
+            )
+    return "\n".join([*lines, "", _caption(figures), ""])
+
+
+def _full_page(figures: Figures) -> str:
+    lines = [
+        "# Figures",
+        "",
+        "Written by `make figures`; nothing here is typed by hand.",
+        "",
+        _caption(figures),
+        "",
+        "| head | arm | ε | R² int | MAE int | AUC int | R² ext | MAE ext | AUC ext | R² int by seed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.head} | {row.arm} | {_epsilon(row)} | {_figure(row.internal)} | "
+        f"{_figure(row.external)} | {', '.join(f'{value:.3f}' for value in row.seeds_r2)} |"
+        for row in figures.rows
+    ]
+    lines += ["", "## Federated under privacy as a share of federated without", ""]
+    lines += ["| head | ε 8 | ε 3 | ε 1 |", "|---|---|---|---|"]
+    lines += [
+        f"| {head} | " + " | ".join(f"{100 * share:.1f} %" for share in shares.values()) + " |"
+        for head, shares in shares_of_non_private(figures).items()
+    ]
+    lines += ["", "## Federated minus the smallest site alone, both at ε = 1, R² internal", ""]
+    lines += ["| head | difference, paired 95 % interval |", "|---|---|"]
+    lines += [
+        f"| {head} | {_cell(difference)} |"
+        for head, difference in figures.federated_minus_smallest_alone.items()
+    ]
+    lines += ["", "## Attainable R² of the generator (perfect knowledge of the predictors)", ""]
+    lines += ["| site | bone and clinical | bone alone | clinical alone |", "|---|---|---|---|"]
+    lines += [
+        f"| {site} | {ceiling['r2']:.3f} | {ceiling['image_r2']:.3f} | {ceiling['clinical_r2']:.3f} |"
+        for site, ceiling in figures.ceilings.items()
+    ]
+    return "\n".join([*lines, ""])
+
+
+def shares_of_non_private(figures: Figures) -> Mapping[str, Mapping[float, float]]:
+    """R² of federated under ε over R² of federated without privacy, by head and ε."""
+    federated = {
+        (row.head, row.epsilon): row.internal.r2[0] for row in figures.rows if row.arm == "federated"
+    }
+    heads = dict.fromkeys(head for head, _ in federated)
+    return {
+        head: {
+            epsilon: value / federated[head, None]
+            for (owner, epsilon), value in federated.items()
+            if owner == head and epsilon is not None
+        }
+        for head in heads
+    }
+
+
+def _caption(figures: Figures) -> str:
+    return (
+        f"Synthetic hospitals; 112, 225 and 450 training patients; median of training seeds "
+        f"{', '.join(map(str, figures.seeds))}; {figures.n_internal} fresh internal and "
+        f"{figures.n_external} fresh external patients, 95 % bootstrap (R²) and DeLong (AUC) "
+        f"intervals; ε at δ = 1e-5, unit patient, add/remove, exact Gaussian; AUC for T ≤ −2.5."
+    )
+
+
+def _epsilon(row: Row) -> str:
+    if row.epsilon is not None:
+        return f"{row.epsilon:g}"
+    return "0" if row.arm == "no hospital training" else "none promised"
+
+
+def _figure(figure: Figure) -> str:
+    return f"{_cell(figure.r2)} | {figure.mae:.4f} | {_cell(figure.auc)}"
+
+
+def _cell(value: tuple[float, float, float]) -> str:
+    return f"{value[0]:.3f} ({value[1]:.3f} to {value[2]:.3f})"

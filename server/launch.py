@@ -1,0 +1,91 @@
+"""Starts a stage of a run on the engine that its plan names. Imports the engines where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from server.home import Home
+from server.run_store import RunStore, open_run, prepare_run
+from shared.canonical import hash_file
+from shared.errors import EngineError, RunError
+from shared.plan import Plan, read_plan
+
+CONFIG_WEIGHTS = Path(__file__).resolve().parent.parent / "configs" / "encoder"
+STAGES = ("train", "internal", "external", "prospective")
+
+
+def prepare(home: Home, run: str) -> RunStore:
+    """A run's store, its folder laid out on first use from the signed plan.
+
+    Raises:
+        RunError: there is no such run, or its encoder file is not the plan's.
+    """
+    from shared.model.build import build_model
+    from shared.model.weights import flatten_weights
+
+    folder = home.run_folder(run)
+    if (folder / "run.json").exists():
+        return open_run(folder)
+    if not (folder / "plan.json").exists():
+        known = sorted(path.name for path in (home.folder / "runs").glob("*"))
+        raise RunError(
+            "unknown-run",
+            f"run must be one of {known}, not {run}",
+            hint="`osteofed-coordinator plan RUN` writes one",
+        )
+    plan = read_plan(folder / "plan.json", coordinator_key=home.key().public_hex)
+    model = build_model(plan.settings, generator_seed=plan.settings.seed)
+    return prepare_run(folder, initial_weights=flatten_weights(model), encoder=encoder_file(plan))
+
+
+def encoder_file(plan: Plan) -> Path | None:
+    """The coordinator's file with the plan's encoder; None without an encoder.
+
+    Raises:
+        RunError: the file is missing or has another hash.
+    """
+    encoder = plan.settings.encoder
+    if encoder.name == "none" or encoder.weights is None:
+        return None
+    path = CONFIG_WEIGHTS / encoder.weights  # an absolute path stays what it is
+    if not path.exists() or hash_file(path) != plan.encoder_sha256:
+        raise RunError(
+            "wrong-encoder",
+            f"{path.name} is missing or is not the file that the plan names",
+            hint="`make pretrain` remakes the default; set encoder.weights and encoder.sha256 of others",
+        )
+    return path
+
+
+def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path]) -> None:
+    """Play one stage to its end, or raise what stopped it.
+
+    Args:
+        store: a prepared run.
+        stage: one of ``STAGES``.
+        site_folders: folders of sites on this machine, for the engines local and ray.
+
+    Raises:
+        RunError: stopped; resumable.
+        EngineError: the engine could not run.
+    """
+    engine = store.plan.settings.engine.name
+    if engine != "deployed" and not site_folders:
+        raise EngineError(
+            "no-sites",
+            f"engine {engine} needs the site folders on this machine",
+            hint="add --site FOLDER for each, or plan with engine=deployed",
+        )
+    if engine == "local":
+        from server.local_engine import run_local
+
+        run_local(store.folder, site_folders, stage=stage)
+    elif engine == "ray":
+        from server.ray_engine import run_ray
+
+        run_ray(store.folder, site_folders, stage=stage)
+    else:
+        from server.deployment import submit_stage
+
+        submit_stage(store, stage)
