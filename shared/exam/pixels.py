@@ -65,5 +65,6 @@ def _average_rows(pixels: NDArray[np.float32] | NDArray[np.float64], n_out: int)
     part = (edges - whole)[:, None]
     running = np.zeros((n_in + 1, width), dtype=np.float64)
     np.cumsum(pixels, axis=0, out=running[1:])
-    averages: NDArray[np.float64] = np.diff(running[whole] + part * pixels[whole], axis=0)
-    return averages * (n_out / n_in)
+    sums = running[whole] + part * pixels[whole]
+    averages: NDArray[np.float64] = np.diff(sums, axis=0) * (n_out / n_in)
+    return averages

@@ -44,7 +44,7 @@ def test_two_dates_are_two_exams_and_may_share_a_row():
 
 
 def test_nearest_row_wins_and_a_tie_takes_the_earlier():
-    assert links([film("a", "P")], [row(1, "P", 20), row(2, "P", -10)]).exams[0].row.number == 2
+    assert links([film("a", "P")], [row(1, "P", -20), row(2, "P", 10)]).exams[0].row.number == 2
     assert links([film("a", "P")], [row(1, "P", 10), row(2, "P", -10)]).exams[0].row.number == 2
 
 
