@@ -9,7 +9,7 @@ patients at once). Legend: b patients · p trainable weights, in ``named_paramet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -19,7 +19,7 @@ from torch.func import functional_call, grad, vmap
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
 from shared.train.loss import PatientLoss
-from shared.train.patients import PatientBatch, make_batches
+from shared.train.patients import PatientBatch
 
 Backend = Literal["loop", "vmap"]
 
@@ -54,31 +54,61 @@ def clipped_sum(
     total = torch.zeros(
         sum(weight.numel() for weight in weights), dtype=torch.float64, device=weights[0].device
     )
-    size = 1 if backend == "loop" else chunk
-    for part in make_batches(batch, size):
-        if backend == "loop":
-            gradients = _gradient_of_one(model, part.patient(0), loss)[None]  # [1,p]
-        else:
+    if backend == "loop":
+        for index in range(len(batch)):
+            gradient = _gradient_of_one(model, batch.patient(index), loss)[None]  # [1,p]
+            total += sum_clipped_rows(gradient, clip_norm=clip_norm)
+    else:
+        for part in trim_padding(batch, chunk):
             gradients = _gradients_by_vmap(model, part, loss)  # [b,p]
-        total += clip_rows(gradients, clip_norm=clip_norm).sum(dim=0)
+            total += sum_clipped_rows(gradients, clip_norm=clip_norm)
     return total
 
 
-def clip_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
-    """Each row scaled to at most ``clip_norm``, in float64; a row that is not finite becomes 0.
+def trim_padding(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
+    """The patients in batches of at most ``size``, alike in extent, without the padding they share.
 
-    Shapes: [b,p] -> [b,p].
+    A patient's loss does not see masked exams and views, so cutting them off changes nothing but time.
     """
+    if not len(batch):
+        return
+    n_exams = _last_used(batch.exam_mask)  # [b]
+    n_views = _last_used((batch.view_mask & batch.exam_mask.unsqueeze(-1)).any(dim=1))  # [b]
+    order = torch.argsort(n_exams * (batch.view_mask.shape[2] + 1) + n_views, stable=True)
+    for rows in order.split(size):  # type: ignore[no-untyped-call]
+        part = batch.select(rows)
+        u, v = max(1, int(n_exams[rows].max())), max(1, int(n_views[rows].max()))
+        yield PatientBatch(
+            tokens=part.tokens[:, :u, :v],
+            view_mask=part.view_mask[:, :u, :v],
+            fields=part.fields[:, :u],
+            field_mask=part.field_mask[:, :u],
+            target=part.target[:, :u],
+            exam_mask=part.exam_mask[:, :u],
+        )
+
+
+def _last_used(mask: Tensor) -> Tensor:
+    """For each row of [b,n] one past its last True, 0 when there is none."""
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return (mask * places).amax(dim=1) if mask.shape[1] else mask.sum(dim=1)
+
+
+def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
+    """Sum of the rows, each scaled to at most ``clip_norm``; a row that is not finite counts as 0.
+
+    Shapes: [b,p] -> float64 [p].
+    """
+    norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
+    is_finite = torch.isfinite(norms)
+    factors = torch.ones_like(norms)
+    if clip_norm is not None:
+        factors = (clip_norm / norms).clamp(max=1.0)
+    factors = torch.where(is_finite, factors, torch.zeros_like(factors))
     rows = gradients.to(torch.float64)
-    is_finite = torch.isfinite(rows).all(dim=1, keepdim=True)  # [b,1]
-    rows = torch.where(is_finite, rows, torch.zeros_like(rows))
-    if clip_norm is None:
-        return rows
-    # The largest entry is divided out first: the square of a huge finite float overflows.
-    largest = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-300)
-    norms = largest * torch.linalg.vector_norm(rows / largest, dim=1, keepdim=True)
-    factors: Tensor = (clip_norm / norms).clamp(max=1.0)  # [b,1]
-    return rows * factors
+    rows[~is_finite] = 0.0  # 0 · inf would be NaN
+    total: Tensor = factors @ rows
+    return total
 
 
 def _gradient_of_one(model: nn.Module, patient: PatientBatch, loss: PatientLoss) -> Tensor:

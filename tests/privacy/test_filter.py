@@ -1,0 +1,62 @@
+"""The lifetime filter never lets more be spent than was granted, whoever chooses the next event."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.privacy.accountant import calibrate, epsilon_of, gaussian_epsilon, squared_mu
+from shared.privacy.events import GaussianEvent
+from shared.privacy.filter import filter_epsilon, fits
+
+DELTA = 1e-5
+full_batch = st.builds(
+    GaussianEvent, noise_multiplier=st.floats(0.3, 100), steps=st.integers(1, 100)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(asked=st.lists(full_batch, max_size=12), cap=st.floats(0.1, 30))
+def test_admitted_events_never_cost_more_than_the_cap(
+    asked: list[GaussianEvent], cap: float
+) -> None:
+    admitted: list[GaussianEvent] = []
+    for event in asked:
+        if fits([*admitted, event], epsilon=cap, delta=DELTA):
+            admitted.append(event)
+    # by the definition of the GDP filter, and by an accountant that was told everything beforehand
+    assert gaussian_epsilon(squared_mu(admitted) ** 0.5, DELTA) <= cap
+    assert epsilon_of(admitted, DELTA) <= cap
+    for event in set(asked) - set(admitted):
+        assert filter_epsilon([*admitted, event], DELTA) > cap * (1 - 1e-6)
+
+
+def test_a_calibrated_run_fits_its_own_cap_once_and_not_twice() -> None:
+    run = GaussianEvent(noise_multiplier=calibrate(3.0, DELTA, steps=50), steps=50)
+    assert fits([run], epsilon=3.0, delta=DELTA)
+    assert not fits([run, GaussianEvent(noise_multiplier=20.0, steps=5)], epsilon=3.0, delta=DELTA)
+
+
+def test_one_sampled_event_switches_to_the_renyi_filter_which_costs_more() -> None:
+    full = GaussianEvent(noise_multiplier=4.24, steps=50)
+    assert filter_epsilon([full], DELTA) == pytest.approx(8.010, abs=5e-4)
+    # a negligible sampled event: the difference is the Rényi filter's own price (8.61 published)
+    sampled = GaussianEvent(noise_multiplier=100.0, sample_rate=0.001, steps=1)
+    assert filter_epsilon([full, sampled], DELTA) == pytest.approx(8.61, abs=0.03)
+    assert not fits([full, sampled], epsilon=8.5, delta=DELTA)
+    assert fits([full, sampled], epsilon=8.7, delta=DELTA)
+
+
+def test_the_lifetime_epsilon_is_at_least_that_of_any_run_in_it() -> None:
+    runs = [
+        GaussianEvent(noise_multiplier=5.0, steps=20),
+        GaussianEvent(noise_multiplier=1.0, sample_rate=0.1, steps=50),
+    ]
+    lifetime = filter_epsilon(runs, DELTA)
+    assert all(lifetime >= epsilon_of([run], DELTA) for run in runs)
+
+
+def test_nothing_costs_nothing() -> None:
+    assert filter_epsilon([], DELTA) == 0.0
+    assert fits([], epsilon=1e-9, delta=DELTA)
