@@ -1,8 +1,11 @@
-"""Flower's executor with its imports done: forks for each task instead of starting Python anew.
+"""Flower's executor for a hospital: runs the installed ClientApp, and no code that came by network.
 
-``python -m client.executor`` takes the arguments of ``flower-superexec``. A task still installs and
-loads its bundle by itself; only libraries are shared. Replaces one private name of Flower,
-``run_superexec.get_executor``; a test fails when it is gone.
+Flower ships an app bundle with each run and would install and import it here. This executor ignores
+the bundle: what answers is the code that the hospital installed, whose hash the site states in its
+hello. It also has its imports done and forks for each task, which saves seconds per round.
+``python -m client.executor`` takes the arguments of ``flower-superexec``. Replaces three private
+names of Flower: ``run_superexec.get_executor``, ``run_clientapp.install_from_fab`` and
+``run_clientapp.get_load_client_app_fn``; a test fails when they are gone.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
+from flwr.clientapp import ClientApp
 from flwr.supercore.constant import (
     TASK_TYPE_TO_APPIO_API_ADDRESS_ARG,
     TASK_TYPE_TO_COMMAND,
@@ -22,6 +27,9 @@ from flwr.supercore.constant import (
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
+from flwr.supernode.runtime import run_clientapp
+
+from client.app import app
 
 LIBRARIES = (
     "numpy",
@@ -31,20 +39,16 @@ LIBRARIES = (
     "cryptography.hazmat.primitives.asymmetric.ed25519",
     "rfc8785",
     "safetensors.numpy",
-    "flwr.clientapp",
-    "flwr.supernode.cli.flwr_clientapp",
-    "flwr.serverapp",
 )
-FORKED = {TaskType.CLIENT_APP}
 
 
 class ForkingExecutor(SubprocessExecutor):
-    """Forks this process for client tasks; starts others as Flower does."""
+    """Forks this process for each client task; no other kind runs at a hospital."""
 
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
         """Start a task."""
-        if spec.task_type not in FORKED:
-            return super().launch(spec)
+        if spec.task_type != TaskType.CLIENT_APP:
+            return LaunchResult.failed(f"a site runs {TaskType.CLIENT_APP}, not {spec.task_type}")
         if os.fork() == 0:
             _become_task(spec)
         return LaunchResult.accepted()
@@ -60,7 +64,9 @@ def main() -> None:
     """Import the libraries, then run Flower's executor."""
     for library in LIBRARIES:
         importlib.import_module(library)
-    run_superexec.get_executor = _forking_executor
+    run_superexec.get_executor = _forking_executor  # type: ignore[attr-defined]
+    run_clientapp.install_from_fab = _ignore_bundle  # type: ignore[attr-defined,assignment]
+    run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined,assignment]
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     flower_superexec()
@@ -68,6 +74,15 @@ def main() -> None:
 
 def _forking_executor(*_arguments: object, **_options: object) -> ForkingExecutor:
     return ForkingExecutor()
+
+
+def _ignore_bundle(*_arguments: object, **_options: object) -> None:
+    """Instead of unpacking the bundle that came with the run."""
+
+
+def _load_installed(*_arguments: object, **_options: object) -> Callable[..., ClientApp]:
+    """Instead of importing the bundle's ClientApp."""
+    return lambda *_identity: app
 
 
 def _become_task(spec: ExecutionSpec) -> None:

@@ -198,7 +198,11 @@ def run_local(
     """
     from server.app import app as server_app
 
-    grid = LocalGrid(client_app or _own_client_app(), site_folders, faults=faults)
+    if client_app is None:
+        from client.app import app
+
+        client_app = app
+    grid = LocalGrid(client_app, site_folders, faults=faults)
     context = Context(
         run_id=grid.run.run_id,
         node_id=SUPERLINK_NODE_ID,
@@ -207,12 +211,6 @@ def run_local(
         run_config={"run-folder": str(run_folder), "stage": stage},
     )
     server_app(grid, context)
-
-
-def _own_client_app() -> ClientApp:
-    from client.app import app
-
-    return app
 
 
 def _from_wire(data: bytes) -> Message:

@@ -1,7 +1,7 @@
 """A federation with nothing medical in it: real keys, plan, protocol and signatures, no patients.
 
 Each practice site moves the weights towards its own target, so expected weights can be computed by
-hand. ``python practice_federation.py RUN SITE_FOLDERS.json [PAUSE_S]`` trains a run in its own
+hand. ``python practice_federation.py local|ray RUN SITE_FOLDERS.json`` trains a run in its own
 process, so that a test can kill it.
 """
 
@@ -282,8 +282,12 @@ for kind in ("internal", "external", "prospective"):
 
 
 if __name__ == "__main__":
-    from server.local_engine import run_local
+    import practice_federation  # under its own name, as Ray's workers import it
 
-    run_folder, listed = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    site_folders = {name: Path(folder) for name, folder in listed.items()}
-    run_local(run_folder, site_folders, client_app=app)
+    from server.local_engine import run_local
+    from server.ray_engine import run_ray
+
+    engine, run_folder, listed = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    site_folders = {name: Path(path) for name, path in json.loads(listed.read_text()).items()}
+    run_stage = {"local": run_local, "ray": run_ray}[engine]
+    run_stage(run_folder, site_folders, client_app=practice_federation.app)

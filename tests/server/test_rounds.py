@@ -61,9 +61,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("kind", "code"), FAULTS)
-def test_a_fault_is_one_missing_update_with_its_reason(
-    tmp_path: Path, kind: str, code: str
-) -> None:
+def test_a_fault_is_one_missing_update_with_its_reason(tmp_path: Path, kind: str, code: str) -> None:
     settings = practice.practice_settings(federation={"round_deadline_s": 0.4})
     store, folders = practice.found_federation(tmp_path, settings=settings, n_parameters=1)
     fault = Fault(site="site-3", round=2, kind=kind, delay_s=5.0 if kind == "delay" else 0.0)
@@ -203,7 +201,7 @@ def test_a_run_killed_in_any_round_and_resumed_equals_the_uninterrupted_one_bit_
     (folders["site-2"] / "pause_s.json").write_text("0.1")
     listed = tmp_path / "folders.json"
     listed.write_text(json.dumps({name: str(folder) for name, folder in folders.items()}))
-    command = [sys.executable, practice.__file__, str(store.folder), str(listed)]
+    command = [sys.executable, practice.__file__, "local", str(store.folder), str(listed)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     kills = 0
     for wait_for in (1, 3, 4):
@@ -218,9 +216,7 @@ def test_a_run_killed_in_any_round_and_resumed_equals_the_uninterrupted_one_bit_
     assert store.last_committed().round < 6
     run(store, folders)
     for number in range(7):
-        np.testing.assert_array_equal(
-            store.committed(number).weights, clean.committed(number).weights
-        )
+        np.testing.assert_array_equal(store.committed(number).weights, clean.committed(number).weights)
     np.testing.assert_array_equal(store.averaged(), clean.averaged())
 
 

@@ -1,6 +1,7 @@
-"""Processes of a deployment: started in groups of their own, always ended by their ids.
+"""Flower's processes: started in groups of their own, always ended by their ids.
 
 Flower's executors start children; each process leads its own group, and the whole group is ended.
+Imports errors only.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -57,37 +60,6 @@ class Processes:
                 start_new_session=True,
             )
 
-    def run(self, command: Sequence[str], *, cwd: Path, timeout_s: float) -> str:
-        """Run a short command and return its standard output.
-
-        Raises:
-            EngineError: it fails or takes too long.
-        """
-        try:
-            done = subprocess.run(
-                list(command),
-                cwd=cwd,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise EngineError(
-                "command-timeout", f"{Path(command[0]).name} took more than {timeout_s:g} s"
-            ) from None
-        with (self._logs / "commands.log").open("a") as log:
-            log.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
-        if done.returncode != 0:
-            raise EngineError(
-                "command-failed",
-                f"{Path(command[0]).name} {command[1]} ended with {done.returncode}",
-                hint=f"see commands.log in {self._logs}",
-            )
-        return done.stdout
-
     def require_alive(self) -> None:
         """Stop when a process has ended by itself.
 
@@ -108,13 +80,67 @@ class Processes:
             _signal_group(process, signal.SIGTERM)
         end = time.monotonic() + GRACE_S
         for process in self._running.values():
-            try:
+            with suppress(subprocess.TimeoutExpired):  # the next signal cannot be refused
                 process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass  # the next signal cannot be refused
             _signal_group(process, signal.SIGKILL)
             process.wait()
         self._running.clear()
+
+
+def run_command(
+    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, timeout_s: float
+) -> str:
+    """Run a short command, add it to a log file, and return its standard output.
+
+    Raises:
+        EngineError: it fails or takes too long.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            "command-timeout", f"{Path(command[0]).name} took more than {timeout_s:g} s"
+        ) from None
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        stream.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
+    if done.returncode != 0:
+        raise EngineError(
+            "command-failed",
+            f"{Path(command[0]).name} {command[1]} ended with {done.returncode}",
+            hint=f"see {log}",
+        )
+    return done.stdout
+
+
+def flower_program(name: str) -> str:
+    """A Flower program beside this Python, not another one on the path."""
+    return str(Path(sys.executable).parent / name)
+
+
+def flower_environment(flower_home: Path) -> dict[str, str]:
+    """Environment of Flower's processes: offline, quiet, with Flower's own files in ``flower_home``.
+
+    PYTHONPATH is left out, so that a task sees the code of its bundle and nothing beside it.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return kept | {
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.05",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
 
 
 def free_port() -> int:
@@ -143,7 +169,5 @@ def wait_for_port(port: int, processes: Processes, *, timeout_s: float) -> None:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # the group is gone already
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass  # the group is gone already

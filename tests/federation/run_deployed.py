@@ -1,0 +1,24 @@
+"""Founds a practice federation below HOME and trains it deployed; run inside a copy of the project.
+
+``python run_deployed.py HOME ROUNDS`` prints seconds per stage as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import practice_federation as practice
+
+from server.deployment import deploy_loopback
+
+if __name__ == "__main__":
+    home, rounds = Path(sys.argv[1]), int(sys.argv[2])
+    settings = practice.practice_settings(
+        rounds=rounds, federation={"round_deadline_s": 120, "liveness_s": 90, "poll_s": 0.1}
+    )
+    store, folders = practice.found_federation(home, n_sites=3, settings=settings)
+    results = deploy_loopback(home, store.folder, folders, stage_timeout_s=300)
+    sys.stdout.write(json.dumps([asdict(result) for result in results]))
