@@ -53,9 +53,9 @@ class Ceiling:
     """Attainable R² of BMD measured by DXA, from perfect knowledge of its predictors.
 
     ``image_r2``: the bone's physical quantities alone, as if a film showed them without pose, blur,
-    noise and scatter; ``clinical_r2``: the recorded fields alone; ``r2``: both. No model of films
-    can do better than ``r2`` except by chance; what is missing to 1 is the spread of bones between
-    people of equal BMD and the error of DXA.
+    noise and scatter; ``clinical_r2``: the recorded fields alone; ``r2``: both. A model of films
+    can pass ``r2`` only by chance, or by what a quadratic regression misses; what is missing to 1
+    is the spread of bones between people of equal BMD and the error of DXA.
     """
 
     r2: float
@@ -136,7 +136,6 @@ def measure_ceiling(
 ) -> Ceiling:
     """R² of quadratic regression on half of the patients, measured on the other half."""
     bones = np.empty((n_patients, 4))
-    records = np.empty((n_patients, 0))
     rows: list[list[float]] = []
     target = np.empty(n_patients)
     for index in range(n_patients):
@@ -151,9 +150,11 @@ def measure_ceiling(
         rows.append(_as_numbers(record_patient(site, patient, rng)))
         target[index] = _measure_bmd(site, patient, rng)
     records = np.asarray(rows)
+    first, second = np.triu_indices(bones.shape[1])
+    bones = np.hstack([bones, bones[:, first] * bones[:, second]])
     return Ceiling(
-        r2=_regression_r2(np.hstack([bones, bones**2, records]), target),
-        image_r2=_regression_r2(np.hstack([bones, bones**2]), target),
+        r2=_regression_r2(np.hstack([bones, records]), target),
+        image_r2=_regression_r2(bones, target),
         clinical_r2=_regression_r2(records, target),
     )
 

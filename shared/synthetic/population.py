@@ -27,11 +27,11 @@ LOSS_PER_YEAR = {"female": 0.0077, "male": 0.0045}
 BMD_SD = {"female": 0.100, "male": 0.110}  # between people of the same sex and age
 HEIGHT_CM = {"female": (162.0, 6.5), "male": (175.5, 7.0)}
 BMI = {"female": (27.3, 0.185), "male": (27.6, 0.155)}  # median, SD of the logarithm
-BMD_PER_KG = 0.0014
+BMD_PER_KG = 0.0012
 BMD_PER_HOUR = 0.0030  # per weekly hour of activity
 BMD_PER_GRAM = -0.0008  # per daily gram of alcohol
 BMD_OF_SMOKING = {"never": 0.006, "former": -0.002, "current": -0.022}
-FRACTURE_ODDS = (-1.25, 1.4)  # log odds at the young mean, times odds ratio per SD of BMD lost
+FRACTURE_ODDS = (-1.25, 1.3)  # log odds at the young mean, times odds ratio per SD of BMD lost
 MEAN_ACTIVITY_H, MEAN_ALCOHOL_G = 4.0, 8.0
 TYPICAL_BMD = 0.70
 CORTICAL_MM, TRABECULAR_SHARE, TEXTURE_EXPONENT = 1.6, 0.14, 2.2  # at TYPICAL_BMD
@@ -52,7 +52,7 @@ class PopulationProfile:
 
 GENERAL = PopulationProfile(women_share=0.53, decade_shares=(0.40, 0.28, 0.20, 0.12))
 REFERRED = PopulationProfile(
-    women_share=0.82, decade_shares=(0.13, 0.38, 0.37, 0.12), osteoporosis_prevalence=0.25
+    women_share=0.84, decade_shares=(0.10, 0.41, 0.38, 0.11), osteoporosis_prevalence=0.25
 )
 
 
@@ -190,11 +190,11 @@ def draw_anatomy(patient: Patient, sides: tuple[Side, ...], seed: int) -> tuple[
     return tuple(
         HipAnatomy(
             side=side,
-            cortical_mm=CORTICAL_MM * float(np.exp(log_bmd + 0.17 * person[0] + 0.04 * own[side][0])),
+            cortical_mm=CORTICAL_MM * float(np.exp(log_bmd + 0.23 * person[0] + 0.04 * own[side][0])),
             trabecular_share=TRABECULAR_SHARE
-            * float(np.exp(1.3 * log_bmd + 0.28 * person[1] + 0.06 * own[side][1])),
+            * float(np.exp(1.3 * log_bmd + 0.37 * person[1] + 0.06 * own[side][1])),
             texture_exponent=TEXTURE_EXPONENT
-            + float(2.0 * log_bmd + 0.40 * person[2] + 0.10 * own[side][2]),
+            + float(2.0 * log_bmd + 0.53 * person[2] + 0.10 * own[side][2]),
             texture_contrast=0.30 * float(np.exp(0.15 * person[3])),
             shaft_cortex_ratio=float(np.clip(3.0 + 0.25 * person[4], 2.0, 4.0)),
             pelvis_share=0.14 * float(np.exp(0.4 * log_bmd + 0.30 * person[5])),
