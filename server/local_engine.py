@@ -1,9 +1,10 @@
 """The local engine: a Flower Grid that calls the ClientApp in this process, with faults on demand.
 
-Every message passes through its wire form, both ways, so nothing can be shared by reference that a
-network would copy. Clients run one after another when their reply is pulled, which keeps one reply in
-memory and makes runs deterministic. The only module that uses Flower's private names for this:
-``TaskIdentity``, ``message_to_proto``, ``Run``, ``NodeInfo``; a test fails when they change.
+Every message passes through its wire form, both ways, so nothing mutable can be shared that a network
+would copy: records become protobuf bytes; arrays travel as the immutable bytes they serialised to,
+which protobuf would copy five times. Clients run one after another when their reply is pulled, which
+keeps one reply in memory and makes runs deterministic. Uses Flower's private names ``TaskIdentity``,
+``message_to_proto``, ``make_message``, ``Run`` and ``NodeInfo``; a test fails when they change.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.app.message import make_message
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -48,6 +50,15 @@ class Fault:
     round: int
     kind: FaultKind
     delay_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Wire:
+    """A message between two parties: protobuf bytes of its records, serialised arrays, record order."""
+
+    records: bytes
+    arrays: Mapping[str, Mapping[str, Array]]
+    keys: tuple[str, ...]
 
 
 class LocalGrid(Grid):
@@ -84,7 +95,7 @@ class LocalGrid(Grid):
             for number, name in self._sites.items()
         }
         self._faults = {(fault.site, fault.round): fault for fault in faults}
-        self._waiting: dict[str, bytes] = {}
+        self._waiting: dict[str, _Wire] = {}
         self._held: dict[str, tuple[float, list[Message]]] = {}
         self._n_pushed = 0
 
@@ -123,7 +134,7 @@ class LocalGrid(Grid):
             self._n_pushed += 1
             name = str(self._n_pushed)
             message.metadata.__dict__["_message_id"] = name
-            self._waiting[name] = message_to_proto(message).SerializeToString()
+            self._waiting[name] = _to_wire(message)
             names.append(name)
         return names
 
@@ -165,7 +176,7 @@ class LocalGrid(Grid):
             reply = Message(error, reply_to=message)
         if fault is not None and reply.has_content():
             reply.content = _spoilt(reply.content, fault)
-        wired = _from_wire(message_to_proto(reply).SerializeToString())
+        wired = _from_wire(_to_wire(reply))
         if fault is not None and fault.kind == "drop":
             return 0.0, []
         due = time.monotonic() + fault.delay_s if fault is not None else 0.0
@@ -213,8 +224,38 @@ def run_local(
     server_app(grid, context)
 
 
-def _from_wire(data: bytes) -> Message:
-    return message_from_proto(ProtoMessage.FromString(data))
+def _to_wire(message: Message) -> _Wire:
+    if not message.has_content():
+        return _Wire(message_to_proto(message).SerializeToString(), {}, ())
+    arrays, slim = {}, RecordDict()
+    for key, record in message.content.items():
+        if isinstance(record, ArrayRecord):
+            arrays[key] = {name: _copied(array) for name, array in record.items()}
+        else:
+            slim[key] = record
+    light = make_message(message.metadata, slim)
+    return _Wire(message_to_proto(light).SerializeToString(), arrays, tuple(message.content))
+
+
+def _from_wire(wire: _Wire) -> Message:
+    message = message_from_proto(ProtoMessage.FromString(wire.records))
+    if not message.has_content():
+        return message
+    content, slim = RecordDict(), message.content
+    for key in wire.keys:
+        record = slim[key] if key in slim else _array_record(wire.arrays[key])
+        content[key] = record
+    message.content = content
+    return message
+
+
+def _array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
+    return ArrayRecord({name: _copied(array) for name, array in arrays.items()})
+
+
+def _copied(array: Array) -> Array:
+    """A new Array around the same immutable bytes."""
+    return Array(array.dtype, tuple(array.shape), array.stype, array.data)
 
 
 def _spoilt(content: RecordDict, fault: Fault) -> RecordDict:
