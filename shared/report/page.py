@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.files import write_atomic
-from shared.measure.reading import Estimate, Measures
+from shared.measure.estimate import Estimate, Measures
 from shared.report import wording
 from shared.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from shared.report.results import NO_GUARANTEE, Results

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from shared.measure.reading import Estimate, Measures
+from shared.measure.estimate import Estimate, Measures
 from shared.report.results import Results
 from shared.report.wording import (
     STATUS_WORD,

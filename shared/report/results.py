@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from shared.exam.schema import FROZEN
+from shared.measure.estimate import Estimate, Measures
 from shared.measure.pooling import PooledEffect
-from shared.measure.reading import Estimate, Measures
 
 RESULTS_VERSION = 1
 POOLED = "pooled"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from shared.measure.reading import Estimate
+from shared.measure.estimate import Estimate
 from shared.report.results import POOLED, PrivacyResult, Results, ValidationResult
 
 NOT_A_DEVICE = (

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from shared.errors import ProtocolError, SettingsError
 from shared.measure.discrimination import measure_auc
-from shared.measure.reading import Measures, read_constant_r2, read_table
+from shared.measure.estimate import Measures
+from shared.measure.moments import read_constant_r2
+from shared.measure.reading import read_table
 from shared.measure.regression import measure_regression
 from shared.measure.table import (
     MOMENT_WEIGHTS,

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from shared.measure.estimate import Measures
+from shared.measure.moments import read_constant_r2
 from shared.measure.pooling import pool_aucs
-from shared.measure.reading import Measures, read_constant_r2, read_table
+from shared.measure.reading import read_table
 from shared.measure.table import TableSpec, contributions, pool_tables, sensitivity, sum_table
 from shared.report.results import (
     MissingUpdate,

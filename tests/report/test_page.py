@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.measure.reading import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 from shared.report.page import read_results, render_page, write_report
 from shared.report.results import PrivacyResult, Results, ValidationResult
 from shared.report.terminal import table_for_terminal

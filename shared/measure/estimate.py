@@ -1,0 +1,51 @@
+"""A figure with its interval, or the reason why there is none. Imports nothing of the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["measured", "suppressed", "not-applicable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure with its interval, or the reason why there is none (then all three are None)."""
+
+    status: Status
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+SUPPRESSED = Estimate(status="suppressed")
+NOT_APPLICABLE = Estimate(status="not-applicable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """All that a table says. Errors are prediction − target, in the target's unit.
+
+    ``bias`` and the limits of agreement are Bland–Altman's (mean error ± 1.96 SD); ``promise`` is
+    whether the operating point's sensitivity reaches the plan's target: ``kept`` when the whole
+    interval does, ``broken`` when none of it does.
+    """
+
+    n_patients: Estimate
+    n_positive: Estimate
+    auc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    r2: Estimate
+    mae: Estimate
+    rmse: Estimate
+    bias: Estimate
+    limit_low: Estimate
+    limit_high: Estimate
+    promise: Literal["kept", "broken", "undecided", "not-applicable"]
+
+
+def within(value: float, low: float, high: float, *, bounds: tuple[float, float]) -> Estimate:
+    """A measured figure, cut to the range it can have."""
+    value = min(max(value, bounds[0]), bounds[1])
+    return Estimate(status="measured", value=value, low=low, high=high)
