@@ -49,6 +49,7 @@ def render_page(results: Results) -> str:
         "qualifiers": wording.write_qualifiers,
         "bytes": wording.write_bytes,
         "duration": wording.write_duration,
+        "time": wording.write_time,
     }
     is_regression = results.task.kind == "regression"
     return environment.get_template(TEMPLATE).render(

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from shared.measure.estimate import Estimate
 from shared.report.results import POOLED, PrivacyResult, Results, ValidationResult
 
@@ -14,7 +16,6 @@ NOT_A_DEVICE = (
 LIMITS = (
     "Intervals hold sampling and privacy noise, not differences between these and other hospitals.",
     "Sensitivity and specificity belong to the stated operating point; another threshold has others.",
-    "A patient treated at two hospitals is protected by the sum of both hospitals' ε.",
     "A privacy guarantee bounds what the release reveals about one patient. It says nothing about "
     "the security of a hospital's own systems.",
     "Weights and bounds are public constants of the plan; none was tuned on a hospital's patients.",
@@ -103,8 +104,16 @@ def write_bytes(count: int) -> str:
     return f"{count} B"
 
 
+def write_time(utc: str) -> str:
+    """An ISO 8601 time to the minute, in UTC."""
+    moment = datetime.fromisoformat(utc).astimezone(UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
 def write_duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """Seconds, minutes or hours; a dash when nobody measured it."""
+    if seconds == 0:
+        return "–"
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

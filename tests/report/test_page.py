@@ -13,7 +13,7 @@ from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 from shared.report.page import read_results, render_page, write_report
 from shared.report.results import PrivacyResult, Results, ValidationResult
 from shared.report.terminal import table_for_terminal
-from shared.report.wording import write_bytes, write_duration, write_figure
+from shared.report.wording import write_bytes, write_duration, write_figure, write_time
 
 
 class Page(HTMLParser):
@@ -141,4 +141,6 @@ def test_figures_are_written_alike_everywhere() -> None:
     exact = Estimate(status="measured", value=178.0, low=178.0, high=178.0)
     assert write_figure(exact, digits=0) == "178"
     assert [write_bytes(n) for n in (999, 1_480, 4_310_000)] == ["999 B", "1.5 kB", "4.3 MB"]
+    assert write_time("2027-03-01T10:02:41.5+01:00") == "2027-03-01 09:02 UTC"
+    assert write_duration(0) == "–"
     assert [write_duration(s) for s in (3.14, 161, 4000)] == ["3.1 s", "2 min 41 s", "1 h 6 min"]
