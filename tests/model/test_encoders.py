@@ -154,9 +154,7 @@ def test_packing_leaves_out_the_published_classifier_and_nothing_else(tmp_path: 
     settings = EncoderSettings(name="resnet34", sha256=digest, token_channels=512, token_grid=7)
     assert encode(load_encoder(settings, path), random_films(1)).shape == (1, 49, 512)
     with pytest.raises(WeightsError) as caught:
-        pack_encoder(
-            "resnet34", state | {"odd": torch.zeros(1)}, random_films(2), path, recipe={}
-        )
+        pack_encoder("resnet34", state | {"odd": torch.zeros(1)}, random_films(2), path, recipe={})
     assert caught.value.code == "weights.wrong-layout"
 
 
