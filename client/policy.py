@@ -171,11 +171,8 @@ def training_event(plan: Plan, *, steps: int) -> GaussianEvent | None:
     privacy = plan.settings.privacy
     if privacy.mode == "off":
         return None
-    return GaussianEvent(
-        noise_multiplier=privacy.noise_multiplier or 0.0,
-        sample_rate=privacy.sample_rate,
-        steps=steps,
-    )
+    # What is charged is what the training loop does: full-batch steps, whatever the plan calls them.
+    return GaussianEvent(noise_multiplier=privacy.noise_multiplier or 0.0, steps=steps)
 
 
 def validation_event(plan: Plan) -> GaussianEvent | None:
@@ -201,6 +198,10 @@ def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
         problems.append("rounds, local_steps and learning_rate must be numbers")
     if privacy.update_norm_max is None:
         problems.append("update_norm_max must be a number")
+    if privacy.sample_rate != 1:
+        problems.append(
+            f"sample rate {privacy.sample_rate:g} is not 1: every step trains on every patient"
+        )
     if privacy.mode == "off":
         if not policy.allows_privacy_off:
             problems.append("privacy is off, which gives no formal guarantee")
