@@ -259,7 +259,8 @@ def _header(
         institution=f"{site.name.capitalize()} Hospital",
         side=film.side,
         view_position="LATERAL" if defect == "wrong_view" else position,
-        body_part="HIP" if rng.random() < 0.85 else "PELVIS",
+        # a CR series may name a side only of a paired part (PS3.3 C.7.3.1)
+        body_part="HIP" if rng.random() < 0.85 or is_legacy else "PELVIS",
         scanner=visit.exam.scanner,
         syntax=syntax,
         # 2.25 roots of 124 random bits; the last two digits are left to the levels
