@@ -27,8 +27,8 @@ from shared.measure.table import (
 
 BMD = TableSpec(
     bins=8,
-    score_low=0.45,
-    score_high=0.85,
+    score_low=0.5,
+    score_high=0.75,
     threshold=0.558,
     positive_is_low=True,
     has_moments=True,

@@ -24,8 +24,8 @@ from shared.report.results import (
 
 SPEC = TableSpec(
     bins=8,
-    score_low=0.45,
-    score_high=0.85,
+    score_low=0.5,
+    score_high=0.75,
     threshold=0.558,
     positive_is_low=True,
     has_moments=True,
