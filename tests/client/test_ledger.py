@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,12 @@ from shared.keys import create_key
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import Allowance
-from shared.privacy.ledger_format import Countersignature, LedgerHead, verify_chain
+from shared.privacy.ledger_format import (
+    Countersignature,
+    LedgerHead,
+    encode_row,
+    verify_chain,
+)
 
 COSTLY = GaussianEvent(noise_multiplier=2.0, steps=1)  # ε 1.99 at 1e-5 alone
 LIFE_ONLY = Allowance(epsilon_lifetime=4.5, epsilon_per_run=50.0, delta=1e-5)
@@ -212,6 +218,19 @@ def test_rows_signed_by_another_key_are_foreign(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "ledger" / "ledger.jsonl")
     with pytest.raises(LedgerError, match="another key"):
         open_ledger(tmp_path)
+
+
+def test_a_consistent_rewrite_of_history_still_needs_the_sites_key(tmp_path: Path) -> None:
+    path, _ = filled(tmp_path)
+    rows = open_ledger(tmp_path).show()
+    stranger = create_key(tmp_path / "stranger.pem")
+    genuine = encode_row(rows[0], site_key(tmp_path))
+    cheaper = replace(rows[1], noise_multiplier=100.0)  # hashes and links right, key wrong
+    path.write_bytes(genuine + encode_row(cheaper, stranger))
+    with pytest.raises(LedgerError, match="signed by another key"):
+        open_ledger(tmp_path)
+    path.write_bytes(genuine + encode_row(cheaper, site_key(tmp_path)))
+    assert open_ledger(tmp_path).show()[1].noise_multiplier == 100.0
 
 
 def test_a_changed_member_list_is_noticed(tmp_path: Path) -> None:
