@@ -209,7 +209,7 @@ class Gate:
             PrivacyError: no open charge stands for this request, or the update is not what the plan
                 bounds it to be.
         """
-        charged = self._open_charge(request, "train")
+        charged = self._open_charge(request)
         _require_bounded(message.update, norm_max=plan.settings.privacy.update_norm_max)
         if (message.plan_sha256, message.round) != (request.plan_sha256, request.round):
             raise ProtocolError("wrong-round", "the reply is not of the round that was asked")
@@ -235,7 +235,7 @@ class Gate:
             head = self.ledger.head().sha256
             signed = self._sign(replace(message, site=self.site, ledger_head=head))
             return self._send(signed, channel=purpose, release_class="public", epsilon=0.0)
-        charged = self._open_charge(request, purpose)
+        charged = self._open_charge(request)
         if message.release_class != charged.charge_class or not np.isfinite(message.table).all():
             raise PrivacyError(
                 "wrong-release-class",
@@ -286,9 +286,10 @@ class Gate:
                 hint="ingest more films, or change policy.yaml deliberately",
             )
 
-    def _open_charge(self, request: TrainRequest | EvaluateRequest, purpose: Purpose) -> LedgerRow:
+    def _open_charge(self, request: TrainRequest | EvaluateRequest) -> LedgerRow:
+        # The hash of a request covers its purpose: a charge for training pays for no table.
         charged = self.ledger.open_charge(request_sha256(request))
-        if charged is None or charged.purpose != purpose:
+        if charged is None:
             raise PrivacyError(
                 "not-charged",
                 "nothing may leave that was not charged first, and one charge pays for one release",

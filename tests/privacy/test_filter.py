@@ -11,16 +11,12 @@ from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import filter_epsilon, fits
 
 DELTA = 1e-5
-full_batch = st.builds(
-    GaussianEvent, noise_multiplier=st.floats(0.3, 100), steps=st.integers(1, 100)
-)
+full_batch = st.builds(GaussianEvent, noise_multiplier=st.floats(0.3, 100), steps=st.integers(1, 100))
 
 
 @settings(max_examples=60, deadline=None)
 @given(asked=st.lists(full_batch, max_size=12), cap=st.floats(0.1, 30))
-def test_admitted_events_never_cost_more_than_the_cap(
-    asked: list[GaussianEvent], cap: float
-) -> None:
+def test_admitted_events_never_cost_more_than_the_cap(asked: list[GaussianEvent], cap: float) -> None:
     admitted: list[GaussianEvent] = []
     for event in asked:
         if fits([*admitted, event], epsilon=cap, delta=DELTA):
@@ -60,3 +56,16 @@ def test_the_lifetime_epsilon_is_at_least_that_of_any_run_in_it() -> None:
 def test_nothing_costs_nothing() -> None:
     assert filter_epsilon([], DELTA) == 0.0
     assert fits([], epsilon=1e-9, delta=DELTA)
+
+
+@pytest.mark.parametrize("cap", [0.1, 1.0, 4.5, 12.0])
+def test_the_filter_stops_within_a_thousandth_of_the_cap(cap: float) -> None:
+    # one step of noise 1/μ is μ-GDP; ε(μ) = cap by the accountant, not by the filter
+    low, high = 1e-3, 3.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if gaussian_epsilon(middle, DELTA) <= cap else (low, middle)
+    above = GaussianEvent(noise_multiplier=1 / (low * 1.0005))
+    below = GaussianEvent(noise_multiplier=1 / (low * 0.9995))
+    assert fits([below], epsilon=cap, delta=DELTA)
+    assert not fits([above], epsilon=cap, delta=DELTA)
