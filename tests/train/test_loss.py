@@ -83,6 +83,8 @@ def test_patient_loss_is_the_mean_over_labelled_exams() -> None:
     # errors 0, 1, 2 -> losses 0, 0.65, 1.65; the middle exam is not labelled
     loss = patient_loss(first_field, make_patient([True, False, True]), task=PLAIN)
     assert loss.item() == pytest.approx(1.65 / 2)
+    alone = patient_loss(first_field, make_patient([False, False, True]), task=PLAIN)
+    assert alone.item() == pytest.approx(1.65)
     assert make_patient_loss(PLAIN)(first_field, make_patient([True, True, True])).item() == (
         pytest.approx((0.65 + 1.65) / 3)
     )
