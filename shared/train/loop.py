@@ -35,7 +35,7 @@ def train_round(
     proximal_mu: float,
     draw_normals: DrawNormals,
     backend: Backend = "vmap",
-    chunk: int = 64,
+    chunk: int = 128,
 ) -> Update:
     """Train ``model`` in place from its current weights and return the update, float32 [p].
 

@@ -31,7 +31,7 @@ def clipped_sum(
     loss: PatientLoss,
     clip_norm: float | None,
     backend: Backend = "vmap",
-    chunk: int = 64,
+    chunk: int = 128,
 ) -> Tensor:
     """Sum over patients of the clipped gradient, float64 [p].
 
