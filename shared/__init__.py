@@ -1,0 +1,15 @@
+"""What hospitals, coordinator and auditor must agree on; imports neither ``server`` nor ``client``.
+
+The three packages have common names. A foreign module of the same name earlier on the path would win
+silently, so their places are compared on the first import.
+"""
+
+from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
+
+for _name in ("server", "client"):
+    _spec = _find_spec(_name)
+    if _spec is not None and _spec.origin is not None:
+        _expected, _found = _Path(__file__).resolve().parent.parent, _Path(_spec.origin).resolve()
+        if _found.parent.parent != _expected:
+            raise ImportError(f"package {_name} must come from {_expected}, not from {_found.parent}")

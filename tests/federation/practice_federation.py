@@ -70,7 +70,7 @@ def practice_settings(
                 "name": "clinical_only",
                 "schedule": [{"learning_rate": 0.1, "rounds": rounds, "local_steps": 1}],
             },
-            "privacy": {"mode": "off", "update_norm_max": 100.0},
+            "privacy": {"mode": "off", "update_norm_max": 1e5},
             "strategy": strategy or {"name": "fedavg"},
             "federation": {
                 "rounds": rounds,

@@ -64,15 +64,19 @@ def test_the_ray_engine_gives_the_weights_of_the_local_engine(
 @pytest.mark.federation
 @pytest.mark.deployed
 @pytest.mark.slow
-def test_a_deployed_federation_gives_the_weights_of_the_local_engine_and_ends_its_processes(
+def test_a_deployed_federation_runs_installed_clients_to_the_weights_of_the_local_engine_and_ends(
     tmp_path: Path, local_weights: np.ndarray
 ) -> None:
     project, home = copy_of_project(tmp_path / "project"), tmp_path / "home"
-    command = [sys.executable, str(HERE / "run_deployed.py"), str(home), str(ROUNDS)]
+    shipped, betrayal = copy_of_project(tmp_path / "shipped"), tmp_path / "betrayal"
+    foreign = f"import pathlib\napp = pathlib.Path({str(betrayal)!r}).write_text('ran')\n"
+    (shipped / "client" / "app.py").write_text(foreign)
+    command = [sys.executable, str(HERE / "run_deployed.py"), str(home), str(ROUNDS), str(shipped)]
     environment = os.environ | {"PYTHONPATH": f"{project}{os.pathsep}{HERE}"}
     subprocess.run(command, check=True, cwd=project, env=environment, timeout=500)
     store = open_run(home / "runs" / "practice")
     np.testing.assert_allclose(store.averaged(), local_weights, rtol=0, atol=1e-6)
+    assert not betrayal.exists(), "code that came by network ran at a site"
     assert processes_mentioning(tmp_path) == []
 
 
@@ -93,7 +97,7 @@ def processes_mentioning(folder: Path) -> list[str]:
 def test_the_bundle_is_small_holds_our_code_only_and_is_the_same_each_time(tmp_path: Path) -> None:
     digests = set()
     for number in (1, 2):
-        project = copy_of_project(tmp_path / str(number))
+        project = copy_of_project(tmp_path / f"copy-{number}")
         (project / "tests").mkdir()
         (project / "tests" / "conftest.py").write_text("")
         subprocess.run(
