@@ -66,7 +66,7 @@ def main() -> None:
         importlib.import_module(library)
     run_superexec.get_executor = _forking_executor  # type: ignore[attr-defined]
     run_clientapp.install_from_fab = _ignore_bundle  # type: ignore[attr-defined,assignment]
-    run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined,assignment]
+    run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined]
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     flower_superexec()

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 import sys
-import time
 from pathlib import Path
-from types import FrameType
 
 from shared.files import write_atomic
-from shared.processes import Processes, flower_environment, flower_program, free_port
+from shared.processes import (
+    Processes,
+    end_on_sigterm,
+    flower_environment,
+    flower_program,
+    free_port,
+)
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -74,7 +77,7 @@ def serve(folder: Path, *, superlink: str, root_certificate: Path, auth_key: Pat
     Raises:
         EngineError: one of the two processes ended by itself.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    end_on_sigterm()
     environment = flower_environment(folder / "cache" / "flower")
     with Processes(folder / "log", environment=environment) as processes:
         start_supernode(
@@ -84,10 +87,4 @@ def serve(folder: Path, *, superlink: str, root_certificate: Path, auth_key: Pat
             root_certificate=root_certificate.resolve(),
             auth_key=auth_key.resolve(),
         )
-        while True:
-            processes.require_alive()
-            time.sleep(1.0)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        processes.wait()

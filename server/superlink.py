@@ -24,6 +24,7 @@ from shared.errors import EngineError, RunError
 from shared.files import write_atomic
 from shared.processes import (
     Processes,
+    end_on_sigterm,
     flower_environment,
     flower_program,
     run_command,
@@ -186,6 +187,26 @@ class Deployment:
                 hint=f"see commands.log in {self.work / 'logs'}",
             )
         return answer
+
+
+def serve(home: Path, *, host: str, port: int, names: Sequence[str]) -> None:
+    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C.
+
+    Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
+    reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
+
+    Args:
+        host: address to listen on.
+        names: further DNS names and addresses in the certificate.
+
+    Raises:
+        EngineError: a process ended by itself.
+    """
+    end_on_sigterm()
+    deployment = Deployment(home)
+    with deployment.processes() as processes:
+        deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
+        processes.wait()
 
 
 def submit_stage(store: RunStore, stage: str) -> None:

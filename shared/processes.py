@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from shared.errors import EngineError
 
@@ -74,6 +74,16 @@ class Processes:
                     hint=f"see {name}.log in {self._logs}",
                 )
 
+    def wait(self) -> None:
+        """Wait until somebody stops this process.
+
+        Raises:
+            EngineError: one of the processes ended by itself.
+        """
+        while True:
+            self.require_alive()
+            time.sleep(1.0)
+
     def end(self) -> None:
         """End every process with all its children: politely, then not."""
         for process in self._running.values():
@@ -122,6 +132,11 @@ def run_command(
     return done.stdout
 
 
+def end_on_sigterm() -> None:
+    """Treat SIGTERM as Ctrl-C, so that ``with`` blocks end what they started."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
 def flower_program(name: str) -> str:
     """A Flower program beside this Python, not another one on the path."""
     return str(Path(sys.executable).parent / name)
@@ -166,6 +181,10 @@ def wait_for_port(port: int, processes: Processes, *, timeout_s: float) -> None:
         except OSError:
             time.sleep(0.1)
     raise EngineError("not-listening", f"nothing listens on port {port} after {timeout_s:g} s")
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
