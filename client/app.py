@@ -7,6 +7,7 @@ code. Imports Flower and the handlers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from flwr.app import Context, Message
@@ -103,4 +104,18 @@ def _released(
         return answer(site, gate, request)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
         charged = request if isinstance(request, TrainRequest | EvaluateRequest) else None
-        return gate.refuse(error, plan_sha256=plan_sha256, request=charged)
+        return _refused(folder, gate, error, plan_sha256=plan_sha256, request=charged)
+
+
+def _refused(
+    folder: Path,
+    gate: Gate,
+    error: Exception,
+    *,
+    plan_sha256: str,
+    request: TrainRequest | EvaluateRequest | None,
+) -> Released:
+    try:
+        return gate.refuse(error, plan_sha256=plan_sha256, request=request)
+    except Exception as worse:  # noqa: BLE001 - a full disk must not let a text out
+        return refuse_closed(folder, worse, plan_sha256=plan_sha256)

@@ -9,6 +9,7 @@ under the policy's named person); training without privacy, where the policy all
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -351,20 +352,31 @@ class Gate:
 
 
 def refuse_closed(folder: Path, error: Exception, *, plan_sha256: str) -> Released:
-    """The refusal of a site whose gate cannot be opened: its policy or its ledger is not usable.
+    """The refusal of a site whose gate cannot be opened or whose disk is full.
 
-    Only a code leaves, unsigned and without the site's name; the text stays in ``log/``.
+    Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
+    site as far as its disk allows.
     """
     code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
     correlation_id = secrets.token_hex(8)
-    _write_refusal(
-        folder / "log",
-        error,
-        code=code,
-        correlation_id=correlation_id,
-        utc=datetime.now(UTC).isoformat(),
-    )
-    return Released(Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id))
+    utc = datetime.now(UTC).isoformat()
+    refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
+    payload = pack(refusal)
+    with contextlib.suppress(OSError):
+        _write_refusal(folder / "log", error, code=code, correlation_id=correlation_id, utc=utc)
+        Outbox(folder / "outbox", folder / "replies").record(
+            Departure(
+                utc=utc,
+                channel="refusal",
+                release_class="public",
+                message="Refusal",
+                n_bytes=len(payload),
+                payload_sha256=sha256_hex(payload),
+                epsilon=0.0,
+                plan_sha256=plan_sha256,
+            )
+        )
+    return Released(refusal)
 
 
 def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id: str, utc: str) -> None:

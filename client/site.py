@@ -42,7 +42,7 @@ from shared.errors import IntakeError, PlanError, PolicyError
 from shared.exam.profile import SiteProfile
 from shared.exam.schema import FROZEN
 from shared.files import write_atomic
-from shared.keys import SigningKey, create_key, load_key, verify
+from shared.keys import SigningKey, create_key, ensure_node_key, load_key, verify
 
 Clock = Callable[[], datetime]
 
@@ -146,6 +146,7 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
         {"site": name, "declared_patients": declared_patients, "profile": profile.model_dump()}
     )
     key = create_key(folder / "keys" / "signing.pem")
+    node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
     create_pseudonym_key(folder / "keys" / "pseudonym.key")
     write_policy_template(folder / "policy.yaml")
     _write_settings(folder, settings)
@@ -153,6 +154,7 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
         "version": 1,
         "site": name,
         "public_key": key.public_hex,
+        "node_key": node_key,
         "declared_patients": declared_patients,
     }
     signed = request | {"signature": key.sign(canonical_json(request))}

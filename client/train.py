@@ -12,6 +12,7 @@ from client.patients import load_split
 from client.site import Site
 from shared.errors import PlanError
 from shared.protocol import TrainReply, TrainRequest, vector_sha256
+from shared.train.public_batch import validate_settings_model
 from shared.train.update import train_update
 
 
@@ -33,6 +34,7 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
             "not-a-training-site",
             f"site {site.name} is on the roster as {entry.role}, not as training",
         )
+    validate_settings_model(plan.settings)
     data = load_split(site, plan, name=plan.settings.cohort.name, split="train")
     gate.charge_training(plan, request, members=data.arrays.patients)
     update = train_update(plan.settings, data.batch, request.weights, divisor=entry.declared_patients)

@@ -47,7 +47,8 @@ def answer_evaluate(site: Site, gate: Gate, request: EvaluateRequest) -> Release
     table = measure_table(plan, data, request.weights)
     noise = plan.predicted.validation_noise_multiplier
     if noise is not None:
-        table = _add_noise(table, noise_sd=noise * sensitivity(table_spec(plan.settings)))
+        bound = sensitivity(table_spec(plan.settings))
+        table = _add_noise(table, sensitivity=bound, noise_multiplier=noise)
     return gate.release_table(_measured(request, plan, table), request=request)
 
 
@@ -120,10 +121,17 @@ def _checked_lock(site: Site, plan: Plan, request: EvaluateRequest) -> str:
     return lock.sha256
 
 
-def _add_noise(table: Floats, *, noise_sd: float) -> Floats:
-    from shared.train.noise import NoiseStream
+def _add_noise(table: Floats, *, sensitivity: float, noise_multiplier: float) -> Floats:
+    import torch
 
-    noisy: Floats = table + noise_sd * NoiseStream()(table.size).double().numpy()
+    from shared.train.noise import NoiseStream, add_gaussian_noise
+
+    noisy: Floats = add_gaussian_noise(
+        torch.from_numpy(table),
+        sensitivity=sensitivity,
+        noise_multiplier=noise_multiplier,
+        draw_normals=NoiseStream(),
+    ).numpy()
     return noisy
 
 

@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -84,18 +83,6 @@ def ensure_server_certificate(
     if not (certificate.exists() and key.exists() and _is_good(certificate, hosts, now)):
         _issue(folder, certificate, key, hosts=hosts, now=now)
     return ServerCertificate(authority, certificate, key, _load(certificate).not_valid_after_utc)
-
-
-def ensure_node_key(path: Path) -> Path:
-    """A SuperNode's authentication key (EC P-384, OpenSSH); returns the public key's file."""
-    public = path.with_name(path.name + ".pub")
-    if not (path.exists() and public.exists()):
-        private = ec.generate_private_key(ec.SECP384R1())
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-        line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        write_atomic(path, pem, mode=0o600)
-        write_atomic(public, line + b"\n")
-    return public
 
 
 def _make_authority(certificate: Path, key: Path, *, now: datetime) -> None:

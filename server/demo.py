@@ -83,7 +83,7 @@ def play_demo(
     """
     began = time.monotonic()
     settings = compose_settings(overrides)
-    folders = _fresh(folder)
+    folders = fresh_folders(folder)
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)
     ingest_all(folders, sites, settings)
@@ -320,7 +320,7 @@ def _suit_policy(path: Path, settings: Settings) -> None:
         "allows_privacy_off": settings.privacy.mode == "off",
         "allows_governed": settings.validation.release_class == "governed",
     }
-    changed = {
+    changed: dict[str, object] = {
         name: value
         for name, value in asked.items()
         if (value > policy[name] if not isinstance(value, bool) else value and not policy[name])
@@ -328,14 +328,19 @@ def _suit_policy(path: Path, settings: Settings) -> None:
     if not changed:
         return
     if "epsilon_per_run" in changed:
-        changed["epsilon_lifetime"] = max(policy["epsilon_lifetime"], 3 * changed["epsilon_per_run"])
+        changed["epsilon_lifetime"] = max(policy["epsilon_lifetime"], 3 * asked["epsilon_per_run"])
     if "allows_governed" in changed:
         changed["governed_approved_by"] = APPROVED_BY
     say(f"  {path.parent.name}: policy.yaml changed on purpose for this demo: {changed}")
     write_atomic(path, yaml.safe_dump(policy | changed, sort_keys=False).encode())
 
 
-def _fresh(folder: Path) -> DemoFolders:
+def fresh_folders(folder: Path) -> DemoFolders:
+    """An empty demo folder; an earlier demo in it is removed.
+
+    Raises:
+        RunError: the folder holds something else.
+    """
     if folder.exists() and any(folder.iterdir()):
         if not (folder / _MARKER).exists():
             raise RunError(

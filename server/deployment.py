@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.supernode import start_supernode
-from server.certificates import ensure_node_key
 from server.run_store import open_run
 from server.superlink import START_S, Deployment, submit_stage
+from shared.keys import ensure_node_key
 from shared.processes import free_port, wait_for_port
 
 __all__ = ["StageResult", "deploy_loopback", "submit_stage"]

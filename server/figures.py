@@ -28,6 +28,7 @@ from shared.files import write_atomic
 from shared.measure.discrimination import delong, logit_interval
 from shared.measure.regression import bootstrap_r2, compare_r2, measure_regression, percentile_interval
 from shared.plan import Plan
+from shared.protocol import Vector
 from shared.synthetic.exams import draw_exams, measure_ceiling
 from shared.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.train.patients import PatientBatch
@@ -77,7 +78,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class _Trained:
-    weights: NDArray[np.float32]
+    weights: Vector
     plan: Plan
 
 
@@ -120,16 +121,17 @@ def measure_figures(
     return {"figures.json": raw} | write_page(figures)
 
 
-def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> NDArray[np.float32]:
+def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:
     """The release [p] of a whole run over in-memory patients: rounds, rule, tail average."""
     from shared.model.build import build_model
     from shared.model.weights import flatten_weights
     from shared.train.update import train_update
 
     settings = plan.settings
-    weights = flatten_weights(build_model(settings, generator_seed=settings.seed))
+    weights: Vector = flatten_weights(build_model(settings, generator_seed=settings.seed))
     shares = renormalised([plan.entry(site).weight for site in patients])
-    history, memory = [], {}
+    history: list[Vector] = []
+    memory: dict[str, Floats] = {}
     for _ in range(int(settings.federation.rounds or 0)):
         updates = [
             train_update(settings, batch, weights, divisor=plan.entry(site).declared_patients)
@@ -191,7 +193,7 @@ def _plan(
     )
 
 
-def _initial(plan: Plan) -> NDArray[np.float32]:
+def _initial(plan: Plan) -> Vector:
     from shared.model.build import build_model
     from shared.model.weights import flatten_weights
 
@@ -229,7 +231,8 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     plan = _plan("linear", None, list(TRAINING_PATIENTS))
     settings = plan.settings
     exams = draw_exams(site, n, rng)
-    films, exam_films = [], []
+    films: list[NDArray[np.float32]] = []
+    exam_films: list[tuple[int, ...]] = []
     for exam in exams:
         start = len(films)
         films += [

@@ -27,13 +27,14 @@ from shared.keys import SigningKey, create_key, load_key, verify
 
 
 class JoinRequest(BaseModel):
-    """What a site tells the coordinator once: its name, its key, and the size it declares publicly."""
+    """What a site tells the coordinator once: name, signing key, Flower node key, declared size."""
 
     model_config = FROZEN
 
     version: Literal[1] = 1
     site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
     public_key: str = Field(pattern="^[0-9a-f]{64}$")
+    node_key: str = Field(pattern="^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+$")
     declared_patients: int = Field(ge=1)
     signature: str = ""
 
@@ -49,6 +50,7 @@ class Enrolled(BaseModel):
 
     site: str
     public_key: str
+    node_key: str = ""
     declared_patients: int
     role: Literal["training", "external"]
     is_required: bool = True
@@ -135,6 +137,7 @@ def enrol(
     entry = Enrolled(
         site=request.site,
         public_key=request.public_key,
+        node_key=request.node_key,
         declared_patients=request.declared_patients,
         role=role,
         is_required=is_required,

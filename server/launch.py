@@ -1,4 +1,4 @@
-"""Starts a stage of a run on the engine that its plan names. Imports the engines where they are used."""
+"""Starts a stage of a run on the engine that its plan names; imports an engine where it is used."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def encoder_file(plan: Plan) -> Path | None:
         raise RunError(
             "wrong-encoder",
             f"{path.name} is missing or is not the file that the plan names",
-            hint="`make pretrain` remakes the default; set encoder.weights and encoder.sha256 of others",
+            hint="`make pretrain` remakes the default; else set encoder.weights and its sha256",
         )
     return path
 

@@ -38,10 +38,12 @@ def draft_plan(
 
     Raises:
         PlanError: no training site.
-        PrivacyError: the promised ε cannot be reached with the grid of noise multipliers.
+        PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
+            cannot be trained with one gradient per patient.
     """
     from shared.model.build import build_model
     from shared.model.weights import flatten_weights, layout_sha256
+    from shared.train.public_batch import validate_settings_model
 
     training = [site for site in sites if site.role == "training"]
     if not training:
@@ -50,6 +52,7 @@ def draft_plan(
             f"the roster {[site.site for site in sites]} has no training site",
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
+    validate_settings_model(settings)
     model = build_model(settings, generator_seed=settings.seed)
     weights = flatten_weights(model)
     smallest = min(site.declared_patients for site in training)

@@ -35,7 +35,6 @@ from shared.report.results import (
 KINDS: tuple[ValidationKind, ...] = ("internal", "external", "prospective")
 _NORMAL_95 = 1.959964
 _LIMITS = (
-    "Research software. Not a medical device; no reading may guide the care of a patient.",
     "Each site's ε covers its own cohort. For a person treated at several sites they add up.",
     "The sites' pseudonyms differ, so a person known to two hospitals is counted at both.",
     "Site names, roles, declared sizes and who took part in which round are visible to the "
@@ -122,9 +121,9 @@ def _site(
     store: RunStore, entry: RosterEntry, states: Sequence[RoundState], weights_bytes: int
 ) -> SiteResult:
     n_rounds = sum(entry.site in {part.site for part in state.contributions} for state in states)
-    tables = [store.evaluations(kind).get(entry.site, {}).get("table", []) for kind in KINDS]
+    tables = [_cells(store, kind, entry.site) for kind in KINDS]
     encoder = store.encoder_file.stat().st_size if store.plan.encoder_sha256 else 0
-    n_tables = sum(bool(table) for table in tables)
+    n_tables = sum(table.size > 0 for table in tables)
     return SiteResult(
         site=entry.site,
         role=entry.role,
@@ -132,10 +131,15 @@ def _site(
         declared_patients=entry.declared_patients,
         weight=entry.weight,
         rounds_took_part=n_rounds,
-        bytes_sent=n_rounds * weights_bytes + sum(8 * len(table) for table in tables),  # type: ignore[arg-type]
+        bytes_sent=n_rounds * weights_bytes + sum(table.nbytes for table in tables),
         bytes_received=encoder + (n_rounds + n_tables) * weights_bytes,
-        compute_s=0.0,
     )
+
+
+def _cells(store: RunStore, kind: str, site: str) -> np.ndarray:
+    """The table a site released; empty when it released none."""
+    result = store.evaluations(kind).get(site, {})
+    return np.asarray(result.get("table", []), dtype=np.float64)
 
 
 def _rounds(

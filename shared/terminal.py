@@ -28,8 +28,10 @@ Overrides = Annotated[
 ]
 Advance = Callable[[int, int], None]
 
-_OUT = Console()
-_ERR = Console(stderr=True)
+# Into a file or a pipe a table is as wide as it needs to be, up to this.
+_PIPED_WIDTH = 150
+_OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+_ERR = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -57,7 +57,6 @@ class SiteResult(BaseModel):
     rounds_took_part: int
     bytes_sent: int
     bytes_received: int
-    compute_s: float
 
 
 class RoundResult(BaseModel):

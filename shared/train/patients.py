@@ -114,7 +114,7 @@ def build_patients(
         filled[patient] += 1
     b, u = n_patients, max(filled, default=0)
     v = max((len(kept[exam]) for exam in usable), default=0)
-    blocks = torch.as_tensor(tokens, dtype=torch.float32)  # [n_films,t,c]
+    blocks = np.asarray(tokens, dtype=np.float32)  # [n_films,t,c], a memory map stays one
     k = fields.shape[1]
     batch = PatientBatch(
         tokens=torch.zeros(b, u, v, *blocks.shape[1:]),
@@ -127,7 +127,8 @@ def build_patients(
     for exam, patient, place in slots:
         films = list(kept[exam])
         if films:
-            batch.tokens[patient, place, : len(films)] = blocks[films]
+            # Indexing copies these films only, and makes them writable.
+            batch.tokens[patient, place, : len(films)] = torch.from_numpy(blocks[films])
             batch.view_mask[patient, place, : len(films)] = True
         present = torch.as_tensor(np.asarray(field_mask[exam], dtype=bool))
         row = torch.as_tensor(np.asarray(fields[exam], dtype=np.float32))

@@ -21,7 +21,7 @@ from shared.train.noise import NoiseStream
 from shared.train.patients import PatientBatch
 
 Floats = NDArray[np.float64]
-Weights = NDArray[np.float32]
+Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
 def train_update(settings: Settings, batch: PatientBatch, weights: Weights, *, divisor: int) -> Weights:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +32,7 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The demo with fewer patients, every byte that passed between the parties kept."""
     folder = tmp_path_factory.mktemp("demo-of-SECRETPATH") / "demo"
     sites = tuple(
@@ -58,7 +57,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         patch.setattr(local_engine, "_from_wire", listen)
         results, files = play_demo(folder, overrides=OVERRIDES, seed=11, sites=sites)
     logging.getLogger().removeHandler(handler)
-    yield Played(DemoFolders(folder), results, files, b"".join(passed), "\n".join(records))
+    return Played(DemoFolders(folder), results, files, b"".join(passed), "\n".join(records))
 
 
 def canaries(folders: DemoFolders) -> list[bytes]:

@@ -14,11 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 GLOSSARY = (ROOT / "GLOSSARY.md").read_text()
 # Words the glossary forbids for one meaning and the field needs for another.
-OTHER_MEANINGS = set(
-    "test val dev config spec step record sample params gradients history filter guard "
-    "limit network node client checkpoint check iteration epoch skip drop log line cutoff modality "
-    "experiment cohort accountant quota pred gt final model study user case".split()
-)
+OTHER_MEANINGS = {
+    *("test", "val", "dev", "config", "spec", "step", "record", "sample", "params", "gradients"),
+    *("history", "filter", "guard", "limit", "network", "node", "client", "checkpoint", "check"),
+    *("iteration", "epoch", "skip", "drop", "line", "cutoff", "modality", "experiment", "cohort"),
+    *("accountant", "quota", "pred", "gt", "model", "study", "user", "case"),
+}
 
 
 def forbidden_words() -> set[str]:

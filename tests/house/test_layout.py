@@ -1,4 +1,4 @@
-"""The house rules that a machine can hold: import directions, one door per library, one exit per site."""
+"""The house rules that a machine can hold: import directions, doors of libraries, charters."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def test_protective_noise_never_comes_from_a_seed() -> None:
 
 
 def test_every_top_level_folder_states_its_law() -> None:
-    for folder in ("server", "client", "shared", "configs", "tests", "docker"):
+    for folder in ("server", "client", "shared", "configs", "tests"):
         lines = (ROOT / folder / "README.md").read_text().splitlines()
         assert 2 <= len(lines) <= 40, folder

@@ -29,9 +29,7 @@ def pld_epsilon(event: GaussianEvent, delta: float) -> float:
     from dp_accounting.pld import PLDAccountant
 
     inner = dp_event.GaussianDpEvent(event.noise_multiplier)
-    step = (
-        inner if event.sample_rate == 1 else dp_event.PoissonSampledDpEvent(event.sample_rate, inner)
-    )
+    step = inner if event.sample_rate == 1 else dp_event.PoissonSampledDpEvent(event.sample_rate, inner)
     accountant = PLDAccountant()
     accountant.compose(dp_event.SelfComposedDpEvent(step, event.steps))
     return float(accountant.get_epsilon(delta))
@@ -103,9 +101,7 @@ def test_calibrated_noise_keeps_the_promise_and_one_grid_step_less_breaks_it(
 
 @settings(max_examples=30, deadline=None)
 @given(first=st.floats(0.1, 20), second=st.floats(0.1, 20), steps=st.integers(1, 200))
-def test_calibration_is_monotone_in_epsilon_and_steps(
-    first: float, second: float, steps: int
-) -> None:
+def test_calibration_is_monotone_in_epsilon_and_steps(first: float, second: float, steps: int) -> None:
     low, high = sorted((first, second))
     assert calibrate(low, DELTA, steps=steps) >= calibrate(high, DELTA, steps=steps)
     assert calibrate(low, DELTA, steps=steps + 1) >= calibrate(low, DELTA, steps=steps)

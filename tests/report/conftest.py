@@ -146,7 +146,6 @@ def sample_results() -> Results:
                     rounds_took_part=47 if site == "lakeside" else 50,
                     bytes_sent=4_310_000,
                     bytes_received=6_120_000,
-                    compute_s=41.2,
                 )
                 for site, declared in (("northgate", 500), ("st-anna", 300), ("lakeside", 100))
             ),
@@ -159,7 +158,6 @@ def sample_results() -> Results:
                 rounds_took_part=0,
                 bytes_sent=1_480,
                 bytes_received=1_840_000,
-                compute_s=3.1,
             ),
         ),
         rounds=rounds,

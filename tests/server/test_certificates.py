@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from server.certificates import (
     ServerCertificate,
     ensure_authority,
-    ensure_node_key,
     ensure_server_certificate,
 )
 from shared.errors import EngineError
+from shared.keys import ensure_node_key
 
 NOW = datetime.now(UTC)
 HOSTS = ("127.0.0.1", "localhost")

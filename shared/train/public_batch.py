@@ -1,0 +1,62 @@
+"""Patients that nobody is: random tokens and values under a run's settings, to try a model on.
+
+Owns the probe that runs before any patient is touched: every field, category, missing value and view
+occurs in it. Imports the batch, the validator and the model.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from shared.model.build import build_model
+from shared.settings import Settings
+from shared.train.loss import make_patient_loss
+from shared.train.patients import PatientBatch
+from shared.train.validator import validate_model
+
+_PATIENTS, _EXAMS, _VIEWS = 16, 2, 2
+
+
+def validate_settings_model(settings: Settings) -> None:
+    """Refuse a model that cannot be trained with one gradient per patient.
+
+    Raises:
+        PrivacyError: batch normalisation, active dropout, or a trainable tensor that does not learn.
+    """
+    model = build_model(settings, generator_seed=settings.seed)
+    validate_model(model, draw_public_batch(settings), loss=make_patient_loss(settings.task))
+
+
+def draw_public_batch(settings: Settings) -> PatientBatch:
+    """Random patients of the plan's shape; the same for the same settings."""
+    generator = torch.Generator().manual_seed(0)
+    fields, encoder = settings.cohort.fields, settings.encoder
+    shape = (_PATIENTS, _EXAMS)
+    views = _VIEWS if encoder.token_channels else 0
+    rows = torch.arange(_PATIENTS)[:, None].expand(shape)
+    columns = [
+        (rows + torch.arange(_EXAMS)).remainder(len(field.categories)).float()
+        if field.kind == "category"
+        else torch.randn(shape, generator=generator)
+        for field in fields
+    ]
+    # Each field is missing once in every few patients, never all at once.
+    present = [(rows + place).remainder(len(fields) + 1) != 0 for place in range(len(fields))]
+    target = torch.randn(shape, generator=generator)
+    if settings.task.kind == "classification":
+        label = settings.cohort.label
+        n_classes = 1 if label.kind == "number" else len(label.classes)
+        target = rows.remainder(n_classes).float()
+    mask = torch.stack(present, dim=-1)
+    view_mask = torch.ones(*shape, views, dtype=torch.bool)
+    view_mask[1::3, :, 1:] = False
+    return PatientBatch(
+        tokens=torch.randn(
+            *shape, views, encoder.token_grid**2, encoder.token_channels, generator=generator
+        ),
+        view_mask=view_mask,
+        fields=torch.stack(columns, dim=-1) * mask,
+        field_mask=mask,
+        target=target,
+        exam_mask=torch.ones(shape, dtype=torch.bool),
+    )
