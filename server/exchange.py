@@ -23,6 +23,7 @@ from shared.plan import Plan, RosterEntry
 from shared.protocol import Hello, HelloReply, Refusal, any_from_record, to_record
 
 HELLO = "query.hello"
+GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Exchange:
         self._plan = plan
         self._log = log
         self._nodes: dict[str, int] = {}
-        self._greeted: set[tuple[int, str]] = set()
+        self._greeted: dict[tuple[int, str], float] = {}
         self.needs_encoder: set[str] = set()
 
     @property
@@ -69,12 +70,13 @@ class Exchange:
         """Find the nodes of sites by ``query.hello``.
 
         Args:
-            wait_s: how long to wait for sites that have not appeared; 0 greets who is there.
+            wait_s: how long to wait for sites that have not appeared or have refused; 0 greets only
+                nodes that were not greeted since they were started.
         """
         wanted = {entry.site for entry in entries}
         end = time.monotonic() + wait_s
         while not wanted <= self.sites:
-            self._greet(wanted)
+            self._greet(wanted, again_s=GREET_AGAIN_S if wait_s > 0 else float("inf"))
             if wanted <= self.sites or time.monotonic() >= end:
                 return
             time.sleep(self._plan.settings.federation.poll_s)
@@ -173,13 +175,15 @@ class Exchange:
             if node.status in ("", "online")
         }
 
-    def _greet(self, wanted: set[str]) -> None:
-        fresh = {
-            node: f"{node}:{secrets.token_hex(32)}"
-            for node, activated_at in self._online().items()
-            if (node, activated_at) not in self._greeted and node not in self._nodes.values()
-        }
-        self._greeted |= {(node, at) for node, at in self._online().items() if node in fresh}
+    def _greet(self, wanted: set[str], *, again_s: float) -> None:
+        now = time.monotonic()
+        fresh = {}
+        for node, activated_at in self._online().items():
+            greeted_at = self._greeted.get((node, activated_at))
+            is_due = greeted_at is None or now - greeted_at > again_s
+            if is_due and node not in self._nodes.values():
+                self._greeted[node, activated_at] = now
+                fresh[node] = f"{node}:{secrets.token_hex(32)}"
         claims: dict[str, list[HelloReply]] = {}
         nodes: dict[str, int] = {}
         requests = {

@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Message
 from flwr.proto.node_pb2 import NodeInfo
 
+from server import exchange as exchange_module
 from server import weights_delivery
 from server.exchange import Exchange
 from server.local_engine import LocalGrid, run_local
@@ -96,6 +97,25 @@ def test_an_optional_site_that_is_absent_is_a_missing_update(tmp_path: Path) -> 
     del folders["site-2"]
     run_local(store.folder, folders, client_app=practice.app)
     assert dict(store.committed(3).missing) == {"site-2": "run.site-absent"}
+
+
+def test_a_site_that_refused_is_greeted_again_while_the_run_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "GREET_AGAIN_S", 0.05)
+    store, folders = practice.found_federation(tmp_path, n_sites=2)
+    lie = folders["site-1"] / "claims.json"
+    lie.write_text('"site-0"')
+    log: list[tuple[str, str]] = []
+
+    def note(site: str, code: str) -> None:
+        log.append((site, code))
+        lie.unlink(missing_ok=True)
+
+    exchange = Exchange(LocalGrid(practice.app, folders), store.plan, log=note)
+    exchange.meet(store.plan.roster, wait_s=5.0)
+    assert exchange.sites == set(folders)
+    assert log == [("", "protocol.bad-signature")]
 
 
 class FlakyGrid(LocalGrid):
