@@ -14,7 +14,7 @@ from server.run_store import Event, RunStore
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.measure.table import table_spec
 from shared.plan import Plan, RosterEntry
-from shared.protocol import EvaluateReply, EvaluateRequest, Refusal, any_from_record, to_record
+from shared.protocol import EvaluateReply, EvaluateRequest, Refusal
 from shared.release import read_lock, read_release
 
 Kind = Literal["internal", "external", "prospective"]
@@ -43,15 +43,14 @@ def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
         weights=release.weights,
         lock_sha256=lock_hash(store) if kind == "prospective" else "",
     )
-    record = to_record(request)
     silent = []
     for arrival in exchange.ask(
-        {entry.site: record for entry in waiting}, message_type=f"evaluate.{kind}", group=kind
+        {entry.site: request for entry in waiting}, message_type=f"evaluate.{kind}", group=kind
     ):
         code = keep_result(store, arrival, kind=kind, release_sha256=release.sha256)
         if code:
             store.log(Event(round=0, site=arrival.site, code=code))
-        if arrival.content is None and store.plan.entry(arrival.site).is_required:
+        if not arrival.has_answered and store.plan.entry(arrival.site).is_required:
             silent.append(arrival.site)
     if silent:
         raise RunError(
@@ -65,9 +64,9 @@ def keep_result(store: RunStore, arrival: Arrival, *, kind: Kind, release_sha256
     """Check one arrival and write it down; the code of a refusal, empty for a result."""
     reply: EvaluateReply | None = None
     code = arrival.code
-    if arrival.content is not None:
+    message = arrival.message
+    if message is not None:
         try:
-            message = any_from_record(arrival.content)
             if isinstance(message, Refusal):
                 code = refusal_code(message, store.plan, site=arrival.site)
             elif isinstance(message, EvaluateReply):

@@ -20,7 +20,7 @@ from flwr.serverapp import Grid
 from server.replies import refusal_code, require_plan, require_signature
 from shared.errors import OsteoFedError, ProtocolError
 from shared.plan import Plan, RosterEntry
-from shared.protocol import Hello, HelloReply, Refusal, any_from_record, to_record
+from shared.protocol import Hello, HelloReply, Refusal, Wire, any_from_record, to_record
 
 HELLO = "query.hello"
 GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
@@ -28,11 +28,15 @@ GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator wa
 
 @dataclass(frozen=True)
 class Arrival:
-    """What came from a site: records, or the code of why nothing did."""
+    """What came from a site: a message, or the code of why there is none.
+
+    ``has_answered``: the site did send something, even if it is no message of the protocol.
+    """
 
     site: str
-    content: RecordDict | None = None
+    message: Wire | None = None
     code: str = ""
+    has_answered: bool = False
 
 
 @dataclass
@@ -83,7 +87,7 @@ class Exchange:
 
     def ask(
         self,
-        requests: Mapping[str, RecordDict],
+        requests: Mapping[str, Wire],
         *,
         message_type: str,
         group: str,
@@ -91,15 +95,16 @@ class Exchange:
     ) -> Iterator[Arrival]:
         """Send each site its request and yield what arrives, one arrival per site.
 
+        Requests of one call carry equal arrays, which are serialised and held once.
         One reply is held at a time. Replies after the first of a site are logged as
         ``protocol.duplicate`` and dropped.
         """
-        known = {site: content for site, content in requests.items() if site in self._nodes}
+        known = {site: request for site, request in requests.items() if site in self._nodes}
         for site in requests:
             if site not in known:
                 yield Arrival(site, code="run.site-absent")
         yield from self._ask_nodes(
-            {site: (self._nodes[site], content) for site, content in known.items()},
+            {site: (self._nodes[site], record) for site, record in _records(known).items()},
             message_type=message_type,
             group=group,
             deadline_s=deadline_s or self._plan.settings.federation.round_deadline_s,
@@ -164,7 +169,7 @@ class Exchange:
             elif message.has_error():
                 arrival = Arrival(site, code=f"engine.flower-error-{message.error.code}")
             else:
-                arrival = Arrival(site, content=message.content)
+                arrival = _arrival(site, message.content)
         return arrival
 
     def _online(self) -> dict[int, str]:
@@ -207,11 +212,11 @@ class Exchange:
 
     def _identify(self, arrival: Arrival, nonce: str) -> HelloReply | None:
         """A node's signed answer, or None with the reason logged."""
-        if arrival.content is None:
+        reply = arrival.message
+        if reply is None:
             self._log("", arrival.code)
             return None
         try:
-            reply = any_from_record(arrival.content)
             if isinstance(reply, Refusal):
                 code = refusal_code(reply, self._plan, site=reply.site)
                 self._log(self._known_name(reply.site), code)
@@ -233,3 +238,24 @@ class Exchange:
     def _known_name(self, claimed: str) -> str:
         """A claimed site's name only if it is on the roster: nothing else may reach the log."""
         return claimed if claimed in {entry.site for entry in self._plan.roster} else ""
+
+
+def _records(requests: Mapping[str, Wire]) -> dict[str, RecordDict]:
+    """Records by site; equal messages and equal arrays are serialised once."""
+    records: dict[str, RecordDict] = {}
+    previous: tuple[Wire, RecordDict] | None = None
+    with_arrays: RecordDict | None = None
+    for site, request in requests.items():
+        if previous is None or previous[0] is not request:
+            previous = request, to_record(request, arrays_of=with_arrays)
+        records[site] = previous[1]
+        if "arrays" in records[site]:
+            with_arrays = records[site]
+    return records
+
+
+def _arrival(site: str, content: RecordDict) -> Arrival:
+    try:
+        return Arrival(site, message=any_from_record(content), has_answered=True)
+    except OsteoFedError as error:
+        return Arrival(site, code=error.code, has_answered=True)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from flwr.app import RecordDict
-
 from server.aggregate import next_weights, renormalised, tail_average
 from server.exchange import Arrival, Exchange
 from server.journal import Journal
@@ -30,8 +28,6 @@ from shared.protocol import (
     TrainReply,
     TrainRequest,
     Vector,
-    any_from_record,
-    to_record,
     vector_sha256,
 )
 
@@ -103,7 +99,7 @@ def gather(
     store: RunStore,
     journal: Journal,
     check: RoundCheck,
-    requests: Mapping[str, RecordDict],
+    requests: Mapping[str, TrainRequest],
 ) -> dict[str, str]:
     """Journal one answer per site that is not journalled yet; return the reasons of missing updates."""
     so_far = journal.read(check.round)
@@ -111,8 +107,8 @@ def gather(
         check.require(entry.reply, site=site)
     missing = dict(so_far.rejected)
     asked = {
-        site: record
-        for site, record in requests.items()
+        site: request
+        for site, request in requests.items()
         if site not in so_far.accepted and site not in missing
     }
     for arrival in exchange.ask(asked, message_type=TRAIN, group=str(check.round)):
@@ -125,11 +121,11 @@ def gather(
 
 def journal_arrival(journal: Journal, check: RoundCheck, arrival: Arrival) -> str:
     """Check one arrival and write it down; the code of why it is no update, empty if it is one."""
-    if arrival.content is None:
+    if not arrival.has_answered:
         return arrival.code
     reply: TrainReply | None = None
+    message, code = arrival.message, arrival.code
     try:
-        message = any_from_record(arrival.content)
         if isinstance(message, Refusal):
             code = refusal_code(message, check.plan, site=arrival.site)
         elif isinstance(message, TrainReply):
@@ -137,7 +133,7 @@ def journal_arrival(journal: Journal, check: RoundCheck, arrival: Arrival) -> st
             update_sha256 = check.require(reply, site=arrival.site)
             journal.accept(check.round, reply, site=arrival.site, update_sha256=update_sha256)
             return ""
-        else:
+        elif message is not None:
             raise ProtocolError("wrong-message", "a train request must be answered with an update")
     except OsteoFedError as error:
         code = error.code
@@ -147,25 +143,22 @@ def journal_arrival(journal: Journal, check: RoundCheck, arrival: Arrival) -> st
 
 def train_requests(
     store: RunStore, state: RoundState, number: int, *, key: SigningKey
-) -> dict[str, RecordDict]:
-    """One request per training site: shared weights, its own countersigned ledger head."""
+) -> dict[str, TrainRequest]:
+    """One request per training site: the same weights, its own countersigned ledger head."""
     plan, heads = store.plan, store.ledger_heads()
-    requests: dict[str, RecordDict] = {}
-    first: RecordDict | None = None
+    requests: dict[str, TrainRequest] = {}
     for entry in plan.sites("training"):
         head = heads.get(entry.site, "")
         signature = (
             countersign(key, site=entry.site, plan_sha256=plan.sha256, ledger_head=head) if head else ""
         )
-        request = TrainRequest(
+        requests[entry.site] = TrainRequest(
             plan_sha256=plan.sha256,
             round=number,
             weights=state.weights,
             ledger_head=head,
             countersignature=signature,
         )
-        requests[entry.site] = to_record(request, arrays_of=first)
-        first = first or requests[entry.site]
     return requests
 
 

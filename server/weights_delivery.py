@@ -12,7 +12,7 @@ from server.replies import refusal_code, require_plan, require_signature, requir
 from server.run_store import RunStore
 from shared.errors import OsteoFedError, ProtocolError
 from shared.plan import Plan
-from shared.protocol import Refusal, WeightsChunk, WeightsReply, any_from_record, to_record
+from shared.protocol import Refusal, WeightsChunk, WeightsReply
 
 WEIGHTS = "query.weights"
 CHUNK_BYTES = 4 << 20  # below Flower's own object limit, and a fair unit to send again
@@ -38,14 +38,13 @@ def deliver_encoder(exchange: Exchange, store: RunStore, *, log: Callable[[str, 
                 n_chunks=n_chunks,
                 data=stream.read(CHUNK_BYTES),
             )
-            record = to_record(chunk)
             for arrival in exchange.ask(
-                dict.fromkeys(receivers, record), message_type=WEIGHTS, group=f"weights-{index}"
+                dict.fromkeys(receivers, chunk), message_type=WEIGHTS, group=f"weights-{index}"
             ):
                 code = arrival.code
-                if arrival.content is not None:
+                if arrival.message is not None:
                     try:
-                        _require_stored(any_from_record(arrival.content), plan, arrival.site, chunk)
+                        _require_stored(arrival.message, plan, arrival.site, chunk)
                     except OsteoFedError as error:
                         code = error.code
                 if code:

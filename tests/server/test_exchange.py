@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import practice_federation as practice
 import pytest
-from flwr.app import Message
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 
 from server import exchange as exchange_module
@@ -18,7 +20,7 @@ from server.local_engine import LocalGrid, run_local
 from server.run_store import RunStore
 from shared.errors import RunError
 from shared.keys import create_key
-from shared.protocol import TrainReply, TrainRequest, from_record, to_record
+from shared.protocol import TrainRequest, from_record
 
 
 def exchange_of(store: RunStore, grid: LocalGrid, log: list[tuple[str, str]] | None = None) -> Exchange:
@@ -26,16 +28,13 @@ def exchange_of(store: RunStore, grid: LocalGrid, log: list[tuple[str, str]] | N
     return Exchange(grid, store.plan, log=lambda site, code: kept.append((site, code)))
 
 
-def request(store: RunStore) -> object:
-    weights = store.committed(0).weights
-    return to_record(
-        TrainRequest(
-            plan_sha256=store.plan.sha256,
-            round=1,
-            weights=weights,
-            ledger_head="",
-            countersignature="",
-        )
+def request(store: RunStore) -> TrainRequest:
+    return TrainRequest(
+        plan_sha256=store.plan.sha256,
+        round=1,
+        weights=store.committed(0).weights,
+        ledger_head="",
+        countersignature="",
     )
 
 
@@ -151,7 +150,7 @@ def test_nothing_is_pulled_for_a_node_that_is_offline(tmp_path: Path) -> None:
     grid.away = range(grid.polls + 2, grid.polls + 6)
     arrivals = list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
     assert grid.pulled_while_away == 0
-    assert arrivals[0].content is not None, "a node that comes back is waited for"
+    assert arrivals[0].message is not None, "a node that comes back is waited for"
 
 
 def test_a_node_that_stays_offline_is_given_up_after_its_liveness(tmp_path: Path) -> None:
@@ -183,16 +182,26 @@ def test_a_message_is_pushed_again_when_its_node_was_restarted(tmp_path: Path) -
     assert grid.pushed == 2
 
 
-def test_records_are_copied_on_their_way_through_the_local_grid(tmp_path: Path) -> None:
+def test_weights_for_many_sites_are_serialised_once(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    order = request(store)
+    requests = {name: replace(order, ledger_head=name) for name in folders}
+    records = exchange_module._records(requests)
+    assert len({id(record["arrays"]) for record in records.values()}) == 1
+    heads = {name: from_record(record, TrainRequest).ledger_head for name, record in records.items()}
+    assert heads == {name: name for name in folders}
+
+
+def test_an_answer_that_is_no_message_is_told_from_silence(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path, n_sites=1)
-    exchange = exchange_of(store, LocalGrid(practice.app, folders))
+    babbling = ClientApp()
+    babbling.query("hello")(practice.hello)
+    babbling.train()(lambda message, _: Message(RecordDict(), reply_to=message))
+    exchange = exchange_of(store, LocalGrid(babbling, folders))
     exchange.meet(store.plan.roster, wait_s=1.0)
-    sent = request(store)
-    [arrival] = exchange.ask({"site-0": sent}, message_type="train", group="1")
-    reply = from_record(arrival.content, TrainReply)
-    assert reply.site == "site-0"
-    assert arrival.content["arrays"] is not sent["arrays"]
-    assert arrival.content["message"] is not sent["message"]
+    [arrival] = exchange.ask({"site-0": request(store)}, message_type="train", group="1")
+    assert arrival.has_answered
+    assert arrival.code == "protocol.malformed"
 
 
 def test_the_encoder_is_sent_once_in_pieces_and_cached(
