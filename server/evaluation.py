@@ -11,6 +11,7 @@ from typing import Literal
 from server.exchange import Arrival, Exchange
 from server.replies import refusal_code, require_evaluation
 from server.run_store import Event, RunStore
+from server.weights_delivery import deliver_encoder
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.measure.table import table_spec
 from shared.plan import Plan, RosterEntry
@@ -36,6 +37,12 @@ def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
     }
     waiting = [entry for entry in entries if entry.site not in settled]
     exchange.meet(waiting, wait_s=store.plan.settings.federation.liveness_s)
+    deliver_encoder(
+        exchange, store, log=lambda site, code: store.log(Event(round=0, site=site, code=code))
+    )
+    deliver_encoder(  # an external site has not trained, so it may not hold the encoder yet
+        exchange, store, log=lambda site, code: store.log(Event(round=0, site=site, code=code))
+    )
     request = EvaluateRequest(
         plan_sha256=store.plan.sha256,
         kind=kind,

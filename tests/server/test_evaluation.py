@@ -30,13 +30,20 @@ def released(tmp_path: Path) -> tuple[RunStore, dict[str, Path]]:
         tmp_path, settings=settings, n_sites=2, n_external=1, is_required=True
     )
     run_local(store.folder, folders, client_app=practice.app)
+    make_release(store)
+    for folder in folders.values():
+        (folder / "table.json").write_text(json.dumps([1.5] * N_CELLS))
+    return store, folders
+
+
+def make_release(store: RunStore) -> None:
     weights = store.averaged()
     record = ReleaseRecord(
         run=store.plan.run,
         plan_sha256=store.plan.sha256,
         weights_sha256=vector_sha256(weights),
         layout_sha256=store.plan.layout_sha256,
-        encoder_sha256=None,
+        encoder_sha256=store.plan.encoder_sha256,
         preprocessing="practice",
         code_sha256=practice.CODE,
         ledger_heads={},
@@ -49,9 +56,6 @@ def released(tmp_path: Path) -> tuple[RunStore, dict[str, Path]]:
         plan_file=store.folder / "plan.json",
         key=load_key(store.home / "keys" / "coordinator.pem"),
     )
-    for folder in folders.values():
-        (folder / "table.json").write_text(json.dumps([1.5] * N_CELLS))
-    return store, folders
 
 
 def play(store: RunStore, folders: dict[str, Path], stage: str) -> dict[str, dict[str, object]]:
@@ -77,6 +81,19 @@ def test_external_validation_asks_the_external_site(
     released: tuple[RunStore, dict[str, Path]],
 ) -> None:
     assert list(play(*released, "external")) == ["site-2"]
+
+
+def test_an_external_site_gets_the_encoder_before_it_measures(tmp_path: Path) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 0.3})
+    store, folders = practice.found_federation(
+        tmp_path, settings=settings, n_sites=2, n_external=1, encoder=b"frozen weights"
+    )
+    run_local(store.folder, folders, client_app=practice.app)
+    cached = folders["site-2"] / "cache" / str(store.plan.encoder_sha256)
+    assert not cached.exists()
+    make_release(store)
+    play(store, folders, "external")
+    assert cached.read_bytes() == b"frozen weights"
 
 
 def test_prospective_validation_needs_a_lock_and_then_asks_everybody(
