@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import (
@@ -84,3 +85,15 @@ def unseal(secret: bytes, sealed: bytes, *, purpose: str) -> bytes:
         return ChaCha20Poly1305(secret).decrypt(sealed[:12], sealed[12:], purpose.encode())
     except InvalidTag:
         raise ValueError("sealed bytes were changed, or the key is another one") from None
+
+
+def ensure_node_key(path: Path) -> Path:
+    """A SuperNode's authentication key (EC P-384, OpenSSH); returns the public key's file."""
+    public = path.with_name(path.name + ".pub")
+    if not (path.exists() and public.exists()):
+        private = ec.generate_private_key(ec.SECP384R1())
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        write_atomic(path, pem, mode=0o600)
+        write_atomic(public, line + b"\n")
+    return public

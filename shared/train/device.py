@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -23,3 +25,17 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
             hint="check `nvidia-smi` and the driver, or set device=auto",
         )
     return torch.device("cuda" if has_cuda and wanted != "cpu" else "cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run with one torch thread: heads of a few thousand weights only wait for a second one.
+
+    On two shared cores a round took ten times as long with two threads as with one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from shared.errors import SettingsError
 from shared.model.build import build_model
 from shared.model.weights import load_flat
 from shared.settings import Settings
-from shared.train.device import choose_device
+from shared.train.device import choose_device, one_thread
 from shared.train.loop import train_round
 from shared.train.loss import make_patient_loss
 from shared.train.noise import NoiseStream
@@ -37,19 +37,20 @@ def train_update(settings: Settings, batch: PatientBatch, weights: Weights, *, d
     device = choose_device(settings.device)
     model = build_model(settings, generator_seed=settings.seed)
     load_flat(model, weights)
-    return train_round(
-        model.to(device),
-        batch.to(device),
-        loss=make_patient_loss(settings.task),
-        steps=int(federation.local_steps or 0),
-        learning_rate=float(federation.learning_rate or 0.0),
-        clip_norm=privacy.clip_norm if privacy.mode == "patient_dp" else None,
-        noise_multiplier=float(privacy.noise_multiplier or 0.0),
-        divisor=divisor,
-        update_norm_max=float(privacy.update_norm_max or 0.0),
-        proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
-        draw_normals=NoiseStream(),
-    )
+    with one_thread():
+        return train_round(
+            model.to(device),
+            batch.to(device),
+            loss=make_patient_loss(settings.task),
+            steps=int(federation.local_steps or 0),
+            learning_rate=float(federation.learning_rate or 0.0),
+            clip_norm=privacy.clip_norm if privacy.mode == "patient_dp" else None,
+            noise_multiplier=float(privacy.noise_multiplier or 0.0),
+            divisor=divisor,
+            update_norm_max=float(privacy.update_norm_max or 0.0),
+            proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
+            draw_normals=NoiseStream(),
+        )
 
 
 def score_patients(settings: Settings, batch: PatientBatch, weights: Weights) -> tuple[Floats, Floats]:
