@@ -293,6 +293,27 @@ def report(
 
 @app.command()
 @command
+def serve(
+    host: Annotated[str, typer.Option(help="Inner address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 9092,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A further name or address in the certificate.")
+    ] = None,
+    home: HomeOption = _HOME,
+) -> None:
+    """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped."""
+    from server.home import Home
+    from server.superlink import serve as run_superlink
+
+    own = Home(home)
+    own.key()
+    keys = {site.site: site.node_key for site in own.active_sites()}
+    say(f"serving on {host}:{port}; certificates in {home / 'deployment' / 'certificates'}")
+    run_superlink(home, host=host, port=port, names=name or [], node_keys=keys)
+
+
+@app.command()
+@command
 def demo(
     overrides: Overrides = None,
     folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),

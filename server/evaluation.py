@@ -37,9 +37,6 @@ def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
     }
     waiting = [entry for entry in entries if entry.site not in settled]
     exchange.meet(waiting, wait_s=store.plan.settings.federation.liveness_s)
-    deliver_encoder(
-        exchange, store, log=lambda site, code: store.log(Event(round=0, site=site, code=code))
-    )
     deliver_encoder(  # an external site has not trained, so it may not hold the encoder yet
         exchange, store, log=lambda site, code: store.log(Event(round=0, site=site, code=code))
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -189,8 +189,10 @@ class Deployment:
         return answer
 
 
-def serve(home: Path, *, host: str, port: int, names: Sequence[str]) -> None:
-    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C.
+def serve(
+    home: Path, *, host: str, port: int, names: Sequence[str], node_keys: Mapping[str, str]
+) -> None:
+    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; register enrolled sites.
 
     Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
     reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
@@ -198,6 +200,7 @@ def serve(home: Path, *, host: str, port: int, names: Sequence[str]) -> None:
     Args:
         host: address to listen on.
         names: further DNS names and addresses in the certificate.
+        node_keys: public node key by site, as the sites' join requests gave them.
 
     Raises:
         EngineError: a process ended by itself.
@@ -206,6 +209,10 @@ def serve(home: Path, *, host: str, port: int, names: Sequence[str]) -> None:
     deployment = Deployment(home)
     with deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
+        for site, key in node_keys.items():
+            public = deployment.work / "node-keys" / f"{site}.pub"
+            write_atomic(public, key.encode() + b"\n")
+            deployment.register(site, public)
         processes.wait()
 
 
