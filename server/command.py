@@ -366,7 +366,7 @@ def pretrain(
         "configs/encoder/tiny.safetensors"
     ),
     films: Annotated[int, typer.Option(min=64, help="Public synthetic films.")] = 10_500,
-    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_240,
+    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_241,
     as_json: JsonOption = False,
 ) -> None:
     """Make the default encoder on public synthetic films, taught physical quantities, never BMD."""

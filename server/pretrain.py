@@ -22,6 +22,7 @@ from shared.exam.pixels import PREPROCESSING_VERSION, normalise
 from shared.model.encoders import pack_encoder
 from shared.model.tiny_network import CHANNELS, TinyNetwork
 from shared.synthetic.physics import Film, draw_public_film
+from shared.train.device import one_thread
 
 QUANTITIES = ("cortical_mm", "trabecular_share", "texture_exponent")
 PIXELS = 128
@@ -56,7 +57,8 @@ def pretrain(
         the file's SHA-256.
     """
     films, quantities = draw_films(n_films, seed=seed, progress=progress)
-    network, loss = fit_network(films, quantities, seed=seed, epochs=epochs, progress=progress)
+    with one_thread():  # sums come in one order, so equal seeds give an equal file
+        network, loss = fit_network(films, quantities, seed=seed, epochs=epochs, progress=progress)
     recipe: dict[str, object] = {
         "version": RECIPE_VERSION,
         "supervision": list(QUANTITIES),

@@ -22,7 +22,9 @@ class TaskSettings(BaseModel):
     A regression target is standardised as z = (y − target_mean)/target_sd with public constants.
     ``loss_threshold`` t and ``loss_emphasis`` a, ``loss_scale`` s give each exam the weight
     1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference.
-    ``endpoint_threshold``: in regression the positive class is y ≤ threshold.
+    ``endpoint_threshold``: in regression the positive class is y ≤ threshold. ``operating_point``: the
+    output from which on a patient is called positive, chosen on public data; null means the endpoint's
+    threshold (regression) or a probability of 0.5.
     ``positive_class``: in classification, the class whose probability is the score.
     """
 
@@ -38,6 +40,7 @@ class TaskSettings(BaseModel):
     loss_scale: float = Field(default=0.05, gt=0)
     endpoint: str
     endpoint_threshold: float | None = None
+    operating_point: float | None = None
     positive_class: str | None = None
 
 

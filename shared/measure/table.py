@@ -92,7 +92,9 @@ def table_spec(settings: Settings) -> TableSpec:
     """
     task, validation = settings.task, settings.validation
     is_regression = task.kind == "regression"
-    threshold = task.endpoint_threshold if is_regression else 0.5
+    threshold = task.operating_point
+    if threshold is None:
+        threshold = task.endpoint_threshold if is_regression else 0.5
     if threshold is None or not validation.score_low < threshold < validation.score_high:
         raise SettingsError(
             "threshold-outside-scores",

@@ -43,9 +43,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     records: list[str] = []
     from_wire = local_engine._from_wire
 
-    def listen(data: bytes) -> object:
-        passed.append(data)
-        return from_wire(data)
+    def listen(wire: local_engine._Wire) -> object:
+        passed.append(wire.records)
+        passed.extend(array.data for record in wire.arrays.values() for array in record.values())
+        return from_wire(wire)
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
