@@ -31,14 +31,14 @@ from flwr.supernode.runtime import run_clientapp
 
 from client.app import app
 
-LIBRARIES = (
-    "numpy",
-    "torch",
+# Everything that a round imports, so that a task starts with its work.
+PRELOADED = (
+    "client.train",
+    "client.validate",
+    "scipy.optimize",
+    "shared.model.encoders",
+    "shared.train.dp_optimizer",
     "torch.func",
-    "pydantic",
-    "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "rfc8785",
-    "safetensors.numpy",
 )
 
 
@@ -61,9 +61,9 @@ class ForkingExecutor(SubprocessExecutor):
 
 
 def main() -> None:
-    """Import the libraries, then run Flower's executor."""
-    for library in LIBRARIES:
-        importlib.import_module(library)
+    """Import what rounds need, then run Flower's executor."""
+    for module in PRELOADED:
+        importlib.import_module(module)
     run_superexec.get_executor = _forking_executor  # type: ignore[attr-defined]
     run_clientapp.install_from_fab = _ignore_bundle  # type: ignore[attr-defined,assignment]
     run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined]

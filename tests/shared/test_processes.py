@@ -43,7 +43,10 @@ def wait_until(condition: object, *, timeout_s: float = 10.0) -> None:
 
 def test_children_of_a_process_end_with_it_even_after_an_error(tmp_path: Path) -> None:
     note = tmp_path / "child"
-    with pytest.raises(ValueError), Processes(tmp_path / "logs", environment=os.environ) as running:
+    with (  # noqa: PT012 - the error must be raised while the process runs
+        pytest.raises(ValueError),
+        Processes(tmp_path / "logs", environment=os.environ) as running,
+    ):
         running.start("parent", python(PARENT), cwd=tmp_path)
         wait_until(lambda: note.exists() and note.read_text())
         child = int(note.read_text())

@@ -1,0 +1,118 @@
+"""The real ClientApp over real cohorts on three engines, launched by the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.deployment import deploy_loopback
+from server.home import Home
+from server.launch import prepare
+from server.loopback import prepare_federation, small_sites
+from server.run_store import open_run
+
+pytestmark = [pytest.mark.federation, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = [
+    *("privacy=off", "fusion=linear", "federation.rounds=2", "federation.local_steps=2"),
+    *("federation.poll_s=0.05", "federation.liveness_s=20"),
+]
+
+
+@dataclass(frozen=True)
+class Ground:
+    home: Path
+    sites: dict[str, Path]
+
+    def plan(self, run: str, *extra: str) -> None:
+        """Write a plan and let every site approve it, by command."""
+        command("server", "plan", run, *SETTINGS, *extra, "--home", str(self.home))
+        plan = self.home / "runs" / run / "plan.json"
+        for folder in self.sites.values():
+            command("client", "approve", str(plan), "--by", "Ada Lovelace", "--folder", str(folder))
+
+    def launch(self, run: str) -> np.ndarray:
+        """Train by command and return the tail average."""
+        sites = [word for folder in self.sites.values() for word in ("--site", str(folder))]
+        shown = command("server", "launch", run, *sites, "--home", str(self.home), "--json")
+        assert json.loads(shown)["rounds"] == 2
+        return open_run(self.home / "runs" / run).averaged()
+
+
+def command(side: str, *arguments: str) -> str:
+    """Run one of the two programs as a person would; its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {side}.command import app; app()", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    folder = tmp_path_factory.mktemp("engines") / "federation"
+    store, sites = prepare_federation(folder, SETTINGS, sites=small_sites())
+    return Ground(store.home, sites)
+
+
+@pytest.fixture(scope="module")
+def local_weights(ground: Ground) -> np.ndarray:
+    ground.plan("on-local", "engine=local")
+    return ground.launch("on-local")
+
+
+def test_training_moved_the_weights_and_a_second_run_gives_the_same(
+    ground: Ground, local_weights: np.ndarray
+) -> None:
+    assert np.abs(local_weights).max() > 1e-3
+    ground.plan("on-local-again", "engine=local")
+    np.testing.assert_array_equal(ground.launch("on-local-again"), local_weights)
+
+
+@pytest.mark.ray
+def test_ray_gives_the_weights_of_the_local_engine(ground: Ground, local_weights: np.ndarray) -> None:
+    ground.plan("on-ray", "engine=ray")
+    np.testing.assert_allclose(ground.launch("on-ray"), local_weights, rtol=0, atol=1e-6)
+
+
+@pytest.mark.deployed
+def test_deployed_gives_the_weights_of_the_local_engine(
+    ground: Ground, local_weights: np.ndarray
+) -> None:
+    ground.plan("on-deployed", "engine=deployed")
+    store = prepare(Home(ground.home), "on-deployed")
+    deploy_loopback(ground.home, store.folder, ground.sites)
+    np.testing.assert_allclose(store.averaged(), local_weights, rtol=0, atol=1e-6)
+
+
+def test_a_site_that_did_not_approve_takes_no_part(ground: Ground) -> None:
+    command("server", "plan", "unasked", *SETTINGS, "--home", str(ground.home))
+    sites = [word for folder in ground.sites.values() for word in ("--site", str(folder))]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from server.command import app; app()", "launch", "unasked"),
+            *(*sites, "--home", str(ground.home), "--json"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == "run.site-absent"
+    codes = {event.code for event in open_run(ground.home / "runs" / "unasked").events()}
+    assert "plan.not-approved" in codes

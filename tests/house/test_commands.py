@@ -1,0 +1,110 @@
+"""Commands as a person meets them: quick help, errors as fact and hint, exit code 1, no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDES = {"server": "osteofed-coordinator", "client": "osteofed-site"}
+
+
+def run(side: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from {side}.command import app; app()", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "150"},
+    )
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_help_imports_neither_torch_nor_flwr_nor_pydicom(side: str) -> None:
+    shown = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, {side}.command as c\n"
+            "try: c.app(['--help'])\n"
+            "except SystemExit: pass\n"
+            "heavy = {'torch', 'flwr', 'pydicom', 'opacus', 'hydra', 'matplotlib', 'numpy'}\n"
+            "sys.exit(len(heavy & set(sys.modules)))",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("side", "arguments", "code"),
+    [
+        ("server", ["sites", "--home", "nowhere"], None),
+        ("server", ["plan", "spring", "--home", "nowhere"], "run.no-coordinator"),
+        ("server", ["status", "spring", "--home", "nowhere"], "run.not-a-run"),
+        ("server", ["demo", "fusion=foo", "--folder", "unused"], "settings.invalid"),
+        ("client", ["cohort", "--folder", "nowhere"], "intake.no-site"),
+        ("client", ["ledger", "verify", "--folder", "nowhere"], "intake.no-site"),
+        ("client", ["approve", "plan.json", "--by", "A B", "--folder", "nowhere"], "intake.no-site"),
+    ],
+)
+def test_failures_end_with_code_1_and_a_code_for_machines(
+    side: str, arguments: list[str], code: str | None, tmp_path: Path
+) -> None:
+    done = run(side, *arguments, "--json", cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    if code is None:
+        assert done.returncode == 0
+        return
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"] == code
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_failure_is_shown_to_people_as_fact_and_hint_on_stderr(tmp_path: Path) -> None:
+    done = run("server", "demo", "privacy.epsilon=-3", "fusion=foo", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    for words in ("settings.invalid", "2 settings are not valid", "must be one of", "hint:"):
+        assert words in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
+    home, site = str(tmp_path / "home"), str(tmp_path / "site")
+    assert run("server", "init", "--home", home).returncode == 0
+    made = run("client", "init", "aster", "--declared-patients", "100", "--folder", site)
+    assert made.returncode == 0, made.stderr
+    request = str(tmp_path / "site" / "join-request.json")
+    assert run("server", "enrol", request, "--home", home).returncode == 0
+    twice = run("server", "enrol", request, "--home", home, "--json")
+    assert json.loads(twice.stdout)["error"] == "plan.already-enrolled"
+    answer = str(tmp_path / "home" / "enrolments" / "aster.json")
+    assert run("client", "join", answer, "--folder", site).returncode == 0
+    listed = json.loads(run("server", "sites", "--home", home, "--json").stdout)
+    assert [(entry["site"], entry["role"]) for entry in listed] == [("aster", "training")]
+    assert run("server", "plan", "spring", "fusion=linear", "--home", home).returncode == 0
+    plan = str(tmp_path / "home" / "runs" / "spring" / "plan.json")
+    judged = json.loads(run("client", "plan", plan, "--folder", site, "--json").stdout)
+    assert judged["policy"] == "allows it"
+    unnamed = run("client", "approve", plan, "--by", "Ada", "--folder", site, "--json")
+    assert json.loads(unnamed.stdout)["error"] == "plan.unnamed-approval"
+    named = run("client", "approve", plan, "--by", "Ada Lovelace", "--folder", site)
+    assert named.returncode == 0, named.stderr
+    loud = ["privacy.epsilon=9", "fusion=linear", "--home", home]
+    assert run("server", "plan", "summer", *loud).returncode == 0
+    other = str(tmp_path / "home" / "runs" / "summer" / "plan.json")
+    refused = run("client", "approve", other, "--by", "Ada Lovelace", "--folder", site, "--json")
+    assert json.loads(refused.stdout)["error"] == "plan.forbidden-by-policy"
+    changes = json.loads(run("client", "plan", other, "--folder", site, "--json").stdout)["changes"]
+    assert ["settings.privacy.epsilon", "3.0", "9.0"] in changes
+    assert run("server", "revoke", "aster", "--home", home).returncode == 0
+    intact = json.loads(run("client", "ledger", "verify", "--folder", site, "--json").stdout)
+    assert intact["verdict"] == "intact"
