@@ -90,20 +90,28 @@ def collect_results(
 
 def _task(plan: Plan) -> Task:
     task = plan.settings.task
+    target = _target_name(plan)
     rule = (
-        f"{plan.settings.cohort.label.column} ≤ {task.endpoint_threshold:g} {task.target_unit}"
+        f"{target} ≤ {task.endpoint_threshold:g} {task.target_unit}"
         if task.kind == "regression"
         else f"class {task.positive_class}"
     )
     return Task(
         kind=task.kind,
-        target=plan.settings.cohort.label.column,
+        target=target,
         target_unit=task.target_unit,
         endpoint=task.endpoint,
         endpoint_rule=rule,
         operating_point=table_spec(plan.settings).threshold,
         sensitivity_target=plan.settings.validation.sensitivity_target,
     )
+
+
+def _target_name(plan: Plan) -> str:
+    """What was predicted, in a reader's words."""
+    label = plan.settings.cohort.label
+    words = f"{label.skeletal_site} BMD" if label.kind == "bmd" else label.column
+    return words.replace("_", " ")
 
 
 def _times(store: RunStore) -> tuple[datetime, dict[int, datetime]]:

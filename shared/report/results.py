@@ -105,6 +105,8 @@ class PrivacyResult(BaseModel):
         """The promise in words."""
         if self.training_epsilon is None:
             return NO_GUARANTEE
+        if self.training_epsilon == 0:
+            return "no part in training"
         return f"ε = {self.training_epsilon:.2f} per {self.unit} for training"
 
 

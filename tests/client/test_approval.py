@@ -1,0 +1,112 @@
+"""Approvals: deny by default, by a named person, signed, and nobody can forge one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from client.approval import Approvals, what_changed
+from server.compose import compose_settings
+from server.home import Enrolled
+from server.plan import draft_plan
+from shared.errors import PlanError
+from shared.keys import create_key
+from shared.plan import Plan, write_plan
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Desk:
+    approvals: Approvals
+    folder: Path
+    plan_file: Path
+    plan: Plan
+
+
+def plan_of(coordinator_key: str, *overrides: str) -> Plan:
+    site = Enrolled(
+        site="aster", public_key="1" * 64, declared_patients=100, role="training", enrolled_utc=""
+    )
+    settings = compose_settings(["fusion=linear", *overrides])
+    return draft_plan(settings, [site], run="spring", coordinator_key=coordinator_key, now=NOW)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    coordinator = create_key(tmp_path / "coordinator.pem")
+    plan = plan_of(coordinator.public_hex)
+    write_plan(tmp_path / "plan.json", plan, coordinator)
+    approvals = Approvals(
+        tmp_path / "site", key=create_key(tmp_path / "s.pem"), coordinator_key=coordinator.public_hex
+    )
+    return Desk(approvals, tmp_path / "site", tmp_path / "plan.json", plan)
+
+
+def test_a_plan_that_was_only_read_is_not_approved(desk: Desk) -> None:
+    desk.approvals.import_plan(desk.plan_file)
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.approved(desk.plan.sha256)
+    assert caught.value.code == "plan.not-approved"
+
+
+def test_an_approved_plan_is_given_back_and_a_later_refusal_takes_it_away(desk: Desk) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    assert desk.approvals.approved(plan.sha256) == plan
+    desk.approvals.decide(plan, "refused", by="Ada Lovelace", now=NOW)
+    with pytest.raises(PlanError, match="refused"):
+        desk.approvals.approved(plan.sha256)
+    log = (desk.folder / "approvals" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["decision"] for line in log] == ["approved", "refused"]
+
+
+@pytest.mark.parametrize("name", ["", "Ada", "  "])
+def test_a_decision_needs_a_first_and_a_last_name(desk: Desk, name: str) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    with pytest.raises(PlanError, match="first and last name"):
+        desk.approvals.decide(plan, "approved", by=name, now=NOW)
+
+
+def test_a_decision_written_by_hand_into_the_folder_counts_for_nothing(desk: Desk) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "refused", by="Ada Lovelace", now=NOW)
+    path = desk.folder / "approvals" / f"{plan.sha256}.json"
+    record = json.loads(path.read_text()) | {"decision": "approved"}
+    path.write_text(json.dumps(record))
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.approved(plan.sha256)
+    assert caught.value.code == "plan.forged-approval"
+
+
+def test_an_approval_of_one_plan_copied_over_another_counts_for_nothing(desk: Desk) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    folder = desk.folder / "approvals"
+    (folder / f"{'9' * 64}.json").write_bytes((folder / f"{plan.sha256}.json").read_bytes())
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.approved("9" * 64)
+    assert caught.value.code == "plan.forged-approval"
+
+
+@pytest.mark.parametrize("sha256", ["../../../etc/passwd", "", "zz"])
+def test_a_hash_that_is_a_path_finds_no_plan(desk: Desk, sha256: str) -> None:
+    with pytest.raises(PlanError, match="not known"):
+        desk.approvals.approved(sha256)
+
+
+def test_the_last_approved_plan_is_shown_beside_a_new_one(desk: Desk) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    assert desk.approvals.last_approved(other_than="") is None
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    found = desk.approvals.last_approved(other_than="another")
+    assert found == plan
+    louder = plan_of(plan.coordinator_key, "privacy.epsilon=6")
+    changed = {name: (old, new) for name, old, new in what_changed(plan, louder)}
+    assert changed["settings.privacy.epsilon"] == ("3.0", "6.0")
+    assert "settings.fusion.name" not in changed
+    assert "run" not in changed

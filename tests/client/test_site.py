@@ -1,0 +1,102 @@
+"""A site's folder: made once, readable by its owner, joined to one coordinator."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from client.site import create_site, join_federation, open_site
+from server.home import create_home, enrol
+from shared.errors import IntakeError, OsteoFedError, PlanError, PolicyError
+from shared.exam.profile import SiteProfile
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def make(folder: Path, name: str = "aster") -> Path:
+    return create_site(folder, name=name, declared_patients=100, profile=SiteProfile())
+
+
+def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    make(tmp_path / "site")
+    for name in ("signing.pem", "pseudonym.key", "node.key"):
+        assert (tmp_path / "site" / "keys" / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_site_is_never_made_over_another(tmp_path: Path) -> None:
+    make(tmp_path / "site")
+    before = (tmp_path / "site" / "keys" / "signing.pem").read_bytes()
+    with pytest.raises(PolicyError, match="is a site already"):
+        make(tmp_path / "site", name="birch")
+    assert (tmp_path / "site" / "keys" / "signing.pem").read_bytes() == before
+
+
+def test_the_join_request_says_nothing_but_name_keys_and_declared_size(tmp_path: Path) -> None:
+    request = json.loads(make(tmp_path / "site").read_text())
+    named = {"version", "site", "public_key", "node_key", "declared_patients", "signature"}
+    assert set(request) == named
+    assert "PRIVATE" not in json.dumps(request)
+
+
+def test_joining_trusts_the_coordinator_that_enrolled_the_site(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "home")
+    answer = enrol(home, make(tmp_path / "site"), role="training", is_required=True, now=NOW)
+    assert join_federation(tmp_path / "site", answer).coordinator_key == home.key().public_hex
+    assert open_site(tmp_path / "site").coordinator_key == home.key().public_hex
+
+
+def test_a_site_that_has_not_joined_trusts_nobody(tmp_path: Path) -> None:
+    make(tmp_path / "site")
+    with pytest.raises(PlanError, match="has not joined"):
+        _ = open_site(tmp_path / "site").approvals
+
+
+@pytest.mark.parametrize("change", [{"site": "birch"}, {"coordinator_key": "0" * 64}])
+def test_an_enrolment_that_was_changed_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
+    home = create_home(tmp_path / "home")
+    answer = enrol(home, make(tmp_path / "site"), role="training", is_required=True, now=NOW)
+    answer.write_text(json.dumps(json.loads(answer.read_text()) | change))
+    with pytest.raises(PlanError) as caught:
+        join_federation(tmp_path / "site", answer)
+    assert caught.value.code == "plan.forged-enrolment"
+
+
+def test_a_site_does_not_change_its_coordinator(tmp_path: Path) -> None:
+    request = make(tmp_path / "site")
+    first, second = create_home(tmp_path / "first"), create_home(tmp_path / "second")
+    join_federation(
+        tmp_path / "site", enrol(first, request, role="training", is_required=True, now=NOW)
+    )
+    other = enrol(second, request, role="training", is_required=True, now=NOW)
+    with pytest.raises(PlanError, match="another coordinator"):
+        join_federation(tmp_path / "site", other)
+
+
+def test_a_join_request_that_was_changed_is_refused(tmp_path: Path) -> None:
+    home, request = create_home(tmp_path / "home"), make(tmp_path / "site")
+    request.write_text(json.dumps(json.loads(request.read_text()) | {"declared_patients": 9000}))
+    with pytest.raises(PlanError, match="not signed by the key in it"):
+        enrol(home, request, role="training", is_required=True, now=NOW)
+
+
+def test_every_mistake_in_site_yaml_is_named_and_no_value_repeated(tmp_path: Path) -> None:
+    make(tmp_path / "site")
+    path = tmp_path / "site" / "site.yaml"
+    content = yaml.safe_load(path.read_text())
+    content |= {"site": "Aster Hospital", "declared_patients": 0, "dxa": "lunar"}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(IntakeError) as caught:
+        open_site(tmp_path / "site")
+    for name in ("site:", "declared_patients:", "dxa:"):
+        assert name in caught.value.fact
+    assert "Aster Hospital" not in caught.value.fact
+
+
+def test_no_folder_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(OsteoFedError) as caught:
+        open_site(tmp_path / "nowhere")
+    assert "osteofed-site init" in caught.value.hint
