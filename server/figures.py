@@ -11,7 +11,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from shared.plan import Plan
 from shared.protocol import Vector
 from shared.synthetic.exams import draw_exams, measure_ceiling
 from shared.synthetic.hospitals import DEMO_SITES, SyntheticSite
+from shared.synthetic.physics import random_scanner
 from shared.train.patients import PatientBatch
 
 Floats = NDArray[np.float64]
@@ -38,7 +39,7 @@ Progress = Callable[[int, int], None]
 HEADS = ("cross_attention", "concatenation", "linear")
 EPSILONS = (8.0, 3.0, 1.0)
 TRAINING_PATIENTS = {"aster": 112, "birch": 225, "cedar": 450}
-FIRST_SEED, EVALUATION_SEED = 101, 999
+FIRST_SEED, EVALUATION_SEED, PUBLIC_SEED = 101, 999, 555
 REPLICATES = 1000
 
 
@@ -73,6 +74,7 @@ class Figures:
     n_internal: int
     n_external: int
     seeds: tuple[int, ...]
+    operating_point: float
     measured_utc: str
 
 
@@ -114,11 +116,32 @@ def measure_figures(
         n_internal=len(evaluation["internal"]),
         n_external=len(evaluation["external"]),
         seeds=seeds,
+        operating_point=measure_operating_point(0.85),
         measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     raw = folder / "figures.json"
     write_atomic(raw, json.dumps(asdict(figures), indent=1).encode())
     return {"figures.json": raw} | write_page(figures)
+
+
+def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> float:
+    """The output at or below which a share ``sensitivity`` of osteoporotic patients falls.
+
+    On a public population of scanners and patients that no site of the demo has, read by a federated
+    model under ε = 3: what ``task.operating_point`` is set to.
+    """
+    rng = np.random.default_rng(seed)
+    sites = [
+        replace(site, name=f"public-{site.name}", scanners=(random_scanner(rng),), bone_offset=0.0)
+        for site in DEMO_SITES
+    ]
+    sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))
+    patients = {site.name: draw_patients(site, sizes[site.name], rng) for site in sites[:-1]}
+    trained = _run(HEADS[0], 3.0, patients)
+    fresh = _join([draw_patients(site, 1000, rng) for site in sites])
+    output, target = _read(trained, fresh)
+    threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
+    return float(np.quantile(output[target <= threshold], sensitivity))
 
 
 def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:

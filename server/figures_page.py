@@ -86,6 +86,11 @@ def _full_page(figures: Figures) -> str:
         f"| {site} | {ceiling['r2']:.3f} | {ceiling['image_r2']:.3f} | {ceiling['clinical_r2']:.3f} |"
         for site, ceiling in figures.ceilings.items()
     ]
+    lines += ["", "## Operating point", ""]
+    lines += [
+        f"On a public population, {figures.operating_point:.3f} is the output of the cross-attention "
+        "model under ε = 3 at or below which 85 % of osteoporotic patients fall."
+    ]
     return "\n".join([*lines, ""])
 
 
