@@ -305,22 +305,21 @@ def test_length_of_a_table_is_public() -> None:
     assert PROBABILITY.n_cells == 8
 
 
-def test_shipped_validation_groups_make_tables_and_a_threshold_outside_is_refused() -> None:
-    from pathlib import Path
-    from types import SimpleNamespace
+def test_shipped_groups_make_tables_with_an_edge_at_the_operating_point() -> None:
+    from server.compose import compose_settings
 
-    import yaml
+    settings = compose_settings()
+    spec = table_spec(settings)
+    assert spec.threshold == settings.task.operating_point
+    assert spec.threshold in spec.inner_edges
+    classes = ["task=binary_classification", "task.positive_class=osteoporosis"]
+    assert table_spec(compose_settings([*classes, "validation=probability"])).n_cells == 20
+    plain = compose_settings(["task.operating_point=null"])
+    assert table_spec(plain).threshold == plain.task.endpoint_threshold
 
-    from shared.settings import ValidationSettings
 
-    folder = Path(__file__).parents[2] / "configs" / "validation"
-    read_yaml = {path.stem: yaml.safe_load(path.read_text()) for path in folder.glob("*.yaml")}
-    bmd = ValidationSettings.model_validate(read_yaml["bmd"])
-    probability = ValidationSettings.model_validate(read_yaml["probability"])
-    regression = SimpleNamespace(kind="regression", endpoint_threshold=0.558)
-    classes = SimpleNamespace(kind="classification", endpoint_threshold=None)
-    assert table_spec(SimpleNamespace(task=regression, validation=bmd)) == BMD  # type: ignore[arg-type]
-    assert table_spec(SimpleNamespace(task=classes, validation=probability)).n_cells == 20  # type: ignore[arg-type]
-    far = SimpleNamespace(kind="regression", endpoint_threshold=2.0)
+def test_an_operating_point_outside_the_scores_is_refused() -> None:
+    from server.compose import compose_settings
+
     with pytest.raises(SettingsError, match="operating point"):
-        table_spec(SimpleNamespace(task=far, validation=bmd))  # type: ignore[arg-type]
+        table_spec(compose_settings(["task.operating_point=2.0"]))
