@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import PolicyError, PrivacyError
 from shared.exam.schema import FROZEN
+from shared.explain import list_mistakes
 from shared.files import write_atomic
 from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
@@ -112,14 +113,9 @@ def read_policy(path: Path) -> PolicySettings:
     try:
         return PolicySettings.model_validate(yaml.safe_load(path.read_bytes()))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'policy'}: "
-            + item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_url=False)
-        ]
         raise PolicyError(
             "invalid",
-            f"{path.name} is not valid:\n" + "\n".join(lines),
+            f"{path.name} is not valid:\n" + "\n".join(list_mistakes(error, whole="policy")),
             hint="compare it with the template that `osteofed-site init` writes",
         ) from None
     except (OSError, yaml.YAMLError) as error:

@@ -41,6 +41,7 @@ from shared.canonical import canonical_json
 from shared.errors import IntakeError, PlanError, PolicyError
 from shared.exam.profile import SiteProfile
 from shared.exam.schema import FROZEN
+from shared.explain import list_mistakes
 from shared.files import write_atomic
 from shared.keys import SigningKey, create_key, ensure_node_key, load_key, verify
 
@@ -218,13 +219,9 @@ def _validate(content: object) -> SiteSettings:
     try:
         return SiteSettings.model_validate(content)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'site'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_input=False)
-        ]
         raise IntakeError(
             "invalid-site",
-            "site.yaml is not valid:\n" + "\n".join(lines),
+            "site.yaml is not valid:\n" + "\n".join(list_mistakes(error, whole="site")),
             hint="compare it with client/README.md",
         ) from None
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
 from shared.exam.schema import FROZEN, CohortSchema
+from shared.explain import list_mistakes
 
 
 class TaskSettings(BaseModel):
@@ -230,21 +231,10 @@ def read_settings(values: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'settings'}: {_explain(item)}"
-            for item in error.errors(include_input=True, include_url=False)
-        ]
+        lines = list_mistakes(error, whole="settings", shows_values=True)
         count = len(lines)
         raise SettingsError(
             "invalid",
             f"{count} setting{'s are' if count > 1 else ' is'} not valid:\n" + "\n".join(lines),
             hint="correct them in configs/ or in the overrides; `--help` names the groups",
         ) from None
-
-
-def _explain(item: Mapping[str, object]) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
-    value = item.get("input")
-    if item["type"] == "extra_forbidden":
-        return "is not a setting"
-    return f"{message}, not {value!r}" if isinstance(value, str | int | float | bool) else message

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
+from shared.explain import list_mistakes
 
 FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -167,14 +168,10 @@ def read_schema(path: Path) -> CohortSchema:
     try:
         return CohortSchema.model_validate(yaml.safe_load(path.read_bytes()))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(str(part) for part in item['loc']) or 'schema'}: "
-            + item["msg"].removeprefix("Value error, ")
-            for item in error.errors(include_url=False, include_input=False)
-        ]
         raise SettingsError(
             "invalid-schema",
-            f"{path.name} is not a valid cohort schema:\n" + "\n".join(lines),
+            f"{path.name} is not a valid cohort schema:\n"
+            + "\n".join(list_mistakes(error, whole="schema")),
             hint="compare it with configs/cohort/hip_bmd.yaml",
         ) from None
     except (OSError, yaml.YAMLError) as error:

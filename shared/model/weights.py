@@ -70,11 +70,6 @@ def load_flat(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.float
             start += weight.numel()
 
 
-def vector_sha256(vector: np.ndarray[tuple[int], np.dtype[np.floating]]) -> str:
-    """SHA-256 of a vector's little-endian float32 bytes."""
-    return sha256_hex(np.ascontiguousarray(vector, dtype="<f4").tobytes())
-
-
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> str:
     """Write a safetensors file and return its SHA-256; equal content gives equal bytes.
 

@@ -18,9 +18,9 @@ from shared.model.weights import (
     layout_sha256,
     load_flat,
     read_weights,
-    vector_sha256,
     write_weights,
 )
+from shared.protocol import vector_sha256
 
 
 def make_model(inputs: int = 3, hidden: int = 2) -> nn.Module:
