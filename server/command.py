@@ -383,6 +383,28 @@ def pretrain(
     show_json(facts) if as_json else show_facts("put the hash into configs/encoder/tiny.yaml", facts)
 
 
+@app.command()
+@command
+def weights(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="State dict on this machine.", exists=True, dir_okay=False)
+    ],
+    encoder: Annotated[
+        Literal["resnet34", "dinov2_s"], typer.Option(help="Which architecture it is for.")
+    ],
+    out: Annotated[Path, typer.Option(help="Encoder file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a local checkpoint for use as an encoder; prints its hash for the settings."""
+    from server.pack_weights import pack_checkpoint
+
+    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder)
+    facts: dict[str, object] = {
+        "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
+    }
+    show_json(facts) if as_json else show_facts("packed", facts)
+
+
 def site_folders(paths: list[Path]) -> dict[str, Path]:
     """Site folders on this machine by the name in their ``site.yaml``."""
     import yaml

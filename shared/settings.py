@@ -215,6 +215,11 @@ class Settings(BaseModel):
             problems.append("task.positive_class is needed in classification")
         if self.encoder.name == "none" and self.fusion.name != "clinical_only":
             problems.append("encoder none needs fusion clinical_only")
+        if self.encoder.name != "none" and None in (self.encoder.weights, self.encoder.sha256):
+            problems.append(
+                f"encoder {self.encoder.name} needs encoder.weights and encoder.sha256 "
+                "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
+            )
         if self.encoder.name != "none" and not self.cohort.views:
             problems.append(f"encoder {self.encoder.name} needs at least one view in the cohort")
         if problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,8 +55,13 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 
     handler = Keep()
     logging.getLogger().addHandler(handler)
+
+    def no_network(*_arguments: object) -> None:
+        raise OSError("the demo must not need a network")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_engine, "_from_wire", listen)
+        patch.setattr(socket.socket, "connect", no_network)
         results, files = play_demo(folder, overrides=OVERRIDES, seed=11, sites=sites)
     logging.getLogger().removeHandler(handler)
     return Played(DemoFolders(folder), results, files, b"".join(passed), "\n".join(records))

@@ -19,6 +19,8 @@ OPTIONS = [
 # An option that makes sense only beside another one.
 COMPANIONS = {
     ("encoder", "none"): ["fusion=clinical_only"],
+    ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("task", "binary_classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("validation", "probability"): ["task=binary_classification", "task.positive_class=osteoporosis"],
 }
@@ -54,6 +56,11 @@ def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:
 def test_parts_that_do_not_fit_each_other_are_refused() -> None:
     with pytest.raises(SettingsError, match="encoder none needs fusion clinical_only"):
         compose_settings(["encoder=none"])
+
+
+def test_an_encoder_without_weights_is_refused_before_anything_runs() -> None:
+    with pytest.raises(SettingsError, match=r"resnet34 needs encoder\.weights and encoder\.sha256"):
+        compose_settings(["encoder=resnet34"])
 
 
 def test_privacy_off_is_a_word_and_not_a_boolean() -> None:
