@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from server.aggregate import next_weights, renormalised, tail_average
 from server.compose import compose_settings
-from server.figures_page import write_page
+from server.demo import play_demo
+from server.figures_page import write_demo, write_page
 from server.home import Enrolled
 from server.launch import encoder_file
 from server.plan import draft_plan
@@ -87,7 +89,7 @@ class _Trained:
 def measure_figures(
     folder: Path, *, n_seeds: int = 3, n_evaluated: int = 3000, progress: Progress | None = None
 ) -> dict[str, Path]:
-    """Measure every arm and write ``figures.json``, ``figures.md`` and the README's table.
+    """Measure every arm, play the demo, and write ``figures.json``, ``figures.md`` and the README.
 
     Args:
         folder: where raw figures are written.
@@ -121,6 +123,9 @@ def measure_figures(
     )
     raw = folder / "figures.json"
     write_atomic(raw, json.dumps(asdict(figures), indent=1).encode())
+    began = time.monotonic()
+    results, _ = play_demo(folder / "demo", overrides=[], seed=1)
+    write_demo(results, time.monotonic() - began)
     return {"figures.json": raw} | write_page(figures)
 
 

@@ -1,6 +1,6 @@
-"""Writes measured figures as the table that the README prints: no figure in it is typed by hand.
+"""Writes measured figures, and a demo's outcome, into the README: no figure in it is typed by hand.
 
-Imports nothing of the project but files; takes figures as data.
+Takes figures as data. Imports files and the report's tables.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.files import write_atomic
+from shared.report.terminal import table_for_terminal
 
 if TYPE_CHECKING:
     from server.figures import Figure, Figures, Row
+    from shared.report.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
-OPENING, CLOSING = "<!-- figures -->", "<!-- /figures -->"
 _HEAD_WORDS = {
     "cross_attention": "three-layer cross-attention",
     "concatenation": "concatenation",
@@ -26,15 +27,41 @@ _SHOWN = ("no hospital training", "pooled, no privacy", "federated", "aster alon
 
 def write_page(figures: Figures, *, root: Path = ROOT) -> dict[str, Path]:
     """Write ``docs/figures.md`` with every arm, and the short table into the README."""
-    full, readme = root / "docs" / "figures.md", root / "README.md"
+    full = root / "docs" / "figures.md"
     write_atomic(full, _full_page(figures).encode())
-    short = _short_table(figures)
-    write_atomic(root / "docs" / "figures-readme.md", short.encode())
-    text = readme.read_text()
-    before, _, rest = text.partition(OPENING)
-    _, _, after = rest.partition(CLOSING)
-    write_atomic(readme, f"{before}{OPENING}\n{short}{CLOSING}{after}".encode())
-    return {"figures.md": full, "README.md": readme}
+    return {"figures.md": full, "README.md": _fill(root, "figures", _short_table(figures))}
+
+
+def write_demo(results: Results, seconds: float, *, root: Path = ROOT) -> Path:
+    """Write what a demo printed into the README: validation, and one line of privacy per site."""
+    validation, privacy = table_for_terminal(results)
+    columns = tuple(column for column in validation.columns if column != "release")
+    rows = [row[: len(columns)] for row in validation.rows]
+    lines = [
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(row) + " |" for row in rows),
+        "",
+        "| " + " | ".join(privacy.columns) + " |",
+        "|" + "---|" * len(privacy.columns),
+        *("| " + " | ".join(row) + " |" for row in privacy.rows),
+        "",
+        f"{validation.title}; validation tables: {validation.rows[0][-1]}. "
+        f"{seconds:.0f} s on the machine that wrote this.",
+        "",
+    ]
+    return _fill(root, "demo", "\n".join(lines))
+
+
+def _fill(root: Path, name: str, block: str) -> Path:
+    """Put a generated block between its markers in the README, and beside it for the test."""
+    readme = root / "README.md"
+    write_atomic(root / "docs" / f"{name}-readme.md", block.encode())
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = readme.read_text().partition(opening)
+    _, _, after = rest.partition(closing)
+    write_atomic(readme, f"{before}{opening}\n{block}{closing}{after}".encode())
+    return readme
 
 
 def _short_table(figures: Figures) -> str:

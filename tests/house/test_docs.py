@@ -58,9 +58,11 @@ def test_readme_is_short_and_says_what_the_software_is_not_for() -> None:
     assert "## What leaves a site" in README
 
 
-def test_readme_figures_are_the_generated_ones() -> None:
-    generated = (ROOT / "docs" / "figures-readme.md").read_text().strip()
-    between = README.split("<!-- figures -->")[1].split("<!-- /figures -->")[0].strip()
+@pytest.mark.parametrize("block", ["figures", "demo"])
+def test_readme_figures_are_the_generated_ones(block: str) -> None:
+    generated = (ROOT / "docs" / f"{block}-readme.md").read_text().strip()
+    between = README.split(f"<!-- {block} -->")[1].split(f"<!-- /{block} -->")[0].strip()
+    assert len(generated) > 500
     assert between == generated
 
 
