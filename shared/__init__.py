@@ -1,11 +1,16 @@
 """What hospitals, coordinator and auditor must agree on; imports neither ``server`` nor ``client``.
 
 The three packages have common names. A foreign module of the same name earlier on the path would win
-silently, so their places are compared on the first import.
+silently, so their places are compared on the first import. Here too, before torch is loaded: idle
+OpenMP threads sleep instead of spinning, unless the administrator decided otherwise.
 """
 
+import os as _os
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
+
+# Two sites on two cores made each other ten times slower by waiting actively.
+_os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 for _name in ("server", "client"):
     _spec = _find_spec(_name)
