@@ -122,7 +122,13 @@ def _default_settings() -> dict[str, dict[str, object]]:
         "experiment": "test",  # type: ignore[dict-item]
         "task": read("task/bmd_regression"),
         "cohort": read("cohort/hip_bmd"),
-        "encoder": {"name": "tiny", "token_channels": 4, "token_grid": 2},
+        "encoder": {
+            "name": "tiny",
+            "weights": "tiny.safetensors",
+            "sha256": "0" * 64,
+            "token_channels": 4,
+            "token_grid": 2,
+        },
         "fusion": read("fusion/linear"),
         "privacy": read("privacy/patient_dp")
         | {"epsilon": 3.0, "noise_multiplier": 10.0, "update_norm_max": 1.0},
