@@ -13,12 +13,13 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.errors import PolicyError, PrivacyError
+from shared.errors import OsteoFedError, PolicyError, PrivacyError
 from shared.exam.schema import FROZEN
 from shared.explain import list_mistakes
 from shared.files import write_atomic
 from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
+from shared.privacy.cost import predict_cost
 from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER, GaussianEvent
 from shared.privacy.filter import Allowance
 
@@ -133,13 +134,18 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
     """
     role = plan.entry(site).role
     problems = list(_purpose_problems(policy, role))
+    if plan.settings.validation.prospective_patients < policy.minimum_cell:
+        problems.append(
+            f"prospective_patients {plan.settings.validation.prospective_patients} is below this "
+            f"hospital's minimum cell of {policy.minimum_cell}"
+        )
     if plan.settings.privacy.delta > policy.delta:
         problems.append(
             f"delta {plan.settings.privacy.delta:g} is above this hospital's {policy.delta:g}"
         )
     if role == "training":
         problems += _training_problems(policy, plan)
-    return (*problems, *_validation_problems(policy, plan))
+    return (*problems, *_validation_problems(policy, plan), *_prediction_problems(plan))
 
 
 def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
@@ -227,10 +233,6 @@ def _cost_problems(policy: PolicySettings, plan: Plan, steps: int) -> list[str]:
             f"training costs epsilon {cost:.3f} at delta {policy.delta:g}, "
             f"above the cap of {policy.epsilon_per_run:g} per run"
         )
-    stated = plan.predicted.training_epsilon
-    true = epsilon_of([event], plan.predicted.delta)
-    if stated is None or stated < true - 1e-6:
-        problems.append(f"the plan understates its cost: epsilon is {true:.3f}, not {stated}")
     return problems
 
 
@@ -256,3 +258,22 @@ def _validation_problems(policy: PolicySettings, plan: Plan) -> list[str]:
             f"above the cap of {policy.epsilon_per_run:g} per run"
         ]
     return []
+
+
+def _prediction_problems(plan: Plan) -> list[str]:
+    """What a person reads before approving must be what the settings give, to the last digit."""
+    try:
+        true = predict_cost(plan.settings)
+    except OsteoFedError as error:
+        return [error.fact]
+    if plan.predicted == true:
+        return []
+    return [
+        "the plan does not state its true cost: training epsilon "
+        f"{_shown(true.training_epsilon)}, validation epsilon {_shown(true.validation_epsilon)}, "
+        f"delta {true.delta:g}, {true.mechanism}, {true.accountant}"
+    ]
+
+
+def _shown(epsilon: float | None) -> str:
+    return "none" if epsilon is None else f"{epsilon:.3f}"

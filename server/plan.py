@@ -7,6 +7,7 @@ Imports the model (for its layout) and the accountant.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -14,7 +15,8 @@ from server.home import Enrolled, Home
 from shared.canonical import sha256_hex
 from shared.code_hash import installed_code_hash
 from shared.errors import PlanError
-from shared.plan import Plan, PredictedCost, RosterEntry, write_plan
+from shared.plan import RUN_NAME, Plan, RosterEntry, write_plan
+from shared.privacy.cost import given, predict_cost, total_steps
 from shared.settings import FederationSettings, PrivacySettings, Schedule, Settings
 
 # A noised update of p coordinates has norm σ·C·√p up to a few percent; a site clips to this bound
@@ -22,6 +24,7 @@ from shared.settings import FederationSettings, PrivacySettings, Schedule, Setti
 _SIGNAL_MARGIN, _NOISE_MARGIN = 1.5, 1.5
 # Without clipping no bound follows from the settings; one step may move the weights this far.
 _UNCLIPPED_STEP = 100.0
+_RUN_NAME = re.compile(RUN_NAME)
 
 
 def draft_plan(
@@ -37,7 +40,7 @@ def draft_plan(
         now: the coordinator's clock.
 
     Raises:
-        PlanError: no training site.
+        PlanError: no training site, or the run's name cannot be one.
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
     """
@@ -45,6 +48,12 @@ def draft_plan(
     from shared.model.weights import flatten_weights, layout_sha256
     from shared.train.public_batch import validate_settings_model
 
+    if not _RUN_NAME.fullmatch(run):
+        raise PlanError(
+            "bad-run-name",
+            "a run's name must be 3 to 61 lower-case letters, digits and dashes",
+            hint="for example spring-2026",
+        )
     training = [site for site in sites if site.role == "training"]
     if not training:
         raise PlanError(
@@ -93,7 +102,7 @@ def save_plan(home: Home, plan: Plan) -> None:
         raise PlanError(
             "run-exists",
             f"run {plan.run} exists already",
-            hint="choose another name with --run; runs are never overwritten",
+            hint="choose another name; runs are never overwritten",
         )
     write_plan(folder / "plan.json", plan, home.key())
 
@@ -130,51 +139,14 @@ def schedule_for(settings: Settings) -> Schedule:
     return rows[-1]
 
 
-def predict_cost(settings: Settings) -> PredictedCost:
-    """What the run will cost a patient of a training split, and of a validation split."""
-    from shared.privacy.accountant import ACCOUNTANT_EXACT, calibrate, epsilon_of
-    from shared.privacy.events import GaussianEvent
-
-    privacy, validation = settings.privacy, settings.validation
-    training = None
-    if privacy.mode == "patient_dp":
-        event = GaussianEvent(
-            noise_multiplier=_given(privacy.noise_multiplier),
-            sample_rate=privacy.sample_rate,
-            steps=total_steps(settings.federation),
-        )
-        training = epsilon_of([event], privacy.delta)
-    is_dp = validation.release_class == "dp"
-    noise = calibrate(validation.epsilon, privacy.delta, steps=1) if is_dp else None
-    return PredictedCost(
-        mechanism=(
-            "Gaussian on the sum of clipped patient gradients"
-            if training is not None
-            else "none: no formal privacy guarantee"
-        ),
-        accountant=ACCOUNTANT_EXACT if privacy.sample_rate == 1.0 else "PRV",
-        delta=privacy.delta,
-        training_epsilon=training,
-        validation_epsilon=(
-            epsilon_of([GaussianEvent(noise_multiplier=noise)], privacy.delta) if noise else None
-        ),
-        validation_noise_multiplier=noise,
-    )
-
-
-def total_steps(federation: FederationSettings) -> int:
-    """T, the number of noised sums a site releases over a whole run."""
-    return int(_given(federation.rounds)) * int(_given(federation.local_steps))
-
-
 def _resolve_privacy(
     privacy: PrivacySettings,
     federation: FederationSettings,
     n_parameters: int,
     smallest_divisor: int,
 ) -> PrivacySettings:
-    steps = int(_given(federation.local_steps))
-    reach = steps * _given(federation.learning_rate)
+    steps = int(given(federation.local_steps))
+    reach = steps * given(federation.learning_rate)
     if privacy.mode == "off":
         bound = privacy.update_norm_max or reach * _UNCLIPPED_STEP
         return privacy.model_copy(
@@ -183,7 +155,7 @@ def _resolve_privacy(
     from shared.privacy.accountant import calibrate
 
     noise = privacy.noise_multiplier or calibrate(
-        _given(privacy.epsilon),
+        given(privacy.epsilon),
         privacy.delta,
         steps=total_steps(federation),
         sample_rate=privacy.sample_rate,
@@ -193,9 +165,3 @@ def _resolve_privacy(
     )
     bound = privacy.update_norm_max or reach * per_step
     return privacy.model_copy(update={"noise_multiplier": noise, "update_norm_max": bound})
-
-
-def _given(value: float | None) -> float:
-    if value is None:
-        raise PlanError("unresolved", "a plan's settings must all have values")
-    return value

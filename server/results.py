@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from server.plan import total_steps
 from server.run_store import RoundState, RunStore
 from shared.measure.pooling import PooledEffect, pool_aucs
 from shared.measure.reading import Estimate, Measures, read_constant_r2, read_table
 from shared.measure.table import TableSpec, pool_tables, sensitivity, table_spec
 from shared.plan import Plan, RosterEntry
+from shared.privacy.cost import total_steps
 from shared.release import read_lock, read_release
 from shared.report.results import (
     POOLED,

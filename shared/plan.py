@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.canonical import canonical_json, sha256_hex
 from shared.errors import PlanError
@@ -21,6 +21,8 @@ from shared.keys import SigningKey, verify
 from shared.settings import Settings
 
 PLAN_VERSION = 1
+RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
+HASH = "^[0-9a-f]{64}$"
 
 
 class RosterEntry(BaseModel):
@@ -35,7 +37,7 @@ class RosterEntry(BaseModel):
     site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
     role: Literal["training", "external"]
     is_required: bool = True
-    public_key: str = Field(pattern="^[0-9a-f]{64}$")
+    public_key: str = Field(pattern=HASH)
     declared_patients: int = Field(ge=1)
     weight: float = Field(ge=0, le=1)
 
@@ -61,16 +63,22 @@ class Plan(BaseModel):
     model_config = FROZEN
 
     version: Literal[1] = 1
-    run: str = Field(pattern="^[a-z0-9][a-z0-9-]{2,60}$")
+    run: str = Field(pattern=RUN_NAME)
     written_utc: str
     settings: Settings
     roster: tuple[RosterEntry, ...] = Field(min_length=1)
-    coordinator_key: str = Field(pattern="^[0-9a-f]{64}$")
-    code_sha256: str
-    encoder_sha256: str | None
-    initial_weights_sha256: str
-    layout_sha256: str
+    coordinator_key: str = Field(pattern=HASH)
+    code_sha256: str = Field(pattern=HASH)
+    encoder_sha256: str | None = Field(pattern=HASH)
+    initial_weights_sha256: str = Field(pattern=HASH)
+    layout_sha256: str = Field(pattern=HASH)
     predicted: PredictedCost
+
+    @model_validator(mode="after")
+    def _names_one_encoder(self) -> Plan:
+        if self.settings.encoder.name != "none" and self.encoder_sha256 != self.settings.encoder.sha256:
+            raise ValueError("encoder_sha256 must be the settings' encoder.sha256")
+        return self
 
     @cached_property
     def sha256(self) -> str:

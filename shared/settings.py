@@ -68,7 +68,7 @@ class Schedule(BaseModel):
     model_config = FROZEN
 
     up_to_epsilon: float | None = None
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1e4)
     rounds: int = Field(ge=1)
     local_steps: int = Field(ge=1)
 
@@ -106,11 +106,11 @@ class PrivacySettings(BaseModel):
     mode: Literal["patient_dp", "off"]
     epsilon: float | None = Field(default=3.0, gt=0, le=50)
     delta: float = Field(default=1e-5, gt=0, lt=0.01)
-    clip_norm: float = Field(default=0.5, gt=0)
-    noise_multiplier: float | None = Field(default=None, ge=0)
+    clip_norm: float = Field(default=0.5, gt=0, le=1e6)
+    noise_multiplier: float | None = Field(default=None, ge=0, le=1e6)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     max_views: int = Field(default=4, ge=1, le=64)
-    update_norm_max: float | None = Field(default=None, gt=0)
+    update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
 
     @model_validator(mode="after")
     def _has_a_target(self) -> PrivacySettings:
@@ -145,7 +145,7 @@ class FederationSettings(BaseModel):
 
     rounds: int | None = Field(default=None, ge=1, le=10_000)
     local_steps: int | None = Field(default=None, ge=1, le=10_000)
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1e4)
     quorum: float = Field(default=0.5, gt=0, le=1)
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
@@ -169,10 +169,20 @@ class ValidationSettings(BaseModel):
     score_high: float = 1.0
     target_low: float = 0.0
     target_high: float = 1.0
-    error_high: float = Field(default=1.0, gt=0)
+    error_high: float = Field(default=1.0, gt=0, le=1e9)
     minimum_cell: int = Field(default=10, ge=1)
     sensitivity_target: float = Field(default=0.85, gt=0, lt=1)
     prospective_patients: int = Field(default=30, ge=1)
+
+    @model_validator(mode="after")
+    def _ranges_have_a_width(self) -> ValidationSettings:
+        for name, low, high in (
+            ("score", self.score_low, self.score_high),
+            ("target", self.target_low, self.target_high),
+        ):
+            if not -1e9 <= low < high <= 1e9:
+                raise ValueError(f"{name}_low must be below {name}_high, both within 1e9")
+        return self
 
 
 class EngineSettings(BaseModel):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import SettingsError
 from shared.explain import list_mistakes
 
-FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class ClinicalField(BaseModel):
@@ -136,7 +136,7 @@ class CohortSchema(BaseModel):
 
     model_config = FROZEN
 
-    name: str
+    name: str = Field(pattern="^[a-z][a-z0-9_-]{1,60}$")
     version: int = Field(ge=1)
     patient_column: str = "patient_id"
     date_column: str = "exam_date"

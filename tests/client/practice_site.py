@@ -10,12 +10,13 @@ import yaml
 from client.gate import Gate, open_gate
 from client.ledger import Charge, Ledger
 from client.policy import PolicySettings, read_policy, write_policy_template
+from shared.errors import OsteoFedError
 from shared.keys import SigningKey, create_key, load_key
 from shared.plan import Plan, PredictedCost, RosterEntry
-from shared.privacy.accountant import epsilon_of
+from shared.privacy.cost import predict_cost
 from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import Allowance
-from shared.settings import read_settings
+from shared.settings import Settings, read_settings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SITE = "north"
@@ -77,13 +78,6 @@ def make_plan(
         group, _, key = name.partition("__")
         content[group] = content[group] | {key: value}
     resolved = read_settings(content)
-    privacy, federation = resolved.privacy, resolved.federation
-    true = None
-    if privacy.mode == "patient_dp" and (privacy.noise_multiplier or 0) >= 0.3:
-        steps = (federation.rounds or 1) * (federation.local_steps or 1)
-        event = GaussianEvent(noise_multiplier=privacy.noise_multiplier or 0.0, steps=steps)
-        true = epsilon_of([event], privacy.delta)
-    is_governed = resolved.validation.release_class == "governed"
     return Plan(
         run="run-one",
         written_utc=clock().isoformat(),
@@ -99,18 +93,29 @@ def make_plan(
         ),
         coordinator_key=coordinator_key(folder).public_hex,
         code_sha256="c" * 64,
-        encoder_sha256=None,
+        encoder_sha256="0" * 64,
         initial_weights_sha256="d" * 64,
         layout_sha256="e" * 64,
-        predicted=PredictedCost(
+        predicted=_predicted(resolved, stated_epsilon),
+    )
+
+
+def _predicted(settings: Settings, stated_epsilon: float | None) -> PredictedCost:
+    """The true cost; one that cannot be computed, or a lie, where a test asks for it."""
+    try:
+        predicted = predict_cost(settings)
+    except OsteoFedError:
+        predicted = PredictedCost(
             mechanism="Gaussian",
             accountant="exact Gaussian",
-            delta=privacy.delta,
-            training_epsilon=true if stated_epsilon == -1.0 else stated_epsilon,
-            validation_epsilon=None if is_governed else 3.0,
-            validation_noise_multiplier=None if is_governed else 1.5,
-        ),
-    )
+            delta=settings.privacy.delta,
+            training_epsilon=3.0,
+            validation_epsilon=None,
+            validation_noise_multiplier=None,
+        )
+    if stated_epsilon == -1.0:
+        return predicted
+    return predicted.model_copy(update={"training_epsilon": stated_epsilon})
 
 
 def _default_settings() -> dict[str, dict[str, object]]:

@@ -48,7 +48,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         "update_norm_max must be a number",
         "noise multiplier 0.9 is below the floor of 1",
         "above the cap of 3 per run",
-        "the plan understates its cost",
+        "the plan does not state its true cost",
         "governed releases (exact numbers) are not allowed here",
         "minimum cell 3 is below this hospital's 10",
     ):

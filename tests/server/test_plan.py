@@ -10,16 +10,17 @@ import pytest
 
 from server.compose import compose_settings
 from server.home import Enrolled, create_home
-from server.plan import draft_plan, save_plan, schedule_for, total_steps
+from server.plan import draft_plan, save_plan, schedule_for
 from shared.errors import PlanError
 from shared.keys import create_key
 from shared.plan import Plan, read_plan
+from shared.privacy.cost import total_steps
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 SIZES = {"aster": 100, "birch": 300}
 
 
-def draft(overrides: list[str] | None = None, *, key: str = "0" * 64) -> Plan:
+def draft(overrides: list[str] | None = None, *, key: str = "0" * 64, run: str = "spring") -> Plan:
     sites = [
         Enrolled(
             site=name,
@@ -30,9 +31,7 @@ def draft(overrides: list[str] | None = None, *, key: str = "0" * 64) -> Plan:
         )
         for name, size in SIZES.items()
     ]
-    return draft_plan(
-        compose_settings(overrides or []), sites, run="spring", coordinator_key=key, now=NOW
-    )
+    return draft_plan(compose_settings(overrides or []), sites, run=run, coordinator_key=key, now=NOW)
 
 
 def test_a_plan_fixes_every_value_that_yaml_leaves_open() -> None:
@@ -74,6 +73,12 @@ def test_a_plan_without_privacy_says_so_in_words() -> None:
     predicted = draft(["privacy=off"]).predicted
     assert predicted.training_epsilon is None
     assert "no formal privacy guarantee" in predicted.mechanism
+
+
+@pytest.mark.parametrize("run", ["p1", "../p1", "Spring", "a b c", "x" * 62])
+def test_a_name_that_is_no_folder_name_is_refused(run: str) -> None:
+    with pytest.raises(PlanError, match="lower-case letters"):
+        draft(run=run)
 
 
 def test_a_plan_needs_a_training_site() -> None:

@@ -1,9 +1,5 @@
-"""Makes the practice patients importable for tests of training."""
-
-import sys
-from pathlib import Path
+"""Tests of training run on one thread."""
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other

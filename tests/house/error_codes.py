@@ -1,0 +1,80 @@
+"""The list of error codes, read from the source: ``python -m tests.house.error_codes`` rewrites it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.exam.quarantine import CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+LIST = ROOT / "shared" / "ERRORS.md"
+_INTRODUCTION = (
+    "Only the code leaves a hospital; fact and hint stay in its log. `…` stands for a value. "
+    "`osteofed.internal` is any other exception: its text is in the site's `log/refusals.jsonl` "
+    "under the correlation id."
+)
+
+
+def error_list() -> str:
+    """Markdown: every raised code with its fact and hint, and every quarantine code."""
+    rows = {code: (f"{reason.meaning} (quarantine)", reason.remedy) for code, reason in CODES.items()}
+    areas = _areas()
+    for call in _calls():
+        if isinstance(call.func, ast.Name) and call.func.id in areas and call.args:
+            name = call.args[0]
+            if isinstance(name, ast.Constant):
+                code = f"{areas[call.func.id]}.{name.value}"
+                rows.setdefault(code, (_fact(call), _hint(call)))
+    table = [f"| `{code}` | {fact} | {hint} |" for code, (fact, hint) in sorted(rows.items())]
+    head = ["# Error codes", "", _INTRODUCTION, "", "| code | fact | hint |", "|---|---|---|"]
+    return "\n".join([*head, *table]) + "\n"
+
+
+def _areas() -> dict[str, str]:
+    """Each error class and the area its codes begin with."""
+    return {
+        node.name: str(statement.value.value)
+        for node in ast.parse((ROOT / "shared" / "errors.py").read_text()).body
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+    }
+
+
+def _calls() -> Iterator[ast.Call]:
+    for package in ("client", "server", "shared"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    yield node
+
+
+def _fact(call: ast.Call) -> str:
+    return _plain(call.args[1]) if len(call.args) > 1 else ""
+
+
+def _hint(call: ast.Call) -> str:
+    return next((_plain(word.value) for word in call.keywords if word.arg == "hint"), "")
+
+
+def _plain(node: ast.expr) -> str:
+    return re.sub(r"\s+", " ", _text(node)).replace("|", "/").strip().rstrip(":")
+
+
+def _text(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
+    if isinstance(node, ast.BinOp):
+        return _text(node.left) + _text(node.right)
+    return "…"
+
+
+if __name__ == "__main__":
+    LIST.write_text(error_list())
