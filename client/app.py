@@ -81,17 +81,21 @@ def _answer(
     kind: type[Request],
     answer: Callable[[Site, Gate, Request], Released],
 ) -> Message:
-    released = _released(message, context, kind, answer)
+    folder: Path | None = None
+    try:
+        folder = site_folder_from(context)
+        released = _released(folder, message, kind, answer)
+    except Exception as error:  # noqa: BLE001 - nothing but a code may leave
+        released = refuse_closed(folder, error, plan_sha256="")
     return Message(to_record(released.message), reply_to=message)
 
 
 def _released(
+    folder: Path,
     message: Message,
-    context: Context,
     kind: type[Request],
     answer: Callable[[Site, Gate, Request], Released],
 ) -> Released:
-    folder = site_folder_from(context)
     plan_sha256 = ""
     try:
         request = from_record(message.content, kind)

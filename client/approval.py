@@ -13,7 +13,7 @@ from typing import Literal
 
 from shared.canonical import canonical_json
 from shared.errors import PlanError
-from shared.files import write_atomic
+from shared.files import append_line, write_atomic
 from shared.keys import SigningKey, verify
 from shared.plan import Plan, read_plan
 
@@ -65,8 +65,7 @@ class Approvals:
         }
         record = content | {"signature": self._key.sign(canonical_json(content))}
         line = json.dumps(record).encode() + b"\n"
-        log = self._decisions / "log.jsonl"
-        write_atomic(log, (log.read_bytes() if log.exists() else b"") + line)
+        append_line(self._decisions / "log.jsonl", line)
         write_atomic(self._decisions / f"{plan.sha256}.json", line)
 
     def approved(self, plan_sha256: str) -> Plan:

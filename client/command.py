@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables
     help="A hospital's side of a federation. Films, rows and identities never leave its folder.",
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="Every touch of a patient, for life.")
@@ -192,7 +193,8 @@ def plan(
         show_json(facts | {"changes": changes})
         return
     show_facts(f"plan {read.run}", facts)
-    show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
+    if changes:
+        show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
 
 
 @app.command()
@@ -310,8 +312,10 @@ def ledger_export(
 @app.command()
 @command
 def predict(
-    release: Annotated[Path, typer.Argument(help="A release's folder.")],
-    films: Annotated[list[Path], typer.Argument(help="DICOM files of one exam.")],
+    release: Annotated[Path, typer.Argument(help="A release's folder.", exists=True, file_okay=False)],
+    films: Annotated[
+        list[Path], typer.Argument(help="DICOM files of one exam.", exists=True, dir_okay=False)
+    ],
     value: Annotated[
         list[str] | None, typer.Option("--value", "-v", help="A clinical value, name=value.")
     ] = None,
@@ -333,16 +337,18 @@ def predict(
         films,
         {name: text for name, _, text in pairs},
     )
-    facts: dict[str, object] = {
-        "value": f"{reading.value:.3f} {reading.unit}",
-        "T-score": None if reading.t_score is None else f"{reading.t_score:+.2f}",
-        "class": reading.class_name,
-    }
+    facts = reading.facts()
     if reading.films:
-        caption = ", ".join(f"{name} {text}" for name, text in facts.items() if text is not None)
+        caption = ", ".join(f"{name} {text}" for name, text in facts.items())
         write_heat_maps(heat_map, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
-        facts["heat map"] = str(heat_map)
-    show_json(facts) if as_json else show_facts("reading, not a diagnosis", facts)
+    if as_json:
+        figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}
+        written = str(heat_map) if reading.films else None
+        show_json(figures | {"class": reading.class_name, "heat_map": written})
+        return
+    show_facts("reading, not a diagnosis", facts)
+    if reading.films:
+        show_facts("", {"heat map": heat_map})
 
 
 def _show_intake(report: IntakeReport, *, as_json: bool) -> None:

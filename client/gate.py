@@ -1,17 +1,17 @@
 """The gate: the one door through which anything leaves a site.
 
 Every reply passes here: policy, then the ledger's charge, then the outbox log, then the signature.
-Nothing else at a site signs a message, and only what carries the type ``Released`` is sent. Three
-classes leave: ``public`` (no patient was looked at), ``dp`` (charged) and ``governed`` (exact numbers
-under the policy's named person); training without privacy, where the policy allows it, is logged as
-``off``. Errors leave as a code and a correlation id, their text stays in the site's log.
+Nothing else at a site signs a message, and only what carries the type ``Released`` is sent. Classes:
+``public`` (no patient was looked at), ``dp`` (charged), ``governed`` (exact numbers under the policy's
+named person, no cell below its minimum), ``off`` (training without privacy, where the policy allows
+it) and ``status``: a reply or refusal that only says whether a site can answer, and so may tell that a
+cohort is absent or too small. Errors leave as a code and a correlation id, their text stays in the log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import traceback
 from collections.abc import Callable, Collection
@@ -34,7 +34,9 @@ from client.policy import (
 )
 from shared.canonical import hash_of, sha256_hex
 from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
+from shared.files import append_line
 from shared.keys import SigningKey
+from shared.measure.table import pool_small_cells, table_spec
 from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerHead, LedgerRow
@@ -217,32 +219,42 @@ class Gate:
         signed = self._sign(replace(message, site=self.site, ledger_head=charged.sha256))
         return self._send_charged(signed, charged=charged)
 
-    def release_table(self, message: EvaluateReply, *, request: EvaluateRequest) -> Released:
+    def release_table(
+        self, message: EvaluateReply, *, plan: Plan, request: EvaluateRequest
+    ) -> Released:
         """Sign, store and log a validation table that was charged for.
 
         A reply with another status than ``measured`` has an empty table, costs nothing and is not
-        stored, because the answer may be another one later.
+        stored, because the answer may be another one later. In a governed table, cells below the
+        policy's minimum are pooled with their neighbours first.
 
         Raises:
-            PrivacyError: no open charge stands for this request, a figure is not finite, or the
-                release class is not the one that was charged.
+            PrivacyError: no open charge stands for this request, the table is not one of the plan's
+                finite cells, or its release class is not the one that was charged.
+            PolicyError: pooling cannot bring a governed table's cells up to the minimum.
         """
         purpose = purpose_of(request)
-        if (message.plan_sha256, message.kind) != (request.plan_sha256, request.kind):
+        asked = (plan.sha256, request.plan_sha256, request.kind)
+        if (request.plan_sha256, message.plan_sha256, message.kind) != asked:
             raise ProtocolError("wrong-release", "the reply is not of the validation that was asked")
         if message.status != "measured":
             if message.table.size:
                 raise PrivacyError("not-charged", "a table that was not measured must be empty")
             head = self.ledger.head().sha256
             signed = self._sign(replace(message, site=self.site, ledger_head=head))
-            return self._send(signed, channel=purpose, release_class="public", epsilon=0.0)
+            return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
         charged = self._open_charge(request)
-        if message.release_class != charged.charge_class or not np.isfinite(message.table).all():
+        if message.release_class != charged.charge_class:
             raise PrivacyError(
-                "wrong-release-class",
-                f"the table must be finite and of the charged class {charged.charge_class}",
+                "wrong-release-class", f"the table must be of the charged class {charged.charge_class}"
             )
-        signed = self._sign(replace(message, site=self.site, ledger_head=charged.sha256))
+        spec = table_spec(plan.settings)
+        if message.table.shape != (spec.n_cells,) or not np.isfinite(message.table).all():
+            raise PrivacyError("wrong-table", f"a table must be {spec.n_cells} finite cells")
+        table = message.table.astype(np.float64)
+        if charged.charge_class == "governed":
+            table = pool_small_cells(table, spec, minimum_cell=self.policy.minimum_cell)
+        signed = self._sign(replace(message, site=self.site, table=table, ledger_head=charged.sha256))
         return self._send_charged(signed, charged=charged)
 
     def refuse(
@@ -265,7 +277,7 @@ class Gate:
         refusal = Refusal(
             plan_sha256=plan_sha256, site=self.site, code=code, correlation_id=correlation_id
         )
-        return self._send(refusal, channel=channel, release_class="public", epsilon=0.0)
+        return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
     def _require_allowed(self, plan: Plan, asked_plan_sha256: str, purpose: Purpose) -> None:
         if asked_plan_sha256 != plan.sha256:
@@ -351,8 +363,8 @@ class Gate:
         )
 
 
-def refuse_closed(folder: Path, error: Exception, *, plan_sha256: str) -> Released:
-    """The refusal of a site whose gate cannot be opened or whose disk is full.
+def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) -> Released:
+    """The refusal of a site with no known folder, a gate that cannot be opened, or a full disk.
 
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
@@ -363,12 +375,14 @@ def refuse_closed(folder: Path, error: Exception, *, plan_sha256: str) -> Releas
     refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
     payload = pack(refusal)
     with contextlib.suppress(OSError):
+        if folder is None:
+            return Released(refusal)
         _write_refusal(folder / "log", error, code=code, correlation_id=correlation_id, utc=utc)
         Outbox(folder / "outbox", folder / "replies").record(
             Departure(
                 utc=utc,
                 channel="refusal",
-                release_class="public",
+                release_class="status",
                 message="Refusal",
                 n_bytes=len(payload),
                 payload_sha256=sha256_hex(payload),
@@ -386,10 +400,7 @@ def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id:
         "code": code,
         "text": "".join(traceback.format_exception(error)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "refusals.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(json.dumps(line) + "\n")
+    append_line(folder / "refusals.jsonl", json.dumps(line).encode() + b"\n")
 
 
 def request_sha256(request: TrainRequest | EvaluateRequest) -> str:

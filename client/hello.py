@@ -11,7 +11,7 @@ from pathlib import Path
 from client.gate import Gate, Released
 from client.policy import require_plan
 from client.site import Site
-from shared.canonical import hash_file
+from shared.canonical import hash_file, sha256_hex
 from shared.code_hash import installed_code_hash
 from shared.errors import PlanError, ProtocolError, WeightsError
 from shared.files import write_atomic
@@ -101,14 +101,14 @@ def _holds_encoder(site: Site, plan: Plan) -> bool:
 
 
 def _assemble(names: list[Path], target: Path, *, sha256: str) -> None:
-    write_atomic(target, b"".join(name.read_bytes() for name in names))
+    whole = b"".join(name.read_bytes() for name in names)
     for name in names:
         name.unlink()
     names[0].parent.rmdir()
-    if hash_file(target) != sha256:
-        target.unlink()
+    if sha256_hex(whole) != sha256:
         raise WeightsError(
             "wrong-hash",
             "the encoder that was sent does not have the hash that the plan names",
             hint="the coordinator should send it again",
         )
+    write_atomic(target, whole)

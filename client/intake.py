@@ -22,7 +22,15 @@ from client.linkage import Identity, Linkage, Pseudonyms
 from shared.canonical import canonical_json, sha256_hex
 from shared.errors import IntakeError
 from shared.exam.clinical import ClinicalRow, ClinicalTable, interpret_rows, read_table
-from shared.exam.cohort import Cohort, Exam, StoredFilm, write_cohort
+from shared.exam.cohort import (
+    Cohort,
+    Exam,
+    StoredFilm,
+    cohort_folder,
+    latest_version,
+    open_cohort,
+    write_cohort,
+)
 from shared.exam.dicom import Film, read_film
 from shared.exam.link import FilmRecord, LinkedExam, Links, find_view, link_films
 from shared.exam.pixels import is_mirrored, normalise
@@ -116,8 +124,9 @@ def ingest(
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, more than the schema's share
-            of the inputs is lost, or no exam is left. Then no cohort is written; the quarantine is
-            kept as ``refused-quarantine.jsonl`` beside the versions.
+            of the inputs is lost, the split differs from the version before, or no exam is left. Then
+            no cohort is written; a quarantine is kept as ``refused-quarantine.jsonl`` beside the
+            versions.
     """
     rule = ProspectiveRule(acquired_after=acquired_after, exclude_patients=exclude_patients)
     today = clock().date()
@@ -125,6 +134,7 @@ def ingest(
     table = _read_rows(source / TABLE_FILE, schema, profile, pseudonyms, today, places)
     folder = store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _refuse_other_split(store, folder.name, schema)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-") as scratch_folder:
         scratch = Path(scratch_folder) / "films"
         scan = _FilmScan(scratch, schema, profile, pseudonyms, today, rule, places)
@@ -359,6 +369,19 @@ def _link(
         for number, code in row_codes.items()
     ]
     return links, quarantined
+
+
+def _refuse_other_split(store: Path, name: str, schema: CohortSchema) -> None:
+    """A patient never changes sides: who trained a model must not validate the next one."""
+    version = latest_version(store, name)
+    before = open_cohort(cohort_folder(store, name, version)).schema.split if version else schema.split
+    if before != schema.split:
+        raise IntakeError(
+            "split-changed",
+            f"cohort {name} v{version} was split by {before.model_dump()}, "
+            f"the schema now says {schema.split.model_dump()}",
+            hint="keep the split of the first version; training patients must not turn into held-out",
+        )
 
 
 def _refuse_loss(

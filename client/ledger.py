@@ -25,6 +25,7 @@ from shared.keys import SigningKey
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import Allowance, filter_epsilon, fits
+from shared.privacy.ledger_export import Account, LedgerExport, write_export
 from shared.privacy.ledger_format import (
     GENESIS,
     ChargeClass,
@@ -272,15 +273,14 @@ class Ledger:
         """Write rows, countersignatures and the account for an auditor; member lists are not in it."""
         budget = self.budget_of_everybody(allowance=allowance)
         with self._locked():
-            lines = [json.loads(line) for line in self._lines()]
-            content = {
-                "site": self._site,
-                "public_key": self._key.public_hex,
-                "account": asdict(budget) | {"epsilon_cap": allowance.epsilon_lifetime},
-                "lines": lines,
-                "countersignatures": [asdict(each) for each in self.countersignatures()],
-            }
-        write_atomic(path, json.dumps(content, indent=1).encode())
+            export = LedgerExport(
+                site=self._site,
+                public_key=self._key.public_hex,
+                account=Account(epsilon_cap=allowance.epsilon_lifetime, **asdict(budget)),
+                lines=tuple(json.loads(line) for line in self._lines()),
+                countersignatures=tuple(self.countersignatures()),
+            )
+        write_export(path, export)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -47,6 +47,17 @@ def current_cohort(site: Site, name: str) -> Cohort:
     return open_cohort(cohort_folder(site.cohorts, name, version))
 
 
+def every_version(site: Site, name: str) -> list[Cohort]:
+    """All versions of a cohort, oldest first.
+
+    Raises:
+        IntakeError: none was ingested yet.
+    """
+    newest = current_cohort(site, name)
+    older = (cohort_folder(site.cohorts, name, number) for number in range(1, newest.version))
+    return [*(open_cohort(folder) for folder in older), newest]
+
+
 def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:
     """Labelled patients of a split of a site's cohort, with at most the plan's views per patient.
 

@@ -20,6 +20,7 @@ from shared.exam.dicom import read_film
 from shared.exam.label import label_bmd, match_category
 from shared.exam.link import find_view
 from shared.exam.pixels import is_mirrored, normalise
+from shared.exam.quarantine import CODES
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.release import Release
 
@@ -45,6 +46,16 @@ class Prediction:
     class_name: str | None
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
+
+    def facts(self) -> dict[str, object]:
+        """The reading in words; what the label does not have is left out."""
+        t_score = None if self.t_score is None else f"{self.t_score:+.2f}"
+        words = {
+            "value": f"{self.value:.3f} {self.unit}",
+            "T-score": t_score,
+            "class": self.class_name,
+        }
+        return {name: text for name, text in words.items() if text is not None}
 
 
 def predict(
@@ -140,7 +151,11 @@ def _parse(text: str, field: ClinicalField) -> float | str | None:
 
 
 def _read(path: Path, schema: CohortSchema) -> Image:
-    film = read_film(path)
+    try:
+        film = read_film(path)
+    except IntakeError as error:
+        remedy = CODES[error.code].remedy
+        raise IntakeError(error.code.partition(".")[2], error.fact, hint=remedy) from None
     if find_view(film.body_part, film.view_position, schema.views) is None:
         raise IntakeError(
             "wrong-view",

@@ -24,10 +24,10 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
         PolicyError: the hospital's policy forbids it.
         PrivacyError: a budget is exhausted, or the round was charged for another request.
     """
+    plan = approved_plan(site, request.plan_sha256)
     repeated = gate.repeat(request)
     if repeated is not None:
         return repeated
-    plan = approved_plan(site, request.plan_sha256)
     entry = plan.entry(site.name)
     if entry.role != "training":
         raise PlanError(

@@ -6,6 +6,8 @@ prospective the cohort accrued under a lock. Imports gate, patients, measure and
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,23 +35,23 @@ def answer_evaluate(site: Site, gate: Gate, request: EvaluateRequest) -> Release
         PolicyError: the hospital's policy forbids it.
         PrivacyError: the split's budget is exhausted.
     """
+    plan = approved_plan(site, request.plan_sha256)
     repeated = gate.repeat(request)
     if repeated is not None:
         return repeated
-    plan = approved_plan(site, request.plan_sha256)
     data = _patients(site, plan, request)
     if data is None:
-        return gate.release_table(_empty(request, plan, "not-applicable"), request=request)
+        return gate.release_table(_empty(request, plan, "not-applicable"), plan=plan, request=request)
     needed = plan.settings.validation.prospective_patients
     if request.kind == "prospective" and len(data.arrays.patients) < needed:
-        return gate.release_table(_empty(request, plan, "waiting"), request=request)
+        return gate.release_table(_empty(request, plan, "waiting"), plan=plan, request=request)
     gate.charge_validation(plan, request, members=data.arrays.patients)
     table = measure_table(plan, data, request.weights)
     noise = plan.predicted.validation_noise_multiplier
     if noise is not None:
         bound = sensitivity(table_spec(plan.settings))
         table = _add_noise(table, sensitivity=bound, noise_multiplier=noise)
-    return gate.release_table(_measured(request, plan, table), request=request)
+    return gate.release_table(_measured(request, plan, table), plan=plan, request=request)
 
 
 def measure_table(plan: Plan, data: SplitData, weights: Vector) -> Floats:
@@ -104,7 +106,13 @@ def _source(site: Site, plan: Plan, request: EvaluateRequest) -> tuple[str, Spli
 
 
 def _checked_lock(site: Site, plan: Plan, request: EvaluateRequest) -> str:
-    path = site.folder / "locks" / f"{request.lock_sha256[:64]}.json"
+    path = site.folder / "locks" / f"{Path(request.lock_sha256).name}.json"
+    if not request.lock_sha256 or not path.exists():
+        raise PlanError(
+            "no-lock",
+            "prospective validation needs a lock that this site has accepted",
+            hint="`osteofed-site accrue LOCK ARCHIVE` accepts a lock and takes in films since",
+        )
     lock = read_lock(path, coordinator_key=site.coordinator_key)
     fits = (
         lock.sha256 == request.lock_sha256

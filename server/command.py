@@ -5,13 +5,13 @@ Importing it loads neither torch nor flwr, so that ``--help`` is quick.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from shared.errors import RunError
 from shared.terminal import (
     JsonOption,
     Overrides,
@@ -26,6 +26,7 @@ from shared.terminal import (
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables
     help="Plans and runs a federation of hospitals. Sees weights and noised tables, never patients.",
 )
 
@@ -176,7 +177,7 @@ def pause(run: Run, home: HomeOption = _HOME, as_json: JsonOption = False) -> No
     from server.home import Home
     from server.run_store import open_run
 
-    open_run(Home(home).run_folder(run)).pause()
+    open_run(Home(home).planned_run(run)).pause()
     facts: dict[str, object] = {"run": run, "stops": "before its next round"}
     show_json(facts) if as_json else show_facts("paused", facts)
 
@@ -188,7 +189,7 @@ def status(run: Run, home: HomeOption = _HOME, as_json: JsonOption = False) -> N
     from server.home import Home
     from server.run_store import open_run
 
-    store = open_run(Home(home).run_folder(run))
+    store = open_run(Home(home).planned_run(run))
     troubles = [event for event in store.events() if event.code != "round-committed"]
     facts: dict[str, object] = {
         "run": run,
@@ -217,7 +218,7 @@ def release(run: Run, home: HomeOption = _HOME, as_json: JsonOption = False) -> 
     from server.run_store import open_run
 
     own = Home(home)
-    store = open_run(own.run_folder(run))
+    store = open_run(own.planned_run(run))
     made = make_release(store, own.key())
     facts: dict[str, object] = {"release": made.sha256, "folder": str(store.release_folder)}
     facts |= made.record.model_dump(exclude={"ledger_heads"})
@@ -261,7 +262,7 @@ def lock(run: Run, home: HomeOption = _HOME, as_json: JsonOption = False) -> Non
     from server.run_store import open_run
 
     own = Home(home)
-    store = open_run(own.run_folder(run))
+    store = open_run(own.planned_run(run))
     made = lock_run(store, own.key(), now=datetime.now(UTC))
     facts: dict[str, object] = {"lock": made.sha256, "file for the sites": str(store.lock_file)}
     facts |= made.model_dump(mode="json")
@@ -284,9 +285,8 @@ def report(
     from server.run_store import open_run
     from shared.report.page import write_report
 
-    exports = {json.loads(path.read_bytes())["site"]: path for path in ledger or []}
-    store = open_run(Home(home).run_folder(run))
-    page, data = write_report(store.folder, collect_results(store, ledgers=exports))
+    store = open_run(Home(home).planned_run(run))
+    page, data = write_report(store.folder, collect_results(store, ledgers=ledger or []))
     facts: dict[str, object] = {"report.html": str(page), "report.json": str(data)}
     show_json(facts) if as_json else show_facts("written", facts)
 
@@ -322,10 +322,15 @@ def demo(
 ) -> None:
     """Play a whole federation of four synthetic hospitals on this machine, from DICOM to a report."""
     from server.demo import play_demo
+    from shared.report.terminal import table_for_terminal
 
     results, paths = play_demo(folder, overrides=overrides or [], seed=seed)
     if as_json:
         show_json(results.model_dump(mode="json") | {"files": paths})
+        return
+    for table in table_for_terminal(results):
+        show_table(table.title, table.columns, table.rows)
+    show_facts("", paths)
 
 
 @app.command()
@@ -406,12 +411,23 @@ def weights(
 
 
 def site_folders(paths: list[Path]) -> dict[str, Path]:
-    """Site folders on this machine by the name in their ``site.yaml``."""
+    """Site folders on this machine by the name in their ``site.yaml``.
+
+    Raises:
+        RunError: a folder is not a site's.
+    """
     import yaml
 
-    return {
-        str(yaml.safe_load((path / "site.yaml").read_bytes())["site"]): path.resolve() for path in paths
-    }
+    try:
+        settings = [yaml.safe_load((path / "site.yaml").read_bytes()) for path in paths]
+        names = [str(content["site"]) for content in settings]
+    except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise RunError(
+            "no-site",
+            f"a folder given with --site is not a site's: {type(error).__name__}",
+            hint="name folders that `osteofed-site init` made",
+        ) from None
+    return dict(zip(names, (path.resolve() for path in paths), strict=True))
 
 
 def _train(run: str, site: list[Path] | None, home: Path, *, as_json: bool) -> None:

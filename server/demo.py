@@ -24,7 +24,6 @@ from server.release import lock_run, make_release
 from server.results import collect_results, plan_facts
 from shared.errors import RunError
 from shared.files import write_atomic
-from shared.plan import Plan
 from shared.report.results import Results
 from shared.settings import Settings
 from shared.synthetic.hospitals import DEMO_SITES, SyntheticSite
@@ -87,7 +86,7 @@ def play_demo(
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)
     ingest_all(folders, sites, settings)
-    plan = write_approved_plan(folders, home, sites, settings)
+    write_approved_plan(folders, home, sites, settings)
     store = prepare(home, RUN)
     site_folders = {site.name: folders.site(site.name).resolve() for site in sites}
     _step("rounds, over Flower's ServerApp and ClientApp", "osteofed-coordinator launch demo")
@@ -105,10 +104,8 @@ def play_demo(
     _step("prospective validation", "osteofed-coordinator validate demo prospective")
     launch_stage(store, "prospective", site_folders=site_folders)
     heat_map = read_new_film(folders, sites[0], store.release_folder, settings, seed=seed)
-    results, files = _report(folders, store.folder, sites, plan)
+    results, files = _report(folders, store.folder, sites)
     files["heat map (stays at the site)"] = str(heat_map)
-    for name, path in files.items():
-        say(f"  {name}: {path}")
     say(f"  finished in {time.monotonic() - began:.0f} s")
     return results, files
 
@@ -192,12 +189,12 @@ def ingest_all(folders: DemoFolders, sites: Sequence[SyntheticSite], settings: S
         "internal",
         "quarantined (stays at the site)",
     )
-    show_table("cohorts, as each hospital sees its own", columns, rows)
+    show_table("cohorts, as each hospital sees its own", columns, rows, is_progress=True)
 
 
 def write_approved_plan(
     folders: DemoFolders, home: Home, sites: Sequence[SyntheticSite], settings: Settings
-) -> Plan:
+) -> None:
     """Write, sign and show the plan, and let each hospital approve it."""
     from client.policy import require_plan
     from client.site import open_site
@@ -211,14 +208,13 @@ def write_approved_plan(
         now=INGEST_DAY,
     )
     save_plan(home, plan)
-    show_facts("", plan_facts(plan))
+    show_facts("", plan_facts(plan), is_progress=True)
     for site in sites:
         opened = open_site(folders.site(site.name), clock=_clock(INGEST_DAY))
         read = opened.approvals.import_plan(home.run_folder(RUN) / "plan.json")
         require_plan(opened.policy, read, site=site.name)
         opened.approvals.decide(read, "approved", by=APPROVED_BY, now=opened.clock())
     say(f"  approved at {', '.join(site.name for site in sites)} by {APPROVED_BY}")
-    return plan
 
 
 def accrue_all(
@@ -272,42 +268,33 @@ def read_new_film(
     release = read_release(release_folder, coordinator_key=opened.coordinator_key)
     values = {name: str(value) for name, value in row.values.items() if value is not None}
     reading = predict(opened, release, sorted((archive / "films").glob("*_1?.dcm")), values)
-    facts: dict[str, object] = {
-        "BMD": f"{reading.value:.3f} {reading.unit}",
-        "T-score": None if reading.t_score is None else f"{reading.t_score:+.2f}",
-        "class": reading.class_name,
-    }
+    facts = reading.facts()
     path = folders.site(site.name) / "readings" / "heat-map.png"
     if reading.films:
         caption = ", ".join(f"{name} {text}" for name, text in facts.items())
         write_heat_maps(path, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
-    show_facts("", facts)
+    show_facts("", facts, is_progress=True)
     return path
 
 
 def _report(
-    folders: DemoFolders, run_folder: Path, sites: Sequence[SyntheticSite], plan: Plan
+    folders: DemoFolders, run_folder: Path, sites: Sequence[SyntheticSite]
 ) -> tuple[Results, dict[str, str]]:
     from client.ledger import Ledger
     from client.site import open_site
     from server.run_store import open_run
     from shared.report.page import write_report
-    from shared.report.terminal import table_for_terminal
 
     _step("report", "osteofed-site ledger export · osteofed-coordinator report demo")
-    ledgers = {}
+    ledgers = []
     for site in sites:
         opened = open_site(folders.site(site.name))
         ledger = Ledger(opened.folder / "ledger", site=site.name, key=opened.key, clock=opened.clock)
         ledger.verify()
-        ledgers[site.name] = run_folder / "ledgers" / f"{site.name}.json"
-        ledger.export(ledgers[site.name], allowance=opened.policy.allowance)
+        ledgers.append(run_folder / "ledgers" / f"{site.name}.json")
+        ledger.export(ledgers[-1], allowance=opened.policy.allowance)
     results = collect_results(open_run(run_folder), ledgers=ledgers, is_synthetic=True)
-    for table in table_for_terminal(results):
-        show_table(table.title, table.columns, table.rows)
     page, data = write_report(folders.folder, results)
-    if plan.predicted.training_epsilon is None:
-        say("  privacy is off: no formal privacy guarantee")
     return results, {"report.html": str(page), "report.json": str(data)}
 
 

@@ -76,6 +76,22 @@ class Home:
         """Where a run lives."""
         return self.folder / "runs" / run
 
+    def planned_run(self, run: str) -> Path:
+        """Folder of a run that has a plan.
+
+        Raises:
+            RunError: there is no such run.
+        """
+        folder = self.run_folder(run)
+        if not (folder / "plan.json").exists():
+            known = sorted(path.name for path in (self.folder / "runs").glob("*"))
+            raise RunError(
+                "unknown-run",
+                f"run must be one of {known}, not {run}",
+                hint="`osteofed-coordinator plan RUN` writes one",
+            )
+        return folder
+
     def key(self) -> SigningKey:
         """The coordinator's signing key.
 
@@ -162,6 +178,7 @@ def revoke(home: Home, site: str, *, now: datetime) -> None:
         raise PlanError(
             "unknown-site",
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
+            hint="`osteofed-coordinator sites` lists them",
         )
     home._write_sites(
         [

@@ -24,16 +24,9 @@ def prepare(home: Home, run: str) -> RunStore:
     from shared.model.build import build_model
     from shared.model.weights import flatten_weights
 
-    folder = home.run_folder(run)
+    folder = home.planned_run(run)
     if (folder / "run.json").exists():
         return open_run(folder)
-    if not (folder / "plan.json").exists():
-        known = sorted(path.name for path in (home.folder / "runs").glob("*"))
-        raise RunError(
-            "unknown-run",
-            f"run must be one of {known}, not {run}",
-            hint="`osteofed-coordinator plan RUN` writes one",
-        )
     plan = read_plan(folder / "plan.json", coordinator_key=home.key().public_hex)
     model = build_model(plan.settings, generator_seed=plan.settings.seed)
     return prepare_run(folder, initial_weights=flatten_weights(model), encoder=encoder_file(plan))

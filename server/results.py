@@ -19,6 +19,7 @@ from shared.measure.reading import Estimate, Measures, read_constant_r2, read_ta
 from shared.measure.table import TableSpec, pool_tables, sensitivity, table_spec
 from shared.plan import Plan, RosterEntry
 from shared.privacy.cost import total_steps
+from shared.privacy.ledger_export import LedgerExport, read_exports
 from shared.release import read_lock, read_release
 from shared.report.results import (
     POOLED,
@@ -43,20 +44,25 @@ _LIMITS = (
 
 
 def collect_results(
-    store: RunStore, *, ledgers: Mapping[str, Path] | None = None, is_synthetic: bool = False
+    store: RunStore, *, ledgers: Sequence[Path] = (), is_synthetic: bool = False
 ) -> Results:
     """Everything a finished run has to say.
 
     Args:
         store: a run with a release.
-        ledgers: ledger exports by site, as sites handed them over; lifetime figures come from them.
+        ledgers: ledger exports that sites handed over, checked against the roster's keys; lifetime
+            figures come from them.
         is_synthetic: whether every patient was generated.
 
     Raises:
         WeightsError: there is no release yet.
+        LedgerError: an export is damaged, not signed by its site, or of a site not on the roster.
     """
     plan = store.plan
     release = read_release(store.release_folder, coordinator_key=plan.coordinator_key)
+    exports = read_exports(
+        list(ledgers), trusted_keys={entry.site: entry.public_key for entry in plan.roster}
+    )
     states = [store.committed(number) for number in range(1, store.last_committed().round + 1)]
     started, times = _times(store)
     finished = max([started, *times.values()])
@@ -80,7 +86,7 @@ def collect_results(
         n_trainable=release.weights.size,
         sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
         rounds=tuple(_rounds(plan, states, started, times)),
-        privacy=tuple(_privacy(plan, entry, (ledgers or {}).get(entry.site)) for entry in plan.roster),
+        privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=tuple(validation),
         site_auc=_site_auc(validation),
         is_synthetic=is_synthetic,
@@ -175,14 +181,14 @@ def _rounds(
     return rounds
 
 
-def _privacy(plan: Plan, entry: RosterEntry, ledger: Path | None) -> PrivacyResult:
+def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> PrivacyResult:
     """What this run promised a patient there, and what the site's ledger says about a lifetime."""
     predicted, privacy = plan.predicted, plan.settings.privacy
     trains = entry.role == "training"
     costs = [predicted.training_epsilon if trains else None, predicted.validation_epsilon]
     known = [cost for cost in costs if cost is not None]
     is_bounded = predicted.training_epsilon is not None if trains else bool(known)
-    account = json.loads(ledger.read_bytes())["account"] if ledger else {}
+    account = ledger.account if ledger else None
     return PrivacyResult(
         site=entry.site,
         mode="patient_dp" if is_bounded else "off",
@@ -194,9 +200,9 @@ def _privacy(plan: Plan, entry: RosterEntry, ledger: Path | None) -> PrivacyResu
         # Training and validation splits share no patient: the dearest patient pays one of them.
         training_epsilon=(predicted.training_epsilon or 0.0 if trains else 0.0) if is_bounded else None,
         run_epsilon=max(known) if is_bounded else None,
-        lifetime_epsilon=account.get("epsilon_spent") if is_bounded else None,
-        cap_epsilon=account.get("epsilon_cap"),
-        left_epsilon=account.get("epsilon_left") if is_bounded else None,
+        lifetime_epsilon=account.epsilon_spent if account and is_bounded else None,
+        cap_epsilon=account.epsilon_cap if account else None,
+        left_epsilon=account.epsilon_left if account and is_bounded else None,
     )
 
 

@@ -299,6 +299,12 @@ def open_run(folder: Path) -> RunStore:
         RunError: no run is there, of another version, or its plan was exchanged.
         PlanError: the plan is damaged.
     """
+    if (folder / "plan.json").exists() and not (folder / "run.json").exists():
+        raise RunError(
+            "not-launched",
+            f"run {folder.name} has a plan and was not launched yet",
+            hint="`osteofed-coordinator launch` begins it",
+        )
     try:
         content = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):

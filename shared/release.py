@@ -1,6 +1,5 @@
 """A release: frozen weights with the plan they came from; and the lock that freezes one.
 
-
 ::
 
     <release>/release.json   what it is, signed by the coordinator
@@ -187,5 +186,5 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
     return WeightsError(
         "unreadable",
         f"{path.name} cannot be read: {type(error).__name__}",
-        hint="name a folder that `osteofed-coordinator release` wrote",
+        hint="name a release's folder, or a lock.json, that the coordinator made",
     )

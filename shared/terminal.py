@@ -1,14 +1,16 @@
 """What the commands print: data to stdout, progress and errors to stderr, never a traceback.
 
-The one place that imports ``rich``. Every command shows either a table for people or, with
-``--json``, one JSON value for machines. Imports errors only.
+The one place that imports ``rich``. A command that answers shows tables for
+people or, with ``--json``, one JSON value for machines. Imports errors only.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, ParamSpec, TypeVar
@@ -21,6 +23,7 @@ from rich.table import Table
 
 from shared.errors import OsteoFedError
 
+TRACEBACK = "OSTEOFED_TRACEBACK"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of tables.")]
 Overrides = Annotated[
     list[str] | None,
@@ -38,17 +41,36 @@ R = TypeVar("R")
 
 
 def command(work: Callable[P, R]) -> Callable[P, R]:
-    """Turn an expected failure of ``work`` into fact and hint on stderr and exit code 1."""
+    """Turn a failure of ``work`` into fact and hint on stderr and exit code 1.
+
+    Of an unexpected exception only type and place are shown: its text could hold a patient's values.
+    """
 
     @functools.wraps(work)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return work(*args, **kwargs)
         except OsteoFedError as error:
-            show_error(error, as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(1) from None
+            failure = error
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            failure = _unexpected(error)
+        show_error(failure, as_json=bool(kwargs.get("as_json")))
+        raise typer.Exit(1)
 
     return wrapped
+
+
+def _unexpected(error: Exception) -> OsteoFedError:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return OsteoFedError(
+        "internal",
+        f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}",
+        hint=f"{TRACEBACK}=1 shows the whole text; it may name patients, do not pass it on",
+    )
 
 
 def show_error(error: OsteoFedError, *, as_json: bool = False) -> None:
@@ -66,24 +88,31 @@ def show_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout; numbers are aligned right."""
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    is_progress: bool = False,
+) -> None:
+    """A table on stdout, or on stderr as a part of progress; numbers are aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="")
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(format_cell(cell)) for cell in row))
-    _OUT.print(table)
+    (_ERR if is_progress else _OUT).print(table)
 
 
-def show_facts(title: str, facts: Mapping[str, object]) -> None:
-    """Names and values, one per line, on stdout."""
+def show_facts(title: str, facts: Mapping[str, object], *, is_progress: bool = False) -> None:
+    """Names and values, one per line, on stdout, or on stderr as a part of progress."""
+    console = _ERR if is_progress else _OUT
     if title:
-        _OUT.print(f"[bold]{escape(title)}[/]")
+        console.print(f"[bold]{escape(title)}[/]")
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        _OUT.print(f"  {name:<{width}}  {escape(format_cell(value))}", soft_wrap=True)
+        console.print(f"  {name:<{width}}  {escape(format_cell(value))}", soft_wrap=True)
 
 
 def say(text: str) -> None:

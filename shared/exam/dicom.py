@@ -1,4 +1,4 @@
-"""The one door to ``pydicom`` for reading: a radiograph becomes a ``Film``.
+"""The one door to ``pydicom`` and ``gdcm`` for reading: a radiograph becomes a ``Film``.
 
 Only the attributes of ``ALLOWED`` are ever looked at. Pixels go through decode → modality LUT →
 inversion, in this order (PS3.3 C.7.6.3); windows (VOI LUT) are left out because they differ by
@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
@@ -44,6 +45,9 @@ from shared.errors import IntakeError
 
 # pydicom logs and warns with attribute values; at a hospital these are a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+# gdcm writes about damaged code streams straight to stderr; here they become a quarantine code.
+gdcm.Trace.SetWarning(False)
+gdcm.Trace.SetError(False)
 
 Laterality = Literal["L", "R", "B"]
 

@@ -27,6 +27,7 @@ from shared.protocol import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+N_CELLS = 30  # 12 bins of two classes, six moments
 
 
 def train_request(plan: Plan, **changes: object) -> TrainRequest:
@@ -70,7 +71,7 @@ def evaluate_reply(request: EvaluateRequest, **changes: object) -> EvaluateReply
         "site": "",
         "status": "measured",
         "release_class": "dp",
-        "table": np.array([1.5, -2.0]),
+        "table": np.linspace(-2.0, 90.0, N_CELLS),
         "ledger_head": "",
     }
     return EvaluateReply(**(values | changes))
@@ -124,7 +125,7 @@ def test_nothing_leaves_that_was_not_charged_and_one_charge_pays_once(tmp_path: 
     gate.release_update(reply, plan=plan, request=request)
     refused("privacy.not-charged", gate.release_update, reply, plan=plan, request=request)
     other = evaluate_request(plan)
-    refused("privacy.not-charged", gate.release_table, evaluate_reply(other), request=other)
+    refused("privacy.not-charged", gate.release_table, evaluate_reply(other), plan=plan, request=other)
     assert len(gate.outbox.show()) == 1
 
 
@@ -238,7 +239,7 @@ def test_a_dp_table_is_charged_once_and_ten_more_requests_get_nothing_new(tmp_pa
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = evaluate_request(plan)
     gate.charge_validation(plan, request, members=PATIENTS)
-    released = gate.release_table(evaluate_reply(request), request=request)
+    released = gate.release_table(evaluate_reply(request), plan=plan, request=request)
     spent = gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent
     for number in range(10):
         again = gate.repeat(request)
@@ -253,21 +254,22 @@ def test_a_table_of_another_class_than_charged_or_not_finite_stays(tmp_path: Pat
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = evaluate_request(plan)
     gate.charge_validation(plan, request, members=PATIENTS)
-    for changes in ({"release_class": "governed"}, {"table": np.array([np.nan])}):
-        refused(
-            "privacy.wrong-release-class",
-            gate.release_table,
-            evaluate_reply(request, **changes),
-            request=request,
-        )
+    for changes, code in (
+        ({"release_class": "governed"}, "privacy.wrong-release-class"),
+        ({"table": np.full(N_CELLS, np.nan)}, "privacy.wrong-table"),
+        ({"table": np.ones(N_CELLS - 1)}, "privacy.wrong-table"),
+    ):
+        reply = evaluate_reply(request, **changes)
+        refused(code, gate.release_table, reply, plan=plan, request=request)
 
 
 def test_unmeasured_answers_are_empty_free_and_not_stored(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = evaluate_request(plan, "prospective")
     full = evaluate_reply(request, status="waiting")
-    refused("privacy.not-charged", gate.release_table, full, request=request)
-    gate.release_table(replace(full, table=np.zeros(0)), request=request)
+    refused("privacy.not-charged", gate.release_table, full, plan=plan, request=request)
+    gate.release_table(replace(full, table=np.zeros(0)), plan=plan, request=request)
+    assert gate.outbox.show()[-1].release_class == "status"
     assert gate.repeat(request) is None
     assert len(gate.ledger.show()) == 1
 
@@ -280,8 +282,15 @@ def test_governed_tables_need_the_policy_a_name_and_the_minimum_cell(tmp_path: P
     gate = make_gate(tmp_path, allows_governed=True, governed_approved_by="Ada Byron")
     refused("policy.cohort-too-small", gate.charge_validation, plan, request, members=PATIENTS[:9])
     gate.charge_validation(plan, request, members=PATIENTS)
-    reply = evaluate_reply(request, release_class="governed")
-    gate.release_table(reply, request=request)
+    patients = [0, 7, 9, 2, 0, 0, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 3, 20, 0, 9, 1, 1]
+    table = np.array([*(1.2 * n for n in patients), *np.full(6, 5.0)])
+    reply = evaluate_reply(request, release_class="governed", table=table)
+    released = gate.release_table(reply, plan=plan, request=request).message
+    assert isinstance(released, EvaluateReply)
+    # bins 1 and 2 hold 16, bin 3 joins bin 6 through the empty ones; five bins lie above
+    shown = [0, 8, 8, *([14 / 4] * 4), 14, 0, 0, 0, 0, *([0] * 5), 7.5, 7.5, 20, 0, *([11 / 3] * 3)]
+    np.testing.assert_allclose(released.table[:24] / 1.2, shown)
+    np.testing.assert_allclose(released.table[24:], table[24:])
     row = gate.ledger.show()[1]
     assert (row.charge_class, row.approved_by, row.event) == ("governed", "Ada Byron", None)
     [departure] = gate.outbox.show()
@@ -410,3 +419,17 @@ def test_the_test_of_the_only_exit_would_notice_another(source: str) -> None:
     assert isinstance(call, ast.Call)
     with pytest.raises(AssertionError):
         check_call(call, "app.py")
+
+
+def test_a_governed_table_with_too_few_patients_beside_the_operating_point_stays(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(tmp_path, validation__release_class="governed")
+    gate = make_gate(tmp_path, allows_governed=True, governed_approved_by="Ada Byron")
+    request = evaluate_request(plan)
+    gate.charge_validation(plan, request, members=PATIENTS)
+    table = np.zeros(N_CELLS)
+    table[[3, 9, 15, 20]] = 1.2 * np.array([12, 9, 30, 40])  # nine missed positives
+    reply = evaluate_reply(request, release_class="governed", table=table)
+    refused("policy.cell-too-small", gate.release_table, reply, plan=plan, request=request)
+    assert not gate.outbox.show()

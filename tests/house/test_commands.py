@@ -48,7 +48,7 @@ def test_help_imports_neither_torch_nor_flwr_nor_pydicom(side: str) -> None:
     [
         ("server", ["sites", "--home", "nowhere"], None),
         ("server", ["plan", "spring", "--home", "nowhere"], "run.no-coordinator"),
-        ("server", ["status", "spring", "--home", "nowhere"], "run.not-a-run"),
+        ("server", ["status", "spring", "--home", "nowhere"], "run.unknown-run"),
         ("server", ["demo", "fusion=foo", "--folder", "unused"], "settings.invalid"),
         ("client", ["cohort", "--folder", "nowhere"], "intake.no-site"),
         ("client", ["ledger", "verify", "--folder", "nowhere"], "intake.no-site"),
