@@ -230,6 +230,15 @@ def test_new_films_make_a_new_version_in_which_nobody_changes_split(small, hospi
     assert list(Cohort.open(first.folder).exams) == list(first.exams)
 
 
+def test_another_split_of_the_same_cohort_is_refused(small, schema, tmp_path):
+    first = run(small, tmp_path, schema)
+    split = schema.split.model_copy(update={"train": 0.5, "tune": 0.0, "internal": 0.5})
+    with pytest.raises(IntakeError) as caught:
+        run(small, tmp_path, schema.model_copy(update={"split": split}))
+    assert caught.value.code == "intake.split-changed"
+    assert run(small, tmp_path, schema).cohort.fingerprint == first.cohort.fingerprint
+
+
 def test_prospective_intake_takes_later_exams_of_new_patients_only(done, schema, tmp_path):
     later = tmp_path / "later"
     truth = write_later_films(later, SITE, SEED, LOCK, n_new=8, n_seen=3)

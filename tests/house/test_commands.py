@@ -77,6 +77,20 @@ def test_a_failure_is_shown_to_people_as_fact_and_hint_on_stderr(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_unexpected_error_shows_its_place_and_never_its_text(tmp_path: Path) -> None:
+    made = run("client", "init", "aster", "--declared-patients", "9", "--folder", "site", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    damaged = tmp_path / "site" / "outbox" / "outbox.jsonl"
+    damaged.parent.mkdir()
+    damaged.write_text('{"patient": "Mustermann"}\n')
+    shown = run("client", "outbox", "--folder", "site", cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "osteofed.internal" in shown.stderr
+    assert "line" in shown.stderr
+    for word in ("Mustermann", "Traceback", "locals"):
+        assert word not in shown.stderr + shown.stdout
+
+
 def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     home, site = str(tmp_path / "home"), str(tmp_path / "site")
     assert run("server", "init", "--home", home).returncode == 0
@@ -91,6 +105,11 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     listed = json.loads(run("server", "sites", "--home", home, "--json").stdout)
     assert [(entry["site"], entry["role"]) for entry in listed] == [("aster", "training")]
     assert run("server", "plan", "spring", "fusion=linear", "--home", home).returncode == 0
+    for verb in ("status", "pause"):
+        early = run("server", verb, "spring", "--home", home, "--json")
+        assert json.loads(early.stdout)["error"] == "run.not-launched"
+    stranger = run("server", "launch", "spring", "--site", home, "--home", home, "--json")
+    assert json.loads(stranger.stdout)["error"] == "run.no-site"
     plan = str(tmp_path / "home" / "runs" / "spring" / "plan.json")
     judged = json.loads(run("client", "plan", plan, "--folder", site, "--json").stdout)
     assert judged["policy"] == "allows it"
