@@ -82,44 +82,24 @@ def _answer(
     answer: Callable[[Site, Gate, Request], Released],
 ) -> Message:
     folder: Path | None = None
-    try:
-        folder = site_folder_from(context)
-        released = _released(folder, message, kind, answer)
-    except Exception as error:  # noqa: BLE001 - nothing but a code may leave
-        released = refuse_closed(folder, error, plan_sha256="")
-    return Message(to_record(released.message), reply_to=message)
-
-
-def _released(
-    folder: Path,
-    message: Message,
-    kind: type[Request],
-    answer: Callable[[Site, Gate, Request], Released],
-) -> Released:
     plan_sha256 = ""
     try:
+        folder = site_folder_from(context)
         request = from_record(message.content, kind)
         plan_sha256 = request.plan_sha256
         site = open_site(folder)
         gate = open_gate(folder, site=site.name, key=site.key, clock=site.clock)
+        released = _answer_or_refuse(site, gate, request, answer)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
-        return refuse_closed(folder, error, plan_sha256=plan_sha256)
+        released = refuse_closed(folder, error, plan_sha256=plan_sha256)
+    return Message(to_record(released.message), reply_to=message)
+
+
+def _answer_or_refuse(
+    site: Site, gate: Gate, request: Request, answer: Callable[[Site, Gate, Request], Released]
+) -> Released:
     try:
         return answer(site, gate, request)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
         charged = request if isinstance(request, TrainRequest | EvaluateRequest) else None
-        return _refused(folder, gate, error, plan_sha256=plan_sha256, request=charged)
-
-
-def _refused(
-    folder: Path,
-    gate: Gate,
-    error: Exception,
-    *,
-    plan_sha256: str,
-    request: TrainRequest | EvaluateRequest | None,
-) -> Released:
-    try:
-        return gate.refuse(error, plan_sha256=plan_sha256, request=request)
-    except Exception as worse:  # noqa: BLE001 - a full disk must not let a text out
-        return refuse_closed(folder, worse, plan_sha256=plan_sha256)
+        return gate.refuse(error, plan_sha256=request.plan_sha256, request=charged)
