@@ -35,6 +35,8 @@ FRACTURE_ODDS = (-1.25, 1.3)  # log odds at the young mean, times odds ratio per
 MEAN_ACTIVITY_H, MEAN_ALCOHOL_G = 4.0, 8.0
 TYPICAL_BMD = 0.70
 CORTICAL_MM, TRABECULAR_SHARE, TEXTURE_EXPONENT = 1.6, 0.14, 2.2  # at TYPICAL_BMD
+# SD between people of equal BMD: of two logarithms and of the exponent
+CORTICAL_SD, TRABECULAR_SD, TEXTURE_SD = 0.19, 0.30, 0.42
 
 
 @dataclass(frozen=True)
@@ -190,11 +192,11 @@ def draw_anatomy(patient: Patient, sides: tuple[Side, ...], seed: int) -> tuple[
     return tuple(
         HipAnatomy(
             side=side,
-            cortical_mm=CORTICAL_MM * float(np.exp(log_bmd + 0.21 * person[0] + 0.04 * own[side][0])),
+            cortical_mm=CORTICAL_MM * float(np.exp(log_bmd + CORTICAL_SD * person[0] + 0.04 * own[side][0])),
             trabecular_share=TRABECULAR_SHARE
-            * float(np.exp(1.3 * log_bmd + 0.34 * person[1] + 0.06 * own[side][1])),
+            * float(np.exp(1.3 * log_bmd + TRABECULAR_SD * person[1] + 0.06 * own[side][1])),
             texture_exponent=TEXTURE_EXPONENT
-            + float(2.0 * log_bmd + 0.48 * person[2] + 0.10 * own[side][2]),
+            + float(2.0 * log_bmd + TEXTURE_SD * person[2] + 0.10 * own[side][2]),
             texture_contrast=0.30 * float(np.exp(0.15 * person[3])),
             shaft_cortex_ratio=float(np.clip(3.0 + 0.25 * person[4], 2.0, 4.0)),
             pelvis_share=0.14 * float(np.exp(0.4 * log_bmd + 0.30 * person[5])),
