@@ -192,7 +192,8 @@ def draw_anatomy(patient: Patient, sides: tuple[Side, ...], seed: int) -> tuple[
     return tuple(
         HipAnatomy(
             side=side,
-            cortical_mm=CORTICAL_MM * float(np.exp(log_bmd + CORTICAL_SD * person[0] + 0.04 * own[side][0])),
+            cortical_mm=CORTICAL_MM
+            * float(np.exp(log_bmd + CORTICAL_SD * person[0] + 0.04 * own[side][0])),
             trabecular_share=TRABECULAR_SHARE
             * float(np.exp(1.3 * log_bmd + TRABECULAR_SD * person[1] + 0.06 * own[side][1])),
             texture_exponent=TEXTURE_EXPONENT

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from table_federation import found_tables, write_table
 
 import shared.train.noise
 import shared.train.update
-from client.gate import Gate, open_gate
+from client.gate import Gate, Released, open_gate
 from client.hello import approved_plan
 from client.patients import SplitData, load_split
 from client.site import Site, open_site
+from shared.errors import OsteoFedError
 from shared.exam.split import Split
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
@@ -27,6 +30,8 @@ from shared.protocol import EvaluateRequest, TrainRequest
 
 ROWS = {"elm": range(150), "hop": range(150, 260)}
 RELEASE = "f" * 64
+Request = TrainRequest | EvaluateRequest
+Answer = Callable[[Site, Gate, Any], Released]
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,14 @@ class TableSites:
         """The hospital changes its mind after approval."""
         path = self.folder / "sites" / name / "policy.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+    def refused(self, answer: Answer, request: Request, name: str = "elm") -> str:
+        """The code with which a site refuses; nothing was charged."""
+        before = self.charges(name)
+        with pytest.raises(OsteoFedError) as caught:
+            answer(self.site(name), self.gate(name), request)
+        assert self.charges(name) == before
+        return caught.value.code
 
     def charges(self, name: str = "elm") -> int:
         """How many charges are in a site's ledger."""

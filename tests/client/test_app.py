@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
-from table_site import TableSites, copy_sites, found_table_sites
+from table_site import TableSites
 
 import client.hello
 from client.app import app
@@ -30,16 +30,6 @@ from shared.protocol import (
 )
 
 SECRET = "Erika Mustermann /archive/4711.dcm"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
-    return found_table_sites(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def sites(made: TableSites, tmp_path: Path) -> TableSites:
-    return copy_sites(made, tmp_path)
 
 
 def send(folder: Path | None, record: RecordDict, message_type: str) -> Message:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from table_site import TableSites, found_table_sites
+from table_site import TableSites
 
 from client.predict import predict, read_values
 from shared.errors import IntakeError
@@ -21,11 +21,6 @@ VALUES = {
     **{"compactness": "0.13", "concavity": "0.16", "concave_points": "0.09", "symmetry": "0.18"},
     "fractal_dimension": "0.06",
 }
-
-
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
-    return found_table_sites(tmp_path_factory.mktemp("made"))
 
 
 def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites) -> None:

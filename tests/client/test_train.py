@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from table_site import TableSites, copy_sites, found_table_sites, known_noise
+from table_site import TableSites, copy_sites, known_noise
 
 import client.hello
 import client.train
@@ -21,28 +21,10 @@ from shared.protocol import TrainReply, TrainRequest
 from shared.train.loss import make_patient_loss
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
-    return found_table_sites(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def sites(made: TableSites, tmp_path: Path) -> TableSites:
-    return copy_sites(made, tmp_path)
-
-
 def answer(sites: TableSites, request: TrainRequest, name: str = "elm") -> TrainReply:
     released = answer_train(sites.site(name), sites.gate(name), request)
     assert isinstance(released.message, TrainReply)
     return released.message
-
-
-def refused(sites: TableSites, request: TrainRequest, name: str = "elm") -> str:
-    before = sites.charges(name)
-    with pytest.raises(OsteoFedError) as caught:
-        answer_train(sites.site(name), sites.gate(name), request)
-    assert sites.charges(name) == before
-    return caught.value.code
 
 
 def sum_by_hand(sites: TableSites, clip_norm: float) -> np.ndarray:
@@ -126,7 +108,7 @@ def test_a_repeated_request_gets_the_same_bytes_and_costs_nothing(sites: TableSi
 def test_the_same_round_with_other_weights_is_refused(sites: TableSites) -> None:
     answer(sites, sites.train_request())
     other = sites.train_request(weights=sites.weights + np.float32(1e-3))
-    assert refused(sites, other) == "privacy.round-repeated"
+    assert sites.refused(answer_train, other) == "privacy.round-repeated"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +123,7 @@ def test_the_same_round_with_other_weights_is_refused(sites: TableSites) -> None
 def test_a_request_that_does_not_fit_the_approved_plan_is_refused(
     sites: TableSites, name: str, changes: dict[str, object], code: str
 ) -> None:
-    assert refused(sites, replace(sites.train_request(), **changes), name) == code  # type: ignore[arg-type]
+    assert sites.refused(answer_train, replace(sites.train_request(), **changes), name) == code  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +139,13 @@ def test_a_policy_tightened_after_approval_stops_even_a_repeated_request(
     first, second = sites.train_request(), sites.train_request(round=2)
     answer(sites, first)
     sites.change_policy(**change)
-    assert refused(sites, first) == code
-    assert refused(sites, second) == code
+    assert sites.refused(answer_train, first) == code
+    assert sites.refused(answer_train, second) == code
 
 
 def test_a_cohort_below_the_policys_minimum_is_not_trained(sites: TableSites) -> None:
     sites.change_policy(minimum_cohort_patients=1000)
-    assert refused(sites, sites.train_request()) == "policy.cohort-too-small"
+    assert sites.refused(answer_train, sites.train_request()) == "policy.cohort-too-small"
 
 
 def test_a_site_with_other_code_than_the_plans_does_not_train(

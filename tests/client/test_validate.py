@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from table_federation import write_table
-from table_site import RELEASE, TableSites, copy_sites, found_table_sites, known_noise
+from table_site import RELEASE, TableSites, copy_sites, known_noise
 
 import client.hello
 from client.accrue import accrue
@@ -28,28 +28,10 @@ from shared.release import Lock, write_lock
 LOCKED = datetime(2020, 6, 1, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
-    return found_table_sites(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def sites(made: TableSites, tmp_path: Path) -> TableSites:
-    return copy_sites(made, tmp_path)
-
-
 def answer(sites: TableSites, request: EvaluateRequest, name: str = "elm") -> EvaluateReply:
     released = answer_evaluate(sites.site(name), sites.gate(name), request)
     assert isinstance(released.message, EvaluateReply)
     return released.message
-
-
-def refused(sites: TableSites, request: EvaluateRequest, name: str = "elm") -> str:
-    before = sites.charges(name)
-    with pytest.raises(OsteoFedError) as caught:
-        answer_evaluate(sites.site(name), sites.gate(name), request)
-    assert sites.charges(name) == before
-    return caught.value.code
 
 
 def lock_for(sites: TableSites, **changes: object) -> tuple[Lock, Path]:
@@ -121,7 +103,7 @@ def test_the_measured_patients_are_charged_once_and_a_repeat_is_the_same(sites: 
 def test_a_second_release_under_one_plan_is_not_measured(sites: TableSites) -> None:
     answer(sites, sites.evaluate_request())
     other = sites.evaluate_request(release_sha256="e" * 64)
-    assert refused(sites, other) == "privacy.round-repeated"
+    assert sites.refused(answer_evaluate, other) == "privacy.round-repeated"
 
 
 @pytest.mark.parametrize(
@@ -140,12 +122,12 @@ def test_a_request_that_does_not_fit_is_refused(
     sites: TableSites, name: str, kind: str, changes: dict[str, object], code: str
 ) -> None:
     request = replace(sites.evaluate_request(kind), **changes)  # type: ignore[arg-type]
-    assert refused(sites, request, name) == code
+    assert sites.refused(answer_evaluate, request, name) == code
 
 
 def test_a_policy_tightened_after_approval_stops_validation(sites: TableSites) -> None:
     sites.change_policy(allowed=["train"])
-    assert refused(sites, sites.evaluate_request()) == "policy.purpose-forbidden"
+    assert sites.refused(answer_evaluate, sites.evaluate_request()) == "policy.purpose-forbidden"
 
 
 def test_other_code_than_the_plans_measures_nothing(
@@ -153,7 +135,7 @@ def test_other_code_than_the_plans_measures_nothing(
 ) -> None:
     request = sites.evaluate_request()
     monkeypatch.setattr(client.hello, "installed_code_hash", lambda: "9" * 64)
-    assert refused(sites, request) == "plan.other-code"
+    assert sites.refused(answer_evaluate, request) == "plan.other-code"
 
 
 def test_prospective_validation_waits_for_its_sample_size_then_measures_once(sites: TableSites) -> None:
@@ -177,7 +159,7 @@ def test_a_locked_release_cannot_be_exchanged_for_another(sites: TableSites) -> 
         replace(locked, weights=locked.weights + np.float32(1e-6)),
         replace(locked, release_sha256="e" * 64),
     ):
-        assert refused(sites, other) == "protocol.not-the-locked-release"
+        assert sites.refused(answer_evaluate, other) == "protocol.not-the-locked-release"
 
 
 def test_films_of_the_day_of_the_lock_or_before_do_not_count(sites: TableSites) -> None:

@@ -1,0 +1,20 @@
+"""One federation over tables for the whole session; each test that changes it works on a copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from table_site import TableSites, copy_sites, found_table_sites
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
+    """Two approved sites, to be looked at only."""
+    return found_table_sites(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def sites(made: TableSites, tmp_path: Path) -> TableSites:
+    """Two approved sites of this test's own."""
+    return copy_sites(made, tmp_path / "federation")
