@@ -10,7 +10,8 @@
     ├── ProtocolError                   protocol.*    a message or reply is not what was agreed
     ├── WeightsError                    weights.*     weights do not fit, or their hash differs
     ├── RunError                        run.*         a run folder or a round cannot go on
-    └── EngineError                     engine.*      Flower, a process or a port fails
+    ├── EngineError                     engine.*      Flower, a process or a port fails
+    └── AuditError                      audit.*       an audit cannot be done with these files
 
 The text is a fact with the received value (never a patient's) and the allowed set; the hint says
 what to do. Only ``code`` may cross a hospital's boundary. Imports nothing of the project.
@@ -107,3 +108,9 @@ class EngineError(OsteoFedError):
     """Flower, a process or a port fails."""
 
     area = "engine"
+
+
+class AuditError(OsteoFedError):
+    """An audit cannot be done with these files."""
+
+    area = "audit"

@@ -1,0 +1,1 @@
+"""What an auditor, who trusts neither side, can recompute and attack from files alone."""
