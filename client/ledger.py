@@ -56,6 +56,7 @@ class Charge:
     round: int
     request_sha256: str
     approved_by: str = ""
+    canaries_sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +146,7 @@ class Ledger:
                 sample_rate=event.sample_rate if event else None,
                 steps=event.steps if event else None,
                 approved_by=charge.approved_by,
+                canaries_sha256=charge.canaries_sha256,
             )
             return self._append(row)
 

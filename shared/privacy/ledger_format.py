@@ -43,7 +43,8 @@ class LedgerRow:
 
     ``charge``: the patients of ``members_sha256`` are about to be touched for ``purpose``. Class
     ``dp`` carries its noise; ``governed`` (exact numbers, approved by a named person) and ``off``
-    (training without noise) carry none and give no formal privacy guarantee.
+    (training without noise) carry none and give no formal privacy guarantee. ``canaries_sha256``
+    commits to the coins of an audit's canaries before they are used.
     ``outcome``: what became of the charge at ``charge_index``; it never lowers a charge.
     """
 
@@ -65,6 +66,7 @@ class LedgerRow:
     sample_rate: float | None = None
     steps: int | None = None
     approved_by: str = ""
+    canaries_sha256: str = ""
     charge_index: int | None = None
     status: str = ""
     payload_sha256: str = ""
