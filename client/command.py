@@ -311,6 +311,38 @@ def ledger_export(
 
 @app.command()
 @command
+def statement(
+    run: Annotated[str, typer.Argument(help="The run's name, or its plan's hash.")],
+    out: Annotated[Path, typer.Option(help="File to write; the readable page lies beside it.")] = Path(
+        "statement.json"
+    ),
+    findings: Annotated[
+        list[Path] | None, typer.Option(help="An audit's findings to repeat in it.", exists=True)
+    ] = None,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Sign what was promised in a run, how, what left and at what cost, to be verified offline."""
+    from client.site import open_site
+    from client.statement import state_run
+
+    predicate = state_run(open_site(folder), run, out, findings=findings or []).predicate
+    if as_json:
+        show_json(predicate.model_dump(mode="json") | {"written": str(out)})
+        return
+    facts: dict[str, object] = {
+        "guarantee": predicate.guarantee,
+        "run epsilon": predicate.cost.run_epsilon,
+        "lifetime epsilon": predicate.lifetime.epsilon,
+        "unit, adjacency, delta": f"patient, add/remove, {predicate.cost.delta:g}",
+        "signed": str(out),
+        "to read": str(out.with_suffix(".txt")),
+    }
+    show_facts(f"privacy statement of {predicate.site}, run {predicate.run}", facts)
+
+
+@app.command()
+@command
 def predict(
     release: Annotated[Path, typer.Argument(help="A release's folder.", exists=True, file_okay=False)],
     films: Annotated[

@@ -1,0 +1,37 @@
+"""The bytes of a message that the outbox and the ledger name by hash: canonical JSON of all its fields.
+
+Arrays and bytes are in base64, so that equal messages give equal bytes on every machine and an auditor
+who holds a journalled reply can find the charge that paid for it. Imports canonical and protocol.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import fields
+
+import numpy as np
+
+from shared.canonical import canonical_json, sha256_hex
+from shared.protocol import PROTOCOL_VERSION, Wire
+
+
+def pack(message: Wire) -> bytes:
+    """A message as canonical JSON; arrays and bytes in base64."""
+    content: dict[str, object] = {"message": type(message).__name__, "version": PROTOCOL_VERSION}
+    for field in fields(message):
+        content[field.name] = _encode(getattr(message, field.name))
+    return canonical_json(content)
+
+
+def payload_sha256(message: Wire) -> str:
+    """SHA-256 of ``pack(message)``: how ledger and outbox name what left."""
+    return sha256_hex(pack(message))
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, np.ndarray):
+        raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {"dtype": value.dtype.str, "data": raw}
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    return value
