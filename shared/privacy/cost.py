@@ -9,7 +9,7 @@ from shared.errors import PlanError
 from shared.plan import PredictedCost
 from shared.privacy.accountant import accountant_name, calibrate, epsilon_of
 from shared.privacy.events import GaussianEvent
-from shared.settings import FederationSettings, Settings
+from shared.settings import FederationSettings, PrivacySettings, Settings
 
 
 def predict_cost(settings: Settings) -> PredictedCost:
@@ -20,7 +20,8 @@ def predict_cost(settings: Settings) -> PredictedCost:
 
     Raises:
         PlanError: a value is still open.
-        PrivacyError: the noise is too low to be accounted, or the validation's ε is out of reach.
+        PrivacyError: the noise is too low or the sampled steps too many to be accounted, or the
+            validation's ε is out of reach.
     """
     privacy, validation = settings.privacy, settings.validation
     is_private, is_dp = privacy.mode == "patient_dp", validation.release_class == "dp"
@@ -36,17 +37,22 @@ def predict_cost(settings: Settings) -> PredictedCost:
         )
     table = [GaussianEvent(noise_multiplier=noise)] if noise is not None else []
     return PredictedCost(
-        mechanism=(
-            "Gaussian on the sum of clipped patient gradients"
-            if is_private
-            else "none: no formal privacy guarantee"
-        ),
+        mechanism=_describe_mechanism(settings.privacy),
         accountant=accountant_name(training or table),
         delta=privacy.delta,
         training_epsilon=epsilon_of(training, privacy.delta) if is_private else None,
         validation_epsilon=epsilon_of(table, privacy.delta) if is_dp else None,
         validation_noise_multiplier=noise,
     )
+
+
+def _describe_mechanism(privacy: PrivacySettings) -> str:
+    if privacy.mode != "patient_dp":
+        return "none: no formal privacy guarantee"
+    gaussian = "Gaussian on the sum of clipped patient gradients"
+    if privacy.sample_rate == 1:
+        return gaussian
+    return f"{gaussian}, each patient in a step with chance {privacy.sample_rate:g} (Poisson)"
 
 
 def total_steps(federation: FederationSettings) -> int:
