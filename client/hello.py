@@ -26,7 +26,7 @@ def approved_plan(site: Site, plan_sha256: str) -> Plan:
     """The plan of a message, if this site approved it, its policy allows it and its code is ours.
 
     Raises:
-        PlanError: not approved, this site is not on its roster, or it was written for other code.
+        PlanError: not approved, its roster does not fit this site, or it was written for other code.
         PolicyError: the hospital's policy forbids it.
     """
     plan = site.approvals.approved(plan_sha256)
@@ -37,6 +37,7 @@ def approved_plan(site: Site, plan_sha256: str) -> Plan:
             f"this site runs {installed_code_hash()[:12]}",
             hint="install the same release at coordinator and sites, then write a new plan",
         )
+    site.require_entry(plan)
     require_plan(site.policy, plan, site=site.name)
     return plan
 

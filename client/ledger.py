@@ -1,6 +1,6 @@
 """A site's ledger: every touch of its patients, charged before it happens, for ever.
 
-Append-only JSON lines under one writer lock, flushed to disk before a charge counts, hash-chained and
+Append-only rows, flushed to disk before a charge counts (``client.ledger_file``), hash-chained and
 signed (``shared.privacy.ledger_format``). A charge binds patients, not cohorts: what a patient has
 spent is the sum over all charges whose member list names the patient, so a new cohort version or a
 second schema over the same people starts where the old one ended. Member lists stay in this folder,
@@ -9,18 +9,16 @@ readable by its owner only. There are no refunds, and a crash leaves a charge st
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from client.ledger_file import LedgerFile
 from shared.canonical import canonical_json
 from shared.errors import LedgerError, PrivacyError
-from shared.files import sync_folder, write_atomic
+from shared.files import write_atomic
 from shared.keys import SigningKey
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent, merge_events
@@ -33,12 +31,8 @@ from shared.privacy.ledger_format import (
     LedgerHead,
     LedgerRow,
     RowKind,
-    behind_error,
     check_countersignature,
-    decode_row,
-    encode_row,
     members_sha256,
-    verify_chain,
 )
 
 Events = tuple[GaussianEvent, ...]
@@ -83,38 +77,37 @@ class Ledger:
         clock: gives the time that rows carry.
 
     Raises:
-        LedgerError: damaged, of another version or site, or behind its last countersigned head.
+        LedgerError: damaged, of another version, site or key, or behind a head that was seen before.
     """
 
     def __init__(
         self, folder: Path, *, site: str, key: SigningKey, clock: Callable[[], datetime]
     ) -> None:
-        self._folder = folder
         self._site = site
-        self._key = key
         self._clock = clock
-        self._path = folder / "ledger.jsonl"
-        self._countersigned_path = folder / "countersigned.jsonl"
-        self._rows: list[LedgerRow] = []
-        self._hashes: set[str] = set()
-        self._n_read = 0
+        self._members_folder = folder / "members"
         self._members: dict[str, frozenset[str]] = {}
+        self._charges: dict[str, list[LedgerRow]] = {}
+        self._settled: set[int] = set()
+        # (plan, purpose, round) → the one request that may be charged for it
+        self._asked: dict[tuple[str, str, int], str] = {}
         # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
         self._charged: dict[tuple[str, str], Events] = {}
-        (folder / "members").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked():
-            if not self._rows:
-                self._append(self._blank_row("opened"))
+        self._file = LedgerFile(folder, site=site, key=key, admit=self._admit)
+        self._members_folder.mkdir(exist_ok=True, mode=0o700)
+        with self._file.held():
+            if not self._file.rows:
+                self._file.append(self._blank_row("opened"))
 
     def head(self) -> LedgerHead:
         """Where the ledger stands on disk."""
-        with self._locked():
-            return self._rows[-1].head
+        with self._file.held():
+            return self._file.rows[-1].head
 
     def show(self) -> tuple[LedgerRow, ...]:
         """All rows, first to last."""
-        with self._locked():
-            return tuple(self._rows)
+        with self._file.held():
+            return tuple(self._file.rows)
 
     def charge(self, charge: Charge, *, members: Collection[str], allowance: Allowance) -> LedgerHead:
         """Append a charge and flush it; only afterwards may noise be drawn and patients be touched.
@@ -128,7 +121,7 @@ class Ledger:
             PrivacyError: ``budget-exhausted`` when any of the patients, or the run, would overspend;
                 ``round-repeated`` when this round of the plan was charged for another request.
         """
-        with self._locked():
+        with self._file.held():
             self._refuse_other_request(charge)
             if charge.event is not None:
                 self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
@@ -148,7 +141,7 @@ class Ledger:
                 approved_by=charge.approved_by,
                 canaries_sha256=charge.canaries_sha256,
             )
-            return self._append(row)
+            return self._file.append(row)
 
     def record_outcome(
         self, request_sha256: str, *, status: str, payload_sha256: str = ""
@@ -159,11 +152,11 @@ class Ledger:
             PrivacyError: nothing was charged for this request, or the charge has its outcome: one
                 charge pays for one release.
         """
-        with self._locked():
+        with self._file.held():
             charged = self._newest_charge(request_sha256)
             if charged is None:
                 raise PrivacyError("not-charged", "nothing was charged for this request")
-            if self._has_outcome(charged):
+            if charged.index in self._settled:
                 raise PrivacyError(
                     "already-released",
                     "the charge for this request has already paid for a release",
@@ -180,13 +173,13 @@ class Ledger:
                 status=status,
                 payload_sha256=payload_sha256,
             )
-            return self._append(row)
+            return self._file.append(row)
 
     def open_charge(self, request_sha256: str) -> LedgerRow | None:
         """The newest charge for a request, unless it has its outcome."""
-        with self._locked():
+        with self._file.held():
             charged = self._newest_charge(request_sha256)
-            return None if charged is None or self._has_outcome(charged) else charged
+            return None if charged is None or charged.index in self._settled else charged
 
     def record_countersignature(
         self, head_sha256: str, signature: str, *, plan_sha256: str, coordinator_key: str
@@ -204,23 +197,32 @@ class Ledger:
             signature=signature,
         )
         check_countersignature(countersignature, site=self._site, coordinator_key=coordinator_key)
-        with self._locked():
-            if head_sha256 not in self._hashes:
-                raise behind_error()
-            if countersignature not in self.countersignatures():
-                line = canonical_json(asdict(countersignature)) + b"\n"
-                _append_and_sync(self._countersigned_path, line)
+        with self._file.held():
+            self._file.append_countersignature(countersignature)
 
     def countersignatures(self) -> tuple[Countersignature, ...]:
         """Heads that a coordinator has countersigned, oldest first."""
-        if not self._countersigned_path.exists():
-            return ()
-        whole, _, _ = self._countersigned_path.read_bytes().rpartition(b"\n")
-        return tuple(Countersignature(**json.loads(line)) for line in whole.splitlines())
+        with self._file.held():
+            return tuple(self._file.countersignatures)
+
+    def hand_over(self, new_key: SigningKey, *, by: str) -> LedgerRow:
+        """Append the row with which this site's key hands over to a new one, signed by both.
+
+        Args:
+            new_key: signs every row from the next one on.
+            by: first and last name of who decided it.
+        """
+        with self._file.held():
+            row = replace(
+                self._blank_row("rotated"), next_public_key=new_key.public_hex, approved_by=by
+            )
+            signed = replace(row, next_signature=new_key.sign(row.rotation.content))
+            self._file.append(signed, next_key=new_key)
+            return signed
 
     def budget(self, members: Collection[str], *, allowance: Allowance) -> Budget:
         """What the dearest of these patients has spent and has left for life."""
-        with self._locked():
+        with self._file.held():
             lists = self._lists_of(frozenset(members))
             spent = max(
                 (filter_epsilon(self._events_of(group), allowance.delta) for group in lists),
@@ -229,7 +231,7 @@ class Ledger:
             touched = frozenset().union(*lists)
             n_unprotected = sum(
                 row.kind == "charge" and row.event is None and row.members_sha256 in touched
-                for row in self._rows
+                for row in self._file.rows
             )
         return Budget(
             epsilon_spent=spent,
@@ -240,14 +242,13 @@ class Ledger:
 
     def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
         """The account of the dearest patient that was ever charged."""
-        with self._locked():
-            charged = {row.members_sha256 for row in self._rows if row.kind == "charge"}
-            members = frozenset().union(*(self._load_members(sha256) for sha256 in charged))
+        with self._file.held():
+            members = frozenset().union(*(self._load_members(sha256) for sha256 in self._lists))
         return self.budget(members, allowance=allowance)
 
     def run_epsilon(self, plan_sha256: str, members: Collection[str], *, delta: float) -> float:
         """What one plan has cost the dearest of these patients so far (accountant, not filter)."""
-        with self._locked():
+        with self._file.held():
             lists = self._lists_of(frozenset(members))
             return max(
                 (epsilon_of(self._events_of(group, plan_sha256), delta) for group in lists),
@@ -255,108 +256,59 @@ class Ledger:
             )
 
     def verify(self) -> LedgerHead:
-        """Check every row, link, signature and countersignature from the file, and return the head.
+        """Check every row, link, signature, countersignature and member list from the files.
 
         Raises:
             LedgerError: edited, reordered, cut behind a countersigned head, or foreign.
         """
-        with self._locked():
-            rows = verify_chain(
-                self._lines(),
-                trusted_key=self._key.public_hex,
-                countersignatures=self.countersignatures(),
-            )
+        with self._file.held():
+            head = self._file.verify()
             self._members.clear()
-            for sha256 in {members for members, _ in self._charged}:
+            for sha256 in self._lists:
                 self._load_members(sha256)
-            return rows[-1].head
+            return head
 
     def export(self, path: Path, *, allowance: Allowance) -> None:
         """Write rows, countersignatures and the account for an auditor; member lists are not in it."""
         budget = self.budget_of_everybody(allowance=allowance)
-        with self._locked():
+        with self._file.held():
             export = LedgerExport(
                 site=self._site,
-                public_key=self._key.public_hex,
+                public_key=self._file.key.public_hex,
                 account=Account(epsilon_cap=allowance.epsilon_lifetime, **asdict(budget)),
-                lines=tuple(json.loads(line) for line in self._lines()),
-                countersignatures=tuple(self.countersignatures()),
+                lines=tuple(json.loads(line) for line in self._file.lines()),
+                countersignatures=tuple(self._file.countersignatures),
             )
         write_export(path, export)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the one writer lock with every row on disk read and checked."""
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self._read_new_rows()
-            yield
-        finally:
-            os.close(descriptor)
+    @property
+    def _lists(self) -> frozenset[str]:
+        """Hashes of every member list that was ever charged."""
+        return frozenset(members for members, _ in self._charged)
 
-    def _read_new_rows(self) -> None:
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size < self._n_read:
-            raise behind_error()
-        if size > self._n_read:
-            with self._path.open("r+b") as stream:
-                stream.seek(self._n_read)
-                whole, newline, torn = stream.read().rpartition(b"\n")
-                if torn:
-                    # The charge was never acknowledged, so nothing was trained on it.
-                    stream.truncate(self._n_read + len(whole) + len(newline))
-                    os.fsync(stream.fileno())
-            for line in (whole + newline).split(b"\n")[:-1]:
-                after = self._rows[-1].head if self._rows else None
-                row = decode_row(line, after=after, trusted_key=self._key.public_hex)
-                self._admit(row, n_bytes=len(line) + 1)
-        if any(each.head_sha256 not in self._hashes for each in self.countersignatures()):
-            raise behind_error()
-
-    def _lines(self) -> list[bytes]:
-        return self._path.read_bytes().split(b"\n")[:-1]
-
-    def _append(self, row: LedgerRow) -> LedgerHead:
-        line = encode_row(row, self._key)
-        _append_and_sync(self._path, line)
-        self._admit(row, n_bytes=len(line))
-        return row.head
-
-    def _admit(self, row: LedgerRow, *, n_bytes: int) -> None:
-        if row.site != self._site:
-            raise LedgerError("wrong-site", f"this ledger belongs to {row.site}, not {self._site}")
-        self._rows.append(row)
-        self._hashes.add(row.sha256)
-        self._n_read += n_bytes
+    def _admit(self, row: LedgerRow) -> None:
+        if row.kind == "outcome" and row.charge_index is not None:
+            self._settled.add(row.charge_index)
         if row.kind == "charge":
+            self._charges.setdefault(row.request_sha256, []).append(row)
+            self._asked.setdefault((row.plan_sha256, row.purpose, row.round), row.request_sha256)
             account = (row.members_sha256, row.plan_sha256)
             new = () if row.event is None else (row.event,)
             self._charged[account] = merge_events((*self._charged.get(account, ()), *new))
 
     def _newest_charge(self, request_sha256: str) -> LedgerRow | None:
-        for row in reversed(self._rows):
-            if row.kind == "charge" and row.request_sha256 == request_sha256:
-                return row
-        return None
-
-    def _has_outcome(self, charged: LedgerRow) -> bool:
-        return any(row.charge_index == charged.index for row in self._rows[charged.index :])
+        charged = self._charges.get(request_sha256)
+        return charged[-1] if charged else None
 
     def _refuse_other_request(self, charge: Charge) -> None:
-        wanted = (charge.plan_sha256, charge.purpose, charge.round)
-        for row in self._rows:
-            if (
-                row.kind == "charge"
-                and (row.plan_sha256, row.purpose, row.round) == wanted
-                and row.request_sha256 != charge.request_sha256
-            ):
-                raise PrivacyError(
-                    "round-repeated",
-                    f"{charge.purpose} of round {charge.round} was already charged for another "
-                    "request of this plan",
-                    hint="a round is answered once; the coordinator must resume, not repeat it",
-                )
+        asked = self._asked.get((charge.plan_sha256, charge.purpose, charge.round))
+        if asked not in (None, charge.request_sha256):
+            raise PrivacyError(
+                "round-repeated",
+                f"{charge.purpose} of round {charge.round} was already charged for another "
+                "request of this plan",
+                hint="a round is answered once; the coordinator must resume, not repeat it",
+            )
 
     def _refuse_overspending(
         self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance
@@ -372,7 +324,7 @@ class Ledger:
     def _lists_of(self, members: frozenset[str]) -> set[frozenset[str]]:
         """For each patient the member lists that name the patient; equal answers merged."""
         groups: dict[str, set[str]] = {patient: set() for patient in members}
-        for sha256 in {members for members, _ in self._charged}:
+        for sha256 in self._lists:
             for patient in self._load_members(sha256) & members:
                 groups[patient].add(sha256)
         return {frozenset(group) for group in groups.values()}
@@ -388,7 +340,7 @@ class Ledger:
 
     def _store_members(self, members: Collection[str]) -> str:
         sha256 = members_sha256(members)
-        path = self._folder / "members" / f"{sha256}.json"
+        path = self._members_folder / f"{sha256}.json"
         if sha256 not in self._members or not path.exists():
             write_atomic(path, canonical_json(sorted(set(members))), mode=0o600)
             self._members[sha256] = frozenset(members)
@@ -397,10 +349,11 @@ class Ledger:
     def _load_members(self, sha256: str) -> frozenset[str]:
         if sha256 not in self._members:
             try:
-                members = json.loads((self._folder / "members" / f"{sha256}.json").read_bytes())
-            except (OSError, ValueError):
-                members = None
-            if not isinstance(members, list) or members_sha256(members) != sha256:
+                members = json.loads((self._members_folder / f"{sha256}.json").read_bytes())
+                is_whole = members_sha256(members) == sha256
+            except (OSError, ValueError, TypeError):
+                is_whole = False
+            if not is_whole:
                 raise LedgerError(
                     "members-missing",
                     f"the member list {sha256[:12]} of a charge is missing or was changed",
@@ -410,29 +363,15 @@ class Ledger:
         return self._members[sha256]
 
     def _blank_row(self, kind: RowKind) -> LedgerRow:
-        after = self._rows[-1].head if self._rows else None
+        after = self._file.rows[-1].head if self._file.rows else None
         return LedgerRow(
             index=0 if after is None else after.index + 1,
             previous_sha256=GENESIS if after is None else after.sha256,
             utc=self._clock().isoformat(),
             site=self._site,
-            public_key=self._key.public_hex,
+            public_key=self._file.key.public_hex,
             kind=kind,
         )
-
-
-def _append_and_sync(path: Path, line: bytes) -> None:
-    is_new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        written = os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if written != len(line):
-        raise LedgerError("disk-full", "a ledger row could not be written whole")
-    if is_new:
-        sync_folder(path.parent)
 
 
 def _exhausted(cap: str) -> PrivacyError:

@@ -7,7 +7,8 @@
     <site>/keys/          signing key, pseudonym key (owner only)
     <site>/linkage/       identities behind pseudonyms, sealed; never leaves
     <site>/cohorts/       <name>/v<k>/, frozen
-    <site>/ledger/        every touch of its patients, for ever
+    <site>/ledger/        every touch of its patients, for ever; ledger-witness.json vouches for it
+    <site>/rotations/     notices of replaced signing keys, for the coordinator
     <site>/plans/ approvals/   plans read and decisions taken
     <site>/outbox/ replies/    what left; stored replies for repeated requests
     <site>/cache/         encoder weights by hash, tokens by cohort
@@ -44,6 +45,7 @@ from shared.exam.schema import FROZEN
 from shared.explain import list_mistakes
 from shared.files import write_atomic
 from shared.keys import SigningKey, create_key, ensure_node_key, load_key, verify
+from shared.plan import Plan
 
 Clock = Callable[[], datetime]
 
@@ -117,6 +119,40 @@ class Site:
     def approvals(self) -> Approvals:
         """Plans known here, and what was decided about them."""
         return Approvals(self.folder, key=self.key, coordinator_key=self.coordinator_key)
+
+    def entry_problems(self, plan: Plan) -> tuple[str, ...]:
+        """What a plan's roster says of this site that the site does not say of itself.
+
+        Raises:
+            PlanError: the site is not on the roster.
+        """
+        entry, own = plan.entry(self.name), self.settings.declared_patients
+        problems = []
+        if entry.public_key != self.key.public_hex:
+            problems.append(
+                f"the roster names key {entry.public_key[:12]} for this site, "
+                f"which signs with {self.key.public_hex[:12]}"
+            )
+        if entry.declared_patients != own:
+            problems.append(
+                f"the roster declares {entry.declared_patients} patients for this site, "
+                f"which publishes {own}"
+            )
+        return tuple(problems)
+
+    def require_entry(self, plan: Plan) -> None:
+        """Refuse a plan whose roster says something else of this site than the site itself.
+
+        Raises:
+            PlanError: with every difference, or when the site is not on the roster.
+        """
+        problems = self.entry_problems(plan)
+        if problems:
+            raise PlanError(
+                "wrong-entry",
+                "; ".join(problems),
+                hint="ask for a plan that is written from this site's enrolment as it stands",
+            )
 
     @property
     def cohorts(self) -> Path:
@@ -213,6 +249,20 @@ def open_site(folder: Path, *, clock: Clock = utc_now) -> Site:
             hint="make one with `osteofed-site init`, or name another --folder",
         ) from None
     return Site(folder, _validate(content), clock)
+
+
+def require_person(by: str) -> None:
+    """Refuse a decision that nobody answers for.
+
+    Raises:
+        PolicyError: not a first and a last name.
+    """
+    if len(by.split()) < 2:
+        raise PolicyError(
+            "unnamed-person",
+            "this needs the first and last name of the person who decides it",
+            hint='add --by "First Last"',
+        )
 
 
 def _validate(content: object) -> SiteSettings:

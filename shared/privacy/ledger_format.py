@@ -1,9 +1,11 @@
 """The ledger's rows: their canonical form, hash chain and signatures, checkable offline.
 
 A ledger is a file of JSON lines. Each line is a row, the SHA-256 of its canonical JSON, and the site's
-Ed25519 signature of it; each row names the hash of the row before. Member lists never appear, only
-their hash, and no count of patients. The format is versioned; other versions are refused. Imports
-canonical, countersign, keys, errors and events.
+Ed25519 signature of it; each row names the hash of the row before. A row of kind ``rotated`` hands the
+ledger over to another key, which signs from the next row on. Member lists never appear, only their
+hash, and no count of patients. Each row carries its format's version: rows of version 1 are read as
+they were written, since charges last for life; rows of any other version are refused. Imports
+canonical, countersign, key_rotation, keys, errors and events.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from typing import Literal, cast
 from shared.canonical import canonical_json, sha256_hex
 from shared.countersign import verify_countersignature
 from shared.errors import LedgerError
+from shared.key_rotation import KeyRotation
 from shared.keys import SigningKey, verify
 from shared.privacy.events import GaussianEvent
 
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 GENESIS = "0" * 64
-RowKind = Literal["opened", "charge", "outcome"]
+RowKind = Literal["opened", "charge", "outcome", "rotated"]
 ChargeClass = Literal["dp", "governed", "off"]
 
 # A signature of a row can never be taken for one of a message or a plan.
@@ -46,6 +49,8 @@ class LedgerRow:
     (training without noise) carry none and give no formal privacy guarantee. ``canaries_sha256``
     commits to the coins of an audit's canaries before they are used.
     ``outcome``: what became of the charge at ``charge_index``; it never lowers a charge.
+    ``rotated``: ``public_key`` hands over to ``next_public_key``, which agreed by ``next_signature``;
+    ``approved_by`` decided it.
     """
 
     version: int = LEDGER_VERSION
@@ -70,11 +75,17 @@ class LedgerRow:
     charge_index: int | None = None
     status: str = ""
     payload_sha256: str = ""
+    next_public_key: str = ""
+    next_signature: str = ""
+
+    def values(self) -> dict[str, object]:
+        """The fields that a row of this version has, by name."""
+        return {name: getattr(self, name) for name in _FIELDS[self.version]}
 
     @cached_property
     def content(self) -> bytes:
         """The row's canonical JSON, the bytes that are hashed and signed."""
-        return canonical_json({field.name: getattr(self, field.name) for field in fields(self)})
+        return canonical_json(self.values())
 
     @cached_property
     def sha256(self) -> str:
@@ -87,6 +98,21 @@ class LedgerRow:
         return LedgerHead(index=self.index, sha256=self.sha256)
 
     @property
+    def successor_key(self) -> str:
+        """The public key that must sign the next row."""
+        return self.next_public_key or self.public_key
+
+    @property
+    def rotation(self) -> KeyRotation:
+        """What a row of kind ``rotated`` states."""
+        return KeyRotation(
+            site=self.site,
+            old_key=self.public_key,
+            new_key=self.next_public_key,
+            ledger_head=self.previous_sha256,
+        )
+
+    @property
     def event(self) -> GaussianEvent | None:
         """The charged event; None for a row that promises nothing formal or charges nothing."""
         if self.noise_multiplier is None or self.sample_rate is None or self.steps is None:
@@ -96,6 +122,11 @@ class LedgerRow:
             sample_rate=self.sample_rate,
             steps=self.steps,
         )
+
+
+_NEWEST = tuple(field.name for field in fields(LedgerRow))
+_SINCE_2 = frozenset({"canaries_sha256", "next_public_key", "next_signature"})
+_FIELDS = {1: tuple(name for name in _NEWEST if name not in _SINCE_2), LEDGER_VERSION: _NEWEST}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,49 +147,58 @@ def members_sha256(members: Iterable[str]) -> str:
 def encode_row(row: LedgerRow, key: SigningKey) -> bytes:
     """The row's line, signed, newline included."""
     line = {
-        "row": {field.name: getattr(row, field.name) for field in fields(row)},
+        "row": row.values(),
         "sha256": row.sha256,
         "signature": key.sign(_ROW_DOMAIN + row.content),
     }
     return canonical_json(line) + b"\n"
 
 
-def decode_row(line: bytes, *, after: LedgerHead | None, trusted_key: str) -> LedgerRow:
+def decode_row(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
     """The row in a line, checked against the row before.
 
     Args:
         line: one line of a ledger, newline optional.
-        after: head before this row; None for the first row.
-        trusted_key: public key that must have signed.
+        after: the row before, which says whose signature is due; None for the first row, which is
+            checked against the key that it names itself.
 
     Raises:
         LedgerError: not a row, of another version, changed, out of order, or signed by another key.
     """
     position = 0 if after is None else after.index + 1
+    row, signature = _parse(line, position)
+    signer = row.public_key if after is None else after.successor_key
+    if row.public_key != signer or not verify(signer, _ROW_DOMAIN + row.content, signature):
+        raise _damaged(position, "was changed or is signed by another key")
+    if (row.index, row.previous_sha256) != (position, GENESIS if after is None else after.sha256):
+        raise _damaged(position, "does not follow the row before it")
+    if (row.kind == "rotated") != bool(row.next_public_key):
+        raise _damaged(position, "hands over to a key without saying so")
+    if row.kind == "rotated" and not row.rotation.is_signed(row.next_public_key, row.next_signature):
+        raise _damaged(position, "hands over to a key that did not agree")
+    return row
+
+
+def _parse(line: bytes, position: int) -> tuple[LedgerRow, str]:
+    """Row and signature in a line whose fields and hash are right."""
     try:
         content = json.loads(line)
         values = cast("Mapping[str, object]", content["row"])
-        stated, signature = str(content["sha256"]), str(content["signature"])
         version = values["version"]
-        names = {field.name for field in fields(LedgerRow)}
-        if version == LEDGER_VERSION and set(values) != names:
-            raise ValueError("fields differ")
+        if version not in _FIELDS:
+            raise LedgerError(
+                "unknown-version",
+                f"ledger version must be one of {sorted(_FIELDS)}, not {version!r}",
+                hint="install the release of OsteoFed that wrote this ledger",
+            )
+        row = LedgerRow(**values)  # type: ignore[arg-type]
+        is_whole = set(content) == {"row", "sha256", "signature"} and set(values) == set(row.values())
+        is_genuine = is_whole and content["sha256"] == row.sha256
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(position, f"is not a row ({type(error).__name__})") from None
-    if version != LEDGER_VERSION:
-        raise LedgerError(
-            "unknown-version",
-            f"ledger version must be {LEDGER_VERSION}, not {version!r}",
-            hint="install the release of OsteoFed that wrote this ledger",
-        )
-    row = LedgerRow(**values)  # type: ignore[arg-type]
-    if stated != row.sha256 or not verify(trusted_key, _ROW_DOMAIN + row.content, signature):
+    if not is_genuine:
         raise _damaged(position, "was changed or is signed by another key")
-    if row.public_key != trusted_key:
-        raise _damaged(position, "names another key than the one that signed it")
-    if (row.index, row.previous_sha256) != (position, GENESIS if after is None else after.sha256):
-        raise _damaged(position, "does not follow the row before it")
-    return row
+    return row, str(content["signature"])
 
 
 def verify_chain(
@@ -172,7 +212,9 @@ def verify_chain(
 
     Args:
         lines: the ledger's lines, first to last.
-        trusted_key: the site's public key, known from enrolment and not from the ledger.
+        trusted_key: a public key of the site, known from enrolment and not from the ledger. It must be
+            the key of the first row or one that a rotation hands over to: a key that is handed the
+            ledger signs the hash of all rows before, so trust in it covers them.
         countersignatures: heads that a coordinator has seen; each must be in the chain.
         coordinator_key: the key that must have countersigned; None accepts the one that is named.
 
@@ -180,15 +222,14 @@ def verify_chain(
         LedgerError: the ledger was edited, reordered, cut behind a countersigned head, or is foreign.
     """
     rows: list[LedgerRow] = []
-    hashes: set[str] = set()
-    head: LedgerHead | None = None
     for line in lines:
-        row = decode_row(line, after=head, trusted_key=trusted_key)
+        row = decode_row(line, after=rows[-1] if rows else None)
         if rows and row.site != rows[0].site:
             raise _damaged(row.index, "is of another site")
         rows.append(row)
-        head = row.head
-        hashes.add(head.sha256)
+    if rows and trusted_key not in keys_of(rows):
+        raise foreign_error()
+    hashes = {row.sha256 for row in rows}
     for countersignature in countersignatures:
         check_countersignature(
             countersignature,
@@ -198,6 +239,11 @@ def verify_chain(
         if countersignature.head_sha256 not in hashes:
             raise behind_error()
     return rows
+
+
+def keys_of(rows: Iterable[LedgerRow]) -> frozenset[str]:
+    """Every public key that has signed, or is handed, a ledger."""
+    return frozenset(key for row in rows for key in (row.public_key, row.successor_key))
 
 
 def check_countersignature(
@@ -227,9 +273,14 @@ def behind_error() -> LedgerError:
     """The error of a ledger that lacks a row its coordinator has seen."""
     return LedgerError(
         "behind",
-        "this ledger lacks a row that the coordinator has already seen",
+        "this ledger lacks a row that its witness or the coordinator has already seen",
         hint="it was rolled back or cut; restore the newest copy, never an older one",
     )
+
+
+def foreign_error() -> LedgerError:
+    """The error of a ledger that no trusted key has signed."""
+    return _damaged(0, "is signed by another key than this site's")
 
 
 def _damaged(position: int, what: str) -> LedgerError:
