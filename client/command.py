@@ -341,6 +341,24 @@ def statement(
     show_facts(f"privacy statement of {predicate.site}, run {predicate.run}", facts)
 
 
+@app.command("rotate-key")
+@command
+def rotate_key(by: By, folder: Folder = Path(), as_json: JsonOption = False) -> None:
+    """Replace the signing key; every approval ends, and the coordinator needs the notice."""
+    from client.key_rotation import rotate_key as replace_key
+    from client.site import open_site
+
+    site = open_site(folder)
+    rotation, notice = replace_key(site, by=by)
+    facts: dict[str, object] = {
+        "site": site.name,
+        "old key": rotation.old_key,
+        "new key": rotation.new_key,
+        "notice for the coordinator": str(notice),
+    }
+    show_json(facts) if as_json else show_facts("signing key replaced", facts)
+
+
 @app.command()
 @command
 def predict(
@@ -439,7 +457,7 @@ def _judge(plan: Plan, folder: Path) -> tuple[dict[str, object], list[tuple[str,
     site, ledger = _open_ledger(folder)
     privacy, federation = plan.settings.privacy, plan.settings.federation
     role = plan.entry(site.name).role
-    problems = check_plan(site.policy, plan, site=site.name)
+    problems = [*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name)]
     budget = ledger.budget_of_everybody(allowance=site.policy.allowance)
     before = site.approvals.last_approved(other_than=plan.sha256)
     facts: dict[str, object] = {
