@@ -11,11 +11,10 @@ from pathlib import Path
 
 from client.hello import approved_plan
 from client.intake import IntakeReport, Progress, ingest
-from client.patients import every_version, prospective_name
+from client.patients import ever_in_cohort, prospective_name
 from client.site import Site
 from shared.canonical import canonical_json, hash_of
 from shared.errors import PlanError
-from shared.exam.split import PatientKey
 from shared.files import write_atomic
 from shared.release import Lock, read_lock
 
@@ -76,11 +75,5 @@ def accrue(
         name=prospective_name(schema.name, lock.sha256),
         progress=progress,
         acquired_after=lock.locked_utc.date(),
-        exclude_patients=_ever_in_cohort(site, schema.name),
+        exclude_patients=ever_in_cohort(site, schema.name),
     )
-
-
-def _ever_in_cohort(site: Site, name: str) -> frozenset[PatientKey]:
-    """Patients of every version: one who left the newest may have trained from an older one."""
-    versions = every_version(site, name)
-    return frozenset(patient for cohort in versions for patient in cohort.patients())

@@ -43,6 +43,7 @@ from shared.files import write_atomic
 FILMS_FOLDER = "films"
 TABLE_FILE = "clinical.csv"
 REFUSED_FILE = "refused-quarantine.jsonl"
+WITHDRAWN = "intake.withdrawn"
 _DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
 
 Clock = Callable[[], datetime]
@@ -85,9 +86,10 @@ class IntakeReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProspectiveRule:
-    """Only films acquired after a date (rows, where the schema has no films), of new patients."""
+class AdmissionRule:
+    """Nobody who withdrew; prospectively only exams after a date, of patients not used before."""
 
+    is_withdrawn: Callable[[PatientKey], bool]
     acquired_after: date | None = None
     exclude_patients: Set[PatientKey] = frozenset()
 
@@ -123,32 +125,40 @@ def ingest(
         exclude_patients: prospective intake: patients who took part in training.
 
     Raises:
-        IntakeError: a column is missing, the DXA vendor is undeclared, more than the schema's share
-            of the inputs is lost, the split differs from the version before, or no exam is left. Then
-            no cohort is written; a quarantine is kept as ``refused-quarantine.jsonl`` beside the
-            versions.
+        IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
+            changed, more than the schema's share of the inputs is lost, the split differs from the
+            version before, or no exam is left. Then no cohort is written; a quarantine is kept as
+            ``refused-quarantine.jsonl`` beside the versions.
     """
-    rule = ProspectiveRule(acquired_after=acquired_after, exclude_patients=exclude_patients)
+    rule = AdmissionRule(
+        is_withdrawn=linkage.is_withdrawn,
+        acquired_after=acquired_after,
+        exclude_patients=exclude_patients,
+    )
     today = clock().date()
     places: dict[str, str] = {}
     table = _read_rows(source / TABLE_FILE, schema, profile, pseudonyms, today, places)
     folder = store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _refuse_other_split(store, folder.name, schema)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-") as scratch_folder:
+    scratch_space = tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-")
+    with linkage.held(), scratch_space as scratch_folder:
+        named = profile.model_copy(update={"issuer": linkage.issuer_for(profile.issuer)})
         scratch = Path(scratch_folder) / "films"
-        scan = _FilmScan(scratch, schema, profile, pseudonyms, today, rule, places)
+        scan = _FilmScan(scratch, schema, profile, named.issuer, pseudonyms, today, rule, places)
         films = scan.run(_film_files(source, schema), progress)
-        links, quarantined = _link(films, table, schema, profile, pseudonyms, rule)
+        links, quarantined = _link(films, table, schema, named, pseudonyms, rule)
         quarantined += scan.quarantined
         counts = count_codes(quarantined)
         n_inputs = scan.n_read + table.n_rows
         lost_fraction = sum(count.n for count in counts if count.is_loss) / max(n_inputs, 1)
         quarantined.sort(key=lambda entry: (entry.kind, entry.code, entry.item, entry.field))
-        linkage.add({}, {entry.item: places[entry.item] for entry in quarantined})
+        # A place can name a person: of who withdrew none is kept.
+        places_kept = [entry.item for entry in quarantined if entry.code != WITHDRAWN]
+        linkage.add({}, {item: places[item] for item in places_kept})
         _refuse_loss(folder, schema, quarantined, lost_fraction, n_exams=len(links.exams))
-        exams, order = _exams(links.exams, schema, profile, pseudonyms)
-        linkage.add(_identities(links.exams, profile, pseudonyms), {})
+        exams, order = _exams(links.exams, schema, named, pseudonyms)
+        linkage.add(_identities(links.exams, named, pseudonyms), {})
         before = {path.name for path in folder.glob("v*")}
         cohort = write_cohort(
             store,
@@ -218,14 +228,16 @@ class _FilmScan:
         scratch: Path,
         schema: CohortSchema,
         profile: SiteProfile,
+        issuer: str,
         pseudonyms: Pseudonyms,
         today: date,
-        rule: ProspectiveRule,
+        rule: AdmissionRule,
         places: dict[str, str],
     ) -> None:
         self._scratch = scratch
         self._schema = schema
         self._profile = profile
+        self._issuer = issuer
         self._pseudonyms = pseudonyms
         self._today = today
         self._rule = rule
@@ -259,6 +271,8 @@ class _FilmScan:
 
     def _take(self, path: Path, item: str, stream: IO[bytes]) -> None:
         film = self._read(path)
+        if self._rule.is_withdrawn(self._patient(film)):
+            raise _not_used("withdrawn")
         view = find_view(film.body_part, film.view_position, self._schema.views)
         if view is None:
             raise _not_used("wrong-view")
@@ -310,18 +324,22 @@ class _FilmScan:
             raise _not_used("missing-date")
         if film.acquired > self._today:
             raise _not_used("future-date")
-        patient = self._pseudonyms.patient_key(self._profile.issuer, film.patient_id)
-        code = _prospective_code(patient, film.acquired, self._rule)
+        code = _exclusion_code(self._patient(film), film.acquired, self._rule)
         if code:
             raise _not_used(code.removeprefix("intake."))
         return film.acquired
+
+    def _patient(self, film: Film) -> PatientKey:
+        return self._pseudonyms.patient_key(self._issuer, film.patient_id)
 
 
 def _not_used(reason: str) -> IntakeError:
     return IntakeError(reason, "the film is not used")
 
 
-def _prospective_code(patient: PatientKey, day: date, rule: ProspectiveRule) -> str | None:
+def _exclusion_code(patient: PatientKey, day: date, rule: AdmissionRule) -> str | None:
+    if rule.is_withdrawn(patient):
+        return WITHDRAWN
     if patient in rule.exclude_patients:
         return "intake.seen-in-training"
     if rule.acquired_after is not None and day <= rule.acquired_after:
@@ -335,12 +353,12 @@ def _link(
     schema: CohortSchema,
     profile: SiteProfile,
     pseudonyms: Pseudonyms,
-    rule: ProspectiveRule,
+    rule: AdmissionRule,
 ) -> tuple[Links, list[Quarantined]]:
     """Exams, and the quarantine entries of rows and of films that found no row."""
 
     def code_of(row: ClinicalRow) -> str | None:
-        return _prospective_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day, rule)
+        return _exclusion_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day, rule)
 
     if schema.views:
         links = link_films(
@@ -350,7 +368,7 @@ def _link(
             rejected_rows=table.rejected,
         )
         by_number = {row.number: row for row in table.rows}
-        # A row that the prospective rule excludes is no row whose film got lost.
+        # A row that the rule excludes is no row whose film got lost.
         row_codes = {
             number: code_of(by_number[number]) or code for number, code in links.row_codes.items()
         }

@@ -2,18 +2,21 @@
 
 The key never leaves the site. Everything keyed derives from it, each use under its own purpose:
 pseudonyms, date shifts, splits, names of films and quarantined items, and the file's own seal.
-Dates are not stored: a shifted day plus the key gives the date back.
+Dates are not stored: a shifted day plus the key gives the date back. Budgets are bound to pseudonyms,
+so the issuer that goes into them never changes, and who withdrew is remembered by a keyed tombstone.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from shared.errors import IntakeError
@@ -21,7 +24,7 @@ from shared.exam.split import PatientKey
 from shared.files import write_atomic
 from shared.keys import seal, unseal
 
-LINKAGE_VERSION = 1
+LINKAGE_VERSION = 2
 _KEY_BYTES = 32
 _SHIFT_SPAN_DAYS = 36_525  # 100 years: a shifted day says nothing about the calendar
 
@@ -53,6 +56,10 @@ class Pseudonyms:
     def exam_key(self, patient: PatientKey, day: int) -> str:
         """The name of a patient's exam on a shifted day."""
         return self._name("exam", patient, str(day))
+
+    def tombstone(self, patient: PatientKey) -> str:
+        """The name under which a withdrawal is remembered; it stands nowhere else."""
+        return self._name("withdrawn", patient)
 
     def item_key(self, kind: str, place: str) -> str:
         """The name under which a file or a row stands in the quarantine."""
@@ -126,26 +133,80 @@ class Identity:
 
 
 class Linkage:
-    """The sealed file: pseudonyms to identities, quarantined items to files and rows."""
+    """The sealed file: pseudonyms to identities, quarantined items to places, tombstones.
+
+    Raises:
+        IntakeError: the file cannot be opened with this key, or is of another version.
+    """
 
     def __init__(self, path: Path, pseudonyms: Pseudonyms) -> None:
         self._path = path
+        self._pseudonyms = pseudonyms
         self._secret = pseudonyms.subkey("linkage")
-        self._patients, self._items = self._load()
+        self._is_held = False
+        self._issuer: str | None = None
+        self._read()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing; an intake and a withdrawal wait for each other."""
+        if self._is_held:
+            yield
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._path.with_name("lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._is_held = True
+            self._read()
+            yield
+        finally:
+            self._is_held = False
+            os.close(descriptor)
+
+    def issuer_for(self, issuer: str) -> str:
+        """The issuer that goes into pseudonyms: the one of the first intake, for ever.
+
+        A site that named none at first may name one later to keep foreign films out.
+
+        Raises:
+            IntakeError: another one was named before; everybody would come back with a fresh budget.
+        """
+        if self._issuer is None or issuer == self._issuer:
+            return issuer
+        if self._issuer == "":
+            return ""
+        raise IntakeError(
+            "issuer-changed",
+            "the site profile names another issuer of patient numbers than the first intake did",
+            hint="put the first one back: budgets are bound to people by issuer and number",
+        )
 
     def add(self, patients: Mapping[PatientKey, Identity], items: Mapping[str, str]) -> None:
-        """Remember people and places, and write the file; what is known stays."""
-        self._patients |= dict(patients)
-        self._items |= dict(items)
-        content = {
-            "version": LINKAGE_VERSION,
-            "patients": {
-                key: [identity.issuer, identity.patient_id] for key, identity in self._patients.items()
-            },
-            "items": self._items,
-        }
-        sealed = seal(self._secret, json.dumps(content).encode(), purpose="linkage")
-        write_atomic(self._path, sealed, mode=0o600)
+        """Remember people and places, and write the file; what is known stays, who withdrew stays out.
+
+        Raises:
+            IntakeError: people of another issuer than before.
+        """
+        with self.held():
+            for key, identity in patients.items():
+                self._issuer = self.issuer_for(identity.issuer)
+                if not self.is_withdrawn(key):
+                    self._patients[key] = identity
+            self._items |= dict(items)
+            self._write()
+
+    def withdraw(self, patient: PatientKey, *, by: str, now: datetime) -> None:
+        """Forget who a pseudonym is and remember, without naming anybody, not to take them in again."""
+        with self.held():
+            self._patients.pop(patient, None)
+            record = {"utc": now.isoformat(), "by": by}
+            self._withdrawn.setdefault(self._pseudonyms.tombstone(patient), record)
+            self._write()
+
+    def is_withdrawn(self, patient: PatientKey) -> bool:
+        """Whether the person behind a pseudonym has withdrawn."""
+        return self._pseudonyms.tombstone(patient) in self._withdrawn
 
     def identity_of(self, patient: PatientKey) -> Identity | None:
         """The person behind a pseudonym, or None."""
@@ -155,17 +216,38 @@ class Linkage:
         """The file or row behind a quarantined item, or None."""
         return self._items.get(item)
 
-    def _load(self) -> tuple[dict[PatientKey, Identity], dict[str, str]]:
+    def _write(self) -> None:
+        content = {
+            "version": LINKAGE_VERSION,
+            "issuer": self._issuer,
+            "patients": {
+                key: [identity.issuer, identity.patient_id] for key, identity in self._patients.items()
+            },
+            "items": self._items,
+            "withdrawn": self._withdrawn,
+        }
+        sealed = seal(self._secret, json.dumps(content).encode(), purpose="linkage")
+        write_atomic(self._path, sealed, mode=0o600)
+
+    def _read(self) -> None:
+        self._issuer = None
+        self._patients: dict[PatientKey, Identity] = {}
+        self._items: dict[str, str] = {}
+        self._withdrawn: dict[str, dict[str, str]] = {}
         if not self._path.exists():
-            return {}, {}
+            return
         try:
             content = json.loads(unseal(self._secret, self._path.read_bytes(), purpose="linkage"))
-            if content["version"] != LINKAGE_VERSION:
+            if content["version"] == 1:  # before anybody could withdraw
+                issuers = [identity[0] for identity in content["patients"].values()]
+                content |= {"withdrawn": {}, "issuer": issuers[0] if issuers else None}
+            elif content["version"] != LINKAGE_VERSION:
                 raise ValueError("version")
-            patients = {
+            self._issuer = content["issuer"]
+            self._patients = {
                 PatientKey(key): Identity(*identity) for key, identity in content["patients"].items()
             }
-            return patients, dict(content["items"])
+            self._items, self._withdrawn = dict(content["items"]), dict(content["withdrawn"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IntakeError(
                 "unreadable-linkage",

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from client.site import Site
 from client.tokens import load_tokens
+from client.withdrawal import patients_of
 from shared.errors import IntakeError
 from shared.exam.assemble import ExamArrays, assemble
 from shared.exam.cohort import Cohort, cohort_folder, latest_version, open_cohort
-from shared.exam.split import Split
+from shared.exam.split import PatientKey, Split
 from shared.plan import Plan
 from shared.train.patients import PatientBatch, build_patients, standardise_target
 
@@ -47,15 +48,15 @@ def current_cohort(site: Site, name: str) -> Cohort:
     return open_cohort(cohort_folder(site.cohorts, name, version))
 
 
-def every_version(site: Site, name: str) -> list[Cohort]:
-    """All versions of a cohort, oldest first.
+def ever_in_cohort(site: Site, name: str) -> frozenset[PatientKey]:
+    """Patients of every version: one who left the newest may have trained from an older one.
 
     Raises:
         IntakeError: none was ingested yet.
     """
     newest = current_cohort(site, name)
     older = (cohort_folder(site.cohorts, name, number) for number in range(1, newest.version))
-    return [*(open_cohort(folder) for folder in older), newest]
+    return frozenset(newest.patients()).union(*(patients_of(folder) for folder in older))
 
 
 def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:

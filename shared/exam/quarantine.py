@@ -85,6 +85,9 @@ CODES: dict[str, Reason] = {
     "intake.seen-in-training": Reason(
         "prospective intake: the patient took part in training", "nothing", is_loss=False
     ),
+    "intake.withdrawn": Reason(
+        "the patient has withdrawn from research and is not taken in again", "nothing", is_loss=False
+    ),
     "intake.unknown-patient": Reason(
         "the film's patient has no row in the clinical table", "add the patient's row"
     ),

@@ -1,0 +1,329 @@
+"""Who withdraws is out of everything a later run could use, does not come back, and stays charged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from table_federation import write_table
+from table_site import TableSites
+from test_validate import LOCKED, lock_for
+from typer.testing import CliRunner
+
+import client.withdrawal
+from client.accrue import accrue
+from client.command import app
+from client.intake import IntakeReport, ingest
+from client.linkage import Identity, Linkage, Pseudonyms
+from client.patients import current_cohort, ever_in_cohort
+from client.site import Site, create_site, open_site
+from client.tokens import _write_tokens
+from client.train import answer_train
+from client.withdrawal import PURGED_FILE, withdraw
+from shared.canonical import canonical_json
+from shared.errors import IntakeError, PolicyError
+from shared.exam.cohort import Cohort
+from shared.exam.profile import SiteProfile
+from shared.exam.schema import CohortSchema
+from shared.exam.split import PatientKey
+from shared.keys import seal, unseal
+from shared.synthetic.folder import write_hospital
+from shared.synthetic.hospitals import BIRCH, Defects
+
+HIP = Path(__file__).parents[2] / "configs" / "cohort" / "hip_bmd.yaml"
+PROFILE = SiteProfile(dxa_vendor="lunar", dxa_skeletal_site="femoral_neck", separator=";", decimal=",")
+BY = "Grace Hopper"
+NOW = datetime(2024, 6, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ward:
+    """A site with a cohort of films, and one of its patients."""
+
+    site: Site
+    source: Path
+    schema: CohortSchema
+    patient_id: str
+
+    @property
+    def patient(self) -> PatientKey:
+        return self.site.pseudonyms.patient_key("", self.patient_id)
+
+    def ingest(self, name: str | None = None, **changes: object) -> IntakeReport:
+        site = open_site(self.site.folder)
+        arguments = {
+            "store": site.cohorts,
+            "schema": self.schema,
+            "profile": site.settings.profile,
+            "pseudonyms": site.pseudonyms,
+            "linkage": site.linkage,
+            "clock": lambda: NOW,
+            "name": name,
+        }
+        return ingest(self.source, **(arguments | changes))
+
+    def withdraw(self, **changes: object) -> client.withdrawal.Withdrawal:
+        return withdraw(open_site(self.site.folder), self.patient_id, **({"by": BY} | changes))
+
+    def cohort(self, name: str = "hip_bmd") -> Cohort:
+        return current_cohort(self.site, name)
+
+    def linkage_text(self) -> str:
+        """What the sealed file holds, for whoever has the key."""
+        sealed = (self.site.folder / "linkage" / "linkage.bin").read_bytes()
+        return unseal(self.site.pseudonyms.subkey("linkage"), sealed, purpose="linkage").decode()
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Ward:
+    folder = tmp_path_factory.mktemp("ward")
+    hospital = replace(BIRCH, n_patients=8, defects=Defects())
+    truth = write_hospital(folder / "archive", hospital, seed=5)
+    create_site(folder / "site", name="birch", declared_patients=8, profile=PROFILE)
+    schema = CohortSchema.model_validate(yaml.safe_load(HIP.read_text()))
+    person = next(person for person in truth.patients if not person.defect and len(person.days) > 0)
+    ward = Ward(open_site(folder / "site"), folder / "archive", schema, person.patient_id)
+    ward.ingest()
+    return ward
+
+
+@pytest.fixture
+def ward(frozen: Ward, tmp_path: Path) -> Ward:
+    shutil.copytree(frozen.site.folder, tmp_path / "site")
+    return replace(frozen, site=open_site(tmp_path / "site"))
+
+
+def films_by_key(cohort: Cohort) -> dict[str, bytes]:
+    return {
+        film.film: cohort.images[film.image].tobytes() for exam in cohort.exams for film in exam.films
+    }
+
+
+def test_the_next_version_holds_everybody_else_unchanged(ward: Ward) -> None:
+    before = ward.cohort()
+    gone = before.exams_of(ward.patient)
+    assert gone
+    done = ward.withdraw()
+    after = ward.cohort()
+    assert (done.n_exams, done.n_films) == (len(gone), sum(len(exam.films) for exam in gone))
+    assert (after.version, done.written, done.kept) == (2, ("hip_bmd v2",), ("hip_bmd v1",))
+    assert set(after.patients()) == set(before.patients()) - {ward.patient}
+    lost = {film.film for exam in gone for film in exam.films}
+    expected = {key: image for key, image in films_by_key(before).items() if key not in lost}
+    assert films_by_key(after) == expected
+    kept = [exam for exam in before.exams if exam.patient != ward.patient]
+    for old, new in zip(kept, after.exams, strict=True):
+        assert replace(new, films=old.films) == old
+    assert (after.quarantined, after.previous) == (before.quarantined, before.fingerprint)
+    assert Cohort.open(before.folder).fingerprint == before.fingerprint
+
+
+def test_who_withdrew_is_nobody_in_the_linkage_and_films_sent_again_stay_out(ward: Ward) -> None:
+    n_films = sum(len(exam.films) for exam in ward.cohort().exams_of(ward.patient))
+    assert ward.site.linkage.identity_of(ward.patient) == Identity("", ward.patient_id)
+    ward.withdraw()
+    assert open_site(ward.site.folder).linkage.identity_of(ward.patient) is None
+    for report in (ward.ingest(), ward.ingest("again"), ward.ingest()):
+        assert ward.patient not in report.cohort.patients()
+        found = Counter({(count.kind, count.code): count.n for count in report.counts})
+        assert found["film", "intake.withdrawn"] >= n_films
+        assert found["row", "intake.withdrawn"] >= 1
+        assert report.lost_fraction == 0
+        entries = [entry for entry in report.cohort.quarantined if entry.code == "intake.withdrawn"]
+        linkage = open_site(ward.site.folder).linkage
+        assert [linkage.place_of(entry.item) for entry in entries] == [None] * len(entries)
+    assert ward.patient_id not in ward.linkage_text()
+    assert ward.patient not in ward.linkage_text()  # a tombstone is another name
+
+
+def test_every_cohort_of_the_site_is_written_without_the_person(ward: Ward) -> None:
+    ward.ingest("second")
+    done = ward.withdraw()
+    assert done.written == ("hip_bmd v2", "second v2")
+    assert ward.patient not in ward.cohort().patients() + ward.cohort("second").patients()
+
+
+def test_tokens_of_every_version_that_held_the_person_are_deleted(ward: Ward) -> None:
+    cache = ward.site.folder / "cache" / "tokens"
+    held, other = cache / f"{ward.cohort().fingerprint[:32]}-abc-2.npy", cache / "0123-abc-2.npy"
+    for path in (held, other):
+        _write_tokens(path, np.zeros((1, 4, 3), dtype=np.float32))
+    ward.withdraw()
+    assert (held.exists(), other.exists()) == (False, True)
+
+
+def test_purging_leaves_of_older_versions_their_heads_and_who_else_was_in_them(ward: Ward) -> None:
+    before = ward.cohort()
+    secrets = [image for key, image in films_by_key(before).items()
+               if key in {f.film for e in before.exams_of(ward.patient) for f in e.films}]  # fmt: skip
+    rows = [exam.exam for exam in before.exams_of(ward.patient)]
+    head = (before.folder / "cohort.json").read_bytes()
+    ward.ingest("second")
+    done = ward.withdraw(purge=True)
+    assert (done.kept, done.purged) == ((), ("hip_bmd v1", "second v1"))
+    assert sorted(path.name for path in before.folder.iterdir()) == ["cohort.json", PURGED_FILE]
+    assert (before.folder / "cohort.json").read_bytes() == head
+    stored = b"".join(path.read_bytes() for path in ward.site.cohorts.rglob("*") if path.is_file())
+    assert not [secret for secret in secrets if secret in stored]
+    assert not [row for row in rows if row.encode() in stored]
+    assert ever_in_cohort(ward.site, "hip_bmd") == set(before.patients()) - {ward.patient}
+    assert ward.ingest().cohort.version == 3
+
+
+def test_doing_it_again_is_harmless_and_can_purge_later(ward: Ward) -> None:
+    ward.withdraw()
+    again = ward.withdraw()
+    assert (again.n_exams, again.written, again.kept) == (0, (), ("hip_bmd v1",))
+    assert ward.cohort().version == 2
+    assert ward.withdraw(purge=True).purged == ("hip_bmd v1",)
+    assert ward.withdraw(purge=True).purged == ()
+
+
+@pytest.mark.parametrize("step", ["write_cohort", "_delete_tokens", "_mark_purged", "_empty"])
+def test_a_withdrawal_that_was_interrupted_keeps_the_person_out_and_is_finished_by_doing_it_again(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client.withdrawal, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            ward.withdraw(purge=True)
+    assert open_site(ward.site.folder).linkage.is_withdrawn(ward.patient)
+    ward.withdraw(purge=True)
+    assert ward.patient not in ward.cohort().patients()
+    assert sorted(path.name for path in (ward.site.cohorts / "hip_bmd" / "v1").iterdir()) == [
+        "cohort.json", PURGED_FILE,
+    ]  # fmt: skip
+
+
+def test_a_number_that_was_never_taken_in_is_kept_out_when_it_comes(ward: Ward, tmp_path: Path) -> None:
+    empty = create_site(tmp_path / "new", name="birch", declared_patients=8, profile=PROFILE).parent
+    fresh = replace(ward, site=open_site(empty))
+    done = fresh.withdraw()
+    assert (done.n_exams, done.written, done.kept) == (0, (), ())
+    assert fresh.patient not in fresh.ingest().cohort.patients()
+
+
+def test_a_number_of_another_issuer_is_another_person(ward: Ward) -> None:
+    assert ward.withdraw(issuer="ELSEWHERE").n_exams == 0
+    assert ward.patient in ward.cohort().patients()
+    with pytest.raises(PolicyError, match="first and last name"):
+        ward.withdraw(by="Grace")
+    assert not open_site(ward.site.folder).linkage.is_withdrawn(ward.patient)
+
+
+def test_a_cohort_of_another_preprocessing_is_not_relabelled(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.withdrawal, "PREPROCESSING_VERSION", "later-2")
+    with pytest.raises(IntakeError) as caught:
+        ward.withdraw()
+    assert caught.value.code == "intake.other-preprocessing"
+    assert open_site(ward.site.folder).linkage.is_withdrawn(ward.patient)
+
+
+def test_an_intake_and_a_withdrawal_wait_for_each_other(ward: Ward) -> None:
+    done = threading.Event()
+
+    def run() -> None:
+        ward.withdraw()
+        done.set()
+
+    thread = threading.Thread(target=run)
+    with ward.site.linkage.held():  # as an intake does from its first film to its last
+        thread.start()
+        assert not done.wait(0.3)
+        ward.site.linkage.add({}, {"item": "films/x"})
+    thread.join(30)
+    assert done.is_set()
+    linkage = open_site(ward.site.folder).linkage
+    assert linkage.is_withdrawn(ward.patient)
+    assert linkage.place_of("item") == "films/x"
+    # and who read the file before does not write the person back
+    ward.site.linkage.add({ward.patient: Identity("", ward.patient_id)}, {})
+    assert open_site(ward.site.folder).linkage.identity_of(ward.patient) is None
+
+
+def test_a_linkage_file_of_the_first_version_is_read_on(tmp_path: Path) -> None:
+    names = Pseudonyms(b"\x05" * 32)
+    patient = names.patient_key("", "17")
+    content = {"version": 1, "patients": {patient: ["", "17"]}, "items": {"a": "films/a"}}
+    sealed = seal(names.subkey("linkage"), json.dumps(content).encode(), purpose="linkage")
+    (tmp_path / "linkage.bin").write_bytes(sealed)
+    linkage = Linkage(tmp_path / "linkage.bin", names)
+    assert (linkage.identity_of(patient), linkage.issuer_for("")) == (Identity("", "17"), "")
+    linkage.withdraw(patient, by=BY, now=NOW)
+    again = Linkage(tmp_path / "linkage.bin", names)
+    assert (again.identity_of(patient), again.is_withdrawn(patient)) == (None, True)
+    assert again.place_of("a") == "films/a"
+
+
+def test_charges_stay_and_later_rounds_leave_the_person_out(sites: TableSites) -> None:
+    trained = sites.split("train").arrays.patients
+    patient, site = trained[0], sites.site()
+    answer_train(site, sites.gate(), sites.train_request())
+    spent = sites.gate().ledger.budget([patient], allowance=site.policy.allowance)
+    assert spent.epsilon_spent > 0
+    identity = site.linkage.identity_of(patient)
+    assert identity is not None
+    withdraw(site, identity.patient_id, by=BY, purge=True)
+    ledger = sites.gate().ledger
+    ledger.verify()
+    assert ledger.budget([patient], allowance=site.policy.allowance) == spent
+    answer_train(sites.site(), sites.gate(), sites.train_request(round=2))
+    charges = [row for row in ledger.show() if row.kind == "charge"]
+    folder = site.folder / "ledger" / "members"
+    members = [json.loads((folder / f"{row.members_sha256}.json").read_bytes()) for row in charges]
+    assert [set(each) for each in members] == [set(trained), set(trained) - {patient}]
+    assert ledger.budget([patient], allowance=site.policy.allowance) == spent
+
+
+def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_version(
+    sites: TableSites,
+) -> None:
+    site = sites.site()
+    before = set(sites.split(None).arrays.patients)
+    withdraw(site, "P00003", by=BY, purge=True)
+    _, path = lock_for(sites)
+    archive = sites.folder / "later" / "clinical.csv"
+    write_table(archive, [3, 4, *range(300, 340)])
+    archive.write_text(archive.read_text().replace("2020-03-01", "2020-09-01"))
+    later = open_site(site.folder, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
+    assert date(2020, 9, 1) > LOCKED.date()
+    report = accrue(later, path, archive.parent)
+    codes = {(count.code, count.n) for count in report.counts}
+    assert codes == {("intake.withdrawn", 1), ("intake.seen-in-training", 1)}
+    assert not before & set(report.cohort.patients())
+
+
+def test_a_damaged_note_of_a_purge_stops_the_accrual(ward: Ward) -> None:
+    ward.withdraw(purge=True)
+    note = ward.site.cohorts / "hip_bmd" / "v1" / PURGED_FILE
+    note.write_bytes(canonical_json({"version": 1}))
+    with pytest.raises(IntakeError) as caught:
+        ever_in_cohort(ward.site, "hip_bmd")
+    assert caught.value.code == "intake.unreadable-cohort"
+
+
+def test_the_command_asks_for_the_number_and_never_repeats_it(ward: Ward) -> None:
+    runner, folder = CliRunner(), str(ward.site.folder)
+    shown = runner.invoke(
+        app, ["withdraw", "--by", BY, "--folder", folder], input=ward.patient_id + "\n"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "hip_bmd v2" in shown.stdout
+    assert ward.patient not in ward.cohort().patients()
+    given = ["withdraw", "--by", BY, "--folder", folder, "--patient-id", "NOBODY-77", "--json"]
+    unknown = runner.invoke(app, given)
+    assert json.loads(unknown.stdout)["n_exams"] == 0
+    assert "NOBODY-77" not in unknown.output
