@@ -46,20 +46,41 @@ class TaskSettings(BaseModel):
 
 
 class EncoderSettings(BaseModel):
-    """Image encoder: frozen here, its tokens are cached at the site.
+    """Image encoder. Frozen, its tokens are cached at the site; else it learns with the fusion.
 
     ``weights`` names a safetensors file beside the configuration or an absolute path at the
     coordinator; ``sha256`` is checked before it is read and travels in the plan. Tokens are scaled by
-    public constants stored in the weights file.
+    public constants stored in the weights file. ``training`` lora adds trainable matrices of
+    ``lora_rank`` r, scaled by ``lora_alpha``/r, to attention layers; full trains every weight, and
+    without a file starts from the run's seed.
     """
 
     model_config = FROZEN
 
-    name: Literal["none", "tiny", "resnet34", "dinov2_s"]
+    name: Literal["none", "tiny", "resnet34", "resnet_gn", "dinov2_s"]
+    training: Literal["frozen", "lora", "full"] = "frozen"
+    lora_rank: int = Field(default=4, ge=1, le=64)
+    lora_alpha: float = Field(default=4.0, gt=0, le=1024)
     weights: str | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     token_channels: int = Field(default=0, ge=0)
     token_grid: int = Field(default=0, ge=0)
+
+    @property
+    def starts_from_seed(self) -> bool:
+        """Whether no file holds its first weights."""
+        is_drawn = self.name == "resnet_gn" and self.training == "full"
+        return is_drawn and self.weights is None and self.sha256 is None
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> EncoderSettings:
+        # ResNet-34 has batch normalisation; all of DINOv2 would drown in its own noise.
+        able = {"lora": ("dinov2_s",), "full": ("resnet_gn", "tiny")}.get(self.training)
+        if able is not None and self.name not in able:
+            raise ValueError(
+                f"training {self.training} must be of {' or '.join(able)}, not {self.name}"
+            )
+        return self
 
 
 class Schedule(BaseModel):
@@ -225,10 +246,16 @@ class Settings(BaseModel):
             problems.append("task.positive_class is needed in classification")
         if self.encoder.name == "none" and self.fusion.name != "clinical_only":
             problems.append("encoder none needs fusion clinical_only")
-        if self.encoder.name != "none" and None in (self.encoder.weights, self.encoder.sha256):
+        lacks_file = None in (self.encoder.weights, self.encoder.sha256)
+        if self.encoder.name != "none" and lacks_file and not self.encoder.starts_from_seed:
             problems.append(
                 f"encoder {self.encoder.name} needs encoder.weights and encoder.sha256 "
                 "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
+            )
+        if self.encoder.training != "frozen" and self.fusion.name == "clinical_only":
+            problems.append(
+                f"encoder.training {self.encoder.training} needs a fusion that reads films, "
+                "not clinical_only"
             )
         if self.encoder.name != "none" and not self.cohort.views:
             problems.append(f"encoder {self.encoder.name} needs at least one view in the cohort")

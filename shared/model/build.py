@@ -1,18 +1,20 @@
 """From settings to a model with its initial weights: plain functions over data.
 
 Owns which fusion a name means and how weights start; equal settings and seed give equal weights on
-every machine. Imports settings and the fusions.
+every machine. Imports settings, the fusions and end-to-end training.
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
+from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, PooledFusion
 from shared.settings import Settings
 
@@ -25,21 +27,29 @@ def count_outputs(settings: Settings) -> int:
     return len(label.classes)
 
 
-def build_model(settings: Settings, generator_seed: int) -> nn.Module:
-    """The trainable model of a run on cached image tokens and clinical fields.
+def build_model(settings: Settings, generator_seed: int, encoder_file: Path | None = None) -> nn.Module:
+    """The trainable model of a run: a fusion on cached tokens, or an encoder and a fusion on films.
 
     Args:
-        settings: names the fusion, its size, the fields and the tokens' shape.
-        generator_seed: draws the initial weights; the last layer starts at zero.
+        settings: names the fusion, its size, the fields, the tokens' shape and what of the encoder is
+            trained.
+        generator_seed: draws the initial weights; the fusion's last layer and the change that low-rank
+            layers make start at zero.
+        encoder_file: this machine's copy of the plan's encoder; not used when that stays frozen.
 
-    Shapes: forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o].
+    Shapes: forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o]; films
+        [b,v,h,w] in place of tokens unless the encoder is frozen.
 
     Raises:
-        SettingsError: the fusion cannot work with these tokens.
+        SettingsError: the fusion cannot work with these tokens, or the encoder's file was not given.
+        WeightsError: the file is not the plan's.
     """
-    model = _shape_model(settings)
-    _draw_weights(model, torch.Generator().manual_seed(generator_seed))
-    return model
+    head = _shape_model(settings)
+    generator = torch.Generator().manual_seed(generator_seed)
+    _draw_weights(head, generator)
+    if settings.encoder.training == "frozen":
+        return head
+    return EndToEnd(start_encoder(settings.encoder, encoder_file, generator), head)
 
 
 def _shape_model(settings: Settings) -> CrossAttentionFusion | PooledFusion:

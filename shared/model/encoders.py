@@ -1,7 +1,8 @@
-"""Frozen image encoders: a normalised film to standardised image tokens.
+"""Image encoders: a normalised film to standardised image tokens.
 
 An encoder is a weights file with its SHA-256 and a layout name, loaded strictly, then asked to repeat
-stored activations. The file also holds the public constants that standardise its tokens: channel mean
+stored activations; it comes out frozen, and ``end_to_end`` frees what is to be trained. The file also
+holds the public constants that standardise its tokens: channel mean
 and SD, and one global factor that gives the pooled token a norm of about 3. Legend: b batch ·
 c channels · h w pixels · t tokens. Imports the networks and weights.
 """
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.errors import WeightsError
-from shared.model import dinov2, resnet34, tiny_network
+from shared.model import dinov2, resnet34, resnet_gn, tiny_network
 from shared.model.weights import read_weights, write_weights
 from shared.settings import EncoderSettings
 
 POOLED_NORM = 3.0
+PUBLIC_PIXELS = 224  # edge of the films that both public networks take
 _CONSTANTS = ("osteofed.channel_mean", "osteofed.channel_sd", "osteofed.scale")
 _PROBE = ("osteofed.probe_film", "osteofed.probe_tokens")
 # ImageNet's channel statistics, with which both public networks were trained.
@@ -52,6 +54,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         resnet34.ResNet34Map,
         frozenset({"fc.weight", "fc.bias"}),
     ),
+    "resnet_gn": Architecture(
+        "osteofed-resnet-gn-1", resnet_gn.CHANNELS, resnet_gn.GRID, resnet_gn.GroupNormResNet
+    ),
     "dinov2_s": Architecture(
         "dinov2-vits14",
         dinov2.WIDTH,
@@ -63,7 +68,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 class Encoder(nn.Module):
-    """A frozen network with its standardising constants.
+    """A network with its standardising constants.
 
     Tokens are averaged from the network's grid to ``grid``; rows first.
     """
@@ -107,7 +112,7 @@ class Encoder(nn.Module):
 def make_encoder(name: str, *, grid: int) -> Encoder:
     """An encoder of this architecture without its weights, in evaluation mode and frozen."""
     shape = ARCHITECTURES[name]
-    pixels = None if name == "tiny" else 224
+    pixels = PUBLIC_PIXELS if name in ("resnet34", "dinov2_s") else None
     encoder = Encoder(shape.make(), pixels=pixels, grid=grid, channels=shape.channels)
     encoder.requires_grad_(False)
     return encoder.eval()
@@ -124,12 +129,7 @@ def load_encoder(settings: EncoderSettings, path: Path) -> Encoder:
     shape = _architecture(settings.name)
     if metadata.get("layout") != shape.layout:
         raise _wrong_layout(path, f"layout must be {shape.layout}, not {metadata.get('layout')}")
-    if settings.token_channels != shape.channels or not 1 <= settings.token_grid <= shape.grid:
-        raise _wrong_layout(
-            path,
-            f"{settings.name} gives {shape.channels} channels on a grid of 1 to {shape.grid}, "
-            f"not {settings.token_channels} on {settings.token_grid}",
-        )
+    _check_token_shape(settings, path)
     lacking = [name for name in _CONSTANTS if name not in tensors]
     if lacking:
         raise _wrong_layout(path, f"it lacks the token constants {lacking}")
@@ -140,6 +140,21 @@ def load_encoder(settings: EncoderSettings, path: Path) -> Encoder:
     if _PROBE[0] in tensors:
         _check_activations(encoder, tensors[_PROBE[0]], tensors[_PROBE[1]], path)
     encoder.grid = settings.token_grid
+    return encoder
+
+
+def draw_encoder(settings: EncoderSettings, generator: torch.Generator) -> Encoder:
+    """A frozen ``resnet_gn`` whose weights come from ``generator``.
+
+    Its map leaves a normalisation, so that its token constants are known without films.
+
+    Raises:
+        WeightsError: the plan's token shape is not the network's.
+    """
+    _check_token_shape(settings, Path(settings.name))
+    encoder = make_encoder(settings.name, grid=settings.token_grid)
+    resnet_gn.draw_weights(encoder.network, generator)
+    encoder.scale.fill_(POOLED_NORM / math.sqrt(settings.token_channels))
     return encoder
 
 
@@ -216,6 +231,16 @@ def _architecture(name: str) -> Architecture:
             "wrong-layout", f"encoder must be one of {sorted(ARCHITECTURES)}, not {name}"
         )
     return ARCHITECTURES[name]
+
+
+def _check_token_shape(settings: EncoderSettings, path: Path) -> None:
+    shape = _architecture(settings.name)
+    if settings.token_channels != shape.channels or not 1 <= settings.token_grid <= shape.grid:
+        raise _wrong_layout(
+            path,
+            f"{settings.name} gives {shape.channels} channels on a grid of 1 to {shape.grid}, "
+            f"not {settings.token_channels} on {settings.token_grid}",
+        )
 
 
 def _wrong_layout(path: Path, fact: str) -> WeightsError:

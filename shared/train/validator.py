@@ -20,7 +20,8 @@ from shared.train.loss import PatientLoss
 from shared.train.patient_gradients import clipped_sum
 from shared.train.patients import PatientBatch
 
-_PROBE_STEPS = 2
+# The head starts at zero, then a low-rank layer's B does: its A learns in the third step.
+_PROBE_STEPS = 3
 _PROBE_LEARNING_RATE = 0.1
 
 
@@ -34,7 +35,7 @@ def validate_model(model: nn.Module, public_batch: PatientBatch, *, loss: Patien
 
     Raises:
         PrivacyError: all problems together: normalisation over the batch, active dropout, or a
-            trainable tensor without a gradient within two steps.
+            trainable tensor without a gradient within three steps.
     """
     problems = _module_problems(model)
     if not problems:
@@ -67,7 +68,7 @@ def _module_problems(model: nn.Module) -> list[str]:
 
 
 def _silent_tensors(model: nn.Module, public_batch: PatientBatch, loss: PatientLoss) -> list[str]:
-    """Trainable tensors without a gradient in two noise-free steps (LoRA's A needs the second)."""
+    """Trainable tensors without a gradient in three noise-free steps."""
     probe = copy.deepcopy(model)
     weights = trainable(probe)
     silent = {name for name, _ in weights}

@@ -21,6 +21,7 @@ COMPANIONS = {
     ("encoder", "none"): ["fusion=clinical_only"],
     ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("encoder", "dinov2_s_lora"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("task", "binary_classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("validation", "probability"): ["task=binary_classification", "task.positive_class=osteoporosis"],
 }

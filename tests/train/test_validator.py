@@ -81,7 +81,7 @@ def test_active_dropout_is_refused_and_all_problems_come_together() -> None:
         assert word in caught.value.fact
 
 
-def test_a_low_rank_pair_passes_in_two_steps_and_a_dead_half_is_named() -> None:
+def test_a_low_rank_pair_passes_in_three_steps_and_a_dead_half_is_named() -> None:
     check(LowRank(is_broken=False))
-    with pytest.raises(PrivacyError, match="down gets no gradient within 2 steps"):
+    with pytest.raises(PrivacyError, match="down gets no gradient within 3 steps"):
         check(LowRank(is_broken=True))

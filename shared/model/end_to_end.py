@@ -1,0 +1,76 @@
+"""A fusion that reads films instead of cached tokens, so that its encoder can learn too.
+
+Owns ``EndToEnd`` and how a trainable encoder starts: from a local file with its hash, or drawn from a
+seed. Imports encoders, low-rank layers and settings.
+Legend: b batch · v views · h w pixels · t tokens of a view · c channels · k fields · o outputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from shared.errors import SettingsError
+from shared.model.encoders import Encoder, draw_encoder, load_encoder
+from shared.model.lora import add_low_rank
+from shared.settings import EncoderSettings
+
+
+class EndToEnd(nn.Module):
+    """Encoder and fusion in one; a fusion's forward with films in place of tokens.
+
+    Every view is encoded by itself, padding included, which the fusion then masks.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, films: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+        """Shapes: films [b,v,h,w], view_mask [b,v], fields [b,k], field_mask [b,k] -> [b,o]."""
+        b, v, h, w = films.shape
+        shape = (b, v, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
+        if b * v:
+            # Fused attention kernels have no rule for one gradient per patient (vmap), and no fixed
+            # order of summation on a GPU.
+            with sdpa_kernel(SDPBackend.MATH):
+                tokens = self.encoder(films.reshape(b * v, 1, h, w)).reshape(shape)
+        else:
+            tokens = films.new_zeros(shape)
+        output: Tensor = self.head(tokens, view_mask, fields, field_mask)
+        return output
+
+
+def start_encoder(settings: EncoderSettings, file: Path | None, generator: torch.Generator) -> Encoder:
+    """An encoder whose trainable tensors are those of ``settings.training``, lora or full.
+
+    Args:
+        settings: names network, training and file.
+        file: this machine's copy of the encoder file; None only where the plan names none.
+        generator: draws what no file holds.
+
+    Raises:
+        SettingsError: the plan names a file and none is given: nothing may start from other weights.
+        WeightsError: the file is not the plan's.
+    """
+    if settings.sha256 is None:
+        encoder = draw_encoder(settings, generator)
+    elif file is None:
+        raise SettingsError(
+            "no-encoder-file",
+            f"encoder.training {settings.training} starts from the plan's file, and none was given",
+            hint="name the file that encoder.sha256 stands for",
+        )
+    else:
+        encoder = load_encoder(settings, file)
+    if settings.training == "lora":
+        add_low_rank(
+            encoder.network, rank=settings.lora_rank, alpha=settings.lora_alpha, generator=generator
+        )
+    else:
+        encoder.network.requires_grad_(True)
+    return encoder
