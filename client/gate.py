@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Collection
@@ -62,6 +63,9 @@ _EVALUATIONS: dict[str, Purpose] = {
 }
 # float32 rounding of an update that was scaled to the bound
 _NORM_TOLERANCE = 1e-5
+_SHA256 = re.compile("[0-9a-f]{64}")
+# What is logged of an error: a hostile message must not fill the disk through its own refusal.
+_MAX_LOGGED_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ class Gate:
             PolicyError: the policy forbids the plan, the purpose or so small a cohort.
             PrivacyError: a budget is exhausted, or the round was charged for another request.
             LedgerError: the ledger is behind the coordinator's countersigned head.
-            ProtocolError: the request is not of this plan, or its round is not in it.
+            ProtocolError: the request is not of this plan, its round is not in it, or its weights are
+                no numbers.
         """
         self._require_allowed(plan, request.plan_sha256, "train")
         federation = plan.settings.federation
@@ -154,6 +159,7 @@ class Gate:
             raise ProtocolError(
                 "no-such-round", f"round must be 1 to {federation.rounds}, not {request.round}"
             )
+        _require_sound(request)
         self._require_patients(members, at_least=self.policy.minimum_cohort_patients)
         if request.ledger_head:
             self.ledger.record_countersignature(
@@ -183,6 +189,7 @@ class Gate:
         """
         purpose = purpose_of(request)
         self._require_allowed(plan, request.plan_sha256, purpose)
+        _require_sound(request)
         self._require_patients(members, at_least=self.policy.minimum_cell)
         event = validation_event(plan)
         charge = Charge(
@@ -275,7 +282,7 @@ class Gate:
         if request is not None:
             self._close_charge(request, code)
         refusal = Refusal(
-            plan_sha256=plan_sha256, site=self.site, code=code, correlation_id=correlation_id
+            plan_sha256=_hash_in(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
         )
         return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
@@ -372,6 +379,7 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
     correlation_id = secrets.token_hex(8)
     utc = datetime.now(UTC).isoformat()
+    plan_sha256 = _hash_in(plan_sha256)
     refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
     payload = pack(refusal)
     with contextlib.suppress(OSError):
@@ -398,7 +406,7 @@ def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id:
         "utc": utc,
         "correlation_id": correlation_id,
         "code": code,
-        "text": "".join(traceback.format_exception(error)),
+        "text": "".join(traceback.format_exception(error))[-_MAX_LOGGED_CHARACTERS:],
     }
     append_line(folder / "refusals.jsonl", json.dumps(line).encode() + b"\n")
 
@@ -439,6 +447,21 @@ def channel_of(request: TrainRequest | EvaluateRequest) -> str:
     if isinstance(request, TrainRequest):
         return "train"
     return _EVALUATIONS.get(request.kind, "refusal")
+
+
+def _hash_in(text: str) -> str:
+    """A plan's hash as it may be repeated and logged; nothing if it is none."""
+    return text if _SHA256.fullmatch(text) else ""
+
+
+def _require_sound(request: TrainRequest | EvaluateRequest) -> None:
+    """Refuse, before anybody is charged, what could only fail or give noise afterwards."""
+    if request.weights.dtype != np.dtype("<f4") or not np.isfinite(request.weights).all():
+        raise ProtocolError(
+            "unsound-weights", "the weights of a request must be finite float32 numbers"
+        )
+    if isinstance(request, EvaluateRequest) and not _SHA256.fullmatch(request.release_sha256):
+        raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
 
 
 def _require_bounded(update: Vector, *, norm_max: float | None) -> None:

@@ -7,6 +7,7 @@ Imports plan, settings' strictness, accountant and errors.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +49,9 @@ allowed:
   - evaluate.external
   - evaluate.prospective
 
+# Which tasks may be trained and validated, by endpoint (for example osteoporosis); empty: any.
+allowed_tasks: []
+
 # Training without noise gives no formal privacy guarantee.
 allows_privacy_off: false
 
@@ -58,7 +62,11 @@ governed_approved_by: null
 
 
 class PolicySettings(BaseModel):
-    """One hospital's policy. Every field is required, so that nothing is allowed by silence."""
+    """One hospital's policy. What widens it must be said: only ``allowed_tasks`` may be left out.
+
+    Plans are allowed one by one, by approval of their hash; releases by the classes that ``allows_*``
+    names, one per plan and purpose.
+    """
 
     model_config = FROZEN
 
@@ -70,6 +78,7 @@ class PolicySettings(BaseModel):
     minimum_cohort_patients: int = Field(ge=1)
     minimum_cell: int = Field(ge=1)
     allowed: tuple[Purpose, ...]
+    allowed_tasks: tuple[str, ...] = ()
     allows_privacy_off: bool
     allows_governed: bool
     governed_approved_by: str | None
@@ -133,7 +142,7 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
     Costs are computed here from the plan's noise, never taken from what the plan says they are.
     """
     role = plan.entry(site).role
-    problems = list(_purpose_problems(policy, role))
+    problems = [*_purpose_problems(policy, role), *_task_problems(policy, plan)]
     if plan.settings.validation.prospective_patients < policy.minimum_cell:
         problems.append(
             f"prospective_patients {plan.settings.validation.prospective_patients} is below this "
@@ -193,6 +202,13 @@ def _purpose_problems(policy: PolicySettings, role: str) -> list[str]:
     return [] if needed in policy.allowed else [f"{needed} is not allowed here"]
 
 
+def _task_problems(policy: PolicySettings, plan: Plan) -> list[str]:
+    endpoint = plan.settings.task.endpoint
+    if policy.allowed_tasks and endpoint not in policy.allowed_tasks:
+        return [f"task {endpoint} is none of {list(policy.allowed_tasks)}, which are allowed here"]
+    return []
+
+
 def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     privacy, federation = plan.settings.privacy, plan.settings.federation
     problems = []
@@ -203,6 +219,12 @@ def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     if privacy.sample_rate != 1:
         problems.append(
             f"sample rate {privacy.sample_rate:g} is not 1: every step trains on every patient"
+        )
+    bound = _longest_update(plan)
+    if (privacy.update_norm_max or 0.0) > bound:
+        problems.append(
+            f"update_norm_max {privacy.update_norm_max:g} bounds nothing: no update of this plan "
+            f"can be longer than {bound:.3g}"
         )
     if privacy.mode == "off":
         if not policy.allows_privacy_off:
@@ -217,6 +239,20 @@ def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     if steps:
         problems += _cost_problems(policy, plan, steps)
     return problems
+
+
+def _longest_update(plan: Plan) -> float:
+    """More than the norm of any honest update: every patient at the clip norm, noise on 1e8 weights.
+
+    A step moves the weights by learning rate/B times a sum that is at most n·C without its noise, which
+    is about noise multiplier·C·√p long; n/B is at most 10 where sizes are declared in buckets.
+    """
+    privacy, federation = plan.settings.privacy, plan.settings.federation
+    if privacy.mode == "off":
+        return math.inf  # unclipped gradients have no bound
+    smallest = min(entry.declared_patients for entry in plan.roster)
+    per_step = privacy.clip_norm * (10 + 2 * (privacy.noise_multiplier or 0.0) * 1e4 / smallest)
+    return (federation.local_steps or 0) * (federation.learning_rate or 0.0) * per_step
 
 
 def _cost_problems(policy: PolicySettings, plan: Plan, steps: int) -> list[str]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from practice_site import SITE, make_plan, make_policy
+import yaml
+from practice_site import SITE, clock, make_plan, make_policy
 
 from client.policy import check_plan, read_policy, require_plan, write_policy_template
+from server.compose import compose_settings
+from server.home import Enrolled
+from server.plan import draft_plan
 from shared.errors import PlanError, PolicyError
 
 
@@ -68,6 +72,9 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         ({"epsilon_per_run": 1.0}, {}, "validation costs epsilon"),
         ({}, {"role": "external", "privacy__delta": 1e-3}, "delta 0.001"),
         ({"allowed": ["train"]}, {"role": "external"}, "evaluate.external is not allowed"),
+        ({"allowed_tasks": ["falls"]}, {}, "task osteoporosis is none of ['falls']"),
+        ({"allowed_tasks": ["falls"]}, {"role": "external"}, "task osteoporosis is none of ['falls']"),
+        ({}, {"privacy__update_norm_max": 1e9}, "bounds nothing"),
     ],
 )
 def test_a_single_violation_is_named(
@@ -84,6 +91,29 @@ def test_what_the_hospital_allows_passes(tmp_path: Path) -> None:
     }
     off = {"privacy__mode": "off", "privacy__noise_multiplier": 0.0}
     assert violations(tmp_path, allowed, **off, validation__release_class="governed") == ()
+
+
+def test_an_allowed_task_passes_and_a_policy_without_the_list_allows_any(tmp_path: Path) -> None:
+    assert violations(tmp_path, {"allowed_tasks": ["falls", "osteoporosis"]}) == ()
+    path = tmp_path / "policy.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["allowed_tasks"]  # a policy of before the list
+    path.write_text(yaml.safe_dump(content))
+    assert check_plan(read_policy(path), make_plan(tmp_path), site=SITE) == ()
+
+
+def test_the_bound_on_an_update_may_be_generous_but_not_absurd(tmp_path: Path) -> None:
+    # 5 steps, learning rate 1, clip norm 0.5, noise 10, 100 patients: 2.5·(10 + 2·10·1e4/100)
+    assert violations(tmp_path, {}, privacy__update_norm_max=5024.0) == ()
+    [problem] = violations(tmp_path, {}, privacy__update_norm_max=5026.0)
+    assert "5.02e+03" in problem
+    shipped = compose_settings(["fusion=cross_attention", "privacy.epsilon=0.5"])
+    sites = [
+        Enrolled(site=name, public_key="1" * 64, declared_patients=n, role="training", enrolled_utc="")
+        for name, n in ((SITE, 40), ("south", 4000))
+    ]
+    plan = draft_plan(shipped, sites, run="spring", coordinator_key="2" * 64, now=clock())
+    assert not [each for each in check_plan(make_policy(tmp_path), plan, site=SITE) if "bounds" in each]
 
 
 def test_a_plan_in_which_the_site_has_no_part_is_refused(tmp_path: Path) -> None:
