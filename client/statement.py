@@ -29,6 +29,7 @@ from shared.privacy.statement import (
     CAVEATS,
     NO_GUARANTEE,
     NOISE_SOURCE,
+    Artefact,
     Cost,
     CountersignedHead,
     LedgerState,
@@ -39,7 +40,6 @@ from shared.privacy.statement import (
     StatedCohort,
     StatedRelease,
     Statement,
-    Subject,
     TrainingMechanism,
     sign_statement,
     write_statement,
@@ -104,7 +104,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         audits=tuple(_audit(path) for path in findings),
         caveats=CAVEATS,
     )
-    return Statement(subject=_subjects(own, outbox), predicate=predicate)
+    return Statement(subject=_artefacts(own, outbox), predicate=predicate)
 
 
 def _find_plan(site: Site, rows: Sequence[LedgerRow], run: str) -> Plan:
@@ -253,7 +253,7 @@ def _audit(path: Path) -> StatedAudit:
     )
 
 
-def _subjects(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Subject, ...]:
+def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]:
     """What left, by the ledger's outcomes, and the releases that were measured here."""
     released = [row for row in own if row.kind == "outcome" and row.payload_sha256]
     if not released:
@@ -262,10 +262,10 @@ def _subjects(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Subject, ...]:
             "nothing about patients has left in this run, so there is nothing to state",
             hint="state the run after its first round; `osteofed-site outbox` lists what has left",
         )
-    subjects = [Subject(name=_name(row), digest={"sha256": row.payload_sha256}) for row in released]
+    subjects = [Artefact(name=_name(row), digest={"sha256": row.payload_sha256}) for row in released]
     replies = [outbox.stored_reply(row.request_sha256) for row in released]
     measured = sorted({each.release_sha256 for each in replies if isinstance(each, EvaluateReply)})
-    return (*subjects, *(Subject(name="release", digest={"sha256": each}) for each in measured))
+    return (*subjects, *(Artefact(name="release", digest={"sha256": each}) for each in measured))
 
 
 def _name(row: LedgerRow) -> str:

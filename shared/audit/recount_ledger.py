@@ -16,6 +16,7 @@ from shared.audit.recounted import (
     Figures,
     RecountedLedger,
     bounds,
+    is_same,
     judge,
     not_examined,
 )
@@ -73,25 +74,44 @@ def _judge_countersignatures(ledger: RecountedLedger, evidence: SiteEvidence) ->
         "coordinator_key": evidence.coordinator_key,
         "rows_after_it": len(ledger.rows) - 1 - max(seen, default=-1),
     }
-    if not seen:
-        return not_examined(
-            ledger.site,
-            claim,
-            "no head is countersigned: the coordinator does so from round 2 on",
-            figures=figures,
-        )
+    problems = _left_out(ledger, evidence)
+    if not seen and not problems:
+        why = "no head is countersigned: the coordinator does so from round 2 on"
+        return not_examined(ledger.site, claim, why, figures=figures)
     strangers = [each for each in made if each.coordinator_key != evidence.coordinator_key]
+    if strangers:
+        problems.append(f"{len(strangers)} countersignatures are not by the coordinator's key")
     return judge(
         ledger.site,
         claim,
-        [f"{len(strangers)} countersignatures are of another key than the coordinator's"]
-        if strangers
-        else [],
-        holds=f"heads up to row {max(seen)} carry the coordinator's genuine signature",
+        problems,
+        holds=f"heads up to row {max(seen, default=0)} carry the coordinator's genuine signature",
         blind_to="Rows after the newest countersigned head: until the next round they could be taken "
         "back; heads in the run folder close that gap where it was handed over.",
         figures=figures,
     )
+
+
+def _left_out(ledger: RecountedLedger, evidence: SiteEvidence) -> list[str]:
+    """Countersignatures that the coordinator's folder shows to exist and the export does not have."""
+    if evidence.held is None:
+        return []
+    signed = {each.head_sha256 for each in evidence.export.countersignatures}
+    rounds = {row.sha256: row.round for row in ledger.charges if row.purpose == "train"}
+    heads = {
+        number: reply.ledger_head
+        for number, reply in evidence.held.updates.items()
+        if rounds.get(reply.ledger_head) == number
+    }
+    problems = []
+    for row in ledger.charges:
+        earlier = [number for number in heads if number < row.round]
+        if row.purpose == "train" and earlier and heads[max(earlier)] not in signed:
+            problems.append(
+                f"round {row.round} was asked for with the countersigned head of round {max(earlier)}, "
+                "which the export leaves out"
+            )
+    return problems
 
 
 def _judge_plan(ledger: RecountedLedger) -> Finding:
@@ -106,13 +126,7 @@ def _judge_plan(ledger: RecountedLedger) -> Finding:
         problems.append(f"site {site} is not on the plan's roster")
     elif plan.entry(site).public_key not in {row.public_key for row in ledger.rows}:
         problems.append("the key that the plan's roster names for this site never signed its ledger")
-    try:
-        is_true = predict_cost(plan.settings) == plan.predicted
-    except OsteoFedError as error:
-        is_true = False
-        problems.append(error.fact)
-    if not is_true:
-        problems.append("the plan does not state the cost that its own settings give")
+    problems += _mispriced(plan)
     return judge(
         site,
         "What was charged belongs to this plan, and the plan states its true cost.",
@@ -126,6 +140,22 @@ def _judge_plan(ledger: RecountedLedger) -> Finding:
             "delta": plan.predicted.delta,
         },
     )
+
+
+def _mispriced(plan: Plan) -> list[str]:
+    """What of the plan's stated cost its own settings do not give."""
+    try:
+        true = predict_cost(plan.settings)
+    except OsteoFedError as error:
+        return [error.fact]
+    stated = plan.predicted
+    is_same_cost = is_same(stated.training_epsilon, true.training_epsilon) and is_same(
+        stated.validation_epsilon, true.validation_epsilon
+    )
+    epsilons = {"training_epsilon": 0.0, "validation_epsilon": 0.0}
+    if is_same_cost and stated.model_copy(update=epsilons) == true.model_copy(update=epsilons):
+        return []
+    return ["the plan does not state the cost that its own settings give"]
 
 
 def _judge_charges(ledger: RecountedLedger) -> Finding:
@@ -184,12 +214,16 @@ def _misfits(plan: Plan, row: LedgerRow) -> list[str]:
     if row.charge_class != wanted_class:
         problems.append(f"{place}: class {row.charge_class}, the plan has {wanted_class}")
     charged = (row.noise_multiplier, row.sample_rate, row.steps)
-    if charged != (planned if is_dp else (None, None, None)):
-        problems.append(
-            f"{place}: noise multiplier, sample rate, steps {charged}, the plan has "
-            f"{planned if is_dp else 'none'}"
-        )
+    wanted = planned if is_dp else (None, None, None)
+    if charged != wanted:
+        problems.append(f"{place}: {_noise(charged)}; the plan has {_noise(wanted)}")
     return problems
+
+
+def _noise(values: tuple[float | None, ...]) -> str:
+    names = ("noise multiplier", "sample rate", "steps")
+    shown = ["none" if value is None else f"{value:g}" for value in values]
+    return ", ".join(f"{name} {value}" for name, value in zip(names, shown, strict=True))
 
 
 def _judge_cost(ledger: RecountedLedger) -> Finding:

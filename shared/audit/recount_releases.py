@@ -115,7 +115,9 @@ def _outbox_problems(
             None if charge.event is None else epsilon_of([charge.event], evidence.export.account.delta)
         )
         if not is_same(each.epsilon, price):
-            problems.append(f"{place} is logged at epsilon {each.epsilon}, its charge costs {price}")
+            problems.append(
+                f"{place} is logged at {_shown(each.epsilon)}, its charge costs {_shown(price)}"
+            )
         if datetime.fromisoformat(each.utc) < datetime.fromisoformat(charge.utc):
             problems.append(f"{place} left before its charge")
         return problems
@@ -251,3 +253,7 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         blind_to=blind_to,
         figures={"release_sha256": release.sha256, "rounds": record.rounds},
     )
+
+
+def _shown(epsilon: float | None) -> str:
+    return "no epsilon" if epsilon is None else f"epsilon {epsilon:.3f}"

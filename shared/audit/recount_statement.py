@@ -48,7 +48,7 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
         *_identity_problems(then, stated),
         *_figure_problems(then, stated),
         *_countersigned_problems(then, evidence, stated),
-        *_subject_problems(then, evidence, statement),
+        *_artefact_problems(then, evidence, statement),
     ]
     return judge(
         ledger.site,
@@ -153,7 +153,9 @@ def _countersigned_problems(
     return []
 
 
-def _subject_problems(then: RecountedLedger, evidence: SiteEvidence, statement: Statement) -> list[str]:
+def _artefact_problems(
+    then: RecountedLedger, evidence: SiteEvidence, statement: Statement
+) -> list[str]:
     paid = charges_by_payload(then)
     named = {each.sha256 for each in statement.subject if each.name != "release"}
     problems = []

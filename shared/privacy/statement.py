@@ -198,7 +198,7 @@ class PrivacyPredicate(BaseModel):
         return self
 
 
-class Subject(BaseModel):
+class Artefact(BaseModel):
     """One artefact: a name and its SHA-256."""
 
     model_config = FROZEN
@@ -218,7 +218,7 @@ class Statement(BaseModel):
     model_config = _NAMED
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type", default=STATEMENT_TYPE)
-    subject: tuple[Subject, ...] = Field(min_length=1)
+    subject: tuple[Artefact, ...] = Field(min_length=1)
     predicate_type: Literal["urn:x-osteofed:patient-privacy-statement:v1"] = Field(
         alias="predicateType", default=PREDICATE_TYPE
     )

@@ -91,7 +91,7 @@ def test_every_method_says_what_it_cannot_see_or_that_it_was_not_used(
     assert "Not used in this audit: conformance, membership, inversion." in text
     assert text.count("Not run.") == 3
     assert "hop" in text
-    assert "no ledger export was handed over" in text
+    assert "No ledger export was handed over" in text
 
 
 def test_an_attack_that_found_nothing_is_not_called_a_proof(
@@ -118,7 +118,7 @@ def test_a_refuted_claim_is_the_first_thing_to_be_read(
     assert report.verdict == "fail"
     assert text.index("✕ 1 claim is refuted") < text.index("What the plan promised")
     assert "must not be relied upon" in text
-    assert "the canaries prove <b>at least</b> 1.20" in text  # escaped, not interpreted
+    assert "The canaries prove <b>at least</b> 1.20" in text  # escaped, not interpreted
     assert "<b>at least</b>" not in page.read_text()
     assert "No claim that was examined is refuted" not in text
 

@@ -151,6 +151,15 @@ def test_a_foreign_key_and_a_foreign_coordinator_are_noticed(
     assert "countersigned" in failed(recount(handed))
 
 
+def test_a_countersignature_that_the_site_leaves_out_is_missed(handed: HandedOver) -> None:
+    handed.forge_ledger(handed.rows())
+    found = recount(handed)
+    assert failed(found) == {"countersigned", "statement"}
+    assert "round 2 was asked for with the countersigned head" in found["countersigned"].because
+    alone = recount(handed, statements=[], outboxes={}, run_folder=None)
+    assert alone["countersigned"].verdict == "not-run"
+
+
 def first(rows: Rows, kind: str, purpose: str = "train") -> int:
     return next(i for i, row in enumerate(rows) if (row.kind, row.purpose) == (kind, purpose))
 
