@@ -20,6 +20,7 @@ from shared.audit.recounted import (
 from shared.errors import OsteoFedError
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.filter import filter_epsilon
+from shared.privacy.ledger_format import keys_of
 from shared.privacy.statement import PrivacyPredicate, Statement, read_statement, verify_statement
 from shared.release import read_release
 
@@ -33,8 +34,7 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
     try:
         signers = {each.public_key for each in read_statement(evidence.statement).signatures}
         # A site may have replaced its key since: any key of its ledger may have signed.
-        own_keys = {row.public_key for row in ledger.rows} | {evidence.site_key}
-        signer = min(signers & own_keys, default=evidence.site_key)
+        signer = min(signers & keys_of(ledger.rows), default=evidence.site_key)
         statement = verify_statement(evidence.statement, signer)
     except OsteoFedError as error:
         return judge(ledger.site, claim, [error.fact], holds="", blind_to=blind_to)
@@ -44,7 +44,13 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
         problem = "its ledger head is not in the exported ledger: rewritten, or exported too early"
         return judge(ledger.site, claim, [problem], holds="", blind_to=blind_to)
     then = ledger.until(index)
+    in_force = then.rows[-1].successor_key
     problems = [
+        *(
+            []
+            if signer == in_force
+            else ["it is signed by a key that was not in force at its ledger head"]
+        ),
         *_identity_problems(then, stated),
         *_figure_problems(then, stated),
         *_countersigned_problems(then, evidence, stated),

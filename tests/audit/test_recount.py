@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 import client.outbox
 import shared.audit.recount_ledger as recount_ledger
+from client.key_rotation import rotate_key
 from shared.audit.evidence import SiteEvidence, gather_evidence, read_held
 from shared.audit.finding import Finding
 from shared.audit.recount import recount_findings, recount_site
@@ -522,6 +523,22 @@ def test_a_statement_remains_true_when_the_ledger_grows(handed: HandedOver) -> N
     handed.forge_ledger([*rows, later], countersignatures=handed.export().countersignatures)
     found = recount(handed, run_folder=None, outboxes={})
     assert found["statement"].verdict == "pass", found["statement"].because
+
+
+def test_a_site_that_has_replaced_its_key_is_recounted_under_either(handed: HandedOver) -> None:
+    old = handed.site().key
+    rotate_key(handed.site(), by="Ada Lovelace")
+    handed.hand_over("elm")
+    new = handed.site().key.public_hex
+    for trusted in (old.public_hex, new):
+        found = recount(handed, site_keys={"elm": trusted})
+        assert {finding.verdict for finding in found.values()} == {"pass"}
+    write_statement(
+        handed.statement(), sign_statement(open_statement(read_statement(handed.statement())), old)
+    )
+    found = recount(handed)
+    assert failed(found) == {"statement"}
+    assert "not in force" in found["statement"].because
 
 
 def test_evidence_says_whether_a_key_is_known_or_only_named(made_run: HandedOver) -> None:
