@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.privacy.accountant import calibrate, epsilon_of, gaussian_epsilon, squared_mu
-from shared.privacy.events import GaussianEvent
+import shared.privacy.filter as filter_module
+from shared.privacy.accountant import (
+    PRV_EPSILON_ERROR,
+    calibrate,
+    epsilon_of,
+    gaussian_epsilon,
+    squared_mu,
+)
+from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import filter_epsilon, fits
 
 DELTA = 1e-5
@@ -51,6 +61,61 @@ def test_the_lifetime_epsilon_is_at_least_that_of_any_run_in_it() -> None:
     ]
     lifetime = filter_epsilon(runs, DELTA)
     assert all(lifetime >= epsilon_of([run], DELTA) for run in runs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs=st.lists(full_batch, min_size=1, max_size=12), extra=full_batch)
+def test_a_lifetime_costs_no_less_than_any_run_in_it_and_grows_with_each(
+    runs: list[GaussianEvent], extra: GaussianEvent
+) -> None:
+    lifetime = filter_epsilon(runs, DELTA)
+    assert lifetime >= max(epsilon_of([run], DELTA) for run in runs) - 1e-9
+    assert filter_epsilon([*runs, extra], DELTA) > lifetime
+    assert filter_epsilon(runs[::-1], DELTA) == lifetime
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    full=full_batch,
+    sampled=st.builds(
+        GaussianEvent,
+        noise_multiplier=st.floats(0.8, 200),
+        sample_rate=st.sampled_from([0.01, 0.1, 0.25, 0.9]),
+        steps=st.integers(1, 60),
+    ),
+)
+def test_a_lifetime_with_sampled_runs_costs_no_less_than_any_of_them(
+    full: GaussianEvent, sampled: GaussianEvent
+) -> None:
+    # Both are upper bounds of the sampled run's cost; PRV's may lie its numeric error above.
+    alone = filter_epsilon([sampled], DELTA)
+    assert alone >= epsilon_of([sampled], DELTA) - PRV_EPSILON_ERROR
+    assert filter_epsilon([full, sampled], DELTA) >= max(alone, epsilon_of([full], DELTA)) - 1e-9
+
+
+@pytest.mark.parametrize("sample_rate", [1.0, 0.1])
+def test_ten_thousand_rounds_are_one_event_and_cost_what_one_event_of_as_many_steps_costs(
+    sample_rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_given: list[int] = []
+
+    def counted(kept: Callable[..., object]) -> Callable[..., object]:
+        def call(events: tuple[GaussianEvent, ...], *rest: object) -> object:
+            n_given.append(len(events))
+            return kept(events, *rest)
+
+        return call
+
+    for name in ("squared_mu", "renyi_divergences"):
+        monkeypatch.setattr(filter_module, name, counted(getattr(filter_module, name)))
+    one = GaussianEvent(noise_multiplier=40.0, sample_rate=sample_rate, steps=5)
+    costs = [filter_epsilon([one] * n_rounds, DELTA) for n_rounds in (10, 10_000)]
+    assert n_given == [1, 1]
+    assert costs == [
+        filter_epsilon([replace(one, steps=5 * n_rounds)], DELTA) for n_rounds in (10, 10_000)
+    ]
+    other = replace(one, noise_multiplier=50.0)
+    assert len(merge_events([one, other] * 5_000)) == 2
 
 
 def test_nothing_costs_nothing() -> None:
