@@ -149,7 +149,9 @@ def test_a_foreign_key_and_a_foreign_coordinator_are_noticed(
         signature=countersign(key, site="elm", plan_sha256=handed.plan.sha256, ledger_head=head),
     )
     handed.forge_ledger(handed.rows(), countersignatures=(forged,))
-    assert "countersigned" in failed(recount(handed))
+    alone = recount(handed, statements=[], outboxes={}, run_folder=None)
+    assert failed(alone) == {"countersigned"}
+    assert "not by the coordinator's key" in alone["countersigned"].because
 
 
 def test_a_countersignature_that_the_site_leaves_out_is_missed(handed: HandedOver) -> None:
@@ -189,6 +191,10 @@ def governed_instead_of_dp(rows: Rows) -> Rows:
     none = {"noise_multiplier": None, "sample_rate": None, "steps": None}
     place = first(rows, "charge", "evaluate.internal")
     return edit(rows, place, charge_class="governed", approved_by="Ada Lovelace", **none)
+
+
+def another_class(rows: Rows) -> Rows:
+    return edit(rows, first(rows, "charge"), charge_class="governed")
 
 
 def unplanned_round(rows: Rows) -> Rows:
@@ -239,6 +245,7 @@ def other_plan_of_the_same_run(rows: Rows) -> Rows:
         (sampled, "charges"),
         (unplanned_table_noise, "charges"),
         (governed_instead_of_dp, "charges"),
+        (another_class, "charges"),
         (unplanned_round, "charges"),
         (round_released_twice, "charges"),
         (round_charged_for_two_requests, "charges"),
