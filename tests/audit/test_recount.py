@@ -481,7 +481,7 @@ def restate(handed: HandedOver, **changes: dict[str, object]) -> None:
         {"cost": {"planned_epsilon": 1.0}},
         {"cost": {"delta": 1e-4}},
         {"lifetime": {"epsilon": 1.0}},
-        {"lifetime": {"epsilon": 9.0}},
+        {"lifetime": {"epsilon": 4.6}},
         {"lifetime": {"n_unprotected": 3}},
         {"mechanism": {"noise_multiplier": 9.0}},
         {"mechanism": {"clip_norm": 0.1}},
@@ -530,6 +530,19 @@ def test_a_statement_remains_true_when_the_ledger_grows(handed: HandedOver) -> N
     handed.forge_ledger([*rows, later], countersignatures=handed.export().countersignatures)
     found = recount(handed, run_folder=None, outboxes={})
     assert found["statement"].verdict == "pass", found["statement"].because
+
+
+def test_a_statement_may_not_forget_what_other_runs_have_cost(handed: HandedOver) -> None:
+    rows = handed.rows()
+    earlier = replace(
+        rows[first(rows, "charge")], plan_sha256="8" * 64, run="other", request_sha256="9"
+    )
+    handed.forge_ledger([*rows, earlier], countersignatures=handed.export().countersignatures)
+    last = handed.rows()[-1]
+    restate(handed, ledger={"head_sha256": last.sha256, "head_index": last.index})
+    statement = recount(handed)["statement"]
+    assert statement.verdict == "fail"
+    assert "lifetime epsilon 2.99" in statement.because
 
 
 def test_a_site_that_has_replaced_its_key_is_recounted_under_either(handed: HandedOver) -> None:
