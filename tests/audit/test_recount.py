@@ -421,6 +421,20 @@ def test_an_update_signed_by_somebody_else_is_found(handed: HandedOver) -> None:
     assert "not signed by the site" in found["held"].because
 
 
+def test_an_answer_that_the_coordinator_rejected_is_not_held_against_the_site(
+    handed: HandedOver,
+) -> None:
+    path = handed.run_folder / "replies" / "0003" / "elm.safetensors"
+    path.parent.mkdir()
+    with safe_open(path.parent.parent / "0002" / "fir.safetensors", framework="np") as stored:
+        forged = dict(stored.metadata()) | {"rejected": "protocol.bad-signature"}
+        save_file({"update": stored.get_tensor("update")}, path, metadata=forged)
+    assert failed(recount(handed)) == set()
+    path.write_bytes(b"no such file")
+    with pytest.raises(AuditError, match="cannot be read"):
+        recount(handed)
+
+
 def test_rounds_in_another_order_than_the_ledger_are_found(handed: HandedOver) -> None:
     replies = handed.run_folder / "replies"
     first_round, second = (replies / number / "elm.safetensors" for number in ("0001", "0002"))
