@@ -46,12 +46,13 @@ NOW = datetime(2024, 6, 30, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Ward:
-    """A site with a cohort of films, and one of its patients."""
+    """A site with a cohort of films, one of its patients, and one whose only film is a lateral one."""
 
     site: Site
     source: Path
     schema: CohortSchema
     patient_id: str
+    lateral_id: str
 
     @property
     def patient(self) -> PatientKey:
@@ -85,12 +86,13 @@ class Ward:
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> Ward:
     folder = tmp_path_factory.mktemp("ward")
-    hospital = replace(BIRCH, n_patients=8, defects=Defects())
+    hospital = replace(BIRCH, n_patients=8, defects=Defects(wrong_view=1))
     truth = write_hospital(folder / "archive", hospital, seed=5)
     create_site(folder / "site", name="birch", declared_patients=8, profile=PROFILE)
     schema = CohortSchema.model_validate(yaml.safe_load(HIP.read_text()))
-    person = next(person for person in truth.patients if not person.defect and len(person.days) > 0)
-    ward = Ward(open_site(folder / "site"), folder / "archive", schema, person.patient_id)
+    sound = next(person.patient_id for person in truth.patients if not person.defect)
+    [lateral] = [person.patient_id for person in truth.patients if person.defect]
+    ward = Ward(open_site(folder / "site"), folder / "archive", schema, sound, lateral)
     ward.ingest()
     return ward
 
@@ -128,6 +130,7 @@ def test_the_next_version_holds_everybody_else_unchanged(ward: Ward) -> None:
 
 def test_who_withdrew_is_nobody_in_the_linkage_and_films_sent_again_stay_out(ward: Ward) -> None:
     n_films = sum(len(exam.films) for exam in ward.cohort().exams_of(ward.patient))
+    lost_before = ward.ingest().lost_fraction
     assert ward.site.linkage.identity_of(ward.patient) == Identity("", ward.patient_id)
     ward.withdraw()
     assert open_site(ward.site.folder).linkage.identity_of(ward.patient) is None
@@ -136,7 +139,7 @@ def test_who_withdrew_is_nobody_in_the_linkage_and_films_sent_again_stay_out(war
         found = Counter({(count.kind, count.code): count.n for count in report.counts})
         assert found["film", "intake.withdrawn"] >= n_films
         assert found["row", "intake.withdrawn"] >= 1
-        assert report.lost_fraction == 0
+        assert report.lost_fraction == lost_before  # it is no loss
         entries = [entry for entry in report.cohort.quarantined if entry.code == "intake.withdrawn"]
         linkage = open_site(ward.site.folder).linkage
         assert [linkage.place_of(entry.item) for entry in entries] == [None] * len(entries)
@@ -209,9 +212,13 @@ def test_a_withdrawal_that_was_interrupted_keeps_the_person_out_and_is_finished_
 def test_a_number_that_was_never_taken_in_is_kept_out_when_it_comes(ward: Ward, tmp_path: Path) -> None:
     empty = create_site(tmp_path / "new", name="birch", declared_patients=8, profile=PROFILE).parent
     fresh = replace(ward, site=open_site(empty))
-    done = fresh.withdraw()
-    assert (done.n_exams, done.written, done.kept) == (0, (), ())
+    assert any(ward.lateral_id in path.name for path in (ward.source / "films").iterdir())
+    for patient_id in (ward.patient_id, ward.lateral_id):
+        done = replace(fresh, patient_id=patient_id).withdraw()
+        assert (done.n_exams, done.written, done.kept) == (0, (), ())
     assert fresh.patient not in fresh.ingest().cohort.patients()
+    # nor is the name kept of a film that would not have been used anyway
+    assert not [each for each in (ward.patient_id, ward.lateral_id) if each in fresh.linkage_text()]
 
 
 def test_a_number_of_another_issuer_is_another_person(ward: Ward) -> None:
@@ -293,7 +300,18 @@ def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_ver
 ) -> None:
     site = sites.site()
     before = set(sites.split(None).arrays.patients)
-    withdraw(site, "P00003", by=BY, purge=True)
+    write_table(sites.folder / "second" / "clinical.csv", range(500, 560))
+    second = ingest(
+        sites.folder / "second",
+        store=site.cohorts,
+        schema=sites.plan.settings.cohort,
+        profile=site.settings.profile,
+        pseudonyms=site.pseudonyms,
+        linkage=site.linkage,
+        clock=lambda: NOW,
+    )
+    assert not before & set(second.cohort.patients())  # they are known from version 1 alone
+    assert withdraw(site, "P00003", by=BY, purge=True).purged == (f"{second.cohort.name} v1",)
     _, path = lock_for(sites)
     archive = sites.folder / "later" / "clinical.csv"
     write_table(archive, [3, 4, *range(300, 340)])
