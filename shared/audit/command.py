@@ -176,6 +176,7 @@ def membership(
     from shared.audit.rehearsal import rehearsal_findings
 
     read = _read_plan(plan, coordinator_key)
+    say(f"training {2 * references + 2} models on public patients; minutes for a small head")
     findings = rehearsal_findings(read, n_references=references, seed=seed)
     _finish("membership", plan, read, findings, out, as_json=as_json)
 
