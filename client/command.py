@@ -341,6 +341,30 @@ def statement(
     show_facts(f"privacy statement of {predicate.site}, run {predicate.run}", facts)
 
 
+@app.command()
+@command
+def register(
+    run: Annotated[str, typer.Argument(help="The run's name, or its plan's hash.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("register.npz"),
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a run's audit register for an auditor: canaries, coins and their noised sums."""
+    from client.register import export_register
+    from client.statement import find_plan
+
+    site, ledger = _open_ledger(folder)
+    record = export_register(site, find_plan(site, ledger.show(), run), out)
+    facts: dict[str, object] = {
+        "site": site.name,
+        "canaries": record.coins.size,
+        "steps": len(record.rounds),
+        "commitment": record.commitment,
+        "written": str(out),
+    }
+    show_json(facts) if as_json else show_facts("audit register exported", facts)
+
+
 @app.command("rotate-key")
 @command
 def rotate_key(by: By, folder: Folder = Path(), as_json: JsonOption = False) -> None:

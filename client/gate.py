@@ -137,7 +137,12 @@ class Gate:
         return Released(reply)
 
     def charge_training(
-        self, plan: Plan, request: TrainRequest, *, members: Collection[str]
+        self,
+        plan: Plan,
+        request: TrainRequest,
+        *,
+        members: Collection[str],
+        canaries_sha256: str = "",
     ) -> LedgerHead:
         """Charge one round's steps to the patients that it will touch; call before drawing noise.
 
@@ -145,6 +150,7 @@ class Gate:
             plan: the approved plan.
             request: what the coordinator asked.
             members: PatientKeys of everybody in the training split.
+            canaries_sha256: commitment to the coins of an audit's canaries.
 
         Raises:
             PolicyError: the policy forbids the plan, the purpose or so small a cohort.
@@ -177,6 +183,7 @@ class Gate:
             run=plan.run,
             round=request.round,
             request_sha256=request_sha256(request),
+            canaries_sha256=canaries_sha256,
         )
         return self.ledger.charge(charge, members=members, allowance=self.policy.allowance)
 

@@ -182,8 +182,9 @@ def training_event(plan: Plan, *, steps: int) -> GaussianEvent | None:
     privacy = plan.settings.privacy
     if privacy.mode == "off":
         return None
-    # What is charged is what the training loop does: full-batch steps, whatever the plan calls them.
-    return GaussianEvent(noise_multiplier=privacy.noise_multiplier or 0.0, steps=steps)
+    return GaussianEvent(
+        noise_multiplier=privacy.noise_multiplier or 0.0, sample_rate=privacy.sample_rate, steps=steps
+    )
 
 
 def validation_event(plan: Plan) -> GaussianEvent | None:
@@ -216,10 +217,6 @@ def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
         problems.append("rounds, local_steps and learning_rate must be numbers")
     if privacy.update_norm_max is None:
         problems.append("update_norm_max must be a number")
-    if privacy.sample_rate != 1:
-        problems.append(
-            f"sample rate {privacy.sample_rate:g} is not 1: every step trains on every patient"
-        )
     bound = _longest_update(plan)
     if (privacy.update_norm_max or 0.0) > bound:
         problems.append(
@@ -251,7 +248,8 @@ def _longest_update(plan: Plan) -> float:
     if privacy.mode == "off":
         return math.inf  # unclipped gradients have no bound
     smallest = min(entry.declared_patients for entry in plan.roster)
-    per_step = privacy.clip_norm * (10 + 2 * (privacy.noise_multiplier or 0.0) * 1e4 / smallest)
+    expected = privacy.sample_rate * smallest
+    per_step = privacy.clip_norm * (10 + 2 * (privacy.noise_multiplier or 0.0) * 1e4 / expected)
     return (federation.local_steps or 0) * (federation.learning_rate or 0.0) * per_step
 
 

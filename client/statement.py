@@ -77,7 +77,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
     ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
     ledger.verify()
     rows = ledger.show()
-    plan = _find_plan(site, rows, run)
+    plan = find_plan(site, rows, run)
     own = [row for row in rows if row.plan_sha256 == plan.sha256]
     charges = [row for row in own if row.kind == "charge"]
     outbox = Outbox(site.folder / "outbox", site.folder / "replies")
@@ -107,7 +107,12 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
     return Statement(subject=_artefacts(own, outbox), predicate=predicate)
 
 
-def _find_plan(site: Site, rows: Sequence[LedgerRow], run: str) -> Plan:
+def find_plan(site: Site, rows: Sequence[LedgerRow], run: str) -> Plan:
+    """The plan of the one run that ``run`` names, by its name or its plan's hash.
+
+    Raises:
+        AuditError: the ledger holds charges of none, or of several.
+    """
     known = {row.plan_sha256: row.run for row in rows if row.kind == "charge"}
     named = [plan_sha256 for plan_sha256, name in known.items() if run in (name, plan_sha256)]
     if len(named) != 1:

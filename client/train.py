@@ -9,9 +9,11 @@ from __future__ import annotations
 from client.gate import Gate, Released
 from client.hello import approved_plan
 from client.patients import load_split
+from client.register import keep_round, open_register
 from client.site import Site
 from shared.errors import PlanError
 from shared.protocol import TrainReply, TrainRequest, vector_sha256
+from shared.train.canaries import AuditRegister
 from shared.train.public_batch import validate_settings_model
 from shared.train.update import train_update
 
@@ -36,8 +38,19 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
         )
     validate_settings_model(plan.settings)
     data = load_split(site, plan, name=plan.settings.cohort.name, split="train")
-    gate.charge_training(plan, request, members=data.arrays.patients)
-    update = train_update(plan.settings, data.batch, request.weights, divisor=entry.declared_patients)
+    record = open_register(site, plan)
+    commitment = record.commitment if record else ""
+    gate.charge_training(plan, request, members=data.arrays.patients, canaries_sha256=commitment)
+    register = AuditRegister(record.coins) if record else None
+    update = train_update(
+        plan.settings,
+        data.batch,
+        request.weights,
+        divisor=entry.declared_patients,
+        register=register,
+    )
+    if record and register:
+        keep_round(site, record, register, round_=request.round)
     reply = TrainReply(
         plan_sha256=plan.sha256,
         round=request.round,

@@ -161,7 +161,8 @@ def _resolve_privacy(
         sample_rate=privacy.sample_rate,
     )
     per_step = privacy.clip_norm * (
-        _SIGNAL_MARGIN + _NOISE_MARGIN * noise * math.sqrt(n_parameters) / smallest_divisor
+        _SIGNAL_MARGIN
+        + _NOISE_MARGIN * noise * math.sqrt(n_parameters) / (privacy.sample_rate * smallest_divisor)
     )
     bound = privacy.update_norm_max or reach * per_step
     return privacy.model_copy(update={"noise_multiplier": noise, "update_norm_max": bound})

@@ -306,7 +306,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "experiment": settings.experiment,
         "model": f"{settings.encoder.name} + {settings.fusion.name}",
         "rounds × steps": f"{federation.rounds} × {federation.local_steps} = "
-        f"{total_steps(federation)} full-batch steps",
+        f"{total_steps(federation)} steps",
         "learning rate": federation.learning_rate,
         "clip norm": privacy.clip_norm,
         "noise multiplier": privacy.noise_multiplier,

@@ -120,6 +120,7 @@ class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
     ``noise_multiplier`` and ``update_norm_max`` are null in YAML and filled in when a plan is written.
+    ``canaries``: of the audit register; half of them, drawn by each site, train beside its patients.
     """
 
     model_config = FROZEN
@@ -132,11 +133,14 @@ class PrivacySettings(BaseModel):
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     max_views: int = Field(default=4, ge=1, le=64)
     update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
+    canaries: int = Field(default=0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _has_a_target(self) -> PrivacySettings:
         if self.mode == "patient_dp" and self.epsilon is None:
             raise ValueError("patient_dp needs epsilon")
+        if self.mode == "off" and (self.canaries or self.sample_rate < 1):
+            raise ValueError("privacy off must have canaries 0 and sample_rate 1: it promises nothing")
         return self
 
 

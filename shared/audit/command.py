@@ -121,12 +121,13 @@ def conformance(
     as_json: JsonOption = False,
 ) -> None:
     """Test a run's register: are noise, clip norm and sampling what the plan says?"""
-    from shared.audit.conformance import conformance_findings
+    from shared.audit.conformance import conformance_findings, shared_noise_findings
     from shared.audit.records import read_records
 
     read = _read_plan(plan, coordinator_key)
-    findings = []
-    for record in read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key)):
+    records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
+    findings = shared_noise_findings([record.register for record in records])
+    for record in records:
         findings += conformance_findings(record.register, read, record.ledger.rows)
     _finish("conformance", plan, read, findings, out, as_json=as_json)
 

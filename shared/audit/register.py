@@ -24,7 +24,6 @@ from shared.errors import AuditError
 from shared.files import write_atomic
 
 REGISTER_VERSION = 1
-RAW_GRADIENT = 10.0  # of a canary, in clip norms: the clip must bring it down to 1
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,11 @@ def commit_coins(salt: bytes, coins: NDArray[np.bool_]) -> str:
 
 def write_register(path: Path, record: RegisterRecord) -> None:
     """Write a record as one ``.npz`` file."""
+    write_atomic(path, pack_register(record), mode=0o600)
+
+
+def pack_register(record: RegisterRecord) -> bytes:
+    """A record as the bytes of its ``.npz`` file."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -67,7 +71,7 @@ def write_register(path: Path, record: RegisterRecord) -> None:
         sums=record.sums,
         rounds=record.rounds,
     )
-    write_atomic(path, buffer.getvalue(), mode=0o600)
+    return buffer.getvalue()
 
 
 def read_register(path: Path) -> RegisterRecord:
@@ -91,13 +95,13 @@ def read_register(path: Path) -> RegisterRecord:
         raise AuditError(
             "unreadable-register",
             f"{path.name} holds no register: {type(error).__name__}",
-            hint="ask the site for the file that `osteofed-site audit` wrote",
+            hint="ask the site for the file that `osteofed-site register` wrote",
         ) from None
     fits = record.sums.shape == (len(record.rounds), len(record.coins)) and version == REGISTER_VERSION
     if not fits:
         raise AuditError(
             "unreadable-register",
             f"{path.name} must be of version {REGISTER_VERSION} with one sum per step and canary",
-            hint="ask the site for the file that `osteofed-site audit` wrote",
+            hint="ask the site for the file that `osteofed-site register` wrote",
         )
     return record

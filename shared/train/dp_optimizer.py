@@ -36,7 +36,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         learning_rate: float,
         clip_norm: float | None,
         noise_multiplier: float,
-        divisor: int,
+        divisor: float,
         draw_normals: DrawNormals,
         adjust: Callable[[], None],
     ) -> None:
@@ -48,6 +48,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             loss_reduction="mean",
         )
         self._draw_normals = draw_normals
+        self.noised: list[Tensor] = []
         self.attach_step_hook(lambda _: adjust())
 
     def step_with(self, total: Tensor) -> None:
@@ -67,7 +68,11 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             weight.summed_grad = weight.grad_sample[0]
 
     def add_noise(self) -> None:
-        """Add lattice noise from our own stream, in float64, and hand the result to SGD."""
+        """Add lattice noise from our own stream, in float64, and hand the result to SGD.
+
+        ``noised`` keeps the sums with their noise, one per tensor, until the next step.
+        """
+        self.noised = []
         for weight in self.params:
             total: Tensor = weight.summed_grad
             if self.noise_multiplier > 0:
@@ -77,4 +82,5 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
                     noise_multiplier=self.noise_multiplier,
                     draw_normals=self._draw_normals,
                 )
+            self.noised.append(total)
             weight.grad = total.to(weight.dtype)

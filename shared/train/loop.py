@@ -1,4 +1,4 @@
-"""A site's part of one round: full-batch steps on the clipped, noised sum, then one bounded update.
+"""A site's part of one round: steps on the clipped, noised sum, then one bounded update.
 
 The charge for these steps is in the ledger before this is called. Nothing is measured on the way and
 nothing stops early: the number of steps is the plan's. Without noise it is deterministic.
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
+from shared.train.canaries import AuditRegister
 from shared.train.loss import PatientLoss
 from shared.train.noise import DrawNormals
 from shared.train.patient_gradients import Backend, clipped_sum
 from shared.train.patients import PatientBatch
+from shared.train.sampler import PoissonSampler
 
 Update = np.ndarray[tuple[int], np.dtype[np.float32]]
 
@@ -30,10 +32,12 @@ def train_round(
     learning_rate: float,
     clip_norm: float | None,
     noise_multiplier: float,
-    divisor: int,
+    divisor: float,
     update_norm_max: float,
     proximal_mu: float,
     draw_normals: DrawNormals,
+    sample_rate: float = 1.0,
+    register: AuditRegister | None = None,
     backend: Backend = "vmap",
     chunk: int = 128,
 ) -> Update:
@@ -54,16 +58,24 @@ def train_round(
         update_norm_max: L2 bound of the finished update.
         proximal_mu: μ of FedProx (Li et al. 2020, arXiv 1812.06127); 0 is FedAvg.
         draw_normals: a ``NoiseStream``.
+        sample_rate: chance of each patient to be in a step, drawn from the operating system; 1:
+            everybody in every step.
+        register: takes each step's noised sums of an audit's canaries (``canaries``).
         backend: of ``clipped_sum``.
         chunk: patients per ``vmap`` call.
 
     Raises:
-        PrivacyError: noise was asked for without a clip norm.
+        PrivacyError: noise or canaries were asked for without a clip norm.
     """
     from shared.train.dp_optimizer import PatientOptimizer
 
     if clip_norm is None and noise_multiplier > 0:
         raise PrivacyError("unclipped-noise", "noise protects nobody when nothing is clipped")
+    released = [weight for _, weight in trainable(model)]
+    if register is not None:
+        if clip_norm is None:
+            raise PrivacyError("unclipped-canaries", "an audit needs a clip norm")
+        model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
     weights = [weight for _, weight in trainable(model)]
     start = [weight.detach().clone() for weight in weights]
 
@@ -82,13 +94,18 @@ def train_round(
         draw_normals=draw_normals,
         adjust=pull_towards_start,
     )
+    sampler = PoissonSampler(sample_rate)
     for _ in range(steps):
-        total = clipped_sum(model, batch, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+        chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
+        total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
         optimizer.step_with(total)
+        if register is not None:
+            register.record(optimizer.noised)
     change = torch.cat(
         [
             (weight.detach() - origin).reshape(-1).to(torch.float64)
             for weight, origin in zip(weights, start, strict=True)
+            if any(weight is each for each in released)
         ]
     )
     return bound_update(change, norm_max=update_norm_max)

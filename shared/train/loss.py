@@ -18,7 +18,7 @@ from torch.nn import functional
 from shared.settings import TaskSettings
 from shared.train.patients import PatientBatch
 
-ModelFunction = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+ModelFunction = Callable[..., Tensor]
 PatientLoss = Callable[[ModelFunction, PatientBatch], Tensor]
 
 

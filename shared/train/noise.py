@@ -47,13 +47,13 @@ class NoiseStream:
 
     def _fill(self, pairs: torch.Tensor) -> None:
         """Box–Muller: two independent normals from two uniforms, in place [2,block]."""
-        radius, angle = self._uniform(pairs.numel()).view(2, -1)
+        radius, angle = self.uniforms(pairs.numel()).view(2, -1)
         radius.log_().mul_(-2.0).sqrt_()
         angle.mul_(2.0 * math.pi)
         torch.mul(radius, angle.cos(), out=pairs[0])
         torch.mul(radius, angle.sin_(), out=pairs[1])
 
-    def _uniform(self, n: int) -> torch.Tensor:
+    def uniforms(self, n: int) -> torch.Tensor:
         """Uniforms [n] on the midpoints of 2^52 equal parts of (0, 1): never 0 and never 1."""
         n_bytes = 8 * n
         if self._process != os.getpid() or self._bytes_left < n_bytes:

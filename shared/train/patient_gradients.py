@@ -85,6 +85,7 @@ def trim_padding(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
             field_mask=part.field_mask[:, :u],
             target=part.target[:, :u],
             exam_mask=part.exam_mask[:, :u],
+            canary=part.canary,
         )
 
 
@@ -132,10 +133,8 @@ def _gradients_by_vmap(model: nn.Module, part: PatientBatch, loss: PatientLoss) 
     }
 
     def loss_of(current: Mapping[str, Tensor], tensors: tuple[Tensor, ...]) -> Tensor:
-        def run(tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
-            output: Tensor = functional_call(
-                model, {**rest, **current}, (tokens, view_mask, fields, field_mask)
-            )
+        def run(*inputs: Tensor) -> Tensor:
+            output: Tensor = functional_call(model, {**rest, **current}, inputs)
             return output
 
         return loss(run, PatientBatch(*tensors))

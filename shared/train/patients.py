@@ -7,6 +7,7 @@ c channels · k fields. Imports torch, numpy and settings.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class PatientBatch:
     Shapes:
         tokens [b,u,v,t,c] float32; view_mask [b,u,v]; fields [b,u,k] float32 (numbers standardised,
         categories as index, 0 where missing); field_mask [b,u,k], True = present; target [b,u]
-        float32 (standardised, or a class index); exam_mask [b,u], True = a labelled exam.
+        float32 (standardised, or a class index); exam_mask [b,u], True = a labelled exam; canary [b]
+        int64, −1 for a patient, else the canary's place in the audit register (``canaries``).
     """
 
     tokens: Tensor
@@ -35,20 +37,39 @@ class PatientBatch:
     field_mask: Tensor
     target: Tensor
     exam_mask: Tensor
+    canary: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        if self.target.ndim == 2 and not len(self.canary):
+            nobody = torch.full((len(self),), -1, dtype=torch.int64, device=self.target.device)
+            object.__setattr__(self, "canary", nobody)
 
     def __len__(self) -> int:
         """Number of patients."""
         return self.target.shape[0]
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """The seven tensors by field name."""
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+
     def tensors(self) -> tuple[Tensor, ...]:
-        """The six tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
-        return (
-            self.tokens,
-            self.view_mask,
-            self.fields,
-            self.field_mask,
-            self.target,
-            self.exam_mask,
+        """The seven tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
+        return tuple(self.named_tensors().values())
+
+    def padded(self, n_exams: int) -> PatientBatch:
+        """The same patients with room for ``n_exams`` exams each, no fewer than they have."""
+        missing = n_exams - self.target.shape[1]
+        if missing <= 0:
+            return self
+        return PatientBatch(
+            **{
+                name: tensor
+                if name == "canary"
+                else torch.cat(
+                    [tensor, tensor.new_zeros((len(self), missing, *tensor.shape[2:]))], dim=1
+                )
+                for name, tensor in self.named_tensors().items()
+            }
         )
 
     def select(self, indices: Sequence[int] | Tensor) -> PatientBatch:

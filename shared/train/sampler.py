@@ -40,4 +40,4 @@ class PoissonSampler:
             n: patients at hand.
         """
         # Uniforms lie on the midpoints of 2^52 equal parts, so u < q has chance q up to half a part.
-        return torch.nonzero(self._stream._uniform(n) < self.sample_rate)[:, 0]
+        return torch.nonzero(self._stream.uniforms(n) < self.sample_rate)[:, 0]

@@ -14,6 +14,7 @@ from shared.errors import SettingsError
 from shared.model.build import build_model
 from shared.model.weights import load_flat
 from shared.settings import Settings
+from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
 from shared.train.loop import train_round
 from shared.train.loss import make_patient_loss
@@ -24,7 +25,14 @@ Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
-def train_update(settings: Settings, batch: PatientBatch, weights: Weights, *, divisor: int) -> Weights:
+def train_update(
+    settings: Settings,
+    batch: PatientBatch,
+    weights: Weights,
+    *,
+    divisor: int,
+    register: AuditRegister | None = None,
+) -> Weights:
     """The bounded update [p] of one round from ``weights`` [p] on every patient of ``batch``.
 
     Args:
@@ -32,6 +40,7 @@ def train_update(settings: Settings, batch: PatientBatch, weights: Weights, *, d
         batch: the whole training split.
         weights: the round's starting weights.
         divisor: B, the size that the site declared publicly.
+        register: takes the noised sums of an audit's canaries.
     """
     privacy, federation, strategy = settings.privacy, settings.federation, settings.strategy
     device = choose_device(settings.device)
@@ -46,10 +55,12 @@ def train_update(settings: Settings, batch: PatientBatch, weights: Weights, *, d
             learning_rate=float(federation.learning_rate or 0.0),
             clip_norm=privacy.clip_norm if privacy.mode == "patient_dp" else None,
             noise_multiplier=float(privacy.noise_multiplier or 0.0),
-            divisor=divisor,
+            divisor=divisor * privacy.sample_rate,
+            sample_rate=privacy.sample_rate,
             update_norm_max=float(privacy.update_norm_max or 0.0),
             proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
             draw_normals=NoiseStream(),
+            register=register,
         )
 
 

@@ -303,8 +303,8 @@ HOSTILE = {
     "a table dearer than the cap": Case(
         under(set_in("validation", epsilon=8.0)), FORBIDDEN, "validation costs epsilon"
     ),
-    "sampling that is not done": Case(
-        under(set_in("privacy", sample_rate=0.1)), FORBIDDEN, "sample rate 0.1"
+    "amplification by sampling that the cost leaves out": Case(
+        under(set_in("privacy", sample_rate=0.1)), FORBIDDEN, "does not state its true cost"
     ),
     "a bound that bounds nothing": Case(
         under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"

@@ -57,12 +57,12 @@ def test_a_forked_process_takes_a_fresh_key() -> None:
     child = os.fork()
     if child == 0:
         try:
-            os.write(write_end, stream._uniform(8).numpy().tobytes())
+            os.write(write_end, stream.uniforms(8).numpy().tobytes())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
     theirs = torch.frombuffer(bytearray(os.read(read_end, 64)), dtype=torch.float64)
-    assert not set(theirs.tolist()) & set(stream._uniform(8).tolist())
+    assert not set(theirs.tolist()) & set(stream.uniforms(8).tolist())
 
 
 def test_the_stream_takes_a_fresh_key_before_the_counter_ends(

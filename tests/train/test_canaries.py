@@ -1,0 +1,72 @@
+"""Canaries in the loop: each writes one clip norm in its own place; patients never notice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from practice_patients import practice_loss, practice_model, practice_patients
+
+from shared.errors import PrivacyError
+from shared.train.canaries import AuditRegister, with_canaries
+from shared.train.loop import Update, train_round
+from shared.train.noise import NoiseStream
+
+COINS = np.array([True, False, True, True, False])
+CLIP_NORM = 0.05
+
+
+def run(register: AuditRegister | None, **changes: object) -> Update:
+    values: dict[str, object] = {
+        "loss": practice_loss(),
+        "steps": 3,
+        "learning_rate": 0.1,
+        "clip_norm": CLIP_NORM,
+        "noise_multiplier": 0.0,
+        "divisor": 10,
+        "update_norm_max": 1e6,
+        "proximal_mu": 0.0,
+        "draw_normals": NoiseStream(),
+        "register": register,
+    }
+    return train_round(practice_model(), practice_patients(6), **(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", ["loop", "vmap"])
+def test_a_canary_moves_each_sum_by_one_clip_norm_in_its_own_place(backend: str) -> None:
+    register = AuditRegister(COINS)
+    run(register, backend=backend)
+    expected = np.tile(np.where(COINS, -CLIP_NORM, 0.0), (3, 1))
+    np.testing.assert_allclose(register.sums, expected, rtol=1e-6, atol=1e-12)
+
+
+def test_patients_train_as_if_there_were_no_canaries() -> None:
+    audited, plain = run(AuditRegister(COINS)), run(None)
+    assert audited.shape == plain.shape
+    np.testing.assert_allclose(audited, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_noise_on_the_register_is_of_the_size_that_patients_get() -> None:
+    register = AuditRegister(np.zeros(4000, dtype=bool))
+    run(register, noise_multiplier=2.0)
+    assert register.sums.std() == pytest.approx(2.0 * CLIP_NORM, rel=0.05)
+
+
+def test_sampling_leaves_canaries_out_as_often_as_patients() -> None:
+    register = AuditRegister(np.ones(400, dtype=bool))
+    run(register, sample_rate=0.25, steps=10)
+    written = register.sums / -CLIP_NORM
+    assert set(np.unique(written.round(6))) == {0.0, 1.0}
+    assert written.mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_a_canary_has_several_exams_and_every_view() -> None:
+    batch = with_canaries(practice_patients(6), COINS)
+    is_canary = batch.canary >= 0
+    assert batch.canary[is_canary].tolist() == [0, 2, 3]
+    assert batch.exam_mask[is_canary].sum(dim=1).min() >= 4
+    assert batch.view_mask[is_canary].all()
+
+
+def test_canaries_without_a_clip_norm_are_refused() -> None:
+    with pytest.raises(PrivacyError, match="needs a clip norm"):
+        run(AuditRegister(COINS), clip_norm=None)
