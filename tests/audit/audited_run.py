@@ -34,7 +34,9 @@ def found_audited(
         "federation.learning_rate=0.05",
     )
     sites.change_policy(
-        epsilon_per_run=epsilon + 0.1, epsilon_lifetime=epsilon + 4, noise_multiplier_floor=0.5
+        epsilon_per_run=max(3.0, epsilon) + 0.1,
+        epsilon_lifetime=epsilon + 4,
+        noise_multiplier_floor=0.5,
     )
     return sites
 
