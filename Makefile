@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install demo test check figures loopback pretrain clean
+.PHONY: help install demo test check figures audit loopback pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ check: $(STAMP)  ## ruff, mypy strict, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
+	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)
+
 figures: $(STAMP)  ## re-measure the figures printed in README.md
 	$(BIN)/osteofed-coordinator figures --folder figures $(ARGS)
 
@@ -44,4 +47,4 @@ pretrain: $(STAMP)  ## remake the default encoder on public synthetic films
 	$(BIN)/osteofed-coordinator pretrain $(ARGS)
 
 clean:  ## remove what the verbs above wrote, not the environment
-	rm -rf demo loopback figures/work outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo audited-demo loopback figures/work outputs .pytest_cache .mypy_cache .ruff_cache

@@ -39,6 +39,7 @@ Sites = Annotated[
 ]
 Role = Literal["training", "external"]
 _HOME = Path("coordinator")
+_AUDITED_CANARIES = 1000
 
 
 @app.command()
@@ -318,13 +319,17 @@ def demo(
     overrides: Overrides = None,
     folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Draws the synthetic patients, never noise.")] = 1,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Train canaries too, and audit the run afterwards.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play a whole federation of four synthetic hospitals on this machine, from DICOM to a report."""
     from server.demo import play_demo
     from shared.report.terminal import table_for_terminal
 
-    results, paths = play_demo(folder, overrides=overrides or [], seed=seed)
+    chosen = [*([f"privacy.canaries={_AUDITED_CANARIES}"] if audit else []), *(overrides or [])]
+    results, paths = play_demo(folder, overrides=chosen, seed=seed, is_audited=audit)
     if as_json:
         show_json(results.model_dump(mode="json") | {"files": paths})
         return

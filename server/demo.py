@@ -66,7 +66,12 @@ class DemoFolders:
 
 
 def play_demo(
-    folder: Path, *, overrides: Sequence[str], seed: int, sites: Sequence[SyntheticSite] = DEMO_SITES
+    folder: Path,
+    *,
+    overrides: Sequence[str],
+    seed: int,
+    sites: Sequence[SyntheticSite] = DEMO_SITES,
+    is_audited: bool = False,
 ) -> tuple[Results, dict[str, str]]:
     """Play the whole federation and return its results and the files to look at.
 
@@ -75,6 +80,7 @@ def play_demo(
         overrides: of the run's settings.
         seed: draws patients, never noise.
         sites: the hospitals; the last one is external.
+        is_audited: let an auditor examine the run afterwards.
 
     Raises:
         SettingsError: before anything is written.
@@ -106,6 +112,11 @@ def play_demo(
     heat_map = read_new_film(folders, sites[0], store.release_folder, settings, seed=seed)
     results, files = _report(folders, store.folder, sites)
     files["heat map (stays at the site)"] = str(heat_map)
+    if is_audited:
+        from server.demo_audit import audit_demo
+
+        _step("audit", "osteofed-auditor recount, conformance, canary, inversion, membership, report")
+        files |= audit_demo(folder, store, list(site_folders.values()))
     say(f"  finished in {time.monotonic() - began:.0f} s")
     return results, files
 
