@@ -72,7 +72,7 @@ class Approvals:
         """The approved plan of a hash.
 
         Raises:
-            PlanError: unknown here, not decided, refused, or the record was tampered with.
+            PlanError: unknown here, not decided, refused, or record or plan were tampered with.
         """
         decision = self.decision(plan_sha256)
         if decision != "approved":
@@ -81,7 +81,14 @@ class Approvals:
                 f"plan {plan_sha256[:12]} is {decision or 'not known'} at this site",
                 hint="`osteofed-site approve PLAN.json --by NAME` after reading what it asks for",
             )
-        return read_plan(self._plans / f"{plan_sha256}.json", coordinator_key=self._coordinator_key)
+        plan = read_plan(self._plans / f"{plan_sha256}.json", coordinator_key=self._coordinator_key)
+        if plan.sha256 != plan_sha256:
+            raise PlanError(
+                "other-than-approved",
+                f"the file kept for plan {plan_sha256[:12]} holds plan {plan.sha256[:12]}",
+                hint="somebody exchanged it; import the plan again and compare it before deciding",
+            )
+        return plan
 
     def decision(self, plan_sha256: str) -> Decision | None:
         """What was decided last about a plan; None when nothing was.

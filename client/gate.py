@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 
 from client.ledger import Charge, Ledger
-from client.outbox import Departure, Outbox, pack
+from client.outbox import Departure, Outbox
 from client.policy import (
     PolicySettings,
     Purpose,
@@ -38,6 +38,7 @@ from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolErro
 from shared.files import append_line
 from shared.keys import SigningKey
 from shared.measure.table import pool_small_cells, table_spec
+from shared.payload import pack
 from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerHead, LedgerRow

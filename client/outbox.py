@@ -7,19 +7,15 @@ that a repeated request gets the identical bytes and costs nothing. Written by t
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from shared.canonical import canonical_json, sha256_hex
-from shared.errors import LedgerError
-from shared.files import write_atomic
-from shared.protocol import KINDS, PROTOCOL_VERSION, Wire
+from shared.canonical import canonical_json
+from shared.errors import LedgerError, ProtocolError
+from shared.files import append_line, write_atomic
+from shared.payload import pack, unpack
+from shared.protocol import Wire
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +48,7 @@ class Outbox:
 
     def record(self, departure: Departure) -> None:
         """Append a line before the message leaves, flushed to disk."""
-        line = canonical_json(asdict(departure)) + b"\n"
-        descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        append_line(self._log, canonical_json(asdict(departure)) + b"\n")
 
     def show(self) -> tuple[Departure, ...]:
         """Everything that has left, oldest first."""
@@ -78,55 +68,13 @@ class Outbox:
             LedgerError: the stored file is damaged.
         """
         path = self._replies / f"{request_sha256}.json"
-        return unpack(path.read_bytes()) if path.exists() else None
-
-
-def pack(message: Wire) -> bytes:
-    """A message as canonical JSON; arrays and bytes in base64, so equal messages give equal bytes."""
-    content: dict[str, object] = {"message": type(message).__name__, "version": PROTOCOL_VERSION}
-    for field in fields(message):
-        content[field.name] = _encode(getattr(message, field.name))
-    return canonical_json(content)
-
-
-def unpack(data: bytes) -> Wire:
-    """The message in ``pack``'s bytes.
-
-    Raises:
-        LedgerError: not such bytes, or of another protocol version.
-    """
-    try:
-        content = json.loads(data)
-        kind = KINDS[content.pop("message")]
-        if content.pop("version") != PROTOCOL_VERSION:
-            raise ValueError("version")
-        values = {name: _decode(value) for name, value in content.items()}
-        return kind(**values)  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerError(
-            "reply-damaged",
-            f"a stored reply cannot be read: {type(error).__name__}",
-            hint="the round cannot be answered again; the coordinator goes on without this site",
-        ) from None
-
-
-def payload_sha256(message: Wire) -> str:
-    """SHA-256 of ``pack(message)``."""
-    return sha256_hex(pack(message))
-
-
-def _encode(value: object) -> object:
-    if isinstance(value, np.ndarray):
-        raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {"dtype": value.dtype.str, "data": raw}
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    return value
-
-
-def _decode(value: object) -> object:
-    if not isinstance(value, Mapping):
-        return value
-    if "bytes" in value:
-        return base64.b64decode(value["bytes"])
-    return np.frombuffer(base64.b64decode(value["data"]), dtype=value["dtype"]).copy()
+        if not path.exists():
+            return None
+        try:
+            return unpack(path.read_bytes())
+        except ProtocolError as error:
+            raise LedgerError(
+                "reply-damaged",
+                f"a stored reply cannot be read: {error.fact}",
+                hint="the round cannot be answered again; the coordinator goes on without this site",
+            ) from None

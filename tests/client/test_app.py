@@ -131,3 +131,7 @@ def test_pieces_of_an_encoder_count_only_when_the_whole_has_the_plans_hash(
     assert not from_record(push(0, whole[:600]).content, WeightsReply).is_complete
     assert from_record(push(1, whole[600:]).content, WeightsReply).is_complete
     assert cached.read_bytes() == whole
+    again = push(0, b"y" * 600)
+    assert from_record(again.content, WeightsReply).is_complete
+    assert [path.name for path in cached.parent.iterdir()] == [cached.name], "nothing more is kept"
+    assert cached.read_bytes() == whole

@@ -14,7 +14,7 @@ from server.compose import compose_settings
 from server.home import Enrolled
 from server.plan import draft_plan
 from shared.errors import PlanError
-from shared.keys import create_key
+from shared.keys import create_key, load_key
 from shared.plan import Plan, write_plan
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -91,6 +91,22 @@ def test_an_approval_of_one_plan_copied_over_another_counts_for_nothing(desk: De
     with pytest.raises(PlanError) as caught:
         desk.approvals.approved("9" * 64)
     assert caught.value.code == "plan.forged-approval"
+
+
+def test_a_plan_exchanged_after_its_approval_is_not_the_approved_one(desk: Desk) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    louder = plan_of(plan.coordinator_key, "privacy.epsilon=6")
+    kept = desk.folder / "plans" / f"{plan.sha256}.json"
+    write_plan(kept, louder, load_key(desk.plan_file.with_name("coordinator.pem")))
+    for read in (desk.approvals.approved, lambda _: desk.approvals.last_approved(other_than="")):
+        with pytest.raises(PlanError) as caught:
+            read(plan.sha256)
+        assert caught.value.code == "plan.other-than-approved"
+    kept.write_text(kept.read_text().replace('"epsilon": 6.0', '"epsilon": 3.0'))
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.approved(plan.sha256)
+    assert caught.value.code == "plan.changed"
 
 
 @pytest.mark.parametrize("sha256", ["../../../etc/passwd", "", "zz"])

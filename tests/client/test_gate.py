@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from practice_site import PATIENTS, SITE, coordinator_key, make_gate, make_plan, site_key
 
-from client.outbox import pack, unpack
 from shared.countersign import countersign
-from shared.errors import IntakeError, LedgerError, OsteoFedError, PrivacyError
+from shared.errors import IntakeError, LedgerError, OsteoFedError, PrivacyError, ProtocolError
 from shared.keys import verify
+from shared.payload import pack, unpack
 from shared.plan import Plan
 from shared.protocol import (
     EvaluateReply,
@@ -377,8 +377,22 @@ def test_messages_survive_the_store_bit_for_bit(tmp_path: Path) -> None:
     assert isinstance(restored, TrainRequest)
     assert restored.weights.tobytes() == message.weights.tobytes()
     assert pack(restored) == pack(message)
-    with pytest.raises(LedgerError):
-        unpack(pack(message)[:-3])
+    for damaged in (pack(message)[:-3], pack(message).replace(b'"version":', b'"version":1'), b"[]"):
+        with pytest.raises(ProtocolError) as caught:
+            unpack(damaged)
+        assert caught.value.code == "protocol.unreadable-payload"
+
+
+def test_a_stored_reply_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    gate, request = make_gate(tmp_path), train_request(plan)
+    gate.charge_training(plan, request, members=PATIENTS)
+    gate.release_update(train_reply(request, [0.1, 0.0, 0.0]), plan=plan, request=request)
+    [stored] = (tmp_path / "replies").iterdir()
+    stored.write_bytes(stored.read_bytes()[:-3])
+    with pytest.raises(LedgerError) as caught:
+        gate.repeat(request)
+    assert caught.value.code == "ledger.reply-damaged"
 
 
 NETWORK = {

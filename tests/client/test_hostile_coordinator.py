@@ -24,6 +24,7 @@ from table_site import TableSites
 from test_app import send
 from test_validate import accrue_later, lock_for
 
+import client.hello
 import client.policy
 from client.gate import Gate
 from client.train import answer_train
@@ -271,7 +272,7 @@ class Case:
 FORBIDDEN = "policy.plan-forbidden"
 HOSTILE = {
     # plans
-    "a plan exchanged after approval": Case(plan_changed_after_approval, "protocol.wrong-plan"),
+    "a plan exchanged after approval": Case(plan_changed_after_approval, "plan.other-than-approved"),
     "a plan by another key, approval copied": Case(plan_of_another_key, "plan.forged-approval"),
     "a plan that was sent, not approved": Case(plan_that_was_only_sent, "plan.not-approved"),
     "epsilon above the cap": Case(
@@ -304,7 +305,9 @@ HOSTILE = {
         under(set_in("validation", epsilon=8.0)), FORBIDDEN, "validation costs epsilon"
     ),
     "amplification by sampling that the cost leaves out": Case(
-        under(set_in("privacy", sample_rate=0.1)), FORBIDDEN, "does not state its true cost"
+        under(set_in("privacy", sample_rate=0.1), lie={"training_epsilon": 0.01}),
+        FORBIDDEN,
+        "does not state its true cost",
     ),
     "a bound that bounds nothing": Case(
         under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"
@@ -446,6 +449,7 @@ HOSTILE = {
     "a piece too large": Case(
         lambda it: chunk(it, data=bytes((16 << 20) + 1)), "protocol.unwanted-weights"
     ),
+    "a piece of nothing": Case(lambda it: chunk(it, data=b""), "protocol.unwanted-weights"),
     # messages
     "nothing": Case(lambda _: (RecordDict(), "train"), "protocol.malformed"),
     "something else": Case(
@@ -561,6 +565,43 @@ def test_requests_that_can_only_fail_never_spend_more_than_the_run_may_cost(site
     ]
     assert codes == ["weights.wrong-length"] * 3 + ["privacy.budget-exhausted"] * 3
     assert sites.charges() == 3
+
+
+def pieces_kept(sites: TableSites) -> int:
+    """Bytes of encoders and their pieces on the site's disk."""
+    cache = sites.site().folder / "cache"
+    return sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+
+
+def push(sites: TableSites, plan_sha256: str, **values: object) -> Message:
+    piece = {"file_sha256": "0" * 64, "n_chunks": 1000, "data": bytes(1000)} | values
+    record = to_record(WeightsChunk(plan_sha256=plan_sha256, **piece))  # type: ignore[arg-type]
+    return send(sites.site().folder, record, "query.weights")
+
+
+def test_pieces_of_an_encoder_never_fill_the_disk(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.hello._MAX_ENCODER_BYTES <= 1 << 30
+    monkeypatch.setattr(client.hello, "_MAX_ENCODER_BYTES", 5_000)
+    plan_sha256 = approved(sites, name_encoder, encoder_sha256="0" * 64)
+    kept, codes = [], []
+    for index in range(14):
+        reply = push(sites, plan_sha256, index=index)
+        if "code" in dict(reply.content["message"]):  # type: ignore[call-overload]
+            codes.append(require_only_a_code(reply, site="elm").code)
+        kept.append(pieces_kept(sites))
+    assert codes == ["weights.too-large"] * 2
+    assert kept == [1000, 2000, 3000, 4000, 5000, 0] * 2 + [1000, 2000]
+    for _ in range(5):  # one piece over and over takes the space of one
+        push(sites, plan_sha256, index=0)
+    assert pieces_kept(sites) == 3000
+    for n_chunks in range(500, 540):  # and so do sendings that are begun anew with another number
+        push(sites, plan_sha256, index=n_chunks - 1, n_chunks=n_chunks)
+        assert pieces_kept(sites) == 1000
+    reply = push(sites, plan_sha256, index=1, data=bytes(5_001))
+    assert require_only_a_code(reply, site="elm").code == "weights.too-large"
+    assert pieces_kept(sites) == 0
 
 
 def test_a_message_of_no_known_kind_finds_no_handler(sites: TableSites) -> None:
