@@ -22,7 +22,13 @@ _HEAD_WORDS = {
     "concatenation": "concatenation",
     "linear": "linear",
 }
-_SHOWN = ("no hospital training", "pooled, no privacy", "federated", "aster alone")
+# Arms of the README, each with the ε it is shown at; None for all of them.
+_SHOWN: dict[str, tuple[float | None, ...] | None] = {
+    "no hospital training": None,
+    "pooled": (None,),
+    "federated": None,
+    "aster alone": (None, 1.0),
+}
 
 
 def write_page(figures: Figures, *, root: Path = ROOT) -> dict[str, Path]:
@@ -70,13 +76,27 @@ def _short_table(figures: Figures) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in figures.rows:
-        if row.arm in _SHOWN and (row.arm != "aster alone" or row.epsilon == 1.0):
+        shown = _SHOWN.get(row.arm, ())
+        if shown is None or row.epsilon in shown:
             lines.append(
                 f"| {_HEAD_WORDS[row.head]} | {row.arm} | {_epsilon(row)} | "
                 f"{_cell(row.internal.r2)} | {_cell(row.external.r2)} | "
                 f"{_cell(row.internal.auc)} | {_cell(row.external.auc)} |"
             )
     return "\n".join([*lines, "", _caption(figures), ""])
+
+
+def _utility_rows(figures: Figures) -> list[str]:
+    """One line per head and arm that was trained at every ε."""
+    found: dict[tuple[str, str], dict[float | None, str]] = {}
+    for row in figures.rows:
+        own = found.setdefault((row.head, row.arm), {})
+        own[row.epsilon] = f"{row.internal.r2[0]:.3f} (AUC {row.internal.auc[0]:.3f})"
+    return [
+        f"| {head} | {arm} | " + " | ".join(own[epsilon] for epsilon in (None, 8.0, 3.0, 1.0)) + " |"
+        for (head, arm), own in found.items()
+        if len(own) == 4
+    ]
 
 
 def _full_page(figures: Figures) -> str:
@@ -95,6 +115,9 @@ def _full_page(figures: Figures) -> str:
         f"{_figure(row.external)} | {', '.join(f'{value:.3f}' for value in row.seeds_r2)} |"
         for row in figures.rows
     ]
+    lines += ["", "## Utility against ε: R² internal, alone, federated and pooled", ""]
+    lines += ["| head | arm | off | ε 8 | ε 3 | ε 1 |", "|---|---|---|---|---|---|"]
+    lines += _utility_rows(figures)
     lines += ["", "## Federated under privacy as a share of federated without", ""]
     lines += ["| head | ε 8 | ε 3 | ε 1 |", "|---|---|---|---|"]
     lines += [
