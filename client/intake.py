@@ -7,21 +7,20 @@ linkage file remembers people, and where quarantined items came from.
 
 from __future__ import annotations
 
-import os
-import tempfile
+import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO
 
-import numpy as np
-from numpy.typing import NDArray
-
+from client.intake_films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
+from client.intake_films import Progress as Progress
+from client.intake_inputs import Inputs, RawTable, folder_inputs
+from client.intake_workers import ReadingRule
 from client.linkage import Identity, Linkage, Pseudonyms
-from shared.canonical import canonical_json, sha256_hex
+from shared.canonical import canonical_json
 from shared.errors import IntakeError
-from shared.exam.clinical import ClinicalRow, ClinicalTable, interpret_rows, read_table
+from shared.exam.clinical import ClinicalRow, ClinicalTable, interpret_rows
 from shared.exam.cohort import (
     Cohort,
     Exam,
@@ -31,23 +30,17 @@ from shared.exam.cohort import (
     open_cohort,
     write_cohort,
 )
-from shared.exam.dicom import Film, read_film
-from shared.exam.link import FilmRecord, LinkedExam, Links, find_view, link_films
-from shared.exam.pixels import is_mirrored, normalise
+from shared.exam.link import FilmRecord, LinkedExam, Links, link_films
 from shared.exam.profile import SiteProfile
 from shared.exam.quarantine import CodeCount, Quarantined, count_codes
 from shared.exam.schema import CohortSchema
 from shared.exam.split import SPLITS, PatientKey, split_of
 from shared.files import write_atomic
 
-FILMS_FOLDER = "films"
-TABLE_FILE = "clinical.csv"
 REFUSED_FILE = "refused-quarantine.jsonl"
-WITHDRAWN = "intake.withdrawn"
-_DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
+JOURNAL_FOLDER = ".intake"
 
 Clock = Callable[[], datetime]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +78,8 @@ class IntakeReport:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdmissionRule:
-    """Nobody who withdrew; prospectively only exams after a date, of patients not used before."""
-
-    is_withdrawn: Callable[[PatientKey], bool]
-    acquired_after: date | None = None
-    exclude_patients: Set[PatientKey] = frozenset()
-
-
 def ingest(
-    source: Path,
+    source: Path | Inputs,
     *,
     store: Path,
     schema: CohortSchema,
@@ -107,12 +91,13 @@ def ingest(
     progress: Progress | None = None,
     acquired_after: date | None = None,
     exclude_patients: Set[PatientKey] = frozenset(),
+    workers: int = 1,
 ) -> IntakeReport:
     """Freeze what ``source`` holds as the next version of a cohort.
 
     Args:
         source: folder with ``films/`` (any depth; not looked at when the schema has no views) and
-            ``clinical.csv``.
+            ``clinical.csv``; or other films and rows.
         store: the site's cohorts folder; the cohort goes to ``store/name/v<k>``.
         schema: what an exam is.
         profile: the site's names, units, DXA vendor.
@@ -123,6 +108,7 @@ def ingest(
         progress: called with (files done, files in all).
         acquired_after: prospective intake: only exams acquired after this day.
         exclude_patients: prospective intake: patients who took part in training.
+        workers: processes that read films; their number changes nothing but the time.
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
@@ -135,18 +121,26 @@ def ingest(
         acquired_after=acquired_after,
         exclude_patients=exclude_patients,
     )
+    inputs = folder_inputs(source, profile) if isinstance(source, Path) else source
     today = clock().date()
     places: dict[str, str] = {}
-    table = _read_rows(source / TABLE_FILE, schema, profile, pseudonyms, today, places)
+    table = _read_rows(inputs.table(), schema, profile, pseudonyms, today, places)
     folder = store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _refuse_other_split(store, folder.name, schema)
-    scratch_space = tempfile.TemporaryDirectory(dir=folder, prefix=".scratch-")
-    with linkage.held(), scratch_space as scratch_folder:
+    reading = ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
+    with linkage.held(), _journal_of(folder / JOURNAL_FOLDER, reading, pseudonyms) as journal:
         named = profile.model_copy(update={"issuer": linkage.issuer_for(profile.issuer)})
-        scratch = Path(scratch_folder) / "films"
-        scan = _FilmScan(scratch, schema, profile, named.issuer, pseudonyms, today, rule, places)
-        films = scan.run(_film_files(source, schema), progress)
+        scan = FilmScan(
+            journal,
+            issuer=named.issuer,
+            declared_issuer=profile.issuer,
+            pseudonyms=pseudonyms,
+            today=today,
+            rule=rule,
+        )
+        films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
+        places |= scan.places
         links, quarantined = _link(films, table, schema, named, pseudonyms, rule)
         quarantined += scan.quarantined
         counts = count_codes(quarantined)
@@ -165,7 +159,7 @@ def ingest(
             name=folder.name,
             schema=schema,
             exams=exams,
-            images=_images(scratch, order, schema.image_pixels),
+            images=journal.images(order, schema.image_pixels),
             quarantined=quarantined,
         )
     (folder / REFUSED_FILE).unlink(missing_ok=True)
@@ -182,19 +176,18 @@ def ingest(
 
 
 def _read_rows(
-    path: Path,
+    raw: RawTable,
     schema: CohortSchema,
     profile: SiteProfile,
     pseudonyms: Pseudonyms,
     today: date,
     places: dict[str, str],
 ) -> ClinicalTable:
-    header, raw_rows = read_table(path, profile)
-    for raw in raw_rows:
-        places[pseudonyms.item_key("row", str(raw.number))] = f"{path.name} row {raw.number}"
+    for row in raw.rows:
+        places[pseudonyms.item_key("row", str(row.number))] = f"{raw.name} row {row.number}"
     return interpret_rows(
-        header,
-        raw_rows,
+        raw.header,
+        raw.rows,
         schema=schema,
         profile=profile,
         today=today,
@@ -202,149 +195,19 @@ def _read_rows(
     )
 
 
-def _film_files(source: Path, schema: CohortSchema) -> list[tuple[str, Path]]:
-    """Every file under ``films/`` with its place, in a stable order."""
-    if not schema.views:
-        return []
-    root = source / FILMS_FOLDER
-    if not root.is_dir():
-        raise IntakeError(
-            "no-films-folder",
-            f"the schema has {len(schema.views)} view(s), but there is no folder {FILMS_FOLDER}",
-            hint=f"put the DICOM files into {FILMS_FOLDER}/ beside {TABLE_FILE}",
-        )
-    return sorted(
-        (str((Path(folder) / file).relative_to(root)), Path(folder) / file)
-        for folder, _, files in os.walk(root)
-        for file in files
-    )
-
-
-class _FilmScan:
-    """Reads films one after the other; keeps a record in memory and a small image on disk."""
-
-    def __init__(
-        self,
-        scratch: Path,
-        schema: CohortSchema,
-        profile: SiteProfile,
-        issuer: str,
-        pseudonyms: Pseudonyms,
-        today: date,
-        rule: AdmissionRule,
-        places: dict[str, str],
-    ) -> None:
-        self._scratch = scratch
-        self._schema = schema
-        self._profile = profile
-        self._issuer = issuer
-        self._pseudonyms = pseudonyms
-        self._today = today
-        self._rule = rule
-        self._places = places
-        self._seen: set[tuple[str, str]] = set()
-        self._issuers: set[str] = set()
-        self._records: list[FilmRecord] = []
-        self.quarantined: list[Quarantined] = []
-        self.n_read = 0
-
-    def run(self, files: Sequence[tuple[str, Path]], progress: Progress | None) -> list[FilmRecord]:
-        """Records of the usable films; the others are in ``quarantined``."""
-        with self._scratch.open("wb") as stream:
-            for place, path in files:
-                item = self._pseudonyms.item_key("film", place)
-                self._places[item] = f"{FILMS_FOLDER}/{place}"
-                self.n_read += 1
-                try:
-                    self._take(path, item, stream)
-                except IntakeError as error:
-                    self.quarantined.append(Quarantined("film", error.code, item))
-                if progress:
-                    progress(self.n_read, len(files))
-        if len(self._issuers) > 1 and not self._profile.issuer:
-            raise IntakeError(
-                "mixed-issuers",
-                f"{len(self._issuers)} institutions issued the films' patient numbers",
-                hint="name the one of the clinical table as issuer in the site profile",
-            )
-        return self._records
-
-    def _take(self, path: Path, item: str, stream: IO[bytes]) -> None:
-        film = self._read(path)
-        if self._rule.is_withdrawn(self._patient(film)):
-            raise _not_used("withdrawn")
-        view = find_view(film.body_part, film.view_position, self._schema.views)
-        if view is None:
-            raise _not_used("wrong-view")
-        day = self._admissible_day(film)
-        image = normalise(
-            film.pixels, self._schema.image_pixels, mirror=is_mirrored(film.laterality)
-        ).astype(np.float16)
-        if not image.any():
-            raise _not_used("blank-film")
-        data = image.tobytes()
-        twins = {("uid", film.sop_instance_uid), (film.patient_id, sha256_hex(data))}
-        if twins & self._seen:
-            raise _not_used("duplicate-film")
-        self._seen |= twins
-        stream.write(data)
-        self._records.append(
-            FilmRecord(
-                item=item,
-                scratch=len(self._records),
-                film=self._pseudonyms.film_key(film.sop_instance_uid),
-                view=view,
-                laterality=film.laterality,
-                pixel_mm=film.pixel_mm,
-                manufacturer=film.manufacturer,
-                presentation_intent=film.presentation_intent,
-                patient_id=film.patient_id,
-                day=day,
-            )
-        )
-
-    def _read(self, path: Path) -> Film:
-        try:
-            return read_film(path, default_laterality=self._profile.default_laterality)
-        except IntakeError as error:
-            is_other = path.suffix.lower() not in _DICOM_SUFFIXES or path.name == "DICOMDIR"
-            if error.code == "intake.unreadable-dicom" and is_other:
-                raise _not_used("not-dicom") from None
-            raise
-
-    def _admissible_day(self, film: Film) -> date:
-        """The film's date, once patient and date are known to be admissible."""
-        if not film.patient_id or not film.sop_instance_uid:
-            raise _not_used("missing-patient")
-        if film.issuer:
-            self._issuers.add(film.issuer)
-            if self._profile.issuer and film.issuer != self._profile.issuer:
-                raise _not_used("foreign-issuer")
-        if film.acquired is None:
-            raise _not_used("missing-date")
-        if film.acquired > self._today:
-            raise _not_used("future-date")
-        code = _exclusion_code(self._patient(film), film.acquired, self._rule)
-        if code:
-            raise _not_used(code.removeprefix("intake."))
-        return film.acquired
-
-    def _patient(self, film: Film) -> PatientKey:
-        return self._pseudonyms.patient_key(self._issuer, film.patient_id)
-
-
-def _not_used(reason: str) -> IntakeError:
-    return IntakeError(reason, "the film is not used")
-
-
-def _exclusion_code(patient: PatientKey, day: date, rule: AdmissionRule) -> str | None:
-    if rule.is_withdrawn(patient):
-        return WITHDRAWN
-    if patient in rule.exclude_patients:
-        return "intake.seen-in-training"
-    if rule.acquired_after is not None and day <= rule.acquired_after:
-        return "intake.before-lock"
-    return None
+@contextlib.contextmanager
+def _journal_of(folder: Path, reading: ReadingRule, pseudonyms: Pseudonyms) -> Iterator[FilmJournal]:
+    """The journal of an intake: kept when the intake is cut off, forgotten when it came to an end."""
+    journal = FilmJournal(folder, reading, pseudonyms)
+    keep = True
+    try:
+        yield journal
+        keep = False
+    except IntakeError:
+        keep = False
+        raise
+    finally:
+        journal.close(keep=keep)
 
 
 def _link(
@@ -358,7 +221,7 @@ def _link(
     """Exams, and the quarantine entries of rows and of films that found no row."""
 
     def code_of(row: ClinicalRow) -> str | None:
-        return _exclusion_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day, rule)
+        return rule.exclusion_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day)
 
     if schema.views:
         links = link_films(
@@ -488,11 +351,3 @@ def _identities(
         pseudonyms.patient_key(profile.issuer, number): Identity(profile.issuer, number)
         for number in numbers
     }
-
-
-def _images(scratch: Path, order: Sequence[int], pixels: int) -> Iterator[NDArray[np.float16]]:
-    """Images [h, w] in the cohort's order, read from the scratch file one at a time."""
-    with scratch.open("rb") as stream:
-        for row in order:
-            stream.seek(row * pixels * pixels * 2)
-            yield np.frombuffer(stream.read(pixels * pixels * 2), np.float16).reshape(pixels, pixels)

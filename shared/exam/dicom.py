@@ -164,6 +164,33 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
         raise _refusal("unreadable-dicom", "the file cannot be decoded") from None
 
 
+def list_dicomdir(path: Path) -> list[tuple[str, ...]]:
+    """The files that a DICOMDIR lists, each as path components below its folder (PS3.3 F.3.2.2).
+
+    Raises:
+        IntakeError: not a DICOMDIR, or one that leads out of its folder.
+    """
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            records = dcmread(path).DirectoryRecordSequence
+            named = [record.get("ReferencedFileID") for record in records]
+    except Exception:  # noqa: BLE001 - as in ``read_film``
+        raise IntakeError(
+            "unreadable-dicomdir",
+            "the DICOMDIR cannot be read",
+            hint="delete it, so that every file of the folder is looked at, or export it again",
+        ) from None
+    listed = [(name,) if isinstance(name, str) else tuple(name) for name in named if name]
+    if any(part in ("", ".", "..") or "/" in part or "\0" in part for name in listed for part in name):
+        raise IntakeError(
+            "unreadable-dicomdir",
+            "the DICOMDIR lists a file outside its own folder",
+            hint="do not use this medium; ask who wrote it",
+        )
+    return listed
+
+
 def _refusal(reason: str, fact: str) -> IntakeError:
     return IntakeError(reason, fact, hint="`osteofed-site cohort` names the remedy of each code")
 

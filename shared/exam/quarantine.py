@@ -29,6 +29,14 @@ CODES: dict[str, Reason] = {
         "the file is damaged, or no decoder here can read it; that does not make the film bad",
         "send it from the PACS again, uncompressed or in JPEG 2000 lossless",
     ),
+    "intake.decoder-failed": Reason(
+        "reading the film crashed the decoder, took too long or too much memory",
+        "send it from the PACS again, uncompressed; ingest again to retry",
+    ),
+    "intake.absent-film": Reason(
+        "the DICOMDIR or the PACS lists the film, but there is no such file",
+        "copy the whole medium, or ask the PACS for the film again",
+    ),
     "intake.unsupported-syntax": Reason(
         "the transfer syntax is none that this release decodes",
         "ask the PACS to send uncompressed or JPEG 2000 lossless",
