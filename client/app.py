@@ -17,6 +17,7 @@ from client.context import site_folder_from
 from client.gate import Gate, Released, open_gate, refuse_closed
 from client.hello import answer_hello, store_chunk
 from client.site import Site, open_site
+from shared.errors import ProtocolError
 from shared.protocol import (
     EvaluateRequest,
     Hello,
@@ -25,6 +26,9 @@ from shared.protocol import (
     from_record,
     to_record,
 )
+
+# What a coordinator may say to a run by Flower's run settings; nothing in a client reads them.
+RUN_SETTINGS = frozenset({"run-folder", "stage"})
 
 Request = TypeVar("Request", Hello, WeightsChunk, TrainRequest, EvaluateRequest)
 
@@ -85,6 +89,7 @@ def _answer(
     plan_sha256 = ""
     try:
         folder = site_folder_from(context)
+        _require_known_settings(context)
         request = from_record(message.content, kind)
         plan_sha256 = request.plan_sha256
         site = open_site(folder)
@@ -93,6 +98,20 @@ def _answer(
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
         released = refuse_closed(folder, error, plan_sha256=plan_sha256)
     return Message(to_record(released.message), reply_to=message)
+
+
+def _require_known_settings(context: Context) -> None:
+    """Refuse a run that tries to set what only a plan or the hospital's policy may set.
+
+    Raises:
+        ProtocolError: a run setting is not one of this project's.
+    """
+    if not set(context.run_config) <= RUN_SETTINGS:
+        raise ProtocolError(
+            "unknown-run-setting",
+            "the run carries a setting that this client does not know",
+            hint="settings belong into the plan, which every site approves",
+        )
 
 
 def _answer_or_refuse(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,16 @@ from shared.protocol import (
 SECRET = "Erika Mustermann /archive/4711.dcm"
 
 
-def send(folder: Path | None, record: RecordDict, message_type: str) -> Message:
+def send(
+    folder: Path | None,
+    record: RecordDict,
+    message_type: str,
+    *,
+    run_config: Mapping[str, object] | None = None,
+) -> Message:
     """What the site's ClientApp answers to one message of the coordinator."""
     grid = LocalGrid(app, {"elm": folder or Path()})
+    grid._contexts[2].run_config = dict(run_config or {})
     if folder is None:
         grid._contexts[2].node_config = {}
     message = grid.create_message(record, message_type, 2, "test", 60.0)
@@ -84,6 +92,25 @@ def test_what_cannot_be_answered_is_refused_with_a_code(sites: TableSites, damag
     reply = send(folder, record, "train")
     assert refusal_of(reply).code.startswith(code)
     assert not reply.has_error()
+
+
+@pytest.mark.parametrize(
+    "run_config", [{"noise-multiplier": 0.0}, {"run-folder": "r", "stage": "train", "site-folder": "/"}]
+)
+def test_a_run_that_sets_what_only_plan_or_policy_may_set_is_refused_and_charges_nothing(
+    sites: TableSites, run_config: dict[str, object]
+) -> None:
+    folder = sites.folder / "sites" / "elm"
+    reply = send(folder, to_record(sites.train_request()), "train", run_config=run_config)
+    assert refusal_of(reply).code == "protocol.unknown-run-setting"
+    assert sites.charges() == 0
+
+
+def test_a_run_with_this_projects_settings_is_answered(sites: TableSites) -> None:
+    folder = sites.folder / "sites" / "elm"
+    known = {"run-folder": "/somewhere", "stage": "train"}
+    reply = send(folder, to_record(sites.train_request()), "train", run_config=known)
+    assert from_record(reply.content, TrainReply).site == "elm"
 
 
 def test_the_text_of_an_unexpected_error_stays_in_the_sites_log(

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Builds osteofed-client and osteofed-server and writes their SBOMs. With a Docker engine, or without
+# one by buildah in chroot isolation (as root).
+#
+#   docker/build.sh BASE [OUT]
+#     BASE   image pinned by digest, or (buildah only) a folder made by debootstrap
+#     OUT    folder for the SBOMs; default docker/out
+#   TORCH_INDEX   where torch comes from; empty: pip's own index (with CUDA)
+# pip uses this machine's settings (index, mirror, certificate); no image keeps them.
+#   STORAGE       buildah's storage folder; default /var/tmp/osteofed-images
+set -eu
+[ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
+BASE=$1
+OUT=${2:-$(dirname "$0")/out}
+TORCH_INDEX=${TORCH_INDEX:-}
+cd "$(dirname "$0")/.."
+mkdir -p "$OUT"
+. docker/engine.sh
+
+SECRETS=$(mktemp -d)
+trap 'rm -rf "$SECRETS"' EXIT
+pip_secrets
+
+for image in client server; do
+  start=$(date +%s)
+  build_image "$image"
+  in_image "osteofed-$image" cat /usr/share/osteofed/sbom.cdx.json > "$OUT/osteofed-$image.cdx.json"
+  echo "osteofed-$image: $(image_size "osteofed-$image") MB, built in $(($(date +%s) - start)) s"
+done
