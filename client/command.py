@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.command_options import By, Folder
+from client.command_trial import trial_app
 from shared.errors import PlanError
 from shared.terminal import JsonOption, command, progress, say, show_facts, show_json, show_table
 
@@ -28,11 +30,7 @@ app = typer.Typer(
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="Every touch of a patient, for life.")
 app.add_typer(ledger_app, name="ledger")
-
-Folder = Annotated[
-    Path, typer.Option("--folder", "-f", envvar="OSTEOFED_SITE", help="The site's folder.")
-]
-By = Annotated[str, typer.Option("--by", help="First and last name of who decides.")]
+app.add_typer(trial_app)
 
 
 @app.command()
