@@ -85,3 +85,33 @@ image_size() {
   buildah_here umount "$container" >/dev/null
   buildah_here rm "$container" >/dev/null
 }
+
+# SERVICE SITE COMMAND…: until the command succeeds in the service's container
+wait_well() {
+  tries=60
+  until in_service "$@" > /dev/null 2>&1; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || { echo "$1 of ${2:-the coordinator} is not well" >&2; exit 1; }
+    sleep 1
+  done
+}
+
+# SERVICE SITE WHAT COMMAND…: the command must fail in the service's container
+refuses() {
+  service=$1 site=$2 what=$3
+  shift 3
+  if in_service "$service" "$site" "$@" > /dev/null 2>&1; then
+    echo "$site: $what is possible" >&2
+    exit 1
+  fi
+  echo "$site: no $what"
+}
+
+# PATH…: the door answers 404 to them
+refuses_http() {
+  for path in "$@"; do
+    code=$(curl --silent --insecure --output /dev/null --write-out '%{http_code}' "https://127.0.0.1:9443$path")
+    [ "$code" = 404 ] || { echo "the door answers $code to $path" >&2; exit 1; }
+    echo "the door answers 404 to $path"
+  done
+}
