@@ -1,0 +1,174 @@
+"""Films of a PACS come one at a time into a staging folder, from which the intake reads them.
+
+    <staging>/<patient>/<film>.dcm   both names keyed; a file is whole or absent
+
+What lies there is not fetched again, so that a staging that was cut off goes on where it was. Of who
+withdrew nothing stays and nothing is fetched. Imports linkage, inputs and errors.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from client.intake_films import WITHDRAWN
+from client.intake_inputs import ABSENT, FilmFile
+from client.linkage import Pseudonyms
+from shared.exam.dicom import MAX_FILE_BYTES
+from shared.exam.split import PatientKey
+from shared.files import sync_folder
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmQuery:
+    """Which films to ask for: modalities, body parts (none: all), days of the study (inclusive)."""
+
+    modalities: tuple[str, ...] = ("DX", "CR")
+    body_parts: tuple[str, ...] = ()
+    first_day: date | None = None
+    last_day: date | None = None
+
+    def day_range(self) -> str:
+        """The days as a range matching key (PS3.4 C.2.2.2.5), empty for all."""
+        ends = [day.strftime("%Y%m%d") if day else "" for day in (self.first_day, self.last_day)]
+        return "-".join(ends) if any(ends) else ""
+
+    def wants_series(self, modality: str, body_part: str) -> bool:
+        """Whether a series is asked for; one that names no body part is, for its films may."""
+        wanted = {part.upper() for part in self.body_parts}
+        is_part = not wanted or not body_part or body_part.upper() in wanted
+        return modality.upper() in self.modalities and is_part
+
+
+@dataclass(frozen=True)
+class ListedFilm:
+    """A film that a PACS says it has."""
+
+    study: str = field(repr=False)
+    series: str = field(repr=False)
+    instance: str = field(repr=False)
+    patient_id: str = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """What leads back to it, for the sealed linkage file."""
+        return f"pacs {self.study}/{self.series}/{self.instance}"
+
+
+class FilmWriter(Protocol):
+    """Takes the bytes of one film."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes; returns how many."""
+        ...
+
+
+class FilmNotSent(Exception):  # noqa: N818 - a signal to ``stage``, never an error for users
+    """The PACS has one film no more, or cannot send it; others may come."""
+
+
+class FilmSource(Protocol):
+    """A PACS: says what it has, and sends one film at a time."""
+
+    def list_films(self, query: FilmQuery) -> Iterator[ListedFilm]:
+        """What the PACS has. Raises IntakeError: it does not answer."""
+        ...
+
+    def fetch(self, film: ListedFilm, out: FilmWriter) -> None:
+        """Write one film as a DICOM file. Raises FilmNotSent, or IntakeError: it does not answer."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+
+def stage(
+    source: FilmSource,
+    query: FilmQuery,
+    folder: Path,
+    *,
+    pseudonyms: Pseudonyms,
+    issuer: str,
+    is_withdrawn: Callable[[PatientKey], bool],
+    progress: Progress | None = None,
+) -> list[FilmFile]:
+    """Bring the films of a query into ``folder``; those that do not come are listed with a code.
+
+    Args:
+        source: the PACS.
+        query: which films.
+        folder: the staging folder; it holds people's films, for the owner only.
+        pseudonyms: keyed names.
+        issuer: who issues the patient numbers.
+        is_withdrawn: whether a patient has withdrawn.
+        progress: called with (films done, films in all).
+
+    Raises:
+        IntakeError: the PACS does not answer; what has come stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for kept in list(folder.iterdir()):
+        if is_withdrawn(PatientKey(kept.name)):
+            shutil.rmtree(kept)
+    listed = {film.instance: film for film in source.list_films(query)}
+    staged = []
+    for number, film in enumerate(listed.values(), start=1):
+        patient = pseudonyms.patient_key(issuer, film.patient_id)
+        path = folder / patient / f"{pseudonyms.film_key(film.instance)}.dcm"
+        code = WITHDRAWN if is_withdrawn(patient) else _bring(source, film, path)
+        staged.append(FilmFile(film.place, path, code))
+        if progress:
+            progress(number, len(listed))
+    return sorted(staged, key=lambda film: film.place)
+
+
+def _bring(source: FilmSource, film: ListedFilm, path: Path) -> str:
+    """Fetch a film unless it is there; the code if it does not come."""
+    if path.exists():
+        return ""
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    part = path.with_suffix(".part")
+    try:
+        with open(part, "wb", opener=_private) as out:
+            source.fetch(film, _Bounded(out))
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(path)
+        sync_folder(path.parent)
+    except FilmNotSent:
+        return ABSENT
+    except _TooLarge:
+        return "intake.too-large"
+    finally:
+        part.unlink(missing_ok=True)
+    return ""
+
+
+class _TooLarge(Exception):  # noqa: N818 - a signal inside this module
+    """More bytes than any film has."""
+
+
+class _Bounded:
+    """Passes bytes on, up to the size of a film."""
+
+    def __init__(self, out: FilmWriter) -> None:
+        self._out = out
+        self._left = MAX_FILE_BYTES
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _TooLarge
+        return self._out.write(data)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
