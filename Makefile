@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install demo test check figures audit loopback pretrain clean
+.PHONY: help install demo test check figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,12 @@ figures: $(STAMP)  ## re-measure the figures printed in README.md
 
 loopback: $(STAMP)  ## a real SuperLink (TLS) and three SuperNodes as processes, a few rounds, torn down
 	$(BIN)/osteofed-coordinator loopback --folder loopback $(ARGS)
+
+images:  ## client and server images and their SBOMs: make images BASE=IMAGE@DIGEST (or a debootstrap folder)
+	docker/build.sh "$(BASE)"
+
+loopback-containers:  ## two hospitals and a coordinator in containers, a few rounds, torn down
+	docker/loopback.sh "$(or $(WORK),loopback-containers)" $(ARGS)
 
 pretrain: $(STAMP)  ## remake the default encoder on public synthetic films
 	$(BIN)/osteofed-coordinator pretrain $(ARGS)
