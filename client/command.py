@@ -121,16 +121,21 @@ def accrue(
 @command
 def cohort(
     name: Annotated[str, typer.Argument(help="The cohort's name.")] = "hip_bmd",
+    page: Annotated[
+        bool, typer.Option("--page", help="Also write a page with plots and films, for here only.")
+    ] = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Show what a cohort holds, what was quarantined, why, and what to do about it."""
+    from client.cohort_page import write_cohort_page
     from client.patients import current_cohort
     from client.site import open_site
     from shared.exam.quarantine import CODES, count_codes
     from shared.exam.split import SPLITS
 
-    found = current_cohort(open_site(folder), name)
+    site = open_site(folder)
+    found = current_cohort(site, name)
     counts = count_codes(found.quarantined)
     facts: dict[str, object] = {
         "version": found.version,
@@ -139,6 +144,8 @@ def cohort(
         "films": len(found.images),
         **{f"patients, {split}": len(found.patients(split)) for split in SPLITS},
     }
+    if page:
+        facts["page, for this hospital only"] = str(write_cohort_page(site, found))
     rows = [
         (count.kind, count.code, count.n, CODES[count.code].meaning, CODES[count.code].remedy)
         for count in counts
