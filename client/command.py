@@ -6,6 +6,7 @@ Importing it loads neither torch nor pydicom, so that ``--help`` is quick.
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,29 +74,88 @@ def join(
 @app.command()
 @command
 def ingest(
-    source: Annotated[Path, typer.Argument(help="Folder with films/ and clinical.csv.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with films/ and clinical.csv, where nothing else is named."),
+    ] = None,
     schema: Annotated[
         Path, typer.Option(help="Cohort schema, a YAML file.", exists=True, dir_okay=False)
     ] = Path("configs/cohort/hip_bmd.yaml"),
+    films: Annotated[Path | None, typer.Option(help="Folder of DICOM files, or a DICOMDIR.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV, Parquet, or FHIR: .json, .ndjson or a folder of them.")
+    ] = None,
+    sql: Annotated[
+        Path | None, typer.Option(help="File with a SELECT; the database is in OSTEOFED_TABLE_URL.")
+    ] = None,
+    url_file: Annotated[
+        Path | None, typer.Option(help="The database's URL in a file for its owner only.")
+    ] = None,
+    dicomweb: Annotated[
+        str | None, typer.Option(help="Address of a PACS's DICOMweb; OSTEOFED_DICOMWEB_LOGIN logs in.")
+    ] = None,
+    login_file: Annotated[
+        Path | None, typer.Option(help="user:password or Bearer token, in a file for its owner only.")
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(help="Who signed the PACS's certificate, a PEM file.")
+    ] = None,
+    dimse: Annotated[str | None, typer.Option(help="host:port of a PACS.")] = None,
+    called_aet: Annotated[str, typer.Option(help="The PACS's AE title.")] = "ANY-SCP",
+    calling_aet: Annotated[str, typer.Option(help="This site's AE title.")] = "OSTEOFED",
+    move: Annotated[
+        bool, typer.Option("--move", help="C-MOVE instead of C-GET; the PACS sends to --listen.")
+    ] = False,
+    listen: Annotated[str, typer.Option(help="host:port, for --move.")] = "127.0.0.1:11112",
+    modality: Annotated[list[str], typer.Option(help="Asked of a PACS.")] = ["DX", "CR"],  # noqa: B006
+    body_part: Annotated[list[str], typer.Option(help="Asked of a PACS; all if none.")] = [],  # noqa: B006
+    first_day: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"])] = None,
+    last_day: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read films.", min=1, max=64)] = 1,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Turn films and a clinical table into a frozen cohort; every loss has a code."""
     from client.intake import ingest as run_intake
     from client.site import open_site
+    from client.sources.choose import Choice, choose_inputs
+    from client.sources.staging import FilmQuery
     from shared.exam.schema import read_schema
 
-    site = open_site(folder)
+    site, cohort_schema = open_site(folder), read_schema(schema)
+    query = FilmQuery(
+        modalities=tuple(name.upper() for name in modality),
+        body_parts=tuple(body_part),
+        first_day=first_day and first_day.date(),
+        last_day=last_day and last_day.date(),
+    )
+    choice = Choice(
+        folder=source,
+        films=films,
+        dicomweb=dicomweb,
+        dicomweb_ca=ca,
+        login_file=login_file,
+        dimse=dimse,
+        called_aet=called_aet,
+        calling_aet=calling_aet,
+        is_move=move,
+        listen=listen,
+        query=query,
+        table=table,
+        sql=sql,
+        url_file=url_file,
+    )
     with progress("films") as advance:
         report = run_intake(
-            source,
+            choose_inputs(choice, site, cohort_schema, progress=advance),
             store=site.cohorts,
-            schema=read_schema(schema),
+            schema=cohort_schema,
             profile=site.settings.profile,
             pseudonyms=site.pseudonyms,
             linkage=site.linkage,
             clock=site.clock,
             progress=advance,
+            workers=workers,
         )
     _show_intake(report, as_json=as_json)
 
@@ -482,6 +542,10 @@ def _show_intake(report: IntakeReport, *, as_json: bool) -> None:
             "patients": len(cohort.patients()),
             "fingerprint": cohort.fingerprint,
         },
+    )
+    show_facts(
+        "films and rows",
+        {name.replace("_", " "): number for name, number in asdict(report.links).items()},
     )
     show_table(
         "quarantined",

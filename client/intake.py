@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from shared.exam.cohort import (
     open_cohort,
     write_cohort,
 )
-from shared.exam.link import FilmRecord, LinkedExam, Links, link_films
+from shared.exam.link import FilmRecord, LinkedExam, Links, Reconciliation, link_films, reconcile
 from shared.exam.profile import SiteProfile
 from shared.exam.quarantine import CodeCount, Quarantined, count_codes
 from shared.exam.schema import CohortSchema
@@ -59,6 +59,11 @@ class IntakeReport:
     counts: tuple[CodeCount, ...]
     lost_fraction: float
 
+    @property
+    def links(self) -> Reconciliation:
+        """How films and rows met."""
+        return reconcile(len(self.cohort.exams), self.counts)
+
     def summary(self) -> dict[str, object]:
         """The report as JSON values, for ``--json`` at the site; it must not leave ungated."""
         cohort = self.cohort
@@ -72,6 +77,7 @@ class IntakeReport:
             "exams": len(cohort.exams),
             "patients": {split: len(cohort.patients(split)) for split in SPLITS},
             "lost_fraction": self.lost_fraction,
+            "links": asdict(self.links),
             "quarantined": [
                 {"kind": count.kind, "code": count.code, "n": count.n} for count in self.counts
             ],
@@ -245,6 +251,7 @@ def _link(
         entry for entry in table.quarantined if entry.kind == "row" or entry.item not in unused
     ]
     quarantined += [Quarantined("film", code, item) for item, code in links.film_codes.items()]
+    quarantined += [Quarantined("link", code, item) for item, code in links.choices]
     quarantined += [
         Quarantined("row", code, pseudonyms.item_key("row", str(number)))
         for number, code in row_codes.items()

@@ -156,6 +156,9 @@ class Dimse:
         )
         if not association.is_established:
             application.shutdown()
+            line = association.dul.socket
+            if line is not None and line.socket is not None:  # pynetdicom leaves it open
+                line.socket.close()
             raise _unreachable("the PACS refuses the association or cannot be reached")
         return association
 

@@ -180,6 +180,13 @@ def _check_columns(header: Sequence[str], schema: CohortSchema, profile: SitePro
             hint="map names under columns in the site profile, or list optional fields that "
             "the site does not collect under not_collected",
         )
+    named = [column for column in header if column]  # spreadsheets export empty ones
+    if len(named) > len(set(named)):
+        raise IntakeError(
+            "repeated-column",
+            f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
+            hint="give every column a name of its own: one would hide the other",
+        )
 
 
 def _check_vendor(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:
@@ -303,6 +310,9 @@ def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile)
         return named
     if profile.is_missing(text):
         return None
+    unit = cells.get(profile.column(f"{label.column}_unit"), "")
+    if unit != label.unit and not profile.is_missing(unit):
+        raise _Unusable("intake.unknown-unit")
     number = _number(text, profile)
     if not _is_within(number, label.low, label.high):
         raise _Unusable("intake.out-of-range")

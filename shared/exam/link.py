@@ -5,12 +5,13 @@ Pure: it sees records without pixels. Imports quarantine and clinical only.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 from shared.exam.clinical import ClinicalRow
+from shared.exam.quarantine import CodeCount
 from shared.exam.schema import ViewRule
 
 
@@ -41,11 +42,45 @@ class LinkedExam:
 
 @dataclass(frozen=True)
 class Links:
-    """Exams, and a code for each film (by item) and row (by number) that belongs to none."""
+    """Exams, and a code for each film (by item) and row (by number) that belongs to none.
+
+    ``choices``: a code for each exam, by the item of its first film, that could have another row.
+    """
 
     exams: tuple[LinkedExam, ...]
     film_codes: Mapping[str, str]
     row_codes: Mapping[int, str]
+    choices: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciliation:
+    """How films and rows met. Films and rows that met nobody are in quarantine, too.
+
+    ``films_of_nobody`` have no row of their patient, ``films_too_far`` none near enough; ``rows_only``
+    have no film; ``several_rows`` are exams for which more than one row was near enough, of
+    ``shared_rows`` are those whose row serves another date as well.
+    """
+
+    exams: int
+    films_of_nobody: int
+    films_too_far: int
+    rows_only: int
+    several_rows: int
+    shared_rows: int
+
+
+def reconcile(n_exams: int, counts: Iterable[CodeCount]) -> Reconciliation:
+    """The report of the links, from an intake's or a cohort's quarantine counts."""
+    number = {(count.kind, count.code): count.n for count in counts}
+    return Reconciliation(
+        exams=n_exams,
+        films_of_nobody=number.get(("film", "intake.unknown-patient"), 0),
+        films_too_far=number.get(("film", "intake.missing-row"), 0),
+        rows_only=number.get(("row", "intake.missing-film"), 0),
+        several_rows=number.get(("link", "intake.several-rows"), 0),
+        shared_rows=number.get(("link", "intake.shared-row"), 0),
+    )
 
 
 def find_view(body_part: str, position: str, views: Sequence[ViewRule]) -> str | None:
@@ -83,19 +118,25 @@ def link_films(
         groups[film.patient_id, film.day].append(film)
     exams: list[LinkedExam] = []
     film_codes: dict[str, str] = {}
+    choices: list[tuple[str, str]] = []
     for (patient_id, day), group in groups.items():
-        near = _nearest(rows_of[patient_id], day, max_days)
-        if near is None:
+        near = _by_distance(rows_of[patient_id], day, max_days)
+        if not near:
             missing = "missing-row" if rows_of[patient_id] else "unknown-patient"
             code = rejected_rows.get(patient_id, f"intake.{missing}")
             film_codes |= {film.item: code for film in group}
             continue
-        exams.append(LinkedExam(near, day, tuple(sorted(group, key=lambda film: film.film))))
-    used = {exam.row.number for exam in exams}
+        exams.append(LinkedExam(near[0], day, tuple(sorted(group, key=lambda film: film.film))))
+        if len(near) > 1:
+            choices.append((exams[-1].films[0].item, "intake.several-rows"))
+    used = Counter(exam.row.number for exam in exams)
     row_codes = {row.number: "intake.missing-film" for row in rows if row.number not in used}
-    return Links(tuple(exams), film_codes, row_codes)
+    choices += [
+        (exam.films[0].item, "intake.shared-row") for exam in exams if used[exam.row.number] > 1
+    ]
+    return Links(tuple(exams), film_codes, row_codes, tuple(choices))
 
 
-def _nearest(rows: Sequence[ClinicalRow], day: date, max_days: int) -> ClinicalRow | None:
+def _by_distance(rows: Sequence[ClinicalRow], day: date, max_days: int) -> list[ClinicalRow]:
     near = [row for row in rows if abs((row.day - day).days) <= max_days]
-    return min(near, key=lambda row: (abs((row.day - day).days), row.day), default=None)
+    return sorted(near, key=lambda row: (abs((row.day - day).days), row.day))

@@ -17,6 +17,22 @@ MISSING_TOKENS = frozenset(
 )
 
 
+class FhirMapping(BaseModel):
+    """Where a FHIR R4 bundle holds what the schema names.
+
+    ``codes`` maps names of the schema (fields, label column) to LOINC codes of Observations;
+    ``from_patient`` maps fields to ``age`` (from birthDate) or ``gender``. ``identifier_system`` says
+    which identifier is the patient's number; without it the resource's id is.
+    """
+
+    model_config = FROZEN
+
+    codes: dict[str, str] = {}
+    from_patient: dict[str, Literal["age", "gender"]] = {}
+    identifier_system: str | None = None
+    code_system: str = "http://loinc.org"
+
+
 class SiteProfile(BaseModel):
     """Site-local names, units and conventions.
 
@@ -26,6 +42,7 @@ class SiteProfile(BaseModel):
     the table does not have: they are missing for everybody, on purpose and not by a typing error.
     ``dxa_vendor`` and ``dxa_skeletal_site`` are needed for BMD labels, ``has_labels: false`` for a
     table without any. ``issuer`` is who issues the site's patient numbers.
+    ``fhir`` is read only where rows come as FHIR bundles.
     """
 
     model_config = FROZEN
@@ -43,6 +60,7 @@ class SiteProfile(BaseModel):
     dxa_skeletal_site: str | None = None
     issuer: str = ""
     default_laterality: Literal["L", "R", "B"] | None = None
+    fhir: FhirMapping = FhirMapping()
 
     def column(self, name: str) -> str:
         """The table's header for a name of the schema."""

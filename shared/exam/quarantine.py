@@ -1,6 +1,7 @@
 """Why an input was not used: one table of codes, each with its meaning and its remedy.
 
-An entry names a whole film, a whole row, or one value of a row that was kept. Entries carry a keyed
+An entry names a whole film, a whole row, one value of a row that was kept, or a link that could have
+been another. Entries carry a keyed
 ``item`` instead of a file name or a row number, because file names hold patients' names; the site's
 linkage file says what an item is. Imports nothing of the project.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["film", "row", "value"]
+Kind = Literal["film", "row", "value", "link"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,17 @@ CODES: dict[str, Reason] = {
     "intake.missing-film": Reason(
         "no usable film close enough to the row's date", "add the film, or leave the row out"
     ),
+    "intake.several-rows": Reason(
+        "several rows of the patient lie close enough to the film's date; the nearest was taken, of "
+        "two equally near ones the earlier",
+        "nothing, if visits are meant to be that close; otherwise remove the wrong row",
+        is_loss=False,
+    ),
+    "intake.shared-row": Reason(
+        "one row serves films of several dates, each of which is an exam of its own",
+        "nothing, or add the row of each visit",
+        is_loss=False,
+    ),
     "intake.duplicate-film": Reason("the same film is already there", "nothing", is_loss=False),
     "intake.duplicate-exam": Reason(
         "an equal row of the same patient and date is already there", "nothing", is_loss=False
@@ -145,7 +157,7 @@ CODES: dict[str, Reason] = {
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One input, or one value of a kept row, that was not used."""
+    """One input, or one value of a kept row, that was not used; or a link that needed a choice."""
 
     kind: Kind
     code: str
@@ -164,7 +176,7 @@ class CodeCount:
     @property
     def is_loss(self) -> bool:
         """Whether whole inputs that should have been usable were lost."""
-        return self.kind != "value" and CODES[self.code].is_loss
+        return self.kind in ("film", "row") and CODES[self.code].is_loss
 
 
 def count_codes(entries: Iterable[Quarantined]) -> tuple[CodeCount, ...]:

@@ -1,0 +1,162 @@
+"""What the command line names becomes the inputs of an intake: one source of films, one of rows.
+
+Imports the other sources, where they are used, and the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.intake_inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable, film_files
+from client.site import Site
+from client.sources.credentials import read_secret
+from client.sources.staging import FilmQuery, FilmSource, Progress, stage
+from shared.errors import IntakeError
+from shared.exam.schema import CohortSchema
+
+STAGING_FOLDER = "staging"
+PACS_LOGIN = "OSTEOFED_DICOMWEB_LOGIN"
+TABLE_URL = "OSTEOFED_TABLE_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Where films and rows come from; what is None is looked for in ``folder``.
+
+    ``dimse`` and ``listen`` are host:port. Login and database URL come from the environment or a file.
+    """
+
+    folder: Path | None = None
+    films: Path | None = None
+    dicomweb: str | None = None
+    dicomweb_ca: Path | None = None
+    login_file: Path | None = None
+    dimse: str | None = None
+    called_aet: str = "ANY-SCP"
+    calling_aet: str = "OSTEOFED"
+    is_move: bool = False
+    listen: str = "127.0.0.1:11112"
+    query: FilmQuery = field(default_factory=FilmQuery)
+    table: Path | None = None
+    sql: Path | None = None
+    url_file: Path | None = None
+
+
+def choose_inputs(
+    choice: Choice, site: Site, schema: CohortSchema, *, progress: Progress | None = None
+) -> Inputs:
+    """Films and rows of one intake.
+
+    Raises:
+        IntakeError: none or several sources are named for one of the two, or one is not valid.
+    """
+    return Inputs(
+        table=_rows(choice, site, schema),
+        films=_films(choice, site, schema, progress) if schema.views else list,
+    )
+
+
+def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawTable]:
+    from client.sources.tables import file_table, sql_table
+
+    profile = site.settings.profile
+    query, path = choice.sql, choice.table
+    _refuse_several("rows", ("--table", path), ("--sql", query))
+    if query is not None:
+        url = read_secret(TABLE_URL, choice.url_file)
+        if url is None:
+            raise IntakeError(
+                "no-table-url",
+                "a SQL query needs the address of the database",
+                hint=f"set {TABLE_URL}, or name --url-file; never a command line",
+            )
+        return lambda: sql_table(url, query.read_text(encoding="utf-8"), schema, profile)
+    if path is None and choice.folder is not None:
+        path = choice.folder / TABLE_FILE
+    if path is None:
+        raise _nothing_named("rows", "--table or --sql")
+    found = path
+    return lambda: file_table(found, schema, profile)
+
+
+def _films(
+    choice: Choice, site: Site, schema: CohortSchema, progress: Progress | None
+) -> Callable[[], Sequence[FilmFile]]:
+    _refuse_several(
+        "films",
+        ("--films", choice.films),
+        ("--dicomweb", choice.dicomweb),
+        ("--dimse", choice.dimse),
+    )
+    if choice.dicomweb is None and choice.dimse is None:
+        root = choice.films or (choice.folder and choice.folder / FILMS_FOLDER)
+        if root is None:
+            raise _nothing_named("films", "--films, --dicomweb or --dimse")
+        found = root
+        return lambda: film_files(found)
+    source = _pacs(choice)
+
+    def bring() -> list[FilmFile]:
+        with closing(source):
+            return stage(
+                source,
+                choice.query,
+                site.folder / STAGING_FOLDER / schema.name,
+                pseudonyms=site.pseudonyms,
+                issuer=site.linkage.issuer_for(site.settings.profile.issuer),
+                is_withdrawn=site.linkage.is_withdrawn,
+                progress=progress,
+            )
+
+    return bring
+
+
+def _pacs(choice: Choice) -> FilmSource:
+    if choice.dicomweb is not None:
+        from client.sources.dicomweb import DicomWeb
+
+        login = read_secret(PACS_LOGIN, choice.login_file)
+        return DicomWeb(choice.dicomweb, login=login, ca=choice.dicomweb_ca)
+    from client.sources.dimse import Dimse, DimseAddress
+
+    host, port = _host_and_port(choice.dimse or "")
+    listen_host, listen_port = _host_and_port(choice.listen)
+    return Dimse(
+        DimseAddress(
+            host=host,
+            port=port,
+            called_aet=choice.called_aet,
+            calling_aet=choice.calling_aet,
+            retrieve="move" if choice.is_move else "get",
+            listen_host=listen_host,
+            listen_port=listen_port,
+        )
+    )
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise IntakeError("invalid-address", f"an address must be host:port, not {text}")
+    return host, int(port)
+
+
+def _refuse_several(what: str, *named: tuple[str, object]) -> None:
+    given = [option for option, value in named if value is not None]
+    if len(given) > 1:
+        raise IntakeError(
+            "several-sources",
+            f"{what} must come from one source, not {' and '.join(given)}",
+            hint="name one of them",
+        )
+
+
+def _nothing_named(what: str, options: str) -> IntakeError:
+    return IntakeError(
+        "no-source",
+        f"nothing says where the {what} come from",
+        hint=f"name a folder with {FILMS_FOLDER}/ and {TABLE_FILE}, or {options}",
+    )
