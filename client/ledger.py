@@ -220,12 +220,25 @@ class Ledger:
             self._file.append(signed, next_key=new_key)
             return signed
 
-    def budget(self, members: Collection[str], *, allowance: Allowance) -> Budget:
-        """What the dearest of these patients has spent and has left for life."""
+    def budget(
+        self,
+        members: Collection[str],
+        *,
+        allowance: Allowance,
+        further: GaussianEvent | None = None,
+    ) -> Budget:
+        """What the dearest of these patients has spent and has left for life.
+
+        Args:
+            members: PatientKeys.
+            allowance: the hospital's caps.
+            further: an event as if it had been charged to all of them; nothing is written.
+        """
+        added = () if further is None else (further,)
         with self._file.held():
             lists = self._lists_of(frozenset(members))
             spent = max(
-                (filter_epsilon(self._events_of(group), allowance.delta) for group in lists),
+                (filter_epsilon((*self._events_of(group), *added), allowance.delta) for group in lists),
                 default=0.0,
             )
             touched = frozenset().union(*lists)
@@ -245,6 +258,15 @@ class Ledger:
         with self._file.held():
             members = frozenset().union(*(self._load_members(sha256) for sha256 in self._lists))
         return self.budget(members, allowance=allowance)
+
+    def charges_of(self, patient: str) -> tuple[LedgerRow, ...]:
+        """Every charge whose member list names a patient, oldest first."""
+        with self._file.held():
+            return tuple(
+                row
+                for row in self._file.rows
+                if row.kind == "charge" and patient in self._load_members(row.members_sha256)
+            )
 
     def run_epsilon(self, plan_sha256: str, members: Collection[str], *, delta: float) -> float:
         """What one plan has cost the dearest of these patients so far (accountant, not filter)."""

@@ -27,7 +27,7 @@ from shared.canonical import canonical_json, sha256_hex
 from shared.countersign import countersign
 from shared.errors import LedgerError, PrivacyError
 from shared.keys import SigningKey, create_key
-from shared.privacy.accountant import epsilon_of
+from shared.privacy.accountant import epsilon_of, gaussian_epsilon
 from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import Allowance
 from shared.privacy.ledger_format import (
@@ -598,3 +598,26 @@ def test_no_patient_ever_overspends_whatever_cohorts_are_asked_for(
     for patient, events in touched.items():
         assert epsilon_of(events, 1e-5) <= 4.5
         assert spent(ledger, [patient]) == pytest.approx(epsilon_of(events, 1e-5))
+
+
+def test_a_budget_can_be_asked_as_if_more_had_been_charged(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.charge(make_charge(), members=PATIENTS[:40], allowance=ALLOWANCE)
+    before = (tmp_path / "ledger" / "ledger.jsonl").read_bytes()
+    further = GaussianEvent(noise_multiplier=10.0, steps=15)
+    asked = ledger.budget(PATIENTS[:40], allowance=ALLOWANCE, further=further)
+    fresh = ledger.budget(PATIENTS[40:], allowance=ALLOWANCE, further=further)
+    assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes() == before
+    # mu is sqrt(steps)/noise multiplier: 5 + 15 steps, and 15 alone
+    assert asked.epsilon_spent == pytest.approx(gaussian_epsilon(20**0.5 / 10, 1e-5))
+    assert fresh.epsilon_spent == pytest.approx(gaussian_epsilon(15**0.5 / 10, 1e-5))
+    assert ledger.budget(PATIENTS[40:], allowance=ALLOWANCE).epsilon_spent == 0
+
+
+def test_the_charges_of_a_patient_are_those_whose_lists_name_the_patient(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.charge(make_charge(1), members=PATIENTS[:40], allowance=ALLOWANCE)
+    ledger.charge(make_charge(2), members=PATIENTS[20:], allowance=ALLOWANCE)
+    assert [row.round for row in ledger.charges_of(PATIENTS[0])] == [1]
+    assert [row.round for row in ledger.charges_of(PATIENTS[30])] == [1, 2]
+    assert ledger.charges_of("patient-999") == ()
