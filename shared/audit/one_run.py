@@ -225,10 +225,10 @@ def canary_findings(
 def _choose_guesses(scores: Floats, coins: Bools, *, level: float) -> Counts:
     """How many guesses on each side, [1]: where the f-DP bound is highest on these canaries.
 
-    At most n/2 − √n, two standard deviations below the number that took part: with no noise at all,
-    one guess too many is a wrong one and would cost a third of the bound.
+    At most n/2 − 1.5·√n, three standard deviations below the number that took part: with no noise at
+    all, one guess too many is a wrong one and would cost a third of the bound.
     """
-    most = max(0.0, scores.size / 2 - math.sqrt(scores.size))
+    most = max(0.0, scores.size / 2 - 1.5 * math.sqrt(scores.size))
     counts = np.unique(np.ceil(np.array(_GUESSED_SHARES) * most).astype(np.int64))
     correct = _correct_guesses(scores, coins, counts)
     mu = _largest_refuted_mu(correct, 2 * counts, scores.size, level=level, halvings=9)
