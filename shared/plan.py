@@ -43,7 +43,10 @@ class RosterEntry(BaseModel):
 
 
 class PredictedCost(BaseModel):
-    """What a run will cost a patient, known before it starts. ``None``: no formal guarantee."""
+    """What a run will cost a patient, known before it starts. ``None``: no formal guarantee.
+
+    Of the description, None also says that the plan releases none.
+    """
 
     model_config = FROZEN
 
@@ -55,6 +58,8 @@ class PredictedCost(BaseModel):
     training_epsilon: float | None
     validation_epsilon: float | None
     validation_noise_multiplier: float | None
+    description_epsilon: float | None = None
+    description_noise_multiplier: float | None = None
 
 
 class Plan(BaseModel):

@@ -183,6 +183,9 @@ class ValidationSettings(BaseModel):
     ``score_low``/``score_high``/``bins`` are the public edges of the score histogram (probability in
     classification, predicted target in regression). Targets are clipped to [target_low, target_high]
     and errors to ±error_high before their sums leave. ``epsilon`` is the price per validation split.
+    ``description_epsilon``: what it costs every labelled patient, besides training or validation, that
+    the sites describe their cohorts (``shared.measure.description``); null, and none is released.
+    ``description_second_moments`` adds the products of every pair of variables.
     """
 
     model_config = FROZEN
@@ -198,6 +201,15 @@ class ValidationSettings(BaseModel):
     minimum_cell: int = Field(default=10, ge=1)
     sensitivity_target: float = Field(default=0.85, gt=0, lt=1)
     prospective_patients: int = Field(default=30, ge=1)
+    description_epsilon: float | None = Field(default=None, gt=0, le=50)
+    description_second_moments: bool = False
+
+    @model_validator(mode="after")
+    def _pairs_are_noised(self) -> ValidationSettings:
+        # An exact product of two one-hots is the count of a group that may be of any size.
+        if self.description_second_moments and self.release_class == "governed":
+            raise ValueError("description_second_moments must be false in a governed release")
+        return self
 
     @model_validator(mode="after")
     def _ranges_have_a_width(self) -> ValidationSettings:

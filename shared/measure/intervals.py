@@ -64,6 +64,31 @@ def share_interval(
     )
 
 
+def fraction_interval(
+    hits: float,
+    total: float,
+    *,
+    noise_variance: tuple[float, float],
+    covariance: float,
+    confidence: float,
+) -> tuple[float, float]:
+    """Interval of hits/total for noisy counts whose noises may be of one source.
+
+    Args:
+        hits: count, may be noisy and negative.
+        total: count, may be noisy.
+        noise_variance: variance of the privacy noise on hits and on the total.
+        covariance: of the two noises.
+        confidence: 0.95 for a 95 % interval.
+    """
+    theta = np.linspace(0.0, 1.0, GRID_POINTS)
+    noise = noise_variance[0] - 2 * theta * covariance + theta**2 * noise_variance[1]
+    sampling = max(total, 1.0) * theta * (1 - theta)
+    return accepted(
+        theta, hits - theta * total, sampling + noise, point=hits / total, confidence=confidence
+    )
+
+
 def auc_interval(
     positives: Floats, negatives: Floats, *, cell_sd: float, confidence: float
 ) -> tuple[float, float]:

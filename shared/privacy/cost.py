@@ -13,7 +13,7 @@ from shared.settings import FederationSettings, PrivacySettings, Settings
 
 
 def predict_cost(settings: Settings) -> PredictedCost:
-    """What a run will cost a patient of a training split, and of a validation split.
+    """What a run will cost a patient of a training split, of a validation split, and of either.
 
     Args:
         settings: resolved: rounds, steps and noise multiplier have values.
@@ -26,16 +26,11 @@ def predict_cost(settings: Settings) -> PredictedCost:
     privacy, validation = settings.privacy, settings.validation
     is_private, is_dp = privacy.mode == "patient_dp", validation.release_class == "dp"
     noise = calibrate(validation.epsilon, privacy.delta) if is_dp else None
-    training = []
-    if is_private:
-        training.append(
-            GaussianEvent(
-                noise_multiplier=given(privacy.noise_multiplier),
-                sample_rate=privacy.sample_rate,
-                steps=total_steps(settings.federation),
-            )
-        )
+    is_described = is_dp and validation.description_epsilon is not None
+    louder = calibrate(given(validation.description_epsilon), privacy.delta) if is_described else None
+    training = [_training_event(settings)] if is_private else []
     table = [GaussianEvent(noise_multiplier=noise)] if noise is not None else []
+    described = [GaussianEvent(noise_multiplier=louder)] if louder is not None else []
     return PredictedCost(
         mechanism=_describe_mechanism(settings.privacy),
         accountant=accountant_name(training or table),
@@ -43,6 +38,38 @@ def predict_cost(settings: Settings) -> PredictedCost:
         training_epsilon=epsilon_of(training, privacy.delta) if is_private else None,
         validation_epsilon=epsilon_of(table, privacy.delta) if is_dp else None,
         validation_noise_multiplier=noise,
+        description_epsilon=epsilon_of(described, privacy.delta) if is_described else None,
+        description_noise_multiplier=louder,
+    )
+
+
+def run_epsilon(settings: Settings, predicted: PredictedCost, *, trains: bool) -> float | None:
+    """What a run costs the dearest patient of a site: training or a validation, and a description.
+
+    No patient pays for training and validation both, since splits share nobody. None where the dearest
+    patient is promised nothing formal.
+
+    Args:
+        settings: resolved.
+        predicted: its cost.
+        trains: whether the site trains.
+    """
+    noise, louder = predicted.validation_noise_multiplier, predicted.description_noise_multiplier
+    described = [] if louder is None else [GaussianEvent(noise_multiplier=louder)]
+    groups = [] if noise is None else [[GaussianEvent(noise_multiplier=noise)]]
+    if trains:
+        if settings.privacy.mode != "patient_dp":
+            return None
+        groups.append([_training_event(settings)])
+    costs = [epsilon_of([*group, *described], predicted.delta) for group in groups or [[]]]
+    return max(costs) if groups or described else None
+
+
+def _training_event(settings: Settings) -> GaussianEvent:
+    return GaussianEvent(
+        noise_multiplier=given(settings.privacy.noise_multiplier),
+        sample_rate=settings.privacy.sample_rate,
+        steps=total_steps(settings.federation),
     )
 
 
