@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,6 +21,7 @@ import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
@@ -51,6 +53,7 @@ gdcm.Trace.SetError(False)
 
 Laterality = Literal["L", "R", "B"]
 
+_META_START = 128 + 4 + 12  # preamble, DICM, the group length itself
 MAX_FILE_BYTES = 512 * 2**20
 MAX_PIXELS = 64 * 2**20  # 8192 × 8192; the largest flat panels have about 18 million
 
@@ -91,7 +94,9 @@ ALLOWED = (
     "ContentDate",
     "StudyDate",
     "BodyPartExamined",
+    "AnatomicRegionSequence",
     "ViewPosition",
+    "ViewCodeSequence",
     "ImageLaterality",
     "Laterality",
     "PixelSpacing",
@@ -114,6 +119,27 @@ ALLOWED = (
     "ModalityLUTSequence",
     "PixelData",
 )
+# Coded anatomy and projection, for films that leave the plain attributes empty: SNOMED CT codes of
+# PS3.16 CID 4031 and CID 4010 → Body Part Examined (PS3.16 annex L) and View Position (C.8.11.5).
+_REGIONS: Mapping[str, str] = {
+    "24136001": "HIP",
+    "29836001": "HIP",
+    "816092008": "PELVIS",
+    "71341001": "FEMUR",
+    "816094009": "CHEST",
+    "122495006": "TSPINE",
+    "122496007": "LSPINE",
+    "74670003": "WRIST",
+    "85562004": "HAND",
+    "85050009": "HUMERUS",
+}
+_PROJECTIONS: Mapping[str, str] = {
+    "399348003": "AP",
+    "272479007": "PA",
+    "399067008": "LATERAL",
+    "399173006": "LL",
+    "399198007": "RL",
+}
 _OVERLAYS = tuple(Tag(group, 0x3000) for group in range(0x6000, 0x6020, 2))  # PS3.3 C.9.2
 _KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS})
 
@@ -198,11 +224,29 @@ def _refusal(reason: str, fact: str) -> IntakeError:
 def _open(path: Path) -> Dataset:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
+    _refuse_bomb(path)
     dataset = dcmread(path)
     # pydicom's own specific_tags is a linear search per element; elements are still undecoded here.
     for tag in dataset.keys() - _KEPT:
         del dataset[tag]
     return dataset
+
+
+def _refuse_bomb(path: Path) -> None:
+    """A deflated file (PS3.5 A.5) must not swell beyond a film; pydicom would inflate it whole."""
+    with path.open("rb") as stream:
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return
+        # the deflated part begins after the meta group (PS3.10 7.1), whose length is its first element
+        stream.seek(_META_START + int(meta.FileMetaInformationGroupLength))
+        inflate, n_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while data := inflate.unconsumed_tail or stream.read(2**20):
+            n_bytes += len(inflate.decompress(data, 2**22))
+            if n_bytes > MAX_FILE_BYTES:
+                raise _refusal("too-large", f"a film must inflate to at most {MAX_FILE_BYTES} bytes")
+            if inflate.eof:
+                return
 
 
 def _refuse_unwanted(dataset: Dataset) -> None:
@@ -222,6 +266,12 @@ def _refuse_unwanted(dataset: Dataset) -> None:
         "MONOCHROME"
     ):
         raise _refusal("not-greyscale", "a film must be MONOCHROME1 or MONOCHROME2")
+    stored, high = int(dataset.BitsStored), int(dataset.get("HighBit", dataset.BitsStored - 1))
+    # The high bit is the last stored one (PS3.5 8.1.1); below it older films hid overlays.
+    if int(dataset.BitsAllocated) not in (8, 16) or not 1 < stored <= 16 or high != stored - 1:
+        raise _refusal(
+            "unsupported-depth", "a film must store 2 to 16 bits in 8 or 16, from the lowest"
+        )
     if not 0 < int(dataset.Rows) * int(dataset.Columns) <= MAX_PIXELS:
         raise _refusal("too-large", f"a film must have 1 to {MAX_PIXELS} pixels")
 
@@ -231,8 +281,11 @@ def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
     if syntax not in DECODERS:
         raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
     stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
-    if not dataset.PixelRepresentation:
-        # Bits above BitsStored are not part of the value (PS3.5 8.1.1).
+    # Bits above BitsStored are not part of the value (PS3.5 8.1.1), and may hide an overlay.
+    if dataset.PixelRepresentation:
+        spare = 8 * stored.itemsize - int(dataset.BitsStored)
+        stored = (stored << spare) >> spare  # signed: the highest stored bit is the sign
+    else:
         stored = stored & ((1 << int(dataset.BitsStored)) - 1)
     pixels = _apply_modality(stored, dataset)
     if pixels.ndim != 2 or not np.isfinite(pixels).all():
@@ -268,8 +321,10 @@ def _describe(
         pixels=pixels,
         pixel_mm=_spacing(dataset),
         laterality=_side(dataset) or default_laterality,
-        view_position=_text(dataset, "ViewPosition"),
-        body_part=_text(dataset, "BodyPartExamined"),
+        view_position=_text(dataset, "ViewPosition")
+        or _coded(dataset, "ViewCodeSequence", _PROJECTIONS),
+        body_part=_text(dataset, "BodyPartExamined")
+        or _coded(dataset, "AnatomicRegionSequence", _REGIONS),
         photometric=_text(dataset, "PhotometricInterpretation"),
         is_inverted=is_inverted,
         manufacturer=_text(dataset, "Manufacturer"),
@@ -284,6 +339,14 @@ def _describe(
 
 def _text(dataset: Dataset, keyword: str) -> str:
     return str(dataset.get(keyword) or "").strip().upper()
+
+
+def _coded(dataset: Dataset, keyword: str, words: Mapping[str, str]) -> str:
+    """The word for the first code of a sequence, empty for a code that has none here."""
+    for item in dataset.get(keyword) or ():
+        if _text(item, "CodingSchemeDesignator") == "SCT":
+            return words.get(_text(item, "CodeValue"), "")
+    return ""
 
 
 def _side(dataset: Dataset) -> Laterality | None:

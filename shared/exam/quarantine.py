@@ -64,6 +64,10 @@ CODES: dict[str, Reason] = {
     "intake.not-greyscale": Reason(
         "the film has colour or palette pixels", "export the original greyscale film"
     ),
+    "intake.unsupported-depth": Reason(
+        "the film stores other than 2 to 16 bits per pixel in 8 or 16, or not from the lowest bit on",
+        "export the original film",
+    ),
     "intake.several-frames": Reason(
         "the file holds more than one frame", "export single films", is_loss=False
     ),

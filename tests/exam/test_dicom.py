@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from shared.errors import IntakeError
+from shared.exam import dicom
 from shared.exam.dicom import DECODERS, read_film
 from shared.exam.quarantine import CODES
 
@@ -165,6 +166,9 @@ REFUSED = {
     "several-frames": {"NumberOfFrames": "3"},
     "not-greyscale": {"PhotometricInterpretation": "PALETTE COLOR"},
     "not-greyscale by samples": {"SamplesPerPixel": 3},
+    "unsupported-depth by allocation": {"BitsAllocated": 32},
+    "unsupported-depth by high bit": {"HighBit": 15},
+    "unsupported-depth by one bit": {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0},
     "too-large": {"Rows": 65535, "Columns": 65535},
     "unreadable-dicom": {"PixelData": b"\0\0"},
     "unreadable-dicom by absence": {"PixelData": None},
@@ -226,3 +230,46 @@ def test_only_allowed_attributes_are_read_and_identity_stays_out_of_repr(write_f
     assert "CANARY^NAME" not in str(vars(film))
     assert "CANARY" not in repr(film)
     assert "2020" not in repr(film)
+
+
+def test_signed_values_end_at_their_highest_stored_bit(write_film):
+    values = np.array([[-2048, -1, 0, 2047]] * 4, dtype=np.int16)
+    stray = (values & 0x0FFF) | np.int16(0x5000)  # an overlay's bits above the twelve
+    film = read_film(write_film(pixels=stray.astype(np.uint16), PixelRepresentation=1))
+    assert film.pixels[0].tolist() == [-2048, -1, 0, 2047]
+
+
+def test_eight_bits_are_a_film_too(write_film):
+    pixels = np.arange(48 * 40, dtype=np.uint8).reshape(48, 40)
+    film = read_film(
+        write_film(pixels=pixels, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=pixels.tobytes())
+    )
+    assert (film.pixels == pixels).all()
+
+
+def test_coded_anatomy_and_projection_stand_in_for_empty_words(write_film):
+    def coded(value: str, scheme: str = "SCT") -> list[Dataset]:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "x"
+        return [item]
+
+    bare = {"BodyPartExamined": "", "ViewPosition": None}
+    film = read_film(
+        write_film(
+            **bare, AnatomicRegionSequence=coded("24136001"), ViewCodeSequence=coded("399067008")
+        )
+    )
+    assert (film.body_part, film.view_position) == ("HIP", "LATERAL")
+    other = write_film(**bare, AnatomicRegionSequence=coded("24136001", "99LOCAL"))
+    assert read_film(other).body_part == ""
+    word = write_film(AnatomicRegionSequence=coded("816094009"))
+    assert read_film(word).body_part == "HIP"
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_inflated(write_film, monkeypatch):
+    path = write_film(syntax="1.2.840.10008.1.2.1.99", ImageComments="\0" * 9000)
+    assert read_film(path).pixels.shape == (48, 40)
+    size = path.stat().st_size
+    monkeypatch.setattr(dicom, "MAX_FILE_BYTES", size + 5000)
+    monkeypatch.setattr(dicom, "dcmread", None)  # must not come so far
+    assert code_of(path) == "intake.too-large"
