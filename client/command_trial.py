@@ -1,14 +1,18 @@
-"""Commands that try and touch nothing: ``doctor``. Imports what they need when run."""
+"""Commands that try and touch nothing: ``doctor`` and ``rehearse``. Import what they need when run."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from client.command_options import Folder
-from shared.terminal import JsonOption, command, show_json, show_table
+from shared.terminal import JsonOption, command, say, show_facts, show_json, show_table
+
+if TYPE_CHECKING:
+    from client.rehearse import Rehearsal
 
 trial_app = typer.Typer()
 
@@ -55,3 +59,55 @@ def doctor(
         show_table("doctor", ("state", "what", "found", "remedy"), rows)
     if not is_well(lines):
         raise typer.Exit(1)
+
+
+@trial_app.command()
+@command
+def rehearse(
+    plan: Annotated[Path, typer.Argument(help="The coordinator's plan.json, approved or not.")],
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Try a plan here without network: its price, time and memory, and whether it learns."""
+    from client.rehearse import rehearse as try_plan
+    from client.site import open_site
+    from shared.plan import read_plan
+
+    site = open_site(folder)
+    read = read_plan(plan, coordinator_key=site.coordinator_key)
+    rehearsal = try_plan(site, read)
+    if as_json:
+        show_json({"run": read.run, "plan": read.sha256} | asdict(rehearsal))
+        return
+    _show_rehearsal(rehearsal, run=read.run, delta=site.policy.delta)
+
+
+def _show_rehearsal(rehearsal: Rehearsal, *, run: str, delta: float) -> None:
+    show_table(
+        f"run {run}: epsilon of the dearest patient (unit: patient, add/remove, delta {delta:g})",
+        ("for", "patients", "of the run", "spent before", "spent then", "left for life"),
+        [
+            (
+                *(price.purpose, price.n_patients, price.run_epsilon),
+                *(price.spent_before, price.spent_after, price.left_after),
+            )
+            for price in rehearsal.prices
+        ],
+    )
+    measured, trial = rehearsal.measured, rehearsal.trial
+    if measured and trial:
+        gpu = f", {measured.gpu_bytes / 2**20:.0f} MiB on the GPU" if measured.gpu_bytes else ""
+        facts: dict[str, object] = {
+            "one round": f"{measured.seconds:.1f} s, {measured.memory_bytes / 2**20:.0f} MiB{gpu}",
+            "all rounds": f"{measured.seconds * trial.planned_rounds:.0f} s",
+            "encoding films, once": "done, or not needed"
+            if measured.encoding_s is None
+            else f"{measured.encoding_s:.0f} s",
+            "loss on invented people": f"{trial.loss_before:.3f}, after {trial.rounds} of "
+            f"{trial.planned_rounds} rounds {trial.loss_after:.3f}: "
+            + ("falls" if trial.falls else "does not fall for this site alone"),
+        }
+        show_facts("training here", facts)
+    if rehearsal.problems:
+        show_table("why it would not run", ("problem",), [(each,) for each in rehearsal.problems])
+    say("nothing was charged and nothing has left")
