@@ -6,10 +6,11 @@
 #     BASE   image pinned by digest, or (buildah only) a folder made by debootstrap
 #     OUT    folder for the SBOMs; default docker/out
 #   TORCH_INDEX   where torch comes from; empty: pip's own index (with CUDA)
-# pip uses this machine's settings (index, mirror, certificate); no image keeps them.
 #   STORAGE       buildah's storage folder; default /var/tmp/osteofed-images
+#   DRIVER        buildah's storage driver; default overlay where the kernel has it, else vfs
+# pip uses this machine's settings (index, mirror, certificate); no image keeps them.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
 BASE=$1
 OUT=${2:-$(dirname "$0")/out}
 TORCH_INDEX=${TORCH_INDEX:-}

@@ -1,5 +1,9 @@
 # Sourced by build.sh and loopback.sh: the same few verbs for Docker and for buildah.
 STORAGE=${STORAGE:-/var/tmp/osteofed-images}
+# overlay shares layers; vfs copies the whole image for each step (60 GB in all) and works everywhere
+if [ -z "${DRIVER:-}" ]; then
+  if grep -q "overlay$" /proc/filesystems; then DRIVER=overlay; else DRIVER=vfs; fi
+fi
 if [ -z "${ENGINE:-}" ]; then
   if docker info >/dev/null 2>&1; then ENGINE=docker; else ENGINE=buildah; fi
 fi
@@ -7,7 +11,7 @@ fi
 buildah_here() {
   command -v buildah >/dev/null || { echo "neither a Docker engine nor buildah is here" >&2; exit 1; }
   mkdir -p "$STORAGE/run"
-  buildah --root "$STORAGE/root" --runroot "$STORAGE/run" --storage-driver vfs "$@"
+  buildah --root "$STORAGE/root" --runroot "$STORAGE/run" --storage-driver "$DRIVER" "$@"
 }
 
 # This machine's pip settings in $SECRETS: pip.conf, and the authority that it trusts as pip-ca.
@@ -42,7 +46,9 @@ build_image() {
   fi
   if [ -d "$BASE" ]; then import_base; fi
   # shellcheck disable=SC2046
-  buildah_here bud --isolation chroot --layers --file docker/Dockerfile --target "$1" \
+  layers=false
+  [ "$DRIVER" != overlay ] || layers=true
+  buildah_here bud --isolation chroot --layers="$layers" --file docker/Dockerfile --target "$1" \
     --tag "osteofed-$1" --build-arg "BASE=$BASE" --build-arg "TORCH_INDEX=$TORCH_INDEX" \
     --secret "id=pip,src=$SECRETS/pip.conf" --secret "id=pip-ca,src=$SECRETS/pip-ca" --ignorefile docker/Dockerfile.dockerignore \
     $(pip_volumes) .

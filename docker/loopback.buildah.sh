@@ -14,7 +14,7 @@ contained() {
   shift 3
   mkdir -p "$WORK/tmp/$tmp"
   chmod 1777 "$WORK/tmp/$tmp"
-  set -- --root "$STORAGE/root" --runroot "$STORAGE/run" --storage-driver vfs run --isolation chroot \
+  set -- --root "$STORAGE/root" --runroot "$STORAGE/run" --storage-driver "$DRIVER" run --isolation chroot \
     --user 10001:10001 --volume "$WORK/tmp/$tmp:/tmp" "$@"
   container_and_command "$container" "$@"
 }

@@ -82,12 +82,14 @@ def test_images_take_their_base_by_argument_and_end_without_build_tools() -> Non
     final = [stage for stage in stages if re.search(r" AS (client|server)\n", stage)]
     assert len(final) == 2
     for stage in final:
-        assert stage.split()[0] in {"system", "server-system"}
+        assert stage.split()[0] in {"packed", "server-packed"}
         assert not re.search(r"^RUN", stage, flags=re.MULTILINE)
         assert stage.rstrip().endswith("USER 10001:10001")
     for stage in stages:
-        if re.search(r" AS (system|server-system)\n", stage):
-            assert not re.search(r"pip|venv|gcc|make|-dev\b", stage)
+        if re.search(r" AS (system|packed|server-packed)\n", stage):
+            installed = " ".join(re.findall(r"install --yes .*", stage))
+            assert not re.search(r"pip|venv|gcc|make|-dev\b", installed)
+            assert not re.search(r"^FROM builder|bin/pip", stage, flags=re.MULTILINE)
 
 
 def test_no_container_file_names_a_registry_an_index_or_a_machine() -> None:
