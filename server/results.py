@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from server.description import DESCRIPTION, collect_descriptions
 from server.run_store import RoundState, RunStore
 from shared.measure.pooling import PooledEffect, pool_aucs
 from shared.measure.reading import Estimate, Measures, read_constant_r2, read_table
 from shared.measure.table import TableSpec, pool_tables, sensitivity, table_spec
 from shared.plan import Plan, RosterEntry
-from shared.privacy.cost import total_steps
+from shared.privacy.cost import run_epsilon, total_steps
 from shared.privacy.ledger_export import LedgerExport, read_exports
 from shared.release import read_lock, read_release
 from shared.report.results import (
@@ -88,6 +89,7 @@ def collect_results(
         rounds=tuple(_rounds(plan, states, started, times)),
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=tuple(validation),
+        description=collect_descriptions(store),
         site_auc=_site_auc(validation),
         is_synthetic=is_synthetic,
         limits=_LIMITS,
@@ -136,6 +138,7 @@ def _site(
 ) -> SiteResult:
     n_rounds = sum(entry.site in {part.site for part in state.contributions} for state in states)
     tables = [_cells(store, kind, entry.site) for kind in KINDS]
+    described = _cells(store, DESCRIPTION, entry.site)
     encoder = store.encoder_file.stat().st_size if store.plan.encoder_sha256 else 0
     n_tables = sum(table.size > 0 for table in tables)
     return SiteResult(
@@ -145,7 +148,7 @@ def _site(
         declared_patients=entry.declared_patients,
         weight=entry.weight,
         rounds_took_part=n_rounds,
-        bytes_sent=n_rounds * weights_bytes + sum(table.nbytes for table in tables),
+        bytes_sent=n_rounds * weights_bytes + sum(table.nbytes for table in (*tables, described)),
         bytes_received=encoder + (n_rounds + n_tables) * weights_bytes,
     )
 
@@ -185,9 +188,8 @@ def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> Pri
     """What this run promised a patient there, and what the site's ledger says about a lifetime."""
     predicted, privacy = plan.predicted, plan.settings.privacy
     trains = entry.role == "training"
-    costs = [predicted.training_epsilon if trains else None, predicted.validation_epsilon]
-    known = [cost for cost in costs if cost is not None]
-    is_bounded = predicted.training_epsilon is not None if trains else bool(known)
+    of_run = run_epsilon(plan.settings, predicted, trains=trains)
+    is_bounded = of_run is not None
     account = ledger.account if ledger else None
     return PrivacyResult(
         site=entry.site,
@@ -197,9 +199,8 @@ def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> Pri
         else "none in training; Gaussian on the validation table",
         accountant=predicted.accountant,
         delta=privacy.delta,
-        # Training and validation splits share no patient: the dearest patient pays one of them.
         training_epsilon=(predicted.training_epsilon or 0.0 if trains else 0.0) if is_bounded else None,
-        run_epsilon=max(known) if is_bounded else None,
+        run_epsilon=of_run,
         lifetime_epsilon=account.epsilon_spent if account and is_bounded else None,
         cap_epsilon=account.epsilon_cap if account else None,
         left_epsilon=account.epsilon_left if account and is_bounded else None,
@@ -320,4 +321,14 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "epsilon, validation patient": predicted.validation_epsilon
         if predicted.validation_epsilon is not None
         else "governed: exact numbers, no formal privacy guarantee",
+        "epsilon, description": _described_at(plan),
     }
+
+
+def _described_at(plan: Plan) -> float | str:
+    """What a description costs every labelled patient, besides training or validation."""
+    if plan.settings.validation.description_epsilon is None:
+        return "none is released"
+    if plan.predicted.description_epsilon is None:
+        return "governed: exact numbers, no formal privacy guarantee"
+    return plan.predicted.description_epsilon

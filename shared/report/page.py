@@ -11,6 +11,7 @@ from pathlib import Path
 from shared.files import write_atomic
 from shared.measure.estimate import Estimate, Measures
 from shared.report import wording
+from shared.report.patients import characteristics, clipping, described
 from shared.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from shared.report.results import NO_GUARANTEE, Results
 
@@ -61,6 +62,10 @@ def render_page(results: Results) -> str:
             for kind, meaning in wording.KIND_MEANING.items()
             if any(row.kind == kind for row in results.validation)
         ],
+        described=described(results.description),
+        characteristics=characteristics(results.description),
+        clipping=clipping(results.description),
+        not_described=[row for row in results.description if row.description is None],
         missing=[item for row in results.rounds for item in row.missing],
         auc_forest=draw_forest(
             forest_rows(results, _auc_of, with_random_effects=True),

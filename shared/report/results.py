@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from shared.exam.schema import FROZEN
+from shared.measure.description_reading import Description
 from shared.measure.estimate import Estimate, Measures
 from shared.measure.pooling import PooledEffect
 
@@ -75,8 +76,9 @@ class RoundResult(BaseModel):
 class PrivacyResult(BaseModel):
     """What one patient of a site has been promised. Every ε comes with all its qualifiers.
 
-    ``run_epsilon`` is training and validation of this run; ``lifetime_epsilon`` the ledger's filter
-    over all runs; both None, and ``statement`` says so, when privacy is off.
+    ``run_epsilon`` is this run's for the dearest patient: training or validation, and description;
+    ``lifetime_epsilon`` the ledger's filter over all runs; both None, and ``statement`` says so, when
+    privacy is off.
     """
 
     model_config = FROZEN
@@ -141,8 +143,35 @@ class ValidationResult(BaseModel):
         return self.site == POOLED
 
 
+class DescriptionResult(BaseModel):
+    """Who the labelled patients of one site are, or of several pooled; as ``ValidationResult``."""
+
+    model_config = FROZEN
+
+    site: str
+    status: Literal["measured", "not-applicable", "missing"]
+    code: str = ""
+    release_class: Literal["dp", "governed"]
+    epsilon: float | None = None
+    description: Description | None = None
+
+    @model_validator(mode="after")
+    def _has_figures_when_measured(self) -> DescriptionResult:
+        if (self.status == "measured") != (self.description is not None):
+            raise ValueError("description must be given when status is measured and only then")
+        return self
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether this row sums several sites' tables."""
+        return self.site == POOLED
+
+
 class Results(BaseModel):
-    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs."""
+    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs.
+
+    ``description``: a row per site, and one of all pooled; empty where the plan releases none.
+    """
 
     model_config = FROZEN
 
@@ -162,6 +191,7 @@ class Results(BaseModel):
     rounds: tuple[RoundResult, ...]
     privacy: tuple[PrivacyResult, ...]
     validation: tuple[ValidationResult, ...]
+    description: tuple[DescriptionResult, ...] = ()
     site_auc: PooledEffect | None = None
     is_synthetic: bool = False
     limits: tuple[str, ...] = ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.report.results import Results, ValidationResult
+from shared.report.patients import characteristics, described
+from shared.report.results import DescriptionResult, Results, ValidationResult
 from shared.report.wording import (
     write_epsilon,
     write_figure,
@@ -26,8 +28,27 @@ class TerminalTable:
 
 
 def table_for_terminal(results: Results) -> list[TerminalTable]:
-    """Validation and privacy of a run as two tables."""
-    return [_validation(results), _privacy(results)]
+    """Validation and privacy of a run as two tables, and who the patients are where it is known."""
+    tables = [_validation(results), _privacy(results)]
+    return [*tables, table_of_patients(results.description)] if results.description else tables
+
+
+def table_of_patients(results: Sequence[DescriptionResult]) -> TerminalTable:
+    """A row per characteristic and a column per site, pooled first; then who gave none, and why."""
+    columns = described(results)
+    rows = [
+        (row.name, *(f"{cell.text} ({cell.small})" if cell.small else cell.text for cell in row.cells))
+        for row in characteristics(results)
+    ]
+    if columns:
+        rows.append(("release", *(write_price(column) for column in columns)))
+    blanks = ("–",) * (len(columns) - 1)
+    without = [row for row in results if row.description is None]
+    return TerminalTable(
+        title="Who the patients are",
+        columns=("", *(write_site(column.site) for column in columns)) if columns else ("site", "why"),
+        rows=(*rows, *((row.site, write_status(row), *blanks) for row in without)),
+    )
 
 
 def _validation(results: Results) -> TerminalTable:

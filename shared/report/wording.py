@@ -8,7 +8,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.measure.estimate import Estimate
-from shared.report.results import POOLED, PrivacyResult, Results, ValidationResult
+from shared.report.results import (
+    POOLED,
+    DescriptionResult,
+    PrivacyResult,
+    Results,
+    ValidationResult,
+)
 
 NOT_A_DEVICE = (
     "Research software, not a medical device. Nothing on this page may guide the care of a patient."
@@ -57,19 +63,32 @@ def write_figure(estimate: Estimate | None, *, digits: int = 2) -> str:
     return f"{value} ({interval})" if interval else value
 
 
+def as_percent(estimate: Estimate) -> Estimate:
+    """A share of 1 in percent."""
+    if estimate.value is None:
+        return estimate
+    low, high = estimate.low, estimate.high
+    return Estimate(
+        status="measured",
+        value=100 * estimate.value,
+        low=None if low is None else 100 * low,
+        high=None if high is None else 100 * high,
+    )
+
+
 def write_site(site: str) -> str:
     """A site's name, or what the pooled row is."""
     return "all sites, pooled" if site == POOLED else site
 
 
-def write_status(row: ValidationResult) -> str:
+def write_status(row: ValidationResult | DescriptionResult) -> str:
     """Why a row has no measures."""
     word = STATUS_WORD.get(row.status, row.status)
     return f"{word} ({row.code})" if row.code else word
 
 
-def write_price(row: ValidationResult) -> str:
-    """What a validation cost a patient, with its release class."""
+def write_price(row: ValidationResult | DescriptionResult) -> str:
+    """What a table cost a patient, with its release class."""
     if row.status != "measured":
         return "–"
     if row.release_class == "governed":

@@ -7,12 +7,21 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from shared.measure.description import (
+    CategoryCells,
+    DescriptionSpec,
+    NumberCells,
+)
+from shared.measure.description import contributions as description_rows
+from shared.measure.description import sensitivity as description_sensitivity
+from shared.measure.description_reading import read_description
 from shared.measure.estimate import Measures
 from shared.measure.moments import read_constant_r2
 from shared.measure.pooling import pool_aucs
 from shared.measure.reading import read_table
 from shared.measure.table import TableSpec, contributions, pool_tables, sensitivity, sum_table
 from shared.report.results import (
+    DescriptionResult,
     MissingUpdate,
     PrivacyResult,
     Results,
@@ -194,3 +203,70 @@ def without_privacy() -> Callable[[Results], Results]:
         return results.model_copy(update={"privacy": off})
 
     return turn_off
+
+
+PATIENTS = DescriptionSpec(
+    endpoint="osteoporosis",
+    fields=(
+        NumberCells(
+            name="age",
+            unit="years",
+            low=41,
+            high=95,
+            reference_mean=68,
+            reference_sd=9,
+            may_be_missing=False,
+        ),
+        CategoryCells(name="sex", categories=("female", "male"), may_be_missing=False),
+        NumberCells(
+            name="weight",
+            unit="kg",
+            low=27,
+            high=117,
+            reference_mean=72,
+            reference_sd=15,
+            may_be_missing=True,
+        ),
+    ),
+    target=None,
+    has_second_moments=True,
+)
+
+
+def described_row(site: str, tables: list[tuple[np.ndarray, float]]) -> DescriptionResult:
+    table, sd = pool_tables(tables)
+    return DescriptionResult(
+        site=site,
+        status="measured",
+        release_class="dp",
+        epsilon=1.0,
+        description=read_description(table, PATIENTS, noise_sd=sd, minimum_cell=10),
+    )
+
+
+@pytest.fixture(scope="session")
+def described_results(results: Results) -> Results:
+    """The same run with a description by two sites; a third refused. lakeside has few men."""
+    tables = {}
+    for seed, (site, n, men) in enumerate((("northgate", 4200, 0.3), ("lakeside", 900, 0.002)), 1):
+        generator = np.random.default_rng(seed)
+        values = np.stack(
+            [generator.normal(0.2, 0.9, n), generator.random(n) < men, generator.normal(size=n)], axis=1
+        )
+        mask = np.ones((n, 3), dtype=bool)
+        mask[:, 2] = generator.random(n) > 0.2
+        rows = description_rows(
+            PATIENTS,
+            fields=values,
+            field_mask=mask,
+            target=np.zeros(n),
+            is_positive=generator.random(n) < 0.25,
+        )
+        sd = 3.73 * description_sensitivity(PATIENTS) / 10
+        tables[site] = (sum_table(rows) + generator.normal(0, sd, PATIENTS.n_cells), sd)
+    refused = DescriptionResult(
+        site="st-anna", status="missing", code="policy.purpose-forbidden", release_class="dp"
+    )
+    rows = [described_row(site, [table]) for site, table in tables.items()]
+    pooled = described_row("pooled", list(tables.values()))
+    return results.model_copy(update={"description": (*rows, refused, pooled)})

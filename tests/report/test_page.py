@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 from shared.report.page import read_results, render_page, write_report
+from shared.report.patients import characteristics
 from shared.report.results import PrivacyResult, Results, ValidationResult
-from shared.report.terminal import table_for_terminal
+from shared.report.terminal import table_for_terminal, table_of_patients
 from shared.report.wording import write_bytes, write_duration, write_figure, write_time
 
 
@@ -144,3 +145,61 @@ def test_figures_are_written_alike_everywhere() -> None:
     assert write_time("2027-03-01T10:02:41.5+01:00") == "2027-03-01 09:02 UTC"
     assert write_duration(0) == "–"
     assert [write_duration(s) for s in (3.14, 161, 4000)] == ["3.1 s", "2 min 41 s", "1 h 6 min"]
+
+
+def test_the_page_says_who_the_patients_are_pooled_first(described_results: Results) -> None:
+    page = render_page(described_results)
+    start = page.index('aria-label="patients table"')
+    table = page[start : page.index("</table>", start)]
+    assert table.index("all sites, pooled") < table.index("northgate") < table.index("lakeside")
+    pooled = next(row for row in described_results.description if row.is_pooled).description
+    age, weight = pooled.numbers
+    assert f"{age.mean.value:.1f}<small>{age.mean.low:.1f} to {age.mean.high:.1f}" in table
+    assert f"{100 * pooled.prevalence.value:.1f}<small>" in table
+    assert f"{100 * weight.missing.value:.1f}<small>" in table
+    assert "age, years: SD" in table
+    assert "age: missing" not in table
+    assert "sex: male, %" in table
+    assert "dp, ε = 1.00" in table
+    assert "age 41 to 95, weight 27 to 117" in page
+    assert "st-anna: no valid reply (policy.purpose-forbidden)." in page
+
+
+def test_a_group_too_small_is_suppressed_in_the_table_of_patients(
+    described_results: Results,
+) -> None:
+    rows = characteristics(described_results.description)
+    male = next(row for row in rows if row.name == "sex: male, %")
+    assert [cell.text for cell in male.cells][2] == "suppressed"
+    assert male.cells[2].is_word
+    assert male.cells[0].small
+
+
+def test_a_run_that_releases_no_description_says_nothing_of_one(results: Results) -> None:
+    page = render_page(results)
+    assert "Who the patients are" not in page
+    assert len(table_for_terminal(results)) == 2
+
+
+def test_the_terminal_shows_the_same_table_and_who_gave_none(described_results: Results) -> None:
+    table = table_for_terminal(described_results)[-1]
+    assert table.title == "Who the patients are"
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    named = [row.name for row in characteristics(described_results.description)]
+    assert [row[0] for row in table.rows] == [*named, "release", "st-anna"]
+    refused = [row for row in described_results.description if row.description is None]
+    alone = table_of_patients(refused)
+    assert (alone.columns, alone.rows) == (
+        ("site", "why"),
+        (("st-anna", "no valid reply (policy.purpose-forbidden)"),),
+    )
+
+
+def test_report_json_keeps_the_second_moments(described_results: Results, tmp_path: Path) -> None:
+    _, data = write_report(tmp_path, described_results)
+    found = read_results(data)
+    assert found == described_results
+    pooled = next(row for row in found.description if row.is_pooled).description
+    moments = pooled.second_moments
+    assert len(moments.covariance) == len(moments.names) == 5
+    assert moments.entry_sd > 0
