@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.site import Site
+from client.tokens import encoder_file
 from shared.errors import IntakeError
 from shared.exam.assemble import standardise
 from shared.exam.dicom import read_film
@@ -22,6 +23,7 @@ from shared.exam.link import find_view
 from shared.exam.pixels import is_mirrored, normalise
 from shared.exam.quarantine import CODES
 from shared.exam.schema import ClinicalField, CohortSchema
+from shared.plan import Plan
 from shared.release import Release
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 _PATCH, _STRIDE = 16, 8  # pixels of the normalised film
+_AT_ONCE = 32  # pictures of an exam with a place hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,46 +73,66 @@ def predict(
         values: clinical values by field name, in the schema's unit; absent ones are missing.
 
     Raises:
-        IntakeError: a film is unreadable or of another view, a value is unknown or out of range.
+        IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
+            range.
         WeightsError: the release's encoder is not cached here.
     """
     import torch
 
     from shared.model.build import build_model
-    from shared.model.encoders import encode, load_encoder
     from shared.model.weights import load_flat
 
     settings = release.plan.settings
     schema = settings.cohort
     images = [_read(path, schema) for path in films]
     fields, field_mask = standardise([read_values(values, schema)], schema)
-    model = build_model(settings, generator_seed=settings.seed)
+    model = build_model(settings, settings.seed, encoder_file(site, release.plan))
     load_flat(model, release.weights)
     model.eval()
     row, present = torch.from_numpy(fields), torch.from_numpy(field_mask)
-    if release.plan.encoder_sha256 is None:
+    if settings.encoder.name == "none":
         tokens = torch.zeros(1, 0, 0, 0)
         seen = torch.zeros(1, 0, dtype=torch.bool)
         with torch.no_grad():
             return _describe(release, _value(release, model(tokens, seen, row, present)), [], [])
-    encoder = load_encoder(settings.encoder, site.encoder_file(release.plan.encoder_sha256))
+    if not images:
+        raise IntakeError(
+            "no-film-given",
+            "this release reads films, and none was given",
+            hint="name the exam's DICOM files before the values",
+        )
+    seen_by_model = _make_seen(site, release.plan)
 
     def value_of(views: Tensor) -> Tensor:
         """Output [n] of views [n,v,h,w], each with this exam's clinical values."""
-        n, v = views.shape[:2]
-        tokens = encode(encoder, views.reshape(n * v, 1, *views.shape[2:]))
+        parts = []
         with torch.no_grad():
-            output = model(
-                tokens.reshape(n, v, *tokens.shape[1:]),
-                torch.ones(n, v, dtype=torch.bool),
-                row.expand(n, -1),
-                present.expand(n, -1),
-            )
-        return _value(release, output)
+            for part in torch.split(views, _AT_ONCE):
+                n, v = part.shape[:2]
+                mask = torch.ones(n, v, dtype=torch.bool)
+                parts.append(model(seen_by_model(part), mask, row.expand(n, -1), present.expand(n, -1)))
+        return _value(release, torch.cat(parts))
 
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
     maps = [_occlude(stack, view, value_of) for view in range(len(images))]
     return _describe(release, value_of(stack[None]), images, maps)
+
+
+def _make_seen(site: Site, plan: Plan) -> Callable[[Tensor], Tensor]:
+    """Films [n,v,h,w] as the model takes them: as they are, or a frozen encoder's tokens [n,v,t,c]."""
+    from shared.model.encoders import encode, load_encoder
+
+    settings = plan.settings.encoder
+    if settings.training != "frozen":
+        return lambda views: views
+    encoder = load_encoder(settings, site.encoder_file(str(plan.encoder_sha256)))
+
+    def tokens_of(views: Tensor) -> Tensor:
+        n, v, h, w = views.shape
+        tokens = encode(encoder, views.reshape(n * v, 1, h, w))
+        return tokens.reshape(n, v, *tokens.shape[1:])
+
+    return tokens_of
 
 
 def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, float | str | None]:

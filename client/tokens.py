@@ -1,13 +1,16 @@
-"""Image tokens of a cohort under a frozen encoder: computed once, kept at the site, memory-mapped.
+"""What a model sees of a cohort's films: cached tokens of a frozen encoder, else the films themselves.
 
-The cache is keyed by cohort fingerprint and encoder hash, so that neither a new version nor new
-weights can meet stale tokens. Imports the encoder and the cohort.
+Tokens are computed once, kept at the site and memory-mapped. The cache is keyed by cohort fingerprint
+and encoder hash, so that neither a new version nor new weights can meet stale tokens. Imports the
+encoder and the cohort.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,9 @@ from shared.files import sync_folder
 from shared.plan import Plan
 from shared.train.device import choose_device
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Tokens = NDArray[np.float32]
 _FILMS_AT_ONCE = 256
 
@@ -30,8 +36,36 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     Raises:
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
-    if plan.encoder_sha256 is None:
+    if plan.settings.encoder.name == "none":
         return np.zeros((0, 0, 0), dtype=np.float32)
+    _require_preprocessing(cohort)
+    path = _cache_file(site, plan, cohort)
+    if not path.exists():
+        _write_tokens(path, _encode_films(site, plan, cohort))
+    tokens: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    return tokens
+
+
+def load_films(cohort: Cohort) -> Tensor:
+    """Normalised films as they are stored, [n_films, h, w] float16, memory-mapped; never written to.
+
+    Raises:
+        WeightsError: the cohort was preprocessed otherwise.
+    """
+    import torch
+
+    _require_preprocessing(cohort)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(cohort.images)
+
+
+def encoder_file(site: Site, plan: Plan) -> Path | None:
+    """This site's copy of the plan's encoder; None where the plan names no file."""
+    return None if plan.encoder_sha256 is None else site.encoder_file(plan.encoder_sha256)
+
+
+def _require_preprocessing(cohort: Cohort) -> None:
     if cohort.preprocessing != PREPROCESSING_VERSION:
         raise WeightsError(
             "other-preprocessing",
@@ -39,11 +73,6 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
             f"this code expects {PREPROCESSING_VERSION}",
             hint="ingest again to make a new version",
         )
-    path = _cache_file(site, plan, cohort)
-    if not path.exists():
-        _write_tokens(path, _encode_films(site, plan, cohort))
-    tokens: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-    return tokens
 
 
 def _cache_file(site: Site, plan: Plan, cohort: Cohort) -> Path:

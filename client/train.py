@@ -11,11 +11,12 @@ from client.hello import approved_plan
 from client.patients import load_split
 from client.register import keep_round, open_register
 from client.site import Site
+from client.tokens import encoder_file
 from shared.errors import PlanError
 from shared.protocol import TrainReply, TrainRequest, vector_sha256
 from shared.train.canaries import AuditRegister
 from shared.train.public_batch import validate_settings_model
-from shared.train.update import train_update
+from shared.train.update import require_length, train_update
 
 
 def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
@@ -25,6 +26,8 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
         PlanError: not approved, other code, or this site does not train in it.
         PolicyError: the hospital's policy forbids it.
         PrivacyError: a budget is exhausted, or the round was charged for another request.
+        IntakeError: there is no cohort, or exams without a film where the model reads films.
+        WeightsError: weights of another length than the model's, or the encoder is not cached here.
     """
     plan = approved_plan(site, request.plan_sha256)
     repeated = gate.repeat(request)
@@ -36,7 +39,9 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
             "not-a-training-site",
             f"site {site.name} is on the roster as {entry.role}, not as training",
         )
-    validate_settings_model(plan.settings)
+    file = encoder_file(site, plan)
+    require_length(plan.settings, request.weights, encoder_file=file)
+    validate_settings_model(plan.settings, encoder_file=file)
     data = load_split(site, plan, name=plan.settings.cohort.name, split="train")
     record = open_register(site, plan)
     commitment = record.commitment if record else ""
@@ -48,6 +53,7 @@ def answer_train(site: Site, gate: Gate, request: TrainRequest) -> Released:
         request.weights,
         divisor=entry.declared_patients,
         register=register,
+        encoder_file=file,
     )
     if record and register:
         keep_round(site, record, register, round_=request.round)

@@ -156,13 +156,20 @@ def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:
     from shared.train.update import train_update
 
     settings = plan.settings
-    weights: Vector = flatten_weights(build_model(settings, generator_seed=settings.seed))
+    file = encoder_file(settings.encoder)
+    weights: Vector = flatten_weights(build_model(settings, settings.seed, file))
     shares = renormalised([plan.entry(site).weight for site in patients])
     history: list[Vector] = []
     memory: dict[str, Floats] = {}
     for _ in range(int(settings.federation.rounds or 0)):
         updates = [
-            train_update(settings, batch, weights, divisor=plan.entry(site).declared_patients)
+            train_update(
+                settings,
+                batch,
+                weights,
+                divisor=plan.entry(site).declared_patients,
+                encoder_file=file,
+            )
             for site, batch in patients.items()
         ]
         weights, memory = next_weights(
@@ -179,17 +186,16 @@ def _train_arms(
     """Every arm of a head on one training population."""
     arms: dict[tuple[str, float | None], _Trained] = {}
     everybody = {"pooled": _join(list(patients.values()))}
-    arms["pooled, no privacy", None] = _run(head, None, everybody)
     for epsilon in (None, *EPSILONS):
+        arms["pooled", epsilon] = _run(head, epsilon, everybody)
         arms["federated", epsilon] = _run(head, epsilon, patients)
-    for epsilon in EPSILONS:
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
     arms["no hospital training", None] = _Trained(_initial(plan), plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
-            arms[f"pooled, {single}, no privacy", None] = _run(single, None, everybody)
+            arms[f"pooled, {single}", None] = _run(single, None, everybody)
     return arms
 
 
@@ -273,7 +279,7 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
         ]
         exam_films.append(tuple(range(start, len(films))))
     fields, field_mask = standardise([exam.clinical for exam in exams], settings.cohort)
-    weights = encoder_file(plan)
+    weights = encoder_file(settings.encoder)
     if weights is None:
         raise ValueError("figures need the default encoder")
     tokens = encode(load_encoder(settings.encoder, weights), torch.from_numpy(np.stack(films))[:, None])

@@ -9,10 +9,11 @@ from server.home import Home
 from server.run_store import RunStore, open_run, prepare_run
 from shared.canonical import hash_file
 from shared.errors import EngineError, RunError
-from shared.plan import Plan, read_plan
+from shared.plan import read_plan
+from shared.settings import EncoderSettings
 
 CONFIG_WEIGHTS = Path(__file__).resolve().parent.parent / "configs" / "encoder"
-STAGES = ("train", "internal", "external", "prospective")
+STAGES = ("train", "internal", "external", "prospective", "description")
 
 
 def prepare(home: Home, run: str) -> RunStore:
@@ -28,21 +29,21 @@ def prepare(home: Home, run: str) -> RunStore:
     if (folder / "run.json").exists():
         return open_run(folder)
     plan = read_plan(folder / "plan.json", coordinator_key=home.key().public_hex)
-    model = build_model(plan.settings, generator_seed=plan.settings.seed)
-    return prepare_run(folder, initial_weights=flatten_weights(model), encoder=encoder_file(plan))
+    file = encoder_file(plan.settings.encoder)
+    model = build_model(plan.settings, plan.settings.seed, file)
+    return prepare_run(folder, initial_weights=flatten_weights(model), encoder=file)
 
 
-def encoder_file(plan: Plan) -> Path | None:
-    """The coordinator's file with the plan's encoder; None without an encoder.
+def encoder_file(encoder: EncoderSettings) -> Path | None:
+    """The coordinator's file of an encoder; None where there is none, or it starts from the seed.
 
     Raises:
         RunError: the file is missing or has another hash.
     """
-    encoder = plan.settings.encoder
     if encoder.name == "none" or encoder.weights is None:
         return None
     path = CONFIG_WEIGHTS / encoder.weights  # an absolute path stays what it is
-    if not path.exists() or hash_file(path) != plan.encoder_sha256:
+    if not path.exists() or hash_file(path) != encoder.sha256:
         raise RunError(
             "wrong-encoder",
             f"{path.name} is missing or is not the file that the plan names",

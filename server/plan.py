@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from server.home import Enrolled, Home
+from server.launch import encoder_file
 from shared.canonical import sha256_hex
 from shared.code_hash import installed_code_hash
 from shared.errors import PlanError
@@ -41,6 +42,7 @@ def draft_plan(
 
     Raises:
         PlanError: no training site, or the run's name cannot be one.
+        RunError: an encoder that is to learn is not at hand.
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
     """
@@ -61,8 +63,9 @@ def draft_plan(
             f"the roster {[site.site for site in sites]} has no training site",
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
-    validate_settings_model(settings)
-    model = build_model(settings, generator_seed=settings.seed)
+    file = None if settings.encoder.training == "frozen" else encoder_file(settings.encoder)
+    validate_settings_model(settings, encoder_file=file)
+    model = build_model(settings, settings.seed, file)
     weights = flatten_weights(model)
     smallest = min(site.declared_patients for site in training)
     resolved = resolve_settings(settings, n_parameters=len(weights), smallest_divisor=smallest)

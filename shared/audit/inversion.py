@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -69,21 +70,26 @@ def invert_last_layer(update: Weights, shapes: Sequence[tuple[str, list[int]]]) 
     return weight[row] / bias[row] if bias[row] else np.zeros(width)
 
 
-def inversion_findings(settings: Settings) -> list[Finding]:
+def inversion_findings(settings: Settings, encoder_file: Path | None = None) -> list[Finding]:
     """Whether the plan's clip and noise hide a patient who is alone in an update.
 
     The control, one step without clip and noise, must recover the features; then one update is made as
-    the plan says, with all its local steps. There the attacker is given the true length too, as noise
-    in the bias ruins the length long before the direction; the plan must keep the error above 0.9 of
-    what a random direction has.
+    the plan says, with all its local steps and the patient in each of them. There the attacker is given
+    the true length too, as noise in the bias ruins the length long before the direction; the plan must
+    keep the error above 0.9 of what a random direction has.
 
     Args:
         settings: of the run, resolved as in its plan.
+        encoder_file: as ``build_model`` takes it.
+
+    Raises:
+        SettingsError: an encoder learns from a file that was not given.
     """
     control = statistics.median(
-        relative_error(found, true) for found, true in _inverted(_without_privacy(settings), draws=1)
+        relative_error(found, true)
+        for found, true in _inverted(_without_privacy(settings), encoder_file, draws=1)
     )
-    attacked = _inverted(settings, draws=_DRAWS)
+    attacked = _inverted(_in_every_step(settings), encoder_file, draws=_DRAWS)
     plain = statistics.median(relative_error(found, true) for found, true in attacked)
     scaled = statistics.median(scaled_error(found, true) for found, true in attacked)
     guessed = chance_error(attacked[0][1].size)
@@ -134,15 +140,19 @@ def chance_error(width: int) -> float:
     return math.sqrt(1 - float(beta.median(0.5, (width - 1) / 2)))  # of the squared cosine
 
 
-def _inverted(settings: Settings, *, draws: int) -> list[tuple[Floats, Floats]]:
+def _inverted(
+    settings: Settings, encoder_file: Path | None, *, draws: int
+) -> list[tuple[Floats, Floats]]:
     """Features found [d] and true [d] of every public patient, for each draw of the noise."""
-    model = build_model(settings, generator_seed=settings.seed)
+    model = build_model(settings, settings.seed, encoder_file)
     weights, shapes = flatten_weights(model), layout(model)
     pairs = []
     for patient in _lone_patients(settings):
         true = _head_input(model, patient)
         for _ in range(draws):
-            update = train_update(settings, patient, weights, divisor=_DIVISOR)
+            update = train_update(
+                settings, patient, weights, divisor=_DIVISOR, encoder_file=encoder_file
+            )
             pairs.append((invert_last_layer(update, shapes), true))
     return pairs
 
@@ -172,8 +182,16 @@ def _head_input(model: nn.Module, patient: PatientBatch) -> Floats:
     return seen[0].double().numpy()
 
 
+def _in_every_step(settings: Settings) -> Settings:
+    """The same run, sampled or not, as the patient meets it who is drawn for every step."""
+    return settings.model_copy(
+        update={"privacy": settings.privacy.model_copy(update={"sample_rate": 1.0})}
+    )
+
+
 def _without_privacy(settings: Settings) -> Settings:
     """The same run with one local step, neither clipped nor noised."""
-    privacy = settings.privacy.model_copy(update={"mode": "off", "noise_multiplier": 0.0})
+    off = {"mode": "off", "noise_multiplier": 0.0, "sample_rate": 1.0}
+    privacy = settings.privacy.model_copy(update=off)
     federation = settings.federation.model_copy(update={"local_steps": 1})
     return settings.model_copy(update={"privacy": privacy, "federation": federation})

@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,7 @@ def attack_run(
     *,
     n_references: int = MINIMUM_REFERENCES,
     seed: int,
+    encoder_file: Path | None = None,
 ) -> AttackRun:
     """Scores of LiRA and RMIA on a release.
 
@@ -110,6 +112,7 @@ def attack_run(
         weights: the release under attack [p].
         n_references: even, at least 16; half of them saw any one patient.
         seed: draws the halves.
+        encoder_file: as ``build_model`` takes it.
 
     Raises:
         AuditError: too few references, a rule of aggregation other than averaging, or a patient of a
@@ -121,13 +124,13 @@ def attack_run(
             f"n_references must be even and at least {MINIMUM_REFERENCES}, not {n_references}",
         )
     generator = np.random.default_rng(seed)
-    target = _signals(settings, sites, weights)
+    target = _signals(settings, sites, weights, encoder_file)
     signals, was_in = [], []
     for _ in range(n_references // 2):
         half = [generator.permutation(len(site.pool)) < len(site.pool) // 2 for site in sites]
         for chosen in (half, [~part for part in half]):
-            reference = train_release(settings, sites, chosen)
-            signals.append(_signals(settings, sites, reference))
+            reference = train_release(settings, sites, chosen, encoder_file)
+            signals.append(_signals(settings, sites, reference, encoder_file))
             was_in.append(np.concatenate(chosen))
     references, seen = np.stack(signals), np.stack(was_in)
     likelihood = _log_likelihoods(settings, target, references, seen)
@@ -142,7 +145,12 @@ def attack_run(
     )
 
 
-def train_release(settings: Settings, sites: Sequence[AuditedSite], chosen: Sequence[Bools]) -> Vector:
+def train_release(
+    settings: Settings,
+    sites: Sequence[AuditedSite],
+    chosen: Sequence[Bools],
+    encoder_file: Path | None = None,
+) -> Vector:
     """The release [p] of a run in which each site trains on the ``chosen`` [n] of its pool.
 
     Raises:
@@ -159,12 +167,14 @@ def train_release(settings: Settings, sites: Sequence[AuditedSite], chosen: Sequ
         for site, mask in zip(sites, chosen, strict=True)
     ]
     shares = np.array([site.weight for site in sites]) / sum(site.weight for site in sites)
-    weights = flatten_weights(build_model(settings, generator_seed=settings.seed))
+    weights = flatten_weights(build_model(settings, settings.seed, encoder_file))
     history: list[Vector] = []
     for _ in range(int(settings.federation.rounds or 0)):
         step = np.zeros(weights.size)
         for site, batch, share in zip(sites, batches, shares, strict=True):
-            step += share * train_update(settings, batch, weights, divisor=site.divisor)
+            step += share * train_update(
+                settings, batch, weights, divisor=site.divisor, encoder_file=encoder_file
+            )
         weights = (weights + strategy.server_learning_rate * step).astype(np.float32)
         history.append(weights)
     n_tail = max(1, math.ceil(strategy.tail_average * len(history)))
@@ -329,7 +339,12 @@ def membership_findings(
     return findings
 
 
-def _signals(settings: Settings, sites: Sequence[AuditedSite], weights: Vector) -> Floats:
+def _signals(
+    settings: Settings,
+    sites: Sequence[AuditedSite],
+    weights: Vector,
+    encoder_file: Path | None,
+) -> Floats:
     """What weights say of each patient [n], higher = fitted better.
 
     Regression: −|error| in SD of the target, closer to normal than its square. Classification: the
@@ -338,7 +353,7 @@ def _signals(settings: Settings, sites: Sequence[AuditedSite], weights: Vector) 
     task = settings.task
     parts = []
     for site in sites:
-        output, label = score_patients(settings, site.pool, weights)
+        output, label = score_patients(settings, site.pool, weights, encoder_file=encoder_file)
         if output.size != site.is_member.size:
             raise AuditError(
                 "unscorable-patients",

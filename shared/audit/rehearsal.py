@@ -8,6 +8,7 @@ Imports membership, training and the public batch.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,13 +27,15 @@ from shared.privacy.cost import total_steps
 from shared.privacy.events import GaussianEvent
 from shared.settings import Settings
 from shared.train.patients import PatientBatch
-from shared.train.public_batch import draw_public_batch
+from shared.train.public_batch import draw_images, draw_public_batch
 
 PUBLIC = "public patients"
 _BLIND_TO = "Whether another attack would have seen more."
 
 
-def rehearsal_findings(plan: Plan, *, n_references: int, seed: int) -> list[Finding]:
+def rehearsal_findings(
+    plan: Plan, *, n_references: int, seed: int, encoder_file: Path | None = None
+) -> list[Finding]:
     """Findings of the attacks on a rehearsed run, and of the control without clip and noise.
 
     One site of the smallest declared size trains alone, so that no other site dilutes its patients.
@@ -41,9 +44,11 @@ def rehearsal_findings(plan: Plan, *, n_references: int, seed: int) -> list[Find
         plan: gives settings and sizes.
         n_references: models trained to compare with, even and at least 16, for each of the two runs.
         seed: draws patients, members and the references' halves, never the noise.
+        encoder_file: as ``build_model`` takes it.
 
     Raises:
         AuditError: too few references, or a strategy that cannot be rehearsed.
+        SettingsError: an encoder learns from a file that was not given.
     """
     settings, privacy = plan.settings, plan.settings.privacy
     divisor = min(entry.declared_patients for entry in plan.sites("training"))
@@ -57,11 +62,17 @@ def rehearsal_findings(plan: Plan, *, n_references: int, seed: int) -> list[Find
         if is_private
         else None
     )
-    attacked = _rehearse(settings, divisor=divisor, n_references=n_references, seed=seed)
+    attacked = _rehearse(
+        settings, divisor=divisor, n_references=n_references, seed=seed, encoder_file=encoder_file
+    )
     findings = membership_findings(attacked, [event] if event else [], site=PUBLIC, delta=privacy.delta)
     if is_private:
         open_run = _rehearse(
-            _without_privacy(settings), divisor=divisor, n_references=n_references, seed=seed
+            _without_privacy(settings),
+            divisor=divisor,
+            n_references=n_references,
+            seed=seed,
+            encoder_file=encoder_file,
         )
         findings.append(_judge_control(open_run))
     return findings
@@ -79,19 +90,28 @@ def draw_patients(settings: Settings, n_patients: int, *, seed: int) -> PatientB
         target = torch.randn(batch.target.shape, generator=generator)
     return replace(
         batch,
-        tokens=torch.randn(batch.tokens.shape, generator=generator),
+        tokens=draw_images(settings, tuple(batch.view_mask.shape), generator),
         fields=torch.where(is_number, numbers, batch.fields),
         target=target,
     )
 
 
-def _rehearse(settings: Settings, *, divisor: int, n_references: int, seed: int) -> AttackRun:
+def _rehearse(
+    settings: Settings, *, divisor: int, n_references: int, seed: int, encoder_file: Path | None
+) -> AttackRun:
     n_patients = 2 * divisor
     is_member = np.random.default_rng(seed).permutation(n_patients) < divisor
     pool = draw_patients(settings, n_patients, seed=seed)
     site = AuditedSite(pool=pool, is_member=is_member, divisor=divisor)
-    weights = train_release(settings, [site], [is_member])
-    return attack_run(settings, [site], weights, n_references=n_references, seed=seed + 1)
+    weights = train_release(settings, [site], [is_member], encoder_file)
+    return attack_run(
+        settings,
+        [site],
+        weights,
+        n_references=n_references,
+        seed=seed + 1,
+        encoder_file=encoder_file,
+    )
 
 
 def _judge_control(run: AttackRun) -> Finding:
@@ -119,6 +139,6 @@ def _judge_control(run: AttackRun) -> Finding:
 
 def _without_privacy(settings: Settings) -> Settings:
     privacy = settings.privacy.model_copy(
-        update={"mode": "off", "noise_multiplier": 0.0, "epsilon": None}
+        update={"mode": "off", "noise_multiplier": 0.0, "epsilon": None, "sample_rate": 1.0}
     )
     return settings.model_copy(update={"privacy": privacy})

@@ -47,11 +47,11 @@ def flatten_weights(model: nn.Module) -> Vector:
     return vector
 
 
-def load_flat(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.floating]]) -> None:
-    """Write a vector [p] into the model's trainable weights.
+def check_length(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.floating]]) -> None:
+    """Refuse a vector that is not one number for each of the model's trainable weights.
 
     Raises:
-        WeightsError: another length, or a value that is not finite.
+        WeightsError: another length.
     """
     n_weights = sum(weight.numel() for _, weight in trainable(model))
     if vector.shape != (n_weights,):
@@ -60,6 +60,15 @@ def load_flat(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.float
             f"the weights vector must have shape ({n_weights},), not {vector.shape}",
             hint="the sender built another model; compare the layout hashes of the two plans",
         )
+
+
+def load_flat(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.floating]]) -> None:
+    """Write a vector [p] into the model's trainable weights.
+
+    Raises:
+        WeightsError: another length, or a value that is not finite.
+    """
+    check_length(model, vector)
     if not np.isfinite(vector).all():
         raise WeightsError("not-finite", "the weights vector holds NaN or infinite values")
     start = 0

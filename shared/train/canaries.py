@@ -93,7 +93,7 @@ def audited_loss(loss: PatientLoss, *, clip_norm: float) -> PatientLoss:
 
 
 def with_canaries(batch: PatientBatch, coins: NDArray[np.bool_]) -> PatientBatch:
-    """``batch`` and one row per canary whose coin fell True, each with several exams and views."""
+    """``batch`` and a row for each canary whose coin fell True: several exams, each view, all black."""
     chosen = torch.from_numpy(np.flatnonzero(coins)).to(batch.canary)
     n_exams = max(_LEAST_EXAMS, batch.target.shape[1])
     wide = batch.padded(n_exams)
@@ -107,5 +107,6 @@ def with_canaries(batch: PatientBatch, coins: NDArray[np.bool_]) -> PatientBatch
         "canary": chosen,
     }
     return PatientBatch(
-        **{name: torch.cat([tensor, rows[name]]) for name, tensor in wide.named_tensors().items()}
+        **{name: torch.cat([tensor, rows[name]]) for name, tensor in wide.named_tensors().items()},
+        films=wide.films,
     )

@@ -4,7 +4,8 @@ A patient's gradient is taken over all trainable tensors jointly, set to zero wh
 not finite, and scaled to at most the clip norm. Norms and the sum are float64, so that adding or
 removing one patient moves the sum by the clip norm and not by rounding of the others. Two backends
 give the same sum: ``loop`` (one backward pass per patient, the oracle) and ``vmap`` (chunks of
-patients at once). Legend: b patients · p trainable weights, in ``named_parameters`` order.
+patients at once). Films are read from their store by the patient or the chunk.
+Legend: b patients · p trainable weights, in ``named_parameters`` order.
 """
 
 from __future__ import annotations
@@ -17,11 +18,23 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from shared.errors import PrivacyError
+from shared.model.end_to_end import EndToEnd
 from shared.model.weights import trainable
 from shared.train.loss import PatientLoss
 from shared.train.patients import PatientBatch
 
 Backend = Literal["loop", "vmap"]
+
+
+def choose_backend(model: nn.Module) -> Backend:
+    """The faster backend for a model, where measured; both give the same sum.
+
+    A head is small kernels, which ``vmap`` shares between patients. On a processor an encoder's own
+    work is all there is, and one patient at a time needs the least memory.
+    """
+    trains_encoder = any(isinstance(part, EndToEnd) for part in model.modules())
+    is_on_gpu = any(weight.is_cuda for weight in model.parameters())
+    return "loop" if trains_encoder and not is_on_gpu else "vmap"
 
 
 def clipped_sum(
@@ -55,12 +68,12 @@ def clipped_sum(
         sum(weight.numel() for weight in weights), dtype=torch.float64, device=weights[0].device
     )
     if backend == "loop":
-        for index in range(len(batch)):
-            gradient = _gradient_of_one(model, batch.patient(index), loss)[None]  # [1,p]
+        for part in trim_padding(batch, 1):
+            gradient = _gradient_of_one(model, part.with_films().patient(0), loss)[None]  # [1,p]
             total += sum_clipped_rows(gradient, clip_norm=clip_norm)
     else:
         for part in trim_padding(batch, chunk):
-            gradients = _gradients_by_vmap(model, part, loss)  # [b,p]
+            gradients = _gradients_by_vmap(model, part.with_films(), loss)  # [b,p]
             total += sum_clipped_rows(gradients, clip_norm=clip_norm)
     return total
 
@@ -86,6 +99,7 @@ def trim_padding(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
             target=part.target[:, :u],
             exam_mask=part.exam_mask[:, :u],
             canary=part.canary,
+            films=part.films,
         )
 
 

@@ -1,10 +1,12 @@
-"""Patients that nobody is: random tokens and values under a run's settings, to try a model on.
+"""Patients that nobody is: random tokens or films and values under a run's settings, to try a model on.
 
 Owns the probe that runs before any patient is touched: every field, category, missing value and view
 occurs in it. Imports the batch, the validator and the model.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 
@@ -16,15 +18,20 @@ from shared.train.patients import PatientBatch
 from shared.train.validator import validate_model
 
 _PATIENTS, _EXAMS, _VIEWS = 6, 2, 2
+_EXAMS_WITH_FILMS = 1  # an encoder takes its time
 
 
-def validate_settings_model(settings: Settings) -> None:
+def validate_settings_model(settings: Settings, *, encoder_file: Path | None = None) -> None:
     """Refuse a model that cannot be trained with one gradient per patient.
+
+    Args:
+        settings: of the run.
+        encoder_file: as ``build_model`` takes it.
 
     Raises:
         PrivacyError: batch normalisation, active dropout, or a trainable tensor that does not learn.
     """
-    model = build_model(settings, generator_seed=settings.seed)
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     with one_thread():
         validate_model(model, draw_public_batch(settings), loss=make_patient_loss(settings.task))
 
@@ -33,11 +40,12 @@ def draw_public_batch(settings: Settings) -> PatientBatch:
     """Random patients of the plan's shape; the same for the same settings."""
     generator = torch.Generator().manual_seed(0)
     fields, encoder = settings.cohort.fields, settings.encoder
-    shape = (_PATIENTS, _EXAMS)
+    n_exams = _EXAMS if encoder.training == "frozen" else _EXAMS_WITH_FILMS
+    shape = (_PATIENTS, n_exams)
     views = _VIEWS if encoder.token_channels else 0
     rows = torch.arange(_PATIENTS)[:, None].expand(shape)
     columns = [
-        (rows + torch.arange(_EXAMS)).remainder(len(field.categories)).float()
+        (rows + torch.arange(n_exams)).remainder(len(field.categories)).float()
         if field.kind == "category"
         else torch.randn(shape, generator=generator)
         for field in fields
@@ -53,12 +61,19 @@ def draw_public_batch(settings: Settings) -> PatientBatch:
     view_mask = torch.ones(*shape, views, dtype=torch.bool)
     view_mask[1::3, :, 1:] = False
     return PatientBatch(
-        tokens=torch.randn(
-            *shape, views, encoder.token_grid**2, encoder.token_channels, generator=generator
-        ),
+        tokens=draw_images(settings, (*shape, views), generator),
         view_mask=view_mask,
         fields=torch.stack(columns, dim=-1) * mask,
         field_mask=mask,
         target=target,
         exam_mask=torch.ones(shape, dtype=torch.bool),
     )
+
+
+def draw_images(settings: Settings, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Random tokens [*shape,t,c], or films [*shape,h,w] in [0,1] where the encoder learns."""
+    encoder, pixels = settings.encoder, settings.cohort.image_pixels
+    if encoder.training == "frozen":
+        blocks = (encoder.token_grid**2, encoder.token_channels)
+        return torch.randn(*shape, *blocks, generator=generator)
+    return torch.rand(*shape, pixels, pixels, generator=generator)

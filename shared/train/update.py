@@ -6,23 +6,30 @@ measured is what runs. Imports the model, the loop and the noise.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from shared.errors import SettingsError
-from shared.model.build import build_model
-from shared.model.weights import load_flat
+from shared.model.build import build_model, count_outputs
+from shared.model.weights import check_length, load_flat
 from shared.settings import Settings
 from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
 from shared.train.loop import train_round
 from shared.train.loss import make_patient_loss
 from shared.train.noise import NoiseStream
-from shared.train.patients import PatientBatch
+from shared.train.patient_gradients import choose_backend
+from shared.train.patients import PatientBatch, make_batches
 
 Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
+
+# Patients whose films are in memory together, with what an encoder keeps for the way back.
+_WITH_FILMS_AT_ONCE = 16
+_HEADS_AT_ONCE = 128
 
 
 def train_update(
@@ -32,6 +39,7 @@ def train_update(
     *,
     divisor: int,
     register: AuditRegister | None = None,
+    encoder_file: Path | None = None,
 ) -> Weights:
     """The bounded update [p] of one round from ``weights`` [p] on every patient of ``batch``.
 
@@ -41,14 +49,16 @@ def train_update(
         weights: the round's starting weights.
         divisor: B, the size that the site declared publicly.
         register: takes the noised sums of an audit's canaries.
+        encoder_file: as ``build_model`` takes it.
     """
     privacy, federation, strategy = settings.privacy, settings.federation, settings.strategy
     device = choose_device(settings.device)
-    model = build_model(settings, generator_seed=settings.seed)
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     load_flat(model, weights)
+    model = model.to(device)
     with one_thread():
         return train_round(
-            model.to(device),
+            model,
             batch.to(device),
             loss=make_patient_loss(settings.task),
             steps=int(federation.local_steps or 0),
@@ -61,16 +71,21 @@ def train_update(
             proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
             draw_normals=NoiseStream(),
             register=register,
+            backend=choose_backend(model),
+            chunk=_patients_at_once(settings),
         )
 
 
-def score_patients(settings: Settings, batch: PatientBatch, weights: Weights) -> tuple[Floats, Floats]:
+def score_patients(
+    settings: Settings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
+) -> tuple[Floats, Floats]:
     """One output and one label per patient, of the earliest labelled exam that kept a film.
 
     Args:
         settings: name architecture and task.
         batch: labelled patients.
         weights: trainable weights [p].
+        encoder_file: as ``build_model`` takes it.
 
     Returns:
         Outputs [n]: the predicted target, or the positive class's probability; labels [n]: the target
@@ -78,28 +93,52 @@ def score_patients(settings: Settings, batch: PatientBatch, weights: Weights) ->
     """
     task = settings.task
     device = choose_device(settings.device)
-    model = build_model(settings, generator_seed=settings.seed)
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     load_flat(model, weights)
     model = model.to(device).eval()
     # A patient whose labelled exams all lost their films to the cap on views has nothing to score.
     scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
-    chosen = batch.select(scorable).to(device)
-    first = chosen.exam_mask.int().argmax(dim=1)  # [n]
-    rows = torch.arange(len(chosen), device=device)
+    exams = first_exams(batch.select(scorable))
+    outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
     with torch.no_grad():
-        output = model(
-            chosen.tokens[rows, first],
-            chosen.view_mask[rows, first],
-            chosen.fields[rows, first],
-            chosen.field_mask[rows, first],
-        ).double()
-    label = chosen.target[rows, first].double()
+        for part in make_batches(exams, _patients_at_once(settings)):
+            held = part.with_films().to(device)
+            outputs.append(
+                model(held.tokens[:, 0], held.view_mask[:, 0], held.fields[:, 0], held.field_mask[:, 0])
+                .double()
+                .cpu()
+            )
+    output, label = torch.cat(outputs), exams.target[:, 0].double()
     if task.kind == "regression":
         output = task.target_mean + task.target_sd * output[:, 0]
         label = task.target_mean + task.target_sd * label
     else:
         output = torch.softmax(output, dim=1)[:, positive_index(settings)]
-    return output.cpu().numpy(), label.cpu().numpy()
+    return output.numpy(), label.numpy()
+
+
+def first_exams(batch: PatientBatch) -> PatientBatch:
+    """The same patients with their earliest labelled exam only, [b,1,...]."""
+    rows = torch.arange(len(batch))
+    first = batch.exam_mask.int().argmax(dim=1) if len(batch) else rows
+    exams = {
+        name: tensor if name == "canary" else tensor[rows, first].unsqueeze(1)
+        for name, tensor in batch.named_tensors().items()
+    }
+    return PatientBatch(**exams, films=batch.films)
+
+
+def _patients_at_once(settings: Settings) -> int:
+    return _HEADS_AT_ONCE if settings.encoder.training == "frozen" else _WITH_FILMS_AT_ONCE
+
+
+def require_length(settings: Settings, weights: Weights, *, encoder_file: Path | None = None) -> None:
+    """Refuse weights that are not the model's.
+
+    Raises:
+        WeightsError: another length than the model's [p].
+    """
+    check_length(build_model(settings, settings.seed, encoder_file), weights)
 
 
 def positive_index(settings: Settings) -> int:

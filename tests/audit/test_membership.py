@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,7 +186,7 @@ def test_references_are_averaged_over_sites_and_over_the_last_rounds(
     calls: list[tuple[int, int]] = []
 
     def update(
-        _: Settings, batch: PatientBatch, weights: NDArray[np.float32], *, divisor: int
+        _: Settings, batch: PatientBatch, weights: NDArray[np.float32], *, divisor: int, **__: object
     ) -> NDArray[np.float32]:
         calls.append((len(batch), divisor))
         return np.full_like(weights, divisor)
@@ -207,7 +208,9 @@ def test_every_patient_is_in_half_of_the_references(monkeypatch: pytest.MonkeyPa
     site = AuditedSite(pool=pool, is_member=np.arange(21) < 10, divisor=10)
     seen: list[NDArray[np.bool_]] = []
 
-    def train(_: Settings, sites: list[AuditedSite], chosen: list[NDArray[np.bool_]]) -> object:
+    def train(
+        _: Settings, sites: list[AuditedSite], chosen: list[NDArray[np.bool_]], __: Path | None
+    ) -> object:
         seen.append(chosen[0])
         return np.zeros(3, dtype=np.float32)
 
@@ -226,7 +229,7 @@ def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     settings = settings.model_copy(update={"task": task})
     answers = iter([np.array([0.9, 0.9, 0.2, 0.3])] * 100)
     labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
-    monkeypatch.setattr(membership, "score_patients", lambda *_: (next(answers), labels))
+    monkeypatch.setattr(membership, "score_patients", lambda *_, **__: (next(answers), labels))
     monkeypatch.setattr(membership, "train_release", lambda *_: None)
     kept: list[NDArray[np.float64]] = []
     monkeypatch.setattr(membership, "lira_scores", lambda target, *_: kept.append(target) or target)

@@ -387,11 +387,17 @@ HOSTILE = {
     "a table asked with weights that are no number": Case(
         spoilt(np.nan, evaluate), "protocol.unsound-weights"
     ),
-    # The model tells how many weights there must be, and it is built after the charge.
-    "one weight too few": Case(
-        lambda it: train(it, weights=it.weights[:-1]), "weights.wrong-length", n_charges=1
+    "one weight too few": Case(lambda it: train(it, weights=it.weights[:-1]), "weights.wrong-length"),
+    "one weight too many": Case(
+        lambda it: train(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
     ),
-    "no weights": Case(vector(np.zeros(0)), "weights.wrong-length", n_charges=1),
+    "no weights": Case(vector(np.zeros(0)), "weights.wrong-length"),
+    "a table asked with one weight too few": Case(
+        lambda it: evaluate(it, weights=it.weights[:-1]), "weights.wrong-length"
+    ),
+    "a table asked with one weight too many": Case(
+        lambda it: evaluate(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
+    ),
     "weights in rows": Case(vector(np.zeros((2, 21))), "protocol.malformed"),
     "weights in whole numbers": Case(
         lambda it: (arrays(it.train_request(), np.zeros(42, dtype=np.int32)), "train"),
@@ -556,14 +562,20 @@ def test_a_round_out_of_turn_costs_that_round_and_no_more(sites: TableSites) -> 
     ]  # fmt: skip
 
 
-def test_requests_that_can_only_fail_never_spend_more_than_the_run_may_cost(sites: TableSites) -> None:
+def test_rounds_that_fail_after_their_charge_never_spend_more_than_the_run_may_cost(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("client.train.train_update", fail)
     sites.change_policy(epsilon_per_run=sites.plan.predicted.training_epsilon)
-    request = sites.train_request(weights=sites.weights[:-1])
+    request = sites.train_request()
     codes = [
         require_only_a_code(send(sites.site().folder, to_record(request), "train"), site="elm").code
         for _ in range(6)
     ]
-    assert codes == ["weights.wrong-length"] * 3 + ["privacy.budget-exhausted"] * 3
+    assert codes == ["osteofed.internal"] * 3 + ["privacy.budget-exhausted"] * 3
     assert sites.charges() == 3
 
 

@@ -22,6 +22,10 @@ COMPANIONS = {
     ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("encoder", "dinov2_s_lora"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("experiment", "dinov2_s_lora"): [
+        "encoder.weights=packed.safetensors",
+        f"encoder.sha256={'0' * 64}",
+    ],
     ("task", "binary_classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("validation", "probability"): ["task=binary_classification", "task.positive_class=osteoporosis"],
 }
@@ -76,3 +80,19 @@ def test_settings_survive_a_round_through_json() -> None:
 def test_no_shipped_file_names_a_python_target() -> None:
     for path in CONFIGS.rglob("*.yaml"):
         assert "_target_" not in Path(path).read_text(), path.name
+
+
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
+def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: str) -> None:
+    settings = compose_settings([f"experiment={name}", *COMPANIONS.get(("experiment", name), [])])
+    assert settings.experiment == name
+    assert (settings.privacy.sample_rate < 1) == (settings.encoder.training != "frozen")
+    assert settings.fusion.schedule[-1].up_to_epsilon is None
+    assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
+
+
+def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:
+    with pytest.raises(SettingsError, match="sample_rate 1"):
+        compose_settings(["experiment=resnet_gn", "privacy=off"])
+    settings = compose_settings(["experiment=resnet_gn", "privacy=off", "privacy.sample_rate=1"])
+    assert settings.privacy.mode == "off"

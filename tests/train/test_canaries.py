@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from practice_patients import practice_loss, practice_model, practice_patients
 
+from server.compose import compose_settings
 from shared.errors import PrivacyError
+from shared.model.build import build_model
 from shared.train.canaries import AuditRegister, with_canaries
 from shared.train.loop import Update, train_round
+from shared.train.loss import make_patient_loss
 from shared.train.noise import NoiseStream
+from shared.train.public_batch import draw_public_batch
 
 COINS = np.array([True, False, True, True, False])
 CLIP_NORM = 0.05
@@ -65,6 +72,39 @@ def test_a_canary_has_several_exams_and_every_view() -> None:
     assert batch.canary[is_canary].tolist() == [0, 2, 3]
     assert batch.exam_mask[is_canary].sum(dim=1).min() >= 4
     assert batch.view_mask[is_canary].all()
+
+
+def test_a_whole_resnet_trains_beside_canaries_and_they_see_no_film() -> None:
+    settings = compose_settings(["encoder=resnet_gn", "fusion=linear"])
+    films = torch.rand(3, 128, 128).half()
+    number = torch.tensor([1, 2, 3]).reshape(3, 1, 1)
+    batch = replace(draw_public_batch(settings).select([0, 1, 2]), tokens=number, films=films)
+    batch = replace(batch, view_mask=torch.ones_like(number, dtype=torch.bool))
+    held = with_canaries(batch, COINS).with_films()
+    assert (held.tokens[held.canary >= 0] == 0).all()
+    register = AuditRegister(COINS)
+    found = {}
+    for name, audited in (("audited", register), ("plain", None)):
+        found[name] = train_round(
+            build_model(settings, 1),
+            batch,
+            loss=make_patient_loss(settings.task),
+            steps=2,
+            learning_rate=0.5,
+            clip_norm=CLIP_NORM,
+            noise_multiplier=0.0,
+            divisor=3,
+            update_norm_max=1e6,
+            proximal_mu=0.0,
+            draw_normals=NoiseStream(),
+            register=audited,
+            backend="loop",
+        )
+    np.testing.assert_allclose(
+        register.sums, np.tile(np.where(COINS, -CLIP_NORM, 0.0), (2, 1)), rtol=1e-6
+    )
+    np.testing.assert_allclose(found["audited"], found["plain"], rtol=1e-4, atol=1e-7)
+    assert np.abs(found["plain"][:10_000]).max() > 0
 
 
 def test_canaries_without_a_clip_norm_are_refused() -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from server.compose import compose_settings
 from shared.errors import PrivacyError
+from shared.model.encoders import Encoder
 from shared.train import public_batch
 from shared.train.public_batch import draw_public_batch, validate_settings_model
 
@@ -41,11 +42,31 @@ def test_every_category_occurs() -> None:
 def test_a_model_with_a_tensor_that_never_learns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     build = public_batch.build_model
 
-    def build_with_dead_weight(settings: object, generator_seed: int) -> nn.Module:
-        model = build(settings, generator_seed)  # type: ignore[arg-type]
+    def build_with_dead_weight(*arguments: object, **names: object) -> nn.Module:
+        model = build(*arguments, **names)  # type: ignore[arg-type]
         model.forgotten = nn.Linear(2, 2)
         return model
 
     monkeypatch.setattr(public_batch, "build_model", build_with_dead_weight)
     with pytest.raises(PrivacyError, match=r"forgotten\.weight gets no gradient"):
         validate_settings_model(compose_settings())
+
+
+def test_a_whole_resnet_is_tried_on_films_and_lets_every_tensor_learn() -> None:
+    settings = compose_settings(["encoder=resnet_gn", "fusion=linear"])
+    batch = draw_public_batch(settings)
+    assert batch.tokens.shape[3:] == (128, 128)
+    assert 0 <= float(batch.tokens.min()) < float(batch.tokens.max()) <= 1
+    validate_settings_model(settings)
+
+
+def test_an_encoder_that_is_to_learn_and_gets_no_gradient_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda self, films: read(self, films).detach())
+    with pytest.raises(PrivacyError) as caught:
+        validate_settings_model(compose_settings(["encoder=resnet_gn", "fusion=linear"]))
+    assert "encoder.network.stem.weight gets no gradient" in caught.value.fact
+    assert "encoder.network.blocks.3.conv2.weight gets no gradient" in caught.value.fact
+    assert "head." not in caught.value.fact
