@@ -126,7 +126,7 @@ def test_a_task_that_hangs_is_ended_and_one_that_works_is_left_alone(
 ) -> None:
     def ignore_signals_and_hang(_: ExecutionSpec) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(300)
+        time.sleep(30)
 
     monkeypatch.setattr(executor, "_become_task", ignore_signals_and_hang)
     ours = forking(tmp_path, task_limit_s=0.5)
@@ -168,7 +168,7 @@ def work():
     number = len(list(folder.glob("start-*")))
     (folder / f"start-{number}").write_text(str(os.getpid()))
     if number == 0:
-        time.sleep(300)          # stands still
+        time.sleep(30)           # stands still
     for _ in range(int(sys.argv[2])):
         (folder / "beat").touch()
         time.sleep(0.1)
