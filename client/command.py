@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.command_options import By, Folder
+from client.command_people import people_app
+from client.command_plan import plan_app
 from client.command_trial import trial_app
-from shared.errors import PlanError
 from shared.terminal import JsonOption, command, progress, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
     from client.intake import IntakeReport
     from client.ledger import Ledger
     from client.site import Site
-    from shared.plan import Plan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +31,9 @@ app = typer.Typer(
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="Every touch of a patient, for life.")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(plan_app)
 app.add_typer(trial_app)
+app.add_typer(people_app)
 
 
 @app.command()
@@ -219,51 +221,6 @@ def cohort(
 
 @app.command()
 @command
-def approve(
-    plan: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
-    by: By,
-    folder: Folder = Path(),
-    as_json: JsonOption = False,
-) -> None:
-    """Read a plan, show what it asks for and what changed, and say yes in a person's name."""
-    _decide(plan, "approved", by=by, folder=folder, as_json=as_json)
-
-
-@app.command()
-@command
-def refuse(
-    plan: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
-    by: By,
-    folder: Folder = Path(),
-    as_json: JsonOption = False,
-) -> None:
-    """Say no to a plan in a person's name."""
-    _decide(plan, "refused", by=by, folder=folder, as_json=as_json)
-
-
-@app.command()
-@command
-def plan(
-    path: Annotated[Path, typer.Argument(help="The coordinator's plan.json.")],
-    folder: Folder = Path(),
-    as_json: JsonOption = False,
-) -> None:
-    """Show a plan: what it asks, what it costs, what changed, what the policy says. Decides nothing."""
-    from client.site import open_site
-
-    site = open_site(folder)
-    read = site.approvals.import_plan(path)
-    facts, changes = _judge(read, folder)
-    if as_json:
-        show_json(facts | {"changes": changes})
-        return
-    show_facts(f"plan {read.run}", facts)
-    if changes:
-        show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
-
-
-@app.command()
-@command
 def start(
     superlink: Annotated[str, typer.Option(help="host:port of the coordinator's server.")],
     root_certificate: Annotated[Path, typer.Option(help="The federation's CA, a PEM file.")],
@@ -368,8 +325,10 @@ def ledger_export(
     as_json: JsonOption = False,
 ) -> None:
     """Write rows and countersignatures for an auditor; member lists stay."""
+    from client.export import export_ledger
+
     site, ledger = _open_ledger(folder)
-    ledger.export(path, allowance=site.policy.allowance)
+    export_ledger(site, ledger, path)
     facts: dict[str, object] = {"site": site.name, "written": str(path)}
     show_json(facts) if as_json else show_facts("ledger exported", facts)
 
@@ -479,6 +438,7 @@ def withdraw(
         "cohorts written without the person": ", ".join(done.written) or "none held the person",
         "older versions that still do": ", ".join(done.kept) or "none",
         "versions purged": ", ".join(done.purged) or "none",
+        "models that learnt from the person": ", ".join(done.models) or "none",
     }
     show_facts("withdrawn; the number is kept out from now on", facts)
     if not (done.written or done.kept or done.purged):
@@ -552,66 +512,6 @@ def _show_intake(report: IntakeReport, *, as_json: bool) -> None:
         ("kind", "code", "n"),
         [(count.kind, count.code, count.n) for count in report.counts],
     )
-
-
-def _decide(path: Path, decision: str, *, by: str, folder: Path, as_json: bool) -> None:
-    from client.site import open_site
-
-    site = open_site(folder)
-    read = site.approvals.import_plan(path)
-    facts, changes = _judge(read, folder)
-    if decision == "approved" and facts["policy"] != "allows it":
-        raise PlanError(
-            "forbidden-by-policy",
-            f"this hospital's policy forbids the plan:\n{facts['policy']}",
-            hint="ask for another plan, or change policy.yaml deliberately",
-        )
-    site.approvals.decide(
-        read, "approved" if decision == "approved" else "refused", by=by, now=site.clock()
-    )
-    facts |= {"decision": f"{decision} by {by}"}
-    if as_json:
-        show_json(facts | {"changes": changes})
-        return
-    show_facts(f"plan {read.run}", facts)
-    if changes:
-        show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
-    say(f"plan {read.sha256[:12]} is {decision}")
-
-
-def _judge(plan: Plan, folder: Path) -> tuple[dict[str, object], list[tuple[str, str, str]]]:
-    """What a plan asks for and costs here, and what differs from the last approved one."""
-    from client.approval import what_changed
-    from client.policy import check_plan
-
-    site, ledger = _open_ledger(folder)
-    privacy, federation = plan.settings.privacy, plan.settings.federation
-    role = plan.entry(site.name).role
-    problems = [*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name)]
-    budget = ledger.budget_of_everybody(allowance=site.policy.allowance)
-    before = site.approvals.last_approved(other_than=plan.sha256)
-    facts: dict[str, object] = {
-        "plan": plan.sha256,
-        "code": plan.code_sha256,
-        "role here": role,
-        "asks for": f"{federation.rounds} rounds of {federation.local_steps} steps"
-        if role == "training"
-        else "external validation",
-        "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
-        "mechanism": plan.predicted.mechanism,
-        "noise multiplier": privacy.noise_multiplier,
-        "clip norm": privacy.clip_norm,
-        "run epsilon, training patient": plan.predicted.training_epsilon
-        if role == "training"
-        else None,
-        "run epsilon, validation patient": plan.predicted.validation_epsilon,
-        "unit, adjacency, delta": f"patient, add/remove, {privacy.delta:g}",
-        "spent so far, dearest patient": budget.epsilon_spent,
-        "left for life": budget.epsilon_left,
-        "releases": f"updates (dp), tables ({plan.settings.validation.release_class})",
-        "policy": "\n".join(problems) or "allows it",
-    }
-    return facts, what_changed(before, plan) if before else []
 
 
 def _open_ledger(folder: Path) -> tuple[Site, Ledger]:

@@ -1,4 +1,4 @@
-"""Options that several commands of ``osteofed-site`` share. Imports typer only."""
+"""Options and the question "are you sure?" that several commands share. Imports typer and errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from shared.errors import PolicyError
+
 Folder = Annotated[
     Path, typer.Option("--folder", "-f", envvar="OSTEOFED_SITE", help="The site's folder.")
 ]
@@ -14,3 +16,19 @@ By = Annotated[str, typer.Option("--by", help="First and last name of who decide
 Yes = Annotated[
     bool, typer.Option("--yes", help="Confirm here, where nobody can be asked at the terminal.")
 ]
+
+
+def require_yes(question: str, *, is_given: bool) -> None:
+    """Go on only after an explicit yes, by option or at the terminal; anything else is a no.
+
+    Raises:
+        PolicyError: there was none.
+    """
+    try:
+        is_sure = is_given or typer.confirm(question, default=False, err=True)
+    except typer.Abort:  # nobody to ask
+        is_sure = False
+    if not is_sure:
+        raise PolicyError(
+            "not-confirmed", "nothing was done: nobody confirmed it", hint="answer y, or add --yes"
+        )

@@ -204,6 +204,13 @@ class Linkage:
             self._withdrawn.setdefault(self._pseudonyms.tombstone(patient), record)
             self._write()
 
+    def forget_everybody(self) -> None:
+        """Forget who pseudonyms are and where items came from; withdrawals and the issuer stay."""
+        with self.held():
+            self._patients.clear()
+            self._items.clear()
+            self._write()
+
     def is_withdrawn(self, patient: PatientKey) -> bool:
         """Whether the person behind a pseudonym has withdrawn."""
         return self._pseudonyms.tombstone(patient) in self._withdrawn

@@ -1,15 +1,17 @@
 """A patient withdraws: out of every current cohort and the token cache, and never taken in again.
 
-A frozen version is never edited: the next version is written without the person. Older versions are
-evidence of what earlier runs used; they keep the person until ``purge``, which deletes all that such a
-version holds but its head, so that its fingerprint can still be named. Ledger and member lists keep the
-pseudonym: a charge is never given back, and an update that was released cannot be recalled. The names
-of files that were quarantined stay in the sealed linkage file. Imports the site and the cohort.
+A frozen version is never edited: the next is written without the person, and pages of those that hold
+the person are deleted. Older versions are evidence of what earlier runs used; they keep the person
+until ``purge``, which deletes all that such a version holds but its head, so that its fingerprint can
+still be named. Ledger and member lists keep the pseudonym: a charge is never given back, and an update
+that was released cannot be recalled; the runs are listed. The names of files that were quarantined stay
+in the sealed linkage file. Imports the site, the ledger and the cohort.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from client.ledger import Ledger
 from client.site import Site, require_person
 from shared.canonical import canonical_json
 from shared.errors import IntakeError
@@ -41,6 +44,7 @@ class Withdrawal:
     """What became of one person's data; for the site's own eyes.
 
     ``kept`` and ``purged``: older versions ("name v1") that still hold the person, or held them.
+    ``models``: runs whose released updates the person had a part in; they cannot be recalled.
     """
 
     n_exams: int
@@ -48,6 +52,7 @@ class Withdrawal:
     written: tuple[str, ...]
     kept: tuple[str, ...]
     purged: tuple[str, ...]
+    models: tuple[str, ...]
 
 
 def withdraw(
@@ -83,6 +88,7 @@ def withdraw(
         written = [_write_without(site, cohort, patient) for cohort in current]
         for cohort in holding:
             _delete_tokens(site, cohort)
+            (site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html").unlink(missing_ok=True)
             if purge:
                 _mark_purged(cohort, site, by=by)
         for mark in site.cohorts.glob(f"*/*/{PURGED_FILE}"):
@@ -95,6 +101,25 @@ def withdraw(
         written=tuple(_label(cohort) for cohort in written),
         kept=() if purge else versions,
         purged=versions if purge else (),
+        models=models_that_saw(site, patient),
+    )
+
+
+def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
+    """Runs that a person trained in and whose updates left: name, plan, number of rounds."""
+    folder = site.folder / "ledger"
+    if not (folder / "ledger.jsonl").exists():
+        return ()
+    ledger = Ledger(folder, site=site.name, key=site.key, clock=site.clock)
+    released = {row.charge_index for row in ledger.show() if row.status == "released"}
+    rounds = Counter(
+        (row.run, row.plan_sha256)
+        for row in ledger.charges_of(patient)
+        if row.purpose == "train" and row.index in released
+    )
+    return tuple(
+        f"{run} (plan {plan[:12]}, {n} round{'s' if n > 1 else ''})"
+        for (run, plan), n in rounds.items()
     )
 
 

@@ -113,9 +113,11 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     plan = str(tmp_path / "home" / "runs" / "spring" / "plan.json")
     judged = json.loads(run("client", "plan", plan, "--folder", site, "--json").stdout)
     assert judged["policy"] == "allows it"
-    unnamed = run("client", "approve", plan, "--by", "Ada", "--folder", site, "--json")
+    unnamed = run("client", "approve", plan, "--by", "Ada", "--yes", "--folder", site, "--json")
     assert json.loads(unnamed.stdout)["error"] == "plan.unnamed-approval"
-    named = run("client", "approve", plan, "--by", "Ada Lovelace", "--folder", site)
+    unsure = run("client", "approve", plan, "--by", "Ada Lovelace", "--folder", site, "--json")
+    assert json.loads(unsure.stdout)["error"] == "policy.not-confirmed"
+    named = run("client", "approve", plan, "--by", "Ada Lovelace", "--yes", "--folder", site)
     assert named.returncode == 0, named.stderr
     loud = ["privacy.epsilon=9", "fusion=linear", "--home", home]
     assert run("server", "plan", "summer", *loud).returncode == 0
