@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install demo test check figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check fuzz measure-ingest figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
+services:  ## the Debian packages that some tests start: Orthanc with DICOMweb, PostgreSQL
+	tests/services/install.sh
+
 demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 	$(BIN)/osteofed-coordinator demo --folder demo $(ARGS)
 
@@ -33,6 +36,12 @@ check: $(STAMP)  ## ruff, mypy strict, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(STAMP)  ## damaged films and tables for 10 minutes; ARGS="--minutes 60"
+	$(BIN)/python tests/intake/fuzz.py $(ARGS)
+
+measure-ingest: $(STAMP)  ## films per second and memory of an intake, into docs/ingest.md
+	$(BIN)/python tests/intake/measure_ingest.py
 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)

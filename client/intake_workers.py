@@ -77,10 +77,11 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
 
 
 def read_films(
-    paths: Sequence[Path], rule: ReadingRule, *, workers: int = 1, timeout_s: float = FILM_TIMEOUT_S
+    paths: Sequence[Path], rule: ReadingRule, *, workers: int = 1, timeout_s: float | None = None
 ) -> Iterator[ReadFilm]:
     """One result per path, in order, from ``workers`` processes."""
-    crew = [_Worker(rule, timeout_s) for _ in range(min(workers, len(paths)))]
+    patience = FILM_TIMEOUT_S if timeout_s is None else timeout_s
+    crew = [_Worker(rule, patience) for _ in range(min(workers, len(paths)))]
     found: dict[int, ReadFilm] = {}
     given = 0
     try:

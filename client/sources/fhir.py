@@ -130,7 +130,7 @@ def _person(resource: Mapping[str, Any], profile: SiteProfile) -> tuple[str, _Pe
 
 def _readings(resource: Mapping[str, Any], profile: SiteProfile) -> Iterator[_Reading]:
     """One reading per name of the schema that the Observation's code stands for."""
-    status = resource.get("status")
+    status = str(resource.get("status"))
     if status in _RETRACTED:
         return
     concept = resource.get("code")

@@ -19,7 +19,8 @@ from shared.exam.clinical import RawRow
 from shared.exam.profile import SiteProfile
 from shared.exam.schema import CohortSchema
 
-MAX_ROWS = 5_000_000
+MAX_ROWS = 500_000  # about 2 kB each as text
+MAX_COLUMNS = 2_000
 MAX_CELL = 10_000
 _PAGE = 5_000
 _FHIR_SUFFIXES = frozenset({".json", ".ndjson"})
@@ -106,15 +107,13 @@ def _as_text(
     schema: CohortSchema,
     profile: SiteProfile,
 ) -> RawTable:
+    if len(header) > MAX_COLUMNS:
+        raise _too_large()
     write = _writer(profile.date_format or schema.date_format)
     raw: list[RawRow] = []
     for number, values in enumerate(rows, start=1):
         if number > MAX_ROWS:
-            raise IntakeError(
-                "table-too-large",
-                f"a clinical table must have at most {MAX_ROWS} rows",
-                hint="select the rows of the patients that are to be taken in",
-            )
+            raise _too_large()
         texts = [write(value) for value in values]
         is_sound = all(text is not None for text in texts)
         cells = {column: text or "" for column, text in zip(header, texts, strict=True)}
@@ -147,6 +146,14 @@ def _writer(date_format: str) -> Callable[[object], str | None]:
                 return None
 
     return write
+
+
+def _too_large() -> IntakeError:
+    return IntakeError(
+        "table-too-large",
+        f"a clinical table must have at most {MAX_ROWS} rows and {MAX_COLUMNS} columns",
+        hint="select the rows of the patients that are to be taken in",
+    )
 
 
 def _unreadable(error: Exception) -> IntakeError:

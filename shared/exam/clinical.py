@@ -31,6 +31,7 @@ Value = float | str | None
 
 AGE_CAP_YEARS = 90.0
 OLDEST_YEARS = 120.0
+MAX_TABLE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ def read_table(path: Path, profile: SiteProfile) -> tuple[tuple[str, ...], list[
         IntakeError: the file is absent, not text in the declared encoding, or has no header.
     """
     try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise IntakeError(
+                "table-too-large",
+                f"a clinical table must be smaller than {MAX_TABLE_BYTES} bytes",
+                hint="select the rows of the patients that are to be taken in",
+            )
         with path.open(newline="", encoding=profile.encoding) as stream:
             lines = list(csv.reader(stream, delimiter=profile.separator))
     except (OSError, ValueError, LookupError, csv.Error) as error:

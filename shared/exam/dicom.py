@@ -55,6 +55,8 @@ Laterality = Literal["L", "R", "B"]
 
 _META_START = 128 + 4 + 12  # preamble, DICM, the group length itself
 MAX_FILE_BYTES = 512 * 2**20
+MAX_INFLATION = 100  # radiographs deflate to a half; deflate itself can reach 1032
+_SMALL_BYTES = 16 * 2**20  # may inflate by any factor
 MAX_PIXELS = 64 * 2**20  # 8192 × 8192; the largest flat panels have about 18 million
 
 # Transfer syntax → pydicom's name of the only decoder used for it ("" = pydicom itself, native).
@@ -234,6 +236,7 @@ def _open(path: Path) -> Dataset:
 
 def _refuse_bomb(path: Path) -> None:
     """A deflated file (PS3.5 A.5) must not swell beyond a film; pydicom would inflate it whole."""
+    most = min(MAX_FILE_BYTES, max(_SMALL_BYTES, MAX_INFLATION * path.stat().st_size))
     with path.open("rb") as stream:
         meta = read_file_meta_info(path)
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
@@ -243,8 +246,8 @@ def _refuse_bomb(path: Path) -> None:
         inflate, n_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while data := inflate.unconsumed_tail or stream.read(2**20):
             n_bytes += len(inflate.decompress(data, 2**22))
-            if n_bytes > MAX_FILE_BYTES:
-                raise _refusal("too-large", f"a film must inflate to at most {MAX_FILE_BYTES} bytes")
+            if n_bytes > most:
+                raise _refusal("too-large", f"the film must inflate to at most {most} bytes")
             if inflate.eof:
                 return
 

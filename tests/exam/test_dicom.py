@@ -269,7 +269,7 @@ def test_coded_anatomy_and_projection_stand_in_for_empty_words(write_film):
 def test_a_deflated_bomb_is_refused_before_it_is_inflated(write_film, monkeypatch):
     path = write_film(syntax="1.2.840.10008.1.2.1.99", ImageComments="\0" * 9000)
     assert read_film(path).pixels.shape == (48, 40)
-    size = path.stat().st_size
-    monkeypatch.setattr(dicom, "MAX_FILE_BYTES", size + 5000)
+    monkeypatch.setattr(dicom, "_SMALL_BYTES", 5000)
+    monkeypatch.setattr(dicom, "MAX_INFLATION", 1)
     monkeypatch.setattr(dicom, "dcmread", None)  # must not come so far
     assert code_of(path) == "intake.too-large"
