@@ -73,6 +73,12 @@ def evaluate_prospective(message: Message, context: Context) -> Message:
     return _evaluate(message, context)
 
 
+@app.evaluate("description")
+def evaluate_description(message: Message, context: Context) -> Message:
+    """Say who the patients are, where the plan releases it."""
+    return _evaluate(message, context)
+
+
 def _evaluate(message: Message, context: Context) -> Message:
     from client.validate import answer_evaluate
 

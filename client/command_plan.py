@@ -122,6 +122,15 @@ def _describe_code(plan: Plan) -> str:
     )
 
 
+def _besides(plan: Plan) -> str:
+    """What a description costs everybody besides, where the plan releases one."""
+    from shared.privacy.statement_text import write_epsilon
+
+    if plan.settings.validation.description_epsilon is None:
+        return ""
+    return f", besides a description {write_epsilon(plan.predicted.description_epsilon)}"
+
+
 def _describe_prices(site: Site, plan: Plan) -> Facts:
     """ε of each purpose: of the run, spent so far, and left for life afterwards."""
     from client.patients import current_cohort
@@ -135,7 +144,8 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
     except IntakeError:
         return {
             "epsilon of the run": f"training {write_epsilon(predicted.training_epsilon)}, "
-            f"validation {write_epsilon(predicted.validation_epsilon)}",
+            f"validation {write_epsilon(predicted.validation_epsilon)}"
+            f"{_besides(plan)}",
             "left for life": f"at most {site.policy.epsilon_lifetime:g}; no cohort was ingested yet",
         }
     facts: Facts = {

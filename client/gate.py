@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.ledger import Charge, Ledger
 from client.outbox import Departure, Outbox
@@ -30,13 +31,14 @@ from client.policy import (
     Purpose,
     read_policy,
     require_plan,
+    table_event,
     training_event,
-    validation_event,
 )
 from shared.canonical import hash_of, sha256_hex
 from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
 from shared.files import append_line
 from shared.keys import SigningKey
+from shared.measure.description import description_spec, withhold_small_groups
 from shared.measure.table import pool_small_cells, table_spec
 from shared.payload import pack
 from shared.plan import Plan
@@ -56,11 +58,13 @@ from shared.protocol import (
     vector_sha256,
 )
 
+Floats = NDArray[np.float64]
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | TrainReply | EvaluateReply)
 _EVALUATIONS: dict[str, Purpose] = {
     "internal": "evaluate.internal",
     "external": "evaluate.external",
     "prospective": "evaluate.prospective",
+    "description": "evaluate.description",
 }
 # float32 rounding of an update that was scaled to the bound
 _NORM_TOLERANCE = 1e-5
@@ -191,15 +195,16 @@ class Gate:
     def charge_validation(
         self, plan: Plan, request: EvaluateRequest, *, members: Collection[str]
     ) -> LedgerHead:
-        """Charge one validation table to the patients that it will measure; call before noise.
+        """Charge one table to the patients that it will measure or describe; call before noise.
 
-        A governed table costs no ε; its row names who answers for it. Raises as ``charge_training``.
+        A governed table costs no ε; its row names who answers for it. Raises as ``charge_training``,
+        and PlanError for a description that the plan does not release.
         """
         purpose = purpose_of(request)
         self._require_allowed(plan, request.plan_sha256, purpose)
         _require_sound(request)
         self._require_patients(members, at_least=self.policy.minimum_cell)
-        event = validation_event(plan)
+        event = table_event(plan, purpose)
         charge = Charge(
             charge_class="governed" if event is None else "dp",
             event=event,
@@ -241,7 +246,7 @@ class Gate:
 
         A reply with another status than ``measured`` has an empty table, costs nothing and is not
         stored, because the answer may be another one later. In a governed table, cells below the
-        policy's minimum are pooled with their neighbours first.
+        policy's minimum are pooled with their neighbours first; of a description they are withheld.
 
         Raises:
             PrivacyError: no open charge stands for this request, the table is not one of the plan's
@@ -263,12 +268,8 @@ class Gate:
             raise PrivacyError(
                 "wrong-release-class", f"the table must be of the charged class {charged.charge_class}"
             )
-        spec = table_spec(plan.settings)
-        if message.table.shape != (spec.n_cells,) or not np.isfinite(message.table).all():
-            raise PrivacyError("wrong-table", f"a table must be {spec.n_cells} finite cells")
-        table = message.table.astype(np.float64)
-        if charged.charge_class == "governed":
-            table = pool_small_cells(table, spec, minimum_cell=self.policy.minimum_cell)
+        is_exact = charged.charge_class == "governed"
+        table = _checked_table(plan, message, minimum_cell=self.policy.minimum_cell if is_exact else 0)
         signed = self._sign(replace(message, site=self.site, table=table, ledger_head=charged.sha256))
         return self._send_charged(signed, charged=charged)
 
@@ -468,8 +469,34 @@ def _require_sound(request: TrainRequest | EvaluateRequest) -> None:
         raise ProtocolError(
             "unsound-weights", "the weights of a request must be finite float32 numbers"
         )
-    if isinstance(request, EvaluateRequest) and not _SHA256.fullmatch(request.release_sha256):
+    if not isinstance(request, EvaluateRequest):
+        return
+    if request.kind == "description":
+        if request.weights.size or request.release_sha256 or request.lock_sha256:
+            raise ProtocolError(
+                "unwanted-weights", "a description is of patients: it names no weights and no release"
+            )
+    elif not _SHA256.fullmatch(request.release_sha256):
         raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
+
+
+def _checked_table(plan: Plan, message: EvaluateReply, *, minimum_cell: int) -> Floats:
+    """The finite cells [m] that the plan says; of an exact table no group below the minimum.
+
+    Args:
+        minimum_cell: 0 for a noised table, which is left as it is.
+    """
+    described = description_spec(plan.settings) if message.kind == "description" else None
+    measured = table_spec(plan.settings)
+    n_cells = measured.n_cells if described is None else described.n_cells
+    if message.table.shape != (n_cells,) or not np.isfinite(message.table).all():
+        raise PrivacyError("wrong-table", f"a table must be {n_cells} finite cells")
+    table = message.table.astype(np.float64)
+    if not minimum_cell:
+        return table
+    if described is None:
+        return pool_small_cells(table, measured, minimum_cell=minimum_cell)
+    return withhold_small_groups(table, described, minimum_cell=minimum_cell)
 
 
 def _require_bounded(update: Vector, *, norm_max: float | None) -> None:

@@ -18,13 +18,20 @@ from shared.errors import OsteoFedError, PolicyError, PrivacyError
 from shared.exam.schema import FROZEN
 from shared.explain import list_mistakes
 from shared.files import write_atomic
+from shared.measure.description import description_spec
 from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.cost import predict_cost
 from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER, GaussianEvent
 from shared.privacy.filter import Allowance
 
-Purpose = Literal["train", "evaluate.internal", "evaluate.external", "evaluate.prospective"]
+Purpose = Literal[
+    "train",
+    "evaluate.internal",
+    "evaluate.external",
+    "evaluate.prospective",
+    "evaluate.description",
+]
 
 _TEMPLATE = """\
 # What this hospital allows. Only a person here can change it; no coordinator can override it.
@@ -42,12 +49,14 @@ noise_multiplier_floor: 1.0
 minimum_cohort_patients: 50
 minimum_cell: 10
 
-# What may be asked: train, evaluate.internal, evaluate.external, evaluate.prospective.
+# What may be asked: train, evaluate.internal, evaluate.external, evaluate.prospective,
+# evaluate.description (who the patients are, where an approved plan releases it).
 allowed:
   - train
   - evaluate.internal
   - evaluate.external
   - evaluate.prospective
+  - evaluate.description
 
 # Which tasks may be trained and validated, by endpoint (for example osteoporosis); empty: any.
 allowed_tasks: []
@@ -154,7 +163,8 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         )
     if role == "training":
         problems += _training_problems(policy, plan)
-    return (*problems, *_validation_problems(policy, plan), *_prediction_problems(plan))
+    problems += [*_validation_problems(policy, plan), *_description_problems(policy, plan, role)]
+    return (*problems, *_prediction_problems(plan))
 
 
 def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
@@ -196,6 +206,30 @@ def validation_event(plan: Plan) -> GaussianEvent | None:
     if plan.settings.validation.release_class == "governed":
         return None
     return GaussianEvent(noise_multiplier=plan.predicted.validation_noise_multiplier or 0.0)
+
+
+def table_event(plan: Plan, purpose: Purpose) -> GaussianEvent | None:
+    """The event of the table that a purpose is about, validation or description; else as those.
+
+    Raises:
+        PlanError: a description that the plan does not release.
+    """
+    if purpose != "evaluate.description":
+        return validation_event(plan)
+    description_spec(plan.settings)
+    return description_event(plan)
+
+
+def description_event(plan: Plan) -> GaussianEvent | None:
+    """The event of a description under a plan; None for a governed one, or where there is none.
+
+    Raises:
+        PrivacyError: the plan's noise is missing or too low to be accounted.
+    """
+    validation = plan.settings.validation
+    if validation.description_epsilon is None or validation.release_class == "governed":
+        return None
+    return GaussianEvent(noise_multiplier=plan.predicted.description_noise_multiplier or 0.0)
 
 
 def _purpose_problems(policy: PolicySettings, role: str) -> list[str]:
@@ -294,6 +328,31 @@ def _validation_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     return []
 
 
+def _description_problems(policy: PolicySettings, plan: Plan, role: str) -> list[str]:
+    """A description is paid for by patients who pay for training, or for a validation, too."""
+    try:
+        event = description_event(plan)
+        if event is None:
+            return []
+        besides = {"a validation": validation_event(plan)}
+        federation = plan.settings.federation
+        steps = (federation.rounds or 0) * (federation.local_steps or 0)
+        if role == "training" and steps:
+            besides["training"] = training_event(plan, steps=steps)
+        costs = {
+            what: epsilon_of([event, *([other] if other else [])], policy.delta)
+            for what, other in besides.items()
+        }
+    except PrivacyError as error:
+        return [f"description: {error.fact}"]
+    return [
+        f"{what} with the description costs epsilon {cost:.3f} at delta {policy.delta:g}, "
+        f"above the cap of {policy.epsilon_per_run:g} per run"
+        for what, cost in costs.items()
+        if cost > policy.epsilon_per_run
+    ]
+
+
 def _prediction_problems(plan: Plan) -> list[str]:
     """What a person reads before approving must be what the settings give, to the last digit."""
     try:
@@ -305,6 +364,7 @@ def _prediction_problems(plan: Plan) -> list[str]:
     return [
         "the plan does not state its true cost: training epsilon "
         f"{_shown(true.training_epsilon)}, validation epsilon {_shown(true.validation_epsilon)}, "
+        f"description epsilon {_shown(true.description_epsilon)}, "
         f"delta {true.delta:g}, {true.mechanism}, {true.accountant}"
     ]
 

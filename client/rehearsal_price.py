@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from client.ledger import Ledger
-from client.policy import PolicySettings, training_event, validation_event
+from client.policy import PolicySettings, description_event, training_event, validation_event
 from client.site import Site
 from shared.exam.cohort import Cohort
 from shared.plan import Plan
@@ -34,7 +34,10 @@ class Price:
 
 
 def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
-    """What the whole run would cost the patients who train, and those who are measured on."""
+    """What the run would cost the patients who train, who are measured on, and who are described.
+
+    A description is paid for besides: by the same patients as the others.
+    """
     steps = total_steps(plan.settings.federation)
     if plan.entry(site.name).role == "training":
         asked = [
@@ -43,6 +46,8 @@ def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
         ]
     else:
         asked = [("external validation", cohort.patients(), validation_event(plan))]
+    if plan.settings.validation.description_epsilon is not None:
+        asked.append(("description, besides", cohort.patients(), description_event(plan)))
     return tuple(_price(site, purpose, members, event) for purpose, members, event in asked)
 
 

@@ -1,26 +1,30 @@
 """A site's part of a validation: one bounded row per patient, summed, noised, through the gate.
 
 Internal validation measures the held-out split, external everybody at a site that never trained,
-prospective the cohort accrued under a lock. Imports gate, patients, measure and the training noise.
+prospective the cohort accrued under a lock. A description of the cohort measures no release and is
+``client.describe``. Imports gate, patients and measure.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from client.describe import answer_describe
 from client.gate import Gate, Released
 from client.hello import approved_plan
 from client.patients import SplitData, load_split, prospective_name
 from client.site import Site
+from client.table_reply import add_noise, empty_reply, measured_reply
 from client.tokens import encoder_file
 from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.exam.split import Split
 from shared.measure.table import TableSpec, contributions, sensitivity, sum_table, table_spec
 from shared.plan import Plan
-from shared.protocol import EvaluateReply, EvaluateRequest, Vector, vector_sha256
+from shared.protocol import EvaluateRequest, Vector, vector_sha256
 from shared.release import read_lock
 from shared.train.update import positive_index, require_length, score_patients
 
@@ -41,20 +45,28 @@ def answer_evaluate(site: Site, gate: Gate, request: EvaluateRequest) -> Release
     repeated = gate.repeat(request)
     if repeated is not None:
         return repeated
+    if request.kind == "description":
+        return answer_describe(site, gate, plan, request)
     require_length(plan.settings, request.weights, encoder_file=encoder_file(site, plan))
     data = _patients(site, plan, request)
     if data is None:
-        return gate.release_table(_empty(request, plan, "not-applicable"), plan=plan, request=request)
+        return _release_nothing(gate, plan, request, "not-applicable")
     needed = plan.settings.validation.prospective_patients
     if request.kind == "prospective" and len(data.arrays.patients) < needed:
-        return gate.release_table(_empty(request, plan, "waiting"), plan=plan, request=request)
+        return _release_nothing(gate, plan, request, "waiting")
     gate.charge_validation(plan, request, members=data.arrays.patients)
     table = measure_table(plan, data, request.weights)
     noise = plan.predicted.validation_noise_multiplier
     if noise is not None:
         bound = sensitivity(table_spec(plan.settings))
-        table = _add_noise(table, sensitivity=bound, noise_multiplier=noise)
-    return gate.release_table(_measured(request, plan, table), plan=plan, request=request)
+        table = add_noise(table, sensitivity=bound, noise_multiplier=noise)
+    return gate.release_table(measured_reply(request, plan, table), plan=plan, request=request)
+
+
+def _release_nothing(
+    gate: Gate, plan: Plan, request: EvaluateRequest, status: Literal["not-applicable", "waiting"]
+) -> Released:
+    return gate.release_table(empty_reply(request, plan, status), plan=plan, request=request)
 
 
 def measure_table(plan: Plan, data: SplitData, weights: Vector) -> Floats:
@@ -130,43 +142,3 @@ def _checked_lock(site: Site, plan: Plan, request: EvaluateRequest) -> str:
             hint="a locked release cannot be exchanged; write a new lock and accrue again",
         )
     return lock.sha256
-
-
-def _add_noise(table: Floats, *, sensitivity: float, noise_multiplier: float) -> Floats:
-    import torch
-
-    from shared.train.noise import NoiseStream, add_gaussian_noise
-
-    noisy: Floats = add_gaussian_noise(
-        torch.from_numpy(table),
-        sensitivity=sensitivity,
-        noise_multiplier=noise_multiplier,
-        draw_normals=NoiseStream(),
-    ).numpy()
-    return noisy
-
-
-def _measured(request: EvaluateRequest, plan: Plan, table: Floats) -> EvaluateReply:
-    return EvaluateReply(
-        plan_sha256=plan.sha256,
-        kind=request.kind,
-        release_sha256=request.release_sha256,
-        site="",
-        status="measured",
-        release_class=plan.settings.validation.release_class,
-        table=np.ascontiguousarray(table, dtype=np.float64),
-        ledger_head="",
-    )
-
-
-def _empty(request: EvaluateRequest, plan: Plan, status: str) -> EvaluateReply:
-    return EvaluateReply(
-        plan_sha256=plan.sha256,
-        kind=request.kind,
-        release_sha256=request.release_sha256,
-        site="",
-        status=status,
-        release_class=plan.settings.validation.release_class,
-        table=np.zeros(0, dtype=np.float64),
-        ledger_head="",
-    )

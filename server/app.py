@@ -24,6 +24,7 @@ EVALUATIONS: dict[str, Kind] = {
     "internal": "internal",
     "external": "external",
     "prospective": "prospective",
+    "description": "description",
 }
 
 app = ServerApp()
@@ -54,7 +55,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def play(grid: Grid, store: RunStore, stage: str) -> None:
-    """Train, or validate a release."""
+    """Train, validate a release, or describe the patients."""
 
     def log(site: str, code: str) -> None:
         store.log(Event(round=store.last_committed().round, site=site, code=code))

@@ -231,20 +231,30 @@ def release(run: Run, home: HomeOption = _HOME, as_json: JsonOption = False) -> 
 def validate(
     run: Run,
     kind: Annotated[
-        Literal["internal", "external", "prospective"], typer.Argument(help="Which validation.")
+        Literal["internal", "external", "prospective", "description"],
+        typer.Argument(help="Which validation, or who the patients are."),
     ],
     site: Sites = None,
     home: HomeOption = _HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a release at the sites, through their gates."""
+    """Measure a release at the sites, or ask who their patients are, through their gates."""
+    from server.description import collect_descriptions
     from server.home import Home
     from server.launch import launch_stage, prepare
     from server.results import collect_results
-    from shared.report.terminal import table_for_terminal
+    from shared.report.terminal import table_for_terminal, table_of_patients
 
     store = prepare(Home(home), run)
     launch_stage(store, kind, site_folders=site_folders(site or []))
+    if kind == "description":  # there need be no release yet
+        described = collect_descriptions(store)
+        if as_json:
+            show_json([each.model_dump(mode="json") for each in described])
+            return
+        patients = table_of_patients(described)
+        show_table(patients.title, patients.columns, patients.rows)
+        return
     results = collect_results(store)
     if as_json:
         rows = [row for row in results.validation if row.kind == kind]

@@ -13,7 +13,7 @@ from shared.plan import read_plan
 from shared.settings import EncoderSettings
 
 CONFIG_WEIGHTS = Path(__file__).resolve().parent.parent / "configs" / "encoder"
-STAGES = ("train", "internal", "external", "prospective")
+STAGES = ("train", "internal", "external", "prospective", "description")
 
 
 def prepare(home: Home, run: str) -> RunStore:

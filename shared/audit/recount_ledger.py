@@ -149,10 +149,8 @@ def _mispriced(plan: Plan) -> list[str]:
     except OsteoFedError as error:
         return [error.fact]
     stated = plan.predicted
-    is_same_cost = is_same(stated.training_epsilon, true.training_epsilon) and is_same(
-        stated.validation_epsilon, true.validation_epsilon
-    )
-    epsilons = {"training_epsilon": 0.0, "validation_epsilon": 0.0}
+    epsilons = {"training_epsilon": 0.0, "validation_epsilon": 0.0, "description_epsilon": 0.0}
+    is_same_cost = all(is_same(getattr(stated, name), getattr(true, name)) for name in epsilons)
     if is_same_cost and stated.model_copy(update=epsilons) == true.model_copy(update=epsilons):
         return []
     return ["the plan does not state the cost that its own settings give"]
@@ -209,7 +207,16 @@ def _misfits(plan: Plan, row: LedgerRow) -> list[str]:
             problems.append(f"{place}: the plan has rounds 1 to {federation.rounds}")
     else:
         is_dp = plan.settings.validation.release_class == "dp"
-        planned = (predicted.validation_noise_multiplier, 1.0, 1)
+        is_described = row.purpose == "evaluate.description"
+        planned = (
+            predicted.description_noise_multiplier
+            if is_described
+            else predicted.validation_noise_multiplier,
+            1.0,
+            1,
+        )
+        if is_described and plan.settings.validation.description_epsilon is None:
+            problems.append(f"{place}: the plan releases no description")
         wanted_class = plan.settings.validation.release_class
     if row.charge_class != wanted_class:
         problems.append(f"{place}: class {row.charge_class}, the plan has {wanted_class}")
@@ -235,7 +242,11 @@ def _judge_cost(ledger: RecountedLedger) -> Finding:
     planned = predicted.training_epsilon if is_trained else predicted.validation_epsilon
     if planned is None:
         return not_examined(ledger.site, claim, "the plan promises no formal privacy guarantee")
-    charged = [row for row in ledger.charges if (row.purpose == "train") == is_trained]
+    charged = [
+        row
+        for row in ledger.charges
+        if (row.purpose == "train") == is_trained and row.purpose != "evaluate.description"
+    ]
     booked = [row.event for row in charged if row.event]
     paid = {row.index for row in ledger.released_charges}
     released = [row.event for row in charged if row.event and row.index in paid]

@@ -195,6 +195,33 @@ def second_release(sites: TableSites) -> Asked:
     return evaluate(sites, release_sha256="e" * 64)
 
 
+def describe(sites: TableSites, **changes: object) -> Asked:
+    """Who are your patients?"""
+    plain: dict[str, object] = {"release_sha256": "", "weights": np.zeros(0, dtype=np.float32)}
+    return evaluate(sites, "description", **(plain | changes))
+
+
+def described(
+    lie: Mapping[str, object] | None = None, then: Callable[..., Asked] = describe, **changes: object
+) -> Prepare:
+    """The same, under a plan that releases it and a policy that can afford it."""
+
+    def prepare(sites: TableSites) -> Asked:
+        plan_sha256 = approved(sites, set_in("validation", description_epsilon=1.0), lie=lie)
+        sites.change_policy(epsilon_per_run=6.0)
+        return then(sites, plan_sha256=plan_sha256, **changes)
+
+    return prepare
+
+
+def described_before(sites: TableSites, **changes: object) -> Asked:
+    """A second description that is not the first one again."""
+    record, message_type = describe(sites, plan_sha256=changes["plan_sha256"])
+    first = from_record(send(sites.site().folder, record, message_type).content, EvaluateReply)
+    assert first.status == "measured"
+    return describe(sites, **changes)
+
+
 def locked(**changes: object) -> Prepare:
     """Prospective validation of something else than what the lock froze."""
 
@@ -439,6 +466,47 @@ HOSTILE = {
         locked(release_sha256="e" * 64), "protocol.not-the-locked-release"
     ),
     "other weights than the locked ones": Case(locked(weights=()), "protocol.not-the-locked-release"),
+    # requests for a description
+    "a description that the plan does not release": Case(describe, "plan.no-description"),
+    "a description with weights": Case(
+        described(weights=np.zeros(42, dtype=np.float32)), "protocol.unwanted-weights"
+    ),
+    "a description of a release": Case(
+        described(release_sha256="e" * 64), "protocol.unwanted-weights"
+    ),
+    "a description under a lock": Case(described(lock_sha256="a" * 64), "protocol.unwanted-weights"),
+    "a second description with other weights": Case(
+        described(then=described_before, weights=np.ones(1, dtype=np.float32)),
+        "protocol.unwanted-weights",
+    ),
+    "a description by another name": Case(
+        described(then=described_before, release_sha256="1" * 64), "protocol.unwanted-weights"
+    ),
+    "a description with less noise than stated": Case(
+        described(lie={"description_noise_multiplier": 0.3}),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "a description cheaper than it is": Case(
+        described(lie={"description_epsilon": 0.1}), FORBIDDEN, "does not state its true cost"
+    ),
+    "a description that the plan keeps quiet about": Case(
+        described(lie={"description_epsilon": None, "description_noise_multiplier": None}),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "a description beyond what training leaves of the cap": Case(
+        with_policy(described(), epsilon_per_run=3.0), FORBIDDEN, "training with the description costs"
+    ),
+    "training under a plan whose description breaks the cap": Case(
+        with_policy(described(then=train), epsilon_per_run=3.0), FORBIDDEN, "with the description costs"
+    ),
+    "a description where it is not allowed": Case(
+        with_policy(described(), allowed=["train", "evaluate.internal"]), "policy.purpose-forbidden"
+    ),
+    "a description that a lifetime cannot pay": Case(
+        with_policy(described(), epsilon_lifetime=0.1), "privacy.budget-exhausted"
+    ),
     # pieces of an encoder
     "an encoder where the plan has none": Case(
         lambda it: chunk(it, encoder=False), "protocol.unwanted-weights"
