@@ -53,6 +53,7 @@ gdcm.Trace.SetError(False)
 
 Laterality = Literal["L", "R", "B"]
 
+_META_BYTES = 2**16  # no sound meta group is longer
 _META_START = 128 + 4 + 12  # preamble, DICM, the group length itself
 MAX_FILE_BYTES = 512 * 2**20
 MAX_INFLATION = 100  # radiographs deflate to a half; deflate itself can reach 1032
@@ -238,6 +239,8 @@ def _refuse_bomb(path: Path) -> None:
     """A deflated file (PS3.5 A.5) must not swell beyond a film; pydicom would inflate it whole."""
     most = min(MAX_FILE_BYTES, max(_SMALL_BYTES, MAX_INFLATION * path.stat().st_size))
     with path.open("rb") as stream:
+        if DeflatedExplicitVRLittleEndian.encode() not in stream.read(_META_BYTES):
+            return
         meta = read_file_meta_info(path)
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return
