@@ -22,9 +22,9 @@ SECRETS=$(mktemp -d)
 trap 'rm -rf "$SECRETS"' EXIT
 pip_secrets
 
-for image in client server; do
+for target in client server; do
   start=$(date +%s)
-  build_image "$image"
-  in_image "osteofed-$image" cat /usr/share/osteofed/sbom.cdx.json > "$OUT/osteofed-$image.cdx.json"
-  echo "osteofed-$image: $(image_size "osteofed-$image") MB, built in $(($(date +%s) - start)) s"
+  build_image "$target"
+  in_image "osteofed-$target" cat /usr/share/osteofed/sbom.cdx.json > "$OUT/osteofed-$target.cdx.json"
+  echo "osteofed-$target: $(image_size "osteofed-$target") MB, built in $(($(date +%s) - start)) s"
 done

@@ -83,6 +83,10 @@ start_server() {
   background door contained "" door "$SERVER" \
     --volume "$WORK/coordinator/deployment/certificates:/certificates:ro" -- \
     nginx -c /etc/osteofed/nginx.conf
+  # Nothing here restarts a link that came before its key was known, as the compose files do.
+  for site in $SITES; do
+    until grep -qs "\"$site\"" "$WORK/coordinator/deployment/registered.json"; do sleep 1; done
+  done
 }
 
 start_client() {
@@ -123,16 +127,21 @@ in_service() {
   esac
 }
 
-# The end of everything that this script started, by process group, and of nothing else.
+# The end of everything that this script started, and of nothing else. First the services themselves:
+# buildah ends what it runs without notice, and a coordinator ends its own children when asked.
 take_down() {
-  trap - EXIT INT TERM
-  for pid in $PIDS; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  trap - EXIT
+  for group in $PIDS; do
+    for pid in $(ps -eo pid=,pgid=,args= | awk -v "g=$group" '$2 == g && $3 !~ /buildah/ {print $1}'); do
+      kill -s TERM "$pid" 2>/dev/null || true
+    done
+  done
   for _ in $(seq 15); do
-    alive=$(for pid in $PIDS; do ! kill -0 -- "-$pid" 2>/dev/null || echo "$pid"; done)
+    alive=$(for group in $PIDS; do ! kill -s 0 -- "-$group" 2>/dev/null || echo "$group"; done)
     [ -n "$alive" ] || break
     sleep 1
   done
-  for pid in $PIDS; do kill -KILL -- "-$pid" 2>/dev/null || true; done
+  for group in $PIDS; do kill -s KILL -- "-$group" 2>/dev/null || true; done
   for site in $SITES; do
     for service in link executor; do ip netns del "$(netns_of "$site" $service)" 2>/dev/null || true; done
   done

@@ -28,7 +28,7 @@ in_service() {
 }
 
 take_down() {
-  trap - EXIT INT TERM
+  trap - EXIT
   for site in $SITES; do compose_client "$site" down --timeout 10 || true; done
   compose_server down --timeout 10 || true
   echo "taken down"

@@ -25,7 +25,8 @@ for folder in coordinator aster/site aster/link aster/archive birch/site birch/l
 done
 cp docker/practice_hospital.py "$WORK"
 chown -R 10001:10001 "$WORK"
-trap take_down EXIT INT TERM
+trap take_down EXIT
+trap 'exit 1' INT TERM
 prepare_engine
 
 echo "── coordinator and hospitals are founded"
