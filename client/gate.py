@@ -172,13 +172,7 @@ class Gate:
             )
         _require_sound(request)
         self._require_patients(members, at_least=self.policy.minimum_cohort_patients)
-        if request.ledger_head:
-            self.ledger.record_countersignature(
-                request.ledger_head,
-                request.countersignature,
-                plan_sha256=plan.sha256,
-                coordinator_key=plan.coordinator_key,
-            )
+        self._record_head(plan, request)
         event = training_event(plan, steps=federation.local_steps or 0)
         charge = Charge(
             charge_class="off" if event is None else "dp",
@@ -204,6 +198,7 @@ class Gate:
         self._require_allowed(plan, request.plan_sha256, purpose)
         _require_sound(request)
         self._require_patients(members, at_least=self.policy.minimum_cell)
+        self._record_head(plan, request)
         event = table_event(plan, purpose)
         charge = Charge(
             charge_class="governed" if event is None else "dp",
@@ -252,6 +247,7 @@ class Gate:
             PrivacyError: no open charge stands for this request, the table is not one of the plan's
                 finite cells, or its release class is not the one that was charged.
             PolicyError: pooling cannot bring a governed table's cells up to the minimum.
+            LedgerError: the ledger is behind the coordinator's countersigned head.
         """
         purpose = purpose_of(request)
         asked = (plan.sha256, request.plan_sha256, request.kind)
@@ -260,6 +256,7 @@ class Gate:
         if message.status != "measured":
             if message.table.size:
                 raise PrivacyError("not-charged", "a table that was not measured must be empty")
+            self._record_head(plan, request)
             head = self.ledger.head().sha256
             signed = self._sign(replace(message, site=self.site, ledger_head=head))
             return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
@@ -304,6 +301,16 @@ class Gate:
                 "purpose-forbidden",
                 f"this hospital allows {list(self.policy.allowed)}, not {purpose}",
                 hint="change `allowed` in policy.yaml deliberately, or leave it",
+            )
+
+    def _record_head(self, plan: Plan, request: TrainRequest | EvaluateRequest) -> None:
+        """Keep the countersigned head of a request; refuse when this ledger does not have it."""
+        if request.ledger_head:
+            self.ledger.record_countersignature(
+                request.ledger_head,
+                request.countersignature,
+                plan_sha256=plan.sha256,
+                coordinator_key=plan.coordinator_key,
             )
 
     def _require_patients(self, members: Collection[str], *, at_least: int) -> None:

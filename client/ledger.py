@@ -290,18 +290,21 @@ class Ledger:
                 self._load_members(sha256)
             return head
 
-    def export(self, path: Path, *, allowance: Allowance) -> None:
-        """Write rows, countersignatures and the account for an auditor; member lists are not in it."""
+    def account_for(self, *, allowance: Allowance) -> LedgerExport:
+        """Rows, countersignatures and the dearest patient's account; member lists are not in it."""
         budget = self.budget_of_everybody(allowance=allowance)
         with self._file.held():
-            export = LedgerExport(
+            return LedgerExport(
                 site=self._site,
                 public_key=self._file.key.public_hex,
                 account=Account(epsilon_cap=allowance.epsilon_lifetime, **asdict(budget)),
                 lines=tuple(json.loads(line) for line in self._file.lines()),
                 countersignatures=tuple(self._file.countersignatures),
             )
-        write_export(path, export)
+
+    def export(self, path: Path, *, allowance: Allowance) -> None:
+        """Write ``account_for`` where it stays; ``client.export`` writes what is handed over."""
+        write_export(path, self.account_for(allowance=allowance))
 
     @property
     def _lists(self) -> frozenset[str]:

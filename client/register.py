@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from client.outbox import Departure, Outbox
+from client.export import export_file
 from client.site import Site
 from shared.audit.register import RegisterRecord, pack_register, read_register, write_register
-from shared.canonical import sha256_hex
 from shared.errors import AuditError
-from shared.files import write_atomic
 from shared.plan import Plan
 from shared.train.canaries import AuditRegister
 
@@ -73,20 +71,15 @@ def export_register(site: Site, plan: Plan, out: Path) -> RegisterRecord:
             hint="a plan asks for one with privacy.canaries=1000, before the run",
         )
     record = read_register(path)
-    content = pack_register(record)
-    Outbox(site.folder / "outbox", site.folder / "replies").record(
-        Departure(
-            utc=site.clock().isoformat(),
-            channel="export.register",
-            release_class="public",
-            message="RegisterRecord",
-            n_bytes=len(content),
-            payload_sha256=sha256_hex(content),
-            epsilon=0.0,
-            plan_sha256=plan.sha256,
-        )
+    export_file(
+        site,
+        out,
+        pack_register(record),
+        channel="export.register",
+        release_class="public",
+        message="RegisterRecord",
+        plan_sha256=plan.sha256,
     )
-    write_atomic(out, content)
     return record
 
 

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from client.export import export_file
 from client.ledger import Ledger
 from client.outbox import Departure, Outbox
 from client.site import Site
 from shared.canonical import hash_file
 from shared.code_hash import installed_code_hash
+from shared.envelope import encode_envelope
 from shared.errors import AuditError
-from shared.files import write_atomic
 from shared.plan import Plan, RosterEntry, read_plan
 from shared.privacy.accountant import ACCOUNTANT_EXACT, accountant_name, epsilon_of
 from shared.privacy.cost import total_steps
@@ -42,7 +43,6 @@ from shared.privacy.statement import (
     Statement,
     TrainingMechanism,
     sign_statement,
-    write_statement,
 )
 from shared.privacy.statement_text import statement_text
 from shared.protocol import EvaluateReply
@@ -54,7 +54,7 @@ _RENYI_FILTER = "Renyi filter"
 
 
 def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ()) -> Statement:
-    """Make, sign and write a statement; ``out`` is the envelope, ``out`` with ``.txt`` the page.
+    """Make, sign and write a statement, logged as leaving, and its page beside it as ``.txt``.
 
     Args:
         site: the opened site.
@@ -67,8 +67,20 @@ def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ())
         LedgerError: the ledger is damaged or behind.
     """
     statement = make_statement(site, run, findings=findings)
-    write_statement(out, sign_statement(statement, site.key))
-    write_atomic(out.with_suffix(".txt"), statement_text(statement.predicate).encode())
+    files = {
+        out: encode_envelope(sign_statement(statement, site.key)),
+        out.with_suffix(".txt"): statement_text(statement.predicate).encode(),
+    }
+    for path, content in files.items():
+        export_file(
+            site,
+            path,
+            content,
+            channel="export.statement",
+            release_class="public",
+            message="Statement" if path == out else "StatementPage",
+            plan_sha256=statement.predicate.plan_sha256,
+        )
     return statement
 
 

@@ -61,9 +61,10 @@ def play(grid: Grid, store: RunStore, stage: str) -> None:
         store.log(Event(round=store.last_committed().round, site=site, code=code))
 
     exchange = Exchange(grid, store.plan, log=log)
+    key = load_key(store.home / "keys" / "coordinator.pem")
     if stage == "train":
-        run_rounds(exchange, store, key=load_key(store.home / "keys" / "coordinator.pem"))
+        run_rounds(exchange, store, key=key)
     elif stage in EVALUATIONS:
-        run_evaluation(exchange, store, EVALUATIONS[stage])
+        run_evaluation(exchange, store, EVALUATIONS[stage], key=key)
     else:
         raise RunError("unknown-stage", f"stage must be train or one of {list(EVALUATIONS)}")

@@ -71,6 +71,26 @@ def enrol(
     show_json(facts) if as_json else show_facts("enrolled", facts)
 
 
+@app.command("accept-key")
+@command
+def accept_key(
+    notice: Annotated[Path, typer.Argument(help="What `osteofed-site rotate-key` wrote.")],
+    home: HomeOption = _HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace a site's enrolled key by the one it has rotated to; then write a new plan."""
+    from server.home import Home
+    from server.home import accept_key as enter
+
+    rotation = enter(Home(home), notice)
+    facts: dict[str, object] = {
+        "site": rotation.site,
+        "former key": rotation.old_key,
+        "key": rotation.new_key,
+    }
+    show_json(facts) if as_json else show_facts("key replaced", facts)
+
+
 @app.command()
 @command
 def revoke(
@@ -300,6 +320,29 @@ def report(
     page, data = write_report(store.folder, collect_results(store, ledgers=ledger or []))
     facts: dict[str, object] = {"report.html": str(page), "report.json": str(data)}
     show_json(facts) if as_json else show_facts("written", facts)
+
+
+@app.command()
+@command
+def countersign(
+    statement: Annotated[Path, typer.Argument(help="A site's statement.json; signed in place.")],
+    home: HomeOption = _HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a site's privacy statement too, if it fits the run as this coordinator holds it."""
+    from server.home import Home
+    from server.statements import countersign_site_statement
+
+    own = Home(home)
+    signed = countersign_site_statement(own, statement)
+    facts: dict[str, object] = {
+        "site": signed.predicate.site,
+        "run": signed.predicate.run,
+        "signed by": own.key().public_hex,
+        "releases stated": len(signed.predicate.releases),
+        "file": str(statement),
+    }
+    show_json(facts) if as_json else show_facts("statement countersigned", facts)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from client.export import export_ledger
 from client.ledger import Ledger
 from client.outbox import Outbox
 from client.patients import load_split
@@ -86,7 +87,7 @@ def _hand_over(site: Site, plan: Plan, handed: Path) -> None:
     say(f"  {site.name}: osteofed-site statement · ledger export · outbox --json · register")
     state_run(site, plan.sha256, handed / f"{site.name}-statement.json")
     ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
-    ledger.export(handed / f"{site.name}-ledger.json", allowance=site.policy.allowance)
+    export_ledger(site, ledger, handed / f"{site.name}-ledger.json")
     if plan.settings.privacy.canaries and plan.entry(site.name).role == "training":
         export_register(site, plan, handed / f"{site.name}-register.npz")
     departures = Outbox(site.folder / "outbox", site.folder / "replies").show()

@@ -2,7 +2,8 @@
 
 Internal asks the training sites, external the external ones, prospective and description all; a
 description measures no release, and so can be asked for before there is one. A site whose result is
-kept is not asked again; a refusal is asked again when the stage is repeated.
+kept is not asked again; a refusal is asked again when the stage is repeated. Each request carries the
+site's last ledger head countersigned, and the head in each reply is the one for the next request.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Literal
 import numpy as np
 
 from server.exchange import Arrival, Exchange
+from server.heads import countersign_heads
 from server.replies import refusal_code, require_evaluation
 from server.run_store import Event, RunStore
 from server.weights_delivery import deliver_encoder
 from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.keys import SigningKey
 from shared.measure.description import description_spec
 from shared.measure.table import table_spec
 from shared.plan import Plan, RosterEntry
@@ -35,7 +38,7 @@ class Asked:
     lock_sha256: str = ""
 
 
-def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
+def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind, *, key: SigningKey) -> None:
     """Measure the run's release, or describe the patients, at the sites of a kind.
 
     Results lie in the run folder.
@@ -58,17 +61,20 @@ def run_evaluation(exchange: Exchange, store: RunStore, kind: Kind) -> None:
         deliver_encoder(  # an external site has not trained, so it may not hold the encoder yet
             exchange, store, log=lambda site, code: store.log(Event(round=0, site=site, code=code))
         )
-    request = EvaluateRequest(
-        plan_sha256=store.plan.sha256,
-        kind=kind,
-        release_sha256=asked.release_sha256,
-        weights=asked.weights,
-        lock_sha256=asked.lock_sha256,
-    )
+    requests = {
+        site: EvaluateRequest(
+            plan_sha256=store.plan.sha256,
+            kind=kind,
+            release_sha256=asked.release_sha256,
+            weights=asked.weights,
+            lock_sha256=asked.lock_sha256,
+            ledger_head=head.ledger_head,
+            countersignature=head.countersignature,
+        )
+        for site, head in countersign_heads(store, waiting, key=key).items()
+    }
     silent = []
-    for arrival in exchange.ask(
-        {entry.site: request for entry in waiting}, message_type=f"evaluate.{kind}", group=kind
-    ):
+    for arrival in exchange.ask(requests, message_type=f"evaluate.{kind}", group=kind):
         code = keep_result(store, arrival, kind=kind, release_sha256=asked.release_sha256)
         if code:
             store.log(Event(round=0, site=arrival.site, code=code))

@@ -4,9 +4,10 @@
 
     <home>/keys/coordinator.pem   signs plans, heads, locks and releases
     <home>/sites.json             who is enrolled, with which key, in which role
+    <home>/rotations/<site>/      notices of replaced keys, as the sites signed them
     <home>/runs/<run>/            one folder per run (see ``server.run_store``)
 
-Imports keys, plan and files only.
+Imports keys, key_rotation and files only.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shared.canonical import canonical_json
 from shared.errors import PlanError, RunError
 from shared.exam.schema import FROZEN
 from shared.files import write_atomic
+from shared.key_rotation import KeyRotation, read_notice
 from shared.keys import SigningKey, create_key, load_key, verify
 
 
@@ -44,7 +46,7 @@ class JoinRequest(BaseModel):
 
 
 class Enrolled(BaseModel):
-    """One line of the registry."""
+    """One line of the registry. ``former_keys``: the site's own, oldest first, each replaced."""
 
     model_config = FROZEN
 
@@ -56,6 +58,7 @@ class Enrolled(BaseModel):
     is_required: bool = True
     enrolled_utc: str
     revoked_utc: str | None = None
+    former_keys: tuple[str, ...] = ()
 
 
 _REGISTRY = TypeAdapter(list[Enrolled])
@@ -115,6 +118,14 @@ class Home:
         """Enrolled sites that were not revoked, in order of enrolment."""
         return [site for site in self.sites() if site.revoked_utc is None]
 
+    def keys_since(self, site: str, public_key: str) -> tuple[str, ...]:
+        """A key of a site and those that have followed it by accepted notices, oldest first."""
+        for entry in self.active_sites():
+            keys = (*entry.former_keys, entry.public_key)
+            if entry.site == site and public_key in keys:
+                return keys[keys.index(public_key) :]
+        return (public_key,)
+
     def _write_sites(self, sites: list[Enrolled]) -> None:
         write_atomic(self.folder / "sites.json", _REGISTRY.dump_json(sites, indent=1))
 
@@ -166,6 +177,43 @@ def enrol(
     signed = content | {"signature": key.sign(canonical_json(content))}
     write_atomic(answer, json.dumps(signed, indent=1).encode())
     return answer
+
+
+def accept_key(home: Home, notice: Path) -> KeyRotation:
+    """Replace a site's enrolled key by the one that its rotation notice hands over to.
+
+    The notice is kept. Plans written before name the former key, and the site has ended its approvals
+    of them: the next thing to do is a new plan.
+
+    Raises:
+        LedgerError: unreadable, or not signed by the enrolled key of an active site and the new one.
+        PlanError: the new key is or was another enrolment's, or was replaced before.
+    """
+    sites = home.active_sites()
+    rotation = read_notice(notice, enrolled_keys={entry.site: entry.public_key for entry in sites})
+    used = {key for entry in home.sites() for key in (entry.public_key, *entry.former_keys)}
+    if rotation.new_key in used:
+        raise PlanError(
+            "key-in-use",
+            f"key {rotation.new_key[:12]} is or was enrolled already",
+            hint="ask the site to rotate once more; a key is enrolled for one site and one time only",
+        )
+    folder = home.folder / "rotations" / rotation.site
+    write_atomic(folder / f"{rotation.old_key}.json", notice.read_bytes())
+    home._write_sites(
+        [
+            entry.model_copy(
+                update={
+                    "public_key": rotation.new_key,
+                    "former_keys": (*entry.former_keys, rotation.old_key),
+                }
+            )
+            if entry.site == rotation.site and entry.revoked_utc is None
+            else entry
+            for entry in home.sites()
+        ]
+    )
+    return rotation
 
 
 def revoke(home: Home, site: str, *, now: datetime) -> None:

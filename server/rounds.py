@@ -15,11 +15,11 @@ from collections.abc import Mapping
 
 from server.aggregate import next_weights, renormalised, tail_average
 from server.exchange import Arrival, Exchange
+from server.heads import countersign_heads
 from server.journal import Journal
 from server.replies import RoundCheck, refusal_code
 from server.run_store import Contribution, Event, RoundState, RunStore
 from server.weights_delivery import deliver_encoder
-from shared.countersign import countersign
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.keys import SigningKey
 from shared.plan import Plan
@@ -145,21 +145,17 @@ def train_requests(
     store: RunStore, state: RoundState, number: int, *, key: SigningKey
 ) -> dict[str, TrainRequest]:
     """One request per training site: the same weights, its own countersigned ledger head."""
-    plan, heads = store.plan, store.ledger_heads()
-    requests: dict[str, TrainRequest] = {}
-    for entry in plan.sites("training"):
-        head = heads.get(entry.site, "")
-        signature = (
-            countersign(key, site=entry.site, plan_sha256=plan.sha256, ledger_head=head) if head else ""
-        )
-        requests[entry.site] = TrainRequest(
-            plan_sha256=plan.sha256,
+    heads = countersign_heads(store, store.plan.sites("training"), key=key)
+    return {
+        site: TrainRequest(
+            plan_sha256=store.plan.sha256,
             round=number,
             weights=state.weights,
-            ledger_head=head,
-            countersignature=signature,
+            ledger_head=head.ledger_head,
+            countersignature=head.countersignature,
         )
-    return requests
+        for site, head in heads.items()
+    }
 
 
 def admit(exchange: Exchange, store: RunStore, *, wait_s: float) -> None:

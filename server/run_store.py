@@ -240,9 +240,22 @@ class RunStore:
         return dict(json.loads(path.read_bytes())["heads"]) if path.exists() else {}
 
     def record_heads(self, heads: Mapping[str, str]) -> None:
-        """Remember sites' new ledger heads."""
-        content = {"version": RUN_VERSION, "heads": self.ledger_heads() | dict(heads)}
-        write_atomic(self.home / "heads.json", json.dumps(content, indent=1).encode())
+        """Remember sites' new ledger heads.
+
+        A head that was seen before is not the last one again: a repeated or journalled reply of an
+        earlier day must not make the coordinator forget what it has seen since.
+        """
+        path = self.home / "heads.json"
+        last = self.ledger_heads()
+        stored = json.loads(path.read_bytes()) if path.exists() else {}
+        seen: dict[str, list[str]] = {site: [head] for site, head in last.items()}
+        seen |= stored.get("seen", {})
+        for site, head in heads.items():
+            if head and head not in seen.setdefault(site, []):
+                seen[site].append(head)
+                last[site] = head
+        content = {"version": RUN_VERSION, "heads": last, "seen": seen}
+        write_atomic(path, json.dumps(content, indent=1).encode())
 
     def pause(self) -> None:
         """Ask the run to stop, resumably, before its next round."""

@@ -8,6 +8,7 @@ Imports canonical, errors, files and keys.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,13 +52,12 @@ def write_notice(path: Path, rotation: KeyRotation, *, old: SigningKey, new_sign
     write_atomic(path, json.dumps(notice, indent=1).encode())
 
 
-def read_notice(path: Path, *, site: str, enrolled_key: str) -> KeyRotation:
-    """The rotation in a notice, if it starts from the enrolled key.
+def read_notice(path: Path, *, enrolled_keys: Mapping[str, str]) -> KeyRotation:
+    """The rotation in a notice, if it starts from the enrolled key of the site that it names.
 
     Args:
         path: file that ``osteofed-site rotate-key`` wrote.
-        site: the site it must be about.
-        enrolled_key: the public key that is in force for the site.
+        enrolled_keys: the public key in force for each site.
 
     Raises:
         LedgerError: unreadable, of another version, or not signed by the enrolled and the new key.
@@ -66,7 +66,7 @@ def read_notice(path: Path, *, site: str, enrolled_key: str) -> KeyRotation:
         notice = json.loads(path.read_bytes())
         version = notice.pop("version")
         old_signature, new_signature = notice.pop("old_signature"), notice.pop("new_signature")
-        rotation = KeyRotation(**notice)
+        rotation = KeyRotation(**{name: str(value) for name, value in notice.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LedgerError(
             "unreadable-rotation",
@@ -80,14 +80,14 @@ def read_notice(path: Path, *, site: str, enrolled_key: str) -> KeyRotation:
             hint="install the release of OsteoFed that wrote this notice",
         )
     is_genuine = (
-        (rotation.site, rotation.old_key) == (site, enrolled_key)
+        enrolled_keys.get(rotation.site) == rotation.old_key
         and rotation.is_signed(rotation.old_key, str(old_signature))
         and rotation.is_signed(rotation.new_key, str(new_signature))
     )
     if not is_genuine:
         raise LedgerError(
             "forged-rotation",
-            f"{path.name} is not signed by the enrolled key of site {site} and by the key that follows",
+            f"{path.name} is not signed by a site's enrolled key and by the key that follows",
             hint="keep the enrolled key; ask the site over another channel",
         )
     return rotation

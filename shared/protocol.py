@@ -17,7 +17,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Recor
 from shared.canonical import canonical_json
 from shared.errors import ProtocolError
 
-PROTOCOL_VERSION = 1
+# 2: EvaluateRequest carries the last ledger head countersigned, as TrainRequest does.
+PROTOCOL_VERSION = 2
 Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
@@ -89,18 +90,25 @@ class TrainReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateRequest:
-    """``evaluate.internal|external|prospective``: measure a release with trainable weights [p]."""
+    """``evaluate.internal|external|prospective``: measure a release with trainable weights [p].
+
+    ``evaluate.description``: say who the patients are; release, lock and weights [0] are empty.
+
+    ``ledger_head``: the site's last one that the coordinator has seen, countersigned.
+    """
 
     plan_sha256: str
     kind: str
     release_sha256: str
     weights: Vector
     lock_sha256: str
+    ledger_head: str
+    countersignature: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateReply:
-    """A site's released table [m] (see ``shared.measure.table``), and how it was released.
+    """A site's released table [m] (``shared.measure.table``, ``description``), and how it was released.
 
     ``status``: ``measured``, or ``not-applicable`` (no labelled patients to measure on), or
     ``waiting`` (prospective: not enough new patients yet); then the table is empty.

@@ -76,7 +76,7 @@ def _judge_countersignatures(ledger: RecountedLedger, evidence: SiteEvidence) ->
     }
     problems = _left_out(ledger, evidence)
     if not seen and not problems:
-        why = "no head is countersigned: the coordinator does so from round 2 on"
+        why = "no head is countersigned: the first request after a reply carries one"
         return not_examined(ledger.site, claim, why, figures=figures)
     strangers = [each for each in made if each.coordinator_key != evidence.coordinator_key]
     if strangers:
@@ -86,7 +86,7 @@ def _judge_countersignatures(ledger: RecountedLedger, evidence: SiteEvidence) ->
         claim,
         problems,
         holds=f"heads up to row {max(seen, default=0)} carry the coordinator's genuine signature",
-        blind_to="Rows after the newest countersigned head: until the next round they could be taken "
+        blind_to="Rows after the newest countersigned head: until the next request they could be taken "
         "back; heads in the run folder close that gap where it was handed over.",
         figures=figures,
     )
@@ -97,21 +97,21 @@ def _left_out(ledger: RecountedLedger, evidence: SiteEvidence) -> list[str]:
     if evidence.held is None:
         return []
     signed = {each.head_sha256 for each in evidence.export.countersignatures}
-    rounds = {row.sha256: row.round for row in ledger.charges if row.purpose == "train"}
-    heads = {
-        number: reply.ledger_head
-        for number, reply in evidence.held.updates.items()
-        if rounds.get(reply.ledger_head) == number
-    }
+    held = {reply.ledger_head for reply in evidence.held.updates.values()}
+    held |= {reply.ledger_head for reply in evidence.held.tables.values()}
     problems = []
     for row in ledger.charges:
-        earlier = [number for number in heads if number < row.round]
-        if row.purpose == "train" and earlier and heads[max(earlier)] not in signed:
+        earlier = [each for each in ledger.charges if each.sha256 in held and each.index < row.index]
+        if earlier and earlier[-1].sha256 not in signed:
             problems.append(
-                f"round {row.round} was asked for with the countersigned head of round {max(earlier)}, "
+                f"{_asked(row)} was asked for with the countersigned head of {_asked(earlier[-1])}, "
                 "which the export leaves out"
             )
     return problems
+
+
+def _asked(charge: LedgerRow) -> str:
+    return f"round {charge.round}" if charge.round else charge.purpose
 
 
 def _judge_plan(ledger: RecountedLedger) -> Finding:

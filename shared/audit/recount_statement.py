@@ -5,6 +5,8 @@ Imports recounted, evidence and the statement.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.audit.evidence import SiteEvidence
 from shared.audit.finding import Finding
 from shared.audit.recounted import (
@@ -18,6 +20,7 @@ from shared.audit.recounted import (
     not_examined,
 )
 from shared.errors import OsteoFedError
+from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.filter import filter_epsilon
 from shared.privacy.ledger_format import keys_of
@@ -76,56 +79,69 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
 
 
 def _identity_problems(then: RecountedLedger, stated: PrivacyPredicate) -> list[str]:
-    plan, site = then.plan, then.site
-    if site not in {entry.site for entry in plan.roster}:
+    if then.site not in {entry.site for entry in then.plan.roster}:
         return ["the site is not on the plan's roster"]
-    entry, privacy = plan.entry(site), plan.settings.privacy
     pairs: dict[str, tuple[object, object]] = {
-        "site": (stated.site, site),
-        "run": (stated.run, plan.run),
-        "plan": (stated.plan_sha256, plan.sha256),
-        "role": (stated.role, entry.role),
-        "declared patients": (stated.declared_patients, entry.declared_patients),
         "ledger index": (stated.ledger.head_index, then.rows[-1].index),
-        "the plan's code": (stated.software.plan_code_sha256, plan.code_sha256),
         "cohorts": (
             {cohort.cohort_id for cohort in stated.cohorts},
             {row.members_sha256 for row in then.charges},
         ),
         "governed by": (set(stated.governed_by), {r.approved_by for r in then.charges} - {""}),
     }
+    return [*plan_problems(then.plan, stated, site=then.site), *_differences(pairs)]
+
+
+def plan_problems(plan: Plan, stated: PrivacyPredicate, *, site: str) -> list[str]:
+    """Where a statement of a site on the roster says something else of the plan than the plan."""
+    entry, privacy, predicted = plan.entry(site), plan.settings.privacy, plan.predicted
+    pairs: dict[str, tuple[object, object]] = {
+        "site": (stated.site, site),
+        "run": (stated.run, plan.run),
+        "plan": (stated.plan_sha256, plan.sha256),
+        "role": (stated.role, entry.role),
+        "declared patients": (stated.declared_patients, entry.declared_patients),
+        "the plan's code": (stated.software.plan_code_sha256, plan.code_sha256),
+    }
+    delta = predicted.delta
+    problems = []
+    if (stated.cost.delta, stated.lifetime.delta) != (delta, delta):
+        problems.append(
+            f"delta {stated.cost.delta:g} and {stated.lifetime.delta:g}, the plan has {delta:g}"
+        )
+    planned = predicted.training_epsilon if entry.role == "training" else 0.0
+    if not is_same(stated.cost.planned_epsilon, planned):
+        problems.append(f"planned epsilon {stated.cost.planned_epsilon}, the plan has {planned}")
     if (stated.mechanism is None) != (entry.role == "external"):
-        return ["mechanism must be stated by a training site and only by it"]
-    if stated.mechanism is not None:
+        problems.append("mechanism must be stated by a training site and only by it")
+    elif stated.mechanism is not None:
         made, federation = stated.mechanism, plan.settings.federation
         rounds, steps = federation.rounds or 0, federation.local_steps or 0
         pairs |= {
-            "mechanism": (made.name, plan.predicted.mechanism),
+            "mechanism": (made.name, predicted.mechanism),
             "clip norm": (made.clip_norm, privacy.clip_norm),
             "noise multiplier": (made.noise_multiplier, privacy.noise_multiplier),
             "sample rate": (made.sample_rate, privacy.sample_rate),
             "rounds and steps": ((made.rounds, made.steps), (rounds, rounds * steps)),
             "update norm": (made.update_norm_max, privacy.update_norm_max),
         }
+    return [*problems, *_differences(pairs)]
+
+
+def _differences(pairs: Mapping[str, tuple[object, object]]) -> list[str]:
     return [f"{name} is not as in plan and ledger" for name, (a, b) in pairs.items() if a != b]
 
 
 def _figure_problems(then: RecountedLedger, stated: PrivacyPredicate) -> list[str]:
-    cost, life, predicted = stated.cost, stated.lifetime, then.plan.predicted
-    delta = predicted.delta
+    cost, life, delta = stated.cost, stated.lifetime, then.plan.predicted.delta
     training = [row for row in then.charges if row.purpose == "train"]
     events = [row.event for row in training if row.event is not None]
     trained = epsilon_of(events, delta) if len(events) == len(training) else None
     n_unprotected = sum(row.event is None for row in then.charges)
     n_ever = sum(row.kind == "charge" and row.event is None for row in then.rows)
     problems = []
-    if (cost.delta, life.delta) != (delta, delta):
-        problems.append(f"delta {cost.delta:g} and {life.delta:g}, the plan has {delta:g}")
     if not is_same(cost.training_epsilon, trained):
         problems.append(f"training epsilon {cost.training_epsilon}, recounted {trained}")
-    planned = predicted.training_epsilon if stated.role == "training" else 0.0
-    if not is_same(cost.planned_epsilon, planned):
-        problems.append(f"planned epsilon {cost.planned_epsilon}, the plan has {planned}")
     if (cost.n_unprotected, life.n_unprotected) != (n_unprotected, n_ever):
         problems.append("charges without guarantee are not the ledger's")
     run = bounds(then.charges, lambda priced: epsilon_of(priced, delta))

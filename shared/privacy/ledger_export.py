@@ -57,9 +57,14 @@ class LedgerExport(BaseModel):
         )
 
 
+def encode_export(export: LedgerExport) -> bytes:
+    """The file's bytes."""
+    return export.model_dump_json(indent=1).encode()
+
+
 def write_export(path: Path, export: LedgerExport) -> None:
     """Write an export."""
-    write_atomic(path, export.model_dump_json(indent=1).encode())
+    write_atomic(path, encode_export(export))
 
 
 def read_exports(paths: list[Path], *, trusted_keys: Mapping[str, str]) -> dict[str, LedgerExport]:

@@ -85,6 +85,8 @@ class TableSites:
             "release_sha256": RELEASE,
             "weights": self.weights,
             "lock_sha256": "",
+            "ledger_head": "",
+            "countersignature": "",
         }
         return EvaluateRequest(**(values | changes))
 

@@ -59,6 +59,8 @@ def evaluate_request(plan: Plan, kind: str = "internal", **changes: object) -> E
         "release_sha256": "f" * 64,
         "weights": np.ones(3, dtype=np.float32),
         "lock_sha256": "",
+        "ledger_head": "",
+        "countersignature": "",
     }
     return EvaluateRequest(**(values | changes))
 
@@ -368,6 +370,31 @@ def test_privacy_off_where_allowed_is_charged_and_logged_as_such(tmp_path: Path)
     [departure] = gate.outbox.show()
     assert (departure.release_class, departure.epsilon) == ("off", None)
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).n_unprotected == 1
+
+
+@pytest.mark.parametrize("status", ["measured", "waiting", "not-applicable"])
+def test_a_validation_at_a_site_behind_its_countersigned_head_is_refused(
+    tmp_path: Path, status: str
+) -> None:
+    plan, gate = make_plan(tmp_path), make_gate(tmp_path)
+
+    def answer(head: str) -> None:
+        signature = countersign(
+            coordinator_key(tmp_path), site=SITE, plan_sha256=plan.sha256, ledger_head=head
+        )
+        request = evaluate_request(plan, ledger_head=head, countersignature=signature)
+        if status == "measured":
+            gate.charge_validation(plan, request, members=PATIENTS)
+        else:
+            reply = evaluate_reply(request, status=status, table=np.zeros(0))
+            gate.release_table(reply, plan=plan, request=request)
+
+    refused("ledger.behind", answer, "1" * 64)
+    assert gate.outbox.show() == ()
+    assert [row.kind for row in gate.ledger.show()] == ["opened"]
+    head = gate.ledger.head().sha256
+    answer(head)
+    assert [each.head_sha256 for each in gate.ledger.countersignatures()] == [head]
 
 
 def test_messages_survive_the_store_bit_for_bit(tmp_path: Path) -> None:

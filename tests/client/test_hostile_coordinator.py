@@ -36,6 +36,7 @@ from shared.keys import SigningKey, create_key, load_key
 from shared.plan import Plan, write_plan
 from shared.privacy.cost import predict_cost
 from shared.protocol import (
+    PROTOCOL_VERSION,
     EvaluateReply,
     EvaluateRequest,
     Hello,
@@ -175,9 +176,16 @@ def replayed(sites: TableSites) -> Asked:
 def head_of(sites: TableSites, *, head: str | None = None, plan: str | None = None) -> Asked:
     """Round 2 with a genuine countersignature, of whatever is named."""
     answer_train(sites.site(), sites.gate(), sites.train_request())
-    named, of_plan = head or sites.gate().ledger.head().sha256, plan or sites.plan_sha256
-    signature = countersign(coordinator(sites), site="elm", plan_sha256=of_plan, ledger_head=named)
-    return train(sites, round=2, ledger_head=named, countersignature=signature)
+    named = head or sites.gate().ledger.head().sha256
+    return train(sites, round=2, **countersigned(sites, named, plan=plan))
+
+
+def countersigned(sites: TableSites, head: str, *, plan: str | None = None) -> dict[str, object]:
+    """Fields of a request with a genuine countersignature of elm's head."""
+    signature = countersign(
+        coordinator(sites), site="elm", plan_sha256=plan or sites.plan_sha256, ledger_head=head
+    )
+    return {"ledger_head": head, "countersignature": signature}
 
 
 def ledger_put_back(sites: TableSites) -> Asked:
@@ -447,6 +455,13 @@ HOSTILE = {
     "external validation at a training site": Case(
         lambda it: evaluate(it, "external"), "plan.wrong-role"
     ),
+    "a table asked with a countersignature of one's own making": Case(
+        lambda it: evaluate(it, ledger_head="1" * 64, countersignature="2" * 128),
+        "ledger.bad-countersignature",
+    ),
+    "a table asked with a head that the ledger never had": Case(
+        lambda it: evaluate(it, **countersigned(it, "1" * 64)), "ledger.behind"
+    ),
     "a release without a hash": Case(
         lambda it: evaluate(it, release_sha256="the best one"), "protocol.no-such-release"
     ),
@@ -539,7 +554,8 @@ HOSTILE = {
         lambda it: (scalars(it.train_request(), round="1"), "train"), "protocol.malformed"
     ),
     "another protocol version": Case(
-        lambda it: (scalars(it.train_request(), version=2), "train"), "protocol.unknown-version"
+        lambda it: (scalars(it.train_request(), version=PROTOCOL_VERSION - 1), "train"),
+        "protocol.unknown-version",
     ),
     "a version of a megabyte": Case(
         lambda it: (scalars(it.train_request(), version="2" * (1 << 20)), "train"),

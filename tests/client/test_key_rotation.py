@@ -19,7 +19,7 @@ from client.key_rotation import rotate_key
 from client.ledger import Ledger
 from client.train import answer_train
 from client.validate import answer_evaluate
-from server.home import Home
+from server.home import Home, accept_key
 from server.plan import draft_plan, save_plan
 from shared.errors import LedgerError, OsteoFedError, PolicyError
 from shared.key_rotation import KeyRotation, read_notice, write_notice
@@ -164,13 +164,13 @@ def test_a_new_plan_with_the_new_key_runs_and_the_charges_of_the_old_one_stand(
     answer_train(sites.site(), sites.gate(), request)
     rotation, notice = rotate_key(sites.site(), by=BY)
     home = Home(sites.folder / "coordinator")
-    entered = read_notice(notice, site="elm", enrolled_key=rotation.old_key)
-    enrolled = [
-        each.model_copy(update={"public_key": entered.new_key}) if each.site == "elm" else each
-        for each in home.active_sites()
-    ]
+    assert accept_key(home, notice) == rotation
     drafted = draft_plan(
-        plan.settings, enrolled, run="after", coordinator_key=plan.coordinator_key, now=clock()
+        plan.settings,
+        home.active_sites(),
+        run="after",
+        coordinator_key=plan.coordinator_key,
+        now=clock(),
     )
     save_plan(home, drafted)
     approvals = sites.site().approvals
@@ -206,7 +206,7 @@ def test_a_rotation_that_was_interrupted_is_finished_by_doing_it_again(
     [row] = [row for row in rows if row.kind == "rotated"]
     assert (row.public_key, row.next_public_key) == (old, sites.site().key.public_hex)
     [notice] = (sites.site().folder / "rotations").iterdir()
-    assert read_notice(notice, site="elm", enrolled_key=old).new_key == sites.site().key.public_hex
+    assert read_notice(notice, enrolled_keys={"elm": old}).new_key == sites.site().key.public_hex
     assert not (sites.site().folder / "keys" / "signing.next.pem").exists()
     assert sites.site().approvals.decision(sites.plan_sha256) == "refused"
 
@@ -221,7 +221,7 @@ def test_a_notice_counts_only_with_both_signatures_for_the_enrolled_key(tmp_path
     def read(**changes: object) -> KeyRotation:
         write_notice(path, rotation, old=old, new_signature=new.sign(rotation.content))
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-        return read_notice(path, site=SITE, enrolled_key=old.public_hex)
+        return read_notice(path, enrolled_keys={SITE: old.public_hex})
 
     assert read() == rotation
     signed = rotation.content
@@ -235,13 +235,14 @@ def test_a_notice_counts_only_with_both_signatures_for_the_enrolled_key(tmp_path
         ({"new_signature": old.sign(signed)}, "ledger.forged-rotation"),
         ({"version": 2}, "ledger.unknown-version"),
         ({"note": "x"}, "ledger.unreadable-rotation"),
+        ({"site": ["elm"]}, "ledger.forged-rotation"),
     ):
         assert code_of(lambda: read(**changes)) == code  # noqa: B023
     read()
-    assert code_of(lambda: read_notice(path, site=SITE, enrolled_key=new.public_hex)) == (
+    assert code_of(lambda: read_notice(path, enrolled_keys={SITE: new.public_hex})) == (
         "ledger.forged-rotation"
     )
-    assert code_of(lambda: read_notice(tmp_path, site=SITE, enrolled_key=old.public_hex)) == (
+    assert code_of(lambda: read_notice(tmp_path, enrolled_keys={SITE: old.public_hex})) == (
         "ledger.unreadable-rotation"
     )
 
@@ -266,6 +267,6 @@ def test_the_command_replaces_the_key_and_names_the_notice(sites: TableSites) ->
     facts = json.loads(done.stdout)
     assert (facts["old key"], facts["new key"]) == (before, sites.site().key.public_hex)
     notice = Path(facts["notice for the coordinator"])
-    assert read_notice(notice, site="elm", enrolled_key=before).new_key == facts["new key"]
+    assert read_notice(notice, enrolled_keys={"elm": before}).new_key == facts["new key"]
     shown = CliRunner().invoke(app, ["ledger", "verify", "--folder", str(folder), "--json"])
     assert json.loads(shown.stdout)["verdict"] == "intact"

@@ -261,6 +261,8 @@ def _evaluate(message: Message, context: Context) -> Message:
     order = from_record(message.content, EvaluateRequest)
     path = folder / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
+    with (folder / "measured.log").open("a") as log:
+        log.write(f"{order.kind} {order.ledger_head} {order.countersignature}\n")
     return _reply(
         message,
         folder,
@@ -272,7 +274,7 @@ def _evaluate(message: Message, context: Context) -> Message:
             status="measured" if table else "not-applicable",
             release_class="dp",
             table=np.array(table, dtype="<f8"),
-            ledger_head="",
+            ledger_head=sha256_hex(order.kind.encode()),
         ),
     )
 

@@ -14,6 +14,8 @@ import pytest
 from server.local_engine import run_local
 from server.replies import require_evaluation
 from server.run_store import RunStore
+from shared.canonical import sha256_hex
+from shared.countersign import verify_countersignature
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.keys import load_key
 from shared.measure.table import table_spec
@@ -107,6 +109,32 @@ def test_prospective_validation_needs_a_lock_and_then_asks_everybody(
     release = read_release(store.release_folder, coordinator_key=key.public_hex)
     write_lock(store.lock_file, lock_release(release, now=datetime.now(UTC)), key)
     assert list(play(store, folders, "prospective")) == ["site-0", "site-1", "site-2"]
+
+
+def test_each_kind_carries_the_countersigned_head_of_the_reply_before(
+    released: tuple[RunStore, dict[str, Path]],
+) -> None:
+    store, folders = released
+    key = load_key(store.home / "keys" / "coordinator.pem")
+    release = read_release(store.release_folder, coordinator_key=key.public_hex)
+    write_lock(store.lock_file, lock_release(release, now=datetime.now(UTC)), key)
+    for stage in ("internal", "external", "prospective"):
+        play(store, folders, stage)
+    internal, external = (sha256_hex(kind) for kind in (b"internal", b"external"))
+    for site, asked in {
+        "site-0": [("internal", f"{3:064x}"), ("prospective", internal)],
+        "site-2": [("external", ""), ("prospective", external)],
+    }.items():
+        lines = (folders[site] / "measured.log").read_text().splitlines()
+        assert [tuple(line.split(" ")[:2]) for line in lines] == asked
+        *_, signature = lines[-1].split(" ")
+        assert verify_countersignature(
+            key.public_hex,
+            signature,
+            site=site,
+            plan_sha256=store.plan.sha256,
+            ledger_head=asked[-1][1],
+        )
 
 
 def test_without_a_release_nothing_is_measured(tmp_path: Path) -> None:

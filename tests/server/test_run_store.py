@@ -108,6 +108,16 @@ def test_ledger_heads_are_kept_over_runs(store: RunStore, tmp_path: Path) -> Non
     assert store.ledger_heads() == {"site-0": "aa", "site-1": "cc"}
 
 
+def test_a_head_that_comes_again_is_not_the_last_one_again(store: RunStore) -> None:
+    (store.home / "heads.json").write_text('{"version": 1, "heads": {"site-0": "aa"}}')
+    store.record_heads({"site-0": "bb"})
+    for repeated in ("aa", "bb", "aa", ""):
+        store.record_heads({"site-0": repeated})
+        assert store.ledger_heads() == {"site-0": "bb"}
+    store.record_heads({"site-0": "cc"})
+    assert store.ledger_heads() == {"site-0": "cc"}
+
+
 def test_an_unfinished_run_has_no_average(store: RunStore) -> None:
     with pytest.raises(RunError) as caught:
         store.averaged()
