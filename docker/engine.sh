@@ -107,10 +107,21 @@ refuses() {
   service=$1 site=$2 what=$3
   shift 3
   if in_service "$service" "$site" "$@" > /dev/null 2>&1; then
-    echo "$site: $what is possible" >&2
+    echo "$site: $service has $what" >&2
     exit 1
   fi
-  echo "$site: no $what"
+  echo "$site: $service has no $what"
+}
+
+# the same, and it must succeed
+allows() {
+  service=$1 site=$2 what=$3
+  shift 3
+  if ! in_service "$service" "$site" "$@" > /dev/null 2>&1; then
+    echo "$site: $service has no $what" >&2
+    exit 1
+  fi
+  echo "$site: $service has $what"
 }
 
 # PATH…: the door answers 404 to them

@@ -66,14 +66,16 @@ for site in $SITES; do
 done
 echo "all well after $(($(date +%s) - start)) s"
 
-echo "── what must not be possible"
+echo "── what must not be possible, beside the same where it must be"
 for site in $SITES; do
-  refuses executor "$site" "a way out of the executor" python -c "
-import socket
-socket.create_connection(('$(door_host "$site")', 9443), timeout=3)"
-  refuses link "$site" "data beside the link" ls /site/cohorts
+  way_out="import socket; socket.create_connection(('$(door_host "$site")', 9443), timeout=3)"
+  allows link "$site" "way out" python -c "$way_out"
+  refuses executor "$site" "way out" python -c "$way_out"
+  allows executor "$site" "sight of the cohorts" ls /site/cohorts
+  refuses link "$site" "sight of the cohorts" ls /site/cohorts
   for service in link executor; do
-    refuses "$service" "$site" "writing into $service's image" touch /opt/osteofed/client/app.py
+    allows $service "$site" "writing to /tmp" touch /tmp/written
+    refuses $service "$site" "writing into its image" touch /opt/osteofed/client/app.py
   done
 done
 refuses_http "/v1/control/" "/v1/runtime/"
