@@ -114,7 +114,8 @@ def test_an_exception_that_a_client_lets_through_leaves_without_its_text(
     assert "Mustermann" not in logged.err + logged.out
 
 
-def test_a_site_refuses_to_run_a_server_task(tmp_path: Path) -> None:
+def test_a_site_refuses_to_run_a_server_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "_become_task", lambda _: os._exit(0))
     before = children()
     result = forking(tmp_path).launch(task(TaskType.SERVER_APP))
     assert result.status == LaunchResultStatus.FAILED
