@@ -7,6 +7,7 @@ C-GET needs no open port. Films are kept as they arrive, undecoded.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,6 +146,12 @@ class Dimse:
     def _associate(
         self, application: AE, handlers: list[EventHandlerType] | None = None
     ) -> Association:
+        where = (self._address.host, self._address.port)
+        try:  # pynetdicom leaves its socket open where nobody listens
+            socket.create_connection(where, timeout=self._timeout_s).close()
+        except OSError:
+            application.shutdown()
+            raise _unreachable("nobody listens at the PACS's address") from None
         is_get = handlers is not None and self._address.retrieve == "get"
         association = application.associate(
             self._address.host,
@@ -156,10 +163,7 @@ class Dimse:
         )
         if not association.is_established:
             application.shutdown()
-            line = association.dul.socket
-            if line is not None and line.socket is not None:  # pynetdicom leaves it open
-                line.socket.close()
-            raise _unreachable("the PACS refuses the association or cannot be reached")
+            raise _unreachable("the PACS refuses the association")
         return association
 
     @contextmanager

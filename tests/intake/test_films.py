@@ -104,7 +104,8 @@ def test_a_killed_intake_goes_on_where_it_was_and_gives_the_same_cohort(
     hospital, tmp_path, monkeypatch
 ):
     home = tmp_path / "site"
-    kill_after(hospital, home, 6)
+    n_files = len(film_files(hospital / "films"))
+    kill_after(hospital, home, n_files - 3)
     journal = home / "cohorts" / "hip_bmd" / JOURNAL_FOLDER
     assert (journal / "journal").stat().st_mode & 0o077 == 0
     stored = b"".join(path.read_bytes() for path in journal.iterdir())
@@ -112,8 +113,7 @@ def test_a_killed_intake_goes_on_where_it_was_and_gives_the_same_cohort(
     assert not [number for number in numbers if number in stored]
     spy_on_reading(monkeypatch)
     report = take_in(hospital, home)
-    n_files = len(film_files(hospital / "films"))
-    assert n_files - 12 <= len(SEEN) <= n_files - 6
+    assert 1 <= len(SEEN) <= 3
     assert not journal.exists()
     monkeypatch.undo()
     assert report.cohort.fingerprint == take_in(hospital, tmp_path / "other").cohort.fingerprint
