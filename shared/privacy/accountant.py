@@ -8,6 +8,7 @@ runs chosen adaptively see ``filter``. The project's one door to Opacus' account
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Iterable
@@ -138,6 +139,7 @@ def _costs_at_most(
     return epsilon_of([event], delta) <= epsilon
 
 
+@functools.lru_cache(maxsize=512)
 def _prv_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
     from opacus.accountants import PRVAccountant
 

@@ -6,7 +6,6 @@ canaries beside its patients, then DINOv2 with low-rank layers from a file, smal
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +41,6 @@ from shared.audit.register import read_register
 from shared.errors import IntakeError, RunError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights, layout, trainable
-from shared.privacy import accountant
 from shared.protocol import TrainRequest, vector_sha256
 from shared.release import read_release
 from shared.settings import Settings
@@ -94,7 +92,7 @@ class Hospitals:
 
 
 @pytest.fixture(scope="module")
-def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Hospitals:
     known = {site.name: site for site in small_sites()}
     sites = tuple(
         replace(known[name], n_patients=size, defects=Defects()) for name, size in SIZES.items()
@@ -108,10 +106,7 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
         path = folders.site(name) / "policy.yaml"
         small = {"minimum_cohort_patients": 5, "minimum_cell": 2, "epsilon_lifetime": 30.0}
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | small))
-    # Every message asks what its plan costs; sampled plans take half a second each time.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accountant, "_prv_epsilon", functools.cache(accountant._prv_epsilon))
-        yield Hospitals(folders, home, sites)
+    return Hospitals(folders, home, sites)
 
 
 @pytest.fixture(scope="module")
