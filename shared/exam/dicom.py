@@ -287,11 +287,8 @@ def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
     if syntax not in DECODERS:
         raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
     stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
-    # Bits above BitsStored are not part of the value (PS3.5 8.1.1), and may hide an overlay.
-    if dataset.PixelRepresentation:
-        spare = 8 * stored.itemsize - int(dataset.BitsStored)
-        stored = (stored << spare) >> spare  # signed: the highest stored bit is the sign
-    else:
+    if not dataset.PixelRepresentation:
+        # Bits above BitsStored are not part of the value (PS3.5 8.1.1); of signed ones pydicom sees to it.
         stored = stored & ((1 << int(dataset.BitsStored)) - 1)
     pixels = _apply_modality(stored, dataset)
     if pixels.ndim != 2 or not np.isfinite(pixels).all():
