@@ -288,7 +288,7 @@ def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
         raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
     stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
     if not dataset.PixelRepresentation:
-        # Bits above BitsStored are not part of the value (PS3.5 8.1.1); of signed ones pydicom sees to it.
+        # Bits above BitsStored are no part of the value (PS3.5 8.1.1); pydicom clears signed ones.
         stored = stored & ((1 << int(dataset.BitsStored)) - 1)
     pixels = _apply_modality(stored, dataset)
     if pixels.ndim != 2 or not np.isfinite(pixels).all():
