@@ -18,6 +18,9 @@ CANNOT_READ = frozenset(
     {
         "intake.unreadable-dicom",
         "intake.unsupported-syntax",
+        "intake.decoder-failed",
+        "intake.unsupported-depth",
+        "intake.absent-film",
         "intake.too-large",
         "intake.several-frames",
         "intake.not-greyscale",

@@ -315,6 +315,7 @@ def test_a_new_site_is_told_what_is_missing_and_gets_no_ledger(tmp_path: Path) -
     ("name", "harm", "what"),
     [
         ("keys/pseudonym.key", lambda path: path.chmod(0o640), "keys"),
+        ("keys/signing.pem", lambda path: path.chmod(0o640), "keys"),
         ("keys/signing.pem", lambda path: path.unlink(), "keys"),
         ("keys/signing.pem", lambda path: path.write_bytes(b"-----BEGIN"), "keys"),
         ("keys/node.key", lambda path: path.unlink(), "keys"),
