@@ -10,12 +10,14 @@
 #   DRIVER        buildah's storage driver; default overlay where the kernel has it, else vfs
 # pip uses this machine's settings (index, mirror, certificate); no image keeps them.
 set -eu
-[ $# -ge 1 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
+[ -n "${1:-}" ] || { sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2; }
 BASE=$1
+[ ! -d "$BASE" ] || BASE=$(cd "$BASE" && pwd)
 OUT=${2:-$(dirname "$0")/out}
+mkdir -p "$OUT"
+OUT=$(cd "$OUT" && pwd)
 TORCH_INDEX=${TORCH_INDEX:-}
 cd "$(dirname "$0")/.."
-mkdir -p "$OUT"
 . docker/engine.sh
 
 SECRETS=$(mktemp -d)
