@@ -281,7 +281,9 @@ def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]
         )
     subjects = [Artefact(name=_name(row), digest={"sha256": row.payload_sha256}) for row in released]
     replies = [outbox.stored_reply(row.request_sha256) for row in released]
-    measured = sorted({each.release_sha256 for each in replies if isinstance(each, EvaluateReply)})
+    measured = sorted(  # a description is of patients and names no release
+        {each.release_sha256 for each in replies if isinstance(each, EvaluateReply)} - {""}
+    )
     return (*subjects, *(Artefact(name="release", digest={"sha256": each}) for each in measured))
 
 

@@ -13,6 +13,7 @@ from client.describe import describe_patients
 from client.patients import current_cohort
 from client.policy import check_plan, read_policy
 from client.validate import answer_evaluate
+from shared.errors import PlanError
 from shared.exam.assemble import ExamArrays, assemble
 from shared.measure.description import description_spec, sensitivity, withhold_small_groups
 from shared.measure.description_reading import read_description
@@ -189,7 +190,7 @@ def test_the_cap_per_run_holds_for_training_and_description_together(founded: Ta
 
 
 def test_a_governed_description_is_exact_but_for_small_groups_and_names_who_approved(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sites = found_table_sites(tmp_path, *PRICES, "validation.release_class=governed")
     sites.change_policy(allows_governed=True, governed_approved_by="Ada Byron")
@@ -199,12 +200,17 @@ def test_a_governed_description_is_exact_but_for_small_groups_and_names_who_appr
     sites.change_policy(allows_governed=True)
     plan = sites.plan
     assert plan.predicted.description_epsilon is None
+    arrays, spec = everybody(sites, "elm"), description_spec(plan.settings)
+    arrays.field_mask[:4, 1] = False
+    monkeypatch.setattr("client.describe.assemble", lambda *_, **__: arrays)
     with known_noise(1.0) as drawn:
         reply = answer(sites)
     assert drawn == []
-    exact = describe_patients(plan.settings, everybody(sites, "elm"))
-    spec = description_spec(plan.settings)
+    exact = describe_patients(plan.settings, arrays)
     assert (reply.table == withhold_small_groups(exact, spec, minimum_cell=10)).all()
+    withheld = slice(spec.first_cells[1], spec.first_cells[2])
+    assert (reply.table != exact).sum() == len(exact[withheld]) == 3
+    assert (reply.table[withheld] != exact[withheld]).all()
     [row] = [row for row in sites.gate().ledger.show() if row.kind == "charge"]
     assert (row.charge_class, row.approved_by, row.event) == ("governed", "Ada Byron", None)
 
@@ -247,3 +253,13 @@ def test_a_site_without_labelled_patients_says_so_for_nothing(
     reply = answer(sites)
     assert (reply.status, reply.table.size) == ("not-applicable", 0)
     assert sites.charges() == 0
+
+
+def test_the_gate_alone_charges_no_description_that_the_plan_does_not_release(
+    made: TableSites,
+) -> None:
+    # else it would pass for a governed one: exact, and free
+    members = everybody(made, "elm").patients
+    with pytest.raises(PlanError) as caught:
+        made.gate().charge_validation(made.plan, request(made), members=members)
+    assert caught.value.code == "plan.no-description"

@@ -265,6 +265,15 @@ def test_intervals_are_no_wider_than_they_must_be() -> None:
     assert noisy.value == pytest.approx(age.mean.value)
 
 
+def test_the_noise_of_a_share_is_counted_once_though_it_is_in_both_counts() -> None:
+    # 225 of 900: hits − θ·(hits + others) has noise variance σ²·((1 − θ)² + θ²)
+    patients = population(900, np.random.default_rng(17))
+    patients["sex"] = np.arange(900) < 225
+    share = read(sum_table(rows_of(patients, PLAIN)), PLAIN, sd=20.0).categories[0].shares["male"]
+    expected = 2 * 1.96 * math.sqrt(400 * (0.75**2 + 0.25**2) + 900 * 0.25 * 0.75) / 900
+    assert share.high - share.low == pytest.approx(expected, rel=0.02)
+
+
 def test_noised_means_and_sds_are_unbiased() -> None:
     generator = np.random.default_rng(8)
     patients = population(800, generator)
@@ -281,6 +290,14 @@ def test_noised_means_and_sds_are_unbiased() -> None:
     assert np.square(sds).mean() == pytest.approx(
         truth.target.sd.value**2, abs=3 * np.square(sds).std() / math.sqrt(2000)
     )
+
+
+def test_the_square_of_a_means_own_noise_is_taken_off_its_sd() -> None:
+    # E[(Σu + noise)²] = (Σu)² + 12², over 400² patients squared; 27 years per u
+    table = sum_table(rows_of(population(400, np.random.default_rng(16)), PLAIN))
+    exact, noisy = read(table, PLAIN).numbers[0].sd, read(table, PLAIN, sd=12.0).numbers[0].sd
+    added = (12 / 400) ** 2 * 27**2 * 400 / 399
+    assert noisy.value**2 - exact.value**2 == pytest.approx(added)
 
 
 def test_what_is_below_the_minimum_or_noise_is_suppressed_and_never_zero() -> None:
