@@ -162,6 +162,30 @@ def test_a_countersignature_that_the_site_leaves_out_is_missed(handed: HandedOve
     assert alone["countersigned"].verdict == "not-run"
 
 
+def test_a_countersigned_head_of_a_validation_that_the_site_leaves_out_is_missed(
+    handed: HandedOver,
+) -> None:
+    # the request for the prospective table carried the head of the internal one
+    rows = handed.rows()
+    table = rows[first(rows, "charge", "evaluate.internal")]
+    asked = replace(table, purpose="evaluate.prospective", request_sha256="9" * 64)
+    handed.forge_ledger([*rows, asked], countersignatures=handed.export().countersignatures)
+    because = recount(handed)["countersigned"].because
+    assert because.startswith(
+        "evaluate.prospective was asked for with the countersigned head of evaluate.internal"
+    )
+    head = {"site": "elm", "plan_sha256": handed.plan.sha256, "ledger_head": table.sha256}
+    made = Countersignature(
+        head_sha256=table.sha256,
+        plan_sha256=handed.plan.sha256,
+        coordinator_key=handed.plan.coordinator_key,
+        signature=countersign(handed.coordinator, **head),
+    )
+    signed = (*handed.export().countersignatures, made)
+    handed.forge_ledger([*rows, asked], countersignatures=signed)
+    assert recount(handed)["countersigned"].verdict == "pass"
+
+
 def first(rows: Rows, kind: str, purpose: str = "train") -> int:
     return next(i for i, row in enumerate(rows) if (row.kind, row.purpose) == (kind, purpose))
 

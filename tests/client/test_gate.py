@@ -425,8 +425,9 @@ def test_a_stored_reply_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
 NETWORK = {
     "socket", "ssl", "http", "urllib", "requests", "httpx", "aiohttp", "grpc", "smtplib", "ftplib",
 }  # fmt: skip
-# The modules that a hospital's link is made of; none of them sees a patient.
-LINKS = {"app.py", "supernode.py", "doctor.py"}
+# Modules that open a connection. The link to the coordinator and the doctor's GET of its /health see no
+# patient; dicomweb.py sends GETs to the hospital's own PACS.
+LINKS = {"app.py", "supernode.py", "doctor.py", "doctor_connection.py", "dicomweb.py"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "client").rglob("*.py")), ids=lambda path: path.name)
