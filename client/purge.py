@@ -32,6 +32,7 @@ DELETED: Mapping[str, str] = {
     "cache": "tokens of films, encoders, Flower's files",
     "pages": "plots and films of cohorts",
     "replies": "stored copies of updates and tables that have left",
+    "staging": "films fetched from the archive",
     "log": "error texts, which may name patients",
 }
 KEPT: Mapping[str, str] = {

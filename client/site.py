@@ -159,6 +159,11 @@ class Site:
         """Folder of frozen cohorts."""
         return self.folder / "cohorts"
 
+    @property
+    def staging(self) -> Path:
+        """Films fetched from an archive: ``<cohort>/<patient>/<film>.dcm``, both names keyed."""
+        return self.folder / "staging"
+
     def encoder_file(self, sha256: str) -> Path:
         """Where encoder weights of a hash are cached."""
         return self.folder / "cache" / "encoders" / f"{sha256}.safetensors"

@@ -1,4 +1,4 @@
-"""A patient withdraws: out of every current cohort and the token cache, and never taken in again.
+"""A patient withdraws: out of every current cohort, staged film and token, and never taken in again.
 
 A frozen version is never edited: the next is written without the person, and pages of those that hold
 the person are deleted. Older versions are evidence of what earlier runs used; they keep the person
@@ -11,6 +11,7 @@ in the sealed linkage file. Imports the site, the ledger and the cohort.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -80,6 +81,8 @@ def withdraw(
     patient = site.pseudonyms.patient_key(named, patient_id)
     with site.linkage.held():
         site.linkage.withdraw(patient, by=by, now=site.clock())
+        for fetched in site.staging.glob(f"*/{patient}"):
+            shutil.rmtree(fetched)
         names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
         holding = [
             cohort for name in names for cohort in _versions(site, name) if patient in cohort.patients()

@@ -17,7 +17,6 @@ from client.sources.staging import FilmQuery, FilmSource, Progress, stage
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
 
-STAGING_FOLDER = "staging"
 PACS_LOGIN = "OSTEOFED_DICOMWEB_LOGIN"
 TABLE_URL = "OSTEOFED_TABLE_URL"
 
@@ -104,7 +103,7 @@ def _films(
             return stage(
                 source,
                 choice.query,
-                site.folder / STAGING_FOLDER / schema.name,
+                site.staging / schema.name,
                 pseudonyms=site.pseudonyms,
                 issuer=site.linkage.issuer_for(site.settings.profile.issuer),
                 is_withdrawn=site.linkage.is_withdrawn,

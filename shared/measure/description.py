@@ -283,7 +283,7 @@ def _one_hot(index: NDArray[np.intp] | Bools, size: int) -> Floats:
 
 
 def _triangles(v: Floats, radius_squared: float) -> Floats:
-    """Bounded upper triangles [n, d(d+1)/2] of v·vᵀ; the constant is kept, the rest of v scaled down."""
+    """Bounded upper triangles [n, d(d+1)/2] of v·vᵀ; the constant is kept, the rest scaled down."""
     length = np.linalg.norm(v[:, 1:], axis=1, keepdims=True)
     longest = math.sqrt(radius_squared - 1)
     bounded = v.copy()

@@ -163,6 +163,19 @@ def test_tokens_of_every_version_that_held_the_person_are_deleted(ward: Ward) ->
     assert (held.exists(), other.exists()) == (False, True)
 
 
+def test_films_fetched_from_an_archive_are_deleted_of_this_person_only(ward: Ward) -> None:
+    site = open_site(ward.site.folder)
+    issuer = site.linkage.issuer_for(site.settings.profile.issuer)
+    own = site.pseudonyms.patient_key(issuer, ward.patient_id)
+    other = site.pseudonyms.patient_key(issuer, "somebody else")
+    for patient in (own, other):
+        film = site.staging / "hip_bmd" / patient / "film.dcm"
+        film.parent.mkdir(parents=True)
+        film.write_bytes(b"film")
+    ward.withdraw()
+    assert [path.name for path in (site.staging / "hip_bmd").iterdir()] == [other]
+
+
 def test_purging_leaves_of_older_versions_their_heads_and_who_else_was_in_them(ward: Ward) -> None:
     before = ward.cohort()
     secrets = [image for key, image in films_by_key(before).items()
