@@ -426,8 +426,8 @@ NETWORK = {
     "socket", "ssl", "http", "urllib", "requests", "httpx", "aiohttp", "grpc", "smtplib", "ftplib",
 }  # fmt: skip
 # Modules that open a connection. The link to the coordinator and the doctor's GET of its /health see no
-# patient; dicomweb.py sends GETs to the hospital's own PACS.
-LINKS = {"app.py", "supernode.py", "doctor.py", "doctor_connection.py", "dicomweb.py"}
+# patient; dicomweb.py and dimse.py ask the hospital's own PACS for films.
+LINKS = {"app.py", "supernode.py", "doctor.py", "doctor_connection.py", "dicomweb.py", "dimse.py"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "client").rglob("*.py")), ids=lambda path: path.name)
