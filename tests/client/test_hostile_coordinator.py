@@ -503,7 +503,7 @@ HOSTILE = {
         "does not state its true cost",
     ),
     "a description cheaper than it is": Case(
-        described(lie={"description_epsilon": 0.1}), FORBIDDEN, "does not state its true cost"
+        described(lie={"description_epsilon": 0.1}), FORBIDDEN, "description epsilon 0.99"
     ),
     "a description that the plan keeps quiet about": Case(
         described(lie={"description_epsilon": None, "description_noise_multiplier": None}),
