@@ -291,6 +291,7 @@ def read_new_film(
 def _report(
     folders: DemoFolders, run_folder: Path, sites: Sequence[SyntheticSite]
 ) -> tuple[Results, dict[str, str]]:
+    from client.export import export_ledger
     from client.ledger import Ledger
     from client.site import open_site
     from server.run_store import open_run
@@ -303,7 +304,7 @@ def _report(
         ledger = Ledger(opened.folder / "ledger", site=site.name, key=opened.key, clock=opened.clock)
         ledger.verify()
         ledgers.append(run_folder / "ledgers" / f"{site.name}.json")
-        ledger.export(ledgers[-1], allowance=opened.policy.allowance)
+        export_ledger(opened, ledger, ledgers[-1])
     results = collect_results(open_run(run_folder), ledgers=ledgers, is_synthetic=True)
     page, data = write_report(folders.folder, results)
     return results, {"report.html": str(page), "report.json": str(data)}

@@ -49,6 +49,10 @@ Ledgers = Annotated[
 Registers = Annotated[
     list[Path], typer.Option("--register", help="A site's audit register. Repeat it.", exists=True)
 ]
+EncoderFile = Annotated[
+    Path | None,
+    typer.Option("--encoder", help="Weights of an encoder that learns, where the plan names a file."),
+]
 _FINDINGS = Path("findings")
 
 
@@ -169,6 +173,7 @@ def membership(
     plan: PlanFile,
     references: Annotated[int, typer.Option(help="Models to compare with; even, at least 16.")] = 16,
     seed: Annotated[int, typer.Option(help="Draws public patients and halves, never noise.")] = 1,
+    encoder: EncoderFile = None,
     coordinator_key: CoordinatorKey = None,
     out: Out = _FINDINGS,
     as_json: JsonOption = False,
@@ -178,7 +183,7 @@ def membership(
 
     read = _read_plan(plan, coordinator_key)
     say(f"training {2 * references + 2} models on public patients; minutes for a small head")
-    findings = rehearsal_findings(read, n_references=references, seed=seed)
+    findings = rehearsal_findings(read, n_references=references, seed=seed, encoder_file=encoder)
     _finish("membership", plan, read, findings, out, as_json=as_json)
 
 
@@ -186,6 +191,7 @@ def membership(
 @command
 def inversion(
     plan: PlanFile,
+    encoder: EncoderFile = None,
     coordinator_key: CoordinatorKey = None,
     out: Out = _FINDINGS,
     as_json: JsonOption = False,
@@ -194,7 +200,7 @@ def inversion(
     from shared.audit.inversion import inversion_findings
 
     read = _read_plan(plan, coordinator_key)
-    _finish("inversion", plan, read, inversion_findings(read.settings), out, as_json=as_json)
+    _finish("inversion", plan, read, inversion_findings(read.settings, encoder), out, as_json=as_json)
 
 
 @app.command()

@@ -486,9 +486,7 @@ HOSTILE = {
     "a description with weights": Case(
         described(weights=np.zeros(42, dtype=np.float32)), "protocol.unwanted-weights"
     ),
-    "a description of a release": Case(
-        described(release_sha256="e" * 64), "protocol.unwanted-weights"
-    ),
+    "a description of a release": Case(described(release_sha256="e" * 64), "protocol.unwanted-weights"),
     "a description under a lock": Case(described(lock_sha256="a" * 64), "protocol.unwanted-weights"),
     "a second description with other weights": Case(
         described(then=described_before, weights=np.ones(1, dtype=np.float32)),
