@@ -216,6 +216,7 @@ def medium(hospital, tmp_path) -> Path:
         except Exception:  # noqa: BLE001 - the damaged ones cannot be put on a medium
             continue
     films.write(tmp_path / "cd")
+    films._stage["t"].cleanup()  # pydicom leaves its folder to the garbage collector
     return tmp_path / "cd"
 
 
