@@ -29,7 +29,7 @@ demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 	$(BIN)/osteofed-coordinator demo --folder demo $(ARGS)
 
 test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP)  ## ruff, mypy strict, import directions
 	$(BIN)/ruff check .

@@ -168,6 +168,8 @@ def _describe_releases(plan: Plan, role: str) -> str:
     else:
         parts = [f"1 table of everybody {table}"]
     parts.append(f"1 table of films acquired after a lock {table}")
+    if plan.settings.validation.description_epsilon is not None:
+        parts.append(f"1 description of the patients {table}")
     if canaries:
         parts.append(f"a register of {canaries} invented canaries for an auditor (public)")
     return ", ".join(parts)

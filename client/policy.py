@@ -42,7 +42,8 @@ epsilon_per_run: 3.0
 epsilon_lifetime: 10.0
 delta: 1.0e-5
 
-# Least noise per step, as a multiple of what one patient can contribute.
+# Least noise of a training step, as a multiple of what one patient can contribute. A table is one
+# release: what bounds it is epsilon_per_run.
 noise_multiplier_floor: 1.0
 
 # No training on fewer patients; no validation, and no cell of a governed table, from fewer.
@@ -61,6 +62,9 @@ allowed:
 # Which tasks may be trained and validated, by endpoint (for example osteoporosis); empty: any.
 allowed_tasks: []
 
+# Most invented patients (canaries) that an audited plan may add to a batch; they take memory. 0: none.
+maximum_canaries: 5000
+
 # Training without noise gives no formal privacy guarantee.
 allows_privacy_off: false
 
@@ -71,7 +75,7 @@ governed_approved_by: null
 
 
 class PolicySettings(BaseModel):
-    """One hospital's policy. What widens it must be said: only ``allowed_tasks`` may be left out.
+    """One hospital's policy. What widens it must be said: left out, no canaries and any task.
 
     Plans are allowed one by one, by approval of their hash; releases by the classes that ``allows_*``
     names, one per plan and purpose.
@@ -88,6 +92,7 @@ class PolicySettings(BaseModel):
     minimum_cell: int = Field(ge=1)
     allowed: tuple[Purpose, ...]
     allowed_tasks: tuple[str, ...] = ()
+    maximum_canaries: int = Field(default=0, ge=0)
     allows_privacy_off: bool
     allows_governed: bool
     governed_approved_by: str | None
@@ -249,6 +254,10 @@ def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     problems = []
     if not federation.rounds or not federation.local_steps or not federation.learning_rate:
         problems.append("rounds, local_steps and learning_rate must be numbers")
+    if privacy.canaries > policy.maximum_canaries:
+        problems.append(
+            f"{privacy.canaries} canaries are more than the {policy.maximum_canaries} allowed here"
+        )
     if privacy.update_norm_max is None:
         problems.append("update_norm_max must be a number")
     bound = _longest_update(plan)

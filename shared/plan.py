@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -20,7 +20,7 @@ from shared.files import write_atomic
 from shared.keys import SigningKey, verify
 from shared.settings import Settings
 
-PLAN_VERSION = 1
+PLAN_VERSION: Final = 2
 RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
 HASH = "^[0-9a-f]{64}$"
 
@@ -67,7 +67,7 @@ class Plan(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    version: Literal[2] = PLAN_VERSION
     run: str = Field(pattern=RUN_NAME)
     written_utc: str
     settings: Settings

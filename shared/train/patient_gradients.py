@@ -20,6 +20,7 @@ from torch.func import functional_call, grad, vmap
 from shared.errors import PrivacyError
 from shared.model.end_to_end import EndToEnd
 from shared.model.weights import trainable
+from shared.train.canaries import WithRegister
 from shared.train.loss import PatientLoss
 from shared.train.patients import PatientBatch
 
@@ -70,11 +71,11 @@ def clipped_sum(
     if backend == "loop":
         for part in trim_padding(batch, 1):
             gradient = _gradient_of_one(model, part.with_films().patient(0), loss)[None]  # [1,p]
-            total += sum_clipped_rows(gradient, clip_norm=clip_norm)
+            total += sum_clipped_rows(_part_canaries(model, gradient, part), clip_norm=clip_norm)
     else:
         for part in trim_padding(batch, chunk):
             gradients = _gradients_by_vmap(model, part.with_films(), loss)  # [b,p]
-            total += sum_clipped_rows(gradients, clip_norm=clip_norm)
+            total += sum_clipped_rows(_part_canaries(model, gradients, part), clip_norm=clip_norm)
     return total
 
 
@@ -107,6 +108,17 @@ def _last_used(mask: Tensor) -> Tensor:
     """For each row of [b,n] one past its last True, 0 when there is none."""
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return (mask * places).amax(dim=1) if mask.shape[1] else mask.sum(dim=1)
+
+
+def _part_canaries(model: nn.Module, gradients: Tensor, part: PatientBatch) -> Tensor:
+    """``gradients`` [b,p] with exact zeros where a canary meets the model's own weights.
+
+    They are zero already, unless the weights are so large that 0 times their gradient is NaN.
+    """
+    if not isinstance(model, WithRegister):
+        return gradients
+    is_models = torch.arange(gradients.shape[1], device=gradients.device) >= model.register.numel()
+    return gradients.masked_fill((part.canary >= 0)[:, None] & is_models, 0.0)
 
 
 def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:

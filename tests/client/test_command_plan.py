@@ -11,6 +11,7 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.command import app
+from client.command_plan import _describe_releases
 from client.train import answer_train
 
 BY = "Ada Lovelace"
@@ -62,6 +63,15 @@ def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> Non
     assert "0.00 spent before" not in told["epsilon, training"]
     assert told["would stop it"] == "nothing"
     assert told["last approved plan"] == "none"
+
+
+def test_a_description_is_named_among_what_would_leave(sites: TableSites) -> None:
+    validation = sites.plan.settings.validation
+    asked = validation.model_copy(update={"description_epsilon": 0.5})
+    settings = sites.plan.settings.model_copy(update={"validation": asked})
+    plan = sites.plan.model_copy(update={"settings": settings})
+    assert "1 description of the patients (dp)" in _describe_releases(plan, "training")
+    assert "description" not in _describe_releases(sites.plan, "training")
 
 
 def test_code_that_is_not_installed_is_shown_as_such(

@@ -344,6 +344,19 @@ HOSTILE = {
         FORBIDDEN,
         "does not state its true cost",
     ),
+    "sampling that costs more than the cap, stated truly": Case(
+        under(set_in("privacy", sample_rate=0.9, noise_multiplier=1.0)),
+        FORBIDDEN,
+        "above the cap of 3 per run",
+    ),
+    "more canaries than the hospital has memory for": Case(
+        under(set_in("privacy", canaries=6000)), FORBIDDEN, "6000 canaries are more than the 5000"
+    ),
+    "canaries where none are allowed": Case(
+        with_policy(under(set_in("privacy", canaries=10)), maximum_canaries=0),
+        FORBIDDEN,
+        "10 canaries are more than the 0",
+    ),
     "a bound that bounds nothing": Case(
         under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"
     ),

@@ -37,7 +37,9 @@ class Ground:
         command("server", "plan", run, *SETTINGS, *extra, "--home", str(self.home))
         plan = self.home / "runs" / run / "plan.json"
         for folder in self.sites.values():
-            command("client", "approve", str(plan), "--by", "Ada Lovelace", "--yes", "--folder", str(folder))
+            command(
+                "client", "approve", str(plan), "--by", "Ada Lovelace", "--yes", "--folder", str(folder)
+            )
 
     def launch(self, run: str) -> np.ndarray:
         """Train by command and return the tail average."""

@@ -12,6 +12,7 @@ from practice_patients import practice_loss, practice_model, practice_patients
 from server.compose import compose_settings
 from shared.errors import PrivacyError
 from shared.model.build import build_model
+from shared.model.weights import trainable
 from shared.train.canaries import AuditRegister, with_canaries
 from shared.train.loop import Update, train_round
 from shared.train.loss import make_patient_loss
@@ -35,7 +36,8 @@ def run(register: AuditRegister | None, **changes: object) -> Update:
         "draw_normals": NoiseStream(),
         "register": register,
     }
-    return train_round(practice_model(), practice_patients(6), **(values | changes))  # type: ignore[arg-type]
+    model = changes.pop("model", None) or practice_model()
+    return train_round(model, practice_patients(6), **(values | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("backend", ["loop", "vmap"])
@@ -44,6 +46,20 @@ def test_a_canary_moves_each_sum_by_one_clip_norm_in_its_own_place(backend: str)
     run(register, backend=backend)
     expected = np.tile(np.where(COINS, -CLIP_NORM, 0.0), (3, 1))
     np.testing.assert_allclose(register.sums, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["loop", "vmap"])
+def test_weights_that_overflow_cannot_silence_a_canary(backend: str) -> None:
+    model = practice_model("cross_attention")
+    with torch.no_grad():
+        for _, weight in trainable(model):
+            weight.fill_(1e30)
+    alone = with_canaries(practice_patients(2), COINS).select([2, 3, 4])
+    for patient in range(3):
+        assert not torch.isfinite(practice_loss()(model, alone.patient(patient)))
+    register = AuditRegister(COINS)
+    run(register, model=model, backend=backend, steps=1)
+    np.testing.assert_allclose(register.sums[0], np.where(COINS, -CLIP_NORM, 0.0), rtol=1e-6)
 
 
 def test_patients_train_as_if_there_were_no_canaries() -> None:
