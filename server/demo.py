@@ -22,7 +22,7 @@ from server.launch import launch_stage, prepare
 from server.plan import draft_plan, save_plan
 from server.release import lock_run, make_release
 from server.results import collect_results, plan_facts
-from shared.errors import RunError
+from shared.errors import RunError, SettingsError
 from shared.files import write_atomic
 from shared.report.results import Results
 from shared.settings import Settings
@@ -83,11 +83,17 @@ def play_demo(
         is_audited: let an auditor examine the run afterwards.
 
     Raises:
-        SettingsError: before anything is written.
+        SettingsError: before anything is written; also for an audit of an encoder that learns.
         RunError: the folder holds something else.
     """
     began = time.monotonic()
     settings = compose_settings(overrides)
+    if is_audited and settings.encoder.training != "frozen":
+        raise SettingsError(
+            "encoder-not-attacked",
+            f"the demo's audit needs encoder.training frozen, not {settings.encoder.training}",
+            hint="attack such a plan by `osteofed-auditor membership PLAN --encoder FILE`",
+        )
     folders = fresh_folders(folder)
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)

@@ -2,8 +2,8 @@
 
 Reads and says when a file cannot be read; what the files show is for ``recount`` to judge. Formats:
 ledger export, the outbox as ``osteofed-site outbox --json`` prints it, and of a run folder
-``replies/ROUND/SITE.safetensors``, ``rounds/ROUND/state.json``, ``evaluations/KIND/SITE.json``.
-Imports plan, protocol, the ledger's formats and safetensors.
+``replies/ROUND/SITE.safetensors``, ``rounds/ROUND/state.json``, ``evaluations/KIND/SITE.json``; its
+weights are read by ``held_weights``. Imports plan, protocol, the ledger's formats and safetensors.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from shared.audit.held_weights import HeldWeights, read_weights
 from shared.errors import AuditError
 from shared.exam.schema import FROZEN
 from shared.plan import Plan
@@ -70,6 +71,7 @@ class SiteEvidence:
     outbox: tuple[DepartedMessage, ...] | None = None
     statement: Path | None = None
     held: HeldReplies | None = None
+    weights: HeldWeights | None = None
     release: Path | None = None
 
     @property
@@ -98,7 +100,7 @@ def gather_evidence(
         ledgers: exports, one per site.
         statements: privacy statements, at most one per site.
         outboxes: outbox of a site, by its name.
-        run_folder: the coordinator's, with the replies that it holds.
+        run_folder: the coordinator's, with the replies and weights that it holds.
         release: a release's folder; None takes the run folder's, if there is one.
         site_keys: keys from enrolment; a site that is not in it has the roster's.
 
@@ -118,6 +120,8 @@ def gather_evidence(
         )
     if release is None and run_folder is not None and (run_folder / "release").exists():
         release = run_folder / "release"
+    held = {} if run_folder is None else {site: read_held(run_folder, site) for site in exports}
+    weights = None if run_folder is None else read_weights(run_folder, plan)
     return [
         SiteEvidence(
             site_key=site_keys.get(site, roster[site]),
@@ -126,7 +130,8 @@ def gather_evidence(
             export=exports[site],
             outbox=read_outbox(outboxes[site]) if site in outboxes else None,
             statement=stated.get(site),
-            held=None if run_folder is None else read_held(run_folder, site),
+            held=held.get(site),
+            weights=weights,
             release=release,
         )
         for site in roster

@@ -1,4 +1,4 @@
-"""A site's audit register beside the ledger that committed to its coins.
+"""A site's audit register beside the ledger that committed to its coins; one register for each site.
 
 Imports register, evidence, recounted and findings.
 """
@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from shared.audit.evidence import gather_evidence
 from shared.audit.finding import Finding, Method
 from shared.audit.recounted import RecountedLedger
@@ -18,6 +20,9 @@ from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 
 COMMITTED = "The coins of the canaries were committed to in the ledger before they were used."
+COMPLETE = "The register holds every step that was charged."
+# What is said first of each register by the methods that read one.
+_FIRST_CLAIM: dict[Method, str] = {"conformance": COMPLETE, "canary": COMMITTED}
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,12 @@ def read_records(
     """Each register with its site's verified ledger.
 
     Raises:
-        AuditError: a register is unreadable, of another plan, or its site's ledger is missing.
+        AuditError: a register is unreadable, of another plan, a site's second, another site's under a
+            second name, or its site's ledger is missing.
         LedgerError: a ledger is damaged or foreign.
     """
     evidence = {each.site: each for each in gather_evidence(plan, ledgers=ledgers, site_keys=site_keys)}
-    records = []
+    records: list[CommittedRegister] = []
     for path in registers:
         register = read_register(path)
         if register.plan_sha256 != plan.sha256 or register.site not in evidence:
@@ -74,7 +80,47 @@ def read_records(
                 f"{path.name} must be of this plan and of one of {sorted(evidence)}",
                 hint="name the register and the ledger export of the same site and run",
             )
+        _require_new(register, [record.register for record in records], path)
         handed = evidence[register.site]
         rows = tuple(handed.export.rows(trusted_key=handed.site_key))
         records.append(CommittedRegister(register, RecountedLedger(plan, register.site, rows)))
     return records
+
+
+def missing_findings(
+    plan: Plan, records: Sequence[CommittedRegister], method: Method
+) -> list[Finding]:
+    """One finding for each training site whose register was not handed over; none without canaries."""
+    if not plan.settings.privacy.canaries:
+        return []
+    handed = {record.register.site for record in records}
+    return [
+        Finding(
+            method=method,
+            site=entry.site,
+            claim=_FIRST_CLAIM[method],
+            verdict="not-run",
+            because="no register was handed over",
+            figures={},
+            blind_to="Everything: the claim was not examined.",
+        )
+        for entry in plan.sites("training")
+        if entry.site not in handed
+    ]
+
+
+def _require_new(register: RegisterRecord, others: Sequence[RegisterRecord], path: Path) -> None:
+    """Two sites toss their own coins and draw their own noise: neither can be the same twice."""
+    for other in others:
+        if other.site == register.site:
+            raise AuditError("twice", f"two files are of site {other.site}", hint="name each once")
+        is_copy = register.commitment == other.commitment or (
+            register.sums.size > 0 and np.array_equal(register.sums, other.sums)
+        )
+        if is_copy:
+            raise AuditError(
+                "copied-register",
+                f"{path.name} has the coins or sums of another site: the registers of {other.site} and "
+                f"{register.site} are one",
+                hint="ask each site for the file that `osteofed-site register` wrote there",
+            )

@@ -1,42 +1,40 @@
 """Claims about what left: was everything charged first, and is it what the coordinator holds?
 
 Matches outcomes, outbox, run folder and release against a verified ledger. A file that was not handed
-over leaves its claim unexamined. Imports recounted, evidence, payload and protocol.
+over leaves its claim unexamined. Imports recounted, evidence, the claims about outbox and weights,
+payload and protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
-from shared.audit.evidence import MEASURED, DepartedMessage, HeldReplies, SiteEvidence
+from shared.audit.evidence import MEASURED, HeldReplies, SiteEvidence
 from shared.audit.finding import Finding
+from shared.audit.recount_outbox import recount_outbox
+from shared.audit.recount_weights import recount_weights
 from shared.audit.recounted import (
     RecountedLedger,
     charge_of,
     charges_by_payload,
-    is_same,
     judge,
     not_examined,
 )
 from shared.errors import OsteoFedError
 from shared.keys import verify
-from shared.measure.table import table_spec
 from shared.payload import payload_sha256
-from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerRow
 from shared.protocol import EvaluateReply, TrainReply, signed_bytes, vector_sha256
 from shared.release import read_release
-
-CHARGED_CLASSES = ("dp", "governed", "off")
 
 
 def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Finding]:
     """Findings about what left one site."""
     return [
         _judge_outcomes(ledger),
-        _judge_outbox(ledger, evidence),
+        recount_outbox(ledger, evidence),
         _judge_held(ledger, evidence),
+        recount_weights(ledger, evidence),
         _judge_release(ledger, evidence),
     ]
 
@@ -63,68 +61,6 @@ def _judge_outcomes(ledger: RecountedLedger) -> Finding:
         blind_to="Messages that left without a row: see outbox and run folder.",
         figures={"releases": len(ledger.outcomes), "charges": len(ledger.charges)},
     )
-
-
-def _judge_outbox(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
-    claim = "Everything in the site's outbox that patients had a part in was charged before it left."
-    if evidence.outbox is None:
-        return not_examined(ledger.site, claim, "no outbox was handed over")
-    paid = charges_by_payload(ledger)
-    own = [each for each in evidence.outbox if each.plan_sha256 == ledger.plan.sha256]
-    problems = [problem for each in own for problem in _outbox_problems(ledger, evidence, paid, each)]
-    listed = {each.payload_sha256 for each in own if each.release_class in CHARGED_CLASSES}
-    problems += [
-        f"the release charged in row {charge.index} is not in the outbox"
-        for payload, charge in paid.items()
-        if payload not in listed
-    ]
-    return judge(
-        ledger.site,
-        claim,
-        problems,
-        holds="charged messages match their charges in hash, class, cost and time",
-        blind_to="What left by another way than the gate; the outbox is the site's own log, unsigned.",
-        figures={
-            "messages": len(own),
-            "charged_messages": len(listed),
-            "repeated_messages": sum(each.release_class == "repeat" for each in own),
-            "messages_without_patients": sum(
-                each.release_class in ("public", "status") for each in own
-            ),
-        },
-    )
-
-
-def _outbox_problems(
-    ledger: RecountedLedger,
-    evidence: SiteEvidence,
-    paid: dict[str, LedgerRow],
-    each: DepartedMessage,
-) -> list[str]:
-    place = f"message {each.payload_sha256[:12]} ({each.channel}, {each.release_class})"
-    if each.release_class in (*CHARGED_CLASSES, "repeat"):
-        charge = paid.get(each.payload_sha256)
-        if charge is None:
-            return [f"{place} left without a charge"]
-        if each.release_class == "repeat":
-            return []
-        problems = []
-        if each.release_class != charge.charge_class or each.channel != charge.purpose:
-            problems.append(f"{place} was charged as {charge.purpose}, {charge.charge_class}")
-        price = (
-            None if charge.event is None else epsilon_of([charge.event], evidence.export.account.delta)
-        )
-        if not is_same(each.epsilon, price):
-            problems.append(
-                f"{place} is logged at {_shown(each.epsilon)}, its charge costs {_shown(price)}"
-            )
-        if datetime.fromisoformat(each.utc) < datetime.fromisoformat(charge.utc):
-            problems.append(f"{place} left before its charge")
-        return problems
-    is_large = each.n_bytes >= 8 * table_spec(ledger.plan.settings).n_cells
-    if each.message == "TrainReply" or (each.message == "EvaluateReply" and is_large):
-        return [f"{place} holds figures about patients under a class that costs nothing"]
-    return []
 
 
 def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
@@ -161,7 +97,7 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         problems,
         holds="signature, ledger head, round and payload hash of each match their charge",
         blind_to="Answers that the coordinator rejected or lost, and what it does with updates beyond "
-        "their committed hashes: the sum of updates is not recomputed here.",
+        "their committed hashes.",
         figures={
             "updates": len(held.updates),
             "tables": n_tables,
@@ -230,7 +166,7 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     claim = "The release is the coordinator's, comes from this plan and follows this ledger."
     if evidence.release is None:
         return not_examined(ledger.site, claim, "no release was handed over")
-    blind_to = "Whether the released weights are the average of the updates."
+    blind_to = "Whether the released weights follow from the updates of all sites."
     try:
         release = read_release(evidence.release, coordinator_key=evidence.coordinator_key)
     except OsteoFedError as error:
@@ -244,6 +180,15 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     has_trained = any(row.purpose == "train" for row in ledger.released_charges)
     if head is None and has_trained:
         problems.append("the release names no ledger head of this site")
+    average = evidence.weights and evidence.weights.average
+    if average is not None and average.sha256 != record.weights_sha256:
+        problems.append("the released weights are not the tail average that the run folder holds")
+    tables = {} if evidence.held is None else evidence.held.tables
+    problems += [
+        f"the {kind} table measured another release"
+        for kind, table in tables.items()
+        if table.status == MEASURED and table.release_sha256 not in ("", release.sha256)
+    ]
     return judge(
         ledger.site,
         claim,
@@ -254,6 +199,3 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         figures={"release_sha256": release.sha256, "rounds": record.rounds},
     )
 
-
-def _shown(epsilon: float | None) -> str:
-    return "no epsilon" if epsilon is None else f"epsilon {epsilon:.3f}"

@@ -31,7 +31,10 @@ from shared.release import read_release
 def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     """The finding about a site's statement."""
     claim = "The site's privacy statement says what the files say."
-    blind_to = "What member lists decide: for the dearest patient only bounds can be recounted."
+    blind_to = (
+        "What member lists decide: for the dearest patient only bounds can be recounted. The policy "
+        "itself: its cap is known only as the site exported it."
+    )
     if evidence.statement is None:
         return not_examined(ledger.site, claim, "no statement was handed over")
     try:
@@ -56,6 +59,7 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
         ),
         *_identity_problems(then, stated),
         *_figure_problems(then, stated),
+        *_cap_problems(evidence, stated),
         *_countersigned_problems(then, evidence, stated),
         *_artefact_problems(then, evidence, statement),
     ]
@@ -69,6 +73,7 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
             "stated_training_epsilon": stated.cost.training_epsilon,
             "stated_run_epsilon": stated.cost.run_epsilon,
             "stated_lifetime_epsilon": stated.lifetime.epsilon,
+            "stated_lifetime_cap": stated.lifetime.epsilon_cap,
             "ledger_row": index,
             "coordinator_signed": "yes" if evidence.coordinator_key in signers else "no",
             "code_is_the_plans": "yes"
@@ -156,6 +161,21 @@ def _figure_problems(then: RecountedLedger, stated: PrivacyPredicate) -> list[st
     if cost.run_epsilon is not None and life.epsilon < cost.run_epsilon - SAME_FORMULA:
         problems.append("lifetime epsilon is below the run's")
     return problems
+
+
+def _cap_problems(evidence: SiteEvidence, stated: PrivacyPredicate) -> list[str]:
+    """A lifetime cap, or its δ, that is not the one under which the site exported its ledger."""
+    life, account = stated.lifetime, evidence.export.account
+    pairs = {
+        "lifetime cap": (life.epsilon_cap, account.epsilon_cap),
+        "delta of the lifetime cap": (life.delta_cap, account.delta),
+    }
+    return [
+        f"{name} {said:g}, the ledger was exported under {exported:g}: one is wrong or is older than a "
+        "change of the hospital's policy"
+        for name, (said, exported) in pairs.items()
+        if said != exported
+    ]
 
 
 def _countersigned_problems(

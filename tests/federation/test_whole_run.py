@@ -189,6 +189,17 @@ def test_the_heat_map_is_a_picture_and_stays_at_the_site(played: Played) -> None
     assert path.is_relative_to(played.folders.site("aster"))
 
 
+def test_an_audit_of_an_encoder_that_learns_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    from shared.errors import SettingsError
+
+    asked = ["encoder=resnet_gn", "fusion=linear", "federation.rounds=1", "federation.local_steps=1"]
+    with pytest.raises(SettingsError, match="needs encoder.training frozen, not full"):
+        play_demo(tmp_path / "demo", overrides=asked, seed=1, is_audited=True)
+    assert not (tmp_path / "demo").exists()
+
+
 def test_a_demo_does_not_empty_a_folder_it_did_not_write(tmp_path: Path) -> None:
     from shared.errors import RunError
 
