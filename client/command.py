@@ -225,6 +225,10 @@ def start(
     superlink: Annotated[str, typer.Option(help="host:port of the coordinator's server.")],
     root_certificate: Annotated[Path, typer.Option(help="The federation's CA, a PEM file.")],
     auth_key: Annotated[Path, typer.Option(help="Private key of this node, a PEM file.")],
+    health: Annotated[
+        str,
+        typer.Option(envvar="OSTEOFED_HEALTH", help="host:port that `doctor --health` may ask."),
+    ] = "",
     folder: Folder = Path(),
 ) -> None:
     """Connect to the coordinator and answer until stopped; acts only on approved plans."""
@@ -235,6 +239,7 @@ def start(
         superlink=superlink,
         root_certificate=root_certificate,
         auth_key=auth_key,
+        health=health,
     )
 
 

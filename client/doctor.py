@@ -91,7 +91,10 @@ def _keys(site: Site) -> list[Line]:
     for name, loss in SECRETS.items():
         path = site.folder / name
         if not path.exists():
-            if name not in _LATER:
+            if name == "keys/node.key":
+                remedy = "right where another container or machine connects for this site"
+                lines.append(not_checked("keys", f"{name} is not here", remedy))
+            elif name not in _LATER:
                 lines.append(problem("keys", f"{name} is missing: {loss}", "restore it from backup"))
             continue
         if path.stat().st_mode & 0o077:
@@ -100,10 +103,10 @@ def _keys(site: Site) -> list[Line]:
             lines.append(problem("keys", f"{name} cannot be read", f"chown it to user {os.geteuid()}"))
     if site.folder.stat().st_mode & 0o002:
         lines.append(problem("keys", "everybody may write into the folder", f"chmod o-w {site.folder}"))
-    if lines:
+    if any(line.state == "problem" for line in lines):
         return lines
     own, _ = site.key.public_hex, site.pseudonyms  # both are really loaded
-    return [ok("keys", f"signing key {own[:12]}, closed to others")]
+    return [*lines, ok("keys", f"signing key {own[:12]}, closed to others")]
 
 
 def _policy(site: Site) -> Line:

@@ -31,6 +31,7 @@ def start_supernode(
     root_certificate: Path,
     auth_key: Path,
     name: str = "site",
+    health: str = "",
 ) -> int:
     """Start a site's SuperNode and executor; return the port of the SuperNode's local interface.
 
@@ -40,6 +41,7 @@ def start_supernode(
         root_certificate: the federation's authority.
         auth_key: private key with which the SuperNode authenticates.
         name: names the processes and their logs.
+        health: ``host:port`` on which the SuperNode answers gRPC health checks; empty: nowhere.
     """
     port = free_port()
     secret = folder / "keys" / "executor.secret"
@@ -55,6 +57,7 @@ def start_supernode(
             *("--isolation", "process"),
             *("--host", "127.0.0.1", "--port", str(port)),
             *("--superexec-auth-secret-file", str(secret)),
+            *(("--health-server-address", health) if health else ()),
         ],
         cwd=PROJECT,
     )
@@ -71,8 +74,10 @@ def start_supernode(
     return port
 
 
-def serve(folder: Path, *, superlink: str, root_certificate: Path, auth_key: Path) -> None:
-    """Answer the coordinator until stopped by SIGTERM or Ctrl-C.
+def serve(
+    folder: Path, *, superlink: str, root_certificate: Path, auth_key: Path, health: str = ""
+) -> None:
+    """Answer the coordinator until stopped by SIGTERM or Ctrl-C; arguments as ``start_supernode``.
 
     Raises:
         EngineError: one of the two processes ended by itself.
@@ -86,5 +91,6 @@ def serve(folder: Path, *, superlink: str, root_certificate: Path, auth_key: Pat
             superlink=superlink,
             root_certificate=root_certificate.resolve(),
             auth_key=auth_key.resolve(),
+            health=health,
         )
         processes.wait()

@@ -46,7 +46,7 @@ coordinator osteofed-coordinator plan "$RUN" engine=deployed federation.poll_s=0
 for site in $SITES; do
   cp "$WORK/coordinator/runs/$RUN/plan.json" "$WORK/$site/site/plan.json"
   chown 10001:10001 "$WORK/$site/site/plan.json"
-  desk "$site" osteofed-site approve /site/plan.json --by "Dana Example"
+  desk "$site" osteofed-site approve /site/plan.json --by "Dana Example" --yes
 done
 
 echo "── server and clients start"
@@ -61,8 +61,10 @@ for site in $SITES; do
   start_client "$site"
 done
 for site in $SITES; do
-  wait_well link "$site" python docker/health.py grpc 127.0.0.1:9096
-  wait_well executor "$site" python docker/health.py beat /tmp/executor.beat 120
+  wait_well link "$site" osteofed-site doctor --only connection \
+    --superlink "$(door_host "$site"):9443" --root-certificate /link/ca.pem --health 127.0.0.1:9096
+  wait_well executor "$site" sh -c 'python docker/health.py beat /tmp/executor.beat 120 &&
+    osteofed-site doctor --quick --only machine --only site --folder /site'
 done
 echo "all well after $(($(date +%s) - start)) s"
 

@@ -318,7 +318,6 @@ def test_a_new_site_is_told_what_is_missing_and_gets_no_ledger(tmp_path: Path) -
         ("keys/signing.pem", lambda path: path.chmod(0o640), "keys"),
         ("keys/signing.pem", lambda path: path.unlink(), "keys"),
         ("keys/signing.pem", lambda path: path.write_bytes(b"-----BEGIN"), "keys"),
-        ("keys/node.key", lambda path: path.unlink(), "keys"),
         ("linkage/linkage.bin", lambda path: path.chmod(0o644), "keys"),
         ("policy.yaml", lambda path: path.write_text("version: 9"), "policy"),
         (
@@ -337,6 +336,13 @@ def test_each_harm_to_a_site_is_a_problem_with_a_remedy(
     found = [line for line in look_at_site(site.folder, is_quick=True) if line.state == "problem"]
     assert found[0].name == what
     assert all(line.remedy for line in found)
+
+
+def test_a_node_key_that_another_container_holds_is_said_and_no_problem(sites: TableSites) -> None:
+    folder = sites.site().folder
+    (folder / "keys" / "node.key").unlink()
+    states = [line.state for line in look_at_site(folder, is_quick=True) if line.name == "keys"]
+    assert states == ["not checked", "ok"]
 
 
 def test_code_other_than_the_approved_plans_is_a_problem(
