@@ -1,7 +1,8 @@
 """The auditor's command, ``osteofed-auditor``: each verb reads named files and writes one result.
 
-Exit codes: 0 every examined claim holds, 1 the command could not be done, 3 a claim is refuted, 4 no
-claim could be examined. Importing it loads neither torch nor numpy, so that ``--help`` is quick.
+Exit codes: 0 nothing examined is refuted, 1 the command could not be done, 3 a claim is refuted, 4 no
+claim could be examined. A report that some methods have no part in says that it is partial; its code is
+that of what was examined. Importing it loads neither torch nor numpy, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
@@ -125,14 +126,15 @@ def conformance(
     as_json: JsonOption = False,
 ) -> None:
     """Test a run's register: are noise, clip norm and sampling what the plan says?"""
-    from shared.audit.conformance import conformance_findings, shared_noise_findings
-    from shared.audit.records import read_records
+    from shared.audit.conformance import COMPLETE, conformance_findings, shared_noise_findings
+    from shared.audit.records import missing_findings, read_records
 
     read = _read_plan(plan, coordinator_key)
     records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
     findings = shared_noise_findings([record.register for record in records])
     for record in records:
         findings += conformance_findings(record.register, read, record.ledger.rows)
+    findings += missing_findings(read, records, "conformance", claim=COMPLETE)
     _finish("conformance", plan, read, findings, out, as_json=as_json)
 
 
@@ -149,11 +151,12 @@ def canary(
 ) -> None:
     """Bound epsilon from below with the canaries of one run; refutes a claim that is too small."""
     from shared.audit.one_run import canary_findings
-    from shared.audit.records import read_records
+    from shared.audit.records import COMMITTED, missing_findings, read_records
 
     read = _read_plan(plan, coordinator_key)
+    records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
     privacy, findings = read.settings.privacy, []
-    for record in read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key)):
+    for record in records:
         findings.append(record.judge_commitment("canary"))
         if findings[-1].verdict == "pass":
             findings += canary_findings(
@@ -164,6 +167,7 @@ def canary(
                 noise_multiplier=privacy.noise_multiplier or 0.0,
                 sample_rate=privacy.sample_rate,
             )
+    findings += missing_findings(read, records, "canary", claim=COMMITTED)
     _finish("canary", plan, read, findings, out, as_json=as_json)
 
 
@@ -213,11 +217,13 @@ def report(
 ) -> None:
     """Write one page for people and one signed JSON from all findings in a folder."""
     from shared.audit.page import make_report
+    from shared.audit.wording import write_scope
     from shared.keys import load_key
 
     made, page, data = make_report(folder, out, key=load_key(key), now=datetime.now(UTC))
     facts: dict[str, object] = {
         "verdict": made.verdict,
+        "scope": write_scope(made.not_examined),
         "claims not refuted": made.count("pass"),
         "claims refuted": made.count("fail"),
         "claims not examined": made.count("not-run"),
@@ -241,12 +247,18 @@ def verify(
 ) -> None:
     """Check the signature of a report and its page, or of a site's statement, and show what it says."""
     from shared.audit.page import DATA, verify_report
+    from shared.audit.wording import write_scope
     from shared.privacy.statement import verify_statement
     from shared.privacy.statement_text import statement_text
 
     if file.name == DATA:
         checked = verify_report(file, key)
-        facts: dict[str, object] = {"run": checked.run, "verdict": checked.verdict, "signed by": key}
+        facts: dict[str, object] = {
+            "run": checked.run,
+            "verdict": checked.verdict,
+            "scope": write_scope(checked.not_examined),
+            "signed by": key,
+        }
         show_json(facts) if as_json else show_facts("genuine report", facts)
         return
     predicate = verify_statement(file, key, coordinator_key).predicate

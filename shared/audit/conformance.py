@@ -3,14 +3,16 @@
 A coordinate whose canary stayed out holds noise and nothing else; one whose canary took part holds what
 clip and sampler made of a patient. Each claim has one statistic z, and |z| > 6 refutes it.
 
-Of a true claim, the z of deviation, mean, contribution and sampling is one sum over all draws, scaled to
-mean 0 and variance 1: near to standard normal, which passes 6 in 2 of 10⁹ cases. Reused and shared noise
-are searched for in pairs of steps, and z is the largest of their scaled inner products, which is not
-normal: for k pairs the chance is at most k times a single pair's. A pair's product of n noises has
-heavier tails than a normal; by Chernoff's bound, n/2·(√(1+4x²) − 1 − ln((1+√(1+4x²))/2)) in the exponent
-at x = 6/√n, to be read beside the normal's 18, it is 17.4 for n = 500, 15.7 for n = 100 and 10.0 for
-n = 10. So 100 steps (4950 pairs) refute a true claim of reuse less than once in 3000 runs with 500 such
-coordinates, and hundreds of steps with ten of them refute true claims. Imports the register and findings.
+Deviation, mean, contribution and sampling: z is one sum over all draws, scaled to mean 0 and variance
+1. It is close to standard normal when the claim is true, which is then refuted in about two of 10⁹
+cases. Reused and shared noise: z is the largest of many scaled inner products, one for each pair of
+steps, and a largest one is not standard normal. A true claim is refuted at most as often as one pair
+exceeds 6, times the number of pairs; and products of noises have heavier tails than a normal, so that
+one pair exceeds 6 in less than 6 of 10⁸ cases over 500 coordinates, 3 of 10⁶ over 100, 9 of 10⁵ over 10
+(Chernoff bounds). For 100 steps, 4950 pairs, over 500 coordinates that is less than 3 of 10⁴ true
+claims. Noise used twice has z near √(coordinates): with fewer than about 40 it is not seen.
+
+Imports the register and findings.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.audit.finding import Finding
-from shared.audit.records import COMPLETE
 from shared.audit.register import RegisterRecord
 from shared.plan import Plan
 from shared.privacy.cost import total_steps
@@ -32,6 +33,7 @@ from shared.settings import PrivacySettings
 
 Floats = NDArray[np.float64]
 
+COMPLETE = "The register holds every step that was charged."
 REFUTED_FROM = 6.0
 # With fewer draws a tenth of the noise could be missing unseen.
 _LEAST_DRAWS = 2000

@@ -16,7 +16,15 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.audit.finding import Finding, Findings, Method, Verdict, read_findings
-from shared.audit.wording import LIMITS, MEANING, METHODS, write_figure, write_name, write_verdict
+from shared.audit.wording import (
+    LIMITS,
+    MEANING,
+    METHODS,
+    write_figure,
+    write_name,
+    write_scope,
+    write_verdict,
+)
 from shared.canonical import canonical_json, hash_file, sha256_hex
 from shared.code_hash import installed_code_hash
 from shared.envelope import Envelope, add_signature, read_envelope, require_signers, write_envelope
@@ -32,11 +40,15 @@ PAGE, DATA, PLAN = "audit-report.html", "audit-report.json", "plan.json"
 
 
 class AuditReport(BaseModel):
-    """All that an auditor found on one run. ``sources`` are the findings' files by name and SHA-256."""
+    """All that an auditor found on one run. ``sources`` are the findings' files by name and SHA-256.
+
+    ``not_examined`` names the methods without a single examined claim: with any of them the audit is
+    partial, and ``verdict`` is that of what was examined.
+    """
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run: str
     plan_sha256: str = Field(pattern=HASH)
     auditor_key: str = Field(pattern=HASH)
@@ -44,6 +56,7 @@ class AuditReport(BaseModel):
     code_sha256: str = Field(pattern=HASH)
     sources: dict[str, str]
     findings: tuple[Findings, ...]
+    not_examined: tuple[Method, ...]
     page_sha256: str = ""
 
     @property
@@ -109,6 +122,7 @@ def make_report(
         code_sha256=installed_code_hash(),
         sources={path.name: hash_file(path) for path in paths},
         findings=tuple(findings),
+        not_examined=_not_examined(findings),
     )
     page = render_page(report, plan).encode()
     signed = report.model_copy(update={"page_sha256": sha256_hex(page)})
@@ -156,6 +170,7 @@ def render_page(report: AuditReport, plan: Plan) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": write_figure, "name": write_name, "verdict": write_verdict}
+    environment.filters |= {"scope": write_scope}
     return environment.get_template(TEMPLATE).render(
         report=report,
         plan=plan,
@@ -163,9 +178,13 @@ def render_page(report: AuditReport, plan: Plan) -> str:
         sites=[entry.site for entry in plan.roster],
         refuted=[finding for finding in report.all_findings if finding.verdict == "fail"],
         epsilons=[row for entry in plan.roster if (row := _epsilons(entry.site, report))],
-        unused=[name for name in METHODS if name not in {part.method for part in report.findings}],
         limits=LIMITS,
     )
+
+
+def _not_examined(findings: Sequence[Findings]) -> tuple[Method, ...]:
+    examined = {part.method for part in findings if part.verdict != "not-run"}
+    return tuple(method for method in METHODS if method not in examined)
 
 
 def _epsilons(site: str, report: AuditReport) -> dict[str, float | int | str | None]:

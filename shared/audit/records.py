@@ -20,9 +20,6 @@ from shared.plan import Plan
 from shared.privacy.accountant import epsilon_of
 
 COMMITTED = "The coins of the canaries were committed to in the ledger before they were used."
-COMPLETE = "The register holds every step that was charged."
-# What is said first of each register by the methods that read one.
-_FIRST_CLAIM: dict[Method, str] = {"conformance": COMPLETE, "canary": COMMITTED}
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,13 @@ def read_records(
 
 
 def missing_findings(
-    plan: Plan, records: Sequence[CommittedRegister], method: Method
+    plan: Plan, records: Sequence[CommittedRegister], method: Method, *, claim: str
 ) -> list[Finding]:
-    """One finding for each training site whose register was not handed over; none without canaries."""
+    """One finding for each training site whose register was not handed over; none without canaries.
+
+    Args:
+        claim: what the method examines first of a register.
+    """
     if not plan.settings.privacy.canaries:
         return []
     handed = {record.register.site for record in records}
@@ -98,7 +99,7 @@ def missing_findings(
         Finding(
             method=method,
             site=entry.site,
-            claim=_FIRST_CLAIM[method],
+            claim=claim,
             verdict="not-run",
             because="no register was handed over",
             figures={},

@@ -180,7 +180,7 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     has_trained = any(row.purpose == "train" for row in ledger.released_charges)
     if head is None and has_trained:
         problems.append("the release names no ledger head of this site")
-    average = evidence.weights and evidence.weights.average
+    average = None if evidence.weights is None else evidence.weights.average
     if average is not None and average.sha256 != record.weights_sha256:
         problems.append("the released weights are not the tail average that the run folder holds")
     tables = {} if evidence.held is None else evidence.held.tables
@@ -198,4 +198,3 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         blind_to=blind_to,
         figures={"release_sha256": release.sha256, "rounds": record.rounds},
     )
-

@@ -5,6 +5,7 @@ Imports findings only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 from shared.audit.finding import Method, Verdict
@@ -49,6 +50,11 @@ LIMITS = (
 def write_verdict(verdict: Verdict, method: Method) -> str:
     """A verdict in a reader's word."""
     return "not refuted" if verdict == "pass" and method in _ATTACKS else _VERDICTS[verdict]
+
+
+def write_scope(not_examined: Sequence[Method]) -> str:
+    """How much of an audit was done: by every method, or which ones examined nothing."""
+    return f"partial: not used: {', '.join(not_examined)}" if not_examined else "every method was used"
 
 
 def write_figure(value: float | int | str | None) -> str:

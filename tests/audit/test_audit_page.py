@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -88,8 +90,9 @@ def test_every_method_says_what_it_cannot_see_or_that_it_was_not_used(
     text = words_of(page_of(folder, key))
     assert "What recount cannot see" in text
     assert "What canary cannot see Anything before the clip" in text
-    assert "Not used in this audit: conformance, membership, inversion." in text
-    assert text.count("Not run.") == 3
+    assert "Partial: not used: conformance, membership, inversion." in text
+    assert text.count("Not used, nothing examined.") == 3
+    assert "Methods used 2 of 5 recount, canary" in text
     assert "hop" in text
     assert "No ledger export was handed over" in text
 
@@ -121,6 +124,38 @@ def test_a_refuted_claim_is_the_first_thing_to_be_read(
     assert "The canaries prove <b>at least</b> 1.20" in text  # escaped, not interpreted
     assert "<b>at least</b>" not in page.read_text()
     assert "No claim that was examined is refuted" not in text
+
+
+def test_an_audit_that_leaves_methods_out_is_called_partial_and_a_whole_one_is_not(
+    folder: Path, key: SigningKey, made_run: HandedOver
+) -> None:
+    for method in ("conformance", "membership", "inversion"):
+        put(folder, made_run.plan, a_finding("pass", method=method))
+    put(folder, made_run.plan, a_finding("not-run"))
+    report, page, data = make_report(folder, folder / "out", key=key, now=NOW)
+    # a method that examined no claim has not been used, whatever it wrote
+    assert (report.verdict, report.not_examined) == ("pass", ("canary",))
+    assert verify_report(data, key.public_hex).not_examined == ("canary",)
+    payload = base64.b64decode(json.loads(data.read_text())["payload"])
+    assert json.loads(payload)["not_examined"] == ["canary"]
+    text = words_of(page.read_text())
+    headline = text.index("A partial audit: no claim that was examined is refuted")
+    assert headline < text.index("Partial: not used: canary.") < text.index("What the plan promised")
+    assert "Methods used 4 of 5 recount, conformance, membership, inversion" in text
+    put(folder, made_run.plan, a_finding("pass"))
+    report, page, _ = make_report(folder, folder / "out", key=key, now=NOW)
+    assert (report.verdict, report.not_examined) == ("pass", ())
+    whole = words_of(page.read_text())
+    assert "✓ No claim is refuted by any method" in whole
+    assert "artial" not in whole
+
+
+def test_a_refuted_report_too_says_what_was_not_used(
+    folder: Path, key: SigningKey, made_run: HandedOver
+) -> None:
+    put(folder, made_run.plan, a_finding("fail"))
+    text = words_of(page_of(folder, key))
+    assert "Partial: not used: conformance, membership, inversion." in text
 
 
 def test_when_nothing_could_be_examined_nothing_is_said_to_hold(

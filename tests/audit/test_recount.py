@@ -43,6 +43,7 @@ WORDS = {
     "outcomes": "Every release that the ledger records",
     "outbox": "Everything in the site's outbox",
     "held": "What the coordinator holds",
+    "weights": "The coordinator holds the weights",
     "release": "The release is the coordinator's",
     "statement": "The site's privacy statement",
 }
@@ -112,7 +113,7 @@ def test_lifetime_is_bounded_by_one_list_and_by_all_charges_on_one_patient(
 def test_what_was_not_handed_over_is_not_examined(made_run: HandedOver) -> None:
     found = recount(made_run, statements=[], outboxes={}, run_folder=None)
     verdicts = {key for key, finding in found.items() if finding.verdict == "not-run"}
-    assert verdicts == {"statement", "outbox", "held", "release"}
+    assert verdicts == {"statement", "outbox", "held", "weights", "release"}
     everybody = recount_findings(made_run.plan, [made_run.evidence("fir")])
     missing = {finding.site for finding in everybody if finding.because.startswith("no ledger")}
     assert missing == {"elm", "hop"}
