@@ -15,11 +15,15 @@ from typer.testing import CliRunner
 from client.ledger import Ledger
 from client.register import export_register
 from client.train import answer_train
+from server.home import Home
 from shared.audit.command import app
 from shared.audit.conformance import conformance_findings, shared_noise_findings
 from shared.audit.finding import Finding
-from shared.audit.records import CommittedRegister, read_records
-from shared.audit.register import RegisterRecord
+from shared.audit.records import CommittedRegister, missing_findings, read_records
+from shared.audit.register import RegisterRecord, read_register, write_register
+from shared.errors import AuditError
+from shared.keys import create_key
+from shared.plan import Plan, write_plan
 
 N_CANARIES, LOCAL_STEPS = 1000, 5
 
@@ -125,3 +129,87 @@ def test_the_auditors_command_reads_the_files_and_exits_by_the_verdict(
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["verdict"] == "pass"
         assert (tmp_path / "findings" / f"{method}.json").exists()
+
+
+def with_another_site(made: TableSites, folder: Path) -> tuple[Plan, dict[str, Path]]:
+    """The plan with a second training site ``fir``, and a ledger of it in which nothing was charged."""
+    entry = made.plan.entry("elm")
+    key = create_key(folder / "fir.pem")
+    second = entry.model_copy(update={"site": "fir", "public_key": key.public_hex})
+    roster = [entry.model_dump() for entry in (*made.plan.roster, second)]
+    plan = Plan.model_validate(made.plan.model_dump(mode="json") | {"roster": roster})
+    ledger = Ledger(folder / "fir", site="fir", key=key, clock=made.site().clock)
+    ledger.export(folder / "fir.json", allowance=made.site().policy.allowance)
+    return plan, {"elm": made.folder / "ledger.json", "fir": folder / "fir.json"}
+
+
+def test_a_training_site_without_a_register_is_not_examined(
+    trained: TableSites, record: CommittedRegister, tmp_path: Path
+) -> None:
+    plan, _ = with_another_site(trained, tmp_path)
+    for method in ("conformance", "canary"):
+        (finding,) = missing_findings(plan, [record], method, claim="any")
+        assert (finding.site, finding.verdict, finding.method) == ("fir", "not-run", method)
+        assert "no register was handed over" in finding.because
+    # the external site trains no canaries
+    both = missing_findings(plan, [], "canary", claim="any")
+    assert [finding.site for finding in both] == ["elm", "fir"]
+    none = plan.settings.privacy.model_copy(update={"canaries": 0})
+    settings = plan.settings.model_copy(update={"privacy": none})
+    assert (
+        missing_findings(plan.model_copy(update={"settings": settings}), [], "canary", claim="a") == []
+    )
+
+
+@pytest.mark.parametrize("method", ["conformance", "canary"])
+def test_the_commands_say_whose_register_is_missing(
+    trained: TableSites, tmp_path: Path, method: str
+) -> None:
+    plan, ledgers = with_another_site(trained, tmp_path)
+    coordinator = Home(trained.folder / "coordinator").key()
+    write_plan(tmp_path / "plan.json", plan, coordinator)
+    register = replace(
+        read_register(trained.folder / "register.npz"), plan_sha256=plan.sha256, site="elm"
+    )
+    write_register(tmp_path / "elm.npz", register)
+    files = ["--register", tmp_path / "elm.npz"]
+    for path in ledgers.values():
+        files += ["--ledger", path]
+    typed = [method, tmp_path / "plan.json", *files, "--out", tmp_path / "findings", "--json"]
+    result = CliRunner().invoke(app, [str(part) for part in typed])
+    found = json.loads(result.stdout)["findings"]
+    assert [(each["site"], each["because"]) for each in found if each["verdict"] == "not-run"] == [
+        ("fir", "no register was handed over")
+    ]
+
+
+def test_one_register_is_not_taken_for_two(
+    trained: TableSites, record: CommittedRegister, tmp_path: Path
+) -> None:
+    plan, ledgers = with_another_site(trained, tmp_path)
+    own = replace(record.register, plan_sha256=plan.sha256)
+    files = {"elm": own, "again": replace(own, salt=bytes(32)), "copy": replace(own, site="fir")}
+    files["salted"] = replace(own, site="fir", salt=bytes(32))
+    files["silent"] = replace(own, site="fir", sums=own.sums + 1)
+    files["own"] = replace(own, site="fir", salt=bytes(32), sums=own.sums + 1)
+    for name, register in files.items():
+        write_register(tmp_path / f"{name}.npz", register)
+
+    def read(*names: str) -> list[CommittedRegister]:
+        registers = [tmp_path / f"{name}.npz" for name in names]
+        return read_records(plan, registers=registers, ledgers=list(ledgers.values()), site_keys={})
+
+    for second in ("elm", "again"):
+        with pytest.raises(AuditError, match="two files are of site elm") as caught:
+            read("elm", second)
+        assert caught.value.code == "audit.twice"
+    for second in ("copy", "salted", "silent"):
+        with pytest.raises(AuditError, match="registers of elm and fir are one") as caught:
+            read("elm", second)
+        assert caught.value.code == "audit.copied-register"
+    assert [each.register.site for each in read("elm", "own")] == ["elm", "fir"]
+    # sites that were never asked have no sums, and that is nothing in common
+    idle = {"sums": own.sums[:0], "rounds": own.rounds[:0]}
+    write_register(tmp_path / "elm.npz", replace(own, **idle))
+    write_register(tmp_path / "own.npz", replace(files["own"], **idle))
+    assert len(read("elm", "own")) == 2

@@ -520,6 +520,8 @@ def restate(handed: HandedOver, **changes: dict[str, object]) -> None:
         {"lifetime": {"epsilon": 1.0}},
         {"lifetime": {"epsilon": 4.6}},
         {"lifetime": {"n_unprotected": 3}},
+        {"lifetime": {"epsilon_cap": 20.0}},
+        {"lifetime": {"delta_cap": 1e-4}},
         {"mechanism": {"noise_multiplier": 9.0}},
         {"mechanism": {"clip_norm": 0.1}},
         {"mechanism": {"steps": 1}},
@@ -539,6 +541,23 @@ def test_a_statement_that_says_another_thing_than_the_files_is_refuted(
 ) -> None:
     restate(handed, **changes)
     assert failed(recount(handed)) == {"statement"}
+
+
+def test_a_cap_that_the_export_and_the_statement_tell_differently_is_refuted(
+    handed: HandedOver,
+) -> None:
+    account = handed.export().account
+    for changes in ({"epsilon_cap": account.epsilon_cap + 5}, {"delta": account.delta / 2}):
+        other = account.model_copy(update=changes)
+        handed.forge_ledger(
+            handed.rows(),
+            account=other,
+            countersignatures=handed.export().countersignatures,
+        )
+        statement = recount(handed)["statement"]
+        assert statement.verdict == "fail"
+        assert "lifetime cap" in statement.because
+        assert "the ledger was exported under" in statement.because
 
 
 def test_a_statement_edited_after_it_was_signed_is_refuted(handed: HandedOver) -> None:
