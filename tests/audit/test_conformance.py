@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,16 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.ledger import Ledger
+from client.outbox import Outbox
 from client.register import export_register
 from client.train import answer_train
 from server.home import Home
 from shared.audit.command import app
 from shared.audit.conformance import conformance_findings, shared_noise_findings
+from shared.audit.evidence import DepartedMessage, gather_evidence
 from shared.audit.finding import Finding
 from shared.audit.records import CommittedRegister, missing_findings, read_records
+from shared.audit.recount_outbox import largest_bytes
 from shared.audit.register import RegisterRecord, read_register, write_register
 from shared.errors import AuditError
 from shared.keys import create_key
@@ -129,6 +132,19 @@ def test_the_auditors_command_reads_the_files_and_exits_by_the_verdict(
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["verdict"] == "pass"
         assert (tmp_path / "findings" / f"{method}.json").exists()
+
+
+def test_what_a_site_exports_as_its_register_fills_the_bound_of_the_outbox(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    site = trained.site()
+    departures = Outbox(site.folder / "outbox", site.folder / "replies").show()
+    (left,) = (each for each in departures if each.message == "RegisterRecord")
+    (evidence,) = gather_evidence(trained.plan, ledgers=[trained.folder / "ledger.json"])
+    most = largest_bytes(record.ledger, evidence, DepartedMessage.model_validate(asdict(left)))
+    # 10 steps of 1000 canaries are 80 kB; beside them the bound has 32 KiB and room for one step more
+    assert most is not None
+    assert 80_000 < left.n_bytes < most < left.n_bytes + 50_000
 
 
 def with_another_site(made: TableSites, folder: Path) -> tuple[Plan, dict[str, Path]]:
