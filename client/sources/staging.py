@@ -24,6 +24,7 @@ from shared.exam.split import PatientKey
 from shared.files import sync_folder
 
 Progress = Callable[[int, int], None]
+_PART = ".part"  # of a film that is still on its way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,8 @@ def stage(
     for kept in list(folder.iterdir()):
         if is_withdrawn(PatientKey(kept.name)):
             shutil.rmtree(kept)
+    for torn in folder.glob(f"*/*{_PART}"):  # of a staging that was killed; its film may be gone by now
+        torn.unlink()
     listed = {film.instance: film for film in source.list_films(query)}
     staged = []
     for number, film in enumerate(listed.values(), start=1):
@@ -135,7 +138,7 @@ def _bring(source: FilmSource, film: ListedFilm, path: Path) -> str:
     if path.exists():
         return ""
     path.parent.mkdir(exist_ok=True, mode=0o700)
-    part = path.with_suffix(".part")
+    part = path.with_suffix(_PART)
     try:
         with open(part, "wb", opener=_private) as out:
             source.fetch(film, _Bounded(out))
