@@ -150,7 +150,7 @@ def refused(
     shipped = tmp_path_factory.mktemp("shipped")
     betrayal = shipped / "ran-at-a-site"
     foreign_bundle(shipped, betrayal)
-    store = federation.begin("autumn", "federation.liveness_s=6", code_sha256=code_hash(shipped))
+    store = federation.begin("autumn", "federation.liveness_s=12", code_sha256=code_hash(shipped))
     rows = {name: federation.ledger(name).show() for name in SITES}
     n_departures = {name: len(departures(federation, name)) for name in SITES}
     with pytest.MonkeyPatch.context() as patch:
