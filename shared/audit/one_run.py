@@ -166,7 +166,7 @@ def canary_findings(
     clip_norm: float,
     noise_multiplier: float,
     sample_rate: float,
-    confidence: float = 0.95,
+    confidence: float = 0.99,
 ) -> list[Finding]:
     """Whether a site's canaries refute its claimed ε; the two bounds share 1 − ``confidence``.
 

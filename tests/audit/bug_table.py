@@ -56,7 +56,7 @@ def main() -> None:
         "",
         f"One training site, claimed ε = {EPSILON:g} at δ = 1e-5, sample rate {SAMPLE_RATE:g}, "
         f"{2 * LOCAL_STEPS} steps, {N_CANARIES} canaries. A bound above the claim refutes it; |z| > 6 "
-        "refutes a claim of the conformance battery. Both bounds hold together with 95 % confidence.",
+        "refutes a claim of the conformance battery. Both bounds hold together with 99 % confidence.",
         "",
         "| bug | ε at least (Steinke) | ε at least (f-DP) | canary | worst claim | its z | conformance "
         "| verdict |",

@@ -288,6 +288,6 @@ def test_the_two_bounds_share_the_chance_of_a_false_alarm() -> None:
     kept = record(noise_multiplier=1.0, seed=3)
     (finding,) = findings(kept, 4.7)
     scores = register_scores(kept, clip_norm=0.5, sample_rate=1.0)
-    each = one_run_bounds(scores, kept.coins, delta=DELTA, confidence=0.975)
+    each = one_run_bounds(scores, kept.coins, delta=DELTA, confidence=0.995)
     assert finding.figures["epsilon_fdp"] == each.epsilon_fdp
     assert finding.figures["epsilon_steinke"] == each.epsilon_steinke
