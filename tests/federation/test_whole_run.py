@@ -195,7 +195,7 @@ def test_an_audit_of_an_encoder_that_learns_is_refused_before_anything_is_writte
     from shared.errors import SettingsError
 
     asked = ["encoder=resnet_gn", "fusion=linear", "federation.rounds=1", "federation.local_steps=1"]
-    with pytest.raises(SettingsError, match="needs encoder.training frozen, not full"):
+    with pytest.raises(SettingsError, match=r"needs encoder\.training frozen, not full"):
         play_demo(tmp_path / "demo", overrides=asked, seed=1, is_audited=True)
     assert not (tmp_path / "demo").exists()
 
