@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.federation, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     *("privacy=off", "fusion=linear", "federation.rounds=2", "federation.local_steps=2"),
-    *("federation.poll_s=0.05", "federation.liveness_s=20"),
+    *("federation.poll_s=0.05", "federation.liveness_s=120"),
 ]
 
 
@@ -101,7 +101,8 @@ def test_deployed_gives_the_weights_of_the_local_engine(
 
 
 def test_a_site_that_did_not_approve_takes_no_part(ground: Ground) -> None:
-    command("server", "plan", "unasked", *SETTINGS, "--home", str(ground.home))
+    soon = "federation.liveness_s=10"
+    command("server", "plan", "unasked", *SETTINGS, soon, "--home", str(ground.home))
     sites = [word for folder in ground.sites.values() for word in ("--site", str(folder))]
     done = subprocess.run(
         [

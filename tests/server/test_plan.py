@@ -102,7 +102,7 @@ def test_a_saved_plan_is_read_back_equal_and_never_overwritten(tmp_path: Path) -
         {"written_utc": "2027-01-01"},
         {"roster": []},
         {"coordinator_key": "2" * 64},
-        {"version": 2},
+        {"version": 1},
     ],
 )
 def test_a_plan_that_was_changed_after_signing_is_refused(
