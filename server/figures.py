@@ -8,7 +8,6 @@ Imports synthetic, train, measure, plan and aggregate.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -176,7 +175,7 @@ def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:
             weights, updates, shares=shares, memory=memory, strategy=settings.strategy
         )
         history.append(weights)
-    n_tail = max(1, math.ceil(settings.strategy.tail_average * len(history)))
+    n_tail = settings.strategy.n_averaged(len(history))
     return tail_average(history[-n_tail:])
 
 

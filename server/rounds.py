@@ -49,7 +49,7 @@ def run_rounds(exchange: Exchange, store: RunStore, *, key: SigningKey) -> Vecto
         state = play_round(exchange, store, state, key=key)
         store.commit(state)
         store.log(Event(round=state.round, site="", code="round-committed"))
-    n_tail = max(1, math.ceil(settings.strategy.tail_average * state.round))
+    n_tail = settings.strategy.n_averaged(state.round)
     tail = range(state.round - n_tail + 1, state.round + 1)
     averaged = tail_average([store.committed_weights(number) for number in tail])
     store.write_averaged(averaged)

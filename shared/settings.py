@@ -7,6 +7,7 @@ norm, rounds, architecture, preprocessing) is in it. Imports errors and the coho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -157,6 +158,10 @@ class StrategySettings(BaseModel):
     adam_tau: float = Field(default=1e-3, gt=0)
     trimmed_fraction: float = Field(default=0.2, ge=0, lt=0.5)
     tail_average: float = Field(default=0.5, ge=0, le=1)
+
+    def n_averaged(self, rounds: int) -> int:
+        """How many of the last ``rounds`` a release averages; at least one."""
+        return max(1, math.ceil(self.tail_average * rounds))
 
 
 class FederationSettings(BaseModel):

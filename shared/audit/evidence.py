@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from shared.audit.held_weights import HeldWeights, read_weights
+from shared.audit.held_weights import HeldWeights, damaged_run_folder, read_weights
 from shared.errors import AuditError
 from shared.exam.schema import FROZEN
 from shared.plan import Plan
@@ -215,11 +215,7 @@ def read_held(run_folder: Path, site: str) -> HeldReplies:
                     found = (str(part["update_sha256"]), str(part["ledger_head"]))
                     aggregated[int(path.parent.name)] = found
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AuditError(
-            "damaged-run-folder",
-            f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}",
-            hint="ask the coordinator for the run folder again",
-        ) from None
+        raise damaged_run_folder(path, error) from None
     return HeldReplies(updates=updates, tables=tables, aggregated=aggregated)
 
 

@@ -7,7 +7,6 @@ they show is for ``recount_weights`` to judge. Imports plan, protocol and safete
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,17 +72,22 @@ def read_weights(run_folder: Path, plan: Plan) -> HeldWeights:
         path = run_folder / "averaged.safetensors"
         average = _read_average(run_folder, plan, last=max(rounds)) if path.exists() else None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AuditError(
-            "damaged-run-folder",
-            f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}",
-            hint="ask the coordinator for the run folder again",
-        ) from None
+        raise damaged_run_folder(path, error) from None
     return HeldWeights(rounds, average)
+
+
+def damaged_run_folder(path: Path, error: Exception) -> AuditError:
+    """What to raise when a file of a run folder cannot be read."""
+    return AuditError(
+        "damaged-run-folder",
+        f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}",
+        hint="ask the coordinator for the run folder again",
+    )
 
 
 def _read_average(run_folder: Path, plan: Plan, *, last: int) -> HeldAverage:
     """The file beside the mean of the last rounds' weights, summed in float64."""
-    n_tail = max(1, math.ceil(plan.settings.strategy.tail_average * last))
+    n_tail = plan.settings.strategy.n_averaged(last)
     first = last - n_tail + 1
     average, text = _read_vector(run_folder / "averaged.safetensors")
     mean = np.zeros(average.size)

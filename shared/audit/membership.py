@@ -177,7 +177,7 @@ def train_release(
             )
         weights = (weights + strategy.server_learning_rate * step).astype(np.float32)
         history.append(weights)
-    n_tail = max(1, math.ceil(strategy.tail_average * len(history)))
+    n_tail = strategy.n_averaged(len(history))
     average: Vector = np.stack(history[-n_tail:]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return average
 
