@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,44 @@ def _patient_facts(found: KnownPatient) -> dict[str, object]:
         "cohorts": ", ".join(found.cohorts) or "none",
         "models that learnt from the person": ", ".join(found.models) or "none",
     }
+
+
+@people_app.command()
+@command
+def withdraw(
+    by: By,
+    patient_id: Annotated[
+        str,
+        typer.Option(prompt="Patient number", help="Asked for if left out, to keep it off screens."),
+    ],
+    issuer: Annotated[
+        str | None, typer.Option(help="Who issued the number; by default as at intake.")
+    ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also delete older cohort versions that hold the person.")
+    ] = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Take a patient out of every current cohort, for good; charges stay."""
+    from client.site import open_site
+    from client.withdrawal import withdraw as take_out
+
+    done = take_out(open_site(folder), patient_id, by=by, issuer=issuer, purge=purge)
+    if as_json:
+        show_json(asdict(done))
+        return
+    facts: dict[str, object] = {
+        "exams taken out": done.n_exams,
+        "films taken out": done.n_films,
+        "cohorts written without the person": ", ".join(done.written) or "none held the person",
+        "older versions that still do": ", ".join(done.kept) or "none",
+        "versions purged": ", ".join(done.purged) or "none",
+        "models that learnt from the person": ", ".join(done.models) or "none",
+    }
+    show_facts("withdrawn; the number is kept out from now on", facts)
+    if not (done.written or done.kept or done.purged):
+        say("nobody of this number was in a cohort: check number and issuer")
 
 
 @people_app.command()
