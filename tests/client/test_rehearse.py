@@ -109,7 +109,8 @@ def test_the_measured_round_has_the_cohorts_shape_and_none_of_its_values(sites: 
         assert torch.equal(getattr(drawn, name), getattr(real.batch, name))
     for name in ("fields", "target"):
         own, other = getattr(drawn, name).flatten(), getattr(real.batch, name).flatten()
-        assert abs(np.corrcoef(own.numpy(), other.numpy())[0, 1]) < 0.15, name
+        by_chance = 5 / np.sqrt(len(own))  # five standard deviations of independent values
+        assert abs(np.corrcoef(own.numpy(), other.numpy())[0, 1]) < by_chance, name
 
 
 def test_a_round_is_really_trained_and_its_memory_really_measured(
