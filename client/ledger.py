@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from client.ledger_file import LedgerFile
+from client.ledger_file import LedgerFile, has_rows
 from shared.canonical import canonical_json
 from shared.errors import LedgerError, PrivacyError
 from shared.files import write_atomic
@@ -34,6 +35,9 @@ from shared.privacy.ledger_format import (
     check_countersignature,
     members_sha256,
 )
+
+if TYPE_CHECKING:
+    from client.site import Site
 
 Events = tuple[GaussianEvent, ...]
 
@@ -397,6 +401,19 @@ class Ledger:
             public_key=self._file.key.public_hex,
             kind=kind,
         )
+
+
+def find_ledger(site: Site) -> Ledger | None:
+    """A site's ledger, or None where nothing was ever charged; unlike ``Ledger`` it begins none.
+
+    Raises:
+        LedgerError: ``missing``: it is gone, but what else is there shows that it existed; or as for
+            ``Ledger``.
+    """
+    folder = site.folder / "ledger"
+    if not has_rows(folder):
+        return None
+    return Ledger(folder, site=site.name, key=site.key, clock=site.clock)
 
 
 def _exhausted(cap: str) -> PrivacyError:

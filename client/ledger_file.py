@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 from shared.canonical import canonical_json, sha256_hex
 from shared.errors import LedgerError
@@ -26,6 +27,7 @@ from shared.files import sync_folder, write_atomic
 from shared.keys import SigningKey, verify
 from shared.privacy.ledger_format import (
     LEDGER_VERSION,
+    ChargeClass,
     Countersignature,
     LedgerHead,
     LedgerRow,
@@ -37,6 +39,8 @@ from shared.privacy.ledger_format import (
 )
 
 WITNESS_VERSION = 1
+_ROWS_FILE, _COUNTERSIGNED_FILE = "ledger.jsonl", "countersigned.jsonl"
+_CHARGED = get_args(ChargeClass)
 _WITNESS_DOMAIN = b"osteofed ledger witness\n"
 
 
@@ -61,9 +65,9 @@ class LedgerFile:
         self._hashes: set[str] = set()
         self._keys: set[str] = set()
         self._folder = folder
-        self._path = folder / "ledger.jsonl"
-        self._countersigned_path = folder / "countersigned.jsonl"
-        self._witness_path = folder.with_name(f"{folder.name}-witness.json")
+        self._path = folder / _ROWS_FILE
+        self._countersigned_path = folder / _COUNTERSIGNED_FILE
+        self._witness_path = _witness_of(folder)
         self._n_read = 0
         self._countersigned = b""
         self._witness: bytes | None = None
@@ -200,6 +204,38 @@ class LedgerFile:
         if content["countersigned_sha256"] != sha256_hex(self._countersigned[:n_bytes]):
             raise _changed("countersignatures are missing or were changed")
         self._witness = data
+
+
+def has_rows(folder: Path) -> bool:
+    """Whether a ledger's folder holds any row.
+
+    Raises:
+        LedgerError: ``missing``: none, though a witness, countersignatures, member lists or messages
+            that left are there, which come after the first row only.
+    """
+    rows = folder / _ROWS_FILE
+    if rows.exists() and rows.stat().st_size:
+        return True
+    outbox = folder.with_name("outbox") / "outbox.jsonl"
+    left = outbox.read_bytes() if outbox.exists() else b""
+    traces = {
+        _witness_of(folder).name: _witness_of(folder).exists(),
+        _COUNTERSIGNED_FILE: (folder / _COUNTERSIGNED_FILE).exists(),
+        "a member list": any((folder / "members").glob("*.json")),
+        outbox.name: any(b'"release_class":"%s"' % word.encode() in left for word in _CHARGED),
+    }
+    found = [name for name, is_there in traces.items() if is_there]
+    if found:
+        raise LedgerError(
+            "missing",
+            f"{_ROWS_FILE} is gone or empty, but {found[0]} shows that this site was charged",
+            hint="restore the ledger folder as a whole from its newest copy; nothing runs without it",
+        )
+    return False
+
+
+def _witness_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-witness.json")
 
 
 def _whole_lines_after(path: Path, n_read: int) -> list[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from client.ledger import Ledger
+from client.ledger import find_ledger
 from client.policy import PolicySettings, description_event, training_event, validation_event
 from client.site import Site
 from shared.exam.cohort import Cohort
@@ -37,6 +37,9 @@ def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
     """What the run would cost the patients who train, who are measured on, and who are described.
 
     A description is paid for besides: by the same patients as the others.
+
+    Raises:
+        LedgerError: the ledger is damaged or gone, so that nobody knows what was spent.
     """
     steps = total_steps(plan.settings.federation)
     if plan.entry(site.name).role == "training":
@@ -54,9 +57,8 @@ def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
 def _price(site: Site, purpose: str, members: Collection[str], event: GaussianEvent | None) -> Price:
     allowance = site.policy.allowance
     before = after = 0.0
-    folder = site.folder / "ledger"
-    if (folder / "ledger.jsonl").exists():
-        ledger = Ledger(folder, site=site.name, key=site.key, clock=site.clock)
+    ledger = find_ledger(site)
+    if ledger is not None:
         before = ledger.budget(members, allowance=allowance).epsilon_spent
         after = ledger.budget(members, allowance=allowance, further=event).epsilon_spent
     elif event is not None:

@@ -92,8 +92,20 @@ class Site:
 
     @cached_property
     def linkage(self) -> Linkage:
-        """Identities behind pseudonyms."""
-        return Linkage(self.folder / "linkage" / "linkage.bin", self.pseudonyms)
+        """Identities behind pseudonyms, and who has withdrawn.
+
+        Raises:
+            IntakeError: it cannot be opened, or is gone though patients were taken in.
+        """
+        path = self.folder / "linkage" / "linkage.bin"
+        later = ("cohorts/*/v*", "ledger/members/*", "purges/*")  # written after it, never before
+        if not path.exists() and any(any(self.folder.glob(pattern)) for pattern in later):
+            raise IntakeError(
+                "linkage-missing",
+                "linkage/linkage.bin is gone, though patients were taken in here",
+                hint="restore it from its newest copy: else who withdrew would come back",
+            )
+        return Linkage(path, self.pseudonyms)
 
     @cached_property
     def policy(self) -> PolicySettings:
