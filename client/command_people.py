@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.command_options import By, Folder, Yes, require_yes
+from shared.errors import IntakeError
 from shared.terminal import JsonOption, command, say, show_facts, show_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def patient(
     """Say who is behind a pseudonym, or find one by number; here only, and it is noted who asked."""
     from client.identity import find_patient, name_patient
     from client.site import open_site
+    from client.withdrawal import models_that_saw
 
     if (pseudonym is None) == (find is None):
         raise typer.BadParameter("give a pseudonym, or --find with a number", param_hint="PSEUDONYM")
@@ -45,7 +47,8 @@ def patient(
         found = find_patient(site, number, by=by, issuer=issuer)
     else:
         found = name_patient(site, pseudonym or "", by=by)
-    facts = _patient_facts(found)
+    models = ", ".join(models_that_saw(site, found.pseudonym)) or "none"
+    facts = _patient_facts(found) | {"models that learnt from the person": models}
     show_json(facts) if as_json else show_facts("patient, for this hospital only", facts)
     say("noted in log/identities.jsonl")
 
@@ -58,8 +61,15 @@ def _patient_facts(found: KnownPatient) -> dict[str, object]:
         "patient number": identity.patient_id if identity else unknown,
         "issuer": (identity.issuer or "not named") if identity else "-",
         "withdrawn": "yes" if found.has_withdrawn else "no",
+        **_whereabouts(found),
+    }
+
+
+def _whereabouts(found: KnownPatient) -> dict[str, object]:
+    return {
+        "exams": found.n_exams,
+        "films": found.n_films,
         "cohorts": ", ".join(found.cohorts) or "none",
-        "models that learnt from the person": ", ".join(found.models) or "none",
     }
 
 
@@ -68,25 +78,49 @@ def _patient_facts(found: KnownPatient) -> dict[str, object]:
 def withdraw(
     by: By,
     patient_id: Annotated[
-        str,
-        typer.Option(prompt="Patient number", help="Asked for if left out, to keep it off screens."),
-    ],
+        str | None, typer.Option(help="Asked for if left out, to keep it off screens.")
+    ] = None,
     issuer: Annotated[
         str | None, typer.Option(help="Who issued the number; by default as at intake.")
     ] = None,
     purge: Annotated[
         bool, typer.Option("--purge", help="Also delete older cohort versions that hold the person.")
     ] = False,
+    keep_out: Annotated[
+        bool,
+        typer.Option("--keep-out", help="If nobody of the number is here: keep it out should it come."),
+    ] = False,
+    yes: Yes = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Take a patient out of every current cohort, for good; charges stay."""
+    """Take a patient out of every current cohort, for good; charges stay.
+
+    Shows what is here of the person and asks before anything is done. A number that nobody here has is
+    refused, since it may be mistyped; --keep-out remembers it all the same.
+    """
+    from client.identity import find_patient
     from client.site import open_site
     from client.withdrawal import withdraw as take_out
 
-    done = take_out(open_site(folder), patient_id, by=by, issuer=issuer, purge=purge)
+    site = open_site(folder)
+    number = patient_id or typer.prompt("Patient number", err=True)
+    found = find_patient(site, number, by=by, issuer=issuer)
+    if not found.is_nobody:
+        show_facts("found here of this person", _whereabouts(found), is_progress=True)
+        require_yes(f"Does {by} take this person out for good?", is_given=yes)
+    elif not keep_out:
+        raise IntakeError(
+            "nobody-found",
+            "nobody of this number and issuer is here; nothing was done",
+            hint="compare number and issuer; --keep-out keeps the number out should it come later",
+        )
+    done = take_out(site, number, by=by, issuer=issuer, purge=purge)
     if as_json:
-        show_json(asdict(done))
+        show_json({"found": not found.is_nobody, **asdict(done)})
+        return
+    if found.is_nobody:
+        show_facts("nobody of this number was here; it is kept out from now on", {})
         return
     facts: dict[str, object] = {
         "exams taken out": done.n_exams,
@@ -97,8 +131,6 @@ def withdraw(
         "models that learnt from the person": ", ".join(done.models) or "none",
     }
     show_facts("withdrawn; the number is kept out from now on", facts)
-    if not (done.written or done.kept or done.purged):
-        say("nobody of this number was in a cohort: check number and issuer")
 
 
 @people_app.command()

@@ -7,30 +7,43 @@ never the identity. Imports the site and the cohorts.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from client.linkage import Identity
 from client.site import Site, require_person
-from client.withdrawal import models_that_saw, patients_of
+from client.withdrawal import key_of_number, versions_holding
 from shared.errors import IntakeError
 from shared.exam.split import PatientKey
 from shared.files import append_line
 
 IDENTITY_LOG = Path("log") / "identities.jsonl"
 Question = Literal["who is this", "find this"]
+_PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownPatient:
-    """One person in this site's records. Neither number nor issuer shows in its repr."""
+    """One person in this site's records. Neither number nor issuer shows in its repr.
 
-    pseudonym: str
+    ``n_exams`` and ``n_films`` are different ones over all versions of cohorts that hold the person.
+    """
+
+    pseudonym: PatientKey
     identity: Identity | None = field(repr=False)
     has_withdrawn: bool
+    has_staged_films: bool
+    n_exams: int
+    n_films: int
     cohorts: tuple[str, ...]
-    models: tuple[str, ...]
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether nothing here is about this person."""
+        is_known = self.identity is not None or self.has_withdrawn or self.has_staged_films
+        return not (is_known or self.cohorts)
 
 
 def name_patient(site: Site, pseudonym: str, *, by: str) -> KnownPatient:
@@ -38,17 +51,23 @@ def name_patient(site: Site, pseudonym: str, *, by: str) -> KnownPatient:
 
     Raises:
         PolicyError: nobody is named as asking.
-        IntakeError: this site knows nobody of that pseudonym.
+        IntakeError: not a pseudonym, or this site knows nobody of it.
     """
     require_person(by)
     patient = PatientKey(pseudonym.strip().lower())
+    if not _PSEUDONYM.fullmatch(patient):  # it may be a patient's number: neither noted nor repeated
+        raise IntakeError(
+            "not-a-pseudonym",
+            "a pseudonym has 32 hexadecimal digits, and this is none",
+            hint="copy it from a cohort page; look a hospital number up with --find",
+        )
     _note(site, patient, by=by, question="who is this")
     found = _known(site, patient)
     if found.identity is None and not found.has_withdrawn:
         raise IntakeError(
             "unknown-pseudonym",
             "this site knows nobody of that pseudonym",
-            hint="give all 32 digits; identities are forgotten after a purge",
+            hint="compare it with the cohort page; identities are forgotten after a purge",
         )
     return found
 
@@ -66,24 +85,22 @@ def find_patient(site: Site, patient_id: str, *, by: str, issuer: str | None = N
         PolicyError: nobody is named as asking.
     """
     require_person(by)
-    named = site.linkage.issuer_for(site.settings.profile.issuer) if issuer is None else issuer
-    patient = site.pseudonyms.patient_key(named, patient_id.strip())
+    patient = key_of_number(site, patient_id, issuer=issuer)
     _note(site, patient, by=by, question="find this")
     return _known(site, patient)
 
 
 def _known(site: Site, patient: PatientKey) -> KnownPatient:
-    holding = [
-        f"{folder.parent.name} {folder.name}"
-        for folder in sorted(site.cohorts.glob("*/v*"))
-        if patient in patients_of(folder)
-    ]
+    holding = versions_holding(site, patient)
+    exams = [exam for cohort in holding for exam in cohort.exams_of(patient)]
     return KnownPatient(
         pseudonym=patient,
         identity=site.linkage.identity_of(patient),
         has_withdrawn=site.linkage.is_withdrawn(patient),
-        cohorts=tuple(holding),
-        models=models_that_saw(site, patient),
+        has_staged_films=any(site.staging.glob(f"*/{patient}")),
+        n_exams=len({exam.exam for exam in exams}),
+        n_films=len({film.film for exam in exams for film in exam.films}),
+        cohorts=tuple(f"{cohort.name} v{cohort.version}" for cohort in holding),
     )
 
 

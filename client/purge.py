@@ -8,14 +8,15 @@ Deleting does not reach backups, snapshots or what a disk still holds: the recor
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.identity import IDENTITY_LOG
-from client.ledger import Ledger
+from client.ledger import find_ledger
 from client.site import Site, require_person
 from shared.canonical import canonical_json
 from shared.errors import IntakeError
@@ -33,6 +34,7 @@ DELETED: Mapping[str, str] = {
     "pages": "plots and films of cohorts",
     "replies": "stored copies of updates and tables that have left",
     "staging": "films fetched from the archive",
+    "readings": "films and heat maps of exams that were read with a release",
     "log": "error texts, which may name patients",
 }
 KEPT: Mapping[str, str] = {
@@ -51,6 +53,8 @@ KEPT: Mapping[str, str] = {
     "audit": "canaries for an auditor; no patient is in them",
     RECORDS: "records like this one",
 }
+_KNOWN = {*DELETED, *KEPT}
+_KEPT_LOG = f"{IDENTITY_LOG}: who looked somebody up, and when, by pseudonym"
 CAVEAT = (
     "Copies outside this folder (backups, snapshots, exports, films given to readers) are not reached, "
     "and updates that have left cannot be recalled."
@@ -59,7 +63,11 @@ CAVEAT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Purge:
-    """What became of a site's folder. ``left``: entries that this program knows nothing of."""
+    """What became of a site's folder.
+
+    ``deleted``: what was there and has gone. ``left``: what a person has to look after: entries that
+    this program knows nothing of, what links led to, and mount points, which stay behind empty.
+    """
 
     record: Path
     cohorts: tuple[str, ...]
@@ -71,32 +79,45 @@ class Purge:
 def purge(site: Site, *, by: str) -> Purge:
     """Delete patients' data of a site for good and write a signed record; repeatable after a crash.
 
+    Of a link the link is deleted, never what it leads to: that may not be this site's.
+
     Args:
         site: the opened site.
         by: first and last name of who decides it.
 
     Raises:
         PolicyError: nobody is named as deciding.
-        LedgerError: the ledger is damaged: nothing is deleted before it can be relied on.
+        LedgerError: the ledger is damaged or gone: nothing is deleted before it can be relied on.
+        IntakeError: the linkage file is gone, with the names of those who withdrew.
     """
     require_person(by)
-    head = _ledger_head(site)
+    ledger, linkage = find_ledger(site), site.linkage
+    head = ledger.verify().sha256 if ledger else ""
     begun = site.folder / RECORDS / _BEGUN
-    if not begun.exists():
-        write_atomic(begun, canonical_json({"cohorts": _fingerprints(site)}), mode=0o600)
-    cohorts = dict(json.loads(begun.read_bytes())["cohorts"])
-    with site.linkage.held():
-        site.linkage.forget_everybody()
-        for name in DELETED:
-            _delete(site.folder / name, spared=site.folder / IDENTITY_LOG)
-    entries = sorted(path.name for path in site.folder.iterdir())
-    now = site.clock()
+    before = json.loads(begun.read_bytes()) if begun.exists() else {}
+    found = {kind: now | before.get(kind, {}) for kind, now in _inventory(site).items()}
+    write_atomic(begun, canonical_json(found), mode=0o600)
+    with linkage.held():
+        linkage.forget_everybody()
+        mount_points = [
+            mount
+            for name in DELETED
+            for mount in _delete(site.folder / name, site.folder / IDENTITY_LOG)
+        ]
+    now, cohorts = site.clock(), found["cohorts"]
     done = Purge(
         record=site.folder / RECORDS / f"{now:%Y%m%dT%H%M%SZ}.json",
         cohorts=tuple(f"{name} {sha256}" for name, sha256 in cohorts.items()),
-        deleted=tuple(f"{name}: {why}" for name, why in DELETED.items()),
-        kept=tuple(f"{name}: {KEPT[name]}" for name in entries if name in KEPT),
-        left=tuple(name for name in entries if name not in KEPT and name not in DELETED),
+        deleted=tuple(f"{name}: {why}" for name, why in DELETED.items() if name in found["deleted"]),
+        kept=_kept(site.folder),
+        left=(
+            *(path.name for path in sorted(site.folder.iterdir()) if path.name not in _KNOWN),
+            *(
+                f"{link} -> {target}: only the link is deleted"
+                for link, target in found["links"].items()
+            ),
+            *(f"{path.relative_to(site.folder)}: a mount point, empty" for path in mount_points),
+        ),
     )
     content: dict[str, object] = {
         "version": PURGE_VERSION,
@@ -142,11 +163,32 @@ def _not_a_record(path: Path, why: str) -> IntakeError:
     )
 
 
-def _ledger_head(site: Site) -> str:
-    folder = site.folder / "ledger"
-    if not (folder / "ledger.jsonl").exists():
-        return ""
-    return Ledger(folder, site=site.name, key=site.key, clock=site.clock).verify().sha256
+def _inventory(site: Site) -> dict[str, dict[str, str]]:
+    """What is there before anything is deleted, so that the record of a purge in two parts is whole."""
+    there = [path for name in DELETED if os.path.lexists(path := site.folder / name)]
+    links = [link for path in there for link in _find_links(path)]
+    log = site.folder / IDENTITY_LOG
+    return {
+        "cohorts": _fingerprints(site),
+        "deleted": {
+            path.name: DELETED[path.name]
+            for path in there
+            if path not in links and not (path == log.parent and [*path.iterdir()] == [log])
+        },
+        "links": {str(path.relative_to(site.folder)): os.readlink(path) for path in links},
+    }
+
+
+def _find_links(path: Path) -> list[Path]:
+    if path.is_symlink() or not path.is_dir():
+        return [path] if path.is_symlink() else []
+    return [link for entry in path.iterdir() for link in _find_links(entry)]
+
+
+def _kept(folder: Path) -> tuple[str, ...]:
+    names = sorted(path.name for path in folder.iterdir() if path.name in KEPT)
+    log = [_KEPT_LOG] if (folder / IDENTITY_LOG).exists() else []
+    return (*(f"{name}: {KEPT[name]}" for name in names), *log)
 
 
 def _fingerprints(site: Site) -> dict[str, str]:
@@ -161,12 +203,20 @@ def _fingerprints(site: Site) -> dict[str, str]:
     return found
 
 
-def _delete(folder: Path, *, spared: Path) -> None:
-    """Delete a folder with all that is in it, but for one file."""
-    for entry in folder.iterdir() if folder.exists() else ():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        elif entry != spared:
-            entry.unlink()
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
+def _delete(path: Path, spared: Path) -> list[Path]:
+    """Delete a path with all that is in it, but for one file; returns mount points, emptied."""
+    if path == spared or not os.path.lexists(path):
+        return []
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return []
+    mount_points = [mount for entry in path.iterdir() for mount in _delete(entry, spared)]
+    if mount_points or any(path.iterdir()):
+        return mount_points
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return [path]
+    return []

@@ -1,11 +1,12 @@
 """A patient withdraws: out of every current cohort, staged film and token, and never taken in again.
 
 A frozen version is never edited: the next is written without the person, and pages of those that hold
-the person are deleted. Older versions are evidence of what earlier runs used; they keep the person
-until ``purge``, which deletes all that such a version holds but its head, so that its fingerprint can
-still be named. Ledger and member lists keep the pseudonym: a charge is never given back, and an update
-that was released cannot be recalled; the runs are listed. The names of files that were quarantined stay
-in the sealed linkage file. Imports the site, the ledger and the cohort.
+the person are deleted, as is what an intake that was cut off has left. Older versions are evidence of
+what earlier runs used; they keep the person until ``purge``, which deletes all that such a version
+holds but its head without pseudonyms, so that its fingerprint can still be named. Ledger and member
+lists keep the pseudonym: a charge is never given back, and an update that was released cannot be
+recalled; the runs are listed. The names of files that were quarantined stay in the sealed linkage
+file. Imports the site, the ledger and the cohort.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.ledger import Ledger
+from client.ledger import find_ledger
 from client.site import Site, require_person
 from shared.canonical import canonical_json
 from shared.errors import IntakeError
@@ -37,7 +38,9 @@ from shared.exam.split import PatientKey
 from shared.files import write_atomic
 
 PURGED_FILE = "purged.json"
-_HEAD = "cohort.json"
+_HEAD, _HEAD_PEOPLE = "cohort.json", "shared_patients"
+# Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
+_CUT_OFF = (".intake", ".v*.part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ def withdraw(
     """Take a person out of everything that a later run could use.
 
     Doing it again is harmless, and finishes what was interrupted. A number that was never taken in is
-    remembered too, and kept out when it comes.
+    remembered too, and kept out when it comes. An intake that was cut off starts again.
 
     Args:
         site: the opened site.
@@ -75,18 +78,18 @@ def withdraw(
         PolicyError: no person is named as deciding.
         IntakeError: a cohort is damaged, or was made by another preprocessing; the person is kept out
             from now on, but is still in it.
+        LedgerError: the ledger is damaged or gone, so that models cannot be listed; the person is out.
     """
     require_person(by)
-    named = site.linkage.issuer_for(site.settings.profile.issuer) if issuer is None else issuer
-    patient = site.pseudonyms.patient_key(named, patient_id)
+    patient = key_of_number(site, patient_id, issuer=issuer)
     with site.linkage.held():
         site.linkage.withdraw(patient, by=by, now=site.clock())
         for fetched in site.staging.glob(f"*/{patient}"):
             shutil.rmtree(fetched)
-        names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
-        holding = [
-            cohort for name in names for cohort in _versions(site, name) if patient in cohort.patients()
-        ]
+        for pattern in _CUT_OFF:
+            for unfinished in site.cohorts.glob(f"*/{pattern}"):
+                shutil.rmtree(unfinished)
+        holding = versions_holding(site, patient)
         current = [each for each in holding if each.version == latest_version(site.cohorts, each.name)]
         written = [_write_without(site, cohort, patient) for cohort in current]
         for cohort in holding:
@@ -95,7 +98,7 @@ def withdraw(
             if purge:
                 _mark_purged(cohort, site, by=by)
         for mark in site.cohorts.glob(f"*/*/{PURGED_FILE}"):
-            _empty(mark.parent)  # also what an interrupted purge has left
+            _empty(mark.parent, patient)  # also what an interrupted purge has left
     gone = [exam for cohort in current for exam in cohort.exams_of(patient)]
     versions = tuple(_label(cohort) for cohort in holding)
     return Withdrawal(
@@ -108,12 +111,31 @@ def withdraw(
     )
 
 
+def key_of_number(site: Site, patient_id: str, *, issuer: str | None) -> PatientKey:
+    """The pseudonym of a hospital's number, blanks around it aside; ``issuer`` None: as at intake."""
+    named = site.linkage.issuer_for(site.settings.profile.issuer) if issuer is None else issuer
+    return site.pseudonyms.patient_key(named, patient_id.strip())
+
+
+def versions_holding(site: Site, patient: PatientKey) -> list[Cohort]:
+    """Versions of cohorts that hold a person, purged ones left out.
+
+    Raises:
+        IntakeError: a version is damaged.
+    """
+    names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
+    return [cohort for name in names for cohort in _versions(site, name) if cohort.exams_of(patient)]
+
+
 def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
-    """Runs that a person trained in and whose updates left: name, plan, number of rounds."""
-    folder = site.folder / "ledger"
-    if not (folder / "ledger.jsonl").exists():
+    """Runs that a person trained in and whose updates left: name, plan, number of rounds.
+
+    Raises:
+        LedgerError: the ledger is damaged or gone.
+    """
+    ledger = find_ledger(site)
+    if ledger is None:
         return ()
-    ledger = Ledger(folder, site=site.name, key=site.key, clock=site.clock)
     released = {row.charge_index for row in ledger.show() if row.status == "released"}
     rounds = Counter(
         (row.run, row.plan_sha256)
@@ -196,10 +218,18 @@ def _mark_purged(cohort: Cohort, site: Site, *, by: str) -> None:
     write_atomic(cohort.folder / PURGED_FILE, canonical_json(note), mode=0o600)
 
 
-def _empty(folder: Path) -> None:
+def _empty(folder: Path, patient: PatientKey) -> None:
+    """Leave of a purged version its head without pseudonyms, and the note without the person."""
     for path in folder.iterdir():
         if path.name not in (_HEAD, PURGED_FILE):
             path.unlink()
+    head = json.loads((folder / _HEAD).read_bytes())
+    if head.pop(_HEAD_PEOPLE, None):
+        write_atomic(folder / _HEAD, canonical_json(head), mode=0o400)
+    if patient in patients_of(folder):
+        note = json.loads((folder / PURGED_FILE).read_bytes())
+        note["patients"].remove(patient)
+        write_atomic(folder / PURGED_FILE, canonical_json(note), mode=0o600)
 
 
 def _label(cohort: Cohort) -> str:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from client.command import app
 from client.identity import IDENTITY_LOG, find_patient, name_patient
 from client.train import answer_train
-from client.withdrawal import withdraw
+from client.withdrawal import models_that_saw, withdraw
 from shared.errors import IntakeError, PolicyError
 
 BY = "Grace Hopper"
@@ -26,7 +26,7 @@ def noted(sites: TableSites) -> list[dict[str, str]]:
 def test_number_and_pseudonym_lead_to_each_other(sites: TableSites) -> None:
     found = find_patient(sites.site(), f" {NUMBER} ", by=BY)
     assert found.cohorts == ("breast_cytology v1",)
-    assert found.models == ()
+    assert (found.n_exams, found.n_films, found.is_nobody) == (1, 0, False)
     named = name_patient(sites.site(), found.pseudonym.upper(), by=BY)
     assert named.identity is not None
     assert named.identity.patient_id == NUMBER
@@ -59,6 +59,31 @@ def test_a_question_that_fails_is_noted_too(sites: TableSites) -> None:
     assert len(noted(sites)) == 1
 
 
+@pytest.mark.parametrize("mistyped", [NUMBER, f" {NUMBER}", "0" * 31, "0" * 33, "g" * 32, ""])
+def test_a_number_given_as_a_pseudonym_is_neither_noted_nor_repeated(
+    sites: TableSites, mistyped: str
+) -> None:
+    with pytest.raises(IntakeError, match="32 hexadecimal digits") as caught:
+        name_patient(sites.site(), mistyped, by=BY)
+    assert caught.value.code == "intake.not-a-pseudonym"
+    assert NUMBER not in str(caught.value)
+    assert noted(sites) == []
+    folder = str(sites.site().folder)
+    shown = CliRunner().invoke(app, ["patient", NUMBER, "--by", BY, "--folder", folder])
+    assert shown.exit_code == 1
+    assert NUMBER not in shown.output
+    assert noted(sites) == []
+
+
+def test_a_number_that_nobody_here_has_is_nobodys(sites: TableSites) -> None:
+    assert find_patient(sites.site(), "P99999", by=BY).is_nobody
+    withdraw(sites.site(), "P99999", by=BY)
+    assert not find_patient(sites.site(), "P99999", by=BY).is_nobody  # known as withdrawn
+    staged = sites.site().pseudonyms.patient_key("", "P77777")
+    (sites.site().staging / "hip_bmd" / staged).mkdir(parents=True)
+    assert not find_patient(sites.site(), "P77777", by=BY).is_nobody
+
+
 def test_a_note_that_cannot_be_written_shows_nothing(sites: TableSites) -> None:
     pseudonym = find_patient(sites.site(), NUMBER, by=BY).pseudonym
     path = sites.site().folder / IDENTITY_LOG
@@ -79,7 +104,7 @@ def test_who_withdrew_is_known_as_withdrawn_with_the_models_and_no_number(sites:
     assert found.identity is None
     assert found.has_withdrawn
     assert found.cohorts == ("breast_cytology v1",)  # the older version, until it is purged
-    assert found.models == done.models
+    assert models_that_saw(sites.site(), member) == done.models
 
 
 def test_a_patient_who_was_only_measured_or_whose_round_failed_is_in_no_model(
@@ -92,7 +117,7 @@ def test_a_patient_who_was_only_measured_or_whose_round_failed_is_in_no_model(
         sites.plan, sites.train_request(), members=sites.split("train").arrays.patients
     )
     for patient in (measured, trained):
-        assert name_patient(sites.site(), patient, by=BY).models == ()
+        assert models_that_saw(sites.site(), patient) == ()
 
 
 def test_a_withdrawal_deletes_pages_that_show_the_person(sites: TableSites) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +113,60 @@ def test_the_record_is_signed_and_names_what_went_what_stayed_and_what_it_cannot
         assert name not in done.record.read_text()
 
 
+def test_the_record_lists_what_was_there_and_names_the_log_that_stays(ended: Site) -> None:
+    (ended.folder / "readings").mkdir()
+    (ended.folder / "readings" / "heat-map.png").write_bytes(b"film")
+    before = {path.name for path in ended.folder.iterdir()}
+    assert not before >= set(DELETED)
+    done = purge(ended, by=BY)
+    record = read_purge(done.record, site_key=ended.key.public_hex)
+    assert record["deleted"] == [f"{name}: {DELETED[name]}" for name in DELETED if name in before]
+    assert not (ended.folder / "readings").exists()
+    assert [line for line in record["kept"] if line.startswith(str(IDENTITY_LOG))]
+    again = purge(open_site(ended.folder), by=BY)
+    assert again.deleted == ()
+    assert again.left == ()
+
+
+def test_a_link_is_deleted_and_named_and_what_it_leads_to_is_not_touched(
+    ended: Site, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    for name in ("fetched", "second"):
+        (disk / name).mkdir(parents=True)
+        (disk / name / "film").write_bytes(b"film")
+    (ended.folder / "staging").symlink_to(disk / "fetched")
+    (ended.cohorts / "second").symlink_to(disk / "second")
+    done = purge(ended, by=BY)
+    assert (disk / "fetched" / "film").exists()
+    assert (disk / "second" / "film").exists()
+    assert not (ended.folder / "staging").is_symlink()
+    assert not ended.cohorts.exists()
+    assert "staging" not in {line.partition(":")[0] for line in done.deleted}
+    assert [line.partition(":")[0] for line in done.left] == [
+        f"cohorts/second -> {disk / 'second'}",
+        f"staging -> {disk / 'fetched'}",
+    ]
+
+
+@pytest.mark.parametrize("name", ["cohorts", "cohorts/breast_cytology"])
+def test_a_mount_point_is_emptied_and_named(
+    ended: Site, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mounted, rmdir = ended.folder / name, Path.rmdir
+
+    def refuse_the_mount_point(path: Path) -> None:
+        if path == mounted:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", refuse_the_mount_point)
+    done = purge(ended, by=BY)
+    assert list(mounted.iterdir()) == []
+    assert done.left == (f"{name}: a mount point, empty",)
+    assert not (ended.folder / "replies").exists()
+
+
 def test_a_changed_record_or_one_of_another_key_is_refused(ended: Site, sites: TableSites) -> None:
     path = purge(ended, by=BY).record
     with pytest.raises(IntakeError, match="another key"):
@@ -128,17 +182,27 @@ def test_a_changed_record_or_one_of_another_key_is_refused(ended: Site, sites: T
 def test_a_purge_that_was_cut_off_is_finished_with_all_fingerprints(
     ended: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remove = shutil.rmtree
-    monkeypatch.setattr(
-        purging.shutil, "rmtree", lambda path: remove(path) or (_ for _ in ()).throw(OSError)
-    )
+    delete = purging._delete
+
+    def die_after_the_cohorts(path: Path, spared: Path) -> list[Path]:
+        if path.name == "cache":
+            raise OSError
+        return delete(path, spared)
+
+    (ended.folder / "cache").mkdir(exist_ok=True)
+    monkeypatch.setattr(purging, "_delete", die_after_the_cohorts)
     with pytest.raises(OSError):
         purge(ended, by=BY)
-    assert not (ended.cohorts / "breast_cytology").exists()
-    assert (ended.folder / "cache").exists() or (ended.folder / "replies").exists()
+    assert not ended.cohorts.exists()
+    assert (ended.folder / "replies").exists()
     monkeypatch.undo()
+    (ended.folder / "staging").mkdir()  # what came in between goes too
     done = purge(open_site(ended.folder), by=BY)
+    assert not (ended.folder / "staging").exists()
     assert len(done.cohorts) == 2
+    assert not [line for line in done.cohorts if "unreadable" in line]
+    deleted = [line.partition(":")[0] for line in done.deleted]
+    assert deleted == ["cohorts", "cache", "pages", "replies", "staging", "log"]
     assert sorted(path.name for path in (ended.folder / "purges").iterdir()) == [done.record.name]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from click.testing import Result
 from table_federation import write_table
 from table_site import TableSites
 from test_validate import LOCKED, lock_for
@@ -21,7 +24,7 @@ from typer.testing import CliRunner
 import client.withdrawal
 from client.accrue import accrue
 from client.command import app
-from client.intake import IntakeReport, ingest
+from client.intake import JOURNAL_FOLDER, IntakeReport, ingest
 from client.linkage import Identity, Linkage, Pseudonyms
 from client.patients import current_cohort, ever_in_cohort
 from client.site import Site, create_site, open_site
@@ -194,6 +197,51 @@ def test_purging_leaves_of_older_versions_their_heads_and_who_else_was_in_them(w
     assert ward.ingest().cohort.version == 3
 
 
+def test_a_purge_leaves_the_pseudonym_in_no_head_and_in_no_note_of_an_earlier_purge(ward: Ward) -> None:
+    people = ward.cohort().patients()
+    others = [key for key in people if key != ward.patient][:2]
+    numbers = [
+        identity.patient_id for key in others if (identity := ward.site.linkage.identity_of(key))
+    ]
+    assert withdraw(ward.site, numbers[0], by=BY, purge=True).purged == ("hip_bmd v1",)
+    withdraw(
+        open_site(ward.site.folder), numbers[1], by=BY
+    )  # v2 is kept, and its head names v1's people
+    v1, v2, v3 = (ward.site.cohorts / "hip_bmd" / f"v{number}" for number in (1, 2, 3))
+    assert ward.patient in json.loads((v1 / PURGED_FILE).read_bytes())["patients"]
+    fingerprints = [json.loads((v / "cohort.json").read_bytes())["fingerprint"] for v in (v2, v3)]
+    assert ward.patient in json.loads((v3 / "cohort.json").read_bytes())["shared_patients"]
+    assert ward.withdraw(purge=True).purged == ("hip_bmd v2", "hip_bmd v3")
+    stored = b"".join(path.read_bytes() for path in ward.site.cohorts.rglob("*") if path.is_file())
+    assert ward.patient.encode() not in stored
+    heads = [json.loads((v / "cohort.json").read_bytes()) for v in (v2, v3)]
+    assert [head["fingerprint"] for head in heads] == fingerprints
+    assert ever_in_cohort(ward.site, "hip_bmd") == set(people) - {*others, ward.patient}
+
+
+def test_what_an_intake_that_was_cut_off_has_left_is_deleted_and_it_starts_again(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shared.exam.cohort._publish", die)  # all films are read, nothing has its name
+        with pytest.raises(KeyboardInterrupt):
+            ward.ingest("second")
+    left = sorted(path.name for path in (ward.site.cohorts / "second").iterdir())
+    assert left == [JOURNAL_FOLDER, ".v1.part"]
+    assert (
+        ward.patient.encode()
+        in (ward.site.cohorts / "second" / ".v1.part" / "exams.jsonl").read_bytes()
+    )
+    ward.withdraw()
+    assert list((ward.site.cohorts / "second").iterdir()) == []
+    again = ward.ingest("second").cohort
+    assert again.version == 1
+    assert set(again.patients()) == set(ward.cohort().patients())
+
+
 def test_doing_it_again_is_harmless_and_can_purge_later(ward: Ward) -> None:
     ward.withdraw()
     again = ward.withdraw()
@@ -232,6 +280,11 @@ def test_a_number_that_was_never_taken_in_is_kept_out_when_it_comes(ward: Ward, 
     assert fresh.patient not in fresh.ingest().cohort.patients()
     # nor is the name kept of a film that would not have been used anyway
     assert not [each for each in (ward.patient_id, ward.lateral_id) if each in fresh.linkage_text()]
+
+
+def test_blanks_around_a_number_are_no_part_of_it(ward: Ward) -> None:
+    assert replace(ward, patient_id=f"  {ward.patient_id}\t").withdraw().n_exams > 0
+    assert ward.patient not in ward.cohort().patients()
 
 
 def test_a_number_of_another_issuer_is_another_person(ward: Ward) -> None:
@@ -346,15 +399,67 @@ def test_a_damaged_note_of_a_purge_stops_the_accrual(ward: Ward) -> None:
     assert caught.value.code == "intake.unreadable-cohort"
 
 
-def test_the_command_asks_for_the_number_and_never_repeats_it(ward: Ward) -> None:
-    runner, folder = CliRunner(), str(ward.site.folder)
-    shown = runner.invoke(
-        app, ["withdraw", "--by", BY, "--folder", folder], input=ward.patient_id + "\n"
-    )
-    assert shown.exit_code == 0, shown.output
-    assert "hip_bmd v2" in shown.stdout
+@pytest.fixture
+def ask(ward: Ward) -> Callable[..., Result]:
+    """The command as a person at this site gives it."""
+    fixed = ["withdraw", "--by", BY, "--folder", str(ward.site.folder)]
+    return lambda *options, say="": CliRunner().invoke(app, [*fixed, *options], input=say)
+
+
+def test_the_command_shows_what_it_found_asks_and_never_repeats_the_number(
+    ward: Ward, ask: Callable[..., Result]
+) -> None:
+    n_exams = len(ward.cohort().exams_of(ward.patient))
+    done = ask(say=f" {ward.patient_id} \ny\n")
+    assert done.exit_code == 0, done.output
+    assert re.search(rf"exams +{n_exams}\n.*cohorts +hip_bmd v1\n", done.stderr, re.DOTALL)
+    assert f"Does {BY} take this person out" in done.stderr
+    assert "hip_bmd v2" in done.stdout
     assert ward.patient not in ward.cohort().patients()
-    given = ["withdraw", "--by", BY, "--folder", folder, "--patient-id", "NOBODY-77", "--json"]
-    unknown = runner.invoke(app, given)
-    assert json.loads(unknown.stdout)["n_exams"] == 0
-    assert "NOBODY-77" not in unknown.output
+    shown = done.output.replace(
+        f" {ward.patient_id} \n", ""
+    )  # the test's terminal repeats what is typed
+    assert ward.patient_id not in shown
+
+
+@pytest.mark.parametrize("answer", ["n", "", "yes please"])
+def test_the_command_does_nothing_without_a_yes(
+    ward: Ward, ask: Callable[..., Result], answer: str
+) -> None:
+    refused = ask("--patient-id", ward.patient_id, say=f"{answer}\n")
+    assert refused.exit_code == 1
+    assert "policy.not-confirmed" in refused.stderr
+    assert ward.patient in ward.cohort().patients()
+    assert not open_site(ward.site.folder).linkage.is_withdrawn(ward.patient)
+
+
+def test_what_the_command_asks_stays_out_of_its_json(ward: Ward, ask: Callable[..., Result]) -> None:
+    done = ask("--json", say=f"{ward.patient_id}\ny\n")
+    told = json.loads(done.stdout)
+    assert (told["found"], told["written"]) == (True, ["hip_bmd v2"])
+    assert json.loads(ask("--json", "--yes", "--patient-id", ward.patient_id).stdout)["n_exams"] == 0
+
+
+def test_a_mistyped_number_is_refused_even_with_a_yes_unless_it_is_to_be_kept_out(
+    ward: Ward, ask: Callable[..., Result]
+) -> None:
+    nobody = ward.site.pseudonyms.patient_key("", "NOBODY-77")
+    refused = ask("--patient-id", "NOBODY-77", "--yes", "--json")
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["error"] == "intake.nobody-found"
+    assert "NOBODY-77" not in refused.output
+    assert not open_site(ward.site.folder).linkage.is_withdrawn(nobody)
+    kept = ask("--patient-id", "NOBODY-77", "--keep-out", "--json")
+    assert kept.exit_code == 0
+    told = json.loads(kept.stdout)
+    assert (told["found"], told["n_exams"]) == (False, 0)
+    assert open_site(ward.site.folder).linkage.is_withdrawn(nobody)
+    assert "nobody" in ask("--patient-id", "NOBODY-78", "--keep-out").stdout
+    assert ward.patient in ward.cohort().patients()
+
+
+def test_keeping_out_does_not_answer_for_somebody_who_is_here(
+    ward: Ward, ask: Callable[..., Result]
+) -> None:
+    assert ask("--patient-id", ward.patient_id, "--keep-out").exit_code == 1
+    assert ward.patient in ward.cohort().patients()
