@@ -1,7 +1,8 @@
 """``osteofed-site doctor``: is this hospital able to take part, and if not, what to do about it.
 
 Looks and changes nothing: no charge, no key, no file. Three areas: the machine, the site's folder, the
-way to the coordinator. The container's health check is the quick form, which imports no torch.
+way to the coordinator. The container's health check is the quick form: it imports no torch, reads no
+cohort, and fails for nothing that a working container cannot help.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +29,9 @@ SECRETS = {
     "keys/signing.pem": "nothing of this site can be signed",
     "keys/pseudonym.key": "every patient becomes a new one, and no identity can be found again",
     "keys/node.key": "Flower does not let this site in",
-    "linkage/linkage.bin": "identities and withdrawals are lost",
-    "ledger/ledger.jsonl": "budgets are lost, and the site may never train again",
 }
-# Made by the first intake and the first charge.
-_LATER = frozenset({"linkage/linkage.bin", "ledger/ledger.jsonl"})
+# Made by the first intake and the first charge; whether one is gone is said by a line of its own.
+_LATER = ("linkage/linkage.bin", "ledger/ledger.jsonl")
 
 
 def examine(
@@ -46,7 +46,8 @@ def examine(
     Args:
         folder: the site's folder.
         coordinator: where its server is.
-        is_quick: for a health check every minute: neither torch nor decoders, no full ledger check.
+        is_quick: for a health check every minute: neither torch nor decoders, no full check of ledger
+            and cohorts; little memory, or a plan for other code, is noted and no problem.
         areas: which of them.
     """
     lines: list[Line] = []
@@ -65,7 +66,7 @@ def is_well(lines: Sequence[Line]) -> bool:
 
 
 def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
-    """Lines about the site's folder: identity, keys, policy, ledger, last round, approvals."""
+    """Lines about the site's folder: keys, policy, ledger, last round, linkage, cohorts, approval."""
     try:
         site = open_site(folder)
     except OsteoFedError as error:
@@ -74,9 +75,10 @@ def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
     lines += observe("keys", lambda: _keys(site))
     lines += observe("policy", lambda: _policy(site))
     lines += observe("ledger", lambda: _ledger(site, is_quick=is_quick))
-    lines += observe("cohorts", lambda: _cohorts(site))
+    lines += observe("linkage", lambda: _linkage(site))
+    lines += _cohorts(site, is_quick=is_quick)
     if site.settings.coordinator_key is not None:
-        lines += observe("approval", lambda: _approval(site))
+        lines += observe("approval", lambda: _approval(site, is_quick=is_quick))
     return lines
 
 
@@ -88,14 +90,15 @@ def _joined(site: Site) -> Line:
 
 def _keys(site: Site) -> list[Line]:
     lines = []
-    for name, loss in SECRETS.items():
+    for name in (*SECRETS, *_LATER):
         path = site.folder / name
         if not path.exists():
             if name == "keys/node.key":
                 remedy = "right where another container or machine connects for this site"
                 lines.append(not_checked("keys", f"{name} is not here", remedy))
-            elif name not in _LATER:
-                lines.append(problem("keys", f"{name} is missing: {loss}", "restore it from backup"))
+            elif name in SECRETS:
+                fact = f"{name} is missing: {SECRETS[name]}"
+                lines.append(problem("keys", fact, "restore it from backup"))
             continue
         if path.stat().st_mode & 0o077:
             lines.append(problem("keys", f"{name} is open to others", f"chmod 600 {path}"))
@@ -126,12 +129,11 @@ def _policy(site: Site) -> Line:
 
 
 def _ledger(site: Site, *, is_quick: bool) -> list[Line]:
-    from client.ledger import Ledger
+    from client.ledger import find_ledger
 
-    folder = site.folder / "ledger"
-    if not (folder / "ledger.jsonl").exists():
+    ledger = find_ledger(site)
+    if ledger is None:
         return [ok("ledger", "nothing was ever charged")]
-    ledger = Ledger(folder, site=site.name, key=site.key, clock=site.clock)
     if not is_quick:
         ledger.verify()
     rows = ledger.show()
@@ -166,27 +168,51 @@ def _last_round(rows: Sequence[LedgerRow], countersigned: set[str]) -> Line:
     return ok("last round", fact)
 
 
-def _cohorts(site: Site) -> Line:
-    from shared.exam.cohort import latest_version
+def _linkage(site: Site) -> Line:
+    site.linkage  # noqa: B018 - really opened
+    if (site.folder / "linkage" / "linkage.bin").exists():
+        return ok("linkage", "identities and withdrawals open with this site's key")
+    return ok("linkage", "nobody was ever taken in")
 
+
+def _cohorts(site: Site, *, is_quick: bool) -> list[Line]:
     names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
-    found = [f"{name} v{latest_version(site.cohorts, name)}" for name in names]
-    if not found:
-        return not_checked("cohorts", "none was ingested yet", "`osteofed-site ingest SOURCE`")
-    return ok("cohorts", ", ".join(found))
+    if not names:
+        return [not_checked("cohorts", "none was ingested yet", "`osteofed-site ingest SOURCE`")]
+    lines: list[Line] = []
+    for name in names:
+        lines += observe(f"cohort {name}", partial(_cohort, site, name, is_quick=is_quick))
+    return lines
 
 
-def _approval(site: Site) -> Line:
+def _cohort(site: Site, name: str, *, is_quick: bool) -> Line:
+    """The newest version of a cohort; every version is opened and hashed unless it must be quick."""
+    from client.withdrawal import patients_of
+    from shared.exam.cohort import cohort_folder, latest_version
+
+    title, newest = f"cohort {name}", latest_version(site.cohorts, name)
+    if newest == 0:
+        remedy = "`osteofed-site ingest` again: the last intake was refused or cut off"
+        return attention(title, "no version was frozen yet", remedy)
+    if is_quick:
+        return ok(title, f"v{newest}")
+    for number in range(1, newest + 1):
+        patients_of(cohort_folder(site.cohorts, name, number))  # opened and hashed
+    return ok(title, f"v{newest}; every version is as it was frozen")
+
+
+def _approval(site: Site, *, is_quick: bool) -> Line:
     """The plan approved last, and whether the code installed here is the one it was written for."""
     plan = site.approvals.last_approved(other_than="")
     if plan is None:
         return not_checked("approval", "no plan is approved", "`osteofed-site approve PLAN.json`")
     if plan.code_sha256 != installed_code_hash():
-        return problem(
+        state = attention if is_quick else problem
+        return state(
             "approval",
             f"run {plan.run} was planned for code {plan.code_sha256[:12]}, "
             f"installed is {installed_code_hash()[:12]}",
-            "install the same release as the coordinator, or ask for a new plan",
+            "nothing if that run is over; else install the coordinator's release, or get a new plan",
         )
     return ok("approval", f"run {plan.run}, plan {plan.sha256[:12]}, code is the installed one")
 

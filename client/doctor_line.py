@@ -5,8 +5,10 @@ Lines name keys, files of this program, addresses and versions, never a patient.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from shared.errors import OsteoFedError
@@ -51,8 +53,21 @@ def observe(name: str, look: Callable[[], Line | list[Line]]) -> list[Line]:
     except OsteoFedError as error:
         return [problem(name, f"{error.code}: {error.fact}", error.hint)]
     except Exception as error:  # noqa: BLE001 - a broken library may raise anything
-        return [problem(name, f"looking at it failed: {type(error).__name__}", "install it again")]
+        return [_unforeseen(name, error)]
     return seen if isinstance(seen, list) else [seen]
+
+
+def _unforeseen(name: str, error: Exception) -> Line:
+    """Type and place alone: the text of an exception may name a patient."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    fact = f"looking failed: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+    if isinstance(error, ImportError):
+        remedy = "a library is missing or broken: install this release again"
+    elif isinstance(error, OSError):
+        remedy = "the system refused: check this user's rights in the site's folder, and the disk"
+    else:
+        remedy = "this program did not foresee it: pass the line on to those who maintain OsteoFed"
+    return problem(name, fact, remedy)
 
 
 def write_bytes(n_bytes: float) -> str:

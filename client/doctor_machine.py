@@ -26,7 +26,8 @@ _LEAST_DISK, _COMFORTABLE_DISK = 1 * 2**30, 10 * 2**30
 
 def look_at_machine(folder: Path, *, is_quick: bool) -> list[Line]:
     """Lines about the machine that holds ``folder``; quick: without importing torch or decoding."""
-    lines = [*observe("versions", _versions), *observe("memory", _memory)]
+    lines = observe("versions", _versions)
+    lines += observe("memory", lambda: _memory(is_quick=is_quick))
     lines += observe("disk", lambda: _disk(folder))
     if not is_quick:
         lines += [*observe("processor", _processor), *observe("decoders", decode_tiny_films)]
@@ -60,13 +61,21 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _memory() -> Line:
-    free = min(_free_memory(), _memory_left_to_container())
-    fact = f"{write_bytes(free)} free"
+def _memory(*, is_quick: bool) -> Line:
+    """Little memory at the moment fails no container that works: a round may be what took it."""
+    of_machine, of_container = _free_memory(), _memory_left_to_container()
+    free = min(of_machine, of_container)
+    whose = "this machine" if of_machine <= of_container else "what this container may take"
+    fact = f"{write_bytes(free)} of {whose} is free now"
     if free < _LEAST_MEMORY:
-        return problem("memory", fact, "a round needs about 1.5 GiB: end other programs or add memory")
+        state = attention if is_quick else problem
+        remedy = (
+            "a small round takes about 1.5 GiB: unless one runs now, end other programs or allow more"
+        )
+        return state("memory", fact, remedy)
     if free < _COMFORTABLE_MEMORY:
-        return attention("memory", fact, "`osteofed-site rehearse` measures what a plan needs")
+        remedy = "enough for small plans; `osteofed-site rehearse` measures what a plan takes"
+        return attention("memory", fact, remedy)
     return ok("memory", fact)
 
 

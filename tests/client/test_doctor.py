@@ -31,6 +31,7 @@ from client.doctor_line import Line, observe
 from client.ledger import Ledger
 from client.site import create_site
 from client.train import answer_train
+from client.withdrawal import withdraw
 from server.certificates import ensure_server_certificate
 from server.home import Home
 from shared.countersign import countersign
@@ -258,17 +259,25 @@ def test_another_version_little_memory_and_a_full_disk_are_problems(
     monkeypatch.setattr(machine, "_free_memory", lambda: 1e9)
     usage = shutil.disk_usage(tmp_path)._replace(free=10**8)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
-    lines = machine.look_at_machine(tmp_path, is_quick=True)
+    monkeypatch.setattr(machine, "_processor", lambda: [])
+    monkeypatch.setattr(machine, "decode_tiny_films", lambda: [])
+    lines = machine.look_at_machine(tmp_path, is_quick=False)
     assert {line.name: line.state for line in lines} == dict.fromkeys(
         ("versions", "memory", "disk"), "problem"
     )
     assert "flwr 1.41" in lines[0].remedy
+    quick = machine.look_at_machine(tmp_path, is_quick=True)
+    assert [line.state for line in quick] == ["problem", "attention", "problem"]
 
 
 def test_the_memory_that_a_container_may_still_take_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_free_memory", lambda: 64e9)
     monkeypatch.setattr(machine, "_memory_left_to_container", lambda: 2e9)
-    assert machine._memory().state == "attention"
+    line = machine._memory(is_quick=False)
+    assert line.state == "attention"
+    assert line.fact == "1.9 GiB of what this container may take is free now"
+    monkeypatch.setattr(machine, "_memory_left_to_container", lambda: float("inf"))
+    assert machine._memory(is_quick=False).fact == "59.6 GiB of this machine is free now"
 
 
 def test_a_site_that_trained_shows_its_round_and_whether_it_was_accepted(sites: TableSites) -> None:
@@ -319,6 +328,9 @@ def test_a_new_site_is_told_what_is_missing_and_gets_no_ledger(tmp_path: Path) -
         ("keys/signing.pem", lambda path: path.unlink(), "keys"),
         ("keys/signing.pem", lambda path: path.write_bytes(b"-----BEGIN"), "keys"),
         ("linkage/linkage.bin", lambda path: path.chmod(0o644), "keys"),
+        ("linkage/linkage.bin", lambda path: path.write_bytes(b"torn"), "linkage"),
+        ("linkage/linkage.bin", lambda path: path.unlink(), "linkage"),
+        ("ledger/ledger.jsonl", lambda path: path.unlink(), "ledger"),
         ("policy.yaml", lambda path: path.write_text("version: 9"), "policy"),
         (
             "ledger/ledger.jsonl",
@@ -351,7 +363,54 @@ def test_code_other_than_the_approved_plans_is_a_problem(
     folder = sites.site().folder
     assert state_of(look_at_site(folder, is_quick=True), "approval")[0][0] == "ok"
     monkeypatch.setattr("client.doctor.installed_code_hash", lambda: "9" * 64)
-    assert state_of(look_at_site(folder, is_quick=True), "approval")[0][0] == "problem"
+    assert state_of(look_at_site(folder, is_quick=False), "approval")[0][0] == "problem"
+
+
+def test_a_container_that_waits_for_a_new_plan_or_trains_in_little_memory_is_not_unhealthy(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sites.site().folder
+    monkeypatch.setattr("client.doctor.installed_code_hash", lambda: "9" * 64)
+    monkeypatch.setattr(machine, "_free_memory", lambda: 1e9)
+    lines = examine(folder, Coordinator(superlink=""), is_quick=True, areas=("machine", "site"))
+    noted = [line for line in lines if line.name in ("approval", "memory")]
+    assert [line.state for line in noted] == ["attention", "attention"]
+    assert all(line.remedy for line in noted)
+    assert is_well(lines)
+
+
+def test_a_cohort_that_was_changed_is_named_by_the_full_form_which_reads_every_version(
+    sites: TableSites,
+) -> None:
+    folder = sites.site().folder
+    withdraw(sites.site(), "P00003", by="Grace Hopper")
+    [(state, fact)] = state_of(look_at_site(folder, is_quick=False), "cohort breast_cytology")
+    assert (state, fact) == ("ok", "v2; every version is as it was frozen")
+    for version in ("v2", "v1"):
+        exams = folder / "cohorts" / "breast_cytology" / version / "exams.jsonl"
+        whole = exams.read_bytes()
+        exams.chmod(0o600)
+        exams.write_bytes(whole + b"\n")
+        [line] = [
+            each
+            for each in look_at_site(folder, is_quick=False)
+            if each.name == "cohort breast_cytology"
+        ]
+        assert (line.state, version in line.fact) == ("problem", True)
+        assert "changed-cohort" in line.fact
+        assert line.remedy
+        quick = look_at_site(folder, is_quick=True)
+        assert state_of(quick, "cohort breast_cytology") == [("ok", "v2")]
+        exams.write_bytes(whole)
+
+
+def test_a_cohort_of_which_no_version_was_frozen_is_not_called_well(sites: TableSites) -> None:
+    folder = sites.site().folder
+    (folder / "cohorts" / "hip_bmd" / ".intake").mkdir(parents=True)
+    for is_quick in (True, False):
+        lines = look_at_site(folder, is_quick=is_quick)
+        assert state_of(lines, "cohort hip_bmd") == [("attention", "no version was frozen yet")]
+        assert state_of(lines, "cohort breast_cytology")[0][0] == "ok"
 
 
 def test_one_broken_look_does_not_silence_the_others_and_repeats_no_text() -> None:
@@ -361,10 +420,28 @@ def test_one_broken_look_does_not_silence_the_others_and_repeats_no_text() -> No
     [line] = observe("anything", break_with_a_name)
     assert line.state == "problem"
     assert "Mustermann" not in line.fact + line.remedy
+    assert "RuntimeError in test_doctor.py, line " in line.fact
     [line] = observe(
         "anything", lambda: (_ for _ in ()).throw(IntakeError("no-site", "fact", hint="do"))
     )
     assert (line.fact, line.remedy) == ("intake.no-site: fact", "do")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ModuleNotFoundError("gdcm"), "install"),
+        (PermissionError("/site/Mustermann"), "rights"),
+        (ValueError("Mustermann"), "pass the line on"),
+    ],
+)
+def test_the_remedy_for_what_was_not_foreseen_fits_its_kind(error: Exception, remedy: str) -> None:
+    def look() -> Line:
+        raise error
+
+    [line] = observe("anything", look)
+    assert remedy in line.remedy
+    assert "Mustermann" not in line.fact + line.remedy
 
 
 def test_the_command_ends_with_1_for_a_problem_and_speaks_json(sites: TableSites) -> None:
@@ -385,14 +462,17 @@ def test_the_command_ends_with_1_for_a_problem_and_speaks_json(sites: TableSites
     assert run(app, ["doctor", "--only", "weather"]).exit_code == 2
 
 
-def test_the_quick_form_imports_no_torch(sites: TableSites) -> None:
+def test_the_quick_form_imports_no_torch_and_is_done_within_5_s_of_processor_time(
+    sites: TableSites,
+) -> None:
     import subprocess
     import sys
 
     program = (
-        "import sys\nfrom pathlib import Path\nfrom client.doctor import examine\n"
+        "import sys, time\nfrom pathlib import Path\nfrom client.doctor import examine\n"
         "from client.doctor_connection import Coordinator\n"
         "examine(Path(sys.argv[1]), Coordinator(superlink=''), is_quick=True)\n"
+        "print(time.process_time())\n"
         "sys.exit(len({'torch', 'flwr', 'pydicom', 'opacus'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -402,3 +482,4 @@ def test_the_quick_form_imports_no_torch(sites: TableSites) -> None:
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 5
