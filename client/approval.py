@@ -13,7 +13,7 @@ from typing import Literal
 
 from shared.canonical import canonical_json
 from shared.errors import PlanError
-from shared.files import append_line, write_atomic
+from shared.files import append_line, read_lines, write_atomic
 from shared.keys import SigningKey, verify
 from shared.plan import Plan, read_plan
 
@@ -94,31 +94,54 @@ class Approvals:
         """What was decided last about a plan; None when nothing was.
 
         Raises:
-            PlanError: the record does not carry this site's signature.
+            PlanError: the record is damaged, or does not carry this site's signature.
         """
         path = self._decisions / f"{Path(plan_sha256).name}.json"
         if not path.exists():
             return None
-        record = json.loads(path.read_bytes())
-        signature = str(record.pop("signature", ""))
-        is_genuine = verify(self._key.public_hex, canonical_json(record), signature)
-        if not is_genuine or record["plan_sha256"] != plan_sha256:
+        try:
+            record = json.loads(path.read_bytes())
+            signature = str(record.pop("signature", ""))
+            named, decided, content = record["plan_sha256"], record["decision"], canonical_json(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(
+                "damaged-approval",
+                f"the approval record of plan {plan_sha256[:12]} cannot be read: "
+                f"{type(error).__name__}",
+                hint="decide again with `osteofed-site approve`; the log keeps every earlier decision",
+            ) from None
+        if not verify(self._key.public_hex, content, signature) or named != plan_sha256:
             raise PlanError(
                 "forged-approval",
                 f"the approval record of plan {plan_sha256[:12]} is not signed by this site",
                 hint="somebody edited the file; decide again with `osteofed-site approve`",
             )
-        return "approved" if record["decision"] == "approved" else "refused"
+        return "approved" if decided == "approved" else "refused"
 
     def last_approved(self, *, other_than: str) -> Plan | None:
-        """The plan approved most recently, leaving out one hash."""
-        log = self._decisions / "log.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        for line in reversed(lines):
-            sha256 = json.loads(line)["plan_sha256"]
+        """The plan approved most recently, leaving out one hash.
+
+        Raises:
+            PlanError: the log or a record is damaged, or a record or plan was tampered with.
+        """
+        for sha256 in reversed(self._logged()):
             if sha256 != other_than and self.decision(sha256) == "approved":
                 return self.approved(sha256)
         return None
+
+    def _logged(self) -> list[str]:
+        """Hashes of the plans that were decided about, oldest first."""
+        try:
+            return [
+                str(json.loads(line)["plan_sha256"])
+                for line in read_lines(self._decisions / "log.jsonl")
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(
+                "damaged-approval-log",
+                f"approvals/log.jsonl cannot be read: {type(error).__name__}",
+                hint="keep the file as evidence and restore its newest intact copy",
+            ) from None
 
 
 def what_changed(before: Plan, after: Plan) -> list[tuple[str, str, str]]:

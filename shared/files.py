@@ -1,12 +1,16 @@
-"""Files that are either whole or absent: written beside, flushed to disk, renamed.
+"""Files that are either whole or absent, written beside, flushed to disk, renamed; logs of whole lines.
 
 Imports nothing of the project.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK_BYTES = 2**16
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -23,14 +27,37 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
-    """Add one line to a log and flush it; writers in other processes cannot interleave."""
+    """Add one line to a log and flush it; writers in other processes cannot interleave.
+
+    A torn end, which a power cut left of a line that nobody was told is written, is cut off first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode)
-    try:
-        os.write(descriptor, line)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+    with os.fdopen(descriptor, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.truncate(_end_of_lines(stream))
+        stream.seek(0, os.SEEK_END)
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The whole lines of a log, without their newlines; a torn end was never acknowledged."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Where the last whole line ends, read from the end of the file."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK_BYTES)
+        stream.seek(start)
+        newline = stream.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def sync_folder(folder: Path) -> None:

@@ -115,6 +115,51 @@ def test_a_hash_that_is_a_path_finds_no_plan(desk: Desk, sha256: str) -> None:
         desk.approvals.approved(sha256)
 
 
+def test_a_line_torn_by_a_power_cut_is_no_decision_and_the_next_one_stands_on_its_own(
+    desk: Desk,
+) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    log = desk.folder / "approvals" / "log.jsonl"
+    whole = log.read_bytes()
+    other = whole.replace(plan.sha256.encode(), b"9" * 64)
+    for torn in (other[:-40], other[:-1], b"{", b"\xff\0"):
+        log.write_bytes(whole + torn)
+        assert desk.approvals.last_approved(other_than="") == plan
+        desk.approvals.decide(plan, "refused", by="Ada Lovelace", now=NOW)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [line["decision"] for line in lines] == ["approved", "refused"]
+        assert desk.approvals.last_approved(other_than="") is None
+        desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+
+
+@pytest.mark.parametrize("damage", [b"{\n", b"[]\n", b"{}\n", b"\xff\xfe\n", b"\n"])
+def test_any_other_damage_to_the_log_is_an_error(desk: Desk, damage: bytes) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    log = desk.folder / "approvals" / "log.jsonl"
+    log.write_bytes(log.read_bytes() + damage)
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.last_approved(other_than="")
+    assert caught.value.code == "plan.damaged-approval-log"
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b"{}", b"7", b'"approved"', b"\xff", b'{"plan_sha256": NaN}']
+)
+def test_a_damaged_record_is_no_approval_and_says_what_to_do(desk: Desk, damage: bytes) -> None:
+    plan = desk.approvals.import_plan(desk.plan_file)
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    path = desk.folder / "approvals" / f"{plan.sha256}.json"
+    path.write_bytes(damage)
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.approved(plan.sha256)
+    assert caught.value.code == "plan.damaged-approval"
+    assert "osteofed-site approve" in caught.value.hint
+    desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    assert desk.approvals.approved(plan.sha256) == plan
+
+
 def test_the_last_approved_plan_is_shown_beside_a_new_one(desk: Desk) -> None:
     plan = desk.approvals.import_plan(desk.plan_file)
     assert desk.approvals.last_approved(other_than="") is None
