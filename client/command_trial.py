@@ -12,6 +12,7 @@ from client.command_options import Folder
 from shared.terminal import JsonOption, command, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
+    from client.rehearsal_round import RoundMeasure
     from client.rehearse import Rehearsal
 
 trial_app = typer.Typer()
@@ -68,7 +69,10 @@ def rehearse(
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Try a plan here without network: its price, time and memory, and whether it learns."""
+    """Try a plan here without network: its price, time and memory, and whether it learns.
+
+    Exit code 1 when the plan would not run here.
+    """
     from client.rehearse import rehearse as try_plan
     from client.site import open_site
     from shared.plan import read_plan
@@ -78,8 +82,10 @@ def rehearse(
     rehearsal = try_plan(site, read)
     if as_json:
         show_json({"run": read.run, "plan": read.sha256} | asdict(rehearsal))
-        return
-    _show_rehearsal(rehearsal, run=read.run, delta=site.policy.delta)
+    else:
+        _show_rehearsal(rehearsal, run=read.run, delta=site.policy.delta)
+    if rehearsal.problems:
+        raise typer.Exit(1)
 
 
 def _show_rehearsal(rehearsal: Rehearsal, *, run: str, delta: float) -> None:
@@ -100,9 +106,7 @@ def _show_rehearsal(rehearsal: Rehearsal, *, run: str, delta: float) -> None:
         facts: dict[str, object] = {
             "one round": f"{measured.seconds:.1f} s, {measured.memory_bytes / 2**20:.0f} MiB{gpu}",
             "all rounds": f"{measured.seconds * trial.planned_rounds:.0f} s",
-            "encoding films, once": "done, or not needed"
-            if measured.encoding_s is None
-            else f"{measured.encoding_s:.0f} s",
+            "encoding films, once": _describe_encoding(measured),
             "loss on invented people": f"{trial.loss_before:.3f}, after {trial.rounds} of "
             f"{trial.planned_rounds} rounds {trial.loss_after:.3f}: "
             + ("falls" if trial.falls else "does not fall for this site alone"),
@@ -111,3 +115,11 @@ def _show_rehearsal(rehearsal: Rehearsal, *, run: str, delta: float) -> None:
     if rehearsal.problems:
         show_table("why it would not run", ("problem",), [(each,) for each in rehearsal.problems])
     say("nothing was charged and nothing has left")
+
+
+def _describe_encoding(measured: RoundMeasure) -> str:
+    if measured.encoding == "needed":
+        return f"{measured.encoding_s:.0f} s, before the first round"
+    if measured.encoding == "unknown":
+        return "unknown: the encoder is not here, the coordinator sends it after approval"
+    return measured.encoding

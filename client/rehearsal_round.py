@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from shared.train.public_batch import draw_images
 from shared.train.update import train_update
 
 _ENCODED_FILMS = 8
+# "unknown": the encoder's weights are not here; the coordinator sends them after approval.
+Encoding = Literal["not needed", "done", "needed", "unknown"]
 
 
 @dataclass
@@ -41,11 +44,15 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundMeasure:
-    """One round over this cohort's shape. ``encoding_s`` None: nothing is left to encode."""
+    """One round over this cohort's shape; before it, films may have to be encoded once.
+
+    ``encoding_s``: how long that would take, where ``encoding`` is "needed".
+    """
 
     seconds: float
     memory_bytes: int
     gpu_bytes: int
+    encoding: Encoding
     encoding_s: float | None
 
 
@@ -59,11 +66,13 @@ def measure_round(site: Site, plan: Plan, cohort: Cohort, arrays: ExamArrays) ->
         began = time.perf_counter()
         train_update(settings, batch, weights, divisor=divisor, encoder_file=file)
         seconds = time.perf_counter() - began
+    encoding = look_for_tokens(site, plan, cohort)
     return RoundMeasure(
         seconds=seconds,
         memory_bytes=peak.memory_bytes,
         gpu_bytes=peak.gpu_bytes,
-        encoding_s=_encoding_time(site, plan, cohort),
+        encoding=encoding,
+        encoding_s=_encoding_time(site, plan, cohort) if encoding == "needed" else None,
     )
 
 
@@ -102,16 +111,22 @@ def _random_fields(
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _encoding_time(site: Site, plan: Plan, cohort: Cohort) -> float | None:
+def look_for_tokens(site: Site, plan: Plan, cohort: Cohort) -> Encoding:
+    """Whether a frozen encoder has to turn this cohort's films into tokens, or has done so."""
+    encoder = plan.settings.encoder
+    if encoder.name == "none" or encoder.training != "frozen" or not len(cohort.images):
+        return "not needed"
+    name = f"{cohort.fingerprint[:32]}-{str(plan.encoder_sha256)[:32]}-{encoder.token_grid}.npy"
+    if (site.folder / "cache" / "tokens" / name).exists():
+        return "done"
+    return "needed" if held_encoder(site, plan) else "unknown"
+
+
+def _encoding_time(site: Site, plan: Plan, cohort: Cohort) -> float:
     """Seconds to turn every film into tokens, once, before round 1; from a few random films."""
     from shared.model.encoders import encode, load_encoder
 
-    file = held_encoder(site, plan)
-    is_frozen = plan.settings.encoder.training == "frozen"
-    name = f"{cohort.fingerprint[:32]}-{str(plan.encoder_sha256)[:32]}-*"
-    is_done = any((site.folder / "cache" / "tokens").glob(name))
-    if file is None or not is_frozen or is_done or not len(cohort.images):
-        return None
+    file = site.encoder_file(str(plan.encoder_sha256))
     encoder = load_encoder(plan.settings.encoder, file).to(choose_device(plan.settings.device))
     pixels = plan.settings.cohort.image_pixels
     films = torch.rand(_ENCODED_FILMS, 1, pixels, pixels, generator=torch.Generator().manual_seed(0))

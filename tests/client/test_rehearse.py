@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 import client.rehearsal_learning as learning
 import client.rehearsal_round as measuring
 from client.command import app
+from client.command_trial import _describe_encoding
 from client.rehearsal_learning import mean_loss, plant_relation, try_learning
 from client.rehearsal_price import Price, price_plan
 from client.rehearse import rehearse
+from client.tokens import load_tokens
 from client.train import answer_train
 from shared.audit.rehearsal import draw_patients
 from shared.exam.assemble import assemble
@@ -133,7 +135,50 @@ def test_a_round_is_really_trained_and_its_memory_really_measured(
     measured = measuring.measure_round(site, sites.plan, split.cohort, arrays)
     assert seen == [(len(split.batch), sites.plan.entry("elm").declared_patients)]
     assert measured.memory_bytes - empty.memory_bytes > 30 << 20
-    assert measured.encoding_s is None
+    assert (measured.encoding, measured.encoding_s) == ("not needed", None)
+
+
+def test_what_is_known_of_the_encoding_is_said_and_nothing_more(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, cohort = sites.site(), sites.split("train").cohort
+    films = replace(cohort, images=np.zeros((3, 8, 8), dtype=np.float16))
+    frozen = changed(sites.plan, encoder={"name": "resnet34", "training": "frozen", "token_grid": 7})
+    sha256 = "e" * 64
+    plan = sites.plan.model_copy(update={"settings": frozen, "encoder_sha256": sha256})
+    assert measuring.look_for_tokens(site, plan, films) == "unknown"
+    weights = site.encoder_file(sha256)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"weights")
+    assert measuring.look_for_tokens(site, plan, films) == "needed"
+    assert measuring.look_for_tokens(site, plan, cohort) == "not needed"  # no films
+    learned = changed(plan, encoder={"training": "full"})
+    whole = plan.model_copy(update={"settings": learned})
+    assert measuring.look_for_tokens(site, whole, films) == "not needed"
+    monkeypatch.setattr("client.tokens._encode_films", lambda *_: np.zeros((3, 49, 4), np.float32))
+    load_tokens(site, plan, films)
+    assert measuring.look_for_tokens(site, plan, films) == "done"
+    other = changed(plan, encoder={"token_grid": 4})
+    again = plan.model_copy(update={"settings": other})
+    assert measuring.look_for_tokens(site, again, films) == "needed"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "seconds", "words"),
+    [
+        ("not needed", None, "not needed"),
+        ("done", None, "done"),
+        ("needed", 41.7, "42 s, before the first round"),
+        ("unknown", None, "unknown: the encoder is not here"),
+    ],
+)
+def test_each_state_of_the_encoding_has_its_words(
+    encoding: measuring.Encoding, seconds: float | None, words: str
+) -> None:
+    measured = measuring.RoundMeasure(
+        seconds=1.0, memory_bytes=1, gpu_bytes=0, encoding=encoding, encoding_s=seconds
+    )
+    assert words in _describe_encoding(measured)
 
 
 def test_the_loss_of_invented_people_falls_under_a_sound_plan_and_not_under_a_drowned_one(
@@ -197,3 +242,16 @@ def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> No
     assert told["problems"] == []
     assert set(told["prices"][0]) == {field.name for field in fields(Price)}
     assert files_of(sites.site().folder) == before
+
+
+def test_a_plan_that_would_not_run_here_ends_with_exit_code_1(sites: TableSites) -> None:
+    sites.change_policy("hop", epsilon_lifetime=1.0)
+    site = sites.site("hop")
+    plan = next((site.folder / "plans").glob("*.json"))
+    arguments = ["rehearse", str(plan), "--folder", str(site.folder)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 1
+    assert "why it would not run" in shown.stdout
+    told = CliRunner().invoke(app, [*arguments, "--json"])
+    assert told.exit_code == 1
+    assert "above the cap of 1" in "".join(json.loads(told.stdout)["problems"])
