@@ -149,14 +149,20 @@ def _huge_code_stream(data: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
-def _deflate_bomb(data: bytes, rng: Random) -> bytes:
+def deflated_bomb(data: bytes, *, n_blocks: int) -> bytes:
+    """A deflated film that inflates to 2 MiB of zeros per block."""
+
     def edit(film: Dataset) -> None:
         film.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1.99")
 
     small = _edited(data, edit)
     start = 144 + struct.unpack("<I", small[140:144])[0] if len(small) > 144 else 0
-    n_blocks = int(rng.integers(1, 8)) if rng.random() < 0.8 else 300
     return small[:start] + _ZEROS * n_blocks
+
+
+def _deflate_bomb(data: bytes, rng: Random) -> bytes:
+    n_blocks = int(rng.integers(1, 8)) if rng.random() < 0.8 else 300
+    return deflated_bomb(data, n_blocks=n_blocks)
 
 
 def _deflated_zeros() -> bytes:
