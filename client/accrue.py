@@ -11,10 +11,12 @@ from pathlib import Path
 
 from client.hello import approved_plan
 from client.intake import IntakeReport, Progress, ingest
+from client.intake_inputs import Inputs
 from client.patients import ever_in_cohort, prospective_name
 from client.site import Site
 from shared.canonical import canonical_json, hash_of
 from shared.errors import PlanError
+from shared.exam.schema import CohortSchema
 from shared.files import write_atomic
 from shared.release import Lock, read_lock
 
@@ -48,8 +50,23 @@ def accept_lock(site: Site, path: Path) -> Lock:
     return lock
 
 
+def locked_schema(site: Site, lock: Lock) -> CohortSchema:
+    """What an exam is under a lock that this site accepted.
+
+    Raises:
+        PlanError: the lock's plan is not approved here.
+    """
+    return approved_plan(site, lock.plan_sha256).settings.cohort
+
+
 def accrue(
-    site: Site, lock_file: Path, source: Path, *, progress: Progress | None = None
+    site: Site,
+    lock_file: Path,
+    source: Path | Inputs,
+    *,
+    progress: Progress | None = None,
+    workers: int = 1,
+    allows_fewer: bool = False,
 ) -> IntakeReport:
     """Freeze exams acquired after a lock, of patients this site has not used before.
 
@@ -63,7 +80,7 @@ def accrue(
         IntakeError: as ``ingest``.
     """
     lock = accept_lock(site, lock_file)
-    schema = approved_plan(site, lock.plan_sha256).settings.cohort
+    schema = locked_schema(site, lock)
     return ingest(
         source,
         store=site.cohorts,
@@ -76,4 +93,6 @@ def accrue(
         progress=progress,
         acquired_after=lock.locked_utc.date(),
         exclude_patients=ever_in_cohort(site, schema.name),
+        workers=workers,
+        allows_fewer=allows_fewer,
     )

@@ -2,132 +2,224 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from client.command_options import Folder
-from shared.terminal import JsonOption, command, progress, show_facts, show_json, show_table
+from client.command_sources import takes_sources
+from shared.errors import IntakeError, SettingsError
+from shared.terminal import JsonOption, command, progress, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
+    from client.cohort_quarantine import QuarantineGroup
     from client.intake import IntakeReport
+    from client.site import Site
+    from client.sources.choose import Choice
+    from shared.exam.cohort import Cohort
+    from shared.exam.quarantine import Quarantined
+    from shared.exam.schema import CohortSchema
 
 intake_app = typer.Typer()
+# Beside the packages, in a checkout and where OsteoFed is installed.
+SCHEMAS = Path(__file__).resolve().parent.parent / "configs" / "cohort"
+Workers = Annotated[int, typer.Option(help="Processes that read films.", min=1, max=64)]
+AllowFewer = Annotated[
+    bool,
+    typer.Option("--allow-fewer", help="Exams or films of the version before may be missing."),
+]
+_LINKS = {
+    "exams": "exams, a row with its films",
+    "films_of_nobody": "films whose patient has no row",
+    "films_too_far": "films without a row near enough in time",
+    "rows_only": "rows without a usable film",
+    "several_rows": "exams with several rows near enough",
+    "shared_rows": "exams whose row serves another date too",
+}
+_CHANGES = {
+    "added": "new",
+    "changed": "with other values, or more films",
+    "unchanged": "unchanged",
+    "fewer_films": "with fewer films",
+    "missing": "missing",
+    "left_out": "left out: withdrawn, or excluded by the lock",
+}
 
 
 @intake_app.command()
 @command
+@takes_sources
 def ingest(
-    source: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with films/ and clinical.csv, where nothing else is named."),
-    ] = None,
+    choice: Choice,
     schema: Annotated[
-        Path, typer.Option(help="Cohort schema, a YAML file.", exists=True, dir_okay=False)
-    ] = Path("configs/cohort/hip_bmd.yaml"),
-    films: Annotated[Path | None, typer.Option(help="Folder of DICOM files, or a DICOMDIR.")] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="CSV, Parquet, or FHIR: .json, .ndjson or a folder of them.")
-    ] = None,
-    sql: Annotated[
-        Path | None, typer.Option(help="File with a SELECT; the database is in OSTEOFED_TABLE_URL.")
-    ] = None,
-    url_file: Annotated[
-        Path | None, typer.Option(help="The database's URL in a file for its owner only.")
-    ] = None,
-    dicomweb: Annotated[
-        str | None, typer.Option(help="Address of a PACS's DICOMweb; OSTEOFED_DICOMWEB_LOGIN logs in.")
-    ] = None,
-    login_file: Annotated[
-        Path | None, typer.Option(help="user:password or Bearer token, in a file for its owner only.")
-    ] = None,
-    ca: Annotated[
-        Path | None, typer.Option(help="Who signed the PACS's certificate, a PEM file.")
-    ] = None,
-    dimse: Annotated[str | None, typer.Option(help="host:port of a PACS.")] = None,
-    called_aet: Annotated[str, typer.Option(help="The PACS's AE title.")] = "ANY-SCP",
-    calling_aet: Annotated[str, typer.Option(help="This site's AE title.")] = "OSTEOFED",
-    move: Annotated[
-        bool, typer.Option("--move", help="C-MOVE instead of C-GET; the PACS sends to --listen.")
-    ] = False,
-    listen: Annotated[str, typer.Option(help="host:port, for --move.")] = "127.0.0.1:11112",
-    modality: Annotated[list[str], typer.Option(help="Asked of a PACS.")] = ["DX", "CR"],  # noqa: B006
-    body_part: Annotated[list[str], typer.Option(help="Asked of a PACS; all if none.")] = [],  # noqa: B006
-    first_day: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"])] = None,
-    last_day: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"])] = None,
-    workers: Annotated[int, typer.Option(help="Processes that read films.", min=1, max=64)] = 1,
+        str, typer.Option(help="Cohort schema: a YAML file, or the name of one that OsteoFed brings.")
+    ] = "hip_bmd",
+    workers: Workers = 1,
+    allow_fewer: AllowFewer = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Turn films and a clinical table into a frozen cohort; every loss has a code."""
     from client.intake import ingest as run_intake
     from client.site import open_site
-    from client.sources.choose import Choice, choose_inputs
-    from client.sources.staging import FilmQuery
-    from shared.exam.schema import read_schema
+    from client.sources.choose import choose_inputs
 
-    site, cohort_schema = open_site(folder), read_schema(schema)
-    query = FilmQuery(
-        modalities=tuple(name.upper() for name in modality),
-        body_parts=tuple(body_part),
-        first_day=first_day and first_day.date(),
-        last_day=last_day and last_day.date(),
-    )
-    choice = Choice(
-        folder=source,
-        films=films,
-        dicomweb=dicomweb,
-        dicomweb_ca=ca,
-        login_file=login_file,
-        dimse=dimse,
-        called_aet=called_aet,
-        calling_aet=calling_aet,
-        is_move=move,
-        listen=listen,
-        query=query,
-        table=table,
-        sql=sql,
-        url_file=url_file,
-    )
-    with progress("films") as advance:
+    site, found = open_site(folder), find_schema(schema)
+    with _explained(site, found.name, as_json=as_json), progress("films") as advance:
         report = run_intake(
-            choose_inputs(choice, site, cohort_schema, progress=advance),
+            choose_inputs(choice, site, found, progress=advance),
             store=site.cohorts,
-            schema=cohort_schema,
+            schema=found,
             profile=site.settings.profile,
             pseudonyms=site.pseudonyms,
             linkage=site.linkage,
             clock=site.clock,
             progress=advance,
             workers=workers,
+            allows_fewer=allow_fewer,
         )
-    _show_intake(report, as_json=as_json)
+    _finish(site, report, choice, as_json=as_json)
 
 
 @intake_app.command()
 @command
+@takes_sources
 def accrue(
+    choice: Choice,
     lock: Annotated[Path, typer.Argument(help="The coordinator's lock.json.")],
-    source: Annotated[Path, typer.Argument(help="Folder with films/ and clinical.csv.")],
+    workers: Workers = 1,
+    allow_fewer: AllowFewer = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Freeze films acquired after a lock, of patients not used before."""
+    from client.accrue import accept_lock, locked_schema
     from client.accrue import accrue as run_accrual
+    from client.patients import prospective_name
     from client.site import open_site
+    from client.sources.choose import choose_inputs
 
-    with progress("films") as advance:
-        report = run_accrual(open_site(folder), lock, source, progress=advance)
-    _show_intake(report, as_json=as_json)
+    site = open_site(folder)
+    accepted = accept_lock(site, lock)
+    schema = locked_schema(site, accepted)
+    name = prospective_name(schema.name, accepted.sha256)
+    with _explained(site, name, as_json=as_json), progress("films") as advance:
+        report = run_accrual(
+            site,
+            lock,
+            choose_inputs(choice, site, schema, progress=advance),
+            progress=advance,
+            workers=workers,
+            allows_fewer=allow_fewer,
+        )
+    _finish(site, report, choice, as_json=as_json)
 
 
-def _show_intake(report: IntakeReport, *, as_json: bool) -> None:
+@intake_app.command()
+@command
+def cohort(
+    name: Annotated[str, typer.Argument(help="The cohort's name.")] = "hip_bmd",
+    page: Annotated[
+        bool, typer.Option("--page", help="Also write a page with plots and films, for here only.")
+    ] = False,
+    examples: Annotated[
+        bool,
+        typer.Option("--examples", help="Also name some files and rows, which may name patients."),
+    ] = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a cohort holds, what was quarantined, why, and what to do about it.
+
+    The quarantine of an intake that was refused is shown too, until one comes through.
+    """
+    from client.cohort_page import write_cohort_page
+    from client.intake_refusal import read_refused
+    from client.patients import current_cohort
+    from client.site import open_site
+    from shared.exam.cohort import latest_version
+
+    site = open_site(folder)
+    refused = read_refused(site.cohorts / name)
+    is_frozen = latest_version(site.cohorts, name) > 0
+    found = current_cohort(site, name) if is_frozen or refused is None else None
+    facts: dict[str, object] = _describe(found) if found else {"version": None}
+    if page and found:
+        facts["page, for this hospital only"] = str(write_cohort_page(site, found))
+    frozen = _group(site, found.quarantined if found else ())
+    late = _group(site, refused.quarantined if refused else ())
+    at = f"{refused.refused_utc:%Y-%m-%d %H:%M UTC}" if refused else ""
     if as_json:
-        show_json(report.summary())
+        refusal = {"utc": at, "quarantined": _as_json(late, examples=examples)} if refused else None
+        quarantined = _as_json(frozen, examples=examples)
+        show_json(facts | {"quarantined": quarantined, "refused_intake": refusal})
         return
+    show_facts(f"cohort {name}", facts)
+    _show_groups("quarantined", frozen, examples=examples)
+    if refused:
+        say(f"the latest intake was refused at {at}")
+        _show_groups("refused intake", late, examples=examples)
+
+
+def find_schema(named: str) -> CohortSchema:
+    """A schema that comes with OsteoFed, by name, or any from a file.
+
+    Raises:
+        SettingsError: there is none, or it is not valid.
+    """
+    from shared.exam.schema import read_schema
+
+    shipped = sorted(path.stem for path in SCHEMAS.glob("*.yaml"))
+    path = SCHEMAS / f"{named}.yaml" if named in shipped else Path(named)
+    if not path.is_file():
+        raise SettingsError(
+            "no-schema",
+            f"a cohort schema must be a YAML file or one of {', '.join(shipped)}, not {named}",
+            hint="name --schema",
+        )
+    return read_schema(path)
+
+
+@contextmanager
+def _explained(site: Site, name: str, *, as_json: bool) -> Iterator[None]:
+    """Show the quarantine together with the refusal of a whole intake."""
+    from client.intake_refusal import REFUSALS, read_refused
+
+    try:
+        yield
+    except IntakeError as error:
+        refused = read_refused(site.cohorts / name) if error.code in REFUSALS else None
+        if refused is None:
+            raise
+        groups = _group(site, refused.quarantined)
+        if not as_json:
+            _show_groups("quarantined", groups, examples=False)
+            raise
+        told = {"error": error.code, "fact": error.fact, "hint": error.hint}
+        show_json(told | {"quarantined": _as_json(groups, examples=False)})
+        raise typer.Exit(1) from None
+
+
+def _finish(site: Site, report: IntakeReport, choice: Choice, *, as_json: bool) -> None:
+    """Let go of what a PACS sent, now that the cohort is frozen, and show what became of it all."""
+    is_fetched = choice.dicomweb is not None or choice.dimse is not None
+    if is_fetched:
+        from client.sources.choose import discard_staged
+
+        discard_staged(site, report.cohort.schema)
+    if as_json:
+        show_json(report.summary() | {"fetched_films_deleted": is_fetched})
+        return
+    _show_intake(site, report)
+    if is_fetched:
+        say("the films that the PACS sent were deleted here; the cohort keeps its small images")
+
+
+def _show_intake(site: Site, report: IntakeReport) -> None:
     cohort = report.cohort
     state = "frozen" if report.is_new else "unchanged"
     show_facts(
@@ -140,52 +232,52 @@ def _show_intake(report: IntakeReport, *, as_json: bool) -> None:
             "fingerprint": cohort.fingerprint,
         },
     )
-    show_facts(
-        "films and rows",
-        {name.replace("_", " "): number for name, number in asdict(report.links).items()},
-    )
-    show_table(
-        "quarantined",
-        ("kind", "code", "n"),
-        [(count.kind, count.code, count.n) for count in report.counts],
-    )
+    if report.is_new and cohort.version > 1:
+        changes = asdict(report.changes)
+        show_facts(
+            f"exams, against v{cohort.version - 1}",
+            {words: changes[each] for each, words in _CHANGES.items()},
+        )
+    links = asdict(report.links)
+    show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
+    _show_groups("quarantined", _group(site, cohort.quarantined), examples=False)
 
 
-@intake_app.command()
-@command
-def cohort(
-    name: Annotated[str, typer.Argument(help="The cohort's name.")] = "hip_bmd",
-    page: Annotated[
-        bool, typer.Option("--page", help="Also write a page with plots and films, for here only.")
-    ] = False,
-    folder: Folder = Path(),
-    as_json: JsonOption = False,
-) -> None:
-    """Show what a cohort holds, what was quarantined, why, and what to do about it."""
-    from client.cohort_page import write_cohort_page
-    from client.patients import current_cohort
-    from client.site import open_site
-    from shared.exam.quarantine import CODES, count_codes
+def _describe(found: Cohort) -> dict[str, object]:
     from shared.exam.split import SPLITS
 
-    site = open_site(folder)
-    found = current_cohort(site, name)
-    counts = count_codes(found.quarantined)
-    facts: dict[str, object] = {
+    return {
         "version": found.version,
         "fingerprint": found.fingerprint,
         "exams": len(found.exams),
         "films": len(found.images),
         **{f"patients, {split}": len(found.patients(split)) for split in SPLITS},
     }
-    if page:
-        facts["page, for this hospital only"] = str(write_cohort_page(site, found))
-    rows = [
-        (count.kind, count.code, count.n, CODES[count.code].meaning, CODES[count.code].remedy)
-        for count in counts
+
+
+def _group(site: Site, entries: Sequence[Quarantined]) -> list[QuarantineGroup]:
+    from client.cohort_quarantine import group_quarantine
+
+    return group_quarantine(entries, site.linkage)
+
+
+def _as_json(groups: Sequence[QuarantineGroup], *, examples: bool) -> list[dict[str, object]]:
+    left_out = () if examples else ("examples",)
+    return [
+        {"group": group.title}
+        | {name: value for name, value in asdict(row).items() if name not in left_out}
+        for group in groups
+        for row in group.rows
     ]
-    if as_json:
-        show_json(facts | {"quarantined": rows})
-        return
-    show_facts(f"cohort {found.name}", facts)
-    show_table("quarantined", ("kind", "code", "n", "meaning", "remedy"), rows)
+
+
+def _show_groups(title: str, groups: Sequence[QuarantineGroup], *, examples: bool) -> None:
+    columns = ("kind", "code", "n", "meaning", "remedy", *(("for example",) if examples else ()))
+    for group in groups:
+        rows = [
+            (row.kind, row.code, row.n, row.meaning, row.remedy)
+            + (("\n".join(row.examples),) if examples else ())
+            for row in group.rows
+        ]
+        if rows:
+            show_table(f"{title}: {group.title.lower()}, {group.n}", columns, rows)

@@ -1,8 +1,9 @@
 """Intake: a folder of films and a clinical table become a frozen cohort, every loss with a code.
 
 Order: table → films one by one (only small normalised images are kept, on disk) → links → share of
-loss → cohort. Nothing that names a patient enters the cohort folder, a report or an error; the sealed
-linkage file remembers people, and where quarantined items came from.
+loss → comparison with the version before → cohort. Nothing that names a patient enters the cohort
+folder, a report or an error; the sealed linkage file remembers people, and where quarantined items
+came from.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from client.intake_changes import Changes, compare_exams
 from client.intake_films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
 from client.intake_films import Progress as Progress
 from client.intake_inputs import Inputs, RawTable, folder_inputs
+from client.intake_refusal import (
+    WOULD_SHRINK,
+    forget_refused,
+    keep_refused,
+    refuse_fewer,
+    refuse_loss,
+)
 from client.intake_workers import ReadingRule
 from client.linkage import Identity, Linkage, Pseudonyms
-from shared.canonical import canonical_json
 from shared.errors import IntakeError
 from shared.exam.clinical import ClinicalRow, ClinicalTable, interpret_rows
 from shared.exam.cohort import (
@@ -35,9 +43,7 @@ from shared.exam.profile import SiteProfile
 from shared.exam.quarantine import CodeCount, Quarantined, count_codes
 from shared.exam.schema import CohortSchema
 from shared.exam.split import SPLITS, PatientKey, split_of
-from shared.files import write_atomic
 
-REFUSED_FILE = "refused-quarantine.jsonl"
 JOURNAL_FOLDER = ".intake"
 
 Clock = Callable[[], datetime]
@@ -58,6 +64,7 @@ class IntakeReport:
     n_rows_used: int
     counts: tuple[CodeCount, ...]
     lost_fraction: float
+    changes: Changes
 
     @property
     def links(self) -> Reconciliation:
@@ -75,6 +82,7 @@ class IntakeReport:
             "films": {"read": self.n_films_read, "used": self.n_films_used},
             "rows": {"read": self.n_rows_read, "used": self.n_rows_used},
             "exams": len(cohort.exams),
+            "changes": asdict(self.changes),
             "patients": {split: len(cohort.patients(split)) for split in SPLITS},
             "lost_fraction": self.lost_fraction,
             "links": asdict(self.links),
@@ -98,6 +106,7 @@ def ingest(
     acquired_after: date | None = None,
     exclude_patients: Set[PatientKey] = frozenset(),
     workers: int = 1,
+    allows_fewer: bool = False,
 ) -> IntakeReport:
     """Freeze what ``source`` holds as the next version of a cohort.
 
@@ -115,12 +124,13 @@ def ingest(
         acquired_after: prospective intake: only exams acquired after this day.
         exclude_patients: prospective intake: patients who took part in training.
         workers: processes that read films; their number changes nothing but the time.
+        allows_fewer: exams of the version before, or films of them, may be missing.
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
             changed, more than the schema's share of the inputs is lost, the split differs from the
-            version before, or no exam is left. Then no cohort is written; a quarantine is kept as
-            ``refused-quarantine.jsonl`` beside the versions.
+            version before, no exam is left, or exams of the version before would be missing (of people
+            who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
     """
     rule = AdmissionRule(
         is_withdrawn=linkage.is_withdrawn,
@@ -133,9 +143,10 @@ def ingest(
     table = _read_rows(inputs.table(), schema, profile, pseudonyms, today, places)
     folder = store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _refuse_other_split(store, folder.name, schema)
     reading = ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
-    with linkage.held(), _journal_of(folder / JOURNAL_FOLDER, reading, pseudonyms) as journal:
+    with linkage.held(), contextlib.ExitStack() as stack:
+        before = _version_before(store, folder.name, schema)
+        journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, pseudonyms))
         named = profile.model_copy(update={"issuer": linkage.issuer_for(profile.issuer)})
         scan = FilmScan(
             journal,
@@ -156,10 +167,16 @@ def ingest(
         # A place can name a person: of who withdrew none is kept.
         places_kept = [entry.item for entry in quarantined if entry.code != WITHDRAWN]
         linkage.add({}, {item: places[item] for item in places_kept})
-        _refuse_loss(folder, schema, quarantined, lost_fraction, n_exams=len(links.exams))
         exams, order = _exams(links.exams, schema, named, pseudonyms)
+        changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
+        try:
+            refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
+            if not allows_fewer:
+                refuse_fewer(before, changes)
+        except IntakeError:
+            keep_refused(folder, quarantined)
+            raise
         linkage.add(_identities(links.exams, named, pseudonyms), {})
-        before = {path.name for path in folder.glob("v*")}
         cohort = write_cohort(
             store,
             name=folder.name,
@@ -168,16 +185,17 @@ def ingest(
             images=journal.images(order, schema.image_pixels),
             quarantined=quarantined,
         )
-    (folder / REFUSED_FILE).unlink(missing_ok=True)
+    forget_refused(folder)
     return IntakeReport(
         cohort=cohort,
-        is_new=cohort.folder.name not in before,
+        is_new=before is None or cohort.version > before.version,
         n_films_read=scan.n_read,
         n_films_used=len(order),
         n_rows_read=table.n_rows,
         n_rows_used=len({linked.row.number for linked in links.exams}),
         counts=counts,
         lost_fraction=lost_fraction,
+        changes=changes,
     )
 
 
@@ -203,14 +221,14 @@ def _read_rows(
 
 @contextlib.contextmanager
 def _journal_of(folder: Path, reading: ReadingRule, pseudonyms: Pseudonyms) -> Iterator[FilmJournal]:
-    """The journal of an intake: kept when the intake is cut off, forgotten when it came to an end."""
+    """The journal of an intake: kept when that is cut off or awaits a yes to fewer exams."""
     journal = FilmJournal(folder, reading, pseudonyms)
     keep = True
     try:
         yield journal
         keep = False
-    except IntakeError:
-        keep = False
+    except IntakeError as error:
+        keep = error.code == WOULD_SHRINK
         raise
     finally:
         journal.close(keep=keep)
@@ -259,49 +277,24 @@ def _link(
     return links, quarantined
 
 
-def _refuse_other_split(store: Path, name: str, schema: CohortSchema) -> None:
-    """A patient never changes sides: who trained a model must not validate the next one."""
+def _version_before(store: Path, name: str, schema: CohortSchema) -> Cohort | None:
+    """The newest version. A patient never changes sides: who trained must not validate the next model.
+
+    Raises:
+        IntakeError: it was split otherwise, or is damaged.
+    """
     version = latest_version(store, name)
-    before = open_cohort(cohort_folder(store, name, version)).schema.split if version else schema.split
-    if before != schema.split:
+    if not version:
+        return None
+    before = open_cohort(cohort_folder(store, name, version))
+    if before.schema.split != schema.split:
         raise IntakeError(
             "split-changed",
-            f"cohort {name} v{version} was split by {before.model_dump()}, "
+            f"cohort {name} v{version} was split by {before.schema.split.model_dump()}, "
             f"the schema now says {schema.split.model_dump()}",
             hint="keep the split of the first version; training patients must not turn into held-out",
         )
-
-
-def _refuse_loss(
-    folder: Path,
-    schema: CohortSchema,
-    quarantined: Sequence[Quarantined],
-    lost_fraction: float,
-    *,
-    n_exams: int,
-) -> None:
-    is_lossy = lost_fraction > schema.max_lost_fraction
-    if n_exams and not is_lossy:
-        return
-    lines = [
-        canonical_json({"kind": entry.kind, "code": entry.code, "item": entry.item}) + b"\n"
-        for entry in quarantined
-    ]
-    write_atomic(folder / REFUSED_FILE, b"".join(lines), mode=0o600)
-    losses = [count for count in count_codes(quarantined) if count.is_loss]
-    worst = [count.code for count in sorted(losses, key=lambda count: -count.n)[:3]]
-    if is_lossy:
-        raise IntakeError(
-            "too-much-lost",
-            f"{lost_fraction:.1%} of films and rows are lost, "
-            f"at most {schema.max_lost_fraction:.1%} may be; most by {worst}",
-            hint="`osteofed-site cohort` lists what was quarantined and the remedy of each code",
-        )
-    raise IntakeError(
-        "empty-cohort",
-        f"no exam is left; most losses by {worst}",
-        hint="`osteofed-site cohort` lists what was quarantined and the remedy of each code",
-    )
+    return before
 
 
 def _exams(

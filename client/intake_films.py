@@ -48,6 +48,10 @@ class AdmissionRule:
     acquired_after: date | None = None
     exclude_patients: Set[PatientKey] = frozenset()
 
+    def leaves_out(self, patient: PatientKey) -> bool:
+        """Whether nothing of a patient is taken in, whatever the date."""
+        return self.is_withdrawn(patient) or patient in self.exclude_patients
+
     def exclusion_code(self, patient: PatientKey, day: date) -> str | None:
         """Why a patient's exam of a day is not taken in, or None."""
         if self.is_withdrawn(patient):

@@ -52,6 +52,7 @@ class Spent:
             linkage=site.linkage,
             clock=clock,
             name=name,
+            allows_fewer=True,
         )
 
     def plan(self, run: str, schema: CohortSchema) -> Plan:

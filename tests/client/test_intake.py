@@ -15,7 +15,10 @@ import pytest
 import yaml
 from pydicom import dcmread
 
-from client.intake import REFUSED_FILE, IntakeReport, ingest
+from client import intake_films
+from client.intake import IntakeReport, ingest
+from client.intake_changes import Changes
+from client.intake_refusal import REFUSED_FILE, read_refused
 from client.linkage import Linkage, Pseudonyms
 from shared.errors import IntakeError
 from shared.exam.clinical import read_table
@@ -230,6 +233,113 @@ def test_new_films_make_a_new_version_in_which_nobody_changes_split(small, hospi
     assert list(Cohort.open(first.folder).exams) == list(first.exams)
 
 
+def take_films_away(source: Path, n_patients: int) -> list[Path]:
+    """Move some patients' films and rows out of a source, as if half an archive were mounted."""
+    away = source.with_name("away")
+    away.mkdir()
+    table = source / "clinical.csv"
+    header, *rows = table.read_text().splitlines()
+    films = sorted((source / "films").iterdir())
+    numbers = sorted({path.name.split("_")[0] for path in films})[:n_patients]
+    gone = [path for path in films if path.name.split("_")[0] in numbers]
+    moved = [path.rename(away / path.name) for path in gone]
+    kept = [row for row in rows if not any(number in row for number in numbers)]
+    table.write_text("\n".join([header, *kept]) + "\n")
+    return moved
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every film that is really read from now on."""
+    seen: list[Path] = []
+    real = intake_films.read_films
+
+    def read(paths, rule, **more):
+        seen.extend(paths)
+        return real(paths, rule, **more)
+
+    monkeypatch.setattr(intake_films, "read_films", read)
+    return seen
+
+
+def test_half_an_archive_is_refused_and_the_version_before_stays_the_newest(small, schema, tmp_path):
+    first = run(small, tmp_path, schema)
+    take_films_away(small, 2)
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema)
+    assert refusal.value.code == "intake.would-shrink"
+    gone = len(first.cohort.exams) - len(run(small, tmp_path / "elsewhere", schema).cohort.exams)
+    assert gone >= 2
+    assert f"{gone} would be missing" in refusal.value.fact
+    assert "hip_bmd v1" in refusal.value.fact
+    assert "--allow-fewer" in refusal.value.hint
+    assert not (tmp_path / "cohorts" / "hip_bmd" / "v2").exists()
+    assert read_refused(tmp_path / "cohorts" / "hip_bmd") is not None
+
+
+def test_after_a_yes_to_fewer_exams_no_film_is_read_twice(small, schema, tmp_path, monkeypatch):
+    run(small, tmp_path, schema)
+    take_films_away(small, 2)
+    with pytest.raises(IntakeError):
+        run(small, tmp_path, schema)
+    reads = count_reads(monkeypatch)
+    report = run(small, tmp_path, schema, allows_fewer=True)
+    assert reads == []
+    assert report.is_new
+    assert report.n_films_used == len(list((small / "films").iterdir())) == len(report.cohort.images)
+    assert report.changes.missing >= 2
+    assert report.changes.unchanged == len(report.cohort.exams)
+    assert report.summary()["changes"]["missing"] == report.changes.missing
+    assert not (tmp_path / "cohorts" / "hip_bmd" / ".intake").exists()
+    assert read_refused(tmp_path / "cohorts" / "hip_bmd") is None
+    run(small, tmp_path, schema)
+    assert len(reads) == report.n_films_read
+
+
+def test_an_exam_that_would_lose_one_of_its_films_is_refused_too(small, schema, tmp_path):
+    report = run(small, tmp_path, schema)
+    pair = next(exam for exam in report.cohort.exams if len(exam.films) == 2)
+    keys = {film.film for film in pair.films}
+    films = sorted((small / "films").iterdir())
+    path = next(path for path in films if PSEUDONYMS.film_key(dcmread(path).SOPInstanceUID) in keys)
+    path.unlink()
+    with pytest.raises(IntakeError, match="0 would be missing and 1 would have fewer films"):
+        run(small, tmp_path, schema)
+    assert run(small, tmp_path, schema, allows_fewer=True).changes.fewer_films == 1
+
+
+def test_who_withdrew_is_not_missing(small, schema, tmp_path):
+    first = run(small, tmp_path, schema).cohort
+    patient = first.exams[0].patient
+    linkage = Linkage(tmp_path / "linkage" / "linkage.bin", PSEUDONYMS)
+    linkage.withdraw(patient, by="Ada Lovelace", now=datetime(2024, 6, 30, tzinfo=UTC))
+    report = run(small, tmp_path, schema)
+    gone = len(first.exams_of(patient))
+    assert (report.changes.missing, report.changes.left_out) == (0, gone)
+    assert report.changes.unchanged == len(first.exams) - gone
+
+
+def test_new_changed_and_unchanged_exams_are_counted(small, schema, tmp_path):
+    table = small / "clinical.csv"
+    whole = table.read_text()
+    away = take_films_away(small, 1)
+    before = run(small, tmp_path, schema)
+    n = len(before.cohort.exams)
+    assert before.changes == Changes(
+        added=n, changed=0, unchanged=0, fewer_films=0, missing=0, left_out=0
+    )
+    row = table.read_text().splitlines()[-1]
+    assert not row.endswith("9")
+    for path in away:
+        path.rename(small / "films" / path.name)
+    table.write_text(whole.replace(row, row[:-1] + "9"))  # another BMD
+    after = run(small, tmp_path, schema)
+    added = len(after.cohort.exams) - n
+    assert added >= 1
+    assert after.changes == Changes(
+        added=added, changed=1, unchanged=n - 1, fewer_films=0, missing=0, left_out=0
+    )
+
+
 def test_another_split_of_the_same_cohort_is_refused(small, schema, tmp_path):
     first = run(small, tmp_path, schema)
     split = schema.split.model_copy(update={"train": 0.5, "tune": 0.0, "internal": 0.5})
@@ -253,7 +363,8 @@ def test_prospective_intake_takes_later_exams_of_new_patients_only(done, schema,
     assert report.lost_fraction == 0
     days = sorted(day for person in truth.patients[:8] for day in person.days)
     cut = date.fromisoformat(days[3])
-    fewer = run(later, tmp_path, schema, **rule | {"acquired_after": cut})
+    rule |= {"acquired_after": cut, "allows_fewer": True}
+    fewer = run(later, tmp_path, schema, **rule)
     assert len(fewer.cohort.exams) == sum(date.fromisoformat(day) > cut for day in days)
 
 

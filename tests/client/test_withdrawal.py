@@ -375,6 +375,7 @@ def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_ver
         pseudonyms=site.pseudonyms,
         linkage=site.linkage,
         clock=lambda: NOW,
+        allows_fewer=True,
     )
     assert not before & set(second.cohort.patients())  # they are known from version 1 alone
     assert withdraw(site, "P00003", by=BY, purge=True).purged == (f"{second.cohort.name} v1",)
