@@ -81,7 +81,7 @@ class Ledger:
         clock: gives the time that rows carry.
 
     Raises:
-        LedgerError: damaged, of another version, site or key, or behind a head that was seen before.
+        LedgerError: damaged, gone, of another version, site or key, or behind a head that was seen.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Ledger:
         self._file = LedgerFile(folder, site=site, key=key, admit=self._admit)
         self._members_folder.mkdir(exist_ok=True, mode=0o700)
         with self._file.held():
-            if not self._file.rows:
+            if not has_rows(folder):
                 self._file.append(self._blank_row("opened"))
 
     def head(self) -> LedgerHead:

@@ -228,7 +228,7 @@ def has_rows(folder: Path) -> bool:
     if found:
         raise LedgerError(
             "missing",
-            f"{_ROWS_FILE} is gone or empty, but {found[0]} shows that this site was charged",
+            f"{_ROWS_FILE} is gone or empty, but {found[0]} shows that there was one",
             hint="restore the ledger folder as a whole from its newest copy; nothing runs without it",
         )
     return False

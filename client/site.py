@@ -98,7 +98,7 @@ class Site:
             IntakeError: it cannot be opened, or is gone though patients were taken in.
         """
         path = self.folder / "linkage" / "linkage.bin"
-        later = ("cohorts/*/v*", "ledger/members/*", "purges/*")  # written after it, never before
+        later = ("cohorts/*/v*", "ledger/members/*", "purges/*Z.json")  # written after it, never before
         if not path.exists() and any(any(self.folder.glob(pattern)) for pattern in later):
             raise IntakeError(
                 "linkage-missing",
