@@ -5,8 +5,10 @@ Imports the other sources, where they are used, and the site.
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from shared.exam.schema import CohortSchema
 
 PACS_LOGIN = "OSTEOFED_DICOMWEB_LOGIN"
 TABLE_URL = "OSTEOFED_TABLE_URL"
+_TITLE = re.compile(r"(?=.*[^ ])[ -\[\]-~]{1,16}")  # PS3.5 6.2, AE: no backslash, no control characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,7 @@ class Choice:
     """Where films and rows come from; what is None is looked for in ``folder``.
 
     ``dimse`` and ``listen`` are host:port. Login and database URL come from the environment or a file.
+    ``dicomweb_ca`` is the authority for either protocol; without it ``dimse`` is not encrypted.
     """
 
     folder: Path | None = None
@@ -47,7 +51,7 @@ class Choice:
 def choose_inputs(
     choice: Choice, site: Site, schema: CohortSchema, *, progress: Progress | None = None
 ) -> Inputs:
-    """Films and rows of one intake.
+    """Films and rows of one intake; nothing is connected to before what is named has been looked at.
 
     Raises:
         IntakeError: none or several sources are named for one of the two, or one is not valid.
@@ -56,6 +60,16 @@ def choose_inputs(
         table=_rows(choice, site, schema),
         films=_films(choice, site, schema, progress) if schema.views else list,
     )
+
+
+def discard_staged(site: Site, schema: CohortSchema) -> None:
+    """Delete the films fetched for a schema, which name people: for when their cohort is frozen."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(_staging(site, schema))
+
+
+def _staging(site: Site, schema: CohortSchema) -> Path:
+    return site.staging / schema.name
 
 
 def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawTable]:
@@ -72,13 +86,30 @@ def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawT
                 "a SQL query needs the address of the database",
                 hint=f"set {TABLE_URL}, or name --url-file; never a command line",
             )
-        return lambda: sql_table(url, query.read_text(encoding="utf-8"), schema, profile)
+        select = _select(query)
+        return lambda: sql_table(url, select, schema, profile)
     if path is None and choice.folder is not None:
         path = choice.folder / TABLE_FILE
     if path is None:
         raise _nothing_named("rows", "--table or --sql")
     found = path
     return lambda: file_table(found, schema, profile)
+
+
+def _select(path: Path) -> str:
+    try:
+        query = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise IntakeError(
+            "unreadable-query",
+            f"the file of --sql cannot be read: {type(error).__name__}",
+            hint="name a text file in UTF-8 with one SELECT",
+        ) from None
+    if not query:
+        raise IntakeError(
+            "unreadable-query", "the file of --sql is empty", hint="write one SELECT into it"
+        )
+    return query
 
 
 def _films(
@@ -103,7 +134,7 @@ def _films(
             return stage(
                 source,
                 choice.query,
-                site.staging / schema.name,
+                _staging(site, schema),
                 pseudonyms=site.pseudonyms,
                 issuer=site.linkage.issuer_for(site.settings.profile.issuer),
                 is_withdrawn=site.linkage.is_withdrawn,
@@ -127,8 +158,9 @@ def _pacs(choice: Choice) -> FilmSource:
         DimseAddress(
             host=host,
             port=port,
-            called_aet=choice.called_aet,
-            calling_aet=choice.calling_aet,
+            called_aet=_title("--called-aet", choice.called_aet),
+            calling_aet=_title("--calling-aet", choice.calling_aet),
+            ca=choice.dicomweb_ca,
             retrieve="move" if choice.is_move else "get",
             listen_host=listen_host,
             listen_port=listen_port,
@@ -138,9 +170,19 @@ def _pacs(choice: Choice) -> FilmSource:
 
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
         raise IntakeError("invalid-address", f"an address must be host:port, not {text}")
     return host, int(port)
+
+
+def _title(option: str, text: str) -> str:
+    if not _TITLE.fullmatch(text):
+        raise IntakeError(
+            "invalid-ae-title",
+            f"{option} must be 1 to 16 characters of ASCII without a backslash, not {text!r}",
+            hint="ask who runs the PACS for the AE titles of both sides",
+        )
+    return text
 
 
 def _refuse_several(what: str, *named: tuple[str, object]) -> None:

@@ -6,15 +6,17 @@ The one door to ``httpx``. Only a status or an exception's name ever gets into a
 from __future__ import annotations
 
 import logging
-import ssl
+import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import httpx
 
+from client.sources.credentials import trust
+from client.sources.listing import KEYS, Answer, Level, list_levels
 from client.sources.staging import FilmNotSent, FilmQuery, FilmWriter, ListedFilm
 from shared.errors import IntakeError
 
@@ -23,8 +25,16 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log addresses w
 _PAGE = 200
 _RETRIES = 3
 _STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-_STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
-_MODALITY, _PART, _PATIENT = "00080060", "00180015", "00100020"
+_TAGS = {
+    "StudyInstanceUID": "0020000D",
+    "SeriesInstanceUID": "0020000E",
+    "SOPInstanceUID": "00080018",
+    "Modality": "00080060",
+    "BodyPartExamined": "00180015",
+    "PatientID": "00100020",
+}
+_TOKEN = re.compile(r"bearer [\w.~+/=-]+", re.ASCII | re.IGNORECASE)
+_NOT_NOW = frozenset({401, 403, 407, 408, 429, 502, 503, 504})  # of the PACS, not of one film
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -39,84 +49,76 @@ class DicomWeb:
         timeout_s: longest wait for an answer to begin, or to go on.
 
     Raises:
-        IntakeError: credentials in the URL, or that would travel in the clear.
+        IntakeError: the address, the login or the authority's file is none, or something that must not
+            would travel in the clear.
     """
 
     def __init__(
         self, url: str, *, login: str | None = None, ca: Path | None = None, timeout_s: float = 60.0
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise IntakeError(
-                "invalid-pacs-url",
-                "a DICOMweb address must be http(s)://host/path without user or password",
-                hint="put credentials into OSTEOFED_DICOMWEB_LOGIN or a file for the owner only",
-            )
+        parts = _parts(url)
         if login and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise IntakeError(
                 "login-in-the-clear",
                 "credentials are not sent over http to another machine",
                 hint="use the PACS's https address",
             )
-        verify = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        if ca is not None and parts.scheme == "http":
+            raise IntakeError(
+                "films-in-the-clear",
+                "an authority is named, but the address is http: nothing would be encrypted",
+                hint="use the PACS's https address, or leave out --ca",
+            )
         self._http = httpx.Client(
             base_url=url.rstrip("/") + "/",
             headers={"Authorization": _authorization(login)} if login else {},
             timeout=timeout_s,
             trust_env=False,
-            transport=httpx.HTTPTransport(verify=verify, retries=_RETRIES),
+            transport=httpx.HTTPTransport(verify=trust(ca), retries=_RETRIES),
         )
 
     def list_films(self, query: FilmQuery) -> Iterator[ListedFilm]:
         """Films of the studies, then series, that match; a study is asked for once."""
-        seen: set[str] = set()
-        for modality in query.modalities:
-            wanted = {"ModalitiesInStudy": modality}
-            if query.day_range():
-                wanted["StudyDate"] = query.day_range()
-            for study in self._find("studies", wanted):
-                uid = _value(study, _STUDY)
-                if uid and uid not in seen:
-                    seen.add(uid)
-                    yield from self._films_of(uid, _value(study, _PATIENT), query)
+        return list_levels(self._find, query)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
-    def _films_of(self, study: str, patient_id: str, query: FilmQuery) -> Iterator[ListedFilm]:
-        path = f"studies/{quote(study, safe='')}/series"
-        for series in self._find(path, {"includefield": _PART}):
-            uid = _value(series, _SERIES)
-            if uid and query.wants_series(_value(series, _MODALITY), _value(series, _PART)):
-                for instance in self._find(f"{path}/{quote(uid, safe='')}/instances", {}):
-                    name = _value(instance, _INSTANCE)
-                    if name:
-                        yield ListedFilm(study, uid, name, patient_id)
+    def _find(self, level: Level, wanted: Mapping[str, str]) -> list[Answer]:
+        """All answers to a QIDO query, page by page until one brings nothing new.
 
-    def _find(self, path: str, wanted: dict[str, str]) -> Iterator[dict[str, Any]]:
-        """Answers to a QIDO query, page by page; a server without paging repeats itself."""
-        before: object = None
-        for page in range(10**6):
-            limits = {"limit": str(_PAGE), "offset": str(page * _PAGE)}
-            answers = self._page(path, wanted | limits)
-            if answers == before:
-                return
-            yield from (answer for answer in answers if isinstance(answer, dict))
-            if len(answers) < _PAGE:
-                return
-            before = answers
+        A server may send fewer than asked for on any page; one without paging repeats itself.
+        """
+        path = "studies"
+        if level != "STUDY":
+            path += f"/{quote(wanted['StudyInstanceUID'], safe='')}/series"
+        if level == "IMAGE":
+            path += f"/{quote(wanted['SeriesInstanceUID'], safe='')}/instances"
+        asked = {key: value for key, value in wanted.items() if key not in _TAGS}
+        if level == "SERIES":
+            asked["includefield"] = _TAGS["BodyPartExamined"]
+        found: dict[str, Answer] = {}
+        offset = 0
+        while page := self._page(path, asked | {"limit": str(_PAGE), "offset": str(offset)}):
+            offset += len(page)
+            answers = [{key: _value(entry, _TAGS[key]) for key in KEYS[level]} for entry in page]
+            new = {answer[KEYS[level][0]]: answer for answer in answers}
+            if new.keys() <= found.keys():
+                break
+            found |= new
+        return list(found.values())
 
-    def _page(self, path: str, wanted: dict[str, str]) -> list[Any]:
+    def _page(self, path: str, asked: dict[str, str]) -> list[dict[str, Any]]:
         try:
-            answer = self._http.get(path, params=wanted, headers={"Accept": "application/dicom+json"})
+            answer = self._http.get(path, params=asked, headers={"Accept": "application/dicom+json"})
             if answer.status_code == httpx.codes.NO_CONTENT:
                 return []
             answer.raise_for_status()
             found = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _unreachable(error) from None
-        if not isinstance(found, list):
+        if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise _unreachable(TypeError())
         return found
 
@@ -126,7 +128,7 @@ class DicomWeb:
         path = "studies/{}/series/{}/instances/{}".format(*names)
         try:
             with self._http.stream("GET", path, headers={"Accept": _STORED}) as answer:
-                if answer.status_code in (401, 403, 502, 503, 504):
+                if answer.status_code in _NOT_NOW:
                     answer.raise_for_status()
                 if answer.status_code != httpx.codes.OK:
                     raise FilmNotSent
@@ -168,9 +170,34 @@ def write_part(content_type: str, chunks: Iterator[bytes], out: FilmWriter) -> N
     out.write(body[:at])
 
 
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        is_named = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        is_sound = is_named and parts.scheme in ("http", "https")
+    except (ValueError, httpx.InvalidURL):  # an odd port, a bracket left open
+        is_sound = False
+    if not is_sound:
+        raise IntakeError(
+            "invalid-pacs-url",
+            "a DICOMweb address must be http(s)://host/path without user or password",
+            hint="put credentials into OSTEOFED_DICOMWEB_LOGIN or a file for the owner only",
+        )
+    return parts
+
+
 def _authorization(login: str) -> str:
-    is_bearer = login.lower().startswith("bearer ")
-    return login if is_bearer else "Basic " + b64encode(login.encode()).decode()
+    if _TOKEN.fullmatch(login):
+        return login
+    user, colon, _ = login.partition(":")
+    if not colon or not user or not login.isprintable():
+        raise IntakeError(
+            "invalid-login",
+            "the PACS's login must be user:password or Bearer token, on one line",
+            hint="see to OSTEOFED_DICOMWEB_LOGIN or the file of --login-file",
+        )
+    return "Basic " + b64encode(login.encode()).decode()
 
 
 def _value(answer: dict[str, Any], tag: str) -> str:

@@ -2,8 +2,10 @@
 
     <staging>/<patient>/<film>.dcm   both names keyed; a file is whole or absent
 
-What lies there is not fetched again, so that a staging that was cut off goes on where it was. Of who
-withdrew nothing stays and nothing is fetched. Imports linkage, inputs and errors.
+These are whole films, with names and numbers in clear: they lie there only until their cohort is frozen
+(``client.sources.choose.discard_staged``). An intake that is cut off or refused leaves them, and the
+next one does not fetch them again. Of who withdrew nothing stays and nothing is fetched. Imports
+linkage, inputs and errors.
 """
 
 from __future__ import annotations
@@ -42,15 +44,15 @@ class FilmQuery:
         return "-".join(ends) if any(ends) else ""
 
     def wants_series(self, modality: str, body_part: str) -> bool:
-        """Whether a series is asked for; one that names no body part is, for its films may."""
+        """Whether a series is asked for; one that does not say what it is is, for its films may."""
         wanted = {part.upper() for part in self.body_parts}
         is_part = not wanted or not body_part or body_part.upper() in wanted
-        return modality.upper() in self.modalities and is_part
+        return is_part and (not modality or modality.upper() in self.modalities)
 
 
 @dataclass(frozen=True)
 class ListedFilm:
-    """A film that a PACS says it has."""
+    """A film that a PACS says it has; ``instance`` is empty for a study or series without films."""
 
     study: str = field(repr=False)
     series: str = field(repr=False)
@@ -121,7 +123,7 @@ def stage(
             shutil.rmtree(kept)
     for torn in folder.glob(f"*/*{_PART}"):  # of a staging that was killed; its film may be gone by now
         torn.unlink()
-    listed = {film.instance: film for film in source.list_films(query)}
+    listed = {film.place: film for film in source.list_films(query)}
     staged = []
     for number, film in enumerate(listed.values(), start=1):
         patient = pseudonyms.patient_key(issuer, film.patient_id)
@@ -135,6 +137,8 @@ def stage(
 
 def _bring(source: FilmSource, film: ListedFilm, path: Path) -> str:
     """Fetch a film unless it is there; the code if it does not come."""
+    if not film.instance:
+        return ABSENT
     if path.exists():
         return ""
     path.parent.mkdir(exist_ok=True, mode=0o700)

@@ -88,7 +88,13 @@ class Pacs:
 @pytest.fixture(scope="module")
 def pacs(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pacs]:
     """Orthanc with its DICOMweb plugin, both from Debian; empty."""
-    folder = tmp_path_factory.mktemp("orthanc")
+    with orthanc(tmp_path_factory.mktemp("orthanc")) as found:
+        yield found
+
+
+@contextmanager
+def orthanc(folder: Path, **settings: object) -> Iterator[Pacs]:
+    """An empty Orthanc with a folder of its own, and further settings of its configuration."""
     web, dimse, move = free_port(), free_port(), free_port()
     user, _, password = LOGIN.partition(":")
     (folder / "orthanc.json").write_text(
@@ -120,6 +126,7 @@ def pacs(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
                     }
                 },
                 "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+                **settings,
             }
         )
     )
