@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.command_options import By, Folder, Yes, require_yes
-from shared.errors import IntakeError
+from shared.errors import IntakeError, LedgerError
 from shared.terminal import JsonOption, command, say, show_facts, show_json
 
 if TYPE_CHECKING:
     from client.identity import KnownPatient
+    from client.site import Site
 
 people_app = typer.Typer()
 
@@ -37,7 +38,6 @@ def patient(
     """Say who is behind a pseudonym, or find one by number; here only, and it is noted who asked."""
     from client.identity import find_patient, name_patient
     from client.site import open_site
-    from client.withdrawal import models_that_saw
 
     if (pseudonym is None) == (find is None):
         raise typer.BadParameter("give a pseudonym, or --find with a number", param_hint="PSEUDONYM")
@@ -47,8 +47,7 @@ def patient(
         found = find_patient(site, number, by=by, issuer=issuer)
     else:
         found = name_patient(site, pseudonym or "", by=by)
-    models = ", ".join(models_that_saw(site, found.pseudonym)) or "none"
-    facts = _patient_facts(found) | {"models that learnt from the person": models}
+    facts = _patient_facts(found) | _whereabouts(site, found)
     show_json(facts) if as_json else show_facts("patient, for this hospital only", facts)
     say("noted in log/identities.jsonl")
 
@@ -61,15 +60,22 @@ def _patient_facts(found: KnownPatient) -> dict[str, object]:
         "patient number": identity.patient_id if identity else unknown,
         "issuer": (identity.issuer or "not named") if identity else "-",
         "withdrawn": "yes" if found.has_withdrawn else "no",
-        **_whereabouts(found),
     }
 
 
-def _whereabouts(found: KnownPatient) -> dict[str, object]:
+def _whereabouts(site: Site, found: KnownPatient) -> dict[str, object]:
+    """What is here of a person; a lost ledger stops neither a look nor a withdrawal."""
+    from client.withdrawal import models_that_saw
+
+    try:
+        models = ", ".join(models_that_saw(site, found.pseudonym)) or "none"
+    except LedgerError as error:
+        models = f"not known: {error.fact}"
     return {
         "exams": found.n_exams,
         "films": found.n_films,
         "cohorts": ", ".join(found.cohorts) or "none",
+        "models that learnt from the person": models,
     }
 
 
@@ -107,7 +113,7 @@ def withdraw(
     number = patient_id or typer.prompt("Patient number", err=True)
     found = find_patient(site, number, by=by, issuer=issuer)
     if not found.is_nobody:
-        show_facts("found here of this person", _whereabouts(found), is_progress=True)
+        show_facts("found here of this person", _whereabouts(site, found), is_progress=True)
         require_yes(f"Does {by} take this person out for good?", is_given=yes)
     elif not keep_out:
         raise IntakeError(
@@ -150,7 +156,7 @@ def purge(by: By, yes: Yes = False, folder: Folder = Path(), as_json: JsonOption
         "cohorts": "\n".join(done.cohorts) or "none",
         "deleted": "\n".join(done.deleted),
         "kept": "\n".join(done.kept),
-        "not known to this program, left": ", ".join(done.left) or "nothing",
+        "left, to be looked after": "\n".join(done.left) or "nothing",
         "not reached": CAVEAT,
     }
     show_json(facts) if as_json else show_facts(f"project ended at {site.name}", facts)

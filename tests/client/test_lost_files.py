@@ -47,10 +47,14 @@ def test_each_trace_of_a_ledger_shows_that_it_is_gone(
     folder = trained.site().folder
     for other in set(TRACES) - {trace}:
         remove(folder / other)
-    harm(folder / "ledger" / "ledger.jsonl")
+    rows = folder / "ledger" / "ledger.jsonl"
+    harm(rows)
     with pytest.raises(LedgerError) as caught:
         find_ledger(trained.site())
     assert caught.value.code == "ledger.missing"
+    with pytest.raises(LedgerError):
+        trained.gate()  # begins no ledger anew, which would give every budget back
+    assert not rows.exists() or not rows.read_bytes()
 
 
 def test_where_nothing_was_charged_there_is_no_ledger_and_none_is_begun(
@@ -90,8 +94,11 @@ def test_a_lost_ledger_does_not_keep_a_person_in(trained: TableSites) -> None:
     identity = site.linkage.identity_of(member)
     assert identity is not None
     (site.folder / "ledger" / "ledger.jsonl").unlink()
-    with pytest.raises(LedgerError):
-        withdraw(site, identity.patient_id, by=BY)
+    arguments = ["--by", BY, "--folder", str(site.folder), "--patient-id", identity.patient_id]
+    done = CliRunner().invoke(app, ["withdraw", "--yes", *arguments])
+    assert done.exit_code == 1
+    assert "not known: ledger.jsonl is gone" in done.stderr
+    assert "ledger.missing" in done.stderr
     assert member not in current_cohort(site, "breast_cytology").patients()
     assert open_site(site.folder).linkage.is_withdrawn(member)
 

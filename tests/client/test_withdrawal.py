@@ -414,6 +414,7 @@ def test_the_command_shows_what_it_found_asks_and_never_repeats_the_number(
     done = ask(say=f" {ward.patient_id} \ny\n")
     assert done.exit_code == 0, done.output
     assert re.search(rf"exams +{n_exams}\n.*cohorts +hip_bmd v1\n", done.stderr, re.DOTALL)
+    assert re.search(r"learnt from the person +none\n", done.stderr)
     assert f"Does {BY} take this person out" in done.stderr
     assert "hip_bmd v2" in done.stdout
     assert ward.patient not in ward.cohort().patients()
