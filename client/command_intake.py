@@ -160,6 +160,8 @@ def cohort(
         return
     show_facts(f"cohort {name}", facts)
     _show_groups("quarantined", frozen, examples=examples)
+    if page and not found:
+        say("there is no page: no intake has come through yet")
     if refused:
         say(f"the latest intake was refused at {at}")
         _show_groups("refused intake", late, examples=examples)
@@ -179,7 +181,7 @@ def find_schema(named: str) -> CohortSchema:
         raise SettingsError(
             "no-schema",
             f"a cohort schema must be a YAML file or one of {', '.join(shipped)}, not {named}",
-            hint="name --schema",
+            hint="give --schema the path of your file, or one of these names",
         )
     return read_schema(path)
 

@@ -48,17 +48,18 @@ def refuse_loss(
     """
     losses = [count for count in count_codes(quarantined) if count.is_loss]
     worst = ", ".join(count.code for count in sorted(losses, key=lambda count: -count.n)[:3])
-    hint = f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy"
     if lost_fraction > schema.max_lost_fraction:
         raise IntakeError(
             "too-much-lost",
             f"{lost_fraction:.1%} of films and rows are lost, "
             f"at most {schema.max_lost_fraction:.1%} may be; most by {worst}",
-            hint=hint,
+            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
         )
     if not n_exams:
         raise IntakeError(
-            "empty-cohort", f"no exam is left; most losses by {worst or 'no code'}", hint=hint
+            "empty-cohort",
+            f"no exam is left; most losses by {worst or 'no code'}",
+            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
         )
 
 
@@ -73,8 +74,8 @@ def refuse_fewer(before: Cohort | None, changes: Changes) -> None:
             "would-shrink",
             f"of the {len(before.exams)} exams of {before.name} v{before.version}, "
             f"{changes.missing} would be missing and {changes.fewer_films} would have fewer films",
-            hint="see that the whole archive is there and named; if fewer are meant, run the same "
-            "command again with --allow-fewer: no film is read twice",
+            hint="see that the whole archive is there and named; if fewer are meant, as under a "
+            "stricter schema, run the same again with --allow-fewer: no film is read twice",
         )
 
 

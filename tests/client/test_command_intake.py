@@ -93,6 +93,7 @@ def test_a_refused_first_intake_tells_its_quarantine_and_cohort_shows_it_afterwa
     assert "refused intake: could not be read, 5" in shown.stdout
     assert re.search(r"the latest intake was refused at \d{4}-\d\d-\d\d \d\d:\d\d UTC", shown.stderr)
     assert not any(name in shown.output for name in spoilt)  # a file's name can name a patient
+    assert "there is no page" in ask("cohort", "--page").stderr
     told = json.loads(ask("cohort", "--json").stdout)
     assert (told["version"], told["quarantined"]) == (None, [])
     assert row in told["refused_intake"]["quarantined"]
