@@ -243,7 +243,7 @@ def open_cohort(folder: Path) -> Cohort:
             raise IntakeError(
                 "changed-cohort",
                 f"cohort {folder.name} differs from its fingerprint",
-                hint="restore it from backup, or ingest again into a new version",
+                hint="restore its folder from backup",
             )
         return _assembled(folder, head, claimed)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

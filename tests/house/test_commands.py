@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = {"server": "osteofed-coordinator", "client": "osteofed-site"}
@@ -129,3 +132,19 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     assert run("server", "revoke", "aster", "--home", home).returncode == 0
     intact = json.loads(run("client", "ledger", "verify", "--folder", site, "--json").stdout)
     assert intact["verdict"] == "intact"
+
+
+@pytest.mark.parametrize("side", [*SIDES, "shared.audit"])
+def test_help_says_what_every_argument_is(side: str) -> None:
+    app = importlib.import_module(f"{side}.command").app
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    told = {
+        name: [param.help for param in command.params if param.param_type_name == "argument"]
+        for name, command in commands.items()
+    }
+    assert any(told.values())
+    for name, helps in told.items():
+        shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output
+        for text in helps:
+            assert text, f"{name}: an argument has no help"
+            assert text in shown, name
