@@ -5,9 +5,9 @@ the bundle: what answers is the code that the hospital installed, whose hash the
 hello. It also has its imports done and forks for each task, which saves seconds per round, and it is
 watched: a task that outlasts ``OSTEOFED_TASK_LIMIT_S`` is ended, and so is this program's own loop when
 it stands still; the loop is then started again. ``python -m client.executor`` takes the arguments of
-``flower-superexec``. Replaces three private names of Flower: ``run_superexec.get_executor``,
-``run_clientapp.install_from_fab`` and ``run_clientapp.get_load_client_app_fn``; a test fails when they
-are gone.
+``flower-superexec``. Replaces four private names of Flower: ``run_superexec.get_executor``, and of
+``run_clientapp`` ``install_from_fab``, ``get_load_client_app_fn`` and
+``pull_and_inflate_object_from_tree``; a test fails when they are gone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +31,7 @@ from flwr.supercore.constant import (
     TASK_TYPE_TO_COMMAND,
     TaskType,
 )
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
 from flwr.supercore.superexec import run_superexec
 from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
@@ -52,6 +54,7 @@ TASK_LIMIT = "OSTEOFED_TASK_LIMIT_S"
 TASK_LIMIT_S = 24 * 3600.0  # more than any round's deadline
 LOOP_LIMIT_S = 300.0  # Flower repeats a request for minutes while the SuperNode is away
 WATCH_EVERY_S = 0.2
+PULL_AGAIN_S = 0.05  # a task often starts before its message is whole at the SuperNode; Flower waits 1 s
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -148,6 +151,9 @@ def _run_flower(beat: Path) -> None:
     run_superexec.get_executor = forking_executor  # type: ignore[attr-defined]
     run_clientapp.install_from_fab = _ignore_bundle  # type: ignore[attr-defined,assignment]
     run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined,assignment]
+    run_clientapp.pull_and_inflate_object_from_tree = partial(  # type: ignore[attr-defined,assignment]
+        pull_and_inflate_object_from_tree, initial_backoff=PULL_AGAIN_S
+    )
     from flwr.supercore.cli.flower_superexec import flower_superexec
 
     flower_superexec()

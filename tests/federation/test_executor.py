@@ -83,6 +83,8 @@ def test_flower_still_calls_the_names_that_the_executor_replaces() -> None:
     assert "get_executor" in run_superexec.run_superexec.__code__.co_names
     called = run_clientapp.run_clientapp.__code__.co_names
     assert {"install_from_fab", "get_load_client_app_fn"} <= set(called)
+    pulled = run_clientapp.pull_task_input.__code__
+    assert "pull_and_inflate_object_from_tree" in pulled.co_names
 
 
 def test_what_is_loaded_is_the_installed_client_whatever_bundle_came(
