@@ -54,7 +54,7 @@ TASK_LIMIT = "OSTEOFED_TASK_LIMIT_S"
 TASK_LIMIT_S = 24 * 3600.0  # more than any round's deadline
 LOOP_LIMIT_S = 300.0  # Flower repeats a request for minutes while the SuperNode is away
 WATCH_EVERY_S = 0.2
-PULL_AGAIN_S = 0.05  # a task often starts before its message is whole at the SuperNode; Flower waits 1 s
+PULL_AGAIN_S = 0.05  # Flower waits 1 s for a message that is not whole at the SuperNode yet
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -151,7 +151,7 @@ def _run_flower(beat: Path) -> None:
     run_superexec.get_executor = forking_executor  # type: ignore[attr-defined]
     run_clientapp.install_from_fab = _ignore_bundle  # type: ignore[attr-defined,assignment]
     run_clientapp.get_load_client_app_fn = _load_installed  # type: ignore[attr-defined,assignment]
-    run_clientapp.pull_and_inflate_object_from_tree = partial(  # type: ignore[attr-defined,assignment]
+    run_clientapp.pull_and_inflate_object_from_tree = partial(  # type: ignore[attr-defined]
         pull_and_inflate_object_from_tree, initial_backoff=PULL_AGAIN_S
     )
     from flwr.supercore.cli.flower_superexec import flower_superexec
