@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from client.rehearse import Rehearsal
 
 trial_app = typer.Typer()
+_STYLES = {"problem": "bold red", "attention": "yellow", "not checked": "dim"}
 
 
 @trial_app.command()
@@ -57,7 +58,8 @@ def doctor(
         show_json(lines_as_json(lines))
     else:
         rows = [(line.state, line.name, line.fact, line.remedy) for line in lines]
-        show_table("doctor", ("state", "what", "found", "remedy"), rows)
+        styles = [_STYLES.get(line.state, "") for line in lines]
+        show_table("doctor", ("state", "what", "found", "remedy"), rows, styles=styles)
     if not is_well(lines):
         raise typer.Exit(1)
 

@@ -78,7 +78,7 @@ def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
     lines += observe("linkage", lambda: _linkage(site))
     lines += _cohorts(site, is_quick=is_quick)
     if site.settings.coordinator_key is not None:
-        lines += observe("approval", lambda: _approval(site, is_quick=is_quick))
+        lines += observe("approval", lambda: _approval(site))
     return lines
 
 
@@ -201,14 +201,13 @@ def _cohort(site: Site, name: str, *, is_quick: bool) -> Line:
     return ok(title, f"v{newest}; every version is as it was frozen")
 
 
-def _approval(site: Site, *, is_quick: bool) -> Line:
+def _approval(site: Site) -> Line:
     """The plan approved last, and whether the code installed here is the one it was written for."""
     plan = site.approvals.last_approved(other_than="")
     if plan is None:
         return not_checked("approval", "no plan is approved", "`osteofed-site approve PLAN.json`")
     if plan.code_sha256 != installed_code_hash():
-        state = attention if is_quick else problem
-        return state(
+        return attention(
             "approval",
             f"run {plan.run} was planned for code {plan.code_sha256[:12]}, "
             f"installed is {installed_code_hash()[:12]}",

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
@@ -93,15 +94,19 @@ def show_table(
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],
     *,
+    styles: Sequence[str] = (),
     is_progress: bool = False,
 ) -> None:
-    """A table on stdout, or on stderr as a part of progress; numbers are aligned right."""
+    """A table on stdout, or on stderr as a part of progress; numbers are aligned right.
+
+    ``styles``: how each row looks where colours are shown, as rich names them.
+    """
     table = Table(title=title, title_justify="left", title_style="bold", header_style="")
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(format_cell(cell)) for cell in row))
+    for row, style in zip_longest(rows, styles):
+        table.add_row(*(escape(format_cell(cell)) for cell in row), style=style)
     (_ERR if is_progress else _OUT).print(table)
 
 

@@ -357,13 +357,13 @@ def test_a_node_key_that_another_container_holds_is_said_and_no_problem(sites: T
     assert states == ["not checked", "ok"]
 
 
-def test_code_other_than_the_approved_plans_is_a_problem(
+def test_code_other_than_the_approved_plans_is_noted(
     sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = sites.site().folder
     assert state_of(look_at_site(folder, is_quick=True), "approval")[0][0] == "ok"
     monkeypatch.setattr("client.doctor.installed_code_hash", lambda: "9" * 64)
-    assert state_of(look_at_site(folder, is_quick=False), "approval")[0][0] == "problem"
+    assert state_of(look_at_site(folder, is_quick=False), "approval")[0][0] == "attention"
 
 
 def test_a_container_that_waits_for_a_new_plan_or_trains_in_little_memory_is_not_unhealthy(
