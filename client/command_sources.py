@@ -93,7 +93,7 @@ def name_sources(
         folder=source,
         films=films,
         dicomweb=dicomweb,
-        dicomweb_ca=ca,
+        ca=ca,
         login_file=login_file,
         dimse=dimse,
         called_aet=called_aet,

@@ -29,13 +29,13 @@ class Choice:
     """Where films and rows come from; what is None is looked for in ``folder``.
 
     ``dimse`` and ``listen`` are host:port. Login and database URL come from the environment or a file.
-    ``dicomweb_ca`` is the authority for either protocol; without it ``dimse`` is not encrypted.
+    ``ca`` is the authority for either protocol; without it ``dimse`` is not encrypted.
     """
 
     folder: Path | None = None
     films: Path | None = None
     dicomweb: str | None = None
-    dicomweb_ca: Path | None = None
+    ca: Path | None = None
     login_file: Path | None = None
     dimse: str | None = None
     called_aet: str = "ANY-SCP"
@@ -149,7 +149,7 @@ def _pacs(choice: Choice) -> FilmSource:
         from client.sources.dicomweb import DicomWeb
 
         login = read_secret(PACS_LOGIN, choice.login_file)
-        return DicomWeb(choice.dicomweb, login=login, ca=choice.dicomweb_ca)
+        return DicomWeb(choice.dicomweb, login=login, ca=choice.ca)
     from client.sources.dimse import Dimse, DimseAddress
 
     host, port = _host_and_port(choice.dimse or "")
@@ -160,7 +160,7 @@ def _pacs(choice: Choice) -> FilmSource:
             port=port,
             called_aet=_title("--called-aet", choice.called_aet),
             calling_aet=_title("--calling-aet", choice.calling_aet),
-            ca=choice.dicomweb_ca,
+            ca=choice.ca,
             retrieve="move" if choice.is_move else "get",
             listen_host=listen_host,
             listen_port=listen_port,

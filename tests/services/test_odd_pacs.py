@@ -181,10 +181,10 @@ def refusal_of(choice: dict[str, object], site: Site) -> IntakeError:
         ({"dimse": "pacs:²"}, "invalid-address"),
         ({"dimse": "pacs"}, "invalid-address"),
         ({"listen": "0.0.0.0:70000"}, "invalid-address"),
-        ({"dicomweb_ca": Path("no-such.pem")}, "unreadable-ca"),
-        ({"dicomweb_ca": Path(__file__)}, "unreadable-ca"),
-        ({"dicomweb_ca": Path(__file__).parent}, "unreadable-ca"),
-        ({"dimse": None, "dicomweb": "https://pacs/x", "dicomweb_ca": Path("no")}, "unreadable-ca"),
+        ({"ca": Path("no-such.pem")}, "unreadable-ca"),
+        ({"ca": Path(__file__)}, "unreadable-ca"),
+        ({"ca": Path(__file__).parent}, "unreadable-ca"),
+        ({"dimse": None, "dicomweb": "https://pacs/x", "ca": Path("no")}, "unreadable-ca"),
         ({"dimse": None, "dicomweb": "https://pacs:port/x"}, "invalid-pacs-url"),
         ({"dimse": None, "dicomweb": "https://[pacs/x"}, "invalid-pacs-url"),
         ({"dimse": None, "dicomweb": "https://:secret@pacs/x"}, "invalid-pacs-url"),
@@ -210,7 +210,7 @@ def test_longest_and_oddest_ae_titles_are_taken(site: Site) -> None:
 def test_an_authority_is_for_a_way_that_is_encrypted(site: Site) -> None:
     ca = Path(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt")
     for choice in ({"is_move": True}, {"dimse": None, "dicomweb": "http://127.0.0.1/x"}):
-        error = refusal_of(choice | {"dicomweb_ca": ca}, site)
+        error = refusal_of(choice | {"ca": ca}, site)
         assert error.code == "intake.films-in-the-clear"
     assert trust(None).minimum_version == ssl.TLSVersion.TLSv1_2
     assert trust(None).check_hostname
