@@ -276,15 +276,17 @@ def predict(
     value: Annotated[
         list[str] | None, typer.Option("--value", "-v", help="A clinical value, name=value.")
     ] = None,
-    heat_map: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("heat-map.png"),
+    heat_map: Annotated[
+        Path | None, typer.Option(help="PNG file to write; by default one in the site's readings/.")
+    ] = None,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Read one exam with a release, here; nothing leaves. Not a medical device."""
+    from client.predict import draw_heat_maps
     from client.predict import predict as read_exam
     from client.site import open_site
     from shared.release import read_release
-    from shared.report.heat_map import write_heat_maps
 
     site = open_site(folder)
     pairs = [item.partition("=") for item in value or []]
@@ -294,18 +296,14 @@ def predict(
         films,
         {name: text for name, _, text in pairs},
     )
-    facts = reading.facts()
-    if reading.films:
-        caption = ", ".join(f"{name} {text}" for name, text in facts.items())
-        write_heat_maps(heat_map, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
+    drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}
-        written = str(heat_map) if reading.films else None
-        show_json(figures | {"class": reading.class_name, "heat_map": written})
+        show_json(figures | {"class": reading.class_name, "heat_map": drawn and str(drawn)})
         return
-    show_facts("reading, not a diagnosis", facts)
-    if reading.films:
-        show_facts("", {"heat map": heat_map})
+    show_facts("reading, not a diagnosis", reading.facts())
+    if drawn:
+        show_facts("", {"heat map, for this hospital only": drawn})
 
 
 def _open_ledger(folder: Path) -> tuple[Site, Ledger]:

@@ -61,6 +61,27 @@ class Prediction:
         return {name: text for name, text in words.items() if text is not None}
 
 
+def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) -> Path | None:
+    """Write the films of a reading beside their heat maps.
+
+    Args:
+        site: by default the picture is ``readings/<time>.png`` in its folder.
+        reading: what was predicted.
+        path: another PNG file.
+
+    Returns:
+        The file; None where the exam has no film.
+    """
+    from shared.report.heat_map import write_heat_maps
+
+    if not reading.films:
+        return None
+    written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
+    caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
+    write_heat_maps(written, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
+    return written
+
+
 def predict(
     site: Site, release: Release, films: Sequence[Path], values: Mapping[str, str]
 ) -> Prediction:

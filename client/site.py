@@ -176,6 +176,11 @@ class Site:
         """Films fetched from an archive: ``<cohort>/<patient>/<film>.dcm``, both names keyed."""
         return self.folder / "staging"
 
+    @property
+    def readings(self) -> Path:
+        """Films of exams that were read with a release, beside their heat maps."""
+        return self.folder / "readings"
+
     def encoder_file(self, sha256: str) -> Path:
         """Where encoder weights of a hash are cached."""
         return self.folder / "cache" / "encoders" / f"{sha256}.safetensors"

@@ -117,7 +117,8 @@ def play_demo(
     launch_stage(store, "prospective", site_folders=site_folders)
     heat_map = read_new_film(folders, sites[0], store.release_folder, settings, seed=seed)
     results, files = _report(folders, store.folder, sites)
-    files["heat map (stays at the site)"] = str(heat_map)
+    if heat_map:
+        files["heat map (stays at the site)"] = str(heat_map)
     if is_audited:
         from server.demo_audit import audit_demo
 
@@ -262,13 +263,12 @@ def accrue_all(
 
 def read_new_film(
     folders: DemoFolders, site: SyntheticSite, release_folder: Path, settings: Settings, *, seed: int
-) -> Path:
+) -> Path | None:
     """Read one exam that nobody has seen before, at the hospital; the picture stays there."""
-    from client.predict import predict
+    from client.predict import draw_heat_maps, predict
     from client.site import open_site
     from shared.exam.clinical import interpret_rows, read_table
     from shared.release import read_release
-    from shared.report.heat_map import write_heat_maps
     from shared.synthetic.folder import write_later_films
 
     _step("one new film, read at the hospital", "osteofed-site predict RELEASE FILM --value age=...")
@@ -285,13 +285,8 @@ def read_new_film(
     release = read_release(release_folder, coordinator_key=opened.coordinator_key)
     values = {name: str(value) for name, value in row.values.items() if value is not None}
     reading = predict(opened, release, sorted((archive / "films").glob("*_1?.dcm")), values)
-    facts = reading.facts()
-    path = folders.site(site.name) / "readings" / "heat-map.png"
-    if reading.films:
-        caption = ", ".join(f"{name} {text}" for name, text in facts.items())
-        write_heat_maps(path, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
-    show_facts("", facts, is_progress=True)
-    return path
+    show_facts("", reading.facts(), is_progress=True)
+    return draw_heat_maps(opened, reading)
 
 
 def _report(

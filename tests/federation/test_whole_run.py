@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from client.command import app
 from client.ledger import Ledger
 from client.site import open_site
 from server import local_engine
@@ -187,6 +189,22 @@ def test_the_heat_map_is_a_picture_and_stays_at_the_site(played: Played) -> None
     path = Path(played.files["heat map (stays at the site)"])
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.is_relative_to(played.folders.site("aster"))
+
+
+def test_a_reading_at_the_command_line_leaves_its_heat_map_in_the_sites_folder(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = played.folders.site("aster")
+    film = min((played.folders.folder / "archives" / "one-new-patient" / "films").glob("*.dcm"))
+    release = played.folders.home / "runs" / "demo" / "release"
+    read = ["predict", str(release), str(film), "-v", "age=71", "-v", "sex=female"]
+    done = CliRunner().invoke(app, [*read, "--folder", str(site), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert Path(told["heat_map"]).parent == site / "readings"
+    assert Path(told["heat_map"]).read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_audit_of_an_encoder_that_learns_is_refused_before_anything_is_written(
