@@ -103,8 +103,10 @@ def class_thresholds(label: object) -> list[tuple[str, float]]:
 
 
 def missing_shares(cohort: Cohort) -> list[tuple[str, float]]:
-    """Share of exams without a value, field by field, and without a label."""
-    n_exams = max(1, len(cohort.exams))
+    """Share of exams without a value, field by field, and without a label; none without exams."""
+    n_exams = len(cohort.exams)
+    if not n_exams:
+        return []
     shares = [
         (field.name, sum(exam.values.get(field.name) is None for exam in cohort.exams) / n_exams)
         for field in cohort.schema.fields

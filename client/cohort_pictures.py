@@ -61,7 +61,7 @@ def draw_histogram(
     """
     values = np.concatenate([part for _, part in groups]) if groups else np.zeros(0)
     if not len(values):
-        return _frame(title, "No values.", 60, [_text(LEFT, 36, "no values", MUTED)])
+        return _draw_nothing(title)
     edges = _edges(float(values.min()), float(values.max()), n_bins)
     counts = np.array([np.histogram(part, edges)[0] for _, part in groups])  # [groups, bins]
     band = 16 * len(marks) + (18 if len(groups) > 1 else 4)
@@ -119,8 +119,10 @@ def draw_bars(
         as_share: rows are shares of 1, drawn against 1 and written in percent.
         warn_above: shares above this are drawn in the warning colour.
     """
+    if not rows:
+        return _draw_nothing(title)
     height = 22 * len(rows) + 12
-    longest = 1.0 if as_share else max((value for _, value in rows), default=1.0) or 1.0
+    longest = 1.0 if as_share else max(value for _, value in rows) or 1.0
     left = 150
     parts = []
     for index, (name, value) in enumerate(rows):
@@ -198,6 +200,10 @@ def _legend(names: Sequence[str]) -> str:
         parts.append(f'<rect x="{x:.1f}" y="3" width="11" height="11" fill="{shade}"/>')
         x -= 10
     return "".join(parts)
+
+
+def _draw_nothing(title: str) -> str:
+    return _frame(title, "No values.", 60, [_text(LEFT, 36, "no values", MUTED)])
 
 
 def _frame(title: str, description: str, height: float, parts: Sequence[str]) -> str:

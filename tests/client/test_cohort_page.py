@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import stat
 import struct
 import zlib
@@ -35,6 +36,7 @@ from client.command import app
 from client.intake import ingest
 from client.patients import current_cohort
 from client.site import Site, create_site, open_site
+from client.withdrawal import withdraw
 from shared.exam.cohort import Cohort
 from shared.exam.profile import SiteProfile
 from shared.exam.quarantine import CODES
@@ -213,3 +215,28 @@ def test_a_cohort_without_films_ages_or_outliers_has_a_page_too(sites: TableSite
     text = (folder / "pages" / "breast_cytology-v1.html").read_text()
     assert "no films: this cohort has no views" in text
     assert "malignant" in text
+
+
+def test_a_cohort_of_one_patient_has_a_page_and_has_one_after_that_patient_withdrew_too(
+    ward: Ward, tmp_path: Path
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(ward[0].folder, folder)
+    site = open_site(folder)
+    *others, last = ward[1].patients()
+    page = ["cohort", "hip_bmd", "--page", "--folder", str(folder)]
+    for who in (others, [last]):
+        for patient in who:
+            identity = site.linkage.identity_of(patient)
+            assert identity is not None
+            withdraw(site, identity.patient_id, by="Grace Hopper", issuer=identity.issuer, purge=True)
+        done = CliRunner().invoke(app, page)
+        assert done.exit_code == 0, done.output
+    newest = current_cohort(site, "hip_bmd")
+    assert not newest.exams
+    text = (folder / "pages" / f"hip_bmd-v{newest.version}.html").read_text()
+    assert "no exams</div>" in text
+    assert "nobody: every patient has withdrawn" in text
+    assert '<td colspan="6">no films</td>' in text  # its views are not in doubt
+    for title in ("Missing values", "Films per year", "Age at the first exam"):
+        assert f"<title>{title}</title><desc>No values.</desc>" in text
