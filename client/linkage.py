@@ -113,7 +113,7 @@ def load_pseudonym_key(path: Path) -> Pseudonyms:
         raise IntakeError(
             "no-pseudonym-key",
             f"key file {path.name} cannot be read: {type(error).__name__}",
-            hint="run `osteofed-site init`, or restore the key from backup",
+            hint="restore the key from backup; without it nobody here is known by any pseudonym",
         ) from None
     if mode & 0o077:
         raise IntakeError(

@@ -140,13 +140,14 @@ def read_policy(path: Path) -> PolicySettings:
         raise PolicyError(
             "invalid",
             f"{path.name} is not valid:\n" + "\n".join(list_mistakes(error, whole="policy")),
-            hint="compare it with the template that `osteofed-site init` writes",
+            hint="compare it with the template that `osteofed-site init` writes into a new folder",
         ) from None
     except (OSError, yaml.YAMLError) as error:
         raise PolicyError(
             "unreadable",
             f"{path.name} cannot be read: {type(error).__name__}",
-            hint="`osteofed-site init` writes a template; without a policy nothing is allowed",
+            hint="restore it from backup, or copy the template that `osteofed-site init` writes into "
+            "another, new folder and fill it in again; without a policy nothing is allowed",
         ) from None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -45,13 +45,24 @@ def create_key(path: Path) -> SigningKey:
 
 
 def load_key(path: Path) -> SigningKey:
-    """Read a key written by ``create_key``."""
-    private = load_pem_private_key(path.read_bytes(), password=None)
+    """Read a key written by ``create_key``.
+
+    Raises:
+        ProtocolError: it is missing, damaged, closed to this user or of another kind.
+    """
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ProtocolError(
+            "unreadable-key",
+            f"key file {path.name} cannot be read: {type(error).__name__}",
+            hint="restore it from backup: nobody else can sign in its place",
+        ) from None
     if not isinstance(private, Ed25519PrivateKey):
         raise ProtocolError(
             "wrong-key-kind",
             f"key file {path.name} must hold an Ed25519 key",
-            hint="create a fresh key with `init`",
+            hint="restore it from backup: nobody else can sign in its place",
         )
     return SigningKey(private)
 

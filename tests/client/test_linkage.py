@@ -72,6 +72,7 @@ def test_key_that_others_can_read_or_that_is_damaged_is_refused(tmp_path, spoil,
     with pytest.raises(IntakeError) as refusal:
         load_pseudonym_key(path)
     assert refusal.value.code == code
+    assert "init" not in refusal.value.hint  # which makes no key where there is a site
 
 
 def written(path: Path) -> tuple[str, str]:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from client.site import create_site, join_federation, open_site
 from server.home import create_home, enrol
-from shared.errors import IntakeError, OsteoFedError, PlanError, PolicyError
+from shared.errors import IntakeError, OsteoFedError, PlanError, PolicyError, ProtocolError
 from shared.exam.profile import SiteProfile
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -19,6 +31,11 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 def make(folder: Path, name: str = "aster") -> Path:
     return create_site(folder, name=name, declared_patients=100, profile=SiteProfile())
+
+
+def pem_of(key: EllipticCurvePrivateKey, password: bytes = b"") -> bytes:
+    closed = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, closed)
 
 
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
@@ -100,3 +117,48 @@ def test_no_folder_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(OsteoFedError) as caught:
         open_site(tmp_path / "nowhere")
     assert "osteofed-site init" in caught.value.hint
+
+
+def test_what_a_site_has_lost_comes_from_backup_because_init_refuses_a_site(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "policy.yaml").unlink()
+    (tmp_path / "keys" / "pseudonym.key").unlink()
+    site = open_site(tmp_path)
+    for look in (lambda: site.policy, lambda: site.pseudonyms):
+        with pytest.raises(OsteoFedError) as caught:
+            look()
+        assert "from backup" in caught.value.hint
+        assert "init" not in caught.value.hint or "new folder" in caught.value.hint
+
+
+def test_the_policy_of_a_site_made_elsewhere_mends_a_lost_one(tmp_path: Path) -> None:
+    make(tmp_path / "site")
+    lost = tmp_path / "site" / "policy.yaml"
+    lost.unlink()
+    make(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "policy.yaml", lost)
+    assert open_site(tmp_path / "site").policy == open_site(tmp_path / "other").policy
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, "protocol.unreadable-key"),
+        (b"", "protocol.unreadable-key"),
+        (b"-----BEGIN PRIVATE KEY-----\nMC4CAQA", "protocol.unreadable-key"),
+        (pem_of(generate_private_key(SECP256R1())), "protocol.wrong-key-kind"),
+        (pem_of(generate_private_key(SECP256R1()), b"secret"), "protocol.unreadable-key"),
+    ],
+    ids=["missing", "empty", "cut", "other-kind", "with-password"],
+)
+def test_a_signing_key_that_cannot_be_used_is_named_with_its_remedy(
+    tmp_path: Path, content: bytes | None, code: str
+) -> None:
+    make(tmp_path)
+    path = tmp_path / "keys" / "signing.pem"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(ProtocolError) as caught:
+        _ = open_site(tmp_path).key
+    assert caught.value.code == code
+    assert "signing.pem" in caught.value.fact
+    assert "from backup" in caught.value.hint
