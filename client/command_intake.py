@@ -82,7 +82,7 @@ def ingest(
             workers=workers,
             allows_fewer=allow_fewer,
         )
-    _finish(site, report, choice, as_json=as_json)
+    _finish(site, report, as_json=as_json)
 
 
 @intake_app.command()
@@ -116,7 +116,7 @@ def accrue(
             workers=workers,
             allows_fewer=allow_fewer,
         )
-    _finish(site, report, choice, as_json=as_json)
+    _finish(site, report, as_json=as_json)
 
 
 @intake_app.command()
@@ -206,18 +206,16 @@ def _explained(site: Site, name: str, *, as_json: bool) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _finish(site: Site, report: IntakeReport, choice: Choice, *, as_json: bool) -> None:
-    """Let go of what a PACS sent, now that the cohort is frozen, and show what became of it all."""
-    is_fetched = choice.dicomweb is not None or choice.dimse is not None
-    if is_fetched:
-        from client.sources.choose import discard_staged
+def _finish(site: Site, report: IntakeReport, *, as_json: bool) -> None:
+    """Let go of what a PACS sent, to this intake or one before it, and show what became of it all."""
+    from client.sources.choose import discard_staged
 
-        discard_staged(site, report.cohort.schema)
+    is_discarded = discard_staged(site, report.cohort.schema)
     if as_json:
-        show_json(report.summary() | {"fetched_films_deleted": is_fetched})
+        show_json(report.summary() | {"fetched_films_deleted": is_discarded})
         return
     _show_intake(site, report)
-    if is_fetched:
+    if is_discarded:
         say("the films that the PACS sent were deleted here; the cohort keeps its small images")
 
 

@@ -66,7 +66,7 @@ def is_well(lines: Sequence[Line]) -> bool:
 
 
 def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
-    """Lines about the site's folder: keys, policy, ledger, last round, linkage, cohorts, approval."""
+    """Lines about the site's folder: identity, keys, budgets, films, cohorts, approval."""
     try:
         site = open_site(folder)
     except OsteoFedError as error:
@@ -76,6 +76,7 @@ def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
     lines += observe("policy", lambda: _policy(site))
     lines += observe("ledger", lambda: _ledger(site, is_quick=is_quick))
     lines += observe("linkage", lambda: _linkage(site))
+    lines += observe("fetched films", lambda: _fetched(site))
     lines += _cohorts(site, is_quick=is_quick)
     if site.settings.coordinator_key is not None:
         lines += observe("approval", lambda: _approval(site))
@@ -199,6 +200,15 @@ def _cohort(site: Site, name: str, *, is_quick: bool) -> Line:
     for number in range(1, newest + 1):
         patients_of(cohort_folder(site.cohorts, name, number))  # opened and hashed
     return ok(title, f"v{newest}; every version is as it was frozen")
+
+
+def _fetched(site: Site) -> list[Line]:
+    """Films of an archive lie here, with names in them, only until their cohort is frozen."""
+    n_films = sum(1 for _ in site.staging.glob("*/*/*.dcm"))
+    if not n_films:
+        return []
+    fact = f"{n_films} films of an intake that was cut off or refused lie in staging, naming people"
+    return [attention("fetched films", fact, "ingest again, which deletes them, or delete the folder")]
 
 
 def _approval(site: Site) -> Line:

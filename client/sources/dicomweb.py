@@ -88,7 +88,9 @@ class DicomWeb:
     def _find(self, level: Level, wanted: Mapping[str, str]) -> list[Answer]:
         """All answers to a QIDO query, page by page until one brings nothing new.
 
-        A server may send fewer than asked for on any page; one without paging repeats itself.
+        A server may send fewer than asked for on any page; one without paging repeats itself. Some
+        (Orthanc's plugin, of studies by modality) cut to ``limit`` before they skip ``offset``, so the
+        limit grows with it.
         """
         path = "studies"
         if level != "STUDY":
@@ -99,28 +101,36 @@ class DicomWeb:
         if level == "SERIES":
             asked["includefield"] = _TAGS["BodyPartExamined"]
         found: dict[str, Answer] = {}
-        offset = 0
-        while page := self._page(path, asked | {"limit": str(_PAGE), "offset": str(offset)}):
-            offset += len(page)
+        while True:
+            where = {"limit": str(len(found) + _PAGE), "offset": str(len(found))}
+            page, has_more = self._page(path, asked | where)
             answers = [{key: _value(entry, _TAGS[key]) for key in KEYS[level]} for entry in page]
             new = {answer[KEYS[level][0]]: answer for answer in answers}
             if new.keys() <= found.keys():
                 break
             found |= new
+        if has_more:
+            raise IntakeError(
+                "pacs-unreachable",
+                "the PACS says that it has more matches, and does not send them",
+                hint="ask for fewer days at a time, with --from and --to",
+            )
         return list(found.values())
 
-    def _page(self, path: str, asked: dict[str, str]) -> list[dict[str, Any]]:
+    def _page(self, path: str, asked: dict[str, str]) -> tuple[list[dict[str, Any]], bool]:
+        """Some answers, and whether the server says that there are more (PS3.18 8.3.4.4)."""
         try:
             answer = self._http.get(path, params=asked, headers={"Accept": "application/dicom+json"})
+            has_more = answer.headers.get("warning", "").startswith("299")
             if answer.status_code == httpx.codes.NO_CONTENT:
-                return []
+                return [], has_more
             answer.raise_for_status()
             found = answer.json()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _unreachable(error) from None
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise _unreachable(TypeError())
-        return found
+        return found, has_more
 
     def fetch(self, film: ListedFilm, out: FilmWriter) -> None:
         """One film, streamed; in the transfer syntax in which it is stored."""

@@ -11,7 +11,7 @@ import socket
 import ssl
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import product
@@ -240,6 +240,8 @@ class _Line:
         self._arrived: SimpleQueue[tuple[int, int, bytes]] = SimpleQueue()
         self._heard_at = monotonic()
         association.network_timeout = None  # silence is timed here, and only while an answer is due
+        for moment in (evt.EVT_PDU_SENT, evt.EVT_PDU_RECV):
+            association.bind(moment, _hasten)
         association.bind(evt.EVT_PDU_RECV, self._hear)
         association.bind(evt.EVT_DIMSE_RECV, self._take)
 
@@ -337,6 +339,19 @@ class _Line:
             return {keyword: str(found.get(keyword) or "").strip() for keyword in KEYS[level]}
         except Exception:  # noqa: BLE001 - a damaged answer may raise anything, with values
             raise _unreachable("the PACS sends an answer that cannot be read") from None
+
+
+def _hasten(event: evt.Event) -> None:
+    """Both sides write a message in small parts, and each waits 40 ms for the ACK of the part before.
+
+    The kernel forgets ``TCP_QUICKACK`` whenever something is sent.
+    """
+    wire = event.assoc.dul.socket
+    if wire is None or wire.socket is None:
+        return
+    with suppress(AttributeError, OSError):  # another system than Linux, or closed meanwhile
+        for option in (socket.TCP_NODELAY, socket.TCP_QUICKACK):
+            wire.socket.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 def _unreachable(fact: str) -> IntakeError:

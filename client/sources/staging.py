@@ -21,12 +21,14 @@ from typing import Protocol
 from client.intake_films import WITHDRAWN
 from client.intake_inputs import ABSENT, FilmFile
 from client.linkage import Pseudonyms
+from shared.errors import IntakeError
 from shared.exam.dicom import MAX_FILE_BYTES
 from shared.exam.split import PatientKey
 from shared.files import sync_folder
 
 Progress = Callable[[int, int], None]
 _PART = ".part"  # of a film that is still on its way
+_TRUST = 20  # so many films that do not come, and none that does, are no accident
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ def stage(
         progress: called with (films done, films in all).
 
     Raises:
-        IntakeError: the PACS does not answer; what has come stays.
+        IntakeError: the PACS does not answer, or sends none of what it lists; what has come stays.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for kept in list(folder.iterdir()):
@@ -123,13 +125,24 @@ def stage(
             shutil.rmtree(kept)
     for torn in folder.glob(f"*/*{_PART}"):  # of a staging that was killed; its film may be gone by now
         torn.unlink()
-    listed = {film.place: film for film in source.list_films(query)}
-    staged = []
+    listed: dict[str, ListedFilm] = {}
+    for film in source.list_films(query):
+        listed[film.place] = film
+        if progress:
+            progress(0, len(listed))
+    staged: list[FilmFile] = []
     for number, film in enumerate(listed.values(), start=1):
         patient = pseudonyms.patient_key(issuer, film.patient_id)
         path = folder / patient / f"{pseudonyms.film_key(film.instance)}.dcm"
         code = WITHDRAWN if is_withdrawn(patient) else _bring(source, film, path)
         staged.append(FilmFile(film.place, path, code))
+        if [each.code for each in staged] == [ABSENT] * _TRUST:
+            raise IntakeError(
+                "pacs-unreachable",
+                f"none of the first {_TRUST} films came that the PACS lists",
+                hint="with --move the PACS must know --calling-aet and reach --listen; without it, ask "
+                "who runs the PACS, or leave these films out with --from and --to",
+            )
         if progress:
             progress(number, len(listed))
     return sorted(staged, key=lambda film: film.place)

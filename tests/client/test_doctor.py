@@ -357,6 +357,17 @@ def test_a_node_key_that_another_container_holds_is_said_and_no_problem(sites: T
     assert states == ["not checked", "ok"]
 
 
+def test_films_that_an_unfinished_intake_left_are_noted(sites: TableSites) -> None:
+    site = sites.site()
+    assert state_of(look_at_site(site.folder, is_quick=True), "fetched films") == []
+    film = site.staging / "hip_bmd" / ("a" * 32) / f"{'b' * 32}.dcm"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(b"film")
+    (line,) = state_of(look_at_site(site.folder, is_quick=True), "fetched films")
+    assert line[0] == "attention"
+    assert "1 films" in str(line)
+
+
 def test_code_other_than_the_approved_plans_is_noted(
     sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:

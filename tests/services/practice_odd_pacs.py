@@ -38,12 +38,16 @@ class OddPacs:
         status: how each C-FIND and each C-GET ends.
         is_aborting: the association ends in the middle of a C-FIND instead.
         page: most answers of one DICOMweb query; 0 for a server without paging.
+        cuts_first: it cuts to the limit before it skips the offset, as Orthanc's plugin does.
+        says_more: it says of each page that there are more.
     """
 
     holdings: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     status: int = 0x0000
     is_aborting: bool = False
     page: int = 200
+    cuts_first: bool = False
+    says_more: bool = False
     on_silence: threading.Event | None = None
 
     def level(self, study: str | None, series: str | None) -> list[Answer]:
@@ -92,7 +96,7 @@ class OddPacs:
     @contextmanager
     def web(self) -> Iterator[str]:
         """Listens for QIDO-RS; its address."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._qido))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._qido, says_more=self.says_more))
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -106,19 +110,23 @@ class OddPacs:
         parts = urlsplit(address)
         names = parts.path.strip("/").split("/")
         answers = self.level(*[names[at] if len(names) > at else None for at in (1, 3)])
-        if self.page:
-            offset = int(parse_qs(parts.query)["offset"][0])
-            answers = answers[offset : offset + self.page]
+        offset, limit = (int(parse_qs(parts.query)[name][0]) for name in ("offset", "limit"))
+        if self.cuts_first:
+            answers = answers[:limit][offset:]
+        elif self.page:
+            answers = answers[offset : offset + min(self.page, limit)]
         entries = [{TAGS[key]: {"Value": [value]} for key, value in one.items()} for one in answers]
         return json.dumps(entries).encode()
 
 
-def _handler(answer: Callable[[str], bytes]) -> type[BaseHTTPRequestHandler]:
+def _handler(answer: Callable[[str], bytes], *, says_more: bool) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = answer(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
+            if says_more:
+                self.send_header("Warning", '299 pacs: "There are additional results"')
             self.end_headers()
             self.wfile.write(body)
 

@@ -114,6 +114,19 @@ def test_a_dicomweb_server_sends_pages_of_its_own_size(page: int) -> None:
         assert names(source) == MANY["1.1"]["1.1.1"]
 
 
+def test_a_dicomweb_server_that_cuts_before_it_skips_loses_nothing() -> None:
+    with opened("dicomweb", OddPacs(MANY, cuts_first=True)) as source:
+        assert names(source) == MANY["1.1"]["1.1.1"]
+
+
+def test_a_dicomweb_server_that_keeps_back_what_it_has_is_an_error() -> None:
+    with (
+        opened("dicomweb", OddPacs(MANY, says_more=True)) as source,
+        pytest.raises(IntakeError, match="has more matches"),
+    ):
+        names(source)
+
+
 @pytest.mark.parametrize("status", [0xA700, 0xA900, 0xC001, 0xFE00])
 def test_a_query_that_does_not_end_with_success_is_an_error(status: int) -> None:
     with (

@@ -116,6 +116,13 @@ def test_cohort_from_the_pacs_is_the_cohort_from_the_folder(source, hospital, sc
     assert not [name for name in names for number in numbers if number in name]
 
 
+def test_a_list_of_many_pages_is_whole(source, hospital, tmp_path, monkeypatch):
+    whole = {film.place for film in source.list_films(EVERYTHING)}
+    assert len(whole) >= len(list((hospital / "films").iterdir()))
+    monkeypatch.setattr("client.sources.dicomweb._PAGE", 3)
+    assert {film.place for film in source.list_films(EVERYTHING)} == whole
+
+
 def test_query_limits_hold(source, hospital, tmp_path):
     whole = bring(source, tmp_path / "whole")
     early = bring(source, tmp_path / "early", FilmQuery(last_day=date(2021, 6, 30)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from practice_services import LOGIN, Pacs
 
 from client.site import Site, create_site, open_site
 from client.sources.choose import discard_staged
+from client.sources.staging import (
+    FilmNotSent,
+    FilmQuery,
+    FilmSource,
+    FilmWriter,
+    ListedFilm,
+    stage,
+)
+from shared.errors import IntakeError
 from shared.exam.cohort import open_cohort
 from shared.exam.profile import SiteProfile
 from shared.exam.schema import read_schema
@@ -110,13 +120,50 @@ def test_a_refused_ingest_keeps_its_films_and_the_next_one_fetches_none_of_them(
     assert len(open_cohort(site.cohorts / "hip_bmd" / "v1").exams) >= 6
 
 
+def test_an_intake_from_a_folder_lets_go_of_what_a_pacs_sent_to_one_that_was_cut_off(
+    archive: Path, planted: set[str], tmp_path: Path
+) -> None:
+    site = make_site(tmp_path / "site")
+    left = site.staging / "hip_bmd" / ("a" * 32) / f"{'b' * 32}.dcm"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(min((archive / "films").iterdir()).read_bytes())
+    done = ingest(site, archive / "clinical.csv", ("--films", str(archive / "films")))
+    assert done.returncode == 0, done.stderr
+    held = Haystack(contents(site.folder))
+    assert {word for word in planted if held.has(word)} == set()
+
+
+def test_a_pacs_that_sends_none_of_what_it_lists_is_named_after_twenty_films(tmp_path: Path) -> None:
+    asked = []
+
+    class SendsNone(FilmSource):
+        def list_films(self, query: FilmQuery) -> Iterator[ListedFilm]:
+            return (ListedFilm("1", "2", f"3.{number}", "P") for number in range(500))
+
+        def fetch(self, film: ListedFilm, out: FilmWriter) -> None:
+            asked.append(film.instance)
+            raise FilmNotSent
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    site = make_site(tmp_path / "site")
+    with pytest.raises(IntakeError, match="none of the first 20") as caught:
+        stage(
+            SendsNone(), FilmQuery(), site.staging / "hip_bmd", pseudonyms=site.pseudonyms,
+            issuer="", is_withdrawn=lambda patient: False,
+        )  # fmt: skip
+    assert "--listen" in caught.value.hint
+    assert len(asked) == 20
+
+
 def test_only_the_films_of_the_schema_go(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")
     schema = read_schema(ROOT / "configs" / "cohort" / "hip_bmd.yaml")
-    discard_staged(site, schema)  # nothing was fetched
+    assert not discard_staged(site, schema)
     for name in (schema.name, "another"):
         film = site.staging / name / "patient" / "film.dcm"
         film.parent.mkdir(parents=True)
         film.write_bytes(b"film")
-    discard_staged(site, schema)
+    assert discard_staged(site, schema)
     assert [path.name for path in site.staging.iterdir()] == ["another"]
