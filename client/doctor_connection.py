@@ -57,10 +57,8 @@ def look_at_connection(coordinator: Coordinator, *, now: Now = time.time) -> lis
     else:
         authority = coordinator.root_certificate
         lines += observe("root certificate", lambda: _authority_line(authority, now()))
-    if coordinator.superlink:
-        lines += observe("coordinator", lambda: _server_lines(coordinator, now))
-    else:
-        lines.append(not_checked("coordinator", "no address was named", _GIVE))
+    unready = _unready(coordinator)
+    lines += [unready] if unready else observe("coordinator", lambda: _server_lines(coordinator, now))
     if coordinator.health:
         lines += observe("gRPC health", lambda: _health_line(coordinator.health))
     else:
@@ -77,9 +75,23 @@ def _proxy_of(host: str) -> str | None:
     return f"{parts.hostname}:{parts.port or 80}"  # without the user and password in it
 
 
+def _unready(coordinator: Coordinator) -> Line | None:
+    """Why the coordinator's server cannot even be asked; None: it can."""
+    address, authority = coordinator.superlink, coordinator.root_certificate
+    if not address:
+        return not_checked("coordinator", "no address was named", _GIVE)
+    try:
+        split_address(address)
+    except ValueError:
+        fact = f"its address must be host:port, with a port from 1 to 65535, not {address}"
+        return problem("coordinator", fact, "correct --superlink, as for `osteofed-site start`")
+    if authority is not None and not authority.is_file():
+        return not_checked("coordinator", f"{authority.name}, to know it by, is no file", _GIVE)
+    return None
+
+
 def _proxy_line(coordinator: Coordinator) -> Line:
-    host, _ = split_address(coordinator.superlink) if coordinator.superlink else ("", 0)
-    proxy = _proxy_of(host)
+    proxy = _proxy_of(coordinator.superlink.rpartition(":")[0].strip("[]"))
     if proxy is None:
         return ok("proxy", "none is used for the coordinator")
     return attention(
@@ -227,6 +239,12 @@ def _health_line(address: str) -> Line:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``host:port``; 443 where none is named."""
+    """Host and port of ``host:port``.
+
+    Raises:
+        ValueError: it is something else.
+    """
     parts = urlsplit(f"//{address}")
-    return parts.hostname or "", parts.port or 443
+    if not parts.hostname or not parts.port or parts.netloc != address:
+        raise ValueError("no host:port")
+    return parts.hostname, parts.port
