@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from client.intake_inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable, film_files
@@ -48,24 +49,51 @@ class Choice:
     url_file: Path | None = None
 
 
+# Options that serve some source only: what they set of a choice, and the options that they serve.
+_PACS = ("--dicomweb", "--dimse")
+_SERVES = {
+    "--ca": ("ca", _PACS),
+    "--modality": ("query.modalities", _PACS),
+    "--body-part": ("query.body_parts", _PACS),
+    "--from": ("query.first_day", _PACS),
+    "--to": ("query.last_day", _PACS),
+    "--login-file": ("login_file", ("--dicomweb",)),
+    "--called-aet": ("called_aet", ("--dimse",)),
+    "--calling-aet": ("calling_aet", ("--dimse",)),
+    "--move": ("is_move", ("--dimse",)),
+    "--listen": ("listen", ("--move",)),
+    "--url-file": ("url_file", ("--sql",)),
+}
+_SERVED = {"--dicomweb": "dicomweb", "--dimse": "dimse", "--move": "is_move", "--sql": "sql"}
+
+
 def choose_inputs(
     choice: Choice, site: Site, schema: CohortSchema, *, progress: Progress | None = None
 ) -> Inputs:
     """Films and rows of one intake; nothing is connected to before what is named has been looked at.
 
     Raises:
-        IntakeError: none or several sources are named for one of the two, or one is not valid.
+        IntakeError: none or several sources are named for one of the two, one is not valid, or an
+            option is for a source that is not named.
     """
-    return Inputs(
+    inputs = Inputs(
         table=_rows(choice, site, schema),
         films=_films(choice, site, schema, progress) if schema.views else list,
     )
+    _refuse_unused(choice)
+    return inputs
 
 
-def discard_staged(site: Site, schema: CohortSchema) -> None:
-    """Delete the films fetched for a schema, which name people: for when their cohort is frozen."""
-    with suppress(FileNotFoundError):
-        shutil.rmtree(_staging(site, schema))
+def discard_staged(site: Site, schema: CohortSchema) -> bool:
+    """Delete the films fetched for a schema, which name people; whether there were any.
+
+    For when a cohort of the schema is frozen: what an intake that was cut off has left goes too.
+    """
+    staged = _staging(site, schema)
+    if not staged.exists():
+        return False
+    shutil.rmtree(staged)
+    return True
 
 
 def _staging(site: Site, schema: CohortSchema) -> Path:
@@ -193,6 +221,27 @@ def _refuse_several(what: str, *named: tuple[str, object]) -> None:
             f"{what} must come from one source, not {' and '.join(given)}",
             hint="name one of them",
         )
+
+
+def _refuse_unused(choice: Choice) -> None:
+    named = {option for option, name in _SERVED.items() if _is_given(choice, name)}
+    unused = [
+        f"{option} is for {' or '.join(served)}"
+        for option, (name, served) in _SERVES.items()
+        if _is_given(choice, name) and named.isdisjoint(served)
+    ]
+    if unused:
+        raise IntakeError(
+            "unused-option",
+            f"{', '.join(unused)}, which is not named: it would change nothing",
+            hint="name the source that was meant, or leave the option out",
+        )
+
+
+def _is_given(choice: Choice, name: str) -> bool:
+    """Whether a choice has another value than it has where nobody chose."""
+    value = attrgetter(name)
+    return bool(value(choice) != value(Choice()))
 
 
 def _nothing_named(what: str, options: str) -> IntakeError:
