@@ -307,8 +307,8 @@ def predict(
 
 
 def _open_ledger(folder: Path) -> tuple[Site, Ledger]:
-    from client.ledger import Ledger
+    from client.ledger import require_ledger
     from client.site import open_site
 
     site = open_site(folder)
-    return site, Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
+    return site, require_ledger(site)

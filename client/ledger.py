@@ -416,6 +416,22 @@ def find_ledger(site: Site) -> Ledger | None:
     return Ledger(folder, site=site.name, key=site.key, clock=site.clock)
 
 
+def require_ledger(site: Site) -> Ledger:
+    """The ledger of a site where something was charged, for whoever only reads in it.
+
+    Raises:
+        LedgerError: ``nothing-charged``; or as for ``find_ledger``.
+    """
+    ledger = find_ledger(site)
+    if ledger is None:
+        raise LedgerError(
+            "nothing-charged",
+            f"site {site.name} has no such run and no ledger: nothing was ever charged here",
+            hint="the first round of an approved plan begins the ledger; is --folder the right one?",
+        )
+    return ledger
+
+
 def _exhausted(cap: str) -> PrivacyError:
     return PrivacyError(
         "budget-exhausted",

@@ -33,7 +33,7 @@ class Departure:
 
 
 class Outbox:
-    """The log of departures and the store of replies of one site.
+    """The log of departures and the store of replies of one site; nothing is made but by what leaves.
 
     Args:
         log_folder: the site's ``outbox`` folder.
@@ -43,8 +43,6 @@ class Outbox:
     def __init__(self, log_folder: Path, replies_folder: Path) -> None:
         self._log = log_folder / "outbox.jsonl"
         self._replies = replies_folder
-        log_folder.mkdir(parents=True, exist_ok=True)
-        replies_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def record(self, departure: Departure) -> None:
         """Append a line before the message leaves, flushed to disk."""
@@ -59,6 +57,7 @@ class Outbox:
 
     def store_reply(self, request_sha256: str, reply: Wire) -> None:
         """Keep the finished reply to a request."""
+        self._replies.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(self._replies / f"{request_sha256}.json", pack(reply), mode=0o600)
 
     def stored_reply(self, request_sha256: str) -> Wire | None:

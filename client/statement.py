@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from client.export import export_file
-from client.ledger import Ledger
+from client.ledger import Ledger, require_ledger
 from client.outbox import Departure, Outbox
 from client.site import Site
 from shared.canonical import hash_file
@@ -64,7 +64,7 @@ def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ())
 
     Raises:
         AuditError: the ledger knows no such run, or nothing of it has left.
-        LedgerError: the ledger is damaged or behind.
+        LedgerError: nothing was ever charged here, or the ledger is damaged or behind.
     """
     statement = make_statement(site, run, findings=findings)
     files = {
@@ -86,7 +86,7 @@ def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ())
 
 def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> Statement:
     """The unsigned statement; raises as ``state_run``."""
-    ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
+    ledger = require_ledger(site)
     ledger.verify()
     rows = ledger.show()
     plan = find_plan(site, rows, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,56 @@ def test_where_nothing_was_charged_there_is_no_ledger_and_none_is_begun(
         before = sorted(folder.rglob("*"))
         assert find_ledger(open_site(folder)) is None
         assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("statement", "nope"),
+        ("register", "nope"),
+        ("ledger", "show"),
+        ("ledger", "verify"),
+        ("ledger", "export", "export.json"),
+    ],
+)
+def test_a_look_at_a_site_where_nothing_was_charged_says_so_and_writes_nothing(
+    tmp_path: Path, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_site(tmp_path, name="fern", declared_patients=100, profile=SiteProfile())
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(app, [*asked, "--folder", str(tmp_path), "--json"])
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["error"] == "ledger.nothing-charged"
+    assert "nothing was ever charged here" in told["fact"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_look_into_the_outbox_of_a_site_that_sent_nothing_writes_nothing(tmp_path: Path) -> None:
+    create_site(tmp_path, name="fern", declared_patients=100, profile=SiteProfile())
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(app, ["outbox", "--folder", str(tmp_path), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (0, [])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_stored_replies_are_closed_to_others(trained: TableSites) -> None:
+    replies = trained.site().folder / "replies"
+    assert any(replies.iterdir())
+    assert replies.stat().st_mode & 0o077 == 0
+
+
+def test_a_run_that_the_ledger_does_not_know_is_named_beside_those_it_does(
+    trained: TableSites, tmp_path: Path
+) -> None:
+    folder = trained.site().folder
+    for asked in (("statement", "nope"), ("register", "nope")):
+        arguments = ["--folder", str(folder), "--out", str(tmp_path / "out"), "--json"]
+        done = CliRunner().invoke(app, [*asked, *arguments])
+        told = json.loads(done.stdout)
+        assert told["error"] == "audit.no-such-run"
+        assert "cytology" in told["fact"]
 
 
 def test_nothing_goes_on_as_if_nobody_had_been_charged(trained: TableSites) -> None:
