@@ -46,8 +46,8 @@ def refuse_loss(
     Raises:
         IntakeError: so it is.
     """
-    losses = [count for count in count_codes(quarantined) if count.is_loss]
-    worst = ", ".join(count.code for count in sorted(losses, key=lambda count: -count.n)[:3])
+    counts = sorted(count_codes(quarantined), key=lambda count: -count.n)
+    worst = ", ".join([count.code for count in counts if count.is_loss][:3])
     if lost_fraction > schema.max_lost_fraction:
         raise IntakeError(
             "too-much-lost",
@@ -56,9 +56,10 @@ def refuse_loss(
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
         )
     if not n_exams:
+        unused = ", ".join(f"{count.code} ({count.n})" for count in counts[:3])
         raise IntakeError(
             "empty-cohort",
-            f"no exam is left; most losses by {worst or 'no code'}",
+            f"no exam is left: {f'not used, most by {unused}' if unused else 'there was none to read'}",
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
         )
 

@@ -391,6 +391,28 @@ def test_nothing_usable_is_refused(small, schema, tmp_path):
     with pytest.raises(IntakeError) as refusal:
         run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1}))
     assert refusal.value.code == "intake.empty-cohort"
+    assert "not used, most by intake.unreadable-dicom (" in refusal.value.fact
+
+
+def test_an_intake_that_withdrawals_have_emptied_says_so(small, schema, tmp_path):
+    linkage = Linkage(tmp_path / "linkage" / "linkage.bin", PSEUDONYMS)
+    for patient in run(small, tmp_path, schema).cohort.patients():
+        linkage.withdraw(patient, by="Ada Lovelace", now=datetime(2024, 6, 30, tzinfo=UTC))
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1}))
+    assert refusal.value.code == "intake.empty-cohort"
+    assert "not used, most by intake.withdrawn (" in refusal.value.fact
+
+
+def test_an_intake_of_an_empty_table_says_that_there_was_nothing_to_read(small, schema, tmp_path):
+    table = small / "clinical.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    shutil.rmtree(small / "films")
+    (small / "films").mkdir()
+    with pytest.raises(IntakeError) as refusal:
+        run(small, tmp_path, schema)
+    assert refusal.value.code == "intake.empty-cohort"
+    assert refusal.value.fact == "no exam is left: there was none to read"
 
 
 def test_films_folder_is_needed_when_there_are_views(small, schema, tmp_path):
