@@ -95,6 +95,13 @@ def test_a_look_at_a_site_where_nothing_was_charged_says_so_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_ledger_with_charges_is_verified_by_the_command(trained: TableSites) -> None:
+    folder = str(trained.site().folder)
+    done = CliRunner().invoke(app, ["ledger", "verify", "--folder", folder, "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["verdict"] == "intact"
+
+
 def test_a_look_into_the_outbox_of_a_site_that_sent_nothing_writes_nothing(tmp_path: Path) -> None:
     create_site(tmp_path, name="fern", declared_patients=100, profile=SiteProfile())
     before = sorted(tmp_path.rglob("*"))
