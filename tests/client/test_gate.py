@@ -426,7 +426,7 @@ NETWORK = {
     "socket", "ssl", "http", "urllib", "requests", "httpx", "aiohttp", "grpc", "smtplib", "ftplib",
 }  # fmt: skip
 # Modules that open a connection. The link to the coordinator and the doctor's GET of its /health see no
-# patient; dicomweb.py and dimse.py ask the hospital's own PACS for films, trusting whom credentials.py says.
+# patient; dicomweb.py and dimse.py ask the hospital's own PACS for films, as credentials.py trusts it.
 LINKS = {
     "app.py", "supernode.py", "doctor.py", "doctor_connection.py",
     "dicomweb.py", "dimse.py", "credentials.py",
