@@ -103,7 +103,8 @@ def keep(folder: Path) -> Callable[[], None]:
     def put_back() -> None:
         for name in names:
             shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
-            (copy / name).rename(folder / name)
+            if (copy / name).exists():  # nothing had left before
+                (copy / name).rename(folder / name)
 
     return put_back
 
