@@ -61,7 +61,7 @@ def locked_schema(site: Site, lock: Lock) -> CohortSchema:
 
 def accrue(
     site: Site,
-    lock_file: Path,
+    lock: Lock,
     source: Path | Inputs,
     *,
     progress: Progress | None = None,
@@ -72,14 +72,13 @@ def accrue(
 
     Args:
         site: the opened site; its clock says what is in the future.
-        lock_file: the coordinator's lock.
-        source: folder with ``films/`` and ``clinical.csv``.
-        progress: called with (files done, files in all).
+        lock: what ``accept_lock`` has accepted.
+        source, progress, workers, allows_fewer: as for ``ingest``.
 
     Raises:
+        PlanError: the lock's plan is not approved here any more.
         IntakeError: as ``ingest``.
     """
-    lock = accept_lock(site, lock_file)
     schema = locked_schema(site, lock)
     return ingest(
         source,

@@ -110,7 +110,7 @@ def accrue(
     with _explained(site, name, as_json=as_json), progress("films") as advance:
         report = run_accrual(
             site,
-            lock,
+            accepted,
             choose_inputs(choice, site, schema, progress=advance),
             progress=advance,
             workers=workers,

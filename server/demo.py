@@ -239,7 +239,7 @@ def accrue_all(
     folders: DemoFolders, sites: Sequence[SyntheticSite], lock_file: Path, *, seed: int
 ) -> None:
     """Later films at each hospital, accrued under the lock."""
-    from client.accrue import accrue
+    from client.accrue import accept_lock, accrue
     from client.site import open_site
     from shared.synthetic.folder import write_later_films
 
@@ -258,7 +258,7 @@ def accrue_all(
         )
         opened = open_site(folders.site(site.name), clock=_clock(ACCRUAL_DAY))
         with progress(f"  {site.name}") as advance:
-            accrue(opened, lock_file, folders.later(site.name), progress=advance)
+            accrue(opened, accept_lock(opened, lock_file), folders.later(site.name), progress=advance)
 
 
 def read_new_film(

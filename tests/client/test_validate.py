@@ -12,7 +12,7 @@ from table_federation import write_table
 from table_site import RELEASE, TableSites, copy_sites, known_noise
 
 import client.hello
-from client.accrue import accrue
+from client.accrue import accept_lock, accrue
 from client.intake import ingest
 from client.site import open_site
 from client.validate import answer_evaluate, measure_table
@@ -63,7 +63,7 @@ def accrue_later(sites: TableSites, lock_file: Path, rows: range, day: str = "20
     table = archive / "clinical.csv"
     table.write_text(table.read_text().replace("2020-03-01", day).replace("P00", "Q00"))
     site = open_site(sites.folder / "sites" / "elm", clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
-    accrue(site, lock_file, archive)
+    accrue(site, accept_lock(site, lock_file), archive)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,6 @@ def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSit
     archive = sites.folder / "seen-again" / "clinical.csv"
     write_table(archive, [*range(20), *range(300, 340)])  # twenty of version 1
     archive.write_text(archive.read_text().replace("2020-03-01", "2020-09-01"))
-    report = accrue(site, path, archive.parent)
+    report = accrue(site, accept_lock(site, path), archive.parent)
     assert len(report.cohort.patients()) == 40
     assert [(c.code, c.n) for c in report.counts] == [("intake.seen-in-training", 20)]
