@@ -13,12 +13,11 @@ from typing import TypeVar
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.context import site_folder_from
-from client.gate import Gate, Released, open_gate, refuse_closed
-from client.hello import answer_hello, store_chunk
-from client.site import Site, open_site
-from shared.errors import ProtocolError
-from shared.protocol import (
+from client.answers.hello import answer_hello, store_chunk
+from client.gate.gate import Gate, Released, open_gate, refuse_closed
+from client.site.context import site_folder_from
+from client.site.folder import Site, open_site
+from shared.contract.protocol import (
     EvaluateRequest,
     Hello,
     TrainRequest,
@@ -26,6 +25,7 @@ from shared.protocol import (
     from_record,
     to_record,
 )
+from shared.errors import ProtocolError
 
 # What a coordinator may say to a run by Flower's run settings; nothing in a client reads them.
 RUN_SETTINGS = frozenset({"run-folder", "stage"})
@@ -50,7 +50,7 @@ def weights(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round."""
-    from client.train import answer_train
+    from client.answers.train import answer_train
 
     return _answer(message, context, TrainRequest, answer_train)
 
@@ -80,7 +80,7 @@ def evaluate_description(message: Message, context: Context) -> Message:
 
 
 def _evaluate(message: Message, context: Context) -> Message:
-    from client.validate import answer_evaluate
+    from client.answers.validate import answer_evaluate
 
     return _answer(message, context, EvaluateRequest, answer_evaluate)
 

@@ -112,7 +112,7 @@ start_client() {
     --auth-supernode-private-key=/link/node.key '--node-config=site-folder="/site"' \
     --isolation=process --host=0.0.0.0 --port=9094 \
     --superexec-auth-secret-file=/link/executor.secret --health-server-address=127.0.0.1:9096
-  background "$site-executor" in_executor "$site" python -m client.executor \
+  background "$site-executor" in_executor "$site" python -m client.node.executor \
     "--runtime-api-address=10.77.$number.1:9094" --insecure \
     --superexec-auth-secret-file=/run/secrets/executor.secret
 }

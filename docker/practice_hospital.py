@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from client.site import create_site
-from server.loopback import small_sites
-from shared.exam.profile import SiteProfile
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import intake_profile
+from client.site.folder import create_site
+from client.site.profile import SiteProfile
+from server.demo.loopback import small_sites
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import intake_profile
 
 SEED = 7
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server.evaluation import Kind, run_evaluation
-from server.exchange import Exchange
-from server.rounds import run_rounds
-from server.run_store import Event, RunStore, open_run
+from server.rounds.evaluation import Kind, run_evaluation
+from server.rounds.exchange import Exchange
+from server.rounds.loop import run_rounds
+from server.run.folder import Event, RunStore, open_run
 from shared.errors import OsteoFedError, RunError
-from shared.files import write_atomic
-from shared.keys import load_key
+from shared.machine.files import write_atomic
+from shared.signing.keys import load_key
 
 EVALUATIONS: dict[str, Kind] = {
     "internal": "internal",

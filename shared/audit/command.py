@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.errors import AuditError
-from shared.terminal import JsonOption, command, say, show_facts, show_json, show_table
+from shared.machine.terminal import JsonOption, command, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.audit.finding import Finding, Method
-    from shared.plan import Plan
+    from shared.contract.plan import Plan
 
 EXIT_CODES = {"pass": 0, "fail": 3, "not-run": 4}
 
@@ -64,7 +64,7 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make the auditor's signing key; tell the public key to whoever will read a report."""
-    from shared.keys import create_key
+    from shared.signing.keys import create_key
 
     if key.exists():
         raise AuditError(
@@ -98,8 +98,8 @@ def recount(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute every claim from exported files: chain, charges, epsilon twice, releases, statement."""
-    from shared.audit.evidence import gather_evidence
-    from shared.audit.recount import recount_findings
+    from shared.audit.recount.claims import recount_findings
+    from shared.audit.recount.evidence import gather_evidence
 
     read = _read_plan(plan, coordinator_key)
     evidence = gather_evidence(
@@ -126,8 +126,8 @@ def conformance(
     as_json: JsonOption = False,
 ) -> None:
     """Test a run's register: are noise, clip norm and sampling what the plan says?"""
-    from shared.audit.conformance import COMPLETE, conformance_findings, shared_noise_findings
-    from shared.audit.records import missing_findings, read_records
+    from shared.audit.canary.conformance import COMPLETE, conformance_findings, shared_noise_findings
+    from shared.audit.canary.records import missing_findings, read_records
 
     read = _read_plan(plan, coordinator_key)
     records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
@@ -150,8 +150,8 @@ def canary(
     as_json: JsonOption = False,
 ) -> None:
     """Bound epsilon from below with the canaries of one run; refutes a claim that is too small."""
-    from shared.audit.one_run import canary_findings
-    from shared.audit.records import COMMITTED, missing_findings, read_records
+    from shared.audit.canary.one_run import canary_findings
+    from shared.audit.canary.records import COMMITTED, missing_findings, read_records
 
     read = _read_plan(plan, coordinator_key)
     records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
@@ -183,7 +183,7 @@ def membership(
     as_json: JsonOption = False,
 ) -> None:
     """Rehearse the plan on public random patients and guess who was in training."""
-    from shared.audit.rehearsal import rehearsal_findings
+    from shared.audit.attack.rehearsal import rehearsal_findings
 
     read = _read_plan(plan, coordinator_key)
     say(f"training {2 * references + 2} models on public patients; minutes for a small head")
@@ -201,7 +201,7 @@ def inversion(
     as_json: JsonOption = False,
 ) -> None:
     """Try to read a public patient back from an update made as the plan says."""
-    from shared.audit.inversion import inversion_findings
+    from shared.audit.attack.inversion import inversion_findings
 
     read = _read_plan(plan, coordinator_key)
     _finish("inversion", plan, read, inversion_findings(read.settings, encoder), out, as_json=as_json)
@@ -218,7 +218,7 @@ def report(
     """Write one page for people and one signed JSON from all findings in a folder."""
     from shared.audit.page import make_report
     from shared.audit.wording import write_scope
-    from shared.keys import load_key
+    from shared.signing.keys import load_key
 
     made, page, data = make_report(folder, out, key=load_key(key), now=datetime.now(UTC))
     facts: dict[str, object] = {
@@ -270,7 +270,7 @@ def verify(
 
 
 def _read_plan(path: Path, coordinator_key: str | None) -> Plan:
-    from shared.plan import read_plan
+    from shared.contract.plan import read_plan
 
     plan = read_plan(path, coordinator_key=coordinator_key)
     if coordinator_key is None:

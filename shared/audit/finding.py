@@ -14,8 +14,8 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.errors import AuditError
-from shared.exam.schema import FROZEN
-from shared.files import write_atomic
+from shared.machine.files import write_atomic
+from shared.strict import FROZEN
 
 Method = Literal["recount", "conformance", "canary", "membership", "inversion"]
 Verdict = Literal["pass", "fail", "not-run"]

@@ -25,14 +25,20 @@ from shared.audit.wording import (
     write_scope,
     write_verdict,
 )
-from shared.canonical import canonical_json, hash_file, sha256_hex
-from shared.code_hash import installed_code_hash
-from shared.envelope import Envelope, add_signature, read_envelope, require_signers, write_envelope
+from shared.contract.plan import HASH, Plan, read_plan
 from shared.errors import AuditError
-from shared.exam.schema import FROZEN
-from shared.files import write_atomic
-from shared.keys import SigningKey
-from shared.plan import HASH, Plan, read_plan
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json, hash_file, sha256_hex
+from shared.signing.code_hash import installed_code_hash
+from shared.signing.envelope import (
+    Envelope,
+    add_signature,
+    read_envelope,
+    require_signers,
+    write_envelope,
+)
+from shared.signing.keys import SigningKey
+from shared.strict import FROZEN
 
 PAYLOAD_TYPE: Final = "application/vnd.osteofed.audit-report+json"
 TEMPLATE = "report.html.j2"

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
-from shared.explain import list_mistakes
-
-FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+from shared.strict import FROZEN, list_mistakes
 
 
 class ClinicalField(BaseModel):

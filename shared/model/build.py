@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from shared.contract.settings import Settings
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, PooledFusion
-from shared.settings import Settings
 
 
 def count_outputs(settings: Settings) -> int:

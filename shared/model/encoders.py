@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.contract.settings import EncoderSettings
 from shared.errors import WeightsError
 from shared.model import dinov2, resnet34, resnet_gn, tiny_network
 from shared.model.weights import read_weights, write_weights
-from shared.settings import EncoderSettings
 
 POOLED_NORM = 3.0
 PUBLIC_PIXELS = 224  # edge of the films that both public networks take

@@ -17,9 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from shared.canonical import canonical_json, hash_of, sha256_hex
 from shared.errors import WeightsError
-from shared.files import write_atomic
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json, hash_of, sha256_hex
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 _METADATA_KEY = "osteofed"

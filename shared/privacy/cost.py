@@ -5,11 +5,11 @@ Both must get the same; a site refuses a plan that says otherwise. Imports setti
 
 from __future__ import annotations
 
+from shared.contract.plan import PredictedCost
+from shared.contract.settings import FederationSettings, PrivacySettings, Settings
 from shared.errors import PlanError
-from shared.plan import PredictedCost
 from shared.privacy.accountant import accountant_name, calibrate, epsilon_of
 from shared.privacy.events import GaussianEvent
-from shared.settings import FederationSettings, PrivacySettings, Settings
 
 
 def predict_cost(settings: Settings) -> PredictedCost:

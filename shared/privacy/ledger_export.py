@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.errors import LedgerError
-from shared.files import write_atomic
+from shared.machine.files import write_atomic
 from shared.privacy.ledger_format import Countersignature, LedgerRow, verify_chain
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="strings")

@@ -16,12 +16,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Literal, cast
 
-from shared.canonical import canonical_json, sha256_hex
-from shared.countersign import verify_countersignature
 from shared.errors import LedgerError
-from shared.key_rotation import KeyRotation
-from shared.keys import SigningKey, verify
 from shared.privacy.events import GaussianEvent
+from shared.signing.canonical import canonical_json, sha256_hex
+from shared.signing.countersign import verify_countersignature
+from shared.signing.key_rotation import KeyRotation
+from shared.signing.keys import SigningKey, verify
 
 LEDGER_VERSION = 2
 GENESIS = "0" * 64

@@ -4,7 +4,7 @@ A DSSE envelope around an in-toto Statement v1. Its subjects are the artefacts t
 SHA-256, and the release if the site measured it; its predicate is ``PrivacyPredicate``. Figures that
 need member lists (the dearest patient's) are the site's own and are bounded by an auditor's recount;
 all others can be recomputed from the ledger's rows. The coordinator may sign the same bytes a second
-time. Source: in-toto attestation framework, ``spec/v1/statement.md``; DSSE in ``shared.envelope``.
+time. Source: in-toto attestation framework, ``spec/v1/statement.md``; DSSE in ``signing.envelope``.
 Imports envelope, plan and keys.
 """
 
@@ -16,12 +16,18 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.canonical import canonical_json
-from shared.envelope import Envelope, add_signature, read_envelope, require_signers, write_envelope
+from shared.contract.plan import HASH
 from shared.errors import AuditError
-from shared.exam.schema import FROZEN
-from shared.keys import SigningKey
-from shared.plan import HASH
+from shared.signing.canonical import canonical_json
+from shared.signing.envelope import (
+    Envelope,
+    add_signature,
+    read_envelope,
+    require_signers,
+    write_envelope,
+)
+from shared.signing.keys import SigningKey
+from shared.strict import FROZEN
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

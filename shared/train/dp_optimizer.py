@@ -13,7 +13,7 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from shared.train.noise import DrawNormals, add_gaussian_noise
+from shared.privacy.noise import DrawNormals, add_gaussian_noise
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]

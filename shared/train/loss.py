@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.settings import TaskSettings
+from shared.contract.settings import TaskSettings
 from shared.train.patients import PatientBatch
 
 ModelFunction = Callable[..., Tensor]

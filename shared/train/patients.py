@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.settings import TaskSettings
+from shared.contract.settings import TaskSettings
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 

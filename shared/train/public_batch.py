@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from shared.contract.settings import Settings
 from shared.model.build import build_model
-from shared.settings import Settings
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
 from shared.train.patients import PatientBatch

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from shared.contract.settings import Settings
 from shared.errors import SettingsError
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
-from shared.settings import Settings
+from shared.privacy.noise import NoiseStream
 from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
-from shared.train.loop import train_round
+from shared.train.local_steps import train_round
 from shared.train.loss import make_patient_loss
-from shared.train.noise import NoiseStream
 from shared.train.patient_gradients import choose_backend
 from shared.train.patients import PatientBatch, make_batches
 

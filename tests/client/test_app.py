@@ -11,13 +11,10 @@ import pytest
 from flwr.app import Message, RecordDict
 from table_site import TableSites
 
-import client.hello
+import client.answers.hello
 from client.app import app
-from server.local_engine import LocalGrid
-from shared.canonical import sha256_hex
-from shared.code_hash import installed_code_hash
-from shared.keys import verify
-from shared.protocol import (
+from server.engines.local import LocalGrid
+from shared.contract.protocol import (
     EvaluateReply,
     Hello,
     HelloReply,
@@ -29,6 +26,9 @@ from shared.protocol import (
     signed_bytes,
     to_record,
 )
+from shared.signing.canonical import sha256_hex
+from shared.signing.code_hash import installed_code_hash
+from shared.signing.keys import verify
 
 SECRET = "Erika Mustermann /archive/4711.dcm"
 
@@ -119,7 +119,7 @@ def test_the_text_of_an_unexpected_error_stays_in_the_sites_log(
     def fail(*_: object) -> None:
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(client.hello, "installed_code_hash", fail)
+    monkeypatch.setattr(client.answers.hello, "installed_code_hash", fail)
     folder = sites.folder / "sites" / "elm"
     hello = Hello(plan_sha256=sites.plan_sha256, nonce="n" * 32)
     reply = send(folder, to_record(hello), "query.hello")
@@ -137,7 +137,7 @@ def test_pieces_of_an_encoder_count_only_when_the_whole_has_the_plans_hash(
     whole = np.random.default_rng(1).bytes(1000)
     site = sites.site()
     plan = sites.plan.model_copy(update={"encoder_sha256": sha256_hex(whole)})
-    monkeypatch.setattr(client.hello, "approved_plan", lambda *_: plan)
+    monkeypatch.setattr(client.answers.hello, "approved_plan", lambda *_: plan)
     cached = site.encoder_file(sha256_hex(whole))
 
     def push(index: int, data: bytes, *, file: bytes = whole, n_chunks: int = 2) -> Message:

@@ -12,21 +12,19 @@ import pytest
 from table_federation import NOW, found_tables, write_table
 from typer.testing import CliRunner
 
-from client.accrue import accept_lock
-from client.key_rotation import rotate_key
-from client.ledger import Ledger
-from client.site import Site, open_site
-from client.statement import make_statement, state_run
-from server.command import app
-from server.home import Home, accept_key
-from server.launch import launch_stage, prepare
-from server.plan import draft_plan, save_plan
-from server.release import make_release
-from server.run_store import RunStore, open_run
-from server.statements import countersign_site_statement
+from client.gate.key_rotation import rotate_key
+from client.gate.ledger import Ledger
+from client.gate.statement import make_statement, state_run
+from client.intake.accrue import accept_lock
+from client.site.folder import Site, open_site
+from server.command.app import app
+from server.engines.launch import launch_stage, prepare
+from server.federation.folder import Home, accept_key
+from server.federation.plan import draft_plan, save_plan
+from server.run.folder import RunStore, open_run
+from server.run.release import make_release
+from server.run.statements import countersign_site_statement
 from shared.errors import OsteoFedError, RunError
-from shared.key_rotation import write_notice
-from shared.keys import create_key
 from shared.privacy.ledger_format import LedgerRow
 from shared.privacy.statement import (
     Artefact,
@@ -36,6 +34,8 @@ from shared.privacy.statement import (
     verify_statement,
     write_statement,
 )
+from shared.signing.key_rotation import write_notice
+from shared.signing.keys import create_key
 
 pytestmark = pytest.mark.federation
 

@@ -14,9 +14,9 @@ import numpy as np
 import practice_federation as practice
 import pytest
 
-from server.run_store import RunStore, open_run
-from shared.code_hash import code_hash
-from shared.processes import flower_environment, flower_program
+from server.run.folder import RunStore, open_run
+from shared.machine.processes import flower_environment, flower_program
+from shared.signing.code_hash import code_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

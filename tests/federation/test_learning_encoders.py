@@ -16,13 +16,13 @@ import torch
 import yaml
 from practice_films import pack_random_dinov2, small_dinov2
 
-from client.gate import open_gate
-from client.patients import SplitData, load_split
-from client.register import register_file
-from client.site import open_site
-from client.train import answer_train
-from server.compose import compose_settings
-from server.demo import (
+from client.answers.train import answer_train
+from client.cohort.patients import SplitData, load_split
+from client.gate.gate import open_gate
+from client.gate.register import register_file
+from client.site.folder import open_site
+from server.demo.loopback import small_sites
+from server.demo.play import (
     DemoFolders,
     found_federation,
     fresh_folders,
@@ -30,21 +30,21 @@ from server.demo import (
     ingest_all,
     read_new_film,
 )
-from server.home import Home
-from server.launch import launch_stage, prepare
-from server.loopback import small_sites
-from server.plan import draft_plan, save_plan
-from server.release import make_release
-from server.results import collect_results
-from server.run_store import RunStore
-from shared.audit.register import read_register
+from server.engines.launch import launch_stage, prepare
+from server.federation.compose import compose_settings
+from server.federation.folder import Home
+from server.federation.plan import draft_plan, save_plan
+from server.report.collect import collect_results
+from server.run.folder import RunStore
+from server.run.release import make_release
+from server.synthetic.hospitals import Defects, SyntheticSite
+from shared.contract.protocol import TrainRequest, vector_sha256
+from shared.contract.release import read_release
+from shared.contract.settings import Settings
 from shared.errors import IntakeError, RunError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights, layout, trainable
-from shared.protocol import TrainRequest, vector_sha256
-from shared.release import read_release
-from shared.settings import Settings
-from shared.synthetic.hospitals import Defects, SyntheticSite
+from shared.privacy.register_format import read_register
 from shared.train.update import train_update
 
 pytestmark = pytest.mark.federation
@@ -217,18 +217,18 @@ def test_the_release_reads_a_new_film_and_its_heat_map_follows_the_pixels(
 def test_exams_without_a_film_are_refused_before_any_charge(
     hospitals: Hospitals, whole: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import client.patients
+    import client.cohort.patients
 
     site = open_site(hospitals.folders.site("birch"))
     gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
     charged = len(gate.ledger.show())
-    assemble = client.patients.assemble
+    assemble = client.cohort.patients.assemble
 
     def without_films(*arguments: object, **names: object) -> object:
         arrays = assemble(*arguments, **names)  # type: ignore[arg-type]
         return replace(arrays, exam_films=tuple(() for _ in arrays.exam_films))
 
-    monkeypatch.setattr(client.patients, "assemble", without_films)
+    monkeypatch.setattr(client.cohort.patients, "assemble", without_films)
     weights = flatten_weights(build_model(whole.plan.settings, whole.plan.settings.seed))
     request = TrainRequest(
         plan_sha256=whole.plan.sha256,

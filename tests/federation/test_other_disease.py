@@ -9,12 +9,12 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from table_federation import found_tables, write_table
 
-from server.home import Home
-from server.launch import launch_stage
-from server.release import make_release
-from server.results import collect_results
-from shared.report.page import write_report
-from shared.report.results import Results, ValidationResult
+from server.engines.launch import launch_stage
+from server.federation.folder import Home
+from server.report.collect import collect_results
+from server.report.page import write_report
+from server.report.results import Results, ValidationResult
+from server.run.release import make_release
 
 pytestmark = pytest.mark.federation
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.deployment import deploy_loopback
-from server.home import Home
-from server.launch import prepare
-from server.loopback import prepare_federation, small_sites
-from server.run_store import open_run
+from server.demo.deployment import deploy_loopback
+from server.demo.loopback import prepare_federation, small_sites
+from server.engines.launch import prepare
+from server.federation.folder import Home
+from server.run.folder import open_run
 
 pytestmark = [pytest.mark.federation, pytest.mark.slow]
 
@@ -106,7 +106,7 @@ def test_a_site_that_did_not_approve_takes_no_part(ground: Ground) -> None:
     sites = [word for folder in ground.sites.values() for word in ("--site", str(folder))]
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from server.command import app; app()", "launch", "unasked"),
+            *(sys.executable, "-c", "from server.command.app import app; app()", "launch", "unasked"),
             *(*sites, "--home", str(ground.home), "--json"),
         ],
         cwd=ROOT,

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.command import app
-from client.ledger import Ledger
-from client.site import open_site
-from server import local_engine
-from server.demo import DemoFolders, play_demo
-from server.loopback import small_sites
-from server.run_store import open_run
-from shared.report.results import Results
+from client.command.app import app
+from client.gate.ledger import Ledger
+from client.site.folder import open_site
+from server.demo.loopback import small_sites
+from server.demo.play import DemoFolders, play_demo
+from server.engines import local as local_engine
+from server.report.results import Results
+from server.run.folder import open_run
 
 pytestmark = pytest.mark.federation
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.exam.quarantine import CODES
+from client.cohort.quarantine import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = ROOT / "shared" / "ERRORS.md"

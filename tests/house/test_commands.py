@@ -14,11 +14,16 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDES = {"server": "osteofed-coordinator", "client": "osteofed-site"}
+COMMANDS = {
+    "server": "server.command.app",
+    "client": "client.command.app",
+    "shared.audit": "shared.audit.command",
+}
 
 
 def run(side: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", f"from {side}.command import app; app()", *arguments],
+        [sys.executable, "-c", f"from {COMMANDS[side]} import app; app()", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -33,7 +38,7 @@ def test_help_imports_neither_torch_nor_flwr_nor_pydicom(side: str) -> None:
         [
             sys.executable,
             "-c",
-            f"import sys, {side}.command as c\n"
+            f"import sys, {COMMANDS[side]} as c\n"
             "try: c.app(['--help'])\n"
             "except SystemExit: pass\n"
             "heavy = {'torch', 'flwr', 'pydicom', 'opacus', 'hydra', 'matplotlib', 'numpy'}\n"
@@ -136,7 +141,7 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("side", [*SIDES, "shared.audit"])
 def test_help_says_what_every_argument_is(side: str) -> None:
-    app = importlib.import_module(f"{side}.command").app
+    app = importlib.import_module(COMMANDS[side]).app
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     told = {
         name: [param.help for param in command.params if param.param_type_name == "argument"]

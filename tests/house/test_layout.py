@@ -55,7 +55,7 @@ def test_public_functions_and_classes_are_documented(path: Path) -> None:
 
 
 def test_protective_noise_never_comes_from_a_seed() -> None:
-    noise = (ROOT / "shared" / "train" / "noise.py").read_text()
+    noise = (ROOT / "shared" / "privacy" / "noise.py").read_text()
     assert "urandom" in noise
     assert not re.search(r"manual_seed|default_rng|RandomState|random\.seed", noise)
 

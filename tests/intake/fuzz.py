@@ -23,11 +23,11 @@ from pydicom import dcmread
 from test_tables import PROFILE as FHIR_PROFILE
 from test_tables import RESOURCES
 
-from client.intake_inputs import film_files
-from client.sources.tables import file_table
+from client.cohort.quarantine import CODES
+from client.intake.clinical import interpret_rows
+from client.intake.inputs import film_files
+from client.intake.sources.tables import file_table
 from shared.errors import IntakeError
-from shared.exam.clinical import interpret_rows
-from shared.exam.quarantine import CODES
 
 SYNTAXES = ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80")
 

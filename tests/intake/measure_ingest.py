@@ -71,7 +71,7 @@ def cpu_of_reading(folder: Path, edge_factor: int) -> tuple[int, int, float, flo
     import numpy as np
     from pydicom import dcmread
 
-    from client.intake_workers import ReadingRule, read_one
+    from client.intake.workers import ReadingRule, read_one
     from shared.exam.pixels import normalise
     from shared.exam.schema import read_schema
 
@@ -124,8 +124,8 @@ def answer(way: str, folder: Path) -> None:
 
 def main() -> None:
     """Write the page."""
-    from shared.synthetic.folder import write_hospital
-    from shared.synthetic.hospitals import BIRCH, Defects
+    from server.synthetic.folder import write_hospital
+    from server.synthetic.hospitals import BIRCH, Defects
 
     rows, slopes, cpu = [], {}, []
     with tempfile.TemporaryDirectory() as home:

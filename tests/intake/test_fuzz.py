@@ -11,8 +11,8 @@ from practice_intake import HIP, make_hospital
 from practice_memory import BOMBS, Bomb, measure_films, measured_growth, write_damaged
 from practice_workers import swell
 
-from client import intake_workers
-from client.intake_workers import ReadingRule
+from client.intake import workers as intake_workers
+from client.intake.workers import ReadingRule
 
 SEED = 20
 RULE = ReadingRule(HIP.views, 64, None)

@@ -32,11 +32,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.intake_workers import ReadFilm, ReadingRule, read_films
-from shared.exam.dicom import DECODERS
+from client.intake.dicom import DECODERS
+from client.intake.workers import ReadFilm, ReadingRule, read_films
+from server.synthetic.exams import draw_exams
+from server.synthetic.hospitals import BIRCH
 from shared.exam.pixels import normalise
-from shared.synthetic.exams import draw_exams
-from shared.synthetic.hospitals import BIRCH
 
 RULE = ReadingRule(HIP.views, HIP.image_pixels, None)
 NATIVE = {

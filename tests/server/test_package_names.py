@@ -33,6 +33,6 @@ def test_a_foreign_package_of_our_name_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_our_own_packages_are_accepted() -> None:
-    command = [sys.executable, "-c", "import shared.errors, server.run_store, client.context"]
+    command = [sys.executable, "-c", "import shared.errors, server.run.folder, client.site.context"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, env=environment, cwd=ROOT, check=True)

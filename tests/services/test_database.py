@@ -13,13 +13,13 @@ import sqlalchemy
 import yaml
 from practice_services import LOGIN, Pacs
 
-from client.sources.tables import sql_table
+from client.intake.clinical import interpret_rows, read_table
+from client.intake.sources.tables import sql_table
+from client.site.profile import SiteProfile
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import BIRCH, Defects, intake_profile
 from shared.errors import IntakeError
-from shared.exam.clinical import interpret_rows, read_table
-from shared.exam.profile import SiteProfile
 from shared.exam.schema import CohortSchema, read_schema
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import BIRCH, Defects, intake_profile
 
 pytestmark = pytest.mark.services
 
@@ -111,7 +111,7 @@ def site(folder: Path) -> None:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-c", "from client.command import app; app()", *arguments],
+        [sys.executable, "-c", "from client.command.app import app; app()", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | environment,
     )  # fmt: skip

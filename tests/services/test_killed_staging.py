@@ -17,13 +17,13 @@ import pytest
 from practice_services import LOGIN, Pacs
 from stalling_line import stalling_line
 
-from client.site import create_site, open_site
-from client.sources.dicomweb import DicomWeb
-from client.sources.staging import FilmQuery, stage
-from shared.exam.cohort import open_cohort
-from shared.exam.profile import SiteProfile
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import BIRCH, Defects, intake_profile
+from client.cohort.folder import open_cohort
+from client.intake.sources.dicomweb import DicomWeb
+from client.intake.sources.staging import FilmQuery, stage
+from client.site.folder import create_site, open_site
+from client.site.profile import SiteProfile
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import BIRCH, Defects, intake_profile
 
 pytestmark = pytest.mark.services
 
@@ -48,7 +48,7 @@ def make_site(folder: Path) -> Path:
 def start_ingest(hospital: Path, site: Path, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
-            *(sys.executable, "-c", "from client.command import app; app()", "ingest"),
+            *(sys.executable, "-c", "from client.command.app import app; app()", "ingest"),
             *("--dicomweb", f"http://127.0.0.1:{port}/dicom-web", "--folder", str(site)),
             *("--table", str(hospital / "clinical.csv"), "--json"),
         ],

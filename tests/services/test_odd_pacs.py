@@ -13,16 +13,16 @@ import pytest
 from practice_odd_pacs import OddPacs
 from pynetdicom.association import Association
 
-from client.intake_inputs import ABSENT
-from client.linkage import Pseudonyms
-from client.site import Site, create_site, open_site
-from client.sources.choose import Choice, choose_inputs
-from client.sources.credentials import trust
-from client.sources.dicomweb import DicomWeb
-from client.sources.dimse import Dimse
-from client.sources.staging import FilmNotSent, FilmQuery, FilmSource, ListedFilm, stage
+from client.intake.inputs import ABSENT
+from client.intake.sources.choose import Choice, choose_inputs
+from client.intake.sources.credentials import trust
+from client.intake.sources.dicomweb import DicomWeb
+from client.intake.sources.dimse import Dimse
+from client.intake.sources.staging import FilmNotSent, FilmQuery, FilmSource, ListedFilm, stage
+from client.site.folder import Site, create_site, open_site
+from client.site.linkage import Pseudonyms
+from client.site.profile import SiteProfile
 from shared.errors import IntakeError
-from shared.exam.profile import SiteProfile
 from shared.exam.schema import read_schema
 
 HIP = read_schema(Path(__file__).parents[2] / "configs" / "cohort" / "hip_bmd.yaml")

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from practice_services import LOGIN, Pacs, free_port
 
-from client.intake import IntakeReport, ingest
-from client.intake_inputs import ABSENT, Inputs, csv_table
-from client.linkage import Linkage, Pseudonyms
-from client.sources.dicomweb import DicomWeb
-from client.sources.dimse import Dimse, DimseAddress
-from client.sources.staging import FilmQuery, FilmSource, ListedFilm, stage
+from client.intake.ingest import IntakeReport, ingest
+from client.intake.inputs import ABSENT, Inputs, csv_table
+from client.intake.sources.dicomweb import DicomWeb
+from client.intake.sources.dimse import Dimse, DimseAddress
+from client.intake.sources.staging import FilmQuery, FilmSource, ListedFilm, stage
+from client.site.linkage import Linkage, Pseudonyms
+from client.site.profile import SiteProfile
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import BIRCH, Defects
 from shared.errors import IntakeError
-from shared.exam.profile import SiteProfile
 from shared.exam.schema import CohortSchema, read_schema
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import BIRCH, Defects
 
 pytestmark = pytest.mark.services
 
@@ -119,7 +119,7 @@ def test_cohort_from_the_pacs_is_the_cohort_from_the_folder(source, hospital, sc
 def test_a_list_of_many_pages_is_whole(source, hospital, tmp_path, monkeypatch):
     whole = {film.place for film in source.list_films(EVERYTHING)}
     assert len(whole) >= len(list((hospital / "films").iterdir()))
-    monkeypatch.setattr("client.sources.dicomweb._PAGE", 3)
+    monkeypatch.setattr("client.intake.sources.dicomweb._PAGE", 3)
     assert {film.place for film in source.list_films(EVERYTHING)} == whole
 
 

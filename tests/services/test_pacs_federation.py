@@ -18,20 +18,20 @@ from leak_search import Haystack
 from practice_pacs_federation import ROOT, Federation
 from practice_services import Pacs
 
-from client.intake import ingest
-from client.linkage import Linkage
-from client.outbox import Departure, Outbox
-from server import superlink
-from server.home import create_home
-from server.release import make_release
-from server.run_store import RunStore
-from server.superlink import Deployment
-from shared.canonical import hash_file, hash_of
-from shared.code_hash import code_hash, installed_code_hash
+from client.cohort.folder import Cohort, open_cohort
+from client.gate.outbox import Departure, Outbox
+from client.intake.ingest import ingest
+from client.site.linkage import Linkage
+from server.engines import superlink
+from server.engines.superlink import Deployment
+from server.federation.folder import create_home
+from server.run.folder import RunStore
+from server.run.release import make_release
 from shared.errors import RunError
-from shared.exam.cohort import Cohort, open_cohort
 from shared.exam.schema import read_schema
 from shared.privacy.ledger_format import LedgerRow
+from shared.signing.canonical import hash_file, hash_of
+from shared.signing.code_hash import code_hash, installed_code_hash
 
 pytestmark = [pytest.mark.services, pytest.mark.deployed, pytest.mark.slow]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from practice_services import Pacs, orthanc
 
-from client.linkage import Pseudonyms
-from client.sources.dimse import Dimse, DimseAddress
-from client.sources.staging import FilmQuery, stage
-from server.certificates import ensure_authority, ensure_server_certificate
+from client.intake.sources.dimse import Dimse, DimseAddress
+from client.intake.sources.staging import FilmQuery, stage
+from client.site.linkage import Pseudonyms
+from server.federation.certificates import ensure_authority, ensure_server_certificate
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import BIRCH, Defects
 from shared.errors import IntakeError
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import BIRCH, Defects
 
 pytestmark = pytest.mark.services
 

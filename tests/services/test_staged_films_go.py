@@ -12,9 +12,9 @@ from leak_search import Haystack
 from practice_pacs_federation import NUMBER_CANARY, ROOT, plant, site_command
 from practice_services import LOGIN, Pacs
 
-from client.site import Site, create_site, open_site
-from client.sources.choose import discard_staged
-from client.sources.staging import (
+from client.cohort.folder import open_cohort
+from client.intake.sources.choose import discard_staged
+from client.intake.sources.staging import (
     FilmNotSent,
     FilmQuery,
     FilmSource,
@@ -22,12 +22,12 @@ from client.sources.staging import (
     ListedFilm,
     stage,
 )
+from client.site.folder import Site, create_site, open_site
+from client.site.profile import SiteProfile
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import BIRCH, Defects, intake_profile
 from shared.errors import IntakeError
-from shared.exam.cohort import open_cohort
-from shared.exam.profile import SiteProfile
 from shared.exam.schema import read_schema
-from shared.synthetic.folder import write_hospital
-from shared.synthetic.hospitals import BIRCH, Defects, intake_profile
 
 pytestmark = pytest.mark.services
 

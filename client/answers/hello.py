@@ -1,0 +1,128 @@
+"""First contact: who this site is, whether it approved the plan, and the encoder it is sent.
+
+Answers name the site, its code and nothing about its cohort. Encoder weights arrive in pieces, are
+kept up to a bound whatever the coordinator sends, and count only once the whole file has the hash
+that the approved plan names. Imports gate and site.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from client.gate.gate import Gate, Released
+from client.site.folder import Site
+from client.site.policy import require_plan
+from shared.contract.plan import Plan
+from shared.contract.protocol import Hello, HelloReply, WeightsChunk, WeightsReply
+from shared.errors import PlanError, ProtocolError, WeightsError
+from shared.machine.files import write_atomic
+from shared.signing.canonical import sha256_hex
+from shared.signing.code_hash import installed_code_hash
+
+# Bounds on what a coordinator can make a site keep. The largest encoder foreseen, DINOv2-B in
+# float32, has 350 MB (86 million weights, Oquab et al. 2023, arXiv 2304.07193) in pieces of 4 MiB.
+_MAX_CHUNKS, _MAX_CHUNK_BYTES, _MAX_ENCODER_BYTES = 1024, 16 << 20, 512 << 20
+
+
+def approved_plan(site: Site, plan_sha256: str) -> Plan:
+    """The plan of a message, if this site approved it, its policy allows it and its code is ours.
+
+    Raises:
+        PlanError: not approved, its roster does not fit this site, or it was written for other code.
+        PolicyError: the hospital's policy forbids it.
+    """
+    plan = site.approvals.approved(plan_sha256)
+    if plan.code_sha256 != installed_code_hash():
+        raise PlanError(
+            "other-code",
+            f"the plan was written for code {plan.code_sha256[:12]}, "
+            f"this site runs {installed_code_hash()[:12]}",
+            hint="install the same release at coordinator and sites, then write a new plan",
+        )
+    site.require_entry(plan)
+    require_plan(site.policy, plan, site=site.name)
+    return plan
+
+
+def answer_hello(site: Site, gate: Gate, request: Hello) -> Released:
+    """Name this site under the coordinator's fresh nonce."""
+    plan = approved_plan(site, request.plan_sha256)
+    return gate.release_public(
+        HelloReply(
+            plan_sha256=plan.sha256,
+            nonce=request.nonce,
+            site=site.name,
+            code_sha256=installed_code_hash(),
+            has_encoder=_holds_encoder(site, plan),
+        )
+    )
+
+
+def store_chunk(site: Site, gate: Gate, request: WeightsChunk) -> Released:
+    """Keep one piece of the encoder; after the last, check the hash of the whole.
+
+    A site that holds the whole file keeps no further piece of it.
+
+    Raises:
+        ProtocolError: the piece is not of the plan's encoder, or out of bounds.
+        WeightsError: all pieces together are too large, or the whole has another hash; they are
+            thrown away.
+    """
+    plan = approved_plan(site, request.plan_sha256)
+    is_wanted = request.file_sha256 == plan.encoder_sha256
+    is_bounded = (
+        0 <= request.index < request.n_chunks <= _MAX_CHUNKS
+        and 0 < len(request.data) <= _MAX_CHUNK_BYTES
+    )
+    if not (is_wanted and is_bounded):
+        raise ProtocolError("unwanted-weights", "a piece of weights is not one that the plan names")
+    if not _holds_encoder(site, plan):
+        _keep_piece(site.encoder_file(request.file_sha256), request)
+    return gate.release_public(
+        WeightsReply(
+            plan_sha256=plan.sha256,
+            site=site.name,
+            index=request.index,
+            is_complete=_holds_encoder(site, plan),
+        )
+    )
+
+
+def _holds_encoder(site: Site, plan: Plan) -> bool:
+    return plan.encoder_sha256 is None or site.encoder_file(plan.encoder_sha256).exists()
+
+
+def _keep_piece(target: Path, request: WeightsChunk) -> None:
+    pieces = target.with_suffix(".pieces")
+    piece = pieces / f"{request.index:04d}-of-{request.n_chunks:04d}"
+    kept = set(pieces.iterdir() if pieces.exists() else ()) - {piece}
+    foreign = {path for path in kept if not path.name.endswith(piece.name[4:])}
+    for path in foreign:  # of a sending that was cut in another number of pieces, or torn by a crash
+        path.unlink()
+    n_bytes = len(request.data) + sum(path.stat().st_size for path in kept - foreign)
+    if n_bytes > _MAX_ENCODER_BYTES:
+        shutil.rmtree(pieces)
+        raise WeightsError(
+            "too-large",
+            f"an encoder may have {_MAX_ENCODER_BYTES} bytes, its pieces have more",
+            hint="ask the coordinator for a plan with a smaller encoder",
+        )
+    write_atomic(piece, request.data)
+    names = sorted(pieces.iterdir())
+    if len(names) == request.n_chunks:
+        _assemble(names, target, sha256=request.file_sha256)
+
+
+def _assemble(names: list[Path], target: Path, *, sha256: str) -> None:
+    whole = b"".join(name.read_bytes() for name in names)
+    for name in names:
+        name.unlink()
+    names[0].parent.rmdir()
+    if sha256_hex(whole) != sha256:
+        raise WeightsError(
+            "wrong-hash",
+            "the encoder that was sent does not have the hash that the plan names",
+            hint="the coordinator should send it again",
+        )
+    write_atomic(target, whole)

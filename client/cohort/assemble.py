@@ -1,0 +1,131 @@
+"""Flat arrays of a split, one row per exam: what a batch of patients is built from.
+
+Numbers are standardised with the schema's public reference, never with the cohort's own. Imports
+errors, settings and cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.folder import Cohort, Exam
+from client.cohort.split import PatientKey, Split
+from shared.contract.settings import TaskSettings
+from shared.errors import IntakeError
+from shared.exam.schema import CohortSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamArrays:
+    """Exams of some patients as arrays, in the order of ``exams``.
+
+    Shapes:
+        fields [n_exams, k] float32: (x − mean)/sd, or the category's index; 0 where missing.
+        field_mask [n_exams, k] bool, True = present.
+        target [n_exams] float64: the label in its own unit, or the class index; NaN = unlabelled.
+        exam_mask [n_exams] bool, True = labelled.
+        patient_index [n_exams] int64 into ``patients``.
+        exam_films: per exam its rows in ``Cohort.images``.
+    """
+
+    patients: tuple[PatientKey, ...]
+    exams: tuple[Exam, ...]
+    fields: NDArray[np.float32]
+    field_mask: NDArray[np.bool_]
+    target: NDArray[np.float64]
+    exam_mask: NDArray[np.bool_]
+    patient_index: NDArray[np.int64]
+    exam_films: tuple[tuple[int, ...], ...]
+
+
+def assemble(
+    cohort: Cohort,
+    split: Split | None,
+    *,
+    schema: CohortSchema,
+    task: TaskSettings,
+    keeps_unlabelled: bool = False,
+) -> ExamArrays:
+    """Exams of a split as arrays; patients in alphabetical order, exams by rising day.
+
+    Args:
+        cohort: an opened cohort.
+        split: one split, or None for all.
+        schema: the plan's schema, which must be the cohort's.
+        task: what is predicted.
+        keeps_unlabelled: whether patients without any label are kept, with NaN targets.
+
+    Raises:
+        IntakeError: the cohort was frozen under another schema, or the task does not suit its label.
+    """
+    if cohort.schema != schema:
+        raise IntakeError(
+            "other-schema",
+            f"cohort {cohort.name} v{cohort.version} was frozen under schema "
+            f"{cohort.schema.name} v{cohort.schema.version}, the plan needs "
+            f"{schema.name} v{schema.version}",
+            hint="ingest again under the plan's schema",
+        )
+    chosen = [exam for exam in cohort.exams if split is None or exam.split == split]
+    targets = {exam.exam: _target(exam, schema, task) for exam in chosen}
+    labelled = {exam.patient for exam in chosen if not np.isnan(targets[exam.exam])}
+    exams = tuple(exam for exam in chosen if keeps_unlabelled or exam.patient in labelled)
+    patients = tuple(sorted({exam.patient for exam in exams}))
+    place = {patient: index for index, patient in enumerate(patients)}
+    target = np.array([targets[exam.exam] for exam in exams], dtype=np.float64)
+    fields, field_mask = standardise([exam.values for exam in exams], schema)
+    return ExamArrays(
+        patients=patients,
+        exams=exams,
+        fields=fields,
+        field_mask=field_mask,
+        target=target,
+        exam_mask=~np.isnan(target),
+        patient_index=np.array([place[exam.patient] for exam in exams], dtype=np.int64),
+        exam_films=tuple(tuple(film.image for film in exam.films) for exam in exams),
+    )
+
+
+def standardise(
+    rows: Sequence[Mapping[str, float | str | None]], schema: CohortSchema
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values in the schema's units and words as (fields, field_mask) [n, k], see ``ExamArrays``."""
+    fields = np.zeros((len(rows), len(schema.fields)), dtype=np.float32)
+    field_mask = np.zeros(fields.shape, dtype=np.bool_)
+    for row, values in enumerate(rows):
+        for column, clinical in enumerate(schema.fields):
+            value = values.get(clinical.name)
+            if value is None:
+                continue
+            field_mask[row, column] = True
+            fields[row, column] = (
+                clinical.categories.index(str(value))
+                if clinical.kind == "category"
+                else (float(value) - clinical.reference_mean) / clinical.reference_sd
+            )
+    return fields, field_mask
+
+
+def _target(exam: Exam, schema: CohortSchema, task: TaskSettings) -> float:
+    label = exam.label
+    if label is None:
+        return np.nan
+    if task.kind == "regression":
+        if label.number is None:
+            raise IntakeError(
+                "wrong-label",
+                f"regression needs a label of kind bmd or number, not {schema.label.kind}",
+                hint="choose a classification task",
+            )
+        return label.number
+    if schema.label.kind == "number" or label.class_name is None:
+        raise IntakeError(
+            "wrong-label",
+            f"classification needs a label of kind bmd or class, not {schema.label.kind}",
+            hint="choose a regression task",
+        )
+    return float(schema.label.classes.index(label.class_name))

@@ -1,0 +1,111 @@
+"""Patients of a site as the model takes them: the right cohort, the right split, with their films.
+
+A frozen encoder's model gets tokens from the cache; one that learns gets the films, which stay on disk
+until their patient's turn. A model that reads films never trains without any. Imports the cohort, the
+token cache and ``PatientBatch``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.cohort.assemble import ExamArrays, assemble
+from client.cohort.folder import Cohort, cohort_folder, latest_version, open_cohort
+from client.cohort.split import PatientKey, Split
+from client.cohort.tokens import encoder_file, load_films, load_tokens
+from client.people.withdrawal import patients_of
+from client.site.folder import Site
+from shared.contract.plan import Plan
+from shared.errors import IntakeError
+from shared.train.patients import PatientBatch, build_patients, standardise_target
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """Exams of a split, and the same patients as a padded batch in the order of ``arrays.patients``.
+
+    ``encoder_file``: this site's copy of the plan's encoder, if the plan names one.
+    """
+
+    cohort: Cohort
+    arrays: ExamArrays
+    batch: PatientBatch
+    encoder_file: Path | None
+
+
+def prospective_name(schema_name: str, lock_sha256: str) -> str:
+    """Name of the cohort accrued under a lock."""
+    return f"{schema_name}-after-{lock_sha256[:12]}"
+
+
+def current_cohort(site: Site, name: str) -> Cohort:
+    """The newest version of a cohort.
+
+    Raises:
+        IntakeError: none was ingested yet.
+    """
+    version = latest_version(site.cohorts, name)
+    if version == 0:
+        raise IntakeError(
+            "no-cohort",
+            f"site {site.name} has no cohort {name}",
+            hint="`osteofed-site ingest` makes one, `accrue` one for prospective validation",
+        )
+    return open_cohort(cohort_folder(site.cohorts, name, version))
+
+
+def ever_in_cohort(site: Site, name: str) -> frozenset[PatientKey]:
+    """Patients of every version: one who left the newest may have trained from an older one.
+
+    Raises:
+        IntakeError: none was ingested yet.
+    """
+    newest = current_cohort(site, name)
+    older = (cohort_folder(site.cohorts, name, number) for number in range(1, newest.version))
+    return frozenset(newest.patients()).union(*(patients_of(folder) for folder in older))
+
+
+def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:
+    """Labelled patients of a split of a site's cohort, with at most the plan's views per patient.
+
+    Args:
+        site: the opened site.
+        plan: an approved plan.
+        name: the cohort's name.
+        split: one split, or None for everybody.
+
+    Raises:
+        IntakeError: no such cohort, frozen under another schema, or an exam without the film that the
+            model reads.
+        WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
+    """
+    cohort = current_cohort(site, name)
+    settings = plan.settings
+    arrays = assemble(cohort, split, schema=settings.cohort, task=settings.task)
+    has_encoder = settings.encoder.name != "none"
+    is_frozen = settings.encoder.training == "frozen"
+    batch = build_patients(
+        fields=arrays.fields,
+        field_mask=arrays.field_mask,
+        target=standardise_target(arrays.target, settings.task),
+        patient_index=arrays.patient_index,
+        exam_films=[films if has_encoder else () for films in arrays.exam_films],
+        film_order=cohort.film_keys(),
+        tokens=load_tokens(site, plan, cohort) if is_frozen else None,
+        films=None if is_frozen else load_films(cohort),
+        max_views=settings.privacy.max_views,
+    )
+    if has_encoder and settings.fusion.name != "clinical_only":
+        _require_films(cohort, batch)
+    return SplitData(cohort=cohort, arrays=arrays, batch=batch, encoder_file=encoder_file(site, plan))
+
+
+def _require_films(cohort: Cohort, batch: PatientBatch) -> None:
+    """Refuse exams without a film: the model would learn from their clinical fields and say nothing."""
+    if (batch.exam_mask & ~batch.view_mask.any(dim=-1)).any():
+        raise IntakeError(
+            "no-films",
+            f"cohort {cohort.name} v{cohort.version} has exams without a film, which the model reads",
+            hint="ingest the films too, or ask for a plan with encoder=none and fusion=clinical_only",
+        )

@@ -1,0 +1,173 @@
+"""A cohort as one HTML page for the hospital's own data manager; it names files and shows films.
+
+The page makes no request (its content policy forbids it), is readable by its owner only, and lies in
+the site's ``pages`` folder, which nothing sends. Imports figures and pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from client.cohort.folder import Cohort, Exam
+from client.cohort_page.figures import (
+    OUTLYING,
+    Floats,
+    class_thresholds,
+    count_scanners,
+    count_splits,
+    describe_images,
+    films_per_year,
+    find_outliers,
+    label_numbers,
+    missing_shares,
+    numbers_of,
+)
+from client.cohort_page.pictures import draw_bars, draw_histogram, png_uri
+from client.cohort_page.quarantine import group_quarantine
+from client.site.folder import Site
+from shared.exam.schema import BmdLabel, NumberLabel
+from shared.machine.files import write_atomic
+
+TEMPLATE = "cohort.html.j2"
+SHEET_FILMS, SHOWN_OUTLIERS = 30, 12
+
+
+def write_cohort_page(site: Site, cohort: Cohort) -> Path:
+    """Write ``pages/<cohort>-v<k>.html`` into the site's folder and return its path."""
+    path = site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html"
+    write_atomic(path, render_cohort(site, cohort).encode(), mode=0o600)
+    return path
+
+
+def render_cohort(site: Site, cohort: Cohort) -> str:
+    """The page as HTML text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    described = describe_images(cohort)
+    outliers = find_outliers(cohort, described)
+    return environment.get_template(TEMPLATE).render(
+        site=site.name,
+        cohort=cohort,
+        written=site.clock().strftime("%Y-%m-%d %H:%M UTC"),
+        n_patients=len(cohort.patients()),
+        n_labelled=sum(exam.label is not None for exam in cohort.exams),
+        splits=count_splits(cohort),
+        classes=_classes(cohort),
+        ages=_draw_ages(cohort),
+        label=_draw_label(cohort),
+        fields=_draw_fields(cohort),
+        missing=draw_bars(
+            missing_shares(cohort), title="Missing values", as_share=True, warn_above=0.3
+        ),
+        years=draw_bars(films_per_year(cohort, site.pseudonyms), title="Films per year"),
+        scanners=count_scanners(cohort, described),
+        films=_contact_sheet(cohort),
+        n_outliers=len(outliers),
+        outlying=OUTLYING,
+        outliers=[
+            (each, None if each.image is None else png_uri(cohort.images[each.image]))
+            for each in outliers[:SHOWN_OUTLIERS]
+        ],
+        groups=group_quarantine(cohort.quarantined, site.linkage),
+    )
+
+
+def _classes(cohort: Cohort) -> tuple[str, ...]:
+    label = cohort.schema.label
+    return () if isinstance(label, NumberLabel) else label.classes
+
+
+def _by_sex(cohort: Cohort) -> list[tuple[str, Sequence[Exam]]]:
+    """Exams by the two sexes where the schema has such a field; else all of them together."""
+    field = next((each for each in cohort.schema.fields if each.name == "sex"), None)
+    if field is None or field.kind != "category":
+        return [("", cohort.exams)]
+    groups = [
+        (name, [exam for exam in cohort.exams if exam.values.get("sex") == name])
+        for name in field.categories
+    ]
+    unknown = [exam for exam in cohort.exams if exam.values.get("sex") is None]
+    return [(name, exams) for name, exams in [*groups, ("not known", unknown)] if exams]
+
+
+def _draw_ages(cohort: Cohort) -> str:
+    """Ages of patients at their first exam."""
+    name = cohort.schema.age_field
+    if name is None:
+        return ""
+    seen: set[str] = set()
+    firsts: set[str] = set()
+    for exam in sorted(cohort.exams, key=lambda each: (each.patient, each.day)):
+        if exam.patient not in seen:
+            seen.add(exam.patient)
+            firsts.add(exam.exam)
+    groups = [
+        (sex, numbers_of([exam for exam in exams if exam.exam in firsts], name))
+        for sex, exams in _by_sex(cohort)
+    ]
+    return draw_histogram(groups, title="Age at the first exam", unit="years, 90 stands for older too")
+
+
+def _draw_label(cohort: Cohort) -> str:
+    label = cohort.schema.label
+    if isinstance(label, BmdLabel | NumberLabel):
+        groups: list[tuple[str, Floats]] = [
+            (sex, label_numbers(exams)) for sex, exams in _by_sex(cohort)
+        ]
+        scale = (
+            f", on the scale of {label.reference_vendor.capitalize()}"
+            if isinstance(label, BmdLabel)
+            else ""
+        )
+        return draw_histogram(
+            groups, title=label.column, unit=f"{label.unit}{scale}", marks=class_thresholds(label)
+        )
+    counted = [
+        (
+            name,
+            float(
+                sum(exam.label is not None and exam.label.class_name == name for exam in cohort.exams)
+            ),
+        )
+        for name in label.classes
+    ]
+    return draw_bars(counted, title=label.column)
+
+
+def _draw_fields(cohort: Cohort) -> list[tuple[str, str]]:
+    """A picture of each clinical field but age."""
+    drawn = []
+    for field in cohort.schema.fields:
+        if field.name == cohort.schema.age_field:
+            continue
+        if field.kind == "number":
+            values = numbers_of(cohort.exams, field.name)
+            picture = draw_histogram([("", values)], title=field.name, unit=field.unit or "count")
+        else:
+            counted = [
+                (name, float(sum(exam.values.get(field.name) == name for exam in cohort.exams)))
+                for name in field.categories
+            ]
+            picture = draw_bars(counted, title=field.name)
+        drawn.append((field.name.replace("_", " "), picture))
+    return drawn
+
+
+def _contact_sheet(cohort: Cohort) -> list[tuple[str, str]]:
+    """Thirty films in the order of their keyed names, which is as good as drawing lots."""
+    films = sorted((film.film, film) for exam in cohort.exams for film in exam.films)
+    shown = []
+    for key, film in films[:SHEET_FILMS]:
+        image = np.asarray(cohort.images[film.image])
+        side = {"L": "left", "R": "right, mirrored", "B": "both"}.get(
+            film.laterality or "", "side unknown"
+        )
+        shown.append((png_uri(image), f"{key[:8]} · {side}"))
+    return shown

@@ -1,0 +1,292 @@
+"""Commands that turn films and rows into cohorts, and show them. Import what they need when run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.command.options import Folder
+from client.command.sources import takes_sources
+from shared.errors import IntakeError, SettingsError
+from shared.machine.files import PROJECT
+from shared.machine.terminal import (
+    JsonOption,
+    command,
+    progress,
+    say,
+    show_facts,
+    show_json,
+    show_table,
+)
+
+if TYPE_CHECKING:
+    from client.cohort.folder import Cohort
+    from client.cohort.quarantine import Quarantined
+    from client.cohort_page.quarantine import QuarantineGroup
+    from client.intake.ingest import IntakeReport
+    from client.intake.sources.choose import Choice
+    from client.site.folder import Site
+    from shared.exam.schema import CohortSchema
+
+intake_app = typer.Typer()
+# Beside the packages, in a checkout and where OsteoFed is installed.
+SCHEMAS = PROJECT / "configs" / "cohort"
+Workers = Annotated[int, typer.Option(help="Processes that read films.", min=1, max=64)]
+AllowFewer = Annotated[
+    bool,
+    typer.Option("--allow-fewer", help="Exams or films of the version before may be missing."),
+]
+_LINKS = {
+    "exams": "exams, a row with its films",
+    "films_of_nobody": "films whose patient has no row",
+    "films_too_far": "films without a row near enough in time",
+    "rows_only": "rows without a usable film",
+    "several_rows": "exams with several rows near enough",
+    "shared_rows": "exams whose row serves another date too",
+}
+_CHANGES = {
+    "added": "new",
+    "changed": "with other values, or more films",
+    "unchanged": "unchanged",
+    "fewer_films": "with fewer films",
+    "missing": "missing",
+    "left_out": "left out: withdrawn, or excluded by the lock",
+}
+
+
+@intake_app.command()
+@command
+@takes_sources
+def ingest(
+    choice: Choice,
+    schema: Annotated[
+        str, typer.Option(help="Cohort schema: a YAML file, or the name of one that OsteoFed brings.")
+    ] = "hip_bmd",
+    workers: Workers = 1,
+    allow_fewer: AllowFewer = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Turn films and a clinical table into a frozen cohort; every loss has a code."""
+    from client.intake.ingest import ingest as run_intake
+    from client.intake.sources.choose import choose_inputs
+    from client.site.folder import open_site
+
+    site, found = open_site(folder), find_schema(schema)
+    with _explained(site, found.name, as_json=as_json), progress("films") as advance:
+        report = run_intake(
+            choose_inputs(choice, site, found, progress=advance),
+            store=site.cohorts,
+            schema=found,
+            profile=site.settings.profile,
+            pseudonyms=site.pseudonyms,
+            linkage=site.linkage,
+            clock=site.clock,
+            progress=advance,
+            workers=workers,
+            allows_fewer=allow_fewer,
+        )
+    _finish(site, report, as_json=as_json)
+
+
+@intake_app.command()
+@command
+@takes_sources
+def accrue(
+    choice: Choice,
+    lock: Annotated[Path, typer.Argument(help="The coordinator's lock.json.")],
+    workers: Workers = 1,
+    allow_fewer: AllowFewer = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze films acquired after a lock, of patients not used before."""
+    from client.cohort.patients import prospective_name
+    from client.intake.accrue import accept_lock, locked_schema
+    from client.intake.accrue import accrue as run_accrual
+    from client.intake.sources.choose import choose_inputs
+    from client.site.folder import open_site
+
+    site = open_site(folder)
+    accepted = accept_lock(site, lock)
+    schema = locked_schema(site, accepted)
+    name = prospective_name(schema.name, accepted.sha256)
+    with _explained(site, name, as_json=as_json), progress("films") as advance:
+        report = run_accrual(
+            site,
+            accepted,
+            choose_inputs(choice, site, schema, progress=advance),
+            progress=advance,
+            workers=workers,
+            allows_fewer=allow_fewer,
+        )
+    _finish(site, report, as_json=as_json)
+
+
+@intake_app.command()
+@command
+def cohort(
+    name: Annotated[str, typer.Argument(help="The cohort's name.")] = "hip_bmd",
+    page: Annotated[
+        bool, typer.Option("--page", help="Also write a page with plots and films, for here only.")
+    ] = False,
+    examples: Annotated[
+        bool,
+        typer.Option("--examples", help="Also name some files and rows, which may name patients."),
+    ] = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a cohort holds, what was quarantined, why, and what to do about it.
+
+    The quarantine of an intake that was refused is shown too, until one comes through.
+    """
+    from client.cohort.folder import latest_version
+    from client.cohort.patients import current_cohort
+    from client.cohort_page.page import write_cohort_page
+    from client.intake.refusal import read_refused
+    from client.site.folder import open_site
+
+    site = open_site(folder)
+    refused = read_refused(site.cohorts / name)
+    is_frozen = latest_version(site.cohorts, name) > 0
+    found = current_cohort(site, name) if is_frozen or refused is None else None
+    facts: dict[str, object] = _describe(found) if found else {"version": None}
+    if page and found:
+        facts["page, for this hospital only"] = str(write_cohort_page(site, found))
+    frozen = _group(site, found.quarantined if found else ())
+    late = _group(site, refused.quarantined if refused else ())
+    at = f"{refused.refused_utc:%Y-%m-%d %H:%M UTC}" if refused else ""
+    if as_json:
+        refusal = {"utc": at, "quarantined": _as_json(late, examples=examples)} if refused else None
+        quarantined = _as_json(frozen, examples=examples)
+        show_json(facts | {"quarantined": quarantined, "refused_intake": refusal})
+        return
+    show_facts(f"cohort {name}", facts)
+    _show_groups("quarantined", frozen, examples=examples)
+    if page and not found:
+        say("there is no page: no intake has come through yet")
+    if refused:
+        say(f"the latest intake was refused at {at}")
+        _show_groups("refused intake", late, examples=examples)
+
+
+def find_schema(named: str) -> CohortSchema:
+    """A schema that comes with OsteoFed, by name, or any from a file.
+
+    Raises:
+        SettingsError: there is none, or it is not valid.
+    """
+    from shared.exam.schema import read_schema
+
+    shipped = sorted(path.stem for path in SCHEMAS.glob("*.yaml"))
+    path = SCHEMAS / f"{named}.yaml" if named in shipped else Path(named)
+    if not path.is_file():
+        raise SettingsError(
+            "no-schema",
+            f"a cohort schema must be a YAML file or one of {', '.join(shipped)}, not {named}",
+            hint="give --schema the path of your file, or one of these names",
+        )
+    return read_schema(path)
+
+
+@contextmanager
+def _explained(site: Site, name: str, *, as_json: bool) -> Iterator[None]:
+    """Show the quarantine together with the refusal of a whole intake."""
+    from client.intake.refusal import REFUSALS, read_refused
+
+    try:
+        yield
+    except IntakeError as error:
+        refused = read_refused(site.cohorts / name) if error.code in REFUSALS else None
+        if refused is None:
+            raise
+        groups = _group(site, refused.quarantined)
+        if not as_json:
+            _show_groups("quarantined", groups, examples=False)
+            raise
+        told = {"error": error.code, "fact": error.fact, "hint": error.hint}
+        show_json(told | {"quarantined": _as_json(groups, examples=False)})
+        raise typer.Exit(1) from None
+
+
+def _finish(site: Site, report: IntakeReport, *, as_json: bool) -> None:
+    """Let go of what a PACS sent, to this intake or one before it, and show what became of it all."""
+    from client.intake.sources.choose import discard_staged
+
+    is_discarded = discard_staged(site, report.cohort.schema)
+    if as_json:
+        show_json(report.summary() | {"fetched_films_deleted": is_discarded})
+        return
+    _show_intake(site, report)
+    if is_discarded:
+        say("the films that the PACS sent were deleted here; the cohort keeps its small images")
+
+
+def _show_intake(site: Site, report: IntakeReport) -> None:
+    cohort = report.cohort
+    state = "frozen" if report.is_new else "unchanged"
+    show_facts(
+        f"cohort {cohort.name} v{cohort.version}, {state}",
+        {
+            "films": f"{report.n_films_used} of {report.n_films_read} used",
+            "rows": f"{report.n_rows_used} of {report.n_rows_read} used",
+            "exams": len(cohort.exams),
+            "patients": len(cohort.patients()),
+            "fingerprint": cohort.fingerprint,
+        },
+    )
+    if report.is_new and cohort.version > 1:
+        changes = asdict(report.changes)
+        show_facts(
+            f"exams, against v{cohort.version - 1}",
+            {words: changes[each] for each, words in _CHANGES.items()},
+        )
+    links = asdict(report.links)
+    show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
+    _show_groups("quarantined", _group(site, cohort.quarantined), examples=False)
+
+
+def _describe(found: Cohort) -> dict[str, object]:
+    from client.cohort.split import SPLITS
+
+    return {
+        "version": found.version,
+        "fingerprint": found.fingerprint,
+        "exams": len(found.exams),
+        "films": len(found.images),
+        **{f"patients, {split}": len(found.patients(split)) for split in SPLITS},
+    }
+
+
+def _group(site: Site, entries: Sequence[Quarantined]) -> list[QuarantineGroup]:
+    from client.cohort_page.quarantine import group_quarantine
+
+    return group_quarantine(entries, site.linkage)
+
+
+def _as_json(groups: Sequence[QuarantineGroup], *, examples: bool) -> list[dict[str, object]]:
+    left_out = () if examples else ("examples",)
+    return [
+        {"group": group.title}
+        | {name: value for name, value in asdict(row).items() if name not in left_out}
+        for group in groups
+        for row in group.rows
+    ]
+
+
+def _show_groups(title: str, groups: Sequence[QuarantineGroup], *, examples: bool) -> None:
+    columns = ("kind", "code", "n", "meaning", "remedy", *(("for example",) if examples else ()))
+    for group in groups:
+        rows = [
+            (row.kind, row.code, row.n, row.meaning, row.remedy)
+            + (("\n".join(row.examples),) if examples else ())
+            for row in group.rows
+        ]
+        if rows:
+            show_table(f"{title}: {group.title.lower()}, {group.n}", columns, rows)

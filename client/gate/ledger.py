@@ -1,0 +1,440 @@
+"""A site's ledger: every touch of its patients, charged before it happens, for ever.
+
+Append-only rows, flushed to disk before a charge counts (``client.gate.ledger_file``), hash-chained and
+signed (``shared.privacy.ledger_format``). A charge binds patients, not cohorts: what a patient has
+spent is the sum over all charges whose member list names the patient, so a new cohort version or a
+second schema over the same people starts where the old one ended. Member lists stay in this folder,
+readable by its owner only. There are no refunds, and a crash leaves a charge standing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from client.gate.ledger_file import LedgerFile, has_rows
+from shared.errors import LedgerError, PrivacyError
+from shared.machine.files import write_atomic
+from shared.privacy.accountant import epsilon_of
+from shared.privacy.events import GaussianEvent, merge_events
+from shared.privacy.filter import Allowance, filter_epsilon, fits
+from shared.privacy.ledger_export import Account, LedgerExport, write_export
+from shared.privacy.ledger_format import (
+    GENESIS,
+    ChargeClass,
+    Countersignature,
+    LedgerHead,
+    LedgerRow,
+    RowKind,
+    check_countersignature,
+    members_sha256,
+)
+from shared.signing.canonical import canonical_json
+from shared.signing.keys import SigningKey
+
+if TYPE_CHECKING:
+    from client.site.folder import Site
+
+Events = tuple[GaussianEvent, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What is about to be done to patients. ``event`` None: nothing formal is promised."""
+
+    charge_class: ChargeClass
+    event: GaussianEvent | None
+    purpose: str
+    plan_sha256: str
+    run: str
+    round: int
+    request_sha256: str
+    approved_by: str = ""
+    canaries_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The dearest patient's account: what was spent and is left, at one δ.
+
+    ``epsilon_spent`` is the lifetime filter's. ``n_unprotected`` counts charges with no formal
+    guarantee (governed releases, privacy off) that touched any of the patients; no ε covers them.
+    """
+
+    epsilon_spent: float
+    epsilon_left: float
+    delta: float
+    n_unprotected: int
+
+
+class Ledger:
+    """The one ledger of a site.
+
+    Args:
+        folder: the site's ``ledger`` folder; made when absent.
+        site: the site's name.
+        key: the site's signing key.
+        clock: gives the time that rows carry.
+
+    Raises:
+        LedgerError: damaged, gone, of another version, site or key, or behind a head that was seen.
+    """
+
+    def __init__(
+        self, folder: Path, *, site: str, key: SigningKey, clock: Callable[[], datetime]
+    ) -> None:
+        self._site = site
+        self._clock = clock
+        self._members_folder = folder / "members"
+        self._members: dict[str, frozenset[str]] = {}
+        self._charges: dict[str, list[LedgerRow]] = {}
+        self._settled: set[int] = set()
+        # (plan, purpose, round) → the one request that may be charged for it
+        self._asked: dict[tuple[str, str, int], str] = {}
+        # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
+        self._charged: dict[tuple[str, str], Events] = {}
+        self._file = LedgerFile(folder, site=site, key=key, admit=self._admit)
+        self._members_folder.mkdir(exist_ok=True, mode=0o700)
+        with self._file.held():
+            if not has_rows(folder):
+                self._file.append(self._blank_row("opened"))
+
+    def head(self) -> LedgerHead:
+        """Where the ledger stands on disk."""
+        with self._file.held():
+            return self._file.rows[-1].head
+
+    def show(self) -> tuple[LedgerRow, ...]:
+        """All rows, first to last."""
+        with self._file.held():
+            return tuple(self._file.rows)
+
+    def charge(self, charge: Charge, *, members: Collection[str], allowance: Allowance) -> LedgerHead:
+        """Append a charge and flush it; only afterwards may noise be drawn and patients be touched.
+
+        Args:
+            charge: what is about to happen.
+            members: PatientKeys of every patient that it touches.
+            allowance: the hospital's caps.
+
+        Raises:
+            PrivacyError: ``budget-exhausted`` when any of the patients, or the run, would overspend;
+                ``round-repeated`` when this round of the plan was charged for another request.
+        """
+        with self._file.held():
+            self._refuse_other_request(charge)
+            if charge.event is not None:
+                self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
+            event = charge.event
+            row = replace(
+                self._blank_row("charge"),
+                purpose=charge.purpose,
+                plan_sha256=charge.plan_sha256,
+                run=charge.run,
+                round=charge.round,
+                request_sha256=charge.request_sha256,
+                members_sha256=self._store_members(members),
+                charge_class=charge.charge_class,
+                noise_multiplier=event.noise_multiplier if event else None,
+                sample_rate=event.sample_rate if event else None,
+                steps=event.steps if event else None,
+                approved_by=charge.approved_by,
+                canaries_sha256=charge.canaries_sha256,
+            )
+            return self._file.append(row)
+
+    def record_outcome(
+        self, request_sha256: str, *, status: str, payload_sha256: str = ""
+    ) -> LedgerHead:
+        """Append what became of the newest charge for a request; it changes no balance.
+
+        Raises:
+            PrivacyError: nothing was charged for this request, or the charge has its outcome: one
+                charge pays for one release.
+        """
+        with self._file.held():
+            charged = self._newest_charge(request_sha256)
+            if charged is None:
+                raise PrivacyError("not-charged", "nothing was charged for this request")
+            if charged.index in self._settled:
+                raise PrivacyError(
+                    "already-released",
+                    "the charge for this request has already paid for a release",
+                    hint="send the stored reply again, or charge afresh",
+                )
+            row = replace(
+                self._blank_row("outcome"),
+                purpose=charged.purpose,
+                plan_sha256=charged.plan_sha256,
+                run=charged.run,
+                round=charged.round,
+                request_sha256=request_sha256,
+                charge_index=charged.index,
+                status=status,
+                payload_sha256=payload_sha256,
+            )
+            return self._file.append(row)
+
+    def open_charge(self, request_sha256: str) -> LedgerRow | None:
+        """The newest charge for a request, unless it has its outcome."""
+        with self._file.held():
+            charged = self._newest_charge(request_sha256)
+            return None if charged is None or charged.index in self._settled else charged
+
+    def record_countersignature(
+        self, head_sha256: str, signature: str, *, plan_sha256: str, coordinator_key: str
+    ) -> None:
+        """Keep the coordinator's countersignature of one of this ledger's heads.
+
+        Raises:
+            LedgerError: ``bad-countersignature``; or ``behind``, when this ledger has no such head
+                because it was rolled back or cut.
+        """
+        countersignature = Countersignature(
+            head_sha256=head_sha256,
+            plan_sha256=plan_sha256,
+            coordinator_key=coordinator_key,
+            signature=signature,
+        )
+        check_countersignature(countersignature, site=self._site, coordinator_key=coordinator_key)
+        with self._file.held():
+            self._file.append_countersignature(countersignature)
+
+    def countersignatures(self) -> tuple[Countersignature, ...]:
+        """Heads that a coordinator has countersigned, oldest first."""
+        with self._file.held():
+            return tuple(self._file.countersignatures)
+
+    def hand_over(self, new_key: SigningKey, *, by: str) -> LedgerRow:
+        """Append the row with which this site's key hands over to a new one, signed by both.
+
+        Args:
+            new_key: signs every row from the next one on.
+            by: first and last name of who decided it.
+        """
+        with self._file.held():
+            row = replace(
+                self._blank_row("rotated"), next_public_key=new_key.public_hex, approved_by=by
+            )
+            signed = replace(row, next_signature=new_key.sign(row.rotation.content))
+            self._file.append(signed, next_key=new_key)
+            return signed
+
+    def budget(
+        self,
+        members: Collection[str],
+        *,
+        allowance: Allowance,
+        further: GaussianEvent | None = None,
+    ) -> Budget:
+        """What the dearest of these patients has spent and has left for life.
+
+        Args:
+            members: PatientKeys.
+            allowance: the hospital's caps.
+            further: an event as if it had been charged to all of them; nothing is written.
+        """
+        added = () if further is None else (further,)
+        with self._file.held():
+            lists = self._lists_of(frozenset(members))
+            spent = max(
+                (filter_epsilon((*self._events_of(group), *added), allowance.delta) for group in lists),
+                default=0.0,
+            )
+            touched = frozenset().union(*lists)
+            n_unprotected = sum(
+                row.kind == "charge" and row.event is None and row.members_sha256 in touched
+                for row in self._file.rows
+            )
+        return Budget(
+            epsilon_spent=spent,
+            epsilon_left=max(0.0, allowance.epsilon_lifetime - spent),
+            delta=allowance.delta,
+            n_unprotected=n_unprotected,
+        )
+
+    def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
+        """The account of the dearest patient that was ever charged."""
+        with self._file.held():
+            members = frozenset().union(*(self._load_members(sha256) for sha256 in self._lists))
+        return self.budget(members, allowance=allowance)
+
+    def charges_of(self, patient: str) -> tuple[LedgerRow, ...]:
+        """Every charge whose member list names a patient, oldest first."""
+        with self._file.held():
+            return tuple(
+                row
+                for row in self._file.rows
+                if row.kind == "charge" and patient in self._load_members(row.members_sha256)
+            )
+
+    def run_epsilon(self, plan_sha256: str, members: Collection[str], *, delta: float) -> float:
+        """What one plan has cost the dearest of these patients so far (accountant, not filter)."""
+        with self._file.held():
+            lists = self._lists_of(frozenset(members))
+            return max(
+                (epsilon_of(self._events_of(group, plan_sha256), delta) for group in lists),
+                default=0.0,
+            )
+
+    def verify(self) -> LedgerHead:
+        """Check every row, link, signature, countersignature and member list from the files.
+
+        Raises:
+            LedgerError: edited, reordered, cut behind a countersigned head, or foreign.
+        """
+        with self._file.held():
+            head = self._file.verify()
+            self._members.clear()
+            for sha256 in self._lists:
+                self._load_members(sha256)
+            return head
+
+    def account_for(self, *, allowance: Allowance) -> LedgerExport:
+        """Rows, countersignatures and the dearest patient's account; member lists are not in it."""
+        budget = self.budget_of_everybody(allowance=allowance)
+        with self._file.held():
+            return LedgerExport(
+                site=self._site,
+                public_key=self._file.key.public_hex,
+                account=Account(epsilon_cap=allowance.epsilon_lifetime, **asdict(budget)),
+                lines=tuple(json.loads(line) for line in self._file.lines()),
+                countersignatures=tuple(self._file.countersignatures),
+            )
+
+    def export(self, path: Path, *, allowance: Allowance) -> None:
+        """Write ``account_for`` where it stays; ``client.gate.export`` writes what is handed over."""
+        write_export(path, self.account_for(allowance=allowance))
+
+    @property
+    def _lists(self) -> frozenset[str]:
+        """Hashes of every member list that was ever charged."""
+        return frozenset(members for members, _ in self._charged)
+
+    def _admit(self, row: LedgerRow) -> None:
+        if row.kind == "outcome" and row.charge_index is not None:
+            self._settled.add(row.charge_index)
+        if row.kind == "charge":
+            self._charges.setdefault(row.request_sha256, []).append(row)
+            self._asked.setdefault((row.plan_sha256, row.purpose, row.round), row.request_sha256)
+            account = (row.members_sha256, row.plan_sha256)
+            new = () if row.event is None else (row.event,)
+            self._charged[account] = merge_events((*self._charged.get(account, ()), *new))
+
+    def _newest_charge(self, request_sha256: str) -> LedgerRow | None:
+        charged = self._charges.get(request_sha256)
+        return charged[-1] if charged else None
+
+    def _refuse_other_request(self, charge: Charge) -> None:
+        asked = self._asked.get((charge.plan_sha256, charge.purpose, charge.round))
+        if asked not in (None, charge.request_sha256):
+            raise PrivacyError(
+                "round-repeated",
+                f"{charge.purpose} of round {charge.round} was already charged for another "
+                "request of this plan",
+                hint="a round is answered once; the coordinator must resume, not repeat it",
+            )
+
+    def _refuse_overspending(
+        self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance
+    ) -> None:
+        for group in self._lists_of(members) or {frozenset()}:
+            of_life = (*self._events_of(group), event)
+            if not fits(of_life, epsilon=allowance.epsilon_lifetime, delta=allowance.delta):
+                raise _exhausted(f"the lifetime cap of {allowance.epsilon_lifetime:g}")
+            of_run = (*self._events_of(group, charge.plan_sha256), event)
+            if epsilon_of(of_run, allowance.delta) > allowance.epsilon_per_run:
+                raise _exhausted(f"the cap of {allowance.epsilon_per_run:g} per run")
+
+    def _lists_of(self, members: frozenset[str]) -> set[frozenset[str]]:
+        """For each patient the member lists that name the patient; equal answers merged."""
+        groups: dict[str, set[str]] = {patient: set() for patient in members}
+        for sha256 in self._lists:
+            for patient in self._load_members(sha256) & members:
+                groups[patient].add(sha256)
+        return {frozenset(group) for group in groups.values()}
+
+    def _events_of(self, lists: frozenset[str], plan_sha256: str | None = None) -> Events:
+        """Every event charged to any of these member lists, of one plan or of all."""
+        return merge_events(
+            event
+            for (members, plan), events in self._charged.items()
+            if members in lists and plan_sha256 in (None, plan)
+            for event in events
+        )
+
+    def _store_members(self, members: Collection[str]) -> str:
+        sha256 = members_sha256(members)
+        path = self._members_folder / f"{sha256}.json"
+        if sha256 not in self._members or not path.exists():
+            write_atomic(path, canonical_json(sorted(set(members))), mode=0o600)
+            self._members[sha256] = frozenset(members)
+        return sha256
+
+    def _load_members(self, sha256: str) -> frozenset[str]:
+        if sha256 not in self._members:
+            try:
+                members = json.loads((self._members_folder / f"{sha256}.json").read_bytes())
+                is_whole = members_sha256(members) == sha256
+            except (OSError, ValueError, TypeError):
+                is_whole = False
+            if not is_whole:
+                raise LedgerError(
+                    "members-missing",
+                    f"the member list {sha256[:12]} of a charge is missing or was changed",
+                    hint="restore the ledger folder as a whole from its newest copy",
+                )
+            self._members[sha256] = frozenset(members)
+        return self._members[sha256]
+
+    def _blank_row(self, kind: RowKind) -> LedgerRow:
+        after = self._file.rows[-1].head if self._file.rows else None
+        return LedgerRow(
+            index=0 if after is None else after.index + 1,
+            previous_sha256=GENESIS if after is None else after.sha256,
+            utc=self._clock().isoformat(),
+            site=self._site,
+            public_key=self._file.key.public_hex,
+            kind=kind,
+        )
+
+
+def find_ledger(site: Site) -> Ledger | None:
+    """A site's ledger, or None where nothing was ever charged; unlike ``Ledger`` it begins none.
+
+    Raises:
+        LedgerError: ``missing``: it is gone, but what else is there shows that it existed; or as for
+            ``Ledger``.
+    """
+    folder = site.folder / "ledger"
+    if not has_rows(folder):
+        return None
+    return Ledger(folder, site=site.name, key=site.key, clock=site.clock)
+
+
+def require_ledger(site: Site) -> Ledger:
+    """The ledger of a site where something was charged, for whoever only reads in it.
+
+    Raises:
+        LedgerError: ``nothing-charged``; or as for ``find_ledger``.
+    """
+    ledger = find_ledger(site)
+    if ledger is None:
+        raise LedgerError(
+            "nothing-charged",
+            f"site {site.name} has no such run and no ledger: nothing was ever charged here",
+            hint="the first round of an approved plan begins the ledger; is --folder the right one?",
+        )
+    return ledger
+
+
+def _exhausted(cap: str) -> PrivacyError:
+    return PrivacyError(
+        "budget-exhausted",
+        f"this would spend more on some patients than {cap} allows",
+        hint="`osteofed-site ledger show` lists what was spent; only the hospital can raise its cap",
+    )

@@ -1,0 +1,79 @@
+"""What has left a site: a log of every message, and the finished replies themselves.
+
+``outbox/outbox.jsonl`` has one line per message that left, with its class and cost; it is what
+``osteofed-site outbox`` shows. ``replies/`` keeps a finished reply under the hash of its request, so
+that a repeated request gets the identical bytes and costs nothing. Written by the gate only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from shared.contract.payload import pack, unpack
+from shared.contract.protocol import Wire
+from shared.errors import LedgerError, ProtocolError
+from shared.machine.files import append_line, write_atomic
+from shared.signing.canonical import canonical_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """One message that left. ``epsilon`` None with class ``governed`` or ``off``: nothing formal."""
+
+    utc: str
+    channel: str
+    release_class: str
+    message: str
+    n_bytes: int
+    payload_sha256: str
+    epsilon: float | None
+    plan_sha256: str
+
+
+class Outbox:
+    """The log of departures and the store of replies of one site; nothing is made but by what leaves.
+
+    Args:
+        log_folder: the site's ``outbox`` folder.
+        replies_folder: the site's ``replies`` folder.
+    """
+
+    def __init__(self, log_folder: Path, replies_folder: Path) -> None:
+        self._log = log_folder / "outbox.jsonl"
+        self._replies = replies_folder
+
+    def record(self, departure: Departure) -> None:
+        """Append a line before the message leaves, flushed to disk."""
+        append_line(self._log, canonical_json(asdict(departure)) + b"\n")
+
+    def show(self) -> tuple[Departure, ...]:
+        """Everything that has left, oldest first."""
+        if not self._log.exists():
+            return ()
+        whole, _, _ = self._log.read_bytes().rpartition(b"\n")
+        return tuple(Departure(**json.loads(line)) for line in whole.splitlines())
+
+    def store_reply(self, request_sha256: str, reply: Wire) -> None:
+        """Keep the finished reply to a request."""
+        self._replies.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(self._replies / f"{request_sha256}.json", pack(reply), mode=0o600)
+
+    def stored_reply(self, request_sha256: str) -> Wire | None:
+        """The finished reply to a request; None when there is none.
+
+        Raises:
+            LedgerError: the stored file is damaged.
+        """
+        path = self._replies / f"{request_sha256}.json"
+        if not path.exists():
+            return None
+        try:
+            return unpack(path.read_bytes())
+        except ProtocolError as error:
+            raise LedgerError(
+                "reply-damaged",
+                f"a stored reply cannot be read: {error.fact}",
+                hint="the round cannot be answered again; the coordinator goes on without this site",
+            ) from None

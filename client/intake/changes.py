@@ -1,0 +1,60 @@
+"""What an intake would change against the version before: a half-mounted archive must not go unseen.
+
+Imports the cohort and the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from client.cohort.folder import Cohort, Exam
+from client.cohort.split import PatientKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Exams against those of the version before, each in one of the counts.
+
+    ``changed`` have other values or more films, ``fewer_films`` lost some; ``missing`` are no longer
+    there; ``left_out`` are not there because their patient withdrew or is excluded by the rule.
+    """
+
+    added: int
+    changed: int
+    unchanged: int
+    fewer_films: int
+    missing: int
+    left_out: int
+
+    @property
+    def n_lost(self) -> int:
+        """Exams of which something would be gone without anybody having asked for it."""
+        return self.missing + self.fewer_films
+
+
+def compare_exams(
+    before: Cohort | None, exams: Sequence[Exam], *, is_left_out: Callable[[PatientKey], bool]
+) -> Changes:
+    """Count what differs between a version and the exams that would be the next one."""
+    old = {exam.exam: exam for exam in before.exams} if before else {}
+    new = {exam.exam: exam for exam in exams}
+    gone = [exam for key, exam in old.items() if key not in new]
+    left_out = sum(is_left_out(exam.patient) for exam in gone)
+    kept = [(old[key], exam) for key, exam in new.items() if key in old]
+    fewer_films = sum(len(after.films) < len(earlier.films) for earlier, after in kept)
+    unchanged = sum(_content(after) == _content(earlier) for earlier, after in kept)
+    return Changes(
+        added=len(new) - len(kept),
+        changed=len(kept) - unchanged - fewer_films,
+        unchanged=unchanged,
+        fewer_films=fewer_films,
+        missing=len(gone) - left_out,
+        left_out=left_out,
+    )
+
+
+def _content(exam: Exam) -> Exam:
+    """An exam without the numbers of its images, which change with every exam before it."""
+    films = sorted((replace(film, image=0) for film in exam.films), key=lambda film: film.film)
+    return replace(exam, films=tuple(films))

@@ -1,0 +1,349 @@
+"""The clinical table: raw rows in, rows in the schema's units and words out, each loss with a code.
+
+Reading (``read_table``) and interpreting (``interpret_rows``) are separate, so that another source
+gives the same ``RawRow`` and meets the same rules. Imports errors, schema, profile, label and
+quarantine only.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+
+from client.cohort.label import (
+    ExamLabel,
+    check_declaration,
+    label_bmd,
+    label_class,
+    match_category,
+)
+from client.cohort.quarantine import Quarantined
+from client.site.profile import SiteProfile
+from shared.errors import IntakeError
+from shared.exam.schema import ClinicalField, CohortSchema
+
+Value = float | str | None
+
+AGE_CAP_YEARS = 90.0
+OLDEST_YEARS = 120.0
+MAX_TABLE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """One line of a table, as text. ``number`` counts data rows from 1; None cells: malformed."""
+
+    number: int
+    cells: Mapping[str, str] | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClinicalRow:
+    """One usable row: values in canonical units, None where missing."""
+
+    number: int
+    patient_id: str = field(repr=False)
+    day: date = field(repr=False)
+    values: Mapping[str, Value] = field(repr=False)
+    label: ExamLabel | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ClinicalTable:
+    """Rows that can be used, and what could not; ``n_rows`` = used + quarantined of kind row.
+
+    ``rejected`` maps a patient's number to the code of a row of theirs that was quarantined.
+    """
+
+    n_rows: int
+    rows: tuple[ClinicalRow, ...] = field(repr=False)
+    quarantined: tuple[Quarantined, ...]
+    rejected: Mapping[str, str] = field(repr=False)
+
+
+class _Unusable(Exception):  # noqa: N818 - a signal inside this module, never an error for users
+    """A cell has no usable value; carries the code."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def read_table(path: Path, profile: SiteProfile) -> tuple[tuple[str, ...], list[RawRow]]:
+    """Header and rows of a CSV file, every cell as stripped text.
+
+    Raises:
+        IntakeError: the file is absent, not text in the declared encoding, or has no header.
+    """
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise IntakeError(
+                "table-too-large",
+                f"a clinical table must be smaller than {MAX_TABLE_BYTES} bytes",
+                hint="select the rows of the patients that are to be taken in",
+            )
+        with path.open(newline="", encoding=profile.encoding) as stream:
+            lines = list(csv.reader(stream, delimiter=profile.separator))
+    except (OSError, ValueError, LookupError, csv.Error) as error:
+        raise IntakeError(
+            "unreadable-table",
+            f"the clinical table cannot be read: {type(error).__name__}",
+            hint="check path, encoding and separator in the site profile",
+        ) from None
+    if not lines:
+        raise IntakeError(
+            "unreadable-table", "the clinical table is empty", hint="export it with a header line"
+        )
+    header = tuple(name.strip() for name in lines[0])
+    rows = [
+        RawRow(
+            number,
+            {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            if len(cells) == len(header)
+            else None,
+        )
+        for number, cells in enumerate(filter(None, lines[1:]), start=1)
+    ]
+    return header, rows
+
+
+def interpret_rows(
+    header: Sequence[str],
+    raw_rows: Sequence[RawRow],
+    *,
+    schema: CohortSchema,
+    profile: SiteProfile,
+    today: date,
+    item_of: Callable[[int], str] = "row-{}".format,
+) -> ClinicalTable:
+    """Every row in the schema's words, or in quarantine with a code.
+
+    A value that is merely missing stays missing. An unusable value (unit, range, category) of a field
+    that may be missing becomes missing and is counted with kind ``value``; of any other field it
+    quarantines the row.
+
+    Args:
+        header: column names found.
+        raw_rows: from ``read_table``.
+        schema: what is expected.
+        profile: the site's own names, units and DXA vendor.
+        today: rows after this date are refused.
+        item_of: row number → keyed item for the quarantine.
+
+    Raises:
+        IntakeError: a column is missing, or the DXA vendor is undeclared or mixed.
+    """
+    check_declaration(schema.label, profile)
+    _check_columns(header, schema, profile)
+    _check_vendor(raw_rows, schema, profile)
+    rows: list[ClinicalRow] = []
+    quarantined: list[Quarantined] = []
+    rejected: dict[str, str] = {}
+    for raw in raw_rows:
+        item = item_of(raw.number)
+        notes: list[Quarantined] = []
+        try:
+            rows.append(_interpret(raw, schema, profile, today, item, notes))
+            quarantined += notes
+        except _Unusable as unusable:
+            quarantined.append(Quarantined("row", unusable.code, item))
+            if raw.cells is not None:
+                rejected[raw.cells[profile.column(schema.patient_column)]] = unusable.code
+    kept, duplicates = _drop_duplicates(rows, rejected, item_of)
+    return ClinicalTable(
+        n_rows=len(raw_rows),
+        rows=tuple(kept),
+        quarantined=tuple(quarantined + duplicates),
+        rejected=rejected,
+    )
+
+
+def _check_columns(header: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> None:
+    names = [schema.patient_column, schema.date_column]
+    names += [item.name for item in schema.fields if item.name not in profile.not_collected]
+    names += [schema.label.column] if profile.has_labels else []
+    expected = [profile.column(name) for name in names]
+    missing = [column for column in expected if column not in header]
+    required = {item.name for item in schema.fields if not item.may_be_missing}
+    refused = sorted(required & set(profile.not_collected))
+    if refused:
+        raise IntakeError(
+            "missing-column",
+            f"not_collected must not list {refused}: the schema requires them",
+            hint="collect them, or ask the coordinator for another schema",
+        )
+    if missing:
+        # A table without a header line would show a patient's values as its "columns".
+        has_header = any(column in header for column in expected)
+        found = list(header) if has_header else f"none of them among {len(header)} columns"
+        raise IntakeError(
+            "missing-column",
+            f"the table lacks {missing}; expected {expected}, found {found}",
+            hint="map names under columns in the site profile, or list optional fields that "
+            "the site does not collect under not_collected",
+        )
+    named = [column for column in header if column]  # spreadsheets export empty ones
+    if len(named) > len(set(named)):
+        raise IntakeError(
+            "repeated-column",
+            f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
+            hint="give every column a name of its own: one would hide the other",
+        )
+
+
+def _check_vendor(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:
+    """Refuse a table whose own ``<label>_vendor`` column names another scanner than declared."""
+    if schema.label.kind != "bmd" or not profile.has_labels:
+        return
+    column = profile.column(f"{schema.label.column}_vendor")
+    named = {row.cells[column].lower() for row in raw_rows if row.cells and column in row.cells}
+    others = {vendor for vendor in named if not profile.is_missing(vendor)} - {profile.dxa_vendor}
+    if others:
+        raise IntakeError(
+            "mixed-vendors",
+            f"{len(others)} vendor name(s) in the table differ from the declared "
+            f"{profile.dxa_vendor}; allowed are {sorted(schema.label.conversions)}",
+            hint="export the rows of one DXA vendor per intake",
+        )
+
+
+def _interpret(
+    raw: RawRow,
+    schema: CohortSchema,
+    profile: SiteProfile,
+    today: date,
+    item: str,
+    notes: list[Quarantined],
+) -> ClinicalRow:
+    if raw.cells is None:
+        raise _Unusable("intake.malformed-row")
+    patient_id = raw.cells[profile.column(schema.patient_column)]
+    if profile.is_missing(patient_id):
+        raise _Unusable("intake.missing-patient")
+    day = _day(raw.cells, schema, profile, today)
+    values: dict[str, Value] = {}
+    for clinical in schema.fields:
+        try:
+            values[clinical.name] = _value(raw.cells, clinical, schema, profile)
+        except _Unusable as unusable:
+            if not clinical.may_be_missing:
+                raise
+            values[clinical.name] = None
+            notes.append(Quarantined("value", unusable.code, item, clinical.name))
+        if values[clinical.name] is None and not clinical.may_be_missing:
+            raise _Unusable("intake.missing-required-field")
+    age = values.get(schema.age_field or "")
+    youngest = schema.minimum_age_years
+    if youngest is not None and isinstance(age, float) and age < youngest:
+        raise _Unusable("intake.under-age")
+    label = _label(raw.cells, schema, profile)
+    if label is None and profile.has_labels:
+        notes.append(Quarantined("value", "intake.missing-label", item, schema.label.column))
+    return ClinicalRow(number=raw.number, patient_id=patient_id, day=day, values=values, label=label)
+
+
+def _day(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile, today: date) -> date:
+    text = cells[profile.column(schema.date_column)]
+    try:
+        day = datetime.strptime(text, profile.date_format or schema.date_format).date()
+    except ValueError:
+        raise _Unusable("intake.missing-date") from None
+    if day > today:
+        raise _Unusable("intake.future-date")
+    return day
+
+
+def _value(
+    cells: Mapping[str, str], clinical: ClinicalField, schema: CohortSchema, profile: SiteProfile
+) -> Value:
+    text = cells.get(profile.column(clinical.name), "")
+    if clinical.kind == "category":
+        category = match_category(text, clinical.categories, clinical.synonyms)
+        if category is None and not profile.is_missing(text):
+            raise _Unusable("intake.unknown-category")
+        return category
+    if profile.is_missing(text):
+        return None
+    unit = cells.get(profile.column(f"{clinical.name}_unit"), "")
+    number = _in_unit(_number(text, profile), unit, clinical, profile)
+    is_age = clinical.name == schema.age_field
+    high = max(clinical.high or 0.0, OLDEST_YEARS) if is_age else clinical.high
+    if not _is_within(number, clinical.low, high):
+        raise _Unusable("intake.out-of-range")
+    # Very high ages identify people (45 CFR 164.514(b)(2)(i)(C)).
+    return min(number, AGE_CAP_YEARS, clinical.high or AGE_CAP_YEARS) if is_age else number
+
+
+def _number(text: str, profile: SiteProfile) -> float:
+    plain = text.replace(",", ".") if profile.decimal == "," and "." not in text else text
+    try:
+        number = float(plain) if "_" not in plain else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _Unusable("intake.not-a-number")
+    return number
+
+
+def _in_unit(number: float, unit: str, clinical: ClinicalField, profile: SiteProfile) -> float:
+    """The number in the field's canonical unit; an empty unit cell means the site's default."""
+    named = profile.units.get(clinical.name, clinical.unit) if profile.is_missing(unit) else unit
+    if named == clinical.unit and named not in clinical.units:
+        return number
+    if named not in clinical.units:
+        raise _Unusable("intake.unknown-unit")
+    factor, offset = clinical.units[named]
+    return factor * number + offset
+
+
+def _is_within(number: float, low: float | None, high: float | None) -> bool:
+    return (low is None or number >= low) and (high is None or number <= high)
+
+
+def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile) -> ExamLabel | None:
+    label = schema.label
+    text = cells.get(profile.column(label.column), "")
+    if not profile.has_labels:
+        return None
+    if label.kind == "class":
+        named = label_class(text, label)
+        if named is None and not profile.is_missing(text):
+            raise _Unusable("intake.unknown-category")
+        return named
+    if profile.is_missing(text):
+        return None
+    unit = cells.get(profile.column(f"{label.column}_unit"), "")
+    if unit != label.unit and not profile.is_missing(unit):
+        raise _Unusable("intake.unknown-unit")
+    number = _number(text, profile)
+    if not _is_within(number, label.low, label.high):
+        raise _Unusable("intake.out-of-range")
+    if label.kind == "bmd":
+        return label_bmd(number, vendor=str(profile.dxa_vendor), label=label)
+    return ExamLabel(number=number)
+
+
+def _drop_duplicates(
+    rows: Sequence[ClinicalRow], rejected: dict[str, str], item_of: Callable[[int], str]
+) -> tuple[list[ClinicalRow], list[Quarantined]]:
+    """Of equal rows of a patient and date the first stays; of different ones none does."""
+    groups: dict[tuple[str, date], list[ClinicalRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.patient_id, row.day].append(row)
+    kept: list[ClinicalRow] = []
+    dropped: list[Quarantined] = []
+    for first, *others in groups.values():
+        is_same = all((row.values, row.label) == (first.values, first.label) for row in others)
+        code = "intake.duplicate-exam" if is_same else "intake.conflicting-rows"
+        lost = others if is_same else [first, *others]
+        if is_same:
+            kept.append(first)
+        else:
+            rejected[first.patient_id] = code
+        dropped += [Quarantined("row", code, item_of(row.number)) for row in lost]
+    return kept, dropped

@@ -1,0 +1,353 @@
+"""Intake: a folder of films and a clinical table become a frozen cohort, every loss with a code.
+
+Order: table → films one by one (only small normalised images are kept, on disk) → links → share of
+loss → comparison with the version before → cohort. Nothing that names a patient enters the cohort
+folder, a report or an error; the sealed linkage file remembers people, and where quarantined items
+came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from client.cohort.folder import (
+    Cohort,
+    Exam,
+    StoredFilm,
+    cohort_folder,
+    latest_version,
+    open_cohort,
+    write_cohort,
+)
+from client.cohort.quarantine import CodeCount, Quarantined, count_codes
+from client.cohort.split import SPLITS, PatientKey, split_of
+from client.intake.changes import Changes, compare_exams
+from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows
+from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
+from client.intake.films import Progress as Progress
+from client.intake.inputs import Inputs, RawTable, folder_inputs
+from client.intake.link import FilmRecord, LinkedExam, Links, Reconciliation, link_films, reconcile
+from client.intake.refusal import (
+    WOULD_SHRINK,
+    forget_refused,
+    keep_refused,
+    refuse_fewer,
+    refuse_loss,
+)
+from client.intake.workers import ReadingRule
+from client.site.linkage import Identity, Linkage, Pseudonyms
+from client.site.profile import SiteProfile
+from shared.errors import IntakeError
+from shared.exam.schema import CohortSchema
+
+JOURNAL_FOLDER = ".intake"
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntakeReport:
+    """What became of the inputs: read = used + quarantined, for films and for rows.
+
+    ``cohort`` is the version written, or the version before when nothing was new.
+    """
+
+    cohort: Cohort
+    is_new: bool
+    n_films_read: int
+    n_films_used: int
+    n_rows_read: int
+    n_rows_used: int
+    counts: tuple[CodeCount, ...]
+    lost_fraction: float
+    changes: Changes
+
+    @property
+    def links(self) -> Reconciliation:
+        """How films and rows met."""
+        return reconcile(len(self.cohort.exams), self.counts)
+
+    def summary(self) -> dict[str, object]:
+        """The report as JSON values, for ``--json`` at the site; it must not leave ungated."""
+        cohort = self.cohort
+        return {
+            "cohort": cohort.name,
+            "version": cohort.version,
+            "is_new": self.is_new,
+            "fingerprint": cohort.fingerprint,
+            "films": {"read": self.n_films_read, "used": self.n_films_used},
+            "rows": {"read": self.n_rows_read, "used": self.n_rows_used},
+            "exams": len(cohort.exams),
+            "changes": asdict(self.changes),
+            "patients": {split: len(cohort.patients(split)) for split in SPLITS},
+            "lost_fraction": self.lost_fraction,
+            "links": asdict(self.links),
+            "quarantined": [
+                {"kind": count.kind, "code": count.code, "n": count.n} for count in self.counts
+            ],
+        }
+
+
+def ingest(
+    source: Path | Inputs,
+    *,
+    store: Path,
+    schema: CohortSchema,
+    profile: SiteProfile,
+    pseudonyms: Pseudonyms,
+    linkage: Linkage,
+    clock: Clock,
+    name: str | None = None,
+    progress: Progress | None = None,
+    acquired_after: date | None = None,
+    exclude_patients: Set[PatientKey] = frozenset(),
+    workers: int = 1,
+    allows_fewer: bool = False,
+) -> IntakeReport:
+    """Freeze what ``source`` holds as the next version of a cohort.
+
+    Args:
+        source: folder with ``films/`` (any depth; not looked at when the schema has no views) and
+            ``clinical.csv``; or other films and rows.
+        store: the site's cohorts folder; the cohort goes to ``store/name/v<k>``.
+        schema: what an exam is.
+        profile: the site's names, units, DXA vendor.
+        pseudonyms: the site's keyed names.
+        linkage: where people and places are remembered.
+        clock: now, in the site's time; later dates are refused.
+        name: the cohort's name, by default the schema's.
+        progress: called with (files done, files in all).
+        acquired_after: prospective intake: only exams acquired after this day.
+        exclude_patients: prospective intake: patients who took part in training.
+        workers: processes that read films; their number changes nothing but the time.
+        allows_fewer: exams of the version before, or films of them, may be missing.
+
+    Raises:
+        IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
+            changed, more than the schema's share of the inputs is lost, the split differs from the
+            version before, no exam is left, or exams of the version before would be missing (of people
+            who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
+    """
+    rule = AdmissionRule(
+        is_withdrawn=linkage.is_withdrawn,
+        acquired_after=acquired_after,
+        exclude_patients=exclude_patients,
+    )
+    inputs = folder_inputs(source, profile) if isinstance(source, Path) else source
+    today = clock().date()
+    places: dict[str, str] = {}
+    table = _read_rows(inputs.table(), schema, profile, pseudonyms, today, places)
+    folder = store / (name or schema.name)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    reading = ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
+    with linkage.held(), contextlib.ExitStack() as stack:
+        before = _version_before(store, folder.name, schema)
+        journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, pseudonyms))
+        named = profile.model_copy(update={"issuer": linkage.issuer_for(profile.issuer)})
+        scan = FilmScan(
+            journal,
+            issuer=named.issuer,
+            declared_issuer=profile.issuer,
+            pseudonyms=pseudonyms,
+            today=today,
+            rule=rule,
+        )
+        films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
+        places |= scan.places
+        links, quarantined = _link(films, table, schema, named, pseudonyms, rule)
+        quarantined += scan.quarantined
+        counts = count_codes(quarantined)
+        n_inputs = scan.n_read + table.n_rows
+        lost_fraction = sum(count.n for count in counts if count.is_loss) / max(n_inputs, 1)
+        quarantined.sort(key=lambda entry: (entry.kind, entry.code, entry.item, entry.field))
+        # A place can name a person: of who withdrew none is kept.
+        places_kept = [entry.item for entry in quarantined if entry.code != WITHDRAWN]
+        linkage.add({}, {item: places[item] for item in places_kept})
+        exams, order = _exams(links.exams, schema, named, pseudonyms)
+        changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
+        try:
+            refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
+            if not allows_fewer:
+                refuse_fewer(before, changes)
+        except IntakeError:
+            keep_refused(folder, quarantined)
+            raise
+        linkage.add(_identities(links.exams, named, pseudonyms), {})
+        cohort = write_cohort(
+            store,
+            name=folder.name,
+            schema=schema,
+            exams=exams,
+            images=journal.images(order, schema.image_pixels),
+            quarantined=quarantined,
+        )
+    forget_refused(folder)
+    return IntakeReport(
+        cohort=cohort,
+        is_new=before is None or cohort.version > before.version,
+        n_films_read=scan.n_read,
+        n_films_used=len(order),
+        n_rows_read=table.n_rows,
+        n_rows_used=len({linked.row.number for linked in links.exams}),
+        counts=counts,
+        lost_fraction=lost_fraction,
+        changes=changes,
+    )
+
+
+def _read_rows(
+    raw: RawTable,
+    schema: CohortSchema,
+    profile: SiteProfile,
+    pseudonyms: Pseudonyms,
+    today: date,
+    places: dict[str, str],
+) -> ClinicalTable:
+    for row in raw.rows:
+        places[pseudonyms.item_key("row", str(row.number))] = f"{raw.name} row {row.number}"
+    return interpret_rows(
+        raw.header,
+        raw.rows,
+        schema=schema,
+        profile=profile,
+        today=today,
+        item_of=lambda number: pseudonyms.item_key("row", str(number)),
+    )
+
+
+@contextlib.contextmanager
+def _journal_of(folder: Path, reading: ReadingRule, pseudonyms: Pseudonyms) -> Iterator[FilmJournal]:
+    """The journal of an intake: kept when that is cut off or awaits a yes to fewer exams."""
+    journal = FilmJournal(folder, reading, pseudonyms)
+    keep = True
+    try:
+        yield journal
+        keep = False
+    except IntakeError as error:
+        keep = error.code == WOULD_SHRINK
+        raise
+    finally:
+        journal.close(keep=keep)
+
+
+def _link(
+    films: Sequence[FilmRecord],
+    table: ClinicalTable,
+    schema: CohortSchema,
+    profile: SiteProfile,
+    pseudonyms: Pseudonyms,
+    rule: AdmissionRule,
+) -> tuple[Links, list[Quarantined]]:
+    """Exams, and the quarantine entries of rows and of films that found no row."""
+
+    def code_of(row: ClinicalRow) -> str | None:
+        return rule.exclusion_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day)
+
+    if schema.views:
+        links = link_films(
+            films,
+            table.rows,
+            max_days=schema.max_days_between_film_and_row,
+            rejected_rows=table.rejected,
+        )
+        by_number = {row.number: row for row in table.rows}
+        # A row that the rule excludes is no row whose film got lost.
+        row_codes = {
+            number: code_of(by_number[number]) or code for number, code in links.row_codes.items()
+        }
+    else:
+        codes = {row.number: code_of(row) for row in table.rows}
+        row_codes = {number: code for number, code in codes.items() if code}
+        exams = tuple(LinkedExam(row, row.day, ()) for row in table.rows if row.number not in row_codes)
+        links = Links(exams, {}, row_codes)
+    unused = {pseudonyms.item_key("row", str(number)) for number in row_codes}
+    quarantined = [
+        entry for entry in table.quarantined if entry.kind == "row" or entry.item not in unused
+    ]
+    quarantined += [Quarantined("film", code, item) for item, code in links.film_codes.items()]
+    quarantined += [Quarantined("link", code, item) for item, code in links.choices]
+    quarantined += [
+        Quarantined("row", code, pseudonyms.item_key("row", str(number)))
+        for number, code in row_codes.items()
+    ]
+    return links, quarantined
+
+
+def _version_before(store: Path, name: str, schema: CohortSchema) -> Cohort | None:
+    """The newest version. A patient never changes sides: who trained must not validate the next model.
+
+    Raises:
+        IntakeError: it was split otherwise, or is damaged.
+    """
+    version = latest_version(store, name)
+    if not version:
+        return None
+    before = open_cohort(cohort_folder(store, name, version))
+    if before.schema.split != schema.split:
+        raise IntakeError(
+            "split-changed",
+            f"cohort {name} v{version} was split by {before.schema.split.model_dump()}, "
+            f"the schema now says {schema.split.model_dump()}",
+            hint="keep the split of the first version; training patients must not turn into held-out",
+        )
+    return before
+
+
+def _exams(
+    linked_exams: Sequence[LinkedExam],
+    schema: CohortSchema,
+    profile: SiteProfile,
+    pseudonyms: Pseudonyms,
+) -> tuple[list[Exam], list[int]]:
+    """Exams by patient and day with numbered images, and the scratch row of each image."""
+    split_key = pseudonyms.subkey("split")
+    keyed = []
+    for linked in linked_exams:
+        patient = pseudonyms.patient_key(profile.issuer, linked.row.patient_id)
+        keyed.append((patient, pseudonyms.day_of(patient, linked.day), linked))
+    keyed.sort(key=lambda entry: entry[:2])
+    order: list[int] = []
+    exams: list[Exam] = []
+    for patient, day, linked in keyed:
+        first = len(order)
+        order += [film.scratch for film in linked.films]
+        exams.append(
+            Exam(
+                exam=pseudonyms.exam_key(patient, day),
+                patient=patient,
+                day=day,
+                split=split_of(patient, key=split_key, rule=schema.split),
+                films=tuple(
+                    _stored(film, image=index) for index, film in enumerate(linked.films, first)
+                ),
+                values=linked.row.values,
+                label=linked.row.label,
+            )
+        )
+    return exams, order
+
+
+def _stored(film: FilmRecord, *, image: int) -> StoredFilm:
+    return StoredFilm(
+        image=image,
+        film=film.film,
+        view=film.view,
+        laterality=film.laterality,
+        pixel_mm=film.pixel_mm,
+        manufacturer=film.manufacturer,
+        presentation_intent=film.presentation_intent,
+    )
+
+
+def _identities(
+    linked_exams: Sequence[LinkedExam], profile: SiteProfile, pseudonyms: Pseudonyms
+) -> dict[PatientKey, Identity]:
+    numbers = {linked.row.patient_id for linked in linked_exams}
+    return {
+        pseudonyms.patient_key(profile.issuer, number): Identity(profile.issuer, number)
+        for number in numbers
+    }

@@ -1,0 +1,111 @@
+"""Why an intake is refused as a whole, and the quarantine of the refused one, kept for who asks why.
+
+It is kept beside the versions until an intake comes through, for the site's eyes. Imports the cohort.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from client.cohort.folder import Cohort
+from client.cohort.quarantine import Quarantined, count_codes
+from client.intake.changes import Changes
+from shared.errors import IntakeError
+from shared.exam.schema import CohortSchema
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json
+
+REFUSED_FILE = "refused-quarantine.jsonl"
+WOULD_SHRINK = "intake.would-shrink"
+# Codes of the refusals below: after them the quarantine can be looked at.
+REFUSALS = frozenset({"intake.too-much-lost", "intake.empty-cohort", WOULD_SHRINK})
+
+
+@dataclass(frozen=True)
+class RefusedIntake:
+    """The quarantine of the latest intake that was refused, and when that was."""
+
+    refused_utc: datetime
+    quarantined: tuple[Quarantined, ...] = field(repr=False)
+
+
+def refuse_loss(
+    name: str,
+    schema: CohortSchema,
+    quarantined: Sequence[Quarantined],
+    lost_fraction: float,
+    *,
+    n_exams: int,
+) -> None:
+    """Refuse an intake of which too much is lost, or nothing left.
+
+    Raises:
+        IntakeError: so it is.
+    """
+    counts = sorted(count_codes(quarantined), key=lambda count: -count.n)
+    worst = ", ".join([count.code for count in counts if count.is_loss][:3])
+    if lost_fraction > schema.max_lost_fraction:
+        raise IntakeError(
+            "too-much-lost",
+            f"{lost_fraction:.1%} of films and rows are lost, "
+            f"at most {schema.max_lost_fraction:.1%} may be; most by {worst}",
+            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
+        )
+    if not n_exams:
+        unused = ", ".join(f"{count.code} ({count.n})" for count in counts[:3])
+        raise IntakeError(
+            "empty-cohort",
+            f"no exam is left: {f'not used, most by {unused}' if unused else 'there was none to read'}",
+            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
+        )
+
+
+def refuse_fewer(before: Cohort | None, changes: Changes) -> None:
+    """Refuse exams of which the version before has more, or more films.
+
+    Raises:
+        IntakeError: so it is.
+    """
+    if before is not None and changes.n_lost:
+        raise IntakeError(
+            "would-shrink",
+            f"of the {len(before.exams)} exams of {before.name} v{before.version}, "
+            f"{changes.missing} would be missing and {changes.fewer_films} would have fewer films",
+            hint="see that the whole archive is there and named; if fewer are meant, as under a "
+            "stricter schema, run the same again with --allow-fewer: no film is read twice",
+        )
+
+
+def keep_refused(folder: Path, quarantined: Sequence[Quarantined]) -> None:
+    """Keep the quarantine of a refused intake in a cohort's folder."""
+    lines = [canonical_json(asdict(entry)) + b"\n" for entry in quarantined]
+    write_atomic(folder / REFUSED_FILE, b"".join(lines), mode=0o600)
+
+
+def forget_refused(folder: Path) -> None:
+    """An intake came through: the refused one before it is of no interest any more."""
+    (folder / REFUSED_FILE).unlink(missing_ok=True)
+
+
+def read_refused(folder: Path) -> RefusedIntake | None:
+    """The latest intake into a cohort, if it was refused.
+
+    Raises:
+        IntakeError: its quarantine is damaged.
+    """
+    path = folder / REFUSED_FILE
+    if not path.exists():
+        return None
+    try:
+        entries = tuple(Quarantined(**json.loads(line)) for line in path.read_bytes().splitlines())
+    except (ValueError, TypeError) as error:
+        raise IntakeError(
+            "damaged-quarantine",
+            f"{REFUSED_FILE} cannot be read: {type(error).__name__}",
+            hint="delete it; the next intake writes what it finds",
+        ) from None
+    return RefusedIntake(datetime.fromtimestamp(path.stat().st_mtime, UTC), entries)

@@ -1,0 +1,175 @@
+"""Films are read in processes of their own: a decoder that crashes, hangs or swells costs one film.
+
+Results come back in the order of the paths, whatever the number of workers. A worker may use
+``MEMORY_BYTES`` beyond what it starts with and ``FILM_TIMEOUT_S`` per film. Imports the exam package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing as mp
+import os
+import resource
+import signal
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from client.intake.dicom import Film, read_film
+from client.intake.link import find_view
+from shared.errors import IntakeError
+from shared.exam.pixels import is_mirrored, normalise
+from shared.exam.schema import ViewRule
+
+FILM_TIMEOUT_S = 120.0
+MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
+DECODER_FAILED = "intake.decoder-failed"
+_AHEAD = 4  # films in flight per worker: bounds what waits for its turn
+_EMPTY = np.zeros((0, 0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ReadingRule:
+    """How a worker reads: the schema's views and image edge, the site's rule for unnamed sides."""
+
+    views: tuple[ViewRule, ...]
+    image_pixels: int
+    default_laterality: Literal["L", "R", "B"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFilm:
+    """What a worker found: a code, or a film without its large pixels.
+
+    ``image`` holds [image_pixels, image_pixels] float16, empty when ``view`` is None.
+    """
+
+    code: str = ""
+    film: Film | None = field(default=None, repr=False)
+    view: str | None = None
+    image: bytes = field(default=b"", repr=False)
+
+
+def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
+    """Read, place and shrink one film in this process; a refusal is its code."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return ReadFilm(code="intake.not-dicom")
+        film = read_film(path, default_laterality=rule.default_laterality)
+        view = find_view(film.body_part, film.view_position, rule.views)
+        image = b""
+        if view is not None:
+            mirror = is_mirrored(film.laterality)
+            small = normalise(film.pixels, rule.image_pixels, mirror=mirror)
+            image = small.astype(np.float16).tobytes()
+        return ReadFilm(film=replace(film, pixels=_EMPTY), view=view, image=image)
+    except IntakeError as error:
+        return ReadFilm(code=error.code)
+    except (OSError, MemoryError, ValueError, ArithmeticError):
+        return ReadFilm(code="intake.unreadable-dicom")
+
+
+def read_films(
+    paths: Sequence[Path], rule: ReadingRule, *, workers: int = 1, timeout_s: float | None = None
+) -> Iterator[ReadFilm]:
+    """One result per path, in order, from ``workers`` processes."""
+    patience = FILM_TIMEOUT_S if timeout_s is None else timeout_s
+    crew = [_Worker(rule, patience) for _ in range(min(workers, len(paths)))]
+    found: dict[int, ReadFilm] = {}
+    given = 0
+    try:
+        for turn in range(len(paths)):
+            while turn not in found:
+                for worker in crew:
+                    if worker.index is None and given < min(len(paths), turn + _AHEAD * workers):
+                        worker.give(given, paths[given])
+                        given += 1
+                found |= _collect(crew)
+            yield found.pop(turn)
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _collect(crew: Sequence[_Worker]) -> dict[int, ReadFilm]:
+    """Results that are there, or the first that come; who is over time or dead has failed."""
+    busy = [worker for worker in crew if worker.index is not None]
+    patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+    ready = wait([worker.line for worker in busy], timeout=patience)
+    late = time.monotonic()
+    return dict(worker.take() for worker in busy if worker.line in ready or worker.deadline <= late)
+
+
+class _Worker:
+    """One process and its line; starts again after a crash."""
+
+    def __init__(self, rule: ReadingRule, timeout_s: float) -> None:
+        self._rule = rule
+        self._timeout_s = timeout_s
+        self.index: int | None = None
+        self.deadline = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self.line, far_end = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_serve, args=(far_end, self._rule), daemon=True
+        )
+        self._process.start()
+        far_end.close()
+
+    def give(self, index: int, path: Path) -> None:
+        """Start reading a film."""
+        self.index = index
+        self.deadline = time.monotonic() + self._timeout_s
+        with contextlib.suppress(OSError):  # a dead worker is found out when its result is taken
+            self.line.send(path)
+
+    def take(self) -> tuple[int, ReadFilm]:
+        """The film's index and result; a worker that cannot answer is replaced."""
+        index = self.index or 0
+        self.index = None
+        try:
+            if self.line.poll():
+                answer: ReadFilm = self.line.recv()
+                return index, answer
+        except (EOFError, OSError):
+            pass
+        self.stop()
+        self._start()
+        return index, ReadFilm(code=DECODER_FAILED)
+
+    def stop(self) -> None:
+        """End the process, in the middle of a film if need be."""
+        self.line.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(line: Connection, rule: ReadingRule) -> None:
+    """A worker's life: paths in, results out, until the line closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _bound_memory()
+    # Decoders write about damaged streams; what they quote may come from the file.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            line.send(read_one(line.recv(), rule))
+
+
+def _bound_memory() -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MEMORY_BYTES
+    _, ceiling = resource.getrlimit(resource.RLIMIT_AS)
+    if ceiling != resource.RLIM_INFINITY:
+        most = min(most, ceiling)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -1,0 +1,94 @@
+"""The hospital's two processes: a SuperNode that talks to the coordinator, an executor with the data.
+
+The SuperNode has the way out and no data; the executor has the data and answers only the SuperNode,
+over loopback, with a shared secret made anew at each start. Both end together. Imports processes.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from pathlib import Path
+
+from shared.machine.files import PROJECT, write_atomic
+from shared.machine.processes import (
+    Processes,
+    end_on_sigterm,
+    flower_environment,
+    flower_program,
+    free_port,
+)
+
+
+def start_supernode(
+    processes: Processes,
+    folder: Path,
+    *,
+    superlink: str,
+    root_certificate: Path,
+    auth_key: Path,
+    name: str = "site",
+    health: str = "",
+) -> int:
+    """Start a site's SuperNode and executor; return the port of the SuperNode's local interface.
+
+    Args:
+        folder: the site folder.
+        superlink: ``host:port`` of the coordinator's server.
+        root_certificate: the federation's authority.
+        auth_key: private key with which the SuperNode authenticates.
+        name: names the processes and their logs.
+        health: ``host:port`` on which the SuperNode answers gRPC health checks; empty: nowhere.
+    """
+    port = free_port()
+    secret = folder / "keys" / "executor.secret"
+    write_atomic(secret, secrets.token_hex(32).encode(), mode=0o600)
+    processes.start(
+        f"{name}-supernode",
+        [
+            flower_program("flower-supernode"),
+            *("--superlink", superlink),
+            *("--root-certificates", str(root_certificate)),
+            *("--auth-supernode-private-key", str(auth_key)),
+            *("--node-config", f"site-folder={json.dumps(str(folder))}"),
+            *("--isolation", "process"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--superexec-auth-secret-file", str(secret)),
+            *(("--health-server-address", health) if health else ()),
+        ],
+        cwd=PROJECT,
+    )
+    processes.start(
+        f"{name}-executor",
+        [
+            *(sys.executable, "-m", "client.node.executor"),
+            *("--runtime-api-address", f"127.0.0.1:{port}"),
+            "--insecure",  # loopback within one machine; the secret authenticates
+            *("--superexec-auth-secret-file", str(secret)),
+        ],
+        cwd=PROJECT,
+    )
+    return port
+
+
+def serve(
+    folder: Path, *, superlink: str, root_certificate: Path, auth_key: Path, health: str = ""
+) -> None:
+    """Answer the coordinator until stopped by SIGTERM or Ctrl-C; arguments as ``start_supernode``.
+
+    Raises:
+        EngineError: one of the two processes ended by itself.
+    """
+    end_on_sigterm()
+    environment = flower_environment(folder / "cache" / "flower")
+    with Processes(folder / "log", environment=environment) as processes:
+        start_supernode(
+            processes,
+            folder,
+            superlink=superlink,
+            root_certificate=root_certificate.resolve(),
+            auth_key=auth_key.resolve(),
+            health=health,
+        )
+        processes.wait()

@@ -1,0 +1,236 @@
+"""A patient withdraws: out of every current cohort, staged film and token, and never taken in again.
+
+A frozen version is never edited: the next is written without the person, and pages of those that hold
+the person are deleted, as is what an intake that was cut off has left. Older versions are evidence of
+what earlier runs used; they keep the person until ``purge``, which deletes all that such a version
+holds but its head without pseudonyms, so that its fingerprint can still be named. Ledger and member
+lists keep the pseudonym: a charge is never given back, and an update that was released cannot be
+recalled; the runs are listed. The names of files that were quarantined stay in the sealed linkage
+file. Imports the site, the ledger and the cohort.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.folder import (
+    Cohort,
+    Exam,
+    cohort_folder,
+    latest_version,
+    open_cohort,
+    write_cohort,
+)
+from client.cohort.split import PatientKey
+from client.gate.ledger import find_ledger
+from client.site.folder import Site, require_person
+from shared.errors import IntakeError
+from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json
+
+PURGED_FILE = "purged.json"
+_HEAD, _HEAD_PEOPLE = "cohort.json", "shared_patients"
+# Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
+_CUT_OFF = (".intake", ".v*.part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """What became of one person's data; for the site's own eyes.
+
+    ``kept`` and ``purged``: older versions ("name v1") that still hold the person, or held them.
+    ``models``: runs whose released updates the person had a part in; they cannot be recalled.
+    """
+
+    n_exams: int
+    n_films: int
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    purged: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def withdraw(
+    site: Site, patient_id: str, *, by: str, issuer: str | None = None, purge: bool = False
+) -> Withdrawal:
+    """Take a person out of everything that a later run could use.
+
+    Doing it again is harmless, and finishes what was interrupted. A number that was never taken in is
+    remembered too, and kept out when it comes. An intake that was cut off starts again.
+
+    Args:
+        site: the opened site.
+        patient_id: the hospital's number of the person.
+        by: first and last name of who decides it.
+        issuer: who issued the number; by default the issuer of the site's intake.
+        purge: also delete older versions of cohorts that hold the person.
+
+    Raises:
+        PolicyError: no person is named as deciding.
+        IntakeError: a cohort is damaged, or was made by another preprocessing; the person is kept out
+            from now on, but is still in it.
+        LedgerError: the ledger is damaged or gone, so that models cannot be listed; the person is out.
+    """
+    require_person(by)
+    patient = key_of_number(site, patient_id, issuer=issuer)
+    with site.linkage.held():
+        site.linkage.withdraw(patient, by=by, now=site.clock())
+        for fetched in site.staging.glob(f"*/{patient}"):
+            shutil.rmtree(fetched)
+        for pattern in _CUT_OFF:
+            for unfinished in site.cohorts.glob(f"*/{pattern}"):
+                shutil.rmtree(unfinished)
+        holding = versions_holding(site, patient)
+        current = [each for each in holding if each.version == latest_version(site.cohorts, each.name)]
+        written = [_write_without(site, cohort, patient) for cohort in current]
+        for cohort in holding:
+            _delete_tokens(site, cohort)
+            (site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html").unlink(missing_ok=True)
+            if purge:
+                _mark_purged(cohort, site, by=by)
+        for mark in site.cohorts.glob(f"*/*/{PURGED_FILE}"):
+            _empty(mark.parent, patient)  # also what an interrupted purge has left
+    gone = [exam for cohort in current for exam in cohort.exams_of(patient)]
+    versions = tuple(_label(cohort) for cohort in holding)
+    return Withdrawal(
+        n_exams=len(gone),
+        n_films=sum(len(exam.films) for exam in gone),
+        written=tuple(_label(cohort) for cohort in written),
+        kept=() if purge else versions,
+        purged=versions if purge else (),
+        models=models_that_saw(site, patient),
+    )
+
+
+def key_of_number(site: Site, patient_id: str, *, issuer: str | None) -> PatientKey:
+    """The pseudonym of a hospital's number, blanks around it aside; ``issuer`` None: as at intake."""
+    named = site.linkage.issuer_for(site.settings.profile.issuer) if issuer is None else issuer
+    return site.pseudonyms.patient_key(named, patient_id.strip())
+
+
+def versions_holding(site: Site, patient: PatientKey) -> list[Cohort]:
+    """Versions of cohorts that hold a person, purged ones left out.
+
+    Raises:
+        IntakeError: a version is damaged.
+    """
+    names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
+    return [cohort for name in names for cohort in _versions(site, name) if cohort.exams_of(patient)]
+
+
+def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
+    """Runs that a person trained in and whose updates left: name, plan, number of rounds.
+
+    Raises:
+        LedgerError: the ledger is damaged or gone.
+    """
+    ledger = find_ledger(site)
+    if ledger is None:
+        return ()
+    released = {row.charge_index for row in ledger.show() if row.status == "released"}
+    rounds = Counter(
+        (row.run, row.plan_sha256)
+        for row in ledger.charges_of(patient)
+        if row.purpose == "train" and row.index in released
+    )
+    return tuple(
+        f"{run} (plan {plan[:12]}, {n} round{'s' if n > 1 else ''})"
+        for (run, plan), n in rounds.items()
+    )
+
+
+def patients_of(folder: Path) -> frozenset[PatientKey]:
+    """Who is in a version of a cohort, or was in it before it was purged.
+
+    Raises:
+        IntakeError: not a cohort folder, or damaged.
+    """
+    if not (folder / PURGED_FILE).exists():
+        return frozenset(open_cohort(folder).patients())
+    try:
+        return frozenset(json.loads((folder / PURGED_FILE).read_bytes())["patients"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntakeError(
+            "unreadable-cohort",
+            f"{folder.name}/{PURGED_FILE} cannot be read: {type(error).__name__}",
+            hint="restore it from backup: it says who must not be validated on",
+        ) from None
+
+
+def _versions(site: Site, name: str) -> Iterator[Cohort]:
+    for number in range(1, latest_version(site.cohorts, name) + 1):
+        folder = cohort_folder(site.cohorts, name, number)
+        if folder.exists() and not (folder / PURGED_FILE).exists():
+            yield open_cohort(folder)
+
+
+def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
+    """The next version of a cohort, without one person."""
+    if cohort.preprocessing != PREPROCESSING_VERSION:
+        raise IntakeError(
+            "other-preprocessing",
+            f"cohort {_label(cohort)} was preprocessed by {cohort.preprocessing}, "
+            f"this code writes {PREPROCESSING_VERSION}",
+            hint="ingest again, which leaves the person out, then withdraw again",
+        )
+    exams: list[Exam] = []
+    images: list[int] = []
+    for exam in cohort.exams:
+        if exam.patient == patient:
+            continue
+        first = len(images)
+        images += [film.image for film in exam.films]
+        films = tuple(replace(film, image=row) for row, film in enumerate(exam.films, first))
+        exams.append(replace(exam, films=films))
+    return write_cohort(
+        site.cohorts,
+        name=cohort.name,
+        schema=cohort.schema,
+        exams=exams,
+        images=_images(cohort, images),
+        quarantined=cohort.quarantined,
+    )
+
+
+def _images(cohort: Cohort, rows: list[int]) -> Iterator[NDArray[np.float16]]:
+    for row in rows:
+        yield cohort.images[row]
+
+
+def _delete_tokens(site: Site, cohort: Cohort) -> None:
+    for path in (site.folder / "cache" / "tokens").glob(f"{cohort.fingerprint[:32]}-*"):
+        path.unlink()
+
+
+def _mark_purged(cohort: Cohort, site: Site, *, by: str) -> None:
+    """Note who else was in a version: they may have trained, and are not to be validated on."""
+    others = [key for key in cohort.patients() if not site.linkage.is_withdrawn(key)]
+    note = {"version": 1, "patients": others, "by": by, "utc": site.clock().isoformat()}
+    write_atomic(cohort.folder / PURGED_FILE, canonical_json(note), mode=0o600)
+
+
+def _empty(folder: Path, patient: PatientKey) -> None:
+    """Leave of a purged version its head without pseudonyms, and the note without the person."""
+    for path in folder.iterdir():
+        if path.name not in (_HEAD, PURGED_FILE):
+            path.unlink()
+    head = json.loads((folder / _HEAD).read_bytes())
+    if head.pop(_HEAD_PEOPLE, None):
+        write_atomic(folder / _HEAD, canonical_json(head), mode=0o400)
+    if patient in patients_of(folder):
+        note = json.loads((folder / PURGED_FILE).read_bytes())
+        note["patients"].remove(patient)
+        write_atomic(folder / PURGED_FILE, canonical_json(note), mode=0o600)
+
+
+def _label(cohort: Cohort) -> str:
+    return f"{cohort.name} v{cohort.version}"

@@ -1,0 +1,265 @@
+"""Reads one new exam with a release, at the site: value, T-score, class, and where the model looked.
+
+Nothing is charged, because nothing leaves. Not a medical device. Imports release, model and dicom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.cohort.assemble import standardise
+from client.cohort.label import label_bmd, match_category
+from client.cohort.quarantine import CODES
+from client.cohort.tokens import encoder_file
+from client.intake.dicom import read_film
+from client.intake.link import find_view
+from client.site.folder import Site
+from shared.contract.plan import Plan
+from shared.contract.release import Release
+from shared.errors import IntakeError
+from shared.exam.pixels import is_mirrored, normalise
+from shared.exam.schema import ClinicalField, CohortSchema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Image = NDArray[np.float32]
+_PATCH, _STRIDE = 16, 8  # pixels of the normalised film
+_AT_ONCE = 32  # pictures of an exam with a place hidden
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a release says about one exam.
+
+    ``value`` is in the task's unit (regression) or the positive class's probability. ``t_score`` and
+    ``class_name`` are None where the label has none. ``films`` are the normalised films [h, w];
+    ``heat_maps`` [h, w]: how much hiding that place changes the output, in its unit.
+    """
+
+    value: float
+    unit: str
+    t_score: float | None
+    class_name: str | None
+    films: tuple[Image, ...]
+    heat_maps: tuple[Image, ...]
+
+    def facts(self) -> dict[str, object]:
+        """The reading in words; what the label does not have is left out."""
+        t_score = None if self.t_score is None else f"{self.t_score:+.2f}"
+        words = {
+            "value": f"{self.value:.3f} {self.unit}",
+            "T-score": t_score,
+            "class": self.class_name,
+        }
+        return {name: text for name, text in words.items() if text is not None}
+
+
+def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) -> Path | None:
+    """Write the films of a reading beside their heat maps.
+
+    Args:
+        site: by default the picture is ``readings/<time>.png`` in its folder.
+        reading: what was predicted.
+        path: another PNG file.
+
+    Returns:
+        The file; None where the exam has no film.
+    """
+    from client.reading.heat_map import write_heat_maps
+
+    if not reading.films:
+        return None
+    written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
+    caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
+    write_heat_maps(written, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
+    return written
+
+
+def predict(
+    site: Site, release: Release, films: Sequence[Path], values: Mapping[str, str]
+) -> Prediction:
+    """Read one exam.
+
+    Args:
+        site: whose encoder cache is used.
+        release: a verified release.
+        films: DICOM files of one exam.
+        values: clinical values by field name, in the schema's unit; absent ones are missing.
+
+    Raises:
+        IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
+            range.
+        WeightsError: the release's encoder is not cached here.
+    """
+    import torch
+
+    from shared.model.build import build_model
+    from shared.model.weights import load_flat
+
+    settings = release.plan.settings
+    schema = settings.cohort
+    images = [_read(path, schema) for path in films]
+    fields, field_mask = standardise([read_values(values, schema)], schema)
+    model = build_model(settings, settings.seed, encoder_file(site, release.plan))
+    load_flat(model, release.weights)
+    model.eval()
+    row, present = torch.from_numpy(fields), torch.from_numpy(field_mask)
+    if settings.encoder.name == "none":
+        tokens = torch.zeros(1, 0, 0, 0)
+        seen = torch.zeros(1, 0, dtype=torch.bool)
+        with torch.no_grad():
+            return _describe(release, _value(release, model(tokens, seen, row, present)), [], [])
+    if not images:
+        raise IntakeError(
+            "no-film-given",
+            "this release reads films, and none was given",
+            hint="name the exam's DICOM files before the values",
+        )
+    seen_by_model = _make_seen(site, release.plan)
+
+    def value_of(views: Tensor) -> Tensor:
+        """Output [n] of views [n,v,h,w], each with this exam's clinical values."""
+        parts = []
+        with torch.no_grad():
+            for part in torch.split(views, _AT_ONCE):
+                n, v = part.shape[:2]
+                mask = torch.ones(n, v, dtype=torch.bool)
+                parts.append(model(seen_by_model(part), mask, row.expand(n, -1), present.expand(n, -1)))
+        return _value(release, torch.cat(parts))
+
+    stack = torch.from_numpy(np.stack(images))  # [v,h,w]
+    maps = [_occlude(stack, view, value_of) for view in range(len(images))]
+    return _describe(release, value_of(stack[None]), images, maps)
+
+
+def _make_seen(site: Site, plan: Plan) -> Callable[[Tensor], Tensor]:
+    """Films [n,v,h,w] as the model takes them: as they are, or a frozen encoder's tokens [n,v,t,c]."""
+    from shared.model.encoders import encode, load_encoder
+
+    settings = plan.settings.encoder
+    if settings.training != "frozen":
+        return lambda views: views
+    encoder = load_encoder(settings, site.encoder_file(str(plan.encoder_sha256)))
+
+    def tokens_of(views: Tensor) -> Tensor:
+        n, v, h, w = views.shape
+        tokens = encode(encoder, views.reshape(n * v, 1, h, w))
+        return tokens.reshape(n, v, *tokens.shape[1:])
+
+    return tokens_of
+
+
+def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, float | str | None]:
+    """Clinical values as the schema has them.
+
+    Raises:
+        IntakeError: every unknown name and unusable value together; no value is repeated.
+    """
+    fields = {field.name: field for field in schema.fields}
+    problems = [f"  {name}: must be one of {sorted(fields)}" for name in values if name not in fields]
+    read: dict[str, float | str | None] = {}
+    for name, field in fields.items():
+        if name not in values:
+            if not field.may_be_missing:
+                problems.append(f"  {name}: is required")
+            continue
+        read[name] = _parse(values[name], field)
+        if read[name] is None:
+            allowed = list(field.categories) or f"{field.low} to {field.high} {field.unit}"
+            problems.append(f"  {name}: must be {allowed}")
+    if problems:
+        raise IntakeError(
+            "unusable-values",
+            "the clinical values cannot be used:\n" + "\n".join(problems),
+            hint="give them as name=value, in the schema's unit",
+        )
+    return read
+
+
+def _parse(text: str, field: ClinicalField) -> float | str | None:
+    if field.kind == "category":
+        return match_category(text, field.categories, field.synonyms)
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    is_within = float(field.low or 0.0) <= number <= float(field.high or 0.0)
+    return number if is_within else None
+
+
+def _read(path: Path, schema: CohortSchema) -> Image:
+    try:
+        film = read_film(path)
+    except IntakeError as error:
+        remedy = CODES[error.code].remedy
+        raise IntakeError(error.code.partition(".")[2], error.fact, hint=remedy) from None
+    if find_view(film.body_part, film.view_position, schema.views) is None:
+        raise IntakeError(
+            "wrong-view",
+            f"the film must show one of {[view.name for view in schema.views]}",
+            hint="choose another film of the exam",
+        )
+    return normalise(film.pixels, schema.image_pixels, mirror=is_mirrored(film.laterality))
+
+
+def _value(release: Release, output: Tensor) -> Tensor:
+    """Outputs [n,o] as values [n] in the task's unit, or the positive class's probability."""
+    import torch
+
+    from shared.train.update import positive_index
+
+    settings = release.plan.settings
+    task = settings.task
+    if task.kind == "regression":
+        return task.target_mean + task.target_sd * output[:, 0]
+    return torch.softmax(output, dim=1)[:, positive_index(settings)]
+
+
+def _occlude(stack: Tensor, view: int, value_of: Callable[[Tensor], Tensor]) -> Image:
+    """Mean absolute change of the output when a patch is replaced by the film's own mean."""
+    import torch
+
+    height, width = stack.shape[1:]
+    corners = [
+        (top, left)
+        for top in range(0, height - _PATCH + 1, _STRIDE)
+        for left in range(0, width - _PATCH + 1, _STRIDE)
+    ]
+    hidden = stack.expand(len(corners), *stack.shape).clone()
+    for index, (top, left) in enumerate(corners):
+        hidden[index, view, top : top + _PATCH, left : left + _PATCH] = stack[view].mean()
+    change = (value_of(hidden) - value_of(stack[None])).abs()
+    total, count = torch.zeros(height, width), torch.zeros(height, width)
+    for (top, left), amount in zip(corners, change, strict=True):
+        total[top : top + _PATCH, left : left + _PATCH] += amount
+        count[top : top + _PATCH, left : left + _PATCH] += 1
+    heat: Image = (total / count.clamp(min=1)).numpy().astype(np.float32)
+    return heat
+
+
+def _describe(
+    release: Release, value: Tensor, films: Sequence[Image], maps: Sequence[Image]
+) -> Prediction:
+    settings = release.plan.settings
+    number, label = float(value[0]), settings.cohort.label
+    t_score, class_name = None, None
+    if settings.task.kind == "regression" and label.kind == "bmd":
+        derived = label_bmd(number, vendor=label.reference_vendor, label=label)
+        t_score, class_name = derived.t_score, derived.class_name
+    elif settings.task.kind == "classification" and label.kind != "number":
+        class_name = settings.task.positive_class if number >= 0.5 else None
+    return Prediction(
+        value=number,
+        unit=settings.task.target_unit or "probability",
+        t_score=t_score,
+        class_name=class_name,
+        films=tuple(films),
+        heat_maps=tuple(maps),
+    )

@@ -1,0 +1,110 @@
+"""Whether a plan's steps, clip and noise can learn anything at a site of this size: tried on nobody.
+
+Random people with a planted relation between number fields and target train as the plan says. Imports
+the training loop.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from shared.audit.attack.rehearsal import draw_patients
+from shared.contract.settings import Settings
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights, load_flat
+from shared.train.device import one_thread
+from shared.train.loss import make_patient_loss
+from shared.train.patients import PatientBatch
+from shared.train.update import Weights, train_update
+
+# Of the planted target's variance; the rest is noise, so that a perfect model keeps a loss.
+_EXPLAINED = 0.8
+_PLANTED_FIELDS = 3
+_FRESH_PATIENTS = 100
+_LONGEST_TRIAL_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Mean loss of fresh public people before and after training on public people."""
+
+    loss_before: float
+    loss_after: float
+    rounds: int
+    planned_rounds: int
+
+    @property
+    def falls(self) -> bool:
+        """Whether training helped."""
+        return self.loss_after < self.loss_before
+
+
+def try_learning(
+    settings: Settings, n_patients: int, *, file: Path | None, longest_s: float = _LONGEST_TRIAL_S
+) -> Trial:
+    """Whether this plan's steps, clip and noise bring the loss down for a site of this size alone.
+
+    A federation averages the noise of its sites, so what falls here falls there faster.
+
+    Args:
+        settings: of the plan.
+        n_patients: as the site declares in public.
+        file: the encoder, where the model needs it.
+        longest_s: rounds that would begin later are left out.
+    """
+    batch = plant_relation(draw_patients(settings, n_patients, seed=1), settings, seed=2)
+    fresh = plant_relation(draw_patients(settings, _FRESH_PATIENTS, seed=3), settings, seed=4)
+    weights = first_weights(settings, file)
+    before = mean_loss(settings, fresh, weights, file=file)
+    began, done = time.monotonic(), 0
+    planned = int(settings.federation.rounds or 0)
+    while done < planned and time.monotonic() - began < longest_s:
+        update = train_update(settings, batch, weights, divisor=n_patients, encoder_file=file)
+        weights, done = weights + update, done + 1
+    after = mean_loss(settings, fresh, weights, file=file)
+    return Trial(loss_before=before, loss_after=after, rounds=done, planned_rounds=planned)
+
+
+def plant_relation(batch: PatientBatch, settings: Settings, *, seed: int) -> PatientBatch:
+    """The same people with targets that follow from their first number fields, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = [place for place, field in enumerate(settings.cohort.fields) if field.kind == "number"][
+        :_PLANTED_FIELDS
+    ]
+    signal = (batch.fields * batch.field_mask)[..., numbers].sum(dim=-1) / max(1, len(numbers)) ** 0.5
+    noise = torch.randn(signal.shape, generator=generator)
+    target = _EXPLAINED**0.5 * signal + (1 - _EXPLAINED) ** 0.5 * noise  # [b,u], SD about 1
+    if settings.task.kind == "classification":
+        label = settings.cohort.label
+        n_classes = 1 if label.kind == "number" else len(label.classes)
+        ends = torch.special.ndtri(torch.arange(1, n_classes) / n_classes)
+        target = torch.bucketize(target, ends).float()
+    return replace(batch, target=target)
+
+
+def mean_loss(settings: Settings, batch: PatientBatch, weights: Weights, *, file: Path | None) -> float:
+    """Mean over patients of the plan's loss."""
+    model = _model(settings, file)
+    load_flat(model, weights)
+    loss = make_patient_loss(settings.task)
+    with torch.no_grad(), one_thread():
+        values = [
+            float(loss(model, batch.select([row]).with_films().patient(0))) for row in range(len(batch))
+        ]
+    return float(np.mean(values))
+
+
+def _model(settings: Settings, file: Path | None) -> nn.Module:
+    return build_model(settings, generator_seed=settings.seed, encoder_file=file)
+
+
+def first_weights(settings: Settings, file: Path | None) -> Weights:
+    """Where round 1 of a run with these settings begins."""
+    weights: Weights = flatten_weights(_model(settings, file))
+    return weights

@@ -1,0 +1,72 @@
+"""What a site declares about its own clinical table, films and DXA scanner, so that no code guesses.
+
+A profile is written by the hospital (part of ``site.yaml``) and never travels. Imports the schema's
+model settings only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from shared.strict import FROZEN
+
+MISSING_TOKENS = frozenset(
+    {"", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "unknown", "-", "--", "?"}
+)
+
+
+class FhirMapping(BaseModel):
+    """Where a FHIR R4 bundle holds what the schema names.
+
+    ``codes`` maps names of the schema (fields, label column) to LOINC codes of Observations;
+    ``from_patient`` maps fields to ``age`` (from birthDate) or ``gender``. ``identifier_system`` says
+    which identifier is the patient's number; without it the resource's id is.
+    """
+
+    model_config = FROZEN
+
+    codes: dict[str, str] = {}
+    from_patient: dict[str, Literal["age", "gender"]] = {}
+    identifier_system: str | None = None
+    code_system: str = "http://loinc.org"
+
+
+class SiteProfile(BaseModel):
+    """Site-local names, units and conventions.
+
+    ``columns`` maps a name of the schema (patient, date, label column, field, ``<field>_unit``) to
+    the table's header; names not listed are spelt as in the schema. ``units`` gives the unit of a
+    field where the table has no ``<field>_unit`` column. ``not_collected`` lists optional fields that
+    the table does not have: they are missing for everybody, on purpose and not by a typing error.
+    ``dxa_vendor`` and ``dxa_skeletal_site`` are needed for BMD labels, ``has_labels: false`` for a
+    table without any. ``issuer`` is who issues the site's patient numbers.
+    ``fhir`` is read only where rows come as FHIR bundles.
+    """
+
+    model_config = FROZEN
+
+    columns: dict[str, str] = {}
+    units: dict[str, str] = {}
+    not_collected: tuple[str, ...] = ()
+    missing_tokens: tuple[str, ...] = ()
+    separator: Literal[",", ";", "\t", "|"] = ","
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8-sig"
+    date_format: str | None = None
+    has_labels: bool = True
+    dxa_vendor: str | None = None
+    dxa_skeletal_site: str | None = None
+    issuer: str = ""
+    default_laterality: Literal["L", "R", "B"] | None = None
+    fhir: FhirMapping = FhirMapping()
+
+    def column(self, name: str) -> str:
+        """The table's header for a name of the schema."""
+        return self.columns.get(name, name)
+
+    def is_missing(self, text: str) -> bool:
+        """Whether a cell says "no value"."""
+        folded = text.strip().lower()
+        return folded in MISSING_TOKENS or text.strip() in self.missing_tokens

@@ -1,0 +1,94 @@
+"""A federation deployed for real on this machine: one process per party, TLS, SQLite, node keys.
+
+Small synthetic hospitals, the same code as the demo up to the launch; then a SuperLink, a SuperNode and
+an executor per site, a few rounds, and everything is taken down again. Imports demo and deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from server.demo.deployment import StageResult, deploy_loopback
+from server.demo.play import (
+    RUN,
+    found_federation,
+    fresh_folders,
+    generate,
+    ingest_all,
+    write_approved_plan,
+)
+from server.engines.launch import prepare
+from server.federation.compose import compose_settings
+from server.run.folder import RunStore
+from server.run.release import make_release
+from server.synthetic.hospitals import DEMO_SITES, Defects, SyntheticSite
+
+PATIENTS = {"aster": 90, "birch": 110, "cedar": 130, "dune": 60}
+ROUNDS = 3
+_SEED = 7
+
+
+def small_sites() -> tuple[SyntheticSite, ...]:
+    """The demo's hospitals with few patients and the most common defects."""
+    defects = Defects(truncated_films=1, burned_in=1, films_without_row=1, duplicate_rows=1)
+    return tuple(replace(site, n_patients=PATIENTS[site.name], defects=defects) for site in DEMO_SITES)
+
+
+def prepare_federation(
+    folder: Path, overrides: Sequence[str], *, sites: Sequence[SyntheticSite], seed: int = _SEED
+) -> tuple[RunStore, dict[str, Path]]:
+    """A small federation up to the approved plan: its prepared run, and site folders by name."""
+    settings = compose_settings(overrides)
+    folders = fresh_folders(folder)
+    generate(folders, sites, seed=seed)
+    home = found_federation(folders, sites, settings)
+    ingest_all(folders, sites, settings)
+    write_approved_plan(folders, home, sites, settings)
+    return prepare(home, RUN), {site.name: folders.site(site.name).resolve() for site in sites}
+
+
+def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object]:
+    """Deploy, train, validate internally and externally, take down; what was seen, as facts.
+
+    Raises:
+        EngineError: a process did not start or ended by itself; its log is named.
+        RunError: what stopped a stage.
+    """
+    defaults = [f"federation.rounds={ROUNDS}", "federation.poll_s=0.05"]
+    given = {override.partition("=")[0] for override in overrides}
+    chosen = [text for text in defaults if text.partition("=")[0] not in given]
+    store, site_folders = prepare_federation(
+        folder, ["engine=deployed", *chosen, *overrides], sites=small_sites()
+    )
+
+    def release_when_trained(stage: str) -> None:
+        if stage == "train":
+            from server.federation.folder import Home
+
+            make_release(store, Home(store.home).key())
+
+    stages = deploy_loopback(
+        store.home,
+        store.folder,
+        site_folders,
+        ("train", "internal", "external"),
+        after_stage=release_when_trained,
+    )
+    return _facts(store, stages)
+
+
+def _facts(store: RunStore, stages: Sequence[StageResult]) -> dict[str, object]:
+    answered = {
+        kind: sum(result.get("status") == "measured" for result in store.evaluations(kind).values())
+        for kind in ("internal", "external")
+    }
+    missing = [event for event in store.events() if event.site]
+    return {
+        "committed rounds": store.last_committed().round,
+        **{f"seconds, {stage.stage}": round(stage.seconds, 1) for stage in stages},
+        **{f"measured sites, {kind}": n for kind, n in answered.items()},
+        "missing updates": len(missing),
+        "release": str(store.release_folder),
+    }

@@ -1,0 +1,149 @@
+"""Pretrains the small encoder on public synthetic films, once, at the coordinator.
+
+It learns physical quantities (cortical thickness, trabecular share, texture exponent) of films from
+widely varied scanners. Neither BMD nor anything of a patient is an input or a target here: whatever
+predicts BMD later was learned from the hospitals. Owns the recipe that the weights file carries.
+Legend: n films · h w pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from server.synthetic.physics import Film, draw_public_film
+from shared.exam.pixels import PREPROCESSING_VERSION, normalise
+from shared.model.encoders import pack_encoder
+from shared.model.tiny_network import CHANNELS, TinyNetwork
+from shared.train.device import one_thread
+
+QUANTITIES = ("cortical_mm", "trabecular_share", "texture_exponent")
+PIXELS = 128
+EPOCHS = 6
+BATCH = 50
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-4
+N_CONSTANT_FILMS = 1_000
+RECIPE_VERSION = 1
+
+Progress = Callable[[str, int, int], None]
+
+
+def pretrain(
+    out_path: Path,
+    *,
+    seed: int,
+    n_films: int = 10_500,
+    epochs: int = EPOCHS,
+    progress: Progress | None = None,
+) -> str:
+    """Train the small encoder and write its weights file.
+
+    Args:
+        out_path: safetensors file to write.
+        seed: draws films and initial weights; the recipe keeps it.
+        n_films: public films, ≥ ``BATCH``.
+        epochs: passes over them.
+        progress: called with what is being done, how much is done, and of how much.
+
+    Returns:
+        the file's SHA-256.
+    """
+    films, quantities = draw_films(n_films, seed=seed, progress=progress)
+    with one_thread():  # sums come in one order, so equal seeds give an equal file
+        network, loss = fit_network(films, quantities, seed=seed, epochs=epochs, progress=progress)
+    recipe: dict[str, object] = {
+        "version": RECIPE_VERSION,
+        "supervision": list(QUANTITIES),
+        "films": n_films,
+        "seed": seed,
+        "epochs": epochs,
+        "batch": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "preprocessing": PREPROCESSING_VERSION,
+        "pixels": PIXELS,
+        "final_loss": round(loss, 4),
+    }
+    constant_films = films[:N_CONSTANT_FILMS].float() / 255.0
+    return pack_encoder("tiny", network.state_dict(), constant_films, out_path, recipe=recipe)
+
+
+def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
+    """Normalised public films and their standardised physical quantities.
+
+    Shapes: films [n,1,128,128] uint8 (255 = 1.0), quantities [n,3].
+    """
+    rng = np.random.default_rng(seed)
+    films = torch.empty(n_films, 1, PIXELS, PIXELS, dtype=torch.uint8)
+    quantities = torch.empty(n_films, len(QUANTITIES))
+    for index in range(n_films):
+        film = draw_public_film(rng)
+        films[index, 0] = torch.from_numpy(_grey_bytes(film))
+        quantities[index] = torch.tensor([getattr(film, name) for name in QUANTITIES])
+        if progress is not None and (index + 1) % 100 == 0:
+            progress("drawing public films", index + 1, n_films)
+    mean, deviation = quantities.mean(dim=0), quantities.std(dim=0)
+    return films, (quantities - mean) / deviation
+
+
+def fit_network(
+    films: Tensor,
+    quantities: Tensor,
+    *,
+    seed: int,
+    epochs: int,
+    progress: Progress | None = None,
+) -> tuple[TinyNetwork, float]:
+    """Train network and a linear read-out of its mean token; the read-out is thrown away.
+
+    Adam with a learning rate that rises over the first tenth and then falls to zero along a cosine.
+
+    Shapes: films [n,1,h,w] uint8, quantities [n,q].
+
+    Returns:
+        the network and the mean squared error of its last epoch, in SD².
+    """
+    torch.manual_seed(seed)  # the layers' own initial draws take no generator
+    order = torch.Generator().manual_seed(seed)
+    network, readout = TinyNetwork(), nn.Linear(CHANNELS, quantities.shape[1])
+    weights = [*network.parameters(), *readout.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    n_steps = epochs * (len(films) // BATCH)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step / n_steps))
+    recent = 0.0
+    for epoch in range(epochs):
+        recent = 0.0
+        rows = torch.randperm(len(films), generator=order)[: len(films) // BATCH * BATCH]
+        for step, chosen in enumerate(torch.split(rows, BATCH)):
+            batch = films[chosen].float() / 255.0
+            if torch.rand((), generator=order) < 0.5:
+                batch = batch.flip(-1)
+            pooled = network(batch).mean(dim=(2, 3))  # [b,c]
+            loss = functional.mse_loss(readout(pooled), quantities[chosen])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            schedule.step()
+            recent += (float(loss.detach()) - recent) / (step + 1)
+        if progress is not None:
+            progress(f"training, error {recent:.3f} SD²", epoch + 1, epochs)
+    return network, recent
+
+
+def _grey_bytes(film: Film) -> NDArray[np.uint8]:
+    grey = normalise(film.pixels.astype(np.float32), PIXELS)
+    rounded: NDArray[np.uint8] = np.rint(grey * 255.0).astype(np.uint8)
+    return rounded
+
+
+def _pace(share: float) -> float:
+    """Learning-rate factor at a share of the training."""
+    return min(1.0, share / 0.1 + 0.01) * 0.5 * (1.0 + math.cos(math.pi * min(share, 1.0)))

@@ -1,0 +1,231 @@
+"""The coordinator's SuperLink and its executor, and stages submitted to it.
+
+TLS with the federation's own authority, SQLite, process isolation with a secret, node
+authentication. Flower's own command line is the interface.
+
+    <home>/deployment/certificates  logs  superlink.sqlite  registered.json
+    <home>/deployment/flower        FLWR_HOME; its config.toml says where the SuperLink is
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from server.federation.certificates import ensure_server_certificate
+from server.run.folder import RunStore
+from shared.errors import EngineError, RunError
+from shared.machine.files import PROJECT, write_atomic
+from shared.machine.processes import (
+    Processes,
+    end_on_sigterm,
+    flower_environment,
+    flower_program,
+    run_command,
+    wait_for_port,
+)
+
+CONNECTION = "federation"
+START_S = 60.0
+COMMAND_S = 60.0
+STATUS_EVERY_S = 0.5
+LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The coordinator's side of a deployment, below its home."""
+
+    home: Path
+
+    @property
+    def work(self) -> Path:
+        """Where the deployment's own files lie."""
+        return (self.home / "deployment").resolve()
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that every site must trust."""
+        return self.work / "certificates" / "ca.pem"
+
+    def processes(self) -> Processes:
+        """Processes with this deployment's environment and logs."""
+        return Processes(self.work / "logs", environment=flower_environment(self.work / "flower"))
+
+    def start(self, processes: Processes, *, host: str, port: int, names: Sequence[str]) -> None:
+        """Start SuperLink and executor, and point ``flwr`` at them.
+
+        Args:
+            host: address to listen on.
+            names: DNS names and addresses under which sites reach the SuperLink, loopback included.
+
+        Raises:
+            EngineError: the SuperLink does not come up.
+        """
+        certificate = ensure_server_certificate(
+            self.work / "certificates", hosts=names, now=datetime.now(UTC)
+        )
+        secret = self.work / "executor.secret"
+        write_atomic(secret, secrets.token_hex(32).encode(), mode=0o600)
+        processes.start(
+            "superlink",
+            [
+                flower_program("flower-superlink"),
+                *("--host", host, "--port", str(port)),
+                *("--ssl-ca-certfile", str(certificate.authority)),
+                *("--ssl-certfile", str(certificate.certificate)),
+                *("--ssl-keyfile", str(certificate.key)),
+                "--enable-supernode-auth",
+                *("--database", str(self.work / "superlink.sqlite")),
+                *("--isolation", "process"),
+                *("--superexec-auth-secret-file", str(secret)),
+                "--disable-runtime-dependency-installation",
+            ],
+            cwd=self.work,
+        )
+        address = f"127.0.0.1:{port}"
+        wait_for_port(port, processes, timeout_s=START_S)
+        processes.start(
+            "coordinator-executor",
+            [
+                flower_program("flower-superexec"),
+                *("--runtime-api-address", address),
+                *("--root-certificates", str(certificate.authority)),
+                *("--superexec-auth-secret-file", str(secret)),
+            ],
+            cwd=self.work,
+        )
+        lines = (
+            f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
+            f'address = "{address}"\nroot-certificates = "{certificate.authority}"\n'
+        )
+        write_atomic(self.work / "flower" / "config.toml", lines.encode())
+
+    def register(self, site: str, public_key: Path) -> None:
+        """Make a site's node key known to the SuperLink, once.
+
+        Flower cannot list keys, and a key that was unregistered can never be used again; so what was
+        registered is remembered here.
+        """
+        memory = self.work / "registered.json"
+        known = json.loads(memory.read_bytes()) if memory.exists() else {}
+        key = public_key.read_text()
+        if known.get(site) == key:
+            return
+        self._flwr("supernode", "register", str(public_key.resolve()), CONNECTION, "--name", site)
+        write_atomic(memory, json.dumps(known | {site: key}, indent=1).encode())
+
+    def play(
+        self,
+        store: RunStore,
+        stage: str,
+        *,
+        timeout_s: float = float("inf"),
+        is_alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Submit a stage of a run, wait for its end, and raise what stopped it.
+
+        Args:
+            is_alive: called while waiting; raises when waiting has become useless.
+
+        Raises:
+            RunError: what stopped the stage; resumable.
+            EngineError: Flower refused it, lost it, or it took too long.
+        """
+        outcome_file = store.folder / f"outcome-{stage}.json"
+        outcome_file.unlink(missing_ok=True)
+        config = self.work / f"run-{stage}.toml"
+        folder = json.dumps(str(store.folder.resolve()))
+        write_atomic(config, f'run-folder = {folder}\nstage = "{stage}"\n'.encode())
+        told = self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
+        now = start = listed_at = time.monotonic()
+        while not outcome_file.exists():
+            is_alive()
+            if now - listed_at > LIST_EVERY_S:
+                self._require_running(str(told["run-id"]), outcome_file)
+                listed_at = now
+            if now - start > timeout_s:
+                raise EngineError("stage-timeout", f"{stage} took more than {timeout_s:g} s")
+            time.sleep(STATUS_EVERY_S)
+            now = time.monotonic()
+        outcome = json.loads(outcome_file.read_bytes())
+        if outcome["status"] != "finished":
+            reason = str(outcome["code"]).partition(".")[2]
+            raise RunError(reason, str(outcome["fact"]), hint=str(outcome["hint"]))
+
+    def _require_running(self, run_id: str, outcome_file: Path) -> None:
+        """Raise when Flower ended a run that left no outcome: its ServerApp never came to ours."""
+        listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
+        status = str(listed["runs"][0]["status"])
+        if status.startswith("finished") and not outcome_file.exists():
+            raise EngineError(
+                "stage-failed",
+                f"Flower ended the run as {status} without an outcome",
+                hint=f"see coordinator-executor.log in {self.work / 'logs'}",
+            )
+
+    def _flwr(self, *arguments: str) -> dict[str, Any]:
+        told = run_command(
+            [flower_program("flwr"), *arguments, "--format", "json"],
+            cwd=self.work,
+            environment=flower_environment(self.work / "flower"),
+            log=self.work / "logs" / "commands.log",
+            timeout_s=COMMAND_S,
+        )
+        answer = dict(json.loads(told))
+        if not answer.get("success"):  # the exit code is 0 all the same
+            raise EngineError(
+                "flower-refused",
+                f"`flwr {arguments[0]}` failed: {answer.get('error-message', 'no reason given')}",
+                hint=f"see commands.log in {self.work / 'logs'}",
+            )
+        return answer
+
+
+def serve(
+    home: Path, *, host: str, port: int, names: Sequence[str], node_keys: Mapping[str, str]
+) -> None:
+    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; register enrolled sites.
+
+    Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
+    reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
+
+    Args:
+        host: address to listen on.
+        names: further DNS names and addresses in the certificate.
+        node_keys: public node key by site, as the sites' join requests gave them.
+
+    Raises:
+        EngineError: a process ended by itself.
+    """
+    end_on_sigterm()
+    deployment = Deployment(home)
+    with deployment.processes() as processes:
+        deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
+        for site, key in node_keys.items():
+            public = deployment.work / "node-keys" / f"{site}.pub"
+            write_atomic(public, key.encode() + b"\n")
+            deployment.register(site, public)
+        processes.wait()
+
+
+def submit_stage(store: RunStore, stage: str) -> None:
+    """Play a stage on the SuperLink that runs for the coordinator's home; raises as ``play``.
+
+    Raises:
+        EngineError: no SuperLink was started for this home.
+    """
+    deployment = Deployment(store.home)
+    if not (deployment.work / "flower" / "config.toml").exists():
+        raise EngineError(
+            "no-superlink",
+            "no SuperLink was started for this coordinator",
+            hint="`osteofed-coordinator serve` starts it",
+        )
+    deployment.play(store, stage)

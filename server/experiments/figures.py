@@ -1,0 +1,390 @@
+"""The figures of the README: how well each arm reads BMD, measured on fresh patients.
+
+Arms run the functions of a real run: the plan's resolution, a site's update, the aggregation rule,
+the tail average. Patients are drawn without DICOM files in between; intake is measured elsewhere.
+Imports synthetic, train, measure, plan and aggregate.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.demo.play import play_demo
+from server.engines.launch import encoder_file
+from server.experiments.page import write_demo, write_page
+from server.federation.compose import compose_settings
+from server.federation.folder import Enrolled
+from server.federation.plan import draft_plan
+from server.synthetic.exams import draw_exams, measure_ceiling
+from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
+from server.synthetic.physics import random_scanner
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.machine.files import write_atomic
+from shared.measure.exact.discrimination import delong, logit_interval
+from shared.measure.exact.regression import (
+    bootstrap_r2,
+    compare_r2,
+    measure_regression,
+    percentile_interval,
+)
+from shared.train.aggregate import next_weights, renormalised, tail_average
+from shared.train.patients import PatientBatch
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+HEADS = ("cross_attention", "concatenation", "linear")
+EPSILONS = (8.0, 3.0, 1.0)
+TRAINING_PATIENTS = {"aster": 112, "birch": 225, "cedar": 450}
+FIRST_SEED, EVALUATION_SEED, PUBLIC_SEED = 101, 999, 555
+REPLICATES = 1000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One arm on one group of fresh patients: value, 95 % interval."""
+
+    r2: tuple[float, float, float]
+    mae: float
+    auc: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One arm: medians over seeds, with the interval of the median seed."""
+
+    head: str
+    arm: str
+    epsilon: float | None
+    internal: Figure
+    external: Figure
+    seeds_r2: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """All rows, and the comparisons that the README quotes."""
+
+    rows: tuple[Row, ...]
+    ceilings: dict[str, dict[str, float]]
+    federated_minus_smallest_alone: dict[str, tuple[float, float, float]]
+    n_internal: int
+    n_external: int
+    seeds: tuple[int, ...]
+    operating_point: float
+    measured_utc: str
+
+
+@dataclass(frozen=True)
+class _Trained:
+    weights: Vector
+    plan: Plan
+
+
+def measure_figures(
+    folder: Path, *, n_seeds: int = 3, n_evaluated: int = 3000, progress: Progress | None = None
+) -> dict[str, Path]:
+    """Measure every arm, play the demo, and write ``figures.json``, ``figures.md`` and the README.
+
+    Args:
+        folder: where raw figures are written.
+        n_seeds: training populations; their median is printed.
+        n_evaluated: fresh patients of the training sites together, and of the external one.
+        progress: called with (arms done, arms in all).
+    """
+    training, external = DEMO_SITES[:-1], DEMO_SITES[-1]
+    evaluation = _evaluation_sets(training, external, n_evaluated)
+    seeds = tuple(FIRST_SEED + number for number in range(n_seeds))
+    collected: dict[tuple[str, str, float | None], list[_Trained]] = {}
+    for number, seed in enumerate(seeds):
+        patients = _training_sets(training, seed)
+        for place, head in enumerate(HEADS, start=1):
+            for key, trained in _train_arms(head, patients).items():
+                collected.setdefault((head, *key), []).append(trained)
+            if progress:
+                progress(number * len(HEADS) + place, n_seeds * len(HEADS))
+    rows = tuple(_row(key, runs, evaluation) for key, runs in collected.items())
+    figures = Figures(
+        rows=rows,
+        ceilings={site.name: _ceiling(site) for site in DEMO_SITES},
+        federated_minus_smallest_alone={
+            head: _compare(collected, head, evaluation["internal"]) for head in HEADS
+        },
+        n_internal=len(evaluation["internal"]),
+        n_external=len(evaluation["external"]),
+        seeds=seeds,
+        operating_point=measure_operating_point(0.85),
+        measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    raw = folder / "figures.json"
+    write_atomic(raw, json.dumps(asdict(figures), indent=1).encode())
+    began = time.monotonic()
+    results, _ = play_demo(folder / "demo", overrides=[], seed=1)
+    write_demo(results, time.monotonic() - began)
+    return {"figures.json": raw} | write_page(figures)
+
+
+def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> float:
+    """The output at or below which a share ``sensitivity`` of osteoporotic patients falls.
+
+    On a public population of scanners and patients that no site of the demo has, read by a federated
+    model under ε = 3: what ``task.operating_point`` is set to.
+    """
+    rng = np.random.default_rng(seed)
+    sites = [
+        replace(site, name=f"public-{site.name}", scanners=(random_scanner(rng),), bone_offset=0.0)
+        for site in DEMO_SITES
+    ]
+    sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))
+    patients = {site.name: draw_patients(site, sizes[site.name], rng) for site in sites[:-1]}
+    trained = _run(HEADS[0], 3.0, patients)
+    fresh = _join([draw_patients(site, 1000, rng) for site in sites])
+    output, target = _read(trained, fresh)
+    threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
+    return float(np.quantile(output[target <= threshold], sensitivity))
+
+
+def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:
+    """The release [p] of a whole run over in-memory patients: rounds, rule, tail average."""
+    from shared.model.build import build_model
+    from shared.model.weights import flatten_weights
+    from shared.train.update import train_update
+
+    settings = plan.settings
+    file = encoder_file(settings.encoder)
+    weights: Vector = flatten_weights(build_model(settings, settings.seed, file))
+    shares = renormalised([plan.entry(site).weight for site in patients])
+    history: list[Vector] = []
+    memory: dict[str, Floats] = {}
+    for _ in range(int(settings.federation.rounds or 0)):
+        updates = [
+            train_update(
+                settings,
+                batch,
+                weights,
+                divisor=plan.entry(site).declared_patients,
+                encoder_file=file,
+            )
+            for site, batch in patients.items()
+        ]
+        weights, memory = next_weights(
+            weights, updates, shares=shares, memory=memory, strategy=settings.strategy
+        )
+        history.append(weights)
+    n_tail = settings.strategy.n_averaged(len(history))
+    return tail_average(history[-n_tail:])
+
+
+def _train_arms(
+    head: str, patients: dict[str, PatientBatch]
+) -> dict[tuple[str, float | None], _Trained]:
+    """Every arm of a head on one training population."""
+    arms: dict[tuple[str, float | None], _Trained] = {}
+    everybody = {"pooled": _join(list(patients.values()))}
+    for epsilon in (None, *EPSILONS):
+        arms["pooled", epsilon] = _run(head, epsilon, everybody)
+        arms["federated", epsilon] = _run(head, epsilon, patients)
+        for site, batch in patients.items():
+            arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
+    plan = _plan(head, None, list(patients))
+    arms["no hospital training", None] = _Trained(_initial(plan), plan)
+    if head == HEADS[0]:
+        for single in ("image_only", "clinical_only"):
+            arms[f"pooled, {single}", None] = _run(single, None, everybody)
+    return arms
+
+
+def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> _Trained:
+    plan = _plan(head, epsilon, list(patients), sizes={s: len(b) for s, b in patients.items()})
+    return _Trained(train_federation(plan, patients), plan)
+
+
+def _plan(
+    head: str, epsilon: float | None, sites: Sequence[str], sizes: dict[str, int] | None = None
+) -> Plan:
+    privacy = "privacy=off" if epsilon is None else f"privacy.epsilon={epsilon}"
+    enrolled = [
+        Enrolled(
+            site=site,
+            public_key="0" * 64,
+            declared_patients=(sizes or TRAINING_PATIENTS)[site],
+            role="training",
+            enrolled_utc="",
+        )
+        for site in sites
+    ]
+    return draft_plan(
+        compose_settings([f"fusion={head}", privacy]),
+        enrolled,
+        run="figures",
+        coordinator_key="0" * 64,
+        now=datetime(2024, 1, 1, tzinfo=UTC),
+    )
+
+
+def _initial(plan: Plan) -> Vector:
+    from shared.model.build import build_model
+    from shared.model.weights import flatten_weights
+
+    return flatten_weights(build_model(plan.settings, generator_seed=plan.settings.seed))
+
+
+def _training_sets(sites: Sequence[SyntheticSite], seed: int) -> dict[str, PatientBatch]:
+    return {
+        site.name: draw_patients(site, TRAINING_PATIENTS[site.name], np.random.default_rng([seed, n]))
+        for n, site in enumerate(sites)
+    }
+
+
+def _evaluation_sets(
+    training: Sequence[SyntheticSite], external: SyntheticSite, n_patients: int
+) -> dict[str, PatientBatch]:
+    share = -(-n_patients // len(training))
+    internal = [
+        draw_patients(site, share, np.random.default_rng([EVALUATION_SEED, n]))
+        for n, site in enumerate(training)
+    ]
+    outside = draw_patients(external, n_patients, np.random.default_rng([EVALUATION_SEED, 99]))
+    return {"internal": _join(internal), "external": outside}
+
+
+def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> PatientBatch:
+    """Fresh patients of a synthetic site as the model takes them, films encoded, one exam each."""
+    import torch
+
+    from client.cohort.assemble import standardise
+    from shared.exam.pixels import is_mirrored, normalise
+    from shared.model.encoders import encode, load_encoder
+    from shared.train.patients import build_patients, standardise_target
+
+    plan = _plan("linear", None, list(TRAINING_PATIENTS))
+    settings = plan.settings
+    exams = draw_exams(site, n, rng)
+    films: list[NDArray[np.float32]] = []
+    exam_films: list[tuple[int, ...]] = []
+    for exam in exams:
+        start = len(films)
+        films += [
+            normalise(
+                film.pixels.astype(np.float32),
+                settings.cohort.image_pixels,
+                mirror=is_mirrored(film.side[0].upper()),
+            )
+            for film in exam.films
+        ]
+        exam_films.append(tuple(range(start, len(films))))
+    fields, field_mask = standardise([exam.clinical for exam in exams], settings.cohort)
+    weights = encoder_file(settings.encoder)
+    if weights is None:
+        raise ValueError("figures need the default encoder")
+    tokens = encode(load_encoder(settings.encoder, weights), torch.from_numpy(np.stack(films))[:, None])
+    target = np.array([exam.bmd_g_cm2 for exam in exams])
+    return build_patients(
+        fields=fields,
+        field_mask=field_mask,
+        target=standardise_target(target, settings.task),
+        patient_index=np.arange(n),
+        exam_films=exam_films,
+        film_order=list(range(len(films))),
+        tokens=tokens,
+        max_views=settings.privacy.max_views,
+    )
+
+
+def _join(batches: Sequence[PatientBatch]) -> PatientBatch:
+    """Patients of several batches in one, padded to the widest."""
+    columns = []
+    for parts in zip(*(batch.tensors() for batch in batches), strict=True):
+        shape = [max(part.shape[axis] for part in parts) for axis in range(parts[0].ndim)]
+        joined = parts[0].new_zeros(sum(len(part) for part in parts), *shape[1:])
+        start = 0
+        for part in parts:
+            window = (slice(start, start + len(part)), *(slice(size) for size in part.shape[1:]))
+            joined[window] = part
+            start += len(part)
+        columns.append(joined)
+    return PatientBatch(*columns)
+
+
+def _row(
+    key: tuple[str, str, float | None],
+    runs: Sequence[_Trained],
+    evaluation: dict[str, PatientBatch],
+) -> Row:
+    head, arm, epsilon = key
+    internal = [_figure(run, evaluation["internal"]) for run in runs]
+    external = [_figure(run, evaluation["external"]) for run in runs]
+    return Row(
+        head=head,
+        arm=arm,
+        epsilon=epsilon,
+        internal=_median(internal),
+        external=_median(external),
+        seeds_r2=tuple(figure.r2[0] for figure in internal),
+    )
+
+
+def _median(figures: Sequence[Figure]) -> Figure:
+    """The figure of the seed whose R² is the (lower) median."""
+    middle = statistics.median_low([figure.r2[0] for figure in figures])
+    return next(figure for figure in figures if figure.r2[0] == middle)
+
+
+def _figure(trained: _Trained, batch: PatientBatch) -> Figure:
+    prediction, target = _read(trained, batch)
+    measured = measure_regression(target, prediction)
+    generator = np.random.default_rng(EVALUATION_SEED)
+    drawn = bootstrap_r2(
+        target, prediction[None], np.arange(target.size), replicates=REPLICATES, generator=generator
+    )
+    threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
+    aucs, covariance = delong(-prediction[None], target <= threshold)
+    auc = float(aucs[0])
+    return Figure(
+        r2=(measured.r2, *percentile_interval(drawn[:, 0])),
+        mae=measured.mae,
+        auc=(auc, *logit_interval(auc, float(covariance[0, 0]))),
+    )
+
+
+def _read(trained: _Trained, batch: PatientBatch) -> tuple[Floats, Floats]:
+    from shared.train.update import score_patients
+
+    return score_patients(trained.plan.settings, batch, trained.weights)
+
+
+def _compare(
+    collected: dict[tuple[str, str, float | None], list[_Trained]], head: str, batch: PatientBatch
+) -> tuple[float, float, float]:
+    """R² of federated minus the smallest site alone at ε = 1, median seed, with paired interval."""
+    smallest = min(TRAINING_PATIENTS, key=lambda site: TRAINING_PATIENTS[site])
+    pairs = zip(
+        collected[head, "federated", 1.0], collected[head, f"{smallest} alone", 1.0], strict=True
+    )
+    differences = []
+    for federated, alone in pairs:
+        ours, target = _read(federated, batch)
+        theirs, _ = _read(alone, batch)
+        found = compare_r2(
+            target,
+            ours,
+            theirs,
+            np.arange(target.size),
+            replicates=REPLICATES,
+            generator=np.random.default_rng(EVALUATION_SEED),
+        )
+        differences.append((found.value, found.low, found.high))
+    return statistics.median_low(differences)
+
+
+def _ceiling(site: SyntheticSite) -> dict[str, float]:
+    return asdict(measure_ceiling(site, np.random.default_rng(EVALUATION_SEED)))

@@ -1,0 +1,89 @@
+"""Settings from ``configs/`` and overrides: the one door to Hydra, used at the coordinator only.
+
+All mistakes in overrides are collected and raised together. Imports settings and errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.contract.settings import Settings, read_settings
+from shared.errors import SettingsError
+from shared.machine.files import PROJECT
+
+CONFIGS = PROJECT / "configs"
+
+
+def compose_settings(overrides: Sequence[str] = (), *, configs: Path = CONFIGS) -> Settings:
+    """The validated settings of ``configs/config.yaml`` under overrides.
+
+    Args:
+        overrides: ``group=name`` or ``group.key=value``, as Hydra writes them.
+        configs: folder with ``config.yaml`` and the groups.
+
+    Raises:
+        SettingsError: an override is malformed, names no option, or yields an invalid setting.
+
+    Example:
+        >>> compose_settings(["privacy.epsilon=1"]).privacy.epsilon
+        1.0
+    """
+    choices, values, problems = _sort_overrides(overrides, configs)
+    composed = _compose([*choices, *values], configs)
+    try:
+        settings = read_settings(composed)
+    except SettingsError as error:
+        if not problems:
+            raise
+        problems += error.fact.splitlines()[1:]
+    if problems:
+        raise SettingsError(
+            "invalid",
+            f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} not valid:\n"
+            + "\n".join(problems),
+            hint="correct the overrides; the options are the files in configs/",
+        )
+    return settings
+
+
+def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str], list[str], list[str]]:
+    groups = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in configs.iterdir()
+        if folder.is_dir()
+    }
+    choices, values, problems = [], [], []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.replace(".", "").replace("_", "").isalnum():
+            problems.append(f"  {override}: must be group=name or group.key=value")
+        elif key in groups and value not in groups[key]:
+            problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
+        elif key in groups:
+            choices.append(override)
+        else:
+            # `++` lets an unknown key through, so that validation can name every mistake at once.
+            values.append(f"++{override}")
+    return choices, values, problems
+
+
+def _compose(overrides: Sequence[str], configs: Path) -> dict[str, object]:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(configs)):
+            composed = compose("config", overrides=list(overrides))
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError(
+            "not-composable",
+            f"the settings cannot be composed: {str(error).splitlines()[0]}",
+            hint="an override must be group=name or group.key=value",
+        ) from None
+    if not isinstance(values, dict):
+        raise SettingsError("not-composable", "configs/config.yaml must be a mapping")
+    return {str(key): value for key, value in values.items()}

@@ -1,0 +1,256 @@
+"""The coordinator's folder: its key, the registry of enrolled sites, and the runs.
+
+::
+
+    <home>/keys/coordinator.pem   signs plans, heads, locks and releases
+    <home>/sites.json             who is enrolled, with which key, in which role
+    <home>/rotations/<site>/      notices of replaced keys, as the sites signed them
+    <home>/runs/<run>/            one folder per run (see ``server.run.folder``)
+
+Imports keys, key_rotation and files only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from shared.errors import PlanError, RunError
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json
+from shared.signing.key_rotation import KeyRotation, read_notice
+from shared.signing.keys import SigningKey, create_key, load_key, verify
+from shared.strict import FROZEN
+
+
+class JoinRequest(BaseModel):
+    """What a site tells the coordinator once: name, signing key, Flower node key, declared size."""
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
+    public_key: str = Field(pattern="^[0-9a-f]{64}$")
+    node_key: str = Field(pattern="^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+$")
+    declared_patients: int = Field(ge=1)
+    signature: str = ""
+
+    def signed_bytes(self) -> bytes:
+        """The bytes under the site's signature."""
+        return canonical_json(self.model_dump(exclude={"signature"}))
+
+
+class Enrolled(BaseModel):
+    """One line of the registry. ``former_keys``: the site's own, oldest first, each replaced."""
+
+    model_config = FROZEN
+
+    site: str
+    public_key: str
+    node_key: str = ""
+    declared_patients: int
+    role: Literal["training", "external"]
+    is_required: bool = True
+    enrolled_utc: str
+    revoked_utc: str | None = None
+    former_keys: tuple[str, ...] = ()
+
+
+_REGISTRY = TypeAdapter(list[Enrolled])
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths and records of one coordinator."""
+
+    folder: Path
+
+    @property
+    def key_file(self) -> Path:
+        """The coordinator's private key."""
+        return self.folder / "keys" / "coordinator.pem"
+
+    def run_folder(self, run: str) -> Path:
+        """Where a run lives."""
+        return self.folder / "runs" / run
+
+    def planned_run(self, run: str) -> Path:
+        """Folder of a run that has a plan.
+
+        Raises:
+            RunError: there is no such run.
+        """
+        folder = self.run_folder(run)
+        if not (folder / "plan.json").exists():
+            known = sorted(path.name for path in (self.folder / "runs").glob("*"))
+            raise RunError(
+                "unknown-run",
+                f"run must be one of {known}, not {run}",
+                hint="`osteofed-coordinator plan RUN` writes one",
+            )
+        return folder
+
+    def key(self) -> SigningKey:
+        """The coordinator's signing key.
+
+        Raises:
+            RunError: the folder was never initialised.
+        """
+        if not self.key_file.exists():
+            raise RunError(
+                "no-coordinator",
+                f"{self.folder} is not a coordinator's folder: keys/coordinator.pem is missing",
+                hint="run `osteofed-coordinator init` first, or name another --home",
+            )
+        return load_key(self.key_file)
+
+    def sites(self) -> list[Enrolled]:
+        """Every site that was ever enrolled, revoked ones included."""
+        path = self.folder / "sites.json"
+        return _REGISTRY.validate_json(path.read_bytes()) if path.exists() else []
+
+    def active_sites(self) -> list[Enrolled]:
+        """Enrolled sites that were not revoked, in order of enrolment."""
+        return [site for site in self.sites() if site.revoked_utc is None]
+
+    def keys_since(self, site: str, public_key: str) -> tuple[str, ...]:
+        """A key of a site and those that have followed it by accepted notices, oldest first."""
+        for entry in self.active_sites():
+            keys = (*entry.former_keys, entry.public_key)
+            if entry.site == site and public_key in keys:
+                return keys[keys.index(public_key) :]
+        return (public_key,)
+
+    def _write_sites(self, sites: list[Enrolled]) -> None:
+        write_atomic(self.folder / "sites.json", _REGISTRY.dump_json(sites, indent=1))
+
+
+def create_home(folder: Path) -> Home:
+    """Make the coordinator's folder and its key; an existing one is left as it is."""
+    home = Home(folder)
+    if not home.key_file.exists():
+        create_key(home.key_file)
+    return home
+
+
+def enrol(
+    home: Home,
+    request_file: Path,
+    *,
+    role: Literal["training", "external"],
+    is_required: bool,
+    now: datetime,
+) -> Path:
+    """Enter a site's key into the federation and write the answer that the site joins with.
+
+    Returns:
+        The enrolment file for the site: coordinator's key, signed.
+
+    Raises:
+        PlanError: the request is damaged, not signed by the key in it, or names an enrolled site.
+    """
+    request = _read_join_request(request_file)
+    if any(site.site == request.site for site in home.active_sites()):
+        raise PlanError(
+            "already-enrolled",
+            f"site {request.site} is enrolled already",
+            hint=f"`osteofed-coordinator revoke {request.site}` first if its key is lost",
+        )
+    entry = Enrolled(
+        site=request.site,
+        public_key=request.public_key,
+        node_key=request.node_key,
+        declared_patients=request.declared_patients,
+        role=role,
+        is_required=is_required,
+        enrolled_utc=now.isoformat(),
+    )
+    home._write_sites([*home.sites(), entry])
+    key = home.key()
+    content = {"site": request.site, "coordinator_key": key.public_hex, "role": role}
+    answer = home.folder / "enrolments" / f"{request.site}.json"
+    signed = content | {"signature": key.sign(canonical_json(content))}
+    write_atomic(answer, json.dumps(signed, indent=1).encode())
+    return answer
+
+
+def accept_key(home: Home, notice: Path) -> KeyRotation:
+    """Replace a site's enrolled key by the one that its rotation notice hands over to.
+
+    The notice is kept. Plans written before name the former key, and the site has ended its approvals
+    of them: the next thing to do is a new plan.
+
+    Raises:
+        LedgerError: unreadable, or not signed by the enrolled key of an active site and the new one.
+        PlanError: the new key is or was another enrolment's, or was replaced before.
+    """
+    sites = home.active_sites()
+    rotation = read_notice(notice, enrolled_keys={entry.site: entry.public_key for entry in sites})
+    used = {key for entry in home.sites() for key in (entry.public_key, *entry.former_keys)}
+    if rotation.new_key in used:
+        raise PlanError(
+            "key-in-use",
+            f"key {rotation.new_key[:12]} is or was enrolled already",
+            hint="ask the site to rotate once more; a key is enrolled for one site and one time only",
+        )
+    folder = home.folder / "rotations" / rotation.site
+    write_atomic(folder / f"{rotation.old_key}.json", notice.read_bytes())
+    home._write_sites(
+        [
+            entry.model_copy(
+                update={
+                    "public_key": rotation.new_key,
+                    "former_keys": (*entry.former_keys, rotation.old_key),
+                }
+            )
+            if entry.site == rotation.site and entry.revoked_utc is None
+            else entry
+            for entry in home.sites()
+        ]
+    )
+    return rotation
+
+
+def revoke(home: Home, site: str, *, now: datetime) -> None:
+    """Close a site's membership; its past stays in the registry.
+
+    Raises:
+        PlanError: no such active site.
+    """
+    if not any(entry.site == site for entry in home.active_sites()):
+        raise PlanError(
+            "unknown-site",
+            f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
+            hint="`osteofed-coordinator sites` lists them",
+        )
+    home._write_sites(
+        [
+            entry.model_copy(update={"revoked_utc": now.isoformat()})
+            if entry.site == site and entry.revoked_utc is None
+            else entry
+            for entry in home.sites()
+        ]
+    )
+
+
+def _read_join_request(path: Path) -> JoinRequest:
+    try:
+        request = JoinRequest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise PlanError(
+            "unreadable-join-request",
+            f"{path.name} is not a join request: {type(error).__name__}",
+            hint="ask the site for the join-request.json that `osteofed-site init` wrote",
+        ) from None
+    if not verify(request.public_key, request.signed_bytes(), request.signature):
+        raise PlanError(
+            "forged-join-request",
+            f"{path.name} is not signed by the key in it",
+            hint="ask the site over another channel",
+        )
+    return request

@@ -1,0 +1,99 @@
+"""Writes a run's report: one self-contained page for people, one JSON for programs.
+
+The page makes no request of any kind (its content policy forbids it), reads in print and without
+colour. Imports results, wording and pictures.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.report import wording
+from server.report.patients import characteristics, clipping, described
+from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
+from server.report.results import NO_GUARANTEE, Results
+from shared.machine.files import write_atomic
+from shared.measure.estimate import Estimate, Measures
+
+TEMPLATE = "report.html.j2"
+
+
+def write_report(folder: Path, results: Results) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json`` into ``folder`` and return both paths."""
+    page, data = folder / "report.html", folder / "report.json"
+    write_atomic(data, results.model_dump_json(indent=1).encode())
+    write_atomic(page, render_page(results).encode())
+    return page, data
+
+
+def read_results(path: Path) -> Results:
+    """The results in a ``report.json``."""
+    return Results.model_validate_json(path.read_bytes())
+
+
+def render_page(results: Results) -> str:
+    """The page as HTML text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # a template is found beside this file, since it is no Python module
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "value": wording.write_value,
+        "interval": wording.write_interval,
+        "site": wording.write_site,
+        "status": wording.write_status,
+        "price": wording.write_price,
+        "epsilon": wording.write_epsilon,
+        "qualifiers": wording.write_qualifiers,
+        "bytes": wording.write_bytes,
+        "duration": wording.write_duration,
+        "time": wording.write_time,
+    }
+    is_regression = results.task.kind == "regression"
+    return environment.get_template(TEMPLATE).render(
+        results=results,
+        is_regression=is_regression,
+        headline=wording.headline(results),
+        kinds=[
+            (kind, meaning, [row for row in results.validation if row.kind == kind])
+            for kind, meaning in wording.KIND_MEANING.items()
+            if any(row.kind == kind for row in results.validation)
+        ],
+        described=described(results.description),
+        characteristics=characteristics(results.description),
+        clipping=clipping(results.description),
+        not_described=[row for row in results.description if row.description is None],
+        missing=[item for row in results.rounds for item in row.missing],
+        auc_forest=draw_forest(
+            forest_rows(results, _auc_of, with_random_effects=True),
+            title="AUC by site",
+            reference=0.5,
+            reference_label="0.5: chance",
+            floor=0.3,
+        ),
+        r2_forest=draw_forest(
+            forest_rows(results, _r2_of, with_random_effects=False),
+            title="R² by site",
+            reference=0.0,
+            reference_label="0: everybody gets the mean",
+            floor=-0.5,
+        )
+        if is_regression
+        else "",
+        flow=draw_flow(results),
+        strip=draw_rounds(results),
+        not_a_device=wording.NOT_A_DEVICE,
+        no_guarantee=NO_GUARANTEE,
+        limits=(*results.limits, *wording.LIMITS),
+    )
+
+
+def _auc_of(measures: Measures) -> Estimate:
+    return measures.auc
+
+
+def _r2_of(measures: Measures) -> Estimate:
+    return measures.r2

@@ -1,0 +1,197 @@
+"""All that a finished run has to say, frozen and versioned: ``report.json`` is this, and nothing more.
+
+Built by the coordinator from the plan, the journal and the sites' replies; read by the report, by
+tables in a terminal and by other programs. Holds no patient's value. Imports measures only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from shared.measure.description.reading import Description
+from shared.measure.estimate import Estimate, Measures
+from shared.measure.pooling import PooledEffect
+from shared.strict import FROZEN
+
+RESULTS_VERSION = 1
+POOLED = "pooled"
+NO_GUARANTEE = "no formal privacy guarantee"
+ValidationKind = Literal["internal", "external", "prospective"]
+
+
+class Task(BaseModel):
+    """What was predicted; ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``."""
+
+    model_config = FROZEN
+
+    kind: Literal["regression", "classification"]
+    target: str
+    target_unit: str = ""
+    endpoint: str
+    endpoint_rule: str
+    operating_point: float
+    sensitivity_target: float
+
+
+class MissingUpdate(BaseModel):
+    """A site whose update did not count in a round, and the code of the reason."""
+
+    model_config = FROZEN
+
+    site: str
+    round: int = Field(ge=1)
+    code: str
+
+
+class SiteResult(BaseModel):
+    """One hospital's part in the run. Bytes are those of message payloads."""
+
+    model_config = FROZEN
+
+    site: str
+    role: Literal["training", "external"]
+    is_required: bool
+    declared_patients: int
+    weight: float
+    rounds_took_part: int
+    bytes_sent: int
+    bytes_received: int
+
+
+class RoundResult(BaseModel):
+    """One round: who was asked, who took part, the share of weight that took part."""
+
+    model_config = FROZEN
+
+    round: int
+    asked: tuple[str, ...]
+    took_part: tuple[str, ...]
+    missing: tuple[MissingUpdate, ...] = ()
+    weight_share: float
+    duration_s: float
+
+
+class PrivacyResult(BaseModel):
+    """What one patient of a site has been promised. Every ε comes with all its qualifiers.
+
+    ``run_epsilon`` is this run's for the dearest patient: training or validation, and description;
+    ``lifetime_epsilon`` the ledger's filter over all runs; both None, and ``statement`` says so, when
+    privacy is off.
+    """
+
+    model_config = FROZEN
+
+    site: str
+    mode: Literal["patient_dp", "off"]
+    unit: Literal["patient"] = "patient"
+    adjacency: Literal["add/remove"] = "add/remove"
+    mechanism: str
+    accountant: str
+    delta: float
+    training_epsilon: float | None = None
+    run_epsilon: float | None = None
+    lifetime_epsilon: float | None = None
+    cap_epsilon: float | None = None
+    left_epsilon: float | None = None
+
+    @model_validator(mode="after")
+    def _is_either_bounded_or_off(self) -> PrivacyResult:
+        if (self.mode == "off") != (self.training_epsilon is None):
+            raise ValueError("training_epsilon must be given with patient_dp and only then")
+        return self
+
+    @property
+    def statement(self) -> str:
+        """The promise in words."""
+        if self.training_epsilon is None:
+            return NO_GUARANTEE
+        if self.training_epsilon == 0:
+            return "no part in training"
+        return f"ε = {self.training_epsilon:.2f} per {self.unit} for training"
+
+
+class ValidationResult(BaseModel):
+    """A release measured at one site, or over the pooled tables of several.
+
+    ``status``: ``measured``; ``not-applicable`` no labelled patients; ``waiting`` not enough new
+    films yet; ``missing`` no valid reply, with its ``code``. ``epsilon`` is its price, None when
+    governed: then the numbers are exact, approved by a named person, and carry no DP promise.
+    """
+
+    model_config = FROZEN
+
+    kind: ValidationKind
+    site: str
+    status: Literal["measured", "not-applicable", "waiting", "missing"]
+    code: str = ""
+    release_class: Literal["dp", "governed"]
+    epsilon: float | None = None
+    measures: Measures | None = None
+    untrained_r2: Estimate | None = None
+
+    @model_validator(mode="after")
+    def _has_measures_when_measured(self) -> ValidationResult:
+        if (self.status == "measured") != (self.measures is not None):
+            raise ValueError("measures must be given when status is measured and only then")
+        return self
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether this row sums several sites' tables."""
+        return self.site == POOLED
+
+
+class DescriptionResult(BaseModel):
+    """Who the labelled patients of one site are, or of several pooled; as ``ValidationResult``."""
+
+    model_config = FROZEN
+
+    site: str
+    status: Literal["measured", "not-applicable", "missing"]
+    code: str = ""
+    release_class: Literal["dp", "governed"]
+    epsilon: float | None = None
+    description: Description | None = None
+
+    @model_validator(mode="after")
+    def _has_figures_when_measured(self) -> DescriptionResult:
+        if (self.status == "measured") != (self.description is not None):
+            raise ValueError("description must be given when status is measured and only then")
+        return self
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether this row sums several sites' tables."""
+        return self.site == POOLED
+
+
+class Results(BaseModel):
+    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs.
+
+    ``description``: a row per site, and one of all pooled; empty where the plan releases none.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    run: str
+    experiment: str
+    task: Task
+    started_utc: str
+    finished_utc: str
+    duration_s: float
+    plan_sha256: str
+    code_sha256: str
+    release_sha256: str
+    lock_sha256: str | None = None
+    n_trainable: int
+    sites: tuple[SiteResult, ...]
+    rounds: tuple[RoundResult, ...]
+    privacy: tuple[PrivacyResult, ...]
+    validation: tuple[ValidationResult, ...]
+    description: tuple[DescriptionResult, ...] = ()
+    site_auc: PooledEffect | None = None
+    is_synthetic: bool = False
+    limits: tuple[str, ...] = ()

@@ -1,0 +1,179 @@
+"""How a figure is written: the same words in the page, the terminal and the pictures.
+
+``suppressed`` and ``NA`` are words of their own and never a number. Imports results only.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from server.report.results import (
+    POOLED,
+    DescriptionResult,
+    PrivacyResult,
+    Results,
+    ValidationResult,
+)
+from shared.measure.estimate import Estimate
+
+NOT_A_DEVICE = (
+    "Research software, not a medical device. Nothing on this page may guide the care of a patient."
+)
+LIMITS = (
+    "Intervals hold sampling and privacy noise, not differences between these and other hospitals.",
+    "Sensitivity and specificity belong to the stated operating point; another threshold has others.",
+    "A privacy guarantee bounds what the release reveals about one patient. It says nothing about "
+    "the security of a hospital's own systems.",
+    "Weights and bounds are public constants of the plan; none was tuned on a hospital's patients.",
+)
+KIND_MEANING = {
+    "internal": "held-out patients of the hospitals that trained, same period",
+    "external": "a hospital that never took part in training",
+    "prospective": "films taken after the model was locked, of patients unseen in training",
+}
+STATUS_WORD = {
+    "not-applicable": "NA",
+    "waiting": "waiting for new films",
+    "missing": "no valid reply",
+}
+
+
+def write_value(estimate: Estimate | None, *, digits: int = 2) -> str:
+    """The point estimate, or ``suppressed``, or ``NA``."""
+    if estimate is None or estimate.status == "not-applicable":
+        return "NA"
+    if estimate.value is None:
+        return "suppressed"
+    return _number(estimate.value, digits)
+
+
+def write_interval(estimate: Estimate | None, *, digits: int = 2) -> str:
+    """``low to high``, or nothing when there is no interval or the figure is exact."""
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    if estimate.low == estimate.high:
+        return ""
+    return f"{_number(estimate.low, digits)} to {_number(estimate.high, digits)}"
+
+
+def write_figure(estimate: Estimate | None, *, digits: int = 2) -> str:
+    """Value and interval on one line."""
+    interval = write_interval(estimate, digits=digits)
+    value = write_value(estimate, digits=digits)
+    return f"{value} ({interval})" if interval else value
+
+
+def as_percent(estimate: Estimate) -> Estimate:
+    """A share of 1 in percent."""
+    if estimate.value is None:
+        return estimate
+    low, high = estimate.low, estimate.high
+    return Estimate(
+        status="measured",
+        value=100 * estimate.value,
+        low=None if low is None else 100 * low,
+        high=None if high is None else 100 * high,
+    )
+
+
+def write_site(site: str) -> str:
+    """A site's name, or what the pooled row is."""
+    return "all sites, pooled" if site == POOLED else site
+
+
+def write_status(row: ValidationResult | DescriptionResult) -> str:
+    """Why a row has no measures."""
+    word = STATUS_WORD.get(row.status, row.status)
+    return f"{word} ({row.code})" if row.code else word
+
+
+def write_price(row: ValidationResult | DescriptionResult) -> str:
+    """What a table cost a patient, with its release class."""
+    if row.status != "measured":
+        return "–"
+    if row.release_class == "governed":
+        return "governed: exact, not DP"
+    return "dp" if row.epsilon is None else f"dp, ε = {row.epsilon:.2f}"
+
+
+def write_epsilon(epsilon: float | None) -> str:
+    """An ε with two digits, or a dash."""
+    return "–" if epsilon is None else f"{epsilon:.2f}"
+
+
+def write_delta(delta: float) -> str:
+    """A δ as 1e-5."""
+    digits, _, power = f"{delta:.0e}".partition("e")
+    return f"{digits}e−{int(power.lstrip('-'))}"
+
+
+def write_qualifiers(privacy: PrivacyResult) -> str:
+    """Everything an ε needs beside it."""
+    return (
+        f"unit {privacy.unit}, {privacy.adjacency}, δ = {write_delta(privacy.delta)}, "
+        f"{privacy.mechanism}, {privacy.accountant}"
+    )
+
+
+def write_bytes(count: int) -> str:
+    """A size in B, kB or MB (powers of 1000)."""
+    for unit, size in (("MB", 1_000_000), ("kB", 1_000)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def write_time(utc: str) -> str:
+    """An ISO 8601 time to the minute, in UTC."""
+    moment = datetime.fromisoformat(utc).astimezone(UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def write_duration(seconds: float) -> str:
+    """Seconds, minutes or hours; a dash when nobody measured it."""
+    if seconds == 0:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def headline(results: Results) -> list[tuple[str, str, str]]:
+    """(label, figure, detail) of the few figures a reader looks for first."""
+    cards = []
+    for kind in ("internal", "external", "prospective"):
+        row = main_row(results, kind)
+        if row is None:
+            continue
+        where = write_site(row.site)
+        if row.measures is None:
+            cards.append((f"{kind.capitalize()} AUC", write_status(row), where))
+            continue
+        auc = row.measures.auc
+        detail = " · ".join(part for part in (write_interval(auc), where) if part)
+        cards.append((f"{kind.capitalize()} AUC", write_value(auc), detail))
+    spent = [p.training_epsilon for p in results.privacy if p.training_epsilon is not None]
+    if len(spent) < len(results.privacy) or not spent:
+        cards.append(("Privacy", "none", "no formal privacy guarantee"))
+    else:
+        delta = max(p.delta for p in results.privacy)
+        cards.append(
+            ("Training ε", f"{max(spent):.2f}", f"per patient, largest site, δ = {write_delta(delta)}")
+        )
+    return cards
+
+
+def main_row(results: Results, kind: str) -> ValidationResult | None:
+    """The pooled row of a kind of validation, else its first row."""
+    rows = [row for row in results.validation if row.kind == kind]
+    return next((row for row in rows if row.is_pooled), rows[0] if rows else None)
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    if text.lstrip("-").strip("0.") == "":
+        text = text.lstrip("-")  # no minus before a zero
+    return text.replace("-", "−")

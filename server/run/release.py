@@ -1,0 +1,63 @@
+"""Makes a release of a finished run, and locks one. Imports the run store and the release format."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from server.run.folder import RunStore
+from shared.contract.protocol import vector_sha256
+from shared.contract.release import (
+    Lock,
+    Release,
+    ReleaseRecord,
+    lock_release,
+    read_lock,
+    read_release,
+    write_lock,
+    write_release,
+)
+from shared.errors import RunError
+from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.signing.keys import SigningKey
+
+
+def make_release(store: RunStore, key: SigningKey) -> Release:
+    """Freeze the tail average of a finished run; a release that exists is returned as it is.
+
+    Raises:
+        RunError: the run is not finished.
+    """
+    plan, folder = store.plan, store.release_folder
+    if not (folder / "release.json").exists():
+        weights = store.averaged()
+        record = ReleaseRecord(
+            run=plan.run,
+            plan_sha256=plan.sha256,
+            weights_sha256=vector_sha256(weights),
+            layout_sha256=plan.layout_sha256,
+            encoder_sha256=plan.encoder_sha256,
+            preprocessing=PREPROCESSING_VERSION,
+            code_sha256=plan.code_sha256,
+            ledger_heads=store.ledger_heads(),
+            rounds=store.last_committed().round,
+        )
+        write_release(folder, record, weights, plan_file=store.folder / "plan.json", key=key)
+    return read_release(folder, coordinator_key=plan.coordinator_key)
+
+
+def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
+    """Lock a run's release for prospective validation, once.
+
+    Raises:
+        RunError: it is locked already; a lock is never moved.
+    """
+    if store.lock_file.exists():
+        held = read_lock(store.lock_file, coordinator_key=store.plan.coordinator_key)
+        raise RunError(
+            "locked",
+            f"the release of {store.plan.run} is locked since {held.locked_utc.isoformat()}",
+            hint="a lock cannot be moved; train another run if another release is wanted",
+        )
+    lock = lock_release(make_release(store, key), now=now)
+    write_lock(store.lock_file, lock, key)
+    return lock

@@ -1,0 +1,415 @@
+"""Who was in training: two attacks on a release, and the most that a claimed ε lets any attack reach.
+
+Reference models are trained by the code that trains the real ones, on random halves of a site's members
+and non-members; what the release under attack says of a patient is compared with what references say
+that saw that patient and with references that did not. Imports training, measures and the accountant.
+
+Source: LiRA, Carlini et al. 2022 (arXiv 2112.03570); RMIA, Zarifzadeh, Liu, Shokri 2024
+(arXiv 2312.03262); trade-off functions, Dong, Roth, Su 2022.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_expit, logit, logsumexp, ndtr, ndtri
+from scipy.stats import beta
+
+from shared.audit.finding import Finding, Verdict
+from shared.contract.settings import Settings
+from shared.errors import AuditError
+from shared.measure.exact.discrimination import measure_auc
+from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
+from shared.model.build import build_model
+from shared.model.weights import Vector, flatten_weights
+from shared.privacy.accountant import epsilon_of, squared_mu
+from shared.privacy.events import GaussianEvent, is_full_batch
+from shared.train.patients import PatientBatch
+from shared.train.update import positive_index, score_patients, train_update
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+MINIMUM_REFERENCES = 16
+FALSE_RATE = 0.01
+# Where a sampled run's δ(ε) is read; its trade-off function lies above all these lines.
+_DELTAS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
+_BLIND_TO = (
+    "Stronger attackers, who see every update, craft patients or train more references, and patients "
+    "unlike the audited ones. Intervals take patients as independent given the weights; one release is "
+    "one draw of the noise."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedSite:
+    """One training site's part of an attacked run: who could have been in it, and who was.
+
+    Best with about as many non-members as members: references train on half of the pool.
+
+    Args:
+        pool: members and non-members alike, all with a labelled exam.
+        is_member: [n], True = was in the training split.
+        divisor: B, the size that the site declared publicly.
+        weight: of the site in the average.
+    """
+
+    pool: PatientBatch
+    is_member: Bools
+    divisor: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRun:
+    """Scores of every attack on the patients of all sites, higher = "member".
+
+    Shapes: each of ``scores`` [n], is_member [n].
+    """
+
+    scores: Mapping[str, Floats]
+    is_member: Bools
+    n_references: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackMeasures:
+    """How well scores tell members from non-members, with two-sided intervals.
+
+    ``true_rate``: share of members called so at a threshold that at most 1 % of the non-members pass.
+    ``false_rate_high``: upper end for that threshold's false positive rate among all such patients.
+    """
+
+    auc: float
+    auc_low: float
+    auc_high: float
+    true_rate: float
+    true_rate_low: float
+    true_rate_high: float
+    false_rate_high: float
+
+
+def attack_run(
+    settings: Settings,
+    sites: Sequence[AuditedSite],
+    weights: Vector,
+    *,
+    n_references: int = MINIMUM_REFERENCES,
+    seed: int,
+    encoder_file: Path | None = None,
+) -> AttackRun:
+    """Scores of LiRA and RMIA on a release.
+
+    Args:
+        settings: of the run, resolved as in its plan.
+        sites: the training sites, in roster order.
+        weights: the release under attack [p].
+        n_references: even, at least 16; half of them saw any one patient.
+        seed: draws the halves.
+        encoder_file: as ``build_model`` takes it.
+
+    Raises:
+        AuditError: too few references, a rule of aggregation other than averaging, or a patient of a
+            pool cannot be scored.
+    """
+    if n_references < MINIMUM_REFERENCES or n_references % 2:
+        raise AuditError(
+            "too-few-references",
+            f"n_references must be even and at least {MINIMUM_REFERENCES}, not {n_references}",
+        )
+    generator = np.random.default_rng(seed)
+    target = _signals(settings, sites, weights, encoder_file)
+    signals, was_in = [], []
+    for _ in range(n_references // 2):
+        half = [generator.permutation(len(site.pool)) < len(site.pool) // 2 for site in sites]
+        for chosen in (half, [~part for part in half]):
+            reference = train_release(settings, sites, chosen, encoder_file)
+            signals.append(_signals(settings, sites, reference, encoder_file))
+            was_in.append(np.concatenate(chosen))
+    references, seen = np.stack(signals), np.stack(was_in)
+    likelihood = _log_likelihoods(settings, target, references, seen)
+    return AttackRun(
+        scores={
+            "LiRA": lira_scores(target, references, seen),
+            "LiRA offline": lira_offline_scores(target, references, seen),
+            "RMIA": rmia_scores(*likelihood, seen),
+        },
+        is_member=np.concatenate([site.is_member for site in sites]),
+        n_references=n_references,
+    )
+
+
+def train_release(
+    settings: Settings,
+    sites: Sequence[AuditedSite],
+    chosen: Sequence[Bools],
+    encoder_file: Path | None = None,
+) -> Vector:
+    """The release [p] of a run in which each site trains on the ``chosen`` [n] of its pool.
+
+    Raises:
+        AuditError: a rule of aggregation other than averaging.
+    """
+    strategy = settings.strategy
+    if strategy.name not in ("fedavg", "fedprox"):
+        raise AuditError(
+            "unsupported-strategy",
+            f"references are trained for fedavg or fedprox, not {strategy.name}",
+        )
+    batches = [
+        site.pool.select(np.flatnonzero(mask).tolist())
+        for site, mask in zip(sites, chosen, strict=True)
+    ]
+    shares = np.array([site.weight for site in sites]) / sum(site.weight for site in sites)
+    weights = flatten_weights(build_model(settings, settings.seed, encoder_file))
+    history: list[Vector] = []
+    for _ in range(int(settings.federation.rounds or 0)):
+        step = np.zeros(weights.size)
+        for site, batch, share in zip(sites, batches, shares, strict=True):
+            step += share * train_update(
+                settings, batch, weights, divisor=site.divisor, encoder_file=encoder_file
+            )
+        weights = (weights + strategy.server_learning_rate * step).astype(np.float32)
+        history.append(weights)
+    n_tail = strategy.n_averaged(len(history))
+    average: Vector = np.stack(history[-n_tail:]).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return average
+
+
+def lira_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
+    """Log likelihood ratio of the target's signal, Gaussians fitted to references with and without.
+
+    Each patient has two means, all share two variances: better than a patient's own for fewer than 64
+    references (Carlini et al. 2022, section VI-A).
+
+    Shapes: target [n], references [r,n], was_in [r,n] -> [n].
+    """
+    mean_in, variance_in = _fit_gaussians(references, was_in)
+    mean_out, variance_out = _fit_gaussians(references, ~was_in)
+    ratio: Floats = (target - mean_out) ** 2 / variance_out - (target - mean_in) ** 2 / variance_in
+    return 0.5 * (ratio + math.log(variance_out / variance_in))
+
+
+def lira_offline_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
+    """How far the target's signal lies above that of references without the patient, in their SD.
+
+    Shapes: target [n], references [r,n], was_in [r,n] -> [n].
+    """
+    mean_out, variance_out = _fit_gaussians(references, ~was_in)
+    scores: Floats = (target - mean_out) / math.sqrt(variance_out)
+    return scores
+
+
+def rmia_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
+    """Share of the other patients z that x beats: p(x|target)/p(x) ≥ p(z|target)/p(z), so γ = 1.
+
+    p(x) is the mean likelihood over references, those with x and those without counting half each.
+
+    Shapes: target [n] log likelihoods, references [r,n], was_in [r,n] -> [n].
+    """
+    sides = [
+        logsumexp(np.where(side, references, -np.inf), axis=0) - np.log(side.sum(axis=0))
+        for side in (was_in, ~was_in)
+    ]
+    ratio = target - (np.logaddexp(*sides) - math.log(2))
+    beaten = np.searchsorted(np.sort(ratio), ratio, side="right") - 1  # without x itself
+    share: Floats = beaten / (ratio.size - 1)
+    return share
+
+
+def attack_measures(scores: Floats, is_member: Bools, *, confidence: float = 0.95) -> AttackMeasures:
+    """AUC and true positive rate at 1 % false positives. Shapes: scores [n], is_member [n].
+
+    Intervals: Newcombe's method 5 for the AUC, Clopper and Pearson 1934 (Biometrika 26:404) for rates.
+
+    Raises:
+        ProtocolError: only members or only non-members.
+    """
+    auc = measure_auc(scores, is_member)
+    members, others = scores[is_member], np.sort(scores[~is_member])[::-1]
+    grid = np.linspace(0.0, 1.0, GRID_POINTS)
+    variance = auc_variance(grid, members.size, others.size)
+    low, high = accepted(grid, auc - grid, variance, point=auc, confidence=confidence)
+    n_passing = int(FALSE_RATE * others.size)
+    found = int((members > others[n_passing]).sum())
+    true_low, true_high = _share_interval(found, members.size, confidence)
+    return AttackMeasures(
+        auc=auc,
+        auc_low=low,
+        auc_high=high,
+        true_rate=found / members.size,
+        true_rate_low=true_low,
+        true_rate_high=true_high,
+        false_rate_high=_share_interval(n_passing, others.size, confidence)[1],
+    )
+
+
+def auc_ceiling(events: Sequence[GaussianEvent]) -> float:
+    """Largest AUC that any attack on one patient can reach: Φ(μ/√2) for full batches.
+
+    Sampled batches: the area under ``true_rate_ceiling``, from above to 1e-4.
+    """
+    if is_full_batch(events):
+        return float(ndtr(math.sqrt(squared_mu(events) / 2)))
+    grid = np.linspace(0.0, 1.0, 20_001)[1:]  # right ends of a rising function
+    return float(_envelope(grid, events).mean())
+
+
+def true_rate_ceiling(false_rate: float, events: Sequence[GaussianEvent]) -> float:
+    """Largest true positive rate at a false positive rate: Φ(Φ⁻¹(α) + μ) for full batches.
+
+    Sampled batches: the least of the lines δ + e^ε·α and 1 − e^−ε·(1 − δ − α) over points of δ(ε).
+    """
+    if is_full_batch(events):
+        return float(ndtr(ndtri(false_rate) + math.sqrt(squared_mu(events))))
+    return float(_envelope(np.array([false_rate]), events)[0])
+
+
+def membership_findings(
+    run: AttackRun,
+    events: Sequence[GaussianEvent],
+    *,
+    site: str,
+    delta: float,
+    confidence: float = 0.95,
+) -> list[Finding]:
+    """One finding per attack; all comparisons share 1 − ``confidence``.
+
+    Args:
+        run: the attacks' scores.
+        events: what the claim says was done to a patient; none when privacy was off.
+        site: whose patients were attacked.
+        delta: of the claim.
+        confidence: a true claim passes at least this often.
+    """
+    # An interval errs on its lower side in half of its cases; two comparisons per attack.
+    each = 1 - (1 - confidence) / len(run.scores)
+    claimed = epsilon_of(events, delta) if events else None
+    findings = []
+    for attack, scores in run.scores.items():
+        found = attack_measures(scores, run.is_member, confidence=each)
+        figures: dict[str, float | int | str | None] = {
+            "auc": found.auc,
+            "auc_low": found.auc_low,
+            "auc_high": found.auc_high,
+            "true_rate": found.true_rate,
+            "true_rate_low": found.true_rate_low,
+            "true_rate_high": found.true_rate_high,
+            "false_rate": FALSE_RATE,
+            "false_rate_high": found.false_rate_high,
+            "n_members": int(run.is_member.sum()),
+            "n_others": int((~run.is_member).sum()),
+            "n_references": run.n_references,
+            "confidence": confidence,
+        }
+        verdict: Verdict = "not-run"
+        because = f"no formal privacy guarantee is claimed; {attack} reaches an AUC of {found.auc:.3f}"
+        if events:
+            auc_limit = auc_ceiling(events)
+            rate_limit = true_rate_ceiling(found.false_rate_high, events)
+            figures |= {
+                "auc_ceiling": auc_limit,
+                "true_rate_ceiling": true_rate_ceiling(FALSE_RATE, events),
+                "true_rate_ceiling_at_false_rate_high": rate_limit,
+            }
+            is_broken = found.auc_low > auc_limit or found.true_rate_low > rate_limit
+            verdict = "fail" if is_broken else "pass"
+            because = (
+                f"{attack} reaches an AUC of {found.auc:.3f} ({found.auc_low:.3f} to "
+                f"{found.auc_high:.3f}); the claim allows {auc_limit:.3f}"
+            )
+        promise = "nothing" if claimed is None else f"epsilon {claimed:.2f} at delta {delta:g}"
+        findings.append(
+            Finding(
+                method="membership",
+                site=site,
+                claim=f"{attack} tells members from others no better than {promise} allows.",
+                verdict=verdict,
+                because=because,
+                figures=figures,
+                blind_to=_BLIND_TO,
+            )
+        )
+    return findings
+
+
+def _signals(
+    settings: Settings,
+    sites: Sequence[AuditedSite],
+    weights: Vector,
+    encoder_file: Path | None,
+) -> Floats:
+    """What weights say of each patient [n], higher = fitted better.
+
+    Regression: −|error| in SD of the target, closer to normal than its square. Classification: the
+    logit of the probability that the label is, or is not, the positive class.
+    """
+    task = settings.task
+    parts = []
+    for site in sites:
+        output, label = score_patients(settings, site.pool, weights, encoder_file=encoder_file)
+        if output.size != site.is_member.size:
+            raise AuditError(
+                "unscorable-patients",
+                "every patient of an attacked pool must have a labelled exam that can be scored",
+                hint="leave the others out of the pool",
+            )
+        if task.kind == "regression":
+            parts.append(-np.abs(output - label) / task.target_sd)
+        else:
+            is_positive = label == positive_index(settings)
+            parts.append(np.where(is_positive, 1.0, -1.0) * logit(np.clip(output, 1e-12, 1 - 1e-12)))
+    return np.concatenate(parts)
+
+
+def _log_likelihoods(
+    settings: Settings, target: Floats, references: Floats, was_in: Bools
+) -> tuple[Floats, Floats]:
+    """Signals [n], [r,n] as log likelihoods of the label.
+
+    Regression: a normal error with the variance found where references did not see the patient.
+    """
+    if settings.task.kind == "classification":
+        return log_expit(target), log_expit(references)
+    variance = max(float((references[~was_in] ** 2).mean()), 1e-12)
+    return -(target**2) / (2 * variance), -(references**2) / (2 * variance)
+
+
+def _fit_gaussians(references: Floats, chosen: Bools) -> tuple[Floats, float]:
+    """Mean of each patient's chosen signals [n], and the variance around them that all share."""
+    counts = chosen.sum(axis=0)
+    means = np.where(chosen, references, 0.0).sum(axis=0) / counts
+    squares = np.where(chosen, (references - means) ** 2, 0.0).sum()
+    return means, max(float(squares / (counts - 1).sum()), 1e-12)
+
+
+def _share_interval(hits: int, total: int, confidence: float) -> tuple[float, float]:
+    """Clopper–Pearson interval of hits/total."""
+    side = (1 - confidence) / 2
+    low = float(beta.ppf(side, hits, total - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - side, hits + 1, total - hits)) if hits < total else 1.0
+    return low, high
+
+
+def _envelope(false_rate: Floats, events: Sequence[GaussianEvent]) -> Floats:
+    """True positive rates [k] that the δ(ε) of ``events`` allows at ``false_rate`` [k]."""
+    limit = np.ones_like(false_rate)
+    for delta, growth in _privacy_lines(tuple(events)):
+        limit = np.minimum(limit, delta + growth * false_rate)
+        limit = np.minimum(limit, 1 - (1 - delta - false_rate) / growth)
+    return limit
+
+
+@functools.lru_cache(maxsize=16)
+def _privacy_lines(events: tuple[GaussianEvent, ...]) -> tuple[tuple[float, float], ...]:
+    """(δ, e^ε) that hold for ``events``; half a second each for sampled ones."""
+    epsilons = [max(0.0, epsilon_of(events, delta)) for delta in _DELTAS]
+    return tuple(
+        (delta, math.exp(min(epsilon, 700.0))) for delta, epsilon in zip(_DELTAS, epsilons, strict=True)
+    )

@@ -1,0 +1,229 @@
+"""Are noise, clip norm and sampling of a run what its plan says? Read from the audit register.
+
+A coordinate whose canary stayed out holds noise and nothing else; one whose canary took part holds what
+clip and sampler made of a patient. Each claim has one statistic z, and |z| > 6 refutes it.
+
+Deviation, mean, contribution and sampling: z is one sum over all draws, scaled to mean 0 and variance
+1. It is close to standard normal when the claim is true, which is then refuted in about two of 10⁹
+cases. Reused and shared noise: z is the largest of many scaled inner products, one for each pair of
+steps, and a largest one is not standard normal. A true claim is refuted at most as often as one pair
+exceeds 6, times the number of pairs; and products of noises have heavier tails than a normal, so that
+one pair exceeds 6 in less than 6 of 10⁸ cases over 500 coordinates, 3 of 10⁶ over 100, 9 of 10⁵ over 10
+(Chernoff bounds). For 100 steps, 4950 pairs, over 500 coordinates that is less than 3 of 10⁴ true
+claims. Noise used twice has z near √(coordinates): with fewer than about 40 it is not seen.
+
+Imports the register and findings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.audit.finding import Finding
+from shared.contract.plan import Plan
+from shared.contract.settings import PrivacySettings
+from shared.privacy.cost import total_steps
+from shared.privacy.ledger_format import LedgerRow
+from shared.privacy.register_format import RegisterRecord
+
+Floats = NDArray[np.float64]
+
+COMPLETE = "The register holds every step that was charged."
+REFUTED_FROM = 6.0
+# With fewer draws a tenth of the noise could be missing unseen.
+_LEAST_DRAWS = 2000
+_BLIND_TO = (
+    "What happens before the clip (a wrong gradient, one patient counted as two), and a dishonest site "
+    "that treats canaries better than patients or writes its own register."
+)
+
+
+def conformance_findings(
+    record: RegisterRecord, plan: Plan, rows: Sequence[LedgerRow]
+) -> list[Finding]:
+    """Every claim about one site's noised sums.
+
+    Args:
+        record: of the site.
+        plan: the run's.
+        rows: of the site's verified ledger.
+    """
+    privacy = plan.settings.privacy
+    findings = [_judge_completeness(record, plan, rows)]
+    claims = (
+        (
+            f"Noise has the promised standard deviation, {privacy.noise_multiplier} clip norms.",
+            _spread,
+        ),
+        ("Noise is centred at zero, and who stayed out adds nothing.", _mean),
+        ("No step's noise was used before.", _reuse),
+        (
+            f"A patient moves a sum by the clip norm, in a share {privacy.sample_rate:g} of steps.",
+            _contribution,
+        ),
+        (_sampling_claim(privacy), _independence),
+    )
+    n_draws = record.sums.shape[0] * int(min(record.coins.sum(), (~record.coins).sum()))
+    for claim, statistic in claims:
+        if n_draws < _LEAST_DRAWS or not np.isfinite(record.sums).all():
+            findings.append(_unusable(record.site, claim, n_draws))
+        else:
+            z, figures = statistic(record, privacy)
+            findings.append(_judge(record.site, claim, z, figures))
+    return findings
+
+
+def shared_noise_findings(records: Sequence[RegisterRecord]) -> list[Finding]:
+    """Whether two sites added the same noise; nothing for fewer than two records."""
+    claim = "No two sites share noise."
+    findings = []
+    for first, second in itertools.combinations(records, 2):
+        both_out = ~first.coins & ~second.coins
+        pair = f"{first.site}, {second.site}"
+        n_draws = min(len(first.rounds), len(second.rounds)) * int(both_out.sum())
+        if n_draws < _LEAST_DRAWS:
+            findings.append(_unusable(pair, claim, n_draws))
+            continue
+        left = _standard(first.sums[:, both_out])
+        right = _standard(second.sums[:, both_out])
+        z = float(np.abs(left @ right.T).max()) / math.sqrt(both_out.sum())
+        findings.append(_judge(pair, claim, z, {"draws": n_draws}))
+    return findings
+
+
+def _spread(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+    """χ² of the noise against the promised variance."""
+    noise = _noise(record, privacy)
+    z = (float((noise**2).sum()) - noise.size) / math.sqrt(2 * noise.size)
+    found = float(np.sqrt((noise**2).mean())) * (privacy.noise_multiplier or 0.0)
+    return z, {"noise_multiplier_found": found, "draws": noise.size}
+
+
+def _mean(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+    noise = _noise(record, privacy)
+    return float(noise.sum()) / math.sqrt(noise.size), {"mean_in_sd": float(noise.mean())}
+
+
+def _reuse(record: RegisterRecord, _: PrivacySettings) -> tuple[float, dict[str, float]]:
+    """Largest correlation of two steps, and of neighbouring coordinates within all steps."""
+    noise = _standard(record.sums[:, ~record.coins])
+    n_steps, n_probes = noise.shape
+    between = np.abs(noise @ noise.T) / math.sqrt(n_probes)
+    np.fill_diagonal(between, 0.0)
+    neighbours = float((noise[:, :-1] * noise[:, 1:]).sum()) / math.sqrt(n_steps * (n_probes - 1))
+    largest = float(between.max())
+    z = max(largest, abs(neighbours))
+    figures = {"z_neighbouring_coordinates": neighbours, "pairs": n_steps * (n_steps - 1) // 2}
+    return z, {"z_two_steps": largest, **figures}
+
+
+def _contribution(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+    """Mean of what canaries that took part wrote into a step, in clip norms; promised: the rate."""
+    written = -record.sums[:, record.coins] / privacy.clip_norm
+    rate = privacy.sample_rate
+    mean = float(written.mean())
+    z = (mean - rate) / math.sqrt(_entry_variance(privacy) / written.size)
+    return z, {"contribution_promised": rate, "contribution_found": mean}
+
+
+def _independence(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+    """Variance of what one canary wrote into as many steps as a pass over all patients would take.
+
+    Shuffled batches draw everybody exactly once per pass and lack the part that taking part by chance
+    adds; batches of equal size within a step lack it too.
+    """
+    width = max(1, round(1 / privacy.sample_rate))
+    written = -record.sums[:, record.coins] / privacy.clip_norm
+    n_windows = written.shape[0] // width
+    if n_windows == 0:
+        width, n_windows = 1, written.shape[0]
+    windows = written[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
+    promised = width * _entry_variance(privacy)
+    squares = (windows - width * privacy.sample_rate) ** 2 / promised
+    z = (float(squares.sum()) - windows.size) / math.sqrt(2 * windows.size)
+    return z, {
+        "variance_promised": promised,
+        "variance_found": float(squares.mean()) * promised,
+        "steps_per_pass": width,
+        "passes": windows.size,
+    }
+
+
+def _entry_variance(privacy: PrivacySettings) -> float:
+    """Of what a canary that takes part writes into one step, in squared clip norms."""
+    rate, noise = privacy.sample_rate, privacy.noise_multiplier or 0.0
+    return rate * (1 - rate) + noise**2
+
+
+def _noise(record: RegisterRecord, privacy: PrivacySettings) -> Floats:
+    """Noise of every step on coordinates without a canary, in promised standard deviations."""
+    promised = privacy.clip_norm * (privacy.noise_multiplier or 0.0)
+    noise: Floats = record.sums[:, ~record.coins] / promised
+    return noise
+
+
+def _standard(sums: Floats) -> Floats:
+    """In their own standard deviation, so that too little noise is not mistaken for used noise."""
+    deviation = float(sums.std())
+    scaled: Floats = sums / deviation if deviation > 0 else sums
+    return scaled
+
+
+def _sampling_claim(privacy: PrivacySettings) -> str:
+    if privacy.sample_rate == 1:
+        return "Everybody takes part in every step."
+    return "Everybody takes part by chance, independently of others and of other steps (Poisson)."
+
+
+def _judge_completeness(record: RegisterRecord, plan: Plan, rows: Sequence[LedgerRow]) -> Finding:
+    charged = sorted(
+        {
+            row.round
+            for row in rows
+            if row.kind == "charge" and row.purpose == "train" and row.plan_sha256 == plan.sha256
+        }
+    )
+    local = total_steps(plan.settings.federation) // max(1, plan.settings.federation.rounds or 1)
+    expected = np.repeat(charged, local)
+    is_whole = np.array_equal(record.rounds, expected)
+    return Finding(
+        method="conformance",
+        site=record.site,
+        claim=COMPLETE,
+        verdict="pass" if is_whole else "fail",
+        because=f"{len(record.rounds)} steps are recorded and {len(expected)} were charged"
+        + ("" if is_whole or len(record.rounds) != len(expected) else ", of other rounds"),
+        figures={"steps_recorded": len(record.rounds), "steps_charged": len(expected)},
+        blind_to="A round that was charged and never left has no sums and looks like a hidden one.",
+    )
+
+
+def _judge(site: str, claim: str, z: float, figures: dict[str, float]) -> Finding:
+    is_refuted = not abs(z) <= REFUTED_FROM
+    relation = "beyond" if is_refuted else "within"
+    return Finding(
+        method="conformance",
+        site=site,
+        claim=claim,
+        verdict="fail" if is_refuted else "pass",
+        because=f"z = {z:.2f}, {relation} ±{REFUTED_FROM:g}",
+        figures={"z": z, **figures},
+        blind_to=_BLIND_TO,
+    )
+
+
+def _unusable(site: str, claim: str, n_draws: int) -> Finding:
+    return Finding(
+        method="conformance",
+        site=site,
+        claim=claim,
+        verdict="not-run",
+        because=f"{n_draws} finite draws are too few; {_LEAST_DRAWS} show a tenth of the noise",
+        figures={"draws": n_draws},
+        blind_to=_BLIND_TO,
+    )

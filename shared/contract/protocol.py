@@ -1,0 +1,279 @@
+"""Typed messages between coordinator and sites, and their Flower records.
+
+The only module under ``shared`` that imports ``flwr``. Every message carries the protocol version and
+the plan's hash; arrays travel as one flat little-endian buffer. A site's replies are signed over
+``signed_bytes``. Changing a field means a new ``PROTOCOL_VERSION``; other versions are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, RecordDict
+
+from shared.errors import ProtocolError
+from shared.signing.canonical import canonical_json
+
+# 2: EvaluateRequest carries the last ledger head countersigned, as TrainRequest does.
+PROTOCOL_VERSION = 2
+Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello:
+    """``query.hello``: who are you, and do you agree to this plan?"""
+
+    plan_sha256: str
+    nonce: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HelloReply:
+    """A site names itself. It says nothing about its cohort."""
+
+    plan_sha256: str
+    nonce: str
+    site: str
+    code_sha256: str
+    has_encoder: bool
+    signature: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsChunk:
+    """``query.weights``: one piece of the encoder's weights file, sent once and cached by hash."""
+
+    plan_sha256: str
+    file_sha256: str
+    index: int
+    n_chunks: int
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsReply:
+    """A site has stored a piece; ``is_complete`` once the whole file matches its hash."""
+
+    plan_sha256: str
+    site: str
+    index: int
+    is_complete: bool
+    signature: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """``train``: trainable weights [p] of the round before, and the last ledger head countersigned."""
+
+    plan_sha256: str
+    round: int
+    weights: Vector
+    ledger_head: str
+    countersignature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReply:
+    """A site's privatised update [p], and the ledger head that carries its charge."""
+
+    plan_sha256: str
+    round: int
+    site: str
+    weights_sha256: str
+    update: Vector
+    ledger_head: str
+    signature: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """``evaluate.internal|external|prospective``: measure a release with trainable weights [p].
+
+    ``evaluate.description``: say who the patients are; release, lock and weights [0] are empty.
+
+    ``ledger_head``: the site's last one that the coordinator has seen, countersigned.
+    """
+
+    plan_sha256: str
+    kind: str
+    release_sha256: str
+    weights: Vector
+    lock_sha256: str
+    ledger_head: str
+    countersignature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateReply:
+    """A site's released table [m] (``shared.measure``), and how it was released.
+
+    ``status``: ``measured``, or ``not-applicable`` (no labelled patients to measure on), or
+    ``waiting`` (prospective: not enough new patients yet); then the table is empty.
+    """
+
+    plan_sha256: str
+    kind: str
+    release_sha256: str
+    site: str
+    status: str
+    release_class: str
+    table: Vector
+    ledger_head: str
+    signature: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A site could not or would not: a code and a correlation id, the text stays in its log."""
+
+    plan_sha256: str
+    site: str
+    code: str
+    correlation_id: str
+
+
+Wire = (
+    Hello
+    | HelloReply
+    | WeightsChunk
+    | WeightsReply
+    | TrainRequest
+    | TrainReply
+    | EvaluateRequest
+    | EvaluateReply
+    | Refusal
+)
+AnyWire = TypeVar("AnyWire", bound=Wire)
+KINDS: dict[str, type[Wire]] = {
+    kind.__name__: kind
+    for kind in (
+        Hello,
+        HelloReply,
+        WeightsChunk,
+        WeightsReply,
+        TrainRequest,
+        TrainReply,
+        EvaluateRequest,
+        EvaluateReply,
+        Refusal,
+    )
+}
+
+
+def vector_sha256(vector: Vector) -> str:
+    """SHA-256 of a vector's little-endian float32 bytes: how weights are named in messages."""
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").data).hexdigest()
+
+
+def to_record(message: Wire, *, arrays_of: RecordDict | None = None) -> RecordDict:
+    """The Flower records of a message.
+
+    Args:
+        arrays_of: records of a message with equal arrays, whose serialised arrays are then shared, so
+            that weights for a hundred sites are held once.
+    """
+    scalars: dict[str, ConfigRecordValues] = {
+        "version": PROTOCOL_VERSION,
+        "message": type(message).__name__,
+    }
+    arrays: dict[str, Array] = {}
+    for field in fields(message):
+        value = getattr(message, field.name)
+        if isinstance(value, np.ndarray):
+            if arrays_of is None:
+                arrays[field.name] = Array(np.ascontiguousarray(value))
+        else:
+            scalars[field.name] = value
+    content = RecordDict()
+    content["message"] = ConfigRecord(scalars)
+    if arrays_of is not None:
+        content["arrays"] = arrays_of["arrays"]
+    elif arrays:
+        content["arrays"] = ArrayRecord(arrays)
+    return content
+
+
+def from_record(content: RecordDict, expected: type[AnyWire]) -> AnyWire:
+    """The message in Flower records.
+
+    Raises:
+        ProtocolError: another version, another message, or fields of the wrong name or type.
+    """
+    message = any_from_record(content)
+    if not isinstance(message, expected):
+        raise ProtocolError(
+            "wrong-message",
+            f"message must be {expected.__name__}, not {type(message).__name__}",
+            hint="coordinator and site must run the same code",
+        )
+    return message
+
+
+def any_from_record(content: RecordDict) -> Wire:
+    """The message in Flower records, whichever it is; raises as ``from_record``."""
+    try:
+        values = _section(content, "message")
+        version = values.pop("version")
+        kind = KINDS[str(values.pop("message"))]
+        values |= {name: _as_array(array) for name, array in _section(content, "arrays").items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProtocolError(
+            "malformed", f"not a message of this protocol: {type(error).__name__}"
+        ) from None
+    if version != PROTOCOL_VERSION:
+        raise ProtocolError(
+            "unknown-version",
+            f"protocol version must be {PROTOCOL_VERSION}, not {version!r}",
+            hint="install the same release of OsteoFed at coordinator and sites",
+        )
+    for field in fields(kind):
+        value = values.get(field.name)
+        if field.name not in values or not _is_of(value, str(field.type)):
+            raise ProtocolError(
+                "malformed",
+                f"{kind.__name__}.{field.name} must be {field.type}, not {type(value).__name__}",
+            )
+    if len(values) != len(fields(kind)):
+        raise ProtocolError("malformed", f"{kind.__name__} has fields it must not have")
+    return kind(**values)  # type: ignore[arg-type]
+
+
+def signed_bytes(message: Wire, *, array_sha256: str | None = None) -> bytes:
+    """The bytes a site signs: every field except the signature, arrays by their SHA-256.
+
+    Args:
+        array_sha256: hash of the message's one array, if it was computed already.
+    """
+    content: dict[str, object] = {"message": type(message).__name__, "version": PROTOCOL_VERSION}
+    for field in fields(message):
+        value = getattr(message, field.name)
+        if field.name == "signature":
+            continue
+        if isinstance(value, np.ndarray):
+            digest = array_sha256 or hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+            value = [str(value.dtype), list(value.shape), digest]
+        elif isinstance(value, bytes):
+            value = hashlib.sha256(value).hexdigest()
+        content[field.name] = value
+    return canonical_json(content)
+
+
+def _section(content: RecordDict, name: str) -> dict[str, object]:
+    # `content.array_records` makes reference cycles that keep whole models alive; indexing does not.
+    return dict(content[name].items()) if name in content else {}
+
+
+def _as_array(value: object) -> object:
+    if not isinstance(value, Array):
+        raise TypeError
+    return value.numpy()
+
+
+def _is_of(value: object, declared: str) -> bool:
+    if declared == "Vector":
+        return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
+    expected: type = {"str": str, "int": int, "bool": bool, "bytes": bytes}[declared]
+    return type(value) is expected

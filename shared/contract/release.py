@@ -1,0 +1,190 @@
+"""A release: frozen weights with the plan they came from; and the lock that freezes one.
+
+::
+
+    <release>/release.json   what it is, signed by the coordinator
+    <release>/weights.npy    trainable weights [p], little-endian float32
+    <release>/plan.json      the signed plan: architecture, preprocessing, thresholds, by value
+
+A lock is a signed, time-stamped record. Prospective validation uses only exams acquired after it.
+Imports plan, keys, canonical, files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from shared.contract.plan import Plan, read_plan
+from shared.errors import WeightsError
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json, hash_of, sha256_hex
+from shared.signing.code_hash import installed_code_hash
+from shared.signing.keys import SigningKey, verify
+from shared.strict import FROZEN
+
+Record = TypeVar("Record", bound=BaseModel)
+HASH = Field(pattern="^[0-9a-f]{64}$")
+
+
+class ReleaseRecord(BaseModel):
+    """What was released, and from which plan."""
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    run: str
+    plan_sha256: str = HASH
+    weights_sha256: str = HASH
+    layout_sha256: str = HASH
+    encoder_sha256: str | None
+    preprocessing: str
+    code_sha256: str = HASH
+    ledger_heads: dict[str, str]
+    rounds: int = Field(ge=1)
+
+    @property
+    def sha256(self) -> str:
+        """The release's identity."""
+        return hash_of(self.model_dump(mode="json"))
+
+
+class Lock(BaseModel):
+    """Freezes a release for prospective validation: what is measured, by which rule, from when on."""
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    release_sha256: str = HASH
+    plan_sha256: str = HASH
+    weights_sha256: str = HASH
+    code_sha256: str = HASH
+    label_rule_sha256: str = HASH
+    endpoint: str
+    endpoint_threshold: float | None
+    minimum_patients: int = Field(ge=1)
+    locked_utc: datetime
+
+    @property
+    def sha256(self) -> str:
+        """The lock's identity."""
+        return hash_of(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release read back and verified: record, plan, weights [p]."""
+
+    record: ReleaseRecord
+    plan: Plan
+    weights: np.ndarray
+
+    @property
+    def sha256(self) -> str:
+        """The release's identity."""
+        return self.record.sha256
+
+
+def write_release(
+    folder: Path, record: ReleaseRecord, weights: np.ndarray, *, plan_file: Path, key: SigningKey
+) -> None:
+    """Write a release folder, record last, so that a folder with a record is whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, weights)
+    write_atomic(folder / "weights.npy", buffer.getvalue())
+    write_atomic(folder / "plan.json", plan_file.read_bytes())
+    _write_signed(folder / "release.json", record, key)
+
+
+def read_release(folder: Path, *, coordinator_key: str) -> Release:
+    """Read a release and check signature, plan and weights.
+
+    Raises:
+        WeightsError: damaged, not signed by the coordinator, or parts of different releases.
+        PlanError: its plan is damaged or not the coordinator's.
+    """
+    record = _read_signed(folder / "release.json", ReleaseRecord, coordinator_key)
+    plan = read_plan(folder / "plan.json", coordinator_key=coordinator_key)
+    try:
+        weights = np.load(folder / "weights.npy", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder / "weights.npy", error) from None
+    is_whole = (
+        plan.sha256 == record.plan_sha256
+        and plan.layout_sha256 == record.layout_sha256
+        and sha256_hex(weights.tobytes()) == record.weights_sha256
+    )
+    if not is_whole:
+        raise WeightsError(
+            "mixed-release",
+            f"{folder.name} holds parts that do not belong together",
+            hint="copy the whole release folder again",
+        )
+    return Release(record=record, plan=plan, weights=weights)
+
+
+def lock_release(release: Release, *, now: datetime) -> Lock:
+    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on."""
+    settings = release.plan.settings
+    return Lock(
+        release_sha256=release.sha256,
+        plan_sha256=release.plan.sha256,
+        weights_sha256=release.record.weights_sha256,
+        code_sha256=installed_code_hash(),
+        label_rule_sha256=hash_of(settings.cohort.label.model_dump(mode="json")),
+        endpoint=settings.task.endpoint,
+        endpoint_threshold=settings.task.endpoint_threshold,
+        minimum_patients=settings.validation.prospective_patients,
+        locked_utc=now,
+    )
+
+
+def write_lock(path: Path, lock: Lock, key: SigningKey) -> None:
+    """Write a signed lock."""
+    _write_signed(path, lock, key)
+
+
+def read_lock(path: Path, *, coordinator_key: str) -> Lock:
+    """Read a lock and check its signature.
+
+    Raises:
+        WeightsError: damaged or not signed by the coordinator.
+    """
+    return _read_signed(path, Lock, coordinator_key)
+
+
+def _write_signed(path: Path, record: ReleaseRecord | Lock, key: SigningKey) -> None:
+    content = record.model_dump(mode="json")
+    signed = {"content": content, "signature": key.sign(canonical_json(content))}
+    write_atomic(path, json.dumps(signed, indent=1).encode())
+
+
+def _read_signed(path: Path, kind: type[Record], coordinator_key: str) -> Record:
+    try:
+        signed = json.loads(path.read_bytes())
+        content, signature = signed["content"], str(signed["signature"])
+        record = kind.model_validate(content)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise _unreadable(path, error) from None
+    if not verify(coordinator_key, canonical_json(content), signature):
+        raise WeightsError(
+            "bad-signature",
+            f"{path.name} is not signed by the coordinator this site enrolled with",
+            hint="do not use it; ask the coordinator over another channel",
+        )
+    return record
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        "unreadable",
+        f"{path.name} cannot be read: {type(error).__name__}",
+        hint="name a release's folder, or a lock.json, that the coordinator made",
+    )

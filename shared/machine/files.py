@@ -1,0 +1,71 @@
+"""Files that are either whole or absent, written beside, flushed to disk, renamed; logs of whole lines.
+
+Imports nothing of the project.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+# The folder that holds the packages and their configs/.
+PROJECT = Path(__file__).resolve().parents[2]
+_BLOCK_BYTES = 2**16
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` so that a crash leaves the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
+    """Add one line to a log and flush it; writers in other processes cannot interleave.
+
+    A torn end, which a power cut left of a line that nobody was told is written, is cut off first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+    with os.fdopen(descriptor, "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.truncate(_end_of_lines(stream))
+        stream.seek(0, os.SEEK_END)
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The whole lines of a log, without their newlines; a torn end was never acknowledged."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def _end_of_lines(stream: BinaryIO) -> int:
+    """Where the last whole line ends, read from the end of the file."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK_BYTES)
+        stream.seek(start)
+        newline = stream.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

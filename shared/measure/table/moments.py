@@ -1,0 +1,207 @@
+"""The regression half of a table's reading: R², MAE, RMSE and Bland–Altman out of noisy moments.
+
+Sums are never clipped; a ratio whose denominator the noise alone could have made is suppressed.
+Imports the table, estimates and intervals only.
+
+Source: Fieller 1954 (J R Stat Soc B 16:175) for R²; Bland & Altman 1986 (Lancet 327:307).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
+from shared.measure.intervals import normal_quantile, ratio_interval
+from shared.measure.table.rows import HISTOGRAM_WEIGHT, MOMENT_WEIGHTS, TableSpec
+
+Floats = NDArray[np.float64]
+# R² has no lower end; estimates and intervals are reported within this range
+R2_RANGE = (-1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Moments:
+    """Noisy sums over patients on the scaled axes u and v, and the noise SD of each."""
+
+    count: float
+    u: float
+    u2: float
+    v: float
+    abs_v: float
+    v2: float
+    sd_count: float
+    sd_u: float
+    sd_u2: float
+    sd_v: float
+    sd_abs_v: float
+    sd_v2: float
+
+
+def _read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> _Moments:
+    cells = table[2 * spec.bins :]
+    sums = {
+        name: float(cell) / weight
+        for cell, (name, weight) in zip(cells, MOMENT_WEIGHTS.items(), strict=True)
+    }
+    sds = {name: noise_sd / weight for name, weight in MOMENT_WEIGHTS.items()}
+    count, sd_count = count_patients(table, spec, noise_sd=noise_sd)
+
+    def half_sum(name: str) -> float:  # Σx from Σ(2x − 1) and the count
+        return (sums[name] + count) / 2
+
+    def half_sd(name: str) -> float:
+        return math.hypot(sds[name], sd_count) / 2
+
+    return _Moments(
+        count=count,
+        u=sums["target"],
+        u2=half_sum("target_squared"),
+        v=sums["error"],
+        abs_v=half_sum("error_absolute"),
+        v2=half_sum("error_squared"),
+        sd_count=sd_count,
+        sd_u=sds["target"],
+        sd_u2=half_sd("target_squared"),
+        sd_v=sds["error"],
+        sd_abs_v=half_sd("error_absolute"),
+        sd_v2=half_sd("error_squared"),
+    )
+
+
+def read_regression(
+    table: Floats, spec: TableSpec, *, noise_sd: float, confidence: float
+) -> dict[str, Estimate]:
+    """R², MAE, RMSE, bias and limits of agreement by name; not applicable without moments."""
+    names = ("r2", "mae", "rmse", "bias", "limit_low", "limit_high")
+    if not spec.has_moments:
+        return dict.fromkeys(names, NOT_APPLICABLE)
+    sums = _read_moments(table, spec, noise_sd=noise_sd)
+    if sums.count < 2:
+        return dict.fromkeys(names, SUPPRESSED)
+    return {
+        "r2": _r2(sums, spec, confidence=confidence),
+        **_agreement(sums, spec, confidence=confidence),
+    }
+
+
+def _r2(sums: _Moments, spec: TableSpec, *, confidence: float) -> Estimate:
+    """1 − SSE/SST with Fieller's interval; sampling variance as for normal target and error.
+
+    With independent noise and error, var SSE = 2nσ_e⁴ and var SST = 2nσ_y⁴; a model that shrinks to
+    the mean makes them positively dependent, which only narrows the truth: the interval is wide
+    rather than short.
+    """
+    half = (spec.target_high - spec.target_low) / 2
+    mean_u = min(max(sums.u / sums.count, -1.0), 1.0)
+    # E[(Σu + noise)²] carries one noise variance too much
+    spread = sums.u2 - (sums.u**2 - sums.sd_u**2) / sums.count
+    # dSST = du2 − 2·mean·du + mean²·dcount, and u2 holds half the count's noise
+    noise_own = sums.sd_u2**2 - sums.sd_count**2 / 4
+    slope_count = 0.5 + mean_u**2
+    noise = noise_own + (2 * mean_u * sums.sd_u) ** 2 + (slope_count * sums.sd_count) ** 2
+    if spread <= 1e-12 * max(sums.count, 1.0):
+        return SUPPRESSED if noise else NOT_APPLICABLE
+    if spread < normal_quantile(confidence) * math.sqrt(noise):
+        return SUPPRESSED  # noise alone could have made the denominator
+    to_u = (spec.error_high / half) ** 2  # v² in units of u²
+    shared = to_u * 0.5 * slope_count * sums.sd_count**2
+    error = sums.v2 * to_u
+    low, high = ratio_interval(
+        error,
+        spread,
+        numerator_variance=(to_u * sums.sd_v2) ** 2 + 2 * error**2 / sums.count,
+        denominator_variance=noise + 2 * spread**2 / sums.count,
+        covariance=shared,
+        bounds=(1 - R2_RANGE[1], 1 - R2_RANGE[0]),
+        confidence=confidence,
+    )
+    return within(1 - error / spread, 1 - high, 1 - low, bounds=R2_RANGE)
+
+
+def _agreement(sums: _Moments, spec: TableSpec, *, confidence: float) -> dict[str, Estimate]:
+    """MAE, RMSE and Bland–Altman bias and limits with delta-method intervals."""
+    n, unit, z = sums.count, spec.error_high, normal_quantile(confidence)
+    bias, mean_abs, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
+    variance = mean_square - bias**2
+    if mean_square < 0 or variance < 0 or mean_abs < 0:
+        return dict.fromkeys(("mae", "rmse", "bias", "limit_low", "limit_high"), SUPPRESSED)
+    # d(Σx/n) = (dΣx − mean·dn)/n; Σ|v| and Σv² hold half the count's noise
+    halved = sums.sd_count**2 / 4
+    var_bias = (sums.sd_v**2 + (bias * sums.sd_count) ** 2) / n**2 + variance / n
+    var_abs = (sums.sd_abs_v**2 - halved + ((0.5 - mean_abs) * sums.sd_count) ** 2) / n**2 + max(
+        mean_square - mean_abs**2, 0.0
+    ) / n
+    var_square = (
+        sums.sd_v2**2 - halved + ((0.5 - mean_square) * sums.sd_count) ** 2
+    ) / n**2 + 2 * mean_square**2 / n
+
+    def around(value: float, var: float, floor: float = -math.inf) -> Estimate:
+        margin = z * math.sqrt(var)
+        return Estimate(
+            status="measured",
+            value=value * unit,
+            low=max(value - margin, floor) * unit,
+            high=(value + margin) * unit,
+        )
+
+    sd = math.sqrt(variance)
+    # var of bias ± 1.96·sd with var(sd) ≈ var(mean square)/(4·variance); Bland & Altman 1986
+    var_limit = var_bias + 1.96**2 * var_square / (4 * max(variance, 1e-9))
+    margin = z * math.sqrt(var_square)
+    return {
+        "mae": around(mean_abs, var_abs, floor=0.0),
+        "rmse": Estimate(
+            status="measured",
+            value=math.sqrt(mean_square) * unit,
+            low=math.sqrt(max(mean_square - margin, 0.0)) * unit,
+            high=math.sqrt(mean_square + margin) * unit,
+        ),
+        "bias": around(bias, var_bias),
+        "limit_low": around(bias - 1.96 * sd, var_limit),
+        "limit_high": around(bias + 1.96 * sd, var_limit),
+    }
+
+
+def read_constant_r2(
+    table: Floats, spec: TableSpec, *, constant: float, noise_sd: float, minimum_cell: int
+) -> Estimate:
+    """R² of predicting one public number for everybody: what no training at all would give.
+
+    −n·(mean − constant)²/SST, so 0 at best; a point without interval.
+
+    Args:
+        table: as in ``read_table``.
+        spec: meaning of the cells.
+        constant: in the target's unit, a public reference mean.
+        noise_sd: SD of the noise in every cell.
+        minimum_cell: patients below which it is suppressed.
+    """
+    if not spec.has_moments:
+        return NOT_APPLICABLE
+    sums = _read_moments(table, spec, noise_sd=noise_sd)
+    if sums.count < max(minimum_cell, 2):
+        return SUPPRESSED
+    centre, half = (spec.target_low + spec.target_high) / 2, (spec.target_high - spec.target_low) / 2
+    mean_square = (sums.u**2 - sums.sd_u**2) / sums.count**2  # without the noise's own square
+    spread = sums.u2 - mean_square * sums.count
+    if spread <= 1e-12 * sums.count:
+        return SUPPRESSED if noise_sd else NOT_APPLICABLE
+    guess = (constant - centre) / half
+    gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
+    return Estimate(status="measured", value=-sums.count * max(gap, 0.0) / spread)
+
+
+def count_patients(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[float, float]:
+    """Patients and noise SD: histogram total and count cell, weighted by their precision."""
+    weight = HISTOGRAM_WEIGHT[spec.has_moments]
+    total, precision = float(table[: 2 * spec.bins].sum()) / weight, weight**2 / (2 * spec.bins)
+    if not spec.has_moments:
+        return total, noise_sd / math.sqrt(precision)
+    own = MOMENT_WEIGHTS["count"]
+    count = float(table[2 * spec.bins]) / own
+    both = precision + own**2
+    return (total * precision + count * own**2) / both, noise_sd / math.sqrt(both)

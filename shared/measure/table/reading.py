@@ -1,0 +1,174 @@
+"""Reads measures, each with its interval, out of a table: pure post-processing, deterministic.
+
+Noisy counts are **never clipped at 0** before a point estimate: noise has mean 0, so the sums stay
+unbiased, while clipping adds mass to empty bins and pulls an AUC towards 0.5. Counts below the
+minimum cell, and ratios whose denominator the noise could have made, are ``suppressed``: a value of
+its own, never 0. A cohort without positives (or without negatives) has no AUC: ``not-applicable``.
+Intervals hold sampling and privacy noise together. Imports the rest of the package only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ProtocolError
+from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, within
+from shared.measure.intervals import auc_interval, normal_quantile, share_interval
+from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
+from shared.measure.table.rows import HISTOGRAM_WEIGHT, TableSpec
+
+Floats = NDArray[np.float64]
+__all__ = ["Estimate", "Measures", "read_constant_r2", "read_table"]
+
+
+def read_table(
+    table: Floats,
+    spec: TableSpec,
+    *,
+    noise_sd: float,
+    minimum_cell: int,
+    sensitivity_target: float,
+    confidence: float = 0.95,
+) -> Measures:
+    """Measures of one site's table, or of pooled tables.
+
+    Args:
+        table: summed rows [n_cells], with noise of ``noise_sd`` in every cell.
+        spec: meaning of the cells.
+        noise_sd: 0 in a governed release: then intervals hold sampling alone.
+        minimum_cell: patients (and, for what needs them, positives or negatives) below which a
+            figure is suppressed.
+        sensitivity_target: sensitivity promised at the operating point.
+        confidence: of the intervals.
+
+    Raises:
+        ProtocolError: the table does not fit the spec or is not finite.
+    """
+    if table.shape != (spec.n_cells,) or not np.isfinite(table).all():
+        raise ProtocolError(
+            "table-shape", f"a table must be {spec.n_cells} finite cells, not {table.shape}"
+        )
+    weight = HISTOGRAM_WEIGHT[spec.has_moments]
+    cell_sd = noise_sd / weight
+    positives = table[: spec.bins] / weight
+    negatives = table[spec.bins : 2 * spec.bins] / weight
+    n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
+    n_positive, sd_positive = float(positives.sum()), cell_sd * math.sqrt(spec.bins)
+    z = normal_quantile(confidence)
+    is_enough = n_patients >= minimum_cell
+    found = {
+        "sensitivity": _sensitivity(
+            positives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
+        ),
+        "specificity": _specificity(
+            negatives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
+        ),
+        "auc": _auc(
+            positives,
+            negatives,
+            spec,
+            cell_sd=cell_sd,
+            minimum_cell=minimum_cell,
+            confidence=confidence,
+        ),
+        **read_regression(table, spec, noise_sd=noise_sd, confidence=confidence),
+    }
+    if not is_enough:
+        found = {
+            name: estimate if estimate == NOT_APPLICABLE else SUPPRESSED
+            for name, estimate in found.items()
+        }
+    return Measures(
+        n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
+        n_positive=_counted(n_positive, z * sd_positive)
+        if is_enough and n_positive >= minimum_cell
+        else SUPPRESSED,
+        promise=_promise(found["sensitivity"], sensitivity_target),
+        **found,
+    )
+
+
+def _counted(count: float, margin: float) -> Estimate:
+    return Estimate(status="measured", value=count, low=max(count - margin, 0.0), high=count + margin)
+
+
+def _lacking(count: float, minimum_cell: int) -> Estimate | None:
+    """Why a class of this (noisy) size gives no figure, or None when it does."""
+    # a noisy count under one half is the best available statement that the class is empty
+    if count < 0.5:
+        return NOT_APPLICABLE
+    return SUPPRESSED if count < minimum_cell else None
+
+
+def _called_positive(cells: Floats, spec: TableSpec) -> tuple[float, float]:
+    """Patients at or beyond the operating point, and the others."""
+    below, above = float(cells[: spec.bins_below].sum()), float(cells[spec.bins_below :].sum())
+    return (below, above) if spec.positive_is_low else (above, below)
+
+
+def _sensitivity(
+    positives: Floats, spec: TableSpec, *, cell_sd: float, minimum_cell: int, confidence: float
+) -> Estimate:
+    hits, misses = _called_positive(positives, spec)
+    called_bins, other_bins = _called_positive(np.ones(spec.bins), spec)
+    noise = (cell_sd**2 * called_bins, cell_sd**2 * other_bins)
+    return _share(hits, misses, noise=noise, minimum_cell=minimum_cell, confidence=confidence)
+
+
+def _specificity(
+    negatives: Floats, spec: TableSpec, *, cell_sd: float, minimum_cell: int, confidence: float
+) -> Estimate:
+    misses, hits = _called_positive(negatives, spec)
+    called_bins, other_bins = _called_positive(np.ones(spec.bins), spec)
+    noise = (cell_sd**2 * other_bins, cell_sd**2 * called_bins)
+    return _share(hits, misses, noise=noise, minimum_cell=minimum_cell, confidence=confidence)
+
+
+def _share(
+    hits: float,
+    misses: float,
+    *,
+    noise: tuple[float, float],
+    minimum_cell: int,
+    confidence: float,
+) -> Estimate:
+    lacking = _lacking(hits + misses, minimum_cell)
+    if lacking:
+        return lacking
+    low, high = share_interval(hits, misses, noise_variance=noise, confidence=confidence)
+    return within(hits / (hits + misses), low, high, bounds=(0.0, 1.0))
+
+
+def _auc(
+    positives: Floats,
+    negatives: Floats,
+    spec: TableSpec,
+    *,
+    cell_sd: float,
+    minimum_cell: int,
+    confidence: float,
+) -> Estimate:
+    """Area under the curve of two histograms; patients of one bin count as ties (½)."""
+    if spec.positive_is_low:
+        positives, negatives = positives[::-1], negatives[::-1]
+    n_positive, n_negative = float(positives.sum()), float(negatives.sum())
+    reasons = [_lacking(n, minimum_cell) for n in (n_positive, n_negative)]
+    if any(reasons):
+        return NOT_APPLICABLE if NOT_APPLICABLE in reasons else SUPPRESSED
+    wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
+    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=confidence)
+    return within(wins / (n_positive * n_negative), low, high, bounds=(0.0, 1.0))
+
+
+def _promise(
+    sensitivity: Estimate, target: float
+) -> Literal["kept", "broken", "undecided", "not-applicable"]:
+    if sensitivity.low is None or sensitivity.high is None:
+        return "not-applicable"
+    if sensitivity.low >= target:
+        return "kept"
+    return "broken" if sensitivity.high < target else "undecided"

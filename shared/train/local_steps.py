@@ -1,0 +1,125 @@
+"""A site's part of one round: steps on the clipped, noised sum, then one bounded update.
+
+The charge for these steps is in the ledger before this is called. Nothing is measured on the way and
+nothing stops early: the number of steps is the plan's. Without noise it is deterministic.
+Imports the gradient engine, the optimizer and flat weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.errors import PrivacyError
+from shared.model.weights import trainable
+from shared.privacy.noise import DrawNormals
+from shared.privacy.sampler import PoissonSampler
+from shared.train.canaries import AuditRegister
+from shared.train.loss import PatientLoss
+from shared.train.patient_gradients import Backend, clipped_sum
+from shared.train.patients import PatientBatch
+
+Update = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+def train_round(
+    model: nn.Module,
+    batch: PatientBatch,
+    *,
+    loss: PatientLoss,
+    steps: int,
+    learning_rate: float,
+    clip_norm: float | None,
+    noise_multiplier: float,
+    divisor: float,
+    update_norm_max: float,
+    proximal_mu: float,
+    draw_normals: DrawNormals,
+    sample_rate: float = 1.0,
+    register: AuditRegister | None = None,
+    backend: Backend = "vmap",
+    chunk: int = 128,
+) -> Update:
+    """Train ``model`` in place from its current weights and return the update, float32 [p].
+
+    Each step: weights −= learning_rate · ((Σ clipped gradients + noise)/divisor + μ·(weights − start)).
+    The finished update is scaled to at most ``update_norm_max``.
+
+    Args:
+        model: holds the round's starting weights.
+        batch: every patient of the training split (sample rate 1).
+        loss: one patient's loss.
+        steps: noised sums to release, as charged.
+        learning_rate: of SGD without momentum.
+        clip_norm: L2 bound per patient; None: privacy off, neither clipped nor noised.
+        noise_multiplier: noise standard deviation over ``clip_norm``; 0 only for privacy off or tests.
+        divisor: public constant B.
+        update_norm_max: L2 bound of the finished update.
+        proximal_mu: μ of FedProx (Li et al. 2020, arXiv 1812.06127); 0 is FedAvg.
+        draw_normals: a ``NoiseStream``.
+        sample_rate: chance of each patient to be in a step, drawn from the operating system; 1:
+            everybody in every step.
+        register: takes each step's noised sums of an audit's canaries (``canaries``).
+        backend: of ``clipped_sum``.
+        chunk: patients per ``vmap`` call.
+
+    Raises:
+        PrivacyError: noise or canaries were asked for without a clip norm.
+    """
+    from shared.train.dp_optimizer import PatientOptimizer
+
+    if clip_norm is None and noise_multiplier > 0:
+        raise PrivacyError("unclipped-noise", "noise protects nobody when nothing is clipped")
+    released = [weight for _, weight in trainable(model)]
+    if register is not None:
+        if clip_norm is None:
+            raise PrivacyError("unclipped-canaries", "an audit needs a clip norm")
+        model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+    weights = [weight for _, weight in trainable(model)]
+    start = [weight.detach().clone() for weight in weights]
+
+    def pull_towards_start() -> None:
+        if proximal_mu > 0:
+            for weight, origin in zip(weights, start, strict=True):
+                if weight.grad is not None:
+                    weight.grad += proximal_mu * (weight.detach() - origin)
+
+    optimizer = PatientOptimizer(
+        weights,
+        learning_rate=learning_rate,
+        clip_norm=clip_norm,
+        noise_multiplier=noise_multiplier,
+        divisor=divisor,
+        draw_normals=draw_normals,
+        adjust=pull_towards_start,
+    )
+    sampler = PoissonSampler(sample_rate)
+    for _ in range(steps):
+        chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
+        total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+        optimizer.step_with(total)
+        if register is not None:
+            register.record(optimizer.noised)
+    change = torch.cat(
+        [
+            (weight.detach() - origin).reshape(-1).to(torch.float64)
+            for weight, origin in zip(weights, start, strict=True)
+            if any(weight is each for each in released)
+        ]
+    )
+    return bound_update(change, norm_max=update_norm_max)
+
+
+def bound_update(change: Tensor, *, norm_max: float) -> Update:
+    """``change`` [p] as float32 with an L2 norm of at most ``norm_max``; zeros if it is not finite.
+
+    Scaled a hair below the bound, so that the receiver's own float64 norm agrees.
+    """
+    if not torch.isfinite(change).all():
+        return np.zeros(change.numel(), dtype=np.float32)
+    norm = float(torch.linalg.vector_norm(change))
+    if norm > norm_max:
+        change = change * (norm_max * (1 - 1e-6) / norm)
+    bounded: Update = change.to("cpu", torch.float32).numpy()
+    return bounded

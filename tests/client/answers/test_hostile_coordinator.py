@@ -1,0 +1,767 @@
+"""A coordinator that tries everything gets a code, and the site is as it was before.
+
+Every case goes through the real ClientApp of a site whose people approved whatever they were shown;
+policy, ledger and gate must hold alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from practice_site import CONFIGS, clock
+from table_site import TableSites
+from test_app import send
+from test_validate import accrue_later, lock_for
+
+import client.answers.hello
+import client.site.policy
+from client.answers.train import answer_train
+from client.answers.validate import answer_evaluate
+from client.gate.gate import Gate
+from shared.contract.plan import Plan, write_plan
+from shared.contract.protocol import (
+    PROTOCOL_VERSION,
+    EvaluateReply,
+    EvaluateRequest,
+    Hello,
+    Refusal,
+    TrainReply,
+    TrainRequest,
+    WeightsChunk,
+    Wire,
+    from_record,
+    to_record,
+)
+from shared.contract.settings import read_settings
+from shared.errors import OsteoFedError
+from shared.privacy.cost import predict_cost
+from shared.signing.canonical import hash_file, hash_of
+from shared.signing.countersign import countersign
+from shared.signing.keys import SigningKey, create_key, load_key
+
+EVALUATE = "evaluate.internal"
+Asked = tuple[RecordDict, str]
+Prepare = Callable[[TableSites], Asked]
+
+
+def coordinator(sites: TableSites) -> SigningKey:
+    return load_key(sites.folder / "coordinator" / "keys" / "coordinator.pem")
+
+
+def approved(
+    sites: TableSites,
+    change: Callable[[dict[str, dict[str, object]]], object] = lambda _: None,
+    *,
+    lie: Mapping[str, object] | None = None,
+    own: Mapping[str, object] | None = None,
+    name: str = "elm",
+    **changes: object,
+) -> str:
+    """Hash of a changed plan that somebody at the site has approved without looking.
+
+    Args:
+        change: edits the settings.
+        lie: what the plan says of its cost, where that is not the truth.
+        own: changes of the site's entry on the roster.
+    """
+    content = sites.plan.model_dump(mode="json")
+    settings = copy.deepcopy(content["settings"])
+    change(settings)
+    resolved = read_settings(settings)
+    with contextlib.suppress(OsteoFedError):  # then the stated cost stays what it was
+        content["predicted"] = predict_cost(resolved).model_dump()
+    content["predicted"] |= dict(lie or {})
+    content["settings"] = resolved.model_dump(mode="json")
+    roster = [
+        entry | dict(own or {}) if entry["site"] == name else entry for entry in content["roster"]
+    ]
+    plan = Plan.model_validate(content | {"roster": roster} | changes)
+    path = sites.folder / "another-plan.json"
+    write_plan(path, plan, coordinator(sites))
+    approvals = sites.site(name).approvals
+    approvals.decide(approvals.import_plan(path), "approved", by="Care Less", now=clock())
+    return plan.sha256
+
+
+def train(sites: TableSites, **changes: object) -> Asked:
+    return to_record(sites.train_request(**changes)), "train"
+
+
+def evaluate(sites: TableSites, kind: str = "internal", **changes: object) -> Asked:
+    return to_record(sites.evaluate_request(kind, **changes)), f"evaluate.{kind}"
+
+
+def under(
+    change: Callable[[dict[str, dict[str, object]]], object] = lambda _: None, **rest: object
+) -> Prepare:
+    """Round 1 of a changed plan."""
+    return lambda sites: train(sites, plan_sha256=approved(sites, change, **rest))  # type: ignore[arg-type]
+
+
+def with_policy(asked: Prepare, **policy: object) -> Prepare:
+    """The hospital's policy says otherwise."""
+
+    def prepare(sites: TableSites) -> Asked:
+        record = asked(sites)
+        sites.change_policy(**policy)
+        return record
+
+    return prepare
+
+
+def set_in(group: str, **values: object) -> Callable[[dict[str, dict[str, object]]], object]:
+    return lambda settings: settings[group].update(values)
+
+
+def plan_changed_after_approval(sites: TableSites) -> Asked:
+    record = sites.train_request()
+    folder = sites.site().folder / "plans"
+    kept = (folder / f"{sites.plan_sha256}.json").read_bytes()
+    louder = approved(sites, set_in("privacy", clip_norm=0.25))
+    shutil.copy(folder / f"{louder}.json", folder / f"{sites.plan_sha256}.json")
+    assert kept != (folder / f"{sites.plan_sha256}.json").read_bytes()
+    return to_record(record), "train"
+
+
+def plan_of_another_key(sites: TableSites) -> Asked:
+    record = sites.train_request()
+    stranger = create_key(sites.folder / "stranger.pem")
+    plan = Plan.model_validate(sites.plan.model_dump() | {"coordinator_key": stranger.public_hex})
+    own = sites.site().folder
+    write_plan(own / "plans" / f"{plan.sha256}.json", plan, stranger)
+    approval = json.loads((own / "approvals" / f"{sites.plan_sha256}.json").read_bytes())
+    forged = approval | {"plan_sha256": plan.sha256}
+    (own / "approvals" / f"{plan.sha256}.json").write_text(json.dumps(forged))
+    return to_record(replace(record, plan_sha256=plan.sha256)), "train"
+
+
+def plan_that_was_only_sent(sites: TableSites) -> Asked:
+    request = sites.train_request()
+    plan = Plan.model_validate(sites.plan.model_dump() | {"run": "another-run"})
+    path = sites.folder / "sent.json"
+    write_plan(path, plan, coordinator(sites))
+    sites.site().approvals.import_plan(path)
+    return to_record(replace(request, plan_sha256=plan.sha256)), "train"
+
+
+def vector(values: np.ndarray) -> Prepare:
+    return lambda sites: train(sites, weights=values.astype(np.float32))
+
+
+def spoilt(value: float, make: Callable[..., Asked]) -> Prepare:
+    def prepare(sites: TableSites) -> Asked:
+        weights = sites.weights
+        weights[3] = value
+        return make(sites, weights=weights)
+
+    return prepare
+
+
+def replayed(sites: TableSites) -> Asked:
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    return train(sites, weights=sites.weights + np.float32(1e-4))
+
+
+def head_of(sites: TableSites, *, head: str | None = None, plan: str | None = None) -> Asked:
+    """Round 2 with a genuine countersignature, of whatever is named."""
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    named = head or sites.gate().ledger.head().sha256
+    return train(sites, round=2, **countersigned(sites, named, plan=plan))
+
+
+def countersigned(sites: TableSites, head: str, *, plan: str | None = None) -> dict[str, object]:
+    """Fields of a request with a genuine countersignature of elm's head."""
+    signature = countersign(
+        coordinator(sites), site="elm", plan_sha256=plan or sites.plan_sha256, ledger_head=head
+    )
+    return {"ledger_head": head, "countersignature": signature}
+
+
+def ledger_put_back(sites: TableSites) -> Asked:
+    folder = sites.site().folder
+    sites.gate()
+    shutil.copytree(folder / "ledger", folder / "copy")
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    shutil.rmtree(folder / "ledger")
+    (folder / "copy").rename(folder / "ledger")
+    return train(sites, round=2)
+
+
+def second_release(sites: TableSites) -> Asked:
+    answer_evaluate(sites.site(), sites.gate(), sites.evaluate_request())
+    return evaluate(sites, release_sha256="e" * 64)
+
+
+def describe(sites: TableSites, **changes: object) -> Asked:
+    """Who are your patients?"""
+    plain: dict[str, object] = {"release_sha256": "", "weights": np.zeros(0, dtype=np.float32)}
+    return evaluate(sites, "description", **(plain | changes))
+
+
+def described(
+    lie: Mapping[str, object] | None = None, then: Callable[..., Asked] = describe, **changes: object
+) -> Prepare:
+    """The same, under a plan that releases it and a policy that can afford it."""
+
+    def prepare(sites: TableSites) -> Asked:
+        plan_sha256 = approved(sites, set_in("validation", description_epsilon=1.0), lie=lie)
+        sites.change_policy(epsilon_per_run=6.0)
+        return then(sites, plan_sha256=plan_sha256, **changes)
+
+    return prepare
+
+
+def described_before(sites: TableSites, **changes: object) -> Asked:
+    """A second description that is not the first one again."""
+    record, message_type = describe(sites, plan_sha256=changes["plan_sha256"])
+    first = from_record(send(sites.site().folder, record, message_type).content, EvaluateReply)
+    assert first.status == "measured"
+    return describe(sites, **changes)
+
+
+def locked(**changes: object) -> Prepare:
+    """Prospective validation of something else than what the lock froze."""
+
+    def prepare(sites: TableSites) -> Asked:
+        lock, path = lock_for(sites)
+        accrue_later(sites, path, range(300, 340))
+        wanted = {"lock_sha256": lock.sha256} | changes
+        if "weights" in changes:
+            wanted["weights"] = sites.weights + np.float32(1e-4)
+        return evaluate(sites, "prospective", **wanted)
+
+    return prepare
+
+
+def not_a_lock(sites: TableSites) -> Asked:
+    folder = sites.site().folder / "locks"
+    folder.mkdir()
+    (folder / f"{'a' * 64}.json").write_text('{"lock": "x"}')
+    return evaluate(sites, "prospective", lock_sha256="a" * 64)
+
+
+def chunk(sites: TableSites, *, encoder: bool = True, **changes: object) -> Asked:
+    plan_sha256 = sites.plan_sha256
+    if encoder:
+        plan_sha256 = approved(sites, name_encoder, encoder_sha256="0" * 64)
+    values = {"file_sha256": "0" * 64, "index": 0, "n_chunks": 2, "data": b"x"} | changes
+    return to_record(WeightsChunk(plan_sha256=plan_sha256, **values)), "query.weights"  # type: ignore[arg-type]
+
+
+def name_encoder(settings: dict[str, dict[str, object]]) -> None:
+    named = {"name": "tiny", "weights": "w", "sha256": "0" * 64, "token_channels": 4, "token_grid": 2}
+    settings["encoder"].update(named)
+    settings["cohort"]["views"] = yaml.safe_load((CONFIGS / "cohort" / "hip_bmd.yaml").read_text())[
+        "views"
+    ]
+
+
+def scalars(message: Wire, **changes: object) -> RecordDict:
+    """A message's records with scalars added, changed or, given None, left out."""
+    record = to_record(message)
+    values = {**dict(record["message"]), **changes}  # type: ignore[call-overload]
+    record["message"] = ConfigRecord(
+        {name: value for name, value in values.items() if value is not None}
+    )
+    return record
+
+
+def arrays(message: Wire, values: np.ndarray) -> RecordDict:
+    record = to_record(message)
+    record["arrays"] = ArrayRecord({"weights": Array(values)})
+    return record
+
+
+def unreadable_policy(sites: TableSites) -> Asked:
+    asked = train(sites)
+    (sites.site().folder / "policy.yaml").write_text("allowed: everything")
+    return asked
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked, the code that leaves, words of the reason in the site's log, charges added.
+
+    ``opens``: the site's gate can be opened at all.
+    """
+
+    ask: Prepare
+    code: str
+    because: str = ""
+    site: str = "elm"
+    n_charges: int = 0
+    opens: bool = True
+
+
+FORBIDDEN = "policy.plan-forbidden"
+HOSTILE = {
+    # plans
+    "a plan exchanged after approval": Case(plan_changed_after_approval, "plan.other-than-approved"),
+    "a plan by another key, approval copied": Case(plan_of_another_key, "plan.forged-approval"),
+    "a plan that was sent, not approved": Case(plan_that_was_only_sent, "plan.not-approved"),
+    "epsilon above the cap": Case(
+        under(set_in("privacy", noise_multiplier=1.0)), FORBIDDEN, "above the cap of 3 per run"
+    ),
+    "delta above the cap": Case(under(set_in("privacy", delta=1e-4)), FORBIDDEN, "delta 0.0001"),
+    "too little noise": Case(under(set_in("privacy", noise_multiplier=0.99)), FORBIDDEN, "the floor"),
+    "too little noise for any accountant": Case(
+        under(set_in("privacy", noise_multiplier=0.01)), FORBIDDEN, "at least 0.3"
+    ),
+    "no noise, called patient_dp": Case(
+        under(set_in("privacy", noise_multiplier=0.0)), FORBIDDEN, "below the floor"
+    ),
+    "privacy off, nothing clipped": Case(
+        under(set_in("privacy", mode="off", noise_multiplier=0.0)), FORBIDDEN, "privacy is off"
+    ),
+    "a cost stated too low": Case(
+        under(lie={"training_epsilon": 0.1}), FORBIDDEN, "does not state its true cost"
+    ),
+    "a validation cost stated too low": Case(
+        under(lie={"validation_epsilon": 0.1}), FORBIDDEN, "does not state its true cost"
+    ),
+    "less noise on the table than stated": Case(
+        under(lie={"validation_noise_multiplier": 0.3}), FORBIDDEN, "does not state its true cost"
+    ),
+    "another unit of privacy": Case(
+        under(lie={"mechanism": "Gaussian on images"}), FORBIDDEN, "does not state its true cost"
+    ),
+    "a table dearer than the cap": Case(
+        under(set_in("validation", epsilon=8.0)), FORBIDDEN, "validation costs epsilon"
+    ),
+    "amplification by sampling that the cost leaves out": Case(
+        under(set_in("privacy", sample_rate=0.1), lie={"training_epsilon": 0.01}),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "sampling that costs more than the cap, stated truly": Case(
+        under(set_in("privacy", sample_rate=0.9, noise_multiplier=1.0)),
+        FORBIDDEN,
+        "above the cap of 3 per run",
+    ),
+    "more canaries than the hospital has memory for": Case(
+        under(set_in("privacy", canaries=6000)), FORBIDDEN, "6000 canaries are more than the 5000"
+    ),
+    "canaries where none are allowed": Case(
+        with_policy(under(set_in("privacy", canaries=10)), maximum_canaries=0),
+        FORBIDDEN,
+        "10 canaries are more than the 0",
+    ),
+    "a bound that bounds nothing": Case(
+        under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"
+    ),
+    "rounds without number": Case(under(set_in("federation", rounds=None)), FORBIDDEN, "be numbers"),
+    "ten thousand rounds": Case(
+        under(set_in("federation", rounds=10_000)), FORBIDDEN, "above the cap of 3 per run"
+    ),
+    "exact numbers without permission": Case(
+        under(set_in("validation", release_class="governed")), FORBIDDEN, "governed releases"
+    ),
+    "exact numbers from single patients": Case(
+        with_policy(
+            under(set_in("validation", release_class="governed", minimum_cell=1)),
+            allows_governed=True,
+            governed_approved_by="Ada Byron",
+        ),
+        FORBIDDEN,
+        "minimum cell 1 is below",
+    ),
+    "prospective tables of one patient": Case(
+        under(set_in("validation", prospective_patients=1)), FORBIDDEN, "prospective_patients 1"
+    ),
+    "a task that is not allowed": Case(
+        with_policy(train, allowed_tasks=["osteoporosis"]), FORBIDDEN, "task malignancy"
+    ),
+    "a smaller declared size": Case(
+        under(own={"declared_patients": 1}), "plan.wrong-entry", "declares 1 patients"
+    ),
+    "another key in the site's name": Case(
+        under(own={"public_key": "7" * 64}), "plan.wrong-entry", "names key 777777777777"
+    ),
+    "a roster without the site": Case(under(own={"site": "elmo"}), "plan.not-on-roster"),
+    "a role that the site has not": Case(train, "plan.not-a-training-site", site="hop"),
+    "other code": Case(under(code_sha256="9" * 64), "plan.other-code"),
+    "a cohort that was never taken in": Case(
+        under(set_in("cohort", name="everybody")), "intake.no-cohort"
+    ),
+    # policy and budget
+    "training where it is not allowed": Case(
+        with_policy(train, allowed=["evaluate.internal"]), FORBIDDEN, "train is not allowed"
+    ),
+    "validation where it is not allowed": Case(
+        with_policy(evaluate, allowed=["train"]), "policy.purpose-forbidden"
+    ),
+    "a cohort below the minimum": Case(
+        with_policy(train, minimum_cohort_patients=1000), "policy.cohort-too-small"
+    ),
+    "a held-out split below the minimum": Case(
+        with_policy(evaluate, minimum_cell=60), FORBIDDEN, "minimum cell of 60"
+    ),
+    "a lifetime that is used up": Case(
+        with_policy(train, epsilon_lifetime=0.1), "privacy.budget-exhausted"
+    ),
+    "a policy that nobody can read": Case(unreadable_policy, "policy.invalid", opens=False),
+    # requests for a round
+    "another plan's hash": Case(lambda it: train(it, plan_sha256="b" * 64), "plan.not-approved"),
+    "a path for a hash": Case(
+        lambda it: train(it, plan_sha256="../../keys/signing"), "plan.not-approved"
+    ),
+    "a path to the approval": Case(
+        lambda it: train(it, plan_sha256=f"../approvals/{it.plan_sha256}"), "plan.forged-approval"
+    ),
+    "a hash of a megabyte": Case(
+        lambda it: train(it, plan_sha256="a" * (1 << 20)), "osteofed.internal"
+    ),
+    "round 0": Case(lambda it: train(it, round=0), "protocol.no-such-round"),
+    "a round beyond the last": Case(lambda it: train(it, round=4), "protocol.no-such-round"),
+    "a round before time": Case(lambda it: train(it, round=-1), "protocol.no-such-round"),
+    "a round without end": Case(lambda it: train(it, round=2**62), "osteofed.internal"),
+    "a round replayed with other weights": Case(replayed, "privacy.round-repeated"),
+    "weights that are no number": Case(spoilt(np.nan, train), "protocol.unsound-weights"),
+    "weights without end": Case(spoilt(-np.inf, train), "protocol.unsound-weights"),
+    "weights in another precision": Case(
+        lambda it: train(it, weights=it.weights.astype(np.float64)), "protocol.unsound-weights"
+    ),
+    "a table asked with weights that are no number": Case(
+        spoilt(np.nan, evaluate), "protocol.unsound-weights"
+    ),
+    "one weight too few": Case(lambda it: train(it, weights=it.weights[:-1]), "weights.wrong-length"),
+    "one weight too many": Case(
+        lambda it: train(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
+    ),
+    "no weights": Case(vector(np.zeros(0)), "weights.wrong-length"),
+    "a table asked with one weight too few": Case(
+        lambda it: evaluate(it, weights=it.weights[:-1]), "weights.wrong-length"
+    ),
+    "a table asked with one weight too many": Case(
+        lambda it: evaluate(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
+    ),
+    "weights in rows": Case(vector(np.zeros((2, 21))), "protocol.malformed"),
+    "weights in whole numbers": Case(
+        lambda it: (arrays(it.train_request(), np.zeros(42, dtype=np.int32)), "train"),
+        "protocol.malformed",
+    ),
+    "a countersignature of one's own making": Case(
+        lambda it: train(it, ledger_head="1" * 64, countersignature="2" * 128),
+        "ledger.bad-countersignature",
+    ),
+    "a head that the ledger never had": Case(lambda it: head_of(it, head="1" * 64), "ledger.behind"),
+    "a head signed for another plan": Case(
+        lambda it: head_of(it, plan="3" * 64), "ledger.bad-countersignature"
+    ),
+    "a ledger put back from a copy": Case(ledger_put_back, "ledger.behind", opens=False),
+    # requests for a table
+    "an unknown validation": Case(
+        lambda it: (to_record(it.evaluate_request("everything")), EVALUATE), "plan.wrong-role"
+    ),
+    "internal validation at an external site": Case(evaluate, "plan.wrong-role", site="hop"),
+    "external validation at a training site": Case(
+        lambda it: evaluate(it, "external"), "plan.wrong-role"
+    ),
+    "a table asked with a countersignature of one's own making": Case(
+        lambda it: evaluate(it, ledger_head="1" * 64, countersignature="2" * 128),
+        "ledger.bad-countersignature",
+    ),
+    "a table asked with a head that the ledger never had": Case(
+        lambda it: evaluate(it, **countersigned(it, "1" * 64)), "ledger.behind"
+    ),
+    "a release without a hash": Case(
+        lambda it: evaluate(it, release_sha256="the best one"), "protocol.no-such-release"
+    ),
+    "a release named by a path": Case(
+        lambda it: evaluate(it, release_sha256="../" * 20 + "keys"), "protocol.no-such-release"
+    ),
+    "a second release under one plan": Case(second_release, "privacy.round-repeated"),
+    "a prospective table without a lock": Case(lambda it: evaluate(it, "prospective"), "plan.no-lock"),
+    "a lock that nobody accepted": Case(
+        lambda it: evaluate(it, "prospective", lock_sha256="a" * 64), "plan.no-lock"
+    ),
+    "a path for a lock": Case(
+        lambda it: evaluate(it, "prospective", lock_sha256="../site"), "plan.no-lock"
+    ),
+    "a file that is no lock": Case(not_a_lock, "weights.unreadable"),
+    "the lock of another release": Case(
+        locked(release_sha256="e" * 64), "protocol.not-the-locked-release"
+    ),
+    "other weights than the locked ones": Case(locked(weights=()), "protocol.not-the-locked-release"),
+    # requests for a description
+    "a description that the plan does not release": Case(describe, "plan.no-description"),
+    "a description with weights": Case(
+        described(weights=np.zeros(42, dtype=np.float32)), "protocol.unwanted-weights"
+    ),
+    "a description of a release": Case(described(release_sha256="e" * 64), "protocol.unwanted-weights"),
+    "a description under a lock": Case(described(lock_sha256="a" * 64), "protocol.unwanted-weights"),
+    "a second description with other weights": Case(
+        described(then=described_before, weights=np.ones(1, dtype=np.float32)),
+        "protocol.unwanted-weights",
+    ),
+    "a description by another name": Case(
+        described(then=described_before, release_sha256="1" * 64), "protocol.unwanted-weights"
+    ),
+    "a description with less noise than stated": Case(
+        described(lie={"description_noise_multiplier": 0.3}),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "a description cheaper than it is": Case(
+        described(lie={"description_epsilon": 0.1}), FORBIDDEN, "description epsilon 0.99"
+    ),
+    "a description that the plan keeps quiet about": Case(
+        described(lie={"description_epsilon": None, "description_noise_multiplier": None}),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "a description beyond what training leaves of the cap": Case(
+        with_policy(described(), epsilon_per_run=3.0), FORBIDDEN, "training with the description costs"
+    ),
+    "training under a plan whose description breaks the cap": Case(
+        with_policy(described(then=train), epsilon_per_run=3.0), FORBIDDEN, "with the description costs"
+    ),
+    "a description where it is not allowed": Case(
+        with_policy(described(), allowed=["train", "evaluate.internal"]), "policy.purpose-forbidden"
+    ),
+    "a description that a lifetime cannot pay": Case(
+        with_policy(described(), epsilon_lifetime=0.1), "privacy.budget-exhausted"
+    ),
+    # pieces of an encoder
+    "an encoder where the plan has none": Case(
+        lambda it: chunk(it, encoder=False), "protocol.unwanted-weights"
+    ),
+    "another encoder than the plan's": Case(
+        lambda it: chunk(it, file_sha256="1" * 64), "protocol.unwanted-weights"
+    ),
+    "an encoder named by a path": Case(
+        lambda it: chunk(it, file_sha256="../../policy"), "protocol.unwanted-weights"
+    ),
+    "a piece beyond the last": Case(lambda it: chunk(it, index=2), "protocol.unwanted-weights"),
+    "a piece before the first": Case(lambda it: chunk(it, index=-1), "protocol.unwanted-weights"),
+    "pieces without end": Case(lambda it: chunk(it, n_chunks=1 << 30), "protocol.unwanted-weights"),
+    "a piece too large": Case(
+        lambda it: chunk(it, data=bytes((16 << 20) + 1)), "protocol.unwanted-weights"
+    ),
+    "a piece of nothing": Case(lambda it: chunk(it, data=b""), "protocol.unwanted-weights"),
+    # messages
+    "nothing": Case(lambda _: (RecordDict(), "train"), "protocol.malformed"),
+    "something else": Case(
+        lambda _: (RecordDict({"message": ConfigRecord({"round": 1})}), "train"), "protocol.malformed"
+    ),
+    "a field too few": Case(
+        lambda it: (scalars(it.train_request(), round=None), "train"), "protocol.malformed"
+    ),
+    "a field too many": Case(
+        lambda it: (scalars(it.train_request(), debug=True), "train"), "protocol.malformed"
+    ),
+    "a field of another type": Case(
+        lambda it: (scalars(it.train_request(), round="1"), "train"), "protocol.malformed"
+    ),
+    "another protocol version": Case(
+        lambda it: (scalars(it.train_request(), version=PROTOCOL_VERSION - 1), "train"),
+        "protocol.unknown-version",
+    ),
+    "a version of a megabyte": Case(
+        lambda it: (scalars(it.train_request(), version="2" * (1 << 20)), "train"),
+        "protocol.unknown-version",
+    ),
+    "a table asked where rounds are": Case(
+        lambda it: (to_record(it.evaluate_request()), "train"), "protocol.wrong-message"
+    ),
+    "a round asked where tables are": Case(
+        lambda it: (to_record(it.train_request()), EVALUATE), "protocol.wrong-message"
+    ),
+    "a reply for a request": Case(
+        lambda it: (to_record(Refusal(plan_sha256="", site="", code="", correlation_id="")), "train"),
+        "protocol.wrong-message",
+    ),
+    "a greeting under another plan": Case(
+        lambda _: (to_record(Hello(plan_sha256="b" * 64, nonce="n")), "query.hello"),
+        "plan.not-approved",
+    ),
+}
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Hash of every file of a site but its logs, which grow by what was refused."""
+    return {
+        str(path.relative_to(folder)): hash_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in ("log", "outbox")
+    }
+
+
+def size_of_logs(folder: Path) -> int:
+    return sum(path.stat().st_size for name in ("log", "outbox") for path in (folder / name).glob("*"))
+
+
+def require_only_a_code(reply: Message, *, site: str) -> Refusal:
+    """The refusal in a reply that says nothing else."""
+    assert not reply.has_error()
+    assert list(reply.content) == ["message"]
+    refusal = from_record(reply.content, Refusal)
+    assert re.fullmatch(r"[a-z]+\.[a-z-]+", refusal.code)
+    assert re.fullmatch("[0-9a-f]{16}", refusal.correlation_id)
+    assert re.fullmatch("([0-9a-f]{64})?", refusal.plan_sha256)
+    assert refusal.site in ("", site)
+    return refusal
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_request_gets_a_code_and_changes_nothing(sites: TableSites, name: str) -> None:
+    case = HOSTILE[name]
+    folder = sites.folder / "sites" / case.site
+    record, message_type = case.ask(sites)
+    if case.opens:
+        sites.gate(case.site)  # the ledger of a site that has answered before
+    before, charged, logged = files_of(folder), charges_in(folder), size_of_logs(folder)
+    refusal = require_only_a_code(send(folder, record, message_type), site=case.site)
+    assert refusal.code == case.code
+    assert charges_in(folder) - charged == case.n_charges
+    after = files_of(folder)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    assert {Path(path).parts[0] for path in changed} <= (
+        {"ledger", "ledger-witness.json"} if case.n_charges else set()
+    )
+    assert size_of_logs(folder) - logged < 32_000
+    line = json.loads((folder / "log" / "refusals.jsonl").read_bytes().splitlines()[-1])
+    assert (line["code"], line["correlation_id"]) == (refusal.code, refusal.correlation_id)
+    assert case.because in line["text"]
+
+
+def charges_in(folder: Path) -> int:
+    path = folder / "ledger" / "ledger.jsonl"
+    return path.read_bytes().count(b'"kind":"charge"') if path.exists() else 0
+
+
+def test_there_are_at_least_thirty_such_requests() -> None:
+    assert len(HOSTILE) >= 30
+
+
+def test_a_round_out_of_turn_costs_that_round_and_no_more(sites: TableSites) -> None:
+    # A late site may be asked for round 3 first; whatever the order, each round is paid for once.
+    folder, event = sites.site().folder, sites.plan.settings.privacy.noise_multiplier
+    for number in (3, 1, 3, 2, 1):
+        reply = send(folder, *train(sites, round=number))
+        assert isinstance(from_record(reply.content, TrainReply), TrainReply)
+    rows = [row for row in sites.gate().ledger.show() if row.kind == "charge"]
+    assert [(row.round, row.noise_multiplier, row.steps) for row in rows] == [
+        (3, event, 1), (1, event, 1), (2, event, 1),
+    ]  # fmt: skip
+
+
+def test_rounds_that_fail_after_their_charge_never_spend_more_than_the_run_may_cost(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("client.answers.train.train_update", fail)
+    sites.change_policy(epsilon_per_run=sites.plan.predicted.training_epsilon)
+    request = sites.train_request()
+    codes = [
+        require_only_a_code(send(sites.site().folder, to_record(request), "train"), site="elm").code
+        for _ in range(6)
+    ]
+    assert codes == ["osteofed.internal"] * 3 + ["privacy.budget-exhausted"] * 3
+    assert sites.charges() == 3
+
+
+def pieces_kept(sites: TableSites) -> int:
+    """Bytes of encoders and their pieces on the site's disk."""
+    cache = sites.site().folder / "cache"
+    return sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+
+
+def push(sites: TableSites, plan_sha256: str, **values: object) -> Message:
+    piece = {"file_sha256": "0" * 64, "n_chunks": 1000, "data": bytes(1000)} | values
+    record = to_record(WeightsChunk(plan_sha256=plan_sha256, **piece))  # type: ignore[arg-type]
+    return send(sites.site().folder, record, "query.weights")
+
+
+def test_pieces_of_an_encoder_never_fill_the_disk(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.answers.hello._MAX_ENCODER_BYTES <= 1 << 30
+    monkeypatch.setattr(client.answers.hello, "_MAX_ENCODER_BYTES", 5_000)
+    plan_sha256 = approved(sites, name_encoder, encoder_sha256="0" * 64)
+    kept, codes = [], []
+    for index in range(14):
+        reply = push(sites, plan_sha256, index=index)
+        if "code" in dict(reply.content["message"]):  # type: ignore[call-overload]
+            codes.append(require_only_a_code(reply, site="elm").code)
+        kept.append(pieces_kept(sites))
+    assert codes == ["weights.too-large"] * 2
+    assert kept == [1000, 2000, 3000, 4000, 5000, 0] * 2 + [1000, 2000]
+    for _ in range(5):  # one piece over and over takes the space of one
+        push(sites, plan_sha256, index=0)
+    assert pieces_kept(sites) == 3000
+    for n_chunks in range(500, 540):  # and so do sendings that are begun anew with another number
+        push(sites, plan_sha256, index=n_chunks - 1, n_chunks=n_chunks)
+        assert pieces_kept(sites) == 1000
+    reply = push(sites, plan_sha256, index=1, data=bytes(5_001))
+    assert require_only_a_code(reply, site="elm").code == "weights.too-large"
+    assert pieces_kept(sites) == 0
+
+
+def test_a_message_of_no_known_kind_finds_no_handler(sites: TableSites) -> None:
+    folder = sites.site().folder
+    before = files_of(folder)
+    reply = send(folder, to_record(sites.evaluate_request("everything")), "evaluate.everything")
+    assert reply.has_error()
+    assert files_of(folder) == before
+
+
+N_REQUESTS = 10_000
+
+
+def asked_again(sites: TableSites, number: int) -> EvaluateRequest:
+    return sites.evaluate_request(release_sha256=hash_of(number))
+
+
+def test_ten_thousand_requests_for_metrics_get_one_table(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, plan = sites.site().folder, sites.plan
+    answers = [send(folder, to_record(asked_again(sites, number)), EVALUATE) for number in range(20)]
+    first = from_record(answers[0].content, EvaluateReply)
+    assert first.status == "measured"
+    codes = {require_only_a_code(answer, site="elm").code for answer in answers[1:]}
+    assert codes == {"privacy.round-repeated"}
+    before, logged = files_of(folder), size_of_logs(folder)
+
+    # the same below Flower's layer, without waiting for a disk and for one plan's cost each time
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr(client.site.policy, "predict_cost", lambda _: plan.predicted)
+    gate, members = sites.gate(), sites.split("internal").arrays.patients
+    request = asked_again(sites, 0)
+    for number in range(20, N_REQUESTS):
+        again = replace(request, release_sha256=f"{number:064x}")
+        refused = refusal_by(gate, plan, again, members=members)
+        assert refused.code == "privacy.round-repeated"
+    assert files_of(folder) == before
+    assert sites.charges() == 1
+    assert len((folder / "ledger" / "ledger.jsonl").read_bytes().splitlines()) == 3
+    assert (size_of_logs(folder) - logged) / (N_REQUESTS - 20) < 4_000
+    # and the one table can be fetched again as it was, for nothing
+    same = from_record(send(folder, to_record(request), EVALUATE).content, EvaluateReply)
+    assert (same.table == first.table).all()
+    assert sites.charges() == 1
+
+
+def refusal_by(
+    gate: Gate, plan: Plan, request: EvaluateRequest | TrainRequest, *, members: tuple[str, ...]
+) -> Refusal:
+    """What the gate lets out when it refuses to charge."""
+    with pytest.raises(OsteoFedError) as caught:
+        gate.charge_validation(plan, request, members=members)  # type: ignore[arg-type]
+    message = gate.refuse(caught.value, plan_sha256=plan.sha256, request=request).message
+    assert isinstance(message, Refusal)
+    return message

@@ -1,0 +1,115 @@
+"""Approving: everything is shown, no is the default, a name is needed, the decision is signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from table_site import TableSites
+from typer.testing import CliRunner
+
+from client.answers.train import answer_train
+from client.command.app import app
+from client.command.plan import _describe_releases
+
+BY = "Ada Lovelace"
+
+
+def approve(sites: TableSites, *more: str, answer: str = "", by: str = BY) -> Result:
+    plan = sites.site().folder / "plans" / f"{sites.plan_sha256}.json"
+    arguments = ["approve", str(plan), "--by", by, "--folder", str(sites.site().folder)]
+    return CliRunner().invoke(app, [*arguments, *more], input=answer)
+
+
+def decisions(sites: TableSites) -> list[dict[str, str]]:
+    path = sites.site().folder / "approvals" / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "", "perhaps\n"])
+def test_without_an_explicit_yes_nothing_is_approved(sites: TableSites, answer: str) -> None:
+    before = decisions(sites)
+    done = approve(sites, answer=answer)
+    assert done.exit_code == 1
+    assert "policy.not-confirmed" in done.stderr
+    assert decisions(sites) == before
+
+
+def test_a_yes_at_the_terminal_or_by_option_is_signed_into_the_log(sites: TableSites) -> None:
+    n = len(decisions(sites))
+    assert approve(sites, answer="y\n").exit_code == 0
+    assert approve(sites, "--yes").exit_code == 0
+    new = decisions(sites)[n:]
+    assert [(each["by"], each["decision"]) for each in new] == [(BY, "approved")] * 2
+    assert all(len(each["signature"]) == 128 for each in new)
+    assert approve(sites, "--yes", by="Ada").exit_code == 1
+
+
+def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> None:
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    shown = approve(sites, answer="n\n").output
+    for words in (
+        sites.plan_sha256,
+        "installed here",
+        "3 rounds of 1 steps",
+        "3 updates of the weights",
+    ):
+        assert words in shown
+    told = json.loads(approve(sites, "--yes", "--json").stdout)
+    assert told["epsilon, training"].count(".") == 4  # of the run, spent before, spent then, left
+    assert "0.00 spent before" in told["epsilon, internal validation"]
+    assert "0.00 spent before" not in told["epsilon, training"]
+    assert told["would stop it"] == "nothing"
+    assert told["last approved plan"] == "none"
+
+
+def test_a_description_is_named_among_what_would_leave(sites: TableSites) -> None:
+    validation = sites.plan.settings.validation
+    asked = validation.model_copy(update={"description_epsilon": 0.5})
+    settings = sites.plan.settings.model_copy(update={"validation": asked})
+    plan = sites.plan.model_copy(update={"settings": settings})
+    assert "1 description of the patients (dp)" in _describe_releases(plan, "training")
+    assert "description" not in _describe_releases(sites.plan, "training")
+
+
+def test_code_that_is_not_installed_is_shown_as_such(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.signing.code_hash.installed_code_hash", lambda: "9" * 64)
+    assert "NOT the code installed here" in approve(sites, answer="n\n").output
+
+
+def test_a_plan_that_the_policy_forbids_cannot_be_approved_with_any_yes(sites: TableSites) -> None:
+    sites.change_policy(epsilon_per_run=0.1)
+    done = approve(sites, "--yes")
+    assert done.exit_code == 1
+    assert "plan.forbidden-by-policy" in done.stderr
+
+
+def test_a_budget_that_would_not_last_is_shown(sites: TableSites) -> None:
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.change_policy(epsilon_lifetime=2.9, epsilon_per_run=3.1)
+    told = json.loads(approve(sites, "--yes", "--json").stdout)
+    assert "above the cap of 2.9" in told["would stop it"]
+
+
+def test_a_refusal_needs_no_yes_and_takes_the_approval_away(sites: TableSites) -> None:
+    plan = sites.site().folder / "plans" / f"{sites.plan_sha256}.json"
+    folder = str(sites.site().folder)
+    done = CliRunner().invoke(app, ["refuse", str(Path(plan)), "--by", BY, "--folder", folder])
+    assert done.exit_code == 0, done.output
+    assert sites.site().approvals.decision(sites.plan_sha256) == "refused"
+
+
+def test_a_plan_is_shown_before_any_cohort_exists(sites: TableSites) -> None:
+    import shutil
+
+    site = sites.site()
+    shutil.rmtree(site.cohorts)
+    plan = str(site.folder / "plans" / f"{sites.plan_sha256}.json")
+    told = json.loads(
+        CliRunner().invoke(app, ["plan", plan, "--folder", str(site.folder), "--json"]).stdout
+    )
+    assert "no cohort" in told["left for life"]

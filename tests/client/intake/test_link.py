@@ -1,0 +1,81 @@
+"""Films and rows become exams."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from client.intake.clinical import ClinicalRow
+from client.intake.link import FilmRecord, find_view, link_films
+from shared.exam.schema import ViewRule
+
+DAY = date(2020, 6, 1)
+HIP = ViewRule(name="hip_ap", body_parts=("HIP", "PELVIS"), positions=("AP",))
+
+
+def row(number: int, patient: str, offset: int) -> ClinicalRow:
+    day = DAY + timedelta(days=offset)
+    return ClinicalRow(number=number, patient_id=patient, day=day, values={}, label=None)
+
+
+def film(name: str, patient: str, offset: int = 0) -> FilmRecord:
+    return FilmRecord(
+        item=name, scratch=0, film=name, view="hip_ap", laterality="L", pixel_mm=None,
+        manufacturer="", presentation_intent="", patient_id=patient,
+        day=DAY + timedelta(days=offset),
+    )  # fmt: skip
+
+
+def links(films, rows, rejected=None):
+    return link_films(films, rows, max_days=90, rejected_rows=rejected or {})
+
+
+def test_both_hips_of_one_date_are_one_exam_in_the_order_of_their_keys():
+    found = links([film("b", "P"), film("a", "P")], [row(1, "P", 3)])
+    assert [[item.film for item in exam.films] for exam in found.exams] == [["a", "b"]]
+    assert found.exams[0].day == DAY
+
+
+def test_two_dates_are_two_exams_and_may_share_a_row():
+    found = links([film("a", "P"), film("b", "P", 30)], [row(1, "P", 3)])
+    assert [exam.row.number for exam in found.exams] == [1, 1]
+    assert not found.row_codes
+
+
+def test_nearest_row_wins_and_a_tie_takes_the_earlier():
+    assert links([film("a", "P")], [row(1, "P", -20), row(2, "P", 10)]).exams[0].row.number == 2
+    assert links([film("a", "P")], [row(1, "P", 10), row(2, "P", -10)]).exams[0].row.number == 2
+
+
+@pytest.mark.parametrize(("offset", "is_linked"), [(90, True), (-90, True), (91, False)])
+def test_window_includes_its_last_day(offset, is_linked):
+    found = links([film("a", "P")], [row(1, "P", offset)])
+    assert bool(found.exams) == is_linked
+    assert found.film_codes == ({} if is_linked else {"a": "intake.missing-row"})
+    assert found.row_codes == ({} if is_linked else {1: "intake.missing-film"})
+
+
+def test_film_of_nobody_and_film_of_a_rejected_row_are_told_apart():
+    found = links([film("a", "P"), film("b", "Q")], [], {"Q": "intake.under-age"})
+    assert found.film_codes == {"a": "intake.unknown-patient", "b": "intake.under-age"}
+
+
+@pytest.mark.parametrize(
+    ("part", "position", "expected"),
+    [
+        ("HIP", "AP", "hip_ap"),
+        ("hip", "ap", "hip_ap"),
+        ("PELVIS", "", "hip_ap"),
+        ("HIP", "LL", None),
+        ("CHEST", "AP", None),
+        ("", "AP", None),
+    ],
+)
+def test_view_needs_body_part_and_position(part, position, expected):
+    assert find_view(part, position, [HIP]) == expected
+
+
+def test_view_may_insist_on_a_position():
+    strict = HIP.model_copy(update={"allows_empty_position": False})
+    assert find_view("HIP", "", [strict]) is None

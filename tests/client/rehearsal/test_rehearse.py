@@ -1,0 +1,259 @@
+"""A rehearsal tells price, time, memory and learning; it charges, keeps and sends nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from table_site import TableSites
+from typer.testing import CliRunner
+
+import client.rehearsal.learning as learning
+import client.rehearsal.round as measuring
+from client.answers.train import answer_train
+from client.cohort.assemble import assemble
+from client.cohort.tokens import load_tokens
+from client.command.app import app
+from client.command.trial import _describe_encoding
+from client.rehearsal.learning import mean_loss, plant_relation, try_learning
+from client.rehearsal.price import Price, price_plan
+from client.rehearsal.rehearse import rehearse
+from shared.audit.attack.rehearsal import draw_patients
+from shared.contract.plan import Plan
+from shared.contract.settings import Settings
+from shared.privacy.accountant import gaussian_epsilon
+from shared.train.public_batch import draw_public_batch
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def changed(plan: Plan, **groups: dict[str, object]) -> Settings:
+    parts = {
+        name: getattr(plan.settings, name).model_copy(update=values) for name, values in groups.items()
+    }
+    return plan.settings.model_copy(update=parts)
+
+
+def test_a_rehearsal_leaves_every_byte_of_the_site_as_it_was_and_needs_no_network(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_train(sites.site(), sites.gate(), sites.train_request())
+    site = sites.site()
+    before = files_of(site.folder)
+    assert any(path.name == "outbox.jsonl" for path in before)
+
+    def no_network(*_arguments: object) -> None:
+        raise OSError("a rehearsal must not need a network")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    rehearse(site, sites.plan)
+    assert files_of(site.folder) == before
+
+
+def test_a_site_without_a_ledger_gets_none_from_a_rehearsal(sites: TableSites) -> None:
+    site = sites.site()
+    shutil.rmtree(site.folder / "ledger", ignore_errors=True)  # of a gate that was only looked at
+    price = price_plan(site, sites.plan, sites.split("train").cohort)[0]
+    assert price.run_epsilon == pytest.approx(price.spent_after)
+    assert not (site.folder / "ledger").exists()
+
+
+def test_prices_add_what_was_spent_to_what_the_run_will_cost(sites: TableSites) -> None:
+    site, plan = sites.site(), sites.plan
+    privacy = plan.settings.privacy
+    noise = privacy.noise_multiplier or 0.0
+    answer_train(site, sites.gate(), sites.train_request())  # one step of three is spent
+    training, validation = price_plan(site, plan, sites.split("train").cohort)
+    delta = site.policy.delta
+    assert training.run_epsilon == pytest.approx(gaussian_epsilon(3**0.5 / noise, delta), abs=1e-6)
+    assert training.spent_before == pytest.approx(gaussian_epsilon(1 / noise, delta), abs=1e-6)
+    assert training.spent_after == pytest.approx(gaussian_epsilon(4**0.5 / noise, delta), abs=1e-6)
+    assert training.left_after == pytest.approx(site.policy.epsilon_lifetime - training.spent_after)
+    assert validation.spent_before == 0
+    assert validation.spent_after == pytest.approx(plan.predicted.validation_epsilon or 0, abs=1e-6)
+
+
+def test_an_external_site_pays_for_everybodys_validation_only(sites: TableSites) -> None:
+    found = rehearse(sites.site("hop"), sites.plan)
+    assert [price.purpose for price in found.prices] == ["external validation"]
+    assert found.prices[0].n_patients == len(sites.split(None, "hop").cohort.patients())
+    assert found.measured is None
+    assert found.trial is None
+
+
+def test_what_would_stop_the_run_is_said(sites: TableSites) -> None:
+    assert rehearse(sites.site("hop"), sites.plan).problems == ()
+    sites.change_policy("hop", epsilon_lifetime=1.0, minimum_cell=500)
+    problems = "\n".join(rehearse(sites.site("hop"), sites.plan).problems)
+    assert "above the cap of 1" in problems
+    assert "fewer than the minimum of 500" in problems
+    sites.change_policy("hop", allowed=[])
+    assert "evaluate.external is not allowed" in "\n".join(
+        rehearse(sites.site("hop"), sites.plan).problems
+    )
+
+
+def test_the_measured_round_has_the_cohorts_shape_and_none_of_its_values(sites: TableSites) -> None:
+    plan, real = sites.plan, sites.split("train")
+    arrays = assemble(real.cohort, "train", schema=plan.settings.cohort, task=plan.settings.task)
+    drawn = measuring.draw_in_shape_of(plan.settings, real.cohort, arrays)
+    for name, tensor in real.batch.named_tensors().items():
+        assert getattr(drawn, name).shape == tensor.shape, name
+    for name in ("view_mask", "field_mask", "exam_mask"):
+        assert torch.equal(getattr(drawn, name), getattr(real.batch, name))
+    for name in ("fields", "target"):
+        own, other = getattr(drawn, name).flatten(), getattr(real.batch, name).flatten()
+        by_chance = 5 / np.sqrt(len(own))  # five standard deviations of independent values
+        assert abs(np.corrcoef(own.numpy(), other.numpy())[0, 1]) < by_chance, name
+
+
+def test_a_round_is_really_trained_and_its_memory_really_measured(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def train(_: Settings, batch: object, weights: np.ndarray, *, divisor: int, **__: object) -> object:
+        seen.append((len(batch), divisor))  # type: ignore[arg-type]
+        held = np.ones(40 << 20, dtype=np.uint8)
+        return weights * held[0]
+
+    site, split = sites.site(), sites.split("train")
+    arrays = assemble(
+        split.cohort, "train", schema=sites.plan.settings.cohort, task=sites.plan.settings.task
+    )
+    with measuring.peak_memory() as empty:
+        pass
+    monkeypatch.setattr(measuring, "train_update", train)
+    measured = measuring.measure_round(site, sites.plan, split.cohort, arrays)
+    assert seen == [(len(split.batch), sites.plan.entry("elm").declared_patients)]
+    assert measured.memory_bytes - empty.memory_bytes > 30 << 20
+    assert (measured.encoding, measured.encoding_s) == ("not needed", None)
+
+
+def test_what_is_known_of_the_encoding_is_said_and_nothing_more(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, cohort = sites.site(), sites.split("train").cohort
+    films = replace(cohort, images=np.zeros((3, 8, 8), dtype=np.float16))
+    frozen = changed(sites.plan, encoder={"name": "resnet34", "training": "frozen", "token_grid": 7})
+    sha256 = "e" * 64
+    plan = sites.plan.model_copy(update={"settings": frozen, "encoder_sha256": sha256})
+    assert measuring.look_for_tokens(site, plan, films) == "unknown"
+    weights = site.encoder_file(sha256)
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"weights")
+    assert measuring.look_for_tokens(site, plan, films) == "needed"
+    assert measuring.look_for_tokens(site, plan, cohort) == "not needed"  # no films
+    learned = changed(plan, encoder={"training": "full"})
+    whole = plan.model_copy(update={"settings": learned})
+    assert measuring.look_for_tokens(site, whole, films) == "not needed"
+    monkeypatch.setattr(
+        "client.cohort.tokens._encode_films", lambda *_: np.zeros((3, 49, 4), np.float32)
+    )
+    load_tokens(site, plan, films)
+    assert measuring.look_for_tokens(site, plan, films) == "done"
+    other = changed(plan, encoder={"token_grid": 4})
+    again = plan.model_copy(update={"settings": other})
+    assert measuring.look_for_tokens(site, again, films) == "needed"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "seconds", "words"),
+    [
+        ("not needed", None, "not needed"),
+        ("done", None, "done"),
+        ("needed", 41.7, "42 s, before the first round"),
+        ("unknown", None, "unknown: the encoder is not here"),
+    ],
+)
+def test_each_state_of_the_encoding_has_its_words(
+    encoding: measuring.Encoding, seconds: float | None, words: str
+) -> None:
+    measured = measuring.RoundMeasure(
+        seconds=1.0, memory_bytes=1, gpu_bytes=0, encoding=encoding, encoding_s=seconds
+    )
+    assert words in _describe_encoding(measured)
+
+
+def test_the_loss_of_invented_people_falls_under_a_sound_plan_and_not_under_a_drowned_one(
+    sites: TableSites,
+) -> None:
+    plan = sites.plan
+    sound = changed(
+        plan,
+        federation={"rounds": 8, "local_steps": 5, "learning_rate": 1.0},
+        privacy={"noise_multiplier": 0.5, "update_norm_max": 100.0},
+    )
+    drowned = changed(
+        plan,
+        federation={"rounds": 8, "local_steps": 5, "learning_rate": 1.0},
+        privacy={"noise_multiplier": 500.0, "update_norm_max": 100.0},
+    )
+    well = try_learning(sound, 200, file=None)
+    assert well.falls
+    assert well.loss_after < 0.8 * well.loss_before
+    assert (well.rounds, well.planned_rounds) == (8, 8)
+    assert not try_learning(drowned, 200, file=None).falls
+
+
+def test_a_long_trial_stops_early_and_says_so(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, 0.0, 50.0, 200.0, 300.0])
+    monkeypatch.setattr(learning.time, "monotonic", lambda: next(moments))
+    trial = try_learning(changed(sites.plan, federation={"rounds": 9}), 20, file=None)
+    assert (trial.rounds, trial.planned_rounds) == (2, 9)
+
+
+def test_the_planted_relation_is_one_of_fields_and_noise(sites: TableSites) -> None:
+    settings = changed(sites.plan)
+    people = plant_relation(draw_patients(settings, 600, seed=1), settings, seed=2)
+    assert set(people.target.unique().tolist()) == {0.0, 1.0}
+    numbers = (people.fields * people.field_mask)[..., :3].sum(dim=-1)
+    assert np.corrcoef(numbers.flatten(), people.target.flatten())[0, 1] > 0.6
+    assert people.target.mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_mean_loss_is_the_mean_of_each_patients(sites: TableSites) -> None:
+    settings, weights = sites.plan.settings, sites.weights
+    people = draw_public_batch(settings)
+    whole = mean_loss(settings, people, weights, file=None)
+    parts = [
+        mean_loss(settings, people.select([row]), weights, file=None) for row in range(len(people))
+    ]
+    assert whole == pytest.approx(np.mean(parts))
+
+
+def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> None:
+    plan = next((sites.site().folder / "plans").glob("*.json"))
+    before = files_of(sites.site().folder)
+    arguments = ["rehearse", str(plan), "--folder", str(sites.site().folder)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    for words in ("one round", "left for life", "nothing was charged"):
+        assert words in shown.output
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert told["problems"] == []
+    assert set(told["prices"][0]) == {field.name for field in fields(Price)}
+    assert files_of(sites.site().folder) == before
+
+
+def test_a_plan_that_would_not_run_here_ends_with_exit_code_1(sites: TableSites) -> None:
+    sites.change_policy("hop", epsilon_lifetime=1.0)
+    site = sites.site("hop")
+    plan = next((site.folder / "plans").glob("*.json"))
+    arguments = ["rehearse", str(plan), "--folder", str(site.folder)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 1
+    assert "why it would not run" in shown.stdout
+    told = CliRunner().invoke(app, [*arguments, "--json"])
+    assert told.exit_code == 1
+    assert "above the cap of 1" in "".join(json.loads(told.stdout)["problems"])

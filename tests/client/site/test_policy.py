@@ -1,0 +1,148 @@
+"""The hospital's policy: cautious by default, complete, and every violation of a plan at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from practice_site import SITE, clock, make_plan, make_policy
+
+from client.site.policy import check_plan, read_policy, require_plan, write_policy_template
+from server.federation.compose import compose_settings
+from server.federation.folder import Enrolled
+from server.federation.plan import draft_plan
+from shared.errors import PlanError, PolicyError
+
+
+def violations(folder: Path, policy: dict[str, object], **plan: object) -> tuple[str, ...]:
+    return check_plan(make_policy(folder, **policy), make_plan(folder, **plan), site=SITE)
+
+
+def test_the_template_is_valid_and_cautious_and_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    write_policy_template(path)
+    policy = read_policy(path)
+    assert (policy.allows_privacy_off, policy.allows_governed) == (False, False)
+    assert (policy.epsilon_per_run, policy.epsilon_lifetime, policy.minimum_cell) == (3.0, 10.0, 10)
+    with pytest.raises(PolicyError, match="not overwritten"):
+        write_policy_template(path)
+
+
+def test_a_plan_within_the_policy_passes(tmp_path: Path) -> None:
+    assert violations(tmp_path, {}) == ()
+    require_plan(make_policy(tmp_path), make_plan(tmp_path), site=SITE)
+
+
+def test_all_violations_come_together(tmp_path: Path) -> None:
+    policy = make_policy(tmp_path, allowed=["evaluate.internal"], delta=1e-6)
+    plan = make_plan(
+        tmp_path,
+        stated_epsilon=0.1,
+        privacy__noise_multiplier=0.9,
+        privacy__update_norm_max=None,
+        validation__release_class="governed",
+        validation__minimum_cell=3,
+    )
+    with pytest.raises(PolicyError) as caught:
+        require_plan(policy, plan, site=SITE)
+    for part in (
+        "train is not allowed here",
+        "delta 1e-05 is above this hospital's 1e-06",
+        "update_norm_max must be a number",
+        "noise multiplier 0.9 is below the floor of 1",
+        "above the cap of 3 per run",
+        "the plan does not state its true cost",
+        "governed releases (exact numbers) are not allowed here",
+        "minimum cell 3 is below this hospital's 10",
+    ):
+        assert part in caught.value.fact
+    assert caught.value.code == "policy.plan-forbidden"
+
+
+@pytest.mark.parametrize(
+    ("policy", "plan", "expected"),
+    [
+        ({}, {"privacy__mode": "off", "privacy__noise_multiplier": 0.0}, "privacy is off"),
+        ({}, {"privacy__noise_multiplier": None, "stated_epsilon": 3.0}, "below the floor"),
+        ({}, {"federation__rounds": None}, "must be numbers"),
+        ({}, {"federation__rounds": 1000}, "above the cap of 3 per run"),
+        ({"epsilon_per_run": 1.0}, {}, "training costs epsilon"),
+        ({"epsilon_per_run": 1.0}, {}, "validation costs epsilon"),
+        ({}, {"role": "external", "privacy__delta": 1e-3}, "delta 0.001"),
+        ({"allowed": ["train"]}, {"role": "external"}, "evaluate.external is not allowed"),
+        ({"allowed_tasks": ["falls"]}, {}, "task osteoporosis is none of ['falls']"),
+        ({"allowed_tasks": ["falls"]}, {"role": "external"}, "task osteoporosis is none of ['falls']"),
+        ({}, {"privacy__update_norm_max": 1e9}, "bounds nothing"),
+    ],
+)
+def test_a_single_violation_is_named(
+    tmp_path: Path, policy: dict[str, object], plan: dict[str, object], expected: str
+) -> None:
+    assert any(expected in each for each in violations(tmp_path, policy, **plan))
+
+
+def test_what_the_hospital_allows_passes(tmp_path: Path) -> None:
+    allowed = {
+        "allows_privacy_off": True,
+        "allows_governed": True,
+        "governed_approved_by": "Ada Byron",
+    }
+    off = {"privacy__mode": "off", "privacy__noise_multiplier": 0.0}
+    assert violations(tmp_path, allowed, **off, validation__release_class="governed") == ()
+
+
+def test_an_allowed_task_passes_and_a_policy_without_the_list_allows_any(tmp_path: Path) -> None:
+    assert violations(tmp_path, {"allowed_tasks": ["falls", "osteoporosis"]}) == ()
+    path = tmp_path / "policy.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["allowed_tasks"]  # a policy of before the list
+    path.write_text(yaml.safe_dump(content))
+    assert check_plan(read_policy(path), make_plan(tmp_path), site=SITE) == ()
+
+
+def test_the_bound_on_an_update_may_be_generous_but_not_absurd(tmp_path: Path) -> None:
+    # 5 steps, learning rate 1, clip norm 0.5, noise 10, 100 patients: 2.5·(10 + 2·10·1e4/100)
+    assert violations(tmp_path, {}, privacy__update_norm_max=5024.0) == ()
+    [problem] = violations(tmp_path, {}, privacy__update_norm_max=5026.0)
+    assert "5.02e+03" in problem
+    shipped = compose_settings(["fusion=cross_attention", "privacy.epsilon=0.5"])
+    sites = [
+        Enrolled(site=name, public_key="1" * 64, declared_patients=n, role="training", enrolled_utc="")
+        for name, n in ((SITE, 40), ("south", 4000))
+    ]
+    plan = draft_plan(shipped, sites, run="spring", coordinator_key="2" * 64, now=clock())
+    assert not [each for each in check_plan(make_policy(tmp_path), plan, site=SITE) if "bounds" in each]
+
+
+def test_a_plan_in_which_the_site_has_no_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="not on the roster"):
+        check_plan(make_policy(tmp_path), make_plan(tmp_path), site="south")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"epsilon_lifetime": 0}, "epsilon_lifetime"),
+        ({"surprise": 1}, "surprise"),
+        ({"allowed": ["publish"]}, "allowed.0"),
+        ({"noise_multiplier_floor": 0.1}, "noise_multiplier_floor"),
+        ({"allows_governed": True, "governed_approved_by": "Ada"}, "first and last name"),
+    ],
+)
+def test_an_invalid_policy_allows_nothing(
+    tmp_path: Path, change: dict[str, object], expected: str
+) -> None:
+    with pytest.raises(PolicyError, match=expected):
+        make_policy(tmp_path, **change)
+
+
+def test_a_missing_field_or_file_allows_nothing(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read_policy(tmp_path / "policy.yaml")
+    assert caught.value.code == "policy.unreadable"
+    write_policy_template(tmp_path / "policy.yaml")
+    text = (tmp_path / "policy.yaml").read_text()
+    (tmp_path / "policy.yaml").write_text(text.replace("minimum_cell: 10", ""))
+    with pytest.raises(PolicyError, match="minimum_cell"):
+        read_policy(tmp_path / "policy.yaml")

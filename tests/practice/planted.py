@@ -1,0 +1,129 @@
+"""Nine ways to break a site's training path, each a switch that only tests can reach.
+
+Everything else stays the real path: policy, ledger, charge, train, gate. Each breaks what its name says
+and nothing more, by replacing one function where the loop or the optimizer looks it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import shared.privacy.sampler
+import shared.train.dp_optimizer
+import shared.train.local_steps
+import shared.train.patient_gradients
+import shared.train.update
+from shared.train.patients import PatientBatch
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def noise_times(factor: float) -> Plant:
+    """The optimizer adds ``factor`` times the noise that was charged."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        module = shared.train.dp_optimizer
+        honest = module.add_gaussian_noise
+
+        def weakened(total: Tensor, *, noise_multiplier: float, **names: object) -> Tensor:
+            if factor == 0:
+                return total
+            return honest(total, noise_multiplier=factor * noise_multiplier, **names)  # type: ignore[arg-type]
+
+        patch.setattr(module, "add_gaussian_noise", weakened)
+
+    return plant
+
+
+def no_clipping(patch: pytest.MonkeyPatch) -> None:
+    """Gradients are added as they are."""
+    module = shared.train.patient_gradients
+    honest = module.sum_clipped_rows
+    patch.setattr(module, "sum_clipped_rows", lambda rows, *, clip_norm: honest(rows, clip_norm=None))
+
+
+def clip_by_exam(patch: pytest.MonkeyPatch) -> None:
+    """Each exam is clipped on its own: a patient with four moves the sum by four clip norms."""
+    module = shared.train.local_steps
+    honest = module.clipped_sum
+
+    def by_exam(model: object, batch: PatientBatch, **names: object) -> Tensor:
+        patient, exam = batch.exam_mask.nonzero(as_tuple=True)
+        alone = PatientBatch(
+            **{
+                name: tensor[patient] if name == "canary" else tensor[patient, exam].unsqueeze(1)
+                for name, tensor in batch.named_tensors().items()
+            }
+        )
+        return honest(model, alone, **names)  # type: ignore[arg-type]
+
+    patch.setattr(module, "clipped_sum", by_exam)
+
+
+def everybody_in_every_step(patch: pytest.MonkeyPatch) -> None:
+    """Sampling is booked and not done."""
+    patch.setattr(shared.privacy.sampler.PoissonSampler, "draw_rows", lambda _, n: torch.arange(n))
+
+
+def shuffled_batches(patch: pytest.MonkeyPatch) -> None:
+    """Batches of equal size from a shuffled list, everybody once per pass, booked as Poisson."""
+    waiting: dict[int, Tensor] = {}
+
+    def draw_rows(self: shared.privacy.sampler.PoissonSampler, n: int) -> Tensor:
+        n_parts = round(1 / self.sample_rate)
+        left = waiting.get(id(self), torch.empty(0, dtype=torch.long))
+        if not len(left):
+            left = torch.from_numpy(np.random.default_rng().permutation(n))
+        size = -(-n // n_parts)
+        waiting[id(self)] = left[size:]
+        return left[:size].sort().values
+
+    patch.setattr(shared.privacy.sampler.PoissonSampler, "draw_rows", draw_rows)
+
+
+def seeded_noise(patch: pytest.MonkeyPatch) -> None:
+    """Every round draws its noise from the same seed."""
+
+    class Seeded:
+        def __init__(self) -> None:
+            self._generator = torch.Generator().manual_seed(7)
+
+        def __call__(self, n: int) -> Tensor:
+            return torch.randn(n, generator=self._generator, dtype=torch.float64)
+
+    patch.setattr(shared.train.update, "NoiseStream", Seeded)
+
+
+def twice_the_rate(patch: pytest.MonkeyPatch) -> None:
+    """Patients are drawn twice as often as is booked."""
+    module = shared.train.local_steps
+    honest = module.PoissonSampler
+    patch.setattr(module, "PoissonSampler", lambda rate: honest(min(1.0, 2 * rate)))
+
+
+BUGS: Mapping[str, Plant] = {
+    "no noise": noise_times(0.0),
+    "half the noise": noise_times(0.5),
+    "noise times 0.8": noise_times(0.8),
+    "no clipping": no_clipping,
+    "clipping by exam": clip_by_exam,
+    "full batch booked as sampled": everybody_in_every_step,
+    "shuffling booked as Poisson": shuffled_batches,
+    "noise from a seed": seeded_noise,
+    "twice the sample rate": twice_the_rate,
+}
+
+
+@contextmanager
+def planted(bug: str | None) -> Iterator[None]:
+    """The named bug is in the path inside the ``with``; None leaves it correct."""
+    with pytest.MonkeyPatch.context() as patch:
+        if bug is not None:
+            BUGS[bug](patch)
+        yield

@@ -1,0 +1,81 @@
+"""Four sites with a table each (scikit-learn's breast cytology), founded up to the approved plan."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sklearn.datasets import load_breast_cancer
+
+from client.intake.ingest import ingest
+from client.site.folder import create_site, join_federation, open_site
+from client.site.profile import SiteProfile
+from server.engines.launch import prepare
+from server.federation.compose import CONFIGS, compose_settings
+from server.federation.folder import create_home, enrol
+from server.federation.plan import draft_plan, save_plan
+from server.run.folder import RunStore
+
+HERE = Path(__file__).parent / "other_disease"
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def write_table(path: Path, rows: Sequence[int], *, word_of: Mapping[int, str] | None = None) -> None:
+    """Rows of the bundled table as a hospital's CSV; ``word_of`` spells the two classes."""
+    data = load_breast_cancer()
+    words = word_of or {1: "B", 0: "malignant"}
+    columns = [name.removeprefix("mean ").replace(" ", "_") for name in data.feature_names[:10]]
+    path.parent.mkdir(parents=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["patient_id", "exam_date", *columns, "diagnosis"])
+        for row in rows:
+            values = [f"{value:.6g}" for value in data.data[row, :10]]
+            writer.writerow([f"P{row:05d}", "2020-03-01", *values, words[int(data.target[row])]])
+
+
+def found_tables(
+    folder: Path,
+    archives: Mapping[str, Path],
+    *,
+    external: Sequence[str],
+    overrides: Sequence[str] = (),
+) -> tuple[RunStore, dict[str, Path]]:
+    """A federation over tables, by adding two YAML files to the shipped ones."""
+    configs = folder / "configs"
+    shutil.copytree(CONFIGS, configs)
+    shutil.copy(HERE / "cohort.yaml", configs / "cohort" / "breast_cytology.yaml")
+    shutil.copy(HERE / "experiment.yaml", configs / "experiment" / "breast_cytology.yaml")
+    settings = compose_settings(
+        ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides], configs=configs
+    )
+    home = create_home(folder / "coordinator")
+    folders = {}
+    for name, archive in archives.items():
+        own = folder / "sites" / name
+        request = create_site(own, name=name, declared_patients=100, profile=SiteProfile())
+        role = "external" if name in external else "training"
+        site = join_federation(own, enrol(home, request, role=role, is_required=True, now=NOW))
+        report = ingest(
+            archive,
+            store=site.cohorts,
+            schema=settings.cohort,
+            profile=site.settings.profile,
+            pseudonyms=site.pseudonyms,
+            linkage=site.linkage,
+            clock=lambda: NOW,
+        )
+        if report.n_rows_used != report.n_rows_read:
+            raise ValueError(f"{name}: rows were lost")
+        folders[name] = own
+    key = home.key().public_hex
+    plan = draft_plan(settings, home.active_sites(), run="cytology", coordinator_key=key, now=NOW)
+    save_plan(home, plan)
+    for own in folders.values():
+        approvals = open_site(own).approvals
+        read = approvals.import_plan(home.run_folder("cytology") / "plan.json")
+        approvals.decide(read, "approved", by="Grace Hopper", now=NOW)
+    return prepare(home, "cytology"), folders

@@ -1,0 +1,142 @@
+"""A federation over tables with approved sites, made once and copied for tests that change it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from table_federation import found_tables, write_table
+
+import shared.privacy.noise
+import shared.train.update
+from client.answers.hello import approved_plan
+from client.cohort.patients import SplitData, load_split
+from client.cohort.split import Split
+from client.gate.gate import Gate, Released, open_gate
+from client.site.folder import Site, open_site
+from shared.contract.plan import Plan
+from shared.contract.protocol import EvaluateRequest, TrainRequest
+from shared.errors import OsteoFedError
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights
+
+ROWS = {"elm": range(150), "hop": range(150, 260)}
+RELEASE = "f" * 64
+Request = TrainRequest | EvaluateRequest
+Answer = Callable[[Site, Gate, Any], Released]
+
+
+@dataclass(frozen=True)
+class TableSites:
+    """A training site ``elm``, an external site ``hop``, and the plan both approved."""
+
+    folder: Path
+    plan_sha256: str
+
+    def site(self, name: str = "elm") -> Site:
+        """The opened site."""
+        return open_site(self.folder / "sites" / name)
+
+    def gate(self, name: str = "elm") -> Gate:
+        """Its gate, as the ClientApp opens it."""
+        site = self.site(name)
+        return open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
+
+    @property
+    def plan(self) -> Plan:
+        """The approved plan."""
+        return approved_plan(self.site(), self.plan_sha256)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The plan's initial weights, moved a little so that no gradient is special."""
+        initial = flatten_weights(build_model(self.plan.settings, generator_seed=0))
+        return initial + np.linspace(-0.02, 0.02, initial.size, dtype=np.float32)
+
+    def split(self, split: Split | None, name: str = "elm") -> SplitData:
+        """Patients of a site."""
+        schema = self.plan.settings.cohort.name
+        return load_split(self.site(name), self.plan, name=schema, split=split)
+
+    def train_request(self, **changes: object) -> TrainRequest:
+        """What the coordinator asks in round 1."""
+        values: dict[str, object] = {
+            "plan_sha256": self.plan_sha256,
+            "round": 1,
+            "weights": self.weights,
+            "ledger_head": "",
+            "countersignature": "",
+        }
+        return TrainRequest(**(values | changes))
+
+    def evaluate_request(self, kind: str = "internal", **changes: object) -> EvaluateRequest:
+        """What the coordinator asks after training."""
+        values: dict[str, object] = {
+            "plan_sha256": self.plan_sha256,
+            "kind": kind,
+            "release_sha256": RELEASE,
+            "weights": self.weights,
+            "lock_sha256": "",
+            "ledger_head": "",
+            "countersignature": "",
+        }
+        return EvaluateRequest(**(values | changes))
+
+    def change_policy(self, name: str = "elm", **changes: object) -> None:
+        """The hospital changes its mind after approval."""
+        path = self.folder / "sites" / name / "policy.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+    def refused(self, answer: Answer, request: Request, name: str = "elm") -> str:
+        """The code with which a site refuses; nothing was charged."""
+        before = self.charges(name)
+        with pytest.raises(OsteoFedError) as caught:
+            answer(self.site(name), self.gate(name), request)
+        assert self.charges(name) == before
+        return caught.value.code
+
+    def charges(self, name: str = "elm") -> int:
+        """How many charges are in a site's ledger."""
+        return sum(row.kind == "charge" for row in self.gate(name).ledger.show())
+
+
+def found_table_sites(folder: Path, *overrides: str) -> TableSites:
+    """The federation, with one local step per round unless ``overrides`` say otherwise."""
+    for name, rows in ROWS.items():
+        write_table(folder / "archives" / name / "clinical.csv", rows)
+    archives = {name: folder / "archives" / name for name in ROWS}
+    chosen = ("federation.rounds=3", "federation.local_steps=1", "federation.learning_rate=0.5")
+    store, _ = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
+    return TableSites(folder, store.plan.sha256)
+
+
+def copy_sites(made: TableSites, folder: Path) -> TableSites:
+    """The same federation in another folder, free to be changed."""
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+    return TableSites(folder, made.plan_sha256)
+
+
+@contextmanager
+def known_noise(value: float) -> Iterator[list[int]]:
+    """Every normal is ``value``; yields how many were drawn each time."""
+    drawn: list[int] = []
+
+    def draw(n: int) -> torch.Tensor:
+        drawn.append(n)
+        return torch.full((n,), value, dtype=torch.float64)
+
+    kept = (shared.privacy.noise.NoiseStream, shared.train.update.NoiseStream)
+    try:
+        for module in (shared.privacy.noise, shared.train.update):
+            module.NoiseStream = lambda: draw  # type: ignore[attr-defined]
+        yield drawn
+    finally:
+        shared.privacy.noise.NoiseStream, shared.train.update.NoiseStream = kept  # type: ignore[misc]

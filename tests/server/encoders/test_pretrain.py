@@ -1,0 +1,96 @@
+"""Pretraining is public, reproducible, and never meets BMD."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+
+import torch
+import yaml
+
+from server.encoders.pretrain import BATCH, QUANTITIES, draw_films, fit_network, pretrain
+from server.synthetic import physics
+from shared.contract.settings import EncoderSettings
+from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.model.encoders import encode, load_encoder
+from shared.model.weights import read_weights
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "encoder"
+
+
+def shipped() -> tuple[Path, EncoderSettings]:
+    settings = EncoderSettings.model_validate(yaml.safe_load((CONFIGS / "tiny.yaml").read_text()))
+    return CONFIGS / str(settings.weights), settings
+
+
+def test_supervision_is_physical_and_a_public_film_has_no_bmd() -> None:
+    assert QUANTITIES == ("cortical_mm", "trabecular_share", "texture_exponent")
+    names = {field.name for field in dataclasses.fields(physics.Film)}
+    names |= {field.name for field in dataclasses.fields(physics.HipAnatomy)}
+    assert not [name for name in names if "bmd" in name.lower() or "score" in name]
+    assert "population" not in inspect.getsource(inspect.getmodule(draw_films))  # type: ignore[arg-type]
+
+
+def test_public_films_repeat_for_a_seed_and_targets_are_standard() -> None:
+    films, quantities = draw_films(30, seed=3)
+    again, _ = draw_films(30, seed=3)
+    other, _ = draw_films(30, seed=4)
+    assert torch.equal(films, again)
+    assert not torch.equal(films, other)
+    torch.testing.assert_close(quantities.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(quantities.std(dim=0), torch.ones(3))
+
+
+def test_a_network_learns_its_quantities() -> None:
+    # Films that are uniformly as bright as their first quantity: learnt within a few steps.
+    level = torch.linspace(0, 1, 2 * BATCH)
+    shape = (torch.linspace(0, 1, 64)[None, :] < level[:, None]).to(torch.uint8) * 255
+    films = shape[:, None, None, :].expand(-1, 1, 64, 64).contiguous()
+    quantities = ((level - level.mean()) / level.std())[:, None]
+    _, before = fit_network(films, quantities, seed=1, epochs=1)
+    _, after = fit_network(films, quantities, seed=1, epochs=12)
+    assert after < 0.3 * before
+
+
+def test_pretraining_writes_a_file_with_its_recipe_that_loads(tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    path = tmp_path / "tiny.safetensors"
+    digest = pretrain(
+        path,
+        seed=5,
+        n_films=100,
+        epochs=1,
+        progress=lambda what, done, of: heard.append((what, done, of)),
+    )
+    settings = EncoderSettings(name="tiny", sha256=digest, token_channels=48, token_grid=4)
+    load_encoder(settings, path)
+    _, metadata = read_weights(path, sha256=digest)
+    recipe = metadata["recipe"]
+    assert isinstance(recipe, dict)
+    assert recipe["supervision"] == list(QUANTITIES)
+    assert recipe["preprocessing"] == PREPROCESSING_VERSION
+    assert (recipe["films"], recipe["seed"], recipe["epochs"]) == (100, 5, 1)
+    assert [step[1:] for step in heard] == [(100, 100), (1, 1)]
+
+
+def test_the_shipped_encoder_is_small_hashed_and_made_by_this_recipe() -> None:
+    path, settings = shipped()
+    assert path.stat().st_size < 2_000_000
+    load_encoder(settings, path)
+    _, metadata = read_weights(path, sha256=settings.sha256)
+    recipe = metadata["recipe"]
+    assert isinstance(recipe, dict)
+    assert recipe["supervision"] == list(QUANTITIES)
+    assert recipe["preprocessing"] == PREPROCESSING_VERSION
+    assert recipe["films"] >= 10_000
+
+
+def test_the_shipped_encoder_reads_physics_from_films_it_never_saw() -> None:
+    path, settings = shipped()
+    films, quantities = draw_films(240, seed=987_654)
+    pooled = encode(load_encoder(settings, path), films.float() / 255.0).mean(dim=1)  # [n,c]
+    design = torch.cat([pooled, torch.ones(len(pooled), 1)], dim=1)
+    fitted = torch.linalg.lstsq(design[:160], quantities[:160]).solution
+    errors = (design[160:] @ fitted - quantities[160:]).square().mean(dim=0)
+    assert errors.max() < 0.6  # an encoder that sees nothing has 1

@@ -1,0 +1,98 @@
+"""Settings: every shipped file composes, every mistake is named, all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.federation.compose import CONFIGS, compose_settings
+from shared.contract.settings import Settings, read_settings
+from shared.errors import SettingsError
+
+OPTIONS = [
+    (folder.name, file.stem)
+    for folder in sorted(CONFIGS.iterdir())
+    if folder.is_dir()
+    for file in sorted(folder.glob("*.yaml"))
+]
+# An option that makes sense only beside another one.
+COMPANIONS = {
+    ("encoder", "none"): ["fusion=clinical_only"],
+    ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("encoder", "dinov2_s_lora"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
+    ("experiment", "dinov2_s_lora"): [
+        "encoder.weights=packed.safetensors",
+        f"encoder.sha256={'0' * 64}",
+    ],
+    ("task", "binary_classification"): ["task.positive_class=osteoporosis", "validation=probability"],
+    ("validation", "probability"): ["task=binary_classification", "task.positive_class=osteoporosis"],
+}
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_shipped_yaml_composes(group: str, name: str) -> None:
+    overrides = [f"{group}={name}", *COMPANIONS.get((group, name), [])]
+    assert isinstance(compose_settings(overrides), Settings)
+
+
+def test_there_is_an_option_in_every_group() -> None:
+    groups = {"cohort", "task", "encoder", "fusion", "privacy", "strategy", "federation", "validation"}
+    assert groups | {"engine", "experiment"} == {group for group, _ in OPTIONS}
+
+
+def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings(
+            ["fusion=attention", "privacy.epsilonn=3", "privacy.delta=7", "seed=-1", "nonsense"]
+        )
+    fact = caught.value.fact
+    assert "5 settings are not valid" in fact
+    assert "fusion: must be one of ['clinical_only', 'concatenation', 'cross_attention'" in fact
+    assert "privacy.epsilonn: is not a setting" in fact
+    assert "privacy.delta: Input should be less than 0.01, not 7" in fact
+    assert "seed: Input should be greater than or equal to 0, not -1" in fact
+    assert "nonsense: must be group=name or group.key=value" in fact
+    assert caught.value.code == "settings.invalid"
+    assert "hint:" in str(caught.value)
+
+
+def test_parts_that_do_not_fit_each_other_are_refused() -> None:
+    with pytest.raises(SettingsError, match="encoder none needs fusion clinical_only"):
+        compose_settings(["encoder=none"])
+
+
+def test_an_encoder_without_weights_is_refused_before_anything_runs() -> None:
+    with pytest.raises(SettingsError, match=r"resnet34 needs encoder\.weights and encoder\.sha256"):
+        compose_settings(["encoder=resnet34"])
+
+
+def test_privacy_off_is_a_word_and_not_a_boolean() -> None:
+    assert compose_settings(["privacy=off"]).privacy.mode == "off"
+
+
+def test_settings_survive_a_round_through_json() -> None:
+    settings = compose_settings(["privacy.epsilon=1"])
+    assert read_settings(settings.model_dump(mode="json")) == settings
+
+
+def test_no_shipped_file_names_a_python_target() -> None:
+    for path in CONFIGS.rglob("*.yaml"):
+        assert "_target_" not in Path(path).read_text(), path.name
+
+
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "experiment"])
+def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: str) -> None:
+    settings = compose_settings([f"experiment={name}", *COMPANIONS.get(("experiment", name), [])])
+    assert settings.experiment == name
+    assert (settings.privacy.sample_rate < 1) == (settings.encoder.training != "frozen")
+    assert settings.fusion.schedule[-1].up_to_epsilon is None
+    assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
+
+
+def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:
+    with pytest.raises(SettingsError, match="sample_rate 1"):
+        compose_settings(["experiment=resnet_gn", "privacy=off"])
+    settings = compose_settings(["experiment=resnet_gn", "privacy=off", "privacy.sample_rate=1"])
+    assert settings.privacy.mode == "off"

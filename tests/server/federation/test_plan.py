@@ -1,0 +1,126 @@
+"""The plan: what it fixes, what it predicts, and that nothing of it can be changed unseen."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.federation.compose import compose_settings
+from server.federation.folder import Enrolled, create_home
+from server.federation.plan import draft_plan, save_plan, schedule_for
+from shared.contract.plan import Plan, read_plan
+from shared.errors import PlanError
+from shared.privacy.cost import total_steps
+from shared.signing.keys import create_key
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+SIZES = {"aster": 100, "birch": 300}
+
+
+def draft(overrides: list[str] | None = None, *, key: str = "0" * 64, run: str = "spring") -> Plan:
+    sites = [
+        Enrolled(
+            site=name,
+            public_key="1" * 64,
+            declared_patients=size,
+            role="training",
+            enrolled_utc="2026-01-01",
+        )
+        for name, size in SIZES.items()
+    ]
+    return draft_plan(compose_settings(overrides or []), sites, run=run, coordinator_key=key, now=NOW)
+
+
+def test_a_plan_fixes_every_value_that_yaml_leaves_open() -> None:
+    settings = draft().settings
+    assert None not in (
+        settings.federation.rounds,
+        settings.federation.local_steps,
+        settings.federation.learning_rate,
+        settings.privacy.noise_multiplier,
+        settings.privacy.update_norm_max,
+    )
+
+
+def test_weights_follow_the_declared_sizes() -> None:
+    assert [entry.weight for entry in draft().roster] == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 3.0, 8.0])
+def test_predicted_epsilon_is_at_most_what_was_asked_and_nearly_all_of_it(epsilon: float) -> None:
+    predicted = draft([f"privacy.epsilon={epsilon}"]).predicted
+    assert predicted.training_epsilon is not None
+    assert 0.97 * epsilon <= predicted.training_epsilon <= epsilon
+
+
+def test_the_schedule_row_is_the_first_that_covers_epsilon() -> None:
+    rows = compose_settings().fusion.schedule
+    assert schedule_for(compose_settings(["privacy.epsilon=0.7"])) == rows[0]
+    assert schedule_for(compose_settings(["privacy.epsilon=1.01"])) == rows[1]
+    assert schedule_for(compose_settings(["privacy=off"])) == rows[-1]
+
+
+def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> None:
+    few, many = draft(["federation.rounds=2"]), draft(["federation.rounds=20"])
+    assert total_steps(few.settings.federation) * 10 == total_steps(many.settings.federation)
+    assert (few.settings.privacy.noise_multiplier or 0) < (many.settings.privacy.noise_multiplier or 0)
+
+
+def test_a_plan_without_privacy_says_so_in_words() -> None:
+    predicted = draft(["privacy=off"]).predicted
+    assert predicted.training_epsilon is None
+    assert "no formal privacy guarantee" in predicted.mechanism
+
+
+@pytest.mark.parametrize("run", ["p1", "../p1", "Spring", "a b c", "x" * 62])
+def test_a_name_that_is_no_folder_name_is_refused(run: str) -> None:
+    with pytest.raises(PlanError, match="lower-case letters"):
+        draft(run=run)
+
+
+def test_a_plan_needs_a_training_site() -> None:
+    with pytest.raises(PlanError, match="no training site"):
+        draft_plan(compose_settings(), [], run="spring", coordinator_key="0" * 64, now=NOW)
+
+
+def test_a_saved_plan_is_read_back_equal_and_never_overwritten(tmp_path: Path) -> None:
+    home = create_home(tmp_path)
+    plan = draft(key=home.key().public_hex)
+    save_plan(home, plan)
+    path = home.run_folder("spring") / "plan.json"
+    assert read_plan(path, coordinator_key=home.key().public_hex) == plan
+    with pytest.raises(PlanError, match="exists already"):
+        save_plan(home, plan)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"written_utc": "2027-01-01"},
+        {"roster": []},
+        {"coordinator_key": "2" * 64},
+        {"version": 1},
+    ],
+)
+def test_a_plan_that_was_changed_after_signing_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    home = create_home(tmp_path)
+    save_plan(home, draft(key=home.key().public_hex))
+    path = home.run_folder("spring") / "plan.json"
+    content = json.loads(path.read_text())
+    content["plan"] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(PlanError):
+        read_plan(path, coordinator_key=home.key().public_hex)
+
+
+def test_a_plan_signed_by_somebody_else_is_refused(tmp_path: Path) -> None:
+    home, other = create_home(tmp_path / "a"), create_key(tmp_path / "other.pem")
+    save_plan(home, draft(key=home.key().public_hex))
+    with pytest.raises(PlanError) as caught:
+        read_plan(home.run_folder("spring") / "plan.json", coordinator_key=other.public_hex)
+    assert caught.value.code == "plan.changed"

@@ -1,0 +1,205 @@
+"""The report: self-contained, complete, honest about what is missing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.report.page import read_results, render_page, write_report
+from server.report.patients import characteristics
+from server.report.results import PrivacyResult, Results, ValidationResult
+from server.report.terminal import table_for_terminal, table_of_patients
+from server.report.wording import write_bytes, write_duration, write_figure, write_time
+from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def with_figures(results: Results, **figures: Estimate) -> Results:
+    from dataclasses import replace
+
+    first, *others = results.validation
+    changed = first.model_copy(update={"measures": replace(first.measures, **figures)})
+    return results.model_copy(update={"validation": (changed, *others)})
+
+
+def test_page_makes_no_request_and_runs_no_script(results: Results) -> None:
+    text = render_page(results)
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "video", "form"}
+    assert not re.search(r"@import|url\(|src=|<!ENTITY", text)
+    assert set(re.findall(r"https?://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in text
+
+
+def test_tables_and_pictures_can_be_read_aloud(results: Results) -> None:
+    text = render_page(results)
+    page = Page(text)
+    assert text.count("<caption>") == text.count("<table>") >= 6
+    assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
+    assert text.count("<desc>") == text.count("<svg") == 4
+    assert "northgate: 0." in text.split("<desc>")[1].split("</desc>")[0]
+
+
+def test_every_section_says_how_to_read_it(results: Results) -> None:
+    text = render_page(results)
+    assert text.count("How to read this") >= text.count("<h2") - 1
+    assert "not a medical device" in text
+
+
+def test_every_epsilon_comes_with_its_qualifiers(results: Results) -> None:
+    text = render_page(results)
+    for site in ("northgate", "st-anna", "lakeside"):
+        assert site in text
+    for word in ("unit patient", "add/remove", "δ = 1e−5", "exact Gaussian (GDP)", "50 full-batch"):
+        assert text.count(word) >= 3, word
+
+
+def test_privacy_off_is_said_in_words(results: Results, without_privacy) -> None:
+    off = without_privacy(results)
+    assert render_page(off).count("no formal privacy guarantee") >= 4
+    assert "no formal privacy guarantee" in table_for_terminal(off)[1].rows[0]
+    assert "no formal privacy guarantee" not in render_page(results)
+
+
+def test_suppressed_and_na_are_words_and_never_numbers(results: Results) -> None:
+    changed = with_figures(results, auc=SUPPRESSED, sensitivity=NOT_APPLICABLE)
+    row = re.search(r'<th scope="row">northgate</th>(.*?)</tr>', render_page(changed), re.S)
+    assert row is not None
+    assert '<td class="word">suppressed</td>' in row[1]
+    assert '<td class="word">NA</td>' in row[1]
+    assert table_for_terminal(changed)[0].rows[0][3:5] == ("suppressed", "NA")
+
+
+def test_missing_updates_and_replies_appear_with_their_reason(results: Results) -> None:
+    text = render_page(results)
+    assert text.count("<code>engine.no-reply</code>") == 2
+    assert "protocol.norm-too-large" in text
+    assert "no valid reply (policy.release-not-allowed)" in text
+    assert "waiting for new films" in text
+    assert "47 of 50" in text
+
+
+def test_reader_always_sees_what_no_training_gives(results: Results) -> None:
+    assert render_page(results).count("no training<br>") == 2  # internal pooled, external
+
+
+def test_report_json_is_the_results(results: Results, tmp_path: Path) -> None:
+    page, data = write_report(tmp_path / "report", results)
+    assert page.name == "report.html"
+    assert read_results(data) == results
+    assert page.read_text() == render_page(results)
+
+
+def test_texts_from_sites_are_escaped(results: Results) -> None:
+    row = ValidationResult(
+        kind="external", site="<b>x", status="missing", code="<script>", release_class="dp"
+    )
+    text = render_page(results.model_copy(update={"validation": (*results.validation, row)}))
+    assert "<script>" not in text
+    assert "<b>x" not in text
+
+
+def test_a_classification_without_any_validation_is_a_page_too(results: Results) -> None:
+    task = results.task.model_copy(update={"kind": "classification", "target_unit": ""})
+    empty = results.model_copy(
+        update={"task": task, "validation": (), "rounds": (), "site_auc": None, "lock_sha256": None}
+    )
+    text = render_page(empty)
+    assert "R²" not in text
+    assert "not locked" in text
+    assert table_for_terminal(empty)[0].rows == ()
+
+
+def test_results_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValidationError, match="measures must be given"):
+        ValidationResult(kind="internal", site="a", status="measured", release_class="dp")
+    with pytest.raises(ValidationError, match="training_epsilon"):
+        PrivacyResult(site="a", mode="patient_dp", mechanism="g", accountant="g", delta=1e-5)
+
+
+def test_terminal_rows_match_their_columns(results: Results) -> None:
+    for table in table_for_terminal(results):
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_figures_are_written_alike_everywhere() -> None:
+    measured = Estimate(status="measured", value=-0.004, low=-0.126, high=0.118)
+    assert write_figure(measured) == "0.00 (−0.13 to 0.12)"
+    exact = Estimate(status="measured", value=178.0, low=178.0, high=178.0)
+    assert write_figure(exact, digits=0) == "178"
+    assert [write_bytes(n) for n in (999, 1_480, 4_310_000)] == ["999 B", "1.5 kB", "4.3 MB"]
+    assert write_time("2027-03-01T10:02:41.5+01:00") == "2027-03-01 09:02 UTC"
+    assert write_duration(0) == "–"
+    assert [write_duration(s) for s in (3.14, 161, 4000)] == ["3.1 s", "2 min 41 s", "1 h 6 min"]
+
+
+def test_the_page_says_who_the_patients_are_pooled_first(described_results: Results) -> None:
+    page = render_page(described_results)
+    start = page.index('aria-label="patients table"')
+    table = page[start : page.index("</table>", start)]
+    assert table.index("all sites, pooled") < table.index("northgate") < table.index("lakeside")
+    pooled = next(row for row in described_results.description if row.is_pooled).description
+    age, weight = pooled.numbers
+    assert f"{age.mean.value:.1f}<small>{age.mean.low:.1f} to {age.mean.high:.1f}" in table
+    assert f"{100 * pooled.prevalence.value:.1f}<small>" in table
+    assert f"{100 * weight.missing.value:.1f}<small>" in table
+    assert "age, years: SD" in table
+    assert "age: missing" not in table
+    assert "sex: male, %" in table
+    assert "dp, ε = 1.00" in table
+    assert "age 41 to 95, weight 27 to 117" in page
+    assert "st-anna: no valid reply (policy.purpose-forbidden)." in page
+
+
+def test_a_group_too_small_is_suppressed_in_the_table_of_patients(
+    described_results: Results,
+) -> None:
+    rows = characteristics(described_results.description)
+    male = next(row for row in rows if row.name == "sex: male, %")
+    assert [cell.text for cell in male.cells][2] == "suppressed"
+    assert male.cells[2].is_word
+    assert male.cells[0].small
+
+
+def test_a_run_that_releases_no_description_says_nothing_of_one(results: Results) -> None:
+    page = render_page(results)
+    assert "Who the patients are" not in page
+    assert len(table_for_terminal(results)) == 2
+
+
+def test_the_terminal_shows_the_same_table_and_who_gave_none(described_results: Results) -> None:
+    table = table_for_terminal(described_results)[-1]
+    assert table.title == "Who the patients are"
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    named = [row.name for row in characteristics(described_results.description)]
+    assert [row[0] for row in table.rows] == [*named, "release", "st-anna"]
+    refused = [row for row in described_results.description if row.description is None]
+    alone = table_of_patients(refused)
+    assert (alone.columns, alone.rows) == (
+        ("site", "why"),
+        (("st-anna", "no valid reply (policy.purpose-forbidden)"),),
+    )
+
+
+def test_report_json_keeps_the_second_moments(described_results: Results, tmp_path: Path) -> None:
+    _, data = write_report(tmp_path, described_results)
+    found = read_results(data)
+    assert found == described_results
+    pooled = next(row for row in found.description if row.is_pooled).description
+    moments = pooled.second_moments
+    assert len(moments.covariance) == len(moments.names) == 5
+    assert moments.entry_sd > 0

@@ -1,0 +1,220 @@
+"""Who is who on a grid, what is pulled when, and the encoder's delivery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import practice_federation as practice
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
+
+from server.engines.local import LocalGrid, run_local
+from server.rounds import exchange as exchange_module
+from server.rounds import weights_delivery
+from server.rounds.exchange import Exchange
+from server.run.folder import RunStore
+from shared.contract.protocol import TrainRequest, from_record
+from shared.errors import RunError
+from shared.signing.keys import create_key
+
+
+def exchange_of(store: RunStore, grid: LocalGrid, log: list[tuple[str, str]] | None = None) -> Exchange:
+    kept = [] if log is None else log
+    return Exchange(grid, store.plan, log=lambda site, code: kept.append((site, code)))
+
+
+def request(store: RunStore) -> TrainRequest:
+    return TrainRequest(
+        plan_sha256=store.plan.sha256,
+        round=1,
+        weights=store.committed(0).weights,
+        ledger_head="",
+        countersignature="",
+    )
+
+
+def test_sites_are_found_by_their_signed_hello(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    exchange = exchange_of(store, LocalGrid(practice.app, folders))
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    assert exchange.sites == set(folders)
+
+
+def test_a_node_cannot_take_the_name_of_another_site(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    (folders["site-1"] / "claims.json").write_text('"site-0"')
+    log: list[tuple[str, str]] = []
+    exchange = exchange_of(store, LocalGrid(practice.app, folders), log)
+    exchange.meet(store.plan.roster, wait_s=0.1)
+    assert exchange.sites == {"site-0", "site-2", "site-3"}
+    assert ("", "protocol.bad-signature") in log
+
+
+def test_two_nodes_with_the_key_of_one_site_are_both_refused(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    twice = folders | {"copy": folders["site-0"]}
+    log: list[tuple[str, str]] = []
+    exchange = exchange_of(store, LocalGrid(practice.app, twice), log)
+    exchange.meet(store.plan.roster, wait_s=0.1)
+    assert exchange.sites == {"site-1", "site-2", "site-3"}
+    assert ("site-0", "protocol.two-nodes-one-site") in log
+
+
+def test_a_node_that_is_not_on_the_roster_is_left_out_and_never_named(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    stranger = tmp_path / "stranger"
+    create_key(stranger / "keys" / "site.pem")
+    site = {"site": "mrs-canary", "plan_sha256": store.plan.sha256, "encoder_sha256": None}
+    (stranger / "site.json").write_text(json.dumps(site))
+    log: list[tuple[str, str]] = []
+    exchange = exchange_of(store, LocalGrid(practice.app, folders | {"x": stranger}), log)
+    exchange.meet(store.plan.roster, wait_s=0.1)
+    assert exchange.sites == set(folders)
+    assert all(name in {"", *folders} for name, _ in log)
+
+
+def test_a_required_site_that_is_absent_stops_the_run_before_its_first_round(
+    tmp_path: Path,
+) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 0.2})
+    store, folders = practice.found_federation(tmp_path, settings=settings, is_required=True)
+    del folders["site-2"]
+    with pytest.raises(RunError) as caught:
+        run_local(store.folder, folders, client_app=practice.app)
+    assert caught.value.code == "run.site-absent"
+    assert "site-2" in caught.value.fact
+
+
+def test_an_optional_site_that_is_absent_is_a_missing_update(tmp_path: Path) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 0.2})
+    store, folders = practice.found_federation(tmp_path, settings=settings)
+    del folders["site-2"]
+    run_local(store.folder, folders, client_app=practice.app)
+    assert dict(store.committed(3).missing) == {"site-2": "run.site-absent"}
+
+
+def test_a_site_that_refused_is_greeted_again_while_the_run_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "GREET_AGAIN_S", 0.05)
+    store, folders = practice.found_federation(tmp_path, n_sites=2)
+    lie = folders["site-1"] / "claims.json"
+    lie.write_text('"site-0"')
+    log: list[tuple[str, str]] = []
+
+    def note(site: str, code: str) -> None:
+        log.append((site, code))
+        lie.unlink(missing_ok=True)
+
+    exchange = Exchange(LocalGrid(practice.app, folders), store.plan, log=note)
+    exchange.meet(store.plan.roster, wait_s=5.0)
+    assert exchange.sites == set(folders)
+    assert log == [("", "protocol.bad-signature")]
+
+
+class FlakyGrid(LocalGrid):
+    """A grid whose first node can be away for some polls, and counts what is pushed and pulled."""
+
+    away: range = range(0)
+    activations: int = 0
+    polls: int = 0
+    pushed: int = 0
+    pulled_while_away: int = 0
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        self.polls += 1
+        nodes = list(super().get_nodes())
+        nodes[0].last_activated_at = str(self.activations)
+        return nodes[1:] if self.polls in self.away else nodes
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        listed = list(messages)
+        self.pushed += sum(message.metadata.message_type == "train" for message in listed)
+        return super().push_messages(listed)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        self.pulled_while_away += self.polls in self.away
+        return super().pull_messages(message_ids)
+
+
+def test_nothing_is_pulled_for_a_node_that_is_offline(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = FlakyGrid(practice.app, folders)
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.away = range(grid.polls + 2, grid.polls + 6)
+    arrivals = list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
+    assert grid.pulled_while_away == 0
+    assert arrivals[0].message is not None, "a node that comes back is waited for"
+
+
+def test_a_node_that_stays_offline_is_given_up_after_its_liveness(tmp_path: Path) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 0.1})
+    store, folders = practice.found_federation(tmp_path, n_sites=1, settings=settings)
+    grid = FlakyGrid(practice.app, folders)
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.away = range(grid.polls + 2, 10_000)
+    arrivals = list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
+    assert arrivals[0].code == "run.site-offline"
+
+
+def test_a_message_is_pushed_again_when_its_node_was_restarted(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = FlakyGrid(practice.app, folders)
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.away = range(grid.polls + 2, grid.polls + 4)
+    grid_get = grid.get_nodes
+
+    def restart() -> Iterable[NodeInfo]:
+        if grid.polls == grid.away.stop - 1:
+            grid.activations += 1
+        return grid_get()
+
+    grid.get_nodes = restart  # type: ignore[method-assign]
+    list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
+    assert grid.pushed == 2
+
+
+def test_weights_for_many_sites_are_serialised_once(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    order = request(store)
+    requests = {name: replace(order, ledger_head=name) for name in folders}
+    records = exchange_module._records(requests)
+    assert len({id(record["arrays"]) for record in records.values()}) == 1
+    heads = {name: from_record(record, TrainRequest).ledger_head for name, record in records.items()}
+    assert heads == {name: name for name in folders}
+
+
+def test_an_answer_that_is_no_message_is_told_from_silence(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    babbling = ClientApp()
+    babbling.query("hello")(practice.hello)
+    babbling.train()(lambda message, _: Message(RecordDict(), reply_to=message))
+    exchange = exchange_of(store, LocalGrid(babbling, folders))
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    [arrival] = exchange.ask({"site-0": request(store)}, message_type="train", group="1")
+    assert arrival.has_answered
+    assert arrival.code == "protocol.malformed"
+
+
+def test_the_encoder_is_sent_once_in_pieces_and_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_delivery, "CHUNK_BYTES", 1000)
+    content = bytes(range(256)) * 10  # 2560 bytes are three pieces
+    store, folders = practice.found_federation(tmp_path, encoder=content)
+    run_local(store.folder, folders, client_app=practice.app)
+    cached = folders["site-1"] / "cache" / str(store.plan.encoder_sha256)
+    assert cached.read_bytes() == content
+    pieces = (folders["site-1"] / "chunks.log").read_text().splitlines()
+    assert pieces == ["0/3", "1/3", "2/3"], "once, not every round"
+    second, folders = practice.found_federation(tmp_path, encoder=content, run="second")
+    run_local(second.folder, folders, client_app=practice.app)
+    assert len((folders["site-1"] / "chunks.log").read_text().splitlines()) == 3

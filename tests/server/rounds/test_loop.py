@@ -1,0 +1,256 @@
+"""The round engine against hand-computed weights, faults, a missed quorum, and a killed process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import practice_federation as practice
+import pytest
+
+from server.engines.local import Fault, run_local
+from server.run.folder import RunStore, open_run
+from shared.errors import ProtocolError, RunError
+from shared.signing.countersign import verify_countersignature
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run(store: RunStore, folders: dict[str, Path], **options: object) -> None:
+    run_local(store.folder, folders, client_app=practice.app, **options)
+
+
+def codes(store: RunStore, number: int) -> dict[str, str]:
+    return dict(store.committed(number).missing)
+
+
+def test_three_rounds_of_two_sites_give_the_weights_computed_by_hand(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(
+        tmp_path, n_sites=2, n_parameters=1, weights_of_sites=(0.75, 0.25)
+    )
+    run(store, folders)
+    # targets 0 and 1, step 0.1: w ← w + 0.75·0.1·(0 − w) + 0.25·0.1·(1 − w) = 0.9·w + 0.025
+    for number, expected in ((1, 0.025), (2, 0.0475), (3, 0.06775)):
+        assert store.committed(number).weights[0] == pytest.approx(expected, rel=1e-6)
+    # tail 0.5 of 3 rounds is the last two
+    assert store.averaged()[0] == pytest.approx((0.0475 + 0.06775) / 2, rel=1e-6)
+    state = store.committed(1)
+    assert [(entry.site, entry.weight) for entry in state.contributions] == [
+        ("site-0", 0.75),
+        ("site-1", 0.25),
+    ]
+    assert json.loads((store.folder / "outcome-train.json").read_text())["status"] == "finished"
+
+
+FAULTS = [
+    ("drop", "run.deadline-passed"),
+    ("delay", "run.deadline-passed"),
+    ("exception", "engine.flower-error-2"),
+    ("corrupt-nan", "protocol.not-finite"),
+    ("wrong-shape", "protocol.wrong-shape"),
+    ("wrong-plan", "protocol.wrong-plan"),
+    ("forged-signature", "protocol.bad-signature"),
+    ("oversized", "protocol.norm-exceeded"),
+]
+
+
+@pytest.mark.parametrize(("kind", "code"), FAULTS)
+def test_a_fault_is_one_missing_update_with_its_reason(tmp_path: Path, kind: str, code: str) -> None:
+    settings = practice.practice_settings(federation={"round_deadline_s": 0.4})
+    store, folders = practice.found_federation(tmp_path, settings=settings, n_parameters=1)
+    fault = Fault(site="site-3", round=2, kind=kind, delay_s=5.0 if kind == "delay" else 0.0)
+    run(store, folders, faults=[fault])
+    assert codes(store, 1) == {}
+    assert codes(store, 2) == {"site-3": code}
+    assert codes(store, 3) == {}
+    present = store.committed(2).contributions
+    assert [entry.weight for entry in present] == pytest.approx([1 / 3] * 3)
+    # targets 0, 1, 2 pull with equal weight: w ← 0.9·w + 0.1·1
+    before, after = store.committed(1).weights[0], store.committed(2).weights[0]
+    assert after == pytest.approx(0.9 * before + 0.1, rel=1e-6)
+    assert ("site-3", code) in {(event.site, event.code) for event in store.events()}
+
+
+def test_a_duplicate_reply_counts_once_and_is_logged(tmp_path: Path) -> None:
+    clean, folders = practice.found_federation(tmp_path / "clean")
+    run(clean, folders)
+    store, folders = practice.found_federation(tmp_path / "twice")
+    run(store, folders, faults=[Fault(site="site-1", round=2, kind="duplicate")])
+    assert codes(store, 2) == {}
+    assert "protocol.duplicate" in {event.code for event in store.events()}
+    np.testing.assert_array_equal(store.averaged(), clean.averaged())
+
+
+def test_a_short_delay_is_waited_for(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    run(store, folders, faults=[Fault(site="site-1", round=2, kind="delay", delay_s=0.2)])
+    assert codes(store, 2) == {}
+
+
+def test_every_kind_of_fault_is_in_the_table() -> None:
+    from typing import get_args
+
+    from server.engines.local import FaultKind
+
+    assert {kind for kind, _ in FAULTS} | {"duplicate"} == set(get_args(FaultKind))
+
+
+def test_a_refusal_is_a_missing_update_with_the_code_of_the_site(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    (folders["site-2"] / "refuse.json").write_text('"privacy.budget-exhausted"')
+    run(store, folders)
+    assert codes(store, 3) == {"site-2": "privacy.budget-exhausted"}
+
+
+def test_a_refusal_with_free_text_never_reaches_the_log(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    (folders["site-2"] / "refuse.json").write_text('"Mrs Canary, born 1950"')
+    run(store, folders)
+    assert codes(store, 1) == {"site-2": "protocol.malformed"}
+    written = b"".join(path.read_bytes() for path in store.folder.rglob("*") if path.is_file())
+    assert b"Canary" not in written
+
+
+def test_below_the_quorum_the_run_stops_and_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    clean, folders = practice.found_federation(tmp_path / "clean")
+    run(clean, folders)
+    store, folders = practice.found_federation(tmp_path / "broken")
+    faults = [Fault(site=f"site-{number}", round=2, kind="exception") for number in (0, 1, 2)]
+    with pytest.raises(RunError) as caught:
+        run(store, folders, faults=faults)
+    assert caught.value.code == "run.quorum-missed"
+    assert store.last_committed().round == 1
+    run(store, folders)
+    np.testing.assert_array_equal(store.averaged(), clean.averaged())
+    trained = (folders["site-3"] / "trained.log").read_text().splitlines()
+    assert [line.split()[0] for line in trained] == ["1", "2", "3"], "its journalled reply counts"
+
+
+def test_sites_that_sent_garbage_are_asked_again_after_a_missed_quorum(tmp_path: Path) -> None:
+    clean, folders = practice.found_federation(tmp_path / "clean")
+    run(clean, folders)
+    store, folders = practice.found_federation(tmp_path / "broken")
+    faults = [Fault(site=f"site-{number}", round=2, kind="corrupt-nan") for number in (0, 1, 2)]
+    with pytest.raises(RunError):
+        run(store, folders, faults=faults)
+    run(store, folders)
+    np.testing.assert_array_equal(store.averaged(), clean.averaged())
+    kept = sorted(path.name for path in (store.folder / "replies" / "0002").glob("*.aside"))
+    assert kept == ["site-0.1.aside", "site-1.1.aside", "site-2.1.aside"]
+
+
+def test_the_first_round_needs_every_required_site(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, is_required=True)
+    with pytest.raises(RunError) as caught:
+        run(store, folders, faults=[Fault(site="site-0", round=1, kind="exception")])
+    assert caught.value.code == "run.quorum-missed"
+    assert store.last_committed().round == 0
+    run(store, folders, faults=[Fault(site="site-0", round=2, kind="exception")])
+    assert codes(store, 2) == {"site-0": "engine.flower-error-2"}
+
+
+def test_a_pause_stops_before_the_next_round_and_resume_goes_on(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    store.pause()
+    with pytest.raises(RunError) as caught:
+        run(store, folders)
+    assert caught.value.code == "run.paused"
+    run(store, folders)
+    assert store.last_committed().round == 3
+
+
+def test_a_round_carries_each_site_its_own_countersigned_head(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    run(store, folders)
+    lines = (folders["site-1"] / "trained.log").read_text().splitlines()
+    assert lines[0].split(" ") == ["1", "", ""]
+    number, head, signature = lines[1].split(" ")
+    assert (number, head) == ("2", f"{1:064x}")
+    good = {"site": "site-1", "plan_sha256": store.plan.sha256, "ledger_head": head}
+    assert verify_countersignature(store.plan.coordinator_key, signature, **good)
+    assert not verify_countersignature(
+        store.plan.coordinator_key, signature, **(good | {"site": "site-0"})
+    )
+
+
+def test_heads_of_an_earlier_run_are_countersigned_in_the_first_round_of_the_next(
+    tmp_path: Path,
+) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    run(store, folders)
+    second, folders = practice.found_federation(tmp_path, run="second")
+    run(second, folders)
+    lines = (folders["site-1"] / "trained.log").read_text().splitlines()
+    assert lines[3].split(" ")[:2] == ["1", f"{3:064x}"]
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+def test_a_run_killed_in_any_round_and_resumed_equals_the_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, strategy: str
+) -> None:
+    settings = practice.practice_settings(rounds=6, strategy={"name": strategy})
+    clean, folders = practice.found_federation(tmp_path / "clean", settings=settings)
+    run(clean, folders)
+    store, folders = practice.found_federation(tmp_path / "killed", settings=settings)
+    (folders["site-2"] / "pause_s.json").write_text("0.1")
+    listed = tmp_path / "folders.json"
+    listed.write_text(json.dumps({name: str(folder) for name, folder in folders.items()}))
+    command = [sys.executable, practice.__file__, "local", str(store.folder), str(listed)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    for wait_for in (1, 3, 4):
+        process = subprocess.Popen(command, env=environment)
+        while process.poll() is None and not in_round(store, wait_for):
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 3
+    assert store.last_committed().round < 6
+    run(store, folders)
+    for number in range(7):
+        np.testing.assert_array_equal(store.committed(number).weights, clean.committed(number).weights)
+    np.testing.assert_array_equal(store.averaged(), clean.averaged())
+
+
+def in_round(store: RunStore, number: int) -> bool:
+    """Whether two replies of a round are journalled: the third site is at work."""
+    return len(list((store.folder / "replies" / f"{number:04d}").glob("*.safetensors"))) >= 2
+
+
+def test_journalled_replies_replay_to_the_identical_round(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    run(store, folders)
+    expected = store.committed(3)
+    for file in store.round_folder(3).iterdir():
+        file.unlink()
+    store.round_folder(3).rmdir()
+    for folder in folders.values():
+        (folder / "refuse.json").write_text('"policy.closed"')
+    run(open_run(store.folder), folders)
+    np.testing.assert_array_equal(store.committed(3).weights, expected.weights)
+    assert store.committed(3).contributions == expected.contributions
+
+
+def test_an_edited_journal_is_refused(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    with pytest.raises(RunError):
+        run(
+            store,
+            folders,
+            faults=[Fault(site=f"site-{n}", round=2, kind="exception") for n in (1, 2, 3)],
+        )
+    path = store.folder / "replies" / "0002" / "site-0.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ProtocolError) as caught:
+        run(store, folders)
+    assert caught.value.code == "protocol.bad-signature"

@@ -1,0 +1,159 @@
+"""The films: what makes them brighter, what hides bone, and what they must not tell."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from server.synthetic.exams import draw_exams
+from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
+from server.synthetic.physics import (
+    FULL_SCALE,
+    HipAnatomy,
+    draw_public_film,
+    random_scanner,
+    render_hip,
+    soft_tissue_cm,
+)
+
+HIP = HipAnatomy(
+    side="right",
+    cortical_mm=1.6,
+    trabecular_share=0.14,
+    texture_exponent=2.2,
+    texture_contrast=0.3,
+    shaft_cortex_ratio=3.0,
+    pelvis_share=0.14,
+    scale=1.0,
+    neck_shaft_degrees=128.0,
+    soft_tissue_cm=17.0,
+)
+
+
+def film_of(hip, scanner=CEDAR_UNIT, seed=5):
+    return render_hip(hip, scanner, np.random.default_rng(seed))
+
+
+def edge_and_inside(mask):
+    """The mask's outermost 2 pixels, and what lies deeper than 8."""
+    depth = np.zeros(mask.shape, int)
+    layer = mask.copy()
+    for _ in range(9):
+        depth += layer
+        shrunk = layer.copy()
+        shrunk[1:-1, 1:-1] &= layer[:-2, 1:-1] & layer[2:, 1:-1] & layer[1:-1, :-2] & layer[1:-1, 2:]
+        shrunk[[0, -1]] = False
+        shrunk[:, [0, -1]] = False
+        layer = shrunk
+    return (depth > 0) & (depth <= 2), depth > 8
+
+
+def contrast(film, where=None):
+    """Mean grey of the bone (or a part of it) above the mean of the rest."""
+    grey = film.pixels.astype(float)
+    return grey[film.bone_mask if where is None else where].mean() - grey[~film.bone_mask].mean()
+
+
+def test_a_thicker_cortex_has_a_brighter_edge():
+    thin, thick = film_of(HIP), film_of(replace(HIP, cortical_mm=2.4))
+    edge, _ = edge_and_inside(thin.bone_mask)
+    assert contrast(thick, edge) > 1.1 * contrast(thin, edge)
+
+
+def test_denser_trabecular_bone_is_brighter_inside_more_than_at_the_edge():
+    sparse, dense = film_of(HIP), film_of(replace(HIP, trabecular_share=0.20))
+    edge, inside = edge_and_inside(sparse.bone_mask)
+    gain_inside = contrast(dense, inside) / contrast(sparse, inside)
+    gain_edge = contrast(dense, edge) / contrast(sparse, edge)
+    assert gain_inside > 1.1
+    assert gain_inside > gain_edge
+
+
+def test_soft_tissue_hides_bone_by_its_scatter_alone():
+    sharp = replace(CEDAR_UNIT, tone=0.0, sharpening=0.0)
+    slim = film_of(replace(HIP, soft_tissue_cm=13.0), sharp)
+    obese = film_of(replace(HIP, soft_tissue_cm=26.0), sharp)
+    # Contrast falls as 1 / (1 + scatter): scatter = 0.15 per cm x 0.16 of the grid, so 0.312 and
+    # 0.624 of the mean primary. The bone itself is darker than the mean, hence a wide band.
+    expected = (1 + 0.15 * 0.16 * 13.0) / (1 + 0.15 * 0.16 * 26.0)
+    assert contrast(obese) / contrast(slim) == pytest.approx(expected, abs=0.06)
+
+
+def test_a_steeper_texture_has_less_fine_detail():
+    quiet = replace(CEDAR_UNIT, quanta=1e6, electronic_noise=0.0)
+
+    def fine_share(exponent):
+        film = film_of(replace(HIP, texture_exponent=exponent, texture_contrast=0.4), quiet)
+        grey = film.pixels.astype(float)
+        _, inside = edge_and_inside(film.bone_mask)
+        steps = (grey[:, 1:] - grey[:, :-1])[inside[:, 1:] & inside[:, :-1]]
+        return steps.std() / grey[inside].std()
+
+    assert fine_share(1.2) > 1.5 * fine_share(3.2)
+
+
+@pytest.fixture(scope="module")
+def exams():
+    return draw_exams(replace(CEDAR, both_hips_share=0.0), 400, np.random.default_rng(6))
+
+
+def test_the_mean_grey_carries_no_bmd(exams):
+    mean = np.array([exam.films[0].pixels.mean() for exam in exams])
+    bmd = np.array([exam.bmd_g_cm2 for exam in exams])
+    # 400 exams: a correlation of chance stays below 3 / sqrt(400) = 0.15
+    assert abs(np.corrcoef(mean, bmd)[0, 1]) < 0.15
+    assert mean.std() < 15.0  # automatic exposure: the jitter of the unit, 8 grey levels
+
+
+def test_the_film_shows_bone_that_follows_bmd(exams):
+    shown = np.array([contrast(exam.films[0]) for exam in exams])
+    bmd = np.array([exam.bmd_g_cm2 for exam in exams])
+    assert 0.4 < np.corrcoef(shown, bmd)[0, 1] < 0.9
+
+
+def test_left_and_right_hips_are_mirror_images():
+    right, left = film_of(HIP), film_of(replace(HIP, side="left"))
+    columns = np.arange(right.bone_mask.shape[1]) - right.bone_mask.shape[1] / 2
+    upper = slice(0, right.bone_mask.shape[0] // 2)  # head and neck lean to the middle
+
+    def centre(film):
+        return (film.bone_mask[upper] * columns).sum() / film.bone_mask[upper].sum()
+
+    assert centre(right) > 2.0
+    assert centre(left) < -2.0
+
+
+def test_public_films_draw_their_quantities_widely_and_independently():
+    rng = np.random.default_rng(8)
+    films = [draw_public_film(rng) for _ in range(300)]
+    drawn = np.array([(f.cortical_mm, f.trabecular_share, f.texture_exponent) for f in films])
+    correlation = np.corrcoef(drawn.T)
+    # 300 films: chance stays below 3 / sqrt(300)
+    assert np.abs(correlation[np.triu_indices(3, 1)]).max() < 0.174
+    assert drawn[:, 0].min() < 0.8
+    assert drawn[:, 0].max() > 3.0
+    assert len({film.pixels.shape for film in films}) > 4
+
+
+def test_films_fit_twelve_bits_and_their_mask_fits_them():
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        scanner = random_scanner(rng)
+        film = film_of(HIP, scanner, seed=int(rng.integers(1000)))
+        assert film.pixels.shape == film.bone_mask.shape == (scanner.rows, scanner.columns)
+        assert film.pixels.dtype == np.uint16
+        assert film.pixels.min() > 0
+        assert film.pixels.max() < FULL_SCALE
+        assert 0.08 < film.bone_mask.mean() < 0.5
+
+
+def test_a_seed_gives_the_same_film_and_another_seed_another_one():
+    assert np.array_equal(film_of(HIP).pixels, film_of(HIP).pixels)
+    assert not np.array_equal(film_of(HIP).pixels, film_of(HIP, seed=6).pixels)
+
+
+def test_soft_tissue_grows_with_bmi():
+    rng = np.random.default_rng(10)
+    slim = np.mean([soft_tissue_cm(20.0, rng) for _ in range(200)])
+    obese = np.mean([soft_tissue_cm(40.0, rng) for _ in range(200)])
+    assert obese - slim == pytest.approx(0.55 * 20.0, abs=0.5)

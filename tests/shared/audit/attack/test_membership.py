@@ -1,0 +1,288 @@
+"""Membership attacks: their formulas by hand, an overfitted model they must catch, private ones not."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from practice_attack import attacked_settings, random_patients
+from scipy.special import logit, ndtr, ndtri
+
+from shared.audit.attack import membership
+from shared.audit.attack.membership import (
+    AttackRun,
+    AuditedSite,
+    attack_measures,
+    attack_run,
+    auc_ceiling,
+    lira_offline_scores,
+    lira_scores,
+    membership_findings,
+    rmia_scores,
+    train_release,
+    true_rate_ceiling,
+)
+from shared.contract.settings import Settings
+from shared.errors import AuditError
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights
+from shared.privacy.accountant import gaussian_mu
+from shared.privacy.events import GaussianEvent
+from shared.train.patients import PatientBatch
+
+torch.set_num_threads(1)
+
+DELTA = 1e-5
+N_CHANNELS, N_MEMBERS = 60, 60
+
+
+def claim(epsilon: float) -> list[GaussianEvent]:
+    """One full-batch release that costs ``epsilon``."""
+    return [GaussianEvent(noise_multiplier=1 / gaussian_mu(epsilon, DELTA))]
+
+
+# --- scores by hand
+
+TARGET = np.array([2.0, 0.5])
+REFERENCES = np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 1.0], [-2.0, 1.0]])
+WAS_IN = np.array([[True, False], [True, False], [False, True], [False, True]])
+
+
+def test_lira_is_the_log_ratio_of_two_gaussians_with_shared_variances() -> None:
+    # patient 1: in mean 2, out mean −1; patient 2: in mean 1, out mean 1
+    # in: squares 1, 1, 0, 0 with 2 degrees of freedom; out: 1, 1, 1, 1
+    variance_in, variance_out = 1.0, 2.0
+    expected = [
+        (9 / variance_out - 0 / variance_in + math.log(2)) / 2,
+        (0.25 / variance_out - 0.25 / variance_in + math.log(2)) / 2,
+    ]
+    np.testing.assert_allclose(lira_scores(TARGET, REFERENCES, WAS_IN), expected)
+
+
+def test_offline_lira_looks_only_at_references_without_the_patient() -> None:
+    expected = [3 / math.sqrt(2), -0.5 / math.sqrt(2)]
+    np.testing.assert_allclose(lira_offline_scores(TARGET, REFERENCES, WAS_IN), expected)
+    others = np.where(WAS_IN, 100.0, REFERENCES)
+    np.testing.assert_allclose(lira_offline_scores(TARGET, others, WAS_IN), expected)
+
+
+def test_rmia_is_the_share_of_patients_with_a_smaller_likelihood_ratio() -> None:
+    likelihoods = np.array([[0.2, 0.4, 0.1], [0.4, 0.2, 0.1], [0.6, 0.3, 0.3], [0.2, 0.3, 0.3]])
+    was_in = np.array([[True, False, True], [True, True, False], [False, True, False], [False] * 3])
+    # p(x): (mean in + mean out)/2 = (.3 + .4)/2, (.25 + .35)/2, (.1 + .7/3)/2
+    target = np.array([0.35, 0.6, 0.1])  # ratios 1, 2, 0.6
+    np.testing.assert_allclose(rmia_scores(np.log(target), np.log(likelihoods), was_in), [0.5, 1, 0])
+
+
+# --- measures by hand
+
+
+def test_perfect_scores_of_few_patients_still_have_an_interval() -> None:
+    is_member = np.arange(40) < 20
+    found = attack_measures(is_member.astype(float), is_member)
+    assert found.auc == 1
+    assert 0.8 < found.auc_low < 1 == found.auc_high
+    assert found.true_rate == 1
+    assert found.true_rate_low == pytest.approx(0.025 ** (1 / 20))  # Clopper–Pearson, all of 20
+    assert found.false_rate_high == pytest.approx(1 - 0.025 ** (1 / 20))  # none of 20
+
+
+def test_true_rate_is_read_where_one_percent_of_the_others_pass() -> None:
+    others = np.arange(300.0)
+    members = np.array([296.0, 296.5, 297.0, 500.0])  # of 300 others three may pass: 297, 298, 299
+    scores = np.concatenate([members, others])
+    found = attack_measures(scores, np.arange(304) < 4)
+    assert found.true_rate == 0.75
+    assert found.auc == pytest.approx((296.5 + 297 + 297.5 + 300) / 4 / 300)
+    assert 0.01 < found.false_rate_high < 0.03
+
+
+def test_interval_of_an_auc_covers_the_truth() -> None:
+    draw, covered = np.random.default_rng(0), 0
+    is_member = np.arange(120) < 60
+    truth = float(ndtr(0.5 / math.sqrt(2)))
+    for _ in range(200):
+        found = attack_measures(draw.standard_normal(120) + 0.5 * is_member, is_member)
+        covered += found.auc_low <= truth <= found.auc_high
+    assert covered >= 184  # 95 % less two standard errors
+
+
+# --- ceilings
+
+
+@pytest.mark.parametrize(("epsilon", "auc"), [(1, 0.575), (3, 0.694), (8, 0.881)])
+def test_gaussian_ceilings_follow_from_mu(epsilon: float, auc: float) -> None:
+    assert auc_ceiling(claim(epsilon)) == pytest.approx(auc, abs=5e-4)
+    expected = ndtr(ndtri(0.01) + gaussian_mu(epsilon, DELTA))
+    assert true_rate_ceiling(0.01, claim(epsilon)) == pytest.approx(expected)
+
+
+def test_steps_add_up_in_a_ceiling() -> None:
+    many = [GaussianEvent(noise_multiplier=5.0, steps=20), GaussianEvent(noise_multiplier=5.0, steps=5)]
+    assert auc_ceiling(many) == pytest.approx(ndtr(1 / math.sqrt(2)))
+
+
+@pytest.mark.parametrize(("noise_multiplier", "sample_rate"), [(0.8, 0.5), (1.5, 0.9)])
+def test_ceiling_of_a_sampled_step_lies_just_above_the_best_test(
+    noise_multiplier: float, sample_rate: float
+) -> None:
+    # N(0,σ²) against (1−q)·N(0,σ²) + q·N(1,σ²): the best test calls everything above a value "in".
+    # The ceiling holds with the two exchanged as well, which takes a few hundredths.
+    events = [GaussianEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate)]
+    best = (1 - sample_rate) / 2 + sample_rate * ndtr(1 / noise_multiplier / math.sqrt(2))
+    assert best <= auc_ceiling(events) <= best + 0.04
+    for false_rate in (0.01, 0.1):
+        raised = ndtr(ndtri(false_rate) + 1 / noise_multiplier)
+        best = (1 - sample_rate) * false_rate + sample_rate * raised
+        assert best <= true_rate_ceiling(false_rate, events) <= best + 0.06
+
+
+# --- findings
+
+
+def attack_with(shift: float, *, n: int = 200) -> AttackRun:
+    is_member = np.arange(2 * n) < n
+    scores = np.random.default_rng(1).standard_normal(2 * n) + shift * is_member
+    return AttackRun(scores={"LiRA": scores}, is_member=is_member, n_references=16)
+
+
+def test_an_attack_above_the_ceiling_fails_the_claim_and_one_below_does_not() -> None:
+    (strong,) = membership_findings(attack_with(1.5), claim(1), site="aster", delta=DELTA)
+    assert strong.verdict == "fail"
+    assert strong.figures["auc_ceiling"] == pytest.approx(0.575, abs=5e-4)
+    assert "epsilon 1.00 at delta 1e-05" in strong.claim
+    (same,) = membership_findings(attack_with(1.5), claim(8), site="aster", delta=DELTA)
+    (weak,) = membership_findings(attack_with(0.2), claim(1), site="aster", delta=DELTA)
+    assert same.verdict == weak.verdict == "pass"
+
+
+def test_few_members_who_stand_out_fail_the_claim_by_their_rate() -> None:
+    run = attack_with(0.0)
+    scores = run.scores["LiRA"] + np.where(np.arange(400) < 60, 10.0, 0.0)
+    outliers = AttackRun(scores={"LiRA": scores}, is_member=run.is_member, n_references=16)
+    (finding,) = membership_findings(outliers, claim(3), site="aster", delta=DELTA)
+    assert float(finding.figures["auc_low"] or 0) < float(finding.figures["auc_ceiling"] or 0)
+    assert finding.verdict == "fail"
+
+
+def test_without_a_claim_nothing_is_called_examined() -> None:
+    (finding,) = membership_findings(attack_with(1.5), [], site="aster", delta=DELTA)
+    assert finding.verdict == "not-run"
+    assert "no formal privacy guarantee" in finding.because
+
+
+# --- references are trained as a run is
+
+
+def test_references_are_averaged_over_sites_and_over_the_last_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = attacked_settings(2, epsilon=None, rounds=4)
+    calls: list[tuple[int, int]] = []
+
+    def update(
+        _: Settings, batch: PatientBatch, weights: NDArray[np.float32], *, divisor: int, **__: object
+    ) -> NDArray[np.float32]:
+        calls.append((len(batch), divisor))
+        return np.full_like(weights, divisor)
+
+    monkeypatch.setattr(membership, "train_update", update)
+    sites = [
+        AuditedSite(pool=random_patients(n, 2, seed=n), is_member=np.ones(n, bool), divisor=n, weight=w)
+        for n, w in ((10, 3.0), (20, 1.0))
+    ]
+    weights = train_release(settings, sites, [np.arange(10) < 4, np.arange(20) < 5])
+    # a round adds 3/4·10 + 1/4·20 = 12.5; the release is the mean after rounds 3 and 4
+    start = flatten_weights(build_model(settings, generator_seed=settings.seed))
+    np.testing.assert_allclose(weights - start, 3.5 * 12.5, rtol=1e-6)
+    assert calls == [(4, 10), (5, 20)] * 4
+
+
+def test_every_patient_is_in_half_of_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = random_patients(21, 2, seed=0)
+    site = AuditedSite(pool=pool, is_member=np.arange(21) < 10, divisor=10)
+    seen: list[NDArray[np.bool_]] = []
+
+    def train(
+        _: Settings, sites: list[AuditedSite], chosen: list[NDArray[np.bool_]], __: Path | None
+    ) -> object:
+        seen.append(chosen[0])
+        return np.zeros(3, dtype=np.float32)
+
+    monkeypatch.setattr(membership, "train_release", train)
+    attack_run(attacked_settings(2, epsilon=None), [site], np.zeros(3, np.float32), seed=1)
+    assert len(seen) == 16
+    assert set(np.sum(seen, axis=0)) == {8}
+    assert len({mask.tobytes() for mask in seen}) == 16
+
+
+def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = attacked_settings(2, epsilon=None)
+    task = settings.task.model_copy(update={"kind": "classification", "positive_class": "osteoporosis"})
+    settings = settings.model_copy(update={"task": task})
+    answers = iter([np.array([0.9, 0.9, 0.2, 0.3])] * 100)
+    labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
+    monkeypatch.setattr(membership, "score_patients", lambda *_, **__: (next(answers), labels))
+    monkeypatch.setattr(membership, "train_release", lambda *_: None)
+    kept: list[NDArray[np.float64]] = []
+    monkeypatch.setattr(membership, "lira_scores", lambda target, *_: kept.append(target) or target)
+    site = AuditedSite(pool=random_patients(4, 2, seed=0), is_member=np.arange(4) < 2, divisor=2)
+    attack_run(settings, [site], np.zeros(5, np.float32), seed=1)
+    np.testing.assert_allclose(kept[0], [logit(0.9), -logit(0.9), -logit(0.2), logit(0.3)])
+
+
+def test_what_cannot_be_attacked_is_refused() -> None:
+    settings = attacked_settings(2, epsilon=None)
+    pool = random_patients(6, 2, seed=0)
+    site = AuditedSite(pool=pool, is_member=np.arange(6) < 3, divisor=3)
+    weights = flatten_weights(build_model(settings, generator_seed=1))
+    for n_references in (14, 17):
+        with pytest.raises(AuditError, match="must be even and at least 16"):
+            attack_run(settings, [site], weights, n_references=n_references, seed=0)
+    median = settings.model_copy(
+        update={"strategy": settings.strategy.model_copy(update={"name": "median"})}
+    )
+    with pytest.raises(AuditError, match="not median"):
+        attack_run(median, [site], weights, seed=0)
+    pool.exam_mask[0] = False
+    with pytest.raises(AuditError, match="labelled exam"):
+        attack_run(settings, [site], weights, seed=0)
+
+
+# --- real training
+
+
+def attacked_release(epsilon: float | None) -> AttackRun:
+    """All attacks on a release trained on 60 of 120 patients whose labels are noise."""
+    settings = attacked_settings(N_CHANNELS, epsilon=epsilon)
+    is_member = np.random.default_rng(0).permutation(2 * N_MEMBERS) < N_MEMBERS
+    pool = random_patients(2 * N_MEMBERS, N_CHANNELS, seed=0)
+    site = AuditedSite(pool=pool, is_member=is_member, divisor=N_MEMBERS)
+    return attack_run(settings, [site], train_release(settings, [site], [is_member]), seed=0)
+
+
+def test_a_model_that_learned_patients_by_heart_is_caught() -> None:
+    run = attacked_release(None)
+    for attack in ("LiRA", "RMIA"):
+        assert attack_measures(run.scores[attack], run.is_member).auc > 0.8
+    found = membership_findings(run, claim(1), site="aster", delta=DELTA)
+    assert [finding.verdict for finding in found] == ["fail"] * 3
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 3.0])
+def test_the_same_patients_trained_with_privacy_stay_below_the_ceiling(
+    epsilon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # noise from a seed, so that this is one draw for ever
+    draw = torch.Generator().manual_seed(4)
+    seeded = functools.partial(torch.randn, generator=draw, dtype=torch.float64)
+    monkeypatch.setattr("shared.train.update.NoiseStream", lambda: seeded)
+    found = membership_findings(attacked_release(epsilon), claim(epsilon), site="aster", delta=DELTA)
+    assert [finding.verdict for finding in found] == ["pass"] * 3

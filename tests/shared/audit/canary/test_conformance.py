@@ -1,0 +1,231 @@
+"""The conformance battery on files: hidden rounds, shared noise, too few draws, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audited_run import ROUNDS, found_audited
+from table_site import TableSites
+from typer.testing import CliRunner
+
+from client.answers.train import answer_train
+from client.gate.ledger import Ledger
+from client.gate.outbox import Outbox
+from client.gate.register import export_register
+from server.federation.folder import Home
+from shared.audit.canary.conformance import conformance_findings, shared_noise_findings
+from shared.audit.canary.records import CommittedRegister, missing_findings, read_records
+from shared.audit.command import app
+from shared.audit.finding import Finding
+from shared.audit.recount.evidence import DepartedMessage, gather_evidence
+from shared.audit.recount.outbox import largest_bytes
+from shared.contract.plan import Plan, write_plan
+from shared.errors import AuditError
+from shared.privacy.register_format import RegisterRecord, read_register, write_register
+from shared.signing.keys import create_key
+
+N_CANARIES, LOCAL_STEPS = 1000, 5
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
+    """Two rounds at site ``elm`` with canaries among its patients."""
+    sites = found_audited(
+        tmp_path_factory.mktemp("audited"),
+        epsilon=3.0,
+        canaries=N_CANARIES,
+        sample_rate=1.0,
+        local_steps=LOCAL_STEPS,
+    )
+    for round_ in range(1, ROUNDS + 1):
+        answer_train(sites.site(), sites.gate(), sites.train_request(round=round_))
+    site = sites.site()
+    export_register(site, sites.plan, sites.folder / "register.npz")
+    own = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
+    own.export(sites.folder / "ledger.json", allowance=site.policy.allowance)
+    return sites
+
+
+@pytest.fixture(scope="module")
+def record(trained: TableSites) -> CommittedRegister:
+    (found,) = read_records(
+        trained.plan,
+        registers=[trained.folder / "register.npz"],
+        ledgers=[trained.folder / "ledger.json"],
+        site_keys={},
+    )
+    return found
+
+
+def findings(trained: TableSites, record: CommittedRegister, **changes: object) -> dict[str, Finding]:
+    changed = replace(record.register, **changes)  # type: ignore[arg-type]
+    found = conformance_findings(changed, trained.plan, record.ledger.rows)
+    return {finding.claim: finding for finding in found}
+
+
+def test_a_correct_run_passes_every_claim_and_shows_what_it_measured(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    found = findings(trained, record)
+    assert {finding.verdict for finding in found.values()} == {"pass"}
+    assert len(found) == 6
+    promised = trained.plan.settings.privacy.noise_multiplier or 0.0
+    noise = next(each for claim, each in found.items() if "standard deviation" in claim)
+    assert noise.figures["noise_multiplier_found"] == pytest.approx(promised, rel=0.06)
+
+
+def test_a_register_that_hides_a_round_is_refuted(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    register = record.register
+    kept = register.rounds == 1
+    found = findings(trained, record, sums=register.sums[kept], rounds=register.rounds[kept])
+    assert found["The register holds every step that was charged."].verdict == "fail"
+
+
+def test_sums_that_are_not_finite_are_not_called_examined(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    found = findings(trained, record, sums=np.full_like(record.register.sums, np.nan))
+    assert {finding.verdict for finding in found.values()} == {"pass", "not-run"}
+    assert sum(finding.verdict == "not-run" for finding in found.values()) == 5
+
+
+def test_too_few_canaries_are_not_called_examined(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    register = record.register
+    found = findings(trained, record, sums=register.sums[:, :50], coins=register.coins[:50])
+    assert sum(finding.verdict == "not-run" for finding in found.values()) == 5
+
+
+def test_noise_that_two_sites_share_is_refuted_and_noise_of_their_own_is_not(
+    record: CommittedRegister,
+) -> None:
+    draw = np.random.default_rng(5)
+
+    def at(site: str, noise: np.ndarray) -> RegisterRecord:
+        coins = draw.random(N_CANARIES) < 0.5
+        return replace(record.register, site=site, coins=coins, sums=noise - 0.5 * coins)
+
+    steps = len(record.register.rounds)
+    common, own = draw.normal(size=(2, steps, N_CANARIES))
+    (shared_,) = shared_noise_findings([at("elm", common), at("fir", common)])
+    (apart,) = shared_noise_findings([at("elm", common), at("fir", own)])
+    assert (shared_.verdict, apart.verdict) == ("fail", "pass")
+    assert shared_.site == "elm, fir"
+    assert shared_noise_findings([at("elm", common)]) == []
+
+
+def test_the_auditors_command_reads_the_files_and_exits_by_the_verdict(
+    trained: TableSites, tmp_path: Path
+) -> None:
+    files = ["--register", trained.folder / "register.npz", "--ledger", trained.folder / "ledger.json"]
+    plan = trained.folder / "coordinator" / "runs" / "cytology" / "plan.json"
+    for method in ("conformance", "canary"):
+        typed = [method, plan, *files, "--out", tmp_path / "findings", "--json"]
+        result = CliRunner().invoke(app, [str(part) for part in typed])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["verdict"] == "pass"
+        assert (tmp_path / "findings" / f"{method}.json").exists()
+
+
+def test_what_a_site_exports_as_its_register_fills_the_bound_of_the_outbox(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    site = trained.site()
+    departures = Outbox(site.folder / "outbox", site.folder / "replies").show()
+    (left,) = (each for each in departures if each.message == "RegisterRecord")
+    (evidence,) = gather_evidence(trained.plan, ledgers=[trained.folder / "ledger.json"])
+    most = largest_bytes(record.ledger, evidence, DepartedMessage.model_validate(asdict(left)))
+    # 10 steps of 1000 canaries are 80 kB; beside them the bound has 32 KiB and room for one step more
+    assert most is not None
+    assert 80_000 < left.n_bytes < most < left.n_bytes + 50_000
+
+
+def with_another_site(made: TableSites, folder: Path) -> tuple[Plan, dict[str, Path]]:
+    """The plan with a second training site ``fir``, and a ledger of it in which nothing was charged."""
+    entry = made.plan.entry("elm")
+    key = create_key(folder / "fir.pem")
+    second = entry.model_copy(update={"site": "fir", "public_key": key.public_hex})
+    roster = [entry.model_dump() for entry in (*made.plan.roster, second)]
+    plan = Plan.model_validate(made.plan.model_dump(mode="json") | {"roster": roster})
+    ledger = Ledger(folder / "fir", site="fir", key=key, clock=made.site().clock)
+    ledger.export(folder / "fir.json", allowance=made.site().policy.allowance)
+    return plan, {"elm": made.folder / "ledger.json", "fir": folder / "fir.json"}
+
+
+def test_a_training_site_without_a_register_is_not_examined(
+    trained: TableSites, record: CommittedRegister, tmp_path: Path
+) -> None:
+    plan, _ = with_another_site(trained, tmp_path)
+    for method in ("conformance", "canary"):
+        (finding,) = missing_findings(plan, [record], method, claim="any")
+        assert (finding.site, finding.verdict, finding.method) == ("fir", "not-run", method)
+        assert "no register was handed over" in finding.because
+    # the external site trains no canaries
+    both = missing_findings(plan, [], "canary", claim="any")
+    assert [finding.site for finding in both] == ["elm", "fir"]
+    none = plan.settings.privacy.model_copy(update={"canaries": 0})
+    settings = plan.settings.model_copy(update={"privacy": none})
+    assert (
+        missing_findings(plan.model_copy(update={"settings": settings}), [], "canary", claim="a") == []
+    )
+
+
+@pytest.mark.parametrize("method", ["conformance", "canary"])
+def test_the_commands_say_whose_register_is_missing(
+    trained: TableSites, tmp_path: Path, method: str
+) -> None:
+    plan, ledgers = with_another_site(trained, tmp_path)
+    coordinator = Home(trained.folder / "coordinator").key()
+    write_plan(tmp_path / "plan.json", plan, coordinator)
+    register = replace(
+        read_register(trained.folder / "register.npz"), plan_sha256=plan.sha256, site="elm"
+    )
+    write_register(tmp_path / "elm.npz", register)
+    files = ["--register", tmp_path / "elm.npz"]
+    for path in ledgers.values():
+        files += ["--ledger", path]
+    typed = [method, tmp_path / "plan.json", *files, "--out", tmp_path / "findings", "--json"]
+    result = CliRunner().invoke(app, [str(part) for part in typed])
+    found = json.loads(result.stdout)["findings"]
+    assert [(each["site"], each["because"]) for each in found if each["verdict"] == "not-run"] == [
+        ("fir", "no register was handed over")
+    ]
+
+
+def test_one_register_is_not_taken_for_two(
+    trained: TableSites, record: CommittedRegister, tmp_path: Path
+) -> None:
+    plan, ledgers = with_another_site(trained, tmp_path)
+    own = replace(record.register, plan_sha256=plan.sha256)
+    files = {"elm": own, "again": replace(own, salt=bytes(32)), "copy": replace(own, site="fir")}
+    files["salted"] = replace(own, site="fir", salt=bytes(32))
+    files["silent"] = replace(own, site="fir", sums=own.sums + 1)
+    files["own"] = replace(own, site="fir", salt=bytes(32), sums=own.sums + 1)
+    for name, register in files.items():
+        write_register(tmp_path / f"{name}.npz", register)
+
+    def read(*names: str) -> list[CommittedRegister]:
+        registers = [tmp_path / f"{name}.npz" for name in names]
+        return read_records(plan, registers=registers, ledgers=list(ledgers.values()), site_keys={})
+
+    for second in ("elm", "again"):
+        with pytest.raises(AuditError, match="two files are of site elm") as caught:
+            read("elm", second)
+        assert caught.value.code == "audit.twice"
+    for second in ("copy", "salted", "silent"):
+        with pytest.raises(AuditError, match="registers of elm and fir are one") as caught:
+            read("elm", second)
+        assert caught.value.code == "audit.copied-register"
+    assert [each.register.site for each in read("elm", "own")] == ["elm", "fir"]
+    # sites that were never asked have no sums, and that is nothing in common
+    idle = {"sums": own.sums[:0], "rounds": own.rounds[:0]}
+    write_register(tmp_path / "elm.npz", replace(own, **idle))
+    write_register(tmp_path / "own.npz", replace(files["own"], **idle))
+    assert len(read("elm", "own")) == 2

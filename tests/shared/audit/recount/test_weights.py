@@ -1,0 +1,147 @@
+"""Weights files of the run folder, held against what sites signed and what was released."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handed_over import HandedOver
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from test_claims import failed, recount
+
+import shared.audit.recount.ledger as recount_ledger
+from shared.audit.recount.held_weights import read_weights
+from shared.audit.recount.recounted import RecountedLedger
+from shared.audit.recount.weights import recount_weights
+from shared.contract.protocol import vector_sha256
+from shared.contract.release import read_release, write_release
+from shared.errors import AuditError
+
+
+@pytest.fixture(autouse=True)
+def _one_accountant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one has no part in these claims and is slow."""
+    monkeypatch.setattr(recount_ledger, "second_epsilon", recount_ledger.epsilon_of)
+
+
+def replace_weights(path: Path, *, by: float = 0.125, is_covered: bool) -> None:
+    """All weights of a file moved; ``is_covered``: with the hash that is written beside them."""
+    with safe_open(path, framework="np") as stored:
+        text = dict(stored.metadata())
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    tensors["weights"] = np.ascontiguousarray(tensors["weights"] + np.float32(by))
+    sha256 = vector_sha256(tensors["weights"])
+    if is_covered and "weights_sha256" in text:
+        text["weights_sha256"] = sha256
+    save_file(tensors, path, metadata=text)
+    state = path.with_name("state.json")
+    if is_covered and state.exists():
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"weights_sha256": sha256}))
+
+
+def file_of(handed: HandedOver, number: int) -> Path:
+    return handed.run_folder / "rounds" / f"{number:04d}" / "weights.safetensors"
+
+
+def test_an_honest_folder_names_the_same_weights_everywhere(made_run: HandedOver) -> None:
+    found = recount(made_run)["weights"]
+    assert found.verdict == "pass", found.because
+    # rounds 0, 1 and 2 are held; the updates of rounds 1 and 2 name the weights of 0 and 1
+    assert (found.figures["weights_files"], found.figures["updates_that_name_weights"]) == (3, 2)
+    held = read_weights(made_run.run_folder, made_run.plan)
+    assert held.average is not None
+    assert held.average.rounds == (2, 2)  # half of two rounds
+    assert held.rounds[2].sha256 == held.average.sha256
+    assert held.average.error < 1e-6
+    external = recount(made_run, "hop")["weights"]
+    assert (external.verdict, external.figures["updates_that_name_weights"]) == ("pass", 0)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_replaced_weights_file_is_refuted(handed: HandedOver, number: int) -> None:
+    replace_weights(file_of(handed, number), is_covered=False)
+    found = recount(handed)
+    assert failed(found) == {"weights"}
+    assert f"weights file of round {number} is not" in found["weights"].because
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_replaced_weights_file_with_its_record_is_refuted_by_the_update_that_started_from_it(
+    handed: HandedOver, number: int
+) -> None:
+    replace_weights(file_of(handed, number), is_covered=True)
+    found = recount(handed)
+    assert failed(found) == {"weights"}
+    because = found["weights"].because
+    assert f"update of round {number + 1} names other weights than those held" in because
+    assert ("initial weights" in because) == (number == 0)
+
+
+def test_the_last_rounds_weights_replaced_with_their_record_no_longer_give_the_average(
+    handed: HandedOver,
+) -> None:
+    replace_weights(file_of(handed, 2), is_covered=True)
+    found = recount(handed)
+    assert failed(found) == {"weights"}
+    assert "not the mean of the weights of rounds 2 to 2" in found["weights"].because
+
+
+@pytest.mark.parametrize("is_covered", [False, True])
+def test_a_replaced_average_is_refuted_and_is_not_the_release(
+    handed: HandedOver, is_covered: bool
+) -> None:
+    # so little that the average could have been rounded otherwise: the hashes tell
+    replace_weights(handed.run_folder / "averaged.safetensors", by=3e-8, is_covered=is_covered)
+    found = recount(handed)
+    assert failed(found) == ({"release"} if is_covered else {"release", "weights"})
+    assert "not the tail average" in found["release"].because
+    replace_weights(handed.run_folder / "averaged.safetensors", by=0.01, is_covered=True)
+    assert failed(recount(handed)) == {"release", "weights"}
+
+
+def test_weights_average_and_release_all_replaced_are_not_what_tables_measured(
+    handed: HandedOver,
+) -> None:
+    """The coordinator re-signs its own release; the site's signed table names the other one."""
+    average = handed.run_folder / "averaged.safetensors"
+    for path in (file_of(handed, 2), average):
+        replace_weights(path, is_covered=True)
+    folder = handed.run_folder / "release"
+    genuine = read_release(folder, coordinator_key=handed.plan.coordinator_key)
+    with safe_open(average, framework="np") as stored:
+        weights = stored.get_tensor("weights")
+    record = genuine.record.model_copy(update={"weights_sha256": vector_sha256(weights)})
+    write_release(folder, record, weights, plan_file=handed.plan_file, key=handed.coordinator)
+    found = recount(handed, statements=[])
+    assert failed(found) == {"release"}
+    assert "internal table measured another release" in found["release"].because
+
+
+def test_an_update_whose_starting_weights_are_gone_is_named(handed: HandedOver) -> None:
+    evidence = handed.evidence()
+    assert evidence.weights is not None
+    del evidence.weights.rounds[1]  # type: ignore[attr-defined]
+    found = recount_weights(RecountedLedger(handed.plan, "elm", tuple(handed.rows())), evidence)
+    assert found.verdict == "fail"
+    assert "weights that the update of round 2 names are not held" in found.because
+
+
+def test_a_round_of_another_plan_is_refuted(handed: HandedOver) -> None:
+    state = file_of(handed, 1).with_name("state.json")
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"plan_sha256": "8" * 64}))
+    found = recount(handed)
+    assert failed(found) == {"weights"}
+    assert "round 1 was committed under another plan" in found["weights"].because
+
+
+def test_a_damaged_or_missing_weights_file_is_an_error_that_names_it(handed: HandedOver) -> None:
+    genuine = file_of(handed, 1).read_bytes()
+    file_of(handed, 1).write_bytes(genuine[:-4])
+    with pytest.raises(AuditError, match=r"0001/weights\.safetensors cannot be read"):
+        handed.evidence()
+    file_of(handed, 1).unlink()
+    with pytest.raises(AuditError, match=r"0001/weights\.safetensors cannot be read"):
+        handed.evidence()

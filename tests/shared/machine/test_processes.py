@@ -1,0 +1,115 @@
+"""Processes that must never be left behind, even by their children or after a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.errors import EngineError
+from shared.machine.processes import (
+    Processes,
+    flower_environment,
+    free_port,
+    run_command,
+    wait_for_port,
+)
+
+SLEEPER = "import time; time.sleep(60)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+PARENT = (
+    "import subprocess, sys, pathlib, time\n"
+    f"child = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}])\n"
+    "pathlib.Path('child').write_text(str(child.pid))\n"
+    "time.sleep(60)\n"
+)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until(condition: object, *, timeout_s: float = 10.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_children_of_a_process_end_with_it_even_after_an_error(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    with (  # noqa: PT012 - the error must be raised while the process runs
+        pytest.raises(ValueError),
+        Processes(tmp_path / "logs", environment=os.environ) as running,
+    ):
+        running.start("parent", python(PARENT), cwd=tmp_path)
+        wait_until(lambda: note.exists() and note.read_text())
+        child = int(note.read_text())
+        assert is_alive(child)
+        raise ValueError
+    wait_until(lambda: not is_alive(child))
+
+
+def test_a_process_that_ignores_sigterm_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.machine.processes.GRACE_S", 0.2)
+    with Processes(tmp_path / "logs", environment=os.environ) as running:
+        running.start("stubborn", python(STUBBORN), cwd=tmp_path)
+        time.sleep(0.5)
+    # leaving the block without hanging for 60 s is the point
+    running.require_alive()
+
+
+def test_a_process_that_ends_by_itself_is_named_with_its_log(tmp_path: Path) -> None:
+    with Processes(tmp_path / "logs", environment=os.environ) as running:
+        running.start("short", python("print('bye'); raise SystemExit(3)"), cwd=tmp_path)
+        with pytest.raises(EngineError) as caught:
+            wait_for_port(free_port(), running, timeout_s=20.0)
+    assert caught.value.code == "engine.process-ended"
+    assert "short ended by itself with 3" in caught.value.fact
+    assert (tmp_path / "logs" / "short.log").read_text() == "bye\n"
+
+
+def test_a_port_that_nobody_opens_is_an_error(tmp_path: Path) -> None:
+    with Processes(tmp_path / "logs", environment=os.environ) as running:
+        running.start("sleeper", python(SLEEPER), cwd=tmp_path)
+        with pytest.raises(EngineError) as caught:
+            wait_for_port(free_port(), running, timeout_s=0.3)
+    assert caught.value.code == "engine.not-listening"
+
+
+def test_a_failing_command_is_an_error_and_is_logged(tmp_path: Path) -> None:
+    log = tmp_path / "commands.log"
+    with pytest.raises(EngineError) as caught:
+        run_command(
+            python("raise SystemExit('why')"),
+            cwd=tmp_path,
+            environment=os.environ,
+            log=log,
+            timeout_s=20.0,
+        )
+    assert caught.value.code == "engine.command-failed"
+    assert "why" in log.read_text()
+
+
+def test_flower_s_environment_is_offline_and_leaves_the_caller_s_python_path_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    environment = flower_environment(tmp_path)
+    assert "PYTHONPATH" not in environment
+    assert environment["FLWR_HOME"] == str(tmp_path)
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"

@@ -1,0 +1,361 @@
+"""The validation table: bounded rows, exact sensitivity, and measures that follow from sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import PolicyError, ProtocolError, SettingsError
+from shared.measure.estimate import Measures
+from shared.measure.exact.discrimination import measure_auc
+from shared.measure.exact.regression import measure_regression
+from shared.measure.table.moments import read_constant_r2
+from shared.measure.table.reading import read_table
+from shared.measure.table.rows import (
+    MOMENT_WEIGHTS,
+    TableSpec,
+    contributions,
+    pool_small_cells,
+    pool_tables,
+    sensitivity,
+    sum_table,
+    table_spec,
+)
+
+BMD = TableSpec(
+    bins=8,
+    score_low=0.5,
+    score_high=0.75,
+    threshold=0.558,
+    positive_is_low=True,
+    has_moments=True,
+    target_low=0.35,
+    target_high=1.0,
+    error_high=0.25,
+)
+PROBABILITY = TableSpec(
+    bins=4, score_low=0.0, score_high=1.0, threshold=0.5, positive_is_low=False, has_moments=False
+)
+ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+def bmd_cohort(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    prediction = generator.normal(0.64, 0.093, n)
+    return prediction, prediction + generator.normal(0, 0.076, n)
+
+
+def bmd_table(prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+    is_positive = target <= 0.558
+    rows = contributions(
+        BMD, score=prediction, is_positive=is_positive, target=target, prediction=prediction
+    )
+    return sum_table(rows)
+
+
+def read(table: np.ndarray, spec: TableSpec = BMD, sd: float = 0.0, cell: int = 1) -> Measures:
+    return read_table(table, spec, noise_sd=sd, minimum_cell=cell, sensitivity_target=0.85)
+
+
+def test_sensitivity_by_hand() -> None:
+    # 1.2² + 1² + 0.5² + 1² + 0.35² + 0.35² + 1² = 4.935
+    assert sensitivity(BMD) == pytest.approx(4.935**0.5)
+    assert sensitivity(PROBABILITY) == 1.0
+
+
+@given(st.lists(st.tuples(ANY_FLOAT, ANY_FLOAT, st.booleans()), min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_no_row_exceeds_the_sensitivity_whatever_the_values(rows: list) -> None:
+    prediction, target, positive = (np.array(column) for column in zip(*rows, strict=True))
+    made = contributions(
+        BMD, score=prediction, is_positive=positive, target=target, prediction=prediction
+    )
+    assert np.isfinite(made).all()
+    assert np.linalg.norm(made, axis=1).max() <= sensitivity(BMD) * (1 + 1e-12)
+
+
+def test_sensitivity_is_attained_by_an_extreme_patient() -> None:
+    made = contributions(
+        BMD,
+        score=np.array([2.0]),
+        is_positive=np.array([True]),
+        target=np.array([0.1]),
+        prediction=np.array([2.0]),
+    )
+    assert np.linalg.norm(made) == pytest.approx(sensitivity(BMD))
+
+
+def test_an_edge_lies_exactly_at_the_operating_point() -> None:
+    assert 0.558 in BMD.inner_edges.tolist()
+    assert BMD.inner_edges.size == 7
+    assert (np.diff(BMD.inner_edges) > 0).all()
+    assert PROBABILITY.inner_edges.tolist() == [0.25, 0.5, 0.75]
+
+
+def test_histogram_cells_by_hand_with_scores_on_and_beyond_the_edges() -> None:
+    score = np.array([-1.0, 0.25, 0.5, 0.74, 9.0])
+    rows = contributions(PROBABILITY, score=score, is_positive=np.array([1, 1, 0, 0, 0], bool))
+    # positives: bins 0 and 1; negatives: 0.5 falls on the positive side
+    assert sum_table(rows).tolist() == [1, 1, 0, 0, 0, 0, 2, 1]
+
+
+def test_a_score_at_the_threshold_is_called_positive_when_low_is_positive() -> None:
+    table = bmd_table(np.array([0.558, 0.5581]), np.array([0.5, 0.5]))
+    assert read(table).sensitivity.value == pytest.approx(0.5)
+
+
+def test_scores_that_are_not_finite_never_flatter() -> None:
+    rows = contributions(
+        PROBABILITY, score=np.array([np.nan, np.inf]), is_positive=np.array([True, False])
+    )
+    assert sum_table(rows).tolist() == [1, 0, 0, 0, 0, 0, 0, 1]
+    worst = bmd_table(np.array([np.nan, 0.6]), np.array([0.5, 0.7]))
+    assert read(worst).sensitivity.value == 0.0
+    assert read(worst).mae.value == pytest.approx((0.25 + 0.1) / 2)
+
+
+def test_an_unlabelled_patient_leaves_no_trace_in_a_regression_table() -> None:
+    assert not bmd_table(np.array([0.6]), np.array([np.nan])).any()
+
+
+def test_exact_table_gives_the_cohorts_own_figures() -> None:
+    prediction, target = (np.clip(part, 0.36, 0.99) for part in bmd_cohort(1, 400))
+    found, exact = read(bmd_table(prediction, target)), measure_regression(target, prediction)
+    called, diseased = prediction <= 0.558, target <= 0.558
+    assert found.r2.value == pytest.approx(exact.r2, abs=1e-9)
+    assert found.mae.value == pytest.approx(exact.mae, abs=1e-9)
+    assert found.rmse.value == pytest.approx(exact.mse**0.5, abs=1e-9)
+    assert found.bias.value == pytest.approx(exact.bias, abs=1e-9)
+    assert found.limit_low.value == pytest.approx(exact.limit_low, abs=1e-9)
+    assert found.limit_high.value == pytest.approx(exact.limit_high, abs=1e-9)
+    assert found.n_patients.value == pytest.approx(400)
+    assert found.n_positive.value == pytest.approx(diseased.sum())
+    assert found.sensitivity.value == pytest.approx((called & diseased).sum() / diseased.sum())
+    assert found.specificity.value == pytest.approx((~called & ~diseased).sum() / (~diseased).sum())
+
+
+def test_public_bounds_move_r2_of_a_wide_population_by_less_than_a_hundredth() -> None:
+    prediction, target = bmd_cohort(1, 100_000)
+    exact = measure_regression(target, prediction)
+    assert -0.01 < read(bmd_table(prediction, target)).r2.value - exact.r2 < 0.0
+
+
+def test_auc_from_bins_is_the_auc_of_binned_scores_and_near_that_of_the_scores() -> None:
+    prediction, target = bmd_cohort(2, 500)
+    positive = target <= 0.558
+    value = read(bmd_table(prediction, target)).auc.value
+    binned = np.searchsorted(BMD.inner_edges, prediction, side="left").astype(float)
+    assert value == pytest.approx(measure_auc(-binned, positive), abs=1e-12)
+    # strict bound: half of the tied positive-negative pairs
+    tied = sum(
+        (binned[positive] == b).mean() * (binned[~positive] == b).mean() for b in range(BMD.bins)
+    )
+    assert abs(value - measure_auc(-prediction, positive)) <= tied / 2
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(0, 10_000), st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_pooled_measures_are_those_of_the_pooled_cohort_in_any_order(
+    sizes: list[int], seed: int, shuffler: object
+) -> None:
+    sites = [bmd_cohort(seed + i, n) for i, n in enumerate(sizes)]
+    together = bmd_table(*(np.concatenate(part) for part in zip(*sites, strict=True)))
+    tables = [(bmd_table(*site), 0.0) for site in sites]
+    pooled, sd = pool_tables(tables)
+    shuffled = tables.copy()
+    shuffler.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert sd == 0.0
+    assert np.array_equal(pool_tables(shuffled)[0], pooled)
+    assert np.allclose(pooled, together, rtol=0, atol=1e-9)
+    assert read(pooled).auc.status == read(together).auc.status
+    if read(pooled).auc.value is not None:
+        assert read(pooled).auc.value == pytest.approx(read(together).auc.value)
+
+
+@pytest.mark.parametrize("minimum_cell", [5, 10, 20])
+def test_pooling_small_cells_keeps_counts_and_never_flatters(minimum_cell: int) -> None:
+    prediction, target = bmd_cohort(3, 500)
+    table = bmd_table(prediction, target)
+    pooled = pool_small_cells(table, BMD, minimum_cell=minimum_cell)
+    exact, found = read(table), read(pooled)
+    assert (pooled != table).any()
+    for name in ("n_patients", "n_positive", "sensitivity", "specificity", "r2", "mae"):
+        assert getattr(found, name).value == pytest.approx(getattr(exact, name).value)
+    assert exact.auc.value - 0.05 < found.auc.value < exact.auc.value + 0.003
+
+
+@given(st.lists(st.integers(0, 12), min_size=24, max_size=24), st.integers(1, 15))
+def test_no_released_group_of_patients_is_smaller_than_the_minimum(
+    counts: list[int], minimum_cell: int
+) -> None:
+    spec = replace(BMD, bins=12)
+    table = np.array([*(1.2 * n for n in counts), *np.zeros(6)])
+    try:
+        pooled = pool_small_cells(table, spec, minimum_cell=minimum_cell)[:24] / 1.2
+    except PolicyError:
+        halves = np.split(np.array(counts), [spec.bins_below, 12, 12 + spec.bins_below])
+        assert any(0 < half.sum() < minimum_cell for half in halves)
+        return
+    assert pooled.sum() == pytest.approx(sum(counts))
+    position = 0
+    while position < 24:
+        share = pooled[position]
+        end = position + 1
+        while end < 24 and share > 0 and pooled[end] == share:
+            end += 1
+        assert share == 0 or share * (end - position) >= minimum_cell - 1e-9
+        position = end
+
+
+def test_independent_noise_adds_in_quadrature() -> None:
+    assert pool_tables([(np.zeros(3), 3.0), (np.ones(3), 4.0)])[1] == 5.0
+    with pytest.raises(ProtocolError):
+        pool_tables([(np.zeros(3), 1.0), (np.zeros(4), 1.0)])
+    with pytest.raises(ProtocolError):
+        pool_tables([])
+
+
+def test_cells_below_the_minimum_are_suppressed_and_never_zero() -> None:
+    prediction, target = np.full(40, 0.7), np.full(40, 0.7)
+    target[:5] = 0.5
+    found = read(bmd_table(prediction, target), cell=10)
+    for name in ("n_positive", "auc", "sensitivity"):
+        assert getattr(found, name).status == "suppressed"
+        assert getattr(found, name).value is None
+    assert found.specificity.value == 1.0
+    assert found.promise == "not-applicable"
+    few = read(bmd_table(prediction[:8], target[:8]), cell=10)
+    assert few.n_patients.status == few.mae.status == few.r2.status == "suppressed"
+
+
+def test_one_class_or_one_value_is_not_applicable_and_never_zero_or_one() -> None:
+    prediction, target = bmd_cohort(3, 50)
+    found = read(bmd_table(prediction, np.maximum(target, 0.56)), cell=10)
+    assert found.auc.status == found.sensitivity.status == "not-applicable"
+    assert found.specificity.status == "measured"
+    assert read(bmd_table(prediction, np.full(50, 0.7))).r2.status == "not-applicable"
+    only_scores = read(np.array([0.0, 1, 5, 9, 9, 5, 1, 0]), PROBABILITY)
+    assert only_scores.r2.status == only_scores.mae.status == "not-applicable"
+
+
+def test_noise_that_could_have_made_the_denominator_suppresses_r2() -> None:
+    prediction, target = bmd_cohort(4, 30)
+    assert read(bmd_table(prediction, target), sd=10.0).r2.status == "suppressed"
+
+
+def test_intervals_without_noise_are_wilsons() -> None:
+    # 20 positives of which 15 are called: Wilson 95 % is 0.5313 to 0.8881
+    table = np.array([5.0, 0, 0, 15, 20, 0, 0, 0])
+    found = read(table, PROBABILITY)
+    assert found.sensitivity.value == 0.75
+    assert found.sensitivity.low == pytest.approx(0.5313, abs=5e-4)
+    assert found.sensitivity.high == pytest.approx(0.8881, abs=5e-4)
+    assert found.specificity.value == 1.0
+    assert found.specificity.low == pytest.approx(20 / (20 + 1.959964**2), abs=5e-4)
+
+
+def test_promise_is_kept_broken_or_undecided_by_the_whole_interval() -> None:
+    def promise(missed: int, called: int) -> str:
+        return read(np.array([missed, 0, 0, called, 50.0, 0, 0, 0]), PROBABILITY).promise
+
+    assert (promise(1, 99), promise(50, 50), promise(15, 85)) == ("kept", "broken", "undecided")
+
+
+def test_more_noise_gives_wider_intervals_around_the_same_value() -> None:
+    table = bmd_table(*bmd_cohort(5, 300))
+    quiet, loud = read(table, sd=0.0), read(table, sd=4.0)
+    for name in ("auc", "sensitivity", "specificity", "r2", "mae", "rmse", "bias", "limit_low"):
+        small, large = getattr(quiet, name), getattr(loud, name)
+        assert large.low < small.low <= small.high < large.high, name
+        assert large.value == pytest.approx(small.value, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [75, 178, 500])
+def test_intervals_cover_the_truth_with_privacy_noise(n: int) -> None:
+    # R² by construction, the others by 10^7 draws of the same population (2026-11-21)
+    truth = {"auc": 0.8807, "r2": 0.6, "sensitivity": 0.5476, "specificity": 0.9290, "mae": 0.0606}
+    generator = np.random.default_rng(6)
+    sd = 1.4 * sensitivity(BMD)
+    inside: dict[str, list[bool]] = {name: [] for name in truth}
+    for _ in range(150):
+        prediction = 0.64 + 0.6**0.5 * 0.12 * generator.standard_normal(n)
+        target = prediction + 0.4**0.5 * 0.12 * generator.standard_normal(n)
+        noise = generator.normal(0, sd, BMD.n_cells)
+        found = read(bmd_table(prediction, target) + noise, sd=sd, cell=10)
+        for name, value in truth.items():
+            estimate = getattr(found, name)
+            if estimate.low is not None:
+                inside[name].append(estimate.low <= value <= estimate.high)
+    for name, hits in inside.items():
+        assert len(hits) > 100
+        assert np.mean(hits) >= 0.90, name
+
+
+def test_noisy_counts_are_not_clipped_so_auc_is_unbiased() -> None:
+    # 80 positives above and 20 below 100 negatives: AUC 0.8; mass added to empty bins would move it
+    spec = replace(PROBABILITY, bins=64)
+    exact = np.zeros(128)
+    exact[40], exact[10], exact[64 + 24] = 80, 20, 100
+    generator = np.random.default_rng(7)
+    wins, pairs = [], []
+    for _ in range(300):
+        noisy = exact + generator.normal(0, 1.0, 128)
+        positives, negatives = noisy[:64], noisy[64:]
+        pairs.append(positives.sum() * negatives.sum())
+        found = read(noisy, spec, sd=1.0, cell=10)
+        wins.append(found.auc.value * pairs[-1])
+    assert sum(wins) / sum(pairs) == pytest.approx(0.8, abs=0.02)
+
+
+def test_constant_prediction_by_hand() -> None:
+    # targets 0.5, 0.7, 0.9: mean 0.7, SST 0.08; constant 0.75 adds 3·0.05² = 0.0075
+    target = np.array([0.5, 0.7, 0.9])
+    table = bmd_table(target, target)
+
+    def r2_of(constant: float) -> float | None:
+        return read_constant_r2(table, BMD, constant=constant, noise_sd=0, minimum_cell=1).value
+
+    assert r2_of(0.75) == pytest.approx(-0.0075 / 0.08)
+    assert r2_of(0.7) == pytest.approx(0.0, abs=1e-9)
+    flat = read_constant_r2(np.zeros(8), PROBABILITY, constant=0.5, noise_sd=0, minimum_cell=1)
+    assert flat.status == "not-applicable"
+
+
+def test_a_table_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        read(np.zeros(BMD.n_cells + 1))
+    with pytest.raises(ProtocolError):
+        read(np.full(BMD.n_cells, np.nan))
+    with pytest.raises(ProtocolError):
+        contributions(BMD, score=np.zeros(2), is_positive=np.zeros(2, bool))
+    with pytest.raises(ProtocolError):
+        contributions(PROBABILITY, score=np.zeros(2), is_positive=np.zeros(3, bool))
+
+
+def test_length_of_a_table_is_public() -> None:
+    assert BMD.n_cells == 16 + len(MOMENT_WEIGHTS) == 22
+    assert PROBABILITY.n_cells == 8
+
+
+def test_shipped_groups_make_tables_with_an_edge_at_the_operating_point() -> None:
+    from server.federation.compose import compose_settings
+
+    settings = compose_settings()
+    spec = table_spec(settings)
+    assert spec.threshold == settings.task.operating_point
+    assert spec.threshold in spec.inner_edges
+    classes = ["task=binary_classification", "task.positive_class=osteoporosis"]
+    assert table_spec(compose_settings([*classes, "validation=probability"])).n_cells == 20
+    plain = compose_settings(["task.operating_point=null"])
+    assert table_spec(plain).threshold == plain.task.endpoint_threshold
+
+
+def test_an_operating_point_outside_the_scores_is_refused() -> None:
+    from server.federation.compose import compose_settings
+
+    with pytest.raises(SettingsError, match="operating point"):
+        table_spec(compose_settings(["task.operating_point=2.0"]))

@@ -1,0 +1,96 @@
+"""Intervals end exactly where the test begins to reject, and privacy noise alone is covered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.measure.intervals import (
+    auc_interval,
+    auc_variance,
+    ratio_interval,
+    share_interval,
+)
+from shared.measure.table.reading import read_table
+from shared.measure.table.rows import TableSpec, contributions, sum_table
+
+Z2 = 1.959964**2
+SPEC = TableSpec(
+    bins=8,
+    score_low=0.5,
+    score_high=0.75,
+    threshold=0.558,
+    positive_is_low=True,
+    has_moments=True,
+    target_low=0.35,
+    target_high=1.0,
+    error_high=0.25,
+)
+
+
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (9.0, 0.0), (0.0, 25.0)])
+def test_share_interval_ends_where_the_test_rejects(noise: tuple[float, float]) -> None:
+    ends = share_interval(30.0, 20.0, noise_variance=noise, confidence=0.95)
+    for theta in ends:
+        variance = 50 * theta * (1 - theta) + noise[0] * (1 - theta) ** 2 + noise[1] * theta**2
+        assert (30 - 50 * theta) ** 2 == pytest.approx(Z2 * variance, rel=0.01)
+
+
+def test_ratio_interval_ends_where_the_test_rejects() -> None:
+    ends = ratio_interval(
+        4.0,
+        10.0,
+        numerator_variance=0.3,
+        denominator_variance=0.8,
+        covariance=0.2,
+        bounds=(0.0, 2.0),
+        confidence=0.95,
+    )
+    for q in ends:
+        variance = 0.3 - 2 * q * 0.2 + q**2 * 0.8
+        assert (4 - 10 * q) ** 2 == pytest.approx(Z2 * variance, rel=0.02)
+
+
+def test_auc_variance_by_hand() -> None:
+    # 0.75·0.25/100·(1 + 9·(0.25/1.25 + 0.75/1.75)) = 0.012482
+    assert auc_variance(np.array([0.75]), 10.0, 10.0)[0] == pytest.approx(0.012482, abs=1e-6)
+
+
+def test_auc_interval_of_perfect_separation_is_not_a_point() -> None:
+    histogram = np.array([30.0, 0.0]), np.array([0.0, 30.0])
+    low, high = auc_interval(histogram[1], histogram[0], cell_sd=0.0, confidence=0.95)
+    assert high == 1.0
+    assert 0.85 < low < 0.97
+
+
+def test_noise_alone_is_covered_neither_too_rarely_nor_always() -> None:
+    # half a million patients: sampling is nothing beside this noise, so coverage is that of the
+    # noise bookkeeping and must be 95 % (± 3.5 standard errors of 700 draws)
+    generator = np.random.default_rng(1)
+    prediction = generator.normal(0.64, 0.093, 500_000)
+    target = np.clip(prediction + generator.normal(0, 0.076, 500_000), 0.36, 0.99)
+    exact = sum_table(
+        contributions(
+            SPEC,
+            score=prediction,
+            is_positive=target <= 0.558,
+            target=target,
+            prediction=prediction,
+        )
+    )
+    sd = 6_000.0
+    options = {"minimum_cell": 10, "sensitivity_target": 0.85}
+    truth = read_table(exact, SPEC, noise_sd=0.0, **options)
+    names = [
+        "n_patients", "n_positive", "auc", "sensitivity", "specificity",
+        "r2", "mae", "rmse", "bias", "limit_low", "limit_high",
+    ]  # fmt: skip
+    hits = dict.fromkeys(names, 0)
+    for _ in range(700):
+        noisy = exact + generator.normal(0, sd, SPEC.n_cells)
+        found = read_table(noisy, SPEC, noise_sd=sd, **options)
+        for name in names:
+            estimate = getattr(found, name)
+            hits[name] += estimate.low <= getattr(truth, name).value <= estimate.high
+    for name, count in hits.items():
+        assert 0.92 <= count / 700 <= 0.98, (name, count / 700)

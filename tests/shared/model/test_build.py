@@ -1,0 +1,234 @@
+"""Every fusion is what its settings say, and does what an exam with gaps needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from shared.contract.settings import Settings, read_settings
+from shared.errors import SettingsError
+from shared.model.build import build_model
+from shared.model.fusion import CrossAttentionFusion, grid_positions
+from shared.model.weights import flatten_weights, layout_sha256, trainable
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+FUSIONS = ("cross_attention", "concatenation", "linear", "image_only", "clinical_only")
+Exam = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def read(part: str) -> dict[str, object]:
+    content: dict[str, object] = yaml.safe_load((CONFIGS / f"{part}.yaml").read_text())
+    return content
+
+
+def make_settings(fusion: str, *, task: str = "bmd_regression", **changes: object) -> Settings:
+    chosen = read(f"task/{task}")
+    if task == "binary_classification":
+        chosen["positive_class"] = "osteoporosis"
+    return read_settings(
+        {
+            "experiment": "test",
+            "task": chosen,
+            "cohort": read("cohort/hip_bmd"),
+            "encoder": {
+                "name": "tiny",
+                "weights": "tiny.safetensors",
+                "sha256": "0" * 64,
+                "token_channels": 6,
+                "token_grid": 2,
+            },
+            "fusion": {**read(f"fusion/{fusion}"), **changes},
+            "privacy": {"mode": "off"},
+            "strategy": {},
+            "federation": {},
+            "validation": {},
+            "engine": {},
+        }
+    )
+
+
+def make_exams(n: int = 3, *, views: int = 2, seed: int = 0) -> Exam:
+    """Exams with every view and field; categories are valid indices."""
+    draw = torch.Generator().manual_seed(seed)
+    fields = torch.randn(n, 9, generator=draw)
+    for column in (1, 7, 8):
+        fields[:, column] = torch.randint(0, 2, (n,), generator=draw).float()
+    return (
+        torch.randn(n, views, 4, 6, generator=draw),
+        torch.ones(n, views, dtype=torch.bool),
+        fields,
+        torch.ones(n, 9, dtype=torch.bool),
+    )
+
+
+def awake(fusion: str, **changes: object) -> nn.Module:
+    """A model whose head is no longer zero."""
+    model = build_model(make_settings(fusion, **changes), 3)
+    draw = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for _, weight in trainable(model):
+            weight += 0.2 * torch.randn(weight.shape, generator=draw)
+    return model
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_output_at_the_start_is_zero_and_a_seed_fixes_the_weights(fusion: str) -> None:
+    settings = make_settings(fusion)
+    model = build_model(settings, 3)
+    output = model(*make_exams())
+    assert torch.equal(output, torch.zeros(3, 1))
+    assert np.array_equal(flatten_weights(model), flatten_weights(build_model(settings, 3)))
+    if fusion in ("cross_attention", "concatenation"):
+        other = flatten_weights(build_model(settings, 4))
+        assert not np.array_equal(flatten_weights(model), other)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_padding_or_permuting_views_changes_nothing(fusion: str) -> None:
+    model = awake(fusion)
+    tokens, view_mask, fields, field_mask = make_exams()
+    expected = model(tokens, view_mask, fields, field_mask)
+    padded = torch.cat([tokens, 100.0 * torch.ones(3, 1, 4, 6)], dim=1)
+    padded_mask = torch.cat([view_mask, torch.zeros(3, 1, dtype=torch.bool)], dim=1)
+    torch.testing.assert_close(model(padded, padded_mask, fields, field_mask), expected)
+    torch.testing.assert_close(model(tokens.flip(1), view_mask, fields, field_mask), expected)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_missing_fields_value_changes_nothing_but_its_absence_does(fusion: str) -> None:
+    model = awake(fusion)
+    tokens, view_mask, fields, field_mask = make_exams()
+    here = model(tokens, view_mask, fields, field_mask)
+    absent = field_mask.clone()
+    absent[:, 3] = False
+    other = fields.clone()
+    other[:, 3] = 5.0
+    gone = model(tokens, view_mask, fields, absent)
+    assert torch.equal(gone, model(tokens, view_mask, other, absent))
+    assert (gone - here).abs().max() > 1e-4 or fusion == "image_only"
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("views", [0, 1])
+def test_an_exam_without_views_or_fields_gives_finite_outputs_and_gradients(
+    fusion: str, views: int
+) -> None:
+    model = awake(fusion)
+    tokens, view_mask, fields, field_mask = make_exams(views=views)
+    output = model(tokens, torch.zeros_like(view_mask), fields, torch.zeros_like(field_mask))
+    torch.autograd.backward(output.square().sum())
+    assert output.shape == (3, 1)
+    assert torch.isfinite(output).all()
+    for _, weight in trainable(model):
+        assert weight.grad is None or torch.isfinite(weight.grad).all()
+
+
+def test_a_masked_field_gets_weight_zero_in_every_layer() -> None:
+    model = awake("cross_attention")
+    assert isinstance(model, CrossAttentionFusion)
+    _, _, fields, field_mask = make_exams()
+    field_mask[:, 4] = False
+    clinical = model.clinical(fields, field_mask)
+    image = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
+    for layer in model.layers:
+        weights = layer.image_from_clinical.weights(image, clinical, field_mask)
+        assert torch.equal(weights[..., 4], torch.zeros(3, 4, 8))
+        torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 8))
+
+
+def test_cross_attention_sees_interactions_that_a_sum_of_parts_cannot() -> None:
+    model = awake("cross_attention")
+    tokens, view_mask, fields, mask = make_exams(1)
+    tokens_2, _, fields_2, _ = make_exams(1, seed=1)
+    corners = [
+        model(image, view_mask, clinical, mask).item()
+        for image in (tokens, tokens_2)
+        for clinical in (fields, fields_2)
+    ]
+    assert abs(corners[0] - corners[1] - corners[2] + corners[3]) > 1e-3
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_trainable_tensor_learns_once_the_head_has_moved(fusion: str) -> None:
+    model = build_model(make_settings(fusion), 3)
+    tokens, view_mask, fields, field_mask = make_exams(16)
+    field_mask = torch.rand(16, 9, generator=torch.Generator().manual_seed(4)) > 0.2
+    target = torch.randn(16, 1, generator=torch.Generator().manual_seed(5))
+    moved: set[str] = set()
+    for _ in range(2):
+        loss = (model(tokens, view_mask, fields, field_mask) - target).square().mean()
+        model.zero_grad()
+        torch.autograd.backward(loss)
+        with torch.no_grad():
+            for name, weight in trainable(model):
+                if weight.grad is not None and bool(weight.grad.abs().max() > 0):
+                    moved.add(name)
+                    weight -= 0.1 * weight.grad
+    assert moved == {name for name, _ in trainable(model)}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_gradients_by_vmap_equal_those_one_by_one(fusion: str) -> None:
+    model = awake(fusion).double()
+    tokens, view_mask, fields, field_mask = make_exams(4)
+    view_mask[1, 1] = False
+    field_mask[2, 3:6] = False
+    exams = (tokens.double(), view_mask, fields.double(), field_mask)
+    weights = {name: weight.detach() for name, weight in trainable(model)}
+
+    def loss_of(current: dict[str, torch.Tensor], exam: Exam) -> torch.Tensor:
+        output = functional_call(model, current, tuple(part[None] for part in exam))
+        return (output - 1.0).square().sum()
+
+    together = vmap(grad(loss_of), in_dims=(None, 0))(weights, exams)
+    for row in range(4):
+        alone = grad(loss_of)(weights, tuple(part[row] for part in exams))
+        for name in weights:
+            torch.testing.assert_close(together[name][row], alone[name], atol=1e-12, rtol=1e-9)
+
+
+def test_layout_hash_changes_with_architecture() -> None:
+    variants = [build_model(make_settings(fusion), 1) for fusion in FUSIONS]
+    variants.append(build_model(make_settings("cross_attention", width=32), 1))
+    variants.append(build_model(make_settings("cross_attention", layers=1), 1))
+    variants.append(build_model(make_settings("concatenation", hidden=32), 1))
+    assert len({layout_sha256(model) for model in variants}) == len(variants)
+
+
+def test_classification_has_one_output_per_class() -> None:
+    model = build_model(make_settings("linear", task="binary_classification"), 1)
+    assert model(*make_exams()).shape == (3, 3)
+
+
+def test_image_only_ignores_fields_and_clinical_only_ignores_films() -> None:
+    tokens, view_mask, fields, mask = make_exams()
+    image, clinical = awake("image_only"), awake("clinical_only")
+    assert torch.equal(
+        image(tokens, view_mask, fields, mask), image(tokens, view_mask, fields + 1, mask)
+    )
+    assert torch.equal(
+        clinical(tokens, view_mask, fields, mask), clinical(tokens + 1, view_mask, fields, mask)
+    )
+
+
+def test_cross_attention_over_one_image_token_is_refused() -> None:
+    settings = make_settings("cross_attention")
+    one_token = settings.encoder.model_copy(update={"token_grid": 1})
+    with pytest.raises(SettingsError) as caught:
+        build_model(settings.model_copy(update={"encoder": one_token}), 1)
+    assert caught.value.code == "settings.one-image-token"
+
+
+def test_positions_differ_between_cells_and_know_rows_from_columns() -> None:
+    positions = grid_positions(4, 16)
+    assert positions.shape == (16, 16)
+    distances = torch.cdist(positions, positions) + 10.0 * torch.eye(16)
+    assert distances.min() > 0.1
+    assert torch.equal(positions[1, :8], positions[2, :8])  # same row
+    assert torch.equal(positions[1, 8:], positions[5, 8:])  # same column

@@ -1,0 +1,135 @@
+"""From flat arrays to padded patients: nothing lost, nothing invented, views capped per patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contract.settings import TaskSettings
+from shared.train.patients import PatientBatch, build_patients, make_batches, standardise_target
+
+# Five films, tokens [5,1,1] holding their own row number.
+TOKENS = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
+
+
+def make_batch(
+    *,
+    max_views: int = 4,
+    order: Sequence[int] = (0, 1, 2, 3, 4),
+    target: Sequence[float] = (0.1, 0.2, 0.3, float("nan")),
+) -> PatientBatch:
+    """Patient 0: exams 0 and 2 (films 0, 1 and 2); patient 1: exam 1 (3, 4); patient 2: exam 3."""
+    return build_patients(
+        fields=np.array([[1.0, np.nan], [2.0, 5.0], [3.0, 6.0], [4.0, 7.0]]),
+        field_mask=np.array([[True, False], [True, True], [True, True], [True, True]]),
+        target=np.array(target),
+        patient_index=np.array([0, 1, 0, 2]),
+        exam_films=[[0, 1], [3, 4], [2], []],
+        film_order=order,
+        tokens=TOKENS,
+        max_views=max_views,
+    )
+
+
+def films_of(batch: PatientBatch, patient: int) -> list[list[float]]:
+    return [
+        batch.tokens[patient, exam, batch.view_mask[patient, exam], 0, 0].tolist()
+        for exam in range(batch.tokens.shape[1])
+    ]
+
+
+def test_every_exam_lands_with_its_patient() -> None:
+    batch = make_batch()
+    assert len(batch) == 3
+    assert batch.tokens.shape == (3, 2, 2, 1, 1)
+    assert [films_of(batch, patient) for patient in range(3)] == [
+        [[0, 1], [2]],
+        [[3, 4], []],
+        [[], []],
+    ]
+    assert batch.target.tolist()[0] == pytest.approx([0.1, 0.3])
+    assert batch.exam_mask.tolist() == [[True, True], [True, False], [False, False]]
+
+
+def test_missing_values_become_zero_and_padding_is_finite() -> None:
+    batch = make_batch()
+    assert batch.fields[0, 0].tolist() == [1.0, 0.0]
+    assert batch.field_mask[0, 0].tolist() == [True, False]
+    assert all(torch.isfinite(tensor).all() for tensor in batch.tensors())
+
+
+def test_the_cap_keeps_the_first_films_in_the_given_order() -> None:
+    batch = make_batch(max_views=2, order=[4, 0, 1, 3, 2])
+    assert films_of(batch, 0) == [[1], [2]]
+    assert films_of(batch, 1)[0] == [3, 4]
+
+
+def test_an_exam_that_lost_all_its_films_to_the_cap_does_not_count() -> None:
+    batch = make_batch(max_views=1, order=[1, 2, 0, 3, 4])
+    assert films_of(batch, 0) == [[2]]
+    assert batch.target[0].tolist() == pytest.approx([0.3])
+
+
+def test_a_cohort_without_films_has_no_views() -> None:
+    batch = build_patients(
+        fields=np.ones((2, 1)),
+        field_mask=np.ones((2, 1), dtype=bool),
+        target=np.array([1.0, 0.0]),
+        patient_index=np.array([0, 1]),
+        exam_films=[[], []],
+        film_order=[],
+        tokens=np.zeros((0, 0, 0)),
+        max_views=4,
+    )
+    assert batch.tokens.shape == (2, 1, 0, 0, 0)
+    assert batch.exam_mask.all()
+
+
+def test_no_exams_give_no_patients() -> None:
+    batch = build_patients(
+        fields=np.zeros((0, 2)),
+        field_mask=np.zeros((0, 2), dtype=bool),
+        target=np.zeros(0),
+        patient_index=np.zeros(0, dtype=int),
+        exam_films=[],
+        film_order=[],
+        tokens=np.zeros((0, 1, 1)),
+        max_views=4,
+    )
+    assert len(batch) == 0
+
+
+def test_select_keeps_order_and_patient_drops_the_first_axis() -> None:
+    batch = make_batch()
+    chosen = batch.select([2, 0])
+    assert torch.equal(chosen.target[1], batch.target[0])
+    assert batch.patient(1).tokens.shape == (2, 2, 1, 1)
+
+
+@given(size=st.integers(1, 7))
+def test_batches_partition_the_patients(size: int) -> None:
+    batch = make_batch()
+    parts = list(make_batches(batch, size))
+    assert all(len(part) <= size for part in parts)
+    assert torch.equal(torch.cat([part.fields for part in parts]), batch.fields)
+
+
+@given(cap=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_no_patient_exceeds_the_cap(cap: int, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(5).tolist()
+    batch = make_batch(max_views=cap, order=order)
+    assert batch.view_mask.sum(dim=(1, 2)).tolist() == [min(cap, 3), min(cap, 2), 0]
+
+
+def test_targets_are_standardised_with_public_constants_and_classes_are_kept() -> None:
+    regression = TaskSettings(kind="regression", target_mean=0.75, target_sd=0.12, endpoint="x")
+    classes = TaskSettings(kind="classification", endpoint="x", positive_class="y")
+    assert standardise_target(np.array([0.87, 0.75]), regression) == pytest.approx([1.0, 0.0])
+    assert standardise_target(np.array([2, 0, -1]), classes) == pytest.approx(
+        [2.0, 0.0, np.nan], nan_ok=True
+    )

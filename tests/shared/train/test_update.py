@@ -1,0 +1,136 @@
+"""An update and scores from films that stay in their store: as if all had been in memory at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from practice_patients import practice_model, practice_patients
+
+import shared.train.update
+from server.federation.compose import compose_settings
+from shared.contract.settings import Settings
+from shared.errors import WeightsError
+from shared.model.build import build_model
+from shared.model.end_to_end import EndToEnd
+from shared.model.weights import flatten_weights, trainable
+from shared.train.patient_gradients import choose_backend
+from shared.train.patients import PatientBatch, build_patients
+from shared.train.public_batch import draw_public_batch
+from shared.train.update import first_exams, require_length, score_patients, train_update
+
+
+def settings_without_noise() -> Settings:
+    return compose_settings(
+        [
+            *("encoder=resnet_gn", "fusion=linear", "privacy=off", "privacy.update_norm_max=1e9"),
+            *("federation.local_steps=1", "federation.learning_rate=0.1", "device=cpu"),
+        ]
+    )
+
+
+def stored_patients(settings: Settings, n: int = 5) -> PatientBatch:
+    """Patients of one to three exams, of which some are unlabelled, with one or two films each."""
+    generator = np.random.default_rng(4)
+    exams = [(patient, exam) for patient in range(n) for exam in range(1 + patient % 3)]
+    n_films = [1 + (patient + exam) % 2 for patient, exam in exams]
+    ends = np.cumsum(n_films).tolist()
+    films = torch.from_numpy(generator.random((ends[-1], 128, 128)).astype(np.float16))
+    columns = len(settings.cohort.fields)
+    return build_patients(
+        fields=np.zeros((len(exams), columns), dtype=np.float32),
+        field_mask=np.ones((len(exams), columns), dtype=bool),
+        target=np.array([np.nan if exam == 0 and p == 2 else 0.1 * p + exam for p, exam in exams]),
+        patient_index=np.array([patient for patient, _ in exams]),
+        exam_films=[tuple(range(end - k, end)) for end, k in zip(ends, n_films, strict=True)],
+        film_order=list(range(ends[-1])),
+        films=films,
+        max_views=4,
+    )
+
+
+def awake(settings: Settings) -> np.ndarray:
+    """Initial weights with a head that is not zero, so that scores and gradients see the films."""
+    weights = flatten_weights(build_model(settings, settings.seed))
+    return weights + np.random.default_rng(0).normal(0, 0.02, weights.size).astype(np.float32)
+
+
+def test_films_read_by_their_patients_turn_give_the_update_of_films_in_memory() -> None:
+    settings = settings_without_noise()
+    batch, weights = stored_patients(settings), awake(settings)
+    assert batch.films is not None
+    assert batch.tokens.numel() * batch.tokens.element_size() < 1000
+    held = batch.with_films()
+    assert held.films is None
+    assert held.tokens.shape == (*batch.view_mask.shape, 128, 128)
+    lazy, whole = (train_update(settings, each, weights, divisor=5) for each in (batch, held))
+    np.testing.assert_allclose(lazy, whole, rtol=1e-5, atol=1e-8)
+    assert np.abs(lazy).max() > 1e-3
+
+
+def test_each_film_reaches_its_own_patient_and_padding_is_black() -> None:
+    batch = stored_patients(settings_without_noise())
+    held = batch.select([4, 1]).with_films()
+    assert batch.films is not None
+    # exams are listed patient by patient, and so are the films
+    assert batch.tokens[batch.view_mask].tolist() == list(range(1, len(batch.films) + 1))
+    for row, patient in enumerate((4, 1)):
+        for place in np.ndindex(*batch.tokens.shape[1:]):
+            number = int(batch.tokens[(patient, *place)])
+            found = held.tokens[(row, *place)]
+            expected = batch.films[number - 1].float() if number else torch.zeros(128, 128)
+            assert torch.equal(found, expected)
+
+
+def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_without_noise()
+    batch, weights = stored_patients(settings), awake(settings)
+    at_once, labels = score_patients(settings, batch, weights)
+    passes = []
+    forward = EndToEnd.forward
+    monkeypatch.setattr(
+        EndToEnd,
+        "forward",
+        lambda self, *inputs: passes.append(len(inputs[0])) or forward(self, *inputs),
+    )
+    monkeypatch.setattr(shared.train.update, "_WITH_FILMS_AT_ONCE", 2)
+    in_parts, again = score_patients(settings, batch, weights)
+    assert passes == [2, 2, 1]
+    np.testing.assert_allclose(in_parts, at_once, rtol=1e-5)
+    assert (labels == again).all()
+    assert np.ptp(at_once) > 1e-3
+    # patient 2 lost the label of the first exam: the second one counts, 0.1 * 2 + 1
+    task = settings.task
+    assert labels[2] == pytest.approx(task.target_mean + task.target_sd * 1.2)
+
+
+def test_nobody_is_scored_where_nobody_has_a_label() -> None:
+    settings = settings_without_noise()
+    batch = stored_patients(settings)
+    nobody = replace(batch, exam_mask=torch.zeros_like(batch.exam_mask))
+    output, label = score_patients(settings, nobody, awake(settings))
+    assert (output.shape, label.shape) == ((0,), (0,))
+    assert len(first_exams(batch.select([]))) == 0
+
+
+def test_each_model_gets_the_backend_that_was_faster_for_it() -> None:
+    assert choose_backend(practice_model()) == "vmap"
+    assert choose_backend(build_model(settings_without_noise(), 1)) == "loop"
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_weights_of_another_length_are_refused_by_code(change: int) -> None:
+    settings = settings_without_noise()
+    n = sum(weight.numel() for _, weight in trainable(build_model(settings, 1)))
+    require_length(settings, np.zeros(n, dtype=np.float32))
+    with pytest.raises(WeightsError) as caught:
+        require_length(settings, np.zeros(n + change, dtype=np.float32))
+    assert caught.value.code == "weights.wrong-length"
+
+
+def test_tokens_in_memory_are_left_as_they_are() -> None:
+    batch = practice_patients(3)
+    assert batch.with_films() is batch
+    assert draw_public_batch(compose_settings()).films is None
