@@ -19,7 +19,7 @@ from shared.machine.processes import flower_environment, flower_program
 from shared.signing.code_hash import code_hash
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
+PRACTICE = ROOT / "tests" / "practice"
 ROUNDS = 3
 
 
@@ -71,8 +71,8 @@ def test_a_deployed_federation_runs_installed_clients_to_the_weights_of_the_loca
     shipped, betrayal = copy_of_project(tmp_path / "shipped"), tmp_path / "betrayal"
     foreign = f"import pathlib\napp = pathlib.Path({str(betrayal)!r}).write_text('ran')\n"
     (shipped / "client" / "app.py").write_text(foreign)
-    command = [sys.executable, str(HERE / "run_deployed.py"), str(home), str(ROUNDS), str(shipped)]
-    environment = os.environ | {"PYTHONPATH": f"{project}{os.pathsep}{HERE}"}
+    command = [sys.executable, str(PRACTICE / "run_deployed.py"), str(home), str(ROUNDS), str(shipped)]
+    environment = os.environ | {"PYTHONPATH": f"{project}{os.pathsep}{PRACTICE}"}
     subprocess.run(command, check=True, cwd=project, env=environment, timeout=500)
     store = open_run(home / "runs" / "practice")
     np.testing.assert_allclose(store.averaged(), local_weights, rtol=0, atol=1e-6)

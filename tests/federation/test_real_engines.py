@@ -52,7 +52,7 @@ class Ground:
 def command(side: str, *arguments: str) -> str:
     """Run one of the two programs as a person would; its standard output."""
     done = subprocess.run(
-        [sys.executable, "-c", f"from {side}.command import app; app()", *arguments],
+        [sys.executable, "-c", f"from {side}.command.app import app; app()", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

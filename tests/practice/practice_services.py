@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-INSTALL = Path(__file__).with_name("install.sh")
+INSTALL = Path(__file__).parents[1] / "services" / "install.sh"
 LOGIN = f"osteofed:{secrets.token_hex(12)}"
 
 

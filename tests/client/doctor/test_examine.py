@@ -431,7 +431,7 @@ def test_one_broken_look_does_not_silence_the_others_and_repeats_no_text() -> No
     [line] = observe("anything", break_with_a_name)
     assert line.state == "problem"
     assert "Mustermann" not in line.fact + line.remedy
-    assert "RuntimeError in test_doctor.py, line " in line.fact
+    assert "RuntimeError in test_examine.py, line " in line.fact
     [line] = observe(
         "anything", lambda: (_ for _ in ()).throw(IntakeError("no-site", "fact", hint="do"))
     )

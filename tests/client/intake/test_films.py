@@ -23,6 +23,7 @@ from client.intake.workers import ReadingRule, read_films
 from server.synthetic.hospitals import Defects
 from shared.errors import IntakeError
 
+PRACTICE = Path(__file__).parents[2] / "practice"
 RULE = ReadingRule(HIP.views, 64, None)
 
 
@@ -66,7 +67,7 @@ def test_a_film_that_kills_or_hangs_its_worker_costs_that_film_only(fail, monkey
 
 def test_a_worker_cannot_take_more_memory_than_it_may():
     code = (
-        "import numpy as np; from client import intake_workers as w; w.MEMORY_BYTES = 2**28\n"
+        "import numpy as np; from client.intake import workers as w; w.MEMORY_BYTES = 2**28\n"
         "w._bound_memory(); np.ones(2**24)\n"
         "try: np.ones(2**26)\nexcept MemoryError: raise SystemExit(7)"
     )
@@ -89,8 +90,8 @@ def test_what_is_no_regular_file_is_no_film(tmp_path):
 
 def kill_after(source: Path, home: Path, n_films: int) -> None:
     """Start an intake and kill it, with everything it started, once it has read some films."""
-    command = [sys.executable, str(Path(__file__).with_name("slow_ingest.py")), str(source), str(home)]
-    path = os.pathsep.join([str(Path(__file__).parents[3]), str(Path(__file__).parent)])
+    command = [sys.executable, str(PRACTICE / "slow_ingest.py"), str(source), str(home)]
+    path = os.pathsep.join([str(Path(__file__).parents[3]), str(PRACTICE)])
     with subprocess.Popen(
         [*command, "0.2"], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
     ) as process:
