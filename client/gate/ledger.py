@@ -51,6 +51,7 @@ class Charge:
     purpose: str
     plan_sha256: str
     run: str
+    stage: str
     round: int
     request_sha256: str
     approved_by: str = ""
@@ -93,7 +94,7 @@ class Ledger:
         self._members: dict[str, frozenset[str]] = {}
         self._charges: dict[str, list[LedgerRow]] = {}
         self._settled: set[int] = set()
-        # (plan, purpose, round) → the one request that may be charged for it
+        # (plan, stage, round) → the one request that may be charged for it
         self._asked: dict[tuple[str, str, int], str] = {}
         # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
         self._charged: dict[tuple[str, str], Events] = {}
@@ -135,6 +136,7 @@ class Ledger:
                 purpose=charge.purpose,
                 plan_sha256=charge.plan_sha256,
                 run=charge.run,
+                stage=charge.stage,
                 round=charge.round,
                 request_sha256=charge.request_sha256,
                 members_sha256=self._store_members(members),
@@ -171,6 +173,7 @@ class Ledger:
                 purpose=charged.purpose,
                 plan_sha256=charged.plan_sha256,
                 run=charged.run,
+                stage=charged.stage,
                 round=charged.round,
                 request_sha256=request_sha256,
                 charge_index=charged.index,
@@ -320,7 +323,7 @@ class Ledger:
             self._settled.add(row.charge_index)
         if row.kind == "charge":
             self._charges.setdefault(row.request_sha256, []).append(row)
-            self._asked.setdefault((row.plan_sha256, row.purpose, row.round), row.request_sha256)
+            self._asked.setdefault((row.plan_sha256, row.stage, row.round), row.request_sha256)
             account = (row.members_sha256, row.plan_sha256)
             new = () if row.event is None else (row.event,)
             self._charged[account] = merge_events((*self._charged.get(account, ()), *new))
@@ -330,11 +333,11 @@ class Ledger:
         return charged[-1] if charged else None
 
     def _refuse_other_request(self, charge: Charge) -> None:
-        asked = self._asked.get((charge.plan_sha256, charge.purpose, charge.round))
+        asked = self._asked.get((charge.plan_sha256, charge.stage, charge.round))
         if asked not in (None, charge.request_sha256):
             raise PrivacyError(
                 "round-repeated",
-                f"{charge.purpose} of round {charge.round} was already charged for another "
+                f"{charge.stage} of round {charge.round} was already charged for another "
                 "request of this plan",
                 hint="a round is answered once; the coordinator must resume, not repeat it",
             )

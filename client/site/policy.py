@@ -8,29 +8,21 @@ Imports plan, settings' strictness, accountant and errors.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.contract.plan import Plan
-from shared.errors import OsteoFedError, PolicyError, PrivacyError
+from shared.contract.plan import Plan, SplitCost
+from shared.contract.stages import GradientStage, Purpose, Stage, TableStage, purpose_of
+from shared.errors import OsteoFedError, PlanError, PolicyError
 from shared.machine.files import write_atomic
-from shared.measure.description.rows import description_spec
-from shared.privacy.accountant import epsilon_of
-from shared.privacy.cost import predict_cost
-from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER, GaussianEvent
+from shared.privacy.cost import predict_cost, touching
+from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER
 from shared.privacy.filter import Allowance
 from shared.strict import FROZEN, list_mistakes
-
-Purpose = Literal[
-    "train",
-    "evaluate.internal",
-    "evaluate.external",
-    "evaluate.prospective",
-    "evaluate.description",
-]
 
 _TEMPLATE = """\
 # What this hospital allows. Only a person here can change it; no coordinator can override it.
@@ -153,23 +145,16 @@ def read_policy(path: Path) -> PolicySettings:
 def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, ...]:
     """Everything in a plan that the policy forbids; empty when it may run.
 
-    Costs are computed here from the plan's noise, never taken from what the plan says they are.
+    Costs are computed here from the stages' noise, never taken from what the plan says they are.
     """
     role = plan.entry(site).role
-    problems = [*_purpose_problems(policy, role), *_task_problems(policy, plan)]
-    if plan.settings.validation.prospective_patients < policy.minimum_cell:
-        problems.append(
-            f"prospective_patients {plan.settings.validation.prospective_patients} is below this "
-            f"hospital's minimum cell of {policy.minimum_cell}"
-        )
-    if plan.settings.privacy.delta > policy.delta:
-        problems.append(
-            f"delta {plan.settings.privacy.delta:g} is above this hospital's {policy.delta:g}"
-        )
-    if role == "training":
-        problems += _training_problems(policy, plan)
-    problems += [*_validation_problems(policy, plan), *_description_problems(policy, plan, role)]
-    return (*problems, *_prediction_problems(plan))
+    asked = [stage for stage in plan.stages if role in stage.roles]
+    problems = [*_purpose_problems(policy, asked, role), *_task_problems(policy, plan)]
+    if plan.settings.delta > policy.delta:
+        problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
+    for stage in asked:
+        problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
+    return (*problems, *_cost_problems(policy, plan, role), *_prediction_problems(plan))
 
 
 def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
@@ -188,58 +173,15 @@ def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
         )
 
 
-def training_event(plan: Plan, *, steps: int) -> GaussianEvent | None:
-    """The event of ``steps`` training steps under a plan; None when the plan promises nothing.
-
-    Raises:
-        PrivacyError: the plan's noise is missing or too low to be accounted.
-    """
-    privacy = plan.settings.privacy
-    if privacy.mode == "off":
-        return None
-    return GaussianEvent(
-        noise_multiplier=privacy.noise_multiplier or 0.0, sample_rate=privacy.sample_rate, steps=steps
-    )
-
-
-def validation_event(plan: Plan) -> GaussianEvent | None:
-    """The event of one validation table under a plan; None for a governed release.
-
-    Raises:
-        PrivacyError: the plan's noise is missing or too low to be accounted.
-    """
-    if plan.settings.validation.release_class == "governed":
-        return None
-    return GaussianEvent(noise_multiplier=plan.predicted.validation_noise_multiplier or 0.0)
-
-
-def table_event(plan: Plan, purpose: Purpose) -> GaussianEvent | None:
-    """The event of the table that a purpose is about, validation or description; else as those.
-
-    Raises:
-        PlanError: a description that the plan does not release.
-    """
-    if purpose != "evaluate.description":
-        return validation_event(plan)
-    description_spec(plan.settings)
-    return description_event(plan)
-
-
-def description_event(plan: Plan) -> GaussianEvent | None:
-    """The event of a description under a plan; None for a governed one, or where there is none.
-
-    Raises:
-        PrivacyError: the plan's noise is missing or too low to be accounted.
-    """
-    validation = plan.settings.validation
-    if validation.description_epsilon is None or validation.release_class == "governed":
-        return None
-    return GaussianEvent(noise_multiplier=plan.predicted.description_noise_multiplier or 0.0)
-
-
-def _purpose_problems(policy: PolicySettings, role: str) -> list[str]:
+def _purpose_problems(policy: PolicySettings, asked: Sequence[Stage], role: str) -> list[str]:
+    """A plan may run where some of its tables are forbidden, but not where its main part is."""
     needed: Purpose = "train" if role == "training" else "evaluate.external"
-    return [] if needed in policy.allowed else [f"{needed} is not allowed here"]
+    try:
+        purposes = {purpose_of(stage) for stage in asked}
+    except PlanError as error:
+        return [error.fact]
+    is_missing = needed in purposes and needed not in policy.allowed
+    return [f"{needed} is not allowed here"] if is_missing else []
 
 
 def _task_problems(policy: PolicySettings, plan: Plan) -> list[str]:
@@ -249,123 +191,100 @@ def _task_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     return []
 
 
-def _training_problems(policy: PolicySettings, plan: Plan) -> list[str]:
-    privacy, federation = plan.settings.privacy, plan.settings.federation
+def _class_problems(policy: PolicySettings, stage: Stage) -> list[str]:
+    """Whether a stage may let numbers of its class leave, and with enough noise."""
+    if stage.release_class == "governed" and not policy.allows_governed:
+        return ["governed releases (exact numbers) are not allowed here"]
+    if stage.release_class == "off" and not policy.allows_privacy_off:
+        return ["privacy is off, which gives no formal guarantee"]
+    if stage.release_class == "dp" and isinstance(stage, GradientStage):
+        noise, floor = min(stage.noise_multipliers), policy.noise_multiplier_floor
+        if noise < floor:
+            return [f"noise multiplier {noise:g} is below the floor of {floor:g}"]
+    return []
+
+
+def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[str]:
+    """What a kind of stage may not ask."""
+    if isinstance(stage, GradientStage):
+        return _training_problems(policy, plan, stage)
     problems = []
-    if not federation.rounds or not federation.local_steps or not federation.learning_rate:
-        problems.append("rounds, local_steps and learning_rate must be numbers")
-    if privacy.canaries > policy.maximum_canaries:
+    if stage.release_class == "governed" and stage.minimum_cell < policy.minimum_cell:
         problems.append(
-            f"{privacy.canaries} canaries are more than the {policy.maximum_canaries} allowed here"
+            f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    if privacy.update_norm_max is None:
-        problems.append("update_norm_max must be a number")
-    bound = _longest_update(plan)
-    if (privacy.update_norm_max or 0.0) > bound:
+    is_late = isinstance(stage, TableStage) and stage.patients == "accrued"
+    if is_late and stage.minimum_patients < policy.minimum_cell:
         problems.append(
-            f"update_norm_max {privacy.update_norm_max:g} bounds nothing: no update of this plan "
-            f"can be longer than {bound:.3g}"
+            f"minimum_patients {stage.minimum_patients} of stage {stage.name} is below this hospital's "
+            f"minimum cell of {policy.minimum_cell}"
         )
-    if privacy.mode == "off":
-        if not policy.allows_privacy_off:
-            problems.append("privacy is off, which gives no formal guarantee")
-        return problems
-    noise = privacy.noise_multiplier or 0.0
-    if noise < policy.noise_multiplier_floor:
-        problems.append(
-            f"noise multiplier {noise:g} is below the floor of {policy.noise_multiplier_floor:g}"
-        )
-    steps = (federation.rounds or 0) * (federation.local_steps or 0)
-    if steps:
-        problems += _cost_problems(policy, plan, steps)
     return problems
 
 
-def _longest_update(plan: Plan) -> float:
+def _training_problems(policy: PolicySettings, plan: Plan, stage: GradientStage) -> list[str]:
+    problems = []
+    if stage.canaries > policy.maximum_canaries:
+        problems.append(
+            f"{stage.canaries} canaries are more than the {policy.maximum_canaries} allowed here"
+        )
+    longest = _longest_update(plan, stage)
+    if stage.update_norm_max > longest:
+        problems.append(
+            f"update_norm_max {stage.update_norm_max:g} bounds nothing: no update of this plan "
+            f"can be longer than {longest:.3g}"
+        )
+    return problems
+
+
+def _longest_update(plan: Plan, stage: GradientStage) -> float:
     """More than the norm of any honest update: every patient at the clip norm, noise on 1e8 weights.
 
     A step moves the weights by learning rate/B times a sum that is at most n·C without its noise, which
     is about noise multiplier·C·√p long; n/B is at most 10 where sizes are declared in buckets.
     """
-    privacy, federation = plan.settings.privacy, plan.settings.federation
-    if privacy.mode == "off":
+    if not stage.is_private:
         return math.inf  # unclipped gradients have no bound
     smallest = min(entry.declared_patients for entry in plan.roster)
-    expected = privacy.sample_rate * smallest
-    per_step = privacy.clip_norm * (10 + 2 * (privacy.noise_multiplier or 0.0) * 1e4 / expected)
-    return (federation.local_steps or 0) * (federation.learning_rate or 0.0) * per_step
+    expected = stage.sample_rate * smallest
+    per_step = stage.clip_norm * (10 + 2 * stage.noise_multiplier * 1e4 / expected)
+    return stage.local_steps * stage.learning_rate * per_step
 
 
-def _cost_problems(policy: PolicySettings, plan: Plan, steps: int) -> list[str]:
+def _cost_problems(policy: PolicySettings, plan: Plan, role: str) -> list[str]:
+    """Groups of patients for whom the stages that touch them, together, cost more than a run may."""
     try:
-        event = training_event(plan, steps=steps)
-    except PrivacyError as error:
+        cost = predict_cost(plan.stages, delta=policy.delta)
+    except OsteoFedError as error:
         return [error.fact]
-    if event is None:
-        return []
-    problems = []
-    cost = epsilon_of([event], policy.delta)
-    if cost > policy.epsilon_per_run:
-        problems.append(
-            f"training costs epsilon {cost:.3f} at delta {policy.delta:g}, "
-            f"above the cap of {policy.epsilon_per_run:g} per run"
-        )
-    return problems
-
-
-def _validation_problems(policy: PolicySettings, plan: Plan) -> list[str]:
-    validation = plan.settings.validation
-    if validation.release_class == "governed":
-        problems = []
-        if not policy.allows_governed:
-            problems.append("governed releases (exact numbers) are not allowed here")
-        if validation.minimum_cell < policy.minimum_cell:
-            problems.append(
-                f"minimum cell {validation.minimum_cell} is below this hospital's {policy.minimum_cell}"
-            )
-        return problems
-    try:
-        event = validation_event(plan)
-    except PrivacyError as error:
-        return [f"validation: {error.fact}"]
-    cost = epsilon_of([event], policy.delta) if event else 0.0
-    if cost > policy.epsilon_per_run:
-        return [
-            f"validation costs epsilon {cost:.3f} at delta {policy.delta:g}, "
-            f"above the cap of {policy.epsilon_per_run:g} per run"
-        ]
-    return []
-
-
-def _description_problems(policy: PolicySettings, plan: Plan, role: str) -> list[str]:
-    """A description is paid for by patients who pay for training, or for a validation, too."""
-    try:
-        event = description_event(plan)
-        if event is None:
-            return []
-        besides = {"a validation": validation_event(plan)}
-        federation = plan.settings.federation
-        steps = (federation.rounds or 0) * (federation.local_steps or 0)
-        if role == "training" and steps:
-            besides["training"] = training_event(plan, steps=steps)
-        costs = {
-            what: epsilon_of([event, *([other] if other else [])], policy.delta)
-            for what, other in besides.items()
-        }
-    except PrivacyError as error:
-        return [f"description: {error.fact}"]
     return [
-        f"{what} with the description costs epsilon {cost:.3f} at delta {policy.delta:g}, "
+        f"{_group_words(plan, split)} costs epsilon {split.epsilon:.3f} at delta {policy.delta:g}, "
         f"above the cap of {policy.epsilon_per_run:g} per run"
-        for what, cost in costs.items()
-        if cost > policy.epsilon_per_run
+        for split in cost.splits
+        if split.role == role and split.epsilon is not None and split.epsilon > policy.epsilon_per_run
     ]
 
 
+def _group_words(plan: Plan, split: SplitCost) -> str:
+    """The stages that one group of patients pays for, by their purposes."""
+    found = touching(plan.stages, role=split.role, patients=split.patients)
+    words = dict.fromkeys(_WORDS[purpose_of(stage)] for stage in found)
+    return " with ".join(words)
+
+
+_WORDS: dict[Purpose, str] = {
+    "train": "training",
+    "evaluate.internal": "validation",
+    "evaluate.external": "validation",
+    "evaluate.prospective": "validation",
+    "evaluate.description": "the description",
+}
+
+
 def _prediction_problems(plan: Plan) -> list[str]:
-    """What a person reads before approving must be what the settings give, to the last digit."""
+    """What a person reads before approving must be what the stages give, to the last digit."""
     try:
-        true = predict_cost(plan.settings)
+        true = predict_cost(plan.stages, delta=plan.settings.delta)
     except OsteoFedError as error:
         return [error.fact]
     if plan.predicted == true:

@@ -14,9 +14,17 @@ from datetime import datetime
 from server.engines.launch import encoder_file
 from server.federation.folder import Enrolled, Home
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
-from shared.contract.settings import FederationSettings, PrivacySettings, Schedule, Settings
+from shared.contract.settings import Caps, Patience, PlanSettings, Schedule, Settings
+from shared.contract.stages import (
+    DescriptionStage,
+    GradientStage,
+    PatientGroup,
+    Role,
+    Stage,
+    TableStage,
+)
 from shared.errors import PlanError
-from shared.privacy.cost import given, predict_cost, total_steps
+from shared.privacy.cost import predict_cost
 from shared.signing.canonical import sha256_hex
 from shared.signing.code_hash import installed_code_hash
 
@@ -63,17 +71,21 @@ def draft_plan(
             f"the roster {[site.site for site in sites]} has no training site",
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
+    # The model, as every site will build it.
     file = None if settings.encoder.training == "frozen" else encoder_file(settings.encoder)
     validate_settings_model(settings, encoder_file=file)
     model = build_model(settings, settings.seed, file)
     weights = flatten_weights(model)
+    # Every open value, from public ones.
     smallest = min(site.declared_patients for site in training)
-    resolved = resolve_settings(settings, n_parameters=len(weights), smallest_divisor=smallest)
+    stages = resolve_stages(settings, n_parameters=len(weights), smallest_divisor=smallest)
+    # The roster, with aggregation weights by declared size.
     total = sum(site.declared_patients for site in training)
     return Plan(
         run=run,
         written_utc=now.isoformat(),
-        settings=resolved,
+        settings=shared_settings(settings),
+        stages=stages,
         roster=tuple(
             RosterEntry(
                 site=site.site,
@@ -90,7 +102,7 @@ def draft_plan(
         encoder_sha256=settings.encoder.sha256,
         initial_weights_sha256=sha256_hex(weights.tobytes()),
         layout_sha256=layout_sha256(model),
-        predicted=predict_cost(resolved),
+        predicted=predict_cost(stages, delta=settings.privacy.delta),
     )
 
 
@@ -110,62 +122,149 @@ def save_plan(home: Home, plan: Plan) -> None:
     write_plan(folder / "plan.json", plan, home.key())
 
 
-def resolve_settings(settings: Settings, *, n_parameters: int, smallest_divisor: int) -> Settings:
-    """Fill every value that YAML leaves null: schedule, noise multiplier, bound on an update.
+def shared_settings(settings: Settings) -> PlanSettings:
+    """What all stages of a plan share."""
+    federation, model = settings.federation, settings.model_dump(include=set(_SHARED))
+    return PlanSettings.model_validate(
+        model
+        | {
+            "delta": settings.privacy.delta,
+            "caps": Caps(max_views=settings.privacy.max_views),
+            "patience": Patience(
+                quorum=federation.quorum,
+                round_deadline_s=federation.round_deadline_s,
+                liveness_s=federation.liveness_s,
+                poll_s=federation.poll_s,
+            ),
+            "engine": settings.engine,
+        }
+    )
+
+
+_SHARED = ("experiment", "seed", "device", "task", "cohort", "encoder", "fusion")
+
+
+def resolve_stages(
+    settings: Settings, *, n_parameters: int, smallest_divisor: int
+) -> tuple[Stage, ...]:
+    """The stages of a run that trains a release, with every value that YAML leaves null filled in.
 
     Args:
         settings: validated settings.
         n_parameters: p, number of trainable weights.
         smallest_divisor: the smallest B of the roster, which has the loudest noise per step.
     """
-    row = schedule_for(settings)
-    given = settings.federation
-    federation = given.model_copy(
-        update={
-            "rounds": given.rounds or row.rounds,
-            "local_steps": given.local_steps or row.local_steps,
-            "learning_rate": given.learning_rate or row.learning_rate,
-        }
+    groups: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
+        ("internal", ("training",), "internal"),
+        ("external", ("external",), "everybody"),
+        ("prospective", ("training", "external"), "accrued"),
     )
-    privacy = _resolve_privacy(settings.privacy, federation, n_parameters, smallest_divisor)
-    return settings.model_copy(update={"federation": federation, "privacy": privacy})
+    tables = [_table_stage(settings, name, roles, patients) for name, roles, patients in groups]
+    return (
+        _training_stage(settings, n_parameters, smallest_divisor),
+        *tables,
+        *_description_stages(settings),
+    )
 
 
 def schedule_for(settings: Settings) -> Schedule:
     """The row of the public schedule that suits the run's ε; the last one when privacy is off."""
-    rows = settings.fusion.schedule
     epsilon = settings.privacy.epsilon if settings.privacy.mode == "patient_dp" else None
     if epsilon is not None:
-        for row in rows:
+        for row in settings.schedule:
             if row.up_to_epsilon is not None and epsilon <= row.up_to_epsilon:
                 return row
-    return rows[-1]
+    return settings.schedule[-1]
 
 
-def _resolve_privacy(
-    privacy: PrivacySettings,
-    federation: FederationSettings,
-    n_parameters: int,
-    smallest_divisor: int,
-) -> PrivacySettings:
-    steps = int(given(federation.local_steps))
-    reach = steps * given(federation.learning_rate)
+def _training_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> GradientStage:
+    asked, privacy, row = settings.federation, settings.privacy, schedule_for(settings)
+    local_steps = asked.local_steps or row.local_steps
+    rounds = asked.rounds or row.rounds
+    learning_rate = asked.learning_rate or row.learning_rate
+    is_summable = local_steps == 1 and settings.strategy.name == "fedavg"
+    fold = asked.fold or (row.fold if is_summable else "site")
+    noise = _training_noise(settings, steps=rounds * local_steps)
+    reach = local_steps * learning_rate
     if privacy.mode == "off":
-        bound = privacy.update_norm_max or reach * _UNCLIPPED_STEP
-        return privacy.model_copy(
-            update={"noise_multiplier": 0.0, "epsilon": None, "update_norm_max": bound}
-        )
+        bound = reach * _UNCLIPPED_STEP
+    else:
+        loudness = noise * math.sqrt(n_parameters) / (privacy.sample_rate * smallest_divisor)
+        bound = reach * privacy.clip_norm * (_SIGNAL_MARGIN + _NOISE_MARGIN * loudness)
+    return GradientStage(
+        name="train",
+        roles=("training",),
+        patients="train",
+        release_class="off" if privacy.mode == "off" else "dp",
+        rounds=rounds,
+        noise_multipliers=(noise,),
+        fold=fold,
+        local_steps=local_steps,
+        learning_rate=learning_rate,
+        clip_norm=privacy.clip_norm,
+        sample_rate=privacy.sample_rate,
+        update_norm_max=privacy.update_norm_max or bound,
+        local_tail=row.local_tail if asked.local_tail is None else asked.local_tail,
+        canaries=privacy.canaries,
+        strategy=settings.strategy,
+    )
+
+
+def _training_noise(settings: Settings, *, steps: int) -> float:
     from shared.privacy.accountant import calibrate
 
-    noise = privacy.noise_multiplier or calibrate(
-        given(privacy.epsilon),
-        privacy.delta,
-        steps=total_steps(federation),
-        sample_rate=privacy.sample_rate,
+    privacy = settings.privacy
+    if privacy.mode == "off" or privacy.epsilon is None:
+        return 0.0
+    if privacy.noise_multiplier is not None:
+        return privacy.noise_multiplier
+    return calibrate(privacy.epsilon, privacy.delta, steps=steps, sample_rate=privacy.sample_rate)
+
+
+def _table_stage(
+    settings: Settings, name: str, roles: tuple[Role, ...], patients: PatientGroup
+) -> TableStage:
+    asked = settings.validation
+    return TableStage(
+        name=name,
+        roles=roles,
+        patients=patients,
+        release_class=asked.release_class,
+        noise_multipliers=(_table_noise(settings, asked.epsilon),),
+        bins=asked.bins,
+        score_low=asked.score_low,
+        score_high=asked.score_high,
+        target_low=asked.target_low,
+        target_high=asked.target_high,
+        error_high=asked.error_high,
+        minimum_cell=asked.minimum_cell,
+        sensitivity_target=asked.sensitivity_target,
+        minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
     )
-    per_step = privacy.clip_norm * (
-        _SIGNAL_MARGIN
-        + _NOISE_MARGIN * noise * math.sqrt(n_parameters) / (privacy.sample_rate * smallest_divisor)
-    )
-    bound = privacy.update_norm_max or reach * per_step
-    return privacy.model_copy(update={"noise_multiplier": noise, "update_norm_max": bound})
+
+
+def _description_stages(settings: Settings) -> list[DescriptionStage]:
+    asked = settings.validation
+    if asked.description_epsilon is None:
+        return []
+    return [
+        DescriptionStage(
+            name="description",
+            roles=("training", "external"),
+            patients="everybody",
+            release_class=asked.release_class,
+            noise_multipliers=(_table_noise(settings, asked.description_epsilon),),
+            has_second_moments=asked.description_second_moments,
+            target_low=asked.target_low,
+            target_high=asked.target_high,
+            minimum_cell=asked.minimum_cell,
+        )
+    ]
+
+
+def _table_noise(settings: Settings, epsilon: float) -> float:
+    from shared.privacy.accountant import calibrate
+
+    if settings.validation.release_class != "dp":
+        return 0.0
+    return calibrate(epsilon, settings.privacy.delta)

@@ -13,16 +13,19 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.contract.settings import Settings
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import GradientStage, PatientGroup, Role, Stage, TableStage
 from shared.errors import PlanError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
 
-PLAN_VERSION: Final = 2
+# 3: stages, each with its own settings; what they share has no open value.
+PLAN_VERSION: Final = 3
 RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
 HASH = "^[0-9a-f]{64}$"
+HASH_OR_NONE = "^([0-9a-f]{64})?$"
 
 
 class RosterEntry(BaseModel):
@@ -35,17 +38,31 @@ class RosterEntry(BaseModel):
     model_config = FROZEN
 
     site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
-    role: Literal["training", "external"]
+    role: Role
     is_required: bool = True
     public_key: str = Field(pattern=HASH)
     declared_patients: int = Field(ge=1)
     weight: float = Field(ge=0, le=1)
 
 
+class SplitCost(BaseModel):
+    """What a run costs a patient of a group at sites of a role: all stages that touch the same people.
+
+    ``epsilon`` None: some stage promises nothing formal.
+    """
+
+    model_config = FROZEN
+
+    role: Role
+    patients: PatientGroup
+    epsilon: float | None
+
+
 class PredictedCost(BaseModel):
     """What a run will cost a patient, known before it starts. ``None``: no formal guarantee.
 
-    Of the description, None also says that the plan releases none.
+    ``splits`` is what matters; the three others price one purpose alone, for people to read. Of
+    training and description, 0 says that the plan has no such stage.
     """
 
     model_config = FROZEN
@@ -55,11 +72,16 @@ class PredictedCost(BaseModel):
     mechanism: str
     accountant: str
     delta: float
+    splits: tuple[SplitCost, ...]
     training_epsilon: float | None
     validation_epsilon: float | None
-    validation_noise_multiplier: float | None
-    description_epsilon: float | None = None
-    description_noise_multiplier: float | None = None
+    description_epsilon: float | None
+
+    def dearest(self, role: Role) -> float | None:
+        """ε of the dearest patient at sites of a role; None where one is promised nothing formal."""
+        costs = [split.epsilon for split in self.splits if split.role == role]
+        known = [epsilon for epsilon in costs if epsilon is not None]
+        return max(known, default=0.0) if len(known) == len(costs) else None
 
 
 class Plan(BaseModel):
@@ -67,22 +89,30 @@ class Plan(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[2] = PLAN_VERSION
+    version: Literal[3] = PLAN_VERSION
     run: str = Field(pattern=RUN_NAME)
     written_utc: str
-    settings: Settings
+    settings: PlanSettings
+    stages: tuple[Stage, ...] = Field(min_length=1)
     roster: tuple[RosterEntry, ...] = Field(min_length=1)
     coordinator_key: str = Field(pattern=HASH)
     code_sha256: str = Field(pattern=HASH)
-    encoder_sha256: str | None = Field(pattern=HASH)
+    encoder_sha256: str = Field(pattern=HASH_OR_NONE)
     initial_weights_sha256: str = Field(pattern=HASH)
     layout_sha256: str = Field(pattern=HASH)
     predicted: PredictedCost
 
     @model_validator(mode="after")
     def _names_one_encoder(self) -> Plan:
-        if self.settings.encoder.name != "none" and self.encoder_sha256 != self.settings.encoder.sha256:
+        if self.encoder_sha256 != self.settings.encoder.sha256:
             raise ValueError("encoder_sha256 must be the settings' encoder.sha256")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_differ_in_name(self) -> Plan:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"stages must differ in name, not {names}")
         return self
 
     @cached_property
@@ -109,7 +139,39 @@ class Plan(BaseModel):
             hint="ask the coordinator to add the site and to write a new plan",
         )
 
-    def sites(self, role: Literal["training", "external"]) -> tuple[RosterEntry, ...]:
+    def stage(self, name: str) -> Stage:
+        """The stage of a name.
+
+        Raises:
+            PlanError: the plan has none of that name.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise PlanError(
+            "no-such-stage",
+            f"the plan has stages {[stage.name for stage in self.stages]}, not {name}",
+            hint="write a plan that has this stage, or name one of these",
+        )
+
+    @property
+    def training(self) -> GradientStage | None:
+        """The stage that trains the release's weights; None in a plan that only measures."""
+        for stage in self.stages:
+            if isinstance(stage, GradientStage):
+                return stage
+        return None
+
+    @property
+    def tables(self) -> tuple[TableStage, ...]:
+        """The stages that measure a release, in the plan's order."""
+        return tuple(stage for stage in self.stages if isinstance(stage, TableStage))
+
+    def asked(self, stage: Stage) -> tuple[RosterEntry, ...]:
+        """Roster entries that a stage asks, in roster order."""
+        return tuple(entry for entry in self.roster if entry.role in stage.roles)
+
+    def sites(self, role: Role) -> tuple[RosterEntry, ...]:
         """Roster entries of a role, in roster order."""
         return tuple(entry for entry in self.roster if entry.role == role)
 

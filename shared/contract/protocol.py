@@ -17,8 +17,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Recor
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json
 
-# 2: EvaluateRequest carries the last ledger head countersigned, as TrainRequest does.
-PROTOCOL_VERSION = 2
+# 3: one request and one reply for every stage.
+PROTOCOL_VERSION = 3
 Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
@@ -65,62 +65,41 @@ class WeightsReply:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """``train``: trainable weights [p] of the round before, and the last ledger head countersigned."""
+class SumRequest:
+    """``train``: one stage's sum of one round, at a public state.
 
-    plan_sha256: str
-    round: int
-    weights: Vector
-    ledger_head: str
-    countersignature: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainReply:
-    """A site's privatised update [p], and the ledger head that carries its charge."""
-
-    plan_sha256: str
-    round: int
-    site: str
-    weights_sha256: str
-    update: Vector
-    ledger_head: str
-    signature: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
-    """``evaluate.internal|external|prospective``: measure a release with trainable weights [p].
-
-    ``evaluate.description``: say who the patients are; release, lock and weights [0] are empty.
-
+    ``vector`` [d] is the state: trainable weights, or what a learner's sums so far made; empty where
+    the sum needs none. A stage that measures names the release, a prospective one the lock too.
     ``ledger_head``: the site's last one that the coordinator has seen, countersigned.
     """
 
     plan_sha256: str
-    kind: str
+    stage: str
+    round: int
+    vector: Vector
     release_sha256: str
-    weights: Vector
     lock_sha256: str
     ledger_head: str
     countersignature: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateReply:
-    """A site's released table [m] (``shared.measure``), and how it was released.
+class SumReply:
+    """A site's total [m] (``shared.stages``), how it was released, and the head with its charge.
 
-    ``status``: ``measured``, or ``not-applicable`` (no labelled patients to measure on), or
-    ``waiting`` (prospective: not enough new patients yet); then the table is empty.
+    ``status``: ``measured``; or ``not-applicable`` (no labelled patients to ask), or ``waiting`` (not
+    enough new patients yet); then the total is empty. ``vector_sha256`` names the state of the request.
     """
 
     plan_sha256: str
-    kind: str
-    release_sha256: str
+    stage: str
+    round: int
     site: str
     status: str
     release_class: str
-    table: Vector
+    vector_sha256: str
+    release_sha256: str
+    total: Vector
     ledger_head: str
     signature: str = ""
 
@@ -135,17 +114,7 @@ class Refusal:
     correlation_id: str
 
 
-Wire = (
-    Hello
-    | HelloReply
-    | WeightsChunk
-    | WeightsReply
-    | TrainRequest
-    | TrainReply
-    | EvaluateRequest
-    | EvaluateReply
-    | Refusal
-)
+Wire = Hello | HelloReply | WeightsChunk | WeightsReply | SumRequest | SumReply | Refusal
 AnyWire = TypeVar("AnyWire", bound=Wire)
 KINDS: dict[str, type[Wire]] = {
     kind.__name__: kind
@@ -154,18 +123,17 @@ KINDS: dict[str, type[Wire]] = {
         HelloReply,
         WeightsChunk,
         WeightsReply,
-        TrainRequest,
-        TrainReply,
-        EvaluateRequest,
-        EvaluateReply,
+        SumRequest,
+        SumReply,
         Refusal,
     )
 }
 
 
 def vector_sha256(vector: Vector) -> str:
-    """SHA-256 of a vector's little-endian float32 bytes: how weights are named in messages."""
-    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f4").data).hexdigest()
+    """SHA-256 of a vector's little-endian bytes: how states and totals are named in messages."""
+    kind = "<f8" if vector.dtype.itemsize == 8 else "<f4"
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype=kind).data).hexdigest()
 
 
 def to_record(message: Wire, *, arrays_of: RecordDict | None = None) -> RecordDict:

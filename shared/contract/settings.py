@@ -1,38 +1,37 @@
-"""Every setting of a run, validated: the object that a plan carries by value.
+"""Every setting of a run, validated: what a coordinator asks for, and what a plan carries by value.
 
-YAML in ``configs/`` is composed by Hydra at the coordinator only, becomes one ``Settings`` here, and
-from there on is passed as plain arguments. Anything a hospital must be able to judge (noise, clip
-norm, rounds, architecture, preprocessing) is in it. Imports errors and the cohort schema only.
+YAML in ``configs/`` is composed by Hydra at the coordinator only and becomes one ``Settings`` here, in
+which a null asks for the public schedule's value. When a plan is written, nothing stays open: what all
+stages share becomes ``PlanSettings``, the rest becomes the plan's ``stages``. Imports errors, the
+cohort schema and the stages only.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.contract.stages import Fold, StrategySettings
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
 from shared.strict import FROZEN, list_mistakes
 
 
-class TaskSettings(BaseModel):
-    """What is predicted and how an error is weighed.
+class RegressionTask(BaseModel):
+    """A number is predicted; how an error is weighed, and who counts as positive.
 
-    A regression target is standardised as z = (y − target_mean)/target_sd with public constants.
+    The target is standardised as z = (y − target_mean)/target_sd with public constants.
     ``loss_threshold`` t and ``loss_emphasis`` a, ``loss_scale`` s give each exam the weight
     1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference.
-    ``endpoint_threshold``: in regression the positive class is y ≤ threshold. ``operating_point``: the
-    output from which on a patient is called positive, chosen on public data; null means the endpoint's
-    threshold (regression) or a probability of 0.5.
-    ``positive_class``: in classification, the class whose probability is the score.
+    ``endpoint_threshold``: the positive class is y ≤ threshold. ``operating_point``: the output at or
+    below which a patient is called positive, chosen on public data; left out, the endpoint's threshold.
     """
 
     model_config = FROZEN
 
-    kind: Literal["regression", "classification"]
+    kind: Literal["regression"] = "regression"
     target_unit: str = ""
     target_mean: float = 0.0
     target_sd: float = Field(default=1.0, gt=0)
@@ -41,9 +40,32 @@ class TaskSettings(BaseModel):
     loss_emphasis: float = Field(default=0.0, ge=0)
     loss_scale: float = Field(default=0.05, gt=0)
     endpoint: str
-    endpoint_threshold: float | None = None
-    operating_point: float | None = None
-    positive_class: str | None = None
+    endpoint_threshold: float
+    operating_point: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_at_the_endpoint(cls, values: object) -> object:
+        if isinstance(values, Mapping) and values.get("operating_point") is None:
+            return {**values, "operating_point": values.get("endpoint_threshold")}
+        return values
+
+
+class ClassificationTask(BaseModel):
+    """A class is predicted by cross-entropy; the score is the probability of ``positive_class``.
+
+    ``operating_point``: the probability from which on a patient is called positive.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["classification"] = "classification"
+    endpoint: str
+    positive_class: str
+    operating_point: float = Field(default=0.5, gt=0, lt=1)
+
+
+TaskSettings = Annotated[RegressionTask | ClassificationTask, Field(discriminator="kind")]
 
 
 class EncoderSettings(BaseModel):
@@ -62,8 +84,8 @@ class EncoderSettings(BaseModel):
     training: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: int = Field(default=4, ge=1, le=64)
     lora_alpha: float = Field(default=4.0, gt=0, le=1024)
-    weights: str | None = None
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    weights: str = ""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     token_channels: int = Field(default=0, ge=0)
     token_grid: int = Field(default=0, ge=0)
 
@@ -71,7 +93,7 @@ class EncoderSettings(BaseModel):
     def starts_from_seed(self) -> bool:
         """Whether no file holds its first weights."""
         is_drawn = self.name == "resnet_gn" and self.training == "full"
-        return is_drawn and self.weights is None and self.sha256 is None
+        return is_drawn and not self.weights and not self.sha256
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> EncoderSettings:
@@ -84,8 +106,49 @@ class EncoderSettings(BaseModel):
         return self
 
 
+class CrossAttention(BaseModel):
+    """Bidirectional cross-attention of image tokens and clinical tokens."""
+
+    model_config = FROZEN
+
+    name: Literal["cross_attention"] = "cross_attention"
+    width: int = Field(default=16, ge=1, le=1024)
+    layers: int = Field(default=3, ge=1, le=12)
+    heads: int = Field(default=4, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> CrossAttention:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+
+class Concatenation(BaseModel):
+    """Mean image token beside the clinical vector, one hidden layer."""
+
+    model_config = FROZEN
+
+    name: Literal["concatenation"] = "concatenation"
+    hidden: int = Field(default=64, ge=1, le=4096)
+
+
+class LinearHead(BaseModel):
+    """A linear head on the mean image token, the clinical vector, or both."""
+
+    model_config = FROZEN
+
+    name: Literal["linear", "image_only", "clinical_only"]
+
+
+# How image tokens and clinical tokens meet.
+FusionSettings = Annotated[CrossAttention | Concatenation | LinearHead, Field(discriminator="name")]
+
+
 class Schedule(BaseModel):
-    """One row of the public table: steps and learning rate that suit an ε (never tuned on patients)."""
+    """One row of the public table: what suits an ε (never tuned on patients).
+
+    ``fold`` as in ``stages.GradientStage``; ``local_tail`` too.
+    """
 
     model_config = FROZEN
 
@@ -93,28 +156,8 @@ class Schedule(BaseModel):
     learning_rate: float = Field(gt=0, le=1e4)
     rounds: int = Field(ge=1)
     local_steps: int = Field(ge=1)
-
-
-class FusionSettings(BaseModel):
-    """How image tokens and clinical tokens meet.
-
-    ``schedule``: rows by rising ``up_to_epsilon``; the row without one is for privacy off and above.
-    """
-
-    model_config = FROZEN
-
-    name: Literal["cross_attention", "concatenation", "linear", "image_only", "clinical_only"]
-    width: int = Field(default=16, ge=1, le=1024)
-    layers: int = Field(default=3, ge=1, le=12)
-    heads: int = Field(default=4, ge=1, le=16)
-    hidden: int = Field(default=64, ge=1, le=4096)
-    schedule: tuple[Schedule, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> FusionSettings:
-        if self.name == "cross_attention" and self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
+    fold: Fold = "site"
+    local_tail: float = Field(default=0.0, ge=0, le=1)
 
 
 class PrivacySettings(BaseModel):
@@ -145,30 +188,11 @@ class PrivacySettings(BaseModel):
         return self
 
 
-class StrategySettings(BaseModel):
-    """How the coordinator turns updates into new weights."""
-
-    model_config = FROZEN
-
-    name: Literal["fedavg", "fedprox", "fedadam", "median", "trimmed_mean"] = "fedavg"
-    server_learning_rate: float = Field(default=1.0, gt=0)
-    proximal_mu: float = Field(default=0.0, ge=0)
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.99, ge=0, lt=1)
-    adam_tau: float = Field(default=1e-3, gt=0)
-    trimmed_fraction: float = Field(default=0.2, ge=0, lt=0.5)
-    tail_average: float = Field(default=0.5, ge=0, le=1)
-
-    def n_averaged(self, rounds: int) -> int:
-        """How many of the last ``rounds`` a release averages; at least one."""
-        return max(1, math.ceil(self.tail_average * rounds))
-
-
 class FederationSettings(BaseModel):
-    """Rounds, quorum and the two notions of patience: liveness and the round's deadline.
+    """Rounds, quorum and patience.
 
-    ``rounds``, ``local_steps`` and ``learning_rate`` are null in YAML: the fusion's public schedule
-    fills them in when a plan is written.
+    ``rounds``, ``local_steps``, ``learning_rate``, ``fold`` and ``local_tail`` are null in YAML: the
+    fusion's public schedule fills them in when a plan is written.
     """
 
     model_config = FROZEN
@@ -176,6 +200,8 @@ class FederationSettings(BaseModel):
     rounds: int | None = Field(default=None, ge=1, le=10_000)
     local_steps: int | None = Field(default=None, ge=1, le=10_000)
     learning_rate: float | None = Field(default=None, gt=0, le=1e4)
+    fold: Fold | None = None
+    local_tail: float | None = Field(default=None, ge=0, le=1)
     quorum: float = Field(default=0.5, gt=0, le=1)
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
@@ -236,8 +262,11 @@ class EngineSettings(BaseModel):
     superlink: str = "127.0.0.1:9092"
 
 
-class Settings(BaseModel):
-    """A whole run's settings, resolved. ``seed`` draws initial weights only, never protective noise."""
+class ModelSettings(BaseModel):
+    """What every stage of a run shares: task, cohort and model.
+
+    ``seed`` draws initial weights only, never protective noise.
+    """
 
     model_config = FROZEN
 
@@ -248,31 +277,16 @@ class Settings(BaseModel):
     cohort: CohortSchema
     encoder: EncoderSettings
     fusion: FusionSettings
-    privacy: PrivacySettings
-    strategy: StrategySettings
-    federation: FederationSettings
-    validation: ValidationSettings
-    engine: EngineSettings
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Settings:
+    def _parts_fit(self) -> ModelSettings:
         problems = []
         if self.task.kind == "regression" and self.cohort.label.kind == "class":
             problems.append("task.kind regression needs a bmd or number label, not class")
         if self.task.kind == "classification" and self.cohort.label.kind == "number":
             problems.append("task.kind classification needs a class or bmd label, not number")
-        if self.task.kind == "regression" and self.task.endpoint_threshold is None:
-            problems.append("task.endpoint_threshold is needed in regression")
-        if self.task.kind == "classification" and self.task.positive_class is None:
-            problems.append("task.positive_class is needed in classification")
         if self.encoder.name == "none" and self.fusion.name != "clinical_only":
             problems.append("encoder none needs fusion clinical_only")
-        lacks_file = None in (self.encoder.weights, self.encoder.sha256)
-        if self.encoder.name != "none" and lacks_file and not self.encoder.starts_from_seed:
-            problems.append(
-                f"encoder {self.encoder.name} needs encoder.weights and encoder.sha256 "
-                "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
-            )
         if self.encoder.training != "frozen" and self.fusion.name == "clinical_only":
             problems.append(
                 f"encoder.training {self.encoder.training} needs a fusion that reads films, "
@@ -283,6 +297,78 @@ class Settings(BaseModel):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+class Settings(ModelSettings):
+    """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
+
+    ``schedule``: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
+    without one for privacy off and above.
+    """
+
+    schedule: tuple[Schedule, ...] = Field(min_length=1)
+    privacy: PrivacySettings
+    strategy: StrategySettings
+    federation: FederationSettings
+    validation: ValidationSettings
+    engine: EngineSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_schedule(cls, values: object) -> object:
+        if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
+            return values
+        fusion = dict(values["fusion"])
+        if "schedule" not in fusion:
+            return values
+        return {**values, "schedule": fusion.pop("schedule"), "fusion": fusion}
+
+    @model_validator(mode="after")
+    def _encoder_is_named(self) -> Settings:
+        lacks_file = "" in (self.encoder.weights, self.encoder.sha256)
+        if self.encoder.name != "none" and lacks_file and not self.encoder.starts_from_seed:
+            raise ValueError(
+                f"encoder {self.encoder.name} needs encoder.weights and encoder.sha256 "
+                "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
+            )
+        return self
+
+
+class Caps(BaseModel):
+    """Public limits on what enters a sum.
+
+    Of a patient at most ``max_views`` films, the first in a keyed order; of a request no weight beyond
+    ±``weight_max``, since weights that no training reaches only serve to break arithmetic.
+    """
+
+    model_config = FROZEN
+
+    max_views: int = Field(ge=1, le=64)
+    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
+
+
+class Patience(BaseModel):
+    """How many sites must take part, and how long they are waited for.
+
+    ``quorum``: share of the training sites without which a round stops. ``round_deadline_s``: for the
+    whole answer; ``liveness_s``: for a node that is offline; ``poll_s``: between two looks.
+    """
+
+    model_config = FROZEN
+
+    quorum: float = Field(gt=0, le=1)
+    round_deadline_s: float = Field(gt=0)
+    liveness_s: float = Field(gt=0)
+    poll_s: float = Field(gt=0)
+
+
+class PlanSettings(ModelSettings):
+    """What the stages of a plan share, every value resolved: nothing in it is null."""
+
+    delta: float = Field(gt=0, lt=0.01)
+    caps: Caps
+    patience: Patience
+    engine: EngineSettings
 
 
 def read_settings(values: Mapping[str, object]) -> Settings:

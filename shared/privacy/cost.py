@@ -1,98 +1,124 @@
-"""What a plan's settings cost a patient: computed by the coordinator, and again by every site.
+"""What a plan's stages cost a patient: computed by the coordinator, and again by every site.
 
-Both must get the same; a site refuses a plan that says otherwise. Imports settings, plan, accountant.
+Both must get the same; a site refuses a plan that says otherwise. A cost is that of one patient: all
+stages that touch the same people, composed; splits of a cohort share nobody. Imports plan, stages and
+the accountant.
 """
 
 from __future__ import annotations
 
-from shared.contract.plan import PredictedCost
-from shared.contract.settings import FederationSettings, PrivacySettings, Settings
-from shared.errors import PlanError
-from shared.privacy.accountant import accountant_name, calibrate, epsilon_of
-from shared.privacy.events import GaussianEvent
+from collections.abc import Iterable, Sequence
+
+from shared.contract.plan import PredictedCost, SplitCost
+from shared.contract.stages import (
+    GradientStage,
+    PatientGroup,
+    Purpose,
+    Role,
+    Stage,
+    purpose_of,
+)
+from shared.privacy.accountant import accountant_name, epsilon_of
+from shared.privacy.events import GaussianEvent, merge_events
+
+ROLES: tuple[Role, ...] = ("training", "external")
+NO_MECHANISM = "none: no formal privacy guarantee"
+_GAUSSIAN = "Gaussian on the sum of clipped patient gradients"
 
 
-def predict_cost(settings: Settings) -> PredictedCost:
-    """What a run will cost a patient of a training split, of a validation split, and of either.
-
-    Args:
-        settings: resolved: rounds, steps and noise multiplier have values.
+def event_of(stage: Stage, round_number: int) -> GaussianEvent | None:
+    """The event of one round of a stage; None when it promises nothing formal.
 
     Raises:
-        PlanError: a value is still open.
-        PrivacyError: the noise is too low or the sampled steps too many to be accounted, or the
-            validation's ε is out of reach.
+        PrivacyError: the stage's noise is too low to be accounted.
     """
-    privacy, validation = settings.privacy, settings.validation
-    is_private, is_dp = privacy.mode == "patient_dp", validation.release_class == "dp"
-    noise = calibrate(validation.epsilon, privacy.delta) if is_dp else None
-    is_described = is_dp and validation.description_epsilon is not None
-    louder = calibrate(given(validation.description_epsilon), privacy.delta) if is_described else None
-    training = [_training_event(settings)] if is_private else []
-    table = [GaussianEvent(noise_multiplier=noise)] if noise is not None else []
-    described = [GaussianEvent(noise_multiplier=louder)] if louder is not None else []
-    return PredictedCost(
-        mechanism=_describe_mechanism(settings.privacy),
-        accountant=accountant_name(training or table),
-        delta=privacy.delta,
-        training_epsilon=epsilon_of(training, privacy.delta) if is_private else None,
-        validation_epsilon=epsilon_of(table, privacy.delta) if is_dp else None,
-        validation_noise_multiplier=noise,
-        description_epsilon=epsilon_of(described, privacy.delta) if is_described else None,
-        description_noise_multiplier=louder,
-    )
-
-
-def run_epsilon(settings: Settings, predicted: PredictedCost, *, trains: bool) -> float | None:
-    """What a run costs the dearest patient of a site: training or a validation, and a description.
-
-    No patient pays for training and validation both, since splits share nobody. None where the dearest
-    patient is promised nothing formal.
-
-    Args:
-        settings: resolved.
-        predicted: its cost.
-        trains: whether the site trains.
-    """
-    noise, louder = predicted.validation_noise_multiplier, predicted.description_noise_multiplier
-    described = [] if louder is None else [GaussianEvent(noise_multiplier=louder)]
-    groups = [] if noise is None else [[GaussianEvent(noise_multiplier=noise)]]
-    if trains:
-        if settings.privacy.mode != "patient_dp":
-            return None
-        groups.append([_training_event(settings)])
-    costs = [epsilon_of([*group, *described], predicted.delta) for group in groups or [[]]]
-    return max(costs) if groups or described else None
-
-
-def _training_event(settings: Settings) -> GaussianEvent:
+    if stage.release_class != "dp":
+        return None
+    is_gradient = isinstance(stage, GradientStage)
     return GaussianEvent(
-        noise_multiplier=given(settings.privacy.noise_multiplier),
-        sample_rate=settings.privacy.sample_rate,
-        steps=total_steps(settings.federation),
+        noise_multiplier=stage.noise_of(round_number),
+        sample_rate=stage.sample_rate if is_gradient else 1.0,
+        steps=stage.local_steps if is_gradient else 1,
     )
 
 
-def _describe_mechanism(privacy: PrivacySettings) -> str:
-    if privacy.mode != "patient_dp":
-        return "none: no formal privacy guarantee"
-    gaussian = "Gaussian on the sum of clipped patient gradients"
-    if privacy.sample_rate == 1:
-        return gaussian
-    return f"{gaussian}, each patient in a step with chance {privacy.sample_rate:g} (Poisson)"
+def events_of(stage: Stage) -> tuple[GaussianEvent, ...] | None:
+    """All events of a stage, merged; None when it promises nothing formal."""
+    events = [event_of(stage, number) for number in range(1, stage.rounds + 1)]
+    known = [event for event in events if event is not None]
+    return merge_events(known) if len(known) == len(events) else None
 
 
-def total_steps(federation: FederationSettings) -> int:
-    """T, the number of noised sums a site releases over a whole run."""
-    return int(given(federation.rounds)) * int(given(federation.local_steps))
+def predict_cost(stages: Sequence[Stage], *, delta: float) -> PredictedCost:
+    """What a run will cost a patient of each group that a stage asks.
 
-
-def given(value: float | None) -> float:
-    """A resolved value.
+    Args:
+        stages: of a plan.
+        delta: of every ε.
 
     Raises:
-        PlanError: it is still open.
+        PlanError: a stage measures a release on the patients who trained it.
+        PrivacyError: a stage's noise is too low to be accounted.
     """
-    if value is None:
-        raise PlanError("unresolved", "a plan's settings must all have values")
-    return value
+    purposes = {stage.name: purpose_of(stage) for stage in stages}
+    by_purpose = {
+        purpose: [stage for stage in stages if purposes[stage.name] == purpose]
+        for purpose in set(purposes.values())
+    }
+    tables = [stage for stage in stages if purposes[stage.name] in _MEASURED]
+    training = by_purpose.get("train", [])
+    first = next((events for stage in stages if (events := events_of(stage))), ())
+    return PredictedCost(
+        mechanism=_describe_mechanism(training),
+        accountant=accountant_name(first),
+        delta=delta,
+        splits=tuple(_split_costs(stages, delta=delta)),
+        training_epsilon=_epsilon(training, delta=delta),
+        validation_epsilon=_epsilon(tables[:1], delta=delta),
+        description_epsilon=_epsilon(by_purpose.get("evaluate.description", []), delta=delta),
+    )
+
+
+_MEASURED: tuple[Purpose, ...] = ("evaluate.internal", "evaluate.external", "evaluate.prospective")
+
+
+def touching(stages: Iterable[Stage], *, role: Role, patients: PatientGroup) -> list[Stage]:
+    """The stages that touch patients of a group at sites of a role.
+
+    A stage that asks everybody touches each split; who was accrued under a lock is described, too.
+    """
+    return [
+        stage
+        for stage in stages
+        if role in stage.roles and (stage.patients == patients or _is_for_all(stage, patients))
+    ]
+
+
+def _is_for_all(stage: Stage, patients: PatientGroup) -> bool:
+    return stage.patients == "everybody" and patients in ("train", "internal")
+
+
+def _split_costs(stages: Sequence[Stage], *, delta: float) -> Iterable[SplitCost]:
+    for role in ROLES:
+        groups = {stage.patients for stage in stages if role in stage.roles}
+        for patients in sorted(groups):
+            found = touching(stages, role=role, patients=patients)
+            yield SplitCost(role=role, patients=patients, epsilon=_epsilon(found, delta=delta))
+
+
+def _epsilon(stages: Sequence[Stage], *, delta: float) -> float | None:
+    events = [events_of(stage) for stage in stages]
+    known = [event for each in events if each is not None for event in each]
+    if any(each is None for each in events):
+        return None
+    return epsilon_of(merge_events(known), delta)
+
+
+def _describe_mechanism(training: Sequence[Stage]) -> str:
+    if not training:
+        return "none in training; Gaussian on each table"
+    if any(stage.release_class != "dp" for stage in training):
+        return NO_MECHANISM
+    rates = {stage.sample_rate for stage in training if isinstance(stage, GradientStage)} - {1.0}
+    sampled = [f", each patient in a step with chance {rate:g} (Poisson)" for rate in sorted(rates)]
+    return _GAUSSIAN + "".join(sampled)

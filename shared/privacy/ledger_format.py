@@ -3,8 +3,8 @@
 A ledger is a file of JSON lines. Each line is a row, the SHA-256 of its canonical JSON, and the site's
 Ed25519 signature of it; each row names the hash of the row before. A row of kind ``rotated`` hands the
 ledger over to another key, which signs from the next row on. Member lists never appear, only their
-hash, and no count of patients. Each row carries its format's version: rows of version 1 are read as
-they were written, since charges last for life; rows of any other version are refused. Imports
+hash, and no count of patients. Each row carries its format's version: rows of earlier versions are
+read as they were written, since charges last for life; rows of a later version are refused. Imports
 canonical, countersign, key_rotation, keys, errors and events.
 """
 
@@ -23,7 +23,8 @@ from shared.signing.countersign import verify_countersignature
 from shared.signing.key_rotation import KeyRotation
 from shared.signing.keys import SigningKey, verify
 
-LEDGER_VERSION = 2
+# 3: rows name the stage of the plan.
+LEDGER_VERSION = 3
 GENESIS = "0" * 64
 RowKind = Literal["opened", "charge", "outcome", "rotated"]
 ChargeClass = Literal["dp", "governed", "off"]
@@ -63,6 +64,7 @@ class LedgerRow:
     purpose: str = ""
     plan_sha256: str = ""
     run: str = ""
+    stage: str = ""
     round: int = 0
     request_sha256: str = ""
     members_sha256: str = ""
@@ -126,7 +128,12 @@ class LedgerRow:
 
 _NEWEST = tuple(field.name for field in fields(LedgerRow))
 _SINCE_2 = frozenset({"canaries_sha256", "next_public_key", "next_signature"})
-_FIELDS = {1: tuple(name for name in _NEWEST if name not in _SINCE_2), LEDGER_VERSION: _NEWEST}
+_SINCE_3 = frozenset({"stage"})
+_FIELDS = {
+    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3),
+    2: tuple(name for name in _NEWEST if name not in _SINCE_3),
+    LEDGER_VERSION: _NEWEST,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

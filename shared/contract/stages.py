@@ -1,0 +1,188 @@
+"""The stages of a plan: each asks some sites for one sum, for some rounds, with resolved numbers.
+
+A stage carries only its own settings: which patients and roles it asks, its rounds, its noise, its
+release class, and what its kind of sum needs. ``kind`` tells the classes apart. What all stages share
+(task, cohort, model) is in ``PlanSettings``. Everything here is a number or a word, nothing is left
+open, so that a hospital can judge it and an auditor recount it. Imports the schema's strictness only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from shared.errors import PlanError
+from shared.strict import FROZEN
+
+Role = Literal["training", "external"]
+# What a hospital's policy allows or forbids a stage to do with its patients.
+Purpose = Literal[
+    "train",
+    "evaluate.internal",
+    "evaluate.external",
+    "evaluate.prospective",
+    "evaluate.description",
+]
+# Whose rows are added: a split of the cohort, all its labelled patients, or those accrued under a lock.
+PatientGroup = Literal["train", "internal", "everybody", "accrued"]
+ReleaseClass = Literal["dp", "governed", "off"]
+Fold = Literal["site", "coordinator"]
+
+
+class StrategySettings(BaseModel):
+    """How the coordinator turns the sites' changes of the weights into new weights."""
+
+    model_config = FROZEN
+
+    name: Literal["fedavg", "fedprox", "fedadam", "median", "trimmed_mean"] = "fedavg"
+    server_learning_rate: float = Field(default=1.0, gt=0)
+    proximal_mu: float = Field(default=0.0, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.99, ge=0, lt=1)
+    adam_tau: float = Field(default=1e-3, gt=0)
+    trimmed_fraction: float = Field(default=0.2, ge=0, lt=0.5)
+    tail_average: float = Field(default=0.5, ge=0, le=1)
+
+    def n_averaged(self, rounds: int) -> int:
+        """How many of the last ``rounds`` a release averages; at least one."""
+        return max(1, math.ceil(self.tail_average * rounds))
+
+
+class StageSettings(BaseModel):
+    """What every stage says.
+
+    Attributes:
+        name: unique in its plan; messages, ledger rows and files carry it.
+        roles: of the sites that are asked.
+        patients: whose rows are added.
+        release_class: ``dp`` (noised and charged), ``governed`` (exact, a named person answers for
+            it) or ``off`` (exact, no formal guarantee).
+        noise_multipliers: the noise's standard deviation over the bound of a row, of each sum of a
+            message: one for every round, or one for all rounds; 0 unless ``dp``.
+    """
+
+    model_config = FROZEN
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{1,40}$")
+    roles: tuple[Role, ...] = Field(min_length=1)
+    patients: PatientGroup
+    release_class: ReleaseClass
+    rounds: int = Field(default=1, ge=1, le=10_000)
+    noise_multipliers: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _noise_fits(self) -> StageSettings:
+        if len(self.noise_multipliers) not in (1, self.rounds):
+            raise ValueError("noise_multipliers must be one for all rounds, or one for every round")
+        if any((noise > 0) != (self.release_class == "dp") for noise in self.noise_multipliers):
+            raise ValueError("noise_multipliers must be above 0 in a dp stage and 0 in any other")
+        return self
+
+    def noise_of(self, round_number: int) -> float:
+        """Noise multiplier of a round's sums, rounds from 1 on."""
+        if len(self.noise_multipliers) == 1:
+            return self.noise_multipliers[0]
+        return self.noise_multipliers[round_number - 1]
+
+
+class GradientStage(StageSettings):
+    """Training by sums of clipped patient gradients.
+
+    ``fold`` says where sums become new weights. At the ``coordinator``: one sum a message, added over
+    the sites. At the ``site``: ``local_steps`` sums with the site's own noise, and the bounded change
+    of the weights leaves. ``local_tail``: share of the last local steps whose weights a site averages
+    before the change leaves; 0: the last weights. ``canaries``: of the audit register; half of them,
+    drawn by each site, train beside its patients.
+    """
+
+    kind: Literal["gradient"] = "gradient"
+    fold: Fold
+    local_steps: int = Field(ge=1, le=10_000)
+    learning_rate: float = Field(gt=0, le=1e4)
+    clip_norm: float = Field(gt=0, le=1e6)
+    sample_rate: float = Field(gt=0, le=1)
+    update_norm_max: float = Field(gt=0, le=1e12)
+    local_tail: float = Field(default=0.0, ge=0, le=1)
+    canaries: int = Field(default=0, ge=0, le=10_000)
+    strategy: StrategySettings = StrategySettings()
+
+    @property
+    def total_steps(self) -> int:
+        """T, the number of noised sums that a site draws over a whole run."""
+        return self.rounds * self.local_steps
+
+    @property
+    def is_private(self) -> bool:
+        """Whether patients are clipped and sums are noised."""
+        return self.release_class == "dp"
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Noise standard deviation over ``clip_norm``, of every sum; 0 without privacy."""
+        return self.noise_multipliers[0]
+
+    @model_validator(mode="after")
+    def _is_coherent(self) -> GradientStage:
+        if self.release_class == "governed":
+            raise ValueError("release_class of training must be dp or off, not governed")
+        if self.fold == "coordinator" and (self.local_steps > 1 or self.strategy.name != "fedavg"):
+            raise ValueError("fold coordinator must have local_steps 1 and strategy fedavg")
+        if self.release_class == "off" and (self.canaries or self.sample_rate < 1):
+            raise ValueError("release_class off must have canaries 0 and sample_rate 1")
+        return self
+
+
+class TableStage(StageSettings):
+    """Validation of a release: a score histogram by class and clipped moments (``measure.table``).
+
+    Bounds and edges are public: ``score_low``/``score_high``/``bins`` of the histogram, targets clipped
+    to [target_low, target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
+    accrued patients answers that it waits. ``minimum_cell``: no figure is shown, and no cell of a
+    governed table leaves, from fewer patients.
+    """
+
+    kind: Literal["table"] = "table"
+    bins: int = Field(ge=4, le=64)
+    score_low: float
+    score_high: float
+    target_low: float
+    target_high: float
+    error_high: float = Field(gt=0, le=1e9)
+    minimum_cell: int = Field(ge=1)
+    sensitivity_target: float = Field(gt=0, lt=1)
+    minimum_patients: int = Field(ge=1)
+
+
+class DescriptionStage(StageSettings):
+    """Who the patients are: counts, means, shares of the clinical fields (``measure.description``)."""
+
+    kind: Literal["description"] = "description"
+    has_second_moments: bool
+    target_low: float
+    target_high: float
+    minimum_cell: int = Field(ge=1)
+
+
+Stage = Annotated[GradientStage | TableStage | DescriptionStage, Field(discriminator="kind")]
+
+
+def purpose_of(stage: Stage) -> Purpose:
+    """What a stage does with patients, from what it is and never from what it is called."""
+    if isinstance(stage, DescriptionStage):
+        return "evaluate.description"
+    if isinstance(stage, TableStage):
+        purposes: dict[PatientGroup, Purpose] = {
+            "internal": "evaluate.internal",
+            "everybody": "evaluate.external",
+            "accrued": "evaluate.prospective",
+        }
+        if stage.patients in purposes:
+            return purposes[stage.patients]
+        raise PlanError(
+            "measures-its-training",
+            f"stage {stage.name} must not measure a release on the patients who trained it",
+            hint="measure on internal, everybody (of an external site) or accrued patients",
+        )
+    return "train"
