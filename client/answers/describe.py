@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from client.answers.table_reply import add_noise, empty_reply, measured_reply
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.gate.gate import Gate, Released
 from client.site.folder import Site
 from shared.contract.plan import Plan

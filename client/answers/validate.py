@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from client.answers.describe import answer_describe
 from client.answers.hello import approved_plan
 from client.answers.table_reply import add_noise, empty_reply, measured_reply
-from client.cohort.patients import SplitData, load_split, prospective_name
+from client.cohort.patients import SplitData, load_split
 from client.cohort.split import Split
 from client.cohort.tokens import encoder_file
+from client.cohort.versions import prospective_name
 from client.gate.gate import Gate, Released
 from client.site.folder import Site
 from shared.contract.plan import Plan
