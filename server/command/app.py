@@ -259,11 +259,12 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a release at the sites, or ask who their patients are, through their gates."""
-    from server.engines.launch import launch_stage, prepare
+    from server.engines.launch import launch_stage
     from server.federation.folder import Home
     from server.report.collect import collect_results
     from server.report.description import collect_descriptions
     from server.report.terminal import table_for_terminal, table_of_patients
+    from server.run.prepare import prepare
 
     store = prepare(Home(home), run)
     launch_stage(store, kind, site_folders=site_folders(site or []))
@@ -489,8 +490,9 @@ def site_folders(paths: list[Path]) -> dict[str, Path]:
 
 
 def _train(run: str, site: list[Path] | None, home: Path, *, as_json: bool) -> None:
-    from server.engines.launch import launch_stage, prepare
+    from server.engines.launch import launch_stage
     from server.federation.folder import Home
+    from server.run.prepare import prepare
     from server.run.release import make_release
 
     own = Home(home)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.demo.play import play_demo
-from server.engines.launch import encoder_file
+from server.encoders.file import encoder_file
 from server.experiments.page import write_demo, write_page
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
