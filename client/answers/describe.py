@@ -16,10 +16,9 @@ from client.gate.gate import Gate, Released
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.contract.protocol import EvaluateRequest
-from shared.contract.settings import Settings
+from shared.contract.settings import Settings, positive_index
 from shared.measure.description.rows import contributions, description_spec, sensitivity
 from shared.measure.table.rows import sum_table
-from shared.train.update import positive_index
 
 Floats = NDArray[np.float64]
 

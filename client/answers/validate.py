@@ -25,9 +25,10 @@ from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.contract.protocol import EvaluateRequest, Vector, vector_sha256
 from shared.contract.release import read_lock
+from shared.contract.settings import positive_index
 from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.measure.table.rows import TableSpec, contributions, sensitivity, sum_table, table_spec
-from shared.train.update import positive_index, require_length, score_patients
+from shared.train.update import require_length, score_patients
 
 Floats = NDArray[np.float64]
 
