@@ -7,7 +7,6 @@ and ``shared.privacy.statement``.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
@@ -167,20 +166,11 @@ def _cost(
         else None,
         run_epsilon=None
         if n_unprotected
-        else ledger.run_epsilon(plan.sha256, _members_of(site, charges), delta=delta),
+        else ledger.run_epsilon(plan.sha256, ledger.members_of(charges), delta=delta),
         n_unprotected=n_unprotected,
         accountant=accountant,
         accountant_version=f"{library} {importlib.metadata.version(library)}",
     )
-
-
-def _members_of(site: Site, charges: Sequence[LedgerRow]) -> set[str]:
-    """PatientKeys of everybody that these charges touched; the ledger checks each list's hash."""
-    folder = site.folder / "ledger" / "members"
-    lists = {row.members_sha256 for row in charges}
-    return {
-        patient for sha256 in lists for patient in json.loads((folder / f"{sha256}.json").read_bytes())
-    }
 
 
 def _lifetime(site: Site, ledger: Ledger, plan: Plan, rows: Sequence[LedgerRow]) -> Lifetime:

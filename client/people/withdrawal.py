@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam, latest_version, write_cohort
+from client.cohort.token_cache import delete_tokens
 from client.cohort.versions import PURGED_FILE, patients_of, versions_holding
 from client.gate.ledger import find_ledger
 from client.site.folder import Site, require_person
@@ -86,7 +87,7 @@ def withdraw(
         current = [each for each in holding if each.version == latest_version(site.cohorts, each.name)]
         written = [_write_without(site, cohort, patient) for cohort in current]
         for cohort in holding:
-            _delete_tokens(site, cohort)
+            delete_tokens(site, cohort)
             (site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html").unlink(missing_ok=True)
             if purge:
                 _mark_purged(cohort, site, by=by)
@@ -162,11 +163,6 @@ def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
 def _images(cohort: Cohort, rows: list[int]) -> Iterator[NDArray[np.float16]]:
     for row in rows:
         yield cohort.images[row]
-
-
-def _delete_tokens(site: Site, cohort: Cohort) -> None:
-    for path in (site.folder / "cache" / "tokens").glob(f"{cohort.fingerprint[:32]}-*"):
-        path.unlink()
 
 
 def _mark_purged(cohort: Cohort, site: Site, *, by: str) -> None:
