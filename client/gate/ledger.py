@@ -259,7 +259,9 @@ class Ledger:
 
     def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
         """The account of the dearest patient that was ever charged."""
-        return self.budget(self._members_of(self._lists), allowance=allowance)
+        with self._file.held():
+            members = self._members_of(self._lists)
+        return self.budget(members, allowance=allowance)
 
     def members_of(self, charges: Iterable[LedgerRow]) -> frozenset[str]:
         """PatientKeys of everybody that these charges touched.
@@ -267,7 +269,8 @@ class Ledger:
         Raises:
             LedgerError: a member list is gone, or is not the one that was charged.
         """
-        return self._members_of({row.members_sha256 for row in charges})
+        with self._file.held():
+            return self._members_of({row.members_sha256 for row in charges})
 
     def charges_of(self, patient: str) -> tuple[LedgerRow, ...]:
         """Every charge whose member list names a patient, oldest first."""
@@ -322,8 +325,7 @@ class Ledger:
         return frozenset(members for members, _ in self._charged)
 
     def _members_of(self, lists: Iterable[str]) -> frozenset[str]:
-        with self._file.held():
-            return frozenset().union(*(self._load_members(sha256) for sha256 in lists))
+        return frozenset().union(*(self._load_members(sha256) for sha256 in lists))
 
     def _admit(self, row: LedgerRow) -> None:
         if row.kind == "outcome" and row.charge_index is not None:

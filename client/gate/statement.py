@@ -101,7 +101,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         plan_sha256=plan.sha256,
         issued_utc=site.clock().isoformat(),
         guarantee=_guarantee(charges),
-        cost=_cost(site, ledger, plan, entry, charges),
+        cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
         mechanism=_mechanism(plan) if entry.role == "training" else None,
         noise_source=NOISE_SOURCE,
@@ -149,9 +149,7 @@ def _guarantee(charges: Sequence[LedgerRow]) -> str:
     return "differential privacy for all that left about patients"
 
 
-def _cost(
-    site: Site, ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[LedgerRow]
-) -> Cost:
+def _cost(ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[LedgerRow]) -> Cost:
     delta = plan.predicted.delta
     training = [row for row in charges if row.purpose == "train"]
     events = [row.event for row in charges if row.event is not None]

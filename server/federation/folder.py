@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -148,15 +148,17 @@ class Home:
         earlier day must not make the coordinator forget what it has seen since.
         """
         last = self.ledger_heads()
-        stored = json.loads(self.heads_file.read_bytes()) if self.heads_file.exists() else {}
         seen: dict[str, list[str]] = {site: [head] for site, head in last.items()}
-        seen |= stored.get("seen", {})
+        seen |= self._stored_heads().get("seen", {})
         for site, head in heads.items():
             if head and head not in seen.setdefault(site, []):
                 seen[site].append(head)
                 last[site] = head
         content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
         write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
+
+    def _stored_heads(self) -> dict[str, Any]:
+        return json.loads(self.heads_file.read_bytes()) if self.heads_file.exists() else {"heads": {}}
 
     def _write_sites(self, sites: list[Enrolled]) -> None:
         write_atomic(self.folder / "sites.json", _REGISTRY.dump_json(sites, indent=1))
