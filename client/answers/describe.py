@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from client.answers.table_reply import add_noise, empty_reply, measured_reply
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.gate.gate import Gate, Released
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.contract.protocol import EvaluateRequest
-from shared.contract.settings import Settings
+from shared.contract.settings import Settings, positive_index
 from shared.measure.description.rows import contributions, description_spec, sensitivity
 from shared.measure.table.rows import sum_table
-from shared.train.update import positive_index
 
 Floats = NDArray[np.float64]
 

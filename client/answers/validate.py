@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from client.answers.describe import answer_describe
 from client.answers.hello import approved_plan
 from client.answers.table_reply import add_noise, empty_reply, measured_reply
-from client.cohort.patients import SplitData, load_split, prospective_name
+from client.cohort.patients import SplitData, load_split
 from client.cohort.split import Split
 from client.cohort.tokens import encoder_file
+from client.cohort.versions import prospective_name
 from client.gate.gate import Gate, Released
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.contract.protocol import EvaluateRequest, Vector, vector_sha256
 from shared.contract.release import read_lock
+from shared.contract.settings import positive_index
 from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.measure.table.rows import TableSpec, contributions, sensitivity, sum_table, table_spec
-from shared.train.update import positive_index, require_length, score_patients
+from shared.train.update import require_length, score_patients
 
 Floats = NDArray[np.float64]
 

@@ -6,17 +6,18 @@ errors, settings and cohort.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam
-from client.cohort.split import PatientKey, Split
+from client.cohort.split import Split
+from client.site.linkage import PatientKey
 from shared.contract.settings import TaskSettings
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
+from shared.exam.standardise import standardise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,26 +89,6 @@ def assemble(
         patient_index=np.array([place[exam.patient] for exam in exams], dtype=np.int64),
         exam_films=tuple(tuple(film.image for film in exam.films) for exam in exams),
     )
-
-
-def standardise(
-    rows: Sequence[Mapping[str, float | str | None]], schema: CohortSchema
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Values in the schema's units and words as (fields, field_mask) [n, k], see ``ExamArrays``."""
-    fields = np.zeros((len(rows), len(schema.fields)), dtype=np.float32)
-    field_mask = np.zeros(fields.shape, dtype=np.bool_)
-    for row, values in enumerate(rows):
-        for column, clinical in enumerate(schema.fields):
-            value = values.get(clinical.name)
-            if value is None:
-                continue
-            field_mask[row, column] = True
-            fields[row, column] = (
-                clinical.categories.index(str(value))
-                if clinical.kind == "category"
-                else (float(value) - clinical.reference_mean) / clinical.reference_sd
-            )
-    return fields, field_mask
 
 
 def _target(exam: Exam, schema: CohortSchema, task: TaskSettings) -> float:

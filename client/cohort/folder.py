@@ -27,7 +27,8 @@ from pydantic import ValidationError
 
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
-from client.cohort.split import PatientKey, Split
+from client.cohort.split import Split
+from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import CohortSchema

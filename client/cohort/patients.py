@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.folder import Cohort, cohort_folder, latest_version, open_cohort
-from client.cohort.split import PatientKey, Split
+from client.cohort.folder import Cohort
+from client.cohort.split import Split
 from client.cohort.tokens import encoder_file, load_films, load_tokens
-from client.people.withdrawal import patients_of
+from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
@@ -32,38 +32,6 @@ class SplitData:
     arrays: ExamArrays
     batch: PatientBatch
     encoder_file: Path | None
-
-
-def prospective_name(schema_name: str, lock_sha256: str) -> str:
-    """Name of the cohort accrued under a lock."""
-    return f"{schema_name}-after-{lock_sha256[:12]}"
-
-
-def current_cohort(site: Site, name: str) -> Cohort:
-    """The newest version of a cohort.
-
-    Raises:
-        IntakeError: none was ingested yet.
-    """
-    version = latest_version(site.cohorts, name)
-    if version == 0:
-        raise IntakeError(
-            "no-cohort",
-            f"site {site.name} has no cohort {name}",
-            hint="`osteofed-site ingest` makes one, `accrue` one for prospective validation",
-        )
-    return open_cohort(cohort_folder(site.cohorts, name, version))
-
-
-def ever_in_cohort(site: Site, name: str) -> frozenset[PatientKey]:
-    """Patients of every version: one who left the newest may have trained from an older one.
-
-    Raises:
-        IntakeError: none was ingested yet.
-    """
-    newest = current_cohort(site, name)
-    older = (cohort_folder(site.cohorts, name, number) for number in range(1, newest.version))
-    return frozenset(newest.patients()).union(*(patients_of(folder) for folder in older))
 
 
 def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:

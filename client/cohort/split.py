@@ -1,17 +1,17 @@
 """Splits by patient: a keyed hash, so that a patient never moves when others come or go.
 
-Imports the schema only.
+Imports the schema and the name of a patient.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Literal, NewType, get_args
+from typing import Literal, get_args
 
+from client.site.linkage import PatientKey
 from shared.exam.schema import SplitRule
 
-PatientKey = NewType("PatientKey", str)
 Split = Literal["train", "tune", "internal"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 

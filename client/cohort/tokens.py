@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort
+from client.cohort.token_cache import token_file
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import WeightsError
@@ -39,7 +40,7 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     if plan.settings.encoder.name == "none":
         return np.zeros((0, 0, 0), dtype=np.float32)
     _require_preprocessing(cohort)
-    path = _cache_file(site, plan, cohort)
+    path = token_file(site, plan, cohort)
     if not path.exists():
         _write_tokens(path, _encode_films(site, plan, cohort))
     tokens: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -73,12 +74,6 @@ def _require_preprocessing(cohort: Cohort) -> None:
             f"this code expects {PREPROCESSING_VERSION}",
             hint="ingest again to make a new version",
         )
-
-
-def _cache_file(site: Site, plan: Plan, cohort: Cohort) -> Path:
-    encoder = plan.settings.encoder
-    name = f"{cohort.fingerprint[:32]}-{str(plan.encoder_sha256)[:32]}-{encoder.token_grid}.npy"
-    return site.folder / "cache" / "tokens" / name
 
 
 def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:

@@ -106,7 +106,7 @@ def accrue(
     as_json: JsonOption = False,
 ) -> None:
     """Freeze films acquired after a lock, of patients not used before."""
-    from client.cohort.patients import prospective_name
+    from client.cohort.versions import prospective_name
     from client.intake.accrue import accept_lock, locked_schema
     from client.intake.accrue import accrue as run_accrual
     from client.intake.sources.choose import choose_inputs
@@ -147,7 +147,7 @@ def cohort(
     The quarantine of an intake that was refused is shown too, until one comes through.
     """
     from client.cohort.folder import latest_version
-    from client.cohort.patients import current_cohort
+    from client.cohort.versions import current_cohort
     from client.cohort_page.page import write_cohort_page
     from client.intake.refusal import read_refused
     from client.site.folder import open_site

@@ -133,7 +133,7 @@ def _besides(plan: Plan) -> str:
 
 def _describe_prices(site: Site, plan: Plan) -> Facts:
     """ε of each purpose: of the run, spent so far, and left for life afterwards."""
-    from client.cohort.patients import current_cohort
+    from client.cohort.versions import current_cohort
     from client.rehearsal.price import find_shortages, price_plan
     from shared.errors import IntakeError
     from shared.privacy.statement_text import write_epsilon

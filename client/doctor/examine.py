@@ -189,7 +189,7 @@ def _cohorts(site: Site, *, is_quick: bool) -> list[Line]:
 def _cohort(site: Site, name: str, *, is_quick: bool) -> Line:
     """The newest version of a cohort; every version is opened and hashed unless it must be quick."""
     from client.cohort.folder import cohort_folder, latest_version
-    from client.people.withdrawal import patients_of
+    from client.cohort.versions import patients_of
 
     title, newest = f"cohort {name}", latest_version(site.cohorts, name)
     if newest == 0:

@@ -10,7 +10,7 @@ readable by its owner only. There are no refunds, and a crash leaves a charge st
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -263,8 +263,17 @@ class Ledger:
     def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
         """The account of the dearest patient that was ever charged."""
         with self._file.held():
-            members = frozenset().union(*(self._load_members(sha256) for sha256 in self._lists))
+            members = self._members_of(self._lists)
         return self.budget(members, allowance=allowance)
+
+    def members_of(self, charges: Iterable[LedgerRow]) -> frozenset[str]:
+        """PatientKeys of everybody that these charges touched.
+
+        Raises:
+            LedgerError: a member list is gone, or is not the one that was charged.
+        """
+        with self._file.held():
+            return self._members_of({row.members_sha256 for row in charges})
 
     def charges_of(self, patient: str) -> tuple[LedgerRow, ...]:
         """Every charge whose member list names a patient, oldest first."""
@@ -317,6 +326,9 @@ class Ledger:
     def _lists(self) -> frozenset[str]:
         """Hashes of every member list that was ever charged."""
         return frozenset(members for members, _ in self._charged)
+
+    def _members_of(self, lists: Iterable[str]) -> frozenset[str]:
+        return frozenset().union(*(self._load_members(sha256) for sha256 in lists))
 
     def _admit(self, row: LedgerRow) -> None:
         if row.kind == "outcome" and row.charge_index is not None:

@@ -7,7 +7,6 @@ and ``shared.privacy.statement``.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,7 +101,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         plan_sha256=plan.sha256,
         issued_utc=site.clock().isoformat(),
         guarantee=_guarantee(charges),
-        cost=_cost(site, ledger, plan, entry, charges),
+        cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
         mechanism=_mechanism(plan) if entry.role == "training" else None,
         noise_source=NOISE_SOURCE,
@@ -150,9 +149,7 @@ def _guarantee(charges: Sequence[LedgerRow]) -> str:
     return "differential privacy for all that left about patients"
 
 
-def _cost(
-    site: Site, ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[LedgerRow]
-) -> Cost:
+def _cost(ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[LedgerRow]) -> Cost:
     delta = plan.predicted.delta
     training = [row for row in charges if row.purpose == "train"]
     events = [row.event for row in charges if row.event is not None]
@@ -167,20 +164,11 @@ def _cost(
         else None,
         run_epsilon=None
         if n_unprotected
-        else ledger.run_epsilon(plan.sha256, _members_of(site, charges), delta=delta),
+        else ledger.run_epsilon(plan.sha256, ledger.members_of(charges), delta=delta),
         n_unprotected=n_unprotected,
         accountant=accountant,
         accountant_version=f"{library} {importlib.metadata.version(library)}",
     )
-
-
-def _members_of(site: Site, charges: Sequence[LedgerRow]) -> set[str]:
-    """PatientKeys of everybody that these charges touched; the ledger checks each list's hash."""
-    folder = site.folder / "ledger" / "members"
-    lists = {row.members_sha256 for row in charges}
-    return {
-        patient for sha256 in lists for patient in json.loads((folder / f"{sha256}.json").read_bytes())
-    }
 
 
 def _lifetime(site: Site, ledger: Ledger, plan: Plan, rows: Sequence[LedgerRow]) -> Lifetime:

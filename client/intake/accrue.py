@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from client.answers.hello import approved_plan
-from client.cohort.patients import ever_in_cohort, prospective_name
+from client.cohort.versions import ever_in_cohort, prospective_name
 from client.intake.ingest import IntakeReport, Progress, ingest
 from client.intake.inputs import Inputs
 from client.site.folder import Site

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from client.cohort.folder import Cohort, Exam
-from client.cohort.split import PatientKey
+from client.site.linkage import PatientKey
 
 
 @dataclass(frozen=True, kw_only=True)

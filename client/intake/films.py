@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.quarantine import Quarantined
-from client.cohort.split import PatientKey
 from client.intake.dicom import Film
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.link import FilmRecord
 from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
-from client.site.linkage import Pseudonyms
+from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.signing.canonical import hash_of, sha256_hex

@@ -24,7 +24,7 @@ from client.cohort.folder import (
     write_cohort,
 )
 from client.cohort.quarantine import CodeCount, Quarantined, count_codes
-from client.cohort.split import SPLITS, PatientKey, split_of
+from client.cohort.split import SPLITS, split_of
 from client.intake.changes import Changes, compare_exams
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
@@ -39,7 +39,7 @@ from client.intake.refusal import (
     refuse_loss,
 )
 from client.intake.workers import ReadingRule
-from client.site.linkage import Identity, Linkage, Pseudonyms
+from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema

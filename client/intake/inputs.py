@@ -1,7 +1,7 @@
 """What an intake takes in: film files, each with its place, and the rows of a table as text.
 
-Films may come from a folder tree or a DICOMDIR; a PACS fills a folder first (``client.sources``).
-Imports the exam package.
+Films may come from a folder tree or a DICOMDIR; a PACS fills a folder first, see
+``client.intake.sources``. Imports the readers of tables and of a DICOMDIR.
 """
 
 from __future__ import annotations

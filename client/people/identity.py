@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from client.cohort.split import PatientKey
-from client.people.withdrawal import key_of_number, versions_holding
+from client.cohort.versions import versions_holding
+from client.people.withdrawal import key_of_number
 from client.site.folder import Site, require_person
-from client.site.linkage import Identity
+from client.site.linkage import Identity, PatientKey
 from shared.errors import IntakeError
 from shared.machine.files import append_line
 

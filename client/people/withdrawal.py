@@ -21,23 +21,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.folder import (
-    Cohort,
-    Exam,
-    cohort_folder,
-    latest_version,
-    open_cohort,
-    write_cohort,
-)
-from client.cohort.split import PatientKey
+from client.cohort.folder import Cohort, Exam, latest_version, write_cohort
+from client.cohort.token_cache import delete_tokens
+from client.cohort.versions import PURGED_FILE, patients_of, versions_holding
 from client.gate.ledger import find_ledger
 from client.site.folder import Site, require_person
+from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json
 
-PURGED_FILE = "purged.json"
 _HEAD, _HEAD_PEOPLE = "cohort.json", "shared_patients"
 # Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
 _CUT_OFF = (".intake", ".v*.part")
@@ -93,7 +87,7 @@ def withdraw(
         current = [each for each in holding if each.version == latest_version(site.cohorts, each.name)]
         written = [_write_without(site, cohort, patient) for cohort in current]
         for cohort in holding:
-            _delete_tokens(site, cohort)
+            delete_tokens(site, cohort)
             (site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html").unlink(missing_ok=True)
             if purge:
                 _mark_purged(cohort, site, by=by)
@@ -117,16 +111,6 @@ def key_of_number(site: Site, patient_id: str, *, issuer: str | None) -> Patient
     return site.pseudonyms.patient_key(named, patient_id.strip())
 
 
-def versions_holding(site: Site, patient: PatientKey) -> list[Cohort]:
-    """Versions of cohorts that hold a person, purged ones left out.
-
-    Raises:
-        IntakeError: a version is damaged.
-    """
-    names = sorted(path.name for path in site.cohorts.glob("*") if path.is_dir())
-    return [cohort for name in names for cohort in _versions(site, name) if cohort.exams_of(patient)]
-
-
 def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
     """Runs that a person trained in and whose updates left: name, plan, number of rounds.
 
@@ -146,31 +130,6 @@ def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
         f"{run} (plan {plan[:12]}, {n} round{'s' if n > 1 else ''})"
         for (run, plan), n in rounds.items()
     )
-
-
-def patients_of(folder: Path) -> frozenset[PatientKey]:
-    """Who is in a version of a cohort, or was in it before it was purged.
-
-    Raises:
-        IntakeError: not a cohort folder, or damaged.
-    """
-    if not (folder / PURGED_FILE).exists():
-        return frozenset(open_cohort(folder).patients())
-    try:
-        return frozenset(json.loads((folder / PURGED_FILE).read_bytes())["patients"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntakeError(
-            "unreadable-cohort",
-            f"{folder.name}/{PURGED_FILE} cannot be read: {type(error).__name__}",
-            hint="restore it from backup: it says who must not be validated on",
-        ) from None
-
-
-def _versions(site: Site, name: str) -> Iterator[Cohort]:
-    for number in range(1, latest_version(site.cohorts, name) + 1):
-        folder = cohort_folder(site.cohorts, name, number)
-        if folder.exists() and not (folder / PURGED_FILE).exists():
-            yield open_cohort(folder)
 
 
 def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
@@ -204,11 +163,6 @@ def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
 def _images(cohort: Cohort, rows: list[int]) -> Iterator[NDArray[np.float16]]:
     for row in rows:
         yield cohort.images[row]
-
-
-def _delete_tokens(site: Site, cohort: Cohort) -> None:
-    for path in (site.folder / "cache" / "tokens").glob(f"{cohort.fingerprint[:32]}-*"):
-        path.unlink()
 
 
 def _mark_purged(cohort: Cohort, site: Site, *, by: str) -> None:

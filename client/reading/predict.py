@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.cohort.assemble import standardise
 from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
 from client.cohort.tokens import encoder_file
@@ -25,6 +24,7 @@ from shared.contract.release import Release
 from shared.errors import IntakeError
 from shared.exam.pixels import is_mirrored, normalise
 from shared.exam.schema import ClinicalField, CohortSchema
+from shared.exam.standardise import standardise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,7 +213,7 @@ def _value(release: Release, output: Tensor) -> Tensor:
     """Outputs [n,o] as values [n] in the task's unit, or the positive class's probability."""
     import torch
 
-    from shared.train.update import positive_index
+    from shared.contract.settings import positive_index
 
     settings = release.plan.settings
     task = settings.task

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.cohort.assemble import assemble
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.rehearsal.learning import Trial, try_learning
 from client.rehearsal.price import Price, find_shortages, price_plan
 from client.rehearsal.round import RoundMeasure, held_encoder, measure_round

@@ -19,6 +19,7 @@ import torch
 
 from client.cohort.assemble import ExamArrays
 from client.cohort.folder import Cohort
+from client.cohort.token_cache import token_file
 from client.cohort.tokens import encoder_file
 from client.rehearsal.learning import first_weights
 from client.site.folder import Site
@@ -116,8 +117,7 @@ def look_for_tokens(site: Site, plan: Plan, cohort: Cohort) -> Encoding:
     encoder = plan.settings.encoder
     if encoder.name == "none" or encoder.training != "frozen" or not len(cohort.images):
         return "not needed"
-    name = f"{cohort.fingerprint[:32]}-{str(plan.encoder_sha256)[:32]}-{encoder.token_grid}.npy"
-    if (site.folder / "cache" / "tokens" / name).exists():
+    if token_file(site, plan, cohort).exists():
         return "done"
     return "needed" if held_encoder(site, plan) else "unknown"
 

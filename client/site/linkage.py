@@ -18,13 +18,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
+from typing import NewType
 
-from client.cohort.split import PatientKey
 from shared.errors import IntakeError
 from shared.machine.files import write_atomic
 from shared.signing.keys import seal, unseal
 
 LINKAGE_VERSION = 2
+# A person at one site, as everything but the sealed file names one; outside the site it is nothing.
+PatientKey = NewType("PatientKey", str)
 _KEY_BYTES = 32
 _SHIFT_SPAN_DAYS = 36_525  # 100 years: a shifted day says nothing about the calendar
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.node.supernode import start_supernode
-from server.engines.superlink import START_S, Deployment, submit_stage
+from server.engines.superlink import START_S, Deployment
 from server.run.folder import open_run
 from shared.machine.processes import free_port, wait_for_port
 from shared.signing.keys import ensure_node_key
-
-__all__ = ["StageResult", "deploy_loopback", "submit_stage"]
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from server.demo.play import (
     ingest_all,
     write_approved_plan,
 )
-from server.engines.launch import prepare
 from server.federation.compose import compose_settings
 from server.run.folder import RunStore
+from server.run.prepare import prepare
 from server.run.release import make_release
 from server.synthetic.hospitals import DEMO_SITES, Defects, SyntheticSite
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import yaml
 
-from server.engines.launch import launch_stage, prepare
+from server.engines.launch import launch_stage
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
 from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results, plan_facts
 from server.report.results import Results
+from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.contract.settings import Settings

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.demo.play import play_demo
-from server.engines.launch import encoder_file
+from server.encoders.file import encoder_file
+from server.experiments.figure import Figure, Figures, Row
 from server.experiments.page import write_demo, write_page
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
@@ -47,41 +48,6 @@ EPSILONS = (8.0, 3.0, 1.0)
 TRAINING_PATIENTS = {"aster": 112, "birch": 225, "cedar": 450}
 FIRST_SEED, EVALUATION_SEED, PUBLIC_SEED = 101, 999, 555
 REPLICATES = 1000
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One arm on one group of fresh patients: value, 95 % interval."""
-
-    r2: tuple[float, float, float]
-    mae: float
-    auc: tuple[float, float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One arm: medians over seeds, with the interval of the median seed."""
-
-    head: str
-    arm: str
-    epsilon: float | None
-    internal: Figure
-    external: Figure
-    seeds_r2: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """All rows, and the comparisons that the README quotes."""
-
-    rows: tuple[Row, ...]
-    ceilings: dict[str, dict[str, float]]
-    federated_minus_smallest_alone: dict[str, tuple[float, float, float]]
-    n_internal: int
-    n_external: int
-    seeds: tuple[int, ...]
-    operating_point: float
-    measured_utc: str
 
 
 @dataclass(frozen=True)
@@ -261,8 +227,8 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     """Fresh patients of a synthetic site as the model takes them, films encoded, one exam each."""
     import torch
 
-    from client.cohort.assemble import standardise
     from shared.exam.pixels import is_mirrored, normalise
+    from shared.exam.standardise import standardise
     from shared.model.encoders import encode, load_encoder
     from shared.train.patients import build_patients, standardise_target
 

@@ -13,7 +13,7 @@ from server.report.terminal import table_for_terminal
 from shared.machine.files import PROJECT, write_atomic
 
 if TYPE_CHECKING:
-    from server.experiments.figures import Figure, Figures, Row
+    from server.experiments.figure import Figure, Figures, Row
     from server.report.results import Results
 
 _HEAD_WORDS = {

@@ -5,6 +5,7 @@
     <home>/keys/coordinator.pem   signs plans, heads, locks and releases
     <home>/sites.json             who is enrolled, with which key, in which role
     <home>/rotations/<site>/      notices of replaced keys, as the sites signed them
+    <home>/heads.json             each site's last ledger head, over all runs
     <home>/runs/<run>/            one folder per run (see ``server.run.folder``)
 
 Imports keys, key_rotation and files only.
@@ -13,10 +14,11 @@ Imports keys, key_rotation and files only.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -26,6 +28,8 @@ from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, read_notice
 from shared.signing.keys import SigningKey, create_key, load_key, verify
 from shared.strict import FROZEN
+
+HEADS_VERSION = 1
 
 
 class JoinRequest(BaseModel):
@@ -74,6 +78,11 @@ class Home:
     def key_file(self) -> Path:
         """The coordinator's private key."""
         return self.folder / "keys" / "coordinator.pem"
+
+    @property
+    def heads_file(self) -> Path:
+        """Each site's last ledger head that this coordinator has seen, over all its runs."""
+        return self.folder / "heads.json"
 
     def run_folder(self, run: str) -> Path:
         """Where a run lives."""
@@ -125,6 +134,31 @@ class Home:
             if entry.site == site and public_key in keys:
                 return keys[keys.index(public_key) :]
         return (public_key,)
+
+    def ledger_heads(self) -> dict[str, str]:
+        """Each site's last ledger head that this coordinator has seen, over all its runs."""
+        return (
+            dict(json.loads(self.heads_file.read_bytes())["heads"]) if self.heads_file.exists() else {}
+        )
+
+    def record_heads(self, heads: Mapping[str, str]) -> None:
+        """Remember sites' new ledger heads.
+
+        A head that was seen before is not the last one again: a repeated or journalled reply of an
+        earlier day must not make the coordinator forget what it has seen since.
+        """
+        last = self.ledger_heads()
+        seen: dict[str, list[str]] = {site: [head] for site, head in last.items()}
+        seen |= self._stored_heads().get("seen", {})
+        for site, head in heads.items():
+            if head and head not in seen.setdefault(site, []):
+                seen[site].append(head)
+                last[site] = head
+        content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
+        write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
+
+    def _stored_heads(self) -> dict[str, Any]:
+        return json.loads(self.heads_file.read_bytes()) if self.heads_file.exists() else {"heads": {}}
 
     def _write_sites(self, sites: list[Enrolled]) -> None:
         write_atomic(self.folder / "sites.json", _REGISTRY.dump_json(sites, indent=1))

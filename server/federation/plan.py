@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
-from server.engines.launch import encoder_file
+from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.settings import Caps, Patience, PlanSettings, Schedule, Settings

@@ -6,7 +6,6 @@ the ledger exports that sites handed over. Imports the run store, measure and re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -65,7 +64,7 @@ def collect_results(
         list(ledgers), trusted_keys={entry.site: entry.public_key for entry in plan.roster}
     )
     states = [store.committed(number) for number in range(1, store.last_committed().round + 1)]
-    started, times = _times(store)
+    started, times = store.times()
     finished = max([started, *times.values()])
     validation = [row for kind in KINDS for row in _validate(store, kind)]
     lock = (
@@ -120,17 +119,6 @@ def _target_name(plan: Plan) -> str:
     label = plan.settings.cohort.label
     words = f"{label.skeletal_site} BMD" if label.kind == "bmd" else label.column
     return words.replace("_", " ")
-
-
-def _times(store: RunStore) -> tuple[datetime, dict[int, datetime]]:
-    """When the first event and each committed round were logged."""
-    path = store.folder / "events.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
-    stamps = [(line, datetime.fromisoformat(line["utc"])) for line in lines]
-    committed = {
-        int(line["round"]): stamp for line, stamp in stamps if line["code"] == "round-committed"
-    }
-    return min(stamp for _, stamp in stamps), committed
 
 
 def _site(

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from server.federation.folder import Home
 from server.rounds.exchange import Arrival, Exchange
 from server.rounds.heads import countersign_heads
 from server.rounds.replies import refusal_code, require_evaluation
@@ -113,7 +114,7 @@ def keep_result(store: RunStore, arrival: Arrival, *, kind: Kind, release_sha256
             code = error.code
     store.write_evaluation(reply, kind=kind, site=arrival.site, code=code)
     if reply is not None and reply.ledger_head:
-        store.record_heads({arrival.site: reply.ledger_head})
+        Home(store.home).record_heads({arrival.site: reply.ledger_head})
     return code
 
 

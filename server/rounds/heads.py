@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from server.federation.folder import Home
 from server.run.folder import RunStore
 from shared.contract.plan import RosterEntry
 from shared.signing.countersign import countersign
@@ -27,7 +28,7 @@ def countersign_heads(
     store: RunStore, entries: Iterable[RosterEntry], *, key: SigningKey
 ) -> dict[str, CountersignedHead]:
     """The last head of each site on the roster, signed for this run's plan."""
-    heads, plan_sha256 = store.ledger_heads(), store.plan.sha256
+    heads, plan_sha256 = Home(store.home).ledger_heads(), store.plan.sha256
     signed = {}
     for entry in entries:
         head = heads.get(entry.site, "")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from server.federation.folder import Home
 from server.rounds.exchange import Arrival, Exchange
 from server.rounds.heads import countersign_heads
 from server.rounds.replies import RoundCheck, refusal_code
@@ -79,7 +80,7 @@ def play_round(
         memory=state.memory,
         strategy=store.plan.settings.strategy,
     )
-    store.record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
+    Home(store.home).record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
     contributions = tuple(
         Contribution(
             site=site,

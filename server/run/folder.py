@@ -12,7 +12,6 @@
         averaged.safetensors         the tail average, from which the release is made
         release/                     the release (``shared.contract.release``), in it lock.json
         events.jsonl                 round, site, code
-    <home>/heads.json                each site's last ledger head, over all runs
     <home>/keys/coordinator.pem
 
 A round is committed by renaming a finished folder. The format is versioned and an
@@ -21,12 +20,14 @@ unknown version is refused. Imports no Flower.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -224,38 +225,17 @@ class RunStore:
 
     def events(self) -> list[Event]:
         """The events so far; a line torn by a crash is left out."""
-        path = self.folder / "events.jsonl"
-        events = []
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                content = json.loads(line)
-            except ValueError:
-                continue
-            events.append(Event(round=content["round"], site=content["site"], code=content["code"]))
-        return events
+        return [
+            Event(round=line["round"], site=line["site"], code=line["code"]) for line in self._lines()
+        ]
 
-    def ledger_heads(self) -> dict[str, str]:
-        """Each site's last ledger head that this coordinator has seen, over all its runs."""
-        path = self.home / "heads.json"
-        return dict(json.loads(path.read_bytes())["heads"]) if path.exists() else {}
-
-    def record_heads(self, heads: Mapping[str, str]) -> None:
-        """Remember sites' new ledger heads.
-
-        A head that was seen before is not the last one again: a repeated or journalled reply of an
-        earlier day must not make the coordinator forget what it has seen since.
-        """
-        path = self.home / "heads.json"
-        last = self.ledger_heads()
-        stored = json.loads(path.read_bytes()) if path.exists() else {}
-        seen: dict[str, list[str]] = {site: [head] for site, head in last.items()}
-        seen |= stored.get("seen", {})
-        for site, head in heads.items():
-            if head and head not in seen.setdefault(site, []):
-                seen[site].append(head)
-                last[site] = head
-        content = {"version": RUN_VERSION, "heads": last, "seen": seen}
-        write_atomic(path, json.dumps(content, indent=1).encode())
+    def times(self) -> tuple[datetime, dict[int, datetime]]:
+        """When the first event and each committed round were logged, by this coordinator's clock."""
+        logged = [(line, datetime.fromisoformat(line["utc"])) for line in self._lines()]
+        committed = {
+            int(line["round"]): stamp for line, stamp in logged if line["code"] == "round-committed"
+        }
+        return min(stamp for _, stamp in logged), committed
 
     def pause(self) -> None:
         """Ask the run to stop, resumably, before its next round."""
@@ -274,6 +254,12 @@ class RunStore:
                 f"run {self.plan.run} was paused after round {self.last_committed().round}",
                 hint="`osteofed-coordinator resume` goes on with it",
             )
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        path = self.folder / "events.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else []:
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
 
     def _evaluation_file(self, kind: str, site: str) -> Path:
         return self.folder / "evaluations" / kind / f"{site}.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from server.federation.folder import Home
 from server.run.folder import RunStore
 from shared.contract.protocol import vector_sha256
 from shared.contract.release import (
@@ -38,7 +39,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             encoder_sha256=plan.encoder_sha256,
             preprocessing=PREPROCESSING_VERSION,
             code_sha256=plan.code_sha256,
-            ledger_heads=store.ledger_heads(),
+            ledger_heads=Home(store.home).ledger_heads(),
             rounds=store.last_committed().round,
         )
         write_release(folder, record, weights, plan_file=store.folder / "plan.json", key=key)

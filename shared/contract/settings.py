@@ -387,3 +387,18 @@ def read_settings(values: Mapping[str, object]) -> Settings:
             f"{count} setting{'s are' if count > 1 else ' is'} not valid:\n" + "\n".join(lines),
             hint="correct them in configs/ or in the overrides; `--help` names the groups",
         ) from None
+
+
+def positive_index(settings: Settings) -> int:
+    """Index of the positive class among the label's classes.
+
+    Raises:
+        SettingsError: the label has no such class.
+    """
+    label, wanted = settings.cohort.label, settings.task.positive_class
+    classes = () if label.kind == "number" else label.classes
+    if wanted not in classes:
+        raise SettingsError(
+            "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
+        )
+    return classes.index(str(wanted))

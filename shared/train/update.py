@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.contract.settings import Settings
-from shared.errors import SettingsError
+from shared.contract.settings import Settings, positive_index
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
 from shared.privacy.noise import NoiseStream
@@ -139,18 +138,3 @@ def require_length(settings: Settings, weights: Weights, *, encoder_file: Path |
         WeightsError: another length than the model's [p].
     """
     check_length(build_model(settings, settings.seed, encoder_file), weights)
-
-
-def positive_index(settings: Settings) -> int:
-    """Index of the positive class among the label's classes.
-
-    Raises:
-        SettingsError: the label has no such class.
-    """
-    label, wanted = settings.cohort.label, settings.task.positive_class
-    classes = () if label.kind == "number" else label.classes
-    if wanted not in classes:
-        raise SettingsError(
-            "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
-        )
-    return classes.index(str(wanted))

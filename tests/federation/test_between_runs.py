@@ -18,10 +18,11 @@ from client.gate.statement import make_statement, state_run
 from client.intake.accrue import accept_lock
 from client.site.folder import Site, open_site
 from server.command.app import app
-from server.engines.launch import launch_stage, prepare
+from server.engines.launch import launch_stage
 from server.federation.folder import Home, accept_key
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore, open_run
+from server.run.prepare import prepare
 from server.run.release import make_release
 from server.run.statements import countersign_site_statement
 from shared.errors import OsteoFedError, RunError

@@ -30,12 +30,13 @@ from server.demo.play import (
     ingest_all,
     read_new_film,
 )
-from server.engines.launch import launch_stage, prepare
+from server.engines.launch import launch_stage
 from server.federation.compose import compose_settings
 from server.federation.folder import Home
 from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
 from server.run.folder import RunStore
+from server.run.prepare import prepare
 from server.run.release import make_release
 from server.synthetic.hospitals import Defects, SyntheticSite
 from shared.contract.protocol import TrainRequest, vector_sha256

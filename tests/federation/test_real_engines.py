@@ -14,9 +14,9 @@ import pytest
 
 from server.demo.deployment import deploy_loopback
 from server.demo.loopback import prepare_federation, small_sites
-from server.engines.launch import prepare
 from server.federation.folder import Home
 from server.run.folder import open_run
+from server.run.prepare import prepare
 
 pytestmark = [pytest.mark.federation, pytest.mark.slow]
 

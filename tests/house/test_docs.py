@@ -84,6 +84,41 @@ def test_every_command_is_in_the_readme_of_its_side(program: str) -> None:
         assert f"`{name}" in manual, name
 
 
+def test_every_source_file_that_a_document_names_exists() -> None:
+    missing = [
+        f"{document.relative_to(ROOT)}: {name}"
+        for document in documents()
+        for name in re.findall(r"(?<![\w./-])((?:[\w.-]+/)*[\w-]+\.py)\b", document.read_text())
+        if not any((folder / name).exists() for folder in (ROOT, document.parent, *rooms(document)))
+    ]
+    assert not missing
+
+
+def test_every_module_that_a_docstring_names_exists() -> None:
+    missing = []
+    for package in ("server", "client", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            for name in re.findall(r"``((?:server|client|shared)\.[\w.]+)``", path.read_text()):
+                module = ROOT / name.replace(".", "/")
+                owner = module.parent  # the last word may be a name in a module
+                if not any(at.is_dir() or at.with_suffix(".py").exists() for at in (module, owner)):
+                    missing.append(f"{path.relative_to(ROOT)}: {name}")
+    assert not missing
+
+
+def documents() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.split()]
+
+
+def rooms(document: Path) -> list[Path]:
+    """Folders in the folder of a README, whose files it may name without them."""
+    is_readme = document.name == "README.md" and document.parent != ROOT
+    return [path for path in document.parent.iterdir() if path.is_dir()] if is_readme else []
+
+
 def test_the_list_of_error_codes_is_what_the_source_raises() -> None:
     listed = error_list()
     assert listed.count("\n| `") > 100

@@ -28,12 +28,12 @@ from pydicom import dcmread
 from client.gate.ledger import Ledger
 from client.site.folder import Site, create_site, join_federation, open_site
 from client.site.profile import SiteProfile
-from server.engines.launch import prepare
 from server.engines.superlink import Deployment
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, enrol
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
+from server.run.prepare import prepare
 from server.synthetic.folder import write_hospital
 from server.synthetic.hospitals import BIRCH, Defects, SyntheticSite, intake_profile
 from shared.contract.plan import Plan

@@ -13,11 +13,11 @@ from sklearn.datasets import load_breast_cancer
 from client.intake.ingest import ingest
 from client.site.folder import create_site, join_federation, open_site
 from client.site.profile import SiteProfile
-from server.engines.launch import prepare
 from server.federation.compose import CONFIGS, compose_settings
 from server.federation.folder import create_home, enrol
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
+from server.run.prepare import prepare
 
 HERE = Path(__file__).parent / "other_disease"
 NOW = datetime(2026, 1, 5, tzinfo=UTC)

@@ -18,11 +18,10 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
-from client.cohort.split import PatientKey
 from client.intake.dicom import MAX_FILE_BYTES
 from client.intake.films import WITHDRAWN
 from client.intake.inputs import ABSENT, FilmFile
-from client.site.linkage import Pseudonyms
+from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
 from shared.machine.files import sync_folder
 

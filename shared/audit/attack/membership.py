@@ -1,45 +1,43 @@
-"""Who was in training: two attacks on a release, and the most that a claimed ε lets any attack reach.
+"""Who was in training: two attacks on a release, against the most that a claimed ε lets any reach.
 
 Reference models are trained by the code that trains the real ones, on random halves of a site's members
 and non-members; what the release under attack says of a patient is compared with what references say
-that saw that patient and with references that did not. Imports training, measures and the accountant.
-
-Source: LiRA, Carlini et al. 2022 (arXiv 2112.03570); RMIA, Zarifzadeh, Liu, Shokri 2024
-(arXiv 2312.03262); trade-off functions, Dong, Roth, Su 2022.
+that saw that patient and with references that did not. Imports training, measures, the scores of the
+attacks and the ceilings of claims.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import log_expit, logit, logsumexp, ndtr, ndtri
+from scipy.special import log_expit, logit
 from scipy.stats import beta
 
+from shared.audit.attack.ceilings import auc_ceiling, true_rate_ceiling
+from shared.audit.attack.scores import (
+    Bools,
+    Floats,
+    lira_offline_scores,
+    lira_scores,
+    rmia_scores,
+)
 from shared.audit.finding import Finding, Verdict
-from shared.contract.settings import Settings
+from shared.contract.settings import Settings, positive_index
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
 from shared.model.build import build_model
 from shared.model.weights import Vector, flatten_weights
-from shared.privacy.accountant import epsilon_of, squared_mu
-from shared.privacy.events import GaussianEvent, is_full_batch
+from shared.privacy.accountant import epsilon_of
+from shared.privacy.events import GaussianEvent
 from shared.train.patients import PatientBatch
-from shared.train.update import positive_index, score_patients, train_update
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from shared.train.update import score_patients, train_update
 
 MINIMUM_REFERENCES = 16
 FALSE_RATE = 0.01
-# Where a sampled run's δ(ε) is read; its trade-off function lies above all these lines.
-_DELTAS = (1e-6, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)
 _BLIND_TO = (
     "Stronger attackers, who see every update, craft patients or train more references, and patients "
     "unlike the audited ones. Intervals take patients as independent given the weights; one release is "
@@ -182,47 +180,6 @@ def train_release(
     return average
 
 
-def lira_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
-    """Log likelihood ratio of the target's signal, Gaussians fitted to references with and without.
-
-    Each patient has two means, all share two variances: better than a patient's own for fewer than 64
-    references (Carlini et al. 2022, section VI-A).
-
-    Shapes: target [n], references [r,n], was_in [r,n] -> [n].
-    """
-    mean_in, variance_in = _fit_gaussians(references, was_in)
-    mean_out, variance_out = _fit_gaussians(references, ~was_in)
-    ratio: Floats = (target - mean_out) ** 2 / variance_out - (target - mean_in) ** 2 / variance_in
-    return 0.5 * (ratio + math.log(variance_out / variance_in))
-
-
-def lira_offline_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
-    """How far the target's signal lies above that of references without the patient, in their SD.
-
-    Shapes: target [n], references [r,n], was_in [r,n] -> [n].
-    """
-    mean_out, variance_out = _fit_gaussians(references, ~was_in)
-    scores: Floats = (target - mean_out) / math.sqrt(variance_out)
-    return scores
-
-
-def rmia_scores(target: Floats, references: Floats, was_in: Bools) -> Floats:
-    """Share of the other patients z that x beats: p(x|target)/p(x) ≥ p(z|target)/p(z), so γ = 1.
-
-    p(x) is the mean likelihood over references, those with x and those without counting half each.
-
-    Shapes: target [n] log likelihoods, references [r,n], was_in [r,n] -> [n].
-    """
-    sides = [
-        logsumexp(np.where(side, references, -np.inf), axis=0) - np.log(side.sum(axis=0))
-        for side in (was_in, ~was_in)
-    ]
-    ratio = target - (np.logaddexp(*sides) - math.log(2))
-    beaten = np.searchsorted(np.sort(ratio), ratio, side="right") - 1  # without x itself
-    share: Floats = beaten / (ratio.size - 1)
-    return share
-
-
 def attack_measures(scores: Floats, is_member: Bools, *, confidence: float = 0.95) -> AttackMeasures:
     """AUC and true positive rate at 1 % false positives. Shapes: scores [n], is_member [n].
 
@@ -248,27 +205,6 @@ def attack_measures(scores: Floats, is_member: Bools, *, confidence: float = 0.9
         true_rate_high=true_high,
         false_rate_high=_share_interval(n_passing, others.size, confidence)[1],
     )
-
-
-def auc_ceiling(events: Sequence[GaussianEvent]) -> float:
-    """Largest AUC that any attack on one patient can reach: Φ(μ/√2) for full batches.
-
-    Sampled batches: the area under ``true_rate_ceiling``, from above to 1e-4.
-    """
-    if is_full_batch(events):
-        return float(ndtr(math.sqrt(squared_mu(events) / 2)))
-    grid = np.linspace(0.0, 1.0, 20_001)[1:]  # right ends of a rising function
-    return float(_envelope(grid, events).mean())
-
-
-def true_rate_ceiling(false_rate: float, events: Sequence[GaussianEvent]) -> float:
-    """Largest true positive rate at a false positive rate: Φ(Φ⁻¹(α) + μ) for full batches.
-
-    Sampled batches: the least of the lines δ + e^ε·α and 1 − e^−ε·(1 − δ − α) over points of δ(ε).
-    """
-    if is_full_batch(events):
-        return float(ndtr(ndtri(false_rate) + math.sqrt(squared_mu(events))))
-    return float(_envelope(np.array([false_rate]), events)[0])
 
 
 def membership_findings(
@@ -381,35 +317,9 @@ def _log_likelihoods(
     return -(target**2) / (2 * variance), -(references**2) / (2 * variance)
 
 
-def _fit_gaussians(references: Floats, chosen: Bools) -> tuple[Floats, float]:
-    """Mean of each patient's chosen signals [n], and the variance around them that all share."""
-    counts = chosen.sum(axis=0)
-    means = np.where(chosen, references, 0.0).sum(axis=0) / counts
-    squares = np.where(chosen, (references - means) ** 2, 0.0).sum()
-    return means, max(float(squares / (counts - 1).sum()), 1e-12)
-
-
 def _share_interval(hits: int, total: int, confidence: float) -> tuple[float, float]:
     """Clopper–Pearson interval of hits/total."""
     side = (1 - confidence) / 2
     low = float(beta.ppf(side, hits, total - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - side, hits + 1, total - hits)) if hits < total else 1.0
     return low, high
-
-
-def _envelope(false_rate: Floats, events: Sequence[GaussianEvent]) -> Floats:
-    """True positive rates [k] that the δ(ε) of ``events`` allows at ``false_rate`` [k]."""
-    limit = np.ones_like(false_rate)
-    for delta, growth in _privacy_lines(tuple(events)):
-        limit = np.minimum(limit, delta + growth * false_rate)
-        limit = np.minimum(limit, 1 - (1 - delta - false_rate) / growth)
-    return limit
-
-
-@functools.lru_cache(maxsize=16)
-def _privacy_lines(events: tuple[GaussianEvent, ...]) -> tuple[tuple[float, float], ...]:
-    """(δ, e^ε) that hold for ``events``; half a second each for sampled ones."""
-    epsilons = [max(0.0, epsilon_of(events, delta)) for delta in _DELTAS]
-    return tuple(
-        (delta, math.exp(min(epsilon, 700.0))) for delta, epsilon in zip(_DELTAS, epsilons, strict=True)
-    )

@@ -12,7 +12,7 @@ from table_site import TableSites, copy_sites, found_table_sites, known_noise
 from client.answers.describe import describe_patients
 from client.answers.validate import answer_evaluate
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.site.policy import check_plan, read_policy
 from shared.contract.protocol import EvaluateReply, EvaluateRequest
 from shared.errors import PlanError

@@ -12,7 +12,7 @@ from client.cohort.assemble import assemble
 from client.cohort.folder import Cohort, Exam, StoredFilm, cohort_folder, write_cohort
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
-from client.cohort.split import PatientKey
+from client.site.linkage import PatientKey
 from shared.contract.settings import TaskSettings
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION

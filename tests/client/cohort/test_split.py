@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.cohort.split import SPLITS, PatientKey, split_of
+from client.cohort.split import SPLITS, split_of
+from client.site.linkage import PatientKey
 from shared.exam.schema import SplitRule
 
 KEY = b"k" * 32

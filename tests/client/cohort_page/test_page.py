@@ -21,8 +21,8 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.cohort.folder import Cohort
-from client.cohort.patients import current_cohort
 from client.cohort.quarantine import CODES
+from client.cohort.versions import current_cohort
 from client.cohort_page.figures import (
     Outlier,
     _far_from_middle,

@@ -17,13 +17,12 @@ from pydicom import dcmread
 
 from client.cohort.folder import Cohort
 from client.cohort.quarantine import CODES
-from client.cohort.split import PatientKey
 from client.intake import films as intake_films
 from client.intake.changes import Changes
 from client.intake.clinical import read_table
 from client.intake.ingest import IntakeReport, ingest
 from client.intake.refusal import REFUSED_FILE, read_refused
-from client.site.linkage import Linkage, Pseudonyms
+from client.site.linkage import Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from server.synthetic.folder import SyntheticTruth, write_hospital, write_later_films
 from server.synthetic.hospitals import BIRCH, DEFECT_CODES, Defects

@@ -13,7 +13,7 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.answers.train import answer_train
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.command.app import app
 from client.doctor.examine import look_at_site
 from client.gate.ledger import find_ledger

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import client.people.purge as purging
 from client.answers.train import answer_train
-from client.cohort.patients import current_cohort
+from client.cohort.versions import current_cohort
 from client.cohort_page.page import write_cohort_page
 from client.command.app import app
 from client.gate.statement import make_statement

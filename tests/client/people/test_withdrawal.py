@@ -24,15 +24,14 @@ from typer.testing import CliRunner
 import client.people.withdrawal
 from client.answers.train import answer_train
 from client.cohort.folder import Cohort
-from client.cohort.patients import current_cohort, ever_in_cohort
-from client.cohort.split import PatientKey
 from client.cohort.tokens import _write_tokens
+from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
 from client.intake.ingest import JOURNAL_FOLDER, IntakeReport, ingest
-from client.people.withdrawal import PURGED_FILE, withdraw
+from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
-from client.site.linkage import Identity, Linkage, Pseudonyms
+from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from server.synthetic.folder import write_hospital
 from server.synthetic.hospitals import BIRCH, Defects
@@ -253,7 +252,7 @@ def test_doing_it_again_is_harmless_and_can_purge_later(ward: Ward) -> None:
     assert ward.withdraw(purge=True).purged == ()
 
 
-@pytest.mark.parametrize("step", ["write_cohort", "_delete_tokens", "_mark_purged", "_empty"])
+@pytest.mark.parametrize("step", ["write_cohort", "delete_tokens", "_mark_purged", "_empty"])
 def test_a_withdrawal_that_was_interrupted_keeps_the_person_out_and_is_finished_by_doing_it_again(
     ward: Ward, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -101,21 +101,20 @@ def test_the_events_log_survives_a_torn_last_line(store: RunStore) -> None:
     assert store.events() == [Event(round=1, site="site-0", code="run.deadline-passed")]
 
 
-def test_ledger_heads_are_kept_over_runs(store: RunStore, tmp_path: Path) -> None:
-    store.record_heads({"site-0": "aa", "site-1": "bb"})
-    second, _ = practice.found_federation(tmp_path, run="second")
-    second.record_heads({"site-1": "cc"})
-    assert store.ledger_heads() == {"site-0": "aa", "site-1": "cc"}
-
-
-def test_a_head_that_comes_again_is_not_the_last_one_again(store: RunStore) -> None:
-    (store.home / "heads.json").write_text('{"version": 1, "heads": {"site-0": "aa"}}')
-    store.record_heads({"site-0": "bb"})
-    for repeated in ("aa", "bb", "aa", ""):
-        store.record_heads({"site-0": repeated})
-        assert store.ledger_heads() == {"site-0": "bb"}
-    store.record_heads({"site-0": "cc"})
-    assert store.ledger_heads() == {"site-0": "cc"}
+def test_times_are_when_the_first_event_and_each_committed_round_were_logged(store: RunStore) -> None:
+    lines = [
+        '{"utc": "2026-01-02T03:04:05.006+00:00", "round": 1, "site": "site-0", "code": "run.left"}',
+        '{"utc": "2026-01-02T03:05:00.000+00:00", "round": 1, "site": "", "code": "round-committed"}',
+        '{"utc": "2026-01-02T03:06:00.500+00:00", "round": 2, "site": "", "code": "round-committed"}',
+        '{"utc": "2026-01-02T03:07',
+    ]
+    (store.folder / "events.jsonl").write_text("\n".join(lines))
+    started, committed = store.times()
+    assert started.isoformat() == "2026-01-02T03:04:05.006000+00:00"
+    assert {number: at.isoformat()[14:21] for number, at in committed.items()} == {
+        1: "05:00+0",
+        2: "06:00.5",
+    }
 
 
 def test_an_unfinished_run_has_no_average(store: RunStore) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.engines.launch import prepare
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, Home, create_home
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RoundState, RunStore
+from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
 from shared.contract.release import read_lock, read_release
 from shared.errors import RunError, WeightsError

@@ -14,19 +14,16 @@ from practice_attack import attacked_settings, random_patients
 from scipy.special import logit, ndtr, ndtri
 
 from shared.audit.attack import membership
+from shared.audit.attack.ceilings import auc_ceiling, true_rate_ceiling
 from shared.audit.attack.membership import (
     AttackRun,
     AuditedSite,
     attack_measures,
     attack_run,
-    auc_ceiling,
-    lira_offline_scores,
-    lira_scores,
     membership_findings,
-    rmia_scores,
     train_release,
-    true_rate_ceiling,
 )
+from shared.audit.attack.scores import lira_offline_scores, lira_scores, rmia_scores
 from shared.contract.settings import Settings
 from shared.errors import AuditError
 from shared.model.build import build_model

@@ -1,0 +1,18 @@
+"""Options that several commands of the coordinator share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+HOME = Path("coordinator")
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="OSTEOFED_COORDINATOR", help="The coordinator's folder.")
+]
+Run = Annotated[str, typer.Argument(help="Name of the run.")]
+Sites = Annotated[
+    list[Path] | None, typer.Option("--site", help="A site's folder on this machine; repeat it.")
+]
+Role = Literal["training", "external"]

@@ -1,0 +1,174 @@
+"""Commands of a run: plan, train, pause, look, release."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from server.command.options import HOME, HomeOption, Run, Sites
+from shared.errors import RunError
+from shared.machine.terminal import (
+    JsonOption,
+    Overrides,
+    command,
+    say,
+    show_facts,
+    show_json,
+    show_table,
+)
+
+runs_app = typer.Typer()
+
+
+@runs_app.command()
+@command
+def plan(
+    run: Run,
+    overrides: Overrides = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Write, sign and show a plan; nothing runs before each site approves it."""
+    from server.federation.compose import compose_settings
+    from server.federation.folder import Home
+    from server.federation.plan import draft_plan, save_plan
+    from server.report.collect import plan_facts
+
+    own = Home(home)
+    drafted = draft_plan(
+        compose_settings(overrides or []),
+        own.active_sites(),
+        run=run,
+        coordinator_key=own.key().public_hex,
+        now=datetime.now(UTC),
+    )
+    save_plan(own, drafted)
+    facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
+    if as_json:
+        show_json(facts)
+        return
+    show_facts("", facts)
+    show_table(
+        "roster",
+        ("site", "role", "required", "declared patients", "weight"),
+        [
+            (
+                entry.site,
+                entry.role,
+                "yes" if entry.is_required else "no",
+                entry.declared_patients,
+                entry.weight,
+            )
+            for entry in drafted.roster
+        ],
+    )
+
+
+@runs_app.command()
+@command
+def launch(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Train an approved plan to its last round, and make the release."""
+    _train(run, site, home, as_json=as_json)
+
+
+@runs_app.command()
+@command
+def resume(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Go on with a run from its last committed round."""
+    _train(run, site, home, as_json=as_json)
+
+
+@runs_app.command()
+@command
+def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Stop a run before its next round; `resume` goes on."""
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+
+    open_run(Home(home).planned_run(run)).pause()
+    facts: dict[str, object] = {"run": run, "stops": "before its next round"}
+    show_json(facts) if as_json else show_facts("paused", facts)
+
+
+@runs_app.command()
+@command
+def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Show how far a run is, and what went wrong at which site, as codes."""
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+
+    store = open_run(Home(home).planned_run(run))
+    troubles = [event for event in store.events() if event.code != "round-committed"]
+    facts: dict[str, object] = {
+        "run": run,
+        "plan": store.plan.sha256,
+        "committed rounds": f"{store.last_committed().round} "
+        f"of {store.plan.settings.federation.rounds}",
+        "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
+        "locked": "yes" if store.lock_file.exists() else "no",
+    }
+    if as_json:
+        events = [[event.round, event.site, event.code] for event in troubles]
+        show_json(facts | {"events": events})
+        return
+    show_facts("", facts)
+    if troubles:
+        rows = [(event.round, event.site, event.code) for event in troubles]
+        show_table("events", ("round", "site", "code"), rows)
+
+
+@runs_app.command()
+@command
+def release(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Show a finished run's release: frozen, hashed, signed."""
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+    from server.run.release import make_release
+
+    own = Home(home)
+    store = open_run(own.planned_run(run))
+    made = make_release(store, own.key())
+    facts: dict[str, object] = {"release": made.sha256, "folder": str(store.release_folder)}
+    facts |= made.record.model_dump(exclude={"ledger_heads"})
+    show_json(facts) if as_json else show_facts("", facts)
+
+
+def site_folders(paths: list[Path]) -> dict[str, Path]:
+    """Site folders on this machine by the name in their ``site.yaml``.
+
+    Raises:
+        RunError: a folder is not a site's.
+    """
+    import yaml
+
+    try:
+        settings = [yaml.safe_load((path / "site.yaml").read_bytes()) for path in paths]
+        names = [str(content["site"]) for content in settings]
+    except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise RunError(
+            "no-site",
+            f"a folder given with --site is not a site's: {type(error).__name__}",
+            hint="name folders that `osteofed-site init` made",
+        ) from None
+    return dict(zip(names, (path.resolve() for path in paths), strict=True))
+
+
+def _train(run: str, site: list[Path] | None, home: Path, *, as_json: bool) -> None:
+    from server.engines.launch import launch_stage
+    from server.federation.folder import Home
+    from server.run.prepare import prepare
+    from server.run.release import make_release
+
+    own = Home(home)
+    store = prepare(own, run)
+    say(f"run {run}: {store.last_committed().round} rounds committed")
+    launch_stage(store, "train", site_folders=site_folders(site or []))
+    made = make_release(store, own.key())
+    facts: dict[str, object] = {
+        "rounds": store.last_committed().round,
+        "release": made.sha256,
+        "folder": str(store.release_folder),
+    }
+    show_json(facts) if as_json else show_facts(f"run {run} is finished", facts)

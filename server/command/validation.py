@@ -1,0 +1,121 @@
+"""Commands about a release: measure it, lock it, report it, sign what sites state of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from server.command.options import HOME, HomeOption, Run, Sites
+from server.command.runs import site_folders
+from shared.machine.terminal import (
+    JsonOption,
+    command,
+    show_facts,
+    show_json,
+    show_table,
+)
+
+validation_app = typer.Typer()
+
+
+@validation_app.command()
+@command
+def validate(
+    run: Run,
+    kind: Annotated[
+        Literal["internal", "external", "prospective", "description"],
+        typer.Argument(help="Which validation, or who the patients are."),
+    ],
+    site: Sites = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a release at the sites, or ask who their patients are, through their gates."""
+    from server.engines.launch import launch_stage
+    from server.federation.folder import Home
+    from server.report.collect import collect_results
+    from server.report.description import collect_descriptions
+    from server.report.terminal import table_for_terminal, table_of_patients
+    from server.run.prepare import prepare
+
+    store = prepare(Home(home), run)
+    launch_stage(store, kind, site_folders=site_folders(site or []))
+    if kind == "description":  # there need be no release yet
+        described = collect_descriptions(store)
+        if as_json:
+            show_json([each.model_dump(mode="json") for each in described])
+            return
+        patients = table_of_patients(described)
+        show_table(patients.title, patients.columns, patients.rows)
+        return
+    results = collect_results(store)
+    if as_json:
+        rows = [row for row in results.validation if row.kind == kind]
+        show_json([row.model_dump(mode="json") for row in rows])
+        return
+    table = table_for_terminal(results)[0]
+    show_table(table.title, table.columns, [row for row in table.rows if row[0] == kind])
+
+
+@validation_app.command()
+@command
+def lock(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Freeze a release for prospective validation: only films acquired from now on count."""
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+    from server.run.release import lock_run
+
+    own = Home(home)
+    store = open_run(own.planned_run(run))
+    made = lock_run(store, own.key(), now=datetime.now(UTC))
+    facts: dict[str, object] = {"lock": made.sha256, "file for the sites": str(store.lock_file)}
+    facts |= made.model_dump(mode="json")
+    show_json(facts) if as_json else show_facts("", facts)
+
+
+@validation_app.command()
+@command
+def report(
+    run: Run,
+    ledger: Annotated[
+        list[Path] | None, typer.Option(help="A site's ledger export; repeat it.")
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Write report.html and report.json of a run."""
+    from server.federation.folder import Home
+    from server.report.collect import collect_results
+    from server.report.page import write_report
+    from server.run.folder import open_run
+
+    store = open_run(Home(home).planned_run(run))
+    page, data = write_report(store.folder, collect_results(store, ledgers=ledger or []))
+    facts: dict[str, object] = {"report.html": str(page), "report.json": str(data)}
+    show_json(facts) if as_json else show_facts("written", facts)
+
+
+@validation_app.command()
+@command
+def countersign(
+    statement: Annotated[Path, typer.Argument(help="A site's statement.json; signed in place.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a site's privacy statement too, if it fits the run as this coordinator holds it."""
+    from server.federation.folder import Home
+    from server.run.statements import countersign_site_statement
+
+    own = Home(home)
+    signed = countersign_site_statement(own, statement)
+    facts: dict[str, object] = {
+        "site": signed.predicate.site,
+        "run": signed.predicate.run,
+        "signed by": own.key().public_hex,
+        "releases stated": len(signed.predicate.releases),
+        "file": str(statement),
+    }
+    show_json(facts) if as_json else show_facts("statement countersigned", facts)

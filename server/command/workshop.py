@@ -1,0 +1,123 @@
+"""Commands without hospitals: demo, loopback, figures, encoders. All patients there are synthetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shared.machine.terminal import (
+    JsonOption,
+    Overrides,
+    command,
+    progress,
+    show_facts,
+    show_json,
+    show_table,
+)
+
+workshop_app = typer.Typer()
+_AUDITED_CANARIES = 1000
+
+
+@workshop_app.command()
+@command
+def demo(
+    overrides: Overrides = None,
+    folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Draws the synthetic patients, never noise.")] = 1,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Train canaries too, and audit the run afterwards.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a whole federation of four synthetic hospitals on this machine, from DICOM to a report."""
+    from server.demo.play import play_demo
+    from server.report.terminal import table_for_terminal
+
+    chosen = [*([f"privacy.canaries={_AUDITED_CANARIES}"] if audit else []), *(overrides or [])]
+    results, paths = play_demo(folder, overrides=chosen, seed=seed, is_audited=audit)
+    if as_json:
+        show_json(results.model_dump(mode="json") | {"files": paths})
+        return
+    for table in table_for_terminal(results):
+        show_table(table.title, table.columns, table.rows)
+    show_facts("", paths)
+
+
+@workshop_app.command()
+@command
+def loopback(
+    overrides: Overrides = None,
+    folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("loopback"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run a federation deployed for real on loopback: TLS, node keys, one process per party."""
+    from server.demo.loopback import play_loopback
+
+    facts = play_loopback(folder, overrides=overrides or [])
+    show_json(facts) if as_json else show_facts("deployed federation, torn down again", facts)
+
+
+@workshop_app.command()
+@command
+def figures(
+    folder: Annotated[Path, typer.Option(help="Where raw figures are written.")] = Path("figures"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds; medians are printed.")] = 3,
+    evaluated: Annotated[int, typer.Option(min=300, help="Fresh patients per place.")] = 3000,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what the README prints: every arm, every head, internal and external."""
+    from server.experiments.figures import measure_figures
+
+    with progress("arms") as advance:
+        written = measure_figures(folder, n_seeds=seeds, n_evaluated=evaluated, progress=advance)
+    facts: dict[str, object] = {name: str(path) for name, path in written.items()}
+    show_json(facts) if as_json else show_facts("written", facts)
+
+
+@workshop_app.command()
+@command
+def pretrain(
+    out: Annotated[Path, typer.Option(help="Weights file to write.")] = Path(
+        "configs/encoder/tiny.safetensors"
+    ),
+    films: Annotated[int, typer.Option(min=64, help="Public synthetic films.")] = 10_500,
+    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_241,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the default encoder on public synthetic films, taught physical quantities, never BMD."""
+    from server.encoders.pretrain import pretrain as fit
+
+    with progress("pretraining") as advance:
+        sha256 = fit(
+            out,
+            n_films=films,
+            seed=seed,
+            progress=lambda _, done, total: advance(done, total),
+        )
+    facts: dict[str, object] = {"weights": str(out), "sha256": sha256}
+    show_json(facts) if as_json else show_facts("put the hash into configs/encoder/tiny.yaml", facts)
+
+
+@workshop_app.command()
+@command
+def weights(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="State dict on this machine.", exists=True, dir_okay=False)
+    ],
+    encoder: Annotated[
+        Literal["resnet34", "dinov2_s"], typer.Option(help="Which architecture it is for.")
+    ],
+    out: Annotated[Path, typer.Option(help="Encoder file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Pack a local checkpoint for use as an encoder; prints its hash for the settings."""
+    from server.encoders.pack_weights import pack_checkpoint
+
+    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder)
+    facts: dict[str, object] = {
+        "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
+    }
+    show_json(facts) if as_json else show_facts("packed", facts)

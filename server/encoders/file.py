@@ -1,0 +1,31 @@
+"""The coordinator's file of an encoder, found by name and checked by hash. Imports the settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.contract.settings import EncoderSettings
+from shared.errors import RunError
+from shared.machine.files import PROJECT
+from shared.signing.canonical import hash_file
+
+# Beside the packages, in a checkout and where OsteoFed is installed.
+CONFIG_WEIGHTS = PROJECT / "configs" / "encoder"
+
+
+def encoder_file(encoder: EncoderSettings) -> Path | None:
+    """The coordinator's file of an encoder; None where there is none, or it starts from the seed.
+
+    Raises:
+        RunError: the file is missing or has another hash.
+    """
+    if encoder.name == "none" or encoder.weights is None:
+        return None
+    path = CONFIG_WEIGHTS / encoder.weights  # an absolute path stays what it is
+    if not path.exists() or hash_file(path) != encoder.sha256:
+        raise RunError(
+            "wrong-encoder",
+            f"{path.name} is missing or is not the file that the plan names",
+            hint="`make pretrain` remakes the default; else set encoder.weights and its sha256",
+        )
+    return path
