@@ -389,7 +389,7 @@ def read_settings(values: Mapping[str, object]) -> Settings:
         ) from None
 
 
-def positive_index(settings: Settings) -> int:
+def positive_index(settings: ModelSettings) -> int:
     """Index of the positive class among the label's classes.
 
     Raises:

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.contract.settings import Settings
+from shared.contract.settings import ModelSettings
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, PooledFusion
 
 
-def count_outputs(settings: Settings) -> int:
+def count_outputs(settings: ModelSettings) -> int:
     """1 for regression, else the number of the label's classes."""
     label = settings.cohort.label
     if settings.task.kind == "regression" or label.kind == "number":
@@ -27,7 +27,7 @@ def count_outputs(settings: Settings) -> int:
     return len(label.classes)
 
 
-def build_model(settings: Settings, generator_seed: int, encoder_file: Path | None = None) -> nn.Module:
+def build_model(settings: ModelSettings, generator_seed: int, encoder_file: Path | None = None) -> nn.Module:
     """The trainable model of a run: a fusion on cached tokens, or an encoder and a fusion on films.
 
     Args:
@@ -52,7 +52,7 @@ def build_model(settings: Settings, generator_seed: int, encoder_file: Path | No
     return EndToEnd(start_encoder(settings.encoder, encoder_file, generator), head)
 
 
-def _shape_model(settings: Settings) -> CrossAttentionFusion | PooledFusion:
+def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion:
     fusion, encoder, fields = settings.fusion, settings.encoder, settings.cohort.fields
     outputs, channels = count_outputs(settings), settings.encoder.token_channels
     if fusion.name != "clinical_only" and not channels:

@@ -125,7 +125,7 @@ def load_encoder(settings: EncoderSettings, path: Path) -> Encoder:
         WeightsError: ``missing``, ``wrong-hash``, ``wrong-layout`` (keys, shapes, constants or the
             plan's token shape differ) or ``failed-activation-check``.
     """
-    tensors, metadata = read_weights(path, sha256=settings.sha256)
+    tensors, metadata = read_weights(path, sha256=settings.sha256 or None)
     shape = _architecture(settings.name)
     if metadata.get("layout") != shape.layout:
         raise _wrong_layout(path, f"layout must be {shape.layout}, not {metadata.get('layout')}")

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from shared.contract.protocol import Vector
-from shared.contract.settings import StrategySettings
+from shared.contract.stages import StrategySettings
 from shared.errors import RunError
 
 Block = np.ndarray[tuple[int], np.dtype[np.float64]]

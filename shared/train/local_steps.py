@@ -7,19 +7,23 @@ Imports the gradient engine, the optimizer and flat weights.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
-from shared.privacy.noise import DrawNormals
+from shared.privacy.noise import DrawNormals, add_gaussian_noise
 from shared.privacy.sampler import PoissonSampler
 from shared.train.canaries import AuditRegister
 from shared.train.loss import PatientLoss
 from shared.train.patient_gradients import Backend, clipped_sum
 from shared.train.patients import PatientBatch
 
+Floats = NDArray[np.float64]
 Update = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
@@ -36,6 +40,7 @@ def train_round(
     update_norm_max: float,
     proximal_mu: float,
     draw_normals: DrawNormals,
+    local_tail: float = 0.0,
     sample_rate: float = 1.0,
     register: AuditRegister | None = None,
     backend: Backend = "vmap",
@@ -58,6 +63,8 @@ def train_round(
         update_norm_max: L2 bound of the finished update.
         proximal_mu: μ of FedProx (Li et al. 2020, arXiv 1812.06127); 0 is FedAvg.
         draw_normals: a ``NoiseStream``.
+        local_tail: share of the last steps whose weights are averaged into the update (Polyak &
+            Juditsky 1992); free, since every step's weights follow from noised sums. 0: the last ones.
         sample_rate: chance of each patient to be in a step, drawn from the operating system; 1:
             everybody in every step.
         register: takes each step's noised sums of an audit's canaries (``canaries``).
@@ -69,12 +76,9 @@ def train_round(
     """
     from shared.train.dp_optimizer import PatientOptimizer
 
-    if clip_norm is None and noise_multiplier > 0:
-        raise PrivacyError("unclipped-noise", "noise protects nobody when nothing is clipped")
+    _require_clipped(clip_norm, noise_multiplier, register)
     released = [weight for _, weight in trainable(model)]
-    if register is not None:
-        if clip_norm is None:
-            raise PrivacyError("unclipped-canaries", "an audit needs a clip norm")
+    if register is not None and clip_norm is not None:
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
     weights = [weight for _, weight in trainable(model)]
     start = [weight.detach().clone() for weight in weights]
@@ -95,20 +99,72 @@ def train_round(
         adjust=pull_towards_start,
     )
     sampler = PoissonSampler(sample_rate)
-    for _ in range(steps):
+    n_tail = max(1, math.ceil(local_tail * steps))
+    tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
+    for step in range(steps):
         chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
         total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
         optimizer.step_with(total)
         if register is not None:
             register.record(optimizer.noised)
+        if step >= steps - n_tail:
+            for kept, weight, origin in zip(tail, weights, start, strict=True):
+                kept += weight.detach().to(torch.float64) - origin
     change = torch.cat(
         [
-            (weight.detach() - origin).reshape(-1).to(torch.float64)
-            for weight, origin in zip(weights, start, strict=True)
+            kept.reshape(-1) / n_tail
+            for kept, weight in zip(tail, weights, strict=True)
             if any(weight is each for each in released)
         ]
     )
     return bound_update(change, norm_max=update_norm_max)
+
+
+def one_sum(
+    model: nn.Module,
+    batch: PatientBatch,
+    *,
+    loss: PatientLoss,
+    clip_norm: float | None,
+    noise_multiplier: float,
+    draw_normals: DrawNormals,
+    sample_rate: float = 1.0,
+    register: AuditRegister | None = None,
+    backend: Backend = "vmap",
+    chunk: int = 128,
+) -> Floats:
+    """One sum of clipped gradients with its noise at the model's weights, float64 [p].
+
+    Arguments as ``train_round``, and the same raises. The weights stay as they are.
+    """
+    _require_clipped(clip_norm, noise_multiplier, register)
+    n_canaries = 0
+    if register is not None and clip_norm is not None:
+        model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+        n_canaries = len(register.coins)
+    sampler = PoissonSampler(sample_rate)
+    chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
+    total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+    if clip_norm is not None and noise_multiplier > 0:
+        total = add_gaussian_noise(
+            total,
+            sensitivity=clip_norm,
+            noise_multiplier=noise_multiplier,
+            draw_normals=draw_normals,
+        )
+    if register is not None:
+        register.record([total[:n_canaries]])
+    released: Floats = total[n_canaries:].cpu().numpy()
+    return released
+
+
+def _require_clipped(
+    clip_norm: float | None, noise_multiplier: float, register: AuditRegister | None
+) -> None:
+    if clip_norm is None and noise_multiplier > 0:
+        raise PrivacyError("unclipped-noise", "noise protects nobody when nothing is clipped")
+    if clip_norm is None and register is not None:
+        raise PrivacyError("unclipped-canaries", "an audit needs a clip norm")
 
 
 def bound_update(change: Tensor, *, norm_max: float) -> Update:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from shared.contract.settings import Settings
+from shared.contract.settings import ModelSettings
 from shared.model.build import build_model
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
@@ -21,7 +21,7 @@ _PATIENTS, _EXAMS, _VIEWS = 6, 2, 2
 _EXAMS_WITH_FILMS = 1  # an encoder takes its time
 
 
-def validate_settings_model(settings: Settings, *, encoder_file: Path | None = None) -> None:
+def validate_settings_model(settings: ModelSettings, *, encoder_file: Path | None = None) -> None:
     """Refuse a model that cannot be trained with one gradient per patient.
 
     Args:
@@ -36,7 +36,7 @@ def validate_settings_model(settings: Settings, *, encoder_file: Path | None = N
         validate_model(model, draw_public_batch(settings), loss=make_patient_loss(settings.task))
 
 
-def draw_public_batch(settings: Settings) -> PatientBatch:
+def draw_public_batch(settings: ModelSettings) -> PatientBatch:
     """Random patients of the plan's shape; the same for the same settings."""
     generator = torch.Generator().manual_seed(0)
     fields, encoder = settings.cohort.fields, settings.encoder
@@ -70,7 +70,7 @@ def draw_public_batch(settings: Settings) -> PatientBatch:
     )
 
 
-def draw_images(settings: Settings, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def draw_images(settings: ModelSettings, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Random tokens [*shape,t,c], or films [*shape,h,w] in [0,1] where the encoder learns."""
     encoder, pixels = settings.encoder, settings.cohort.image_pixels
     if encoder.training == "frozen":

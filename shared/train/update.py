@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from shared.contract.settings import Settings, positive_index
+from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
 from shared.privacy.noise import NoiseStream
 from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
-from shared.train.local_steps import train_round
+from shared.train.local_steps import one_sum, train_round
 from shared.train.loss import make_patient_loss
 from shared.train.patient_gradients import choose_backend
 from shared.train.patients import PatientBatch, make_batches
@@ -32,7 +34,8 @@ _HEADS_AT_ONCE = 128
 
 
 def train_update(
-    settings: Settings,
+    settings: ModelSettings,
+    stage: GradientStage,
     batch: PatientBatch,
     weights: Weights,
     *,
@@ -43,31 +46,29 @@ def train_update(
     """The bounded update [p] of one round from ``weights`` [p] on every patient of ``batch``.
 
     Args:
-        settings: resolved as in a plan: noise multiplier, learning rate, steps, bound.
+        settings: name architecture and task.
+        stage: noise multiplier, learning rate, steps, bound.
         batch: the whole training split.
         weights: the round's starting weights.
         divisor: B, the size that the site declared publicly.
         register: takes the noised sums of an audit's canaries.
         encoder_file: as ``build_model`` takes it.
     """
-    privacy, federation, strategy = settings.privacy, settings.federation, settings.strategy
-    device = choose_device(settings.device)
-    model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
-    load_flat(model, weights)
-    model = model.to(device)
+    model = _trainable_model(settings, weights, encoder_file)
     with one_thread():
         return train_round(
             model,
-            batch.to(device),
+            batch.to(choose_device(settings.device)),
             loss=make_patient_loss(settings.task),
-            steps=int(federation.local_steps or 0),
-            learning_rate=float(federation.learning_rate or 0.0),
-            clip_norm=privacy.clip_norm if privacy.mode == "patient_dp" else None,
-            noise_multiplier=float(privacy.noise_multiplier or 0.0),
-            divisor=divisor * privacy.sample_rate,
-            sample_rate=privacy.sample_rate,
-            update_norm_max=float(privacy.update_norm_max or 0.0),
-            proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
+            steps=stage.local_steps,
+            learning_rate=stage.learning_rate,
+            clip_norm=stage.clip_norm if stage.is_private else None,
+            noise_multiplier=stage.noise_multiplier,
+            divisor=divisor * stage.sample_rate,
+            sample_rate=stage.sample_rate,
+            update_norm_max=stage.update_norm_max,
+            local_tail=stage.local_tail,
+            proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
             draw_normals=NoiseStream(),
             register=register,
             backend=choose_backend(model),
@@ -75,8 +76,43 @@ def train_update(
         )
 
 
+def train_sum(
+    settings: ModelSettings,
+    stage: GradientStage,
+    batch: PatientBatch,
+    weights: Weights,
+    *,
+    register: AuditRegister | None = None,
+    encoder_file: Path | None = None,
+) -> Floats:
+    """One noised sum of clipped gradients [p] at ``weights`` [p]: what the coordinator adds over sites.
+
+    Arguments as ``train_update``; without privacy the gradients are neither clipped nor noised.
+    """
+    model = _trainable_model(settings, weights, encoder_file)
+    with one_thread():
+        return one_sum(
+            model,
+            batch.to(choose_device(settings.device)),
+            loss=make_patient_loss(settings.task),
+            clip_norm=stage.clip_norm if stage.is_private else None,
+            noise_multiplier=stage.noise_multiplier,
+            sample_rate=stage.sample_rate,
+            draw_normals=NoiseStream(),
+            register=register,
+            backend=choose_backend(model),
+            chunk=_patients_at_once(settings),
+        )
+
+
+def _trainable_model(settings: ModelSettings, weights: Weights, encoder_file: Path | None) -> nn.Module:
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
+    load_flat(model, weights)
+    return model.to(choose_device(settings.device))
+
+
 def score_patients(
-    settings: Settings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
+    settings: ModelSettings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
 ) -> tuple[Floats, Floats]:
     """One output and one label per patient, of the earliest labelled exam that kept a film.
 
@@ -127,11 +163,13 @@ def first_exams(batch: PatientBatch) -> PatientBatch:
     return PatientBatch(**exams, films=batch.films)
 
 
-def _patients_at_once(settings: Settings) -> int:
+def _patients_at_once(settings: ModelSettings) -> int:
     return _HEADS_AT_ONCE if settings.encoder.training == "frozen" else _WITH_FILMS_AT_ONCE
 
 
-def require_length(settings: Settings, weights: Weights, *, encoder_file: Path | None = None) -> None:
+def require_length(
+    settings: ModelSettings, weights: Weights, *, encoder_file: Path | None = None
+) -> None:
     """Refuse weights that are not the model's.
 
     Raises:

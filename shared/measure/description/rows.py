@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import Settings
-from shared.errors import PlanError, PolicyError, ProtocolError
+from shared.contract.settings import ModelSettings
+from shared.contract.stages import DescriptionStage
+from shared.errors import PolicyError, ProtocolError
 from shared.exam.schema import ClinicalField
 
 Floats = NDArray[np.float64]
@@ -135,26 +136,16 @@ class DescriptionSpec:
         return n_ones + RADIUS_SQUARED_PER_NUMBER * n_numbers
 
 
-def description_spec(settings: Settings) -> DescriptionSpec:
-    """The description that a run's settings release.
-
-    Raises:
-        PlanError: they release none.
-    """
-    task, validation, label = settings.task, settings.validation, settings.cohort.label
-    if validation.description_epsilon is None:
-        raise PlanError(
-            "no-description",
-            "the plan releases no description of the cohorts",
-            hint="plan the run with validation.description_epsilon=1, at each patient's expense",
-        )
+def description_spec(settings: ModelSettings, stage: DescriptionStage) -> DescriptionSpec:
+    """The description that a stage releases of the cohorts of a run."""
+    task, label = settings.task, settings.cohort.label
     target = None
     if task.kind == "regression":
         target = NumberCells(
             name=label.column,
             unit=task.target_unit,
-            low=validation.target_low,
-            high=validation.target_high,
+            low=stage.target_low,
+            high=stage.target_high,
             reference_mean=task.target_mean,
             reference_sd=task.target_sd,
             may_be_missing=False,
@@ -163,7 +154,7 @@ def description_spec(settings: Settings) -> DescriptionSpec:
         endpoint=task.endpoint,
         fields=tuple(_field_cells(field) for field in settings.cohort.fields),
         target=target,
-        has_second_moments=validation.description_second_moments,
+        has_second_moments=stage.has_second_moments,
     )
 
 

@@ -16,7 +16,7 @@ the count is known from its own cell. Weights decide only how the noise is share
 Rules for what is not finite, the same for every cohort and never flattering: no finite target in
 regression means unlabelled, and the row is zero; a score that is not finite goes to the end bin that
 is wrong for the patient's class; a prediction that is not finite has the largest error.
-Imports settings and errors only.
+Imports settings, stages and errors only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import Settings
+from shared.contract.settings import TaskSettings, ValidationSettings
+from shared.contract.stages import TableStage
 from shared.errors import PolicyError, ProtocolError, SettingsError
 
 Floats = NDArray[np.float64]
@@ -84,18 +85,14 @@ class TableSpec:
         return np.concatenate([below[1:], above[1:-1]])
 
 
-def table_spec(settings: Settings) -> TableSpec:
-    """The table of a run's settings.
+def table_spec(task: TaskSettings, validation: TableStage | ValidationSettings) -> TableSpec:
+    """The table of a stage, or of the settings that it will be planned with.
 
     Raises:
-        SettingsError: the endpoint's threshold is not inside the score range.
+        SettingsError: the operating point is not inside the score range.
     """
-    task, validation = settings.task, settings.validation
-    is_regression = task.kind == "regression"
-    threshold = task.operating_point
-    if threshold is None:
-        threshold = task.endpoint_threshold if is_regression else 0.5
-    if threshold is None or not validation.score_low < threshold < validation.score_high:
+    is_regression, threshold = task.kind == "regression", task.operating_point
+    if not validation.score_low < threshold < validation.score_high:
         raise SettingsError(
             "threshold-outside-scores",
             f"the operating point {threshold} must lie between validation.score_low "

@@ -1,0 +1,130 @@
+"""Who the patients are: one bounded row of each labelled patient, of the earliest labelled exam.
+
+Imports the description's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.contract.plan import Plan, RosterEntry
+from shared.contract.protocol import Vector
+from shared.contract.settings import positive_index
+from shared.contract.stages import DescriptionStage
+from shared.errors import WeightsError
+from shared.measure.description.rows import (
+    contributions,
+    description_spec,
+    sensitivity,
+    withhold_small_groups,
+)
+from shared.measure.table.rows import sum_table
+from shared.privacy.noise import NoiseStream
+from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.stages.table import add_noise
+from shared.train.canaries import AuditRegister
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FirstExams:
+    """The earliest labelled exam of each patient.
+
+    Shapes: fields [n,k], numbers standardised by the public reference, categories as index;
+        field_mask [n,k], True = present; target [n] in its own unit, or the class index.
+    """
+
+    fields: Floats
+    field_mask: Bools
+    target: Floats
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.target)
+
+
+class DescriptionSum:
+    """A description stage of a plan, for ``kinds.sum_of``; it has no state."""
+
+    state_kind = "<f4"
+
+    def __init__(self, plan: Plan, stage: DescriptionStage, _: Path | None) -> None:
+        self._settings, self._stage = plan.settings, stage
+        self.spec = description_spec(plan.settings, stage)
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of the noise in each cell; 0 in a governed description."""
+        return self._stage.noise_of(1) * sensitivity(self.spec)
+
+    def state_length(self, round_number: int) -> int:
+        """Nothing: a description measures no release."""
+        return 0
+
+    def bound(self, round_number: int) -> Bound:
+        """The cells of a description; exact ones are withheld from too few patients."""
+
+        def withhold(table: Vector, minimum_cell: int) -> Vector:
+            return withhold_small_groups(
+                table.astype(np.float64), self.spec, minimum_cell=minimum_cell
+            )
+
+        return Bound(length=self.spec.n_cells, kind="<f8", suppress=withhold)
+
+    def largest(self, round_number: int, *, declared_patients: int) -> float:
+        """Capacity · the norm of a row, and the noise's radius."""
+        return largest_noised(
+            bound=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            length=self.spec.n_cells,
+            declared=declared_patients,
+        )
+
+    def answer(
+        self,
+        vector: Vector,
+        patients: object,
+        *,
+        round_number: int,
+        declared_patients: int,
+        draw_normals: NoiseStream,
+        register: AuditRegister | None = None,
+    ) -> Vector:
+        """The description [m] of patients."""
+        if not isinstance(patients, FirstExams):
+            raise WeightsError("wrong-patients", "a description takes the first exams of patients")
+        return add_noise(
+            self.describe(patients),
+            sensitivity=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            draw_normals=draw_normals,
+        )
+
+    def describe(self, patients: FirstExams) -> Floats:
+        """The exact description [m]: each patient counts once."""
+        task = self._settings.task
+        rows = contributions(
+            self.spec,
+            fields=patients.fields,
+            field_mask=patients.field_mask,
+            target=patients.target,
+            is_positive=np.asarray(
+                patients.target <= task.endpoint_threshold
+                if task.kind == "regression"
+                else patients.target == positive_index(self._settings)
+            ),
+        )
+        return sum_table(rows)
+
+    def advance(
+        self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]
+    ) -> StageState:
+        """A description is read, nothing follows from it."""
+        return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)

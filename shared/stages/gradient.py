@@ -1,0 +1,121 @@
+"""Training: sums of clipped patient gradients, folded at the site or at the coordinator.
+
+At the coordinator, weights −= learning rate · Σ totals / Σ declared sizes: one exact step over all
+sites. At the site, the bounded changes of the weights are put together by the plan's strategy. Imports
+the training loop, aggregation and the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.contract.plan import Plan, RosterEntry
+from shared.contract.protocol import Vector
+from shared.contract.stages import GradientStage
+from shared.errors import WeightsError
+from shared.model.build import build_model
+from shared.model.weights import count_weights
+from shared.privacy.noise import NoiseStream
+from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.train.aggregate import next_weights, renormalised
+from shared.train.canaries import AuditRegister
+from shared.train.patients import PatientBatch
+from shared.train.update import train_sum, train_update
+
+
+class GradientSum:
+    """A gradient stage of a plan, for ``kinds.sum_of``.
+
+    Args:
+        plan: names the model.
+        stage: one of its stages.
+        encoder_file: as ``build_model`` takes it.
+    """
+
+    state_kind = "<f4"
+
+    def __init__(self, plan: Plan, stage: GradientStage, encoder_file: Path | None) -> None:
+        self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
+        model = build_model(plan.settings, plan.settings.seed, encoder_file)
+        self._length = count_weights(model)
+
+    def state_length(self, round_number: int) -> int:
+        """p, the model's trainable weights."""
+        return self._length
+
+    def bound(self, round_number: int) -> Bound:
+        """A change of the weights, bounded by the plan; or a noised sum."""
+        if self._stage.fold == "site":
+            return Bound(length=self._length, kind="<f4", norm_max=self._stage.update_norm_max)
+        return Bound(length=self._length, kind="<f8")
+
+    def largest(self, round_number: int, *, declared_patients: int) -> float:
+        """The plan's bound of a change; or of a noised sum, capacity · C and the noise's radius."""
+        stage = self._stage
+        if stage.fold == "site":
+            return stage.update_norm_max
+        if not stage.is_private:
+            return float(np.inf)  # unclipped gradients have no bound
+        return largest_noised(
+            bound=stage.clip_norm,
+            noise_multiplier=stage.noise_multiplier,
+            length=self._length,
+            declared=declared_patients,
+        )
+
+    def answer(
+        self,
+        vector: Vector,
+        patients: object,
+        *,
+        round_number: int,
+        declared_patients: int,
+        draw_normals: NoiseStream,
+        register: AuditRegister | None = None,
+    ) -> Vector:
+        """The change of the weights after the local steps, or one noised sum of clipped gradients."""
+        if not isinstance(patients, PatientBatch):
+            raise WeightsError("wrong-patients", "training takes a batch of patients")
+        if self._stage.fold == "coordinator":
+            return train_sum(
+                self._settings,
+                self._stage,
+                patients,
+                vector,
+                register=register,
+                encoder_file=self._encoder_file,
+            )
+        return train_update(
+            self._settings,
+            self._stage,
+            patients,
+            vector,
+            divisor=declared_patients,
+            register=register,
+            encoder_file=self._encoder_file,
+        )
+
+    def advance(
+        self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]
+    ) -> StageState:
+        """The weights after a round, from what the sites present sent, in roster order."""
+        stage = self._stage
+        if stage.fold == "site":
+            weights, memory = next_weights(
+                state.vector,
+                totals,
+                shares=renormalised([entry.weight for entry in sites]),
+                memory=state.memory,
+                strategy=stage.strategy,
+            )
+            return StageState(round=state.round + 1, vector=weights, memory=memory)
+        divisor = stage.sample_rate * sum(entry.declared_patients for entry in sites)
+        total = np.zeros(self._length)
+        for each in totals:
+            total += each
+        step = stage.strategy.server_learning_rate * stage.learning_rate / divisor
+        moved = state.vector.astype(np.float64) - step * total
+        return StageState(round=state.round + 1, vector=moved.astype("<f4"))

@@ -1,0 +1,95 @@
+"""The two-sided object of one stage: what a site computes, and what the coordinator makes of totals.
+
+A stage's settings say what is asked; a ``StageSum`` can do it. Both sides build it from the same plan
+(``kinds.sum_of``), so that bound, noise and length cannot drift apart. Imports the contract of sums.
+
+Legend: d numbers of a state · m cells of a total · s sites.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from shared.contract.plan import RosterEntry
+from shared.contract.protocol import Vector
+from shared.privacy.noise import NoiseStream
+from shared.train.canaries import AuditRegister
+
+# A site's true size is at most this many times the size that it declares in public.
+CAPACITY_PER_DECLARED = 10
+# SDs by which the norm of Gaussian noise may exceed its typical length σ·Δ·√m; never in practice.
+_NOISE_SLACK = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What a total must be to leave: ``length`` finite numbers of a ``kind`` (``<f4`` or ``<f8``).
+
+    ``norm_max``: its largest L2 norm, None where noise alone bounds it.
+    ``suppress``: of exact numbers, (total, least patients of a cell) -> the total that may be shown.
+    """
+
+    length: int
+    kind: str
+    norm_max: float | None = None
+    suppress: Callable[[Vector, int], Vector] | None = None
+
+
+@dataclass(frozen=True)
+class StageState:
+    """A stage after some rounds: the public vector [d], and what the next ``advance`` alone needs."""
+
+    round: int
+    vector: Vector
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class StageSum(Protocol):
+    """One stage of one plan, ready to be asked."""
+
+    @property
+    def state_kind(self) -> str:
+        """Type of a state's numbers, ``<f4`` or ``<f8``."""
+        ...
+
+    def state_length(self, round_number: int) -> int:
+        """d, the length of the state that a round's request carries."""
+        ...
+
+    def bound(self, round_number: int) -> Bound:
+        """What a site's total of a round must be."""
+        ...
+
+    def largest(self, round_number: int, *, declared_patients: int) -> float:
+        """More than the norm of any honest total of a site that declares so many patients."""
+        ...
+
+    def answer(
+        self,
+        vector: Vector,
+        patients: object,
+        *,
+        round_number: int,
+        declared_patients: int,
+        draw_normals: NoiseStream,
+        register: AuditRegister | None = None,
+    ) -> Vector:
+        """A site's total [m] of a round, noise included where the stage is private."""
+        ...
+
+    def advance(
+        self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]
+    ) -> StageState:
+        """The state after a round, from the totals of the sites present, in roster order."""
+        ...
+
+
+def largest_noised(*, bound: float, noise_multiplier: float, length: int, declared: int) -> float:
+    """More than the norm of an honest noised sum: capacity · bound and a public radius of the noise."""
+    radius = noise_multiplier * bound * (math.sqrt(length) + _NOISE_SLACK)
+    return CAPACITY_PER_DECLARED * declared * bound + radius

@@ -1,0 +1,133 @@
+"""Validation: one table of a release on a group of patients, one bounded row of each.
+
+Imports scoring and the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shared.contract.plan import Plan, RosterEntry
+from shared.contract.protocol import Vector
+from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.stages import TableStage
+from shared.errors import WeightsError
+from shared.measure.table.rows import (
+    TableSpec,
+    contributions,
+    pool_small_cells,
+    sensitivity,
+    sum_table,
+    table_spec,
+)
+from shared.model.build import build_model
+from shared.model.weights import count_weights
+from shared.privacy.noise import NoiseStream, add_gaussian_noise
+from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.train.canaries import AuditRegister
+from shared.train.patients import PatientBatch
+from shared.train.update import score_patients
+
+Floats = NDArray[np.float64]
+
+
+class TableSum:
+    """A table stage of a plan, for ``kinds.sum_of``; its state is the release's weights."""
+
+    state_kind = "<f4"
+
+    def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
+        self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
+        self.spec = table_spec(plan.settings.task, stage)
+        model = build_model(plan.settings, plan.settings.seed, encoder_file)
+        self._length = count_weights(model)
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of the noise in each cell; 0 in a governed table."""
+        return self._stage.noise_of(1) * sensitivity(self.spec)
+
+    def state_length(self, round_number: int) -> int:
+        """p, the weights of the release that is measured."""
+        return self._length
+
+    def bound(self, round_number: int) -> Bound:
+        """A table; exact cells are pooled until each holds enough patients."""
+
+        def pool(table: Vector, minimum_cell: int) -> Vector:
+            return pool_small_cells(table.astype(np.float64), self.spec, minimum_cell=minimum_cell)
+
+        return Bound(length=self.spec.n_cells, kind="<f8", suppress=pool)
+
+    def largest(self, round_number: int, *, declared_patients: int) -> float:
+        """Capacity · the norm of a row, and the noise's radius."""
+        return largest_noised(
+            bound=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            length=self.spec.n_cells,
+            declared=declared_patients,
+        )
+
+    def answer(
+        self,
+        vector: Vector,
+        patients: object,
+        *,
+        round_number: int,
+        declared_patients: int,
+        draw_normals: NoiseStream,
+        register: AuditRegister | None = None,
+    ) -> Vector:
+        """The table [m] of the release with weights ``vector`` [p] on patients, one score each."""
+        if not isinstance(patients, PatientBatch):
+            raise WeightsError("wrong-patients", "a validation takes a batch of patients")
+        output, label = score_patients(
+            self._settings, patients, vector, encoder_file=self._encoder_file
+        )
+        table = sum_table(table_rows(self._settings, self.spec, output, label))
+        return add_noise(
+            table,
+            sensitivity=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            draw_normals=draw_normals,
+        )
+
+    def advance(
+        self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]
+    ) -> StageState:
+        """Measuring a release changes nothing of it."""
+        return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)
+
+
+def table_rows(settings: ModelSettings, spec: TableSpec, output: Floats, target: Floats) -> Floats:
+    """Bounded rows [n, m] from outputs in the target's unit (or probabilities) and labels [n]."""
+    task = settings.task
+    if task.kind == "regression":
+        return contributions(
+            spec,
+            score=output,
+            is_positive=np.asarray(target <= task.endpoint_threshold),
+            target=target,
+            prediction=output,
+        )
+    return contributions(spec, score=output, is_positive=target == positive_index(settings))
+
+
+def add_noise(
+    table: Floats, *, sensitivity: float, noise_multiplier: float, draw_normals: NoiseStream
+) -> Floats:
+    """The table [m] with Gaussian noise from the OS in every cell; as it is where that is 0."""
+    if not noise_multiplier:
+        return table
+    noisy: Floats = add_gaussian_noise(
+        torch.from_numpy(table),
+        sensitivity=sensitivity,
+        noise_multiplier=noise_multiplier,
+        draw_normals=draw_normals,
+    ).numpy()
+    return noisy
