@@ -114,3 +114,10 @@ class AuditError(OsteoFedError):
     """An audit cannot be done with these files."""
 
     area = "audit"
+
+
+def error_of(code: str, fact: str, *, hint: str = "") -> OsteoFedError:
+    """The error that another process has told by its code, as a class of its own area."""
+    area, _, reason = code.partition(".")
+    kinds = {kind.area: kind for kind in OsteoFedError.__subclasses__()}
+    return kinds.get(area, OsteoFedError)(reason, fact, hint=hint)

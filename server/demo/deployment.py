@@ -43,7 +43,7 @@ def deploy_loopback(
         after_stage: called after each stage, to release a trained model for instance.
 
     Raises:
-        RunError: what stopped a stage; resumable.
+        OsteoFedError: what stopped a stage, under its own code; a RunError is resumable.
         EngineError: a process fails to start or ends by itself, or Flower refuses a command.
     """
     deployment, store = Deployment(home), open_run(run_folder)

@@ -54,7 +54,7 @@ def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object
 
     Raises:
         EngineError: a process did not start or ended by itself; its log is named.
-        RunError: what stopped a stage.
+        OsteoFedError: what stopped a stage, under its own code.
     """
     defaults = [f"federation.rounds={ROUNDS}", "federation.poll_s=0.05"]
     given = {override.partition("=")[0] for override in overrides}

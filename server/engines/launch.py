@@ -20,7 +20,7 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
         site_folders: folders of sites on this machine, for the engines local and ray.
 
     Raises:
-        RunError: stopped; resumable.
+        OsteoFedError: what stopped it, under its own code; a RunError is resumable.
         EngineError: the engine could not run.
     """
     engine = store.plan.settings.engine.name

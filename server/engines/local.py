@@ -1,4 +1,4 @@
-"""The local engine: a Flower Grid that calls the ClientApp in this process, with faults on demand.
+"""The local engine: a Flower Grid that calls the ClientApp in this process.
 
 Every message passes through its wire form, both ways, so nothing mutable can be shared that a network
 would copy: records become protobuf bytes; arrays travel as the immutable bytes they serialised to,
@@ -10,12 +10,10 @@ keeps one reply in memory and makes runs deterministic. Uses Flower's private na
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from flwr.app.message import make_message
 from flwr.clientapp import ClientApp
@@ -26,30 +24,6 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-
-from shared.contract.protocol import TrainReply, any_from_record, to_record
-
-FaultKind = Literal[
-    "drop",
-    "delay",
-    "exception",
-    "corrupt-nan",
-    "wrong-shape",
-    "wrong-plan",
-    "duplicate",
-    "forged-signature",
-    "oversized",
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What goes wrong with a site's update in a round. ``delay_s`` belongs to ``delay``."""
-
-    site: str
-    round: int
-    kind: FaultKind
-    delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,37 +40,28 @@ class LocalGrid(Grid):
 
     Args:
         client_app: answers every node's messages.
-        site_folders: folder by site name; the name is used for faults only, identity comes by hello.
-        faults: at most one per site and round; they hit replies to ``train``.
+        site_folders: folder by site name; the names are not looked at, who is who comes by hello.
     """
 
     def __init__(
-        self,
-        client_app: ClientApp,
-        site_folders: Mapping[str, Path],
-        *,
-        faults: Sequence[Fault] = (),
-        run_id: int = 1,
+        self, client_app: ClientApp, site_folders: Mapping[str, Path], *, run_id: int = 1
     ) -> None:
         TaskIdentity.run_id = run_id
         TaskIdentity.node_id = SUPERLINK_NODE_ID
         TaskIdentity.task_id = 1
         self._client_app = client_app
         self._run = Run.create_empty(run_id)
-        self._sites = {number: name for number, name in enumerate(site_folders, start=2)}
         self._contexts = {
             number: Context(
                 run_id=run_id,
                 node_id=number,
-                node_config={"site-folder": str(site_folders[name])},
+                node_config={"site-folder": str(folder)},
                 state=RecordDict(),
                 run_config={},
             )
-            for number, name in self._sites.items()
+            for number, folder in enumerate(site_folders.values(), start=2)
         }
-        self._faults = {(fault.site, fault.round): fault for fault in faults}
         self._waiting: dict[str, _Wire] = {}
-        self._held: dict[str, tuple[float, list[Message]]] = {}
         self._n_pushed = 0
 
     @property
@@ -121,11 +86,11 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Ids of all nodes."""
-        return list(self._sites)
+        return list(self._contexts)
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         """All nodes, online."""
-        return [NodeInfo(node_id=number, status="online") for number in self._sites]
+        return [NodeInfo(node_id=number, status="online") for number in self._contexts]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Keep messages in wire form until their replies are pulled."""
@@ -140,15 +105,11 @@ class LocalGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Let the clients answer these messages, and return what has arrived."""
-        arrived = []
-        for name in message_ids:
-            if name in self._waiting:
-                self._held[name] = self._answer(_from_wire(self._waiting.pop(name)))
-            due, replies = self._held.get(name, (0.0, []))
-            if time.monotonic() >= due:
-                arrived += replies
-                self._held.pop(name, None)
-        return arrived
+        return [
+            self._answer(_from_wire(self._waiting.pop(name)))
+            for name in message_ids
+            if name in self._waiting
+        ]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -163,30 +124,14 @@ class LocalGrid(Grid):
             replies += arrived
         return replies
 
-    def _answer(self, message: Message) -> tuple[float, list[Message]]:
-        """When the replies arrive, on the monotonic clock, and the replies."""
-        number = message.metadata.dst_node_id
-        fault = self._fault_of(self._sites[number], message)
+    def _answer(self, message: Message) -> Message:
+        """A client's reply as it comes off the wire."""
         try:
-            if fault is not None and fault.kind == "exception":
-                raise RuntimeError("injected fault")
-            reply = self._client_app(message, self._contexts[number])
+            reply = self._client_app(message, self._contexts[message.metadata.dst_node_id])
         except Exception:  # noqa: BLE001  # as a SuperNode does: any exception is an error reply
             error = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason="")
             reply = Message(error, reply_to=message)
-        if fault is not None and reply.has_content():
-            reply.content = _spoilt(reply.content, fault)
-        wired = _from_wire(_to_wire(reply))
-        if fault is not None and fault.kind == "drop":
-            return 0.0, []
-        due = time.monotonic() + fault.delay_s if fault is not None else 0.0
-        return due, [wired] * (2 if fault is not None and fault.kind == "duplicate" else 1)
-
-    def _fault_of(self, site: str, message: Message) -> Fault | None:
-        metadata = message.metadata
-        if metadata.message_type != "train" or not metadata.group_id.isdigit():
-            return None
-        return self._faults.get((site, int(metadata.group_id)))
+        return _from_wire(_to_wire(reply))
 
 
 def run_local(
@@ -194,10 +139,9 @@ def run_local(
     site_folders: Mapping[str, Path],
     *,
     stage: str = "train",
-    faults: Sequence[Fault] = (),
     client_app: ClientApp | None = None,
 ) -> None:
-    """Run a stage of a run in this process, with the ServerApp that every engine runs.
+    """Play a stage of a run in this process, with the ServerApp that every engine runs.
 
     Args:
         site_folders: folder by site name.
@@ -207,13 +151,21 @@ def run_local(
     Raises:
         OsteoFedError: what the ServerApp raises.
     """
-    from server.app import app as server_app
-
     if client_app is None:
         from client.app import app
 
         client_app = app
-    grid = LocalGrid(client_app, site_folders, faults=faults)
+    play_on(LocalGrid(client_app, site_folders), run_folder, stage=stage)
+
+
+def play_on(grid: Grid, run_folder: Path, *, stage: str) -> None:
+    """Play a stage of a run over a grid in this process.
+
+    Raises:
+        OsteoFedError: what the ServerApp raises.
+    """
+    from server.app import app as server_app
+
     context = Context(
         run_id=grid.run.run_id,
         node_id=SUPERLINK_NODE_ID,
@@ -256,23 +208,3 @@ def _array_record(arrays: Mapping[str, Array]) -> ArrayRecord:
 def _copied(array: Array) -> Array:
     """A new Array around the same immutable bytes."""
     return Array(array.dtype, tuple(array.shape), array.stype, array.data)
-
-
-def _spoilt(content: RecordDict, fault: Fault) -> RecordDict:
-    """The reply as a faulty or hostile site would send it."""
-    reply = any_from_record(content)
-    if not isinstance(reply, TrainReply):
-        return content
-    update = reply.update.copy()
-    if fault.kind == "corrupt-nan":
-        update[0] = np.nan
-        return to_record(replace(reply, update=update))
-    if fault.kind == "wrong-shape":
-        return to_record(replace(reply, update=update[:-1]))
-    if fault.kind == "oversized":
-        return to_record(replace(reply, update=(update + 1e6).astype(np.float32)))
-    if fault.kind == "wrong-plan":
-        return to_record(replace(reply, plan_sha256="0" * 64))
-    if fault.kind == "forged-signature":
-        return to_record(replace(reply, signature="0" * 128))
-    return content

@@ -20,7 +20,7 @@ from typing import Any
 
 from server.federation.certificates import ensure_server_certificate
 from server.run.folder import RunStore
-from shared.errors import EngineError, RunError
+from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.processes import (
     Processes,
@@ -135,7 +135,7 @@ class Deployment:
             is_alive: called while waiting; raises when waiting has become useless.
 
         Raises:
-            RunError: what stopped the stage; resumable.
+            OsteoFedError: what stopped the stage, under its own code; a RunError is resumable.
             EngineError: Flower refused it, lost it, or it took too long.
         """
         outcome_file = store.folder / f"outcome-{stage}.json"
@@ -156,8 +156,7 @@ class Deployment:
             now = time.monotonic()
         outcome = json.loads(outcome_file.read_bytes())
         if outcome["status"] != "finished":
-            reason = str(outcome["code"]).partition(".")[2]
-            raise RunError(reason, str(outcome["fact"]), hint=str(outcome["hint"]))
+            raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
     def _require_running(self, run_id: str, outcome_file: Path) -> None:
         """Raise when Flower ended a run that left no outcome: its ServerApp never came to ours."""

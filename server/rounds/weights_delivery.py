@@ -42,7 +42,9 @@ def deliver_encoder(exchange: Exchange, store: RunStore, *, log: Callable[[str, 
                 dict.fromkeys(receivers, chunk), message_type=WEIGHTS, group=f"weights-{index}"
             ):
                 code = arrival.code
-                if arrival.message is not None:
+                if isinstance(arrival.message, Refusal):
+                    code = refusal_code(arrival.message, plan, site=arrival.site)
+                elif arrival.message is not None:
                     try:
                         _require_stored(arrival.message, plan, arrival.site, chunk)
                     except OsteoFedError as error:
@@ -54,9 +56,6 @@ def deliver_encoder(exchange: Exchange, store: RunStore, *, log: Callable[[str, 
 
 
 def _require_stored(reply: object, plan: Plan, site: str, chunk: WeightsChunk) -> None:
-    if isinstance(reply, Refusal):
-        area, _, reason = refusal_code(reply, plan, site=site).partition(".")
-        raise ProtocolError(f"{area}-{reason}", f"{site} refused a piece of the encoder")
     if not isinstance(reply, WeightsReply):
         raise ProtocolError("wrong-message", "a piece of weights must be answered as such")
     require_plan(reply, plan)

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from client.cohort.quarantine import CODES
+from server.run.events import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]
 LIST = ROOT / "shared" / "ERRORS.md"
 _INTRODUCTION = (
     "Only the code leaves a hospital; fact and hint stay in its log. `…` stands for a value. "
     "`osteofed.internal` is any other exception: its text is in the site's `log/refusals.jsonl` "
-    "under the correlation id."
+    "under the correlation id. A coordinator's `events.jsonl` holds codes of errors and events."
 )
 
 
 def error_list() -> str:
-    """Markdown: every raised code with its fact and hint, and every quarantine code."""
+    """Markdown: every raised code with its fact and hint, every quarantine code, every event."""
     rows = {code: (f"{reason.meaning} (quarantine)", reason.remedy) for code, reason in CODES.items()}
+    rows |= {code: (f"{told.fact} (event)", told.remedy) for code, told in EVENTS.items()}
     areas = _areas()
     for call in _calls():
         if isinstance(call.func, ast.Name) and call.func.id in areas and call.args:

@@ -84,6 +84,26 @@ def test_every_command_is_in_the_readme_of_its_side(program: str) -> None:
         assert f"`{name}" in manual, name
 
 
+def test_every_code_that_is_logged_as_an_event_is_in_the_list() -> None:
+    listed = set(re.findall(r"^\| `([^`]+)`", LIST.read_text(), flags=re.MULTILINE))
+    logged = set()
+    for path in (ROOT / "server").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                logged |= set(re.findall(r"^(?:run|protocol|engine)\.[a-z][a-z0-9-]+$", node.value))
+            if isinstance(node, ast.keyword) and node.arg == "code" and is_text(node.value):
+                logged.add(node.value.value)
+            if isinstance(node, ast.JoinedStr) and is_text(node.values[0]):
+                logged |= set(re.findall(r"^(?:run|protocol|engine)\.[a-z-]+$", node.values[0].value))
+    assert len(logged) > 8
+    logged -= {"run.json", ""}
+    assert {code + "…" if code.endswith("-") else code for code in logged} <= listed
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def test_every_source_file_that_a_document_names_exists() -> None:
     missing = [
         f"{document.relative_to(ROOT)}: {name}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import practice_federation as practice
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 
@@ -18,7 +18,7 @@ from server.rounds import exchange as exchange_module
 from server.rounds import weights_delivery
 from server.rounds.exchange import Exchange
 from server.run.folder import RunStore
-from shared.contract.protocol import TrainRequest, from_record
+from shared.contract.protocol import Refusal, TrainRequest, from_record, to_record
 from shared.errors import RunError
 from shared.signing.keys import create_key
 
@@ -218,3 +218,24 @@ def test_the_encoder_is_sent_once_in_pieces_and_cached(
     second, folders = practice.found_federation(tmp_path, encoder=content, run="second")
     run_local(second.folder, folders, client_app=practice.app)
     assert len((folders["site-1"] / "chunks.log").read_text().splitlines()) == 3
+
+
+def test_a_site_that_refuses_the_encoder_is_logged_by_its_own_code(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1, encoder=b"encoder")
+    refusing = ClientApp()
+    refusing.query("hello")(practice.hello)
+
+    @refusing.query("weights")
+    def refuse(message: Message, _: Context) -> Message:
+        plan_sha256 = store.plan.sha256
+        refusal = Refusal(
+            plan_sha256=plan_sha256, site="site-0", code="weights.too-large", correlation_id="0"
+        )
+        return Message(to_record(refusal), reply_to=message)
+
+    exchange = exchange_of(store, LocalGrid(refusing, folders))
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    log: list[tuple[str, str]] = []
+    weights_delivery.deliver_encoder(exchange, store, log=lambda site, code: log.append((site, code)))
+    assert log == [("site-0", "weights.too-large")]
+    assert exchange.needs_encoder == {"site-0"}

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import practice_federation as practice
 import pytest
+from faulty_grid import Fault, FaultKind, run_with_faults
 
-from server.engines.local import Fault, run_local
+from server.engines.local import run_local
 from server.run.folder import RunStore, open_run
 from shared.errors import ProtocolError, RunError
 from shared.signing.countersign import verify_countersignature
@@ -22,8 +25,11 @@ from shared.signing.countersign import verify_countersignature
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(store: RunStore, folders: dict[str, Path], **options: object) -> None:
-    run_local(store.folder, folders, client_app=practice.app, **options)
+def run(store: RunStore, folders: dict[str, Path], *, faults: Sequence[Fault] = ()) -> None:
+    if faults:
+        run_with_faults(store.folder, folders, client_app=practice.app, faults=faults)
+    else:
+        run_local(store.folder, folders, client_app=practice.app)
 
 
 def codes(store: RunStore, number: int) -> dict[str, str]:
@@ -94,10 +100,6 @@ def test_a_short_delay_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_fault_is_in_the_table() -> None:
-    from typing import get_args
-
-    from server.engines.local import FaultKind
-
     assert {kind for kind, _ in FAULTS} | {"duplicate"} == set(get_args(FaultKind))
 
 

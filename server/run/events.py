@@ -1,0 +1,40 @@
+"""Codes of the events log that no error of this program stands for, with meaning and remedy.
+
+Every other code in the log is that of an error: raised here of a reply, or sent by a site that
+refused. The list of codes in ``shared/ERRORS.md`` is made from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an event's code says, and what to do about it; nothing where nothing is wrong."""
+
+    fact: str
+    remedy: str = ""
+
+
+EVENTS: Mapping[str, Meaning] = {
+    "round-committed": Meaning("a round is final"),
+    "run.site-offline": Meaning(
+        "a site that was asked has been offline for longer than federation.liveness_s",
+        "ask the hospital whether its site runs and reaches the server",
+    ),
+    "run.deadline-passed": Meaning(
+        "a site has not answered within federation.round_deadline_s",
+        "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",
+    ),
+    "protocol.duplicate": Meaning("a site has answered twice; the first answer counts"),
+    "protocol.two-nodes-one-site": Meaning(
+        "two nodes have signed a hello as one site, and neither is asked",
+        "ask the hospital to stop one of them",
+    ),
+    "engine.flower-error-…": Meaning(
+        "Flower has returned an error with this number instead of a reply",
+        "ask the hospital for its log",
+    ),
+}

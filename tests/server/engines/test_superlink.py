@@ -1,0 +1,56 @@
+"""What a stage on the SuperLink has come to, as the command hears of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import practice_federation as practice
+import pytest
+
+from server.engines.superlink import Deployment, submit_stage
+from shared.errors import EngineError, OsteoFedError, PolicyError, WeightsError
+
+Play = Callable[[dict[str, str]], None]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Plays a stage that ends with an outcome as soon as it is submitted."""
+    store, _ = practice.found_federation(tmp_path)
+
+    def play(outcome: dict[str, str]) -> None:
+        def end(*_: object) -> dict[str, object]:
+            (store.folder / "outcome-train.json").write_text(json.dumps(outcome))
+            return {"run-id": 1}
+
+        monkeypatch.setattr(Deployment, "_flwr", end)
+        Deployment(store.home).play(store, "train", timeout_s=20.0)
+
+    return play
+
+
+def test_a_finished_stage_returns(play: Play) -> None:
+    play({"status": "finished", "code": "", "fact": "", "hint": ""})
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("weights.missing", WeightsError),
+        ("policy.plan-forbidden", PolicyError),
+        ("osteofed.internal", OsteoFedError),
+    ],
+)
+def test_what_stopped_a_stage_keeps_its_code(play: Play, code: str, kind: type[OsteoFedError]) -> None:
+    with pytest.raises(kind) as caught:
+        play({"status": "stopped", "code": code, "fact": "it is gone", "hint": "look"})
+    assert (caught.value.code, caught.value.fact, caught.value.hint) == (code, "it is gone", "look")
+
+
+def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    with pytest.raises(EngineError) as caught:
+        submit_stage(store, "train")
+    assert caught.value.code == "engine.no-superlink"
