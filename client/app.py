@@ -18,9 +18,8 @@ from client.gate.gate import Gate, Released, open_gate, refuse_closed
 from client.site.context import site_folder_from
 from client.site.folder import Site, open_site
 from shared.contract.protocol import (
-    EvaluateRequest,
     Hello,
-    TrainRequest,
+    SumRequest,
     WeightsChunk,
     from_record,
     to_record,
@@ -30,7 +29,7 @@ from shared.errors import ProtocolError
 # What a coordinator may say to a run by Flower's run settings; nothing in a client reads them.
 RUN_SETTINGS = frozenset({"run-folder", "stage"})
 
-Request = TypeVar("Request", Hello, WeightsChunk, TrainRequest, EvaluateRequest)
+Request = TypeVar("Request", Hello, WeightsChunk, SumRequest)
 
 app = ClientApp()
 
@@ -49,40 +48,10 @@ def weights(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train one round."""
-    from client.answers.train import answer_train
+    """One round of one stage: a sum over this site's patients, whatever it is of."""
+    from client.answers.answer import answer_sum
 
-    return _answer(message, context, TrainRequest, answer_train)
-
-
-@app.evaluate("internal")
-def evaluate_internal(message: Message, context: Context) -> Message:
-    """Measure a release on the held-out split."""
-    return _evaluate(message, context)
-
-
-@app.evaluate("external")
-def evaluate_external(message: Message, context: Context) -> Message:
-    """Measure a release at a site that never trained it."""
-    return _evaluate(message, context)
-
-
-@app.evaluate("prospective")
-def evaluate_prospective(message: Message, context: Context) -> Message:
-    """Measure a locked release on films acquired since."""
-    return _evaluate(message, context)
-
-
-@app.evaluate("description")
-def evaluate_description(message: Message, context: Context) -> Message:
-    """Say who the patients are, where the plan releases it."""
-    return _evaluate(message, context)
-
-
-def _evaluate(message: Message, context: Context) -> Message:
-    from client.answers.validate import answer_evaluate
-
-    return _answer(message, context, EvaluateRequest, answer_evaluate)
+    return _answer(message, context, SumRequest, answer_sum)
 
 
 def _answer(
@@ -126,5 +95,5 @@ def _answer_or_refuse(
     try:
         return answer(site, gate, request)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
-        charged = request if isinstance(request, TrainRequest | EvaluateRequest) else None
+        charged = request if isinstance(request, SumRequest) else None
         return gate.refuse(error, plan_sha256=request.plan_sha256, request=charged)

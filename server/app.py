@@ -12,20 +12,12 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server.rounds.evaluation import Kind, run_evaluation
 from server.rounds.exchange import Exchange
-from server.rounds.loop import run_rounds
+from server.rounds.loop import run_stage
 from server.run.folder import Event, RunStore, open_run
-from shared.errors import OsteoFedError, RunError
+from shared.errors import OsteoFedError
 from shared.machine.files import write_atomic
 from shared.signing.keys import load_key
-
-EVALUATIONS: dict[str, Kind] = {
-    "internal": "internal",
-    "external": "external",
-    "prospective": "prospective",
-    "description": "description",
-}
 
 app = ServerApp()
 
@@ -55,16 +47,11 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def play(grid: Grid, store: RunStore, stage: str) -> None:
-    """Train, validate a release, or describe the patients."""
+    """Play one of the plan's stages."""
 
     def log(site: str, code: str) -> None:
-        store.log(Event(round=store.last_committed().round, site=site, code=code))
+        number = store.training.last_committed().round if store.plan.training else 0
+        store.log(Event(round=number, site=site, code=code))
 
     exchange = Exchange(grid, store.plan, log=log)
-    key = load_key(store.home / "keys" / "coordinator.pem")
-    if stage == "train":
-        run_rounds(exchange, store, key=key)
-    elif stage in EVALUATIONS:
-        run_evaluation(exchange, store, EVALUATIONS[stage], key=key)
-    else:
-        raise RunError("unknown-stage", f"stage must be train or one of {list(EVALUATIONS)}")
+    run_stage(exchange, store, stage, key=load_key(store.home / "keys" / "coordinator.pem"))

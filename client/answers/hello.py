@@ -11,11 +11,11 @@ import shutil
 from pathlib import Path
 
 from client.gate.gate import Gate, Released
+from client.site.approved import approved_plan
 from client.site.folder import Site
-from client.site.policy import require_plan
 from shared.contract.plan import Plan
 from shared.contract.protocol import Hello, HelloReply, WeightsChunk, WeightsReply
-from shared.errors import PlanError, ProtocolError, WeightsError
+from shared.errors import ProtocolError, WeightsError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import sha256_hex
 from shared.signing.code_hash import installed_code_hash
@@ -25,29 +25,9 @@ from shared.signing.code_hash import installed_code_hash
 _MAX_CHUNKS, _MAX_CHUNK_BYTES, _MAX_ENCODER_BYTES = 1024, 16 << 20, 512 << 20
 
 
-def approved_plan(site: Site, plan_sha256: str) -> Plan:
-    """The plan of a message, if this site approved it, its policy allows it and its code is ours.
-
-    Raises:
-        PlanError: not approved, its roster does not fit this site, or it was written for other code.
-        PolicyError: the hospital's policy forbids it.
-    """
-    plan = site.approvals.approved(plan_sha256)
-    if plan.code_sha256 != installed_code_hash():
-        raise PlanError(
-            "other-code",
-            f"the plan was written for code {plan.code_sha256[:12]}, "
-            f"this site runs {installed_code_hash()[:12]}",
-            hint="install the same release at coordinator and sites, then write a new plan",
-        )
-    site.require_entry(plan)
-    require_plan(site.policy, plan, site=site.name)
-    return plan
-
-
 def answer_hello(site: Site, gate: Gate, request: Hello) -> Released:
     """Name this site under the coordinator's fresh nonce."""
-    plan = approved_plan(site, request.plan_sha256)
+    plan = approved_plan(site, request.plan_sha256).plan
     return gate.release_public(
         HelloReply(
             plan_sha256=plan.sha256,
@@ -69,7 +49,7 @@ def store_chunk(site: Site, gate: Gate, request: WeightsChunk) -> Released:
         WeightsError: all pieces together are too large, or the whole has another hash; they are
             thrown away.
     """
-    plan = approved_plan(site, request.plan_sha256)
+    plan = approved_plan(site, request.plan_sha256).plan
     is_wanted = request.file_sha256 == plan.encoder_sha256
     is_bounded = (
         0 <= request.index < request.n_chunks <= _MAX_CHUNKS
@@ -90,7 +70,7 @@ def store_chunk(site: Site, gate: Gate, request: WeightsChunk) -> Released:
 
 
 def _holds_encoder(site: Site, plan: Plan) -> bool:
-    return plan.encoder_sha256 is None or site.encoder_file(plan.encoder_sha256).exists()
+    return not plan.encoder_sha256 or site.encoder_file(plan.encoder_sha256).exists()
 
 
 def _keep_piece(target: Path, request: WeightsChunk) -> None:

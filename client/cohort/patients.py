@@ -62,7 +62,7 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         film_order=cohort.film_keys(),
         tokens=load_tokens(site, plan, cohort) if is_frozen else None,
         films=None if is_frozen else load_films(cohort),
-        max_views=settings.privacy.max_views,
+        max_views=settings.caps.max_views,
     )
     if has_encoder and settings.fusion.name != "clinical_only":
         _require_films(cohort, batch)

@@ -63,7 +63,7 @@ def load_films(cohort: Cohort) -> Tensor:
 
 def encoder_file(site: Site, plan: Plan) -> Path | None:
     """This site's copy of the plan's encoder; None where the plan names no file."""
-    return None if plan.encoder_sha256 is None else site.encoder_file(plan.encoder_sha256)
+    return site.encoder_file(plan.encoder_sha256) if plan.encoder_sha256 else None
 
 
 def _require_preprocessing(cohort: Cohort) -> None:
@@ -81,7 +81,7 @@ def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 
     from shared.model.encoders import encode, load_encoder
 
-    encoder = load_encoder(plan.settings.encoder, site.encoder_file(str(plan.encoder_sha256)))
+    encoder = load_encoder(plan.settings.encoder, site.encoder_file(plan.encoder_sha256))
     encoder = encoder.to(choose_device(plan.settings.device))
     pieces = []
     for start in range(0, len(cohort.images), _FILMS_AT_ONCE):

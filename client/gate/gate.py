@@ -2,9 +2,9 @@
 
 Every reply passes here: the ledger's charge, then the outbox log, then the signature. Nothing else at a
 site signs a message, and only what carries the type ``Released`` is sent. The gate knows events,
-bounds, members and bytes; what a sum means, it does not. Classes: ``public`` (no patient was looked at), ``dp``
-(charged), ``governed`` (exact numbers under the policy's named person, no cell below its minimum),
-``off`` (training without privacy, where the policy allows it) and ``status``: a reply or refusal that
+bounds, members and bytes; what a sum means, it does not. Classes: ``public`` (no patient was looked
+at), ``dp`` (charged), ``governed`` (exact numbers under the policy's named person, no cell below its
+minimum), ``off`` (training without privacy, where the policy allows it) and ``status``: a reply or refusal that
 only says whether a site can answer, and so may tell that a cohort is absent or too small. Errors leave
 as a code and a correlation id, their text stays in the log.
 """
@@ -44,6 +44,7 @@ from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerRow
 from shared.signing.canonical import sha256_hex
 from shared.signing.keys import SigningKey
+from shared.stages.stage_sum import Bound
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 # Rounding of a norm that was scaled to its bound.
@@ -57,20 +58,6 @@ class Released:
     """A message that has passed the gate, signed and logged; made here and nowhere else."""
 
     message: Wire
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """What a total must be to leave: ``length`` finite numbers of a ``kind`` (``<f4`` or ``<f8``).
-
-    ``norm_max``: its largest L2 norm, None where noise alone bounds it.
-    ``suppress``: of exact numbers, (total, least patients of a cell) -> the total that may be shown.
-    """
-
-    length: int
-    kind: str
-    norm_max: float | None = None
-    suppress: Callable[[Vector, int], Vector] | None = None
 
 
 def open_gate(folder: Path, *, site: str, key: SigningKey, clock: Callable[[], datetime]) -> Gate:

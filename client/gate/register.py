@@ -28,7 +28,7 @@ def open_register(site: Site, plan: Plan) -> RegisterRecord | None:
     Raises:
         AuditError: the site's own file is damaged.
     """
-    n_canaries = plan.settings.privacy.canaries
+    n_canaries = plan.training.canaries if plan.training else 0
     if not n_canaries:
         return None
     path = register_file(site, plan.sha256)

@@ -17,10 +17,9 @@ from client.gate.ledger import Ledger, require_ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.folder import Site
 from shared.contract.plan import Plan, RosterEntry, read_plan
-from shared.contract.protocol import EvaluateReply
+from shared.contract.protocol import SumReply
 from shared.errors import AuditError
 from shared.privacy.accountant import ACCOUNTANT_EXACT, accountant_name, epsilon_of
-from shared.privacy.cost import total_steps
 from shared.privacy.events import is_full_batch
 from shared.privacy.ledger_format import LedgerRow
 from shared.privacy.statement import (
@@ -186,16 +185,18 @@ def _lifetime(site: Site, ledger: Ledger, plan: Plan, rows: Sequence[LedgerRow])
     )
 
 
-def _mechanism(plan: Plan) -> TrainingMechanism:
-    privacy, federation = plan.settings.privacy, plan.settings.federation
+def _mechanism(plan: Plan) -> TrainingMechanism | None:
+    stage = plan.training
+    if stage is None:
+        return None
     return TrainingMechanism(
         name=plan.predicted.mechanism,
-        clip_norm=privacy.clip_norm,
-        noise_multiplier=privacy.noise_multiplier,
-        sample_rate=privacy.sample_rate,
-        steps=total_steps(federation),
-        rounds=federation.rounds or 0,
-        update_norm_max=privacy.update_norm_max,
+        clip_norm=stage.clip_norm,
+        noise_multiplier=stage.noise_multiplier,
+        sample_rate=stage.sample_rate,
+        steps=stage.total_steps,
+        rounds=stage.rounds,
+        update_norm_max=stage.update_norm_max,
     )
 
 
@@ -270,7 +271,7 @@ def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]
     subjects = [Artefact(name=_name(row), digest={"sha256": row.payload_sha256}) for row in released]
     replies = [outbox.stored_reply(row.request_sha256) for row in released]
     measured = sorted(  # a description is of patients and names no release
-        {each.release_sha256 for each in replies if isinstance(each, EvaluateReply)} - {""}
+        {each.release_sha256 for each in replies if isinstance(each, SumReply)} - {""}
     )
     return (*subjects, *(Artefact(name="release", digest={"sha256": each}) for each in measured))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from client.answers.hello import approved_plan
+from client.site.approved import approved_plan
 from client.cohort.versions import ever_in_cohort, prospective_name
 from client.intake.ingest import IntakeReport, Progress, ingest
 from client.intake.inputs import Inputs
@@ -29,7 +29,7 @@ def accept_lock(site: Site, path: Path) -> Lock:
         PlanError: its plan was not approved here, or its label rule is not the plan's.
     """
     lock = read_lock(path, coordinator_key=site.coordinator_key)
-    plan = approved_plan(site, lock.plan_sha256)
+    plan = approved_plan(site, lock.plan_sha256).plan
     label = plan.settings.cohort.label
     if lock.label_rule_sha256 != hash_of(label.model_dump(mode="json")):
         raise PlanError(
@@ -56,7 +56,7 @@ def locked_schema(site: Site, lock: Lock) -> CohortSchema:
     Raises:
         PlanError: the lock's plan is not approved here.
     """
-    return approved_plan(site, lock.plan_sha256).settings.cohort
+    return approved_plan(site, lock.plan_sha256).plan.settings.cohort
 
 
 def accrue(

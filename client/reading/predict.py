@@ -254,10 +254,10 @@ def _describe(
         derived = label_bmd(number, vendor=label.reference_vendor, label=label)
         t_score, class_name = derived.t_score, derived.class_name
     elif settings.task.kind == "classification" and label.kind != "number":
-        class_name = settings.task.positive_class if number >= 0.5 else None
+        class_name = settings.task.positive_class if number >= settings.task.operating_point else None
     return Prediction(
         value=number,
-        unit=settings.task.target_unit or "probability",
+        unit=settings.task.target_unit if settings.task.kind == "regression" else "probability",
         t_score=t_score,
         class_name=class_name,
         films=tuple(films),

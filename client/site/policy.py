@@ -213,11 +213,11 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
         problems.append(
             f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    is_late = isinstance(stage, TableStage) and stage.patients == "accrued"
-    if is_late and stage.minimum_patients < policy.minimum_cell:
+    is_early = isinstance(stage, TableStage) and stage.minimum_patients < policy.minimum_cell
+    if is_early and stage.patients == "accrued":
         problems.append(
-            f"minimum_patients {stage.minimum_patients} of stage {stage.name} is below this hospital's "
-            f"minimum cell of {policy.minimum_cell}"
+            f"minimum_patients of stage {stage.name} is below this hospital's minimum cell of "
+            f"{policy.minimum_cell}"
         )
     return problems
 

@@ -83,7 +83,7 @@ class Exchange:
             self._greet(wanted, again_s=GREET_AGAIN_S if wait_s > 0 else float("inf"))
             if wanted <= self.sites or time.monotonic() >= end:
                 return
-            time.sleep(self._plan.settings.federation.poll_s)
+            time.sleep(self._plan.settings.patience.poll_s)
 
     def ask(
         self,
@@ -107,7 +107,7 @@ class Exchange:
             {site: (self._nodes[site], record) for site, record in _records(known).items()},
             message_type=message_type,
             group=group,
-            deadline_s=deadline_s or self._plan.settings.federation.round_deadline_s,
+            deadline_s=deadline_s or self._plan.settings.patience.round_deadline_s,
         )
 
     def _ask_nodes(
@@ -118,7 +118,7 @@ class Exchange:
         group: str,
         deadline_s: float,
     ) -> Iterator[Arrival]:
-        patience = self._plan.settings.federation
+        patience = self._plan.settings.patience
         end = time.monotonic() + deadline_s
         online = self._online()
         pending = {}
@@ -195,7 +195,7 @@ class Exchange:
             str(node): (node, to_record(Hello(plan_sha256=self._plan.sha256, nonce=nonce)))
             for node, nonce in fresh.items()
         }
-        wait_s = self._plan.settings.federation.liveness_s
+        wait_s = self._plan.settings.patience.liveness_s
         for arrival in self._ask_nodes(requests, message_type=HELLO, group="hello", deadline_s=wait_s):
             node = int(arrival.site)
             reply = self._identify(arrival, fresh[node])

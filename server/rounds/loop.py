@@ -1,108 +1,174 @@
-"""A run, on one page: hello, encoder, then round after round until the tail average.
+"""A stage of a run, on one page: hello, encoder, then round after round until the plan's last.
 
-A round asks every participant, journals what arrives, and folds the accepted updates in roster order.
-A missing or rejected update is one missing update with a reason; the weights of the sites present are
-renormalised. Round 1 needs every required site, so that each has taken part in what is released;
-later rounds need the quorum, a share of the training sites. Below it the run stops and can be resumed:
-journalled replies count again, the other sites are asked again, and with noise off the result equals
-the uninterrupted run bit for bit.
+A round asks every site of the stage, journals what arrives, and advances the state with the accepted
+totals in roster order. A missing or rejected total is one missing total with a reason; the weights of
+the sites present are renormalised. Round 1 of training needs every required site, so that each has taken
+part in what is released; later rounds need the quorum, a share of the stage's sites. Below it the run
+stops and can be resumed: journalled replies count again, the other sites are asked again, and with
+noise off the result equals the uninterrupted run bit for bit. A stage that measures a release, or
+describes the patients, has one round and changes nothing: a site's result is kept, refusals are asked
+again when the stage is repeated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from server.federation.folder import Home
 from server.rounds.exchange import Arrival, Exchange
 from server.rounds.heads import countersign_heads
-from server.rounds.replies import RoundCheck, refusal_code
+from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
+from server.rounds.subject import Subject, subject_of
 from server.rounds.weights_delivery import deliver_encoder
-from server.run.folder import Contribution, Event, RoundState, RunStore
+from server.run.folder import Event, RunStore
 from server.run.journal import Journal
-from shared.contract.plan import Plan
-from shared.contract.protocol import (
-    Refusal,
-    TrainReply,
-    TrainRequest,
-    Vector,
-    vector_sha256,
-)
+from server.run.stage_folder import Contribution, RoundState, StageFolder
+from shared.contract.plan import RosterEntry
+from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
+from shared.contract.stages import GradientStage, Stage
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.signing.keys import SigningKey
-from shared.train.aggregate import next_weights, renormalised, tail_average
+from shared.stages.kinds import sum_of
+from shared.stages.stage_sum import StageState, StageSum
+from shared.train.aggregate import renormalised, tail_average
 
-TRAIN = "train"
+TRAIN = "train"  # Flower's type of every message that asks for a sum
 
 
-def run_rounds(exchange: Exchange, store: RunStore, *, key: SigningKey) -> Vector:
+@dataclass(frozen=True)
+class Play:
+    """One stage as it is played: whom it can reach, where it is kept, what it asks, who signs."""
+
+    exchange: Exchange
+    store: RunStore
+    folder: StageFolder
+    asked: StageSum
+    key: SigningKey
+
+    @property
+    def stage(self) -> Stage:
+        """The stage's settings."""
+        return self.folder.stage
+
+    @property
+    def entries(self) -> tuple[RosterEntry, ...]:
+        """The sites that the stage asks, in roster order."""
+        return self.store.plan.asked(self.stage)
+
+    def log(self, number: int, site: str, code: str) -> None:
+        """Append to the run's events."""
+        self.store.log(Event(round=number, site=site, code=code))
+
+
+def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey) -> None:
+    """Play one stage to its end; what came of it lies in the run folder.
+
+    Raises:
+        PlanError: the plan has no such stage.
+        WeightsError: the release that is to be measured does not exist, or is damaged.
+        RunError: a required site is absent, the quorum is missed, or the run is paused; all resumable.
+    """
+    folder = store.stage(name)
+    file = store.encoder_file if store.plan.encoder_sha256 else None
+    asked = sum_of(store.plan, folder.stage, encoder_file=file)
+    play = Play(exchange, store, folder, asked, key)
+    if isinstance(folder.stage, GradientStage):
+        run_rounds(play)
+    else:
+        measure(play)
+
+
+def run_rounds(play: Play) -> Vector:
     """Train from the last committed round to the plan's last; return the tail average [p].
 
     Raises:
-        RunError: a required site is absent, the quorum is missed, or the run is paused; all resumable.
+        RunError: as ``run_stage``.
     """
-    settings = store.plan.settings
-    admit(exchange, store, wait_s=settings.federation.liveness_s)
-    state = store.last_committed()
-    while state.round < rounds_of(store.plan):
+    stage, store = play.stage, play.store
+    admit(play, 0, wait_s=store.plan.settings.patience.liveness_s)
+    reached = play.folder.last_committed()
+    while reached.round < stage.rounds:
         store.require_not_paused()
-        admit(exchange, store, wait_s=0)
-        state = play_round(exchange, store, state, key=key)
-        store.commit(state)
-        store.log(Event(round=state.round, site="", code="round-committed"))
-    n_tail = settings.strategy.n_averaged(state.round)
-    tail = range(state.round - n_tail + 1, state.round + 1)
-    averaged = tail_average([store.committed_weights(number) for number in tail])
+        admit(play, reached.round, wait_s=0)
+        reached = play_round(play, reached.state)
+        play.folder.commit(reached)
+        play.log(reached.round, "", "round-committed")
+    n_tail = stage.strategy.n_averaged(reached.round) if isinstance(stage, GradientStage) else 1
+    tail = range(reached.round - n_tail + 1, reached.round + 1)
+    averaged = tail_average([play.folder.committed_vector(number) for number in tail])
     store.write_averaged(averaged)
     return averaged
 
 
-def play_round(
-    exchange: Exchange, store: RunStore, state: RoundState, *, key: SigningKey
-) -> RoundState:
-    """The state after the next round."""
+def play_round(play: Play, state: StageState) -> RoundState:
+    """The stage after its next round."""
     number = state.round + 1
-    check = RoundCheck(
-        plan=store.plan,
-        round=number,
-        weights_sha256=vector_sha256(state.weights),
-        n_parameters=state.weights.size,
-    )
-    journal = store.journal(state.weights.size)
-    missing = gather(exchange, store, journal, check, train_requests(store, state, number, key=key))
+    check = check_for(play, number, Subject(vector=state.vector))
+    journal = play.folder.journal(play.asked.bound(number).length)
+    missing = gather(play, journal, check, requests_for(play, number, Subject(vector=state.vector)))
     accepted = journal.read(number).accepted
-    require_enough(store, journal, number, present=set(accepted))
-    shares = renormalised([store.plan.entry(site).weight for site in accepted])
-    weights, memory = next_weights(
-        state.weights,
-        [entry.reply.update for entry in accepted.values()],
-        shares=shares,
-        memory=state.memory,
-        strategy=store.plan.settings.strategy,
+    require_enough(play, journal, number, present=set(accepted))
+    present = [play.store.plan.entry(site) for site in accepted]
+    advanced = play.asked.advance(
+        state, [entry.reply.total for entry in accepted.values()], sites=present
     )
-    Home(store.home).record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
+    play.store.record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
+    shares = renormalised([entry.weight for entry in present])
     contributions = tuple(
         Contribution(
             site=site,
             weight=share,
-            update_sha256=entry.update_sha256,
+            total_sha256=entry.total_sha256,
             ledger_head=entry.reply.ledger_head,
         )
         for (site, entry), share in zip(accepted.items(), shares, strict=True)
     )
-    return RoundState(
-        round=number, weights=weights, memory=memory, contributions=contributions, missing=missing
-    )
+    return RoundState(state=advanced, contributions=contributions, missing=missing)
+
+
+def measure(play: Play) -> None:
+    """Ask the sites of a stage that measures or describes; keep one result or refusal of each.
+
+    Raises:
+        RunError: a required site gave neither result nor refusal.
+    """
+    subject, store = subject_of(play.store, play.stage), play.store
+    journal = play.folder.journal(play.asked.bound(1).length)
+    check = check_for(play, 1, subject)
+    journal.set_aside(1, unless=lambda reply: is_settled(reply, subject))
+    waiting = [entry for entry in play.entries if entry.site not in journal.read(1).accepted]
+    play.exchange.meet(waiting, wait_s=store.plan.settings.patience.liveness_s)
+    if subject.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
+        deliver_encoder(play.exchange, store, log=lambda site, code: play.log(0, site, code))
+    requests = requests_for(play, 1, subject)
+    silent = []
+    for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
+        code = journal_arrival(journal, check, arrival)
+        if code:
+            play.log(0, arrival.site, code)
+        if not arrival.has_answered:
+            journal.reject(1, None, site=arrival.site, code=code)
+            silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []
+    heads = {site: entry.reply.ledger_head for site, entry in journal.read(1).accepted.items()}
+    store.record_heads(heads)
+    if silent:
+        raise RunError(
+            "incomplete-validation",
+            f"{play.stage.name} lacks an answer of required sites {silent}",
+            hint="start the sites, then run the validation again; results so far are kept",
+        )
+
+
+def is_settled(reply: SumReply, subject: Subject) -> bool:
+    """Whether a site's answer stands: it measured what is asked about now."""
+    return reply.status == MEASURED and reply.release_sha256 == subject.release_sha256
 
 
 def gather(
-    exchange: Exchange,
-    store: RunStore,
-    journal: Journal,
-    check: RoundCheck,
-    requests: Mapping[str, TrainRequest],
+    play: Play, journal: Journal, check: ReplyCheck, requests: Mapping[str, SumRequest]
 ) -> dict[str, str]:
-    """Journal one answer per site that is not journalled yet; return the reasons of missing updates."""
+    """Journal one answer per site that is not journalled yet; return the reasons of missing totals."""
     so_far = journal.read(check.round)
     for site, entry in so_far.accepted.items():
         check.require(entry.reply, site=site)
@@ -112,46 +178,65 @@ def gather(
         for site, request in requests.items()
         if site not in so_far.accepted and site not in missing
     }
-    for arrival in exchange.ask(asked, message_type=TRAIN, group=str(check.round)):
+    for arrival in ask(play, check.round, asked):
         code = journal_arrival(journal, check, arrival)
         if code:
             missing[arrival.site] = code
-            store.log(Event(round=check.round, site=arrival.site, code=code))
+            play.log(check.round, arrival.site, code)
     return missing
 
 
-def journal_arrival(journal: Journal, check: RoundCheck, arrival: Arrival) -> str:
-    """Check one arrival and write it down; the code of why it is no update, empty if it is one."""
+def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator[Arrival]:
+    """What arrives of a round's requests; one reply is held at a time."""
+    group = f"{play.stage.name}-{number}"
+    return play.exchange.ask(requests, message_type=TRAIN, group=group)
+
+
+def journal_arrival(journal: Journal, check: ReplyCheck, arrival: Arrival) -> str:
+    """Check one arrival and write it down; the code of why it is no total, empty if it is one."""
     if not arrival.has_answered:
         return arrival.code
-    reply: TrainReply | None = None
+    reply: SumReply | None = None
     message, code = arrival.message, arrival.code
     try:
         if isinstance(message, Refusal):
             code = refusal_code(message, check.plan, site=arrival.site)
-        elif isinstance(message, TrainReply):
+        elif isinstance(message, SumReply):
             reply = message
-            update_sha256 = check.require(reply, site=arrival.site)
-            journal.accept(check.round, reply, site=arrival.site, update_sha256=update_sha256)
+            total_sha256 = check.require(reply, site=arrival.site)
+            journal.accept(check.round, reply, site=arrival.site, total_sha256=total_sha256)
             return ""
         elif message is not None:
-            raise ProtocolError("wrong-message", "a train request must be answered with an update")
+            raise ProtocolError("wrong-message", "a request for a sum must be answered with a total")
     except OsteoFedError as error:
         code = error.code
     journal.reject(check.round, reply, site=arrival.site, code=code)
     return code
 
 
-def train_requests(
-    store: RunStore, state: RoundState, number: int, *, key: SigningKey
-) -> dict[str, TrainRequest]:
-    """One request per training site: the same weights, its own countersigned ledger head."""
-    heads = countersign_heads(store, store.plan.sites("training"), key=key)
+def check_for(play: Play, number: int, subject: Subject) -> ReplyCheck:
+    """What every total of a round must be."""
+    return ReplyCheck(
+        plan=play.store.plan,
+        stage=play.stage,
+        asked=play.asked,
+        round=number,
+        vector_sha256=vector_sha256(subject.vector),
+        release_sha256=subject.release_sha256,
+    )
+
+
+def requests_for(play: Play, number: int, subject: Subject) -> dict[str, SumRequest]:
+    """One request per site: the same state, its own countersigned ledger head."""
+    heads = countersign_heads(play.store, play.entries, key=play.key)
     return {
-        site: TrainRequest(
-            plan_sha256=store.plan.sha256,
+        site: SumRequest(
+            plan_sha256=play.store.plan.sha256,
+            stage=play.stage.name,
             round=number,
-            weights=state.weights,
+            vector=subject.vector,
+            release_sha256=subject.release_sha256,
+            lock_sha256=subject.lock_sha256,
             ledger_head=head.ledger_head,
             countersignature=head.countersignature,
         )
@@ -159,14 +244,13 @@ def train_requests(
     }
 
 
-def admit(exchange: Exchange, store: RunStore, *, wait_s: float) -> None:
+def admit(play: Play, committed: int, *, wait_s: float) -> None:
     """Find sites that are not met yet and give them the encoder.
 
     Raises:
         RunError: after waiting, a required site is absent.
     """
-    number = store.last_committed().round + 1
-    entries = store.plan.sites("training")
+    entries, exchange = play.entries, play.exchange
     exchange.meet(entries, wait_s=wait_s)
     absent = [entry.site for entry in entries if entry.is_required and entry.site not in exchange.sites]
     if wait_s > 0 and absent:
@@ -175,24 +259,22 @@ def admit(exchange: Exchange, store: RunStore, *, wait_s: float) -> None:
             f"required sites {absent} did not say hello within {wait_s:g} s",
             hint="see events.jsonl for the reason; start the sites, then `resume`",
         )
-    deliver_encoder(
-        exchange, store, log=lambda site, code: store.log(Event(round=number, site=site, code=code))
-    )
+    deliver_encoder(exchange, play.store, log=lambda site, code: play.log(committed + 1, site, code))
 
 
-def require_enough(store: RunStore, journal: Journal, number: int, *, present: set[str]) -> None:
-    """Stop, resumably, when too few updates are there.
+def require_enough(play: Play, journal: Journal, number: int, *, present: set[str]) -> None:
+    """Stop, resumably, when too few totals are there.
 
     Raises:
         RunError: below the quorum, or in round 1 without a required site.
     """
-    entries = store.plan.sites("training")
-    needed = math.ceil(store.plan.settings.federation.quorum * len(entries))
+    entries = play.entries
+    needed = math.ceil(play.store.plan.settings.patience.quorum * len(entries))
     absent = [entry.site for entry in entries if entry.is_required and entry.site not in present]
     if len(present) >= needed and not (number == 1 and absent):
         return
-    journal.set_rejected_aside(number)
-    store.log(Event(round=number, site="", code="run.quorum-missed"))
+    journal.set_aside(number)
+    play.log(number, "", "run.quorum-missed")
     reason = f"{len(present)} of at least {needed} updates arrived"
     if number == 1 and absent:
         reason += f"; required sites {absent} are missing in the first round"
@@ -201,15 +283,3 @@ def require_enough(store: RunStore, journal: Journal, number: int, *, present: s
         f"round {number} stopped: {reason}",
         hint="`osteofed-coordinator status` shows the reasons; then `osteofed-coordinator resume`",
     )
-
-
-def rounds_of(plan: Plan) -> int:
-    """How many rounds the plan has.
-
-    Raises:
-        RunError: the plan was written without them.
-    """
-    rounds = plan.settings.federation.rounds
-    if rounds is None:
-        raise RunError("no-rounds", "the plan has no number of rounds", hint="write the plan again")
-    return rounds

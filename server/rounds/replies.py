@@ -13,84 +13,84 @@ import numpy as np
 
 from shared.contract.plan import Plan
 from shared.contract.protocol import (
-    EvaluateReply,
     HelloReply,
     Refusal,
-    TrainReply,
+    SumReply,
     Vector,
     WeightsReply,
     Wire,
     signed_bytes,
     vector_sha256,
 )
+from shared.contract.stages import GradientStage, Stage
 from shared.errors import ProtocolError
 from shared.signing.keys import verify
+from shared.stages.stage_sum import StageSum
 
 NORM_TOLERANCE = 1e-4  # float32 rounding of a sum of squares over 1e8 coordinates
-STATUSES = ("measured", "not-applicable", "waiting")
+MEASURED = "measured"
+STATUSES = (MEASURED, "not-applicable", "waiting")
 _CODE = re.compile(r"[a-z]{3,12}\.[a-z0-9-]{1,60}")
 _HEAD = re.compile(r"[0-9a-f]{0,64}")
 _BLOCK = 1 << 16  # stays in the processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoundCheck:
-    """What every update of a round must be."""
+class ReplyCheck:
+    """What every total of a round must be."""
 
     plan: Plan
+    stage: Stage
+    asked: StageSum
     round: int
-    weights_sha256: str
-    n_parameters: int
+    vector_sha256: str
+    release_sha256: str = ""
 
-    def require(self, reply: TrainReply, *, site: str) -> str:
-        """Accept an update and return its SHA-256, or say why not.
+    def require(self, reply: SumReply, *, site: str) -> str:
+        """Accept a total and return its SHA-256, or say why not.
 
         Raises:
-            ProtocolError: wrong plan, site, round, weights, shape, type, size, or signature.
+            ProtocolError: wrong plan, site, stage, round, state, class, shape, type, size, or signature.
         """
         require_plan(reply, self.plan)
         require_site(reply.site, site)
-        if reply.round != self.round:
+        if (reply.stage, reply.round) != (self.stage.name, self.round):
             raise ProtocolError("wrong-round", f"round must be {self.round}, not {reply.round}")
-        if reply.weights_sha256 != self.weights_sha256:
-            raise ProtocolError("wrong-weights", "the update starts from other weights")
+        if reply.vector_sha256 != self.vector_sha256:
+            raise ProtocolError("wrong-weights", "the total is of another state")
+        if reply.release_sha256 != self.release_sha256:
+            raise ProtocolError("wrong-release", "the total is not of the release that was asked")
+        if reply.status not in self._statuses:
+            raise ProtocolError("malformed", f"status must be one of {self._statuses}")
+        if reply.release_class != self.stage.release_class:
+            raise ProtocolError(
+                "wrong-release-class", f"release class must be {self.stage.release_class}"
+            )
         _require_head(reply.ledger_head)
-        _require_vector(reply.update, self.n_parameters)
-        norm = norm_of(reply.update)
+        self._require_total(reply.total, is_measured=reply.status == MEASURED, site=site)
+        total_sha256 = vector_sha256(reply.total)
+        require_signature(reply, self.plan, site, array_sha256=total_sha256)
+        return total_sha256
+
+    @property
+    def _statuses(self) -> tuple[str, ...]:
+        """A training site either answers or refuses; one that is measured may have nobody to measure."""
+        return (MEASURED,) if isinstance(self.stage, GradientStage) else STATUSES
+
+    def _require_total(self, total: Vector, *, is_measured: bool, site: str) -> None:
+        bound = self.asked.bound(self.round)
+        length = bound.length if is_measured else 0
+        if total.shape != (length,):
+            raise ProtocolError("wrong-shape", f"the total must have {length} entries")
+        if total.dtype != np.dtype(bound.kind if is_measured else "<f8"):
+            raise ProtocolError("wrong-type", f"the total must be {bound.kind}, not {total.dtype}")
+        norm = norm_of(total)
         if not np.isfinite(norm):
-            raise ProtocolError("not-finite", "the update must be finite")
-        limit = self.plan.settings.privacy.update_norm_max
-        if limit is not None and norm > limit * (1 + NORM_TOLERANCE):
-            raise ProtocolError("norm-exceeded", f"the update's norm must be at most {limit}")
-        update_sha256 = vector_sha256(reply.update)
-        require_signature(reply, self.plan, site, array_sha256=update_sha256)
-        return update_sha256
-
-
-def require_evaluation(
-    reply: EvaluateReply, plan: Plan, *, site: str, kind: str, release_sha256: str, table_size: int
-) -> None:
-    """Accept a validation table [m] or say why not.
-
-    Raises:
-        ProtocolError: as ``RoundCheck.require``, or a status or release class that was not asked for.
-    """
-    require_plan(reply, plan)
-    require_site(reply.site, site)
-    if reply.kind != kind or reply.release_sha256 != release_sha256:
-        raise ProtocolError("wrong-release", f"the result is not of this release's {kind} validation")
-    if reply.status not in STATUSES:
-        raise ProtocolError("malformed", f"status must be one of {STATUSES}")
-    allowed = {"dp", plan.settings.validation.release_class}
-    if reply.release_class not in allowed:
-        raise ProtocolError("wrong-release-class", f"release class must be one of {sorted(allowed)}")
-    _require_head(reply.ledger_head)
-    size = table_size if reply.status == "measured" else 0
-    if reply.table.shape != (size,):
-        raise ProtocolError("wrong-shape", f"table must have {size} entries")
-    if not np.isfinite(norm_of(reply.table)):
-        raise ProtocolError("not-finite", "the table must be finite")
-    require_signature(reply, plan, site)
+            raise ProtocolError("not-finite", "the total must be finite")
+        declared = self.plan.entry(site).declared_patients
+        limit = self.asked.largest(self.round, declared_patients=declared)
+        if norm > limit * (1 + NORM_TOLERANCE):
+            raise ProtocolError("norm-exceeded", f"the total's norm must be at most {limit:g}")
 
 
 def refusal_code(refusal: Refusal, plan: Plan, *, site: str) -> str:
@@ -115,7 +115,7 @@ def require_site(claimed: str, site: str) -> None:
 
 
 def require_signature(
-    reply: HelloReply | WeightsReply | TrainReply | EvaluateReply,
+    reply: HelloReply | WeightsReply | SumReply,
     plan: Plan,
     site: str,
     *,
@@ -135,13 +135,6 @@ def norm_of(vector: Vector) -> float:
             block = vector[start : start + _BLOCK].astype(np.float64)
             total += float(np.einsum("n,n->", block, block))  # not BLAS: its threads only add wait
     return float(np.sqrt(total))
-
-
-def _require_vector(vector: Vector, size: int) -> None:
-    if vector.shape != (size,):
-        raise ProtocolError("wrong-shape", f"the update must have {size} entries")
-    if vector.dtype != np.dtype("<f4"):
-        raise ProtocolError("wrong-type", f"the update must be float32, not {vector.dtype}")
 
 
 def _require_head(head: str) -> None:

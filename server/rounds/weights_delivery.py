@@ -26,7 +26,7 @@ def deliver_encoder(exchange: Exchange, store: RunStore, *, log: Callable[[str, 
     """
     plan = store.plan
     receivers = sorted(exchange.needs_encoder)
-    if plan.encoder_sha256 is None or not receivers:
+    if not plan.encoder_sha256 or not receivers:
         return
     n_chunks = max(1, -(-store.encoder_file.stat().st_size // CHUNK_BYTES))
     with store.encoder_file.open("rb") as stream:

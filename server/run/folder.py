@@ -4,18 +4,13 @@
         run.json                     format version, run name, plan hash
         plan.json                    the signed plan
         encoder.safetensors          the frozen encoder's weights, when the plan has one
-        rounds/0000/                 initial weights; rounds/0001/ … one folder per committed round
-            weights.safetensors      weights [p], and the rule's own vectors
-            state.json               contributions, missing sites with reasons, weights hash
-        replies/0001/SITE.safetensors   journal: a reply as it arrived, accepted or rejected
-        evaluations/KIND/SITE.json   a site's result or refusal
+        rounds/STAGE/, replies/STAGE/   a stage's states and replies (``server.run.stage_folder``)
         averaged.safetensors         the tail average, from which the release is made
         release/                     the release (``shared.contract.release``), in it lock.json
         events.jsonl                 round, site, code
     <home>/keys/coordinator.pem
 
-A round is committed by renaming a finished folder. The format is versioned and an
-unknown version is refused. Imports no Flower.
+The format is versioned and an unknown version is refused. Imports no Flower.
 """
 
 from __future__ import annotations
@@ -23,24 +18,23 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from server.run.journal import Journal
+from server.run.journal import RoundJournal
+from server.run.stage_folder import RUN_VERSION, RoundState, StageFolder, require_version
 from server.run.vector_file import open_vectors, write_vectors
 from shared.contract.plan import Plan, read_plan
-from shared.contract.protocol import EvaluateReply, Vector, vector_sha256
+from shared.contract.protocol import Vector, vector_sha256
 from shared.errors import RunError
-from shared.machine.files import sync_folder, write_atomic
+from shared.machine.files import write_atomic
 from shared.signing.canonical import hash_file
-from shared.train.aggregate import Block
-
-RUN_VERSION = 1
+from shared.stages.stage_sum import StageState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,30 +46,6 @@ class Event:
     code: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Contribution:
-    """A site's share in a round: its renormalised weight, its update's hash, its ledger head."""
-
-    site: str
-    weight: float
-    update_sha256: str
-    ledger_head: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundState:
-    """The run after a round.
-
-    Shapes: ``weights`` [p] float32; ``memory`` the aggregation rule's own vectors [p] by name.
-    """
-
-    round: int
-    weights: Vector
-    memory: Mapping[str, Block] = field(default_factory=dict)
-    contributions: tuple[Contribution, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
 class RunStore:
     """One run's folder, opened."""
 
@@ -83,10 +53,24 @@ class RunStore:
         self.folder = folder
         self.plan = plan
 
-    def journal(self, n_parameters: int) -> Journal:
-        """The replies journal, see ``server.run.journal``."""
-        sites = tuple(entry.site for entry in self.plan.sites("training"))
-        return Journal(self.folder / "replies", sites=sites, n_parameters=n_parameters)
+    def stage(self, name: str) -> StageFolder:
+        """The folder of one of the plan's stages.
+
+        Raises:
+            PlanError: the plan has none of that name.
+        """
+        return StageFolder(self.folder, self.plan, self.plan.stage(name))
+
+    @property
+    def training(self) -> StageFolder:
+        """The folder of the stage that trains the release.
+
+        Raises:
+            RunError: the plan only measures.
+        """
+        if self.plan.training is None:
+            raise RunError("no-training", f"the plan of run {self.plan.run} trains nothing")
+        return StageFolder(self.folder, self.plan, self.plan.training)
 
     @property
     def home(self) -> Path:
@@ -108,70 +92,6 @@ class RunStore:
         """Where the release's lock is written."""
         return self.release_folder / "lock.json"
 
-    def round_folder(self, number: int) -> Path:
-        """Folder of a committed round."""
-        return self.folder / "rounds" / f"{number:04d}"
-
-    def last_committed(self) -> RoundState:
-        """The state to go on from."""
-        rounds = self.folder / "rounds"
-        return self.committed(max(int(entry.name) for entry in rounds.iterdir() if _is_round(entry)))
-
-    def committed(self, number: int) -> RoundState:
-        """A committed round.
-
-        Raises:
-            RunError: it is not there, or is damaged.
-        """
-        try:
-            state = json.loads((self.round_folder(number) / "state.json").read_bytes())
-        except (OSError, ValueError):
-            raise RunError("no-such-round", f"round {number} was not committed") from None
-        _require_version(state.get("version"), "round")
-        vectors = dict(open_vectors(self.round_folder(number) / "weights.safetensors").vectors)
-        weights = vectors.pop("weights").copy()
-        if vector_sha256(weights) != state["weights_sha256"]:
-            raise RunError(
-                "damaged-file",
-                f"weights of round {number} differ from their hash",
-                hint="delete this round's folder and resume from the one before",
-            )
-        return RoundState(
-            round=number,
-            weights=weights,
-            memory={name: vector.astype(np.float64) for name, vector in vectors.items()},
-            contributions=tuple(Contribution(**entry) for entry in state["contributions"]),
-            missing=state["missing"],
-        )
-
-    def committed_weights(self, number: int) -> Vector:
-        """Weights [p] of a committed round as a memory map."""
-        return open_vectors(self.round_folder(number) / "weights.safetensors").vectors["weights"]
-
-    def commit(self, state: RoundState) -> None:
-        """Make a round final: written beside, flushed, renamed."""
-        final = self.round_folder(state.round)
-        part = final.with_name(f".{final.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        write_vectors(
-            part / "weights.safetensors",
-            {"weights": state.weights, **state.memory},
-            text={"round": str(state.round)},
-            is_durable=True,
-        )
-        content = {
-            "version": RUN_VERSION,
-            "round": state.round,
-            "plan_sha256": self.plan.sha256,
-            "weights_sha256": vector_sha256(state.weights),
-            "contributions": [asdict(entry) for entry in state.contributions],
-            "missing": dict(state.missing),
-        }
-        write_atomic(part / "state.json", json.dumps(content, indent=1).encode())
-        part.rename(final)
-        sync_folder(final.parent)
-
     def write_averaged(self, weights: Vector) -> None:
         """Keep the tail average, from which a release is made."""
         write_vectors(
@@ -191,31 +111,15 @@ class RunStore:
         if not path.exists():
             raise RunError(
                 "not-finished",
-                f"run {self.plan.run} has committed {self.last_committed().round} rounds "
-                f"of {self.plan.settings.federation.rounds}",
+                f"run {self.plan.run} has committed {self.training.last_committed().round} rounds "
+                f"of {self.training.stage.rounds}",
                 hint="`osteofed-coordinator resume` goes on with it",
             )
         return open_vectors(path).vectors["weights"].copy()
 
-    def write_evaluation(self, reply: EvaluateReply | None, *, kind: str, site: str, code: str) -> None:
-        """Keep a site's result, or the code with which it refused or was refused."""
-        content: dict[str, object] = {"version": RUN_VERSION, "site": site, "kind": kind}
-        if reply is None:
-            content["refused"] = code
-        else:
-            content |= {
-                entry.name: getattr(reply, entry.name)
-                for entry in fields(reply)
-                if entry.name != "table"
-            }
-            content["table"] = [float(value) for value in reply.table]
-            content["table_dtype"] = str(reply.table.dtype)
-        write_atomic(self._evaluation_file(kind, site), json.dumps(content, indent=1).encode())
-
-    def evaluations(self, kind: str) -> dict[str, dict[str, object]]:
-        """Results of an evaluation by site, in roster order; see ``write_evaluation``."""
-        paths = {entry.site: self._evaluation_file(kind, entry.site) for entry in self.plan.roster}
-        return {site: json.loads(path.read_bytes()) for site, path in paths.items() if path.exists()}
+    def results(self, stage: str) -> RoundJournal:
+        """What sites answered to a stage that measures: accepted totals, and codes of the others."""
+        return self.stage(stage).journal(0).read(1)
 
     def log(self, event: Event) -> None:
         """Append to the events log: a code, never a text that a site sent."""
@@ -251,7 +155,7 @@ class RunStore:
             (self.folder / "pause").unlink()
             raise RunError(
                 "paused",
-                f"run {self.plan.run} was paused after round {self.last_committed().round}",
+                f"run {self.plan.run} was paused after round {self.training.last_committed().round}",
                 hint="`osteofed-coordinator resume` goes on with it",
             )
 
@@ -261,12 +165,9 @@ class RunStore:
             with contextlib.suppress(ValueError):
                 yield json.loads(line)
 
-    def _evaluation_file(self, kind: str, site: str) -> Path:
-        return self.folder / "evaluations" / kind / f"{site}.json"
-
 
 def prepare_run(folder: Path, *, initial_weights: Vector, encoder: Path | None = None) -> RunStore:
-    """Make a folder that holds a signed plan into a run: initial weights [p] as round 0, encoder.
+    """Make a folder that holds a signed plan into a run: each stage's first state, the encoder.
 
     A run that exists already is opened as it is.
 
@@ -279,13 +180,14 @@ def prepare_run(folder: Path, *, initial_weights: Vector, encoder: Path | None =
     plan = read_plan(folder / "plan.json")
     if vector_sha256(initial_weights) != plan.initial_weights_sha256:
         raise RunError("wrong-weights", "initial weights differ from the plan's hash")
-    if (hash_file(encoder) if encoder else None) != plan.encoder_sha256:
+    if (hash_file(encoder) if encoder else "") != plan.encoder_sha256:
         raise RunError("wrong-encoder", "the encoder's weights differ from the plan's hash")
     store = RunStore(folder, plan)
     if encoder is not None:
         shutil.copyfile(encoder, store.encoder_file)
-    if not store.round_folder(0).exists():
-        store.commit(RoundState(round=0, weights=np.ascontiguousarray(initial_weights, "<f4")))
+    if plan.training is not None and not store.training.round_folder(0).exists():
+        start = StageState(round=0, vector=np.ascontiguousarray(initial_weights, "<f4"))
+        store.training.commit(RoundState(state=start))
     content = {"version": RUN_VERSION, "run": plan.run, "plan_sha256": plan.sha256}
     write_atomic(folder / "run.json", json.dumps(content, indent=1).encode())
     return store
@@ -312,21 +214,8 @@ def open_run(folder: Path) -> RunStore:
             f"{folder.name} is not a run folder",
             hint="`osteofed-coordinator plan` writes one",
         ) from None
-    _require_version(content.get("version"), "run")
+    require_version(content.get("version"), "run")
     plan = read_plan(folder / "plan.json")
     if plan.sha256 != content.get("plan_sha256"):
         raise RunError("wrong-plan", f"the plan in {folder.name} is not the one it was made with")
     return RunStore(folder, plan)
-
-
-def _require_version(version: object, what: str) -> None:
-    if version != RUN_VERSION:
-        raise RunError(
-            "unknown-version",
-            f"{what} format version must be {RUN_VERSION}, not {version!r}",
-            hint="use the release of OsteoFed that wrote this run",
-        )
-
-
-def _is_round(entry: Path) -> bool:
-    return entry.name.isdigit()

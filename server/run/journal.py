@@ -1,28 +1,26 @@
-"""The replies journal of a run: what each site answered in a round, written as it arrives.
+"""The replies journal of a stage: what each site answered in a round, written as it arrives.
 
 Flower deletes a reply once it is pulled, so this is the only copy. A rejected reply is kept with its
-code, a reply that is no reply as its code alone. Updates are read back as memory maps. The files are
+code, a reply that is no reply as its code alone. Totals are read back as memory maps. The files are
 not flushed one by one: a power cut loses at most replies of the open round, which sites send again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
-
 from server.run.vector_file import open_vectors, write_vectors
-from shared.contract.protocol import TrainReply, Vector
+from shared.contract.protocol import SumReply, Vector
 
 
 @dataclass(frozen=True)
 class JournalledReply:
-    """An accepted reply, its update [p] memory-mapped, and the update's hash."""
+    """An accepted reply, its total [m] memory-mapped, and the total's hash."""
 
-    reply: TrainReply
-    update_sha256: str
+    reply: SumReply
+    total_sha256: str
 
 
 @dataclass(frozen=True)
@@ -37,27 +35,27 @@ class Journal:
     """The journal below a run's folder.
 
     Args:
-        folder: ``<run>/replies``.
-        sites: training sites in roster order.
-        n_parameters: p; of a rejected update at most four times as much is kept.
+        folder: ``<run>/replies/STAGE``.
+        sites: asked sites in roster order.
+        length: m; of a rejected total at most four times as much is kept.
     """
 
-    def __init__(self, folder: Path, *, sites: tuple[str, ...], n_parameters: int) -> None:
+    def __init__(self, folder: Path, *, sites: tuple[str, ...], length: int) -> None:
         self._folder = folder
         self._sites = sites
-        self._kept_parameters = 4 * n_parameters
+        self._kept_length = 4 * length
 
-    def accept(self, number: int, reply: TrainReply, *, site: str, update_sha256: str) -> None:
+    def accept(self, number: int, reply: SumReply, *, site: str, total_sha256: str) -> None:
         """Keep an accepted reply."""
-        text = {"rejected": "", "update_sha256": update_sha256, **_text_of(reply)}
-        self._write(number, site, {"update": reply.update}, text)
+        text = {"rejected": "", "total_sha256": total_sha256, **_text_of(reply)}
+        self._write(number, site, {"total": reply.total}, text)
 
-    def reject(self, number: int, reply: TrainReply | None, *, site: str, code: str) -> None:
-        """Keep why a site's answer is not an update, and the update if there is one worth keeping."""
+    def reject(self, number: int, reply: SumReply | None, *, site: str, code: str) -> None:
+        """Keep why a site's answer is no total, and the total if there is one worth keeping."""
         text, vectors = {"rejected": code}, {}
-        if reply is not None and reply.update.dtype == np.dtype("<f4"):
+        if reply is not None and reply.total.dtype.itemsize in (4, 8):
             text |= _text_of(reply)
-            vectors = {"update": reply.update[: self._kept_parameters]}
+            vectors = {"total": reply.total[: self._kept_length]}
         self._write(number, site, vectors, text)
 
     def read(self, number: int) -> RoundJournal:
@@ -75,13 +73,19 @@ class Journal:
             if code := stored.text["rejected"]:
                 rejected[site] = code
             else:
-                reply = _reply_of(stored.text, stored.vectors["update"])
-                accepted[site] = JournalledReply(reply, stored.text["update_sha256"])
+                reply = _reply_of(stored.text, stored.vectors["total"])
+                accepted[site] = JournalledReply(reply, stored.text["total_sha256"])
         return RoundJournal(accepted, rejected)
 
-    def set_rejected_aside(self, number: int) -> None:
-        """Rename a round's rejected answers, so that a resumed run asks those sites again."""
-        for site in self.read(number).rejected:
+    def set_aside(self, number: int, *, unless: Callable[[SumReply], bool] = lambda _: True) -> None:
+        """Rename answers of a round that do not stand, so that those sites are asked again.
+
+        Args:
+            unless: which accepted replies stand; rejected ones never do.
+        """
+        so_far = self.read(number)
+        unsettled = [site for site, entry in so_far.accepted.items() if not unless(entry.reply)]
+        for site in (*so_far.rejected, *unsettled):
             path = self._path(number, site)
             attempt = len(list(path.parent.glob(f"{site}.*.aside"))) + 1
             path.rename(path.with_name(f"{site}.{attempt}.aside"))
@@ -95,19 +99,12 @@ class Journal:
         write_vectors(self._path(number, site), vectors, text=text, is_durable=False)
 
 
-def _text_of(reply: TrainReply) -> dict[str, str]:
+def _text_of(reply: SumReply) -> dict[str, str]:
     return {
-        entry.name: str(getattr(reply, entry.name)) for entry in fields(reply) if entry.name != "update"
+        entry.name: str(getattr(reply, entry.name)) for entry in fields(reply) if entry.name != "total"
     }
 
 
-def _reply_of(text: Mapping[str, str], update: Vector) -> TrainReply:
-    return TrainReply(
-        plan_sha256=text["plan_sha256"],
-        round=int(text["round"]),
-        site=text["site"],
-        weights_sha256=text["weights_sha256"],
-        update=update,
-        ledger_head=text["ledger_head"],
-        signature=text["signature"],
-    )
+def _reply_of(text: Mapping[str, str], total: Vector) -> SumReply:
+    names = {entry.name for entry in fields(SumReply)} - {"total", "round"}
+    return SumReply(round=int(text["round"]), total=total, **{name: text[name] for name in names})

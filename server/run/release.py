@@ -40,7 +40,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             preprocessing=PREPROCESSING_VERSION,
             code_sha256=plan.code_sha256,
             ledger_heads=Home(store.home).ledger_heads(),
-            rounds=store.last_committed().round,
+            rounds=store.training.last_committed().round,
         )
         write_release(folder, record, weights, plan_file=store.folder / "plan.json", key=key)
     return read_release(folder, coordinator_key=plan.coordinator_key)

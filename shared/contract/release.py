@@ -44,7 +44,7 @@ class ReleaseRecord(BaseModel):
     plan_sha256: str = HASH
     weights_sha256: str = HASH
     layout_sha256: str = HASH
-    encoder_sha256: str | None
+    encoder_sha256: str
     preprocessing: str
     code_sha256: str = HASH
     ledger_heads: dict[str, str]
@@ -140,8 +140,13 @@ def lock_release(release: Release, *, now: datetime) -> Lock:
         code_sha256=installed_code_hash(),
         label_rule_sha256=hash_of(settings.cohort.label.model_dump(mode="json")),
         endpoint=settings.task.endpoint,
-        endpoint_threshold=settings.task.endpoint_threshold,
-        minimum_patients=settings.validation.prospective_patients,
+        endpoint_threshold=settings.task.endpoint_threshold
+        if settings.task.kind == "regression"
+        else None,
+        minimum_patients=max(
+            (stage.minimum_patients for stage in release.plan.tables if stage.patients == "accrued"),
+            default=1,
+        ),
         locked_utc=now,
     )
 

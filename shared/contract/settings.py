@@ -395,10 +395,11 @@ def positive_index(settings: ModelSettings) -> int:
     Raises:
         SettingsError: the label has no such class.
     """
-    label, wanted = settings.cohort.label, settings.task.positive_class
+    label, task = settings.cohort.label, settings.task
+    wanted = "" if task.kind == "regression" else task.positive_class
     classes = () if label.kind == "number" else label.classes
     if wanted not in classes:
         raise SettingsError(
             "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
         )
-    return classes.index(str(wanted))
+    return classes.index(wanted)

@@ -27,7 +27,9 @@ def count_outputs(settings: ModelSettings) -> int:
     return len(label.classes)
 
 
-def build_model(settings: ModelSettings, generator_seed: int, encoder_file: Path | None = None) -> nn.Module:
+def build_model(
+    settings: ModelSettings, generator_seed: int, encoder_file: Path | None = None
+) -> nn.Module:
     """The trainable model of a run: a fusion on cached tokens, or an encoder and a fusion on films.
 
     Args:

@@ -34,12 +34,12 @@ def event_of(stage: Stage, round_number: int) -> GaussianEvent | None:
     """
     if stage.release_class != "dp":
         return None
-    is_gradient = isinstance(stage, GradientStage)
-    return GaussianEvent(
-        noise_multiplier=stage.noise_of(round_number),
-        sample_rate=stage.sample_rate if is_gradient else 1.0,
-        steps=stage.local_steps if is_gradient else 1,
-    )
+    noise = stage.noise_of(round_number)
+    if isinstance(stage, GradientStage):
+        return GaussianEvent(
+            noise_multiplier=noise, sample_rate=stage.sample_rate, steps=stage.local_steps
+        )
+    return GaussianEvent(noise_multiplier=noise)
 
 
 def events_of(stage: Stage) -> tuple[GaussianEvent, ...] | None:

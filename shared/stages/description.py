@@ -72,9 +72,7 @@ class DescriptionSum:
         """The cells of a description; exact ones are withheld from too few patients."""
 
         def withhold(table: Vector, minimum_cell: int) -> Vector:
-            return withhold_small_groups(
-                table.astype(np.float64), self.spec, minimum_cell=minimum_cell
-            )
+            return withhold_small_groups(table.astype(np.float64), self.spec, minimum_cell=minimum_cell)
 
         return Bound(length=self.spec.n_cells, kind="<f8", suppress=withhold)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.contract.settings import TaskSettings
+from shared.contract.settings import RegressionTask, TaskSettings
 from shared.train.patients import PatientBatch
 
 ModelFunction = Callable[..., Tensor]
@@ -40,7 +40,7 @@ def exam_loss(output: Tensor, target: Tensor, task: TaskSettings) -> Tensor:
     return exam_weight(target, task) * error
 
 
-def exam_weight(target: Tensor, task: TaskSettings) -> Tensor:
+def exam_weight(target: Tensor, task: RegressionTask) -> Tensor:
     """w = (1 + a·sigmoid((t − y)/s)) / mean, heavier below the threshold t; y = mean + sd·target.
 
     Source: the threshold-weighted smooth-L1 of XAttn-BMD (arXiv 2511.14604), made explicit.
@@ -50,7 +50,7 @@ def exam_weight(target: Tensor, task: TaskSettings) -> Tensor:
     return raw / mean_weight(task)
 
 
-def mean_weight(task: TaskSettings) -> float:
+def mean_weight(task: RegressionTask) -> float:
     """Mean of the raw weight over the public reference N(target_mean, target_sd²)."""
     return _mean_weight(
         task.target_mean,

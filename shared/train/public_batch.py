@@ -70,7 +70,9 @@ def draw_public_batch(settings: ModelSettings) -> PatientBatch:
     )
 
 
-def draw_images(settings: ModelSettings, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+def draw_images(
+    settings: ModelSettings, shape: tuple[int, ...], generator: torch.Generator
+) -> torch.Tensor:
     """Random tokens [*shape,t,c], or films [*shape,h,w] in [0,1] where the encoder learns."""
     encoder, pixels = settings.encoder, settings.cohort.image_pixels
     if encoder.training == "frozen":

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from client.answers.train import answer_train
 from practice_films import pack_random_dinov2, small_dinov2
 
-from client.answers.train import answer_train
 from client.cohort.patients import SplitData, load_split
 from client.gate.gate import open_gate
 from client.gate.register import register_file

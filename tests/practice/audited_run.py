@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.answers.train import answer_train
 from planted import planted
 from table_site import TableSites, copy_sites, found_table_sites
 
-from client.answers.train import answer_train
 from client.gate.ledger import Ledger
 from client.gate.register import export_register
 from shared.audit.canary.conformance import conformance_findings

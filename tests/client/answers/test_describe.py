@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from table_site import TableSites, copy_sites, found_table_sites, known_noise
-
 from client.answers.describe import describe_patients
 from client.answers.validate import answer_evaluate
+from table_site import TableSites, copy_sites, found_table_sites, known_noise
+
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.versions import current_cohort
 from client.site.policy import check_plan, read_policy

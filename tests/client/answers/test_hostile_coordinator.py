@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from client.answers.train import answer_train
+from client.answers.validate import answer_evaluate
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from practice_site import CONFIGS, clock
 from table_site import TableSites
@@ -26,8 +28,6 @@ from test_validate import accrue_later, lock_for
 
 import client.answers.hello
 import client.site.policy
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from client.gate.gate import Gate
 from shared.contract.plan import Plan, write_plan
 from shared.contract.protocol import (

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import client.answers.train
 import numpy as np
 import pytest
 import torch
+from client.answers.train import answer_train
 from table_site import TableSites, copy_sites, known_noise
 
 import client.answers.hello
-import client.answers.train
-from client.answers.train import answer_train
 from shared.contract.protocol import TrainReply, TrainRequest
 from shared.errors import OsteoFedError
 from shared.model.build import build_model

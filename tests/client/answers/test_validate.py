@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from client.answers.validate import answer_evaluate, measure_table
 from table_federation import write_table
 from table_site import RELEASE, TableSites, copy_sites, known_noise
 
 import client.answers.hello
-from client.answers.validate import answer_evaluate, measure_table
 from client.intake.accrue import accept_lock, accrue
 from client.intake.ingest import ingest
 from client.site.folder import open_site

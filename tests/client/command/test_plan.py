@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
-from client.answers.train import answer_train
 from client.command.app import app
 from client.command.plan import _describe_releases
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from client.answers.train import answer_train
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from table_site import TableSites
@@ -24,7 +25,6 @@ from typer.testing import CliRunner
 
 import client.doctor.connection as connection
 import client.doctor.machine as machine
-from client.answers.train import answer_train
 from client.command.app import app
 from client.doctor.connection import Coordinator, clock_line, look_at_connection
 from client.doctor.examine import examine, is_well, look_at_site

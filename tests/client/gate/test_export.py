@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.gate.export
-from client.answers.train import answer_train
 from client.command.app import app
 from client.gate.outbox import Departure
 from client.gate.statement import make_statement

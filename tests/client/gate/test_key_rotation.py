@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from client.answers.train import answer_train
+from client.answers.validate import answer_evaluate
 from practice_site import ALLOWANCE, PATIENTS, SITE, clock, make_charge, open_ledger, site_key
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.gate.key_rotation
 from client.answers.hello import approved_plan
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from client.command.app import app
 from client.gate.key_rotation import rotate_key
 from client.gate.ledger import Ledger

@@ -6,13 +6,13 @@ import json
 import stat
 from pathlib import Path
 
+import client.answers.train
 import numpy as np
 import pytest
+from client.answers.train import answer_train
 from table_site import TableSites, copy_sites, found_table_sites
 from typer.testing import CliRunner
 
-import client.answers.train
-from client.answers.train import answer_train
 from client.command.app import app
 from client.gate.register import export_register, register_file
 from shared.errors import AuditError

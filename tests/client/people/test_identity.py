@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
-from client.answers.train import answer_train
 from client.command.app import app
 from client.people.identity import IDENTITY_LOG, find_patient, name_patient
 from client.people.withdrawal import models_that_saw, withdraw

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from client.answers.train import answer_train
 from table_federation import HERE, write_table
 from table_site import TableSites
 from typer.testing import CliRunner
 
-from client.answers.train import answer_train
 from client.cohort.versions import current_cohort
 from client.command.app import app
 from client.doctor.examine import look_at_site

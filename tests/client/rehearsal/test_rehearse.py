@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.rehearsal.learning as learning
 import client.rehearsal.round as measuring
-from client.answers.train import answer_train
 from client.cohort.assemble import assemble
 from client.cohort.tokens import load_tokens
 from client.command.app import app

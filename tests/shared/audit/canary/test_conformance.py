@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audited_run import ROUNDS, found_audited
+from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
-from client.answers.train import answer_train
 from client.gate.ledger import Ledger
 from client.gate.outbox import Outbox
 from client.gate.register import export_register

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from client.answers.train import answer_train
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from handed_over import RUN, HandedOver
 from table_site import TableSites, found_table_sites
 
-from client.answers.train import answer_train
 from client.gate.statement import make_statement, state_run
 from shared.audit.finding import Finding, Findings, write_findings
 from shared.contract.release import read_release

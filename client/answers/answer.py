@@ -1,0 +1,148 @@
+"""A site's answer to a request for a sum, on one page.
+
+Approved plan → stage → state → patients → charge → total with noise → release. The order is the
+protection: the charge is on disk before noise is drawn or a patient meets the state. Imports gate,
+cohort and the kinds of stages.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from client.answers.asked import find_patients
+from client.gate.gate import Gate, Released
+from client.gate.ledger import Charge
+from client.gate.register import keep_round, open_register
+from client.gate.requests import request_sha256, require_sound
+from client.site.approved import Approved, approved_plan
+from client.site.folder import Site
+from shared.contract.protocol import SumReply, SumRequest, Vector, vector_sha256
+from shared.contract.stages import GradientStage, Stage, purpose_of
+from shared.errors import PlanError, ProtocolError
+from shared.privacy.cost import event_of
+from shared.privacy.noise import NoiseStream
+from shared.stages.kinds import sum_of
+from shared.train.canaries import AuditRegister
+
+
+def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
+    """Answer one round of one stage under the approved plan.
+
+    Raises:
+        PlanError: not approved, other code, no such stage, or one that does not ask this site.
+        PolicyError: the hospital's policy forbids it.
+        PrivacyError: a budget is exhausted, or the round was charged for another request.
+        IntakeError: there is no cohort, or exams without a film where the model reads films.
+        ProtocolError: the round or the state is not of the plan.
+        WeightsError: the encoder is not cached here.
+    """
+    # What is asked, and whether this hospital agreed to it.
+    approved = approved_plan(site, request.plan_sha256)
+    stage = asked_stage(site, approved, request)
+    purpose = purpose_of(stage)
+    repeated = gate.repeat(request, purpose=purpose)
+    if repeated is not None:
+        return repeated
+    # The sum that both sides know, and the public state that it is asked at.
+    approved.require_sound_model()
+    asked = sum_of(approved.plan, stage, encoder_file=approved.encoder_file)
+    require_sound(
+        request,
+        length=asked.state_length(request.round),
+        kind=asked.state_kind,
+        largest=approved.plan.settings.caps.weight_max,
+    )
+    # Whose rows are added.
+    found = find_patients(site, approved.plan, stage, request)
+    if found.status != "measured":
+        return gate.release_status(
+            reply_to(request, stage, found.status, np.zeros(0)),
+            request,
+            purpose=purpose,
+            coordinator_key=approved.plan.coordinator_key,
+        )
+    # The charge, on disk before anything is drawn or computed.
+    record = open_register(site, approved.plan) if isinstance(stage, GradientStage) else None
+    charged = gate.charge(
+        request,
+        charge_for(approved, stage, request, canaries_sha256=record.commitment if record else ""),
+        members=found.members,
+        coordinator_key=approved.plan.coordinator_key,
+    )
+    # The total, with its noise.
+    register = AuditRegister(record.coins) if record else None
+    total = asked.answer(
+        request.vector,
+        found.patients,
+        round_number=request.round,
+        declared_patients=approved.entry.declared_patients,
+        draw_normals=NoiseStream(),
+        register=register,
+    )
+    if record and register:
+        keep_round(site, record, register, round_=request.round)
+    return charged.release(
+        reply_to(request, stage, "measured", total), bound=asked.bound(request.round)
+    )
+
+
+def asked_stage(site: Site, approved: Approved, request: SumRequest) -> Stage:
+    """The stage that a request names, if it asks this site for this round from where the plan says.
+
+    Raises:
+        PlanError: the plan has no such stage, or it asks sites of another role.
+        ProtocolError: the plan has no such round, or round 1 does not start from the plan's weights.
+    """
+    plan = approved.plan
+    stage = plan.stage(request.stage)
+    if approved.entry.role not in stage.roles:
+        raise PlanError(
+            "wrong-role",
+            f"stage {stage.name} asks sites of role {' or '.join(stage.roles)}, "
+            f"{site.name} is {approved.entry.role}",
+        )
+    if not 1 <= request.round <= stage.rounds:
+        raise ProtocolError("no-such-round", f"round must be 1 to {stage.rounds}, not {request.round}")
+    is_first = isinstance(stage, GradientStage) and request.round == 1
+    if is_first and vector_sha256(request.vector) != plan.initial_weights_sha256:
+        raise ProtocolError(
+            "wrong-initial-weights",
+            "round 1 must start from the weights that the plan names",
+            hint="the coordinator must send the plan's initial weights",
+        )
+    return stage
+
+
+def charge_for(
+    approved: Approved, stage: Stage, request: SumRequest, *, canaries_sha256: str
+) -> Charge:
+    """What a round of a stage is about to do, as the ledger writes it."""
+    is_governed = stage.release_class == "governed"
+    return Charge(
+        charge_class=stage.release_class,
+        event=event_of(stage, request.round),
+        purpose=purpose_of(stage),
+        plan_sha256=approved.plan.sha256,
+        run=approved.plan.run,
+        stage=stage.name,
+        round=request.round,
+        request_sha256=request_sha256(request),
+        approved_by=approved.governed_by if is_governed else "",
+        canaries_sha256=canaries_sha256,
+    )
+
+
+def reply_to(request: SumRequest, stage: Stage, status: str, total: Vector) -> SumReply:
+    """The reply with a total [m]; the gate fills in site, ledger head and signature."""
+    return SumReply(
+        plan_sha256=request.plan_sha256,
+        stage=request.stage,
+        round=request.round,
+        site="",
+        status=status,
+        release_class=stage.release_class,
+        vector_sha256=vector_sha256(request.vector),
+        release_sha256=request.release_sha256,
+        total=total,
+        ledger_head="",
+    )

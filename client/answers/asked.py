@@ -1,0 +1,143 @@
+"""Whose rows a stage adds at this site, and the patients in the form that its sum reads.
+
+A stage that measures names the release, a prospective one also the lock that this site accepted; a
+description names neither. Imports cohort and the kinds' forms of patients.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from client.cohort.assemble import ExamArrays, assemble
+from client.cohort.patients import load_split
+from client.cohort.split import Split
+from client.cohort.versions import current_cohort, prospective_name
+from client.site.folder import Site
+from client.site.linkage import PatientKey
+from shared.contract.plan import Plan
+from shared.contract.protocol import SumRequest, vector_sha256
+from shared.contract.release import read_lock
+from shared.contract.stages import DescriptionStage, PatientGroup, Stage, TableStage
+from shared.errors import IntakeError, PlanError, ProtocolError
+from shared.stages.description import FirstExams
+
+Status = Literal["measured", "not-applicable", "waiting"]
+_SHA256 = re.compile("[0-9a-f]{64}")
+_SPLITS: dict[PatientGroup, Split | None] = {
+    "train": "train",
+    "internal": "internal",
+    "everybody": None,
+    "accrued": None,
+}
+
+
+@dataclass(frozen=True)
+class AskedPatients:
+    """The patients of a stage, in the form that its sum reads, or why there is nothing to add."""
+
+    status: Status
+    members: Collection[PatientKey] = ()
+    patients: object = None
+
+
+def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> AskedPatients:
+    """The labelled patients of this site that a stage asks about.
+
+    Raises:
+        IntakeError: there is no cohort, or it does not fit the plan.
+        PlanError: a lock is named that this site has not accepted.
+        ProtocolError: the request names a release or a lock that the stage does not take.
+        WeightsError: the encoder is not cached here, or the films were preprocessed otherwise.
+    """
+    require_subject(stage, request)
+    if isinstance(stage, DescriptionStage):
+        cohort = current_cohort(site, plan.settings.cohort.name)
+        arrays = assemble(cohort, None, schema=plan.settings.cohort, task=plan.settings.task)
+        return _found(arrays, first_exams_of(arrays))
+    name = plan.settings.cohort.name
+    if stage.patients == "accrued":
+        name = prospective_name(name, accepted_lock(site, plan, request))
+    try:
+        data = load_split(site, plan, name=name, split=_SPLITS[stage.patients])
+    except IntakeError as error:
+        if stage.patients == "accrued" and error.code == "intake.no-cohort":
+            return AskedPatients("not-applicable")
+        raise
+    if not isinstance(stage, TableStage):
+        return AskedPatients("measured", data.arrays.patients, data.batch)
+    if 0 < len(data.arrays.patients) < stage.minimum_patients:
+        return AskedPatients("waiting")
+    return _found(data.arrays, data.batch)
+
+
+def _found(arrays: ExamArrays, patients: object) -> AskedPatients:
+    if not arrays.patients:
+        return AskedPatients("not-applicable")
+    return AskedPatients("measured", arrays.patients, patients)
+
+
+def first_exams_of(arrays: ExamArrays) -> FirstExams:
+    """The earliest labelled exam of each patient.
+
+    Args:
+        arrays: exams by patient and rising day.
+    """
+    labelled = np.flatnonzero(arrays.exam_mask)
+    _, first = np.unique(arrays.patient_index[labelled], return_index=True)
+    exams = labelled[first]
+    return FirstExams(
+        fields=arrays.fields[exams].astype(np.float64),
+        field_mask=arrays.field_mask[exams],
+        target=arrays.target[exams],
+    )
+
+
+def require_subject(stage: Stage, request: SumRequest) -> None:
+    """Refuse a request that names a release where there is none, or none where one is measured.
+
+    Raises:
+        ProtocolError: release or lock do not go with the stage.
+    """
+    if not isinstance(stage, TableStage):
+        if request.release_sha256 or request.lock_sha256:
+            raise ProtocolError(
+                "unwanted-release", f"stage {stage.name} measures no release and takes no lock"
+            )
+    elif not _SHA256.fullmatch(request.release_sha256):
+        raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
+
+
+def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> str:
+    """The hash of the lock that a prospective request names.
+
+    Raises:
+        PlanError: this site has not accepted it.
+        ProtocolError: what is to be measured is not what was locked.
+    """
+    path = site.folder / "locks" / f"{Path(request.lock_sha256).name}.json"
+    if not request.lock_sha256 or not path.exists():
+        raise PlanError(
+            "no-lock",
+            "prospective validation needs a lock that this site has accepted",
+            hint="`osteofed-site accrue LOCK ARCHIVE` accepts a lock and takes in films since",
+        )
+    lock = read_lock(path, coordinator_key=site.coordinator_key)
+    fits = (
+        lock.sha256 == request.lock_sha256
+        and lock.plan_sha256 == plan.sha256
+        and lock.release_sha256 == request.release_sha256
+        and lock.weights_sha256 == vector_sha256(request.vector)
+    )
+    if not fits:
+        raise ProtocolError(
+            "not-the-locked-release",
+            "what is to be measured differs from what was locked",
+            hint="a locked release cannot be exchanged; write a new lock and accrue again",
+        )
+    return lock.sha256
