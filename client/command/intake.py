@@ -74,6 +74,7 @@ def ingest(
 ) -> None:
     """Turn films and a clinical table into a frozen cohort; every loss has a code."""
     from client.intake.ingest import ingest as run_intake
+    from client.intake.ingest import intake_site
     from client.intake.sources.choose import choose_inputs
     from client.site.folder import open_site
 
@@ -81,12 +82,8 @@ def ingest(
     with _explained(site, found.name, as_json=as_json), progress("films") as advance:
         report = run_intake(
             choose_inputs(choice, site, found, progress=advance),
-            store=site.cohorts,
+            intake_site(site),
             schema=found,
-            profile=site.settings.profile,
-            pseudonyms=site.pseudonyms,
-            linkage=site.linkage,
-            clock=site.clock,
             progress=advance,
             workers=workers,
             allows_fewer=allow_fewer,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.site.approved import approved_plan
 from client.cohort.versions import ever_in_cohort, prospective_name
-from client.intake.ingest import IntakeReport, Progress, ingest
+from client.intake.ingest import IntakeReport, Progress, ingest, intake_site
 from client.intake.inputs import Inputs
 from client.site.folder import Site
 from shared.contract.release import Lock, read_lock
@@ -82,12 +82,8 @@ def accrue(
     schema = locked_schema(site, lock)
     return ingest(
         source,
-        store=site.cohorts,
+        intake_site(site),
         schema=schema,
-        profile=site.settings.profile,
-        pseudonyms=site.pseudonyms,
-        linkage=site.linkage,
-        clock=site.clock,
         name=prospective_name(schema.name, lock.sha256),
         progress=progress,
         acquired_after=lock.locked_utc.date(),

@@ -9,7 +9,7 @@ came from.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ from client.intake.refusal import (
     refuse_loss,
 )
 from client.intake.workers import ReadingRule
+from client.site.folder import Site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
@@ -92,15 +93,41 @@ class IntakeReport:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class IntakeSite:
+    """What an intake needs of a hospital.
+
+    Attributes:
+        store: the cohorts folder; a cohort goes to ``store/name/v<k>``.
+        profile: the site's names, units, DXA vendor.
+        pseudonyms: its keyed names.
+        linkage: where people and places are remembered.
+        clock: now, in the site's time; later dates are refused.
+    """
+
+    store: Path
+    profile: SiteProfile
+    pseudonyms: Pseudonyms
+    linkage: Linkage
+    clock: Clock
+
+
+def intake_site(site: Site) -> IntakeSite:
+    """An opened site as an intake needs it."""
+    return IntakeSite(
+        store=site.cohorts,
+        profile=site.settings.profile,
+        pseudonyms=site.pseudonyms,
+        linkage=site.linkage,
+        clock=site.clock,
+    )
+
+
 def ingest(
     source: Path | Inputs,
+    at: IntakeSite,
     *,
-    store: Path,
     schema: CohortSchema,
-    profile: SiteProfile,
-    pseudonyms: Pseudonyms,
-    linkage: Linkage,
-    clock: Clock,
     name: str | None = None,
     progress: Progress | None = None,
     acquired_after: date | None = None,
@@ -113,12 +140,8 @@ def ingest(
     Args:
         source: folder with ``films/`` (any depth; not looked at when the schema has no views) and
             ``clinical.csv``; or other films and rows.
-        store: the site's cohorts folder; the cohort goes to ``store/name/v<k>``.
+        at: the hospital.
         schema: what an exam is.
-        profile: the site's names, units, DXA vendor.
-        pseudonyms: the site's keyed names.
-        linkage: where people and places are remembered.
-        clock: now, in the site's time; later dates are refused.
         name: the cohort's name, by default the schema's.
         progress: called with (files done, files in all).
         acquired_after: prospective intake: only exams acquired after this day.
@@ -133,41 +156,44 @@ def ingest(
             who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
     """
     rule = AdmissionRule(
-        is_withdrawn=linkage.is_withdrawn,
+        is_withdrawn=at.linkage.is_withdrawn,
         acquired_after=acquired_after,
         exclude_patients=exclude_patients,
     )
-    inputs = folder_inputs(source, profile) if isinstance(source, Path) else source
-    today = clock().date()
-    places: dict[str, str] = {}
-    table = _read_rows(inputs.table(), schema, profile, pseudonyms, today, places)
-    folder = store / (name or schema.name)
+    inputs = folder_inputs(source, at.profile) if isinstance(source, Path) else source
+    today = at.clock().date()
+    # Rows: the table in the schema's words, each unusable one with a code.
+    raw = inputs.table()
+    table = _read_rows(raw, schema, at, today)
+    folder = at.store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    reading = ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
-    with linkage.held(), contextlib.ExitStack() as stack:
-        before = _version_before(store, folder.name, schema)
-        journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, pseudonyms))
-        named = profile.model_copy(update={"issuer": linkage.issuer_for(profile.issuer)})
+    reading = ReadingRule(schema.views, schema.image_pixels, at.profile.default_laterality)
+    with at.linkage.held(), contextlib.ExitStack() as stack:
+        before = _version_before(at.store, folder.name, schema)
+        journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
+        named = at.profile.model_copy(update={"issuer": at.linkage.issuer_for(at.profile.issuer)})
+        # Films: one by one, and of each only the small normalised image, which the journal keeps.
         scan = FilmScan(
             journal,
             issuer=named.issuer,
-            declared_issuer=profile.issuer,
-            pseudonyms=pseudonyms,
+            declared_issuer=at.profile.issuer,
+            pseudonyms=at.pseudonyms,
             today=today,
             rule=rule,
         )
         films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
-        places |= scan.places
-        links, quarantined = _link(films, table, schema, named, pseudonyms, rule)
-        quarantined += scan.quarantined
+        # Links: films meet rows by patient and date; what found no partner has a code too.
+        links, unlinked = _link(films, table, schema, named, at.pseudonyms, rule)
+        quarantined = sorted(
+            [*unlinked, *scan.quarantined],
+            key=lambda entry: (entry.kind, entry.code, entry.item, entry.field),
+        )
+        _remember_places(at.linkage, quarantined, _row_places(raw, at.pseudonyms) | scan.places)
+        exams, order = _exams(links.exams, schema, named, at.pseudonyms)
+        # Loss and comparison: too much lost, or less than before, is refused before it is frozen.
         counts = count_codes(quarantined)
         n_inputs = scan.n_read + table.n_rows
         lost_fraction = sum(count.n for count in counts if count.is_loss) / max(n_inputs, 1)
-        quarantined.sort(key=lambda entry: (entry.kind, entry.code, entry.item, entry.field))
-        # A place can name a person: of who withdrew none is kept.
-        places_kept = [entry.item for entry in quarantined if entry.code != WITHDRAWN]
-        linkage.add({}, {item: places[item] for item in places_kept})
-        exams, order = _exams(links.exams, schema, named, pseudonyms)
         changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
         try:
             refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
@@ -176,9 +202,10 @@ def ingest(
         except IntakeError:
             keep_refused(folder, quarantined)
             raise
-        linkage.add(_identities(links.exams, named, pseudonyms), {})
+        # Freeze: people are remembered first, so that no exam is of somebody whom nobody can find.
+        at.linkage.add(_identities(links.exams, named, at.pseudonyms), {})
         cohort = write_cohort(
-            store,
+            at.store,
             name=folder.name,
             schema=schema,
             exams=exams,
@@ -199,24 +226,30 @@ def ingest(
     )
 
 
-def _read_rows(
-    raw: RawTable,
-    schema: CohortSchema,
-    profile: SiteProfile,
-    pseudonyms: Pseudonyms,
-    today: date,
-    places: dict[str, str],
-) -> ClinicalTable:
-    for row in raw.rows:
-        places[pseudonyms.item_key("row", str(row.number))] = f"{raw.name} row {row.number}"
+def _read_rows(raw: RawTable, schema: CohortSchema, at: IntakeSite, today: date) -> ClinicalTable:
     return interpret_rows(
         raw.header,
         raw.rows,
         schema=schema,
-        profile=profile,
+        profile=at.profile,
         today=today,
-        item_of=lambda number: pseudonyms.item_key("row", str(number)),
+        item_of=lambda number: at.pseudonyms.item_key("row", str(number)),
     )
+
+
+def _row_places(raw: RawTable, pseudonyms: Pseudonyms) -> dict[str, str]:
+    """Where each row stands, by the name that it has in the quarantine."""
+    return {
+        pseudonyms.item_key("row", str(row.number)): f"{raw.name} row {row.number}" for row in raw.rows
+    }
+
+
+def _remember_places(
+    linkage: Linkage, quarantined: Sequence[Quarantined], places: Mapping[str, str]
+) -> None:
+    """Keep where quarantined items came from; of persons who withdrew nothing, a place can name one."""
+    kept = [entry.item for entry in quarantined if entry.code != WITHDRAWN]
+    linkage.add({}, {item: places[item] for item in kept})
 
 
 @contextlib.contextmanager

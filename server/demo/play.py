@@ -171,7 +171,7 @@ def found_federation(folders: DemoFolders, sites: Sequence[SyntheticSite], setti
 
 def ingest_all(folders: DemoFolders, sites: Sequence[SyntheticSite], settings: Settings) -> None:
     """Freeze each hospital's cohort and show what was quarantined."""
-    from client.intake.ingest import ingest
+    from client.intake.ingest import ingest, intake_site
     from client.site.folder import open_site
 
     _step("intake at each hospital", "osteofed-site ingest ARCHIVE")
@@ -181,12 +181,8 @@ def ingest_all(folders: DemoFolders, sites: Sequence[SyntheticSite], settings: S
         with progress(f"  {site.name}") as advance:
             report = ingest(
                 folders.source(site.name),
-                store=opened.cohorts,
+                intake_site(opened),
                 schema=settings.cohort,
-                profile=opened.settings.profile,
-                pseudonyms=opened.pseudonyms,
-                linkage=opened.linkage,
-                clock=opened.clock,
                 progress=advance,
             )
         cohort = report.cohort

@@ -2,10 +2,10 @@
 
 A round asks every site of the stage, journals what arrives, and advances the state with the accepted
 totals in roster order. A missing or rejected total is one missing total with a reason; the weights of
-the sites present are renormalised. Round 1 of training needs every required site, so that each has taken
-part in what is released; later rounds need the quorum, a share of the stage's sites. Below it the run
-stops and can be resumed: journalled replies count again, the other sites are asked again, and with
-noise off the result equals the uninterrupted run bit for bit. A stage that measures a release, or
+the sites present are renormalised. Round 1 of training needs every required site, so that each has
+taken part in what is released; later rounds need the quorum, a share of the stage's sites. Below it
+the run stops and can be resumed: journalled replies count again, the other sites are asked again, and
+with noise off the result equals the uninterrupted run bit for bit. A stage that measures a release, or
 describes the patients, has one round and changes nothing: a site's result is kept, refusals are asked
 again when the stage is repeated.
 """
@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from server.federation.folder import Home
 from server.rounds.exchange import Arrival, Exchange
 from server.rounds.heads import countersign_heads
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
@@ -113,7 +114,8 @@ def play_round(play: Play, state: StageState) -> RoundState:
     advanced = play.asked.advance(
         state, [entry.reply.total for entry in accepted.values()], sites=present
     )
-    play.store.record_heads({site: entry.reply.ledger_head for site, entry in accepted.items()})
+    heads = {site: entry.reply.ledger_head for site, entry in accepted.items()}
+    Home(play.store.home).record_heads(heads)
     shares = renormalised([entry.weight for entry in present])
     contributions = tuple(
         Contribution(
@@ -151,7 +153,7 @@ def measure(play: Play) -> None:
             journal.reject(1, None, site=arrival.site, code=code)
             silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []
     heads = {site: entry.reply.ledger_head for site, entry in journal.read(1).accepted.items()}
-    store.record_heads(heads)
+    Home(store.home).record_heads(heads)
     if silent:
         raise RunError(
             "incomplete-validation",

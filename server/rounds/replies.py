@@ -50,7 +50,7 @@ class ReplyCheck:
         """Accept a total and return its SHA-256, or say why not.
 
         Raises:
-            ProtocolError: wrong plan, site, stage, round, state, class, shape, type, size, or signature.
+            ProtocolError: wrong plan, site, round, state, class, shape, type, size or signature.
         """
         require_plan(reply, self.plan)
         require_site(reply.site, site)
@@ -74,7 +74,7 @@ class ReplyCheck:
 
     @property
     def _statuses(self) -> tuple[str, ...]:
-        """A training site either answers or refuses; one that is measured may have nobody to measure."""
+        """A site that trains answers or refuses; one that is measured may have nobody to measure."""
         return (MEASURED,) if isinstance(self.stage, GradientStage) else STATUSES
 
     def _require_total(self, total: Vector, *, is_measured: bool, site: str) -> None:

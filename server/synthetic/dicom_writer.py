@@ -45,6 +45,7 @@ SYNTAX_UIDS: dict[Syntax, UID] = {
 _GDCM_SYNTAXES = {
     "rle": gdcm.TransferSyntax.RLELossless,
     "jpeg_lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
+    "jpeg_2000": gdcm.TransferSyntax.JPEG2000Lossless,
 }
 _JPEG_2000_START = b"\xff\x4f\xff\x51"  # markers SOC and SIZ, ISO/IEC 15444-1 A.4
 

@@ -104,6 +104,16 @@ def is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
+def test_decisions_are_numbered_and_dated_newest_first() -> None:
+    lines = (ROOT / "DECISIONS.md").read_text().splitlines()
+    heads = [line for line in lines if line.startswith("## ")]
+    found = [re.fullmatch(r"## D-(\d{3}) · (\d{4}-\d{2}-\d{2}) · .+", head) for head in heads]
+    assert all(found), [head for head, match in zip(heads, found, strict=True) if not match]
+    assert [int(match[1]) for match in found if match] == list(range(len(heads), 0, -1))
+    dates = [match[2] for match in found if match]
+    assert dates == sorted(dates, reverse=True)
+
+
 def test_every_source_file_that_a_document_names_exists() -> None:
     missing = [
         f"{document.relative_to(ROOT)}: {name}"

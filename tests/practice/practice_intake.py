@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from client.intake.ingest import IntakeReport, ingest
+from client.intake.ingest import Clock, IntakeReport, IntakeSite, ingest
 from client.intake.inputs import Inputs
 from client.site.linkage import Linkage, Pseudonyms
 from client.site.profile import SiteProfile
@@ -27,6 +27,21 @@ def make_hospital(folder: Path, n_patients: int = 12, defects: Defects | None = 
     )
 
 
+def ingest_with(
+    source: Inputs | Path,
+    *,
+    store: Path,
+    profile: SiteProfile,
+    pseudonyms: Pseudonyms,
+    linkage: Linkage,
+    clock: Clock,
+    **options: object,
+) -> IntakeReport:
+    """Ingest at a site that is given by its parts."""
+    at = IntakeSite(store=store, profile=profile, pseudonyms=pseudonyms, linkage=linkage, clock=clock)
+    return ingest(source, at, **options)
+
+
 def take_in(
     source: Inputs | Path, home: Path, schema: CohortSchema = LOSSY, **changes: object
 ) -> IntakeReport:
@@ -39,7 +54,7 @@ def take_in(
         "linkage": Linkage(home / "linkage" / "linkage.bin", PSEUDONYMS),
         "clock": lambda: datetime(2024, 6, 30, tzinfo=UTC),
     }
-    return ingest(source, **(arguments | changes))
+    return ingest_with(source, **(arguments | changes))
 
 
 def counts_of(report: IntakeReport) -> dict[tuple[str, str], int]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from practice_intake import ingest_with
 from sklearn.datasets import load_breast_cancer
 
-from client.intake.ingest import ingest
 from client.site.folder import create_site, join_federation, open_site
 from client.site.profile import SiteProfile
 from server.federation.compose import CONFIGS, compose_settings
@@ -59,7 +59,7 @@ def found_tables(
         request = create_site(own, name=name, declared_patients=100, profile=SiteProfile())
         role = "external" if name in external else "training"
         site = join_federation(own, enrol(home, request, role=role, is_required=True, now=NOW))
-        report = ingest(
+        report = ingest_with(
             archive,
             store=site.cohorts,
             schema=settings.cohort,

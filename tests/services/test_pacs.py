@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from practice_intake import ingest_with
 from practice_services import LOGIN, Pacs, free_port
 
-from client.intake.ingest import IntakeReport, ingest
+from client.intake.ingest import IntakeReport
 from client.intake.inputs import ABSENT, Inputs, csv_table
 from client.intake.sources.dicomweb import DicomWeb
 from client.intake.sources.dimse import Dimse, DimseAddress
@@ -79,7 +80,7 @@ def bring(source: FilmSource, home: Path, query: FilmQuery = EVERYTHING):
 
 
 def take_in(inputs: Inputs | Path, home: Path, schema: CohortSchema) -> IntakeReport:
-    return ingest(
+    return ingest_with(
         inputs, store=home / "cohorts", schema=schema, profile=PROFILE, pseudonyms=PSEUDONYMS,
         linkage=Linkage(home / "linkage" / "linkage.bin", PSEUDONYMS),
         clock=lambda: datetime(2024, 6, 30, tzinfo=UTC),

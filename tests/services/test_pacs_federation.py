@@ -15,12 +15,12 @@ import numpy as np
 import practice_pacs_federation as practice
 import pytest
 from leak_search import Haystack
+from practice_intake import ingest_with
 from practice_pacs_federation import ROOT, Federation
 from practice_services import Pacs
 
 from client.cohort.folder import Cohort, open_cohort
 from client.gate.outbox import Departure, Outbox
-from client.intake.ingest import ingest
 from client.site.linkage import Linkage
 from server.engines import superlink
 from server.engines.superlink import Deployment
@@ -204,7 +204,7 @@ def test_cohorts_by_both_protocols_are_those_of_the_folder(
 ) -> None:
     for name, taken in taken_in.items():
         site = federation.site(name)
-        straight = ingest(
+        straight = ingest_with(
             federation.archive(name),
             store=tmp_path / name,
             schema=read_schema(HIP),

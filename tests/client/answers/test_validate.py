@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from client.answers.validate import answer_evaluate, measure_table
+from practice_intake import ingest_with
 from table_federation import write_table
 from table_site import RELEASE, TableSites, copy_sites, known_noise
 
 import client.answers.hello
+from client.answers.validate import answer_evaluate, measure_table
 from client.intake.accrue import accept_lock, accrue
-from client.intake.ingest import ingest
 from client.site.folder import open_site
 from shared.contract.protocol import EvaluateReply, EvaluateRequest, vector_sha256
 from shared.contract.release import Lock, write_lock
@@ -188,7 +188,7 @@ def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSit
     schema = sites.plan.settings.cohort
     before = set(sites.split(None).arrays.patients)
     write_table(sites.folder / "second" / "clinical.csv", range(500, 560))
-    second = ingest(
+    second = ingest_with(
         sites.folder / "second",
         store=site.cohorts,
         schema=schema,

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -36,7 +37,6 @@ from client.cohort_page.page import render_cohort, write_cohort_page
 from client.cohort_page.pictures import draw_bars, draw_histogram, png_uri
 from client.cohort_page.quarantine import CANNOT_READ, group_quarantine
 from client.command.app import app
-from client.intake.ingest import ingest
 from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
 from client.site.profile import SiteProfile
@@ -58,7 +58,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Ward:
     create_site(folder / "site", name="birch", declared_patients=20, profile=PROFILE)
     site = open_site(folder / "site")
     schema = CohortSchema.model_validate(yaml.safe_load(HIP.read_text()))
-    ingest(
+    ingest_with(
         folder / "in",
         store=site.cohorts,
         schema=schema.model_copy(update={"max_lost_fraction": 0.9}),

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
+from practice_intake import ingest_with
 from practice_site import clock
 from table_federation import write_table
 from table_site import ROWS, TableSites
 
-from client.intake.ingest import IntakeReport, ingest
+from client.answers.train import answer_train
+from client.answers.validate import answer_evaluate
+from client.intake.ingest import IntakeReport
 from server.federation.folder import Home
 from server.federation.plan import draft_plan, save_plan
 from shared.contract.plan import Plan
@@ -43,7 +44,7 @@ class Spent:
         archive = archives / str(len(list(archives.glob("*"))))
         write_table(archive / "clinical.csv", rows)
         site = self.sites.site()
-        return ingest(
+        return ingest_with(
             archive,
             store=site.cohorts,
             schema=schema,
@@ -198,11 +199,11 @@ def test_an_issuer_that_was_named_cannot_be_exchanged(spent: Spent, tmp_path: Pa
         "clock": clock,
     }
     named = site.settings.profile.model_copy(update={"issuer": "ELM"})
-    ingest(archive, profile=named, **arguments)  # type: ignore[arg-type]
+    ingest_with(archive, profile=named, **arguments)  # type: ignore[arg-type]
     for issuer in ("HOP", ""):
         other = named.model_copy(update={"issuer": issuer})
         with pytest.raises(IntakeError) as caught:
-            ingest(archive, profile=other, **arguments)  # type: ignore[arg-type]
+            ingest_with(archive, profile=other, **arguments)  # type: ignore[arg-type]
         assert caught.value.code == "intake.issuer-changed"
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 import pytest
 import yaml
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as profile_table
+from practice_intake import ingest_with
 from pydicom import DataElement, Dataset, config, dcmread
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.tag import BaseTag, Tag
 
 from client.intake.dicom import ALLOWED
-from client.intake.ingest import IntakeReport, ingest
+from client.intake.ingest import IntakeReport
 from client.site.folder import Site, create_site, open_site
 from client.site.profile import SiteProfile
 from server.synthetic.folder import write_hospital
@@ -130,7 +131,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
             dataset.save_as(path)
     create_site(folder / "site", name="birch", declared_patients=8, profile=PROFILE)
     site = open_site(folder / "site")
-    report = ingest(
+    report = ingest_with(
         folder / "in",
         store=site.cohorts,
         schema=CohortSchema.model_validate(yaml.safe_load(HIP.read_text())),

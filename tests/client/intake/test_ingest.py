@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from practice_intake import ingest_with
 from pydicom import dcmread
 
 from client.cohort.folder import Cohort
@@ -20,7 +21,7 @@ from client.cohort.quarantine import CODES
 from client.intake import films as intake_films
 from client.intake.changes import Changes
 from client.intake.clinical import read_table
-from client.intake.ingest import IntakeReport, ingest
+from client.intake.ingest import IntakeReport
 from client.intake.refusal import REFUSED_FILE, read_refused
 from client.site.linkage import Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
@@ -57,7 +58,7 @@ def run(source: Path, home: Path, schema: CohortSchema, **changes: object) -> In
         "pseudonyms": PSEUDONYMS, "linkage": Linkage(home / "linkage" / "linkage.bin", PSEUDONYMS),
         "clock": lambda: datetime(2024, 6, 30, tzinfo=UTC),
     }  # fmt: skip
-    return ingest(source, **(arguments | changes))
+    return ingest_with(source, **(arguments | changes))
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
+from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.people.purge as purging
+from client.answers.train import answer_train
 from client.cohort.versions import current_cohort
 from client.cohort_page.page import write_cohort_page
 from client.command.app import app
 from client.gate.statement import make_statement
-from client.intake.ingest import ingest
 from client.people.identity import IDENTITY_LOG, find_patient
 from client.people.purge import DELETED, KEPT, purge, read_purge
 from client.people.withdrawal import withdraw
@@ -75,7 +75,7 @@ def test_who_withdrew_stays_out_and_budgets_stay_bound_after_a_new_intake(
 ) -> None:
     purge(ended, by=BY)
     site = open_site(ended.folder)
-    report = ingest(
+    report = ingest_with(
         sites.folder / "archives" / "elm",
         store=site.cohorts,
         schema=sites.plan.settings.cohort,

@@ -16,19 +16,20 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import Result
-from client.answers.train import answer_train
+from practice_intake import ingest_with
 from table_federation import write_table
 from table_site import TableSites
 from test_validate import LOCKED, lock_for
 from typer.testing import CliRunner
 
 import client.people.withdrawal
+from client.answers.train import answer_train
 from client.cohort.folder import Cohort
 from client.cohort.tokens import _write_tokens
 from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
-from client.intake.ingest import JOURNAL_FOLDER, IntakeReport, ingest
+from client.intake.ingest import JOURNAL_FOLDER, IntakeReport
 from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
@@ -71,7 +72,7 @@ class Ward:
             "clock": lambda: NOW,
             "name": name,
         }
-        return ingest(self.source, **(arguments | changes))
+        return ingest_with(self.source, **(arguments | changes))
 
     def withdraw(self, **changes: object) -> client.people.withdrawal.Withdrawal:
         return withdraw(open_site(self.site.folder), self.patient_id, **({"by": BY} | changes))
@@ -368,7 +369,7 @@ def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_ver
     site = sites.site()
     before = set(sites.split(None).arrays.patients)
     write_table(sites.folder / "second" / "clinical.csv", range(500, 560))
-    second = ingest(
+    second = ingest_with(
         sites.folder / "second",
         store=site.cohorts,
         schema=sites.plan.settings.cohort,
