@@ -24,7 +24,7 @@ from shared.measure.description.rows import (
     withhold_small_groups,
 )
 from shared.measure.table.rows import sum_table
-from shared.privacy.noise import NoiseStream
+from shared.privacy.noise import DrawNormals
 from shared.stages.stage_sum import Bound, StageState, largest_noised
 from shared.stages.table import add_noise
 from shared.train.canaries import AuditRegister
@@ -92,7 +92,7 @@ class DescriptionSum:
         *,
         round_number: int,
         declared_patients: int,
-        draw_normals: NoiseStream,
+        draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
         """The description [m] of patients."""

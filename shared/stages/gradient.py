@@ -18,7 +18,7 @@ from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
 from shared.model.build import build_model
 from shared.model.weights import count_weights
-from shared.privacy.noise import NoiseStream
+from shared.privacy.noise import DrawNormals
 from shared.stages.stage_sum import Bound, StageState, largest_noised
 from shared.train.aggregate import next_weights, renormalised
 from shared.train.canaries import AuditRegister
@@ -73,7 +73,7 @@ class GradientSum:
         *,
         round_number: int,
         declared_patients: int,
-        draw_normals: NoiseStream,
+        draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
         """The change of the weights after the local steps, or one noised sum of clipped gradients."""
@@ -85,6 +85,7 @@ class GradientSum:
                 self._stage,
                 patients,
                 vector,
+                draw_normals=draw_normals,
                 register=register,
                 encoder_file=self._encoder_file,
             )
@@ -94,6 +95,7 @@ class GradientSum:
             patients,
             vector,
             divisor=declared_patients,
+            draw_normals=draw_normals,
             register=register,
             encoder_file=self._encoder_file,
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
-from shared.privacy.noise import NoiseStream
+from shared.privacy.noise import DrawNormals
 from shared.train.canaries import AuditRegister
 
 # A site's true size is at most this many times the size that it declares in public.
@@ -76,7 +76,7 @@ class StageSum(Protocol):
         *,
         round_number: int,
         declared_patients: int,
-        draw_normals: NoiseStream,
+        draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
         """A site's total [m] of a round, noise included where the stage is private."""

@@ -27,7 +27,7 @@ from shared.measure.table.rows import (
 )
 from shared.model.build import build_model
 from shared.model.weights import count_weights
-from shared.privacy.noise import NoiseStream, add_gaussian_noise
+from shared.privacy.noise import DrawNormals, add_gaussian_noise
 from shared.stages.stage_sum import Bound, StageState, largest_noised
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -80,7 +80,7 @@ class TableSum:
         *,
         round_number: int,
         declared_patients: int,
-        draw_normals: NoiseStream,
+        draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
         """The table [m] of the release with weights ``vector`` [p] on patients, one score each."""
@@ -119,7 +119,7 @@ def table_rows(settings: ModelSettings, spec: TableSpec, output: Floats, target:
 
 
 def add_noise(
-    table: Floats, *, sensitivity: float, noise_multiplier: float, draw_normals: NoiseStream
+    table: Floats, *, sensitivity: float, noise_multiplier: float, draw_normals: DrawNormals
 ) -> Floats:
     """The table [m] with Gaussian noise from the OS in every cell; as it is where that is 0."""
     if not noise_multiplier:

@@ -17,7 +17,7 @@ from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
-from shared.privacy.noise import NoiseStream
+from shared.privacy.noise import DrawNormals, NoiseStream
 from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
 from shared.train.local_steps import one_sum, train_round
@@ -40,6 +40,7 @@ def train_update(
     weights: Weights,
     *,
     divisor: int,
+    draw_normals: DrawNormals | None = None,
     register: AuditRegister | None = None,
     encoder_file: Path | None = None,
 ) -> Weights:
@@ -51,6 +52,7 @@ def train_update(
         batch: the whole training split.
         weights: the round's starting weights.
         divisor: B, the size that the site declared publicly.
+        draw_normals: a ``NoiseStream``, as None makes one.
         register: takes the noised sums of an audit's canaries.
         encoder_file: as ``build_model`` takes it.
     """
@@ -69,7 +71,7 @@ def train_update(
             update_norm_max=stage.update_norm_max,
             local_tail=stage.local_tail,
             proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
-            draw_normals=NoiseStream(),
+            draw_normals=draw_normals or NoiseStream(),
             register=register,
             backend=choose_backend(model),
             chunk=_patients_at_once(settings),
@@ -82,6 +84,7 @@ def train_sum(
     batch: PatientBatch,
     weights: Weights,
     *,
+    draw_normals: DrawNormals | None = None,
     register: AuditRegister | None = None,
     encoder_file: Path | None = None,
 ) -> Floats:
@@ -98,7 +101,7 @@ def train_sum(
             clip_norm=stage.clip_norm if stage.is_private else None,
             noise_multiplier=stage.noise_multiplier,
             sample_rate=stage.sample_rate,
-            draw_normals=NoiseStream(),
+            draw_normals=draw_normals or NoiseStream(),
             register=register,
             backend=choose_backend(model),
             chunk=_patients_at_once(settings),

@@ -13,7 +13,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from server.engines.local import LocalGrid, play_on
-from shared.contract.protocol import TrainReply, any_from_record, to_record
+from shared.contract.protocol import SumReply, any_from_record, to_record
 
 FaultKind = Literal[
     "drop",
@@ -75,9 +75,10 @@ class FaultyGrid(LocalGrid):
 
     def _fault_of(self, message: Message) -> Fault | None:
         metadata = message.metadata
-        if metadata.message_type != "train" or not metadata.group_id.isdigit():
+        stage, _, number = metadata.group_id.rpartition("-")
+        if stage != "train" or not number.isdigit():
             return None
-        return self._faults.get((self._names[metadata.dst_node_id], int(metadata.group_id)))
+        return self._faults.get((self._names[metadata.dst_node_id], int(number)))
 
     def _after(self, fault: Fault, name: str, replies: list[Message]) -> list[Message]:
         """What arrives of the replies that a client gave."""
@@ -110,16 +111,16 @@ def run_with_faults(
 def spoilt(content: RecordDict, kind: FaultKind) -> RecordDict:
     """The reply as a faulty or hostile site would send it."""
     reply = any_from_record(content)
-    if not isinstance(reply, TrainReply):
+    if not isinstance(reply, SumReply):
         return content
-    update = reply.update.copy()
+    total = reply.total.copy()
     if kind == "corrupt-nan":
-        update[0] = np.nan
-        return to_record(replace(reply, update=update))
+        total[0] = np.nan
+        return to_record(replace(reply, total=total))
     if kind == "wrong-shape":
-        return to_record(replace(reply, update=update[:-1]))
+        return to_record(replace(reply, total=total[:-1]))
     if kind == "oversized":
-        return to_record(replace(reply, update=(update + 1e6).astype(np.float32)))
+        return to_record(replace(reply, update=(total + 1e6).astype(np.float32)))
     if kind == "wrong-plan":
         return to_record(replace(reply, plan_sha256="0" * 64))
     if kind == "forged-signature":

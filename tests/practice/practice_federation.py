@@ -19,16 +19,15 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from client.site.context import site_folder_from
+from server.federation.plan import resolve_stages, shared_settings
 from server.run.folder import RunStore, prepare_run
-from shared.contract.plan import Plan, PredictedCost, RosterEntry, write_plan
+from shared.contract.plan import Plan, RosterEntry, write_plan
 from shared.contract.protocol import (
-    EvaluateReply,
-    EvaluateRequest,
     Hello,
     HelloReply,
     Refusal,
-    TrainReply,
-    TrainRequest,
+    SumReply,
+    SumRequest,
     WeightsChunk,
     WeightsReply,
     from_record,
@@ -37,10 +36,12 @@ from shared.contract.protocol import (
     vector_sha256,
 )
 from shared.contract.settings import Settings, read_settings
+from shared.privacy.cost import predict_cost
 from shared.signing.canonical import hash_file, sha256_hex
 from shared.signing.keys import create_key, load_key
 
 STEP = np.float32(0.1)
+P = 6  # weights of the practice model: value and missing flag of one field, two classes, two biases
 CODE = "c" * 64
 
 
@@ -93,7 +94,6 @@ def found_federation(
     settings: Settings | None = None,
     n_sites: int = 4,
     n_external: int = 0,
-    n_parameters: int = 8,
     is_required: bool = False,
     encoder: bytes | None = None,
     run: str = "practice",
@@ -106,7 +106,7 @@ def found_federation(
     names = [f"site-{number}" for number in range(n_sites + n_external)]
     folders = {name: home / "sites" / name for name in names}
     shares = weights_of_sites or tuple(1.0 / n_sites for _ in range(n_sites))
-    initial = np.zeros(n_parameters, dtype="<f4")
+    initial = np.zeros(P, dtype="<f4")
     encoder_file = None
     if encoder is not None:
         encoder_file = home / "encoder.bin"
@@ -125,24 +125,22 @@ def found_federation(
                 weight=shares[number] if number < n_sites else 0.0,
             )
         )
+    if encoder_file is not None:
+        named = settings.encoder.model_copy(update={"sha256": hash_file(encoder_file)})
+        settings = settings.model_copy(update={"encoder": named})
+    stages = resolve_stages(settings, n_parameters=P, smallest_divisor=100)
     plan = Plan(
         run=run,
         written_utc="2026-01-01T00:00:00+00:00",
-        settings=settings,
+        settings=shared_settings(settings),
+        stages=stages,
         roster=tuple(roster),
         coordinator_key=key.public_hex,
         code_sha256=CODE,
-        encoder_sha256=hash_file(encoder_file) if encoder_file else None,
+        encoder_sha256=settings.encoder.sha256,
         initial_weights_sha256=vector_sha256(initial),
         layout_sha256="1" * 64,
-        predicted=PredictedCost(
-            mechanism="none: no formal privacy guarantee",
-            accountant="none",
-            delta=1e-5,
-            training_epsilon=None,
-            validation_epsilon=None,
-            validation_noise_multiplier=None,
-        ),
+        predicted=predict_cost(stages, delta=settings.privacy.delta),
     )
     folder = home / "runs" / run
     write_plan(folder / "plan.json", plan, key)
@@ -225,9 +223,14 @@ def weights(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Move the weights towards the site's target; ``refuse.json`` holds a code to refuse with."""
+    """Move the weights towards the site's target, or send ``table.json``.
+
+    ``refuse.json`` holds a code to refuse to train with.
+    """
     folder, site = _site(context)
-    order = from_record(message.content, TrainRequest)
+    order = from_record(message.content, SumRequest)
+    if order.stage != "train":
+        return _measure(message, folder, site, order)
     refuses = folder / "refuse.json"
     if refuses.exists():
         refusal = Refusal(
@@ -245,42 +248,42 @@ def train(message: Message, context: Context) -> Message:
     return _reply(
         message,
         folder,
-        TrainReply(
+        SumReply(
             plan_sha256=site["plan_sha256"],
+            stage=order.stage,
             round=order.round,
             site=site["site"],
-            weights_sha256=vector_sha256(order.weights),
-            update=update_of(site["site"], order.weights),
+            status="measured",
+            release_class="off",
+            vector_sha256=vector_sha256(order.vector),
+            release_sha256="",
+            total=update_of(site["site"], order.vector),
             ledger_head=f"{order.round:064x}",
         ),
     )
 
 
-def _evaluate(message: Message, context: Context) -> Message:
-    folder, site = _site(context)
-    order = from_record(message.content, EvaluateRequest)
+def _measure(message: Message, folder: Path, site: dict[str, str], order: SumRequest) -> Message:
     path = folder / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
     with (folder / "measured.log").open("a") as log:
-        log.write(f"{order.kind} {order.ledger_head} {order.countersignature}\n")
+        log.write(f"{order.stage} {order.ledger_head} {order.countersignature}\n")
     return _reply(
         message,
         folder,
-        EvaluateReply(
+        SumReply(
             plan_sha256=order.plan_sha256,
-            kind=order.kind,
-            release_sha256=order.release_sha256,
+            stage=order.stage,
+            round=order.round,
             site=site["site"],
             status="measured" if table else "not-applicable",
             release_class="dp",
-            table=np.array(table, dtype="<f8"),
-            ledger_head=sha256_hex(order.kind.encode()),
+            vector_sha256=vector_sha256(order.vector),
+            release_sha256=order.release_sha256,
+            total=np.array(table, dtype="<f8"),
+            ledger_head=sha256_hex(order.stage.encode()),
         ),
     )
-
-
-for kind in ("internal", "external", "prospective"):
-    app.evaluate(kind)(_evaluate)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import yaml
 from client.gate.gate import Gate, open_gate
 from client.gate.ledger import Charge, Ledger
 from client.site.policy import PolicySettings, read_policy, write_policy_template
+from server.federation.plan import resolve_stages, shared_settings
 from shared.contract.plan import Plan, PredictedCost, RosterEntry
-from shared.contract.settings import Settings, read_settings
+from shared.contract.settings import read_settings
+from shared.contract.stages import Stage
 from shared.errors import OsteoFedError
 from shared.privacy.cost import predict_cost
 from shared.privacy.events import GaussianEvent
@@ -49,6 +51,7 @@ def make_charge(round_number: int = 1, **changes: object) -> Charge:
         "purpose": "train",
         "plan_sha256": "a" * 64,
         "run": "run-one",
+        "stage": "train",
         "round": round_number,
         "request_sha256": f"request-{round_number}",
     }
@@ -72,16 +75,26 @@ def make_gate(folder: Path, **policy: object) -> Gate:
 def make_plan(
     folder: Path, *, role: str = "training", stated_epsilon: float | None = -1.0, **settings: object
 ) -> Plan:
-    """A plan for ``SITE``; ``settings`` are dotted names with __ for the dot."""
+    """A plan for ``SITE``; ``settings`` are dotted names with __ for the dot.
+
+    ``stage__``: what of the training stage is other than the settings give.
+    """
     content = _default_settings()
+    of_stage = {}
     for name, value in settings.items():
         group, _, key = name.partition("__")
-        content[group] = content[group] | {key: value}
-    resolved = read_settings(content)
+        if group == "stage":
+            of_stage[key] = value
+        else:
+            content[group] = content[group] | {key: value}
+    asked = read_settings(content)
+    stages = resolve_stages(asked, n_parameters=3, smallest_divisor=100)
+    stages = (stages[0].model_copy(update=of_stage), *stages[1:])
     return Plan(
         run="run-one",
         written_utc=clock().isoformat(),
-        settings=resolved,
+        settings=shared_settings(asked),
+        stages=stages,
         roster=(
             RosterEntry(
                 site=SITE,
@@ -96,22 +109,23 @@ def make_plan(
         encoder_sha256="0" * 64,
         initial_weights_sha256="d" * 64,
         layout_sha256="e" * 64,
-        predicted=_predicted(resolved, stated_epsilon),
+        predicted=_predicted(stages, asked.privacy.delta, stated_epsilon),
     )
 
 
-def _predicted(settings: Settings, stated_epsilon: float | None) -> PredictedCost:
+def _predicted(stages: tuple[Stage, ...], delta: float, stated_epsilon: float | None) -> PredictedCost:
     """The true cost; one that cannot be computed, or a lie, where a test asks for it."""
     try:
-        predicted = predict_cost(settings)
+        predicted = predict_cost(stages, delta=delta)
     except OsteoFedError:
         predicted = PredictedCost(
             mechanism="Gaussian",
             accountant="exact Gaussian",
-            delta=settings.privacy.delta,
+            delta=delta,
+            splits=(),
             training_epsilon=3.0,
             validation_epsilon=None,
-            validation_noise_multiplier=None,
+            description_epsilon=0.0,
         )
     if stated_epsilon == -1.0:
         return predicted

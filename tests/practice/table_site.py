@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,23 +14,21 @@ import torch
 import yaml
 from table_federation import found_tables, write_table
 
-import shared.privacy.noise
-import shared.train.update
-from client.answers.hello import approved_plan
+import client.answers.answer
+from client.answers.answer import answer_sum
 from client.cohort.patients import SplitData, load_split
 from client.cohort.split import Split
 from client.gate.gate import Gate, Released, open_gate
+from client.site.approved import approved_plan
 from client.site.folder import Site, open_site
 from shared.contract.plan import Plan
-from shared.contract.protocol import EvaluateRequest, TrainRequest
+from shared.contract.protocol import SumRequest
 from shared.errors import OsteoFedError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
 
 ROWS = {"elm": range(150), "hop": range(150, 260)}
 RELEASE = "f" * 64
-Request = TrainRequest | EvaluateRequest
-Answer = Callable[[Site, Gate, Any], Released]
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class TableSites:
     @property
     def plan(self) -> Plan:
         """The approved plan."""
-        return approved_plan(self.site(), self.plan_sha256)
+        return approved_plan(self.site(), self.plan_sha256).plan
 
     @property
     def weights(self) -> np.ndarray:
@@ -66,40 +63,41 @@ class TableSites:
         schema = self.plan.settings.cohort.name
         return load_split(self.site(name), self.plan, name=schema, split=split)
 
-    def train_request(self, **changes: object) -> TrainRequest:
-        """What the coordinator asks in round 1."""
+    def train_request(self, **changes: object) -> SumRequest:
+        """What the coordinator asks in round 2; in round 1 only the plan's weights may come."""
         values: dict[str, object] = {
             "plan_sha256": self.plan_sha256,
-            "round": 1,
-            "weights": self.weights,
-            "ledger_head": "",
-            "countersignature": "",
-        }
-        return TrainRequest(**(values | changes))
-
-    def evaluate_request(self, kind: str = "internal", **changes: object) -> EvaluateRequest:
-        """What the coordinator asks after training."""
-        values: dict[str, object] = {
-            "plan_sha256": self.plan_sha256,
-            "kind": kind,
-            "release_sha256": RELEASE,
-            "weights": self.weights,
+            "stage": "train",
+            "round": 2,
+            "vector": self.weights,
+            "release_sha256": "",
             "lock_sha256": "",
             "ledger_head": "",
             "countersignature": "",
         }
-        return EvaluateRequest(**(values | changes))
+        return SumRequest(**(values | changes))
+
+    def measure_request(self, stage: str = "internal", **changes: object) -> SumRequest:
+        """What the coordinator asks after training."""
+        values: dict[str, object] = {"stage": stage, "round": 1, "release_sha256": RELEASE}
+        if stage == "description":
+            values |= {"release_sha256": "", "vector": np.zeros(0, np.float32)}
+        return self.train_request(**(values | changes))
 
     def change_policy(self, name: str = "elm", **changes: object) -> None:
         """The hospital changes its mind after approval."""
         path = self.folder / "sites" / name / "policy.yaml"
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
-    def refused(self, answer: Answer, request: Request, name: str = "elm") -> str:
+    def answer(self, request: SumRequest, name: str = "elm") -> Released:
+        """What a site lets go in answer to a request."""
+        return answer_sum(self.site(name), self.gate(name), request)
+
+    def refused(self, request: SumRequest, name: str = "elm") -> str:
         """The code with which a site refuses; nothing was charged."""
         before = self.charges(name)
         with pytest.raises(OsteoFedError) as caught:
-            answer(self.site(name), self.gate(name), request)
+            self.answer(request, name)
         assert self.charges(name) == before
         return caught.value.code
 
@@ -133,10 +131,9 @@ def known_noise(value: float) -> Iterator[list[int]]:
         drawn.append(n)
         return torch.full((n,), value, dtype=torch.float64)
 
-    kept = (shared.privacy.noise.NoiseStream, shared.train.update.NoiseStream)
+    kept = client.answers.answer.NoiseStream
     try:
-        for module in (shared.privacy.noise, shared.train.update):
-            module.NoiseStream = lambda: draw  # type: ignore[attr-defined]
+        client.answers.answer.NoiseStream = lambda: draw  # type: ignore[assignment,misc,return-value]
         yield drawn
     finally:
-        shared.privacy.noise.NoiseStream, shared.train.update.NoiseStream = kept  # type: ignore[misc]
+        client.answers.answer.NoiseStream = kept  # type: ignore[misc]
