@@ -32,12 +32,20 @@ def total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = C
         patients: of one site; none at all give zeros.
         chunk: rows made at once, a constant of the plan.
     """
+    total = np.zeros(asked.length(state), dtype=np.int64)
+    for rows in lattice_rows(asked, state, patients, chunk=chunk):
+        total += rows.sum(axis=0)
+    return total
+
+
+def lattice_rows(
+    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK
+) -> Iterator[Integers]:
+    """Each patient's row as it is added, [≤ chunk, m] at a time, in the patients' order."""
     bound = asked.bound(state)
     spacing = spacing_of(bound)
-    total = np.zeros(asked.length(state), dtype=np.int64)
     for rows in _chunks(asked, state, patients, chunk):
-        total += to_lattice(bound_rows(rows, bound=bound), spacing=spacing).sum(axis=0)
-    return total
+        yield to_lattice(bound_rows(rows, bound=bound), spacing=spacing)
 
 
 def exact_total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK) -> Floats:
