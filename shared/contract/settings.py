@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from shared.contract.stages import Fold, StrategySettings
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
+from shared.learners.table import LearnerSettings
 from shared.strict import FROZEN, list_mistakes
 
 
@@ -262,6 +263,14 @@ class EngineSettings(BaseModel):
     superlink: str = "127.0.0.1:9092"
 
 
+class GradientLearner(BaseModel):
+    """Training of the fusion, and of the encoder where it learns, by sums of patient gradients."""
+
+    model_config = FROZEN
+
+    kind: Literal["gradient"] = "gradient"
+
+
 class ModelSettings(BaseModel):
     """What every stage of a run shares: task, cohort and model.
 
@@ -307,6 +316,7 @@ class Settings(ModelSettings):
     """
 
     schedule: tuple[Schedule, ...] = Field(min_length=1)
+    learner: LearnerSettings | GradientLearner = Field(discriminator="kind")
     privacy: PrivacySettings
     strategy: StrategySettings
     federation: FederationSettings
@@ -318,13 +328,14 @@ class Settings(ModelSettings):
     def _take_schedule(cls, values: object) -> object:
         if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
             return values
-        fusion = dict(values["fusion"])
-        if "schedule" not in fusion:
-            return values
-        return {**values, "schedule": fusion.pop("schedule"), "fusion": fusion}
+        fusion, learner = dict(values["fusion"]), values.get("learner", {"kind": "gradient"})
+        schedule = fusion.pop("schedule", values.get("schedule"))
+        return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
 
     @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
+        if self.learner.kind != "gradient" and self.encoder.training != "frozen":
+            raise ValueError(f"learner {self.learner.kind} needs encoder.training frozen")
         lacks_file = "" in (self.encoder.weights, self.encoder.sha256)
         if self.encoder.name != "none" and lacks_file and not self.encoder.starts_from_seed:
             raise ValueError(
