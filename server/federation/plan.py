@@ -161,7 +161,9 @@ def shared_settings(settings: Settings) -> PlanSettings:
         model
         | {
             "delta": settings.privacy.delta,
-            "caps": Caps(max_views=settings.privacy.max_views),
+            "caps": Caps(
+                max_views=settings.privacy.max_views, max_exams=settings.privacy.max_exams
+            ),
             "patience": Patience(
                 quorum=federation.quorum,
                 round_deadline_s=federation.round_deadline_s,

@@ -164,6 +164,7 @@ class Schedule(BaseModel):
 class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
+    ``max_views`` and ``max_exams``: of one patient; every patient is computed with room for as many.
     ``noise_multiplier`` and ``update_norm_max`` are null in YAML and filled in when a plan is written.
     ``canaries``: of the audit register; half of them, drawn by each site, train beside its patients.
     """
@@ -177,6 +178,7 @@ class PrivacySettings(BaseModel):
     noise_multiplier: float | None = Field(default=None, ge=0, le=1e6)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     max_views: int = Field(default=4, ge=1, le=64)
+    max_exams: int = Field(default=2, ge=1, le=64)
     update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
     canaries: int = Field(default=0, ge=0, le=10_000)
 
@@ -348,13 +350,15 @@ class Settings(ModelSettings):
 class Caps(BaseModel):
     """Public limits on what enters a sum.
 
-    Of a patient at most ``max_views`` films, the first in a keyed order; of a request no weight beyond
-    ±``weight_max``, since weights that no training reaches only serve to break arithmetic.
+    Of a patient at most ``max_views`` films and ``max_exams`` exams, the first in a keyed order: every
+    patient is computed with room for as many. Of a request no weight beyond ±``weight_max``, since
+    weights that no training reaches only serve to break arithmetic.
     """
 
     model_config = FROZEN
 
     max_views: int = Field(ge=1, le=64)
+    max_exams: int = Field(ge=1, le=64)
     weight_max: float = Field(default=1000.0, gt=0, le=1e6)
 
 
