@@ -25,7 +25,7 @@ from shared.measure.description.rows import (
 )
 from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.estimate import Measures
+from shared.sums.estimate import Measures
 from shared.measure.pooling import pool_aucs
 from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table

@@ -28,11 +28,11 @@ from shared.audit.finding import Finding, Verdict
 from shared.contract.settings import Settings, positive_index
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
-from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
 from shared.model.build import build_model
 from shared.model.weights import Vector, flatten_weights
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
+from shared.sums.intervals import GRID_POINTS, accepted, auc_variance
 from shared.train.patients import PatientBatch
 from shared.train.update import score_patients, train_update
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import PolicyError, ProtocolError, SettingsError
-from shared.measure.estimate import Measures
+from shared.sums.estimate import Measures
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.moments import read_constant_r2

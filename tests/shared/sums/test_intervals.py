@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.measure.intervals import (
+from shared.sums.intervals import (
     auc_interval,
     auc_variance,
     ratio_interval,
