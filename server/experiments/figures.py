@@ -39,7 +39,7 @@ from shared.measure.exact.regression import (
     percentile_interval,
 )
 from shared.train.aggregate import next_weights, renormalised, tail_average
-from shared.train.patients import PatientBatch
+from shared.train.patients import PatientBatch, join_patients
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -113,7 +113,7 @@ def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> f
     sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))
     patients = {site.name: draw_patients(site, sizes[site.name], rng) for site in sites[:-1]}
     trained = _run(HEADS[0], 3.0, patients)
-    fresh = _join([draw_patients(site, 1000, rng) for site in sites])
+    fresh = join_patients(*(draw_patients(site, 1000, rng) for site in sites))
     output, target = _read(trained, fresh)
     threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
     return float(np.quantile(output[target <= threshold], sensitivity))
@@ -155,7 +155,7 @@ def _train_arms(
 ) -> dict[tuple[str, float | None], _Trained]:
     """Every arm of a head on one training population."""
     arms: dict[tuple[str, float | None], _Trained] = {}
-    everybody = {"pooled": _join(list(patients.values()))}
+    everybody = {"pooled": join_patients(*patients.values())}
     for epsilon in (None, *EPSILONS):
         arms["pooled", epsilon] = _run(head, epsilon, everybody)
         arms["federated", epsilon] = _run(head, epsilon, patients)
@@ -220,7 +220,7 @@ def _evaluation_sets(
         for n, site in enumerate(training)
     ]
     outside = draw_patients(external, n_patients, np.random.default_rng([EVALUATION_SEED, 99]))
-    return {"internal": _join(internal), "external": outside}
+    return {"internal": join_patients(*internal), "external": outside}
 
 
 def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> PatientBatch:
@@ -260,25 +260,12 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
         target=standardise_target(target, settings.task),
         patient_index=np.arange(n),
         exam_films=exam_films,
-        film_order=list(range(len(films))),
+        film_order=range(len(films)),
+        exam_order=range(n),
         tokens=tokens,
         max_views=settings.privacy.max_views,
+        max_exams=settings.privacy.max_exams,
     )
-
-
-def _join(batches: Sequence[PatientBatch]) -> PatientBatch:
-    """Patients of several batches in one, padded to the widest."""
-    columns = []
-    for parts in zip(*(batch.tensors() for batch in batches), strict=True):
-        shape = [max(part.shape[axis] for part in parts) for axis in range(parts[0].ndim)]
-        joined = parts[0].new_zeros(sum(len(part) for part in parts), *shape[1:])
-        start = 0
-        for part in parts:
-            window = (slice(start, start + len(part)), *(slice(size) for size in part.shape[1:]))
-            joined[window] = part
-            start += len(part)
-        columns.append(joined)
-    return PatientBatch(*columns)
 
 
 def _row(

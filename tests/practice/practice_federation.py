@@ -163,7 +163,7 @@ def found_federation(
             "fold": stages[0].fold,
         }
         (folders[entry.site] / "site.json").write_text(json.dumps(site))
-    return prepare_run(folder, initial_weights=initial, encoder=encoder_file), folders
+    return prepare_run(folder, initial_state=initial, encoder=encoder_file), folders
 
 
 def release_of(store: RunStore) -> Release:

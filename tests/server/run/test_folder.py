@@ -29,14 +29,14 @@ def test_a_prepared_run_starts_at_its_initial_weights(store: RunStore) -> None:
 
 def test_preparing_a_run_twice_changes_nothing(store: RunStore) -> None:
     store.training.commit(RoundState(state=StageState(round=1, vector=np.ones(P, "<f4"))))
-    again = prepare_run(store.folder, initial_weights=np.zeros(P, "<f4"))
+    again = prepare_run(store.folder, initial_state=np.zeros(P, "<f4"))
     assert again.training.last_committed().round == 1
 
 
 def test_initial_weights_that_are_not_the_plan_s_are_refused(store: RunStore) -> None:
     (store.folder / "run.json").unlink()
     with pytest.raises(RunError) as caught:
-        prepare_run(store.folder, initial_weights=np.ones(P, "<f4"))
+        prepare_run(store.folder, initial_state=np.ones(P, "<f4"))
     assert caught.value.code == "run.wrong-weights"
 
 

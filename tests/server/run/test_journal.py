@@ -90,8 +90,8 @@ def test_a_total_of_another_number_type_is_journalled_as_its_code(tmp_path: Path
 def test_an_answer_that_was_no_reply_is_journalled_as_its_code(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sites=("a",), length=3)
     journal.reject(1, None, site="a", code="privacy.budget-exhausted")
-    journal_read = journal.read(1)
-    assert (journal_read.accepted, journal_read.rejected) == ({}, {"a": "privacy.budget-exhausted"})
+    assert journal.read(1).accepted == {}
+    assert journal.read(1).rejected == {"a": "privacy.budget-exhausted"}
 
 
 def test_setting_aside_leaves_accepted_replies_and_numbers_the_others(tmp_path: Path) -> None:
@@ -131,7 +131,26 @@ def test_setting_aside_an_empty_round_changes_nothing(tmp_path: Path) -> None:
 def test_a_damaged_reply_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sites=("a",), length=3)
     journal.accept(1, reply(np.ones(3, "<f4")), site="a", total_sha256="t")
-    (tmp_path / "0001" / "a.safetensors").write_bytes(b"torn")
+    path = tmp_path / "0001" / "a.safetensors"
+    path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(RunError) as caught:
         journal.read(1)
     assert caught.value.code == "run.damaged-file"
+
+
+def test_a_later_answer_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sites=("a",), length=3)
+    journal.reject(1, None, site="a", code="policy.no")
+    journal.accept(1, reply(np.ones(3, "<f4")), site="a", total_sha256="t")
+    assert list(journal.read(1).accepted) == ["a"]
+    assert journal.read(1).rejected == {}
+
+
+def test_of_a_rejected_total_at_most_four_times_its_due_length_is_kept(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, sites=("a",), length=3)
+    sizes = []
+    for n in (12, 13, 13_000):
+        journal.reject(n, reply(np.ones(n, "<f4")), site="a", code="protocol.wrong-shape")
+        sizes.append((tmp_path / f"{n:04d}" / "a.safetensors").stat().st_size)
+    assert sizes[0] == sizes[1]
+    assert sizes[2] - sizes[1] < 16
