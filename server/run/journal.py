@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from server.run.vector_file import open_vectors, write_vectors
 from shared.contract.protocol import SumReply, Vector
+from shared.contract.vector_file import open_vectors, write_vectors
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from server.run.folder import Event, RoundState, RunStore, open_run, prepare_run
 from server.run.journal import Journal
-from server.run.vector_file import open_vectors, write_vectors
+from shared.contract.vector_file import open_vectors, write_vectors
 from shared.contract.protocol import TrainReply
 from shared.errors import RunError
 
