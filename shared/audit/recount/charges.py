@@ -16,7 +16,7 @@ from shared.privacy.ledger_format import LedgerRow
 
 
 def recount_charges(ledger: RecountedLedger) -> Finding:
-    """The finding about all charges of the plan: as their stage says, one request and release a round."""
+    """The finding about all charges of the plan: as their stage says, one release a round."""
     plan, entry = ledger.plan, ledger.entry
     asked = [] if entry is None else [each for each in plan.stages if entry.role in each.roles]
     problems = [problem for row in ledger.charges for problem in _misfits(ledger, row)]
