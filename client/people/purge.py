@@ -83,7 +83,7 @@ def purge(site: Site, *, by: str) -> Purge:
 
     Args:
         site: the opened site.
-        by: first and last name of who decides it.
+        by: first and last name of the person who decides it.
 
     Raises:
         PolicyError: nobody is named as deciding.

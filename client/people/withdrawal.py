@@ -64,7 +64,7 @@ def withdraw(
     Args:
         site: the opened site.
         patient_id: the hospital's number of the person.
-        by: first and last name of who decides it.
+        by: first and last name of the person who decides it.
         issuer: who issued the number; by default the issuer of the site's intake.
         purge: also delete older versions of cohorts that hold the person.
 
