@@ -1,7 +1,7 @@
 """Whether a plan's steps, clip and noise can learn anything at a site of this size: tried on nobody.
 
 Random people with a planted relation between number fields and target train as the plan says. Imports
-the training loop.
+training in memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from shared.audit.attack.rehearsal import draw_patients
-from shared.contract.settings import Settings
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import ModelSettings
+from shared.contract.stages import GradientStage
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights, load_flat
+from shared.model.weights import load_flat
+from shared.stages.in_memory import first_weights, rounds_in_memory
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
 from shared.train.patients import PatientBatch
-from shared.train.update import Weights, train_update
 
 # Of the planted target's variance; the rest is noise, so that a perfect model keeps a loss.
 _EXPLAINED = 0.8
@@ -46,32 +48,39 @@ class Trial:
 
 
 def try_learning(
-    settings: Settings, n_patients: int, *, file: Path | None, longest_s: float = _LONGEST_TRIAL_S
+    plan: Plan,
+    stage: GradientStage,
+    *,
+    site: str,
+    file: Path | None,
+    longest_s: float = _LONGEST_TRIAL_S,
 ) -> Trial:
-    """Whether this plan's steps, clip and noise bring the loss down for a site of this size alone.
+    """Whether this plan's steps, clip and noise bring the loss down for one of its sites alone.
 
     A federation averages the noise of its sites, so what falls here falls there faster.
 
     Args:
-        settings: of the plan.
-        n_patients: as the site declares in public.
+        plan: gives the model, and how many patients the site declares in public.
+        stage: that trains.
+        site: on the roster.
         file: the encoder, where the model needs it.
-        longest_s: rounds that would begin later are left out.
+        longest_s: no round begins later.
     """
+    settings, n_patients = plan.settings, plan.entry(site).declared_patients
     batch = plant_relation(draw_patients(settings, n_patients, seed=1), settings, seed=2)
     fresh = plant_relation(draw_patients(settings, _FRESH_PATIENTS, seed=3), settings, seed=4)
-    weights = first_weights(settings, file)
+    weights, done = first_weights(plan, encoder_file=file), 0
     before = mean_loss(settings, fresh, weights, file=file)
-    began, done = time.monotonic(), 0
-    planned = int(settings.federation.rounds or 0)
-    while done < planned and time.monotonic() - began < longest_s:
-        update = train_update(settings, batch, weights, divisor=n_patients, encoder_file=file)
-        weights, done = weights + update, done + 1
+    began = time.monotonic()
+    for state in rounds_in_memory(plan, stage, {site: batch}, encoder_file=file):
+        weights, done = state.vector, state.round
+        if time.monotonic() - began >= longest_s:
+            break
     after = mean_loss(settings, fresh, weights, file=file)
-    return Trial(loss_before=before, loss_after=after, rounds=done, planned_rounds=planned)
+    return Trial(loss_before=before, loss_after=after, rounds=done, planned_rounds=stage.rounds)
 
 
-def plant_relation(batch: PatientBatch, settings: Settings, *, seed: int) -> PatientBatch:
+def plant_relation(batch: PatientBatch, settings: ModelSettings, *, seed: int) -> PatientBatch:
     """The same people with targets that follow from their first number fields, and noise."""
     generator = torch.Generator().manual_seed(seed)
     numbers = [place for place, field in enumerate(settings.cohort.fields) if field.kind == "number"][
@@ -88,9 +97,11 @@ def plant_relation(batch: PatientBatch, settings: Settings, *, seed: int) -> Pat
     return replace(batch, target=target)
 
 
-def mean_loss(settings: Settings, batch: PatientBatch, weights: Weights, *, file: Path | None) -> float:
+def mean_loss(
+    settings: ModelSettings, batch: PatientBatch, weights: Vector, *, file: Path | None
+) -> float:
     """Mean over patients of the plan's loss."""
-    model = _model(settings, file)
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=file)
     load_flat(model, weights)
     loss = make_patient_loss(settings.task)
     with torch.no_grad(), one_thread():
@@ -98,13 +109,3 @@ def mean_loss(settings: Settings, batch: PatientBatch, weights: Weights, *, file
             float(loss(model, batch.select([row]).with_films().patient(0))) for row in range(len(batch))
         ]
     return float(np.mean(values))
-
-
-def _model(settings: Settings, file: Path | None) -> nn.Module:
-    return build_model(settings, generator_seed=settings.seed, encoder_file=file)
-
-
-def first_weights(settings: Settings, file: Path | None) -> Weights:
-    """Where round 1 of a run with these settings begins."""
-    weights: Weights = flatten_weights(_model(settings, file))
-    return weights
