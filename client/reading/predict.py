@@ -112,10 +112,10 @@ def predict(
     model.eval()
     row, present = torch.from_numpy(fields), torch.from_numpy(field_mask)
     if settings.encoder.name == "none":
-        tokens = torch.zeros(1, 0, 0, 0)
-        seen = torch.zeros(1, 0, dtype=torch.bool)
+        tokens, nobody = torch.zeros(1, 0, 0, 0), torch.zeros(1, 0, dtype=torch.int64)
         with torch.no_grad():
-            return _describe(release, _value(release, model(tokens, seen, row, present)), [], [])
+            output = model(tokens, nobody, row[:, None], present[:, None])[:, 0]
+        return _describe(release, _value(release, output), [], [])
     if not images:
         raise IntakeError(
             "no-film-given",
@@ -130,8 +130,9 @@ def predict(
         with torch.no_grad():
             for part in torch.split(views, _AT_ONCE):
                 n, v = part.shape[:2]
-                mask = torch.ones(n, v, dtype=torch.bool)
-                parts.append(model(seen_by_model(part), mask, row.expand(n, -1), present.expand(n, -1)))
+                one_exam = torch.zeros(n, v, dtype=torch.int64)
+                values = (each.expand(n, 1, -1) for each in (row, present))  # [n,1,k]
+                parts.append(model(seen_by_model(part), one_exam, *values)[:, 0])
         return _value(release, torch.cat(parts))
 
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]

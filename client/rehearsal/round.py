@@ -94,9 +94,11 @@ def draw_in_shape_of(settings: PlanSettings, cohort: Cohort, arrays: ExamArrays)
         patient_index=arrays.patient_index,
         exam_films=[films if has_encoder else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
+        exam_order=[exam.exam for exam in arrays.exams],
         tokens=images if is_frozen else None,
         films=None if is_frozen else images.half(),
         max_views=settings.caps.max_views,
+        max_exams=settings.caps.max_exams,
     )
 
 

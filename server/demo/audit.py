@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from client.cohort.patients import load_split
 from client.gate.export import export_ledger
@@ -35,6 +34,7 @@ from shared.contract.release import read_release
 from shared.errors import RunError
 from shared.machine.terminal import say
 from shared.privacy.cost import events_of
+from shared.train.patients import join_patients
 
 _SEED = 1  # draws members' halves and public patients, never noise
 
@@ -105,17 +105,8 @@ def _attack_release(plan: Plan, sites: Sequence[Site], store: RunStore) -> list[
             continue
         members = load_split(site, plan, name=name, split="train").batch
         others = load_split(site, plan, name=name, split="internal").batch
-        n_exams = max(members.target.shape[1], others.target.shape[1])
-        parts = [
-            part.select(part.exam_mask.any(dim=1).nonzero()[:, 0]).padded(n_exams)
-            for part in (members, others)
-        ]
-        pool = type(members)(
-            **{
-                name: torch.cat([part.named_tensors()[name] for part in parts])
-                for name in members.named_tensors()
-            }
-        )
+        parts = [part.select(part.exam_mask.any(dim=1).nonzero()[:, 0]) for part in (members, others)]
+        pool = join_patients(*parts)
         is_member = np.arange(len(pool)) < len(parts[0])
         pools.append(AuditedSite(site=site.name, pool=pool, is_member=is_member))
     release = read_release(store.release_folder, coordinator_key=plan.coordinator_key)

@@ -38,7 +38,7 @@ from shared.measure.exact.regression import (
     measure_regression,
     percentile_interval,
 )
-from shared.train.patients import PatientBatch
+from shared.train.patients import PatientBatch, join_patients
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -112,7 +112,7 @@ def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> f
     sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))
     patients = {site.name: draw_patients(site, sizes[site.name], rng) for site in sites[:-1]}
     trained = _run(HEADS[0], 3.0, patients)
-    fresh = _join([draw_patients(site, 1000, rng) for site in sites])
+    fresh = join_patients(*(draw_patients(site, 1000, rng) for site in sites))
     output, target = _read(trained, fresh)
     threshold = _threshold(trained.plan)
     return float(np.quantile(output[target <= threshold], sensitivity))
@@ -125,7 +125,7 @@ def _train_arms(
     from shared.stages.in_memory import first_weights
 
     arms: dict[tuple[str, float | None], _Trained] = {}
-    everybody = {"pooled": _join(list(patients.values()))}
+    everybody = {"pooled": join_patients(*patients.values())}
     for epsilon in (None, *EPSILONS):
         arms["pooled", epsilon] = _run(head, epsilon, everybody)
         arms["federated", epsilon] = _run(head, epsilon, patients)
@@ -188,7 +188,7 @@ def _evaluation_sets(
         for n, site in enumerate(training)
     ]
     outside = draw_patients(external, n_patients, np.random.default_rng([EVALUATION_SEED, 99]))
-    return {"internal": _join(internal), "external": outside}
+    return {"internal": join_patients(*internal), "external": outside}
 
 
 def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> PatientBatch:
@@ -228,25 +228,12 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
         target=standardise_target(target, settings.task),
         patient_index=np.arange(n),
         exam_films=exam_films,
-        film_order=list(range(len(films))),
+        film_order=range(len(films)),
+        exam_order=range(n),
         tokens=tokens,
         max_views=settings.caps.max_views,
+        max_exams=settings.caps.max_exams,
     )
-
-
-def _join(batches: Sequence[PatientBatch]) -> PatientBatch:
-    """Patients of several batches in one, padded to the widest."""
-    columns = []
-    for parts in zip(*(batch.tensors() for batch in batches), strict=True):
-        shape = [max(part.shape[axis] for part in parts) for axis in range(parts[0].ndim)]
-        joined = parts[0].new_zeros(sum(len(part) for part in parts), *shape[1:])
-        start = 0
-        for part in parts:
-            window = (slice(start, start + len(part)), *(slice(size) for size in part.shape[1:]))
-            joined[window] = part
-            start += len(part)
-        columns.append(joined)
-    return PatientBatch(*columns)
 
 
 def _row(

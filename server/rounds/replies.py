@@ -22,7 +22,7 @@ from shared.contract.protocol import (
     signed_bytes,
     vector_sha256,
 )
-from shared.contract.stages import GradientStage, Stage
+from shared.contract.stages import Stage, TrainingStage
 from shared.errors import ProtocolError
 from shared.signing.keys import verify
 from shared.stages.stage_sum import StageSum
@@ -75,7 +75,7 @@ class ReplyCheck:
     @property
     def _statuses(self) -> tuple[str, ...]:
         """A site that trains answers or refuses; one that is measured may have nobody to measure."""
-        return (MEASURED,) if isinstance(self.stage, GradientStage) else STATUSES
+        return (MEASURED,) if isinstance(self.stage, TrainingStage) else STATUSES
 
     def _require_total(self, total: Vector, *, is_measured: bool, site: str) -> None:
         bound = self.asked.bound(self.round)

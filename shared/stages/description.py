@@ -58,6 +58,11 @@ class DescriptionSum:
     def __init__(self, plan: Plan, stage: DescriptionStage, _: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = description_spec(plan.settings, stage)
+        self.state_largest = 0.0
+
+    def start(self) -> StageState:
+        """Nothing."""
+        return StageState(round=0, vector=np.zeros(0, dtype="<f4"))
 
     @property
     def noise_sd(self) -> float:

@@ -57,6 +57,15 @@ class StageSum(Protocol):
         """Type of a state's numbers, ``<f4`` or ``<f8``."""
         ...
 
+    @property
+    def state_largest(self) -> float:
+        """Most that a number of a state may be, of either sign."""
+        ...
+
+    def start(self) -> StageState:
+        """The state before the first round."""
+        ...
+
     def state_length(self, round_number: int) -> int:
         """d, the length of the state that a round's request carries."""
         ...

@@ -25,27 +25,28 @@ from shared.measure.table.rows import (
     sum_table,
     table_spec,
 )
-from shared.model.build import build_model
-from shared.model.weights import count_weights
 from shared.privacy.noise import DrawNormals, add_gaussian_noise
+from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
-from shared.train.update import score_patients
 
 Floats = NDArray[np.float64]
 
 
 class TableSum:
-    """A table stage of a plan, for ``kinds.sum_of``; its state is the release's weights."""
-
-    state_kind = "<f4"
+    """A table stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads."""
 
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
-        self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
+        self._settings, self._stage = plan.settings, stage
         self.spec = table_spec(plan.settings.task, stage)
-        model = build_model(plan.settings, plan.settings.seed, encoder_file)
-        self._length = count_weights(model)
+        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self.state_kind = self._scored.state_kind
+        self.state_largest = self._scored.state_largest
+
+    def start(self) -> StageState:
+        """Where nothing was trained: the state that the stage it reads starts from."""
+        return self._scored.start()
 
     @property
     def noise_sd(self) -> float:
@@ -53,8 +54,8 @@ class TableSum:
         return self._stage.noise_of(1) * sensitivity(self.spec)
 
     def state_length(self, round_number: int) -> int:
-        """p, the weights of the release that is measured."""
-        return self._length
+        """d, the last state of the stage that is measured."""
+        return self._scored.length
 
     def bound(self, round_number: int) -> Bound:
         """A table; exact cells are pooled until each holds enough patients."""
@@ -83,12 +84,10 @@ class TableSum:
         draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
-        """The table [m] of the release with weights ``vector`` [p] on patients, one score each."""
+        """The table [m] of the release with state ``vector`` [d] on patients, one score each."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
-        output, label = score_patients(
-            self._settings, patients, vector, encoder_file=self._encoder_file
-        )
+        output, label = self._scored.score(vector, patients)
         table = sum_table(table_rows(self._settings, self.spec, output, label))
         return add_noise(
             table,

@@ -147,7 +147,7 @@ def found_federation(
     for name, site_folder in folders.items():
         site = {"site": name, "plan_sha256": plan.sha256, "encoder_sha256": plan.encoder_sha256}
         (site_folder / "site.json").write_text(json.dumps(site))
-    return prepare_run(folder, initial_weights=initial, encoder=encoder_file), folders
+    return prepare_run(folder, initial_state=initial, encoder=encoder_file), folders
 
 
 def target_of(site: str, size: int) -> np.ndarray:

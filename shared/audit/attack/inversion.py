@@ -182,13 +182,8 @@ def _head_input(model: nn.Module, patient: PatientBatch) -> Floats:
     """What entered the last linear layer for the patient's first exam, [d]."""
     seen: list[Tensor] = []
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    handle = head.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0][0]))
+    handle = head.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0][0, 0]))
     with torch.no_grad():
-        model(
-            patient.tokens[:, 0],
-            patient.view_mask[:, 0],
-            patient.fields[:, 0],
-            patient.field_mask[:, 0],
-        )
+        model(patient.tokens, patient.film_exam, patient.fields, patient.field_mask)
     handle.remove()
     return seen[0].double().numpy()

@@ -80,7 +80,7 @@ def draw_patients(settings: ModelSettings, n_patients: int, *, seed: int) -> Pat
         target = torch.randn(batch.target.shape, generator=generator)
     return replace(
         batch,
-        tokens=draw_images(settings, tuple(batch.view_mask.shape), generator),
+        tokens=draw_images(settings, tuple(batch.film_exam.shape), generator),
         fields=torch.where(is_number, numbers, batch.fields),
         target=target,
     )
