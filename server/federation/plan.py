@@ -16,7 +16,7 @@ from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
-from shared.contract.settings import Caps, Patience, PlanSettings, Schedule, Settings
+from shared.contract.settings import Patience, PlanSettings, Schedule, Settings
 from shared.contract.stages import (
     DescriptionStage,
     GradientStage,
@@ -161,9 +161,7 @@ def shared_settings(settings: Settings) -> PlanSettings:
         model
         | {
             "delta": settings.privacy.delta,
-            "caps": Caps(
-                max_views=settings.privacy.max_views, max_exams=settings.privacy.max_exams
-            ),
+            "caps": settings.caps,
             "patience": Patience(
                 quorum=federation.quorum,
                 round_deadline_s=federation.round_deadline_s,

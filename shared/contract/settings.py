@@ -310,6 +310,21 @@ class ModelSettings(BaseModel):
         return self
 
 
+class Caps(BaseModel):
+    """Public limits on what enters a sum.
+
+    Of a patient at most ``max_views`` films and ``max_exams`` exams, the first in a keyed order: every
+    patient is computed with room for as many. Of a request no weight beyond ±``weight_max``, since
+    weights that no training reaches only serve to break arithmetic.
+    """
+
+    model_config = FROZEN
+
+    max_views: int = Field(ge=1, le=64)
+    max_exams: int = Field(ge=1, le=64)
+    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
+
+
 class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
@@ -324,6 +339,11 @@ class Settings(ModelSettings):
     federation: FederationSettings
     validation: ValidationSettings
     engine: EngineSettings
+
+    @property
+    def caps(self) -> Caps:
+        """The limits that a plan of these settings will have."""
+        return Caps(max_views=self.privacy.max_views, max_exams=self.privacy.max_exams)
 
     @model_validator(mode="before")
     @classmethod
@@ -345,21 +365,6 @@ class Settings(ModelSettings):
                 "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
             )
         return self
-
-
-class Caps(BaseModel):
-    """Public limits on what enters a sum.
-
-    Of a patient at most ``max_views`` films and ``max_exams`` exams, the first in a keyed order: every
-    patient is computed with room for as many. Of a request no weight beyond ±``weight_max``, since
-    weights that no training reaches only serve to break arithmetic.
-    """
-
-    model_config = FROZEN
-
-    max_views: int = Field(ge=1, le=64)
-    max_exams: int = Field(ge=1, le=64)
-    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
 
 
 class Patience(BaseModel):
@@ -384,6 +389,10 @@ class PlanSettings(ModelSettings):
     caps: Caps
     patience: Patience
     engine: EngineSettings
+
+
+# Settings of a model with the limits of its patients, asked for or planned.
+AnySettings = Settings | PlanSettings
 
 
 def read_settings(values: Mapping[str, object]) -> Settings:

@@ -6,8 +6,8 @@ column has a public range, to which it is clipped. Sums run over exams, films an
 order by element, so that a row is that patient's alone, bit for bit. Owns ``Column``, ``Columns`` and
 the way from padded patients. Imports the cohort schema only.
 
-Legend: n patients · s film slots of a patient · u exams of a patient · t tokens · c channels · k fields ·
-f columns.
+Legend: n patients · s film slots of a patient · u exams of a patient · t tokens · c channels ·
+k fields · f columns.
 """
 
 from __future__ import annotations
@@ -189,9 +189,7 @@ def _exams_of(patients: PaddedPatients, fields: Sequence[ClinicalField], channel
     )
 
 
-def _mean_token(
-    tokens: NDArray[np.float32], film_exam: NDArray[np.int64], *, n_exams: int
-) -> Floats:
+def _mean_token(tokens: NDArray[np.float32], film_exam: NDArray[np.int64], *, n_exams: int) -> Floats:
     """Mean over an exam's films and tokens, 0 where it has none: [n,s,t,c], [n,s] -> [n,u,c]."""
     n, s, t, c = tokens.shape
     total, count = np.zeros((n, n_exams, c)), np.zeros((n, n_exams, 1))

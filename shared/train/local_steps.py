@@ -131,7 +131,7 @@ def one_sum(
     draw_normals: DrawNormals,
     sample_rate: float = 1.0,
     register: AuditRegister | None = None,
-    backend: Backend = "vmap",
+    backend: Backend | None = None,
     chunk: int = 128,
 ) -> Floats:
     """One sum of clipped gradients with its noise at the model's weights, float64 [p].

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from shared.contract.settings import ModelSettings
+from shared.contract.settings import AnySettings, ModelSettings
 from shared.model.build import build_model
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
@@ -20,7 +20,7 @@ from shared.train.validator import validate_model
 _PATIENTS = 6
 
 
-def validate_settings_model(settings: ModelSettings, *, encoder_file: Path | None = None) -> None:
+def validate_settings_model(settings: AnySettings, *, encoder_file: Path | None = None) -> None:
     """Refuse a model that cannot be trained with one gradient per patient.
 
     Args:
@@ -35,11 +35,11 @@ def validate_settings_model(settings: ModelSettings, *, encoder_file: Path | Non
         validate_model(model, draw_public_batch(settings), loss=make_patient_loss(settings.task))
 
 
-def draw_public_batch(settings: ModelSettings) -> PatientBatch:
+def draw_public_batch(settings: AnySettings) -> PatientBatch:
     """Random patients of the plan's shape; the same for the same settings."""
     generator = torch.Generator().manual_seed(0)
-    fields, privacy = settings.cohort.fields, settings.privacy
-    n_exams, n_slots = privacy.max_exams, privacy.max_views if settings.encoder.token_channels else 0
+    fields, caps = settings.cohort.fields, settings.caps
+    n_exams, n_slots = caps.max_exams, caps.max_views if settings.encoder.token_channels else 0
     shape = (_PATIENTS, n_exams)
     rows = torch.arange(_PATIENTS)[:, None].expand(shape)
     columns = [

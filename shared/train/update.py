@@ -102,7 +102,6 @@ def train_sum(
             sample_rate=stage.sample_rate,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            backend=choose_backend(model),
             chunk=_patients_at_once(settings),
         )
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import practice_federation as practice
 import pytest
+from practice_release import make_release
 
 from server.engines.local import run_local
 from server.rounds.replies import require_evaluation
 from server.run.folder import RunStore
-from shared.contract.protocol import EvaluateReply, signed_bytes, vector_sha256
-from shared.contract.release import ReleaseRecord, lock_release, read_release, write_lock, write_release
+from shared.contract.protocol import EvaluateReply, signed_bytes
+from shared.contract.release import lock_release, read_release, write_lock
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.measure.table.rows import table_spec
 from shared.signing.canonical import sha256_hex
@@ -36,28 +37,6 @@ def released(tmp_path: Path) -> tuple[RunStore, dict[str, Path]]:
     for folder in folders.values():
         (folder / "table.json").write_text(json.dumps([1.5] * N_CELLS))
     return store, folders
-
-
-def make_release(store: RunStore) -> None:
-    weights = store.averaged()
-    record = ReleaseRecord(
-        run=store.plan.run,
-        plan_sha256=store.plan.sha256,
-        weights_sha256=vector_sha256(weights),
-        layout_sha256=store.plan.layout_sha256,
-        encoder_sha256=store.plan.encoder_sha256,
-        preprocessing="practice",
-        code_sha256=practice.CODE,
-        ledger_heads={},
-        rounds=3,
-    )
-    write_release(
-        store.release_folder,
-        record,
-        weights,
-        plan_file=store.folder / "plan.json",
-        key=load_key(store.home / "keys" / "coordinator.pem"),
-    )
 
 
 def play(store: RunStore, folders: dict[str, Path], stage: str) -> dict[str, dict[str, object]]:

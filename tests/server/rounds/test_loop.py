@@ -134,6 +134,27 @@ def test_below_the_quorum_the_run_stops_and_resumes_to_the_same_weights(tmp_path
     assert [line.split()[0] for line in trained] == ["1", "2", "3"], "its journalled reply counts"
 
 
+@pytest.mark.parametrize(
+    ("n_sites", "quorum", "needed"), [(3, 0.5, 2), (5, 0.5, 3), (4, 0.5, 2), (3, 0.34, 2), (3, 1.0, 3)]
+)
+def test_a_quorum_is_rounded_up_to_whole_sites(
+    tmp_path: Path, n_sites: int, quorum: float, needed: int
+) -> None:
+    settings = practice.practice_settings(rounds=1, federation={"quorum": quorum})
+    for n_present, is_enough in ((needed, True), (needed - 1, False)):
+        store, folders = practice.found_federation(
+            tmp_path / str(n_present), settings=settings, n_sites=n_sites
+        )
+        absent = list(folders)[n_present:]
+        faults = [Fault(site=site, round=1, kind="exception") for site in absent]
+        if is_enough:
+            run(store, folders, faults=faults)
+            assert store.last_committed().round == 1
+        else:
+            with pytest.raises(RunError, match=f"{n_present} of at least {needed} updates"):
+                run(store, folders, faults=faults)
+
+
 def test_sites_that_sent_garbage_are_asked_again_after_a_missed_quorum(tmp_path: Path) -> None:
     clean, folders = practice.found_federation(tmp_path / "clean")
     run(clean, folders)

@@ -130,3 +130,43 @@ def test_tokens_in_memory_are_left_as_they_are() -> None:
     batch = practice_patients(3)
     assert batch.with_films() is batch
     assert draw_public_batch(compose_settings()).films is None
+
+
+def head_settings(*overrides: str) -> Settings:
+    """A head on frozen tokens, one step; ``overrides`` win."""
+    return compose_settings(
+        [
+            *("encoder=tiny", "fusion=concatenation", "privacy.update_norm_max=1e9", "device=cpu"),
+            *("federation.local_steps=1", "federation.learning_rate=0.1", *overrides),
+        ]
+    )
+
+
+def updated(patients: PatientBatch, *overrides: str, divisor: int = 5) -> np.ndarray:
+    settings = head_settings(*overrides)
+    weights = flatten_weights(build_model(settings, settings.seed))
+    return train_update(settings, patients, weights, divisor=divisor).astype(np.float64)
+
+
+def test_fedprox_pulls_towards_the_start_by_its_mu_and_fedavg_does_not() -> None:
+    patients = draw_public_batch(head_settings("privacy=off"))
+    off = ("privacy=off", "federation.local_steps=2")
+    one = updated(patients, "privacy=off")
+    plain = updated(patients, *off, "strategy.name=fedavg", "strategy.proximal_mu=2.0")
+    pulled = updated(patients, *off, "strategy.name=fedprox", "strategy.proximal_mu=2.0")
+    free = updated(patients, *off, "strategy.name=fedprox", "strategy.proximal_mu=0.0")
+    np.testing.assert_array_equal(free, plain)
+    # the second step's extra term by hand: −learning rate · μ · (what the first step moved)
+    np.testing.assert_allclose(pulled - plain, -0.1 * 2.0 * one, rtol=1e-3, atol=1e-7)
+    assert np.abs(pulled - plain).max() > 1e-4
+
+
+def test_the_noised_sum_of_a_sampled_step_is_divided_by_the_patients_expected_in_it() -> None:
+    patients = draw_public_batch(head_settings("privacy=off"))
+    # so much noise that nothing else shows: SD = learning rate · noise · clip norm / (B · sample rate)
+    loud = ("privacy.noise_multiplier=1000", "privacy.clip_norm=0.5")
+    for rate in (1.0, 0.25):
+        moved = updated(patients, *loud, f"privacy.sample_rate={rate}", divisor=200)
+        assert moved.size > 200
+        expected = 0.1 * 1000 * 0.5 / (200 * rate)
+        assert moved.std() == pytest.approx(expected, rel=5 / (2 * moved.size) ** 0.5)
