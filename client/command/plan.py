@@ -128,9 +128,11 @@ def _describe_asked(plan: Plan, role: Role) -> str:
     """What this site would do, in words."""
     from shared.privacy.stage_text import purposes_of
 
-    stage = plan.training
+    stage = plan.trained
     if stage is not None and role in stage.roles:
-        return f"{stage.rounds} rounds of {stage.local_steps} steps"
+        if stage.kind == "gradient":
+            return f"{stage.rounds} rounds of {stage.local_steps} steps"
+        return f"{stage.rounds} sums for {stage.learner.kind}"
     return purposes_of(each for each in plan.stages if role in each.roles and _is_asked_now(each))
 
 
@@ -140,9 +142,11 @@ def _is_asked_now(stage: Stage) -> bool:
 
 
 def _describe_training(plan: Plan) -> Facts:
-    stage = plan.training
+    stage = plan.trained
     if stage is None:
         return {}
+    if stage.kind == "learner":
+        return {"learner": stage.learner.kind}
     return {"noise multiplier": stage.noise_multiplier, "clip norm": stage.clip_norm}
 
 
@@ -193,6 +197,8 @@ def _describe_release(stage: Stage) -> str:
     if stage.kind == "gradient":
         what = "updates of the weights" if stage.fold == "site" else "sums of gradients"
         return f"{stage.rounds} {what} ({kind})"
+    if stage.kind == "learner":
+        return f"{stage.rounds} sums of a learner ({kind})"
     if stage.kind == "description":
         return f"1 description of the patients ({kind})"
     whom = {

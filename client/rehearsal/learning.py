@@ -16,11 +16,12 @@ import torch
 from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings
-from shared.contract.stages import GradientStage
+from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.model.build import build_model
 from shared.model.weights import load_flat
-from shared.stages.in_memory import first_weights, rounds_in_memory
+from shared.stages.in_memory import rounds_in_memory
+from shared.stages.scores import scorer_of
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
 from shared.train.patients import PatientBatch
@@ -34,7 +35,10 @@ _LONGEST_TRIAL_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Mean loss of fresh public people before and after training on public people."""
+    """Mean loss of fresh public people before and after training on public people.
+
+    Of gradients the plan's loss; of a learner the squared error, and before it the target's variance.
+    """
 
     loss_before: float
     loss_after: float
@@ -49,7 +53,7 @@ class Trial:
 
 def try_learning(
     plan: Plan,
-    stage: GradientStage,
+    stage: TrainingStage,
     *,
     site: str,
     file: Path | None,
@@ -69,15 +73,19 @@ def try_learning(
     settings, n_patients = plan.settings, plan.entry(site).declared_patients
     batch = plant_relation(draw_patients(settings, n_patients, seed=1), settings, seed=2)
     fresh = plant_relation(draw_patients(settings, _FRESH_PATIENTS, seed=3), settings, seed=4)
-    weights, done = first_weights(plan, encoder_file=file), 0
-    before = mean_loss(settings, fresh, weights, file=file)
+    rounds = rounds_in_memory(plan, stage, {site: batch}, encoder_file=file)
+    first = last = next(rounds)
     began = time.monotonic()
-    for state in rounds_in_memory(plan, stage, {site: batch}, encoder_file=file):
-        weights, done = state.vector, state.round
-        if time.monotonic() - began >= longest_s:
-            break
-    after = mean_loss(settings, fresh, weights, file=file)
-    return Trial(loss_before=before, loss_after=after, rounds=done, planned_rounds=stage.rounds)
+    has_losses = isinstance(stage, GradientStage)
+    # What a learner says is read off its last state only, so its few sums are all added.
+    while last.round < stage.rounds and (not has_losses or time.monotonic() - began < longest_s):
+        last = next(rounds)
+    if has_losses:
+        before = mean_loss(settings, fresh, first.vector, file=file)
+        after = mean_loss(settings, fresh, last.vector, file=file)
+    else:
+        before, after = _variance_and_error(plan, stage, fresh, last.vector)
+    return Trial(loss_before=before, loss_after=after, rounds=last.round, planned_rounds=stage.rounds)
 
 
 def plant_relation(batch: PatientBatch, settings: ModelSettings, *, seed: int) -> PatientBatch:
@@ -95,6 +103,20 @@ def plant_relation(batch: PatientBatch, settings: ModelSettings, *, seed: int) -
         ends = torch.special.ndtri(torch.arange(1, n_classes) / n_classes)
         target = torch.bucketize(target, ends).float()
     return replace(batch, target=target)
+
+
+def _variance_and_error(
+    plan: Plan, stage: TrainingStage, people: PatientBatch, state: Vector
+) -> tuple[float, float]:
+    """Variance of the target and mean squared error of a last state, in standard units."""
+    task = plan.settings.task
+    output, label = scorer_of(plan, stage, None).score(state, people)
+    unit = 1.0
+    if task.kind == "regression":
+        unit = task.target_sd
+    else:
+        label = (label == positive_index(plan.settings)).astype(np.float64)
+    return float(label.var()) / unit**2, float(np.mean((output - label) ** 2)) / unit**2
 
 
 def mean_loss(

@@ -37,7 +37,7 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
         LedgerError: the ledger is damaged.
     """
     cohort = current_cohort(site, plan.settings.cohort.name)
-    stage = plan.training
+    stage = plan.trained
     trains = stage is not None and plan.entry(site.name).role in stage.roles
     arrays = assemble(
         cohort, "train" if trains else None, schema=plan.settings.cohort, task=plan.settings.task

@@ -24,7 +24,7 @@ from client.cohort.tokens import encoder_file
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.contract.settings import PlanSettings
-from shared.contract.stages import GradientStage
+from shared.contract.stages import TrainingStage
 from shared.stages.in_memory import rounds_in_memory
 from shared.train.device import choose_device
 from shared.train.patients import PatientBatch, build_patients
@@ -58,12 +58,13 @@ class RoundMeasure:
 
 
 def measure_round(
-    site: Site, plan: Plan, stage: GradientStage, cohort: Cohort, arrays: ExamArrays
+    site: Site, plan: Plan, stage: TrainingStage, cohort: Cohort, arrays: ExamArrays
 ) -> RoundMeasure:
     """Time and memory of one round over random values in the shape of this site's training split."""
     with peak_memory() as peak:
         patients = {site.name: draw_in_shape_of(plan.settings, cohort, arrays)}
         rounds = rounds_in_memory(plan, stage, patients, encoder_file=held_encoder(site, plan))
+        next(rounds)  # the state that training starts from
         began = time.perf_counter()
         next(rounds)
         seconds = time.perf_counter() - began

@@ -122,8 +122,6 @@ def _train_arms(
     head: str, patients: dict[str, PatientBatch]
 ) -> dict[tuple[str, float | None], _Trained]:
     """Every arm of a head on one training population."""
-    from shared.stages.in_memory import first_weights
-
     arms: dict[tuple[str, float | None], _Trained] = {}
     everybody = {"pooled": join_patients(*patients.values())}
     for epsilon in (None, *EPSILONS):
@@ -132,11 +130,21 @@ def _train_arms(
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
-    arms["no hospital training", None] = _Trained(first_weights(plan), plan)
+    arms["no hospital training", None] = _Trained(_untrained(plan), plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
             arms[f"pooled, {single}", None] = _run(single, None, everybody)
     return arms
+
+
+def _untrained(plan: Plan) -> Vector:
+    from shared.stages.kinds import sum_of
+
+    return (
+        sum_of(plan, plan.stage("train"), encoder_file=encoder_file(plan.settings.encoder))
+        .start()
+        .vector
+    )
 
 
 def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> _Trained:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from server.report.description import collect_descriptions
@@ -58,7 +59,7 @@ def collect_results(
     )
     training = store.training
     reached = training.last_committed().round
-    states = [training.committed(number) for number in range(1, reached + 1)]
+    states = [training.committed(number) for number in range(reached + 1)]
     started, times = store.times()
     finished = max([started, *times.values()])
     validation = collect_validations(store)
@@ -80,7 +81,7 @@ def collect_results(
         lock_sha256=lock.sha256 if lock else None,
         n_trainable=release.weights.size,
         sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
-        rounds=tuple(_rounds(plan, training.stage, states, started, times)),
+        rounds=tuple(_rounds(plan, training.stage, states[1:], started, times)),
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=validation,
         description=collect_descriptions(store),
@@ -116,9 +117,14 @@ def _target_name(plan: Plan) -> str:
 
 
 def _site(
-    store: RunStore, entry: RosterEntry, states: Sequence[RoundState], weights_bytes: int
+    store: RunStore, entry: RosterEntry, states: Sequence[RoundState], release_bytes: int
 ) -> SiteResult:
-    n_rounds = sum(entry.site in {part.site for part in state.contributions} for state in states)
+    # The states that a site was sent: those before the rounds to which it contributed.
+    read = [
+        before.vector.nbytes
+        for before, after in pairwise(states)
+        if entry.site in {part.site for part in after.contributions}
+    ]
     encoder = store.encoder_file.stat().st_size if store.plan.encoder_sha256 else 0
     sent = {stage.name: _bytes_sent(store, stage, entry.site) for stage in store.plan.stages}
     n_tables = sum(sent[stage.name] > 0 for stage in store.plan.tables)
@@ -128,9 +134,9 @@ def _site(
         is_required=entry.is_required,
         declared_patients=entry.declared_patients,
         weight=entry.weight,
-        rounds_took_part=n_rounds,
+        rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
-        bytes_received=encoder + (n_rounds + n_tables) * weights_bytes,
+        bytes_received=encoder + sum(read) + n_tables * release_bytes,
     )
 
 
@@ -172,7 +178,7 @@ def _rounds(
 
 def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> PrivacyResult:
     """What this run promised a patient there, and what the site's ledger says about a lifetime."""
-    predicted, stage = plan.predicted, plan.training
+    predicted, stage = plan.predicted, plan.trained
     trains = stage is not None and entry.role in stage.roles
     training_epsilon = predicted.training_epsilon if trains else 0.0
     run_epsilon = predicted.dearest(entry.role)

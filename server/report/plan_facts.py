@@ -27,9 +27,11 @@ def plan_facts(plan: Plan) -> dict[str, object]:
 
 
 def _training_facts(plan: Plan) -> dict[str, object]:
-    stage = plan.training
+    stage = plan.trained
     if stage is None:
         return {}
+    if stage.kind == "learner":
+        return {"learner": stage.learner.kind, "sums": stage.rounds}
     return {
         "rounds × steps": f"{stage.rounds} × {stage.local_steps} = {stage.total_steps} steps, "
         f"folded at the {stage.fold}",
@@ -43,7 +45,7 @@ def _training_facts(plan: Plan) -> dict[str, object]:
 def _price_facts(plan: Plan) -> dict[str, object]:
     """ε of each purpose alone, where the plan has it."""
     predicted, facts = plan.predicted, dict[str, object]()
-    if plan.training is not None:
+    if plan.trained is not None:
         epsilon = predicted.training_epsilon
         facts["epsilon, training patient"] = NO_GUARANTEE if epsilon is None else epsilon
     if plan.tables:

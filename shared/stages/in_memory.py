@@ -1,7 +1,7 @@
 """A whole training over patients in memory: the plan's own sums and steps, without messages.
 
-What is published, rehearsed and attacked is made by what sites and coordinator run. Imports the
-gradient's sum and the model.
+What is published, rehearsed and attacked is made by what sites and coordinator run. Imports every kind
+of sum.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from pathlib import Path
 
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.stages import GradientStage
-from shared.model.build import build_model
-from shared.model.weights import flatten_weights
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.privacy.noise import NoiseStream
 from shared.stages.kinds import sum_of
 from shared.stages.stage_sum import StageState
@@ -21,19 +19,14 @@ from shared.train.aggregate import tail_average
 from shared.train.patients import PatientBatch
 
 
-def first_weights(plan: Plan, *, encoder_file: Path | None = None) -> Vector:
-    """Where a run of this plan begins, [p]."""
-    return flatten_weights(build_model(plan.settings, plan.settings.seed, encoder_file))
-
-
 def rounds_in_memory(
     plan: Plan,
-    stage: GradientStage,
+    stage: TrainingStage,
     patients: Mapping[str, PatientBatch],
     *,
     encoder_file: Path | None = None,
 ) -> Iterator[StageState]:
-    """The state after each round of training, all rounds that the stage has.
+    """The state that training starts from, then that after each round of the stage.
 
     Args:
         plan: names the model, and each site's declared size and weight.
@@ -46,7 +39,8 @@ def rounds_in_memory(
     """
     asked = sum_of(plan, stage, encoder_file=encoder_file)
     sites = [plan.entry(site) for site in patients]
-    state = StageState(round=0, vector=first_weights(plan, encoder_file=encoder_file))
+    state = asked.start()
+    yield state
     for number in range(1, stage.rounds + 1):
         totals = [
             asked.answer(
@@ -64,17 +58,17 @@ def rounds_in_memory(
 
 def train_in_memory(
     plan: Plan,
-    stage: GradientStage,
+    stage: TrainingStage,
     patients: Mapping[str, PatientBatch],
     *,
     encoder_file: Path | None = None,
 ) -> Vector:
-    """The release [p] of a whole training: the average of its last rounds' weights.
+    """The release [d] of a whole training: of gradients, the average of the last rounds' weights.
 
     Arguments as ``rounds_in_memory``, and the same raises.
     """
-    n_tail = stage.strategy.n_averaged(stage.rounds)
+    n_tail = stage.strategy.n_averaged(stage.rounds) if isinstance(stage, GradientStage) else 1
     vectors = [
         state.vector for state in rounds_in_memory(plan, stage, patients, encoder_file=encoder_file)
     ]
-    return tail_average(vectors[-n_tail:])
+    return tail_average(vectors[-n_tail:]) if n_tail > 1 else vectors[-1]

@@ -25,11 +25,11 @@ from shared.audit.attack.variations import in_every_step, training_of, without_p
 from shared.audit.finding import Finding, Verdict
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings
-from shared.contract.stages import GradientStage
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.errors import AuditError
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights, layout
+from shared.model.weights import layout
 from shared.privacy.noise import NoiseStream
 from shared.stages.kinds import sum_of
 from shared.train.patients import PatientBatch
@@ -42,6 +42,7 @@ _DRAWS = 5  # of the noise, for each public patient
 # The declared size of a site that has one patient only: so large that the weights hardly move between
 # local steps, which then all add to the same direction. The attacker's best case.
 _DIVISOR = 1000
+_CLAIM = "One update does not show the features of a patient who is alone in it."
 _BLIND_TO = (
     "Attackers who combine the updates of many rounds, and what the other layers show. Guessing zero "
     "has a relative error of 1."
@@ -92,7 +93,9 @@ def inversion_findings(plan: Plan, encoder_file: Path | None = None) -> list[Fin
         SettingsError: an encoder learns from a file that was not given.
     """
     stage = training_of(plan)
-    one_step = without_privacy(stage).model_copy(update={"local_steps": 1})
+    if not isinstance(stage, GradientStage):
+        return [_sends_no_gradients(stage)]
+    one_step = without_privacy(stage.model_copy(update={"local_steps": 1}))
     control = statistics.median(
         relative_error(found, true) for found, true in _inverted(plan, one_step, encoder_file, draws=1)
     )
@@ -114,7 +117,7 @@ def inversion_findings(plan: Plan, encoder_file: Path | None = None) -> list[Fin
         Finding(
             method="inversion",
             site="public patients",
-            claim="One update does not show the features of a patient who is alone in it.",
+            claim=_CLAIM,
             verdict=verdict,
             because=because,
             figures={
@@ -129,6 +132,18 @@ def inversion_findings(plan: Plan, encoder_file: Path | None = None) -> list[Fin
             blind_to=_BLIND_TO,
         )
     ]
+
+
+def _sends_no_gradients(stage: TrainingStage) -> Finding:
+    return Finding(
+        method="inversion",
+        site="public patients",
+        claim=_CLAIM,
+        verdict="not-run",
+        because=f"stage {stage.name} sends sums of a learner's rows, no gradients of a last layer",
+        figures={},
+        blind_to=_BLIND_TO,
+    )
 
 
 def relative_error(found: Floats, true: Floats) -> float:
@@ -148,12 +163,12 @@ def chance_error(width: int) -> float:
 
 
 def _inverted(
-    plan: Plan, stage: GradientStage, encoder_file: Path | None, *, draws: int
+    plan: Plan, stage: TrainingStage, encoder_file: Path | None, *, draws: int
 ) -> list[tuple[Floats, Floats]]:
     """Features found [d] and true [d] of every public patient, for each draw of the noise."""
     asked = sum_of(plan, stage, encoder_file=encoder_file)
     model = build_model(plan.settings, plan.settings.seed, encoder_file)
-    weights, shapes = flatten_weights(model), layout(model)
+    weights, shapes = asked.start().vector, layout(model)
     pairs = []
     for patient in _lone_patients(plan.settings):
         true = _head_input(model, patient)
@@ -169,7 +184,7 @@ def _inverted(
     return pairs
 
 
-def _lone_patients(settings: ModelSettings) -> list[PatientBatch]:
+def _lone_patients(settings: PlanSettings) -> list[PatientBatch]:
     """Public patients one by one, with one exam each: only then is an update δ·xᵀ of a single x."""
     batch = draw_public_batch(settings)
     is_first = torch.zeros_like(batch.exam_mask)

@@ -28,15 +28,15 @@ from shared.audit.finding import Finding, Verdict
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.settings import ModelSettings, positive_index
-from shared.contract.stages import GradientStage
+from shared.contract.stages import TrainingStage
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
 from shared.stages.in_memory import train_in_memory
+from shared.stages.scores import Scorer, scorer_of
 from shared.train.patients import PatientBatch
-from shared.train.update import score_patients
 
 MINIMUM_REFERENCES = 16
 FALSE_RATE = 0.01
@@ -95,7 +95,7 @@ class AttackMeasures:
 
 def attack_run(
     plan: Plan,
-    stage: GradientStage,
+    stage: TrainingStage,
     sites: Sequence[AuditedSite],
     weights: Vector,
     *,
@@ -123,13 +123,14 @@ def attack_run(
             f"n_references must be even and at least {MINIMUM_REFERENCES}, not {n_references}",
         )
     generator = np.random.default_rng(seed)
-    target = _signals(plan.settings, sites, weights, encoder_file)
+    scorer = scorer_of(plan, stage, encoder_file)
+    target = _signals(plan.settings, sites, weights, scorer)
     signals, was_in = [], []
     for _ in range(n_references // 2):
         half = [generator.permutation(len(site.pool)) < len(site.pool) // 2 for site in sites]
         for chosen in (half, [~part for part in half]):
             reference = train_release(plan, stage, sites, chosen, encoder_file)
-            signals.append(_signals(plan.settings, sites, reference, encoder_file))
+            signals.append(_signals(plan.settings, sites, reference, scorer))
             was_in.append(np.concatenate(chosen))
     references, seen = np.stack(signals), np.stack(was_in)
     likelihood = _log_likelihoods(plan.settings, target, references, seen)
@@ -146,7 +147,7 @@ def attack_run(
 
 def train_release(
     plan: Plan,
-    stage: GradientStage,
+    stage: TrainingStage,
     sites: Sequence[AuditedSite],
     chosen: Sequence[Bools],
     encoder_file: Path | None = None,
@@ -258,7 +259,7 @@ def _signals(
     settings: ModelSettings,
     sites: Sequence[AuditedSite],
     weights: Vector,
-    encoder_file: Path | None,
+    scorer: Scorer,
 ) -> Floats:
     """What weights say of each patient [n], higher = fitted better.
 
@@ -268,7 +269,7 @@ def _signals(
     task = settings.task
     parts = []
     for site in sites:
-        output, label = score_patients(settings, site.pool, weights, encoder_file=encoder_file)
+        output, label = scorer.score(weights, site.pool)
         if output.size != site.is_member.size:
             raise AuditError(
                 "unscorable-patients",

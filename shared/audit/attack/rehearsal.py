@@ -24,8 +24,8 @@ from shared.audit.attack.membership import (
 from shared.audit.attack.variations import training_of, without_privacy
 from shared.audit.finding import Finding
 from shared.contract.plan import Plan
-from shared.contract.settings import ModelSettings
-from shared.contract.stages import GradientStage
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import TrainingStage
 from shared.privacy.cost import events_of
 from shared.train.patients import PatientBatch
 from shared.train.public_batch import draw_images, draw_public_batch
@@ -56,7 +56,7 @@ def rehearsal_findings(
     findings = membership_findings(
         attacked, events_of(stage) or (), site=PUBLIC, delta=plan.settings.delta
     )
-    if stage.is_private:
+    if stage.release_class == "dp":
         open_run = _rehearse(
             plan,
             without_privacy(stage),
@@ -68,7 +68,7 @@ def rehearsal_findings(
     return findings
 
 
-def draw_patients(settings: ModelSettings, n_patients: int, *, seed: int) -> PatientBatch:
+def draw_patients(settings: PlanSettings, n_patients: int, *, seed: int) -> PatientBatch:
     """Random patients of the plan's shape whose labels are independent of everything else."""
     generator = torch.Generator().manual_seed(seed)
     public = draw_public_batch(settings)
@@ -87,7 +87,7 @@ def draw_patients(settings: ModelSettings, n_patients: int, *, seed: int) -> Pat
 
 
 def _rehearse(
-    plan: Plan, stage: GradientStage, *, n_references: int, seed: int, encoder_file: Path | None
+    plan: Plan, stage: TrainingStage, *, n_references: int, seed: int, encoder_file: Path | None
 ) -> AttackRun:
     alone = min(plan.asked(stage), key=lambda entry: entry.declared_patients)
     n_patients = 2 * alone.declared_patients

@@ -1,4 +1,4 @@
-"""A plan's training, and how an attack varies it: with everybody in every step, without clip and noise.
+"""A plan's training, and how an attack varies it: with everybody in every step, without noise.
 
 Imports plan and stages.
 """
@@ -6,29 +6,31 @@ Imports plan and stages.
 from __future__ import annotations
 
 from shared.contract.plan import Plan
-from shared.contract.stages import GradientStage
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.errors import AuditError
 
-_OPEN = {"release_class": "off", "noise_multipliers": (0.0,), "sample_rate": 1.0, "canaries": 0}
+_OPEN = {"release_class": "off", "noise_multipliers": (0.0,)}
 
 
-def training_of(plan: Plan) -> GradientStage:
+def training_of(plan: Plan) -> TrainingStage:
     """The stage that trains the release.
 
     Raises:
         AuditError: the plan only measures.
     """
-    if plan.training is None:
+    if plan.trained is None:
         raise AuditError(
             "trains-nothing",
             f"the plan of run {plan.run} trains nothing that could be attacked",
             hint="attack the plan that trained the release",
         )
-    return plan.training
+    return plan.trained
 
 
-def without_privacy(stage: GradientStage) -> GradientStage:
-    """The same training, neither clipped nor noised."""
+def without_privacy(stage: TrainingStage) -> TrainingStage:
+    """The same training without noise; patient gradients are not clipped either."""
+    if isinstance(stage, GradientStage):
+        return stage.model_copy(update=_OPEN | {"sample_rate": 1.0, "canaries": 0})
     return stage.model_copy(update=_OPEN)
 
 
