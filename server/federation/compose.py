@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.learners.refused import REFUSED
 from shared.machine.files import PROJECT
 
 CONFIGS = PROJECT / "configs"
@@ -58,6 +59,8 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
         key, equals, value = override.partition("=")
         if not equals or not key.replace(".", "").replace("_", "").isalnum():
             problems.append(f"  {override}: must be group=name or group.key=value")
+        elif key == "learner" and value in REFUSED:
+            problems.append(f"  learner: {REFUSED[value].fact}; {REFUSED[value].hint}")
         elif key in groups and value not in groups[key]:
             problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
         elif key in groups:

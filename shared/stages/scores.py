@@ -91,7 +91,7 @@ class LearnerScorer:
         return output[:, positive_index(self._settings)], columns.target
 
 
-def scorer_of(plan: Plan, stage: Stage, encoder_file: Path | None) -> Scorer:
+def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Scorer:
     """The scorer of a training stage.
 
     Raises:
@@ -103,6 +103,6 @@ def scorer_of(plan: Plan, stage: Stage, encoder_file: Path | None) -> Scorer:
         return LearnerScorer(plan, stage, encoder_file)
     raise PlanError(
         "reads-no-training",
-        f"a table must read a stage that trains, not {stage.name}",
+        f"a table must read a stage that trains, not {stage.name if stage else 'none'}",
         hint="name the gradient or learner stage of the plan in `reads`",
     )
