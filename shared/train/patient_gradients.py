@@ -89,7 +89,7 @@ def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
     """
     norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
     is_finite = torch.isfinite(norms)
-    gradients[~is_finite] = 0.0  # 0 · inf would be NaN
+    gradients.index_fill_(0, (~is_finite).nonzero()[:, 0], 0.0)  # 0 · inf would be NaN
     if clip_norm is None:
         return gradients.sum(dim=0, dtype=torch.float64)
     spacing = spacing_of(clip_norm)
