@@ -23,6 +23,7 @@ from client.site.approved import approved_plan
 from client.site.folder import Site, open_site
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumRequest
+from shared.contract.stages import GradientStage
 from shared.errors import OsteoFedError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
@@ -53,9 +54,22 @@ class TableSites:
         return approved_plan(self.site(), self.plan_sha256).plan
 
     @property
+    def training(self) -> GradientStage:
+        """The plan's stage that trains."""
+        stage = self.plan.stage("train")
+        assert isinstance(stage, GradientStage)
+        return stage
+
+    @property
+    def initial_weights(self) -> np.ndarray:
+        """The weights that round 1 starts from."""
+        settings = self.plan.settings
+        return flatten_weights(build_model(settings, generator_seed=settings.seed))
+
+    @property
     def weights(self) -> np.ndarray:
         """The plan's initial weights, moved a little so that no gradient is special."""
-        initial = flatten_weights(build_model(self.plan.settings, generator_seed=0))
+        initial = self.initial_weights
         return initial + np.linspace(-0.02, 0.02, initial.size, dtype=np.float32)
 
     def split(self, split: Split | None, name: str = "elm") -> SplitData:
