@@ -442,9 +442,7 @@ def test_a_governed_description_is_exact_but_for_small_groups_and_names_who_appr
 def test_a_total_of_another_length_or_kind_never_leaves(
     described: TableSites, monkeypatch: pytest.MonkeyPatch, stage: str, fault: str
 ) -> None:
-    request = (
-        described.train_request() if stage == "train" else described.measure_request(stage)
-    )
+    request = described.train_request() if stage == "train" else described.measure_request(stage)
     kind = {"train": "GradientSum", "internal": "TableSum", "description": "DescriptionSum"}[stage]
     room = {"train": "gradient", "internal": "table", "description": "description"}[stage]
     place = f"shared.stages.{room}.{kind}.answer"

@@ -179,7 +179,9 @@ def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSit
 def test_a_request_names_a_release_exactly_where_one_is_measured(
     made_described: TableSites, stage: str, changes: dict[str, object], code: str
 ) -> None:
-    plain = made_described.train_request() if stage == "train" else made_described.measure_request(stage)
+    plain = (
+        made_described.train_request() if stage == "train" else made_described.measure_request(stage)
+    )
     with pytest.raises(OsteoFedError) as caught:
         found(made_described, replace(plain, **changes))  # type: ignore[arg-type]
     assert caught.value.code == code

@@ -150,9 +150,7 @@ def test_stages_of_a_plan_have_rounds_of_their_own(tmp_path: Path) -> None:
     ledger.charge(table, members=PATIENTS, allowance=ALLOWANCE)
     assert [(row.stage, row.round) for row in ledger.show()[1:]] == [("train", 1), ("internal", 1)]
     with pytest.raises(PrivacyError, match="internal of round 1 was already charged"):
-        ledger.charge(
-            replace(table, request_sha256="another"), members=PATIENTS, allowance=ALLOWANCE
-        )
+        ledger.charge(replace(table, request_sha256="another"), members=PATIENTS, allowance=ALLOWANCE)
 
 
 def test_one_charge_pays_for_one_release_and_an_outcome_gives_nothing_back(tmp_path: Path) -> None:
