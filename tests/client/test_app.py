@@ -61,7 +61,7 @@ def test_every_kind_of_message_is_answered_by_its_handler_and_signed(sites: Tabl
         from_record(send(folder, to_record(hello), "query.hello").content, HelloReply),
         from_record(send(folder, to_record(sites.train_request()), "train").content, TrainReply),
         from_record(
-            send(folder, to_record(sites.evaluate_request()), "evaluate.internal").content,
+            send(folder, to_record(sites.measure_request()), "evaluate.internal").content,
             EvaluateReply,
         ),
     ]

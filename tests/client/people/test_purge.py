@@ -12,7 +12,6 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.people.purge as purging
-from client.answers.train import answer_train
 from client.cohort.versions import current_cohort
 from client.cohort_page.page import write_cohort_page
 from client.command.app import app
@@ -30,7 +29,7 @@ NUMBER = "P00003"
 @pytest.fixture
 def ended(sites: TableSites) -> Site:
     """A site that trained, looked somebody up, wrote a page, and from which somebody withdrew."""
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     sites.gate().refuse(RuntimeError(f"film of {NUMBER}"), plan_sha256=sites.plan_sha256)
     withdraw(sites.site(), "P00007", by=BY)
     find_patient(sites.site(), NUMBER, by=BY)
