@@ -354,7 +354,7 @@ def test_charges_stay_and_later_rounds_leave_the_person_out(sites: TableSites) -
     ledger = sites.gate().ledger
     ledger.verify()
     assert ledger.budget([patient], allowance=site.policy.allowance) == spent
-    sites.answer(sites.train_request(round=2))
+    sites.answer(sites.train_request(round=3))
     charges = [row for row in ledger.show() if row.kind == "charge"]
     folder = site.folder / "ledger" / "members"
     members = [json.loads((folder / f"{row.members_sha256}.json").read_bytes()) for row in charges]
