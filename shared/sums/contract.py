@@ -11,9 +11,9 @@ Legend: n patients · m cells of a row · d numbers of a state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class Patients(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
+        ...
+
+    def select(self, indices: Sequence[int], /) -> Self:
+        """The patients at ``indices``, in that order; the same one may be asked for twice."""
         ...
 
 

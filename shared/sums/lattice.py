@@ -29,6 +29,8 @@ def spacing_of(bound: float, *, bits: int = LATTICE_BITS) -> float:
 
 def bound_rows(rows: Floats, *, bound: float) -> Floats:
     """Rows [n, m] scaled down to a norm of at most ``bound``; one that is not finite becomes zeros."""
+    # In one layout, so that a row's norm is added up in one order whatever made the rows.
+    rows = np.ascontiguousarray(rows)
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt((rows * rows).sum(axis=1))  # [n]
     is_finite = np.isfinite(norms)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+import client.answers.answer
 import shared.privacy.sampler
 import shared.train.dp_optimizer
 import shared.train.local_steps
 import shared.train.patient_gradients
-import shared.train.update
 from shared.train.patients import PatientBatch
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -54,14 +55,13 @@ def clip_by_exam(patch: pytest.MonkeyPatch) -> None:
     honest = module.clipped_sum
 
     def by_exam(model: object, batch: PatientBatch, **names: object) -> Tensor:
-        patient, exam = batch.exam_mask.nonzero(as_tuple=True)
-        alone = PatientBatch(
-            **{
-                name: tensor[patient] if name == "canary" else tensor[patient, exam].unsqueeze(1)
-                for name, tensor in batch.named_tensors().items()
-            }
-        )
-        return honest(model, alone, **names)  # type: ignore[arg-type]
+        totals = []
+        for exam in range(batch.target.shape[1]):
+            is_exam = torch.zeros_like(batch.exam_mask)
+            is_exam[:, exam] = True
+            one = replace(batch, exam_mask=batch.exam_mask & is_exam)
+            totals.append(honest(model, one.select(one.exam_mask.any(dim=1).nonzero()[:, 0]), **names))  # type: ignore[arg-type]
+        return torch.stack(totals).sum(dim=0)
 
     patch.setattr(module, "clipped_sum", by_exam)
 
@@ -97,7 +97,7 @@ def seeded_noise(patch: pytest.MonkeyPatch) -> None:
         def __call__(self, n: int) -> Tensor:
             return torch.randn(n, generator=self._generator, dtype=torch.float64)
 
-    patch.setattr(shared.train.update, "NoiseStream", Seeded)
+    patch.setattr(client.answers.answer, "NoiseStream", Seeded)
 
 
 def twice_the_rate(patch: pytest.MonkeyPatch) -> None:

@@ -68,16 +68,16 @@ class TableSites:
         return stage
 
     @property
-    def initial_weights(self) -> np.ndarray:
-        """The weights that round 1 starts from."""
-        settings = self.plan.settings
-        return flatten_weights(build_model(settings, generator_seed=settings.seed))
-
-    @property
     def weights(self) -> np.ndarray:
         """The plan's initial weights, moved a little so that no gradient is special."""
-        initial = self.initial_weights
+        initial = self.initial
         return initial + np.linspace(-0.02, 0.02, initial.size, dtype=np.float32)
+
+    @property
+    def initial(self) -> np.ndarray:
+        """The plan's initial weights, from which alone round 1 may start."""
+        settings = self.plan.settings
+        return flatten_weights(build_model(settings, settings.seed))
 
     def split(self, split: Split | None, name: str = "elm") -> SplitData:
         """Patients of a site."""
@@ -91,7 +91,7 @@ class TableSites:
             "plan_sha256": self.plan_sha256,
             "stage": "train",
             "round": 2,
-            "vector": self.initial_weights if is_first else self.weights,
+            "vector": self.initial if is_first else self.weights,
             "release_sha256": "",
             "lock_sha256": "",
             "ledger_head": "",

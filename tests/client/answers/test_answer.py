@@ -163,7 +163,7 @@ def test_the_same_round_with_other_weights_is_refused(sites: TableSites) -> None
 def test_round_1_starts_from_the_weights_that_the_plan_names_and_from_no_others(
     sites: TableSites,
 ) -> None:
-    moved = sites.initial_weights
+    moved = sites.initial
     moved[0] = np.nextafter(moved[0], np.float32(1))
     for vector in (sites.weights, moved):
         code = sites.refused(sites.train_request(round=1, vector=vector))

@@ -1,0 +1,299 @@
+"""The figures of the learners of tables: federated, pooled and alone, on fresh synthetic patients.
+
+Each learner runs as a stage would: rows, lattice, each site's noise, ``advance``. Patients are drawn as
+for ``server.experiments.figures``; three classes come from their T-score. By hand:
+``python -m server.experiments.learners`` writes ``docs/learners.md``; no figure in it is typed.
+Imports figures, learners and measures.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from server.experiments.figures import EVALUATION_SEED, FIRST_SEED, TRAINING_PATIENTS, draw_patients
+from server.federation.compose import CONFIGS, compose_settings
+from server.synthetic.hospitals import DEMO_SITES
+from shared.contract.settings import Settings
+from shared.errors import SettingsError
+from shared.features.columns import Columns, make_columns, name_columns
+from shared.learners.table import build_learner, read_learner
+from shared.learners.task import TableTask
+from shared.machine.files import PROJECT, write_atomic
+from shared.measure.exact.discrimination import measure_auc
+from shared.measure.exact.regression import measure_regression
+from shared.privacy.accountant import gaussian_mu
+from shared.privacy.noise import NoiseStream
+from shared.sums.contract import Learner
+from shared.sums.federate import Noise, federate
+from shared.train.patients import PatientBatch
+
+Floats = NDArray[np.float64]
+EPSILONS = (1.0, 3.0, 8.0, None)
+DELTA = 1e-5
+N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A learner as it is measured. ``prototype``: what one reached on other populations, by ε."""
+
+    name: str
+    kind: str
+    changes: Mapping[str, object]
+    has_classes: bool
+    prototype: tuple[float | None, float | None, float | None, float | None]
+
+
+ENTRIES = (
+    Entry(
+        name="proportional odds",
+        kind="proportional_odds",
+        changes={},
+        has_classes=True,
+        prototype=(0.830, 0.834, None, 0.834),
+    ),
+    Entry(
+        name="discriminants (LDA)",
+        kind="second_moments",
+        changes={"read_as": "discriminants"},
+        has_classes=True,
+        prototype=(0.783, 0.819, 0.829, 0.833),
+    ),
+    Entry(
+        name="naive Bayes",
+        kind="naive_bayes",
+        changes={},
+        has_classes=True,
+        prototype=(0.795, 0.799, 0.799, 0.796),
+    ),
+    Entry(
+        name="soft neighbours",
+        kind="soft_neighbours",
+        changes={},
+        has_classes=True,
+        prototype=(0.779, 0.808, 0.810, 0.811),
+    ),
+    Entry(
+        name="forest",
+        kind="forest",
+        changes={},
+        has_classes=True,
+        prototype=(0.774, 0.795, 0.801, 0.806),
+    ),
+    Entry(
+        name="ridge",
+        kind="second_moments",
+        changes={"read_as": "ridge"},
+        has_classes=False,
+        prototype=(0.488, 0.558, 0.584, 0.607),
+    ),
+    Entry(
+        name="LASSO",
+        kind="second_moments",
+        changes={"read_as": "lasso"},
+        has_classes=False,
+        prototype=(None, None, None, None),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One learner's mean figure by arm and ε, with its standard error over populations."""
+
+    name: str
+    figure: str
+    arms: dict[str, list[tuple[float, float]]]
+    prototype: tuple[float | None, float | None, float | None, float | None]
+
+
+@dataclass(frozen=True)
+class _Population:
+    sites: dict[str, Columns]
+    fresh: Columns
+
+
+def measure_learners(
+    *,
+    n_populations: int = N_POPULATIONS,
+    n_evaluated: int = N_EVALUATED,
+    n_draws: int = N_DRAWS,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Measured, ...]:
+    """Every learner in every arm.
+
+    Args:
+        n_populations: training populations, each with the same fresh patients.
+        n_evaluated: fresh patients of the training sites together.
+        n_draws: of the noise, per population.
+        progress: called with what is done.
+    """
+    settings = compose_settings()
+    populations = _draw_populations(settings, n_populations, n_evaluated)
+    measured = []
+    for entry in ENTRIES:
+        found = _measure(entry, settings, populations, n_draws)
+        measured.append(found)
+        if progress:
+            progress(json.dumps(asdict(found)))
+    return tuple(measured)
+
+
+def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Population]:
+    sites = DEMO_SITES[:-1]
+    share = -(-n_evaluated // len(sites))
+    fresh = [
+        _columns(settings, draw_patients(site, share, np.random.default_rng([EVALUATION_SEED, place])))
+        for place, site in enumerate(sites)
+    ]
+    joined = Columns(
+        np.concatenate([part.columns for part in fresh]),
+        np.concatenate([part.target for part in fresh]),
+    )
+    populations = []
+    for seed in range(FIRST_SEED, FIRST_SEED + n):
+        training = {}
+        for place, site in enumerate(sites):
+            rng = np.random.default_rng([seed, place])
+            drawn = draw_patients(site, TRAINING_PATIENTS[site.name], rng)
+            training[site.name] = _columns(settings, drawn)
+        populations.append(_Population(training, joined))
+    return populations
+
+
+def _columns(settings: Settings, patients: PatientBatch) -> Columns:
+    return make_columns(
+        patients,
+        settings.cohort.fields,
+        is_class=False,
+        channels=settings.encoder.token_channels,
+    )
+
+
+def classes_of(patients: Columns, settings: Settings) -> Columns:
+    """The same patients with the class of their T-score: as many cuts as it is at or below.
+
+    Raises:
+        SettingsError: the cohort's label is no BMD.
+    """
+    task, label = settings.task, settings.cohort.label
+    if label.kind != "bmd" or task.kind != "regression":
+        raise SettingsError("no-t-score", f"label must be a bmd that is predicted, not {label.kind}")
+    bmd = task.target_mean + task.target_sd * patients.target
+    t_score = (bmd - label.reference_mean) / label.reference_sd
+    index = sum((t_score <= cut).astype(np.float64) for cut in label.class_t_scores)
+    return Columns(patients.columns, np.asarray(index, dtype=np.float64))
+
+
+def _measure(
+    entry: Entry, settings: Settings, populations: Sequence[_Population], n_draws: int
+) -> Measured:
+    arms: dict[str, list[tuple[float, float]]] = {}
+    for epsilon in EPSILONS:
+        found: dict[str, list[float]] = {}
+        for population in populations:
+            for arm, sites in _arms(population).items():
+                draws = [
+                    _figure(entry, settings, epsilon, sites, population.fresh)
+                    for _ in range(n_draws if epsilon else 1)
+                ]
+                found.setdefault(arm, []).append(statistics.fmean(draws))
+        for arm, values in found.items():
+            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+            arms.setdefault(arm, []).append((statistics.fmean(values), error))
+    figure = "AUC" if entry.has_classes else "R²"
+    return Measured(name=entry.name, figure=figure, arms=arms, prototype=entry.prototype)
+
+
+def _arms(population: _Population) -> dict[str, list[Columns]]:
+    """Who trains together: three sites, everybody in one place, the largest and the smallest site."""
+    sites = population.sites
+    pooled = Columns(
+        np.concatenate([part.columns for part in sites.values()]),
+        np.concatenate([part.target for part in sites.values()]),
+    )
+    by_size = sorted(sites, key=lambda name: len(sites[name]))
+    return {
+        "federated": list(sites.values()),
+        "pooled": [pooled],
+        f"{by_size[-1]} alone": [sites[by_size[-1]]],
+        f"{by_size[0]} alone": [sites[by_size[0]]],
+    }
+
+
+def _figure(
+    entry: Entry, settings: Settings, epsilon: float | None, sites: Sequence[Columns], fresh: Columns
+) -> float:
+    """Macro one-against-the-rest AUC, or R², of one run on fresh patients."""
+    learner = _learner(entry, settings, epsilon)
+    if entry.has_classes:
+        sites, fresh = [classes_of(site, settings) for site in sites], classes_of(fresh, settings)
+    noise = None if epsilon is None else Noise(gaussian_mu(epsilon, DELTA), NoiseStream())
+    state = federate(learner, sites, n_declared=sum(len(site) for site in sites), noise=noise)
+    output = learner.predict(state, fresh)
+    if not entry.has_classes:
+        return measure_regression(fresh.target, output[:, 0]).r2
+    return statistics.fmean(
+        measure_auc(output[:, index], fresh.target == index) for index in range(output.shape[1])
+    )
+
+
+def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner[Columns]:
+    shipped = yaml.safe_load((CONFIGS / "learner" / f"{entry.kind}.yaml").read_text())
+    label = settings.cohort.label
+    n_classes = len(label.classes) if entry.has_classes and label.kind != "number" else 0
+    task = TableTask(
+        columns=name_columns(settings.cohort.fields, channels=settings.encoder.token_channels),
+        n_classes=n_classes,
+        seed=settings.seed,
+        epsilon=epsilon,
+    )
+    return build_learner(read_learner({**shipped, **entry.changes}), task)
+
+
+def write_learners(measured: Sequence[Measured], *, root: Path = PROJECT) -> Path:
+    """Write ``docs/learners.md``."""
+    page = root / "docs" / "learners.md"
+    write_atomic(page, _page(measured).encode())
+    return page
+
+
+def _page(measured: Sequence[Measured]) -> str:
+    sizes = " + ".join(str(size) for size in TRAINING_PATIENTS.values())
+    lines = [
+        "# Learners of tables",
+        "",
+        "Written by `python -m server.experiments.learners`; nothing here is typed by hand.",
+        "",
+        f"{sizes} training patients at three synthetic sites, {N_POPULATIONS} populations, {N_DRAWS} "
+        f"draws of the noise each; scored on {N_EVALUATED} fresh patients. Columns: the pooled image "
+        "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
+        "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
+        f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
+        "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
+        "standard error over populations. *Prototype*: what one reached on other populations of the "
+        f"generator. {datetime.now(UTC).date().isoformat()}.",
+        "",
+        "| learner | figure | arm | ε 1 | ε 3 | ε 8 | off |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for found in measured:
+        for arm, values in found.arms.items():
+            cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
+            lines.append(f"| {found.name} | {found.figure} | {arm} | {cells} |")
+        cells = " | ".join("–" if value is None else f"{value:.3f}" for value in found.prototype)
+        lines.append(f"| {found.name} | {found.figure} | prototype | {cells} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    write_learners(measure_learners())

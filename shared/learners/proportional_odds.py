@@ -1,0 +1,182 @@
+"""Ordered classes by one score and ordered cuts: P(class ≤ k) = sigmoid(cut_k − score).
+
+A row is one patient's gradient of the negative log-likelihood, clipped. Each sum is one step down the
+gradient, and the last state is the mean of the last half of the steps. One score needs less budget than
+one per class, and ranks a middle class, which linear one-against-the-rest scores cannot.
+Imports columns, the contract and the lattice.
+
+Source: McCullagh 1980 (J R Stat Soc B 42:109), the proportional-odds model; the patient's gradient is
+clipped as by Abadi et al. 2016 (arXiv 1607.00133).
+
+Legend: n patients · f columns · q classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from shared.features.columns import Columns, clip_columns
+from shared.learners.rows import Floats, weighted_sums
+from shared.learners.task import TableTask, require_classes
+from shared.strict import FROZEN
+from shared.sums.contract import State
+from shared.sums.lattice import bound_rows
+
+# A score or a cut beyond it is certain to 1e-13.
+_REACH = 30.0
+# Cuts stay this far apart, so that no class vanishes; they begin at equal shares of the classes.
+_GAP = 0.1
+_TAIL = "tail"
+
+
+class OddsSchedule(BaseModel):
+    """One row of the public table: how far all steps together go at an ε."""
+
+    model_config = FROZEN
+
+    up_to_epsilon: float | None = None
+    rate_times_sums: float = Field(gt=0, le=1e5)
+
+
+class ProportionalOddsSettings(BaseModel):
+    """``schedule``: rows by rising ``up_to_epsilon``; one without it is for privacy off and above."""
+
+    model_config = FROZEN
+
+    kind: Literal["proportional_odds"]
+    sums: int = Field(default=10, ge=1, le=1000)
+    clip_norm: float = Field(default=0.5, gt=0, le=1e6)
+    schedule: tuple[OddsSchedule, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class ProportionalOdds:
+    """State [f + q − 1]: the score's weights, then the cuts."""
+
+    task: TableTask
+    sums: int
+    clip_norm: float
+    learning_rate: float
+
+    @classmethod
+    def build(cls, settings: ProportionalOddsSettings, task: TableTask) -> ProportionalOdds:
+        """The learner of a plan.
+
+        Raises:
+            SettingsError: the target is no class.
+        """
+        require_classes(task, kind=settings.kind)
+        return cls(
+            task=task,
+            sums=settings.sums,
+            clip_norm=settings.clip_norm,
+            learning_rate=_rate(settings.schedule, task.epsilon) / settings.sums,
+        )
+
+    def start(self) -> State:
+        """No weights, and cuts at which all classes are equally frequent."""
+        shares = np.arange(1, self.task.n_classes) / self.task.n_classes
+        return State(np.concatenate([np.zeros(len(self.task.columns)), np.log(shares / (1 - shares))]))
+
+    def shares(self) -> tuple[float, ...]:
+        """Equal."""
+        return (1.0 / self.sums,) * self.sums
+
+    def length(self, state: State) -> int:
+        """Weights and cuts."""
+        return len(state.vector)
+
+    def bound(self, state: State) -> float:
+        """The clip norm."""
+        del state
+        return self.clip_norm
+
+    def rows(self, state: State, patients: Columns) -> Floats:
+        """Clipped gradients [n, f + q − 1]."""
+        values = clip_columns(patients.columns, self.task.columns)
+        weights, cuts = self._split(state)
+        score = np.clip(weighted_sums(values, weights[:, None])[:, 0], -_REACH, _REACH)
+        by_score, by_cut = _slopes(score, np.clip(cuts, -_REACH, _REACH), patients.target)
+        return bound_rows(np.hstack([by_score[:, None] * values, by_cut]), bound=self.clip_norm)
+
+    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
+        """One step down the gradient; after the last, the mean of the last half of the states."""
+        del sd
+        vector = state.vector - self.learning_rate / n_declared * total
+        n_cuts = self.task.n_classes - 1
+        vector[-n_cuts:] = _apart(vector[-n_cuts:])
+        done = state.sums_done + 1
+        n_tail = math.ceil(self.sums / 2)
+        tail = state.memory.get(_TAIL, np.zeros_like(vector))
+        if done > self.sums - n_tail:
+            tail = tail + vector
+        if done == self.sums:
+            return State(tail / n_tail, done)
+        return State(vector, done, {_TAIL: tail})
+
+    def predict(self, state: State, patients: Columns) -> Floats:
+        """Probability of each class [n, q]."""
+        weights, cuts = self._split(state)
+        score = weighted_sums(clip_columns(patients.columns, self.task.columns), weights[:, None])
+        below = 1.0 / (1.0 + np.exp(np.clip(score - cuts, -_REACH, _REACH)))  # [n, q − 1]
+        edges = np.hstack([np.zeros((len(below), 1)), below, np.ones((len(below), 1))])
+        shares: Floats = np.diff(edges, axis=1)
+        return shares
+
+    def _split(self, state: State) -> tuple[Floats, Floats]:
+        f = len(self.task.columns)
+        return state.vector[:f], state.vector[f:]
+
+
+def _rate(schedule: tuple[OddsSchedule, ...], epsilon: float | None) -> float:
+    """The schedule's learning rate times sums at ε: the first row that reaches it."""
+    for row in schedule:
+        reached = row.up_to_epsilon is None or (epsilon is not None and epsilon <= row.up_to_epsilon)
+        if reached:
+            return row.rate_times_sums
+    return schedule[-1].rate_times_sums
+
+
+def _slopes(score: Floats, cuts: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Derivatives of the negative log-likelihood: by the score [n], by each cut [n, q − 1].
+
+    With the class between cuts b < a, p = sigmoid(a − s) − sigmoid(b − s), and
+    d(−log p)/ds = 1 − sigmoid(a − s) − sigmoid(b − s). NaN where the target is no class.
+    """
+    n_classes = len(cuts) + 1
+    is_class = (target >= 0) & (target < n_classes) & (target == np.floor(target))
+    index = np.where(is_class, target, 0.0).astype(np.intp)
+    edges = np.concatenate([[-np.inf], cuts, [np.inf]])
+    above, below = edges[index + 1] - score, edges[index] - score
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        by_score = 1.0 - _sigmoid(above) - _sigmoid(below)
+        # sigmoid'(a)/p = exp(log sigmoid(−a) − log sigmoid(−b)) / (1 − e^(b−a)), and alike for b.
+        gap = -np.expm1(below - above)
+        by_above = -np.exp(np.logaddexp(0.0, below) - np.logaddexp(0.0, above)) / gap
+        by_below = np.exp(np.logaddexp(0.0, -above) - np.logaddexp(0.0, -below)) / gap
+    by_cut = np.zeros((len(score), len(cuts)))
+    for cut in range(len(cuts)):
+        by_cut[:, cut] = np.where(index == cut, by_above, 0.0) + np.where(
+            index == cut + 1, by_below, 0.0
+        )
+    by_score[~is_class] = np.nan
+    return by_score, by_cut
+
+
+def _sigmoid(x: Floats) -> Floats:
+    # exp of −inf is 0 and of +inf is inf, so both ends are exact.
+    risen: Floats = 1.0 / (1.0 + np.exp(-x))
+    return risen
+
+
+def _apart(cuts: Floats) -> Floats:
+    """Cuts in rising order, at least a gap apart."""
+    ordered = np.sort(cuts)
+    steps = np.arange(len(ordered)) * _GAP
+    apart: Floats = np.maximum.accumulate(ordered - steps) + steps
+    return apart

@@ -1,0 +1,74 @@
+"""The learners, by name: the one place that a new learner of tables is added to.
+
+``LearnerSettings`` is what a stage of a plan carries: exactly the settings of the learner that its
+``kind`` names. Imports every learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from shared.errors import SettingsError
+from shared.features.columns import Columns
+from shared.learners.forest import Forest, ForestSettings
+from shared.learners.naive_bayes import NaiveBayes, NaiveBayesSettings
+from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.refused import require_possible
+from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
+from shared.learners.soft_neighbours import SoftNeighbours, SoftNeighboursSettings
+from shared.learners.task import TableTask
+from shared.strict import list_mistakes
+from shared.sums.contract import Learner
+
+LearnerSettings = Annotated[
+    ForestSettings
+    | NaiveBayesSettings
+    | ProportionalOddsSettings
+    | SecondMomentsSettings
+    | SoftNeighboursSettings,
+    Field(discriminator="kind"),
+]
+# Each takes its own settings, which the discriminator has matched.
+_BUILDERS: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
+    "forest": Forest.build,
+    "naive_bayes": NaiveBayes.build,
+    "proportional_odds": ProportionalOdds.build,
+    "second_moments": SecondMoments.build,
+    "soft_neighbours": SoftNeighbours.build,
+}
+LEARNERS = tuple(sorted(_BUILDERS))
+_SETTINGS: TypeAdapter[LearnerSettings] = TypeAdapter(LearnerSettings)
+
+
+def build_learner(settings: LearnerSettings, task: TableTask) -> Learner[Columns]:
+    """The learner of a plan's stage.
+
+    Raises:
+        SettingsError: it does not suit the task's target.
+    """
+    return _BUILDERS[settings.kind](settings, task)
+
+
+def read_learner(values: Mapping[str, object]) -> LearnerSettings:
+    """Validate one learner's settings, as a YAML of ``configs/learner`` gives them.
+
+    Raises:
+        SettingsError: its ``kind`` is refused under differential privacy or unknown, or a setting is
+            missing, unknown or out of range.
+    """
+    kind = str(values.get("kind"))
+    require_possible(kind)
+    if kind not in _BUILDERS:
+        raise SettingsError("unknown-learner", f"learner must be one of {list(LEARNERS)}, not '{kind}'")
+    try:
+        return _SETTINGS.validate_python(dict(values))
+    except ValidationError as error:
+        lines = list_mistakes(error, whole="learner", shows_values=True)
+        raise SettingsError(
+            "invalid-learner",
+            f"settings of learner {kind} are not valid:\n" + "\n".join(lines),
+            hint=f"compare them with configs/learner/{kind}.yaml",
+        ) from None

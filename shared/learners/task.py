@@ -1,0 +1,43 @@
+"""What a plan tells every learner of tables: its columns, its target, its seed and its ε.
+
+All of it is public. Imports columns and errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.errors import SettingsError
+from shared.features.columns import Column
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTask:
+    """A plan's facts for a learner.
+
+    Attributes:
+        columns: in the patients' order.
+        n_classes: how many classes the target has, in their order where they have one; 0: it is a
+            number in public standard units.
+        seed: the plan's; draws public structure (trees, frequencies), never protective noise.
+        epsilon: the stage's ε, by which public schedules choose; None for privacy off.
+    """
+
+    columns: tuple[Column, ...]
+    n_classes: int = 0
+    seed: int = 0
+    epsilon: float | None = None
+
+
+def require_classes(task: TableTask, *, kind: str) -> None:
+    """Refuse a task whose target is a number.
+
+    Raises:
+        SettingsError: ``needs-classes``.
+    """
+    if task.n_classes < 2:
+        raise SettingsError(
+            "needs-classes",
+            f"learner {kind} needs a target of 2 or more classes, not a number",
+            hint="choose task.kind=classification, or learner second_moments",
+        )

@@ -1,0 +1,84 @@
+"""The total of a sum over some patients: rows, bounded, on the public lattice, added as integers.
+
+Rows are made in chunks of one public size. The last chunk is filled up with patients that it already
+holds, whose second rows are left out: every kernel meets one shape, and a row can depend neither on how
+many patients there are nor on where its patient stands. Noise comes as a function from outside, so that
+this room needs no source of randomness. Imports the contract and the lattice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import SupportsFloat, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.sums.contract import Floats, Patients, State, Sum
+from shared.sums.lattice import Integers, bound_rows, spacing_of, to_lattice
+
+CHUNK = 128
+AnyOf = TypeVar("AnyOf", bound=Patients)
+# n standard normals as anything that numpy reads, for example ``shared.privacy.noise.NoiseStream``.
+DrawNormals = Callable[[int], "SupportsFloat | NDArray[np.float64]"]
+
+
+def total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK) -> Integers:
+    """The exact total [m] of the next sum, in units of ``spacing_of(asked.bound(state))``.
+
+    Args:
+        asked: the sum.
+        state: before it.
+        patients: of one site; none at all give zeros.
+        chunk: rows made at once, a constant of the plan.
+    """
+    total = np.zeros(asked.length(state), dtype=np.int64)
+    for rows in lattice_rows(asked, state, patients, chunk=chunk):
+        total += rows.sum(axis=0)
+    return total
+
+
+def lattice_rows(
+    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK
+) -> Iterator[Integers]:
+    """Each patient's row as it is added, [≤ chunk, m] at a time, in the patients' order."""
+    bound = asked.bound(state)
+    spacing = spacing_of(bound)
+    for rows in _chunks(asked, state, patients, chunk):
+        yield to_lattice(bound_rows(rows, bound=bound), spacing=spacing)
+
+
+def exact_total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK) -> Floats:
+    """The total [m] without a lattice, float64, added in the patients' order: for privacy off."""
+    bound = asked.bound(state)
+    total = np.zeros(asked.length(state))
+    for rows in _chunks(asked, state, patients, chunk):
+        for row in bound_rows(rows, bound=bound):
+            total += row
+    return total
+
+
+def noised(
+    total: Integers, *, bound: float, noise_multiplier: float, draw_normals: DrawNormals
+) -> Integers:
+    """The total [m] with Gaussian noise of SD ``noise_multiplier``·``bound`` on the same lattice.
+
+    Args:
+        total: as from ``total_of``.
+        bound: of its rows.
+        noise_multiplier: σ of this sum, above 0.
+        draw_normals: independent standard normals, from the operating system's randomness.
+    """
+    spacing = spacing_of(bound)
+    normals = np.asarray(draw_normals(total.size), dtype=np.float64)
+    noise = np.rint(normals * (noise_multiplier * bound / spacing)).astype(np.int64)
+    return total + noise
+
+
+def _chunks(asked: Sum[AnyOf], state: State, patients: AnyOf, chunk: int) -> Iterator[Floats]:
+    """The patients' rows [≤ chunk, m], each chunk made at one shape."""
+    for start in range(0, len(patients), chunk):
+        held = min(chunk, len(patients) - start)
+        filler = [start] * (chunk - held)
+        rows = asked.rows(state, patients.select([*range(start, start + held), *filler]))
+        yield rows[:held]

@@ -1,0 +1,190 @@
+"""Every sum that the conformance suite holds to the contract; a new one is one line in ``SUMS``.
+
+A learner of tables is here by being in ``shared.learners.table``. Legend: n patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from practice_patients import SCHEMA, read
+
+from shared.contract.settings import read_settings
+from shared.features.columns import Columns, name_columns
+from shared.learners.table import LEARNERS, build_learner, read_learner
+from shared.learners.task import TableTask
+from shared.measure.description.rows import description_spec
+from shared.measure.description.sum import DescribedPatients, DescriptionSum
+from shared.measure.table.rows import TableSpec
+from shared.measure.table.sum import ScoredPatients, TableSum
+from shared.sums.contract import Sum
+
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CHANNELS = 5
+COLUMNS = name_columns(SCHEMA.fields, channels=CHANNELS)
+CLASSES = 3
+ODD_NUMBERS = np.array(
+    [
+        np.nan,
+        np.inf,
+        -np.inf,
+        1e300,
+        -1e300,
+        5e-324,
+        -5e-324,
+        1e-310,
+        -0.0,
+        0.0,
+        1e18,
+        -4.0,
+        4.0,
+        1.0,
+        0.5,
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sum, and how to draw n patients for it: usual ones, and such as no cohort has."""
+
+    asked: Sum[Any]
+    usual: Callable[[int, np.random.Generator], Any]
+    hostile: Callable[[int, np.random.Generator], Any]
+
+
+def odd(shape: tuple[int, ...], draw: np.random.Generator) -> Floats:
+    """Numbers of which about a row in two is usual, a corner, or holds what is no number."""
+    usual = draw.normal(size=shape) * 10.0 ** draw.integers(
+        -3, 4, size=(shape[0], *(1,) * (len(shape) - 1))
+    )
+    corner = draw.choice([-1e300, 1e300, -np.inf, np.inf, -4.0, 4.0, 1e9], size=shape)
+    any_of = draw.choice(ODD_NUMBERS, size=shape)
+    kind = draw.integers(4, size=(shape[0], *(1,) * (len(shape) - 1)))
+    rare = draw.random(shape) < 1.0 / max(shape[-1], 2)
+    return np.where(
+        kind == 0, usual, np.where(kind == 1, corner, np.where((kind == 2) | rare, any_of, usual))
+    )
+
+
+def odd_target(n: int, n_classes: int, draw: np.random.Generator) -> Floats:
+    target = draw.integers(max(n_classes, 1), size=n).astype(np.float64)
+    if not n_classes:
+        target = draw.choice([-4.0, 4.0, 1e300, 0.3], size=n)
+    is_odd = draw.random(n) < 0.2
+    return np.where(
+        is_odd, draw.choice([np.nan, np.inf, -np.inf, -1.0, 3.0, 0.5, 1e300], size=n), target
+    )
+
+
+def usual_columns(n: int, n_classes: int, draw: np.random.Generator) -> Columns:
+    """Patients with a planted relation of the target to the columns."""
+    spread = np.array([column.spread for column in COLUMNS])
+    is_mark = np.array([column.is_mark for column in COLUMNS])
+    values = spread * draw.normal(size=(n, len(COLUMNS)))
+    values = np.where(is_mark, (values > 0.2).astype(np.float64), values)
+    score = values[:, CHANNELS] - values[:, CHANNELS + 1] + 2.0 * values[:, 0] + draw.normal(size=n)
+    if not n_classes:
+        return Columns(values, score / 2.0)
+    return Columns(values, np.digitize(score, [-0.8, 0.8]).astype(np.float64))
+
+
+def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
+    values = yaml.safe_load((CONFIGS / "learner" / f"{kind}.yaml").read_text())
+    task = TableTask(columns=COLUMNS, n_classes=n_classes, seed=5, epsilon=3.0)
+    return Case(
+        asked=build_learner(read_learner({**values, **changes}), task),
+        usual=lambda n, draw: usual_columns(n, n_classes, draw),
+        hostile=lambda n, draw: Columns(odd((n, len(COLUMNS)), draw), odd_target(n, n_classes, draw)),
+    )
+
+
+def of_table(spec: TableSpec) -> Case:
+    def draw_patients(numbers: Callable[..., Floats]) -> Callable[..., ScoredPatients]:
+        def patients(n: int, draw: np.random.Generator) -> ScoredPatients:
+            score, target, prediction = numbers((3, n), draw)
+            return ScoredPatients(
+                score,
+                draw.random(n) < 0.5,
+                target if spec.has_moments else None,
+                prediction if spec.has_moments else None,
+            )
+
+        return patients
+
+    return Case(
+        TableSum(spec),
+        usual=draw_patients(lambda shape, draw: draw.uniform(0.3, 1.0, size=shape)),
+        hostile=draw_patients(lambda shape, draw: odd(shape[::-1], draw).T),
+    )
+
+
+def of_description(*, has_moments: bool) -> Case:
+    settings = read_settings(
+        {
+            "experiment": "test",
+            "task": read("task/bmd_regression"),
+            "cohort": read("cohort/hip_bmd"),
+            "encoder": read("encoder/none"),
+            "fusion": read("fusion/clinical_only"),
+            "privacy": read("privacy/off"),
+            "strategy": {},
+            "federation": {},
+            "validation": {
+                **read("validation/bmd"),
+                "description_epsilon": 1.0,
+                "description_second_moments": has_moments,
+            },
+            "engine": {},
+        }
+    )
+    k = len(SCHEMA.fields)
+
+    def usual(n: int, draw: np.random.Generator) -> DescribedPatients:
+        fields = np.abs(draw.normal(size=(n, k))) % 2.0
+        mask = draw.random((n, k)) < 0.9
+        return DescribedPatients(fields, mask, draw.normal(0.75, 0.12, size=n), draw.random(n) < 0.3)
+
+    def hostile(n: int, draw: np.random.Generator) -> DescribedPatients:
+        fields = np.abs(odd((n, k), draw)) * draw.choice([1.0, 1.0, -1.0], size=(n, 1))
+        is_category = np.array([field.kind == "category" for field in SCHEMA.fields])
+        word = draw.integers(-1, 4, size=(n, k)).astype(np.float64)
+        fields = np.where(is_category & (draw.random((n, 1)) < 0.7), np.maximum(word, 0.0) % 2, fields)
+        mask = draw.random((n, k)) < draw.choice([0.5, 1.0], size=(n, 1))
+        return DescribedPatients(fields, mask, odd((n, 2), draw)[:, 0], draw.random(n) < 0.5)
+
+    return Case(DescriptionSum(description_spec(settings)), usual, hostile)
+
+
+BMD_TABLE = TableSpec(
+    bins=8,
+    score_low=0.5,
+    score_high=0.75,
+    threshold=0.558,
+    positive_is_low=True,
+    has_moments=True,
+    target_low=0.35,
+    target_high=1.0,
+    error_high=0.25,
+)
+CLASS_TABLE = TableSpec(
+    bins=4, score_low=0.0, score_high=1.0, threshold=0.5, positive_is_low=False, has_moments=False
+)
+
+SUMS: dict[str, Case] = {
+    **{kind: of_learner(kind) for kind in LEARNERS if kind != "second_moments"},
+    "ridge": of_learner("second_moments", n_classes=0),
+    "lasso": of_learner("second_moments", n_classes=0, read_as="lasso"),
+    "discriminants": of_learner("second_moments", read_as="discriminants"),
+    "components": of_learner("second_moments", read_as="components", n_components=4),
+    "table of numbers": of_table(BMD_TABLE),
+    "table of classes": of_table(CLASS_TABLE),
+    "description": of_description(has_moments=False),
+    "description with second moments": of_description(has_moments=True),
+}

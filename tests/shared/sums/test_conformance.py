@@ -1,0 +1,197 @@
+"""What every sum promises, asked of each one in ``practice_sums.SUMS``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from practice_sums import SUMS, Case
+
+from shared.learners.table import LEARNERS
+from shared.privacy.noise import NoiseStream
+from shared.sums.contract import State, Sum
+from shared.sums.federate import Noise, federate
+from shared.sums.lattice import from_lattice, spacing_of
+from shared.sums.state_file import pack_state, unpack_state
+from shared.sums.total import CHUNK, exact_total_of, lattice_rows, total_of
+
+N_HOSTILE = 4000
+
+
+@pytest.fixture(params=SUMS)
+def case(request: pytest.FixtureRequest) -> Case:
+    return SUMS[request.param]
+
+
+def states_of(case: Case) -> Iterator[State]:
+    """The public state before each sum of a run on usual patients."""
+    patients, state = case.usual(200, np.random.default_rng(1)), case.asked.start()
+    for _ in case.asked.shares():
+        yield state
+        total = exact_total_of(case.asked, state, patients)
+        state = case.asked.advance(state, total, sd=0.0, n_declared=200.0)
+
+
+def some(states: Iterator[State]) -> list[State]:
+    """The first two and the last, which is all of most sums."""
+    held = list(states)
+    return [*held[:2], *held[2:][-1:]]
+
+
+def hostile_states(state: State) -> Iterator[State]:
+    """The state itself, and what a coordinator might send instead."""
+    draw = np.random.default_rng(3)
+    d = len(state.vector)
+    yield state
+    if d:
+        for vector in (
+            1e30 * (state.vector + 1.0),
+            1e30 * draw.choice([-1.0, 1.0], size=d),
+            np.full(d, 1e300),
+            1e6 * draw.normal(size=d),
+            np.where(np.arange(d) % 2, 1e30, 1e-30),
+            np.zeros(d),
+        ):
+            yield State(vector, state.sums_done, state.memory)
+
+
+def row_of(asked: Sum[Any], state: State, patients: Any, index: int) -> np.ndarray:
+    """The integer row of one patient, made alone."""
+    return total_of(asked, state, patients.select([index]))
+
+
+def test_every_learner_of_the_table_is_held_to_the_contract() -> None:
+    named = {type(SUMS[name].asked).__name__.lower() for name in SUMS}
+    assert {kind.replace("_", "") for kind in LEARNERS} <= named
+
+
+def test_shares_add_up_to_one(case: Case) -> None:
+    shares = case.asked.shares()
+    assert math.fsum(shares) == pytest.approx(1.0, abs=1e-12)
+    assert min(shares) > 0
+
+
+def test_no_patient_exceeds_the_bound_and_some_patient_attains_it(case: Case) -> None:
+    patients = case.hostile(N_HOSTILE, np.random.default_rng(2))
+    for state in some(states_of(case)):
+        for tried in hostile_states(state):
+            bound = case.asked.bound(tried)
+            spacing, longest = spacing_of(bound), 0.0
+            for rows in lattice_rows(case.asked, tried, patients):
+                longest = max(longest, float(np.linalg.norm(rows * spacing, axis=1).max()))
+            assert longest <= bound * (1 + 1e-12)
+            if tried is state:
+                assert longest >= bound * (1 - 1e-6)
+
+
+def test_rows_are_bounded_before_they_are_cut_to_the_bound(case: Case) -> None:
+    patients = case.hostile(N_HOSTILE, np.random.default_rng(4))
+    for state in some(states_of(case)):
+        for tried in hostile_states(state):
+            for start in range(0, N_HOSTILE, CHUNK):
+                part = patients.select(range(start, min(start + CHUNK, N_HOSTILE)))
+                rows = case.asked.rows(tried, part)
+                assert rows.shape == (len(part), case.asked.length(tried))
+                assert np.isfinite(rows).all()
+                assert np.linalg.norm(rows, axis=1).max() <= case.asked.bound(tried) * (1 + 1e-12)
+
+
+def test_the_total_is_the_sum_of_rows_made_alone(case: Case) -> None:
+    patients = case.hostile(40, np.random.default_rng(5))
+    for state in some(states_of(case)):
+        alone = sum(row_of(case.asked, state, patients, index) for index in range(40))
+        assert np.array_equal(total_of(case.asked, state, patients), alone)
+
+
+@pytest.mark.parametrize("place", [0, 1, 63, CHUNK - 1, CHUNK, 199])
+def test_a_patient_moves_the_total_by_exactly_that_patients_row(case: Case, place: int) -> None:
+    draw = np.random.default_rng(place)
+    patients = case.hostile(200, draw)
+    others = [index for index in range(200) if index != place]
+    moved = draw.permutation(others).tolist()
+    for state in some(states_of(case)):
+        for tried in hostile_states(state):
+            row = row_of(case.asked, tried, patients, place)
+            without = total_of(case.asked, tried, patients.select(others))
+            assert np.array_equal(total_of(case.asked, tried, patients) - without, row)
+            # The same patient at another place, among the same others in another order.
+            elsewhere = [*moved[: 150 - place // 2], place, *moved[150 - place // 2 :]]
+            assert np.array_equal(
+                total_of(case.asked, tried, patients.select(elsewhere)), without + row
+            )
+
+
+def test_a_row_depends_on_nothing_of_a_state_but_what_a_request_carries(case: Case) -> None:
+    patients = case.hostile(50, np.random.default_rng(6))
+    for state in states_of(case):
+        asked_of_site = State(state.vector, state.sums_done)
+        assert case.asked.bound(asked_of_site) == case.asked.bound(state)
+        assert np.array_equal(
+            total_of(case.asked, asked_of_site, patients), total_of(case.asked, state, patients)
+        )
+
+
+def test_without_noise_federated_equals_pooled(case: Case) -> None:
+    patients = case.usual(300, np.random.default_rng(7))
+    sites = [
+        patients.select(range(0, 50)),
+        patients.select(range(50, 120)),
+        patients.select(range(120, 300)),
+    ]
+    federated = federate(case.asked, sites, n_declared=300)
+    pooled = federate(case.asked, [patients], n_declared=300)
+    assert np.allclose(federated.vector, pooled.vector, rtol=1e-9, atol=1e-9)
+    assert federated.sums_done == len(case.asked.shares())
+
+
+def test_the_lattice_takes_next_to_nothing_from_a_total(case: Case) -> None:
+    patients = case.usual(150, np.random.default_rng(8))
+    for state in some(states_of(case)):
+        bound = case.asked.bound(state)
+        spacing = spacing_of(bound)
+        rounded = from_lattice(total_of(case.asked, state, patients), spacing=spacing)
+        assert np.abs(rounded - exact_total_of(case.asked, state, patients)).max() <= 150 * spacing
+
+
+def test_a_run_taken_up_after_any_sum_ends_in_the_same_state(case: Case) -> None:
+    patients = case.usual(150, np.random.default_rng(9))
+    whole = stored = case.asked.start()
+    for _ in case.asked.shares():
+        total = exact_total_of(case.asked, whole, patients)
+        sd = 0.01 * case.asked.bound(whole)
+        whole = case.asked.advance(whole, total, sd=sd, n_declared=150)
+        stored = unpack_state(pack_state(stored))
+        stored = case.asked.advance(stored, total, sd=sd, n_declared=150)
+        assert pack_state(stored) == pack_state(whole)
+
+
+def test_advance_is_a_function_of_its_arguments_and_changes_none_of_them(case: Case) -> None:
+    draw = np.random.default_rng(10)
+    for state in some(states_of(case)):
+        total = case.asked.bound(state) * draw.normal(size=case.asked.length(state))
+        before, given = pack_state(state), total.copy()
+        first = case.asked.advance(state, total, sd=1.0, n_declared=200)
+        again = case.asked.advance(state, total, sd=1.0, n_declared=200)
+        assert pack_state(first) == pack_state(again)
+        assert (pack_state(state) == before) & np.array_equal(total, given)
+        assert first.sums_done == state.sums_done + 1
+        assert np.isfinite(first.vector).all()
+
+
+@pytest.mark.parametrize("mu", [0.01, 0.3, 3.0])
+def test_under_any_noise_a_run_ends_in_a_finite_state(case: Case, mu: float) -> None:
+    patients = case.usual(60, np.random.default_rng(11))
+    noise = Noise(mu, NoiseStream())
+    state = federate(case.asked, [patients, patients.select(range(5))], n_declared=65, noise=noise)
+    assert np.isfinite(state.vector).all()
+    if hasattr(case.asked, "predict"):
+        assert np.isfinite(case.asked.predict(state, patients)).all()
+
+
+def test_nobody_has_a_total_of_zeros(case: Case) -> None:
+    nobody = case.usual(3, np.random.default_rng(12)).select([])
+    state = case.asked.start()
+    assert total_of(case.asked, state, nobody).tolist() == [0] * case.asked.length(state)
