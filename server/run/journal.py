@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from server.run.vector_file import open_vectors, write_vectors
 from shared.contract.protocol import SumReply, Vector
+from shared.contract.vector_file import open_vectors, write_vectors
 
 
 @dataclass(frozen=True)

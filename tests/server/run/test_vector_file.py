@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.run.vector_file import open_vectors, write_vectors
+from shared.contract.vector_file import open_vectors, write_vectors
 from shared.errors import RunError
 
 VECTORS = {
