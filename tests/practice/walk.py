@@ -1,4 +1,4 @@
-"""The walk of one request through a hospital: which files of ``client/`` it enters, and how often the gate.
+"""The walk of one request through a hospital: the files of ``client/`` it enters, and the gate.
 
 A file is entered when one of its functions is called; what Python runs on import does not count. The
 gate is entered when something outside ``client/gate`` calls a public method of ``Gate`` or of what it
@@ -8,7 +8,6 @@ hands out. ``python tests/practice/walk.py`` lists both for a round of training 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,5 +77,8 @@ def _comes_from_the_gate(caller: FrameType | None) -> bool:
 def show(title: str, walked: Walk) -> str:
     """A walk as text."""
     lines = [f"{title}: {len(walked.files)} files, {len(walked.gate)} times into the gate"]
-    lines += [f"  {number:2d} {name}: {', '.join(called)}" for number, (name, called) in enumerate(walked.files.items(), 1)]
+    lines += [
+        f"  {number:2d} {name}: {', '.join(called)}"
+        for number, (name, called) in enumerate(walked.files.items(), 1)
+    ]
     return "\n".join([*lines, f"  gate: {', '.join(walked.gate)}"])
