@@ -50,7 +50,7 @@ def play(grid: Grid, store: RunStore, stage: str) -> None:
     """Play one of the plan's stages."""
 
     def log(site: str, code: str) -> None:
-        number = store.training.last_committed().round if store.plan.training else 0
+        number = store.training.last_committed().round if store.plan.trained else 0
         store.log(Event(round=number, site=site, code=code))
 
     exchange = Exchange(grid, store.plan, log=log)

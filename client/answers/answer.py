@@ -16,12 +16,14 @@ from client.gate.register import keep_round, open_register
 from client.gate.requests import request_sha256, require_sound
 from client.site.approved import Approved, approved_plan
 from client.site.folder import Site
+from shared.contract.plan import Plan
 from shared.contract.protocol import SumReply, SumRequest, Vector, vector_sha256
-from shared.contract.stages import GradientStage, Stage, purpose_of
+from shared.contract.stages import GradientStage, Stage, TrainingStage, purpose_of
 from shared.errors import PlanError, ProtocolError
 from shared.privacy.cost import event_of
 from shared.privacy.noise import NoiseStream
 from shared.stages.kinds import sum_of
+from shared.stages.stage_sum import StageSum
 from shared.train.canaries import AuditRegister
 
 
@@ -50,8 +52,9 @@ def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
         request,
         length=asked.state_length(request.round),
         kind=asked.state_kind,
-        largest=approved.plan.settings.caps.weight_max,
+        largest=asked.state_largest,
     )
+    require_start(request, approved.plan, stage, asked)
     # Whose rows are added.
     found = find_patients(site, approved.plan, stage, request)
     if found.status != "measured":
@@ -87,11 +90,11 @@ def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
 
 
 def asked_stage(site: Site, approved: Approved, request: SumRequest) -> Stage:
-    """The stage that a request names, if it asks this site for this round from where the plan says.
+    """The stage that a request names, if it asks this site for this round.
 
     Raises:
         PlanError: the plan has no such stage, or it asks sites of another role.
-        ProtocolError: the plan has no such round, or round 1 does not start from the plan's weights.
+        ProtocolError: the plan has no such round.
     """
     plan = approved.plan
     stage = plan.stage(request.stage)
@@ -103,14 +106,25 @@ def asked_stage(site: Site, approved: Approved, request: SumRequest) -> Stage:
         )
     if not 1 <= request.round <= stage.rounds:
         raise ProtocolError("no-such-round", f"round must be 1 to {stage.rounds}, not {request.round}")
-    is_first = isinstance(stage, GradientStage) and request.round == 1
-    if is_first and vector_sha256(request.vector) != plan.initial_weights_sha256:
+    return stage
+
+
+def require_start(request: SumRequest, plan: Plan, stage: Stage, asked: StageSum) -> None:
+    """Refuse a first round of training that does not start where the plan says.
+
+    Raises:
+        ProtocolError: it starts from another state.
+    """
+    if request.round > 1 or not isinstance(stage, TrainingStage):
+        return
+    is_trained = plan.trained is not None and stage.name == plan.trained.name
+    start = plan.initial_weights_sha256 if is_trained else vector_sha256(asked.start().vector)
+    if vector_sha256(request.vector) != start:
         raise ProtocolError(
             "wrong-initial-weights",
             "round 1 must start from the weights that the plan names",
             hint="the coordinator must send the plan's initial weights",
         )
-    return stage
 
 
 def charge_for(

@@ -35,7 +35,7 @@ class SplitData:
 
 
 def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:
-    """Labelled patients of a split of a site's cohort, with at most the plan's views per patient.
+    """Labelled patients of a split of a site's cohort, each with at most the plan's exams and films.
 
     Args:
         site: the opened site.
@@ -60,9 +60,11 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         patient_index=arrays.patient_index,
         exam_films=[films if has_encoder else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
+        exam_order=[exam.exam for exam in arrays.exams],
         tokens=load_tokens(site, plan, cohort) if is_frozen else None,
         films=None if is_frozen else load_films(cohort),
         max_views=settings.caps.max_views,
+        max_exams=settings.caps.max_exams,
     )
     if has_encoder and settings.fusion.name != "clinical_only":
         _require_films(cohort, batch)
@@ -71,7 +73,7 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
 
 def _require_films(cohort: Cohort, batch: PatientBatch) -> None:
     """Refuse exams without a film: the model would learn from their clinical fields and say nothing."""
-    if (batch.exam_mask & ~batch.view_mask.any(dim=-1)).any():
+    if (batch.exam_mask & (batch.n_films() == 0)).any():
         raise IntakeError(
             "no-films",
             f"cohort {cohort.name} v{cohort.version} has exams without a film, which the model reads",

@@ -14,6 +14,7 @@ from shared.machine.terminal import JsonOption, command, say, show_facts, show_j
 if TYPE_CHECKING:
     from client.site.folder import Site
     from shared.contract.plan import Plan
+    from shared.contract.stages import Role, Stage
 
 plan_app = typer.Typer()
 PlanFile = Annotated[Path, typer.Argument(help="The coordinator's plan.json.")]
@@ -32,7 +33,7 @@ def plan(path: PlanFile, folder: Folder = Path(), as_json: JsonOption = False) -
     read = site.approvals.import_plan(path)
     facts, changes = _judge(site, read)
     if as_json:
-        show_json(facts | {"changes": changes})
+        show_json(facts | _tables(read) | {"changes": changes})
     else:
         _show(read, facts, changes)
 
@@ -59,7 +60,8 @@ def approve(
     require_yes(f"Does {by} approve plan {read.sha256[:12]} of run {read.run}?", is_given=yes)
     site.approvals.decide(read, "approved", by=by, now=site.clock())
     if as_json:
-        show_json(facts | {"decision": f"approved by {by}", "changes": changes})
+        decided = {"decision": f"approved by {by}", "changes": changes}
+        show_json(facts | _tables(read) | decided)
     say(f"plan {read.sha256[:12]} is approved by {by}")
 
 
@@ -77,8 +79,22 @@ def refuse(path: PlanFile, by: By, folder: Folder = Path(), as_json: JsonOption 
     say(f"plan {read.sha256[:12]} is refused by {by}")
 
 
+def _tables(read: Plan) -> Facts:
+    """The stages, and what each group of patients pays, as rows by column."""
+    from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
+
+    return {
+        "stages": [dict(zip(STAGE_COLUMNS, row, strict=True)) for row in stage_rows(read)],
+        "groups": [dict(zip(GROUP_COLUMNS, row, strict=True)) for row in group_rows(read)],
+    }
+
+
 def _show(read: Plan, facts: Facts, changes: Changes) -> None:
+    from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
+
     show_facts(f"plan {read.run}", facts)
+    show_table("stages", STAGE_COLUMNS, stage_rows(read))
+    show_table("what a patient pays", GROUP_COLUMNS, group_rows(read))
     if changes:
         show_table("changed since the last approved plan", ("setting", "before", "now"), changes)
 
@@ -88,7 +104,6 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
     from client.site.approval import what_changed
     from client.site.policy import check_plan
 
-    privacy, federation = plan.settings.privacy, plan.settings.federation
     role = plan.entry(site.name).role
     problems = [*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name)]
     before = site.approvals.last_approved(other_than=plan.sha256)
@@ -96,20 +111,43 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         "plan": plan.sha256,
         "code": _describe_code(plan),
         "role here": role,
-        "asks for": f"{federation.rounds} rounds of {federation.local_steps} steps"
-        if role == "training"
-        else "external validation",
+        "asks for": _describe_asked(plan, role),
         "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
         "mechanism": plan.predicted.mechanism,
-        "noise multiplier": privacy.noise_multiplier,
-        "clip norm": privacy.clip_norm,
-        "unit, adjacency, delta": f"patient, add/remove, {privacy.delta:g}",
+        **_describe_training(plan),
+        "unit, adjacency, delta": f"patient, add/remove, {plan.settings.delta:g}",
         **_describe_prices(site, plan),
         "releases": _describe_releases(plan, role),
         "last approved plan": "none" if before is None else f"{before.run}, {before.sha256[:12]}",
         "policy": "\n".join(problems) or ALLOWED,
     }
     return facts, what_changed(before, plan) if before else []
+
+
+def _describe_asked(plan: Plan, role: Role) -> str:
+    """What this site would do, in words."""
+    from shared.privacy.stage_text import purposes_of
+
+    stage = plan.trained
+    if stage is not None and role in stage.roles:
+        if stage.kind == "gradient":
+            return f"{stage.rounds} rounds of {stage.local_steps} steps"
+        return f"{stage.rounds} sums for {stage.learner.kind}"
+    return purposes_of(each for each in plan.stages if role in each.roles and _is_asked_now(each))
+
+
+def _is_asked_now(stage: Stage) -> bool:
+    """Whether a stage asks patients of the cohort, and not those who come after a lock."""
+    return stage.patients != "accrued"
+
+
+def _describe_training(plan: Plan) -> Facts:
+    stage = plan.trained
+    if stage is None:
+        return {}
+    if stage.kind == "learner":
+        return {"learner": stage.learner.kind}
+    return {"noise multiplier": stage.noise_multiplier, "clip norm": stage.clip_norm}
 
 
 def _describe_code(plan: Plan) -> str:
@@ -122,15 +160,6 @@ def _describe_code(plan: Plan) -> str:
     )
 
 
-def _besides(plan: Plan) -> str:
-    """What a description costs everybody besides, where the plan releases one."""
-    from shared.privacy.statement_text import write_epsilon
-
-    if plan.settings.validation.description_epsilon is None:
-        return ""
-    return f", besides a description {write_epsilon(plan.predicted.description_epsilon)}"
-
-
 def _describe_prices(site: Site, plan: Plan) -> Facts:
     """ε of each purpose: of the run, spent so far, and left for life afterwards."""
     from client.cohort.versions import current_cohort
@@ -138,14 +167,11 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
     from shared.errors import IntakeError
     from shared.privacy.statement_text import write_epsilon
 
-    predicted = plan.predicted
     try:
         prices = price_plan(site, plan, current_cohort(site, plan.settings.cohort.name))
     except IntakeError:
         return {
-            "epsilon of the run": f"training {write_epsilon(predicted.training_epsilon)}, "
-            f"validation {write_epsilon(predicted.validation_epsilon)}"
-            f"{_besides(plan)}",
+            "epsilon of the run": "in the table below",
             "left for life": f"at most {site.policy.epsilon_lifetime:g}; no cohort was ingested yet",
         }
     facts: Facts = {
@@ -157,19 +183,27 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
     return facts | {"would stop it": "\n".join(find_shortages(site.policy, prices)) or "nothing"}
 
 
-def _describe_releases(plan: Plan, role: str) -> str:
+def _describe_releases(plan: Plan, role: Role) -> str:
     """What would leave this site, how often and in which class."""
-    kind = "dp" if plan.settings.privacy.mode == "patient_dp" else "off: no formal guarantee"
-    table = f"({plan.settings.validation.release_class})"
-    canaries = plan.settings.privacy.canaries
-    parts = [f"{plan.settings.federation.rounds} updates of the weights ({kind})"]
-    if role == "training":
-        parts += [f"1 table of the internal split {table}"]
-    else:
-        parts = [f"1 table of everybody {table}"]
-    parts.append(f"1 table of films acquired after a lock {table}")
-    if plan.settings.validation.description_epsilon is not None:
-        parts.append(f"1 description of the patients {table}")
-    if canaries:
-        parts.append(f"a register of {canaries} invented canaries for an auditor (public)")
+    parts = [_describe_release(stage) for stage in plan.stages if role in stage.roles]
+    stage = plan.training
+    if stage is not None and stage.canaries:
+        parts.append(f"a register of {stage.canaries} invented canaries for an auditor (public)")
     return ", ".join(parts)
+
+
+def _describe_release(stage: Stage) -> str:
+    kind = "off: no formal guarantee" if stage.release_class == "off" else stage.release_class
+    if stage.kind == "gradient":
+        what = "updates of the weights" if stage.fold == "site" else "sums of gradients"
+        return f"{stage.rounds} {what} ({kind})"
+    if stage.kind == "learner":
+        return f"{stage.rounds} sums of a learner ({kind})"
+    if stage.kind == "description":
+        return f"1 description of the patients ({kind})"
+    whom = {
+        "internal": "the internal split",
+        "everybody": "everybody",
+        "accrued": "films acquired after a lock",
+    }
+    return f"1 table of {whom[stage.patients]} ({kind})"

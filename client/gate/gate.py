@@ -4,9 +4,9 @@ Every reply passes here: the ledger's charge, then the outbox log, then the sign
 site signs a message, and only what carries the type ``Released`` is sent. The gate knows events,
 bounds, members and bytes; what a sum means, it does not. Classes: ``public`` (no patient was looked
 at), ``dp`` (charged), ``governed`` (exact numbers under the policy's named person, no cell below its
-minimum), ``off`` (training without privacy, where the policy allows it) and ``status``: a reply or refusal that
-only says whether a site can answer, and so may tell that a cohort is absent or too small. Errors leave
-as a code and a correlation id, their text stays in the log.
+minimum), ``off`` (training without privacy, where the policy allows it) and ``status``: a reply or
+refusal that only says whether a site can answer, and so may tell that a cohort is absent or too small.
+Errors leave as a code and a correlation id, their text stays in the log.
 """
 
 from __future__ import annotations

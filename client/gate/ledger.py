@@ -217,7 +217,7 @@ class Ledger:
 
         Args:
             new_key: signs every row from the next one on.
-            by: first and last name of who decided it.
+            by: first and last name of the person who decided it.
         """
         with self._file.held():
             row = replace(
@@ -232,20 +232,22 @@ class Ledger:
         members: Collection[str],
         *,
         allowance: Allowance,
-        further: GaussianEvent | None = None,
+        further: Collection[GaussianEvent] = (),
     ) -> Budget:
         """What the dearest of these patients has spent and has left for life.
 
         Args:
             members: PatientKeys.
             allowance: the hospital's caps.
-            further: an event as if it had been charged to all of them; nothing is written.
+            further: events as if they had been charged to all of them; nothing is written.
         """
-        added = () if further is None else (further,)
         with self._file.held():
             lists = self._lists_of(frozenset(members))
             spent = max(
-                (filter_epsilon((*self._events_of(group), *added), allowance.delta) for group in lists),
+                (
+                    filter_epsilon((*self._events_of(group), *further), allowance.delta)
+                    for group in lists
+                ),
                 default=0.0,
             )
             touched = frozenset().union(*lists)

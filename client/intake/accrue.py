@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from client.site.approved import approved_plan
 from client.cohort.versions import ever_in_cohort, prospective_name
 from client.intake.ingest import IntakeReport, Progress, ingest, intake_site
 from client.intake.inputs import Inputs
+from client.site.approved import approved_plan
 from client.site.folder import Site
 from shared.contract.release import Lock, read_lock
 from shared.errors import PlanError

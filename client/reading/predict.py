@@ -100,22 +100,15 @@ def predict(
     """
     import torch
 
-    from shared.model.build import build_model
-    from shared.model.weights import load_flat
-
     settings = release.plan.settings
     schema = settings.cohort
     images = [_read(path, schema) for path in films]
     fields, field_mask = standardise([read_values(values, schema)], schema)
-    model = build_model(settings, settings.seed, encoder_file(site, release.plan))
-    load_flat(model, release.weights)
-    model.eval()
-    row, present = torch.from_numpy(fields), torch.from_numpy(field_mask)
+    clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
+    scored = make_scored(site, release)
     if settings.encoder.name == "none":
-        tokens = torch.zeros(1, 0, 0, 0)
-        seen = torch.zeros(1, 0, dtype=torch.bool)
-        with torch.no_grad():
-            return _describe(release, _value(release, model(tokens, seen, row, present)), [], [])
+        value = scored(torch.zeros(1, 0, 0, 0), *clinical)
+        return _describe(release, value, [], [])
     if not images:
         raise IntakeError(
             "no-film-given",
@@ -127,16 +120,49 @@ def predict(
     def value_of(views: Tensor) -> Tensor:
         """Output [n] of views [n,v,h,w], each with this exam's clinical values."""
         parts = []
-        with torch.no_grad():
-            for part in torch.split(views, _AT_ONCE):
-                n, v = part.shape[:2]
-                mask = torch.ones(n, v, dtype=torch.bool)
-                parts.append(model(seen_by_model(part), mask, row.expand(n, -1), present.expand(n, -1)))
-        return _value(release, torch.cat(parts))
+        for part in torch.split(views, _AT_ONCE):
+            parts.append(
+                scored(seen_by_model(part), *(each.expand(len(part), 1, -1) for each in clinical))
+            )
+        return torch.cat(parts)
 
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
     maps = [_occlude(stack, view, value_of) for view in range(len(images))]
     return _describe(release, value_of(stack[None]), images, maps)
+
+
+def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What scores exams with a release, as validation does: in the task's unit, or a probability.
+
+    Returns:
+        (tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k]) -> [n].
+
+    Raises:
+        PlanError: the release's plan trains nothing.
+        WeightsError: the release's encoder is not cached here.
+    """
+    import torch
+
+    from shared.stages.scores import scorer_of
+    from shared.train.patients import PatientBatch
+
+    plan = release.plan
+    scorer = scorer_of(plan, plan.trained, encoder_file(site, plan))
+
+    def scored(tokens: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+        n = len(tokens)
+        exams = PatientBatch(
+            tokens=tokens,
+            film_exam=torch.zeros(tokens.shape[:2], dtype=torch.int64),
+            fields=fields,
+            field_mask=field_mask,
+            target=torch.zeros(n, 1),
+            exam_mask=torch.ones(n, 1, dtype=torch.bool),
+        )
+        output, _ = scorer.score(release.weights, exams)
+        return torch.from_numpy(output)
+
+    return scored
 
 
 def _make_seen(site: Site, plan: Plan) -> Callable[[Tensor], Tensor]:
@@ -207,19 +233,6 @@ def _read(path: Path, schema: CohortSchema) -> Image:
             hint="choose another film of the exam",
         )
     return normalise(film.pixels, schema.image_pixels, mirror=is_mirrored(film.laterality))
-
-
-def _value(release: Release, output: Tensor) -> Tensor:
-    """Outputs [n,o] as values [n] in the task's unit, or the positive class's probability."""
-    import torch
-
-    from shared.contract.settings import positive_index
-
-    settings = release.plan.settings
-    task = settings.task
-    if task.kind == "regression":
-        return task.target_mean + task.target_sd * output[:, 0]
-    return torch.softmax(output, dim=1)[:, positive_index(settings)]
 
 
 def _occlude(stack: Tensor, view: int, value_of: Callable[[Tensor], Tensor]) -> Image:

@@ -1,7 +1,7 @@
 """Whether a plan's steps, clip and noise can learn anything at a site of this size: tried on nobody.
 
 Random people with a planted relation between number fields and target train as the plan says. Imports
-the training loop.
+training in memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from shared.audit.attack.rehearsal import draw_patients
-from shared.contract.settings import Settings
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights, load_flat
+from shared.model.weights import load_flat
+from shared.stages.in_memory import rounds_in_memory
+from shared.stages.scores import scorer_of
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
 from shared.train.patients import PatientBatch
-from shared.train.update import Weights, train_update
 
 # Of the planted target's variance; the rest is noise, so that a perfect model keeps a loss.
 _EXPLAINED = 0.8
@@ -32,7 +35,10 @@ _LONGEST_TRIAL_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """Mean loss of fresh public people before and after training on public people."""
+    """Mean loss of fresh public people before and after training on public people.
+
+    Of gradients the plan's loss; of a learner the squared error, and before it the target's variance.
+    """
 
     loss_before: float
     loss_after: float
@@ -46,32 +52,43 @@ class Trial:
 
 
 def try_learning(
-    settings: Settings, n_patients: int, *, file: Path | None, longest_s: float = _LONGEST_TRIAL_S
+    plan: Plan,
+    stage: TrainingStage,
+    *,
+    site: str,
+    file: Path | None,
+    longest_s: float = _LONGEST_TRIAL_S,
 ) -> Trial:
-    """Whether this plan's steps, clip and noise bring the loss down for a site of this size alone.
+    """Whether this plan's steps, clip and noise bring the loss down for one of its sites alone.
 
     A federation averages the noise of its sites, so what falls here falls there faster.
 
     Args:
-        settings: of the plan.
-        n_patients: as the site declares in public.
+        plan: gives the model, and how many patients the site declares in public.
+        stage: that trains.
+        site: on the roster.
         file: the encoder, where the model needs it.
-        longest_s: rounds that would begin later are left out.
+        longest_s: no round begins later.
     """
+    settings, n_patients = plan.settings, plan.entry(site).declared_patients
     batch = plant_relation(draw_patients(settings, n_patients, seed=1), settings, seed=2)
     fresh = plant_relation(draw_patients(settings, _FRESH_PATIENTS, seed=3), settings, seed=4)
-    weights = first_weights(settings, file)
-    before = mean_loss(settings, fresh, weights, file=file)
-    began, done = time.monotonic(), 0
-    planned = int(settings.federation.rounds or 0)
-    while done < planned and time.monotonic() - began < longest_s:
-        update = train_update(settings, batch, weights, divisor=n_patients, encoder_file=file)
-        weights, done = weights + update, done + 1
-    after = mean_loss(settings, fresh, weights, file=file)
-    return Trial(loss_before=before, loss_after=after, rounds=done, planned_rounds=planned)
+    rounds = rounds_in_memory(plan, stage, {site: batch}, encoder_file=file)
+    first = last = next(rounds)
+    began = time.monotonic()
+    has_losses = isinstance(stage, GradientStage)
+    # What a learner says is read off its last state only, so its few sums are all added.
+    while last.round < stage.rounds and (not has_losses or time.monotonic() - began < longest_s):
+        last = next(rounds)
+    if has_losses:
+        before = mean_loss(settings, fresh, first.vector, file=file)
+        after = mean_loss(settings, fresh, last.vector, file=file)
+    else:
+        before, after = _variance_and_error(plan, stage, fresh, last.vector)
+    return Trial(loss_before=before, loss_after=after, rounds=last.round, planned_rounds=stage.rounds)
 
 
-def plant_relation(batch: PatientBatch, settings: Settings, *, seed: int) -> PatientBatch:
+def plant_relation(batch: PatientBatch, settings: ModelSettings, *, seed: int) -> PatientBatch:
     """The same people with targets that follow from their first number fields, and noise."""
     generator = torch.Generator().manual_seed(seed)
     numbers = [place for place, field in enumerate(settings.cohort.fields) if field.kind == "number"][
@@ -88,9 +105,25 @@ def plant_relation(batch: PatientBatch, settings: Settings, *, seed: int) -> Pat
     return replace(batch, target=target)
 
 
-def mean_loss(settings: Settings, batch: PatientBatch, weights: Weights, *, file: Path | None) -> float:
+def _variance_and_error(
+    plan: Plan, stage: TrainingStage, people: PatientBatch, state: Vector
+) -> tuple[float, float]:
+    """Variance of the target and mean squared error of a last state, in standard units."""
+    task = plan.settings.task
+    output, label = scorer_of(plan, stage, None).score(state, people)
+    unit = 1.0
+    if task.kind == "regression":
+        unit = task.target_sd
+    else:
+        label = (label == positive_index(plan.settings)).astype(np.float64)
+    return float(label.var()) / unit**2, float(np.mean((output - label) ** 2)) / unit**2
+
+
+def mean_loss(
+    settings: ModelSettings, batch: PatientBatch, weights: Vector, *, file: Path | None
+) -> float:
     """Mean over patients of the plan's loss."""
-    model = _model(settings, file)
+    model = build_model(settings, generator_seed=settings.seed, encoder_file=file)
     load_flat(model, weights)
     loss = make_patient_loss(settings.task)
     with torch.no_grad(), one_thread():
@@ -98,13 +131,3 @@ def mean_loss(settings: Settings, batch: PatientBatch, weights: Weights, *, file
             float(loss(model, batch.select([row]).with_films().patient(0))) for row in range(len(batch))
         ]
     return float(np.mean(values))
-
-
-def _model(settings: Settings, file: Path | None) -> nn.Module:
-    return build_model(settings, generator_seed=settings.seed, encoder_file=file)
-
-
-def first_weights(settings: Settings, file: Path | None) -> Weights:
-    """Where round 1 of a run with these settings begins."""
-    weights: Weights = flatten_weights(_model(settings, file))
-    return weights

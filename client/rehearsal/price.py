@@ -5,28 +5,33 @@ Imports ledger, policy and accountant.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from client.cohort.folder import Cohort
 from client.gate.ledger import find_ledger
 from client.site.folder import Site
-from client.site.policy import PolicySettings, description_event, training_event, validation_event
+from client.site.policy import PolicySettings
 from shared.contract.plan import Plan
+from shared.contract.stages import PatientGroup, Stage
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.cost import total_steps
-from shared.privacy.events import GaussianEvent
+from shared.privacy.cost import events_of, touching
+from shared.privacy.events import merge_events
 from shared.privacy.filter import filter_epsilon
-
-TRAINING = "training"
+from shared.privacy.stage_text import purposes_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """ε of one purpose for its dearest patient: of the run, for life before and after, and left."""
+    """ε of a group of patients for its dearest: of the run, for life before and after, and left.
+
+    ``purpose``: what the run does with them. ``run_epsilon`` None: nothing formal is promised.
+    ``least_patients``: the gate refuses a stage that asks fewer.
+    """
 
     purpose: str
     n_patients: int
+    least_patients: int
     run_epsilon: float | None
     spent_before: float
     spent_after: float
@@ -34,39 +39,45 @@ class Price:
 
 
 def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
-    """What the run would cost the patients who train, who are measured on, and who are described.
-
-    A description is paid for besides: by the same patients as the others.
+    """What the run would cost each group of this cohort's patients, all stages that touch them.
 
     Raises:
         LedgerError: the ledger is damaged or gone, so that nobody knows what was spent.
     """
-    steps = total_steps(plan.settings.federation)
-    if plan.entry(site.name).role == "training":
+    role, policy = plan.entry(site.name).role, site.policy
+    train, internal = cohort.patients("train"), cohort.patients("internal")
+    asked: list[tuple[PatientGroup, Collection[str], int]] = [
+        ("everybody", cohort.patients(), policy.minimum_cell)
+    ]
+    if role == "training":
+        others = set(cohort.patients()) - set(train) - set(internal)
         asked = [
-            (TRAINING, cohort.patients("train"), training_event(plan, steps=steps)),
-            ("internal validation", cohort.patients("internal"), validation_event(plan)),
+            ("train", train, policy.minimum_cohort_patients),
+            ("internal", internal, policy.minimum_cell),
+            ("everybody", others, 0),  # asked together with the patients above
         ]
-    else:
-        asked = [("external validation", cohort.patients(), validation_event(plan))]
-    if plan.settings.validation.description_epsilon is not None:
-        asked.append(("description, besides", cohort.patients(), description_event(plan)))
-    return tuple(_price(site, purpose, members, event) for purpose, members, event in asked)
+    prices = []
+    for group, members, least in asked:
+        stages = touching(plan.stages, role=role, patients=group)
+        if stages and (members or least):
+            prices.append(_price(site, stages, members, least=least))
+    return tuple(prices)
 
 
-def _price(site: Site, purpose: str, members: Collection[str], event: GaussianEvent | None) -> Price:
+def _price(site: Site, stages: Sequence[Stage], members: Collection[str], *, least: int) -> Price:
     allowance = site.policy.allowance
-    before = after = 0.0
+    found = [events_of(stage) for stage in stages]
+    events = merge_events(event for each in found if each is not None for event in each)
+    before, after = 0.0, filter_epsilon(events, allowance.delta)
     ledger = find_ledger(site)
     if ledger is not None:
         before = ledger.budget(members, allowance=allowance).epsilon_spent
-        after = ledger.budget(members, allowance=allowance, further=event).epsilon_spent
-    elif event is not None:
-        after = filter_epsilon([event], allowance.delta)
+        after = ledger.budget(members, allowance=allowance, further=events).epsilon_spent
     return Price(
-        purpose=purpose,
+        purpose=purposes_of(stages),
         n_patients=len(members),
-        run_epsilon=None if event is None else epsilon_of([event], allowance.delta),
+        least_patients=least,
+        run_epsilon=None if None in found else epsilon_of(events, allowance.delta),
         spent_before=before,
         spent_after=after,
         left_after=max(0.0, allowance.epsilon_lifetime - after),
@@ -77,11 +88,10 @@ def find_shortages(policy: PolicySettings, prices: Collection[Price]) -> list[st
     """What the gate would refuse at the first round or the first table."""
     found = []
     for price in prices:
-        is_training = price.purpose == TRAINING
-        least = policy.minimum_cohort_patients if is_training else policy.minimum_cell
-        if price.n_patients < least:
+        if price.n_patients < price.least_patients:
             found.append(
-                f"{price.purpose}: {price.n_patients} patients are fewer than the minimum of {least}"
+                f"{price.purpose}: {price.n_patients} patients are fewer than the minimum of "
+                f"{price.least_patients}"
             )
         if price.spent_after > policy.epsilon_lifetime:
             found.append(

@@ -36,13 +36,17 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
         IntakeError: no cohort, or one that was frozen under another schema.
         LedgerError: the ledger is damaged.
     """
-    entry = plan.entry(site.name)
     cohort = current_cohort(site, plan.settings.cohort.name)
-    trains = entry.role == "training"
+    stage = plan.trained
+    trains = stage is not None and plan.entry(site.name).role in stage.roles
     arrays = assemble(
         cohort, "train" if trains else None, schema=plan.settings.cohort, task=plan.settings.task
     )
     prices = price_plan(site, plan, cohort)
+    measured = trial = None
+    if stage is not None and trains:
+        measured = measure_round(site, plan, stage, cohort, arrays)
+        trial = try_learning(plan, stage, site=site.name, file=held_encoder(site, plan))
     return Rehearsal(
         prices=prices,
         problems=(
@@ -50,8 +54,6 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
             *check_plan(site.policy, plan, site=site.name),
             *find_shortages(site.policy, prices),
         ),
-        measured=measure_round(site, plan, cohort, arrays) if trains else None,
-        trial=try_learning(plan.settings, entry.declared_patients, file=held_encoder(site, plan))
-        if trains
-        else None,
+        measured=measured,
+        trial=trial,
     )

@@ -1,7 +1,7 @@
 """Time and memory of one round of a plan, over random values in the shape of this site's cohort.
 
 Who is in a round decides how long it takes, their values do not: none is looked at. Imports the
-training loop.
+plan's training.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from client.cohort.assemble import ExamArrays
 from client.cohort.folder import Cohort
 from client.cohort.token_cache import token_file
 from client.cohort.tokens import encoder_file
-from client.rehearsal.learning import first_weights
 from client.site.folder import Site
 from shared.contract.plan import Plan
-from shared.contract.settings import Settings
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import TrainingStage
+from shared.stages.in_memory import rounds_in_memory
 from shared.train.device import choose_device
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_images
-from shared.train.update import train_update
 
 _ENCODED_FILMS = 8
 # "unknown": the encoder's weights are not here; the coordinator sends them after approval.
@@ -57,15 +57,16 @@ class RoundMeasure:
     encoding_s: float | None
 
 
-def measure_round(site: Site, plan: Plan, cohort: Cohort, arrays: ExamArrays) -> RoundMeasure:
+def measure_round(
+    site: Site, plan: Plan, stage: TrainingStage, cohort: Cohort, arrays: ExamArrays
+) -> RoundMeasure:
     """Time and memory of one round over random values in the shape of this site's training split."""
-    settings, file = plan.settings, held_encoder(site, plan)
-    weights = first_weights(settings, file)
-    divisor = plan.entry(site.name).declared_patients
     with peak_memory() as peak:
-        batch = draw_in_shape_of(settings, cohort, arrays)
+        patients = {site.name: draw_in_shape_of(plan.settings, cohort, arrays)}
+        rounds = rounds_in_memory(plan, stage, patients, encoder_file=held_encoder(site, plan))
+        next(rounds)  # the state that training starts from
         began = time.perf_counter()
-        train_update(settings, batch, weights, divisor=divisor, encoder_file=file)
+        next(rounds)
         seconds = time.perf_counter() - began
     encoding = look_for_tokens(site, plan, cohort)
     return RoundMeasure(
@@ -77,7 +78,7 @@ def measure_round(site: Site, plan: Plan, cohort: Cohort, arrays: ExamArrays) ->
     )
 
 
-def draw_in_shape_of(settings: Settings, cohort: Cohort, arrays: ExamArrays) -> PatientBatch:
+def draw_in_shape_of(settings: PlanSettings, cohort: Cohort, arrays: ExamArrays) -> PatientBatch:
     """Random values where this cohort's training split has values, films and labels."""
     rng = np.random.default_rng(0)
     has_encoder, is_frozen = settings.encoder.name != "none", settings.encoder.training == "frozen"
@@ -94,14 +95,16 @@ def draw_in_shape_of(settings: Settings, cohort: Cohort, arrays: ExamArrays) -> 
         patient_index=arrays.patient_index,
         exam_films=[films if has_encoder else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
+        exam_order=[exam.exam for exam in arrays.exams],
         tokens=images if is_frozen else None,
         films=None if is_frozen else images.half(),
-        max_views=settings.privacy.max_views,
+        max_views=settings.caps.max_views,
+        max_exams=settings.caps.max_exams,
     )
 
 
 def _random_fields(
-    settings: Settings, n_exams: int, rng: np.random.Generator
+    settings: PlanSettings, n_exams: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     columns = [
         rng.integers(0, len(field.categories), n_exams)

@@ -16,7 +16,15 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.contract.plan import Plan, SplitCost
-from shared.contract.stages import GradientStage, Purpose, Stage, TableStage, purpose_of
+from shared.contract.stages import (
+    GradientStage,
+    LearnerStage,
+    Purpose,
+    ReleaseStage,
+    Stage,
+    TrainingStage,
+    purpose_of,
+)
 from shared.errors import OsteoFedError, PlanError, PolicyError
 from shared.machine.files import write_atomic
 from shared.privacy.cost import predict_cost, touching
@@ -197,7 +205,7 @@ def _class_problems(policy: PolicySettings, stage: Stage) -> list[str]:
         return ["governed releases (exact numbers) are not allowed here"]
     if stage.release_class == "off" and not policy.allows_privacy_off:
         return ["privacy is off, which gives no formal guarantee"]
-    if stage.release_class == "dp" and isinstance(stage, GradientStage):
+    if stage.release_class == "dp" and isinstance(stage, TrainingStage):
         noise, floor = min(stage.noise_multipliers), policy.noise_multiplier_floor
         if noise < floor:
             return [f"noise multiplier {noise:g} is below the floor of {floor:g}"]
@@ -208,12 +216,14 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
     """What a kind of stage may not ask."""
     if isinstance(stage, GradientStage):
         return _training_problems(policy, plan, stage)
+    if isinstance(stage, LearnerStage):
+        return []
     problems = []
     if stage.release_class == "governed" and stage.minimum_cell < policy.minimum_cell:
         problems.append(
             f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    is_early = isinstance(stage, TableStage) and stage.minimum_patients < policy.minimum_cell
+    is_early = isinstance(stage, ReleaseStage) and stage.minimum_patients < policy.minimum_cell
     if is_early and stage.patients == "accrued":
         problems.append(
             f"minimum_patients of stage {stage.name} is below this hospital's minimum cell of "

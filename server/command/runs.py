@@ -34,7 +34,8 @@ def plan(
     from server.federation.compose import compose_settings
     from server.federation.folder import Home
     from server.federation.plan import draft_plan, save_plan
-    from server.report.collect import plan_facts
+    from server.report.plan_facts import plan_facts
+    from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
     own = Home(home)
     drafted = draft_plan(
@@ -46,10 +47,17 @@ def plan(
     )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
+    stages, groups = stage_rows(drafted), group_rows(drafted)
     if as_json:
-        show_json(facts)
+        tables = {
+            "stages": [dict(zip(STAGE_COLUMNS, row, strict=True)) for row in stages],
+            "groups": [dict(zip(GROUP_COLUMNS, row, strict=True)) for row in groups],
+        }
+        show_json(facts | tables)
         return
     show_facts("", facts)
+    show_table("stages", STAGE_COLUMNS, stages)
+    show_table("what a patient pays", GROUP_COLUMNS, groups)
     show_table(
         "roster",
         ("site", "role", "required", "declared patients", "weight"),
@@ -104,8 +112,7 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
     facts: dict[str, object] = {
         "run": run,
         "plan": store.plan.sha256,
-        "committed rounds": f"{store.last_committed().round} "
-        f"of {store.plan.settings.federation.rounds}",
+        "committed rounds": f"{store.training.last_committed().round} of {store.training.stage.rounds}",
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",
     }
@@ -163,11 +170,12 @@ def _train(run: str, site: list[Path] | None, home: Path, *, as_json: bool) -> N
 
     own = Home(home)
     store = prepare(own, run)
-    say(f"run {run}: {store.last_committed().round} rounds committed")
-    launch_stage(store, "train", site_folders=site_folders(site or []))
+    training = store.training
+    say(f"run {run}: {training.last_committed().round} rounds committed")
+    launch_stage(store, training.stage.name, site_folders=site_folders(site or []))
     made = make_release(store, own.key())
     facts: dict[str, object] = {
-        "rounds": store.last_committed().round,
+        "rounds": training.last_committed().round,
         "release": made.sha256,
         "folder": str(store.release_folder),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from server.command.options import HOME, HomeOption, Run, Sites
 from server.command.runs import site_folders
+from shared.errors import PlanError
 from shared.machine.terminal import (
     JsonOption,
     command,
@@ -25,9 +26,11 @@ validation_app = typer.Typer()
 @command
 def validate(
     run: Run,
-    kind: Annotated[
-        Literal["internal", "external", "prospective", "description"],
-        typer.Argument(help="Which validation, or who the patients are."),
+    stage: Annotated[
+        str,
+        typer.Argument(
+            help="A stage of the plan that measures: internal, external, prospective, description."
+        ),
     ],
     site: Sites = None,
     home: HomeOption = HOME,
@@ -39,11 +42,20 @@ def validate(
     from server.report.collect import collect_results
     from server.report.description import collect_descriptions
     from server.report.terminal import table_for_terminal, table_of_patients
+    from server.report.validation import kind_of
     from server.run.prepare import prepare
+    from shared.contract.stages import DescriptionStage, TableStage
 
     store = prepare(Home(home), run)
-    launch_stage(store, kind, site_folders=site_folders(site or []))
-    if kind == "description":  # there need be no release yet
+    asked = store.plan.stage(stage)
+    if not isinstance(asked, TableStage | DescriptionStage):
+        raise PlanError(
+            "not-a-measure",
+            f"stage {stage} of run {run} measures nothing",
+            hint="`osteofed-coordinator launch` plays a stage that trains",
+        )
+    launch_stage(store, stage, site_folders=site_folders(site or []))
+    if isinstance(asked, DescriptionStage):  # there need be no release yet
         described = collect_descriptions(store)
         if as_json:
             show_json([each.model_dump(mode="json") for each in described])
@@ -51,7 +63,7 @@ def validate(
         patients = table_of_patients(described)
         show_table(patients.title, patients.columns, patients.rows)
         return
-    results = collect_results(store)
+    results, kind = collect_results(store), kind_of(asked)
     if as_json:
         rows = [row for row in results.validation if row.kind == kind]
         show_json([row.model_dump(mode="json") for row in rows])

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from client.cohort.patients import load_split
 from client.gate.export import export_ledger
@@ -28,13 +27,14 @@ from client.site.folder import Site, open_site
 from server.run.folder import RunStore
 from shared.audit.attack.membership import AuditedSite, attack_run, membership_findings
 from shared.audit.attack.rehearsal import rehearsal_findings
+from shared.audit.attack.variations import training_of
 from shared.audit.finding import Finding, Findings, write_findings
 from shared.contract.plan import Plan
 from shared.contract.release import read_release
 from shared.errors import RunError
 from shared.machine.terminal import say
-from shared.privacy.cost import total_steps
-from shared.privacy.events import GaussianEvent
+from shared.privacy.cost import events_of
+from shared.train.patients import join_patients
 
 _SEED = 1  # draws members' halves and public patients, never noise
 
@@ -61,7 +61,7 @@ def audit_demo(folder: Path, store: RunStore, site_folders: Sequence[Path]) -> d
     outboxes = [f"--outbox={site.name}={handed / f'{site.name}-outbox.json'}" for site in sites]
     run = ["--run", str(store.folder)]
     _auditor("recount", str(plan_file), *ledgers, *statements, *outboxes, *run, *out)
-    if plan.settings.privacy.canaries:
+    if _n_canaries(plan):
         registers = _options("--register", handed, training, "register.npz")
         for method in ("conformance", "canary"):
             _auditor(method, str(plan_file), *registers, *ledgers, *out)
@@ -88,7 +88,7 @@ def _hand_over(site: Site, plan: Plan, handed: Path) -> None:
     state_run(site, plan.sha256, handed / f"{site.name}-statement.json")
     ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
     export_ledger(site, ledger, handed / f"{site.name}-ledger.json")
-    if plan.settings.privacy.canaries and plan.entry(site.name).role == "training":
+    if _n_canaries(plan) and plan.entry(site.name).role == "training":
         export_register(site, plan, handed / f"{site.name}-register.npz")
     departures = Outbox(site.folder / "outbox", site.folder / "replies").show()
     lines = json.dumps([asdict(each) for each in departures])
@@ -97,43 +97,27 @@ def _hand_over(site: Site, plan: Plan, handed: Path) -> None:
 
 def _attack_release(plan: Plan, sites: Sequence[Site], store: RunStore) -> list[Finding]:
     """LiRA and RMIA on the real release: training patients against the held-out ones of each site."""
-    settings, privacy = plan.settings, plan.settings.privacy
+    stage, name = training_of(plan), plan.settings.cohort.name
     pools = []
     for site in sites:
         entry = plan.entry(site.name)
         if entry.role != "training":
             continue
-        members = load_split(site, plan, name=settings.cohort.name, split="train").batch
-        others = load_split(site, plan, name=settings.cohort.name, split="internal").batch
-        n_exams = max(members.target.shape[1], others.target.shape[1])
-        parts = [
-            part.select(part.exam_mask.any(dim=1).nonzero()[:, 0]).padded(n_exams)
-            for part in (members, others)
-        ]
-        pool = type(members)(
-            **{
-                name: torch.cat([part.named_tensors()[name] for part in parts])
-                for name in members.named_tensors()
-            }
-        )
+        members = load_split(site, plan, name=name, split="train").batch
+        others = load_split(site, plan, name=name, split="internal").batch
+        parts = [part.select(part.exam_mask.any(dim=1).nonzero()[:, 0]) for part in (members, others)]
+        pool = join_patients(*parts)
         is_member = np.arange(len(pool)) < len(parts[0])
-        pools.append(
-            AuditedSite(
-                pool=pool, is_member=is_member, divisor=entry.declared_patients, weight=entry.weight
-            )
-        )
-    events = []
-    if privacy.mode == "patient_dp":
-        events.append(
-            GaussianEvent(
-                noise_multiplier=privacy.noise_multiplier or 0.0,
-                sample_rate=privacy.sample_rate,
-                steps=total_steps(settings.federation),
-            )
-        )
+        pools.append(AuditedSite(site=site.name, pool=pool, is_member=is_member))
     release = read_release(store.release_folder, coordinator_key=plan.coordinator_key)
-    attacked = attack_run(settings, pools, release.weights, seed=_SEED)
-    return membership_findings(attacked, events, site="the release", delta=privacy.delta)
+    attacked = attack_run(plan, stage, pools, release.weights, seed=_SEED)
+    return membership_findings(
+        attacked, events_of(stage) or (), site="the release", delta=plan.settings.delta
+    )
+
+
+def _n_canaries(plan: Plan) -> int:
+    return plan.training.canaries if plan.training else 0
 
 
 def _options(name: str, handed: Path, sites: Sequence[str], suffix: str) -> list[str]:

@@ -20,6 +20,7 @@ from server.demo.play import (
     write_approved_plan,
 )
 from server.federation.compose import compose_settings
+from server.report.answers import MEASURED, answers_to
 from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import make_release
@@ -63,8 +64,10 @@ def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object
         folder, ["engine=deployed", *chosen, *overrides], sites=small_sites()
     )
 
+    trained = store.training.stage.name
+
     def release_when_trained(stage: str) -> None:
-        if stage == "train":
+        if stage == trained:
             from server.federation.folder import Home
 
             make_release(store, Home(store.home).key())
@@ -73,22 +76,27 @@ def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object
         store.home,
         store.folder,
         site_folders,
-        ("train", "internal", "external"),
+        (trained, *_measured_now(store)),
         after_stage=release_when_trained,
     )
     return _facts(store, stages)
 
 
+def _measured_now(store: RunStore) -> list[str]:
+    """Stages that measure the release on patients who are there before a lock."""
+    return [stage.name for stage in store.plan.tables if stage.patients != "accrued"]
+
+
 def _facts(store: RunStore, stages: Sequence[StageResult]) -> dict[str, object]:
     answered = {
-        kind: sum(result.get("status") == "measured" for result in store.evaluations(kind).values())
-        for kind in ("internal", "external")
+        name: sum(answer.status == MEASURED for answer in answers_to(store, store.plan.stage(name)))
+        for name in _measured_now(store)
     }
     missing = [event for event in store.events() if event.site]
     return {
-        "committed rounds": store.last_committed().round,
+        "committed rounds": store.training.last_committed().round,
         **{f"seconds, {stage.stage}": round(stage.seconds, 1) for stage in stages},
-        **{f"measured sites, {kind}": n for kind, n in answered.items()},
+        **{f"measured sites, {name}": n for name, n in answered.items()},
         "missing updates": len(missing),
         "release": str(store.release_folder),
     }

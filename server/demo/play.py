@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,15 +20,25 @@ from server.engines.launch import launch_stage
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
 from server.federation.plan import draft_plan, save_plan
-from server.report.collect import collect_results, plan_facts
+from server.report.collect import collect_results
+from server.report.plan_facts import plan_facts
 from server.report.results import Results
+from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.contract.settings import Settings
+from shared.contract.stages import Stage, purpose_of
 from shared.errors import RunError, SettingsError
 from shared.machine.files import write_atomic
 from shared.machine.terminal import progress, say, show_facts, show_table
+from shared.privacy.stage_text import (
+    GROUP_COLUMNS,
+    STAGE_COLUMNS,
+    group_rows,
+    purposes_of,
+    stage_rows,
+)
 
 RUN = "demo"
 INGEST_DAY = datetime(2024, 1, 10, 9, tzinfo=UTC)
@@ -103,19 +113,16 @@ def play_demo(
     store = prepare(home, RUN)
     site_folders = {site.name: folders.site(site.name).resolve() for site in sites}
     _step("rounds, over Flower's ServerApp and ClientApp", "osteofed-coordinator launch demo")
-    launch_stage(store, "train", site_folders=site_folders)
+    launch_stage(store, store.training.stage.name, site_folders=site_folders)
     release = make_release(store, home.key())
     say(f"  release {release.sha256[:12]}: {release.weights.size} trainable weights")
-    for stage in ("internal", "external"):
-        _step(
-            f"{stage} validation, through each site's gate",
-            f"osteofed-coordinator validate demo {stage}",
-        )
-        launch_stage(store, stage, site_folders=site_folders)
+    measured = [stage for stage in store.plan.stages if purpose_of(stage) != "train"]
+    for stage in (stage for stage in measured if stage.patients != "accrued"):
+        _measure(store, stage, site_folders)
     lock_run(store, home.key(), now=LOCK_DAY)
     accrue_all(folders, sites, store.lock_file, seed=seed)
-    _step("prospective validation", "osteofed-coordinator validate demo prospective")
-    launch_stage(store, "prospective", site_folders=site_folders)
+    for stage in (stage for stage in measured if stage.patients == "accrued"):
+        _measure(store, stage, site_folders)
     heat_map = read_new_film(folders, sites[0], store.release_folder, settings, seed=seed)
     results, files = _report(folders, store.folder, sites)
     if heat_map:
@@ -127,6 +134,14 @@ def play_demo(
         files |= audit_demo(folder, store, list(site_folders.values()))
     say(f"  finished in {time.monotonic() - began:.0f} s")
     return results, files
+
+
+def _measure(store: RunStore, stage: Stage, site_folders: Mapping[str, Path]) -> None:
+    _step(
+        f"{purposes_of([stage])}, through each site's gate",
+        f"osteofed-coordinator validate {RUN} {stage.name}",
+    )
+    launch_stage(store, stage.name, site_folders=site_folders)
 
 
 def generate(folders: DemoFolders, sites: Sequence[SyntheticSite], *, seed: int) -> None:
@@ -224,6 +239,8 @@ def write_approved_plan(
     )
     save_plan(home, plan)
     show_facts("", plan_facts(plan), is_progress=True)
+    show_table("stages", STAGE_COLUMNS, stage_rows(plan), is_progress=True)
+    show_table("what a patient pays", GROUP_COLUMNS, group_rows(plan), is_progress=True)
     for site in sites:
         opened = open_site(folders.site(site.name), clock=_clock(INGEST_DAY))
         read = opened.approvals.import_plan(home.run_folder(RUN) / "plan.json")
@@ -293,7 +310,6 @@ def _report(
     from client.gate.ledger import Ledger
     from client.site.folder import open_site
     from server.report.page import write_report
-    from server.run.folder import open_run
 
     _step("report", "osteofed-site ledger export · osteofed-coordinator report demo")
     ledgers = []

@@ -8,21 +8,21 @@ from pathlib import Path
 from server.run.folder import RunStore
 from shared.errors import EngineError
 
-STAGES = ("train", "internal", "external", "prospective", "description")
-
 
 def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path]) -> None:
     """Play one stage to its end, or raise what stopped it.
 
     Args:
         store: a prepared run.
-        stage: one of ``STAGES``.
+        stage: name of one of the plan's stages.
         site_folders: folders of sites on this machine, for the engines local and ray.
 
     Raises:
+        PlanError: the plan has no such stage.
         OsteoFedError: what stopped it, under its own code; a RunError is resumable.
         EngineError: the engine could not run.
     """
+    store.plan.stage(stage)  # before anything is started for it
     engine = store.plan.settings.engine.name
     if engine != "deployed" and not site_folders:
         raise EngineError(

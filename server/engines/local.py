@@ -145,7 +145,7 @@ def run_local(
 
     Args:
         site_folders: folder by site name.
-        stage: ``train``, ``internal``, ``external`` or ``prospective``.
+        stage: name of one of the plan's stages.
         client_app: another ClientApp than the project's own.
 
     Raises:

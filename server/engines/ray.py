@@ -32,6 +32,7 @@ def run_ray(
 
     Args:
         site_folders: folder by site name.
+        stage: name of one of the plan's stages.
         client_app: another ClientApp than the project's own; workers must be able to import it.
         n_cpus: cores for Ray; all of them by default.
 

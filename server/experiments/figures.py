@@ -1,8 +1,8 @@
 """The figures of the README: how well each arm reads BMD, measured on fresh patients.
 
-Arms run the functions of a real run: the plan's resolution, a site's update, the aggregation rule,
-the tail average. Patients are drawn without DICOM files in between; intake is measured elsewhere.
-Imports synthetic, train, measure, plan and aggregate.
+Arms run the functions of a real run: the plan's resolution, a site's sums, the coordinator's steps, the
+tail average. Patients are drawn without DICOM files in between; intake is measured elsewhere. Imports
+synthetic, training in memory, measure and plan.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from shared.measure.exact.regression import (
     measure_regression,
     percentile_interval,
 )
-from shared.train.aggregate import next_weights, renormalised, tail_average
-from shared.train.patients import PatientBatch
+from shared.train.patients import PatientBatch, join_patients
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -113,41 +112,10 @@ def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> f
     sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))
     patients = {site.name: draw_patients(site, sizes[site.name], rng) for site in sites[:-1]}
     trained = _run(HEADS[0], 3.0, patients)
-    fresh = _join([draw_patients(site, 1000, rng) for site in sites])
+    fresh = join_patients(*(draw_patients(site, 1000, rng) for site in sites))
     output, target = _read(trained, fresh)
-    threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
+    threshold = _threshold(trained.plan)
     return float(np.quantile(output[target <= threshold], sensitivity))
-
-
-def train_federation(plan: Plan, patients: dict[str, PatientBatch]) -> Vector:
-    """The release [p] of a whole run over in-memory patients: rounds, rule, tail average."""
-    from shared.model.build import build_model
-    from shared.model.weights import flatten_weights
-    from shared.train.update import train_update
-
-    settings = plan.settings
-    file = encoder_file(settings.encoder)
-    weights: Vector = flatten_weights(build_model(settings, settings.seed, file))
-    shares = renormalised([plan.entry(site).weight for site in patients])
-    history: list[Vector] = []
-    memory: dict[str, Floats] = {}
-    for _ in range(int(settings.federation.rounds or 0)):
-        updates = [
-            train_update(
-                settings,
-                batch,
-                weights,
-                divisor=plan.entry(site).declared_patients,
-                encoder_file=file,
-            )
-            for site, batch in patients.items()
-        ]
-        weights, memory = next_weights(
-            weights, updates, shares=shares, memory=memory, strategy=settings.strategy
-        )
-        history.append(weights)
-    n_tail = settings.strategy.n_averaged(len(history))
-    return tail_average(history[-n_tail:])
 
 
 def _train_arms(
@@ -155,23 +123,38 @@ def _train_arms(
 ) -> dict[tuple[str, float | None], _Trained]:
     """Every arm of a head on one training population."""
     arms: dict[tuple[str, float | None], _Trained] = {}
-    everybody = {"pooled": _join(list(patients.values()))}
+    everybody = {"pooled": join_patients(*patients.values())}
     for epsilon in (None, *EPSILONS):
         arms["pooled", epsilon] = _run(head, epsilon, everybody)
         arms["federated", epsilon] = _run(head, epsilon, patients)
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
-    arms["no hospital training", None] = _Trained(_initial(plan), plan)
+    arms["no hospital training", None] = _Trained(_untrained(plan), plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
             arms[f"pooled, {single}", None] = _run(single, None, everybody)
     return arms
 
 
+def _untrained(plan: Plan) -> Vector:
+    from shared.stages.kinds import sum_of
+
+    return (
+        sum_of(plan, plan.stage("train"), encoder_file=encoder_file(plan.settings.encoder))
+        .start()
+        .vector
+    )
+
+
 def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> _Trained:
+    from shared.stages.in_memory import train_in_memory
+
     plan = _plan(head, epsilon, list(patients), sizes={s: len(b) for s, b in patients.items()})
-    return _Trained(train_federation(plan, patients), plan)
+    if plan.training is None:
+        raise ValueError("figures need a plan that trains")
+    file = encoder_file(plan.settings.encoder)
+    return _Trained(train_in_memory(plan, plan.training, patients, encoder_file=file), plan)
 
 
 def _plan(
@@ -197,13 +180,6 @@ def _plan(
     )
 
 
-def _initial(plan: Plan) -> Vector:
-    from shared.model.build import build_model
-    from shared.model.weights import flatten_weights
-
-    return flatten_weights(build_model(plan.settings, generator_seed=plan.settings.seed))
-
-
 def _training_sets(sites: Sequence[SyntheticSite], seed: int) -> dict[str, PatientBatch]:
     return {
         site.name: draw_patients(site, TRAINING_PATIENTS[site.name], np.random.default_rng([seed, n]))
@@ -220,7 +196,7 @@ def _evaluation_sets(
         for n, site in enumerate(training)
     ]
     outside = draw_patients(external, n_patients, np.random.default_rng([EVALUATION_SEED, 99]))
-    return {"internal": _join(internal), "external": outside}
+    return {"internal": join_patients(*internal), "external": outside}
 
 
 def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> PatientBatch:
@@ -260,25 +236,12 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
         target=standardise_target(target, settings.task),
         patient_index=np.arange(n),
         exam_films=exam_films,
-        film_order=list(range(len(films))),
+        film_order=range(len(films)),
+        exam_order=range(n),
         tokens=tokens,
-        max_views=settings.privacy.max_views,
+        max_views=settings.caps.max_views,
+        max_exams=settings.caps.max_exams,
     )
-
-
-def _join(batches: Sequence[PatientBatch]) -> PatientBatch:
-    """Patients of several batches in one, padded to the widest."""
-    columns = []
-    for parts in zip(*(batch.tensors() for batch in batches), strict=True):
-        shape = [max(part.shape[axis] for part in parts) for axis in range(parts[0].ndim)]
-        joined = parts[0].new_zeros(sum(len(part) for part in parts), *shape[1:])
-        start = 0
-        for part in parts:
-            window = (slice(start, start + len(part)), *(slice(size) for size in part.shape[1:]))
-            joined[window] = part
-            start += len(part)
-        columns.append(joined)
-    return PatientBatch(*columns)
 
 
 def _row(
@@ -312,7 +275,7 @@ def _figure(trained: _Trained, batch: PatientBatch) -> Figure:
     drawn = bootstrap_r2(
         target, prediction[None], np.arange(target.size), replicates=REPLICATES, generator=generator
     )
-    threshold = float(trained.plan.settings.task.endpoint_threshold or 0.0)
+    threshold = _threshold(trained.plan)
     aucs, covariance = delong(-prediction[None], target <= threshold)
     auc = float(aucs[0])
     return Figure(
@@ -320,6 +283,14 @@ def _figure(trained: _Trained, batch: PatientBatch) -> Figure:
         mae=measured.mae,
         auc=(auc, *logit_interval(auc, float(covariance[0, 0]))),
     )
+
+
+def _threshold(plan: Plan) -> float:
+    """At or below it a BMD counts as osteoporotic."""
+    task = plan.settings.task
+    if task.kind != "regression":
+        raise ValueError("figures are those of a regression")
+    return task.endpoint_threshold
 
 
 def _read(trained: _Trained, batch: PatientBatch) -> tuple[Floats, Floats]:

@@ -186,8 +186,8 @@ def classes_of(patients: Columns, settings: Settings) -> Columns:
         SettingsError: the cohort's label is no BMD.
     """
     task, label = settings.task, settings.cohort.label
-    if label.kind != "bmd":
-        raise SettingsError("no-t-score", f"label must be a bmd, not {label.kind}")
+    if label.kind != "bmd" or task.kind != "regression":
+        raise SettingsError("no-t-score", f"label must be a bmd that is predicted, not {label.kind}")
     bmd = task.target_mean + task.target_sd * patients.target
     t_score = (bmd - label.reference_mean) / label.reference_sd
     index = sum((t_score <= cut).astype(np.float64) for cut in label.class_t_scores)

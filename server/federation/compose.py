@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.learners.refused import REFUSED
 from shared.machine.files import PROJECT
 
 CONFIGS = PROJECT / "configs"
@@ -58,7 +59,9 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
         key, equals, value = override.partition("=")
         if not equals or not key.replace(".", "").replace("_", "").isalnum():
             problems.append(f"  {override}: must be group=name or group.key=value")
-        elif key in groups and value not in groups[key]:
+        elif key == "learner" and value in REFUSED:
+            problems.append(f"  learner: {REFUSED[value].fact}; {REFUSED[value].hint}")
+        elif key in groups and not set(_names_in(value)) <= set(groups[key]):
             problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
         elif key in groups:
             choices.append(override)
@@ -66,6 +69,11 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
             # `++` lets an unknown key through, so that validation can name every mistake at once.
             values.append(f"++{override}")
     return choices, values, problems
+
+
+def _names_in(value: str) -> list[str]:
+    """The options that a choice names: one, or several as ``[one,other]``."""
+    return [name.strip() for name in value.strip("[]").split(",")]
 
 
 def _compose(overrides: Sequence[str], configs: Path) -> dict[str, object]:

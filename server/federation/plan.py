@@ -9,24 +9,31 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
-from shared.contract.settings import Caps, Patience, PlanSettings, Schedule, Settings
+from shared.contract.protocol import vector_sha256
+from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Schedule, Settings
 from shared.contract.stages import (
     DescriptionStage,
     GradientStage,
+    LearnerStage,
+    MeasureStage,
     PatientGroup,
     Role,
     Stage,
     TableStage,
+    TrainingStage,
 )
 from shared.errors import PlanError
+from shared.learners.table import LearnerSettings, build_learner
 from shared.privacy.cost import predict_cost
-from shared.signing.canonical import sha256_hex
+from shared.signing.canonical import hash_of
 from shared.signing.code_hash import installed_code_hash
+from shared.stages.learner import table_task
 
 # A noised update of p coordinates has norm σ·C·√p up to a few percent; a site clips to this bound
 # anyway, so the margin only has to make that clip rare.
@@ -54,10 +61,6 @@ def draft_plan(
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
     """
-    from shared.model.build import build_model
-    from shared.model.weights import flatten_weights, layout_sha256
-    from shared.train.public_batch import validate_settings_model
-
     if not _RUN_NAME.fullmatch(run):
         raise PlanError(
             "bad-run-name",
@@ -71,14 +74,11 @@ def draft_plan(
             f"the roster {[site.site for site in sites]} has no training site",
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
-    # The model, as every site will build it.
-    file = None if settings.encoder.training == "frozen" else encoder_file(settings.encoder)
-    validate_settings_model(settings, encoder_file=file)
-    model = build_model(settings, settings.seed, file)
-    weights = flatten_weights(model)
+    # Where training starts, as every site will find it.
+    first = _first_state(settings)
     # Every open value, from public ones.
     smallest = min(site.declared_patients for site in training)
-    stages = resolve_stages(settings, n_parameters=len(weights), smallest_divisor=smallest)
+    stages = resolve_stages(settings, n_parameters=first.length, smallest_divisor=smallest)
     # The roster, with aggregation weights by declared size.
     total = sum(site.declared_patients for site in training)
     return Plan(
@@ -100,10 +100,43 @@ def draft_plan(
         coordinator_key=coordinator_key,
         code_sha256=installed_code_hash(),
         encoder_sha256=settings.encoder.sha256,
-        initial_weights_sha256=sha256_hex(weights.tobytes()),
-        layout_sha256=layout_sha256(model),
+        initial_weights_sha256=first.sha256,
+        layout_sha256=first.layout_sha256,
         predicted=predict_cost(stages, delta=settings.privacy.delta),
     )
+
+
+@dataclass(frozen=True)
+class _FirstState:
+    """Length, hash and layout of the state that training starts from."""
+
+    length: int
+    sha256: str
+    layout_sha256: str
+
+
+def _first_state(settings: Settings) -> _FirstState:
+    """Of a model: its initial weights, after a look whether it can be trained; of a learner: its own.
+
+    Raises:
+        PrivacyError: the model cannot be trained with one gradient per patient.
+        SettingsError: the learner does not suit the target.
+    """
+    if settings.learner.kind != "gradient":
+        task = table_task(settings, _promised_epsilon(settings))
+        start = build_learner(settings.learner, task).start().vector
+        columns = [column.name for column in task.columns]
+        layout = hash_of({"columns": columns, "learner": settings.learner.model_dump(mode="json")})
+        return _FirstState(start.size, vector_sha256(start), layout)
+    from shared.model.build import build_model
+    from shared.model.weights import flatten_weights, layout_sha256
+    from shared.train.public_batch import validate_settings_model
+
+    file = None if settings.encoder.training == "frozen" else encoder_file(settings.encoder)
+    validate_settings_model(settings, encoder_file=file)
+    model = build_model(settings, settings.seed, file)
+    weights = flatten_weights(model)
+    return _FirstState(weights.size, vector_sha256(weights), layout_sha256(model))
 
 
 def save_plan(home: Home, plan: Plan) -> None:
@@ -129,7 +162,7 @@ def shared_settings(settings: Settings) -> PlanSettings:
         model
         | {
             "delta": settings.privacy.delta,
-            "caps": Caps(max_views=settings.privacy.max_views),
+            "caps": settings.caps,
             "patience": Patience(
                 quorum=federation.quorum,
                 round_deadline_s=federation.round_deadline_s,
@@ -144,6 +177,14 @@ def shared_settings(settings: Settings) -> PlanSettings:
 _SHARED = ("experiment", "seed", "device", "task", "cohort", "encoder", "fusion")
 
 
+# Each kind of validation: its name, the roles it asks, and the patients there.
+_GROUPS: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
+    ("internal", ("training",), "internal"),
+    ("external", ("external",), "everybody"),
+    ("prospective", ("training", "external"), "accrued"),
+)
+
+
 def resolve_stages(
     settings: Settings, *, n_parameters: int, smallest_divisor: int
 ) -> tuple[Stage, ...]:
@@ -154,17 +195,15 @@ def resolve_stages(
         n_parameters: p, number of trainable weights.
         smallest_divisor: the smallest B of the roster, which has the loudest noise per step.
     """
-    groups: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
-        ("internal", ("training",), "internal"),
-        ("external", ("external",), "everybody"),
-        ("prospective", ("training", "external"), "accrued"),
-    )
-    tables = [_table_stage(settings, name, roles, patients) for name, roles, patients in groups]
-    return (
-        _training_stage(settings, n_parameters, smallest_divisor),
-        *tables,
-        *_description_stages(settings),
-    )
+    tables = [_table_stage(settings, *group) for group in _GROUPS]
+    measures = [
+        _measure_stage(settings, name, request, *group)
+        for name, request in settings.measures.items()
+        for group in _GROUPS
+        if group[0] in request.groups
+    ]
+    trained = _trained_stage(settings, n_parameters, smallest_divisor)
+    return (trained, *tables, *measures, *_description_stages(settings))
 
 
 def schedule_for(settings: Settings) -> Schedule:
@@ -177,7 +216,42 @@ def schedule_for(settings: Settings) -> Schedule:
     return settings.schedule[-1]
 
 
-def _training_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> GradientStage:
+def _trained_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> TrainingStage:
+    if settings.learner.kind == "gradient":
+        return _gradient_stage(settings, n_parameters, smallest_divisor)
+    return _learner_stage(settings, settings.learner)
+
+
+def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage:
+    """A learner's sums, each with its share of μ² = Σ 1/σ²; noise is rounded up to the grid."""
+    from shared.privacy.accountant import NOISE_GRID, gaussian_mu
+
+    privacy, epsilon = settings.privacy, _promised_epsilon(settings)
+    shares = build_learner(learner, table_task(settings, epsilon)).shares()
+    noise = [0.0]
+    if epsilon:
+        mu = gaussian_mu(epsilon, privacy.delta)
+        exact = [1.0 / (mu * math.sqrt(share)) for share in shares]
+        noise = [round(math.ceil(each / NOISE_GRID) * NOISE_GRID, 2) for each in exact]
+    return LearnerStage(
+        name="train",
+        roles=("training",),
+        patients="train",
+        release_class="dp" if epsilon else "off",
+        rounds=len(shares),
+        noise_multipliers=tuple(noise) if len(set(noise)) > 1 else (noise[0],),
+        learner=learner,
+        epsilon=epsilon,
+    )
+
+
+def _promised_epsilon(settings: Settings) -> float:
+    """What training promises a patient; 0 without privacy."""
+    privacy = settings.privacy
+    return 0.0 if privacy.mode == "off" or privacy.epsilon is None else privacy.epsilon
+
+
+def _gradient_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> GradientStage:
     asked, privacy, row = settings.federation, settings.privacy, schedule_for(settings)
     local_steps = asked.local_steps or row.local_steps
     rounds = asked.rounds or row.rounds
@@ -239,6 +313,27 @@ def _table_stage(
         error_high=asked.error_high,
         minimum_cell=asked.minimum_cell,
         sensitivity_target=asked.sensitivity_target,
+        minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
+    )
+
+
+def _measure_stage(
+    settings: Settings,
+    name: str,
+    request: MeasureRequest,
+    group: str,
+    roles: tuple[Role, ...],
+    patients: PatientGroup,
+) -> MeasureStage:
+    asked = settings.validation
+    return MeasureStage(
+        name=f"{name}_{group}",
+        roles=roles,
+        patients=patients,
+        release_class=asked.release_class,
+        noise_multipliers=(_table_noise(settings, request.epsilon),),
+        measure=request.measure,
+        minimum_cell=asked.minimum_cell,
         minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
     )
 

@@ -27,7 +27,7 @@ from server.run.journal import Journal
 from server.run.stage_folder import Contribution, RoundState, StageFolder
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
-from shared.contract.stages import GradientStage, Stage
+from shared.contract.stages import GradientStage, Stage, TrainingStage
 from shared.errors import OsteoFedError, ProtocolError, RunError
 from shared.signing.keys import SigningKey
 from shared.stages.kinds import sum_of
@@ -74,14 +74,16 @@ def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey
     file = store.encoder_file if store.plan.encoder_sha256 else None
     asked = sum_of(store.plan, folder.stage, encoder_file=file)
     play = Play(exchange, store, folder, asked, key)
-    if isinstance(folder.stage, GradientStage):
+    if isinstance(folder.stage, TrainingStage):
         run_rounds(play)
     else:
         measure(play)
 
 
 def run_rounds(play: Play) -> Vector:
-    """Train from the last committed round to the plan's last; return the tail average [p].
+    """Train from the last committed round to the plan's last; return the last state [d].
+
+    Of gradients the last state is the tail average of the weights; a learner's is what it says.
 
     Raises:
         RunError: as ``run_stage``.

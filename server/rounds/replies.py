@@ -22,7 +22,7 @@ from shared.contract.protocol import (
     signed_bytes,
     vector_sha256,
 )
-from shared.contract.stages import GradientStage, Stage
+from shared.contract.stages import Stage, TrainingStage
 from shared.errors import ProtocolError
 from shared.signing.keys import verify
 from shared.stages.stage_sum import StageSum
@@ -55,7 +55,9 @@ class ReplyCheck:
         require_plan(reply, self.plan)
         require_site(reply.site, site)
         if (reply.stage, reply.round) != (self.stage.name, self.round):
-            raise ProtocolError("wrong-round", f"round must be {self.round}, not {reply.round}")
+            raise ProtocolError(
+                "wrong-round", f"the total must be of round {self.round} of {self.stage.name}"
+            )
         if reply.vector_sha256 != self.vector_sha256:
             raise ProtocolError("wrong-weights", "the total is of another state")
         if reply.release_sha256 != self.release_sha256:
@@ -75,7 +77,7 @@ class ReplyCheck:
     @property
     def _statuses(self) -> tuple[str, ...]:
         """A site that trains answers or refuses; one that is measured may have nobody to measure."""
-        return (MEASURED,) if isinstance(self.stage, GradientStage) else STATUSES
+        return (MEASURED,) if isinstance(self.stage, TrainingStage) else STATUSES
 
     def _require_total(self, total: Vector, *, is_measured: bool, site: str) -> None:
         bound = self.asked.bound(self.round)

@@ -24,8 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from server.run.journal import RoundJournal
 from server.run.stage_folder import RUN_VERSION, RoundState, StageFolder, require_version
 from shared.contract.plan import Plan, read_plan
@@ -68,9 +66,9 @@ class RunStore:
         Raises:
             RunError: the plan only measures.
         """
-        if self.plan.training is None:
+        if self.plan.trained is None:
             raise RunError("no-training", f"the plan of run {self.plan.run} trains nothing")
-        return StageFolder(self.folder, self.plan, self.plan.training)
+        return StageFolder(self.folder, self.plan, self.plan.trained)
 
     @property
     def home(self) -> Path:
@@ -166,7 +164,7 @@ class RunStore:
                 yield json.loads(line)
 
 
-def prepare_run(folder: Path, *, initial_weights: Vector, encoder: Path | None = None) -> RunStore:
+def prepare_run(folder: Path, *, initial_state: Vector | None, encoder: Path | None = None) -> RunStore:
     """Make a folder that holds a signed plan into a run: each stage's first state, the encoder.
 
     A run that exists already is opened as it is.
@@ -178,15 +176,15 @@ def prepare_run(folder: Path, *, initial_weights: Vector, encoder: Path | None =
     if (folder / "run.json").exists():
         return open_run(folder)
     plan = read_plan(folder / "plan.json")
-    if vector_sha256(initial_weights) != plan.initial_weights_sha256:
+    if initial_state is not None and vector_sha256(initial_state) != plan.initial_weights_sha256:
         raise RunError("wrong-weights", "initial weights differ from the plan's hash")
     if (hash_file(encoder) if encoder else "") != plan.encoder_sha256:
         raise RunError("wrong-encoder", "the encoder's weights differ from the plan's hash")
     store = RunStore(folder, plan)
     if encoder is not None:
         shutil.copyfile(encoder, store.encoder_file)
-    if plan.training is not None and not store.training.round_folder(0).exists():
-        start = StageState(round=0, vector=np.ascontiguousarray(initial_weights, "<f4"))
+    if initial_state is not None and not store.training.round_folder(0).exists():
+        start = StageState(round=0, vector=initial_state)
         store.training.commit(RoundState(state=start))
     content = {"version": RUN_VERSION, "run": plan.run, "plan_sha256": plan.sha256}
     write_atomic(folder / "run.json", json.dumps(content, indent=1).encode())

@@ -17,13 +17,12 @@ def prepare(home: Home, run: str) -> RunStore:
     Raises:
         RunError: there is no such run, or its encoder file is not the plan's.
     """
-    from shared.model.build import build_model
-    from shared.model.weights import flatten_weights
+    from shared.stages.kinds import sum_of
 
     folder = home.planned_run(run)
     if (folder / "run.json").exists():
         return open_run(folder)
     plan = read_plan(folder / "plan.json", coordinator_key=home.key().public_hex)
     file = encoder_file(plan.settings.encoder)
-    model = build_model(plan.settings, plan.settings.seed, file)
-    return prepare_run(folder, initial_weights=flatten_weights(model), encoder=file)
+    first = [] if plan.trained is None else [sum_of(plan, plan.trained, encoder_file=file).start()]
+    return prepare_run(folder, initial_state=first[0].vector if first else None, encoder=file)

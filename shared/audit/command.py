@@ -205,7 +205,7 @@ def inversion(
     from shared.audit.attack.inversion import inversion_findings
 
     read = _read_plan(plan, coordinator_key)
-    _finish("inversion", plan, read, inversion_findings(read.settings, encoder), out, as_json=as_json)
+    _finish("inversion", plan, read, inversion_findings(read, encoder), out, as_json=as_json)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from shared.contract.stages import Fold, StrategySettings
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
+from shared.learners.table import LearnerSettings
+from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN, list_mistakes
 
 
@@ -163,6 +165,7 @@ class Schedule(BaseModel):
 class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
+    ``max_views`` and ``max_exams``: of one patient; every patient is computed with room for as many.
     ``noise_multiplier`` and ``update_norm_max`` are null in YAML and filled in when a plan is written.
     ``canaries``: of the audit register; half of them, drawn by each site, train beside its patients.
     """
@@ -176,6 +179,7 @@ class PrivacySettings(BaseModel):
     noise_multiplier: float | None = Field(default=None, ge=0, le=1e6)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     max_views: int = Field(default=4, ge=1, le=64)
+    max_exams: int = Field(default=2, ge=1, le=64)
     update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
     canaries: int = Field(default=0, ge=0, le=10_000)
 
@@ -262,6 +266,24 @@ class EngineSettings(BaseModel):
     superlink: str = "127.0.0.1:9092"
 
 
+class MeasureRequest(BaseModel):
+    """A further measure of the release: where, and at what price to each patient there."""
+
+    model_config = FROZEN
+
+    groups: tuple[Literal["internal", "external", "prospective"], ...] = Field(min_length=1)
+    epsilon: float = Field(gt=0, le=50)
+    measure: MeasureSettings
+
+
+class GradientLearner(BaseModel):
+    """Training of the fusion, and of the encoder where it learns, by sums of patient gradients."""
+
+    model_config = FROZEN
+
+    kind: Literal["gradient"] = "gradient"
+
+
 class ModelSettings(BaseModel):
     """What every stage of a run shares: task, cohort and model.
 
@@ -299,6 +321,21 @@ class ModelSettings(BaseModel):
         return self
 
 
+class Caps(BaseModel):
+    """Public limits on what enters a sum.
+
+    Of a patient at most ``max_views`` films and ``max_exams`` exams, the first in a keyed order: every
+    patient is computed with room for as many. Of a request no weight beyond ±``weight_max``, since
+    weights that no training reaches only serve to break arithmetic.
+    """
+
+    model_config = FROZEN
+
+    max_views: int = Field(ge=1, le=64)
+    max_exams: int = Field(ge=1, le=64)
+    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
+
+
 class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
@@ -307,24 +344,32 @@ class Settings(ModelSettings):
     """
 
     schedule: tuple[Schedule, ...] = Field(min_length=1)
+    learner: LearnerSettings | GradientLearner = Field(discriminator="kind")
     privacy: PrivacySettings
     strategy: StrategySettings
     federation: FederationSettings
     validation: ValidationSettings
+    measures: dict[str, MeasureRequest] = {}
     engine: EngineSettings
+
+    @property
+    def caps(self) -> Caps:
+        """The limits that a plan of these settings will have."""
+        return Caps(max_views=self.privacy.max_views, max_exams=self.privacy.max_exams)
 
     @model_validator(mode="before")
     @classmethod
     def _take_schedule(cls, values: object) -> object:
         if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
             return values
-        fusion = dict(values["fusion"])
-        if "schedule" not in fusion:
-            return values
-        return {**values, "schedule": fusion.pop("schedule"), "fusion": fusion}
+        fusion, learner = dict(values["fusion"]), values.get("learner", {"kind": "gradient"})
+        schedule = fusion.pop("schedule", values.get("schedule"))
+        return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
 
     @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
+        if self.learner.kind != "gradient" and self.encoder.training != "frozen":
+            raise ValueError(f"learner {self.learner.kind} needs encoder.training frozen")
         lacks_file = "" in (self.encoder.weights, self.encoder.sha256)
         if self.encoder.name != "none" and lacks_file and not self.encoder.starts_from_seed:
             raise ValueError(
@@ -332,19 +377,6 @@ class Settings(ModelSettings):
                 "(`osteofed-coordinator weights` packs a checkpoint and prints both)"
             )
         return self
-
-
-class Caps(BaseModel):
-    """Public limits on what enters a sum.
-
-    Of a patient at most ``max_views`` films, the first in a keyed order; of a request no weight beyond
-    ±``weight_max``, since weights that no training reaches only serve to break arithmetic.
-    """
-
-    model_config = FROZEN
-
-    max_views: int = Field(ge=1, le=64)
-    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
 
 
 class Patience(BaseModel):
@@ -369,6 +401,10 @@ class PlanSettings(ModelSettings):
     caps: Caps
     patience: Patience
     engine: EngineSettings
+
+
+# Settings of a model with the limits of its patients, asked for or planned.
+AnySettings = Settings | PlanSettings
 
 
 def read_settings(values: Mapping[str, object]) -> Settings:

@@ -3,7 +3,8 @@
 A stage carries only its own settings: which patients and roles it asks, its rounds, its noise, its
 release class, and what its kind of sum needs. ``kind`` tells the classes apart. What all stages share
 (task, cohort, model) is in ``PlanSettings``. Everything here is a number or a word, nothing is left
-open, so that a hospital can judge it and an auditor recount it. Imports the schema's strictness only.
+open, so that a hospital can judge it and an auditor recount it. Imports the settings of learners and
+of measures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PlanError
+from shared.learners.table import LearnerSettings
+from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN
 
 Role = Literal["training", "external"]
@@ -134,16 +137,36 @@ class GradientStage(StageSettings):
         return self
 
 
+class LearnerStage(StageSettings):
+    """A learner of tables: closed-form heads, trees, neighbours, ordered classes (``shared.learners``).
+
+    Its rounds are its sums. ``epsilon``: what the stage promises, by which the learner's public
+    schedule chooses; 0 without privacy.
+    """
+
+    kind: Literal["learner"] = "learner"
+    learner: LearnerSettings
+    epsilon: float = Field(ge=0, le=50)
+
+    @model_validator(mode="after")
+    def _trains(self) -> LearnerStage:
+        if self.release_class == "governed":
+            raise ValueError("release_class of a learner must be dp or off, not governed")
+        return self
+
+
 class TableStage(StageSettings):
     """Validation of a release: a score histogram by class and clipped moments (``measure.table``).
 
-    Bounds and edges are public: ``score_low``/``score_high``/``bins`` of the histogram, targets clipped
-    to [target_low, target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
+    ``reads``: name of the stage whose last state is measured. Bounds and edges are public:
+    ``score_low``/``score_high``/``bins`` of the histogram, targets clipped to [target_low,
+    target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
     accrued patients answers that it waits. ``minimum_cell``: no figure is shown, and no cell of a
     governed table leaves, from fewer patients.
     """
 
     kind: Literal["table"] = "table"
+    reads: str = "train"
     bins: int = Field(ge=4, le=64)
     score_low: float
     score_high: float
@@ -152,6 +175,19 @@ class TableStage(StageSettings):
     error_high: float = Field(gt=0, le=1e9)
     minimum_cell: int = Field(ge=1)
     sensitivity_target: float = Field(gt=0, lt=1)
+    minimum_patients: int = Field(ge=1)
+
+
+class MeasureStage(StageSettings):
+    """One further measure of a release, with its own settings (``shared.measures``).
+
+    ``reads``, ``minimum_cell`` and ``minimum_patients`` as in ``TableStage``.
+    """
+
+    kind: Literal["measure"] = "measure"
+    reads: str = "train"
+    measure: MeasureSettings
+    minimum_cell: int = Field(ge=1)
     minimum_patients: int = Field(ge=1)
 
 
@@ -165,14 +201,16 @@ class DescriptionStage(StageSettings):
     minimum_cell: int = Field(ge=1)
 
 
-Stage = Annotated[GradientStage | TableStage | DescriptionStage, Field(discriminator="kind")]
+TrainingStage = GradientStage | LearnerStage
+ReleaseStage = TableStage | MeasureStage  # measures a release on patients
+Stage = Annotated[TrainingStage | ReleaseStage | DescriptionStage, Field(discriminator="kind")]
 
 
 def purpose_of(stage: Stage) -> Purpose:
     """What a stage does with patients, from what it is and never from what it is called."""
     if isinstance(stage, DescriptionStage):
         return "evaluate.description"
-    if isinstance(stage, TableStage):
+    if isinstance(stage, ReleaseStage):
         purposes: dict[PatientGroup, Purpose] = {
             "internal": "evaluate.internal",
             "everybody": "evaluate.external",

@@ -6,8 +6,8 @@ column has a public range, to which it is clipped. Sums run over exams, films an
 order by element, so that a row is that patient's alone, bit for bit. Owns ``Column``, ``Columns`` and
 the way from padded patients. Imports the cohort schema only.
 
-Legend: n patients · u exams of a patient · v views of an exam · t tokens · c channels · k fields ·
-f columns.
+Legend: n patients · s film slots of a patient · u exams of a patient · t tokens · c channels ·
+k fields · f columns.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class PaddedPatients(Protocol):
 
     @property
     def tokens(self) -> ArrayLike:
-        """[n,u,v,t,c]."""
+        """[n,s,t,c]."""
 
     @property
-    def view_mask(self) -> ArrayLike:
-        """[n,u,v]."""
+    def film_exam(self) -> ArrayLike:
+        """[n,s], the exam that a slot's film belongs to, −1 for an empty slot."""
 
     @property
     def fields(self) -> ArrayLike:
@@ -180,9 +180,8 @@ def _exams_of(patients: PaddedPatients, fields: Sequence[ClinicalField], channel
     is_labelled = np.asarray(patients.exam_mask, dtype=np.bool_)
     values = [_clinical(patients, fields)]
     if channels:
-        tokens = np.asarray(patients.tokens)  # [n,u,v,t,c]
-        view_mask = np.asarray(patients.view_mask, dtype=np.bool_)
-        values.insert(0, _mean_token(tokens, view_mask))
+        tokens, film_exam = np.asarray(patients.tokens), np.asarray(patients.film_exam)
+        values.insert(0, _mean_token(tokens, film_exam, n_exams=is_labelled.shape[1]))
     return _Exams(
         values=np.concatenate(values, axis=2),
         target=np.asarray(patients.target, dtype=np.float64),
@@ -190,14 +189,16 @@ def _exams_of(patients: PaddedPatients, fields: Sequence[ClinicalField], channel
     )
 
 
-def _mean_token(tokens: NDArray[np.float32], view_mask: Bools) -> Floats:
-    """Mean over an exam's views and tokens, 0 where it has none: [n,u,v,t,c] -> [n,u,c]."""
-    n, u, v, t, c = tokens.shape
-    total, count = np.zeros((n, u, c)), np.zeros((n, u, 1))
-    for view in range(v):
-        here = view_mask[:, :, view, None]
+def _mean_token(tokens: NDArray[np.float32], film_exam: NDArray[np.int64], *, n_exams: int) -> Floats:
+    """Mean over an exam's films and tokens, 0 where it has none: [n,s,t,c], [n,s] -> [n,u,c]."""
+    n, s, t, c = tokens.shape
+    total, count = np.zeros((n, n_exams, c)), np.zeros((n, n_exams, 1))
+    exams = np.arange(n_exams)
+    for slot in range(s):
+        here = (film_exam[:, slot, None] == exams)[..., None]  # [n,u,1]
         for token in range(t):
-            total += np.where(here, tokens[:, :, view, token].astype(np.float64), 0.0)
+            film = tokens[:, slot, token].astype(np.float64)[:, None]  # [n,1,c]
+            total += np.where(here, film, 0.0)
         count += here * float(t)
     mean: Floats = total / np.maximum(count, 1.0)
     return mean

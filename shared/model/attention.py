@@ -2,7 +2,7 @@
 
 Plain layers, because per-patient gradients must be exact under ``torch.func.vmap`` and every
 trainable tensor must keep a stable name; ``nn.MultiheadAttention`` gives neither.
-Legend: b batch · q queries · k keys · d width · a heads. Imports torch only.
+Legend: b batch, one axis or several · q queries · k keys · d width · a heads. Imports torch only.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 
-def masked_softmax(scores: Tensor, key_mask: Tensor) -> Tensor:
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis in which a masked key weighs exactly 0.
 
     A row without any key gets zeros, not NaN.
 
-    Shapes: scores [...,q,k], key_mask [...,k] broadcastable (True = may be attended to).
+    Shapes: scores [...,q,k], mask [...,q,k] or [...,1,k] (True = may be attended to).
     """
     low = torch.finfo(scores.dtype).min / 2
-    weights = torch.softmax(scores.masked_fill(~key_mask.unsqueeze(-2), low), dim=-1)
-    return weights * key_mask.unsqueeze(-2).to(weights.dtype)
+    weights = torch.softmax(scores.masked_fill(~mask, low), dim=-1)
+    return weights * mask.to(weights.dtype)
 
 
 class Attention(nn.Module):
@@ -40,23 +40,23 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        """Shapes: queries [b,q,d], keys [b,k,d], key_mask [b,k] -> [b,q,d]."""
-        weights = self.weights(queries, keys, key_mask)  # [b,a,q,k]
+    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """Shapes: queries [b,q,d], keys [b,k,d], mask [b,q,k] or [b,1,k] -> [b,q,d]."""
+        weights = self.weights(queries, keys, mask)  # [b,a,q,k]
         values = self._split(self.value(keys))  # [b,a,k,d/a]
         mixed = (weights @ values).transpose(-2, -3)  # [b,q,a,d/a]
         attended: Tensor = self.out(mixed.reshape(queries.shape))
         return attended
 
-    def weights(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
+    def weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """Attention weights: rows sum to 1, a masked key weighs 0.
 
-        Shapes: queries [b,q,d], keys [b,k,d], key_mask [b,k] -> [b,a,q,k].
+        Shapes: queries [b,q,d], keys [b,k,d], mask [b,q,k] or [b,1,k] -> [b,a,q,k].
         """
         asked = self._split(self.query(queries))  # [b,a,q,d/a]
         offered = self._split(self.key(keys))  # [b,a,k,d/a]
         scores = asked @ offered.transpose(-1, -2) / math.sqrt(asked.shape[-1])
-        return masked_softmax(scores, key_mask.unsqueeze(-2))
+        return masked_softmax(scores, mask.unsqueeze(-3))
 
     def _split(self, tokens: Tensor) -> Tensor:
         """Shapes: [b,k,d] -> [b,a,k,d/a]."""

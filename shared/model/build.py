@@ -39,8 +39,8 @@ def build_model(
             layers make start at zero.
         encoder_file: this machine's copy of the plan's encoder; not used when that stays frozen.
 
-    Shapes: forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o]; films
-        [b,v,h,w] in place of tokens unless the encoder is frozen.
+    Shapes: forward(tokens [b,s,t,c], film_exam [b,s], fields [b,u,k], field_mask [b,u,k]) -> [b,u,o];
+        films [b,s,h,w] in place of tokens unless the encoder is frozen.
 
     Raises:
         SettingsError: the fusion cannot work with these tokens, or the encoder's file was not given.

@@ -2,7 +2,8 @@
 
 Owns ``EndToEnd`` and how a trainable encoder starts: from a local file with its hash, or drawn from a
 seed. Imports encoders, low-rank layers and settings.
-Legend: b batch · v views · h w pixels · t tokens of a view · c channels · k fields · o outputs.
+Legend: b patients · s film slots · h w pixels · t tokens of a film · c channels · u exams · k fields ·
+o outputs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from shared.model.lora import add_low_rank
 class EndToEnd(nn.Module):
     """Encoder and fusion in one; a fusion's forward with films in place of tokens.
 
-    Every view is encoded by itself, padding included, which the fusion then masks.
+    Every film is encoded by itself, empty slots included, which the fusion then masks.
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -30,18 +31,17 @@ class EndToEnd(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    def forward(self, films: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
-        """Shapes: films [b,v,h,w], view_mask [b,v], fields [b,k], field_mask [b,k] -> [b,o]."""
-        b, v, h, w = films.shape
-        shape = (b, v, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
-        if b * v:
+    def forward(self, films: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+        """Shapes: films [b,s,h,w], film_exam [b,s], fields [b,u,k], field_mask [b,u,k] -> [b,u,o]."""
+        shape = (*film_exam.shape, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
+        if film_exam.numel():
             # Fused attention kernels have no rule for one gradient per patient (vmap), and no fixed
             # order of summation on a GPU.
             with sdpa_kernel(SDPBackend.MATH):
-                tokens = self.encoder(films.reshape(b * v, 1, h, w)).reshape(shape)
+                tokens = self.encoder(films.reshape(-1, 1, *films.shape[-2:])).reshape(shape)
         else:
             tokens = films.new_zeros(shape)
-        output: Tensor = self.head(tokens, view_mask, fields, field_mask)
+        output: Tensor = self.head(tokens, film_exam, fields, field_mask)
         return output
 
 

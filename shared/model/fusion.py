@@ -1,14 +1,18 @@
 """How image tokens and clinical tokens meet: five heads with one signature.
 
-``forward(tokens [b,v,t,c], view_mask [b,v], fields [b,k], field_mask [b,k]) -> [b,o]``, without
-batch statistics, dropout or in-place writes, so that one patient's gradient depends on that patient
-alone. The last layer is zeroed by ``shared.model.build``.
-Legend: b batch · v views · t tokens of a view · c channels · k fields · d width · o outputs.
+``forward(tokens [b,s,t,c], film_exam [b,s], fields [b,u,k], field_mask [b,u,k]) -> [b,u,o]``: films of
+a patient lie in slots, each with the number of its exam, −1 for an empty slot, so that the work is that
+of the films and not of exams times views. No batch statistics, dropout or in-place writes, so that one
+patient's gradient depends on that patient alone; the axis b may be left out. The last layer is zeroed
+by ``shared.model.build``.
+Legend: b patients · s film slots · t tokens of a film · c channels · u exams · k fields · d width ·
+o outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +22,20 @@ from shared.model.attention import Attention
 from shared.model.clinical_tokens import ClinicalDesign, ClinicalTokens
 
 
-def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens that count; zeros where none does.
+def films_of_exams(film_exam: Tensor, n_exams: int) -> Tensor:
+    """Which slots hold a film of which exam: [b,s] -> [b,u,s], True = does."""
+    exams = torch.arange(n_exams, device=film_exam.device)
+    return film_exam.unsqueeze(-2) == exams.unsqueeze(-1)
 
-    Shapes: tokens [b,n,d], mask [b,n] -> [b,d].
+
+def exam_means(tokens: Tensor, of_exam: Tensor) -> Tensor:
+    """Mean over all tokens of an exam's films; zeros where it has none.
+
+    Shapes: tokens [b,s,t,d], of_exam [b,u,s] -> [b,u,d].
     """
-    weight = mask.to(tokens.dtype)
-    total = (tokens * weight.unsqueeze(-1)).sum(dim=-2)
+    weight = of_exam.to(tokens.dtype)
+    total = weight @ tokens.mean(dim=-2)
     return total / weight.sum(dim=-1, keepdim=True).clamp(min=1.0)
-
-
-def join_views(tokens: Tensor, view_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """All views' tokens in one row, with the mask of those that exist.
-
-    Shapes: tokens [b,v,t,c], view_mask [b,v] -> [b,v·t,c], [b,v·t].
-    """
-    b, v, t, c = tokens.shape
-    mask = view_mask.unsqueeze(-1).expand(b, v, t).reshape(b, v * t)
-    return tokens.reshape(b, v * t, c), mask
 
 
 def grid_positions(grid: int, width: int) -> Tensor:
@@ -53,6 +53,43 @@ def grid_positions(grid: int, width: int) -> Tensor:
     return torch.cat([rows, columns], dim=2).reshape(grid * grid, -1)[:, :width].contiguous()
 
 
+@dataclass(frozen=True)
+class Readable:
+    """Who may read what in a patient: an exam's tokens are read within that exam alone.
+
+    Shapes:
+        to_film [b,s,u], 1 where a slot holds a film of that exam, else 0; fields [b,s,1,k], the present
+        fields of a slot's exam; films [b,u·k,s·t], the tokens of a field's exam.
+    """
+
+    to_film: Tensor
+    fields: Tensor
+    films: Tensor
+
+    @staticmethod
+    def within(of_exam: Tensor, field_mask: Tensor, n_tokens: int, dtype: torch.dtype) -> Readable:
+        """From of_exam [b,u,s] and field_mask [b,u,k]."""
+        to_film = of_exam.transpose(-1, -2).to(dtype)  # [b,s,u]
+        fields = to_film @ field_mask.to(dtype) > 0.5  # [b,s,k]
+        films = of_exam.unsqueeze(-1).expand(*of_exam.shape, n_tokens).flatten(-2)  # [b,u,s·t]
+        by_field = films.unsqueeze(-2).expand(*field_mask.shape, films.shape[-1]).flatten(-3, -2)
+        return Readable(to_film, fields.unsqueeze(-2), by_field)
+
+
+class Mix(nn.Module):
+    """g·new + (1 − g)·old with one learned gate g = sigmoid(logit); it starts as an even mix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(1))
+
+    def forward(self, new: Tensor, old: Tensor) -> Tensor:
+        """Shapes: two of the same -> that shape."""
+        gate = torch.sigmoid(self.logit)
+        mixed: Tensor = gate * new + (1.0 - gate) * old
+        return mixed
+
+
 class CrossLayer(nn.Module):
     """One layer of bidirectional cross-attention with a learned gate per stream.
 
@@ -63,25 +100,24 @@ class CrossLayer(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        self.image_mix = Mix()
+        self.clinical_mix = Mix()
         self.image_from_clinical = Attention(width, heads)
         self.clinical_from_image = Attention(width, heads)
         self.image_norm = nn.LayerNorm(width)
         self.clinical_norm = nn.LayerNorm(width)
-        self.gate = nn.Parameter(torch.zeros(2))  # logits; 0 is an even mix
 
-    def forward(
-        self, image: Tensor, image_mask: Tensor, clinical: Tensor, clinical_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Shapes: image [b,n,d], image_mask [b,n], clinical [b,k,d], clinical_mask [b,k]."""
-        read_clinical = self.image_from_clinical(image, clinical, clinical_mask)
-        read_image = self.clinical_from_image(clinical, image, image_mask)
+    def forward(self, image: Tensor, clinical: Tensor, readable: Readable) -> tuple[Tensor, Tensor]:
+        """Shapes: image [b,s,t,d], clinical [b,u,k,d]."""
+        of_film = (readable.to_film @ clinical.flatten(-2)).reshape(
+            *readable.to_film.shape[:-1], *clinical.shape[-2:]
+        )  # [b,s,k,d]
+        read_clinical = self.image_from_clinical(image, of_film, readable.fields)
+        asked, films = clinical.flatten(-3, -2), image.flatten(-3, -2)  # [b,u·k,d], [b,s·t,d]
+        read_image = self.clinical_from_image(asked, films, readable.films).reshape(clinical.shape)
         image_new = self.image_norm(image + read_clinical)
         clinical_new = self.clinical_norm(clinical + read_image)
-        gate = torch.sigmoid(self.gate)
-        return (
-            gate[0] * image_new + (1.0 - gate[0]) * image,
-            gate[1] * clinical_new + (1.0 - gate[1]) * clinical,
-        )
+        return self.image_mix(image_new, image), self.clinical_mix(clinical_new, clinical)
 
 
 class CrossAttentionFusion(nn.Module):
@@ -112,15 +148,16 @@ class CrossAttentionFusion(nn.Module):
         self.layers = nn.ModuleList([CrossLayer(width, heads) for _ in range(layers)])
         self.head = nn.Linear(4 * width, outputs)
 
-    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         """Shapes: see the module's charter."""
-        image, image_mask = join_views(self.project(tokens) + self.positions, view_mask)
-        clinical = self.clinical(fields, field_mask)  # [b,k,d]
-        everyone = torch.ones_like(field_mask)
-        raw = [masked_mean(image, image_mask), masked_mean(clinical, everyone)]
+        image = self.project(tokens) + self.positions  # [b,s,t,d]
+        clinical = self.clinical(fields, field_mask)  # [b,u,k,d]
+        of_exam = films_of_exams(film_exam, fields.shape[-2])
+        readable = Readable.within(of_exam, field_mask, tokens.shape[-2], image.dtype)
+        raw = [exam_means(image, of_exam), clinical.mean(dim=-2)]
         for layer in self.layers:
-            image, clinical = layer(image, image_mask, clinical, field_mask)
-        enhanced = [masked_mean(image, image_mask), masked_mean(clinical, everyone)]
+            image, clinical = layer(image, clinical, readable)
+        enhanced = [exam_means(image, of_exam), clinical.mean(dim=-2)]
         output: Tensor = self.head(torch.cat([*raw, *enhanced], dim=-1))
         return output
 
@@ -142,11 +179,11 @@ class PooledFusion(nn.Module):
         self.inner = nn.Linear(inputs, hidden) if hidden else None
         self.head = nn.Linear(hidden or inputs, outputs)
 
-    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         """Shapes: see the module's charter."""
         parts = []
         if self.channels:
-            parts.append(masked_mean(*join_views(tokens, view_mask)))
+            parts.append(exam_means(tokens, films_of_exams(film_exam, fields.shape[-2])))
         if self.design is not None:
             parts.append(self.design.vector(fields, field_mask))
         joined = torch.cat(parts, dim=-1)

@@ -24,6 +24,7 @@ from shared.privacy.events import GaussianEvent, merge_events
 ROLES: tuple[Role, ...] = ("training", "external")
 NO_MECHANISM = "none: no formal privacy guarantee"
 _GAUSSIAN = "Gaussian on the sum of clipped patient gradients"
+_GAUSSIAN_ROWS = "Gaussian on sums of one bounded row per patient"
 
 
 def event_of(stage: Stage, round_number: int) -> GaussianEvent | None:
@@ -119,6 +120,8 @@ def _describe_mechanism(training: Sequence[Stage]) -> str:
         return "none in training; Gaussian on each table"
     if any(stage.release_class != "dp" for stage in training):
         return NO_MECHANISM
+    if not all(isinstance(stage, GradientStage) for stage in training):
+        return _GAUSSIAN_ROWS
     rates = {stage.sample_rate for stage in training if isinstance(stage, GradientStage)} - {1.0}
     sampled = [f", each patient in a step with chance {rate:g} (Poisson)" for rate in sorted(rates)]
     return _GAUSSIAN + "".join(sampled)

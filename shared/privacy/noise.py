@@ -2,9 +2,10 @@
 
 Uniform bits are a ChaCha20 keystream (RFC 8439) under a key from ``os.urandom``; normals come from
 Box–Muller on 52-bit uniforms. There is no seed to set, so nobody who knows one can subtract the noise.
-Sum and noise are rounded to one public lattice and added there, in exact arithmetic: which floats can
-come out does not depend on the patients, the leak of Mironov 2012 and of Jin et al. 2021
-(arXiv 2112.05307). What remains: tails end at 8.6 σ, and the time to draw is not constant.
+Noise is rounded to the public lattice that patients' rows lie on (``shared.sums.lattice``) and added
+there, in exact arithmetic: which floats can come out does not depend on the patients, the leak of
+Mironov 2012 and of Jin et al. 2021 (arXiv 2112.05307). What remains: tails end at 8.6 σ, and the time
+to draw is not constant.
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
+from shared.sums.lattice import spacing_of
+
 DrawNormals = Callable[[int], torch.Tensor]
 
 # ChaCha20's block counter has 32 bits, 256 GiB; a key is renewed long before.
 _MAXIMUM_BYTES_PER_KEY = 1 << 33
 # Small enough for the processor's cache, which makes drawing twice as fast.
 _PAIRS_PER_BLOCK = 1 << 14
-# Lattice spacing = sensitivity · 2^-30: a sum of 8 million patients is still exact in float64, and
-# rounding adds at most 1e-6 of the sensitivity for a million coordinates.
-_LATTICE_BITS = 30
 
 
 class NoiseStream:
@@ -82,8 +82,9 @@ def add_gaussian_noise(
 ) -> torch.Tensor:
     """``total`` with noise of standard deviation noise_multiplier · sensitivity, float64, same shape.
 
-    Both are first rounded to the lattice of spacing sensitivity·2^-30 (to a power of two), so the
-    result is a rounding of the ideal Gaussian mechanism applied to lattice values.
+    Both are first rounded to the lattice of ``spacing_of(sensitivity)``, so the result is a rounding of
+    the ideal Gaussian mechanism applied to lattice values. A sum of rows on that lattice, as
+    ``clipped_sum`` gives, is on it already: then nothing of the patients is rounded here.
 
     Args:
         total: sum over patients; one patient moves it by at most ``sensitivity`` in L2.
@@ -91,7 +92,7 @@ def add_gaussian_noise(
         noise_multiplier: above 0.
         draw_normals: a ``NoiseStream``; tests may pass a known one.
     """
-    spacing = 2.0 ** (math.floor(math.log2(sensitivity)) - _LATTICE_BITS)
+    spacing = spacing_of(sensitivity)
     normals = draw_normals(total.numel()).to(device=total.device, dtype=torch.float64)
     noise = (normals * (noise_multiplier * sensitivity / spacing)).round()
     lattice = (total.to(torch.float64) / spacing).round() + noise.view_as(total)

@@ -17,7 +17,7 @@ from shared.contract.protocol import Vector
 from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
 from shared.model.build import build_model
-from shared.model.weights import count_weights
+from shared.model.weights import flatten_weights
 from shared.privacy.noise import DrawNormals
 from shared.stages.stage_sum import Bound, StageState, largest_noised
 from shared.train.aggregate import next_weights, renormalised
@@ -39,8 +39,13 @@ class GradientSum:
 
     def __init__(self, plan: Plan, stage: GradientStage, encoder_file: Path | None) -> None:
         self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
-        model = build_model(plan.settings, plan.settings.seed, encoder_file)
-        self._length = count_weights(model)
+        self._start = flatten_weights(build_model(plan.settings, plan.settings.seed, encoder_file))
+        self._length = self._start.size
+        self.state_largest = plan.settings.caps.weight_max
+
+    def start(self) -> StageState:
+        """The model's initial weights, from the plan's seed and encoder."""
+        return StageState(round=0, vector=self._start)
 
     def state_length(self, round_number: int) -> int:
         """p, the model's trainable weights."""

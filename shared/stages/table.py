@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from shared.contract.plan import Plan, RosterEntry
@@ -17,35 +16,32 @@ from shared.contract.protocol import Vector
 from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
-from shared.measure.table.rows import (
-    TableSpec,
-    contributions,
-    pool_small_cells,
-    sensitivity,
-    sum_table,
-    table_spec,
-)
-from shared.model.build import build_model
-from shared.model.weights import count_weights
-from shared.privacy.noise import DrawNormals, add_gaussian_noise
-from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.measure.table.rows import pool_small_cells, sensitivity, table_spec
+from shared.measure.table.sum import ScoredPatients
+from shared.measure.table.sum import TableSum as TableRows
+from shared.privacy.noise import DrawNormals
+from shared.stages.scores import scorer_of
+from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
-from shared.train.update import score_patients
 
 Floats = NDArray[np.float64]
 
 
 class TableSum:
-    """A table stage of a plan, for ``kinds.sum_of``; its state is the release's weights."""
-
-    state_kind = "<f4"
+    """A table stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads."""
 
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
-        self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
+        self._settings, self._stage = plan.settings, stage
         self.spec = table_spec(plan.settings.task, stage)
-        model = build_model(plan.settings, plan.settings.seed, encoder_file)
-        self._length = count_weights(model)
+        self._sum = TableRows(self.spec)
+        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self.state_kind = self._scored.state_kind
+        self.state_largest = self._scored.state_largest
+
+    def start(self) -> StageState:
+        """Where nothing was trained: the state that the stage it reads starts from."""
+        return self._scored.start()
 
     @property
     def noise_sd(self) -> float:
@@ -53,8 +49,8 @@ class TableSum:
         return self._stage.noise_of(1) * sensitivity(self.spec)
 
     def state_length(self, round_number: int) -> int:
-        """p, the weights of the release that is measured."""
-        return self._length
+        """d, the last state of the stage that is measured."""
+        return self._scored.length
 
     def bound(self, round_number: int) -> Bound:
         """A table; exact cells are pooled until each holds enough patients."""
@@ -83,17 +79,16 @@ class TableSum:
         draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
-        """The table [m] of the release with weights ``vector`` [p] on patients, one score each."""
+        """The table [m] of the release with state ``vector`` [d] on patients, one score each."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
-        output, label = score_patients(
-            self._settings, patients, vector, encoder_file=self._encoder_file
-        )
-        table = sum_table(table_rows(self._settings, self.spec, output, label))
-        return add_noise(
-            table,
-            sensitivity=sensitivity(self.spec),
-            noise_multiplier=self._stage.noise_of(round_number),
+        output, label = self._scored.score(vector, patients)
+        return total_with_noise(
+            self._sum,
+            self._sum.start(),
+            scored_patients(self._settings, output, label),
+            stage=self._stage,
+            round_number=round_number,
             draw_normals=draw_normals,
         )
 
@@ -104,30 +99,10 @@ class TableSum:
         return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)
 
 
-def table_rows(settings: ModelSettings, spec: TableSpec, output: Floats, target: Floats) -> Floats:
-    """Bounded rows [n, m] from outputs in the target's unit (or probabilities) and labels [n]."""
+def scored_patients(settings: ModelSettings, output: Floats, label: Floats) -> ScoredPatients:
+    """Patients as a table takes them, from outputs in the target's unit (or probabilities)."""
     task = settings.task
     if task.kind == "regression":
-        return contributions(
-            spec,
-            score=output,
-            is_positive=np.asarray(target <= task.endpoint_threshold),
-            target=target,
-            prediction=output,
-        )
-    return contributions(spec, score=output, is_positive=target == positive_index(settings))
-
-
-def add_noise(
-    table: Floats, *, sensitivity: float, noise_multiplier: float, draw_normals: DrawNormals
-) -> Floats:
-    """The table [m] with Gaussian noise from the OS in every cell; as it is where that is 0."""
-    if not noise_multiplier:
-        return table
-    noisy: Floats = add_gaussian_noise(
-        torch.from_numpy(table),
-        sensitivity=sensitivity,
-        noise_multiplier=noise_multiplier,
-        draw_normals=draw_normals,
-    ).numpy()
-    return noisy
+        is_positive = np.asarray(label <= task.endpoint_threshold)
+        return ScoredPatients(output, is_positive, target=label, prediction=output)
+    return ScoredPatients(output, np.asarray(label == positive_index(settings)))

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from shared.train.loss import PatientLoss
-from shared.train.patients import PatientBatch
+from shared.train.patients import PatientBatch, join_patients
 
 RAW_NORM = 10.0  # of a canary's gradient, in clip norms: the clip must bring it down to 1
-_LEAST_EXAMS = 4  # so that clipping by exam or film instead of by patient shows
 
 
 class AuditRegister:
@@ -53,60 +52,75 @@ class AuditRegister:
         self._sums.append(noised[0].cpu().numpy().astype(np.float64))
 
 
-class WithRegister(nn.Module):
-    """A model with m more trainable numbers, its first, that only canaries touch.
+class Register(nn.Module):
+    """m trainable numbers that only canaries touch.
 
-    Shapes: forward(tokens, view_mask, fields, field_mask, canary []) -> (output, register value []).
+    Shapes: forward(canary [b]) -> value [b], of place 0 for a patient.
+    """
+
+    def __init__(self, n_canaries: int, like: Tensor) -> None:
+        super().__init__()
+        self.places = nn.Parameter(like.new_zeros(n_canaries))
+
+    def forward(self, canary: Tensor) -> Tensor:
+        """The register's value at each canary's place."""
+        value: Tensor = self.places.gather(0, canary.clamp(min=0).reshape(-1)).reshape(canary.shape)
+        return value
+
+
+class WithRegister(nn.Module):
+    """A model and, before its own weights, an audit register.
+
+    Shapes: forward(tokens, film_exam, fields, field_mask, canary [b]) -> (output, register value [b]).
     """
 
     def __init__(self, model: nn.Module, n_canaries: int) -> None:
         super().__init__()
-        reference = next(model.parameters())
-        self.register = nn.Parameter(reference.new_zeros(n_canaries))
+        self.register = Register(n_canaries, next(model.parameters()))
         self.model = model
 
     def forward(
-        self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor, canary: Tensor
+        self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor, canary: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The model's output, and the register's value at ``canary`` (at 0 for a patient)."""
-        value = self.register.gather(0, canary.clamp(min=0).reshape(1))[0]
-        return self.model(tokens, view_mask, fields, field_mask), value
+        return self.model(tokens, film_exam, fields, field_mask), self.register(canary)
 
 
 def audited_loss(loss: PatientLoss, *, clip_norm: float) -> PatientLoss:
     """``loss`` for patients; for canary j −10·clip_norm times the register's value at j."""
 
-    def audited(model: Callable[..., Any], patient: PatientBatch) -> Tensor:
+    def audited(model: Callable[..., Any], patients: PatientBatch) -> Tensor:
         values: list[Tensor] = []
 
         def run(*inputs: Tensor) -> Tensor:
             output: Tensor
-            output, value = model(*inputs, patient.canary)
+            output, value = model(*inputs, patients.canary)
             values.append(value)
             return output
 
-        own = loss(run, patient)
+        own = loss(run, patients)
         its = -RAW_NORM * clip_norm * values[0]
-        return torch.where(patient.canary >= 0, its, own)
+        return torch.where(patients.canary >= 0, its, own)
 
     return audited
 
 
 def with_canaries(batch: PatientBatch, coins: NDArray[np.bool_]) -> PatientBatch:
-    """``batch`` and a row for each canary whose coin fell True: several exams, each view, all black."""
+    """``batch`` and a row for each canary whose coin fell True: every exam, every film, all black.
+
+    They fill the shape that any patient has, so that clipping by exam or film instead of by patient
+    shows.
+    """
     chosen = torch.from_numpy(np.flatnonzero(coins)).to(batch.canary)
-    n_exams = max(_LEAST_EXAMS, batch.target.shape[1])
-    wide = batch.padded(n_exams)
     rows = {
         name: tensor.new_zeros((len(chosen), *tensor.shape[1:]))
-        for name, tensor in wide.named_tensors().items()
+        for name, tensor in batch.named_tensors().items()
     }
+    n_exams, n_slots = batch.target.shape[1], batch.film_exam.shape[1]
+    exams = torch.arange(n_slots, device=batch.film_exam.device) % max(1, n_exams)
     rows |= {
-        "view_mask": torch.ones_like(rows["view_mask"]),
+        "film_exam": exams.expand(len(chosen), n_slots),
         "exam_mask": torch.ones_like(rows["exam_mask"]),
         "canary": chosen,
     }
-    return PatientBatch(
-        **{name: torch.cat([tensor, rows[name]]) for name, tensor in wide.named_tensors().items()},
-        films=wide.films,
-    )
+    return join_patients(batch, PatientBatch(**rows))

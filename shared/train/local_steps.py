@@ -20,8 +20,9 @@ from shared.privacy.noise import DrawNormals, add_gaussian_noise
 from shared.privacy.sampler import PoissonSampler
 from shared.train.canaries import AuditRegister
 from shared.train.loss import PatientLoss
-from shared.train.patient_gradients import Backend, clipped_sum
+from shared.train.patient_gradients import clipped_sum
 from shared.train.patients import PatientBatch
+from shared.train.rows import Backend
 
 Floats = NDArray[np.float64]
 Update = np.ndarray[tuple[int], np.dtype[np.float32]]
@@ -43,7 +44,7 @@ def train_round(
     local_tail: float = 0.0,
     sample_rate: float = 1.0,
     register: AuditRegister | None = None,
-    backend: Backend = "vmap",
+    backend: Backend | None = None,
     chunk: int = 128,
 ) -> Update:
     """Train ``model`` in place from its current weights and return the update, float32 [p].
@@ -69,7 +70,7 @@ def train_round(
             everybody in every step.
         register: takes each step's noised sums of an audit's canaries (``canaries``).
         backend: of ``clipped_sum``.
-        chunk: patients per ``vmap`` call.
+        chunk: of ``clipped_sum``.
 
     Raises:
         PrivacyError: noise or canaries were asked for without a clip norm.
@@ -130,7 +131,7 @@ def one_sum(
     draw_normals: DrawNormals,
     sample_rate: float = 1.0,
     register: AuditRegister | None = None,
-    backend: Backend = "vmap",
+    backend: Backend | None = None,
     chunk: int = 128,
 ) -> Floats:
     """One sum of clipped gradients with its noise at the model's weights, float64 [p].

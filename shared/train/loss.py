@@ -1,8 +1,8 @@
 """What an error costs: one loss per exam, one per patient, no coupling between patients.
 
 Owns the explicit exam weight of regression and its normalisation over a *public* reference, so that
-no statistic of a cohort enters. Legend: b exams · o outputs · u exams of one patient. Imports
-settings and ``PatientBatch``.
+no statistic of a cohort enters. Legend: b patients, an axis that may be left out · u exams of one
+patient · o outputs. Imports settings and ``PatientBatch``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def exam_loss(output: Tensor, target: Tensor, task: TaskSettings) -> Tensor:
     Regression: w(y)·smooth-L1(output, target) on the standardised target. Classification:
     cross-entropy with the class index.
 
-    Shapes: output [b,o], target [b] -> [b].
+    Shapes: output [b,u,o], target [b,u] -> [b,u].
     """
     if task.kind == "classification":
         logs = functional.log_softmax(output, dim=-1)
@@ -70,17 +70,19 @@ def _mean_weight(mean: float, sd: float, threshold: float, emphasis: float, scal
     return float(1.0 + emphasis * np.sum(share * density) / np.sum(density))
 
 
-def patient_loss(model: ModelFunction, patient: PatientBatch, *, task: TaskSettings) -> Tensor:
-    """Mean loss over one patient's labelled exams; 0 when there is none.
+def patient_loss(model: ModelFunction, patients: PatientBatch, *, task: TaskSettings) -> Tensor:
+    """Mean loss over each patient's labelled exams; 0 when there is none.
 
     Args:
-        model: the model as a function of tokens, view_mask, fields and field_mask.
-        patient: one patient without the b axis (``PatientBatch.patient``), tensors [u,...].
+        model: the model as a function of tokens, film_exam, fields and field_mask.
+        patients: some, or one without the b axis (``PatientBatch.patient``).
+
+    Shapes: -> [b], or [] for one patient.
     """
-    output = model(patient.tokens, patient.view_mask, patient.fields, patient.field_mask)  # [u,o]
-    counts = patient.exam_mask.to(output.dtype)
-    losses = exam_loss(output, patient.target, task)  # [u]
-    return (losses * counts).sum() / counts.sum().clamp(min=1.0)
+    output = model(patients.tokens, patients.film_exam, patients.fields, patients.field_mask)  # [b,u,o]
+    counts = patients.exam_mask.to(output.dtype)
+    losses = exam_loss(output, patients.target, task)  # [b,u]
+    return (losses * counts).sum(dim=-1) / counts.sum(dim=-1).clamp(min=1.0)
 
 
 def make_patient_loss(task: TaskSettings) -> PatientLoss:

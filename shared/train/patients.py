@@ -1,9 +1,11 @@
-"""Patients as padded tensors: the unit of privacy is one row.
+"""Patients as tensors of one fixed shape: the unit of privacy is one row.
 
 Owns ``PatientBatch`` and the way to it from a cohort's flat arrays (one row per exam, one block of
-tokens per film). Films themselves are read when their patient's turn comes: padded for thousands of
-patients they would fill the memory. Legend: b patients · u exams of a patient · v views of an exam ·
-t tokens · c channels · h w pixels · k fields. Imports torch, numpy and settings.
+tokens per film). Every patient has room for as many films and exams as the plan allows, whatever they
+have: the shape, and with it the rounding of all that is computed, is a constant of the plan. Films
+themselves are read when their patient's turn comes: for thousands of patients they would fill the
+memory. Legend: b patients · s film slots of a patient · u exams of a patient · t tokens · c channels ·
+h w pixels · k fields. Imports torch, numpy and settings.
 """
 
 from __future__ import annotations
@@ -19,23 +21,26 @@ from torch import Tensor
 from shared.contract.settings import TaskSettings
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+Order = Sequence[bytes] | Sequence[str] | Sequence[int]
+NO_EXAM = -1  # of a slot without a film
 
 
 @dataclass(frozen=True)
 class PatientBatch:
-    """Patients with all their exams, padded; padding is masked and finite.
+    """Patients with all their exams, padded to the plan's caps; padding is masked and finite.
 
     Shapes:
-        tokens [b,u,v,t,c] float32, or films [b,u,v,h,w] for a model that encodes them itself, or with
-        ``films`` [n_films,h,w] the numbers [b,u,v] int64 of films in it, from 1 on, 0 for none
-        (``with_films`` reads them); view_mask [b,u,v]; fields [b,u,k] float32 (numbers standardised,
-        categories as index, 0 where missing); field_mask [b,u,k], True = present; target [b,u]
-        float32 (standardised, or a class index); exam_mask [b,u], True = a labelled exam; canary [b]
-        int64, −1 for a patient, else the canary's place in the audit register (``canaries``).
+        tokens [b,s,t,c] float32, or films [b,s,h,w] for a model that encodes them itself, or with
+        ``films`` [n_films,h,w] the numbers [b,s] int64 of films in it, from 1 on, 0 for none
+        (``with_films`` reads them); film_exam [b,s] int64, the exam that a slot's film belongs to, −1
+        for an empty slot; fields [b,u,k] float32 (numbers standardised, categories as index, 0 where
+        missing); field_mask [b,u,k], True = present; target [b,u] float32 (standardised, or a class
+        index); exam_mask [b,u], True = a labelled exam; canary [b] int64, −1 for a patient, else the
+        canary's place in the audit register (``canaries``).
     """
 
     tokens: Tensor
-    view_mask: Tensor
+    film_exam: Tensor
     fields: Tensor
     field_mask: Tensor
     target: Tensor
@@ -61,28 +66,29 @@ class PatientBatch:
         """The seven tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
         return tuple(self.named_tensors().values())
 
-    def padded(self, n_exams: int) -> PatientBatch:
-        """The same patients with room for ``n_exams`` exams each, no fewer than they have."""
-        missing = n_exams - self.target.shape[1]
+    def n_films(self) -> Tensor:
+        """Films of each exam, [b,u] int64."""
+        exams = torch.arange(self.target.shape[1], device=self.film_exam.device)
+        return (self.film_exam.unsqueeze(1) == exams[:, None]).sum(dim=-1)
+
+    def filled(self, size: int) -> PatientBatch:
+        """The same patients and after them, up to ``size``, rows without film, value and label."""
+        missing = size - len(self)
         if missing <= 0:
             return self
-        return PatientBatch(
-            **{
-                name: tensor
-                if name == "canary"
-                else torch.cat(
-                    [tensor, tensor.new_zeros((len(self), missing, *tensor.shape[2:]))], dim=1
-                )
-                for name, tensor in self.named_tensors().items()
-            },
-            films=self.films,
-        )
+        nobody = {
+            name: tensor.new_full(
+                (missing, *tensor.shape[1:]), NO_EXAM if name in ("film_exam", "canary") else 0
+            )
+            for name, tensor in self.named_tensors().items()
+        }
+        return join_patients(self, PatientBatch(**nobody))
 
     def with_films(self) -> PatientBatch:
         """The same patients with their films in memory, float32; padding is black."""
         if self.films is None:
             return self
-        number = self.tokens.cpu()  # [b,u,v]
+        number = self.tokens.cpu()  # [b,s]
         held = number > 0
         films = torch.zeros(*number.shape, *self.films.shape[1:])
         # Indexing copies these films only, from a memory map too.
@@ -123,88 +129,92 @@ def build_patients(
     target: Array,
     patient_index: Array,
     exam_films: Sequence[Sequence[int]],
-    film_order: Sequence[bytes] | Sequence[str] | Sequence[int],
+    film_order: Order,
+    exam_order: Order,
     tokens: Array | Tensor | None = None,
     films: Tensor | None = None,
     max_views: int,
+    max_exams: int,
 ) -> PatientBatch:
-    """Padded patients from a cohort's flat arrays.
+    """Patients of one fixed shape from a cohort's flat arrays.
 
-    Of each patient at most ``max_views`` films enter, the first in ``film_order``; an exam that had
-    films and lost all of them to that cap is left out, so that no exam is judged without its image.
+    Of each patient at most ``max_exams`` exams enter, labelled ones first, in ``exam_order``, and of
+    these at most ``max_views`` films, in ``film_order``. An exam that had films and lost all of them to
+    that cap is left out, so that no exam is judged without its image.
 
     Args:
         fields: [n,k], one row per exam, see ``PatientBatch.fields``.
         field_mask: [n,k], True = present.
         target: [n], as from ``standardise_target``; NaN = unlabelled.
-        patient_index: [n], 0..b−1; patients appear in that order.
+        patient_index: [n], 0..b−1; patients appear in that order, their exams as they come.
         exam_films: for each exam the rows of ``tokens`` or ``films`` that are its views.
         film_order: for each film its place among the patient's films, e.g. a keyed hash.
-        tokens: [n_films,t,c]; [0,0,0] when the cohort has no views.
+        exam_order: for each exam its place among the patient's exams, e.g. a keyed hash.
+        tokens: [n_films,t,c]; [0,0,0] when the plan has no encoder, which takes no slots.
         films: instead of tokens, [n_films,h,w] in [0,1], kept as it is stored.
         max_views: films per patient, ≥ 1.
+        max_exams: exams per patient, ≥ 1.
     """
-    kept = _cap_views(patient_index, exam_films, film_order, max_views)
-    counts = [(bool(before), films) for before, films in zip(exam_films, kept, strict=True)]
-    usable = [index for index, (had, films) in enumerate(counts) if films or not had]
-    n_patients = int(patient_index.max()) + 1 if len(patient_index) else 0
-    slots: list[tuple[int, int, int]] = []  # exam, patient, place among the patient's exams
-    filled = [0] * n_patients
-    for exam in usable:
-        patient = int(patient_index[exam])
-        slots.append((exam, patient, filled[patient]))
-        filled[patient] += 1
-    b, u = n_patients, max(filled, default=0)
-    v = max((len(kept[exam]) for exam in usable), default=0)
+    is_labelled = np.isfinite(np.asarray(target, dtype=np.float64))
+    places = [(not labelled, place) for labelled, place in zip(is_labelled, exam_order, strict=True)]
+    of_patient: list[list[int]] = [[] for _ in range(int(patient_index.max(initial=-1)) + 1)]
+    for exam, patient in enumerate(patient_index.tolist()):
+        of_patient[int(patient)].append(exam)
     blocks = (
         np.asarray(tokens, dtype=np.float32)  # [n_films,t,c], a memory map stays one
         if films is None
         else np.arange(1, len(films) + 1)  # [n_films]
     )
-    k = fields.shape[1]
+    b, u, k = len(of_patient), max_exams, fields.shape[1]
+    s = max_views if films is not None or blocks.shape[-1] else 0
     batch = PatientBatch(
-        tokens=torch.zeros(b, u, v, *blocks.shape[1:], dtype=torch.from_numpy(blocks[:0].copy()).dtype),
-        view_mask=torch.zeros(b, u, v, dtype=torch.bool),
+        tokens=torch.zeros(b, s, *blocks.shape[1:], dtype=torch.from_numpy(blocks[:0].copy()).dtype),
+        film_exam=torch.full((b, s), NO_EXAM),
         fields=torch.zeros(b, u, k),
         field_mask=torch.zeros(b, u, k, dtype=torch.bool),
         target=torch.zeros(b, u),
         exam_mask=torch.zeros(b, u, dtype=torch.bool),
         films=films,
     )
-    for exam, patient, place in slots:
-        views = list(kept[exam])
-        if views:
+    for patient, exams in enumerate(of_patient):
+        chosen = sorted(sorted(exams, key=lambda exam: places[exam])[:max_exams])
+        kept = _cap_views({exam: exam_films[exam] for exam in chosen}, film_order, max_views)
+        usable = [exam for exam in chosen if kept[exam] or not exam_films[exam]]
+        slots = [(film, place) for place, exam in enumerate(usable) for film in kept[exam]]
+        if slots:
+            views = [film for film, _ in slots]
             # Indexing copies these blocks only, and makes them writable.
-            batch.tokens[patient, place, : len(views)] = torch.from_numpy(blocks[views])
-            batch.view_mask[patient, place, : len(views)] = True
-        present = torch.as_tensor(np.asarray(field_mask[exam], dtype=bool))
-        row = torch.as_tensor(np.asarray(fields[exam], dtype=np.float32))
-        batch.fields[patient, place] = torch.where(present, row, torch.zeros_like(row))
-        batch.field_mask[patient, place] = present
-        label = float(target[exam])
-        if np.isfinite(label):
-            batch.target[patient, place] = label
-            batch.exam_mask[patient, place] = True
+            batch.tokens[patient, : len(slots)] = torch.from_numpy(blocks[views])
+            batch.film_exam[patient, : len(slots)] = torch.tensor([place for _, place in slots])
+        for place, exam in enumerate(usable):
+            present = torch.as_tensor(np.asarray(field_mask[exam], dtype=bool))
+            row = torch.as_tensor(np.asarray(fields[exam], dtype=np.float32))
+            batch.fields[patient, place] = torch.where(present, row, torch.zeros_like(row))
+            batch.field_mask[patient, place] = present
+            if is_labelled[exam]:
+                batch.target[patient, place] = float(target[exam])
+                batch.exam_mask[patient, place] = True
     return batch
 
 
 def _cap_views(
-    patient_index: Array,
-    exam_films: Sequence[Sequence[int]],
-    film_order: Sequence[bytes] | Sequence[str] | Sequence[int],
-    max_views: int,
-) -> list[list[int]]:
-    """Each exam's films after keeping at most ``max_views`` per patient, in ``film_order``."""
-    by_patient: dict[int, list[int]] = {}
-    for patient, films in zip(patient_index.tolist(), exam_films, strict=True):
-        by_patient.setdefault(int(patient), []).extend(films)
-    chosen: set[int] = set()
-    for films in by_patient.values():
-        chosen.update(sorted(films, key=lambda film: film_order[film])[:max_views])
-    return [[film for film in films if film in chosen] for films in exam_films]
+    exam_films: dict[int, Sequence[int]], film_order: Order, max_views: int
+) -> dict[int, list[int]]:
+    """Films of one patient's exams after keeping at most ``max_views``, in ``film_order``."""
+    films = [film for each in exam_films.values() for film in each]
+    chosen = set(sorted(films, key=lambda film: film_order[film])[:max_views])
+    return {exam: [film for film in each if film in chosen] for exam, each in exam_films.items()}
+
+
+def join_patients(*batches: PatientBatch) -> PatientBatch:
+    """Patients of several batches of one shape, and of one store of films if they have one, in one."""
+    columns = zip(*(batch.tensors() for batch in batches), strict=True)
+    return PatientBatch(*(torch.cat(column) for column in columns), films=batches[0].films)
 
 
 def make_batches(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
     """The patients in consecutive batches of at most ``size``."""
     for start in range(0, len(batch), size):
-        yield batch.select(range(start, min(start + size, len(batch))))
+        rows = slice(start, start + size)
+        parts = {name: tensor[rows] for name, tensor in batch.named_tensors().items()}
+        yield PatientBatch(**parts, films=batch.films)

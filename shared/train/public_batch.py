@@ -10,18 +10,17 @@ from pathlib import Path
 
 import torch
 
-from shared.contract.settings import ModelSettings
+from shared.contract.settings import AnySettings, ModelSettings
 from shared.model.build import build_model
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss
-from shared.train.patients import PatientBatch
+from shared.train.patients import NO_EXAM, PatientBatch
 from shared.train.validator import validate_model
 
-_PATIENTS, _EXAMS, _VIEWS = 6, 2, 2
-_EXAMS_WITH_FILMS = 1  # an encoder takes its time
+_PATIENTS = 6
 
 
-def validate_settings_model(settings: ModelSettings, *, encoder_file: Path | None = None) -> None:
+def validate_settings_model(settings: AnySettings, *, encoder_file: Path | None = None) -> None:
     """Refuse a model that cannot be trained with one gradient per patient.
 
     Args:
@@ -36,13 +35,12 @@ def validate_settings_model(settings: ModelSettings, *, encoder_file: Path | Non
         validate_model(model, draw_public_batch(settings), loss=make_patient_loss(settings.task))
 
 
-def draw_public_batch(settings: ModelSettings) -> PatientBatch:
+def draw_public_batch(settings: AnySettings) -> PatientBatch:
     """Random patients of the plan's shape; the same for the same settings."""
     generator = torch.Generator().manual_seed(0)
-    fields, encoder = settings.cohort.fields, settings.encoder
-    n_exams = _EXAMS if encoder.training == "frozen" else _EXAMS_WITH_FILMS
+    fields, caps = settings.cohort.fields, settings.caps
+    n_exams, n_slots = caps.max_exams, caps.max_views if settings.encoder.token_channels else 0
     shape = (_PATIENTS, n_exams)
-    views = _VIEWS if encoder.token_channels else 0
     rows = torch.arange(_PATIENTS)[:, None].expand(shape)
     columns = [
         (rows + torch.arange(n_exams)).remainder(len(field.categories)).float()
@@ -58,11 +56,11 @@ def draw_public_batch(settings: ModelSettings) -> PatientBatch:
         n_classes = 1 if label.kind == "number" else len(label.classes)
         target = rows.remainder(n_classes).float()
     mask = torch.stack(present, dim=-1)
-    view_mask = torch.ones(*shape, views, dtype=torch.bool)
-    view_mask[1::3, :, 1:] = False
+    film_exam = (torch.arange(n_slots) % n_exams).repeat(_PATIENTS, 1)
+    film_exam[1::3, n_exams:] = NO_EXAM
     return PatientBatch(
-        tokens=draw_images(settings, (*shape, views), generator),
-        view_mask=view_mask,
+        tokens=draw_images(settings, (_PATIENTS, n_slots), generator),
+        film_exam=film_exam,
         fields=torch.stack(columns, dim=-1) * mask,
         field_mask=mask,
         target=target,

@@ -6,6 +6,7 @@ measured is what runs. Imports the model, the loop and the noise.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,7 @@ from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread
 from shared.train.local_steps import one_sum, train_round
 from shared.train.loss import make_patient_loss
-from shared.train.patient_gradients import choose_backend
-from shared.train.patients import PatientBatch, make_batches
+from shared.train.patients import NO_EXAM, PatientBatch, make_batches
 
 Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
@@ -73,7 +73,6 @@ def train_update(
             proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            backend=choose_backend(model),
             chunk=_patients_at_once(settings),
         )
 
@@ -103,7 +102,6 @@ def train_sum(
             sample_rate=stage.sample_rate,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            backend=choose_backend(model),
             chunk=_patients_at_once(settings),
         )
 
@@ -138,14 +136,12 @@ def score_patients(
     scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
     exams = first_exams(batch.select(scorable))
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
+    size = _patients_at_once(settings)
     with torch.no_grad():
-        for part in make_batches(exams, _patients_at_once(settings)):
-            held = part.with_films().to(device)
-            outputs.append(
-                model(held.tokens[:, 0], held.view_mask[:, 0], held.fields[:, 0], held.field_mask[:, 0])
-                .double()
-                .cpu()
-            )
+        for part in make_batches(exams, size):
+            held = part.filled(size).with_films().to(device)
+            scored = model(held.tokens, held.film_exam, held.fields, held.field_mask)  # [size,1,o]
+            outputs.append(scored[: len(part), 0].double().cpu())
     output, label = torch.cat(outputs), exams.target[:, 0].double()
     if task.kind == "regression":
         output = task.target_mean + task.target_sd * output[:, 0]
@@ -156,14 +152,13 @@ def score_patients(
 
 
 def first_exams(batch: PatientBatch) -> PatientBatch:
-    """The same patients with their earliest labelled exam only, [b,1,...]."""
+    """The same patients with their earliest labelled exam only, u = 1, and its films."""
     rows = torch.arange(len(batch))
     first = batch.exam_mask.int().argmax(dim=1) if len(batch) else rows
-    exams = {
-        name: tensor if name == "canary" else tensor[rows, first].unsqueeze(1)
-        for name, tensor in batch.named_tensors().items()
-    }
-    return PatientBatch(**exams, films=batch.films)
+    of_exam = ("fields", "field_mask", "target", "exam_mask")
+    exams = {name: getattr(batch, name)[rows, first].unsqueeze(1) for name in of_exam}
+    is_its = batch.film_exam == first.unsqueeze(1)
+    return replace(batch, film_exam=torch.where(is_its, 0, NO_EXAM), **exams)
 
 
 def _patients_at_once(settings: ModelSettings) -> int:

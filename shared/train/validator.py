@@ -17,7 +17,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
 from shared.train.loss import PatientLoss
-from shared.train.patient_gradients import choose_backend, clipped_sum
+from shared.train.patient_gradients import clipped_sum
 from shared.train.patients import PatientBatch
 
 # The head starts at zero, then a low-rank layer's B does: its A learns in the third step.
@@ -73,9 +73,7 @@ def _silent_tensors(model: nn.Module, public_batch: PatientBatch, loss: PatientL
     weights = trainable(probe)
     silent = {name for name, _ in weights}
     for _ in range(_PROBE_STEPS):
-        total = clipped_sum(
-            probe, public_batch, loss=loss, clip_norm=None, backend=choose_backend(probe)
-        )
+        total = clipped_sum(probe, public_batch, loss=loss, clip_norm=None, chunk=len(public_batch))
         start = 0
         with torch.no_grad():
             for name, weight in weights:

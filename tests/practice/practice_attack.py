@@ -45,8 +45,8 @@ def random_patients(n: int, n_channels: int, *, seed: int) -> PatientBatch:
     draw = torch.Generator().manual_seed(seed)
     k = len(SCHEMA.fields)
     return PatientBatch(
-        tokens=torch.randn(n, 1, 1, 1, n_channels, generator=draw),
-        view_mask=torch.ones(n, 1, 1, dtype=torch.bool),
+        tokens=torch.randn(n, 1, 1, n_channels, generator=draw),
+        film_exam=torch.zeros(n, 1, dtype=torch.int64),
         fields=torch.zeros(n, 1, k),
         field_mask=torch.zeros(n, 1, k, dtype=torch.bool),
         target=torch.randn(n, 1, generator=draw),

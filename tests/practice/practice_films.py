@@ -84,10 +84,10 @@ def film_model(kind: str, file: EncoderFile, *, is_awake: bool = True) -> nn.Mod
 
 
 def film_patients(kind: str, n: int = 6, *, seed: int = 0, views: int = 3) -> PatientBatch:
-    """Patients of 1 or 2 exams with 0 to ``views`` views: tokens for the fusion, else films."""
+    """Patients of 1 or 2 exams with 0 to ``views`` films each: tokens for the fusion, else films."""
     batch = practice_patients(n, seed=seed, exams=2, views=views)
     if kind == "fusion":
         return batch
     draw = torch.Generator().manual_seed(seed + 1)
-    films = torch.rand(n, 2, views, PIXELS, PIXELS, generator=draw)
+    films = torch.rand(n, 2 * views, PIXELS, PIXELS, generator=draw)
     return dataclasses.replace(batch, tokens=films)

@@ -12,7 +12,7 @@ from shared.contract.settings import Settings, TaskSettings, read_settings
 from shared.exam.schema import CohortSchema
 from shared.model.build import build_model
 from shared.train.loss import PatientLoss, make_patient_loss
-from shared.train.patients import PatientBatch
+from shared.train.patients import NO_EXAM, PatientBatch
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 CHANNELS, GRID = 5, 2
@@ -66,7 +66,7 @@ def practice_loss() -> PatientLoss:
 
 
 def practice_patients(n: int = 7, *, seed: int = 0, exams: int = 3, views: int = 2) -> PatientBatch:
-    """Patients with 1 to ``exams`` exams of 0 to ``views`` views and with missing fields."""
+    """Patients with 1 to ``exams`` exams of 0 to ``views`` films each and with missing fields."""
     draw = torch.Generator().manual_seed(seed)
     k = len(SCHEMA.fields)
     fields = torch.randn(n, exams, k, generator=draw)
@@ -77,13 +77,16 @@ def practice_patients(n: int = 7, *, seed: int = 0, exams: int = 3, views: int =
     field_mask = torch.rand(n, exams, k, generator=draw) > 0.25
     n_exams = torch.randint(1, exams + 1, (n, 1), generator=draw)
     n_views = torch.randint(0, views + 1, (n, exams, 1), generator=draw)
+    exam_mask = torch.arange(exams) < n_exams
+    has_film = (torch.arange(views) < n_views) & exam_mask.unsqueeze(-1)  # [n,exams,views]
+    exam = torch.arange(exams)[:, None].expand(exams, views)
     return PatientBatch(
-        tokens=torch.randn(n, exams, views, GRID * GRID, CHANNELS, generator=draw),
-        view_mask=torch.arange(views) < n_views,
+        tokens=torch.randn(n, exams * views, GRID * GRID, CHANNELS, generator=draw),
+        film_exam=torch.where(has_film, exam, NO_EXAM).reshape(n, -1),
         fields=torch.where(field_mask, fields, torch.zeros_like(fields)),
         field_mask=field_mask,
         target=torch.randn(n, exams, generator=draw),
-        exam_mask=torch.arange(exams) < n_exams,
+        exam_mask=exam_mask,
     )
 
 
@@ -91,8 +94,3 @@ def in_double(batch: PatientBatch) -> PatientBatch:
     return PatientBatch(
         *(tensor.double() if tensor.is_floating_point() else tensor for tensor in batch.tensors())
     )
-
-
-def join(*batches: PatientBatch) -> PatientBatch:
-    columns = zip(*(batch.tensors() for batch in batches), strict=True)
-    return PatientBatch(*(torch.cat(column) for column in columns))

@@ -1,8 +1,8 @@
-"""What one update shows of the patient behind it: the input of the last layer, solved from its change.
+"""What one total shows of the patient behind it: the input of the last layer, solved from its change.
 
-A linear layer with a bias changes by Σ δ·xᵀ in its weight and by Σ δ in its bias. An update made from
-one patient is therefore that patient's features x times a number that stands beside it. Public random
-patients only. Imports training, the model and findings.
+A linear layer with a bias changes by Σ δ·xᵀ in its weight and by Σ δ in its bias. A change, or a sum
+of gradients, made from one patient is therefore that patient's features x times a number that stands
+beside it. Public random patients only. Imports the plan's sum, the model and findings.
 
 Source: Geiping et al. 2020 (arXiv 2003.14053), Prop. 3.1.
 """
@@ -21,14 +21,19 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from torch import Tensor, nn
 
+from shared.audit.attack.variations import in_every_step, training_of, without_privacy
 from shared.audit.finding import Finding, Verdict
-from shared.contract.settings import Settings
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import GradientStage, TrainingStage
 from shared.errors import AuditError
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights, layout
+from shared.model.weights import layout
+from shared.privacy.noise import NoiseStream
+from shared.stages.kinds import sum_of
 from shared.train.patients import PatientBatch
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import Weights, train_update
 
 Floats = NDArray[np.float64]
 
@@ -37,13 +42,14 @@ _DRAWS = 5  # of the noise, for each public patient
 # The declared size of a site that has one patient only: so large that the weights hardly move between
 # local steps, which then all add to the same direction. The attacker's best case.
 _DIVISOR = 1000
+_CLAIM = "One update does not show the features of a patient who is alone in it."
 _BLIND_TO = (
     "Attackers who combine the updates of many rounds, and what the other layers show. Guessing zero "
     "has a relative error of 1."
 )
 
 
-def invert_last_layer(update: Weights, shapes: Sequence[tuple[str, list[int]]]) -> Floats:
+def invert_last_layer(update: Vector, shapes: Sequence[tuple[str, list[int]]]) -> Floats:
     """Features [d] that entered the last linear layer, from an update [p] made from one patient.
 
     Of several outputs the one whose bias moved most is used; zeros when no bias moved.
@@ -70,26 +76,30 @@ def invert_last_layer(update: Weights, shapes: Sequence[tuple[str, list[int]]]) 
     return weight[row] / bias[row] if bias[row] else np.zeros(width)
 
 
-def inversion_findings(settings: Settings, encoder_file: Path | None = None) -> list[Finding]:
+def inversion_findings(plan: Plan, encoder_file: Path | None = None) -> list[Finding]:
     """Whether the plan's clip and noise hide a patient who is alone in an update.
 
-    The control, one step without clip and noise, must recover the features; then one update is made as
+    The control, one step without clip and noise, must recover the features; then one total is made as
     the plan says, with all its local steps and the patient in each of them. There the attacker is given
     the true length too, as noise in the bias ruins the length long before the direction; the plan must
     keep the error above 0.9 of what a random direction has.
 
     Args:
-        settings: of the run, resolved as in its plan.
+        plan: of the run.
         encoder_file: as ``build_model`` takes it.
 
     Raises:
+        AuditError: the plan trains nothing, or its model does not end in a linear layer.
         SettingsError: an encoder learns from a file that was not given.
     """
+    stage = training_of(plan)
+    if not isinstance(stage, GradientStage):
+        return [_sends_no_gradients(stage)]
+    one_step = without_privacy(stage.model_copy(update={"local_steps": 1}))
     control = statistics.median(
-        relative_error(found, true)
-        for found, true in _inverted(_without_privacy(settings), encoder_file, draws=1)
+        relative_error(found, true) for found, true in _inverted(plan, one_step, encoder_file, draws=1)
     )
-    attacked = _inverted(_in_every_step(settings), encoder_file, draws=_DRAWS)
+    attacked = _inverted(plan, in_every_step(stage), encoder_file, draws=_DRAWS)
     plain = statistics.median(relative_error(found, true) for found, true in attacked)
     scaled = statistics.median(scaled_error(found, true) for found, true in attacked)
     guessed = chance_error(attacked[0][1].size)
@@ -107,7 +117,7 @@ def inversion_findings(settings: Settings, encoder_file: Path | None = None) -> 
         Finding(
             method="inversion",
             site="public patients",
-            claim="One update does not show the features of a patient who is alone in it.",
+            claim=_CLAIM,
             verdict=verdict,
             because=because,
             figures={
@@ -116,12 +126,24 @@ def inversion_findings(settings: Settings, encoder_file: Path | None = None) -> 
                 "relative_error_of_a_guess": guessed,
                 "relative_error_control": control,
                 "n_draws": _DRAWS,
-                "noise_multiplier": settings.privacy.noise_multiplier,
-                "local_steps": settings.federation.local_steps,
+                "noise_multiplier": stage.noise_multiplier,
+                "local_steps": stage.local_steps,
             },
             blind_to=_BLIND_TO,
         )
     ]
+
+
+def _sends_no_gradients(stage: TrainingStage) -> Finding:
+    return Finding(
+        method="inversion",
+        site="public patients",
+        claim=_CLAIM,
+        verdict="not-run",
+        because=f"stage {stage.name} sends sums of a learner's rows, no gradients of a last layer",
+        figures={},
+        blind_to=_BLIND_TO,
+    )
 
 
 def relative_error(found: Floats, true: Floats) -> float:
@@ -141,23 +163,28 @@ def chance_error(width: int) -> float:
 
 
 def _inverted(
-    settings: Settings, encoder_file: Path | None, *, draws: int
+    plan: Plan, stage: TrainingStage, encoder_file: Path | None, *, draws: int
 ) -> list[tuple[Floats, Floats]]:
     """Features found [d] and true [d] of every public patient, for each draw of the noise."""
-    model = build_model(settings, settings.seed, encoder_file)
-    weights, shapes = flatten_weights(model), layout(model)
+    asked = sum_of(plan, stage, encoder_file=encoder_file)
+    model = build_model(plan.settings, plan.settings.seed, encoder_file)
+    weights, shapes = asked.start().vector, layout(model)
     pairs = []
-    for patient in _lone_patients(settings):
+    for patient in _lone_patients(plan.settings):
         true = _head_input(model, patient)
         for _ in range(draws):
-            update = train_update(
-                settings, patient, weights, divisor=_DIVISOR, encoder_file=encoder_file
+            total = asked.answer(
+                weights,
+                patient,
+                round_number=1,
+                declared_patients=_DIVISOR,
+                draw_normals=NoiseStream(),
             )
-            pairs.append((invert_last_layer(update, shapes), true))
+            pairs.append((invert_last_layer(total, shapes), true))
     return pairs
 
 
-def _lone_patients(settings: Settings) -> list[PatientBatch]:
+def _lone_patients(settings: PlanSettings) -> list[PatientBatch]:
     """Public patients one by one, with one exam each: only then is an update δ·xᵀ of a single x."""
     batch = draw_public_batch(settings)
     is_first = torch.zeros_like(batch.exam_mask)
@@ -170,28 +197,8 @@ def _head_input(model: nn.Module, patient: PatientBatch) -> Floats:
     """What entered the last linear layer for the patient's first exam, [d]."""
     seen: list[Tensor] = []
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    handle = head.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0][0]))
+    handle = head.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0][0, 0]))
     with torch.no_grad():
-        model(
-            patient.tokens[:, 0],
-            patient.view_mask[:, 0],
-            patient.fields[:, 0],
-            patient.field_mask[:, 0],
-        )
+        model(patient.tokens, patient.film_exam, patient.fields, patient.field_mask)
     handle.remove()
     return seen[0].double().numpy()
-
-
-def _in_every_step(settings: Settings) -> Settings:
-    """The same run, sampled or not, as the patient meets it who is drawn for every step."""
-    return settings.model_copy(
-        update={"privacy": settings.privacy.model_copy(update={"sample_rate": 1.0})}
-    )
-
-
-def _without_privacy(settings: Settings) -> Settings:
-    """The same run with one local step, neither clipped nor noised."""
-    off = {"mode": "off", "noise_multiplier": 0.0, "sample_rate": 1.0}
-    privacy = settings.privacy.model_copy(update=off)
-    federation = settings.federation.model_copy(update={"local_steps": 1})
-    return settings.model_copy(update={"privacy": privacy, "federation": federation})

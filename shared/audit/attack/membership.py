@@ -2,8 +2,8 @@
 
 Reference models are trained by the code that trains the real ones, on random halves of a site's members
 and non-members; what the release under attack says of a patient is compared with what references say
-that saw that patient and with references that did not. Imports training, measures, the scores of the
-attacks and the ceilings of claims.
+that saw that patient and with references that did not. Imports training in memory, measures, the scores
+of the attacks and the ceilings of claims.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from shared.audit.attack.scores import (
     rmia_scores,
 )
 from shared.audit.finding import Finding, Verdict
-from shared.contract.settings import Settings, positive_index
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.stages import TrainingStage
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
-from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
-from shared.model.build import build_model
-from shared.model.weights import Vector, flatten_weights
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
+from shared.stages.in_memory import train_in_memory
+from shared.stages.scores import Scorer, scorer_of
+from shared.sums.intervals import GRID_POINTS, accepted, auc_variance
 from shared.train.patients import PatientBatch
-from shared.train.update import score_patients, train_update
 
 MINIMUM_REFERENCES = 16
 FALSE_RATE = 0.01
@@ -52,16 +54,14 @@ class AuditedSite:
     Best with about as many non-members as members: references train on half of the pool.
 
     Args:
+        site: its name on the plan's roster.
         pool: members and non-members alike, all with a labelled exam.
         is_member: [n], True = was in the training split.
-        divisor: B, the size that the site declared publicly.
-        weight: of the site in the average.
     """
 
+    site: str
     pool: PatientBatch
     is_member: Bools
-    divisor: int
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,8 @@ class AttackMeasures:
 
 
 def attack_run(
-    settings: Settings,
+    plan: Plan,
+    stage: TrainingStage,
     sites: Sequence[AuditedSite],
     weights: Vector,
     *,
@@ -105,7 +106,8 @@ def attack_run(
     """Scores of LiRA and RMIA on a release.
 
     Args:
-        settings: of the run, resolved as in its plan.
+        plan: of the run.
+        stage: of it that trained the release, or as it is rehearsed.
         sites: the training sites, in roster order.
         weights: the release under attack [p].
         n_references: even, at least 16; half of them saw any one patient.
@@ -113,8 +115,7 @@ def attack_run(
         encoder_file: as ``build_model`` takes it.
 
     Raises:
-        AuditError: too few references, a rule of aggregation other than averaging, or a patient of a
-            pool cannot be scored.
+        AuditError: too few references, or a patient of a pool cannot be scored.
     """
     if n_references < MINIMUM_REFERENCES or n_references % 2:
         raise AuditError(
@@ -122,16 +123,17 @@ def attack_run(
             f"n_references must be even and at least {MINIMUM_REFERENCES}, not {n_references}",
         )
     generator = np.random.default_rng(seed)
-    target = _signals(settings, sites, weights, encoder_file)
+    scorer = scorer_of(plan, stage, encoder_file)
+    target = _signals(plan.settings, sites, weights, scorer)
     signals, was_in = [], []
     for _ in range(n_references // 2):
         half = [generator.permutation(len(site.pool)) < len(site.pool) // 2 for site in sites]
         for chosen in (half, [~part for part in half]):
-            reference = train_release(settings, sites, chosen, encoder_file)
-            signals.append(_signals(settings, sites, reference, encoder_file))
+            reference = train_release(plan, stage, sites, chosen, encoder_file)
+            signals.append(_signals(plan.settings, sites, reference, scorer))
             was_in.append(np.concatenate(chosen))
     references, seen = np.stack(signals), np.stack(was_in)
-    likelihood = _log_likelihoods(settings, target, references, seen)
+    likelihood = _log_likelihoods(plan.settings, target, references, seen)
     return AttackRun(
         scores={
             "LiRA": lira_scores(target, references, seen),
@@ -144,40 +146,18 @@ def attack_run(
 
 
 def train_release(
-    settings: Settings,
+    plan: Plan,
+    stage: TrainingStage,
     sites: Sequence[AuditedSite],
     chosen: Sequence[Bools],
     encoder_file: Path | None = None,
 ) -> Vector:
-    """The release [p] of a run in which each site trains on the ``chosen`` [n] of its pool.
-
-    Raises:
-        AuditError: a rule of aggregation other than averaging.
-    """
-    strategy = settings.strategy
-    if strategy.name not in ("fedavg", "fedprox"):
-        raise AuditError(
-            "unsupported-strategy",
-            f"references are trained for fedavg or fedprox, not {strategy.name}",
-        )
-    batches = [
-        site.pool.select(np.flatnonzero(mask).tolist())
+    """The release [p] of a run in which each site trains on the ``chosen`` [n] of its pool."""
+    patients = {
+        site.site: site.pool.select(np.flatnonzero(mask).tolist())
         for site, mask in zip(sites, chosen, strict=True)
-    ]
-    shares = np.array([site.weight for site in sites]) / sum(site.weight for site in sites)
-    weights = flatten_weights(build_model(settings, settings.seed, encoder_file))
-    history: list[Vector] = []
-    for _ in range(int(settings.federation.rounds or 0)):
-        step = np.zeros(weights.size)
-        for site, batch, share in zip(sites, batches, shares, strict=True):
-            step += share * train_update(
-                settings, batch, weights, divisor=site.divisor, encoder_file=encoder_file
-            )
-        weights = (weights + strategy.server_learning_rate * step).astype(np.float32)
-        history.append(weights)
-    n_tail = strategy.n_averaged(len(history))
-    average: Vector = np.stack(history[-n_tail:]).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return average
+    }
+    return train_in_memory(plan, stage, patients, encoder_file=encoder_file)
 
 
 def attack_measures(scores: Floats, is_member: Bools, *, confidence: float = 0.95) -> AttackMeasures:
@@ -276,10 +256,10 @@ def membership_findings(
 
 
 def _signals(
-    settings: Settings,
+    settings: ModelSettings,
     sites: Sequence[AuditedSite],
     weights: Vector,
-    encoder_file: Path | None,
+    scorer: Scorer,
 ) -> Floats:
     """What weights say of each patient [n], higher = fitted better.
 
@@ -289,7 +269,7 @@ def _signals(
     task = settings.task
     parts = []
     for site in sites:
-        output, label = score_patients(settings, site.pool, weights, encoder_file=encoder_file)
+        output, label = scorer.score(weights, site.pool)
         if output.size != site.is_member.size:
             raise AuditError(
                 "unscorable-patients",
@@ -305,7 +285,7 @@ def _signals(
 
 
 def _log_likelihoods(
-    settings: Settings, target: Floats, references: Floats, was_in: Bools
+    settings: ModelSettings, target: Floats, references: Floats, was_in: Bools
 ) -> tuple[Floats, Floats]:
     """Signals [n], [r,n] as log likelihoods of the label.
 

@@ -21,11 +21,12 @@ from shared.audit.attack.membership import (
     membership_findings,
     train_release,
 )
+from shared.audit.attack.variations import training_of, without_privacy
 from shared.audit.finding import Finding
 from shared.contract.plan import Plan
-from shared.contract.settings import Settings
-from shared.privacy.cost import total_steps
-from shared.privacy.events import GaussianEvent
+from shared.contract.settings import PlanSettings
+from shared.contract.stages import TrainingStage
+from shared.privacy.cost import events_of
 from shared.train.patients import PatientBatch
 from shared.train.public_batch import draw_images, draw_public_batch
 
@@ -41,35 +42,24 @@ def rehearsal_findings(
     One site of the smallest declared size trains alone, so that no other site dilutes its patients.
 
     Args:
-        plan: gives settings and sizes.
+        plan: gives settings, training and sizes.
         n_references: models trained to compare with, even and at least 16, for each of the two runs.
         seed: draws patients, members and the references' halves, never the noise.
         encoder_file: as ``build_model`` takes it.
 
     Raises:
-        AuditError: too few references, or a strategy that cannot be rehearsed.
+        AuditError: too few references, or the plan trains nothing.
         SettingsError: an encoder learns from a file that was not given.
     """
-    settings, privacy = plan.settings, plan.settings.privacy
-    divisor = min(entry.declared_patients for entry in plan.sites("training"))
-    is_private = privacy.mode == "patient_dp"
-    event = (
-        GaussianEvent(
-            noise_multiplier=privacy.noise_multiplier or 0.0,
-            sample_rate=privacy.sample_rate,
-            steps=total_steps(settings.federation),
-        )
-        if is_private
-        else None
+    stage = training_of(plan)
+    attacked = _rehearse(plan, stage, n_references=n_references, seed=seed, encoder_file=encoder_file)
+    findings = membership_findings(
+        attacked, events_of(stage) or (), site=PUBLIC, delta=plan.settings.delta
     )
-    attacked = _rehearse(
-        settings, divisor=divisor, n_references=n_references, seed=seed, encoder_file=encoder_file
-    )
-    findings = membership_findings(attacked, [event] if event else [], site=PUBLIC, delta=privacy.delta)
-    if is_private:
+    if stage.release_class == "dp":
         open_run = _rehearse(
-            _without_privacy(settings),
-            divisor=divisor,
+            plan,
+            without_privacy(stage),
             n_references=n_references,
             seed=seed,
             encoder_file=encoder_file,
@@ -78,7 +68,7 @@ def rehearsal_findings(
     return findings
 
 
-def draw_patients(settings: Settings, n_patients: int, *, seed: int) -> PatientBatch:
+def draw_patients(settings: PlanSettings, n_patients: int, *, seed: int) -> PatientBatch:
     """Random patients of the plan's shape whose labels are independent of everything else."""
     generator = torch.Generator().manual_seed(seed)
     public = draw_public_batch(settings)
@@ -90,22 +80,24 @@ def draw_patients(settings: Settings, n_patients: int, *, seed: int) -> PatientB
         target = torch.randn(batch.target.shape, generator=generator)
     return replace(
         batch,
-        tokens=draw_images(settings, tuple(batch.view_mask.shape), generator),
+        tokens=draw_images(settings, tuple(batch.film_exam.shape), generator),
         fields=torch.where(is_number, numbers, batch.fields),
         target=target,
     )
 
 
 def _rehearse(
-    settings: Settings, *, divisor: int, n_references: int, seed: int, encoder_file: Path | None
+    plan: Plan, stage: TrainingStage, *, n_references: int, seed: int, encoder_file: Path | None
 ) -> AttackRun:
-    n_patients = 2 * divisor
-    is_member = np.random.default_rng(seed).permutation(n_patients) < divisor
-    pool = draw_patients(settings, n_patients, seed=seed)
-    site = AuditedSite(pool=pool, is_member=is_member, divisor=divisor)
-    weights = train_release(settings, [site], [is_member], encoder_file)
+    alone = min(plan.asked(stage), key=lambda entry: entry.declared_patients)
+    n_patients = 2 * alone.declared_patients
+    is_member = np.random.default_rng(seed).permutation(n_patients) < alone.declared_patients
+    pool = draw_patients(plan.settings, n_patients, seed=seed)
+    site = AuditedSite(site=alone.site, pool=pool, is_member=is_member)
+    weights = train_release(plan, stage, [site], [is_member], encoder_file)
     return attack_run(
-        settings,
+        plan,
+        stage,
         [site],
         weights,
         n_references=n_references,
@@ -135,10 +127,3 @@ def _judge_control(run: AttackRun) -> Finding:
         figures={f"auc_{name}": measures.auc for name, measures in found.items()},
         blind_to=_BLIND_TO,
     )
-
-
-def _without_privacy(settings: Settings) -> Settings:
-    privacy = settings.privacy.model_copy(
-        update={"mode": "off", "noise_multiplier": 0.0, "epsilon": None, "sample_rate": 1.0}
-    )
-    return settings.model_copy(update={"privacy": privacy})

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from client.answers.validate import answer_evaluate, measure_table
 from practice_intake import ingest_with
 from table_federation import write_table
 from table_site import RELEASE, TableSites, copy_sites, known_noise
 
 import client.answers.hello
-from client.answers.validate import answer_evaluate, measure_table
 from client.intake.accrue import accept_lock, accrue
 from client.site.folder import open_site
 from shared.contract.protocol import EvaluateReply, EvaluateRequest, vector_sha256

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from client.answers.train import answer_train
+from client.answers.validate import answer_evaluate
 from practice_intake import ingest_with
 from practice_site import clock
 from table_federation import write_table
 from table_site import ROWS, TableSites
 
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from client.intake.ingest import IntakeReport
 from server.federation.folder import Home
 from server.federation.plan import draft_plan, save_plan

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from client.answers.train import answer_train
 from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.people.purge as purging
-from client.answers.train import answer_train
 from client.cohort.versions import current_cohort
 from client.cohort_page.page import write_cohort_page
 from client.command.app import app

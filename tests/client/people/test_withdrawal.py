@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import Result
+from client.answers.train import answer_train
 from practice_intake import ingest_with
 from table_federation import write_table
 from table_site import TableSites
@@ -23,7 +24,6 @@ from test_validate import LOCKED, lock_for
 from typer.testing import CliRunner
 
 import client.people.withdrawal
-from client.answers.train import answer_train
 from client.cohort.folder import Cohort
 from client.cohort.tokens import _write_tokens
 from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
@@ -253,7 +253,7 @@ def test_doing_it_again_is_harmless_and_can_purge_later(ward: Ward) -> None:
     assert ward.withdraw(purge=True).purged == ()
 
 
-@pytest.mark.parametrize("step", ["write_cohort", "delete_tokens", "_mark_purged", "_empty"])
+@pytest.mark.parametrize("step", ["write_cohort", "delete_tokens", "mark_purged", "empty_version"])
 def test_a_withdrawal_that_was_interrupted_keeps_the_person_out_and_is_finished_by_doing_it_again(
     ward: Ward, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -35,9 +35,9 @@ def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites
     model = build_model(plan.settings, generator_seed=0)
     load_flat(model, sites.weights)
     model.eval()
-    nothing = torch.zeros(1, 0, 0, 0), torch.zeros(1, 0, dtype=torch.bool)
+    nothing = torch.zeros(1, 0, 0, 0), torch.zeros(1, 0, dtype=torch.int64)
     with torch.no_grad():
-        logits = model(*nothing, row, torch.ones_like(row, dtype=torch.bool))
+        logits = model(*nothing, row[:, None], torch.ones_like(row, dtype=torch.bool)[:, None])[:, 0]
     assert reading.value == pytest.approx(torch.softmax(logits, 1)[0, 1].item(), abs=1e-6)
     assert reading.class_name == ("malignant" if reading.value >= 0.5 else None)
     assert (reading.unit, reading.t_score, reading.heat_maps) == ("probability", None, ())

@@ -20,16 +20,16 @@ def make_attention() -> Attention:
 def test_changing_the_query_changes_the_output() -> None:
     attention = make_attention()
     keys, mask = seeded(2, 9, 16), torch.ones(2, 9, dtype=torch.bool)
-    first = attention(seeded(2, 5, 16, seed=1), keys, mask)
-    second = attention(seeded(2, 5, 16, seed=2), keys, mask)
+    first = attention(seeded(2, 5, 16, seed=1), keys, mask[:, None])
+    second = attention(seeded(2, 5, 16, seed=2), keys, mask[:, None])
     assert (first - second).abs().max() > 1e-2
 
 
 def test_one_key_makes_the_query_irrelevant() -> None:
     attention = make_attention()
     keys, mask = seeded(2, 1, 16), torch.ones(2, 1, dtype=torch.bool)
-    first = attention(seeded(2, 5, 16, seed=1), keys, mask)
-    second = attention(seeded(2, 5, 16, seed=2), keys, mask)
+    first = attention(seeded(2, 5, 16, seed=1), keys, mask[:, None])
+    second = attention(seeded(2, 5, 16, seed=2), keys, mask[:, None])
     torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
@@ -38,16 +38,26 @@ def test_rows_sum_to_one_and_a_masked_key_weighs_zero() -> None:
     mask = torch.ones(2, 9, dtype=torch.bool)
     mask[0, 3] = False
     mask[1, 5:] = False
-    weights = attention.weights(seeded(2, 5, 16), seeded(2, 9, 16, seed=3), mask)
+    weights = attention.weights(seeded(2, 5, 16), seeded(2, 9, 16, seed=3), mask[:, None])
     assert weights.shape == (2, 4, 5, 9)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 5))
     assert torch.equal(weights[0, :, :, 3], torch.zeros(4, 5))
     assert torch.equal(weights[1, :, :, 5:], torch.zeros(4, 5, 4))
 
 
+def test_each_query_may_have_its_own_keys() -> None:
+    attention = make_attention()
+    queries, keys = seeded(2, 5, 16), seeded(2, 9, 16, seed=3)
+    mask = torch.rand(2, 5, 9, generator=torch.Generator().manual_seed(6)) > 0.4
+    together = attention(queries, keys, mask)
+    for query in range(5):
+        alone = attention(queries[:, query : query + 1], keys, mask[:, query : query + 1])
+        torch.testing.assert_close(together[:, query : query + 1], alone)
+
+
 def test_a_row_without_keys_gets_zeros_and_finite_gradients() -> None:
     scores = seeded(1, 2, 3).requires_grad_()
-    weights = masked_softmax(scores, torch.zeros(1, 3, dtype=torch.bool))
+    weights = masked_softmax(scores, torch.zeros(1, 1, 3, dtype=torch.bool))
     (gradient,) = torch.autograd.grad((weights**2).sum(), scores)
     assert torch.equal(weights, torch.zeros(1, 2, 3))
     assert torch.isfinite(gradient).all()
@@ -79,5 +89,5 @@ def test_equals_torch_multi_head_attention() -> None:
         v_proj_weight=attention.value.weight,
     )
     torch.testing.assert_close(
-        attention(queries, keys, mask), expected.transpose(0, 1), atol=1e-6, rtol=1e-5
+        attention(queries, keys, mask[:, None]), expected.transpose(0, 1), atol=1e-6, rtol=1e-5
     )

@@ -54,16 +54,16 @@ def make_settings(fusion: str, *, task: str = "bmd_regression", **changes: objec
 
 
 def make_exams(n: int = 3, *, views: int = 2, seed: int = 0) -> Exam:
-    """Exams with every view and field; categories are valid indices."""
+    """Patients of one exam with every view and field; categories are valid indices."""
     draw = torch.Generator().manual_seed(seed)
     fields = torch.randn(n, 9, generator=draw)
     for column in (1, 7, 8):
         fields[:, column] = torch.randint(0, 2, (n,), generator=draw).float()
     return (
         torch.randn(n, views, 4, 6, generator=draw),
-        torch.ones(n, views, dtype=torch.bool),
-        fields,
-        torch.ones(n, 9, dtype=torch.bool),
+        torch.zeros(n, views, dtype=torch.int64),
+        fields[:, None],
+        torch.ones(n, 1, 9, dtype=torch.bool),
     )
 
 
@@ -82,7 +82,7 @@ def test_output_at_the_start_is_zero_and_a_seed_fixes_the_weights(fusion: str) -
     settings = make_settings(fusion)
     model = build_model(settings, 3)
     output = model(*make_exams())
-    assert torch.equal(output, torch.zeros(3, 1))
+    assert torch.equal(output, torch.zeros(3, 1, 1))
     assert np.array_equal(flatten_weights(model), flatten_weights(build_model(settings, 3)))
     if fusion in ("cross_attention", "concatenation"):
         other = flatten_weights(build_model(settings, 4))
@@ -92,25 +92,39 @@ def test_output_at_the_start_is_zero_and_a_seed_fixes_the_weights(fusion: str) -
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_padding_or_permuting_views_changes_nothing(fusion: str) -> None:
     model = awake(fusion)
-    tokens, view_mask, fields, field_mask = make_exams()
-    expected = model(tokens, view_mask, fields, field_mask)
+    tokens, film_exam, fields, field_mask = make_exams()
+    expected = model(tokens, film_exam, fields, field_mask)
     padded = torch.cat([tokens, 100.0 * torch.ones(3, 1, 4, 6)], dim=1)
-    padded_mask = torch.cat([view_mask, torch.zeros(3, 1, dtype=torch.bool)], dim=1)
-    torch.testing.assert_close(model(padded, padded_mask, fields, field_mask), expected)
-    torch.testing.assert_close(model(tokens.flip(1), view_mask, fields, field_mask), expected)
+    with_empty = torch.cat([film_exam, torch.full((3, 1), -1)], dim=1)
+    torch.testing.assert_close(model(padded, with_empty, fields, field_mask), expected)
+    torch.testing.assert_close(model(tokens.flip(1), film_exam, fields, field_mask), expected)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_each_exam_of_a_patient_is_read_with_its_own_films_and_fields_alone(fusion: str) -> None:
+    model = awake(fusion)
+    first, second = make_exams(), make_exams(seed=1)
+    films = torch.cat([first[0], second[0]], dim=1)[:, [2, 0, 3, 1]]
+    film_exam = torch.tensor([1, 0, 1, 0]).expand(3, 4)
+    values = (torch.cat(pair, dim=1) for pair in zip(first[2:], second[2:], strict=True))
+    together = model(films, film_exam, *values)
+    assert together.shape == (3, 2, 1)
+    expected = torch.cat([model(*first), model(*second)], dim=1)
+    torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-6)
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_missing_fields_value_changes_nothing_but_its_absence_does(fusion: str) -> None:
     model = awake(fusion)
-    tokens, view_mask, fields, field_mask = make_exams()
-    here = model(tokens, view_mask, fields, field_mask)
+    tokens, film_exam, fields, field_mask = make_exams()
+    here = model(tokens, film_exam, fields, field_mask)
     absent = field_mask.clone()
-    absent[:, 3] = False
+    absent[..., 3] = False
     other = fields.clone()
-    other[:, 3] = 5.0
-    gone = model(tokens, view_mask, fields, absent)
-    assert torch.equal(gone, model(tokens, view_mask, other, absent))
+    other[..., 3] = 5.0
+    gone = model(tokens, film_exam, fields, absent)
+    assert torch.equal(gone, model(tokens, film_exam, other, absent))
     assert (gone - here).abs().max() > 1e-4 or fusion == "image_only"
 
 
@@ -120,10 +134,10 @@ def test_an_exam_without_views_or_fields_gives_finite_outputs_and_gradients(
     fusion: str, views: int
 ) -> None:
     model = awake(fusion)
-    tokens, view_mask, fields, field_mask = make_exams(views=views)
-    output = model(tokens, torch.zeros_like(view_mask), fields, torch.zeros_like(field_mask))
+    tokens, film_exam, fields, field_mask = make_exams(views=views)
+    output = model(tokens, torch.full_like(film_exam, -1), fields, torch.zeros_like(field_mask))
     torch.autograd.backward(output.square().sum())
-    assert output.shape == (3, 1)
+    assert output.shape == (3, 1, 1)
     assert torch.isfinite(output).all()
     for _, weight in trainable(model):
         assert weight.grad is None or torch.isfinite(weight.grad).all()
@@ -133,8 +147,8 @@ def test_a_masked_field_gets_weight_zero_in_every_layer() -> None:
     model = awake("cross_attention")
     assert isinstance(model, CrossAttentionFusion)
     _, _, fields, field_mask = make_exams()
-    field_mask[:, 4] = False
-    clinical = model.clinical(fields, field_mask)
+    field_mask[..., 4] = False
+    clinical = model.clinical(fields, field_mask)[:, 0]
     image = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
     for layer in model.layers:
         weights = layer.image_from_clinical.weights(image, clinical, field_mask)
@@ -144,10 +158,10 @@ def test_a_masked_field_gets_weight_zero_in_every_layer() -> None:
 
 def test_cross_attention_sees_interactions_that_a_sum_of_parts_cannot() -> None:
     model = awake("cross_attention")
-    tokens, view_mask, fields, mask = make_exams(1)
+    tokens, film_exam, fields, mask = make_exams(1)
     tokens_2, _, fields_2, _ = make_exams(1, seed=1)
     corners = [
-        model(image, view_mask, clinical, mask).item()
+        model(image, film_exam, clinical, mask).item()
         for image in (tokens, tokens_2)
         for clinical in (fields, fields_2)
     ]
@@ -157,12 +171,12 @@ def test_cross_attention_sees_interactions_that_a_sum_of_parts_cannot() -> None:
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_trainable_tensor_learns_once_the_head_has_moved(fusion: str) -> None:
     model = build_model(make_settings(fusion), 3)
-    tokens, view_mask, fields, field_mask = make_exams(16)
-    field_mask = torch.rand(16, 9, generator=torch.Generator().manual_seed(4)) > 0.2
-    target = torch.randn(16, 1, generator=torch.Generator().manual_seed(5))
+    tokens, film_exam, fields, field_mask = make_exams(16)
+    field_mask = torch.rand(16, 1, 9, generator=torch.Generator().manual_seed(4)) > 0.2
+    target = torch.randn(16, 1, 1, generator=torch.Generator().manual_seed(5))
     moved: set[str] = set()
     for _ in range(2):
-        loss = (model(tokens, view_mask, fields, field_mask) - target).square().mean()
+        loss = (model(tokens, film_exam, fields, field_mask) - target).square().mean()
         model.zero_grad()
         torch.autograd.backward(loss)
         with torch.no_grad():
@@ -176,14 +190,14 @@ def test_every_trainable_tensor_learns_once_the_head_has_moved(fusion: str) -> N
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_gradients_by_vmap_equal_those_one_by_one(fusion: str) -> None:
     model = awake(fusion).double()
-    tokens, view_mask, fields, field_mask = make_exams(4)
-    view_mask[1, 1] = False
-    field_mask[2, 3:6] = False
-    exams = (tokens.double(), view_mask, fields.double(), field_mask)
+    tokens, film_exam, fields, field_mask = make_exams(4)
+    film_exam[1, 1] = -1
+    field_mask[2, 0, 3:6] = False
+    exams = (tokens.double(), film_exam, fields.double(), field_mask)
     weights = {name: weight.detach() for name, weight in trainable(model)}
 
     def loss_of(current: dict[str, torch.Tensor], exam: Exam) -> torch.Tensor:
-        output = functional_call(model, current, tuple(part[None] for part in exam))
+        output = functional_call(model, current, exam)
         return (output - 1.0).square().sum()
 
     together = vmap(grad(loss_of), in_dims=(None, 0))(weights, exams)
@@ -203,17 +217,17 @@ def test_layout_hash_changes_with_architecture() -> None:
 
 def test_classification_has_one_output_per_class() -> None:
     model = build_model(make_settings("linear", task="binary_classification"), 1)
-    assert model(*make_exams()).shape == (3, 3)
+    assert model(*make_exams()).shape == (3, 1, 3)
 
 
 def test_image_only_ignores_fields_and_clinical_only_ignores_films() -> None:
-    tokens, view_mask, fields, mask = make_exams()
+    tokens, film_exam, fields, mask = make_exams()
     image, clinical = awake("image_only"), awake("clinical_only")
     assert torch.equal(
-        image(tokens, view_mask, fields, mask), image(tokens, view_mask, fields + 1, mask)
+        image(tokens, film_exam, fields, mask), image(tokens, film_exam, fields + 1, mask)
     )
     assert torch.equal(
-        clinical(tokens, view_mask, fields, mask), clinical(tokens + 1, view_mask, fields, mask)
+        clinical(tokens, film_exam, fields, mask), clinical(tokens + 1, film_exam, fields, mask)
     )
 
 

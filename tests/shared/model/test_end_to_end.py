@@ -38,9 +38,9 @@ def make_exams(n: int = 3, *, views: int = 2) -> Exams:
         fields[:, column] = torch.randint(0, 2, (n,), generator=draw).float()
     return (
         torch.rand(n, views, 128, 128, generator=draw),
-        torch.ones(n, views, dtype=torch.bool),
-        fields,
-        torch.ones(n, N_FIELDS, dtype=torch.bool),
+        torch.zeros(n, views, dtype=torch.int64),
+        fields[:, None],
+        torch.ones(n, 1, N_FIELDS, dtype=torch.bool),
     )
 
 
@@ -81,11 +81,11 @@ def test_a_model_on_films_scores_what_the_fusion_scores_on_cached_tokens(fusion:
     model = build_model(whole, 3, TINY)
     assert isinstance(model, EndToEnd)
     wake(model.head)
-    films, view_mask, fields, field_mask = make_exams()
+    films, film_exam, fields, field_mask = make_exams()
     encoder = load_encoder(frozen.encoder, TINY)
     tokens = encode(encoder, films.reshape(6, 1, 128, 128)).reshape(3, 2, 16, 48)
-    expected = model.head(tokens, view_mask, fields, field_mask)
-    found = model(films, view_mask, fields, field_mask)
+    expected = model.head(tokens, film_exam, fields, field_mask)
+    found = model(films, film_exam, fields, field_mask)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert expected.abs().max() > 1e-2
 
@@ -95,7 +95,7 @@ def test_the_fusion_starts_as_in_a_frozen_run_of_the_same_seed() -> None:
     whole = build_model(settings_for("encoder=tiny", "encoder.training=full"), 3, TINY)
     assert isinstance(whole, EndToEnd)
     assert np.array_equal(flatten_weights(frozen), flatten_weights(whole.head))
-    assert torch.equal(whole(*make_exams()), torch.zeros(3, 1))
+    assert torch.equal(whole(*make_exams()), torch.zeros(3, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_the_fusion_starts_as_in_a_frozen_run_of_the_same_seed() -> None:
 def test_padding_views_changes_nothing_and_exams_without_views_score(overrides: list[str]) -> None:
     settings = settings_for(*overrides)
     model = wake(build_model(settings, 3, TINY))
-    films, view_mask, fields, field_mask = make_exams()
+    films, film_exam, fields, field_mask = make_exams()
     padded = torch.cat([films, torch.ones_like(films[:, :1])], dim=1)
-    mask = torch.cat([view_mask, torch.zeros_like(view_mask[:, :1])], dim=1)
-    expected = model(films, view_mask, fields, field_mask)
-    torch.testing.assert_close(model(padded, mask, fields, field_mask), expected)
-    hidden = model(films, torch.zeros_like(view_mask), fields, field_mask)
-    torch.testing.assert_close(model(films[:, :0], view_mask[:, :0], fields, field_mask), hidden)
+    with_empty = torch.cat([film_exam, torch.full_like(film_exam[:, :1], -1)], dim=1)
+    expected = model(films, film_exam, fields, field_mask)
+    torch.testing.assert_close(model(padded, with_empty, fields, field_mask), expected)
+    hidden = model(films, torch.full_like(film_exam, -1), fields, field_mask)
+    torch.testing.assert_close(model(films[:, :0], film_exam[:, :0], fields, field_mask), hidden)
     assert (hidden - expected).abs().max() > 1e-3
-    nobody = model(films[:0], view_mask[:0], fields[:0], field_mask[:0])
-    assert nobody.shape == (0, 1)
+    nobody = model(films[:0], film_exam[:0], fields[:0], field_mask[:0])
+    assert nobody.shape == (0, 1, 1)
 
 
 def test_full_training_frees_every_weight_and_starts_at_the_files() -> None:

@@ -64,8 +64,8 @@ def test_without_emphasis_every_weight_is_one() -> None:
 def make_patient(exam_mask: list[bool]) -> PatientBatch:
     u = len(exam_mask)
     return PatientBatch(
-        tokens=torch.zeros(u, 0, 4, 6),
-        view_mask=torch.zeros(u, 0, dtype=torch.bool),
+        tokens=torch.zeros(0, 4, 6),
+        film_exam=torch.zeros(0, dtype=torch.int64),
         fields=torch.arange(u, dtype=torch.float32)[:, None],
         field_mask=torch.ones(u, 1, dtype=torch.bool),
         target=torch.zeros(u),
@@ -74,7 +74,7 @@ def make_patient(exam_mask: list[bool]) -> PatientBatch:
 
 
 def first_field(
-    tokens: torch.Tensor, view_mask: torch.Tensor, fields: torch.Tensor, mask: torch.Tensor
+    tokens: torch.Tensor, film_exam: torch.Tensor, fields: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
     return fields
 
@@ -87,6 +87,20 @@ def test_patient_loss_is_the_mean_over_labelled_exams() -> None:
     assert alone.item() == pytest.approx(1.65)
     assert make_patient_loss(PLAIN)(first_field, make_patient([True, True, True])).item() == (
         pytest.approx((0.65 + 1.65) / 3)
+    )
+
+
+def test_losses_of_several_patients_are_those_of_each() -> None:
+    masks = [[True, False, True], [False, False, False], [True, True, True]]
+    together = PatientBatch(
+        *(
+            torch.stack(column)
+            for column in zip(*(make_patient(mask).tensors()[:-1] for mask in masks), strict=True)
+        )
+    )
+    alone = [patient_loss(first_field, make_patient(mask), task=PLAIN) for mask in masks]
+    torch.testing.assert_close(
+        patient_loss(first_field, together, task=PLAIN), torch.stack(alone), rtol=1e-6, atol=0
     )
 
 

@@ -20,7 +20,9 @@ TOKENS = np.arange(5, dtype=np.float32).reshape(5, 1, 1)
 def make_batch(
     *,
     max_views: int = 4,
+    max_exams: int = 2,
     order: Sequence[int] = (0, 1, 2, 3, 4),
+    exam_order: Sequence[int] = (0, 1, 2, 3),
     target: Sequence[float] = (0.1, 0.2, 0.3, float("nan")),
 ) -> PatientBatch:
     """Patient 0: exams 0 and 2 (films 0, 1 and 2); patient 1: exam 1 (3, 4); patient 2: exam 3."""
@@ -31,22 +33,24 @@ def make_batch(
         patient_index=np.array([0, 1, 0, 2]),
         exam_films=[[0, 1], [3, 4], [2], []],
         film_order=order,
+        exam_order=exam_order,
         tokens=TOKENS,
         max_views=max_views,
+        max_exams=max_exams,
     )
 
 
 def films_of(batch: PatientBatch, patient: int) -> list[list[float]]:
     return [
-        batch.tokens[patient, exam, batch.view_mask[patient, exam], 0, 0].tolist()
-        for exam in range(batch.tokens.shape[1])
+        batch.tokens[patient, batch.film_exam[patient] == exam, 0, 0].tolist()
+        for exam in range(batch.target.shape[1])
     ]
 
 
 def test_every_exam_lands_with_its_patient() -> None:
     batch = make_batch()
     assert len(batch) == 3
-    assert batch.tokens.shape == (3, 2, 2, 1, 1)
+    assert batch.tokens.shape == (3, 4, 1, 1)
     assert [films_of(batch, patient) for patient in range(3)] == [
         [[0, 1], [2]],
         [[3, 4], []],
@@ -67,12 +71,52 @@ def test_the_cap_keeps_the_first_films_in_the_given_order() -> None:
     batch = make_batch(max_views=2, order=[4, 0, 1, 3, 2])
     assert films_of(batch, 0) == [[1], [2]]
     assert films_of(batch, 1)[0] == [3, 4]
+    assert batch.film_exam.tolist() == [[0, 1], [0, 0], [-1, -1]]
 
 
 def test_an_exam_that_lost_all_its_films_to_the_cap_does_not_count() -> None:
     batch = make_batch(max_views=1, order=[1, 2, 0, 3, 4])
+    assert films_of(batch, 0) == [[2], []]
+    assert batch.target[0].tolist() == pytest.approx([0.3, 0.0])
+    assert batch.exam_mask[0].tolist() == [True, False]
+
+
+def test_the_cap_on_exams_keeps_the_first_in_the_given_order_and_leaves_out_the_others_films() -> None:
+    first, second = make_batch(max_exams=1), make_batch(max_exams=1, exam_order=[3, 1, 2, 0])
+    assert (films_of(first, 0), films_of(second, 0)) == ([[0, 1]], [[2]])
+    assert first.target[:, 0].tolist() == pytest.approx([0.1, 0.2, 0.0])
+    assert second.target[:, 0].tolist() == pytest.approx([0.3, 0.2, 0.0])
+
+
+def test_exams_stay_in_their_own_order_whatever_order_the_cap_takes() -> None:
+    batch = make_batch(max_exams=2, exam_order=[3, 1, 2, 0])
+    assert films_of(batch, 0) == [[0, 1], [2]]
+
+
+def test_a_labelled_exam_takes_the_place_of_one_without_a_label() -> None:
+    batch = make_batch(max_exams=1, target=(float("nan"), 0.2, 0.3, 0.4))
     assert films_of(batch, 0) == [[2]]
     assert batch.target[0].tolist() == pytest.approx([0.3])
+
+
+@given(views=st.integers(1, 6), exams=st.integers(1, 4))
+def test_the_shape_is_that_of_the_caps_whatever_patients_have(views: int, exams: int) -> None:
+    batch = make_batch(max_views=views, max_exams=exams)
+    assert (batch.tokens.shape[:2], batch.fields.shape[:2]) == ((3, views), (3, exams))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_rows_that_fill_a_chunk_are_nobody_and_finite(size: int) -> None:
+    batch = make_batch()
+    filled = batch.filled(size)
+    assert len(filled) == size
+    for name, own in batch.named_tensors().items():
+        assert torch.equal(filled.named_tensors()[name][:3], own)
+        assert torch.isfinite(filled.named_tensors()[name]).all()
+    assert not filled.exam_mask[3:].any()
+    assert not filled.field_mask[3:].any()
+    assert (filled.film_exam[3:] == -1).all()
+    assert (filled.canary[3:] == -1).all()
 
 
 def test_a_cohort_without_films_has_no_views() -> None:
@@ -83,11 +127,13 @@ def test_a_cohort_without_films_has_no_views() -> None:
         patient_index=np.array([0, 1]),
         exam_films=[[], []],
         film_order=[],
+        exam_order=range(2),
         tokens=np.zeros((0, 0, 0)),
         max_views=4,
+        max_exams=2,
     )
-    assert batch.tokens.shape == (2, 1, 0, 0, 0)
-    assert batch.exam_mask.all()
+    assert batch.tokens.shape == (2, 0, 0, 0)
+    assert batch.exam_mask.tolist() == [[True, False]] * 2
 
 
 def test_no_exams_give_no_patients() -> None:
@@ -98,8 +144,10 @@ def test_no_exams_give_no_patients() -> None:
         patient_index=np.zeros(0, dtype=int),
         exam_films=[],
         film_order=[],
+        exam_order=[],
         tokens=np.zeros((0, 1, 1)),
         max_views=4,
+        max_exams=2,
     )
     assert len(batch) == 0
 
@@ -108,7 +156,7 @@ def test_select_keeps_order_and_patient_drops_the_first_axis() -> None:
     batch = make_batch()
     chosen = batch.select([2, 0])
     assert torch.equal(chosen.target[1], batch.target[0])
-    assert batch.patient(1).tokens.shape == (2, 2, 1, 1)
+    assert batch.patient(1).tokens.shape == (4, 1, 1)
 
 
 @given(size=st.integers(1, 7))
@@ -123,7 +171,7 @@ def test_batches_partition_the_patients(size: int) -> None:
 def test_no_patient_exceeds_the_cap(cap: int, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(5).tolist()
     batch = make_batch(max_views=cap, order=order)
-    assert batch.view_mask.sum(dim=(1, 2)).tolist() == [min(cap, 3), min(cap, 2), 0]
+    assert (batch.film_exam >= 0).sum(dim=1).tolist() == [min(cap, 3), min(cap, 2), 0]
 
 
 def test_targets_are_standardised_with_public_constants_and_classes_are_kept() -> None:

@@ -55,7 +55,7 @@ def test_a_model_with_a_tensor_that_never_learns_is_refused(monkeypatch: pytest.
 def test_a_whole_resnet_is_tried_on_films_and_lets_every_tensor_learn() -> None:
     settings = compose_settings(["encoder=resnet_gn", "fusion=linear"])
     batch = draw_public_batch(settings)
-    assert batch.tokens.shape[3:] == (128, 128)
+    assert batch.tokens.shape == (6, settings.privacy.max_views, 128, 128)
     assert 0 <= float(batch.tokens.min()) < float(batch.tokens.max()) <= 1
     validate_settings_model(settings)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from practice_patients import practice_model, practice_patients
+from practice_patients import practice_patients
 
 import shared.train.update
 from server.federation.compose import compose_settings
@@ -16,7 +16,6 @@ from shared.errors import WeightsError
 from shared.model.build import build_model
 from shared.model.end_to_end import EndToEnd
 from shared.model.weights import flatten_weights, trainable
-from shared.train.patient_gradients import choose_backend
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
 from shared.train.update import first_exams, require_length, score_patients, train_update
@@ -45,9 +44,11 @@ def stored_patients(settings: Settings, n: int = 5) -> PatientBatch:
         target=np.array([np.nan if exam == 0 and p == 2 else 0.1 * p + exam for p, exam in exams]),
         patient_index=np.array([patient for patient, _ in exams]),
         exam_films=[tuple(range(end - k, end)) for end, k in zip(ends, n_films, strict=True)],
-        film_order=list(range(ends[-1])),
+        film_order=range(ends[-1]),
+        exam_order=range(len(exams)),
         films=films,
-        max_views=4,
+        max_views=6,
+        max_exams=3,
     )
 
 
@@ -64,7 +65,7 @@ def test_films_read_by_their_patients_turn_give_the_update_of_films_in_memory() 
     assert batch.tokens.numel() * batch.tokens.element_size() < 1000
     held = batch.with_films()
     assert held.films is None
-    assert held.tokens.shape == (*batch.view_mask.shape, 128, 128)
+    assert held.tokens.shape == (*batch.film_exam.shape, 128, 128)
     lazy, whole = (train_update(settings, each, weights, divisor=5) for each in (batch, held))
     np.testing.assert_allclose(lazy, whole, rtol=1e-5, atol=1e-8)
     assert np.abs(lazy).max() > 1e-3
@@ -75,7 +76,7 @@ def test_each_film_reaches_its_own_patient_and_padding_is_black() -> None:
     held = batch.select([4, 1]).with_films()
     assert batch.films is not None
     # exams are listed patient by patient, and so are the films
-    assert batch.tokens[batch.view_mask].tolist() == list(range(1, len(batch.films) + 1))
+    assert batch.tokens[batch.film_exam >= 0].tolist() == list(range(1, len(batch.films) + 1))
     for row, patient in enumerate((4, 1)):
         for place in np.ndindex(*batch.tokens.shape[1:]):
             number = int(batch.tokens[(patient, *place)])
@@ -97,7 +98,7 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.setattr(shared.train.update, "_WITH_FILMS_AT_ONCE", 2)
     in_parts, again = score_patients(settings, batch, weights)
-    assert passes == [2, 2, 1]
+    assert passes == [2, 2, 2], "the last part is filled"
     np.testing.assert_allclose(in_parts, at_once, rtol=1e-5)
     assert (labels == again).all()
     assert np.ptp(at_once) > 1e-3
@@ -115,11 +116,6 @@ def test_nobody_is_scored_where_nobody_has_a_label() -> None:
     assert len(first_exams(batch.select([]))) == 0
 
 
-def test_each_model_gets_the_backend_that_was_faster_for_it() -> None:
-    assert choose_backend(practice_model()) == "vmap"
-    assert choose_backend(build_model(settings_without_noise(), 1)) == "loop"
-
-
 @pytest.mark.parametrize("change", [-1, 1])
 def test_weights_of_another_length_are_refused_by_code(change: int) -> None:
     settings = settings_without_noise()
@@ -134,3 +130,43 @@ def test_tokens_in_memory_are_left_as_they_are() -> None:
     batch = practice_patients(3)
     assert batch.with_films() is batch
     assert draw_public_batch(compose_settings()).films is None
+
+
+def head_settings(*overrides: str) -> Settings:
+    """A head on frozen tokens, one step; ``overrides`` win."""
+    return compose_settings(
+        [
+            *("encoder=tiny", "fusion=concatenation", "privacy.update_norm_max=1e9", "device=cpu"),
+            *("federation.local_steps=1", "federation.learning_rate=0.1", *overrides),
+        ]
+    )
+
+
+def updated(patients: PatientBatch, *overrides: str, divisor: int = 5) -> np.ndarray:
+    settings = head_settings(*overrides)
+    weights = flatten_weights(build_model(settings, settings.seed))
+    return train_update(settings, patients, weights, divisor=divisor).astype(np.float64)
+
+
+def test_fedprox_pulls_towards_the_start_by_its_mu_and_fedavg_does_not() -> None:
+    patients = draw_public_batch(head_settings("privacy=off"))
+    off = ("privacy=off", "federation.local_steps=2")
+    one = updated(patients, "privacy=off")
+    plain = updated(patients, *off, "strategy.name=fedavg", "strategy.proximal_mu=2.0")
+    pulled = updated(patients, *off, "strategy.name=fedprox", "strategy.proximal_mu=2.0")
+    free = updated(patients, *off, "strategy.name=fedprox", "strategy.proximal_mu=0.0")
+    np.testing.assert_array_equal(free, plain)
+    # the second step's extra term by hand: −learning rate · μ · (what the first step moved)
+    np.testing.assert_allclose(pulled - plain, -0.1 * 2.0 * one, rtol=1e-3, atol=1e-7)
+    assert np.abs(pulled - plain).max() > 1e-4
+
+
+def test_the_noised_sum_of_a_sampled_step_is_divided_by_the_patients_expected_in_it() -> None:
+    patients = draw_public_batch(head_settings("privacy=off"))
+    # so much noise that nothing else shows: SD = learning rate · noise · clip norm / (B · sample rate)
+    loud = ("privacy.noise_multiplier=1000", "privacy.clip_norm=0.5")
+    for rate in (1.0, 0.25):
+        moved = updated(patients, *loud, f"privacy.sample_rate={rate}", divisor=200)
+        assert moved.size > 200
+        expected = 0.1 * 1000 * 0.5 / (200 * rate)
+        assert moved.std() == pytest.approx(expected, rel=5 / (2 * moved.size) ** 0.5)

@@ -13,14 +13,16 @@ from shared.train.validator import validate_model
 
 
 class Wrapped(nn.Module):
-    """Pooled image tokens through the given layers to one output."""
+    """A patient's pooled image tokens through the given layers to one output for each exam."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers, nn.Linear(CHANNELS, 1))
 
-    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
-        return self.layers(tokens.mean(dim=(1, 2)))
+    def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+        pooled = tokens.mean(dim=(-3, -2)).reshape(-1, CHANNELS)  # [b,c]
+        output = self.layers(pooled).reshape(*fields.shape[:-2], 1, 1)
+        return output.expand(*fields.shape[:-1], 1)
 
 
 class LowRank(nn.Module):
@@ -32,9 +34,10 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(1, 2))
         self.is_broken = is_broken
 
-    def forward(self, tokens: Tensor, view_mask: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         down = self.down.detach() if self.is_broken else self.down
-        return tokens.mean(dim=(1, 2)) @ down.T @ self.up.T
+        output = tokens.mean(dim=(-3, -2)) @ down.T @ self.up.T  # [b,1]
+        return output.unsqueeze(-2).expand(*fields.shape[:-1], 1)
 
 
 def check(model: nn.Module) -> None:

@@ -135,7 +135,7 @@ def release_again(handed: HandedOver, weights: np.ndarray) -> None:
 def test_weights_average_and_release_all_replaced_are_not_what_tables_measured(
     handed: HandedOver,
 ) -> None:
-    """The round does not follow from its totals; the site's signed table names another release."""
+    """The round does not follow from its totals; the signed table names the other release."""
     average = handed.run_folder / "averaged.safetensors"
     for path in (file_of(handed, 2), average):
         replace_weights(path, is_covered=True)

@@ -1,0 +1,59 @@
+"""What a coordinator sees of a plan before anything runs. Imports the plan and the results' words."""
+
+from __future__ import annotations
+
+from server.report.results import NO_GUARANTEE
+from shared.contract.plan import Plan
+from shared.contract.stages import DescriptionStage
+
+_EXACT = "governed: exact numbers, no formal privacy guarantee"
+
+
+def plan_facts(plan: Plan) -> dict[str, object]:
+    """A plan in a few lines; its stages and prices are tables (``shared.privacy.stage_text``)."""
+    settings, predicted = plan.settings, plan.predicted
+    return {
+        "run": plan.run,
+        "plan": plan.sha256,
+        "code": plan.code_sha256,
+        "experiment": settings.experiment,
+        "model": f"{settings.encoder.name} + {settings.fusion.name}",
+        **_training_facts(plan),
+        "mechanism": predicted.mechanism,
+        "accountant": predicted.accountant,
+        "unit, adjacency, delta": f"{predicted.unit}, {predicted.adjacency}, {predicted.delta:g}",
+        **_price_facts(plan),
+    }
+
+
+def _training_facts(plan: Plan) -> dict[str, object]:
+    stage = plan.trained
+    if stage is None:
+        return {}
+    if stage.kind == "learner":
+        return {"learner": stage.learner.kind, "sums": stage.rounds}
+    return {
+        "rounds × steps": f"{stage.rounds} × {stage.local_steps} = {stage.total_steps} steps, "
+        f"folded at the {stage.fold}",
+        "learning rate": stage.learning_rate,
+        "clip norm": stage.clip_norm,
+        "noise multiplier": stage.noise_multiplier,
+        "largest update": stage.update_norm_max,
+    }
+
+
+def _price_facts(plan: Plan) -> dict[str, object]:
+    """ε of each purpose alone, where the plan has it."""
+    predicted, facts = plan.predicted, dict[str, object]()
+    if plan.trained is not None:
+        epsilon = predicted.training_epsilon
+        facts["epsilon, training patient"] = NO_GUARANTEE if epsilon is None else epsilon
+    if plan.tables:
+        epsilon = predicted.validation_epsilon
+        facts["epsilon, validation patient"] = _EXACT if epsilon is None else epsilon
+    described = any(isinstance(stage, DescriptionStage) for stage in plan.stages)
+    epsilon = predicted.description_epsilon
+    facts["epsilon, description"] = (
+        "none is released" if not described else _EXACT if epsilon is None else epsilon
+    )
+    return facts

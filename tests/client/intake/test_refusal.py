@@ -1,0 +1,91 @@
+"""When an intake is refused as a whole, and what is kept of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from practice_intake import HIP
+
+from client.cohort.quarantine import Quarantined
+from client.intake.changes import Changes
+from client.intake.refusal import (
+    REFUSALS,
+    REFUSED_FILE,
+    forget_refused,
+    keep_refused,
+    read_refused,
+    refuse_fewer,
+    refuse_loss,
+)
+from shared.errors import IntakeError
+
+SCHEMA = HIP.model_copy(update={"max_lost_fraction": 0.25})
+LOST = [
+    *(Quarantined("film", "intake.blank-film", str(n)) for n in range(3)),
+    *(Quarantined("film", "intake.wrong-view", str(n)) for n in range(9)),
+    Quarantined("row", "intake.missing-film", "r"),
+]
+
+
+def loss(fraction: float, *, n_exams: int = 5) -> str:
+    with pytest.raises(IntakeError) as caught:
+        refuse_loss("hip", SCHEMA, LOST, fraction, n_exams=n_exams)
+    assert caught.value.code in REFUSALS
+    return f"{caught.value.code}: {caught.value.fact}"
+
+
+def test_more_than_the_schemas_share_is_too_much_and_the_share_itself_is_not() -> None:
+    refuse_loss("hip", SCHEMA, LOST, 0.25, n_exams=1)
+    text = loss(0.2501)
+    assert text.startswith("intake.too-much-lost: 25.0% of films and rows are lost")
+    # causes by number, without what was left out on purpose
+    assert text.endswith("most by intake.blank-film, intake.missing-film")
+
+
+def test_an_intake_of_nobody_is_refused_with_what_was_not_used() -> None:
+    text = loss(0.0, n_exams=0)
+    assert text.startswith("intake.empty-cohort")
+    assert "intake.wrong-view (9), intake.blank-film (3)" in text
+    with pytest.raises(IntakeError, match="there was none to read"):
+        refuse_loss("hip", SCHEMA, [], 0.0, n_exams=0)
+
+
+def changes(**counts: int) -> Changes:
+    plain = dict.fromkeys(("added", "changed", "unchanged", "fewer_films", "missing", "left_out"), 0)
+    return Changes(**plain | counts)
+
+
+def test_a_version_may_not_lose_exams_or_films_that_nobody_asked_to_be_gone() -> None:
+    before = SimpleNamespace(exams=("a", "b"), name="hip", version=3)
+    for counts in ({"missing": 1}, {"fewer_films": 1}):
+        with pytest.raises(IntakeError) as caught:
+            refuse_fewer(before, changes(**counts))
+        assert caught.value.code == "intake.would-shrink"
+        assert "of the 2 exams of hip v3" in caught.value.fact
+        refuse_fewer(None, changes(**counts))
+    refuse_fewer(before, changes(left_out=7, added=1, changed=2))
+
+
+def test_a_refused_quarantine_is_kept_for_its_owner_until_an_intake_comes_through(
+    tmp_path: Path,
+) -> None:
+    assert read_refused(tmp_path) is None
+    keep_refused(tmp_path, LOST)
+    assert (tmp_path / REFUSED_FILE).stat().st_mode & 0o777 == 0o600
+    found = read_refused(tmp_path)
+    assert found.quarantined == tuple(LOST)
+    assert datetime.now(UTC) - found.refused_utc < timedelta(minutes=5)
+    forget_refused(tmp_path)
+    assert read_refused(tmp_path) is None
+    forget_refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", '{"kind": "film"}', "[]"])
+def test_a_damaged_one_is_said(tmp_path: Path, content: str) -> None:
+    (tmp_path / REFUSED_FILE).write_text(content + "\n")
+    with pytest.raises(IntakeError) as caught:
+        read_refused(tmp_path)
+    assert caught.value.code == "intake.damaged-quarantine"

@@ -1,0 +1,87 @@
+"""The hospital's two processes: which has the way out, which the data, and the secret between them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from client.node.supernode import start_supernode
+
+
+class Started:
+    """Processes that are only written down."""
+
+    def __init__(self) -> None:
+        self.commands: dict[str, list[str]] = {}
+
+    def start(self, name: str, command: list[str], *, cwd: Path) -> None:
+        self.commands[name] = command
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> tuple[dict[str, list[str]], int]:
+    processes = Started()
+    port = start_supernode(
+        processes,  # type: ignore[arg-type]
+        tmp_path / "site one",
+        superlink="hub:9092",
+        root_certificate=Path("/ca.pem"),
+        auth_key=Path("/node_key"),
+    )
+    return processes.commands, port
+
+
+def value_of(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
+
+
+def test_the_supernode_goes_out_over_tls_with_its_own_key_and_holds_no_data(
+    started: tuple[dict[str, list[str]], int], tmp_path: Path
+) -> None:
+    command = started[0]["site-supernode"]
+    assert value_of(command, "--superlink") == "hub:9092"
+    assert value_of(command, "--root-certificates") == "/ca.pem"
+    assert value_of(command, "--auth-supernode-private-key") == "/node_key"
+    assert value_of(command, "--isolation") == "process"
+    assert "--insecure" not in command
+    folder = json.dumps(str(tmp_path / "site one"))
+    assert value_of(command, "--node-config") == f"site-folder={folder}"
+    assert "--health-server-address" not in command
+
+
+def test_both_meet_on_loopback_with_a_secret_of_the_owners_alone(
+    started: tuple[dict[str, list[str]], int], tmp_path: Path
+) -> None:
+    commands, port = started
+    node, executor = commands["site-supernode"], commands["site-executor"]
+    assert (value_of(node, "--host"), value_of(node, "--port")) == ("127.0.0.1", str(port))
+    assert value_of(executor, "--runtime-api-address") == f"127.0.0.1:{port}"
+    secret = Path(value_of(node, "--superexec-auth-secret-file"))
+    assert value_of(executor, "--superexec-auth-secret-file") == str(secret)
+    assert secret.is_relative_to(tmp_path / "site one" / "keys")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(secret.read_text()) == 64
+
+
+def test_the_secret_is_new_at_each_start_and_health_is_asked_where_it_was_named(
+    tmp_path: Path,
+) -> None:
+    secrets = set()
+    for _ in range(2):
+        processes = Started()
+        start_supernode(
+            processes,  # type: ignore[arg-type]
+            tmp_path,
+            superlink="hub:9092",
+            root_certificate=Path("/ca.pem"),
+            auth_key=Path("/key"),
+            name="north",
+            health="127.0.0.1:1",
+        )
+        secrets.add((tmp_path / "keys" / "executor.secret").read_text())
+        assert (
+            value_of(processes.commands["north-supernode"], "--health-server-address") == "127.0.0.1:1"
+        )
+    assert len(secrets) == 2

@@ -1,0 +1,43 @@
+"""The picture beside a reading: a row per view, written where it was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from client.reading.heat_map import write_heat_maps
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    data = path.read_bytes()
+    assert data.startswith(PNG)
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def films(n: int) -> list[np.ndarray]:
+    return [np.random.default_rng(k).random((16, 16), dtype=np.float32) for k in range(n)]
+
+
+def test_each_view_has_a_row(tmp_path: Path) -> None:
+    sizes = []
+    for n in (1, 2):
+        path = tmp_path / "deep" / f"{n}.png"
+        write_heat_maps(path, films(n), films(n), caption="BMD 0.55", unit="g/cm²")
+        sizes.append(size_of(path))
+    # 3.5 inches a row and 0.9 for the caption, at 110 dots
+    assert sizes == [(792, 484), (792, 869)]
+
+
+def test_what_changes_nothing_is_a_picture_too(tmp_path: Path) -> None:
+    path = tmp_path / "flat.png"
+    write_heat_maps(path, films(1), [np.zeros((16, 16), np.float32)], caption="", unit="")
+    assert size_of(path) == (792, 484)
+
+
+def test_a_film_without_its_map_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="argument"):
+        write_heat_maps(tmp_path / "x.png", films(2), films(1), caption="", unit="")

@@ -1,0 +1,585 @@
+"""The source broken on purpose, one line at a time: what a slip of the hand could have written.
+
+Each break says what it would mean; a test must notice it. ``old`` stands exactly once in its file.
+``python -m tests.mutate`` applies them one after another in a copy of the tree and runs the tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Break:
+    """One line of a source file, exchanged. ``tests``: instead of those that mirror the file."""
+
+    file: str
+    old: str
+    new: str
+    means: str
+    tests: tuple[str, ...] = ()
+
+    @property
+    def room(self) -> str:
+        """The folder of the file: ``client/gate``."""
+        return Path(self.file).parent.as_posix()
+
+    def apply(self, text: str) -> str:
+        """The broken file.
+
+        Raises:
+            ValueError: ``old`` is not exactly once in it.
+        """
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file}: {self.old!r} stands {text.count(self.old)} times")
+        return text.replace(self.old, self.new)
+
+
+BREAKS: tuple[Break, ...] = (
+    # shared/signing, shared/machine, shared/exam
+    Break(
+        "shared/signing/envelope.py",
+        "len(set(signers)) != len(signers)",
+        "len(set(signers)) > len(signers)",
+        "a signer may be named twice",
+    ),
+    Break(
+        "shared/signing/countersign.py",
+        '"ledger_head": ledger_head, "plan_sha256": plan_sha256}',
+        '"ledger_head": ledger_head}',
+        "a head countersigned under one plan holds under another",
+    ),
+    Break(
+        "shared/signing/key_rotation.py",
+        "rotation.is_signed(rotation.new_key, str(new_signature))",
+        "rotation.is_signed(rotation.old_key, str(old_signature))",
+        "nobody has to agree to be handed a key",
+    ),
+    Break(
+        "shared/signing/code_hash.py",
+        '.rglob("*.py"))',
+        '.glob("*.py"))',
+        "code in the rooms may change unnoticed",
+    ),
+    Break(
+        "shared/machine/files.py",
+        "return start + newline + 1",
+        "return start + newline",
+        "a torn log loses its last newline",
+    ),
+    Break(
+        "shared/machine/files.py",
+        "while end:",
+        "if end:",
+        "a torn end longer than a block takes the whole log with it",
+    ),
+    Break(
+        "shared/machine/terminal.py",
+        'f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}"',
+        'f"{error} in {os.path.basename(place.filename)}, line {place.lineno}"',
+        "the text of an unexpected error, which may name a patient, is shown",
+    ),
+    Break(
+        "shared/exam/schema.py",
+        "self.high is None or self.low >= self.high",
+        "self.high is None or self.low > self.high",
+        "a number may have a range without width",
+    ),
+    Break(
+        "shared/exam/schema.py",
+        "abs(self.train + self.tune + self.internal - 1.0) > 1e-9",
+        "self.train + self.tune + self.internal - 1.0 > 1e-9",
+        "a split may lose patients",
+    ),
+    # shared/measure
+    Break(
+        "shared/measure/table/rows.py",
+        'side = "left" if spec.positive_is_low else "right"',
+        'side = "right" if spec.positive_is_low else "left"',
+        "a score on the operating point is called negative",
+    ),
+    Break(
+        "shared/measure/table/rows.py",
+        "worst = np.where(is_positive, spec.bins - 1 - most_positive, most_positive)",
+        "worst = np.where(is_positive, most_positive, spec.bins - 1 - most_positive)",
+        "a score that is not finite flatters",
+    ),
+    Break(
+        "shared/measure/table/moments.py",
+        "spread = sums.u2 - (sums.u**2 - sums.sd_u**2) / sums.count",
+        "spread = sums.u2 - sums.u**2 / sums.count",
+        "the square of a sum's own noise stays in the spread",
+    ),
+    Break(
+        "shared/measure/table/moments.py",
+        "guess = (constant - centre) / half",
+        "guess = (centre - constant) / half",
+        "R² of no training is wrong",
+    ),
+    Break(
+        "shared/measure/table/reading.py",
+        "if count < 0.5:",
+        "if count < 0:",
+        "an empty class is said to be suppressed",
+    ),
+    Break(
+        "shared/measure/description/reading.py",
+        "bessel = n / (n - 1)",
+        "bessel = 1.0",
+        "the SD is that of a population",
+    ),
+    Break(
+        "shared/measure/description/reading.py",
+        "value=present.value - lacking.value, variance=present.variance + lacking.variance",
+        "value=present.value - lacking.value, variance=present.variance - lacking.variance",
+        "the noise of a difference is too small",
+    ),
+    Break(
+        "shared/sums/intervals.py",
+        "common = (n_positive + n_negative) / 2 - 1",
+        "common = (n_positive + n_negative) / 2",
+        "an AUC's variance is not Newcombe's",
+    ),
+    Break(
+        "shared/measure/pooling.py",
+        "scale = max(float((weight * (effects - mean) ** 2).sum()) / (n_sites - 1), 1.0)",
+        "scale = float((weight * (effects - mean) ** 2).sum()) / (n_sites - 1)",
+        "the Hartung-Knapp interval loses its floor",
+    ),
+    Break(
+        "shared/measure/pooling.py",
+        "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 2))",
+        "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 1))",
+        "a prediction interval has a degree of freedom too many",
+    ),
+    Break(
+        "shared/measure/exact/discrimination.py",
+        "np.cov(won) / n_positive + np.cov(lost) / n_negative",
+        "np.cov(won) / n_negative + np.cov(lost) / n_positive",
+        "DeLong's variance takes the wrong class sizes",
+    ),
+    Break(
+        "shared/measure/exact/regression.py",
+        "error = prediction - target",
+        "error = target - prediction",
+        "a bias has the wrong sign",
+    ),
+    # shared/privacy
+    Break(
+        "shared/privacy/cost.py",
+        "return max(costs) if groups or described else None",
+        "return min(costs) if groups or described else None",
+        "the cheapest patient's epsilon is promised to all",
+    ),
+    Break(
+        "shared/privacy/events.py",
+        "steps[kind] = steps.get(kind, 0) + event.steps",
+        "steps[kind] = max(steps.get(kind, 0), event.steps)",
+        "repeated charges are counted once",
+    ),
+    Break(
+        "shared/privacy/accountant.py",
+        "return math.fsum(event.steps / event.noise_multiplier**2 for event in events)",
+        "return math.fsum(event.steps / event.noise_multiplier for event in events)",
+        "noise is counted by its first power",
+    ),
+    Break(
+        "shared/privacy/ledger_format.py",
+        "if rows and row.site != rows[0].site:",
+        "if rows and row.site == '':",
+        "rows of two sites make one ledger",
+    ),
+    Break(
+        "shared/privacy/ledger_format.py",
+        "if countersignature.head_sha256 not in hashes:",
+        "if not hashes:",
+        "a ledger may be cut behind a countersigned head",
+    ),
+    Break(
+        "shared/privacy/ledger_format.py",
+        "return sha256_hex(canonical_json(sorted(set(members))))",
+        "return sha256_hex(canonical_json(sorted(members)))",
+        "a member named twice is another set",
+    ),
+    Break(
+        "shared/privacy/ledger_export.py",
+        "if export.site not in trusted_keys or export.site in exports:",
+        "if export.site not in trusted_keys:",
+        "a site may hand over two ledgers",
+    ),
+    Break(
+        "shared/privacy/register_format.py",
+        "return sha256_hex(salt + coins.astype(np.uint8).tobytes())",
+        "return sha256_hex(coins.astype(np.uint8).tobytes())",
+        "few coins can be guessed from their commitment",
+    ),
+    Break(
+        "shared/privacy/statement.py",
+        "(NO_GUARANTEE in self.guarantee) != (self.cost.n_unprotected > 0)",
+        "(NO_GUARANTEE in self.guarantee) and not (self.cost.n_unprotected > 0)",
+        "a guarantee may be stated though charges had no noise",
+    ),
+    Break(
+        "shared/privacy/statement_text.py",
+        "is_same = software.code_sha256 == software.plan_code_sha256",
+        "is_same = bool(software.plan_code_sha256)",
+        "other code than the plan's goes unsaid",
+    ),
+    # shared/model
+    Break(
+        "shared/model/attention.py",
+        "return weights * key_mask.unsqueeze(-2).to(weights.dtype)",
+        "return weights",
+        "a row without any key attends to all of them",
+    ),
+    Break(
+        "shared/model/clinical_tokens.py",
+        "return here * present + (1.0 - here) * self.missing",
+        "return here * present + self.missing",
+        "a present field counts as missing too",
+    ),
+    Break(
+        "shared/model/lora.py",
+        "self.scale = alpha / rank",
+        "self.scale = alpha",
+        "a low-rank change does not shrink with its rank",
+    ),
+    Break(
+        "shared/model/weights.py",
+        "if sha256 is not None and found != sha256:",
+        "if sha256 is None and found != sha256:",
+        "another weights file than the plan's is read",
+    ),
+    # shared/audit
+    Break(
+        "shared/audit/finding.py",
+        'return "pass" if "pass" in verdicts else "not-run"',
+        'return "not-run" if "not-run" in verdicts else "pass"',
+        "a method that examined nothing passes",
+    ),
+    Break(
+        "shared/audit/wording.py",
+        'if verdict == "pass" and method in _ATTACKS',
+        'if verdict == "pass" and method not in _ATTACKS',
+        "an attack that failed is said to prove a claim",
+    ),
+    Break(
+        "shared/audit/canary/one_run.py",
+        "each = 1 - (1 - confidence) / 2",
+        "each = confidence",
+        "two bounds are each given the whole error",
+    ),
+    Break(
+        "shared/audit/canary/one_run.py",
+        "scores: Floats = -record.sums.sum(axis=0) / expected",
+        "scores: Floats = record.sums.sum(axis=0) / expected",
+        "canaries that took part get the low scores",
+    ),
+    Break(
+        "shared/audit/recount/releases.py",
+        "elif charge.index in used:",
+        "elif charge.index in ():",
+        "one charge pays for two releases",
+    ),
+    Break(
+        "shared/audit/recount/releases.py",
+        "if reply.ledger_head != charge.sha256:",
+        "if not reply.ledger_head:",
+        "a reply may name another charge than its own",
+    ),
+    Break(
+        "shared/audit/recount/releases.py",
+        "if places != sorted(set(places)):",
+        "if len(places) != len(set(places)):",
+        "rounds may be answered out of order",
+    ),
+    # client/site, people, cohort, intake
+    Break(
+        "client/site/policy.py",
+        "if privacy.canaries > policy.maximum_canaries:",
+        "if privacy.canaries < policy.maximum_canaries:",
+        "any number of canaries is let in",
+    ),
+    Break(
+        "client/site/policy.py",
+        "if plan.settings.privacy.delta > policy.delta:",
+        "if plan.settings.privacy.delta > 10 * policy.delta:",
+        "a delta above the hospital's is accepted",
+    ),
+    Break(
+        "client/site/approval.py",
+        "if not verify(self._key.public_hex, content, signature) or named != plan_sha256:",
+        "if not verify(self._key.public_hex, content, signature):",
+        "an approval of one plan approves another",
+    ),
+    Break(
+        "client/site/profile.py",
+        "return folded in MISSING_TOKENS or text.strip() in self.missing_tokens",
+        "return folded in MISSING_TOKENS or folded in self.missing_tokens",
+        "a site's own word for no value is read without its case",
+    ),
+    Break(
+        "client/site/context.py",
+        "if 0 <= partition < len(folders):",
+        "if partition < len(folders):",
+        "a negative partition takes somebody else's folder",
+    ),
+    Break(
+        "client/people/identity.py",
+        "is_known = self.identity is not None or self.has_withdrawn or self.has_staged_films",
+        "is_known = self.identity is not None or self.has_withdrawn",
+        "who has only staged films is called nobody",
+    ),
+    Break(
+        "client/cohort/split.py",
+        'return "tune" if position < rule.train + rule.tune else "internal"',
+        'return "tune" if position < rule.tune else "internal"',
+        "nobody is in the tune split",
+    ),
+    Break(
+        "client/cohort/label.py",
+        "rank = sum(t_score <= threshold for threshold in label.class_t_scores)",
+        "rank = sum(t_score < threshold for threshold in label.class_t_scores)",
+        "a T-score of exactly −2.5 is no osteoporosis",
+    ),
+    Break(
+        "client/cohort/quarantine.py",
+        'return self.kind in ("film", "row") and CODES[self.code].is_loss',
+        "return CODES[self.code].is_loss",
+        "a value of a kept row counts as a lost input",
+    ),
+    Break(
+        "client/cohort/assemble.py",
+        "else (float(value) - clinical.reference_mean) / clinical.reference_sd",
+        "else float(value) / clinical.reference_sd - clinical.reference_mean",
+        "numbers are standardised wrongly",
+    ),
+    Break(
+        "client/intake/changes.py",
+        "missing=len(gone) - left_out,",
+        "missing=len(gone),",
+        "who withdrew is counted as lost",
+    ),
+    Break(
+        "client/intake/films.py",
+        "day <= self.acquired_after",
+        "day < self.acquired_after",
+        "films of the day of the lock are measured prospectively",
+        ("client/intake/test_changes.py",),
+    ),
+    Break(
+        "client/intake/refusal.py",
+        "if lost_fraction > schema.max_lost_fraction:",
+        "if lost_fraction > 1 - schema.max_lost_fraction:",
+        "an intake that loses most is accepted",
+    ),
+    Break(
+        "client/intake/clinical.py",
+        "isinstance(age, float) and age < youngest",
+        "isinstance(age, float) and age <= youngest",
+        "patients of the least age are left out",
+    ),
+    Break(
+        "client/intake/clinical.py",
+        "factor, offset = clinical.units[named]",
+        "offset, factor = clinical.units[named]",
+        "units are converted the wrong way",
+    ),
+    Break(
+        "client/intake/link.py",
+        "return sorted(near, key=lambda row: (abs((row.day - day).days), row.day))",
+        "return sorted(near, key=lambda row: (row.day, abs((row.day - day).days)))",
+        "the earliest row is linked instead of the nearest",
+    ),
+    Break(
+        "client/intake/sources/fhir.py",
+        "return str(day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day)))",
+        "return str(day.year - birth.year)",
+        "ages are a year too high before the birthday",
+    ),
+    Break(
+        "client/intake/sources/listing.py",
+        "if not all_series:",
+        "if all_series is None:",
+        "a study without series is lost in silence",
+    ),
+    Break(
+        "client/intake/sources/staging.py",
+        "is_part = not wanted or not body_part or body_part.upper() in wanted",
+        "is_part = not wanted or body_part.upper() in wanted",
+        "a series that does not name its body part is not asked for",
+    ),
+    # client/doctor, reading, rehearsal, cohort_page, command
+    Break(
+        "client/doctor/machine.py",
+        "free = min(of_machine, of_container)",
+        "free = max(of_machine, of_container)",
+        "a container's limit is overlooked",
+    ),
+    Break(
+        "client/reading/predict.py",
+        "is_within = float(field.low or 0.0) <= number <= float(field.high or 0.0)",
+        "is_within = number <= float(field.high or 0.0)",
+        "a value below the field's range is read",
+    ),
+    Break(
+        "client/reading/heat_map.py",
+        "top = max((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0",
+        "top = min((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0",
+        "the strongest place of a second view is cut off",
+    ),
+    Break(
+        "client/rehearsal/price.py",
+        "least = policy.minimum_cohort_patients if is_training else policy.minimum_cell",
+        "least = policy.minimum_cell if is_training else policy.minimum_cohort_patients",
+        "too small a cohort is announced as enough",
+    ),
+    Break(
+        "client/rehearsal/price.py",
+        "if price.spent_after > policy.epsilon_lifetime:",
+        "if price.spent_before > policy.epsilon_lifetime:",
+        "an overspent life is noticed only afterwards",
+    ),
+    Break(
+        "client/cohort_page/quarantine.py",
+        "elif CODES[code].is_loss:",
+        "elif not CODES[code].is_loss:",
+        "what is to be corrected is shown as left out on purpose",
+    ),
+    Break(
+        "client/command/options.py",
+        "        is_sure = False",
+        "        is_sure = True",
+        "silence is a yes",
+    ),
+    # client/gate
+    Break(
+        "client/gate/outbox.py",
+        'whole, _, _ = self._log.read_bytes().rpartition(b"\\n")',
+        "whole = self._log.read_bytes()",
+        "a torn line makes the outbox unreadable",
+    ),
+    Break(
+        "client/gate/ledger_file.py",
+        "if size < n_read:",
+        "if size == 0 and n_read:",
+        "a ledger that shrinks while it is open goes unnoticed",
+    ),
+    Break(
+        "client/gate/ledger_file.py",
+        "if stood not in self._hashes:",
+        "if not stood:",
+        "a ledger put back from an old copy passes its witness",
+    ),
+    # server/federation, report, synthetic, encoders, experiments
+    Break(
+        "server/federation/folder.py",
+        "if rotation.new_key in used:",
+        "if rotation.new_key == rotation.old_key:",
+        "a key may be enrolled for two sites",
+    ),
+    Break(
+        "server/federation/folder.py",
+        "return keys[keys.index(public_key) :]",
+        "return keys[: keys.index(public_key)]",
+        "the keys before are taken for those after",
+    ),
+    Break(
+        "server/federation/plan.py",
+        "smallest = min(site.declared_patients for site in training)",
+        "smallest = max(site.declared_patients for site in training)",
+        "the bound on an update is that of the quietest site",
+    ),
+    Break(
+        "server/report/collect.py",
+        "bytes_received=encoder + (n_rounds + n_tables) * weights_bytes,",
+        "bytes_received=encoder + n_rounds * weights_bytes,",
+        "weights of a validation are not counted",
+    ),
+    Break(
+        "server/report/collect.py",
+        'if row.kind == "internal" and not row.is_pooled and isinstance(row.measures, Measures)',
+        'if row.kind == "internal" and isinstance(row.measures, Measures)',
+        "the pooled AUC is averaged with the sites' own",
+    ),
+    Break(
+        "server/report/wording.py",
+        'cards.append(("Privacy", "none", "no formal privacy guarantee"))',
+        'cards.append(("Training ε", "0.00", "per patient"))',
+        "no privacy is shown as perfect privacy",
+    ),
+    Break(
+        "server/report/patients.py",
+        "return tuple(sorted(rows, key=lambda row: not row.is_pooled))",
+        "return tuple(sorted(rows, key=lambda row: row.is_pooled))",
+        "the pooled column is last",
+    ),
+    Break(
+        "server/report/pictures.py",
+        "if low < start:",
+        "if low > start:",
+        "an interval that leaves the axis has no arrow",
+    ),
+    Break(
+        "server/report/terminal.py",
+        'blanks = ("–",) * (6 if is_regression else 4)',
+        'blanks = ("–",) * (5 if is_regression else 4)',
+        "a row without figures is a column short",
+    ),
+    Break(
+        "server/synthetic/clinical_table.py",
+        "return (hologic_a + hologic_b * bmd_hologic - a) / b",
+        "return (hologic_a + hologic_b * bmd_hologic - b) / a",
+        "another vendor's BMD is computed wrongly",
+    ),
+    Break(
+        "server/synthetic/exams.py",
+        "share = rule.share + (rule.share_above_75 if patient.age_years > 75.0 else 0.0)",
+        "share = rule.share",
+        "the old have as few gaps as the others",
+    ),
+    Break(
+        "server/synthetic/identity.py",
+        "birth_day=day - timedelta(days=int(patient.age_years * 365.25)),",
+        "birth_day=day - timedelta(days=int(patient.age_years * 365.25) + 400),",
+        "a birth day does not fit the age",
+    ),
+    Break(
+        "server/encoders/pack_weights.py",
+        "weights_only=True",
+        "weights_only=False",
+        "code in a checkpoint is run",
+    ),
+    Break(
+        "server/experiments/figures.py",
+        "middle = statistics.median_low([figure.r2[0] for figure in figures])",
+        "middle = max([figure.r2[0] for figure in figures])",
+        "the best seed is printed",
+    ),
+    Break(
+        "server/experiments/page.py",
+        "epsilon: value / federated[head, None]",
+        "epsilon: value / max(federated.values())",
+        "shares are of another head's figure",
+    ),
+    # server/run, rounds, engines
+    Break(
+        "server/run/journal.py",
+        "for site in self.read(number).rejected:",
+        "for site in self.read(number).accepted:",
+        "the accepted answers are set aside",
+    ),
+    Break(
+        "server/run/vector_file.py",
+        'head += b" " * (-len(head) % 8)',
+        'head += b" " * (len(head) % 8)',
+        "vectors are not aligned",
+    ),
+    Break(
+        "server/engines/launch.py",
+        "if not path.exists() or hash_file(path) != encoder.sha256:",
+        "if not path.exists():",
+        "another encoder than the plan's is sent",
+    ),
+)

@@ -1,0 +1,57 @@
+"""Plans of a few sites without keys or folders, for what needs a plan and no federation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from server.federation.plan import resolve_stages, shared_settings
+from shared.contract.plan import Plan, RosterEntry
+from shared.contract.settings import Settings
+from shared.contract.stages import GradientStage
+from shared.model.build import build_model
+from shared.model.weights import count_weights
+from shared.privacy.cost import predict_cost
+
+
+def plan_of(settings: Settings, sites: Mapping[str, int], *, external: str = "") -> Plan:
+    """The plan over training sites by declared size, weighted by it, and one external site."""
+    n_parameters = count_weights(build_model(settings, generator_seed=settings.seed))
+    smallest = min(sites.values())
+    stages = resolve_stages(settings, n_parameters=n_parameters, smallest_divisor=smallest)
+    total = sum(sites.values())
+    return Plan(
+        run="practice",
+        written_utc="2026-01-01T00:00:00+00:00",
+        settings=shared_settings(settings),
+        stages=stages,
+        roster=tuple(
+            RosterEntry(
+                site=site,
+                role="external" if site == external else "training",
+                public_key="0" * 64,
+                declared_patients=declared,
+                weight=0.0 if site == external else declared / total,
+            )
+            for site, declared in (sites | ({external: 100} if external else {})).items()
+        ),
+        coordinator_key="0" * 64,
+        code_sha256="c" * 64,
+        encoder_sha256=settings.encoder.sha256,
+        initial_weights_sha256="d" * 64,
+        layout_sha256="e" * 64,
+        predicted=predict_cost(stages, delta=settings.privacy.delta),
+    )
+
+
+def trained(plan: Plan, **changes: object) -> GradientStage:
+    """The plan's training stage, changed."""
+    if plan.training is None:
+        raise ValueError("the plan trains nothing")
+    return plan.training.model_copy(update=changes)
+
+
+def with_training(plan: Plan, **changes: object) -> Plan:
+    """A plan with another training stage; what it states of its cost is the old one's."""
+    stage = trained(plan, **changes)
+    stages = tuple(stage if each.name == stage.name else each for each in plan.stages)
+    return Plan.model_validate(plan.model_dump() | {"stages": stages})

@@ -1,0 +1,268 @@
+"""The published figures' own arithmetic: arms, medians, intervals and the operating point."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from practice_patients import practice_patients
+
+import server.experiments.figures as figures
+from server.experiments.figures import (
+    HEADS,
+    TRAINING_PATIENTS,
+    Figure,
+    Figures,
+    draw_patients,
+    measure_figures,
+    measure_operating_point,
+    train_federation,
+)
+from server.federation.compose import compose_settings
+from server.federation.folder import Enrolled
+from server.federation.plan import draft_plan
+from server.synthetic.hospitals import DEMO_SITES
+from shared.contract.plan import Plan
+from shared.measure.exact.regression import measure_regression
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights
+from shared.train.patients import PatientBatch
+from shared.train.update import train_update
+
+SITES = {"aster": 5, "birch": 9}
+
+
+def plan_of(*overrides: str, sizes: dict[str, int] = SITES) -> Plan:
+    """A plan without noise over two small hospitals."""
+    return draft_plan(
+        compose_settings(["privacy=off", "privacy.update_norm_max=1e9", *overrides]),
+        [
+            Enrolled(
+                site=site,
+                public_key="0" * 64,
+                declared_patients=n,
+                role="training",
+                enrolled_utc="",
+            )
+            for site, n in sizes.items()
+        ],
+        run="figures",
+        coordinator_key="0" * 64,
+        now=figures.datetime(2024, 1, 1, tzinfo=figures.UTC),
+    )
+
+
+@pytest.fixture(scope="module")
+def patients() -> dict[str, PatientBatch]:
+    sites = dict(zip(SITES, DEMO_SITES, strict=False))
+    return {name: draw_patients(sites[name], n, np.random.default_rng(n)) for name, n in SITES.items()}
+
+
+def test_a_federation_in_memory_is_rounds_of_weighted_updates_and_the_average_of_the_tail(
+    patients: dict[str, PatientBatch],
+) -> None:
+    plan = plan_of("fusion=linear", "federation.rounds=3", "federation.local_steps=1")
+    weights, history = flatten_weights(build_model(plan.settings, plan.settings.seed)), []
+    for _ in range(3):
+        one, two = (
+            train_update(plan.settings, patients[site], weights, divisor=n).astype(np.float64)
+            for site, n in SITES.items()
+        )
+        weights = (weights + (5 * one + 9 * two) / 14).astype(np.float32)
+        history.append(weights)
+    found = train_federation(plan, patients)
+    # a tail of one half of three rounds is the last two
+    np.testing.assert_allclose(found, (history[1] + history[2]) / 2, rtol=1e-5, atol=1e-7)
+    assert np.abs(found - history[2]).max() > 1e-5
+
+
+def test_synthetic_patients_come_as_a_model_takes_them(patients: dict[str, PatientBatch]) -> None:
+    batch = patients["birch"]
+    assert len(batch) == 9
+    assert batch.exam_mask.sum() == 9, "one exam each"
+    assert batch.view_mask.any(dim=(1, 2)).all(), "with at least one film"
+    assert torch.isfinite(batch.target).all()
+
+
+def test_joined_batches_keep_every_patient_and_pad_to_the_widest() -> None:
+    narrow, wide = practice_patients(3, exams=1), practice_patients(4, seed=1, exams=3)
+    joined = figures._join([narrow, wide])
+    assert len(joined) == 7
+    for name, tensor in joined.named_tensors().items():
+        small, large = narrow.named_tensors()[name], wide.named_tensors()[name]
+        assert torch.equal(tensor[3:], large), name
+        window = tensor[:3][tuple(slice(size) for size in small.shape)]
+        assert torch.equal(window, small), name
+    assert not joined.exam_mask[:3, 1:].any(), "padding is no exam"
+
+
+def figure(r2: float, mae: float = 0.1) -> Figure:
+    return Figure(r2=(r2, r2 - 0.1, r2 + 0.1), mae=mae, auc=(0.8, 0.7, 0.9))
+
+
+def test_the_printed_figure_is_that_of_the_median_seed_whole() -> None:
+    three = [figure(0.5, mae=1.0), figure(0.3, mae=2.0), figure(0.4, mae=3.0)]
+    assert figures._median(three) == three[2]
+    # of an even number the lower of the middle two: a seed that was run
+    assert figures._median([figure(0.5), figure(0.3)]) == figure(0.3)
+
+
+def with_reading(
+    monkeypatch: pytest.MonkeyPatch, output: np.ndarray, target: np.ndarray
+) -> list[figures._Trained]:
+    """Every model reads ``output``; returns those that were asked."""
+    asked: list[figures._Trained] = []
+
+    def read(trained: figures._Trained, _: PatientBatch) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(trained)
+        return output, target
+
+    monkeypatch.setattr(figures, "_read", read)
+    return asked
+
+
+def test_a_figure_is_r2_mae_and_the_auc_of_low_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of("fusion=linear")
+    threshold = plan.settings.task.endpoint_threshold
+    target = threshold + np.array([-0.2, -0.1, 0.0, 0.1, 0.2, 0.3])
+    output = threshold + np.array([-0.1, -0.2, 0.15, 0.1, 0.2, 0.3])
+    with_reading(monkeypatch, output, target)
+    found = figures._figure(figures._Trained(np.zeros(1), plan), practice_patients(1))
+    exact = measure_regression(target, output)
+    assert found.r2[0] == exact.r2
+    assert found.mae == pytest.approx((0.1 + 0.1 + 0.15) / 6)
+    # three at or below the threshold, three above: of nine pairs one is in the wrong order
+    assert found.auc[0] == pytest.approx(8 / 9)
+    assert found.r2[1] <= found.r2[0] <= found.r2[2]
+    assert found.auc[1] < found.auc[0] < found.auc[2]
+
+
+def test_the_operating_point_catches_the_promised_share_of_the_osteoporotic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of("fusion=linear")
+    threshold = plan.settings.task.endpoint_threshold
+    # 101 osteoporotic patients, one of them on the threshold, with outputs 0, 1, … 100
+    output = np.concatenate([np.arange(101.0), np.full(50, -5.0)])
+    target = np.concatenate([np.full(100, threshold - 0.1), [threshold], np.full(50, threshold + 0.1)])
+    drawn: list[tuple[str, int]] = []
+    runs: list[tuple[str, float | None, list[str]]] = []
+
+    def draw(site: object, n: int, _: object) -> PatientBatch:
+        drawn.append((site.name, n))
+        return practice_patients(2)
+
+    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures._Trained:
+        runs.append((head, epsilon, list(patients)))
+        return figures._Trained(np.zeros(1), plan)
+
+    monkeypatch.setattr(figures, "draw_patients", draw)
+    monkeypatch.setattr(figures, "_run", run)
+    with_reading(monkeypatch, output, target)
+    for sensitivity in (0.85, 0.5):
+        point = measure_operating_point(sensitivity)
+        assert point == pytest.approx(100 * sensitivity)
+        called = output[target <= threshold] <= point
+        assert called.mean() >= sensitivity
+    assert runs[0] == (HEADS[0], 3.0, ["public-aster", "public-birch", "public-cedar"])
+    assert [n for _, n in drawn[:3]] == list(TRAINING_PATIENTS.values())
+    assert [n for _, n in drawn[3:7]] == [1000] * 4
+    assert all(name.startswith("public-") for name, _ in drawn), "no site of the demo is read"
+
+
+def test_the_smallest_site_alone_is_what_a_federation_is_compared_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of("fusion=linear")
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=300)
+    good, bad = target + 0.3 * rng.normal(size=300), target + 0.6 * rng.normal(size=300)
+    outputs = {"federated": good, "aster alone": bad}
+    monkeypatch.setattr(figures, "_read", lambda trained, _: (outputs[trained.weights], target))
+    collected = {
+        ("linear", arm, 1.0): [figures._Trained(arm, plan)] for arm in ("federated", "aster alone")
+    }
+    value, low, high = figures._compare(collected, "linear", practice_patients(1))
+    ours, theirs = (measure_regression(target, each).r2 for each in (good, bad))
+    assert value == pytest.approx(ours - theirs)
+    assert 0 < low < value < high
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict[str, int]]]:
+    """Every arm as an untrained model; the federation, ceiling and demo are measured elsewhere."""
+    runs: list[tuple[str, float | None, dict[str, int]]] = []
+
+    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures._Trained:
+        runs.append((head, epsilon, {site: len(batch) for site, batch in patients.items()}))
+        plan = figures._plan(head, epsilon, list(patients), sizes=runs[-1][2])
+        return figures._Trained(figures._initial(plan), plan)
+
+    monkeypatch.setattr(figures, "_run", run)
+    monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})
+    monkeypatch.setattr(figures, "HEADS", ("linear",))
+    monkeypatch.setattr(figures, "REPLICATES", 20)
+    monkeypatch.setattr(figures, "measure_operating_point", lambda sensitivity: sensitivity)
+    monkeypatch.setattr(figures, "_ceiling", lambda site: {"r2": 0.9})
+    monkeypatch.setattr(figures, "play_demo", lambda folder, **options: (None, None))
+    monkeypatch.setattr(figures, "write_demo", lambda results, seconds: None)
+    written: dict[str, Figures] = {}
+    monkeypatch.setattr(figures, "write_page", lambda found: written.update(page=found) or {})
+    return runs
+
+
+def test_every_arm_is_run_for_every_seed_and_epsilon_on_the_same_patients(
+    quick: list[tuple[str, float | None, dict[str, int]]], tmp_path: Path
+) -> None:
+    progress: list[tuple[int, int]] = []
+    # fresh patients enough for both classes to be there
+    measure_figures(
+        tmp_path, n_seeds=1, n_evaluated=36, progress=lambda done, n: progress.append((done, n))
+    )
+    assert progress == [(1, 1)]
+    everybody = {"aster": 2, "birch": 3, "cedar": 4}
+    for epsilon in (None, 8.0, 3.0, 1.0):
+        of_epsilon = [sizes for head, e, sizes in quick if (head, e) == ("linear", epsilon)]
+        assert {"pooled": 9} in of_epsilon
+        assert everybody in of_epsilon
+        for site, n in everybody.items():
+            assert {site: n} in of_epsilon
+    assert [head for head, *_ in quick if head != "linear"] == ["image_only", "clinical_only"]
+    raw = json.loads((tmp_path / "figures.json").read_text())
+    assert (raw["n_internal"], raw["n_external"]) == (36, 36)
+    assert raw["operating_point"] == 0.85
+    assert {row["arm"] for row in raw["rows"]} == {
+        *("pooled", "federated", "no hospital training", "pooled, image_only"),
+        *("pooled, clinical_only", "aster alone", "birch alone", "cedar alone"),
+    }
+    untrained = next(row for row in raw["rows"] if row["arm"] == "no hospital training")
+    # an untrained head predicts the public mean for everybody: no better than 0, by any seed
+    assert untrained["internal"]["r2"][0] <= 0.0
+    assert untrained["internal"]["auc"][0] == pytest.approx(0.5)
+
+
+def test_a_plan_of_an_arm_has_its_head_its_epsilon_and_the_sizes_that_train() -> None:
+    plan = figures._plan("concatenation", 1.0, ["aster", "cedar"], sizes={"aster": 7, "cedar": 8})
+    assert plan.settings.fusion.name == "concatenation"
+    assert plan.settings.privacy.epsilon == 1.0
+    assert plan.predicted.training_epsilon == pytest.approx(1.0, abs=0.02)
+    assert [entry.declared_patients for entry in plan.roster] == [7, 8]
+    assert figures._plan("linear", None, ["aster"]).settings.privacy.mode == "off"
+
+
+def test_fresh_patients_of_an_evaluation_are_shared_out_over_the_training_sites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    def draw(site: object, n: int, _: object) -> PatientBatch:
+        drawn.append((site.name, n))
+        return practice_patients(n)
+
+    monkeypatch.setattr(figures, "draw_patients", draw)
+    found = figures._evaluation_sets(DEMO_SITES[:-1], DEMO_SITES[-1], 10)
+    assert [n for _, n in drawn] == [4, 4, 4, 10]
+    assert (len(found["internal"]), len(found["external"])) == (12, 10)

@@ -1,0 +1,159 @@
+"""The registry: who is enrolled with which key, and whose word changes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.federation.folder import Home, JoinRequest, accept_key, create_home, enrol, revoke
+from shared.errors import LedgerError, PlanError, RunError
+from shared.signing.canonical import canonical_json
+from shared.signing.key_rotation import KeyRotation, write_notice
+from shared.signing.keys import SigningKey, create_key, load_key, verify
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+NODE = "ecdsa-sha2-nistp384 AAAA"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return create_home(tmp_path / "coordinator")
+
+
+def key_of(folder: Path, name: str) -> SigningKey:
+    path = folder / "keys" / f"{name}.pem"
+    return load_key(path) if path.exists() else create_key(path)
+
+
+def request(folder: Path, name: str, *, key: SigningKey | None = None, **changes: object) -> Path:
+    """A join request, truly signed unless it was changed afterwards."""
+    key = key or key_of(folder, name)
+    plain = JoinRequest(site=name, public_key=key.public_hex, node_key=NODE, declared_patients=100)
+    signed = plain.model_copy(update={"signature": key.sign(plain.signed_bytes())})
+    path = folder / f"{name}-request.json"
+    path.write_text(json.dumps(signed.model_dump() | changes))
+    return path
+
+
+def join(home: Home, folder: Path, site: str, *, role: str = "training", **options: object) -> Path:
+    return enrol(home, request(folder, site, **options), role=role, is_required=True, now=NOW)
+
+
+def code_of(action: Callable[[], object]) -> str:
+    with pytest.raises((PlanError, LedgerError, RunError)) as caught:
+        action()
+    return caught.value.code
+
+
+def test_an_enrolled_site_gets_the_coordinators_key_signed(home: Home, tmp_path: Path) -> None:
+    answer = json.loads(join(home, tmp_path, "north").read_bytes())
+    content = {"site": "north", "coordinator_key": home.key().public_hex, "role": "training"}
+    assert verify(home.key().public_hex, canonical_json(content), answer.pop("signature"))
+    assert answer == content
+    [entry] = home.sites()
+    assert (entry.site, entry.declared_patients, entry.node_key) == ("north", 100, NODE)
+    assert (entry.enrolled_utc, entry.revoked_utc) == (NOW.isoformat(), None)
+
+
+def test_a_request_is_signed_by_the_key_in_it(home: Home, tmp_path: Path) -> None:
+    other = key_of(tmp_path, "other").public_hex
+    for changes in ({"declared_patients": 101}, {"public_key": other}, {"signature": ""}):
+        path = request(tmp_path, "north", **changes)
+        refused = code_of(lambda p=path: enrol(home, p, role="training", is_required=True, now=NOW))
+        assert refused == "plan.forged-join-request"
+    assert home.sites() == []
+
+
+def test_another_file_is_no_request(home: Home, tmp_path: Path) -> None:
+    for changes in ({"more": 1}, {"site": "North"}, {"declared_patients": 0}, {"node_key": "rsa"}):
+        path = request(tmp_path, "north", **changes)
+        refused = code_of(lambda p=path: enrol(home, p, role="training", is_required=True, now=NOW))
+        assert refused == "plan.unreadable-join-request"
+
+
+def test_a_name_is_enrolled_once_until_it_is_revoked(home: Home, tmp_path: Path) -> None:
+    join(home, tmp_path, "north")
+    join(home, tmp_path, "south", role="external")
+    assert code_of(lambda: join(home, tmp_path, "north")) == "plan.already-enrolled"
+    revoke(home, "north", now=NOW)
+    assert [site.site for site in home.active_sites()] == ["south"]
+    assert [site.revoked_utc for site in home.sites()] == [NOW.isoformat(), None]
+    assert code_of(lambda: revoke(home, "north", now=NOW)) == "plan.unknown-site"
+    join(home, tmp_path, "north", key=key_of(tmp_path, "fresh"))
+    assert [site.site for site in home.active_sites()] == ["south", "north"]
+
+
+def notice(folder: Path, old: SigningKey, new: SigningKey, site: str = "north") -> Path:
+    rotation = KeyRotation(
+        site=site, old_key=old.public_hex, new_key=new.public_hex, ledger_head="a" * 64
+    )
+    path = folder / "notice.json"
+    write_notice(path, rotation, old=old, new_signature=new.sign(rotation.content))
+    return path
+
+
+def test_a_key_is_replaced_by_the_one_it_hands_over_to(home: Home, tmp_path: Path) -> None:
+    one, two, three = (key_of(tmp_path, name) for name in ("north", "second", "third"))
+    join(home, tmp_path, "north")
+    join(home, tmp_path, "south")
+    accept_key(home, notice(tmp_path, one, two))
+    accept_key(home, notice(tmp_path, two, three))
+    entry = home.active_sites()[0]
+    assert entry.public_key == three.public_hex
+    assert entry.former_keys == (one.public_hex, two.public_hex)
+    assert home.active_sites()[1].former_keys == ()
+    keys = (one.public_hex, two.public_hex, three.public_hex)
+    for start in range(3):
+        assert home.keys_since("north", keys[start]) == keys[start:]
+    assert home.keys_since("north", "f" * 64) == ("f" * 64,)
+    assert home.keys_since("south", one.public_hex) == (one.public_hex,)
+    kept = home.folder / "rotations" / "north" / f"{two.public_hex}.json"
+    assert kept.exists()
+
+
+def test_a_key_serves_one_enrolment_and_once_only(home: Home, tmp_path: Path) -> None:
+    one, two, south = (key_of(tmp_path, name) for name in ("north", "second", "south"))
+    join(home, tmp_path, "north")
+    join(home, tmp_path, "south")
+    assert code_of(lambda: accept_key(home, notice(tmp_path, one, south))) == "plan.key-in-use"
+    accept_key(home, notice(tmp_path, one, two))
+    assert code_of(lambda: accept_key(home, notice(tmp_path, two, one))) == "plan.key-in-use"
+    assert home.active_sites()[0].public_key == two.public_hex
+
+
+def test_a_revoked_sites_key_cannot_hand_over(home: Home, tmp_path: Path) -> None:
+    join(home, tmp_path, "north")
+    revoke(home, "north", now=NOW)
+    path = notice(tmp_path, key_of(tmp_path, "north"), key_of(tmp_path, "second"))
+    assert code_of(lambda: accept_key(home, path)) == "ledger.forged-rotation"
+
+
+def test_a_home_keeps_its_key_and_names_what_it_lacks(tmp_path: Path, home: Home) -> None:
+    assert create_home(home.folder).key().public_hex == home.key().public_hex
+    assert code_of(Home(tmp_path / "nowhere").key) == "run.no-coordinator"
+    assert code_of(lambda: home.planned_run("spring")) == "run.unknown-run"
+    folder = home.run_folder("spring")
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text("{}")
+    assert home.planned_run("spring") == folder
+
+
+def test_ledger_heads_are_kept_over_runs(tmp_path: Path) -> None:
+    Home(tmp_path).record_heads({"site-0": "aa", "site-1": "bb"})
+    Home(tmp_path).record_heads({"site-1": "cc"})
+    assert Home(tmp_path).ledger_heads() == {"site-0": "aa", "site-1": "cc"}
+
+
+def test_a_head_that_comes_again_is_not_the_last_one_again(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.heads_file.write_text('{"version": 1, "heads": {"site-0": "aa"}}')
+    home.record_heads({"site-0": "bb"})
+    for repeated in ("aa", "bb", "aa", ""):
+        home.record_heads({"site-0": repeated})
+        assert home.ledger_heads() == {"site-0": "bb"}
+    home.record_heads({"site-0": "cc"})
+    assert home.ledger_heads() == {"site-0": "cc"}

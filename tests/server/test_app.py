@@ -1,0 +1,49 @@
+"""The ServerApp plays the stage it is told and writes down how it ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import practice_federation as practice
+import pytest
+
+import server.app
+from server.app import main, play
+from server.engines.local import LocalGrid
+from shared.errors import RunError
+
+
+def test_a_stage_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    with pytest.raises(RunError, match="train or one of") as caught:
+        play(LocalGrid(practice.app, folders), store, "guess")
+    assert caught.value.code == "run.unknown-stage"
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_how_a_stage_ended_is_written_with_code_fact_and_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+
+    def played(grid: object, opened: object, stage: str) -> None:
+        if stops:
+            raise RunError("paused", "it was paused", hint="resume")
+
+    monkeypatch.setattr(server.app, "play", played)
+    context = SimpleNamespace(run_config={"run-folder": str(store.folder)})
+    if stops:
+        with pytest.raises(RunError):
+            main(LocalGrid(practice.app, folders), context)
+    else:
+        main(LocalGrid(practice.app, folders), context)
+    outcome = json.loads((store.folder / "outcome-train.json").read_text())
+    assert outcome == {
+        "stage": "train",
+        "status": "stopped" if stops else "finished",
+        "code": "run.paused" if stops else "",
+        "fact": "it was paused" if stops else "",
+        "hint": "resume" if stops else "",
+    }

@@ -1,0 +1,127 @@
+"""The plan: one identity for one content, believed only from its coordinator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from practice_site import SITE, coordinator_key, make_plan, site_key
+
+from shared.contract.plan import Plan, read_plan, write_plan
+from shared.errors import PlanError
+from shared.signing.canonical import canonical_json, sha256_hex
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return make_plan(tmp_path)
+
+
+@pytest.fixture
+def written(plan: Plan, tmp_path: Path) -> Path:
+    path = tmp_path / "plan.json"
+    write_plan(path, plan, coordinator_key(tmp_path))
+    return path
+
+
+def code_of(path: Path, key: str | None = None) -> str:
+    with pytest.raises(PlanError) as caught:
+        read_plan(path, coordinator_key=key)
+    return caught.value.code
+
+
+def test_a_plan_is_named_by_the_hash_of_its_canonical_json(plan: Plan) -> None:
+    assert plan.sha256 == sha256_hex(canonical_json(json.loads(plan.model_dump_json())))
+
+
+def test_a_signed_plan_is_read_back(plan: Plan, written: Path) -> None:
+    for key in (plan.coordinator_key, None):
+        found = read_plan(written, coordinator_key=key)
+        assert found == plan
+        assert found.sha256 == plan.sha256
+
+
+def test_a_plan_of_another_coordinator_is_refused(plan: Plan, written: Path, tmp_path: Path) -> None:
+    assert code_of(written, site_key(tmp_path).public_hex) == "plan.changed"
+
+
+def test_a_plan_signed_by_another_key_than_it_names_is_refused(plan: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    write_plan(path, plan, site_key(tmp_path))
+    assert code_of(path) == "plan.bad-signature"
+
+
+def noise(envelope: dict) -> None:
+    envelope["plan"]["settings"]["privacy"]["noise_multiplier"] = 0.5
+
+
+def noise_and_hash(envelope: dict) -> None:
+    noise(envelope)
+    envelope["sha256"] = sha256_hex(
+        canonical_json(Plan.model_validate(envelope["plan"]).model_dump(mode="json"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (noise, "plan.changed"),
+        (noise_and_hash, "plan.bad-signature"),
+        (lambda envelope: envelope.update(sha256="0" * 64), "plan.changed"),
+        (lambda envelope: envelope.pop("signature"), "plan.bad-signature"),
+        (lambda envelope: envelope["plan"].update(version=1), "plan.unknown-version"),
+        (lambda envelope: envelope["plan"].update(more=1), "plan.unreadable"),
+        (lambda envelope: envelope["plan"].pop("roster"), "plan.unreadable"),
+        (lambda envelope: envelope.pop("plan"), "plan.unreadable"),
+    ],
+)
+def test_a_plan_that_was_changed_is_refused(
+    written: Path, change: Callable[[dict], object], code: str
+) -> None:
+    envelope = json.loads(written.read_bytes())
+    change(envelope)
+    written.write_text(json.dumps(envelope))
+    assert code_of(written) == code
+
+
+def test_a_plan_names_the_encoder_that_its_settings_name(plan: Plan) -> None:
+    with pytest.raises(ValueError, match=r"encoder\.sha256"):
+        Plan.model_validate(plan.model_dump() | {"encoder_sha256": "1" * 64})
+
+
+def test_a_roster_is_asked_by_name_and_by_role(plan: Plan) -> None:
+    one = plan.roster[0]
+    other = one.model_copy(update={"site": "south", "role": "external", "weight": 0.0})
+    both = Plan.model_validate(plan.model_dump() | {"roster": (one, other)})
+    assert both.entry("south") == other
+    assert both.sites("training") == (one,)
+    assert both.sites("external") == (other,)
+    assert one.site == SITE
+    with pytest.raises(PlanError) as caught:
+        both.entry("west")
+    assert caught.value.code == "plan.not-on-roster"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"site": "North"},
+        {"declared_patients": 0},
+        {"weight": 1.1},
+        {"weight": -0.1},
+        {"public_key": "a" * 63},
+        {"role": "auditor"},
+    ],
+)
+def test_a_roster_entry_out_of_range_is_refused(plan: Plan, values: dict[str, object]) -> None:
+    entry = plan.roster[0].model_dump() | values
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Plan.model_validate(plan.model_dump() | {"roster": [entry]})
+
+
+@pytest.mark.parametrize("run", ["ab", "-abc", "Run", "a" * 62, "a/b", ""])
+def test_a_run_is_named_by_what_can_be_a_folder(plan: Plan, run: str) -> None:
+    with pytest.raises(ValueError, match="run"):
+        Plan.model_validate(plan.model_dump() | {"run": run})

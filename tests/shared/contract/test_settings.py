@@ -1,0 +1,151 @@
+"""Settings: what a plan may say; every mistake is named, and what contradicts itself is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from practice_patients import CONFIGS
+
+from server.federation.compose import compose_settings
+from shared.contract.settings import (
+    PrivacySettings,
+    Settings,
+    StrategySettings,
+    ValidationSettings,
+    read_settings,
+)
+from shared.errors import SettingsError
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Settings:
+    return compose_settings()
+
+
+def changed(shipped: Settings, **groups: dict[str, Any]) -> dict[str, Any]:
+    content = shipped.model_dump()
+    for name, values in groups.items():
+        content[name] = content[name] | values
+    return content
+
+
+def refused(content: dict[str, Any]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(content)
+    assert caught.value.code == "settings.invalid"
+    return caught.value.fact
+
+
+def test_settings_are_the_same_after_a_way_through_json(shipped: Settings) -> None:
+    assert read_settings(shipped.model_dump(mode="json")) == shipped
+
+
+@pytest.mark.parametrize(
+    ("groups", "fact"),
+    [
+        ({"privacy": {"delta": 0.01}}, "privacy.delta"),
+        ({"privacy": {"delta": 0}}, "privacy.delta"),
+        ({"privacy": {"epsilon": 0}}, "privacy.epsilon"),
+        ({"privacy": {"epsilon": 51}}, "privacy.epsilon"),
+        ({"privacy": {"epsilon": None}}, "patient_dp needs epsilon"),
+        ({"privacy": {"clip_norm": 0}}, "privacy.clip_norm"),
+        ({"privacy": {"sample_rate": 0}}, "privacy.sample_rate"),
+        ({"privacy": {"sample_rate": 1.1}}, "privacy.sample_rate"),
+        ({"privacy": {"mode": "off", "canaries": 1}}, "canaries 0 and sample_rate 1"),
+        ({"privacy": {"mode": "off", "sample_rate": 0.5}}, "canaries 0 and sample_rate 1"),
+        ({"federation": {"quorum": 0}}, "federation.quorum"),
+        ({"federation": {"quorum": 1.01}}, "federation.quorum"),
+        ({"strategy": {"proximal_mu": -1}}, "strategy.proximal_mu"),
+        ({"strategy": {"trimmed_fraction": 0.5}}, "strategy.trimmed_fraction"),
+        ({"validation": {"score_low": 1.0, "score_high": 1.0}}, "score_low must be below"),
+        ({"validation": {"target_low": 2.0, "target_high": 1.0}}, "target_low must be below"),
+        ({"validation": {"target_high": 1e10}}, "within 1e9"),
+        (
+            {"validation": {"release_class": "governed", "description_second_moments": True}},
+            "description_second_moments must be false in a governed release",
+        ),
+        ({"validation": {"minimum_cell": 0}}, "validation.minimum_cell"),
+        ({"validation": {"sensitivity_target": 1}}, "validation.sensitivity_target"),
+        ({"task": {"target_sd": 0}}, "task.target_sd"),
+        ({"task": {"endpoint_threshold": None}}, "task.endpoint_threshold is needed"),
+        ({"task": {"kind": "classification"}}, "task.positive_class is needed"),
+        ({"encoder": {"sha256": "xyz"}}, "encoder.sha256"),
+        ({"encoder": {"name": "none"}}, "encoder none needs fusion clinical_only"),
+        ({"encoder": {"name": "resnet34", "training": "full"}}, "must be of resnet_gn or tiny"),
+        ({"encoder": {"name": "resnet_gn", "training": "lora"}}, "must be of dinov2_s"),
+        ({"encoder": {"sha256": None}}, "needs encoder.weights and encoder.sha256"),
+        ({"cohort": {"views": []}}, "needs at least one view"),
+        ({"engine": {"name": "cloud"}}, "engine.name"),
+        ({"task": {"colour": 1}}, "task.colour: is not a setting"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_name(
+    shipped: Settings, groups: dict[str, dict[str, Any]], fact: str
+) -> None:
+    assert fact in refused(changed(shipped, **groups))
+
+
+def test_every_mistake_is_in_one_text_with_the_value_that_was_typed(shipped: Settings) -> None:
+    text = refused(changed(shipped, privacy={"delta": 0.5, "clip_norm": -1}, federation={"quorum": 2}))
+    assert text.startswith("3 settings are not valid:")
+    assert "not 0.5" in text
+
+
+def test_task_and_label_must_speak_of_the_same(shipped: Settings) -> None:
+    classes = {"label": {"kind": "class", "column": "y", "classes": ["no", "yes"]}}
+    number = {"label": {"kind": "number", "column": "y", "unit": "", "low": 0, "high": 1}}
+    assert "regression needs a bmd or number label" in refused(changed(shipped, cohort=classes))
+    wanted = {"kind": "classification", "positive_class": "yes"}
+    assert "classification needs a class or bmd label" in refused(
+        changed(shipped, cohort=number, task=wanted)
+    )
+    assert read_settings(changed(shipped, cohort=classes, task=wanted)).task.kind == "classification"
+
+
+def test_an_encoder_that_learns_needs_a_fusion_that_reads_films(shipped: Settings) -> None:
+    full = {"name": "resnet_gn", "training": "full", "weights": None, "sha256": None}
+    blind = shipped.fusion.model_dump() | {"name": "clinical_only"}
+    assert "needs a fusion that reads films" in refused(changed(shipped, encoder=full, fusion=blind))
+    settings = read_settings(changed(shipped, encoder=full))
+    assert settings.encoder.starts_from_seed
+
+
+def test_only_a_whole_network_without_a_file_starts_from_the_seed(shipped: Settings) -> None:
+    encoder = shipped.encoder
+    for name, training, weights, expected in (
+        ("resnet_gn", "full", None, True),
+        ("resnet_gn", "full", "file", False),
+        ("tiny", "full", None, False),
+        ("resnet_gn", "frozen", None, False),
+    ):
+        one = encoder.model_copy(
+            update={"name": name, "training": training, "weights": weights, "sha256": None}
+        )
+        assert one.starts_from_seed is expected, (name, training, weights)
+
+
+def test_attention_heads_must_divide_the_width(shipped: Settings) -> None:
+    attention = yaml.safe_load((CONFIGS / "fusion" / "cross_attention.yaml").read_text())
+    text = refused(changed(shipped, fusion=attention | {"width": 10, "heads": 4}))
+    assert "width 10 must be a multiple of heads 4" in text
+
+
+@pytest.mark.parametrize(
+    ("tail", "rounds", "n"),
+    [(0.5, 3, 2), (0.5, 4, 2), (0.0, 10, 1), (1.0, 10, 10), (0.1, 5, 1), (0.3, 10, 3), (0.34, 3, 2)],
+)
+def test_a_tail_is_rounded_up_to_whole_rounds_and_is_never_empty(
+    tail: float, rounds: int, n: int
+) -> None:
+    assert StrategySettings(tail_average=tail).n_averaged(rounds) == n
+
+
+def test_defaults_are_the_careful_ones() -> None:
+    assert PrivacySettings(mode="off").sample_rate == 1.0
+    assert StrategySettings().name == "fedavg"
+    assert StrategySettings().proximal_mu == 0.0
+    assert ValidationSettings().release_class == "dp"
+    assert ValidationSettings().minimum_cell == 10
+    assert ValidationSettings().description_epsilon is None

@@ -1,0 +1,73 @@
+"""What a command prints: data on stdout, errors on stderr, and no patient in either."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+
+from shared.errors import PlanError
+from shared.machine.terminal import TRACEBACK, command, format_cell, show_error, show_json
+
+
+@command
+def fail(error: Exception, *, as_json: bool = False) -> None:
+    raise error
+
+
+def failure(error: Exception, capfd: pytest.CaptureFixture[str], **options: bool) -> str:
+    with pytest.raises(typer.Exit) as caught:
+        fail(error, **options)
+    assert caught.value.exit_code == 1
+    shown = capfd.readouterr()
+    return shown.out if options else shown.err
+
+
+def test_an_expected_failure_is_fact_and_hint_and_exit_code_1(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = PlanError("changed", "plan [x] differs", hint="fetch it again")
+    show_error(error, as_json=True)
+    expected = {"error": "plan.changed", "fact": "plan [x] differs", "hint": "fetch it again"}
+    assert json.loads(capfd.readouterr().out) == expected
+    assert json.loads(failure(error, capfd, as_json=True)) == expected
+
+
+def test_the_text_of_an_unexpected_failure_stays_inside(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TRACEBACK, raising=False)
+    text = failure(ValueError("Mrs Canary, born 1950"), capfd, as_json=True)
+    assert "Canary" not in text
+    shown = json.loads(text)
+    assert shown["error"] == "osteofed.internal"
+    assert shown["fact"].startswith("ValueError in test_terminal.py, line ")
+
+
+def test_who_asks_for_the_traceback_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRACEBACK, "1")
+    with pytest.raises(ValueError, match="inside"):
+        fail(ValueError("inside"))
+
+
+def test_what_typer_raises_passes_through() -> None:
+    for error in (typer.Exit(3), typer.Abort(), typer.BadParameter("x")):
+        with pytest.raises(type(error)):
+            fail(error)
+
+
+def test_a_command_that_works_returns_its_value() -> None:
+    assert command(lambda value: value + 1)(2) == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (0.0, "0.000"), (1.23456, "1.235"), (7, "7"), (True, "True")]
+)
+def test_cells(value: object, text: str) -> None:
+    assert format_cell(value) == text
+
+
+def test_json_is_one_value(capfd: pytest.CaptureFixture[str]) -> None:
+    show_json({"a": None})
+    assert json.loads(capfd.readouterr().out) == {"a": None}

@@ -1,0 +1,45 @@
+"""Which device is taken, and that one thread is one thread only as long as it lasts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shared.errors import EngineError
+from shared.train.device import choose_device, one_thread
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has_cuda", "expected"),
+    [("cpu", True, "cpu"), ("cpu", False, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu"),
+     ("cuda", True, "cuda")],
+)  # fmt: skip
+def test_a_gpu_is_used_where_there_is_one_and_nobody_forbade_it(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, has_cuda: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert choose_device(wanted).type == expected
+
+
+def test_a_gpu_that_was_asked_for_is_not_silently_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineError) as caught:
+        choose_device("cuda")
+    assert caught.value.code == "engine.no-gpu"
+
+
+def fail_within_one_thread(seen: list[int]) -> None:
+    with one_thread():
+        seen.append(torch.get_num_threads())
+        raise KeyError
+
+
+def test_threads_are_given_back_even_after_a_failure() -> None:
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError):
+            fail_within_one_thread(seen)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
