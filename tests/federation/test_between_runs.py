@@ -336,7 +336,7 @@ UNFIT: dict[str, tuple[Damage, str]] = {
         lambda it: changed(it, declared_patients=9000), "declared patients is not"
     ),
     "more noise than planned": (
-        lambda it: changed(it, mechanism__noise_multiplier=99.0), "noise multiplier is not"
+        lambda it: changed(it, mechanism__noise_multipliers=[99.0]), "noise multiplier is not"
     ),
     "no mechanism": (lambda it: changed(it, mechanism=None), "mechanism must be stated"),
     "a planned epsilon that was not": (
