@@ -23,7 +23,7 @@ from client.site.linkage import PatientKey
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumRequest, vector_sha256
 from shared.contract.release import read_lock
-from shared.contract.stages import DescriptionStage, PatientGroup, Stage, TableStage
+from shared.contract.stages import DescriptionStage, PatientGroup, ReleaseStage, Stage
 from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.stages.description import FirstExams
 
@@ -69,7 +69,7 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
         if stage.patients == "accrued" and error.code == "intake.no-cohort":
             return AskedPatients("not-applicable")
         raise
-    if not isinstance(stage, TableStage):
+    if not isinstance(stage, ReleaseStage):
         return AskedPatients("measured", data.arrays.patients, data.batch)
     if 0 < len(data.arrays.patients) < stage.minimum_patients:
         return AskedPatients("waiting")
@@ -104,7 +104,7 @@ def require_subject(stage: Stage, request: SumRequest) -> None:
     Raises:
         ProtocolError: release or lock do not go with the stage.
     """
-    if not isinstance(stage, TableStage):
+    if not isinstance(stage, ReleaseStage):
         if request.release_sha256 or request.lock_sha256:
             raise ProtocolError(
                 "unwanted-release", f"stage {stage.name} measures no release and takes no lock"

@@ -255,6 +255,29 @@ def open_cohort(folder: Path) -> Cohort:
         ) from None
 
 
+def stored_fingerprint(folder: Path) -> str | None:
+    """The fingerprint that a version's head names, also of a damaged one; None if it names none."""
+    try:
+        return str(json.loads((folder / _HEAD).read_bytes())["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_head_only(folder: Path, *, besides: str) -> None:
+    """Leave of a version its head without pseudonyms, so that its fingerprint can still be named.
+
+    Args:
+        folder: the version.
+        besides: a file in it that stays too.
+    """
+    for path in folder.iterdir():
+        if path.name not in (_HEAD, besides):
+            path.unlink()
+    head = json.loads((folder / _HEAD).read_bytes())
+    if head.pop("shared_patients", None):
+        write_atomic(folder / _HEAD, canonical_json(head), mode=0o400)
+
+
 def _assembled(folder: Path, head: Mapping[str, object], fingerprint: str) -> Cohort:
     schema = CohortSchema.model_validate(head["schema"])
     files = head["files"]

@@ -10,10 +10,18 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.cohort.folder import Cohort, cohort_folder, latest_version, open_cohort
+from client.cohort.folder import (
+    Cohort,
+    cohort_folder,
+    keep_head_only,
+    latest_version,
+    open_cohort,
+)
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.errors import IntakeError
+from shared.machine.files import write_atomic
+from shared.signing.canonical import canonical_json
 
 # In a version that was purged: who else was in it, and so must not be validated on.
 PURGED_FILE = "purged.json"
@@ -77,6 +85,31 @@ def patients_of(folder: Path) -> frozenset[PatientKey]:
             f"{folder.name}/{PURGED_FILE} cannot be read: {type(error).__name__}",
             hint="restore it from backup: it says who must not be validated on",
         ) from None
+
+
+def purged_versions(site: Site) -> list[Path]:
+    """Folders of versions that were marked as purged, emptied or not."""
+    return [mark.parent for mark in site.cohorts.glob(f"*/*/{PURGED_FILE}")]
+
+
+def mark_purged(site: Site, cohort: Cohort, *, by: str) -> None:
+    """Note who else was in a version: they may have trained, and are not to be validated on.
+
+    Args:
+        by: first and last name of the person who decides it.
+    """
+    others = [key for key in cohort.patients() if not site.linkage.is_withdrawn(key)]
+    note = {"version": 1, "patients": others, "by": by, "utc": site.clock().isoformat()}
+    write_atomic(cohort.folder / PURGED_FILE, canonical_json(note), mode=0o600)
+
+
+def empty_version(folder: Path, patient: PatientKey) -> None:
+    """Leave of a purged version its head without pseudonyms, and the note without one person."""
+    keep_head_only(folder, besides=PURGED_FILE)
+    if patient in patients_of(folder):
+        note = json.loads((folder / PURGED_FILE).read_bytes())
+        note["patients"].remove(patient)
+        write_atomic(folder / PURGED_FILE, canonical_json(note), mode=0o600)
 
 
 def _versions(site: Site, name: str) -> Iterator[Cohort]:

@@ -37,7 +37,7 @@ SHEET_FILMS, SHOWN_OUTLIERS = 30, 12
 
 def write_cohort_page(site: Site, cohort: Cohort) -> Path:
     """Write ``pages/<cohort>-v<k>.html`` into the site's folder and return its path."""
-    path = site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html"
+    path = site.page_file(cohort.name, cohort.version)
     write_atomic(path, render_cohort(site, cohort).encode(), mode=0o600)
     return path
 

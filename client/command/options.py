@@ -12,7 +12,7 @@ from shared.errors import PolicyError
 Folder = Annotated[
     Path, typer.Option("--folder", "-f", envvar="OSTEOFED_SITE", help="The site's folder.")
 ]
-By = Annotated[str, typer.Option("--by", help="First and last name of who decides.")]
+By = Annotated[str, typer.Option("--by", help="First and last name of the person who decides.")]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Confirm here, where nobody can be asked at the terminal.")
 ]

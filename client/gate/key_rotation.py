@@ -30,7 +30,7 @@ def rotate_key(site: Site, *, by: str) -> tuple[KeyRotation, Path]:
 
     Args:
         site: the site, opened with the key in force; open it again afterwards.
-        by: first and last name of who decides it.
+        by: first and last name of the person who decides it.
 
     Returns:
         The rotation and the notice to hand to the coordinator.

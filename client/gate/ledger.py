@@ -217,7 +217,7 @@ class Ledger:
 
         Args:
             new_key: signs every row from the next one on.
-            by: first and last name of who decided it.
+            by: first and last name of the person who decided it.
         """
         with self._file.held():
             row = replace(

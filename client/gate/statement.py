@@ -102,7 +102,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         guarantee=_guarantee(charges),
         cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
-        mechanism=_mechanism(plan) if entry.role == "training" else None,
+        mechanism=_mechanism(plan, entry),
         noise_source=NOISE_SOURCE,
         declared_patients=entry.declared_patients,
         cohorts=_cohorts(charges),
@@ -185,9 +185,9 @@ def _lifetime(site: Site, ledger: Ledger, plan: Plan, rows: Sequence[LedgerRow])
     )
 
 
-def _mechanism(plan: Plan) -> TrainingMechanism | None:
+def _mechanism(plan: Plan, entry: RosterEntry) -> TrainingMechanism | None:
     stage = plan.training
-    if stage is None:
+    if stage is None or entry.role not in stage.roles:
         return None
     return TrainingMechanism(
         name=plan.predicted.mechanism,
@@ -277,5 +277,4 @@ def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]
 
 
 def _name(row: LedgerRow) -> str:
-    which = f"{row.purpose}, round {row.round}" if row.round else row.purpose
-    return f"{which}, ledger row {row.charge_index}"
+    return f"{row.stage}, round {row.round}, ledger row {row.charge_index}"

@@ -41,10 +41,10 @@ def refuse_loss(
     *,
     n_exams: int,
 ) -> None:
-    """Refuse an intake of which too much is lost, or nothing left.
+    """Refuse an intake that lost too much, or that leaves no exam.
 
     Raises:
-        IntakeError: so it is.
+        IntakeError: more is lost than the schema allows, or no exam is left.
     """
     counts = sorted(count_codes(quarantined), key=lambda count: -count.n)
     worst = ", ".join([count.code for count in counts if count.is_loss][:3])
@@ -65,10 +65,10 @@ def refuse_loss(
 
 
 def refuse_fewer(before: Cohort | None, changes: Changes) -> None:
-    """Refuse exams of which the version before has more, or more films.
+    """Refuse a version that holds less than the one before.
 
     Raises:
-        IntakeError: so it is.
+        IntakeError: exams of the version before are missing, or have fewer films.
     """
     if before is not None and changes.n_lost:
         raise IntakeError(
@@ -87,7 +87,7 @@ def keep_refused(folder: Path, quarantined: Sequence[Quarantined]) -> None:
 
 
 def forget_refused(folder: Path) -> None:
-    """An intake came through: the refused one before it is of no interest any more."""
+    """Delete the quarantine of a refused intake, after a later one has come through."""
     (folder / REFUSED_FILE).unlink(missing_ok=True)
 
 

@@ -78,7 +78,7 @@ def find_patient(site: Site, patient_id: str, *, by: str, issuer: str | None = N
     Args:
         site: the opened site.
         patient_id: the hospital's number of the person.
-        by: first and last name of who asks.
+        by: first and last name of the person who asks.
         issuer: who issued the number; by default the issuer of the site's intake.
 
     Raises:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.cohort.folder import stored_fingerprint
 from client.gate.ledger import find_ledger
 from client.people.identity import IDENTITY_LOG
 from client.site.folder import Site, require_person
@@ -83,7 +84,7 @@ def purge(site: Site, *, by: str) -> Purge:
 
     Args:
         site: the opened site.
-        by: first and last name of who decides it.
+        by: first and last name of the person who decides it.
 
     Raises:
         PolicyError: nobody is named as deciding.
@@ -195,11 +196,7 @@ def _fingerprints(site: Site) -> dict[str, str]:
     """Name and version of each cohort, and its fingerprint, also of damaged ones."""
     found = {}
     for folder in sorted(site.cohorts.glob("*/v*")):
-        try:
-            sha256 = str(json.loads((folder / "cohort.json").read_bytes())["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
-            sha256 = "unreadable"
-        found[f"{folder.parent.name} {folder.name}"] = sha256
+        found[f"{folder.parent.name} {folder.name}"] = stored_fingerprint(folder) or "unreadable"
     return found
 
 

@@ -11,28 +11,23 @@ file. Imports the site, the ledger and the cohort.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam, latest_version, write_cohort
 from client.cohort.token_cache import delete_tokens
-from client.cohort.versions import PURGED_FILE, patients_of, versions_holding
+from client.cohort.versions import empty_version, mark_purged, purged_versions, versions_holding
 from client.gate.ledger import find_ledger
 from client.site.folder import Site, require_person
 from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.machine.files import write_atomic
-from shared.signing.canonical import canonical_json
 
-_HEAD, _HEAD_PEOPLE = "cohort.json", "shared_patients"
 # Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
 _CUT_OFF = (".intake", ".v*.part")
 
@@ -64,7 +59,7 @@ def withdraw(
     Args:
         site: the opened site.
         patient_id: the hospital's number of the person.
-        by: first and last name of who decides it.
+        by: first and last name of the person who decides it.
         issuer: who issued the number; by default the issuer of the site's intake.
         purge: also delete older versions of cohorts that hold the person.
 
@@ -88,11 +83,11 @@ def withdraw(
         written = [_write_without(site, cohort, patient) for cohort in current]
         for cohort in holding:
             delete_tokens(site, cohort)
-            (site.folder / "pages" / f"{cohort.name}-v{cohort.version}.html").unlink(missing_ok=True)
+            site.page_file(cohort.name, cohort.version).unlink(missing_ok=True)
             if purge:
-                _mark_purged(cohort, site, by=by)
-        for mark in site.cohorts.glob(f"*/*/{PURGED_FILE}"):
-            _empty(mark.parent, patient)  # also what an interrupted purge has left
+                mark_purged(site, cohort, by=by)
+        for folder in purged_versions(site):
+            empty_version(folder, patient)  # also what an interrupted purge has left
     gone = [exam for cohort in current for exam in cohort.exams_of(patient)]
     versions = tuple(_label(cohort) for cohort in holding)
     return Withdrawal(
@@ -163,27 +158,6 @@ def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
 def _images(cohort: Cohort, rows: list[int]) -> Iterator[NDArray[np.float16]]:
     for row in rows:
         yield cohort.images[row]
-
-
-def _mark_purged(cohort: Cohort, site: Site, *, by: str) -> None:
-    """Note who else was in a version: they may have trained, and are not to be validated on."""
-    others = [key for key in cohort.patients() if not site.linkage.is_withdrawn(key)]
-    note = {"version": 1, "patients": others, "by": by, "utc": site.clock().isoformat()}
-    write_atomic(cohort.folder / PURGED_FILE, canonical_json(note), mode=0o600)
-
-
-def _empty(folder: Path, patient: PatientKey) -> None:
-    """Leave of a purged version its head without pseudonyms, and the note without the person."""
-    for path in folder.iterdir():
-        if path.name not in (_HEAD, PURGED_FILE):
-            path.unlink()
-    head = json.loads((folder / _HEAD).read_bytes())
-    if head.pop(_HEAD_PEOPLE, None):
-        write_atomic(folder / _HEAD, canonical_json(head), mode=0o400)
-    if patient in patients_of(folder):
-        note = json.loads((folder / PURGED_FILE).read_bytes())
-        note["patients"].remove(patient)
-        write_atomic(folder / PURGED_FILE, canonical_json(note), mode=0o600)
 
 
 def _label(cohort: Cohort) -> str:

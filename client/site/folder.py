@@ -165,6 +165,10 @@ class Site:
                 hint="ask for a plan that is written from this site's enrolment as it stands",
             )
 
+    def page_file(self, cohort: str, version: int) -> Path:
+        """Where the page of a cohort's version lies, if it was written."""
+        return self.folder / "pages" / f"{cohort}-v{version}.html"
+
     @property
     def cohorts(self) -> Path:
         """Folder of frozen cohorts."""

@@ -20,8 +20,8 @@ from shared.contract.stages import (
     GradientStage,
     LearnerStage,
     Purpose,
+    ReleaseStage,
     Stage,
-    TableStage,
     TrainingStage,
     purpose_of,
 )
@@ -223,7 +223,7 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
         problems.append(
             f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    is_early = isinstance(stage, TableStage) and stage.minimum_patients < policy.minimum_cell
+    is_early = isinstance(stage, ReleaseStage) and stage.minimum_patients < policy.minimum_cell
     if is_early and stage.patients == "accrued":
         problems.append(
             f"minimum_patients of stage {stage.name} is below this hospital's minimum cell of "

@@ -61,7 +61,7 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
             problems.append(f"  {override}: must be group=name or group.key=value")
         elif key == "learner" and value in REFUSED:
             problems.append(f"  learner: {REFUSED[value].fact}; {REFUSED[value].hint}")
-        elif key in groups and value not in groups[key]:
+        elif key in groups and not set(_names_in(value)) <= set(groups[key]):
             problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
         elif key in groups:
             choices.append(override)
@@ -69,6 +69,11 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
             # `++` lets an unknown key through, so that validation can name every mistake at once.
             values.append(f"++{override}")
     return choices, values, problems
+
+
+def _names_in(value: str) -> list[str]:
+    """The options that a choice names: one, or several as ``[one,other]``."""
+    return [name.strip() for name in value.strip("[]").split(",")]
 
 
 def _compose(overrides: Sequence[str], configs: Path) -> dict[str, object]:

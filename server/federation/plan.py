@@ -16,11 +16,12 @@ from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
-from shared.contract.settings import Patience, PlanSettings, Schedule, Settings
+from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Schedule, Settings
 from shared.contract.stages import (
     DescriptionStage,
     GradientStage,
     LearnerStage,
+    MeasureStage,
     PatientGroup,
     Role,
     Stage,
@@ -176,6 +177,14 @@ def shared_settings(settings: Settings) -> PlanSettings:
 _SHARED = ("experiment", "seed", "device", "task", "cohort", "encoder", "fusion")
 
 
+# Each kind of validation: its name, the roles it asks, and the patients there.
+_GROUPS: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
+    ("internal", ("training",), "internal"),
+    ("external", ("external",), "everybody"),
+    ("prospective", ("training", "external"), "accrued"),
+)
+
+
 def resolve_stages(
     settings: Settings, *, n_parameters: int, smallest_divisor: int
 ) -> tuple[Stage, ...]:
@@ -186,14 +195,15 @@ def resolve_stages(
         n_parameters: p, number of trainable weights.
         smallest_divisor: the smallest B of the roster, which has the loudest noise per step.
     """
-    groups: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
-        ("internal", ("training",), "internal"),
-        ("external", ("external",), "everybody"),
-        ("prospective", ("training", "external"), "accrued"),
-    )
-    tables = [_table_stage(settings, name, roles, patients) for name, roles, patients in groups]
+    tables = [_table_stage(settings, *group) for group in _GROUPS]
+    measures = [
+        _measure_stage(settings, name, request, *group)
+        for name, request in settings.measures.items()
+        for group in _GROUPS
+        if group[0] in request.groups
+    ]
     trained = _trained_stage(settings, n_parameters, smallest_divisor)
-    return (trained, *tables, *_description_stages(settings))
+    return (trained, *tables, *measures, *_description_stages(settings))
 
 
 def schedule_for(settings: Settings) -> Schedule:
@@ -303,6 +313,27 @@ def _table_stage(
         error_high=asked.error_high,
         minimum_cell=asked.minimum_cell,
         sensitivity_target=asked.sensitivity_target,
+        minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
+    )
+
+
+def _measure_stage(
+    settings: Settings,
+    name: str,
+    request: MeasureRequest,
+    group: str,
+    roles: tuple[Role, ...],
+    patients: PatientGroup,
+) -> MeasureStage:
+    asked = settings.validation
+    return MeasureStage(
+        name=f"{name}_{group}",
+        roles=roles,
+        patients=patients,
+        release_class=asked.release_class,
+        noise_multipliers=(_table_noise(settings, request.epsilon),),
+        measure=request.measure,
+        minimum_cell=asked.minimum_cell,
         minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
     )
 

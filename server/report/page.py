@@ -13,7 +13,7 @@ from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from server.report.results import NO_GUARANTEE, Results
 from shared.machine.files import write_atomic
-from shared.measure.estimate import Estimate, Measures
+from shared.sums.estimate import Estimate, Measures
 
 TEMPLATE = "report.html.j2"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from server.report.results import DescriptionResult
 from server.report.wording import as_percent, write_interval, write_value
 from shared.measure.description.reading import CategoryReading, Description, NumberReading
-from shared.measure.estimate import Estimate
+from shared.sums.estimate import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

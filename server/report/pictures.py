@@ -18,7 +18,7 @@ from server.report.wording import (
     write_site,
     write_value,
 )
-from shared.measure.estimate import Estimate, Measures
+from shared.sums.estimate import Estimate, Measures
 
 INK, MUTED, LINE, ACCENT, WARN = "#1b2733", "#5b6875", "#c9d1d9", "#0b5c8a", "#b3541e"
 ROW, LEFT, RIGHT, WIDTH = 26, 210, 190, 860

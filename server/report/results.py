@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from shared.measure.description.reading import Description
-from shared.measure.estimate import Estimate, Measures
 from shared.measure.pooling import PooledEffect
 from shared.strict import FROZEN
+from shared.sums.estimate import Estimate, Measures
 
 RESULTS_VERSION = 1
 POOLED = "pooled"

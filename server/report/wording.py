@@ -14,7 +14,7 @@ from server.report.results import (
     Results,
     ValidationResult,
 )
-from shared.measure.estimate import Estimate
+from shared.sums.estimate import Estimate
 
 NOT_A_DEVICE = (
     "Research software, not a medical device. Nothing on this page may guide the care of a patient."

@@ -55,7 +55,9 @@ class ReplyCheck:
         require_plan(reply, self.plan)
         require_site(reply.site, site)
         if (reply.stage, reply.round) != (self.stage.name, self.round):
-            raise ProtocolError("wrong-round", f"round must be {self.round}, not {reply.round}")
+            raise ProtocolError(
+                "wrong-round", f"the total must be of round {self.round} of {self.stage.name}"
+            )
         if reply.vector_sha256 != self.vector_sha256:
             raise ProtocolError("wrong-weights", "the total is of another state")
         if reply.release_sha256 != self.release_sha256:

@@ -12,7 +12,7 @@ import numpy as np
 from server.run.folder import RunStore
 from shared.contract.protocol import Vector
 from shared.contract.release import read_lock, read_release
-from shared.contract.stages import Stage, TableStage
+from shared.contract.stages import ReleaseStage, Stage
 from shared.errors import RunError
 
 
@@ -32,7 +32,7 @@ def subject_of(store: RunStore, stage: Stage) -> Subject:
         WeightsError: there is no release, or it is damaged.
         RunError: the release was not locked.
     """
-    if not isinstance(stage, TableStage):
+    if not isinstance(stage, ReleaseStage):
         return Subject(vector=np.zeros(0, dtype="<f4"))
     release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
     return Subject(

@@ -26,9 +26,9 @@ from typing import Any
 
 from server.run.journal import RoundJournal
 from server.run.stage_folder import RUN_VERSION, RoundState, StageFolder, require_version
-from server.run.vector_file import open_vectors, write_vectors
 from shared.contract.plan import Plan, read_plan
 from shared.contract.protocol import Vector, vector_sha256
+from shared.contract.vector_file import open_vectors, write_vectors
 from shared.errors import RunError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import hash_file

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from server.run.vector_file import open_vectors, write_vectors
+import numpy as np
+
 from shared.contract.protocol import SumReply, Vector
+from shared.contract.vector_file import open_vectors, write_vectors
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Journal:
     def reject(self, number: int, reply: SumReply | None, *, site: str, code: str) -> None:
         """Keep why a site's answer is no total, and the total if there is one worth keeping."""
         text, vectors = {"rejected": code}, {}
-        if reply is not None and reply.total.dtype.itemsize in (4, 8):
+        if reply is not None and reply.total.dtype in (np.dtype("<f4"), np.dtype("<f8")):
             text |= _text_of(reply)
             vectors = {"total": reply.total[: self._kept_length]}
         self._write(number, site, vectors, text)

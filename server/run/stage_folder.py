@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from server.run.journal import Journal
-from server.run.vector_file import open_vectors, write_vectors
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector, vector_sha256
 from shared.contract.stages import Stage
+from shared.contract.vector_file import open_vectors, write_vectors
 from shared.errors import RunError
 from shared.machine.files import sync_folder, write_atomic
 from shared.stages.stage_sum import StageState

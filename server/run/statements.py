@@ -11,15 +11,16 @@ from pathlib import Path
 
 from server.federation.folder import Home
 from server.run.folder import RunStore, open_run
-from shared.audit.recount.evidence import MEASURED, HeldReplies, read_held
-from shared.audit.recount.recounted import SAME_FORMULA
+from shared.audit.recount.recounted import SAME_FORMULA, place_of
+from shared.audit.recount.run_files import MEASURED, HeldReplies, read_held
 from shared.audit.recount.statement import plan_problems
 from shared.contract.payload import payload_sha256
 from shared.contract.plan import Plan
 from shared.contract.release import read_release
+from shared.contract.stages import purpose_of
 from shared.errors import AuditError
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.events import GaussianEvent
+from shared.privacy.cost import event_of
 from shared.privacy.statement import (
     Statement,
     countersign_statement,
@@ -98,11 +99,11 @@ def _release_problems(store: RunStore, statement: Statement, held: HeldReplies) 
     problems = []
     if named != set(classes):
         problems.append("its subjects are not the releases it lists")
-    for place, payload, release_class in _held_releases(store.plan, held):
+    for place, payload, release_class in _held_releases(held):
         if payload not in classes:
-            problems.append(f"it leaves out the {place} that this run holds")
+            problems.append(f"it leaves out the reply of {place} that this run holds")
         elif classes[payload] != release_class:
-            problems.append(f"the {place} is of class {release_class}, not {classes[payload]}")
+            problems.append(f"the reply of {place} is of class {release_class}, not {classes[payload]}")
     measured = {each.sha256 for each in statement.subject if each.name == "release"}
     if measured:
         release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
@@ -111,35 +112,26 @@ def _release_problems(store: RunStore, statement: Statement, held: HeldReplies) 
     return problems
 
 
-def _held_releases(plan: Plan, held: HeldReplies) -> list[tuple[str, str, str]]:
+def _held_releases(held: HeldReplies) -> list[tuple[str, str, str]]:
     """(place, payload hash, class) of each answer about patients that the run folder holds."""
-    training = "off" if plan.settings.privacy.mode == "off" else "dp"
-    updates = [
-        (f"update of round {number}", payload_sha256(reply), training)
-        for number, reply in sorted(held.updates.items())
+    return [
+        (place_of(*place), payload_sha256(reply), reply.release_class)
+        for place, reply in held.replies.items()
+        if reply.status == MEASURED
     ]
-    tables = [
-        (f"{kind} table", payload_sha256(table), table.release_class)
-        for kind, table in held.tables.items()
-        if table.status == MEASURED
-    ]
-    return [*updates, *tables]
 
 
 def _cost_problems(plan: Plan, statement: Statement, held: HeldReplies) -> list[str]:
     """An ε below what the held updates alone cost; charges without an update here may make it more."""
-    cost, privacy = statement.predicate.cost, plan.settings.privacy
-    n_unprotected = sum(kind != "dp" for _, _, kind in _held_releases(plan, held))
+    cost = statement.predicate.cost
+    n_unprotected = sum(kind != "dp" for _, _, kind in _held_releases(held))
     if cost.n_unprotected < n_unprotected:
         return [f"{n_unprotected} releases without noise are held, it states {cost.n_unprotected}"]
-    if privacy.mode == "off" or not held.updates:
-        return []
-    steps = (plan.settings.federation.local_steps or 0) * len(held.updates)
-    event = GaussianEvent(
-        noise_multiplier=privacy.noise_multiplier or 0.0, sample_rate=privacy.sample_rate, steps=steps
-    )
-    least = epsilon_of([event], plan.predicted.delta)
-    if cost.training_epsilon is None or cost.training_epsilon < least - SAME_FORMULA:
+    stages = {stage.name: stage for stage in plan.stages if purpose_of(stage) == "train"}
+    events = [event_of(stages[name], number) for name, number in held.replies if name in stages]
+    least = epsilon_of([event for event in events if event], plan.predicted.delta)
+    is_too_small = cost.training_epsilon is None or cost.training_epsilon < least - SAME_FORMULA
+    if events and None not in events and is_too_small:
         return [f"training epsilon {cost.training_epsilon}, the updates held here cost {least:.3f}"]
     return []
 

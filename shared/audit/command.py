@@ -151,21 +151,22 @@ def canary(
 ) -> None:
     """Bound epsilon from below with the canaries of one run; refutes a claim that is too small."""
     from shared.audit.canary.one_run import canary_findings
-    from shared.audit.canary.records import COMMITTED, missing_findings, read_records
+    from shared.audit.canary.records import COMMITTED, audited_stage, missing_findings, read_records
 
     read = _read_plan(plan, coordinator_key)
     records = read_records(read, registers=register, ledgers=ledger, site_keys=_pairs(site_key))
-    privacy, findings = read.settings.privacy, []
+    findings: list[Finding] = []
     for record in records:
+        stage = audited_stage(read)
         findings.append(record.judge_commitment("canary"))
         if findings[-1].verdict == "pass":
             findings += canary_findings(
                 record.register,
                 claimed_epsilon=record.claimed_epsilon,
-                delta=privacy.delta,
-                clip_norm=privacy.clip_norm,
-                noise_multiplier=privacy.noise_multiplier or 0.0,
-                sample_rate=privacy.sample_rate,
+                delta=read.settings.delta,
+                clip_norm=stage.clip_norm,
+                noise_multiplier=stage.noise_multiplier,
+                sample_rate=stage.sample_rate,
             )
     findings += missing_findings(read, records, "canary", claim=COMMITTED)
     _finish("canary", plan, read, findings, out, as_json=as_json)

@@ -79,7 +79,7 @@ class AuditReport(BaseModel):
         return "pass" if "pass" in verdicts else "not-run"
 
     def count(self, verdict: Verdict) -> int:
-        """How many claims ended so."""
+        """How many claims ended with this verdict."""
         return sum(finding.verdict == verdict for finding in self.all_findings)
 
 

@@ -14,7 +14,15 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.contract.settings import PlanSettings
-from shared.contract.stages import GradientStage, PatientGroup, Role, Stage, TableStage, TrainingStage
+from shared.contract.stages import (
+    GradientStage,
+    MeasureStage,
+    PatientGroup,
+    Role,
+    Stage,
+    TableStage,
+    TrainingStage,
+)
 from shared.errors import PlanError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, sha256_hex
@@ -169,6 +177,11 @@ class Plan(BaseModel):
             if isinstance(stage, TrainingStage):
                 return stage
         return None
+
+    @property
+    def measures(self) -> tuple[MeasureStage, ...]:
+        """The stages with further measures of a release, in the plan's order."""
+        return tuple(stage for stage in self.stages if isinstance(stage, MeasureStage))
 
     @property
     def tables(self) -> tuple[TableStage, ...]:

@@ -17,6 +17,7 @@ from shared.contract.stages import Fold, StrategySettings
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
 from shared.learners.table import LearnerSettings
+from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN, list_mistakes
 
 
@@ -265,6 +266,16 @@ class EngineSettings(BaseModel):
     superlink: str = "127.0.0.1:9092"
 
 
+class MeasureRequest(BaseModel):
+    """A further measure of the release: where, and at what price to each patient there."""
+
+    model_config = FROZEN
+
+    groups: tuple[Literal["internal", "external", "prospective"], ...] = Field(min_length=1)
+    epsilon: float = Field(gt=0, le=50)
+    measure: MeasureSettings
+
+
 class GradientLearner(BaseModel):
     """Training of the fusion, and of the encoder where it learns, by sums of patient gradients."""
 
@@ -338,6 +349,7 @@ class Settings(ModelSettings):
     strategy: StrategySettings
     federation: FederationSettings
     validation: ValidationSettings
+    measures: dict[str, MeasureRequest] = {}
     engine: EngineSettings
 
     @property

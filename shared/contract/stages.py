@@ -3,7 +3,8 @@
 A stage carries only its own settings: which patients and roles it asks, its rounds, its noise, its
 release class, and what its kind of sum needs. ``kind`` tells the classes apart. What all stages share
 (task, cohort, model) is in ``PlanSettings``. Everything here is a number or a word, nothing is left
-open, so that a hospital can judge it and an auditor recount it. Imports the settings of learners.
+open, so that a hospital can judge it and an auditor recount it. Imports the settings of learners and
+of measures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PlanError
 from shared.learners.table import LearnerSettings
+from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN
 
 Role = Literal["training", "external"]
@@ -176,6 +178,19 @@ class TableStage(StageSettings):
     minimum_patients: int = Field(ge=1)
 
 
+class MeasureStage(StageSettings):
+    """One further measure of a release, with its own settings (``shared.measures``).
+
+    ``reads``, ``minimum_cell`` and ``minimum_patients`` as in ``TableStage``.
+    """
+
+    kind: Literal["measure"] = "measure"
+    reads: str = "train"
+    measure: MeasureSettings
+    minimum_cell: int = Field(ge=1)
+    minimum_patients: int = Field(ge=1)
+
+
 class DescriptionStage(StageSettings):
     """Who the patients are: counts, means, shares of the clinical fields (``measure.description``)."""
 
@@ -187,14 +202,15 @@ class DescriptionStage(StageSettings):
 
 
 TrainingStage = GradientStage | LearnerStage
-Stage = Annotated[TrainingStage | TableStage | DescriptionStage, Field(discriminator="kind")]
+ReleaseStage = TableStage | MeasureStage  # measures a release on patients
+Stage = Annotated[TrainingStage | ReleaseStage | DescriptionStage, Field(discriminator="kind")]
 
 
 def purpose_of(stage: Stage) -> Purpose:
     """What a stage does with patients, from what it is and never from what it is called."""
     if isinstance(stage, DescriptionStage):
         return "evaluate.description"
-    if isinstance(stage, TableStage):
+    if isinstance(stage, ReleaseStage):
         purposes: dict[PatientGroup, Purpose] = {
             "internal": "evaluate.internal",
             "everybody": "evaluate.external",

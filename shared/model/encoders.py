@@ -34,12 +34,18 @@ _IMAGENET_SD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a name stands for: layout, shape of the map, and which published keys are not used."""
+    """What a name stands for.
+
+    ``channels`` and ``grid``: the shape of its map. ``pixels``: the edge of films that a public network
+    takes, with three channels; None for one that takes our films. ``unused``: keys of the published
+    layout that are left out.
+    """
 
     layout: str
     channels: int
     grid: int
     make: Callable[[], nn.Module]
+    pixels: int | None = None
     unused: frozenset[str] = frozenset()
 
 
@@ -52,6 +58,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         resnet34.CHANNELS,
         resnet34.GRID,
         resnet34.ResNet34Map,
+        PUBLIC_PIXELS,
         frozenset({"fc.weight", "fc.bias"}),
     ),
     "resnet_gn": Architecture(
@@ -62,6 +69,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         dinov2.WIDTH,
         dinov2.GRID,
         dinov2.DinoV2Small,
+        PUBLIC_PIXELS,
         frozenset({"mask_token"}),
     ),
 }
@@ -112,8 +120,7 @@ class Encoder(nn.Module):
 def make_encoder(name: str, *, grid: int) -> Encoder:
     """An encoder of this architecture without its weights, in evaluation mode and frozen."""
     shape = ARCHITECTURES[name]
-    pixels = PUBLIC_PIXELS if name in ("resnet34", "dinov2_s") else None
-    encoder = Encoder(shape.make(), pixels=pixels, grid=grid, channels=shape.channels)
+    encoder = Encoder(shape.make(), pixels=shape.pixels, grid=grid, channels=shape.channels)
     encoder.requires_grad_(False)
     return encoder.eval()
 

@@ -59,11 +59,11 @@ class TrainingMechanism(BaseModel):
 
     name: str
     clip_norm: float
-    noise_multiplier: float | None
+    noise_multiplier: float
     sample_rate: float
     steps: int
     rounds: int
-    update_norm_max: float | None
+    update_norm_max: float
 
 
 class Cost(BaseModel):

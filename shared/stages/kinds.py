@@ -11,12 +11,14 @@ from shared.contract.stages import Stage
 from shared.stages.description import DescriptionSum
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
+from shared.stages.measure import MeasureSum
 from shared.stages.stage_sum import StageSum
 from shared.stages.table import TableSum
 
 KINDS: Mapping[str, Callable[[Plan, Any, Path | None], StageSum]] = {
     "gradient": GradientSum,
     "learner": LearnerSum,
+    "measure": MeasureSum,
     "table": TableSum,
     "description": DescriptionSum,
 }

@@ -136,7 +136,7 @@ BREAKS: tuple[Break, ...] = (
         "the noise of a difference is too small",
     ),
     Break(
-        "shared/measure/intervals.py",
+        "shared/sums/intervals.py",
         "common = (n_positive + n_negative) / 2 - 1",
         "common = (n_positive + n_negative) / 2",
         "an AUC's variance is not Newcombe's",

@@ -124,9 +124,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "shared/measure/description/reading.py": Elsewhere(
         "shared/measure/description/test_rows.py", "rows and their reading are shown against pandas"
     ),
-    "shared/measure/table/moments.py": Elsewhere(
-        "shared/measure/table/test_rows.py", "rows and their reading are shown against the cohort"
-    ),
     "shared/measure/table/reading.py": Elsewhere(
         "shared/measure/table/test_rows.py", "rows and their reading are shown against the cohort"
     ),

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.answers.train import answer_train
 from planted import planted
 from table_site import TableSites, copy_sites, found_table_sites
 
@@ -14,8 +13,9 @@ from client.gate.ledger import Ledger
 from client.gate.register import export_register
 from shared.audit.canary.conformance import conformance_findings
 from shared.audit.canary.one_run import canary_findings
-from shared.audit.canary.records import read_records
+from shared.audit.canary.records import audited_stage, read_records
 from shared.audit.finding import Finding
+from shared.contract.protocol import SumRequest
 
 ROUNDS = 2
 
@@ -60,12 +60,17 @@ class Audited:
         return max(float(figures["epsilon_steinke"] or 0), float(figures["epsilon_fdp"] or 0))
 
 
+def train_request(sites: TableSites, round_: int) -> SumRequest:
+    """A round's request; the first one starts from the plan's weights."""
+    return sites.train_request(round=round_, vector=sites.initial if round_ == 1 else sites.weights)
+
+
 def play(made: TableSites, folder: Path, *, bug: str | None = None) -> Audited:
     """Train every round at a copy of site ``elm``, export what it must, and audit the files."""
     sites = copy_sites(made, folder)
     with planted(bug):
         for round_ in range(1, ROUNDS + 1):
-            answer_train(sites.site(), sites.gate(), sites.train_request(round=round_))
+            sites.answer(train_request(sites, round_))
     audited = audit(sites, folder)
     shutil.rmtree(folder)
     return audited
@@ -79,14 +84,14 @@ def audit(sites: TableSites, folder: Path) -> Audited:
     own = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
     own.export(ledger, allowance=site.policy.allowance)
     (record,) = read_records(plan, registers=[register], ledgers=[ledger], site_keys={})
-    privacy = plan.settings.privacy
+    stage = audited_stage(plan)
     committed = record.judge_commitment("canary")
     found = canary_findings(
         record.register,
         claimed_epsilon=record.claimed_epsilon,
-        delta=privacy.delta,
-        clip_norm=privacy.clip_norm,
-        noise_multiplier=privacy.noise_multiplier or 0.0,
-        sample_rate=privacy.sample_rate,
+        delta=plan.settings.delta,
+        clip_norm=stage.clip_norm,
+        noise_multiplier=stage.noise_multiplier,
+        sample_rate=stage.sample_rate,
     )
     return Audited(conformance_findings(record.register, plan, record.ledger.rows), [committed, *found])

@@ -120,7 +120,7 @@ def spoilt(content: RecordDict, kind: FaultKind) -> RecordDict:
     if kind == "wrong-shape":
         return to_record(replace(reply, total=total[:-1]))
     if kind == "oversized":
-        return to_record(replace(reply, update=(total + 1e6).astype(np.float32)))
+        return to_record(replace(reply, total=(total + 1e6).astype(total.dtype)))
     if kind == "wrong-plan":
         return to_record(replace(reply, plan_sha256="0" * 64))
     if kind == "forged-signature":

@@ -108,16 +108,15 @@ class HandedOver:
         self.outbox(name).write_text(json.dumps([asdict(each) for each in departures]))
 
 
-@pytest.fixture(scope="session")
-def made_run(tmp_path_factory: pytest.TempPathFactory) -> HandedOver:
-    """To be looked at only."""
-    folder = tmp_path_factory.mktemp("audited")
+def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOver:
+    """Train two rounds, validate, and hand over; ``described``: describe the patients first."""
     archives = {name: folder / "archives" / name for name in ROWS}
     for name, archive in archives.items():
         write_table(archive / "clinical.csv", ROWS[name])
     chosen = ["federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5"]
-    store, folders = found_tables(folder, archives, external=["hop"], overrides=chosen)
-    launch_stage(store, "train", site_folders=folders)
+    store, folders = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
+    for stage in ("description", "train") if described else ("train",):
+        launch_stage(store, stage, site_folders=folders)
     make_release(store, Home(store.home).key())
     for stage in ("internal", "external"):
         launch_stage(store, stage, site_folders=folders)
@@ -125,6 +124,12 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> HandedOver:
     for name in ROWS:
         made.hand_over(name)
     return made
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> HandedOver:
+    """To be looked at only."""
+    return play_run(tmp_path_factory.mktemp("audited"))
 
 
 @pytest.fixture

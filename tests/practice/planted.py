@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import client.answers.answer
 import shared.privacy.sampler
 import shared.train.dp_optimizer
 import shared.train.local_steps
 import shared.train.patient_gradients
-import shared.train.update
 from shared.train.patients import PatientBatch
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -97,7 +97,7 @@ def seeded_noise(patch: pytest.MonkeyPatch) -> None:
         def __call__(self, n: int) -> Tensor:
             return torch.randn(n, generator=self._generator, dtype=torch.float64)
 
-    patch.setattr(shared.train.update, "NoiseStream", Seeded)
+    patch.setattr(client.answers.answer, "NoiseStream", Seeded)
 
 
 def twice_the_rate(patch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Context, Message
@@ -21,6 +22,7 @@ from flwr.clientapp import ClientApp
 from client.site.context import site_folder_from
 from server.federation.plan import resolve_stages, shared_settings
 from server.run.folder import RunStore, prepare_run
+from server.run.release import make_release
 from shared.contract.plan import Plan, RosterEntry, write_plan
 from shared.contract.protocol import (
     Hello,
@@ -35,12 +37,14 @@ from shared.contract.protocol import (
     to_record,
     vector_sha256,
 )
+from shared.contract.release import Release
 from shared.contract.settings import Settings, read_settings
 from shared.privacy.cost import predict_cost
 from shared.signing.canonical import hash_file, sha256_hex
 from shared.signing.keys import create_key, load_key
 
 STEP = np.float32(0.1)
+N_CELLS = 24  # of a practice table: 12 bins for each class
 P = 6  # weights of the practice model: value and missing flag of one field, two classes, two biases
 CODE = "c" * 64
 
@@ -50,8 +54,9 @@ def practice_settings(
     rounds: int = 3,
     strategy: Mapping[str, object] | None = None,
     federation: Mapping[str, object] | None = None,
+    privacy: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Settings of a tiny classification run without films and without noise."""
+    """Settings of a tiny classification run without films; without noise unless ``privacy`` says so."""
     return read_settings(
         {
             "experiment": "practice",
@@ -71,7 +76,7 @@ def practice_settings(
                 "name": "clinical_only",
                 "schedule": [{"learning_rate": 0.1, "rounds": rounds, "local_steps": 1}],
             },
-            "privacy": {"mode": "off", "update_norm_max": 1e5},
+            "privacy": privacy or {"mode": "off", "update_norm_max": 1e5},
             "strategy": strategy or {"name": "fedavg"},
             "federation": {
                 "rounds": rounds,
@@ -98,14 +103,19 @@ def found_federation(
     encoder: bytes | None = None,
     run: str = "practice",
     weights_of_sites: tuple[float, ...] | None = None,
+    declared: tuple[int, ...] | None = None,
 ) -> tuple[RunStore, dict[str, Path]]:
-    """Coordinator, sites with keys, a signed plan and a prepared run; returns it and site folders."""
+    """Coordinator, sites with keys, a signed plan and a prepared run; returns it and site folders.
+
+    ``declared``: patients that each training site declares; 100 unless said.
+    """
     settings = settings or practice_settings()
     key_file = home / "keys" / "coordinator.pem"
     key = load_key(key_file) if key_file.exists() else create_key(key_file)
     names = [f"site-{number}" for number in range(n_sites + n_external)]
     folders = {name: home / "sites" / name for name in names}
-    shares = weights_of_sites or tuple(1.0 / n_sites for _ in range(n_sites))
+    sizes = declared or (100,) * n_sites
+    shares = weights_of_sites or tuple(size / sum(sizes) for size in sizes)
     initial = np.zeros(P, dtype="<f4")
     encoder_file = None
     if encoder is not None:
@@ -121,14 +131,14 @@ def found_federation(
                 role="training" if number < n_sites else "external",
                 is_required=is_required,
                 public_key=public,
-                declared_patients=100,
+                declared_patients=sizes[number] if number < n_sites else 100,
                 weight=shares[number] if number < n_sites else 0.0,
             )
         )
     if encoder_file is not None:
         named = settings.encoder.model_copy(update={"sha256": hash_file(encoder_file)})
         settings = settings.model_copy(update={"encoder": named})
-    stages = resolve_stages(settings, n_parameters=P, smallest_divisor=100)
+    stages = resolve_stages(settings, n_parameters=P, smallest_divisor=min(sizes))
     plan = Plan(
         run=run,
         written_utc="2026-01-01T00:00:00+00:00",
@@ -144,10 +154,21 @@ def found_federation(
     )
     folder = home / "runs" / run
     write_plan(folder / "plan.json", plan, key)
-    for name, site_folder in folders.items():
-        site = {"site": name, "plan_sha256": plan.sha256, "encoder_sha256": plan.encoder_sha256}
-        (site_folder / "site.json").write_text(json.dumps(site))
+    for entry in plan.roster:
+        site = {
+            "site": entry.site,
+            "plan_sha256": plan.sha256,
+            "encoder_sha256": plan.encoder_sha256,
+            "declared_patients": entry.declared_patients,
+            "fold": stages[0].fold,
+        }
+        (folders[entry.site] / "site.json").write_text(json.dumps(site))
     return prepare_run(folder, initial_state=initial, encoder=encoder_file), folders
+
+
+def release_of(store: RunStore) -> Release:
+    """The release of a finished run, signed with the coordinator's key that lies in its home."""
+    return make_release(store, load_key(store.home / "keys" / "coordinator.pem"))
 
 
 def target_of(site: str, size: int) -> np.ndarray:
@@ -161,10 +182,15 @@ def update_of(site: str, weights: np.ndarray) -> np.ndarray:
     return (STEP * (target_of(site, weights.size) - weights)).astype("<f4")
 
 
+def gradient_of(site: str, weights: np.ndarray, *, declared: int) -> np.ndarray:
+    """The sum of as many gradients w − target as a site declares [p], for ``fold`` coordinator."""
+    return declared * (weights.astype("<f8") - target_of(site, weights.size))
+
+
 app = ClientApp()
 
 
-def _site(context: Context) -> tuple[Path, dict[str, str]]:
+def _site(context: Context) -> tuple[Path, dict[str, Any]]:
     folder = site_folder_from(context)
     return folder, json.loads((folder / "site.json").read_text())
 
@@ -225,12 +251,10 @@ def weights(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Move the weights towards the site's target, or send ``table.json``.
 
-    ``refuse.json`` holds a code to refuse to train with.
+    ``refuse.json`` holds a code to refuse with; ``status.json`` why there is no table.
     """
     folder, site = _site(context)
     order = from_record(message.content, SumRequest)
-    if order.stage != "train":
-        return _measure(message, folder, site, order)
     refuses = folder / "refuse.json"
     if refuses.exists():
         refusal = Refusal(
@@ -240,6 +264,8 @@ def train(message: Message, context: Context) -> Message:
             correlation_id="0",
         )
         return Message(to_record(refusal), reply_to=message)
+    if order.stage != "train":
+        return _measure(message, folder, site, order)
     with (folder / "trained.log").open("a") as log:
         log.write(f"{order.round} {order.ledger_head} {order.countersignature}\n")
     pause = folder / "pause_s.json"
@@ -257,13 +283,22 @@ def train(message: Message, context: Context) -> Message:
             release_class="off",
             vector_sha256=vector_sha256(order.vector),
             release_sha256="",
-            total=update_of(site["site"], order.vector),
+            total=(
+                update_of(site["site"], order.vector)
+                if site["fold"] == "site"
+                else gradient_of(site["site"], order.vector, declared=site["declared_patients"])
+            ),
             ledger_head=f"{order.round:064x}",
         ),
     )
 
 
-def _measure(message: Message, folder: Path, site: dict[str, str], order: SumRequest) -> Message:
+def _status_of(folder: Path) -> str:
+    path = folder / "status.json"
+    return str(json.loads(path.read_text())) if path.exists() else "not-applicable"
+
+
+def _measure(message: Message, folder: Path, site: dict[str, Any], order: SumRequest) -> Message:
     path = folder / "table.json"
     table = json.loads(path.read_text()) if path.exists() else []
     with (folder / "measured.log").open("a") as log:
@@ -276,7 +311,7 @@ def _measure(message: Message, folder: Path, site: dict[str, str], order: SumReq
             stage=order.stage,
             round=order.round,
             site=site["site"],
-            status="measured" if table else "not-applicable",
+            status="measured" if table else _status_of(folder),
             release_class="dp",
             vector_sha256=vector_sha256(order.vector),
             release_sha256=order.release_sha256,

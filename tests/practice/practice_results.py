@@ -25,11 +25,11 @@ from shared.measure.description.rows import (
 )
 from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.estimate import Measures
 from shared.measure.pooling import pool_aucs
 from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions, pool_tables, sensitivity, sum_table
+from shared.sums.estimate import Measures
 
 SPEC = TableSpec(
     bins=8,

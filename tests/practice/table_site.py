@@ -58,6 +58,12 @@ class TableSites:
         initial = flatten_weights(build_model(self.plan.settings, generator_seed=0))
         return initial + np.linspace(-0.02, 0.02, initial.size, dtype=np.float32)
 
+    @property
+    def initial(self) -> np.ndarray:
+        """The plan's initial weights, from which alone round 1 may start."""
+        settings = self.plan.settings
+        return flatten_weights(build_model(settings, settings.seed))
+
     def split(self, split: Split | None, name: str = "elm") -> SplitData:
         """Patients of a site."""
         schema = self.plan.settings.cohort.name

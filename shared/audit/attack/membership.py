@@ -31,11 +31,11 @@ from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import TrainingStage
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
-from shared.measure.intervals import GRID_POINTS, accepted, auc_variance
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
 from shared.stages.in_memory import train_in_memory
 from shared.stages.scores import Scorer, scorer_of
+from shared.sums.intervals import GRID_POINTS, accepted, auc_variance
 from shared.train.patients import PatientBatch
 
 MINIMUM_REFERENCES = 16

@@ -12,7 +12,7 @@ one pair exceeds 6 in less than 6 of 10⁸ cases over 500 coordinates, 3 of 10�
 (Chernoff bounds). For 100 steps, 4950 pairs, over 500 coordinates that is less than 3 of 10⁴ true
 claims. Noise used twice has z near √(coordinates): with fewer than about 40 it is not seen.
 
-Imports the register and findings.
+Imports the plan's stage, the register and findings.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.audit.canary.records import audited_stage
 from shared.audit.finding import Finding
 from shared.contract.plan import Plan
-from shared.contract.settings import PrivacySettings
-from shared.privacy.cost import total_steps
+from shared.contract.stages import GradientStage
 from shared.privacy.ledger_format import LedgerRow
 from shared.privacy.register_format import RegisterRecord
 
@@ -53,27 +53,27 @@ def conformance_findings(
         plan: the run's.
         rows: of the site's verified ledger.
     """
-    privacy = plan.settings.privacy
-    findings = [_judge_completeness(record, plan, rows)]
+    stage = audited_stage(plan)
+    findings = [_judge_completeness(record, stage, rows)]
     claims = (
         (
-            f"Noise has the promised standard deviation, {privacy.noise_multiplier} clip norms.",
+            f"Noise has the promised standard deviation, {stage.noise_multiplier} clip norms.",
             _spread,
         ),
         ("Noise is centred at zero, and who stayed out adds nothing.", _mean),
         ("No step's noise was used before.", _reuse),
         (
-            f"A patient moves a sum by the clip norm, in a share {privacy.sample_rate:g} of steps.",
+            f"A patient moves a sum by the clip norm, in a share {stage.sample_rate:g} of steps.",
             _contribution,
         ),
-        (_sampling_claim(privacy), _independence),
+        (_sampling_claim(stage), _independence),
     )
     n_draws = record.sums.shape[0] * int(min(record.coins.sum(), (~record.coins).sum()))
     for claim, statistic in claims:
         if n_draws < _LEAST_DRAWS or not np.isfinite(record.sums).all():
             findings.append(_unusable(record.site, claim, n_draws))
         else:
-            z, figures = statistic(record, privacy)
+            z, figures = statistic(record, stage)
             findings.append(_judge(record.site, claim, z, figures))
     return findings
 
@@ -96,20 +96,20 @@ def shared_noise_findings(records: Sequence[RegisterRecord]) -> list[Finding]:
     return findings
 
 
-def _spread(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+def _spread(record: RegisterRecord, stage: GradientStage) -> tuple[float, dict[str, float]]:
     """χ² of the noise against the promised variance."""
-    noise = _noise(record, privacy)
+    noise = _noise(record, stage)
     z = (float((noise**2).sum()) - noise.size) / math.sqrt(2 * noise.size)
-    found = float(np.sqrt((noise**2).mean())) * (privacy.noise_multiplier or 0.0)
+    found = float(np.sqrt((noise**2).mean())) * stage.noise_multiplier
     return z, {"noise_multiplier_found": found, "draws": noise.size}
 
 
-def _mean(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
-    noise = _noise(record, privacy)
+def _mean(record: RegisterRecord, stage: GradientStage) -> tuple[float, dict[str, float]]:
+    noise = _noise(record, stage)
     return float(noise.sum()) / math.sqrt(noise.size), {"mean_in_sd": float(noise.mean())}
 
 
-def _reuse(record: RegisterRecord, _: PrivacySettings) -> tuple[float, dict[str, float]]:
+def _reuse(record: RegisterRecord, _: GradientStage) -> tuple[float, dict[str, float]]:
     """Largest correlation of two steps, and of neighbouring coordinates within all steps."""
     noise = _standard(record.sums[:, ~record.coins])
     n_steps, n_probes = noise.shape
@@ -122,29 +122,29 @@ def _reuse(record: RegisterRecord, _: PrivacySettings) -> tuple[float, dict[str,
     return z, {"z_two_steps": largest, **figures}
 
 
-def _contribution(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+def _contribution(record: RegisterRecord, stage: GradientStage) -> tuple[float, dict[str, float]]:
     """Mean of what canaries that took part wrote into a step, in clip norms; promised: the rate."""
-    written = -record.sums[:, record.coins] / privacy.clip_norm
-    rate = privacy.sample_rate
+    written = -record.sums[:, record.coins] / stage.clip_norm
+    rate = stage.sample_rate
     mean = float(written.mean())
-    z = (mean - rate) / math.sqrt(_entry_variance(privacy) / written.size)
+    z = (mean - rate) / math.sqrt(_entry_variance(stage) / written.size)
     return z, {"contribution_promised": rate, "contribution_found": mean}
 
 
-def _independence(record: RegisterRecord, privacy: PrivacySettings) -> tuple[float, dict[str, float]]:
+def _independence(record: RegisterRecord, stage: GradientStage) -> tuple[float, dict[str, float]]:
     """Variance of what one canary wrote into as many steps as a pass over all patients would take.
 
     Shuffled batches draw everybody exactly once per pass and lack the part that taking part by chance
     adds; batches of equal size within a step lack it too.
     """
-    width = max(1, round(1 / privacy.sample_rate))
-    written = -record.sums[:, record.coins] / privacy.clip_norm
+    width = max(1, round(1 / stage.sample_rate))
+    written = -record.sums[:, record.coins] / stage.clip_norm
     n_windows = written.shape[0] // width
     if n_windows == 0:
         width, n_windows = 1, written.shape[0]
     windows = written[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
-    promised = width * _entry_variance(privacy)
-    squares = (windows - width * privacy.sample_rate) ** 2 / promised
+    promised = width * _entry_variance(stage)
+    squares = (windows - width * stage.sample_rate) ** 2 / promised
     z = (float(squares.sum()) - windows.size) / math.sqrt(2 * windows.size)
     return z, {
         "variance_promised": promised,
@@ -154,15 +154,15 @@ def _independence(record: RegisterRecord, privacy: PrivacySettings) -> tuple[flo
     }
 
 
-def _entry_variance(privacy: PrivacySettings) -> float:
+def _entry_variance(stage: GradientStage) -> float:
     """Of what a canary that takes part writes into one step, in squared clip norms."""
-    rate, noise = privacy.sample_rate, privacy.noise_multiplier or 0.0
+    rate, noise = stage.sample_rate, stage.noise_multiplier
     return rate * (1 - rate) + noise**2
 
 
-def _noise(record: RegisterRecord, privacy: PrivacySettings) -> Floats:
+def _noise(record: RegisterRecord, stage: GradientStage) -> Floats:
     """Noise of every step on coordinates without a canary, in promised standard deviations."""
-    promised = privacy.clip_norm * (privacy.noise_multiplier or 0.0)
+    promised = stage.clip_norm * stage.noise_multiplier
     noise: Floats = record.sums[:, ~record.coins] / promised
     return noise
 
@@ -174,22 +174,18 @@ def _standard(sums: Floats) -> Floats:
     return scaled
 
 
-def _sampling_claim(privacy: PrivacySettings) -> str:
-    if privacy.sample_rate == 1:
+def _sampling_claim(stage: GradientStage) -> str:
+    if stage.sample_rate == 1:
         return "Everybody takes part in every step."
     return "Everybody takes part by chance, independently of others and of other steps (Poisson)."
 
 
-def _judge_completeness(record: RegisterRecord, plan: Plan, rows: Sequence[LedgerRow]) -> Finding:
-    charged = sorted(
-        {
-            row.round
-            for row in rows
-            if row.kind == "charge" and row.purpose == "train" and row.plan_sha256 == plan.sha256
-        }
-    )
-    local = total_steps(plan.settings.federation) // max(1, plan.settings.federation.rounds or 1)
-    expected = np.repeat(charged, local)
+def _judge_completeness(
+    record: RegisterRecord, stage: GradientStage, rows: Sequence[LedgerRow]
+) -> Finding:
+    wanted = ("charge", stage.name, record.plan_sha256)
+    charged = {row.round for row in rows if (row.kind, row.stage, row.plan_sha256) == wanted}
+    expected = np.repeat(sorted(charged), stage.local_steps)
     is_whole = np.array_equal(record.rounds, expected)
     return Finding(
         method="conformance",

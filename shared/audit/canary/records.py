@@ -15,6 +15,7 @@ from shared.audit.finding import Finding, Method
 from shared.audit.recount.evidence import gather_evidence
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan
+from shared.contract.stages import GradientStage
 from shared.errors import AuditError
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.register_format import RegisterRecord, read_register
@@ -84,6 +85,22 @@ def read_records(
     return records
 
 
+def audited_stage(plan: Plan) -> GradientStage:
+    """The stage whose sums a register records.
+
+    Raises:
+        AuditError: the plan trains nothing, or without noise, so that there is nothing to hold it to.
+    """
+    stage = plan.training
+    if stage is None or not stage.is_private:
+        raise AuditError(
+            "nothing-noised",
+            f"the plan of run {plan.run} trains nothing, or without noise: no register can be of it",
+            hint="name the plan that the register was made under",
+        )
+    return stage
+
+
 def missing_findings(
     plan: Plan, records: Sequence[CommittedRegister], method: Method, *, claim: str
 ) -> list[Finding]:
@@ -92,7 +109,8 @@ def missing_findings(
     Args:
         claim: what the method examines first of a register.
     """
-    if not plan.settings.privacy.canaries:
+    stage = plan.training
+    if stage is None or not stage.canaries:
         return []
     handed = {record.register.site for record in records}
     return [
@@ -105,7 +123,7 @@ def missing_findings(
             figures={},
             blind_to="Everything: the claim was not examined.",
         )
-        for entry in plan.sites("training")
+        for entry in plan.asked(stage)
         if entry.site not in handed
     ]
 

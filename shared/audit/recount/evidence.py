@@ -1,31 +1,29 @@
 """What an auditor is handed, read from files: a site's exports and the coordinator's run folder.
 
 Reads and says when a file cannot be read; what the files show is for ``recount`` to judge. Formats:
-ledger export, the outbox as ``osteofed-site outbox --json`` prints it, and of a run folder
-``replies/ROUND/SITE.safetensors``, ``rounds/ROUND/state.json``, ``evaluations/KIND/SITE.json``; its
-weights are read by ``held_weights``. Imports plan, protocol, the ledger's formats and safetensors.
+ledger export, the outbox as ``osteofed-site outbox --json`` prints it; a run folder is read by
+``run_files``, its weights by ``held_weights``, its rounds are computed again by ``replay``. Imports
+these, plan and the ledger's formats.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from shared.audit.recount.held_weights import HeldWeights, damaged_run_folder, read_weights
+from shared.audit.recount.held_weights import HeldWeights, read_weights
+from shared.audit.recount.replay import Replay, replay_run
+from shared.audit.recount.run_files import HeldReplies, read_held
 from shared.contract.plan import Plan
-from shared.contract.protocol import EvaluateReply, TrainReply
 from shared.errors import AuditError
 from shared.privacy.ledger_export import LedgerExport
 from shared.privacy.statement import open_statement, read_statement
 from shared.strict import FROZEN
 
-MEASURED = "measured"
 Handed = TypeVar("Handed")
 
 
@@ -45,18 +43,6 @@ class DepartedMessage(BaseModel):
 
 
 @dataclass(frozen=True)
-class HeldReplies:
-    """What the coordinator holds of one site: accepted updates by round, tables by kind.
-
-    ``aggregated`` maps a committed round to (update hash, ledger head) of the site's contribution.
-    """
-
-    updates: Mapping[int, TrainReply]
-    tables: Mapping[str, EvaluateReply]
-    aggregated: Mapping[int, tuple[str, str]]
-
-
-@dataclass(frozen=True)
 class SiteEvidence:
     """All that an auditor was handed about one site; None where a file was not.
 
@@ -72,6 +58,7 @@ class SiteEvidence:
     statement: Path | None = None
     held: HeldReplies | None = None
     weights: HeldWeights | None = None
+    replay: Replay | None = None
     release: Path | None = None
 
     @property
@@ -122,6 +109,7 @@ def gather_evidence(
         release = run_folder / "release"
     held = {} if run_folder is None else {site: read_held(run_folder, site) for site in exports}
     weights = None if run_folder is None else read_weights(run_folder, plan)
+    replay = None if run_folder is None else replay_run(run_folder, plan)
     return [
         SiteEvidence(
             site_key=site_keys.get(site, roster[site]),
@@ -132,6 +120,7 @@ def gather_evidence(
             statement=stated.get(site),
             held=held.get(site),
             weights=weights,
+            replay=replay,
             release=release,
         )
         for site in roster
@@ -182,64 +171,3 @@ def read_outbox(path: Path) -> tuple[DepartedMessage, ...]:
             f"{path.name} is not an outbox: {type(error).__name__}",
             hint="ask the site for the output of `osteofed-site outbox --json`",
         ) from None
-
-
-def read_held(run_folder: Path, site: str) -> HeldReplies:
-    """What the coordinator's run folder holds of one site.
-
-    Raises:
-        AuditError: not a run folder, or a file in it is damaged.
-    """
-    if not (run_folder / "run.json").exists():
-        raise AuditError(
-            "not-a-run-folder",
-            f"{run_folder.name} is not a run folder: run.json is missing",
-            hint="name <coordinator's home>/runs/<run>",
-        )
-    path = run_folder
-    try:
-        updates = {}
-        for path in sorted((run_folder / "replies").glob(f"[0-9]*/{site}.safetensors")):
-            reply = _read_update(path)
-            if reply is not None:
-                updates[int(path.parent.name)] = reply
-        tables = {}
-        for path in sorted((run_folder / "evaluations").glob(f"*/{site}.json")):
-            table = _read_table(path)
-            if table is not None:
-                tables[path.parent.name] = table
-        aggregated = {}
-        for path in sorted((run_folder / "rounds").glob("[0-9]*/state.json")):
-            for part in json.loads(path.read_bytes())["contributions"]:
-                if part["site"] == site:
-                    found = (str(part["update_sha256"]), str(part["ledger_head"]))
-                    aggregated[int(path.parent.name)] = found
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged_run_folder(path, error) from None
-    return HeldReplies(updates=updates, tables=tables, aggregated=aggregated)
-
-
-def _read_update(path: Path) -> TrainReply | None:
-    """A journalled update [p]; None for an answer that the coordinator rejected."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as stored:
-            text = stored.metadata()
-            if text["rejected"]:
-                return None
-            update = stored.get_tensor("update")
-    except SafetensorError:
-        raise ValueError("not a safetensors file") from None
-    names = {field.name for field in fields(TrainReply)} - {"update", "round"}
-    return TrainReply(round=int(text["round"]), update=update, **{name: text[name] for name in names})
-
-
-def _read_table(path: Path) -> EvaluateReply | None:
-    """A stored validation table [m]; None for a refusal."""
-    content = json.loads(path.read_bytes())
-    if "refused" in content:
-        return None
-    table = np.asarray(content["table"], dtype=content["table_dtype"])
-    names = {field.name for field in fields(EvaluateReply)} - {"table"}
-    return EvaluateReply(table=table, **{name: content[name] for name in names})

@@ -1,15 +1,17 @@
-"""Claims about a site's ledger: chain, countersignatures, plan, charges, cost, lifetime.
+"""Claims about a site's ledger: countersignatures, plan, cost, lifetime, and the charges one by one.
 
 The second accountant is dp-accounting's privacy loss distributions, an optional installation; this is
-its one door. Imports recounted, evidence and the privacy package.
+its one door. Imports recounted, evidence, the claim about charges and the privacy package.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from shared.audit.finding import Finding
+from shared.audit.recount.charges import recount_charges
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.recounted import (
     SAME_FORMULA,
@@ -19,14 +21,15 @@ from shared.audit.recount.recounted import (
     is_same,
     judge,
     not_examined,
+    place_of,
 )
-from shared.contract.plan import Plan
+from shared.contract.plan import Plan, PredictedCost
+from shared.contract.stages import PatientGroup
 from shared.errors import OsteoFedError
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.cost import predict_cost
+from shared.privacy.cost import predict_cost, touching
 from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import filter_epsilon
-from shared.privacy.ledger_format import LedgerRow
 
 # Two numeric accountants of one mechanism differ by at most this; measured: 0.011.
 ACCOUNTANTS_AGREE = 0.02
@@ -37,7 +40,7 @@ def recount_ledger(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Find
     return [
         _judge_countersignatures(ledger, evidence),
         _judge_plan(ledger),
-        _judge_charges(ledger),
+        recount_charges(ledger),
         _judge_cost(ledger),
         _judge_lifetime(ledger, evidence),
     ]
@@ -97,21 +100,16 @@ def _left_out(ledger: RecountedLedger, evidence: SiteEvidence) -> list[str]:
     if evidence.held is None:
         return []
     signed = {each.head_sha256 for each in evidence.export.countersignatures}
-    held = {reply.ledger_head for reply in evidence.held.updates.values()}
-    held |= {reply.ledger_head for reply in evidence.held.tables.values()}
+    held = {reply.ledger_head for reply in evidence.held.replies.values()}
     problems = []
     for row in ledger.charges:
         earlier = [each for each in ledger.charges if each.sha256 in held and each.index < row.index]
         if earlier and earlier[-1].sha256 not in signed:
             problems.append(
-                f"{_asked(row)} was asked for with the countersigned head of {_asked(earlier[-1])}, "
-                "which the export leaves out"
+                f"{place_of(row.stage, row.round)} was asked for with the countersigned head of "
+                f"{place_of(earlier[-1].stage, earlier[-1].round)}, which the export leaves out"
             )
     return problems
-
-
-def _asked(charge: LedgerRow) -> str:
-    return f"round {charge.round}" if charge.round else charge.purpose
 
 
 def _judge_plan(ledger: RecountedLedger) -> Finding:
@@ -122,9 +120,9 @@ def _judge_plan(ledger: RecountedLedger) -> Finding:
     others = {row.plan_sha256 for row in ledger.rows if row.run == plan.run} - {plan.sha256}
     if others:
         problems.append(f"rows of run {plan.run} name {len(others)} other plans")
-    if site not in {entry.site for entry in plan.roster}:
+    if ledger.entry is None:
         problems.append(f"site {site} is not on the plan's roster")
-    elif plan.entry(site).public_key not in {row.public_key for row in ledger.rows}:
+    elif ledger.entry.public_key not in {row.public_key for row in ledger.rows}:
         problems.append("the key that the plan's roster names for this site never signed its ledger")
     problems += _mispriced(plan)
     return judge(
@@ -143,126 +141,73 @@ def _judge_plan(ledger: RecountedLedger) -> Finding:
 
 
 def _mispriced(plan: Plan) -> list[str]:
-    """What of the plan's stated cost its own settings do not give."""
+    """What of the plan's stated cost its own stages do not give."""
     try:
-        true = predict_cost(plan.settings)
+        true = predict_cost(plan.stages, delta=plan.settings.delta)
     except OsteoFedError as error:
         return [error.fact]
     stated = plan.predicted
-    epsilons = {"training_epsilon": 0.0, "validation_epsilon": 0.0, "description_epsilon": 0.0}
-    is_same_cost = all(is_same(getattr(stated, name), getattr(true, name)) for name in epsilons)
-    if is_same_cost and stated.model_copy(update=epsilons) == true.model_copy(update=epsilons):
-        return []
-    return ["the plan does not state the cost that its own settings give"]
+    if _without_epsilons(stated) == _without_epsilons(true):
+        pairs = zip(_epsilons(stated), _epsilons(true), strict=True)
+        if all(is_same(said, recounted) for said, recounted in pairs):
+            return []
+    return ["the plan does not state the cost that its own stages give"]
 
 
-def _judge_charges(ledger: RecountedLedger) -> Finding:
-    rounds = ledger.plan.settings.federation.rounds or 0
-    training = [row for row in ledger.charges if row.purpose == "train"]
-    problems = [problem for row in ledger.charges for problem in _misfits(ledger.plan, row)]
-    released = [row.round for row in ledger.released_charges if row.purpose == "train"]
-    problems += [
-        f"round {number} was released {released.count(number)} times"
-        for number in sorted(set(released))
-        if released.count(number) > 1
-    ]
-    requests: dict[int, set[str]] = {}
-    for row in training:
-        requests.setdefault(row.round, set()).add(row.request_sha256)
-    problems += [
-        f"round {number} was charged for {len(asked)} different requests"
-        for number, asked in sorted(requests.items())
-        if len(asked) > 1
-    ]
-    return judge(
-        ledger.site,
-        "Each round was released at most once, with the plan's noise, sample rate and steps.",
-        problems,
-        holds=f"{len(set(released))} of the plan's {rounds} rounds left, each charged as planned"
-        if training
-        else "no part in training; each table was charged as planned",
-        blind_to="Whether the noise that was charged was drawn: see conformance and canaries.",
-        figures={
-            "rounds_planned": rounds,
-            "rounds_released": len(set(released)),
-            "training_charges": len(training),
-            "charges_without_release": len(training) - len(released),
-            "noise_multiplier": ledger.plan.settings.privacy.noise_multiplier,
-            "sample_rate": ledger.plan.settings.privacy.sample_rate,
-            "steps_per_round": ledger.plan.settings.federation.local_steps,
-        },
-    )
+def _epsilons(cost: PredictedCost) -> list[float | None]:
+    purposes = [cost.training_epsilon, cost.validation_epsilon, cost.description_epsilon]
+    return [*purposes, *(split.epsilon for split in cost.splits)]
 
 
-def _misfits(plan: Plan, row: LedgerRow) -> list[str]:
-    """What of a charge differs from the plan."""
-    privacy, federation, predicted = plan.settings.privacy, plan.settings.federation, plan.predicted
-    place = f"row {row.index} ({row.purpose}, round {row.round})"
-    problems = []
-    if row.purpose == "train":
-        is_dp = privacy.mode == "patient_dp"
-        planned = (privacy.noise_multiplier, privacy.sample_rate, federation.local_steps)
-        wanted_class = "dp" if is_dp else "off"
-        if not 1 <= row.round <= (federation.rounds or 0):
-            problems.append(f"{place}: the plan has rounds 1 to {federation.rounds}")
-    else:
-        is_dp = plan.settings.validation.release_class == "dp"
-        is_described = row.purpose == "evaluate.description"
-        planned = (
-            predicted.description_noise_multiplier
-            if is_described
-            else predicted.validation_noise_multiplier,
-            1.0,
-            1,
-        )
-        if is_described and plan.settings.validation.description_epsilon is None:
-            problems.append(f"{place}: the plan releases no description")
-        wanted_class = plan.settings.validation.release_class
-    if row.charge_class != wanted_class:
-        problems.append(f"{place}: class {row.charge_class}, the plan has {wanted_class}")
-    charged = (row.noise_multiplier, row.sample_rate, row.steps)
-    wanted = planned if is_dp else (None, None, None)
-    if charged != wanted:
-        problems.append(f"{place}: {_noise(charged)}; the plan has {_noise(wanted)}")
-    return problems
+def _without_epsilons(cost: PredictedCost) -> PredictedCost:
+    names = ("training_epsilon", "validation_epsilon", "description_epsilon")
+    splits = tuple(split.model_copy(update={"epsilon": None}) for split in cost.splits)
+    return cost.model_copy(update=dict.fromkeys(names) | {"splits": splits})
 
 
-def _noise(values: tuple[float | None, ...]) -> str:
-    names = ("noise multiplier", "sample rate", "steps")
-    shown = ["none" if value is None else f"{value:g}" for value in values]
-    return ", ".join(f"{name} {value}" for name, value in zip(names, shown, strict=True))
+@dataclass(frozen=True)
+class _Group:
+    """Patients whom the same stages touch: what the plan promised them, what was charged, what left."""
+
+    patients: PatientGroup
+    planned: float
+    booked: tuple[GaussianEvent, ...]
+    released: tuple[GaussianEvent, ...]
+
+
+def _groups(ledger: RecountedLedger) -> list[_Group]:
+    """The groups of the site's patients to whom the plan promises an ε."""
+    paid = {row.index for row in ledger.released_charges}
+    groups = []
+    for split in ledger.plan.predicted.splits:
+        if ledger.entry is None or split.role != ledger.entry.role or split.epsilon is None:
+            continue
+        stages = touching(ledger.plan.stages, role=split.role, patients=split.patients)
+        names = {stage.name for stage in stages}
+        booked = [(row.index, row.event) for row in ledger.charges if row.stage in names and row.event]
+        events = tuple(event for _, event in booked)
+        left = tuple(event for index, event in booked if index in paid)
+        groups.append(_Group(split.patients, split.epsilon, events, left))
+    return groups
 
 
 def _judge_cost(ledger: RecountedLedger) -> Finding:
-    """ε of training, or of a table where nobody trained, by formula and by a second opinion."""
-    predicted = ledger.plan.predicted
-    is_trained = any(row.purpose == "train" for row in ledger.charges)
-    part = "training" if is_trained else "a validation table"
+    """ε of each group of patients over all stages that touch it, by formula and by a second opinion."""
     claim = "The recounted epsilon is at most the plan's, and two accountants agree on it."
-    planned = predicted.training_epsilon if is_trained else predicted.validation_epsilon
-    if planned is None:
-        return not_examined(ledger.site, claim, "the plan promises no formal privacy guarantee")
-    charged = [
-        row
-        for row in ledger.charges
-        if (row.purpose == "train") == is_trained and row.purpose != "evaluate.description"
-    ]
-    booked = [row.event for row in charged if row.event]
-    paid = {row.index for row in ledger.released_charges}
-    released = [row.event for row in charged if row.event and row.index in paid]
-    if not is_trained:
-        # Tables are of disjoint splits; each is priced alone.
-        booked, released = booked[:1], released[:1]
-    exact, delta = epsilon_of(released, predicted.delta), predicted.delta
+    groups, delta = _groups(ledger), ledger.plan.predicted.delta
+    if not groups:
+        why = "the plan promises no formal privacy guarantee"
+        return not_examined(ledger.site, claim, why)
+    exact = [epsilon_of(group.released, delta) for group in groups]
     figures: Figures = {
-        "epsilon_recounted": exact,
+        "epsilon_recounted": max(exact),
         "epsilon_second_accountant": None,
-        "epsilon_planned": planned,
-        "epsilon_with_unreleased_charges": epsilon_of(booked, delta),
+        "epsilon_planned": max(group.planned for group in groups),
+        "epsilon_with_unreleased_charges": max(epsilon_of(group.booked, delta) for group in groups),
         "delta": delta,
     }
     try:
-        second = second_epsilon(released, delta) if released else 0.0
+        second = [second_epsilon(each.released, delta) if each.released else 0.0 for each in groups]
     except ModuleNotFoundError:
         return not_examined(
             ledger.site,
@@ -270,17 +215,25 @@ def _judge_cost(ledger: RecountedLedger) -> Finding:
             "dp-accounting is not installed: pip install 'osteofed[audit]'",
             figures=figures,
         )
-    figures["epsilon_second_accountant"] = second
+    figures["epsilon_second_accountant"] = max(second)
     problems = []
-    if not math.isclose(exact, second, rel_tol=0, abs_tol=ACCOUNTANTS_AGREE):
-        problems.append(f"accountants differ: {exact:.3f} and {second:.3f}")
-    if max(exact, second - ACCOUNTANTS_AGREE) > planned + SAME_FORMULA:
-        problems.append(f"{part} cost epsilon {exact:.3f}, the plan promised {planned:.3f}")
+    for group, first, other in zip(groups, exact, second, strict=True):
+        if not math.isclose(first, other, rel_tol=0, abs_tol=ACCOUNTANTS_AGREE):
+            problems.append(f"accountants differ on {group.patients}: {first:.3f} and {other:.3f}")
+        if max(first, other - ACCOUNTANTS_AGREE) > group.planned + SAME_FORMULA:
+            problems.append(
+                f"a patient of {group.patients} was charged epsilon {first:.3f}, the plan promised "
+                f"{group.planned:.3f}"
+            )
     return judge(
         ledger.site,
         claim,
         problems,
-        holds=f"{part}: {exact:.3f} by formula, {second:.3f} by PLD, {planned:.3f} promised",
+        holds="; ".join(
+            f"patients of {group.patients}: {first:.3f} by formula, {other:.3f} by PLD, "
+            f"{group.planned:.3f} promised"
+            for group, first, other in zip(groups, exact, second, strict=True)
+        ),
         blind_to="Whether mechanism and sampler are what the accountant supposes: see conformance.",
         figures=figures,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shared.audit.finding import Finding
-from shared.contract.plan import Plan
+from shared.contract.plan import Plan, RosterEntry
 from shared.privacy.events import GaussianEvent
 from shared.privacy.ledger_format import LedgerRow
 
@@ -27,6 +27,11 @@ class RecountedLedger:
     plan: Plan
     site: str
     rows: tuple[LedgerRow, ...]
+
+    @property
+    def entry(self) -> RosterEntry | None:
+        """What the plan's roster says of the site; None where it is not on it."""
+        return next((entry for entry in self.plan.roster if entry.site == self.site), None)
 
     @cached_property
     def hashes(self) -> dict[str, int]:
@@ -121,15 +126,22 @@ def charge_of(ledger: RecountedLedger, outcome: LedgerRow) -> LedgerRow | None:
     if index is None or not 0 <= index < outcome.index:
         return None
     row = ledger.rows[index]
-    wanted = (outcome.plan_sha256, outcome.purpose, outcome.round, outcome.request_sha256)
-    is_same = (row.plan_sha256, row.purpose, row.round, row.request_sha256) == wanted
-    return row if row.kind == "charge" and is_same else None
+    return row if row.kind == "charge" and _subject(row) == _subject(outcome) else None
+
+
+def _subject(row: LedgerRow) -> tuple[str, str, str, int, str]:
+    return row.plan_sha256, row.purpose, row.stage, row.round, row.request_sha256
 
 
 def charges_by_payload(ledger: RecountedLedger) -> dict[str, LedgerRow]:
     """Each released payload's hash, and the charge that paid for it."""
     paired = ((outcome, charge_of(ledger, outcome)) for outcome in ledger.outcomes)
     return {outcome.payload_sha256: charge for outcome, charge in paired if charge is not None}
+
+
+def place_of(stage: str, round_number: int) -> str:
+    """A round of a stage in words."""
+    return f"{stage}, round {round_number}"
 
 
 def is_same(stated: float | None, recounted: float | None) -> bool:

@@ -7,10 +7,8 @@ payload and protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from shared.audit.finding import Finding
-from shared.audit.recount.evidence import MEASURED, HeldReplies, SiteEvidence
+from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.outbox import recount_outbox
 from shared.audit.recount.recounted import (
     RecountedLedger,
@@ -18,11 +16,13 @@ from shared.audit.recount.recounted import (
     charges_by_payload,
     judge,
     not_examined,
+    place_of,
 )
-from shared.audit.recount.weights import recount_weights
+from shared.audit.recount.run_files import MEASURED, HeldReplies, Place
+from shared.audit.recount.weights import recount_rounds, recount_weights
 from shared.contract.payload import payload_sha256
-from shared.contract.protocol import EvaluateReply, TrainReply, signed_bytes, vector_sha256
-from shared.contract.release import read_release
+from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
+from shared.contract.release import Release, read_release
 from shared.errors import OsteoFedError
 from shared.privacy.ledger_format import LedgerRow
 from shared.signing.keys import verify
@@ -35,6 +35,7 @@ def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Fi
         recount_outbox(ledger, evidence),
         _judge_held(ledger, evidence),
         recount_weights(ledger, evidence),
+        recount_rounds(ledger, evidence),
         _judge_release(ledger, evidence),
     ]
 
@@ -69,96 +70,93 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         return not_examined(ledger.site, claim, "no run folder was handed over")
     held = evidence.held
     paid = charges_by_payload(ledger)
+    measured = {place: each for place, each in held.replies.items() if each.status == MEASURED}
     problems = [
         problem
-        for number, reply in sorted(held.updates.items())
-        for problem in (
-            *_reply_problems(ledger, evidence, paid, reply, place=f"update of round {number}"),
-            *([] if reply.round == number else [f"update of round {number} names {reply.round}"]),
-        )
+        for place, reply in measured.items()
+        for problem in _reply_problems(ledger, evidence, paid, place, reply)
     ]
     problems += [
-        problem
-        for kind, table in held.tables.items()
-        if table.status == MEASURED
-        for problem in _reply_problems(ledger, evidence, paid, table, place=f"{kind} table")
-    ]
-    problems += [
-        f"{kind} table is of status {table.status} and has {table.table.size} cells"
-        for kind, table in held.tables.items()
-        if table.status != MEASURED and table.table.size
+        f"{place_of(*place)} is of status {reply.status} and has a total of {reply.total.size} numbers"
+        for place, reply in held.replies.items()
+        if reply.status != MEASURED and reply.total.size
     ]
     problems += _order_problems(ledger, held)
     problems += _aggregation_problems(held)
-    n_tables = sum(table.status == MEASURED for table in held.tables.values())
     return judge(
         ledger.site,
         claim,
         problems,
         holds="signature, ledger head, round and payload hash of each match their charge",
-        blind_to="Answers that the coordinator rejected or lost, and what it does with updates beyond "
-        "their committed hashes.",
+        blind_to="Answers that the coordinator rejected or lost.",
         figures={
-            "updates": len(held.updates),
-            "tables": n_tables,
-            "releases_not_held": len(set(paid) - {payload_sha256(each) for each in _all(held)}),
+            "replies": len(measured),
+            "releases_not_held": len(set(paid) - {payload_sha256(each) for each in measured.values()}),
         },
     )
-
-
-def _all(held: HeldReplies) -> Iterable[TrainReply | EvaluateReply]:
-    return (*held.updates.values(), *held.tables.values())
 
 
 def _reply_problems(
     ledger: RecountedLedger,
     evidence: SiteEvidence,
     paid: dict[str, LedgerRow],
-    reply: TrainReply | EvaluateReply,
-    *,
-    place: str,
+    place: Place,
+    reply: SumReply,
 ) -> list[str]:
-    charge = paid.get(payload_sha256(reply))
+    charge, where = paid.get(payload_sha256(reply)), place_of(*place)
     problems = []
     # A site may have replaced its key since: the charge names the one that was in force.
     site_key = evidence.site_key if charge is None else charge.public_key
     if not verify(site_key, signed_bytes(reply), reply.signature):
-        problems.append(f"{place} is not signed by the site")
+        problems.append(f"the reply of {where} is not signed by the site")
     if reply.plan_sha256 != ledger.plan.sha256 or reply.site != ledger.site:
-        problems.append(f"{place} is of another plan or site")
+        problems.append(f"the reply of {where} is of another plan or site")
+    if (reply.stage, reply.round) != place:
+        problems.append(f"the reply of {where} names {place_of(reply.stage, reply.round)}")
     if charge is None:
-        return [*problems, f"{place} was not charged: no release in the ledger has its hash"]
-    purpose = "train" if isinstance(reply, TrainReply) else f"evaluate.{reply.kind}"
-    number = reply.round if isinstance(reply, TrainReply) else 0
-    if (charge.purpose, charge.round) != (purpose, number):
-        problems.append(f"{place} was charged as {charge.purpose}, round {charge.round}")
+        return [
+            *problems,
+            f"the reply of {where} was not charged: no release in the ledger has its hash",
+        ]
+    if (charge.stage, charge.round) != (reply.stage, reply.round):
+        problems.append(f"the reply of {where} was charged as {place_of(charge.stage, charge.round)}")
     if reply.ledger_head != charge.sha256:
-        problems.append(f"{place} names another ledger head than its charge")
-    if isinstance(reply, EvaluateReply) and reply.release_class != charge.charge_class:
-        problems.append(f"{place} is of class {reply.release_class}, charged {charge.charge_class}")
+        problems.append(f"the reply of {where} names another ledger head than its charge")
+    if reply.release_class != charge.charge_class:
+        problems.append(
+            f"the reply of {where} is of class {reply.release_class}, charged {charge.charge_class}"
+        )
     return problems
 
 
 def _order_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
-    heads = [reply.ledger_head for _, reply in sorted(held.updates.items())]
-    places = [ledger.hashes[head] for head in heads if head in ledger.hashes]
+    """Heads that the ledger does not have, or that later rounds of a stage carry out of its order."""
+    heads: dict[str, list[str]] = {}
+    for (stage, _), reply in sorted(held.replies.items()):
+        heads.setdefault(stage, []).append(reply.ledger_head)
     problems = []
-    if len(places) < len(heads):
-        problems.append(f"{len(heads) - len(places)} ledger heads are not in the exported ledger")
-    if places != sorted(set(places)):
-        problems.append("ledger heads of successive rounds are not in the ledger's order")
+    for stage, each in heads.items():
+        places = [ledger.hashes[head] for head in each if head in ledger.hashes]
+        if len(places) < len(each):
+            problems.append(
+                f"{len(each) - len(places)} ledger heads of {stage} are not in the exported ledger"
+            )
+        if places != sorted(set(places)):
+            problems.append(
+                f"ledger heads of successive rounds of {stage} are not in the ledger's order"
+            )
     return problems
 
 
 def _aggregation_problems(held: HeldReplies) -> list[str]:
-    """Committed rounds must have used the very updates that are journalled."""
+    """Committed rounds must have used the very totals that are journalled."""
     problems = []
-    for number, (update_sha256, head) in sorted(held.aggregated.items()):
-        reply = held.updates.get(number)
+    for place, (total_sha256, head) in held.aggregated.items():
+        reply = held.replies.get(place)
         if reply is None:
-            problems.append(f"round {number} was committed with an update that is not held")
-        elif (vector_sha256(reply.update), reply.ledger_head) != (update_sha256, head):
-            problems.append(f"round {number} was committed with another update than the one held")
+            problems.append(f"{place_of(*place)} was committed with a total that is not held")
+        elif (vector_sha256(reply.total), reply.ledger_head) != (total_sha256, head):
+            problems.append(f"{place_of(*place)} was committed with another total than the one held")
     return problems
 
 
@@ -166,7 +164,7 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     claim = "The release is the coordinator's, comes from this plan and follows this ledger."
     if evidence.release is None:
         return not_examined(ledger.site, claim, "no release was handed over")
-    blind_to = "Whether the released weights follow from the updates of all sites."
+    blind_to = "Whether it reads well; what sites computed before their totals left: see conformance."
     try:
         release = read_release(evidence.release, coordinator_key=evidence.coordinator_key)
     except OsteoFedError as error:
@@ -180,15 +178,7 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     has_trained = any(row.purpose == "train" for row in ledger.released_charges)
     if head is None and has_trained:
         problems.append("the release names no ledger head of this site")
-    average = None if evidence.weights is None else evidence.weights.average
-    if average is not None and average.sha256 != record.weights_sha256:
-        problems.append("the released weights are not the tail average that the run folder holds")
-    tables = {} if evidence.held is None else evidence.held.tables
-    problems += [
-        f"the {kind} table measured another release"
-        for kind, table in tables.items()
-        if table.status == MEASURED and table.release_sha256 not in ("", release.sha256)
-    ]
+    problems += _held_problems(evidence, release)
     return judge(
         ledger.site,
         claim,
@@ -198,3 +188,21 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         blind_to=blind_to,
         figures={"release_sha256": release.sha256, "rounds": record.rounds},
     )
+
+
+def _held_problems(evidence: SiteEvidence, release: Release) -> list[str]:
+    """Where the run folder's average, or a reply that measured a release, is of another one."""
+    weights, problems = evidence.weights, []
+    if weights is not None:
+        averages = {
+            weights.average and weights.average.sha256,
+            weights.tail and weights.tail.mean_sha256,
+        }
+        if averages - {None, release.record.weights_sha256}:
+            problems.append("the released weights are not the tail average that the run folder holds")
+    replies = {} if evidence.held is None else evidence.held.replies
+    return problems + [
+        f"the reply of {place_of(*place)} measured another release"
+        for place, reply in replies.items()
+        if reply.status == MEASURED and reply.release_sha256 not in ("", release.sha256)
+    ]

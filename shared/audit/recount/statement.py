@@ -99,7 +99,7 @@ def _identity_problems(then: RecountedLedger, stated: PrivacyPredicate) -> list[
 
 def plan_problems(plan: Plan, stated: PrivacyPredicate, *, site: str) -> list[str]:
     """Where a statement of a site on the roster says something else of the plan than the plan."""
-    entry, privacy, predicted = plan.entry(site), plan.settings.privacy, plan.predicted
+    entry, stage, predicted = plan.entry(site), plan.training, plan.predicted
     pairs: dict[str, tuple[object, object]] = {
         "site": (stated.site, site),
         "run": (stated.run, plan.run),
@@ -117,18 +117,18 @@ def plan_problems(plan: Plan, stated: PrivacyPredicate, *, site: str) -> list[st
     planned = predicted.training_epsilon if entry.role == "training" else 0.0
     if not is_same(stated.cost.planned_epsilon, planned):
         problems.append(f"planned epsilon {stated.cost.planned_epsilon}, the plan has {planned}")
-    if (stated.mechanism is None) != (entry.role == "external"):
+    has_part = stage is not None and entry.role in stage.roles
+    if (stated.mechanism is not None) != has_part:
         problems.append("mechanism must be stated by a training site and only by it")
-    elif stated.mechanism is not None:
-        made, federation = stated.mechanism, plan.settings.federation
-        rounds, steps = federation.rounds or 0, federation.local_steps or 0
+    elif stated.mechanism is not None and stage is not None:
+        made = stated.mechanism
         pairs |= {
             "mechanism": (made.name, predicted.mechanism),
-            "clip norm": (made.clip_norm, privacy.clip_norm),
-            "noise multiplier": (made.noise_multiplier, privacy.noise_multiplier),
-            "sample rate": (made.sample_rate, privacy.sample_rate),
-            "rounds and steps": ((made.rounds, made.steps), (rounds, rounds * steps)),
-            "update norm": (made.update_norm_max, privacy.update_norm_max),
+            "clip norm": (made.clip_norm, stage.clip_norm),
+            "noise multiplier": (made.noise_multiplier, stage.noise_multiplier),
+            "sample rate": (made.sample_rate, stage.sample_rate),
+            "rounds and steps": ((made.rounds, made.steps), (stage.rounds, stage.total_steps)),
+            "update norm": (made.update_norm_max, stage.update_norm_max),
         }
     return [*problems, *_differences(pairs)]
 

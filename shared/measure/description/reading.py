@@ -29,8 +29,8 @@ from shared.measure.description.rows import (
     DescriptionSpec,
     NumberCells,
 )
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
-from shared.measure.intervals import fraction_interval, normal_quantile
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
+from shared.sums.intervals import fraction_interval, normal_quantile
 
 Floats = NDArray[np.float64]
 # an exponential's; the spread of an SD is not released, so it is taken wide rather than short

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ProtocolError
-from shared.measure.intervals import normal_quantile
+from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
-from shared.measure.intervals import normal_quantile, ratio_interval
 from shared.measure.table.rows import HISTOGRAM_WEIGHT, MOMENT_WEIGHTS, TableSpec
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
+from shared.sums.intervals import normal_quantile, ratio_interval
 
 Floats = NDArray[np.float64]
 # R² has no lower end; estimates and intervals are reported within this range

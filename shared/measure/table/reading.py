@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ProtocolError
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, within
-from shared.measure.intervals import auc_interval, normal_quantile, share_interval
 from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
 from shared.measure.table.rows import HISTOGRAM_WEIGHT, TableSpec
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, within
+from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Floats = NDArray[np.float64]
 __all__ = ["Estimate", "Measures", "read_constant_r2", "read_table"]

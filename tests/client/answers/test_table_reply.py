@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from client.answers.table_reply import add_noise, empty_reply, measured_reply
 from practice_site import make_plan
 
-from client.answers.table_reply import add_noise, empty_reply, measured_reply
 from shared.contract.protocol import EvaluateRequest
 
 

@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from handed_over import RUN, HandedOver
 from table_site import TableSites, found_table_sites
 
+from client.answers.answer import charge_for
 from client.gate.statement import make_statement, state_run
+from client.site.approved import approved_plan
 from shared.audit.finding import Finding, Findings, write_findings
 from shared.contract.release import read_release
 from shared.errors import AuditError
@@ -72,7 +73,9 @@ def test_subjects_are_what_left_and_the_release_that_was_measured(made_run: Hand
 
 def test_epsilons_are_those_of_the_charges(made_run: HandedOver) -> None:
     predicate = verify_statement(made_run.statement(), site_key(made_run)).predicate
-    noise = made_run.plan.settings.privacy.noise_multiplier or 0.0
+    training = made_run.plan.training
+    assert training is not None
+    noise = training.noise_multiplier
     # two full-batch rounds of one step: μ = √2/σ
     trained = gaussian_epsilon(2**0.5 / noise, 1e-5)
     assert predicate.cost.training_epsilon == pytest.approx(trained, abs=1e-9)
@@ -220,7 +223,7 @@ def test_the_page_is_one_page_made_from_the_predicate_alone(made_run: HandedOver
 def test_privacy_off_is_said_in_words(tmp_path: Path) -> None:
     sites: TableSites = found_table_sites(tmp_path, "privacy=off")
     sites.change_policy(allows_privacy_off=True)
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     out = tmp_path / "statement.json"
     predicate = state_run(sites.site(), RUN, out).predicate
     assert predicate.guarantee == "no formal privacy guarantee: the run trained without noise"
@@ -260,7 +263,10 @@ def test_a_run_that_is_unknown_or_let_nothing_out_cannot_be_stated(
     assert by_hash.predicate.run == RUN
     sites = found_table_sites(tmp_path)
     request = sites.train_request()
-    sites.gate().charge_training(sites.plan, request, members=[f"P{n}" for n in range(60)])
+    approved = approved_plan(sites.site(), sites.plan_sha256)
+    charge = charge_for(approved, sites.plan.stage("train"), request, canaries_sha256="")
+    members, key = [f"P{n}" for n in range(60)], sites.plan.coordinator_key
+    sites.gate().charge(request, charge, members=members, coordinator_key=key)
     with pytest.raises(AuditError, match="nothing about patients has left"):
         make_statement(sites.site(), RUN)
 

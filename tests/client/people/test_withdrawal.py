@@ -253,7 +253,7 @@ def test_doing_it_again_is_harmless_and_can_purge_later(ward: Ward) -> None:
     assert ward.withdraw(purge=True).purged == ()
 
 
-@pytest.mark.parametrize("step", ["write_cohort", "delete_tokens", "_mark_purged", "_empty"])
+@pytest.mark.parametrize("step", ["write_cohort", "delete_tokens", "mark_purged", "empty_version"])
 def test_a_withdrawal_that_was_interrupted_keeps_the_person_out_and_is_finished_by_doing_it_again(
     ward: Ward, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

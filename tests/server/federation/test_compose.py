@@ -87,7 +87,7 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     settings = compose_settings([f"experiment={name}", *COMPANIONS.get(("experiment", name), [])])
     assert settings.experiment == name
     assert (settings.privacy.sample_rate < 1) == (settings.encoder.training != "frozen")
-    assert settings.fusion.schedule[-1].up_to_epsilon is None
+    assert settings.schedule[-1].up_to_epsilon is None
     assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, create_home
 from server.federation.plan import draft_plan, save_plan, schedule_for
 from shared.contract.plan import Plan, read_plan
+from shared.contract.stages import GradientStage
 from shared.errors import PlanError
-from shared.privacy.cost import total_steps
 from shared.signing.keys import create_key
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -35,14 +36,34 @@ def draft(overrides: list[str] | None = None, *, key: str = "0" * 64, run: str =
 
 
 def test_a_plan_fixes_every_value_that_yaml_leaves_open() -> None:
-    settings = draft().settings
-    assert None not in (
-        settings.federation.rounds,
-        settings.federation.local_steps,
-        settings.federation.learning_rate,
-        settings.privacy.noise_multiplier,
-        settings.privacy.update_norm_max,
+    plan = draft()
+    content = plan.model_dump(mode="json")
+    del content["settings"]["cohort"]["fields"]  # the range of a category is none, not an open value
+    assert list(nulls(content)) == []
+    settings, stage = compose_settings(), training(plan)
+    asked = settings.federation
+    assert (asked.rounds, asked.local_steps, asked.learning_rate) == (None, None, None)
+    row = schedule_for(settings)
+    assert (stage.rounds, stage.local_steps, stage.learning_rate, stage.fold, stage.local_tail) == (
+        *(row.rounds, row.local_steps, row.learning_rate, row.fold, row.local_tail),
     )
+    assert stage.noise_multiplier > 0
+    assert stage.update_norm_max > 0
+
+
+def nulls(content: object, name: str = "plan") -> Iterator[str]:
+    """Where nothing stands."""
+    if content is None:
+        yield name
+    parts = content.items() if isinstance(content, dict) else ()
+    parts = enumerate(content) if isinstance(content, list) else parts
+    for key, part in parts:
+        yield from nulls(part, f"{name}.{key}")
+
+
+def training(plan: Plan) -> GradientStage:
+    assert plan.training is not None
+    return plan.training
 
 
 def test_weights_follow_the_declared_sizes() -> None:
@@ -57,16 +78,16 @@ def test_predicted_epsilon_is_at_most_what_was_asked_and_nearly_all_of_it(epsilo
 
 
 def test_the_schedule_row_is_the_first_that_covers_epsilon() -> None:
-    rows = compose_settings().fusion.schedule
+    rows = compose_settings().schedule
     assert schedule_for(compose_settings(["privacy.epsilon=0.7"])) == rows[0]
     assert schedule_for(compose_settings(["privacy.epsilon=1.01"])) == rows[1]
     assert schedule_for(compose_settings(["privacy=off"])) == rows[-1]
 
 
 def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> None:
-    few, many = draft(["federation.rounds=2"]), draft(["federation.rounds=20"])
-    assert total_steps(few.settings.federation) * 10 == total_steps(many.settings.federation)
-    assert (few.settings.privacy.noise_multiplier or 0) < (many.settings.privacy.noise_multiplier or 0)
+    few, many = (training(draft([f"federation.rounds={rounds}"])) for rounds in (2, 20))
+    assert few.total_steps * 10 == many.total_steps
+    assert 0 < few.noise_multiplier < many.noise_multiplier
 
 
 def test_a_plan_without_privacy_says_so_in_words() -> None:
@@ -103,6 +124,7 @@ def test_a_saved_plan_is_read_back_equal_and_never_overwritten(tmp_path: Path) -
         {"roster": []},
         {"coordinator_key": "2" * 64},
         {"version": 1},
+        {"version": 2},
     ],
 )
 def test_a_plan_that_was_changed_after_signing_is_refused(

@@ -14,7 +14,7 @@ from server.report.patients import characteristics
 from server.report.results import PrivacyResult, Results, ValidationResult
 from server.report.terminal import table_for_terminal, table_of_patients
 from server.report.wording import write_bytes, write_duration, write_figure, write_time
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 
 
 class Page(HTMLParser):

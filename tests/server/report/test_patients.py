@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.report.patients import Cell, characteristics, clipping, described, digits_of
 from server.report.results import DescriptionResult
 from shared.measure.description.reading import CategoryReading, Description, NumberReading
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Estimate:

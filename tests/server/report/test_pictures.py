@@ -16,7 +16,7 @@ from server.report.pictures import (
     forest_rows,
 )
 from server.report.results import Results
-from shared.measure.estimate import SUPPRESSED, Estimate
+from shared.sums.estimate import SUPPRESSED, Estimate
 
 
 def forest(*rows: ForestRow, floor: float = 0.4) -> str:

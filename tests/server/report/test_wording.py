@@ -22,7 +22,7 @@ from server.report.wording import (
     write_time,
     write_value,
 )
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Estimate:

@@ -18,7 +18,7 @@ from server.rounds import exchange as exchange_module
 from server.rounds import weights_delivery
 from server.rounds.exchange import Exchange
 from server.run.folder import RunStore
-from shared.contract.protocol import Refusal, TrainRequest, from_record, to_record
+from shared.contract.protocol import Refusal, SumRequest, from_record, to_record
 from shared.errors import RunError
 from shared.signing.keys import create_key
 
@@ -28,11 +28,14 @@ def exchange_of(store: RunStore, grid: LocalGrid, log: list[tuple[str, str]] | N
     return Exchange(grid, store.plan, log=lambda site, code: kept.append((site, code)))
 
 
-def request(store: RunStore) -> TrainRequest:
-    return TrainRequest(
+def request(store: RunStore) -> SumRequest:
+    return SumRequest(
         plan_sha256=store.plan.sha256,
+        stage="train",
         round=1,
-        weights=store.committed(0).weights,
+        vector=store.training.committed(0).vector,
+        release_sha256="",
+        lock_sha256="",
         ledger_head="",
         countersignature="",
     )
@@ -69,7 +72,7 @@ def test_a_node_that_is_not_on_the_roster_is_left_out_and_never_named(tmp_path: 
     store, folders = practice.found_federation(tmp_path)
     stranger = tmp_path / "stranger"
     create_key(stranger / "keys" / "site.pem")
-    site = {"site": "mrs-canary", "plan_sha256": store.plan.sha256, "encoder_sha256": None}
+    site = {"site": "mrs-canary", "plan_sha256": store.plan.sha256, "encoder_sha256": ""}
     (stranger / "site.json").write_text(json.dumps(site))
     log: list[tuple[str, str]] = []
     exchange = exchange_of(store, LocalGrid(practice.app, folders | {"x": stranger}), log)
@@ -95,7 +98,7 @@ def test_an_optional_site_that_is_absent_is_a_missing_update(tmp_path: Path) -> 
     store, folders = practice.found_federation(tmp_path, settings=settings)
     del folders["site-2"]
     run_local(store.folder, folders, client_app=practice.app)
-    assert dict(store.committed(3).missing) == {"site-2": "run.site-absent"}
+    assert dict(store.training.committed(3).missing) == {"site-2": "run.site-absent"}
 
 
 def test_a_site_that_refused_is_greeted_again_while_the_run_waits(
@@ -188,7 +191,7 @@ def test_weights_for_many_sites_are_serialised_once(tmp_path: Path) -> None:
     requests = {name: replace(order, ledger_head=name) for name in folders}
     records = exchange_module._records(requests)
     assert len({id(record["arrays"]) for record in records.values()}) == 1
-    heads = {name: from_record(record, TrainRequest).ledger_head for name, record in records.items()}
+    heads = {name: from_record(record, SumRequest).ledger_head for name, record in records.items()}
     assert heads == {name: name for name in folders}
 
 

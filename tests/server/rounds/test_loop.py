@@ -33,20 +33,18 @@ def run(store: RunStore, folders: dict[str, Path], *, faults: Sequence[Fault] = 
 
 
 def codes(store: RunStore, number: int) -> dict[str, str]:
-    return dict(store.committed(number).missing)
+    return dict(store.training.committed(number).missing)
 
 
 def test_three_rounds_of_two_sites_give_the_weights_computed_by_hand(tmp_path: Path) -> None:
-    store, folders = practice.found_federation(
-        tmp_path, n_sites=2, n_parameters=1, weights_of_sites=(0.75, 0.25)
-    )
+    store, folders = practice.found_federation(tmp_path, n_sites=2, weights_of_sites=(0.75, 0.25))
     run(store, folders)
     # targets 0 and 1, step 0.1: w ← w + 0.75·0.1·(0 − w) + 0.25·0.1·(1 − w) = 0.9·w + 0.025
     for number, expected in ((1, 0.025), (2, 0.0475), (3, 0.06775)):
-        assert store.committed(number).weights[0] == pytest.approx(expected, rel=1e-6)
+        assert store.training.committed(number).vector[0] == pytest.approx(expected, rel=1e-6)
     # tail 0.5 of 3 rounds is the last two
     assert store.averaged()[0] == pytest.approx((0.0475 + 0.06775) / 2, rel=1e-6)
-    state = store.committed(1)
+    state = store.training.committed(1)
     assert [(entry.site, entry.weight) for entry in state.contributions] == [
         ("site-0", 0.75),
         ("site-1", 0.25),
@@ -69,16 +67,16 @@ FAULTS = [
 @pytest.mark.parametrize(("kind", "code"), FAULTS)
 def test_a_fault_is_one_missing_update_with_its_reason(tmp_path: Path, kind: str, code: str) -> None:
     settings = practice.practice_settings(federation={"round_deadline_s": 0.4})
-    store, folders = practice.found_federation(tmp_path, settings=settings, n_parameters=1)
+    store, folders = practice.found_federation(tmp_path, settings=settings)
     fault = Fault(site="site-3", round=2, kind=kind, delay_s=5.0 if kind == "delay" else 0.0)
     run(store, folders, faults=[fault])
     assert codes(store, 1) == {}
     assert codes(store, 2) == {"site-3": code}
     assert codes(store, 3) == {}
-    present = store.committed(2).contributions
+    present = store.training.committed(2).contributions
     assert [entry.weight for entry in present] == pytest.approx([1 / 3] * 3)
     # targets 0, 1, 2 pull with equal weight: w ← 0.9·w + 0.1·1
-    before, after = store.committed(1).weights[0], store.committed(2).weights[0]
+    before, after = store.training.committed(1).vector[0], store.training.committed(2).vector[0]
     assert after == pytest.approx(0.9 * before + 0.1, rel=1e-6)
     assert ("site-3", code) in {(event.site, event.code) for event in store.events()}
 
@@ -127,7 +125,7 @@ def test_below_the_quorum_the_run_stops_and_resumes_to_the_same_weights(tmp_path
     with pytest.raises(RunError) as caught:
         run(store, folders, faults=faults)
     assert caught.value.code == "run.quorum-missed"
-    assert store.last_committed().round == 1
+    assert store.training.last_committed().round == 1
     run(store, folders)
     np.testing.assert_array_equal(store.averaged(), clean.averaged())
     trained = (folders["site-3"] / "trained.log").read_text().splitlines()
@@ -149,7 +147,7 @@ def test_a_quorum_is_rounded_up_to_whole_sites(
         faults = [Fault(site=site, round=1, kind="exception") for site in absent]
         if is_enough:
             run(store, folders, faults=faults)
-            assert store.last_committed().round == 1
+            assert store.training.last_committed().round == 1
         else:
             with pytest.raises(RunError, match=f"{n_present} of at least {needed} updates"):
                 run(store, folders, faults=faults)
@@ -164,7 +162,7 @@ def test_sites_that_sent_garbage_are_asked_again_after_a_missed_quorum(tmp_path:
         run(store, folders, faults=faults)
     run(store, folders)
     np.testing.assert_array_equal(store.averaged(), clean.averaged())
-    kept = sorted(path.name for path in (store.folder / "replies" / "0002").glob("*.aside"))
+    kept = sorted(path.name for path in (store.folder / "replies" / "train" / "0002").glob("*.aside"))
     assert kept == ["site-0.1.aside", "site-1.1.aside", "site-2.1.aside"]
 
 
@@ -173,7 +171,7 @@ def test_the_first_round_needs_every_required_site(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         run(store, folders, faults=[Fault(site="site-0", round=1, kind="exception")])
     assert caught.value.code == "run.quorum-missed"
-    assert store.last_committed().round == 0
+    assert store.training.last_committed().round == 0
     run(store, folders, faults=[Fault(site="site-0", round=2, kind="exception")])
     assert codes(store, 2) == {"site-0": "engine.flower-error-2"}
 
@@ -185,7 +183,7 @@ def test_a_pause_stops_before_the_next_round_and_resume_goes_on(tmp_path: Path) 
         run(store, folders)
     assert caught.value.code == "run.paused"
     run(store, folders)
-    assert store.last_committed().round == 3
+    assert store.training.last_committed().round == 3
 
 
 def test_a_round_carries_each_site_its_own_countersigned_head(tmp_path: Path) -> None:
@@ -236,30 +234,32 @@ def test_a_run_killed_in_any_round_and_resumed_equals_the_uninterrupted_one_bit_
             kills += 1
         process.wait()
     assert kills == 3
-    assert store.last_committed().round < 6
+    assert store.training.last_committed().round < 6
     run(store, folders)
     for number in range(7):
-        np.testing.assert_array_equal(store.committed(number).weights, clean.committed(number).weights)
+        np.testing.assert_array_equal(
+            store.training.committed(number).vector, clean.training.committed(number).vector
+        )
     np.testing.assert_array_equal(store.averaged(), clean.averaged())
 
 
 def in_round(store: RunStore, number: int) -> bool:
     """Whether two replies of a round are journalled: the third site is at work."""
-    return len(list((store.folder / "replies" / f"{number:04d}").glob("*.safetensors"))) >= 2
+    return len(list((store.folder / "replies" / "train" / f"{number:04d}").glob("*.safetensors"))) >= 2
 
 
 def test_journalled_replies_replay_to_the_identical_round(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path)
     run(store, folders)
-    expected = store.committed(3)
-    for file in store.round_folder(3).iterdir():
+    expected = store.training.committed(3)
+    for file in store.training.round_folder(3).iterdir():
         file.unlink()
-    store.round_folder(3).rmdir()
+    store.training.round_folder(3).rmdir()
     for folder in folders.values():
         (folder / "refuse.json").write_text('"policy.closed"')
     run(open_run(store.folder), folders)
-    np.testing.assert_array_equal(store.committed(3).weights, expected.weights)
-    assert store.committed(3).contributions == expected.contributions
+    np.testing.assert_array_equal(store.training.committed(3).vector, expected.vector)
+    assert store.training.committed(3).contributions == expected.contributions
 
 
 def test_an_edited_journal_is_refused(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_an_edited_journal_is_refused(tmp_path: Path) -> None:
             folders,
             faults=[Fault(site=f"site-{n}", round=2, kind="exception") for n in (1, 2, 3)],
         )
-    path = store.folder / "replies" / "0002" / "site-0.safetensors"
+    path = store.folder / "replies" / "train" / "0002" / "site-0.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -110,7 +110,7 @@ SPOILT: list[tuple[Spoil, str]] = [
         lambda reply: Refusal(
             plan_sha256=reply.plan_sha256, site=reply.site, code="policy.encoder", correlation_id="0"
         ),
-        "protocol.policy-encoder",
+        "policy.encoder",
     ),
 ]
 

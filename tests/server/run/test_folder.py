@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import practice_federation as practice
 import pytest
+from practice_federation import P
 
-from server.run.folder import Event, RoundState, RunStore, open_run, prepare_run
-from server.run.journal import Journal
-from server.run.vector_file import open_vectors, write_vectors
-from shared.contract.protocol import TrainReply
-from shared.errors import RunError
+from server.run.folder import Event, RunStore, open_run, prepare_run
+from server.run.stage_folder import RoundState
+from shared.errors import PlanError, RunError
+from shared.stages.stage_sum import StageState
 
 
 @pytest.fixture
@@ -22,65 +22,80 @@ def store(tmp_path: Path) -> RunStore:
 
 
 def test_a_prepared_run_starts_at_its_initial_weights(store: RunStore) -> None:
-    state = open_run(store.folder).last_committed()
+    state = open_run(store.folder).training.last_committed()
     assert state.round == 0
-    np.testing.assert_array_equal(state.weights, np.zeros(8, "<f4"))
+    np.testing.assert_array_equal(state.vector, np.zeros(P, "<f4"))
 
 
 def test_preparing_a_run_twice_changes_nothing(store: RunStore) -> None:
-    store.commit(RoundState(round=1, weights=np.ones(8, "<f4")))
-    again = prepare_run(store.folder, initial_weights=np.zeros(8, "<f4"))
-    assert again.last_committed().round == 1
+    store.training.commit(RoundState(state=StageState(round=1, vector=np.ones(P, "<f4"))))
+    again = prepare_run(store.folder, initial_state=np.zeros(P, "<f4"))
+    assert again.training.last_committed().round == 1
 
 
 def test_initial_weights_that_are_not_the_plan_s_are_refused(store: RunStore) -> None:
     (store.folder / "run.json").unlink()
     with pytest.raises(RunError) as caught:
-        prepare_run(store.folder, initial_weights=np.ones(8, "<f4"))
+        prepare_run(store.folder, initial_state=np.ones(P, "<f4"))
     assert caught.value.code == "run.wrong-weights"
 
 
-def test_a_commit_keeps_weights_and_memory_exactly(store: RunStore) -> None:
-    generator = np.random.default_rng(3)
-    weights = generator.normal(size=8).astype("<f4")
-    memory = {"first": generator.normal(size=8), "second": generator.normal(size=8)}
-    store.commit(RoundState(round=1, weights=weights, memory=memory, missing={"site-1": "run.x"}))
-    state = store.committed(1)
-    np.testing.assert_array_equal(state.weights, weights)
-    np.testing.assert_array_equal(state.memory["second"], memory["second"])
-    assert state.missing == {"site-1": "run.x"}
-
-
-def test_a_round_that_was_not_finished_writing_does_not_count(store: RunStore) -> None:
-    part = store.folder / "rounds" / ".0001.part"
-    part.mkdir()
-    (part / "weights.safetensors").write_bytes(b"torn")
-    assert store.last_committed().round == 0
-    store.commit(RoundState(round=1, weights=np.ones(8, "<f4")))
-    assert store.last_committed().round == 1
-
-
-def test_changed_weights_are_refused(store: RunStore) -> None:
-    path = store.round_folder(0) / "weights.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(RunError) as caught:
-        store.last_committed()
-    assert caught.value.code == "run.damaged-file"
-
-
-@pytest.mark.parametrize("file", ["run.json", "rounds/0000/state.json"])
-def test_an_unknown_format_version_is_refused(store: RunStore, file: str) -> None:
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("file", ["run.json", "rounds/train/0000/state.json"])
+def test_an_unknown_format_version_is_refused(store: RunStore, file: str, version: object) -> None:
     path = store.folder / file
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
     with pytest.raises(RunError) as caught:
-        open_run(store.folder).last_committed()
+        open_run(store.folder).training.last_committed()
     assert caught.value.code == "run.unknown-version"
+    assert f"format version must be 2, not {version!r}" in caught.value.fact
+    assert caught.value.hint
+
+
+def test_a_run_folder_of_the_first_version_is_refused_with_its_reason(store: RunStore) -> None:
+    """As it lay on disk: rounds without a stage's name, and a plan of version 2."""
+    rounds = store.folder / "rounds"
+    for entry in (rounds / "train").iterdir():
+        entry.rename(rounds / entry.name)
+    (rounds / "train").rmdir()
+    for file, version in (("run.json", 1), ("plan.json", 2)):
+        path = store.folder / file
+        content = json.loads(path.read_text())
+        (content["plan"] if file == "plan.json" else content)["version"] = version
+        path.write_text(json.dumps(content))
+    with pytest.raises(RunError) as caught:
+        open_run(store.folder)
+    assert caught.value.code == "run.unknown-version"
+    assert "run format version must be 2, not 1" in caught.value.fact
+
+
+def test_a_plan_of_the_second_version_is_refused_with_its_reason(store: RunStore) -> None:
+    path = store.folder / "plan.json"
+    content = json.loads(path.read_text())
+    content["plan"]["version"] = 2
+    path.write_text(json.dumps(content))
+    with pytest.raises(PlanError) as caught:
+        open_run(store.folder)
+    assert caught.value.code == "plan.unknown-version"
+    assert "plan version must be 3, not 2" in caught.value.fact
+    assert caught.value.hint
+
+
+def test_a_stage_that_the_plan_does_not_have_has_no_folder(store: RunStore) -> None:
+    with pytest.raises(PlanError) as caught:
+        store.stage("description")
+    assert caught.value.code == "plan.no-such-stage"
+
+
+def test_a_run_that_only_measures_has_no_training(store: RunStore) -> None:
+    plan = store.plan.model_copy(update={"stages": store.plan.tables})
+    with pytest.raises(RunError) as caught:
+        RunStore(store.folder, plan).training  # noqa: B018
+    assert caught.value.code == "run.no-training"
 
 
 def test_a_plan_exchanged_after_preparation_is_refused(store: RunStore, tmp_path: Path) -> None:
-    other, _ = practice.found_federation(tmp_path, n_parameters=9, run="other")
+    other, _ = practice.found_federation(tmp_path, run="other")
     (store.folder / "plan.json").write_bytes((other.folder / "plan.json").read_bytes())
     with pytest.raises(RunError) as caught:
         open_run(store.folder)
@@ -121,54 +136,3 @@ def test_an_unfinished_run_has_no_average(store: RunStore) -> None:
     with pytest.raises(RunError) as caught:
         store.averaged()
     assert caught.value.code == "run.not-finished"
-
-
-def reply(update: np.ndarray) -> TrainReply:
-    return TrainReply(
-        plan_sha256="p" * 64,
-        round=1,
-        site="a",
-        weights_sha256="w" * 64,
-        update=update,
-        ledger_head="",
-        signature="s",
-    )
-
-
-def test_the_journal_returns_replies_in_roster_order_as_memory_maps(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, sites=("b", "a"), n_parameters=3)
-    for site, value in (("a", 1.0), ("b", 2.0)):
-        sent = reply(np.full(3, value, "<f4"))
-        journal.accept(1, sent, site=site, update_sha256=site)
-    accepted = journal.read(1).accepted
-    assert list(accepted) == ["b", "a"]
-    assert accepted["a"].update_sha256 == "a"
-    assert isinstance(accepted["a"].reply.update.base, np.memmap)
-    np.testing.assert_array_equal(accepted["b"].reply.update, [2, 2, 2])
-
-
-def test_the_journal_keeps_only_a_bounded_part_of_a_rejected_update(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, sites=("a",), n_parameters=3)
-    journal.reject(1, reply(np.zeros(10_000, "<f4")), site="a", code="protocol.wrong-shape")
-    assert journal.read(1).rejected == {"a": "protocol.wrong-shape"}
-    assert (tmp_path / "0001" / "a.safetensors").stat().st_size < 1000
-
-
-@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
-def test_an_update_of_another_number_type_is_journalled_as_its_code(tmp_path: Path, dtype: str) -> None:
-    journal = Journal(tmp_path, sites=("a",), n_parameters=3)
-    journal.reject(1, reply(np.zeros(3, dtype)), site="a", code="protocol.wrong-type")
-    assert journal.read(1).rejected == {"a": "protocol.wrong-type"}
-
-
-def test_vector_files_are_safetensors_that_others_can_read(tmp_path: Path) -> None:
-    from safetensors.numpy import load_file
-
-    path = tmp_path / "v.safetensors"
-    vectors = {"a": np.arange(5, dtype="<f4"), "b": np.zeros(0), "c": np.arange(3, dtype="<f8")}
-    write_vectors(path, vectors, text={"note": "x"}, is_durable=True)
-    theirs, ours = load_file(path), open_vectors(path)
-    for name, vector in vectors.items():
-        np.testing.assert_array_equal(theirs[name], vector)
-        np.testing.assert_array_equal(ours.vectors[name], vector)
-    assert ours.text == {"note": "x"}

@@ -11,12 +11,14 @@ import pytest
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, Home, create_home
 from server.federation.plan import draft_plan, save_plan
-from server.run.folder import RoundState, RunStore
+from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
+from server.run.stage_folder import RoundState
 from shared.contract.release import read_lock, read_release
 from shared.errors import RunError, WeightsError
 from shared.signing.keys import create_key
+from shared.stages.stage_sum import StageState
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -32,8 +34,8 @@ def finished(tmp_path: Path) -> tuple[Home, RunStore]:
     key = home.key().public_hex
     save_plan(home, draft_plan(settings, [site], run="spring", coordinator_key=key, now=NOW))
     store = prepare(home, "spring")
-    weights = np.linspace(-1, 1, store.last_committed().weights.size, dtype=np.float32)
-    store.commit(RoundState(round=1, weights=weights))
+    weights = np.linspace(-1, 1, store.training.last_committed().vector.size, dtype=np.float32)
+    store.training.commit(RoundState(state=StageState(round=1, vector=weights)))
     store.write_averaged(weights)
     return home, store
 

@@ -15,6 +15,7 @@ from click.testing import Result
 from handed_over import HandedOver
 from typer.testing import CliRunner
 
+from shared.audit.canary.records import audited_stage
 from shared.audit.command import EXIT_CODES, app
 from shared.privacy.register_format import RegisterRecord, write_register
 
@@ -113,15 +114,15 @@ def test_people_see_a_table_and_hints(made_run: HandedOver, tmp_path: Path) -> N
 
 def register_of(handed: HandedOver, *, noise: float, seed: int = 3) -> RegisterRecord:
     """What a site would have recorded of 200 canaries, with a noise of its own choice."""
-    privacy, generator = handed.plan.settings.privacy, np.random.default_rng(seed)
+    stage, generator = audited_stage(handed.plan), np.random.default_rng(seed)
     coins = generator.random(200) < 0.5
-    quiet = generator.normal(size=(2, 200)) * noise * privacy.clip_norm
+    quiet = generator.normal(size=(2, 200)) * noise * stage.clip_norm
     return RegisterRecord(
         site="elm",
         plan_sha256=handed.plan.sha256,
         salt=bytes(32),
         coins=coins,
-        sums=quiet - privacy.clip_norm * coins,
+        sums=quiet - stage.clip_norm * coins,
         rounds=np.array([1, 2]),
     )
 

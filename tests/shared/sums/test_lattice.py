@@ -78,3 +78,14 @@ def test_a_total_does_not_depend_on_the_order_and_moves_by_exactly_one_row() -> 
     np.testing.assert_allclose(
         from_lattice(total, spacing=spacing), rows.sum(axis=0), atol=300 * spacing
     )
+
+
+def test_a_rows_norm_does_not_depend_on_how_rows_lie_in_memory() -> None:
+    rows = np.random.default_rng(0).normal(size=(128, 300))
+    whole = bound_rows(rows, bound=1.0)
+    assert np.array_equal(bound_rows(np.asfortranarray(rows), bound=1.0), whole)
+    assert np.array_equal(bound_rows(rows[7:8], bound=1.0)[0], whole[7])
+
+
+def test_a_total_comes_back_in_its_own_unit() -> None:
+    assert from_lattice(np.array([3, -2]), spacing=0.25).tolist() == [0.75, -0.5]

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from practice_attack import attacked_plan, random_patients
 from practice_plan import trained
-from scipy.special import logit, ndtr, ndtri
+from scipy.special import logit, ndtr
 
 from shared.audit.attack import membership
-from shared.audit.attack.ceilings import auc_ceiling, true_rate_ceiling
 from shared.audit.attack.membership import (
     AttackRun,
     AuditedSite,
@@ -24,7 +23,6 @@ from shared.audit.attack.membership import (
     membership_findings,
     train_release,
 )
-from shared.audit.attack.scores import lira_offline_scores, lira_scores, rmia_scores
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.settings import ClassificationTask
@@ -45,39 +43,6 @@ N_CHANNELS, N_MEMBERS = 60, 60
 def claim(epsilon: float) -> list[GaussianEvent]:
     """One full-batch release that costs ``epsilon``."""
     return [GaussianEvent(noise_multiplier=1 / gaussian_mu(epsilon, DELTA))]
-
-
-# --- scores by hand
-
-TARGET = np.array([2.0, 0.5])
-REFERENCES = np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 1.0], [-2.0, 1.0]])
-WAS_IN = np.array([[True, False], [True, False], [False, True], [False, True]])
-
-
-def test_lira_is_the_log_ratio_of_two_gaussians_with_shared_variances() -> None:
-    # patient 1: in mean 2, out mean −1; patient 2: in mean 1, out mean 1
-    # in: squares 1, 1, 0, 0 with 2 degrees of freedom; out: 1, 1, 1, 1
-    variance_in, variance_out = 1.0, 2.0
-    expected = [
-        (9 / variance_out - 0 / variance_in + math.log(2)) / 2,
-        (0.25 / variance_out - 0.25 / variance_in + math.log(2)) / 2,
-    ]
-    np.testing.assert_allclose(lira_scores(TARGET, REFERENCES, WAS_IN), expected)
-
-
-def test_offline_lira_looks_only_at_references_without_the_patient() -> None:
-    expected = [3 / math.sqrt(2), -0.5 / math.sqrt(2)]
-    np.testing.assert_allclose(lira_offline_scores(TARGET, REFERENCES, WAS_IN), expected)
-    others = np.where(WAS_IN, 100.0, REFERENCES)
-    np.testing.assert_allclose(lira_offline_scores(TARGET, others, WAS_IN), expected)
-
-
-def test_rmia_is_the_share_of_patients_with_a_smaller_likelihood_ratio() -> None:
-    likelihoods = np.array([[0.2, 0.4, 0.1], [0.4, 0.2, 0.1], [0.6, 0.3, 0.3], [0.2, 0.3, 0.3]])
-    was_in = np.array([[True, False, True], [True, True, False], [False, True, False], [False] * 3])
-    # p(x): (mean in + mean out)/2 = (.3 + .4)/2, (.25 + .35)/2, (.1 + .7/3)/2
-    target = np.array([0.35, 0.6, 0.1])  # ratios 1, 2, 0.6
-    np.testing.assert_allclose(rmia_scores(np.log(target), np.log(likelihoods), was_in), [0.5, 1, 0])
 
 
 # --- measures by hand
@@ -111,36 +76,6 @@ def test_interval_of_an_auc_covers_the_truth() -> None:
         found = attack_measures(draw.standard_normal(120) + 0.5 * is_member, is_member)
         covered += found.auc_low <= truth <= found.auc_high
     assert covered >= 184  # 95 % less two standard errors
-
-
-# --- ceilings
-
-
-@pytest.mark.parametrize(("epsilon", "auc"), [(1, 0.575), (3, 0.694), (8, 0.881)])
-def test_gaussian_ceilings_follow_from_mu(epsilon: float, auc: float) -> None:
-    assert auc_ceiling(claim(epsilon)) == pytest.approx(auc, abs=5e-4)
-    expected = ndtr(ndtri(0.01) + gaussian_mu(epsilon, DELTA))
-    assert true_rate_ceiling(0.01, claim(epsilon)) == pytest.approx(expected)
-
-
-def test_steps_add_up_in_a_ceiling() -> None:
-    many = [GaussianEvent(noise_multiplier=5.0, steps=20), GaussianEvent(noise_multiplier=5.0, steps=5)]
-    assert auc_ceiling(many) == pytest.approx(ndtr(1 / math.sqrt(2)))
-
-
-@pytest.mark.parametrize(("noise_multiplier", "sample_rate"), [(0.8, 0.5), (1.5, 0.9)])
-def test_ceiling_of_a_sampled_step_lies_just_above_the_best_test(
-    noise_multiplier: float, sample_rate: float
-) -> None:
-    # N(0,σ²) against (1−q)·N(0,σ²) + q·N(1,σ²): the best test calls everything above a value "in".
-    # The ceiling holds with the two exchanged as well, which takes a few hundredths.
-    events = [GaussianEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate)]
-    best = (1 - sample_rate) / 2 + sample_rate * ndtr(1 / noise_multiplier / math.sqrt(2))
-    assert best <= auc_ceiling(events) <= best + 0.04
-    for false_rate in (0.01, 0.1):
-        raised = ndtr(ndtri(false_rate) + 1 / noise_multiplier)
-        best = (1 - sample_rate) * false_rate + sample_rate * raised
-        assert best <= true_rate_ceiling(false_rate, events) <= best + 0.06
 
 
 # --- findings

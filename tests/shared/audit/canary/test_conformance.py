@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audited_run import ROUNDS, found_audited
-from client.answers.train import answer_train
+from audited_run import ROUNDS, found_audited, train_request
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -18,7 +17,12 @@ from client.gate.outbox import Outbox
 from client.gate.register import export_register
 from server.federation.folder import Home
 from shared.audit.canary.conformance import conformance_findings, shared_noise_findings
-from shared.audit.canary.records import CommittedRegister, missing_findings, read_records
+from shared.audit.canary.records import (
+    CommittedRegister,
+    audited_stage,
+    missing_findings,
+    read_records,
+)
 from shared.audit.command import app
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import DepartedMessage, gather_evidence
@@ -42,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
         local_steps=LOCAL_STEPS,
     )
     for round_ in range(1, ROUNDS + 1):
-        answer_train(sites.site(), sites.gate(), sites.train_request(round=round_))
+        sites.answer(train_request(sites, round_))
     site = sites.site()
     export_register(site, sites.plan, sites.folder / "register.npz")
     own = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
@@ -73,7 +77,7 @@ def test_a_correct_run_passes_every_claim_and_shows_what_it_measured(
     found = findings(trained, record)
     assert {finding.verdict for finding in found.values()} == {"pass"}
     assert len(found) == 6
-    promised = trained.plan.settings.privacy.noise_multiplier or 0.0
+    promised = audited_stage(trained.plan).noise_multiplier
     noise = next(each for claim, each in found.items() if "standard deviation" in claim)
     assert noise.figures["noise_multiplier_found"] == pytest.approx(promised, rel=0.06)
 
@@ -170,11 +174,21 @@ def test_a_training_site_without_a_register_is_not_examined(
     # the external site trains no canaries
     both = missing_findings(plan, [], "canary", claim="any")
     assert [finding.site for finding in both] == ["elm", "fir"]
-    none = plan.settings.privacy.model_copy(update={"canaries": 0})
-    settings = plan.settings.model_copy(update={"privacy": none})
-    assert (
-        missing_findings(plan.model_copy(update={"settings": settings}), [], "canary", claim="a") == []
+    stages = tuple(
+        stage.model_copy(update={"canaries": 0}) if stage.name == "train" else stage
+        for stage in plan.stages
     )
+    silent = plan.model_copy(update={"stages": stages})
+    assert missing_findings(silent, [], "canary", claim="any") == []
+
+
+def test_a_plan_without_noised_training_has_nothing_to_hold_a_register_to(
+    trained: TableSites, record: CommittedRegister
+) -> None:
+    tables = trained.plan.model_copy(update={"stages": trained.plan.tables})
+    with pytest.raises(AuditError, match="trains nothing, or without noise") as caught:
+        conformance_findings(record.register, tables, record.ledger.rows)
+    assert caught.value.code == "audit.nothing-noised"
 
 
 @pytest.mark.parametrize("method", ["conformance", "canary"])

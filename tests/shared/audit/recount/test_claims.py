@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ import shared.audit.recount.ledger as recount_ledger
 from client.gate.key_rotation import rotate_key
 from shared.audit.finding import Finding
 from shared.audit.recount.claims import recount_findings, recount_site
-from shared.audit.recount.evidence import SiteEvidence, gather_evidence, read_held
+from shared.audit.recount.evidence import SiteEvidence, gather_evidence
 from shared.audit.recount.ledger import second_epsilon
 from shared.audit.recount.recounted import bounds
+from shared.audit.recount.run_files import read_held
 from shared.contract.payload import payload_sha256
 from shared.contract.plan import Plan, write_plan
 from shared.contract.protocol import signed_bytes
@@ -44,6 +46,7 @@ WORDS = {
     "outbox": "Everything in the site's outbox",
     "held": "What the coordinator holds",
     "weights": "The coordinator holds the weights",
+    "rounds": "Every committed round",
     "release": "The release is the coordinator's",
     "statement": "The site's privacy statement",
 }
@@ -88,7 +91,7 @@ def test_an_honest_run_passes_every_claim_that_can_be_examined(made_run: HandedO
 
 def test_recounted_epsilon_is_the_plans_by_two_accountants(made_run: HandedOver) -> None:
     figures = recount(made_run)["cost"].figures
-    promised = made_run.plan.predicted.training_epsilon
+    promised = made_run.plan.predicted.dearest("training")
     assert figures["epsilon_recounted"] == pytest.approx(promised, abs=1e-6)
     assert figures["epsilon_second_accountant"] == pytest.approx(promised, abs=2e-3)
     # (noise multiplier 4.24, 50 full-batch steps, δ = 1e-5) is 8.010 by the exact formula
@@ -113,7 +116,7 @@ def test_lifetime_is_bounded_by_one_list_and_by_all_charges_on_one_patient(
 def test_what_was_not_handed_over_is_not_examined(made_run: HandedOver) -> None:
     found = recount(made_run, statements=[], outboxes={}, run_folder=None)
     verdicts = {key for key, finding in found.items() if finding.verdict == "not-run"}
-    assert verdicts == {"statement", "outbox", "held", "weights", "release"}
+    assert verdicts == {"statement", "outbox", "held", "weights", "rounds", "release"}
     everybody = recount_findings(made_run.plan, [made_run.evidence("fir")])
     missing = {finding.site for finding in everybody if finding.because.startswith("no ledger")}
     assert missing == {"elm", "hop"}
@@ -158,7 +161,7 @@ def test_a_countersignature_that_the_site_leaves_out_is_missed(handed: HandedOve
     handed.forge_ledger(handed.rows())
     found = recount(handed)
     assert failed(found) == {"countersigned", "statement"}
-    assert "round 2 was asked for with the countersigned head" in found["countersigned"].because
+    assert "train, round 2 was asked for with the countersigned head" in found["countersigned"].because
     alone = recount(handed, statements=[], outboxes={}, run_folder=None)
     assert alone["countersigned"].verdict == "not-run"
 
@@ -169,11 +172,11 @@ def test_a_countersigned_head_of_a_validation_that_the_site_leaves_out_is_missed
     # the request for the prospective table carried the head of the internal one
     rows = handed.rows()
     table = rows[first(rows, "charge", "evaluate.internal")]
-    asked = replace(table, purpose="evaluate.prospective", request_sha256="9" * 64)
+    asked = replace(table, purpose="evaluate.prospective", stage="prospective", request_sha256="9" * 64)
     handed.forge_ledger([*rows, asked], countersignatures=handed.export().countersignatures)
     because = recount(handed)["countersigned"].because
     assert because.startswith(
-        "evaluate.prospective was asked for with the countersigned head of evaluate.internal"
+        "prospective, round 1 was asked for with the countersigned head of internal, round 1"
     )
     head = {"site": "elm", "plan_sha256": handed.plan.sha256, "ledger_head": table.sha256}
     made = Countersignature(
@@ -328,6 +331,8 @@ def rewrite_plan(handed: HandedOver, **changes: object) -> None:
 
 def test_a_run_that_cost_more_than_promised_is_refuted(handed: HandedOver) -> None:
     predicted = handed.plan.predicted.model_dump(mode="json") | {"training_epsilon": 1.5}
+    for split in predicted["splits"]:
+        split["epsilon"] = 1.5 if split["patients"] == "train" else split["epsilon"]
     rewrite_plan(handed, predicted=predicted)
     sha256 = handed.plan.sha256
     handed.forge_ledger([replace(row, plan_sha256=sha256 if row.run else "") for row in handed.rows()])
@@ -341,7 +346,7 @@ def test_a_run_that_cost_more_than_promised_is_refuted(handed: HandedOver) -> No
 )
 def test_the_wrong_plan_is_refuted(handed: HandedOver, changes: dict[str, object]) -> None:
     rewrite_plan(handed, **changes)
-    assert {"plan", "held", "statement", "release"} <= failed(recount(handed))
+    assert {"plan", "held", "rounds", "statement", "release"} <= failed(recount(handed))
 
 
 def test_a_plan_that_its_coordinator_did_not_sign_is_refused(handed: HandedOver) -> None:
@@ -354,7 +359,8 @@ def test_a_plan_that_its_coordinator_did_not_sign_is_refused(handed: HandedOver)
 def test_accountants_that_differ_refute_and_a_missing_one_leaves_the_claim_open(
     made_run: HandedOver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = made_run.plan.predicted.training_epsilon or 0.0
+    true = made_run.plan.predicted.training_epsilon
+    assert true is not None
     for second in (true + 0.03, true - 0.03):
         with monkeypatch.context() as patched:
             patched.setattr(recount_ledger, "second_epsilon", lambda *_, value=second: value)
@@ -403,7 +409,7 @@ def charged(lines: list[dict[str, object]]) -> dict[str, object]:
             charged(lines) | {"payload_sha256": "5" * 64, "release_class": "repeat"}
         ),
         lambda lines: lines.append(charged(lines) | {"release_class": "public", "epsilon": 0.0}),
-        lambda lines: charged(lines).update(release_class="status", message="EvaluateReply"),
+        lambda lines: charged(lines).update(release_class="status", message="SumReply"),
         lambda lines: charged(lines).update(release_class="governed"),
         lambda lines: charged(lines).update(epsilon=0.5),
         lambda lines: charged(lines).update(utc="2020-01-01T00:00:00+00:00"),
@@ -418,41 +424,44 @@ def test_an_outbox_that_differs_from_the_charges_is_refuted(
     assert failed(recount(handed)) == {"outbox"}
 
 
+def reply_file(handed: HandedOver, number: int, name: str = "elm", stage: str = "train") -> Path:
+    return handed.run_folder / "replies" / stage / f"{number:04d}" / f"{name}.safetensors"
+
+
 def rewrite_reply(handed: HandedOver, number: int, **changes: object) -> None:
     """Another update in the coordinator's journal, signed by the site itself."""
-    path = handed.run_folder / "replies" / f"{number:04d}" / "elm.safetensors"
+    path = reply_file(handed, number)
     with safe_open(path, framework="np") as stored:
         text = dict(stored.metadata())
-    reply = replace(read_held(handed.run_folder, "elm").updates[number], **changes)
+    reply = replace(read_held(handed.run_folder, "elm").replies["train", number], **changes)
     text |= {"signature": handed.site().key.sign(signed_bytes(reply)), "ledger_head": reply.ledger_head}
-    save_file({"update": np.ascontiguousarray(reply.update)}, path, metadata=text)
+    save_file({"total": np.ascontiguousarray(reply.total)}, path, metadata=text)
 
 
 def test_an_update_that_was_never_charged_is_found_in_the_run_folder(handed: HandedOver) -> None:
-    update = read_held(handed.run_folder, "elm").updates[2].update * 0.5
-    rewrite_reply(handed, 2, update=update)
+    total = read_held(handed.run_folder, "elm").replies["train", 2].total * np.float32(0.5)
+    rewrite_reply(handed, 2, total=total)
     found = recount(handed)
-    assert failed(found) == {"held"}
+    assert failed(found) == {"held", "rounds"}
     assert "was not charged" in found["held"].because
-    assert "committed with another update" in found["held"].because
+    assert "committed with another total" in found["held"].because
 
 
 def test_an_update_signed_by_somebody_else_is_found(handed: HandedOver) -> None:
-    path = handed.run_folder / "replies" / "0001" / "elm.safetensors"
-    shutil.copyfile(path.with_name("fir.safetensors"), path)
+    shutil.copyfile(reply_file(handed, 1, "fir"), reply_file(handed, 1))
     found = recount(handed)
-    assert failed(found) == {"held"}
+    assert failed(found) == {"held", "rounds"}
     assert "not signed by the site" in found["held"].because
 
 
 def test_an_answer_that_the_coordinator_rejected_is_not_held_against_the_site(
     handed: HandedOver,
 ) -> None:
-    path = handed.run_folder / "replies" / "0003" / "elm.safetensors"
+    path = reply_file(handed, 3)
     path.parent.mkdir()
-    with safe_open(path.parent.parent / "0002" / "fir.safetensors", framework="np") as stored:
+    with safe_open(reply_file(handed, 2, "fir"), framework="np") as stored:
         forged = dict(stored.metadata()) | {"rejected": "protocol.bad-signature"}
-        save_file({"update": stored.get_tensor("update")}, path, metadata=forged)
+        save_file({"total": stored.get_tensor("total")}, path, metadata=forged)
     assert failed(recount(handed)) == set()
     path.write_bytes(b"no such file")
     with pytest.raises(AuditError, match="cannot be read"):
@@ -460,29 +469,28 @@ def test_an_answer_that_the_coordinator_rejected_is_not_held_against_the_site(
 
 
 def test_rounds_in_another_order_than_the_ledger_are_found(handed: HandedOver) -> None:
-    replies = handed.run_folder / "replies"
-    first_round, second = (replies / number / "elm.safetensors" for number in ("0001", "0002"))
+    first_round, second = (reply_file(handed, number) for number in (1, 2))
     held = first_round.read_bytes()
     first_round.write_bytes(second.read_bytes())
     second.write_bytes(held)
     found = recount(handed)
-    assert failed(found) == {"held"}
-    assert "update of round 1 names 2" in found["held"].because
+    assert failed(found) == {"held", "rounds", "weights"}
+    assert "reply of train, round 1 names train, round 2" in found["held"].because
 
 
 def test_a_table_that_was_changed_after_it_left_is_found(handed: HandedOver) -> None:
-    path = handed.run_folder / "evaluations" / "internal" / "elm.json"
-    content = json.loads(path.read_text())
-    content["table"][0] += 1.0
-    path.write_text(json.dumps(content))
+    path = reply_file(handed, 1, stage="internal")
+    with safe_open(path, framework="np") as stored:
+        text, table = dict(stored.metadata()), stored.get_tensor("total")
+    table[0] += 1.0
+    save_file({"total": table}, path, metadata=text)
     assert failed(recount(handed)) == {"held"}
 
 
 def test_a_payload_hash_can_be_derived_from_what_the_coordinator_stores(made_run: HandedOver) -> None:
     held = read_held(made_run.run_folder, "elm")
     left = {row.payload_sha256 for row in made_run.rows() if row.payload_sha256}
-    replies = [*held.updates.values(), *held.tables.values()]
-    assert {payload_sha256(each) for each in replies} == left
+    assert {payload_sha256(each) for each in held.replies.values()} == left
 
 
 def test_a_release_of_another_plan_or_with_other_weights_is_refuted(handed: HandedOver) -> None:

@@ -16,7 +16,7 @@ from shared.audit.recount.outbox import is_charged, largest_bytes, recount_outbo
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.payload import pack
 from shared.contract.plan import Plan
-from shared.contract.protocol import EvaluateReply, HelloReply, Refusal, WeightsReply, Wire
+from shared.contract.protocol import HelloReply, Refusal, SumReply, WeightsReply, Wire
 from shared.privacy.ledger_export import encode_export
 
 HASH, SITE, SIGNATURE = "a" * 64, "s" * 41, "0" * 128
@@ -30,14 +30,16 @@ LONGEST: list[Wire] = [
         signature=SIGNATURE,
     ),
     WeightsReply(plan_sha256=HASH, site=SITE, index=1023, is_complete=False, signature=SIGNATURE),
-    EvaluateReply(
+    SumReply(
         plan_sha256=HASH,
-        kind="description",
-        release_sha256=HASH,
+        stage="p" * 41,
+        round=10_000,
         site=SITE,
         status="not-applicable",
         release_class="governed",
-        table=np.zeros(0),
+        vector_sha256=HASH,
+        release_sha256=HASH,
+        total=np.zeros(0),
         ledger_head=HASH,
         signature=SIGNATURE,
     ),
@@ -85,7 +87,7 @@ def test_the_longest_reply_that_an_honest_site_can_pack_is_within_its_bound(
 
 
 @pytest.mark.parametrize("release_class", ["public", "status", "free"])
-@pytest.mark.parametrize("message", ["HelloReply", "WeightsReply", "EvaluateReply", "Refusal"])
+@pytest.mark.parametrize("message", ["HelloReply", "WeightsReply", "SumReply", "Refusal"])
 def test_a_reply_too_large_for_what_it_has_to_say_is_refuted_by_channel_and_bytes(
     handed: HandedOver, message: str, release_class: str
 ) -> None:
@@ -100,14 +102,14 @@ def test_a_reply_too_large_for_what_it_has_to_say_is_refuted_by_channel_and_byte
 def test_a_measured_table_does_not_fit_into_a_reply_that_says_nothing_was_measured(
     handed: HandedOver,
 ) -> None:
-    table = handed.evidence().held
-    assert table is not None
-    measured = table.tables["internal"]
-    line = uncharged("EvaluateReply", len(pack(measured)), release_class="status")
+    held = handed.evidence().held
+    assert held is not None
+    measured = held.replies["internal", 1]
+    line = uncharged("SumReply", len(pack(measured)), release_class="status")
     found = recount_outbox(ledger_of(handed), outbox_with(handed, line))
     assert found.verdict == "fail"
-    empty = replace(measured, status="not-applicable", table=np.zeros(0))
-    honest = uncharged("EvaluateReply", len(pack(empty)), release_class="status")
+    empty = replace(measured, status="not-applicable", total=np.zeros(0))
+    honest = uncharged("SumReply", len(pack(empty)), release_class="status")
     change_outbox(handed, lambda lines: lines.__setitem__(-1, honest))
     assert recount_outbox(ledger_of(handed), handed.evidence()).verdict == "pass"
 
@@ -117,7 +119,7 @@ def test_a_message_of_no_known_kind_or_of_another_plan_is_not_overlooked(handed:
         uncharged("Films", 10, plan_sha256=handed.plan.sha256),
         uncharged("HelloReply", 0),
         uncharged("HelloReply", 5_000_000, plan_sha256="8" * 64),
-        uncharged("TrainReply", 600, plan_sha256="8" * 64),
+        uncharged("Charge", 600, plan_sha256="8" * 64),
     ):
         assert recount_outbox(ledger_of(handed), outbox_with(handed, line)).verdict == "fail"
         change_outbox(handed, lambda lines: lines.pop())
@@ -151,7 +153,7 @@ def test_a_register_may_hold_a_number_for_each_canary_and_step_of_its_own_run(
     """Of another run the plan is not at hand: its charges say how many steps, not how many canaries."""
     evidence = handed.evidence()
     content = handed.plan.model_dump(mode="json")
-    content["settings"]["privacy"]["canaries"] = 400
+    content["stages"][0]["canaries"] = 400
     asked = Plan.model_validate(content)
     rows = [replace(row, plan_sha256=asked.sha256 if row.run else "") for row in handed.rows()]
     other = [replace(row, plan_sha256="8" * 64) for row in handed.rows()]

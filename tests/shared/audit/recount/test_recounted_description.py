@@ -7,34 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from handed_over import ROWS, HandedOver
-from table_federation import found_tables, write_table
+from handed_over import HandedOver, play_run
 from test_claims import WORDS, failed, recount
-
-from server.engines.launch import launch_stage
-from server.federation.folder import Home
-from server.run.release import make_release
 
 
 @pytest.fixture(scope="module")
 def described_run(tmp_path_factory: pytest.TempPathFactory) -> HandedOver:
     """Described first, then trained and validated; to be looked at only."""
-    folder = tmp_path_factory.mktemp("described")
-    archives = {name: folder / "archives" / name for name in ROWS}
-    for name, archive in archives.items():
-        write_table(archive / "clinical.csv", ROWS[name])
     prices = ["privacy.epsilon=2", "validation.epsilon=2", "validation.description_epsilon=1"]
-    chosen = ["federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5"]
-    store, folders = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *prices])
-    launch_stage(store, "description", site_folders=folders)
-    launch_stage(store, "train", site_folders=folders)
-    make_release(store, Home(store.home).key())
-    for stage in ("internal", "external"):
-        launch_stage(store, stage, site_folders=folders)
-    made = HandedOver(folder)
-    for name in ROWS:
-        made.hand_over(name)
-    return made
+    return play_run(tmp_path_factory.mktemp("described"), *prices, described=True)
 
 
 @pytest.mark.parametrize("name", ["elm", "hop"])

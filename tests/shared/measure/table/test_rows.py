@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import PolicyError, ProtocolError, SettingsError
-from shared.measure.estimate import Measures
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.moments import read_constant_r2
@@ -25,6 +24,7 @@ from shared.measure.table.rows import (
     sum_table,
     table_spec,
 )
+from shared.sums.estimate import Measures
 
 BMD = TableSpec(
     bins=8,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared.measure.intervals import (
+from shared.measure.table.reading import read_table
+from shared.measure.table.rows import TableSpec, contributions, sum_table
+from shared.sums.intervals import (
     auc_interval,
     auc_variance,
     ratio_interval,
     share_interval,
 )
-from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions, sum_table
 
 Z2 = 1.959964**2
 SPEC = TableSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.measure.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
 
 
 @pytest.mark.parametrize(("value", "shown"), [(-0.2, 0.0), (0.0, 0.0), (0.4, 0.4), (1.3, 1.0)])

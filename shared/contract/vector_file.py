@@ -73,6 +73,8 @@ def open_vectors(path: Path) -> VectorFile:
     try:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError("the header is longer than its file")
             header = json.loads(stream.read(length))
         text = header.pop("__metadata__")
         vectors = {name: _mapped(path, 8 + length, entry) for name, entry in header.items()}

@@ -1,0 +1,109 @@
+"""A histogram of errors: how many patients are read within how much of their true value.
+
+One cell per band of |prediction − target|, one-hot; the last band is open. Read as the median and the
+90th percentile of the absolute error, and the share within each edge. Imports the contract of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from shared.errors import PolicyError
+from shared.measures.scored import Scored, start_of_measure
+from shared.strict import FROZEN
+from shared.sums.contract import Floats, State
+from shared.sums.estimate import SUPPRESSED, Estimate
+from shared.sums.intervals import share_interval
+
+
+class ErrorsSettings(BaseModel):
+    """``edges``: upper ends of the bands of absolute error, rising, in the target's unit; public."""
+
+    model_config = FROZEN
+
+    kind: Literal["errors"]
+    edges: tuple[float, ...] = Field(min_length=1, max_length=64)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Cells: patients whose absolute error is at most an edge and above the one before; the rest."""
+
+    edges: tuple[float, ...]
+
+    @classmethod
+    def build(cls, settings: ErrorsSettings) -> Errors:
+        """The measure of a plan."""
+        return cls(settings.edges)
+
+    def start(self) -> State:
+        """Nothing."""
+        return start_of_measure()
+
+    def shares(self) -> tuple[float, ...]:
+        """One sum has it all."""
+        return (1.0,)
+
+    def length(self, state: State) -> int:
+        """A cell per band."""
+        del state
+        return len(self.edges) + 1
+
+    def bound(self, state: State) -> float:
+        """A one-hot row."""
+        del state
+        return 1.0
+
+    def rows(self, state: State, patients: Scored) -> Floats:
+        """One-hot over bands [n, m]; zeros without a label; what is no number is the largest error."""
+        rows = np.zeros((len(patients), self.length(state)))
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.abs(patients.output - patients.label)
+        band = np.searchsorted(np.asarray(self.edges), np.where(np.isfinite(error), error, np.inf))
+        rows[np.arange(len(patients)), band] = 1.0
+        rows[~np.isfinite(patients.label)] = 0.0
+        return rows
+
+    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
+        """The total itself."""
+        del sd, n_declared
+        return State(total, state.sums_done + 1)
+
+    def read(self, total: Floats, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """The share of patients within each edge."""
+        patients = float(total.sum())
+        return {
+            f"within {edge:g}": SUPPRESSED
+            if patients < minimum_cell
+            else _share(total, place + 1, sd=sd)
+            for place, edge in enumerate(self.edges)
+        }
+
+    def suppress(self, total: Floats, minimum_cell: int) -> Floats:
+        """Bands joined to the next larger one until each that holds patients holds enough."""
+        joined = total.copy()
+        for band in range(len(joined) - 1):
+            if 0 < joined[band] < minimum_cell:
+                joined[band + 1] += joined[band]
+                joined[band] = 0.0
+        if 0 < joined[-1] < minimum_cell:
+            raise PolicyError(
+                "cell-too-small",
+                f"the band of the largest errors holds fewer than {minimum_cell} patients",
+                hint="ask for noised tables (validation.release_class=dp), or measure more patients",
+            )
+        return joined
+
+
+def _share(total: Floats, n_bands: int, *, sd: float) -> Estimate:
+    """Share of patients in the first bands, with sampling and noise in its interval."""
+    hits, misses = float(total[:n_bands].sum()), float(total[n_bands:].sum())
+    noise = (sd**2 * n_bands, sd**2 * (len(total) - n_bands))
+    low, high = share_interval(hits, misses, noise_variance=noise, confidence=0.95)
+    value = min(max(hits / (hits + misses), 0.0), 1.0)
+    return Estimate(status="measured", value=value, low=low, high=high)

@@ -1,0 +1,102 @@
+"""A measure as a stage: one sum over the patients that a training stage's last state has scored.
+
+Imports the measures, scores and totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shared.contract.plan import Plan, RosterEntry
+from shared.contract.protocol import Vector
+from shared.contract.settings import positive_index
+from shared.contract.stages import MeasureStage
+from shared.errors import WeightsError
+from shared.measures.scored import Scored
+from shared.measures.table import build_measure
+from shared.privacy.noise import DrawNormals
+from shared.stages.scores import scorer_of
+from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.sums.lattice import from_lattice, spacing_of
+from shared.sums.total import exact_total_of, noised, total_of
+from shared.train.canaries import AuditRegister
+from shared.train.patients import PatientBatch
+
+
+class MeasureSum:
+    """A measure stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads."""
+
+    def __init__(self, plan: Plan, stage: MeasureStage, encoder_file: Path | None) -> None:
+        self._settings, self._stage = plan.settings, stage
+        self.measure = build_measure(stage.measure)
+        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self.state_kind = self._scored.state_kind
+        self.state_largest = self._scored.state_largest
+        self._length = self.measure.length(self.measure.start())
+        self._bound = self.measure.bound(self.measure.start())
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of the noise in each cell; 0 in a governed release."""
+        return self._stage.noise_of(1) * self._bound
+
+    def start(self) -> StageState:
+        """Where nothing was trained: the state that the stage it reads starts from."""
+        return self._scored.start()
+
+    def state_length(self, round_number: int) -> int:
+        """d, the last state of the stage that is measured."""
+        return self._scored.length
+
+    def bound(self, round_number: int) -> Bound:
+        """The measure's cells; exact ones as it suppresses them."""
+
+        def suppress(total: Vector, minimum_cell: int) -> Vector:
+            return self.measure.suppress(total.astype(np.float64), minimum_cell)
+
+        return Bound(length=self._length, kind="<f8", suppress=suppress)
+
+    def largest(self, round_number: int, *, declared_patients: int) -> float:
+        """Capacity · the norm of a row, and the noise's radius."""
+        return largest_noised(
+            bound=self._bound,
+            noise_multiplier=self._stage.noise_of(round_number),
+            length=self._length,
+            declared=declared_patients,
+        )
+
+    def answer(
+        self,
+        vector: Vector,
+        patients: object,
+        *,
+        round_number: int,
+        declared_patients: int,
+        draw_normals: DrawNormals,
+        register: AuditRegister | None = None,
+    ) -> Vector:
+        """The measure's total [m] over patients, each scored by the state ``vector`` [d]."""
+        if not isinstance(patients, PatientBatch):
+            raise WeightsError("wrong-patients", "a measure takes a batch of patients")
+        output, label = self._scored.score(vector, patients)
+        if self._settings.task.kind == "classification":
+            label = (label == positive_index(self._settings)).astype(np.float64)
+        scored, state = Scored(output, label), self.measure.start()
+        if self._stage.release_class != "dp":
+            return exact_total_of(self.measure, state, scored)
+        total = noised(
+            total_of(self.measure, state, scored),
+            bound=self._bound,
+            noise_multiplier=self._stage.noise_of(round_number),
+            draw_normals=draw_normals,
+        )
+        return from_lattice(total, spacing=spacing_of(self._bound))
+
+    def advance(
+        self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]
+    ) -> StageState:
+        """Measuring a release changes nothing of it."""
+        return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)

@@ -1,0 +1,74 @@
+"""One table per concept: what a plan may name is what the program can build, and has a YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+import yaml
+from pydantic import BaseModel
+
+from server.command.app import app
+from server.federation.compose import compose_settings
+from shared.contract.settings import (
+    EncoderSettings,
+    EngineSettings,
+    FusionSettings,
+    StrategySettings,
+)
+from shared.model.build import build_model
+from shared.model.encoders import ARCHITECTURES
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+GROUPS: Mapping[str, type[BaseModel]] = {
+    "encoder": EncoderSettings,
+    "fusion": FusionSettings,
+    "strategy": StrategySettings,
+    "engine": EngineSettings,
+}
+
+
+def names_of(settings: type[BaseModel]) -> set[str]:
+    """What a plan may name."""
+    return set(get_args(settings.model_fields["name"].annotation))
+
+
+def configured(group: str) -> dict[str, Any]:
+    """Every YAML of a group by its file's name."""
+    return {path.stem: yaml.safe_load(path.read_text()) for path in (CONFIGS / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_name_has_a_yaml_and_every_yaml_a_name(group: str) -> None:
+    named = {content["name"] for content in configured(group).values()}
+    assert named == names_of(GROUPS[group])
+
+
+def test_encoders_of_a_plan_are_the_architectures() -> None:
+    assert names_of(EncoderSettings) - {"none"} == set(ARCHITECTURES)
+
+
+def test_checkpoints_are_packed_for_the_public_architectures() -> None:
+    public = {name for name, shape in ARCHITECTURES.items() if shape.pixels is not None}
+    command = typer.main.get_command(app).commands["weights"]  # type: ignore[attr-defined]
+    [encoder] = [param for param in command.params if param.name == "encoder"]
+    assert set(encoder.type.choices) == public
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_token_shapes_of_the_yaml_are_those_of_the_architecture(name: str) -> None:
+    shape = ARCHITECTURES[name]
+    for content in configured("encoder").values():
+        if content["name"] == name:
+            assert content["token_channels"] == shape.channels
+            assert 1 <= content["token_grid"] <= shape.grid
+
+
+@pytest.mark.parametrize("name", sorted(names_of(FusionSettings)))
+def test_every_fusion_can_be_built(name: str) -> None:
+    settings = compose_settings([f"fusion={name}"])
+    weights = [weight for weight in build_model(settings, 1).parameters() if weight.requires_grad]
+    assert sum(weight.numel() for weight in weights) > 1

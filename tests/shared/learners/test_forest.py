@@ -1,0 +1,98 @@
+"""Leaf counts and votes against trees walked one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from practice_sums import COLUMNS
+from practice_tables import classes, in_three, table_task
+
+from shared.errors import SettingsError
+from shared.features.columns import Columns
+from shared.learners.forest import Forest, ForestSettings
+from shared.learners.task import TableTask
+from shared.sums.federate import federate
+from shared.sums.total import exact_total_of
+
+
+def make(task: TableTask, **changes: object) -> Forest:
+    values = {"kind": "forest", "trees": 12, "depth": 3, "leaf_floor": 1.0, **changes}
+    return Forest.build(ForestSettings.model_validate(values), task)
+
+
+def walk(forest: Forest, tree: int, values: np.ndarray) -> int:
+    """The leaf of one patient in one tree, from the left."""
+    column, threshold = forest._splits
+    node = 0
+    for _ in range(forest.settings.depth):
+        node = 2 * node + (2 if values[column[tree, node]] > threshold[tree, node] else 1)
+    return node - column.shape[1]
+
+
+def counted(forest: Forest, patients: Columns) -> np.ndarray:
+    counts = np.zeros((12, 8, 3))
+    for values, target in zip(patients.columns, patients.target, strict=True):
+        for tree in range(12):
+            counts[tree, walk(forest, tree, values), int(target)] += 1
+    return counts
+
+
+def test_the_total_is_the_count_of_patients_by_leaf_and_class() -> None:
+    patients, forest = classes(150, 5), make(table_task(5, n_classes=3))
+    total = exact_total_of(forest, forest.start(), patients)
+    assert np.allclose(total * np.sqrt(12), counted(forest, patients).ravel(), atol=1e-9)
+
+
+def test_without_noise_a_prediction_is_the_mean_of_the_leaves_class_shares() -> None:
+    patients, fresh = classes(300, 5), classes(40, 5, seed=1)
+    forest = make(table_task(5, n_classes=3))
+    state = federate(forest, in_three(patients), n_declared=300)
+    counts = counted(forest, patients)
+    everybody = counts[0].sum(axis=0) / 300
+    shares = np.where(
+        counts.sum(axis=2, keepdims=True) > 0,
+        counts / np.maximum(counts.sum(axis=2, keepdims=True), 1),
+        everybody,
+    )
+    expected = [
+        np.mean([shares[tree, walk(forest, tree, values)] for tree in range(12)], axis=0)
+        for values in fresh.columns
+    ]
+    assert np.allclose(forest.predict(state, fresh), expected, atol=1e-9)
+
+
+def test_trees_come_from_the_seed_and_the_public_columns_alone() -> None:
+    task = TableTask(columns=COLUMNS, n_classes=3, seed=7)
+    column, threshold = make(task)._splits
+    again = make(task)._splits
+    assert np.array_equal(column, again[0])
+    assert np.array_equal(threshold, again[1])
+    assert not np.array_equal(column, make(TableTask(columns=COLUMNS, n_classes=3, seed=8))._splits[0])
+    is_mark = np.array([each.is_mark for each in COLUMNS])
+    assert (threshold[is_mark[column]] == 0.0).all()
+    assert (threshold[~is_mark[column]] != 0.0).all()
+
+
+def test_the_trees_of_a_seed_do_not_change_between_versions_of_numpy() -> None:
+    # Made with numpy 2.4's RandomState on 2026-11-26, whose stream is frozen (NEP 19).
+    column, threshold = make(table_task(5, n_classes=3, seed=1), trees=2, depth=2)._splits
+    assert column.tolist() == [[1, 3, 2], [1, 3, 4]]
+    assert threshold.ravel() == pytest.approx(
+        [-1.6873199060, 0.3041429044, 0.5661886992, 0.7807330990, 0.0055753675, 0.7683728273], abs=1e-9
+    )
+
+
+def test_small_leaves_say_less_the_louder_the_noise() -> None:
+    forest = make(table_task(5, n_classes=3))
+    total = exact_total_of(forest, forest.start(), classes(150, 5))
+    said = [
+        np.abs(forest.advance(forest.start(), total, sd=sd, n_declared=150).vector[3:]).sum()
+        for sd in (0.0, 3.0, 30.0)
+    ]
+    assert said[0] > 3 * said[1] > 9 * said[2]
+
+
+def test_a_number_as_target_is_refused() -> None:
+    with pytest.raises(SettingsError) as error:
+        make(table_task(2))
+    assert error.value.code == "settings.needs-classes"

@@ -1,0 +1,48 @@
+"""What cannot be done privately is refused by name, each with its code."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.learners.refused import REFUSED, require_possible
+from shared.learners.table import LEARNERS
+
+ASKED = {
+    "knn": "settings.stored-neighbours",
+    "Nearest neighbours": "settings.stored-neighbours",
+    "kernel-svm": "settings.kernel-machine",
+    "random_forest": "settings.fitted-trees",
+    "bagging": "settings.fitted-trees",
+    "split_search": "settings.split-search",
+    "permutation_importance": "settings.cohort-permutation",
+    "SMOTE": "settings.cohort-oversampling",
+    "standard_scaler": "settings.cohort-scaler",
+    "class_weights": "settings.cohort-class-weights",
+    "threshold_tuning": "settings.cohort-threshold",
+    "early_stopping": "settings.cohort-stopping",
+    "best_of": "settings.cohort-stopping",
+}
+
+
+@pytest.mark.parametrize(("name", "code"), ASKED.items())
+def test_it_is_refused_with_a_code_and_what_to_use_instead(name: str, code: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        require_possible(name)
+    assert error.value.code == code
+    assert error.value.hint
+
+
+def test_a_refusal_is_a_new_error_each_time() -> None:
+    caught = []
+    for _ in range(2):
+        with pytest.raises(SettingsError) as error:
+            require_possible("knn")
+        caught.append(error.value)
+    assert caught[0] is not caught[1]
+    assert REFUSED["knn"].__traceback__ is None
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_there_is_passes(name: str) -> None:
+    require_possible(name)

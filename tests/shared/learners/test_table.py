@@ -1,0 +1,50 @@
+"""Every learner has a YAML, its own settings and nobody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from practice_tables import table_task
+
+from shared.errors import SettingsError
+from shared.learners.table import LEARNERS, build_learner, read_learner
+
+FOLDER = Path(__file__).resolve().parents[3] / "configs" / "learner"
+
+
+def shipped(kind: str) -> dict[str, object]:
+    values: dict[str, object] = yaml.safe_load((FOLDER / f"{kind}.yaml").read_text())
+    return values
+
+
+def test_there_is_one_yaml_for_each_learner() -> None:
+    assert tuple(sorted(path.stem for path in FOLDER.iterdir())) == LEARNERS
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_yaml_names_its_learner_and_sets_everything(kind: str) -> None:
+    settings = read_learner(shipped(kind))
+    assert settings.kind == kind
+    assert settings.model_fields_set == set(type(settings).model_fields)
+    n_classes = 0 if kind == "second_moments" else 3
+    assert build_learner(settings, table_task(4, n_classes=n_classes)).start().sums_done == 0
+
+
+def test_a_setting_of_another_learner_is_refused_and_named() -> None:
+    with pytest.raises(SettingsError, match="trees: is not a setting") as error:
+        read_learner({**shipped("naive_bayes"), "trees": 10})
+    assert error.value.code == "settings.invalid-learner"
+
+
+def test_an_unknown_learner_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"forest.*not 'oracle'") as error:
+        read_learner({"kind": "oracle"})
+    assert error.value.code == "settings.unknown-learner"
+
+
+def test_a_learner_that_privacy_forbids_is_refused_with_what_to_use_instead() -> None:
+    with pytest.raises(SettingsError, match="hint: use learner=soft_neighbours") as error:
+        read_learner({"kind": "knn", "neighbours": 5})
+    assert error.value.code == "settings.stored-neighbours"

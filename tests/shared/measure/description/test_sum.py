@@ -1,0 +1,29 @@
+"""The description as a sum gives the cells that it always had."""
+
+from __future__ import annotations
+
+import numpy as np
+from practice_sums import SUMS
+
+from shared.measure.description.rows import contributions, sensitivity
+from shared.measure.description.sum import DescriptionSum
+from shared.sums.federate import federate
+
+
+def test_without_noise_the_state_is_the_sum_of_all_sites_contributions() -> None:
+    case = SUMS["description with second moments"]
+    asked = case.asked
+    assert isinstance(asked, DescriptionSum)
+    patients = case.usual(80, np.random.default_rng(0))
+    rows = contributions(
+        asked.spec,
+        fields=patients.fields,
+        field_mask=patients.field_mask,
+        target=patients.target,
+        is_positive=patients.is_positive,
+    )
+    sites = [patients.select(range(0, 30)), patients.select(range(30, 80))]
+    state = federate(asked, sites, n_declared=80)
+    assert np.allclose(state.vector, rows.sum(axis=0), atol=1e-8)
+    assert asked.bound(state) == sensitivity(asked.spec)
+    assert asked.length(state) == asked.spec.n_cells == rows.shape[1]

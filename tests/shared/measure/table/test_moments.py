@@ -1,0 +1,133 @@
+"""The regression half of a table: sums on scaled axes, read by hand, with and without noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
+from shared.measure.table.rows import (
+    HISTOGRAM_WEIGHT,
+    MOMENT_WEIGHTS,
+    TableSpec,
+    contributions,
+    sum_table,
+)
+
+# target 0 to 2 is u from −1 to 1; an error of 1 is v = 1
+SPEC = TableSpec(
+    bins=4,
+    score_low=0.0,
+    score_high=2.0,
+    threshold=1.0,
+    positive_is_low=True,
+    has_moments=True,
+    target_low=0.0,
+    target_high=2.0,
+    error_high=1.0,
+)
+N = 400
+
+
+@pytest.fixture(scope="module")
+def cohort() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(3)
+    target = generator.uniform(0.4, 1.9, N)
+    return target, np.clip(target + generator.normal(0.1, 0.2, N), 0.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def table(cohort: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    target, prediction = cohort
+    return sum_table(
+        contributions(
+            SPEC, score=prediction, is_positive=target <= 1.0, target=target, prediction=prediction
+        )
+    )
+
+
+def read(table: np.ndarray, sd: float = 0.0) -> dict[str, object]:
+    return read_regression(table, SPEC, noise_sd=sd, confidence=0.95)
+
+
+def test_figures_are_the_cohorts_own(table: np.ndarray, cohort: tuple[np.ndarray, np.ndarray]) -> None:
+    target, prediction = cohort
+    error = prediction - target
+    found = {name: estimate.value for name, estimate in read(table).items()}
+    spread = error.std()
+    assert found == pytest.approx(
+        {
+            "r2": 1 - (error**2).sum() / ((target - target.mean()) ** 2).sum(),
+            "mae": np.abs(error).mean(),
+            "rmse": np.sqrt((error**2).mean()),
+            "bias": error.mean(),
+            "limit_low": error.mean() - 1.96 * spread,
+            "limit_high": error.mean() + 1.96 * spread,
+        }
+    )
+
+
+def test_the_square_of_a_sums_own_noise_is_taken_off_the_spread(
+    table: np.ndarray, cohort: tuple[np.ndarray, np.ndarray]
+) -> None:
+    target, prediction = cohort
+    sse, sst = ((prediction - target) ** 2).sum(), ((target - target.mean()) ** 2).sum()
+    sd_u = 3.0 / MOMENT_WEIGHTS["target"]
+    # E[(Σu + noise)²] = (Σu)² + sd²: so much too little would be left of the spread
+    assert read(table, 3.0)["r2"].value == pytest.approx(1 - sse / (sst + sd_u**2 / N))
+
+
+def test_without_bias_over_many_draws_of_the_noise(table: np.ndarray) -> None:
+    generator = np.random.default_rng(5)
+    noisy = [read(table + generator.normal(0, 2.0, table.size), 2.0)["mae"].value for _ in range(400)]
+    exact = read(table)["mae"].value
+    assert np.mean(noisy) == pytest.approx(exact, abs=4 * np.std(noisy) / 20)
+
+
+def test_intervals_hold_the_noise_that_was_added(table: np.ndarray) -> None:
+    generator = np.random.default_rng(6)
+    exact = read(table)
+    for name in ("r2", "mae", "rmse", "bias"):
+        widths = [
+            estimate.high - estimate.low
+            for estimate in (read(table, sd)[name] for sd in (0.0, 1.5, 3.0))
+        ]
+        assert widths == sorted(widths), name
+        assert widths[2] > widths[0], name
+        # the sampling part makes them wide enough for nearly all draws of the noise alone
+        inside = 0
+        for _ in range(200):
+            one = read(table + generator.normal(0, 3.0, table.size), 3.0)[name]
+            inside += one.low <= exact[name].value <= one.high
+        assert inside >= 180, name
+
+
+def test_patients_are_counted_twice_and_weighted_by_their_noise(table: np.ndarray) -> None:
+    assert count_patients(table, SPEC, noise_sd=0.0) == (pytest.approx(N), 0.0)
+    weight, own = HISTOGRAM_WEIGHT[True], MOMENT_WEIGHTS["count"]
+    # eight histogram cells of SD sd/W, and one count cell of SD sd/own
+    variances = 8 / weight**2, 1 / own**2
+    combined = 1 / (1 / variances[0] + 1 / variances[1])
+    assert count_patients(table, SPEC, noise_sd=2.0)[1] == pytest.approx(2.0 * combined**0.5)
+    skewed = table.copy()
+    skewed[2 * SPEC.bins] += 10 * own
+    moved = count_patients(skewed, SPEC, noise_sd=2.0)[0] - N
+    assert moved == pytest.approx(10 * combined / variances[1])
+
+
+def test_a_constant_is_judged_without_the_noise_of_the_mean(
+    table: np.ndarray, cohort: tuple[np.ndarray, np.ndarray]
+) -> None:
+    target = cohort[0]
+    sst, gap = ((target - target.mean()) ** 2).sum(), (target.mean() - 0.8) ** 2
+    exact = read_constant_r2(table, SPEC, constant=0.8, noise_sd=0.0, minimum_cell=1)
+    assert exact.value == pytest.approx(-N * gap / sst)
+    noisy = read_constant_r2(table, SPEC, constant=0.8, noise_sd=3.0, minimum_cell=1)
+    own = (3.0 / MOMENT_WEIGHTS["target"] / N) ** 2
+    assert noisy.value == pytest.approx(-N * (gap - own) / (sst + N * own))
+    few = read_constant_r2(table, SPEC, constant=0.8, noise_sd=0.0, minimum_cell=N + 1)
+    assert few.status == "suppressed"
+
+
+def test_fewer_than_two_patients_have_no_spread() -> None:
+    assert {estimate.status for estimate in read(np.zeros(SPEC.n_cells)).values()} == {"suppressed"}
