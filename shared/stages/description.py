@@ -18,15 +18,14 @@ from shared.contract.settings import positive_index
 from shared.contract.stages import DescriptionStage
 from shared.errors import WeightsError
 from shared.measure.description.rows import (
-    contributions,
     description_spec,
     sensitivity,
     withhold_small_groups,
 )
-from shared.measure.table.rows import sum_table
+from shared.measure.description.sum import DescribedPatients
+from shared.measure.description.sum import DescriptionSum as DescriptionRows
 from shared.privacy.noise import DrawNormals
-from shared.stages.stage_sum import Bound, StageState, largest_noised
-from shared.stages.table import add_noise
+from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 
 Floats = NDArray[np.float64]
@@ -58,6 +57,7 @@ class DescriptionSum:
     def __init__(self, plan: Plan, stage: DescriptionStage, _: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = description_spec(plan.settings, stage)
+        self._sum = DescriptionRows(self.spec)
         self.state_largest = 0.0
 
     def start(self) -> StageState:
@@ -103,28 +103,26 @@ class DescriptionSum:
         """The description [m] of patients."""
         if not isinstance(patients, FirstExams):
             raise WeightsError("wrong-patients", "a description takes the first exams of patients")
-        return add_noise(
-            self.describe(patients),
-            sensitivity=sensitivity(self.spec),
-            noise_multiplier=self._stage.noise_of(round_number),
+        return total_with_noise(
+            self._sum,
+            self._sum.start(),
+            self.described(patients),
+            stage=self._stage,
+            round_number=round_number,
             draw_normals=draw_normals,
         )
 
-    def describe(self, patients: FirstExams) -> Floats:
-        """The exact description [m]: each patient counts once."""
+    def described(self, patients: FirstExams) -> DescribedPatients:
+        """Patients as a description takes them: each counts once."""
         task = self._settings.task
-        rows = contributions(
-            self.spec,
-            fields=patients.fields,
-            field_mask=patients.field_mask,
-            target=patients.target,
-            is_positive=np.asarray(
-                patients.target <= task.endpoint_threshold
-                if task.kind == "regression"
-                else patients.target == positive_index(self._settings)
-            ),
+        is_positive = (
+            patients.target <= task.endpoint_threshold
+            if task.kind == "regression"
+            else patients.target == positive_index(self._settings)
         )
-        return sum_table(rows)
+        return DescribedPatients(
+            patients.fields, patients.field_mask, patients.target, np.asarray(is_positive)
+        )
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

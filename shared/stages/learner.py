@@ -23,10 +23,8 @@ from shared.features.columns import Columns, make_columns, name_columns
 from shared.learners.table import build_learner
 from shared.learners.task import TableTask
 from shared.privacy.noise import DrawNormals
-from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.sums.contract import Floats, State
-from shared.sums.lattice import from_lattice, spacing_of
-from shared.sums.total import exact_total_of, noised, total_of
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
@@ -96,16 +94,14 @@ class LearnerSum:
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a learner takes a batch of patients")
         columns, state = self.columns_of(patients), self._state(vector, round_number)
-        if self._stage.release_class != "dp":
-            return exact_total_of(self._learner, state, columns)
-        bound = self._learner.bound(state)
-        total = noised(
-            total_of(self._learner, state, columns),
-            bound=bound,
-            noise_multiplier=self._stage.noise_of(round_number),
+        return total_with_noise(
+            self._learner,
+            state,
+            columns,
+            stage=self._stage,
+            round_number=round_number,
             draw_normals=draw_normals,
         )
-        return from_lattice(total, spacing=spacing_of(bound))
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

@@ -19,9 +19,7 @@ from shared.measures.scored import Scored
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
-from shared.stages.stage_sum import Bound, StageState, largest_noised
-from shared.sums.lattice import from_lattice, spacing_of
-from shared.sums.total import exact_total_of, noised, total_of
+from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
@@ -84,16 +82,14 @@ class MeasureSum:
         output, label = self._scored.score(vector, patients)
         if self._settings.task.kind == "classification":
             label = (label == positive_index(self._settings)).astype(np.float64)
-        scored, state = Scored(output, label), self.measure.start()
-        if self._stage.release_class != "dp":
-            return exact_total_of(self.measure, state, scored)
-        total = noised(
-            total_of(self.measure, state, scored),
-            bound=self._bound,
-            noise_multiplier=self._stage.noise_of(round_number),
+        return total_with_noise(
+            self.measure,
+            self.measure.start(),
+            Scored(output, label),
+            stage=self._stage,
+            round_number=round_number,
             draw_normals=draw_normals,
         )
-        return from_lattice(total, spacing=spacing_of(self._bound))
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

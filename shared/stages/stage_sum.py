@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
+from shared.contract.stages import StageSettings
 from shared.privacy.noise import DrawNormals
+from shared.sums.contract import Floats, State, Sum
+from shared.sums.lattice import from_lattice, spacing_of
+from shared.sums.total import AnyOf, exact_total_of, noised, total_of
 from shared.train.canaries import AuditRegister
 
 # A site's true size is at most this many times the size that it declares in public.
@@ -96,6 +100,37 @@ class StageSum(Protocol):
     ) -> StageState:
         """The state after a round, from the totals of the sites present, in roster order."""
         ...
+
+
+def total_with_noise(
+    asked: Sum[AnyOf],
+    state: State,
+    patients: AnyOf,
+    *,
+    stage: StageSettings,
+    round_number: int,
+    draw_normals: DrawNormals,
+) -> Floats:
+    """A site's total [m] of rows, with the stage's noise on the lattice; exact where it is not ``dp``.
+
+    Args:
+        asked: the sum.
+        state: it is asked at.
+        patients: of this site.
+        stage: its release class and noise.
+        round_number: of the stage, from 1 on.
+        draw_normals: a ``NoiseStream``.
+    """
+    if stage.release_class != "dp":
+        return exact_total_of(asked, state, patients)
+    bound = asked.bound(state)
+    total = noised(
+        total_of(asked, state, patients),
+        bound=bound,
+        noise_multiplier=stage.noise_of(round_number),
+        draw_normals=draw_normals,
+    )
+    return from_lattice(total, spacing=spacing_of(bound))
 
 
 def largest_noised(*, bound: float, noise_multiplier: float, length: int, declared: int) -> float:

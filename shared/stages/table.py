@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from shared.contract.plan import Plan, RosterEntry
@@ -17,17 +16,12 @@ from shared.contract.protocol import Vector
 from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
-from shared.measure.table.rows import (
-    TableSpec,
-    contributions,
-    pool_small_cells,
-    sensitivity,
-    sum_table,
-    table_spec,
-)
-from shared.privacy.noise import DrawNormals, add_gaussian_noise
+from shared.measure.table.rows import pool_small_cells, sensitivity, table_spec
+from shared.measure.table.sum import ScoredPatients
+from shared.measure.table.sum import TableSum as TableRows
+from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
-from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
@@ -40,6 +34,7 @@ class TableSum:
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = table_spec(plan.settings.task, stage)
+        self._sum = TableRows(self.spec)
         self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
@@ -88,11 +83,12 @@ class TableSum:
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
         output, label = self._scored.score(vector, patients)
-        table = sum_table(table_rows(self._settings, self.spec, output, label))
-        return add_noise(
-            table,
-            sensitivity=sensitivity(self.spec),
-            noise_multiplier=self._stage.noise_of(round_number),
+        return total_with_noise(
+            self._sum,
+            self._sum.start(),
+            scored_patients(self._settings, output, label),
+            stage=self._stage,
+            round_number=round_number,
             draw_normals=draw_normals,
         )
 
@@ -103,30 +99,10 @@ class TableSum:
         return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)
 
 
-def table_rows(settings: ModelSettings, spec: TableSpec, output: Floats, target: Floats) -> Floats:
-    """Bounded rows [n, m] from outputs in the target's unit (or probabilities) and labels [n]."""
+def scored_patients(settings: ModelSettings, output: Floats, label: Floats) -> ScoredPatients:
+    """Patients as a table takes them, from outputs in the target's unit (or probabilities)."""
     task = settings.task
     if task.kind == "regression":
-        return contributions(
-            spec,
-            score=output,
-            is_positive=np.asarray(target <= task.endpoint_threshold),
-            target=target,
-            prediction=output,
-        )
-    return contributions(spec, score=output, is_positive=target == positive_index(settings))
-
-
-def add_noise(
-    table: Floats, *, sensitivity: float, noise_multiplier: float, draw_normals: DrawNormals
-) -> Floats:
-    """The table [m] with Gaussian noise from the OS in every cell; as it is where that is 0."""
-    if not noise_multiplier:
-        return table
-    noisy: Floats = add_gaussian_noise(
-        torch.from_numpy(table),
-        sensitivity=sensitivity,
-        noise_multiplier=noise_multiplier,
-        draw_normals=draw_normals,
-    ).numpy()
-    return noisy
+        is_positive = np.asarray(label <= task.endpoint_threshold)
+        return ScoredPatients(output, is_positive, target=label, prediction=output)
+    return ScoredPatients(output, np.asarray(label == positive_index(settings)))
