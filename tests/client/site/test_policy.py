@@ -89,7 +89,6 @@ def test_a_single_violation_is_named(
     assert any(expected in each for each in violations(tmp_path, policy, **plan))
 
 
-<<<<<<< HEAD
 def test_a_stage_that_measures_on_its_own_training_is_refused_whatever_it_is_called(
     tmp_path: Path,
 ) -> None:
@@ -133,7 +132,8 @@ def test_the_cap_per_run_holds_for_training_and_description_together(
     both = ["validation with the description", "training with the description"]
     assert problems("elm", epsilon_per_run=cap) == both
     assert problems("hop", epsilon_per_run=cap) == both[:1]
-=======
+
+
 GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
 
 
@@ -162,7 +162,6 @@ def test_each_limit_allows_what_lies_on_it_and_nothing_beyond(
     assert violations(tmp_path, just, **plan) == ()
     [problem] = violations(tmp_path, beyond, **plan)
     assert expected in problem
->>>>>>> 8ba03a97449c10ecf8ae1782610fc0e43ef9e25e
 
 
 def test_what_the_hospital_allows_passes(tmp_path: Path) -> None:
