@@ -2,8 +2,8 @@
 
 ``python tests/bench/dp_step.py [--against CHECKOUT]`` from the repository's root. Each checkout runs
 in a process of its own, on one thread; steps of all are interleaved and the fastest of each counts,
-which on a shared machine is what repeats. Before anything is timed, all must give the same sum. Patients are
-those of the demo: one or two exams, one or two films each, drawn from one seed.
+which on a shared machine is what repeats. Before anything is timed, all must give the same sum.
+Patients are those of the demo: one or two exams, one or two films each, drawn from one seed.
 """
 
 from __future__ import annotations
