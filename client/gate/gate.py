@@ -157,9 +157,9 @@ class Gate:
 
     def release_public(self, message: HelloReply | WeightsReply) -> Released:
         """Sign and log a reply for which no patient was looked at."""
-        signed = self.sign(replace(message, site=self.site))
+        signed = self._sign(replace(message, site=self.site))
         channel = "query.hello" if isinstance(message, HelloReply) else "query.weights"
-        return self.send(signed, channel=channel, release_class="public", epsilon=0.0)
+        return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
 
     def release_status(
         self, message: SumReply, request: SumRequest, *, purpose: str, coordinator_key: str
@@ -176,8 +176,8 @@ class Gate:
             raise PrivacyError("not-charged", "a total that was not measured must be empty")
         self._record_head(request, coordinator_key)
         head = self.ledger.head().sha256
-        signed = self.sign(replace(message, site=self.site, ledger_head=head))
-        return self.send(signed, channel=purpose, release_class="status", epsilon=0.0)
+        signed = self._sign(replace(message, site=self.site, ledger_head=head))
+        return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
 
     def refuse(
         self,
@@ -199,13 +199,12 @@ class Gate:
         refusal = Refusal(
             plan_sha256=_as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
         )
-        return self.send(refusal, channel=channel, release_class="status", epsilon=0.0)
+        return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
-    def sign(self, message: SignedReply) -> SignedReply:
-        """The message with this site's signature."""
+    def _sign(self, message: SignedReply) -> SignedReply:
         return replace(message, signature=self._key.sign(signed_bytes(message)))
 
-    def send(
+    def _send(
         self, message: Wire, *, channel: str, release_class: str, epsilon: float | None
     ) -> Released:
         """Log a departure, then let the message go."""
@@ -329,13 +328,13 @@ class Charged:
                     f"stage {message.stage} says of no cell how many patients it needs to be shown",
                 )
             total = bound.suppress(total, gate.policy.minimum_cell)
-        signed = gate.sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
+        signed = gate._sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
         payload_sha256 = sha256_hex(pack(signed))
         # The outcome claims the charge first: two processes cannot release on one charge.
         gate.ledger.record_outcome(row.request_sha256, status="released", payload_sha256=payload_sha256)
         gate.outbox.store_reply(row.request_sha256, signed)
         epsilon = None if row.event is None else epsilon_of([row.event], gate.policy.delta)
-        return gate.send(
+        return gate._send(
             signed, channel=row.purpose, release_class=str(row.charge_class), epsilon=epsilon
         )
 

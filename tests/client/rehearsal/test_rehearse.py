@@ -107,7 +107,7 @@ def test_the_measured_round_has_the_cohorts_shape_and_none_of_its_values(sites: 
     drawn = measuring.draw_in_shape_of(plan.settings, real.cohort, arrays)
     for name, tensor in real.batch.named_tensors().items():
         assert getattr(drawn, name).shape == tensor.shape, name
-    for name in ("view_mask", "field_mask", "exam_mask"):
+    for name in ("film_exam", "field_mask", "exam_mask"):
         assert torch.equal(getattr(drawn, name), getattr(real.batch, name))
     for name in ("fields", "target"):
         own, other = getattr(drawn, name).flatten(), getattr(real.batch, name).flatten()
