@@ -162,7 +162,8 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
-    return (*problems, *_cost_problems(policy, plan, role), *_prediction_problems(plan))
+    problems += [*_cost_problems(policy, plan, role), *_prediction_problems(plan)]
+    return tuple(dict.fromkeys(problems))  # stages may share a fault
 
 
 def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
@@ -226,7 +227,7 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
     is_early = isinstance(stage, ReleaseStage) and stage.minimum_patients < policy.minimum_cell
     if is_early and stage.patients == "accrued":
         problems.append(
-            f"minimum_patients of stage {stage.name} is below this hospital's minimum cell of "
+            f"prospective_patients {stage.minimum_patients} is below this hospital's minimum cell of "
             f"{policy.minimum_cell}"
         )
     return problems

@@ -70,8 +70,9 @@ class Attention(nn.Module):
 
         Shapes: queries [b,q,d], keys [b,k,d] -> [b,a,q,k].
         """
-        by_key = self._by_key(queries, keys, mask).unflatten(-1, (self.heads, queries.shape[-2]))
-        return by_key.movedim(-3, -1) * mask.has_key.unsqueeze(-3)
+        by_key = self._by_key(queries, keys, mask)  # [b,k,a·q]
+        by_head = by_key.reshape(*by_key.shape[:-1], self.heads, queries.shape[-2])
+        return by_head.movedim(-3, -1) * mask.has_key.unsqueeze(-3)
 
     def _by_key(self, queries: Tensor, keys: Tensor, mask: KeyMask) -> Tensor:
         """Softmax over the keys, [b,k,a·q]; of a query without any key it says nothing."""

@@ -79,7 +79,7 @@ def gradient_rows(
     backend = backend or choose_backend(model)
     size = 1 if backend == "loop" else chunk
     for part in make_batches(batch, size):
-        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)]
+        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)].detach()
         yield _part_canaries(model, rows, part)
 
 

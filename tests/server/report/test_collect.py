@@ -8,22 +8,26 @@ from pathlib import Path
 import numpy as np
 import practice_federation as practice
 import pytest
-from practice_release import finish_run
+from practice_release import finish_run, keep_refusal, keep_total
 
-from server.report.collect import collect_results, plan_facts
+from server.report.collect import collect_results
+from server.report.plan_facts import plan_facts
 from server.report.results import Results
 from server.run.folder import RunStore
 from shared.contract.plan import Plan, write_plan
-from shared.contract.protocol import EvaluateReply
 from shared.contract.settings import Settings
+from shared.contract.stages import TableStage
 from shared.errors import WeightsError
 from shared.measure.pooling import pool_aucs
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import sensitivity, table_spec
+from shared.measure.table.rows import TableSpec, sensitivity, table_spec
+from shared.privacy.accountant import gaussian_epsilon
+from shared.privacy.cost import predict_cost
 from shared.signing.keys import load_key
 
 BINS = 12
 NOISE = 4.0
+EPSILON = gaussian_epsilon(1 / NOISE, 1e-5)
 # positives lean to the high bins, negatives to the low ones; sums of 60 and 240
 POSITIVE = np.array([1, 1, 2, 2, 3, 3, 4, 6, 8, 9, 10, 11], dtype=float)
 NEGATIVE = np.array([40, 36, 32, 28, 24, 20, 18, 14, 10, 8, 6, 4], dtype=float)
@@ -47,10 +51,14 @@ def found(home: Path, *, noise: float | None = None, **options: object) -> RunSt
         **options,
     )
     if noise is not None:
-        predicted = store.plan.predicted.model_copy(
-            update={"validation_noise_multiplier": noise, "validation_epsilon": 3.0}
-        )
-        plan = Plan.model_validate(store.plan.model_dump() | {"predicted": predicted})
+        louder = {"noise_multipliers": (noise,)}
+        stages = [
+            stage.model_copy(update=louder) if isinstance(stage, TableStage) else stage
+            for stage in store.plan.stages
+        ]
+        predicted = predict_cost(stages, delta=store.plan.settings.delta)
+        changed = {"stages": stages, "predicted": predicted}
+        plan = Plan.model_validate(store.plan.model_dump() | changed)
         key = load_key(store.home / "keys" / "coordinator.pem")
         (store.folder / "plan.json").unlink()
         write_plan(store.folder / "plan.json", plan, key)
@@ -60,17 +68,10 @@ def found(home: Path, *, noise: float | None = None, **options: object) -> RunSt
 
 def answer(store: RunStore, site: str, table: np.ndarray | None, kind: str = "internal") -> None:
     """Keep a site's table, or that it has nobody to measure."""
-    reply = EvaluateReply(
-        plan_sha256=store.plan.sha256,
-        kind=kind,
-        release_sha256="0" * 64,
-        site=site,
-        status="measured" if table is not None else "not-applicable",
-        release_class="dp",
-        table=np.zeros(0) if table is None else table,
-        ledger_head="",
-    )
-    store.write_evaluation(reply, kind=kind, site=site, code="")
+    if table is None:
+        keep_total(store, kind, site, np.zeros(0), status="not-applicable")
+    else:
+        keep_total(store, kind, site, table)
 
 
 def row(results: Results, site: str, kind: str = "internal") -> object:
@@ -79,20 +80,24 @@ def row(results: Results, site: str, kind: str = "internal") -> object:
 
 
 def expected(table: np.ndarray, store: RunStore, noise_sd: float) -> object:
-    validation = store.plan.settings.validation
+    stage = store.plan.tables[0]
     return read_table(
         table,
-        table_spec(store.plan.settings),
+        spec_of(store.plan),
         noise_sd=noise_sd,
-        minimum_cell=validation.minimum_cell,
-        sensitivity_target=validation.sensitivity_target,
+        minimum_cell=stage.minimum_cell,
+        sensitivity_target=stage.sensitivity_target,
     )
+
+
+def spec_of(plan: Plan) -> TableSpec:
+    return table_spec(plan.settings.task, plan.tables[0])
 
 
 def test_an_exact_table_is_read_with_no_noise_and_a_noised_one_with_its_plans(tmp_path: Path) -> None:
     governed, noised = found(tmp_path / "a"), found(tmp_path / "b", noise=NOISE)
     widths = []
-    for store, sd in ((governed, 0.0), (noised, NOISE * sensitivity(table_spec(settings_of("dp"))))):
+    for store, sd in ((governed, 0.0), (noised, NOISE * sensitivity(spec_of(noised.plan)))):
         finish_run(store)
         answer(store, "site-0", TABLE)
         measures = row(collect_results(store), "site-0").measures
@@ -109,7 +114,7 @@ def test_noise_of_pooled_tables_adds_in_quadrature(tmp_path: Path) -> None:
     finish_run(store)
     for site in ("site-0", "site-1"):
         answer(store, site, TABLE)
-    sd = NOISE * sensitivity(table_spec(store.plan.settings)) * 2**0.5
+    sd = NOISE * sensitivity(spec_of(store.plan)) * 2**0.5
     pooled = row(collect_results(store), "pooled")
     assert pooled.measures == expected(2 * TABLE, store, sd)
     assert pooled.is_pooled
@@ -120,7 +125,7 @@ def test_one_table_alone_is_not_pooled(tmp_path: Path) -> None:
     finish_run(store)
     answer(store, "site-0", TABLE)
     answer(store, "site-1", None)
-    store.write_evaluation(None, kind="internal", site="site-2", code="policy.purpose-forbidden")
+    keep_refusal(store, "internal", "site-2", "policy.purpose-forbidden")
     validation = collect_results(store).validation
     assert [(r.site, r.status, r.code) for r in validation] == [
         ("site-0", "measured", ""),
@@ -179,13 +184,13 @@ def test_rounds_name_who_took_part_with_what_weight_and_who_did_not_and_why(tmp_
 
 
 def test_bytes_are_those_of_updates_and_tables(tmp_path: Path) -> None:
-    store = found(tmp_path, n_parameters=8, encoder=b"x" * 1000)
+    store = found(tmp_path, encoder=b"x" * 1000)
     finish_run(store)
     answer(store, "site-0", TABLE)
     first, second, *_ = collect_results(store).sites
-    # 8 float32 a round, 24 float64 of a table; received: encoder, weights per round and per table
-    assert (first.bytes_sent, first.bytes_received) == (3 * 32 + 24 * 8, 1000 + (3 + 1) * 32)
-    assert (second.bytes_sent, second.bytes_received) == (3 * 32, 1000 + 3 * 32)
+    # 6 float32 a round, 24 float64 of a table; received: encoder, weights per round and per table
+    assert (first.bytes_sent, first.bytes_received) == (3 * 24 + 24 * 8, 1000 + (3 + 1) * 24)
+    assert (second.bytes_sent, second.bytes_received) == (3 * 24, 1000 + 3 * 24)
 
 
 def test_durations_are_the_time_between_the_events(tmp_path: Path) -> None:
@@ -234,5 +239,6 @@ def test_plan_facts_are_the_plans(tmp_path: Path) -> None:
     facts = plan_facts(store.plan)
     assert facts["rounds × steps"] == "3 × 1 = 3 steps"
     assert facts["model"] == "none + clinical_only"
-    assert facts["epsilon, validation patient"] == 3.0
+    assert facts["folded at"] == "site"
+    assert facts["epsilon, validation patient"] == pytest.approx(EPSILON, abs=1e-6)
     assert facts["epsilon, description"] == "none is released"
