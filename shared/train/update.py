@@ -6,6 +6,7 @@ measured is what runs. Imports the model, the loop and the noise.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
 from shared.privacy.noise import NoiseStream
 from shared.train.canaries import AuditRegister
-from shared.train.device import choose_device, one_thread
+from shared.train.device import choose_device, one_thread, repeatable
 from shared.train.local_steps import train_round
 from shared.train.loss import make_patient_loss
 from shared.train.patients import NO_EXAM, PatientBatch, make_batches
@@ -27,9 +28,10 @@ from shared.train.patients import NO_EXAM, PatientBatch, make_batches
 Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
-# Patients whose films are in memory together, with what an encoder keeps for the way back.
-_WITH_FILMS_AT_ONCE = 16
+# Patients computed at once, constants of plan and device: heads, and encoders with what they keep for
+# the way back. On a processor more films at once are no faster.
 _HEADS_AT_ONCE = 128
+_WITH_FILMS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 
 def train_update(
@@ -56,7 +58,7 @@ def train_update(
     model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     load_flat(model, weights)
     model = model.to(device)
-    with one_thread():
+    with one_thread(), repeatable():
         return train_round(
             model,
             batch.to(device),
@@ -71,7 +73,7 @@ def train_update(
             proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,
             draw_normals=NoiseStream(),
             register=register,
-            chunk=_patients_at_once(settings),
+            chunk=_patients_at_once(settings, device),
         )
 
 
@@ -79,6 +81,9 @@ def score_patients(
     settings: Settings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
 ) -> tuple[Floats, Floats]:
     """One output and one label per patient, of the earliest labelled exam that kept a film.
+
+    Patients are computed in batches of one size, the last filled with nobody: a score does not depend
+    on who else is scored.
 
     Args:
         settings: name architecture and task.
@@ -99,8 +104,9 @@ def score_patients(
     scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
     exams = first_exams(batch.select(scorable))
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
-    size = _patients_at_once(settings)
-    with torch.no_grad():
+    size = _patients_at_once(settings, device)
+    threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
+    with torch.no_grad(), threads, repeatable():
         for part in make_batches(exams, size):
             held = part.filled(size).with_films().to(device)
             scored = model(held.tokens, held.film_exam, held.fields, held.field_mask)  # [size,1,o]
@@ -124,8 +130,10 @@ def first_exams(batch: PatientBatch) -> PatientBatch:
     return replace(batch, film_exam=torch.where(is_its, 0, NO_EXAM), **exams)
 
 
-def _patients_at_once(settings: Settings) -> int:
-    return _HEADS_AT_ONCE if settings.encoder.training == "frozen" else _WITH_FILMS_AT_ONCE
+def _patients_at_once(settings: Settings, device: torch.device) -> int:
+    if settings.encoder.training == "frozen":
+        return _HEADS_AT_ONCE
+    return _WITH_FILMS_AT_ONCE[device.type]
 
 
 def require_length(settings: Settings, weights: Weights, *, encoder_file: Path | None = None) -> None:

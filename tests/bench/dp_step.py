@@ -1,6 +1,6 @@
 """Time of one step with one clipped gradient per patient, beside an ordinary step on the same patients.
 
-``python tests/bench/dp_step.py [--against CHECKOUT]`` from the repository's root. Each checkout runs in a
+``python tests/bench/dp_step.py [--against CHECKOUT]`` from the root. Each checkout runs in a
 process of its own, on one thread; steps of all are interleaved and the fastest of each counts, which on
 a shared machine is what repeats. Before anything is timed, all must give the same sum. Patients are
 those of the demo: one or two exams, one or two films each, drawn from one seed.
