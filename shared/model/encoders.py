@@ -37,16 +37,15 @@ _IMAGENET_SD = (0.229, 0.224, 0.225)
 class Architecture:
     """What a name stands for.
 
-    ``channels`` and ``grid``: the shape of its map. ``pixels``: the edge of films that a public network
-    takes, with three channels; None for one that takes our films. ``unused``: keys of the published
-    layout that are left out.
+    ``channels`` and ``grid``: the shape of its map. ``is_public``: a published network, which takes
+    films of ``PUBLIC_PIXELS`` with three channels. ``unused``: keys of its layout that are left out.
     """
 
     layout: str
     channels: int
     grid: int
     make: Callable[[], nn.Module]
-    pixels: int | None = None
+    is_public: bool = False
     unused: frozenset[str] = frozenset()
 
 
@@ -59,8 +58,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         resnet34.CHANNELS,
         resnet34.GRID,
         resnet34.ResNet34Map,
-        PUBLIC_PIXELS,
-        frozenset({"fc.weight", "fc.bias"}),
+        is_public=True,
+        unused=frozenset({"fc.weight", "fc.bias"}),
     ),
     "resnet_gn": Architecture(
         "osteofed-resnet-gn-1", resnet_gn.CHANNELS, resnet_gn.GRID, resnet_gn.GroupNormResNet
@@ -70,8 +69,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         dinov2.WIDTH,
         dinov2.GRID,
         dinov2.DinoV2Small,
-        PUBLIC_PIXELS,
-        frozenset({"mask_token"}),
+        is_public=True,
+        unused=frozenset({"mask_token"}),
     ),
 }
 
@@ -140,7 +139,8 @@ def shrink_map(mapped: Tensor, grid: int) -> Tensor:
 def make_encoder(name: str, *, grid: int) -> Encoder:
     """An encoder of this architecture without its weights, in evaluation mode and frozen."""
     shape = ARCHITECTURES[name]
-    encoder = Encoder(shape.make(), pixels=shape.pixels, grid=grid, channels=shape.channels)
+    pixels = PUBLIC_PIXELS if shape.is_public else None
+    encoder = Encoder(shape.make(), pixels=pixels, grid=grid, channels=shape.channels)
     encoder.requires_grad_(False)
     return encoder.eval()
 
