@@ -63,7 +63,7 @@ def clipped_sum(
     backend = backend or choose_backend(model)
     size = 1 if backend == "loop" else chunk
     for part in make_batches(batch, size):
-        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)].detach()  # [b,p]
+        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)]  # [b,p]
         total += sum_clipped_rows(_part_canaries(model, rows, part), clip_norm=clip_norm)
     return total
 

@@ -103,19 +103,22 @@ def rows_by_layers(model: nn.Module, part: PatientBatch, loss: PatientLoss) -> T
     came_back = torch.autograd.grad(
         value, [output for _, _, output in met], allow_unused=True, materialize_grads=True
     )
-    found: dict[str, Tensor] = {}
-    for (layer, inputs, _), gradient in zip(met, came_back, strict=True):
-        for own, rows in LAYERS[type(layer)](layer, inputs, gradient).items():
-            name = f"{layers[layer]}{own}"
-            found[name] = found[name] + rows if name in found else rows
-    nothing = value.new_zeros(len(part), 1)
-    return torch.cat(
-        [
-            found[name].reshape(len(part), -1) if name in found else nothing.expand(-1, weight.numel())
-            for name, weight in weights.items()
-        ],
-        dim=1,
-    )
+    with torch.no_grad():  # a row that keeps its graph keeps every activation of its chunk
+        found: dict[str, Tensor] = {}
+        for (layer, inputs, _), gradient in zip(met, came_back, strict=True):
+            for own, rows in LAYERS[type(layer)](layer, inputs, gradient).items():
+                name = f"{layers[layer]}{own}"
+                found[name] = found[name] + rows if name in found else rows
+        nothing = value.new_zeros(len(part), 1)
+        return torch.cat(
+            [
+                found[name].reshape(len(part), -1)
+                if name in found
+                else nothing.expand(-1, weight.numel())
+                for name, weight in weights.items()
+            ],
+            dim=1,
+        )
 
 
 def _trainable_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
