@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Collection
@@ -25,7 +26,6 @@ import numpy as np
 
 from client.gate.ledger import Charge, Ledger
 from client.gate.outbox import Departure, Outbox
-from client.gate.requests import as_hash, request_sha256
 from client.site.policy import PolicySettings, read_policy
 from shared.contract.payload import pack
 from shared.contract.protocol import (
@@ -36,6 +36,7 @@ from shared.contract.protocol import (
     Vector,
     WeightsReply,
     Wire,
+    request_sha256,
     signed_bytes,
 )
 from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
@@ -47,6 +48,7 @@ from shared.signing.keys import SigningKey
 from shared.stages.stage_sum import Bound
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
+_SHA256 = re.compile("[0-9a-f]{64}")
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
 # What is logged of an error: a hostile message must not fill the disk through its own refusal.
@@ -195,7 +197,7 @@ class Gate:
         if request is not None:
             channel = self._close_charge(request, code) or channel
         refusal = Refusal(
-            plan_sha256=as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
+            plan_sha256=_as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
         )
         return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
@@ -358,7 +360,7 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
     correlation_id = secrets.token_hex(8)
     utc = datetime.now(UTC).isoformat()
-    plan_sha256 = as_hash(plan_sha256)
+    plan_sha256 = _as_hash(plan_sha256)
     refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
     payload = pack(refusal)
     with contextlib.suppress(OSError):
@@ -378,6 +380,11 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
             )
         )
     return Released(refusal)
+
+
+def _as_hash(text: str) -> str:
+    """A hash as it may be repeated and logged; nothing if it is none."""
+    return text if _SHA256.fullmatch(text) else ""
 
 
 def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id: str, utc: str) -> None:

@@ -2,8 +2,8 @@
 
 Whether a policy and a code allow a plan does not change from message to message. It is found out once
 and kept beside the approval, signed by the site, under one hash of plan, policy, code and what the site
-says of itself: when one of them changes it is found out anew. The decision itself is read every time, since it can be taken back.
-Imports approval, policy, the model's probe and the site's folder.
+says of itself: when one of them changes it is found out anew. The decision itself is read every time,
+since it can be taken back. Imports approval, policy, the model's probe and the site's folder.
 """
 
 from __future__ import annotations

@@ -38,11 +38,10 @@ def write_table(path: Path, rows: Sequence[int], *, word_of: Mapping[int, str] |
             writer.writerow([f"P{row:05d}", "2020-03-01", *values, words[int(data.target[row])]])
 
 
-def table_settings(folder: Path, overrides: Sequence[str]) -> Settings:
-    """The settings of a run over tables, from the shipped files and two more in ``folder``/configs."""
-    return compose_settings(
-        ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides], configs=folder / "configs"
-    )
+def table_settings(folder: Path, overrides: Sequence[str] = ()) -> Settings:
+    """What a federation over tables in ``folder`` asks of a run."""
+    asked = ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides]
+    return compose_settings(asked, configs=folder / "configs")
 
 
 def found_tables(

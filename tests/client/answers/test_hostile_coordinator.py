@@ -486,7 +486,7 @@ HOSTILE = {
     "prospective tables of one patient": Case(
         under(set_in("validation", prospective_patients=1)),
         FORBIDDEN,
-        "minimum_patients of stage prospective",
+        "prospective_patients 1 is below",
     ),
     "a task that is not allowed": Case(
         with_policy(train, allowed_tasks=["osteoporosis"]), FORBIDDEN, "task malignancy"

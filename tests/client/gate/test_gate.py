@@ -14,10 +14,16 @@ from practice_site import PATIENTS, SITE, coordinator_key, make_gate, make_plan,
 
 from client.gate.gate import Charged, Gate
 from client.gate.ledger import Charge
-from client.gate.requests import request_sha256
 from shared.contract.payload import pack, unpack
 from shared.contract.plan import Plan
-from shared.contract.protocol import HelloReply, Refusal, SumReply, SumRequest, signed_bytes
+from shared.contract.protocol import (
+    HelloReply,
+    Refusal,
+    SumReply,
+    SumRequest,
+    request_sha256,
+    signed_bytes,
+)
 from shared.contract.stages import purpose_of
 from shared.errors import IntakeError, LedgerError, OsteoFedError, PrivacyError, ProtocolError
 from shared.privacy.cost import event_of

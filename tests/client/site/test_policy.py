@@ -134,6 +134,36 @@ def test_the_cap_per_run_holds_for_training_and_description_together(
     assert problems("hop", epsilon_per_run=cap) == both[:1]
 
 
+GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
+
+
+@pytest.mark.parametrize(
+    ("just", "beyond", "plan", "expected"),
+    [
+        ({"delta": 1e-5}, {"delta": 9.9e-6}, {}, "delta 1e-05 is above"),
+        ({"noise_multiplier_floor": 10}, {"noise_multiplier_floor": 10.01}, {}, "below the floor"),
+        ({"maximum_canaries": 7}, {"maximum_canaries": 6}, {"privacy__canaries": 7}, "7 canaries"),
+        ({"minimum_cell": 30}, {"minimum_cell": 31}, {}, "prospective_patients 30 is below"),
+        (
+            GOVERNED | {"minimum_cell": 12},
+            GOVERNED | {"minimum_cell": 13},
+            {"validation__release_class": "governed", "validation__minimum_cell": 12},
+            "minimum cell 12 is below",
+        ),
+    ],
+)
+def test_each_limit_allows_what_lies_on_it_and_nothing_beyond(
+    tmp_path: Path,
+    just: dict[str, object],
+    beyond: dict[str, object],
+    plan: dict[str, object],
+    expected: str,
+) -> None:
+    assert violations(tmp_path, just, **plan) == ()
+    [problem] = violations(tmp_path, beyond, **plan)
+    assert expected in problem
+
+
 def test_what_the_hospital_allows_passes(tmp_path: Path) -> None:
     allowed = {
         "allows_privacy_off": True,
