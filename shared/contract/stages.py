@@ -130,6 +130,8 @@ class GradientStage(StageSettings):
     def _is_coherent(self) -> GradientStage:
         if self.release_class == "governed":
             raise ValueError("release_class of training must be dp or off, not governed")
+        if len(set(self.noise_multipliers)) > 1:
+            raise ValueError("noise_multipliers of training must be the same in every round")
         if self.fold == "coordinator" and (self.local_steps > 1 or self.strategy.name != "fedavg"):
             raise ValueError("fold coordinator must have local_steps 1 and strategy fedavg")
         if self.release_class == "off" and (self.canaries or self.sample_rate < 1):
@@ -216,7 +218,8 @@ def purpose_of(stage: Stage) -> Purpose:
             "everybody": "evaluate.external",
             "accrued": "evaluate.prospective",
         }
-        if stage.patients in purposes:
+        has_trained = stage.patients == "everybody" and "training" in stage.roles
+        if stage.patients in purposes and not has_trained:
             return purposes[stage.patients]
         raise PlanError(
             "measures-its-training",
