@@ -179,6 +179,12 @@ class TableStage(StageSettings):
     sensitivity_target: float = Field(gt=0, lt=1)
     minimum_patients: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _ranges_have_a_width(self) -> TableStage:
+        require_width("score", self.score_low, self.score_high)
+        require_width("target", self.target_low, self.target_high)
+        return self
+
 
 class MeasureStage(StageSettings):
     """One further measure of a release, with its own settings (``shared.measures``).
@@ -202,10 +208,28 @@ class DescriptionStage(StageSettings):
     target_high: float
     minimum_cell: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _is_coherent(self) -> DescriptionStage:
+        require_width("target", self.target_low, self.target_high)
+        # An exact product of two one-hots is the count of a group that may be of any size.
+        if self.has_second_moments and self.release_class == "governed":
+            raise ValueError("has_second_moments must be false in a governed description")
+        return self
+
 
 TrainingStage = GradientStage | LearnerStage
 ReleaseStage = TableStage | MeasureStage  # measures a release on patients
 Stage = Annotated[TrainingStage | ReleaseStage | DescriptionStage, Field(discriminator="kind")]
+
+
+def require_width(name: str, low: float, high: float) -> None:
+    """Refuse a public range that is empty or of no scale.
+
+    Raises:
+        ValueError: as a validator raises it.
+    """
+    if not -1e9 <= low < high <= 1e9:
+        raise ValueError(f"{name}_low must be below {name}_high, both within 1e9")
 
 
 def purpose_of(stage: Stage) -> Purpose:

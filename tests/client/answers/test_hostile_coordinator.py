@@ -405,6 +405,19 @@ HOSTILE = {
         written_by_hand(set_in("train", release_class="governed", noise_multipliers=[0.0])),
         "plan.unreadable",
     ),
+    "exact counts of pairs of patients' values": Case(
+        written_by_hand(
+            add_stage(
+                "internal",
+                name="description",
+                kind="description",
+                release_class="governed",
+                noise_multipliers=[0.0],
+                has_second_moments=True,
+            )
+        ),
+        "plan.unreadable",
+    ),
     "two stages of one name": Case(written_by_hand(add_stage("internal")), "plan.unreadable"),
     "a stage of a kind that nobody knows": Case(
         written_by_hand(set_in("internal", kind="everything")), "plan.unreadable"

@@ -117,6 +117,17 @@ def test_a_stage_is_told_by_its_kind_and_survives_json() -> None:
         (GRADIENT, {"fold": "nowhere"}, "fold"),
         (GRADIENT, {"local_tail": 1.1}, "local_tail"),
         (GRADIENT, {"update_norm_max": None}, "update_norm_max"),
+        # what a table or a description may be
+        (TABLE, {"score_low": 1.0}, "score_low must be below score_high"),
+        (TABLE, {"target_high": -1.0}, "target_low must be below target_high"),
+        (TABLE, {"target_high": 1e10}, "both within 1e9"),
+        (TABLE, {"score_low": float("nan")}, "score_low"),
+        (DESCRIPTION, {"target_high": 0.0}, "target_low must be below target_high"),
+        (
+            DESCRIPTION,
+            {"release_class": "governed", "noise_multipliers": [0.0], "has_second_moments": True},
+            "has_second_moments must be false in a governed description",
+        ),
         # what any stage may be
         (TABLE, {"rounds": 0}, "rounds"),
         (TABLE, {"rounds": None}, "rounds"),
