@@ -32,13 +32,11 @@ _FILMS_AT_ONCE = 256
 
 
 def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
-    """Tokens of each row of ``cohort.images``, [n_films, t, c] float32; [0, 0, 0] without an encoder.
+    """Tokens of each row of ``cohort.images``, [n_films, t, c] float32.
 
     Raises:
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
-    if plan.settings.encoder.name == "none":
-        return np.zeros((0, 0, 0), dtype=np.float32)
     _require_preprocessing(cohort)
     path = token_file(site, plan, cohort)
     if not path.exists():

@@ -37,7 +37,7 @@ from shared.privacy.statement import (
     StatedCohort,
     StatedRelease,
     Statement,
-    TrainingMechanism,
+    mechanism_of,
     sign_statement,
 )
 from shared.privacy.statement_text import statement_text
@@ -102,7 +102,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         guarantee=_guarantee(charges),
         cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
-        mechanism=_mechanism(plan, entry),
+        mechanism=mechanism_of(plan, entry.role),
         noise_source=NOISE_SOURCE,
         declared_patients=entry.declared_patients,
         cohorts=_cohorts(charges),
@@ -182,21 +182,6 @@ def _lifetime(site: Site, ledger: Ledger, plan: Plan, rows: Sequence[LedgerRow])
         epsilon_cap=allowance.epsilon_lifetime,
         delta_cap=allowance.delta,
         n_unprotected=budget.n_unprotected,
-    )
-
-
-def _mechanism(plan: Plan, entry: RosterEntry) -> TrainingMechanism | None:
-    stage = plan.training
-    if stage is None or entry.role not in stage.roles:
-        return None
-    return TrainingMechanism(
-        name=plan.predicted.mechanism,
-        clip_norm=stage.clip_norm,
-        noise_multiplier=stage.noise_multiplier,
-        sample_rate=stage.sample_rate,
-        steps=stage.total_steps,
-        rounds=stage.rounds,
-        update_norm_max=stage.update_norm_max,
     )
 
 

@@ -16,7 +16,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.contract.plan import HASH
+from shared.contract.plan import HASH, Plan
+from shared.contract.stages import GradientStage, Role
 from shared.errors import AuditError
 from shared.signing.canonical import canonical_json
 from shared.signing.envelope import (
@@ -32,7 +33,7 @@ from shared.strict import FROZEN
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 # Ours, and under nobody's domain: a URN of the experimental kind.
-PREDICATE_TYPE: Final = "urn:x-osteofed:patient-privacy-statement:v1"
+PREDICATE_TYPE: Final = "urn:x-osteofed:patient-privacy-statement:v2"
 NO_GUARANTEE = "no formal privacy guarantee"
 NOISE_SOURCE = "ChaCha20 keystream (RFC 8439) under keys from the operating system; no seed exists"
 
@@ -53,17 +54,20 @@ _NAMED = ConfigDict(**FROZEN, populate_by_name=True, serialize_by_alias=True)
 
 
 class TrainingMechanism(BaseModel):
-    """What every noised sum of the run was, as the plan fixed it before the first touch."""
+    """What every noised sum of training was, as the plan fixed it before the first touch.
+
+    ``clip_norm``, ``update_norm_max`` None: a learner's rows have the bound that its settings give.
+    """
 
     model_config = FROZEN
 
     name: str
-    clip_norm: float
-    noise_multiplier: float
+    clip_norm: float | None
+    noise_multipliers: tuple[float, ...]
     sample_rate: float
     steps: int
     rounds: int
-    update_norm_max: float
+    update_norm_max: float | None
 
 
 class Cost(BaseModel):
@@ -173,7 +177,7 @@ class PrivacyPredicate(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     site: str
     run: str
     role: Literal["training", "external"]
@@ -225,10 +229,27 @@ class Statement(BaseModel):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type", default=STATEMENT_TYPE)
     subject: tuple[Artefact, ...] = Field(min_length=1)
-    predicate_type: Literal["urn:x-osteofed:patient-privacy-statement:v1"] = Field(
+    predicate_type: Literal["urn:x-osteofed:patient-privacy-statement:v2"] = Field(
         alias="predicateType", default=PREDICATE_TYPE
     )
     predicate: PrivacyPredicate
+
+
+def mechanism_of(plan: Plan, role: Role) -> TrainingMechanism | None:
+    """What training of a plan does at a site of a role; None where the site has no part in it."""
+    stage = plan.trained
+    if stage is None or role not in stage.roles:
+        return None
+    by_gradients = stage if isinstance(stage, GradientStage) else None
+    return TrainingMechanism(
+        name=plan.predicted.mechanism,
+        clip_norm=by_gradients and by_gradients.clip_norm,
+        noise_multipliers=stage.noise_multipliers,
+        sample_rate=by_gradients.sample_rate if by_gradients else 1.0,
+        steps=by_gradients.total_steps if by_gradients else stage.rounds,
+        rounds=stage.rounds,
+        update_norm_max=by_gradients and by_gradients.update_norm_max,
+    )
 
 
 def sign_statement(statement: Statement, key: SigningKey) -> Envelope:

@@ -64,11 +64,13 @@ def _mechanism(predicate: PrivacyPredicate) -> Facts:
     made = predicate.mechanism
     own = {"mechanism": "no part in training"}
     if made is not None:
-        noise = "none" if not made.noise_multiplier else f"{made.noise_multiplier:g}"
+        levels = dict.fromkeys(f"{each:g}" for each in made.noise_multipliers if each)
         own = {
             "mechanism": made.name,
-            "noise multiplier": noise,
-            "clip norm": f"{made.clip_norm:g} per patient",
+            "noise multiplier": ", ".join(levels) or "none",
+            "clip norm": f"{made.clip_norm:g} per patient"
+            if made.clip_norm
+            else "none: each row has the bound that the plan's learner gives it",
             "sample rate": f"{made.sample_rate:g}",
             "steps": f"{made.steps} in {made.rounds} rounds",
         }

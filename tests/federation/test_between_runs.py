@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from table_federation import NOW, found_tables, write_table
+from table_federation import NOW, found_tables, table_settings, write_table
 from typer.testing import CliRunner
 
 from client.gate.key_rotation import rotate_key
@@ -42,6 +42,7 @@ pytestmark = pytest.mark.federation
 
 ROWS = {"elm": range(150), "fir": range(150, 300), "hop": range(300, 400)}
 BY = "Grace Hopper"
+CHOSEN = ["federation.rounds=1", "federation.local_steps=1", "federation.learning_rate=0.5"]
 Damage = Callable[[Statement], Statement]
 
 
@@ -69,14 +70,9 @@ class Federation:
 
     def begin(self, run: str) -> RunStore:
         """A new plan over the same sites, approved by each."""
-        before, home = self.store().plan, self.home
-        plan = draft_plan(
-            before.settings,
-            home.active_sites(),
-            run=run,
-            coordinator_key=before.coordinator_key,
-            now=NOW,
-        )
+        home, key = self.home, self.home.key().public_hex
+        settings = table_settings(self.folder, CHOSEN)
+        plan = draft_plan(settings, home.active_sites(), run=run, coordinator_key=key, now=NOW)
         save_plan(home, plan)
         for name in ROWS:
             approvals = self.site(name).approvals
@@ -117,8 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Federation:
     archives = {name: folder / "archives" / name for name in ROWS}
     for name, archive in archives.items():
         write_table(archive / "clinical.csv", ROWS[name])
-    chosen = ["federation.rounds=1", "federation.local_steps=1", "federation.learning_rate=0.5"]
-    store, _ = found_tables(folder, archives, external=["hop"], overrides=chosen)
+    store, _ = found_tables(folder, archives, external=["hop"], overrides=CHOSEN)
     made = Federation(folder)
     for name in ROWS:
         policy = made.folders[name] / "policy.yaml"
@@ -180,9 +175,9 @@ def test_a_ledger_rolled_back_to_before_a_validation_is_noticed(
     assert ("elm", "ledger.behind") in {(event.site, event.code) for event in after.events()}
     # the external site never trains: its own next contact is the next validation
     store = federation.store()
-    shutil.rmtree(store.folder / "evaluations" / "external")
+    shutil.rmtree(store.folder / "replies" / "external")
     federation.launch(store, "external")
-    assert store.evaluations("external")["hop"]["refused"] == "ledger.behind"
+    assert store.results("external").rejected == {"hop": "ledger.behind"}
 
 
 def test_a_site_that_cannot_measure_yet_keeps_the_head_too(
@@ -196,7 +191,7 @@ def test_a_site_that_cannot_measure_yet_keeps_the_head_too(
         accept_lock(federation.site(name), store.lock_file)
     measured = federation.charge("elm", "evaluate.internal").sha256
     federation.launch(store, "prospective")
-    assert store.evaluations("prospective")["elm"]["status"] == "not-applicable"
+    assert store.results("prospective").accepted["elm"].reply.status == "not-applicable"
     assert measured in countersigned(federation, "elm")
 
 
@@ -220,7 +215,7 @@ def test_a_site_with_a_rotated_key_trains_under_a_new_plan(
     after = federation.begin("after")
     assert after.plan.entry("elm").public_key == rotation.new_key
     federation.launch(after, "train")
-    assert {part.site for part in after.last_committed().contributions} == {"elm", "fir"}
+    assert {part.site for part in after.training.last_committed().contributions} == {"elm", "fir"}
     charge = federation.charge("elm", "train", "after")
     assert charge.public_key == rotation.new_key
     federation.ledger("elm").verify()
@@ -341,7 +336,7 @@ UNFIT: dict[str, tuple[Damage, str]] = {
         lambda it: changed(it, declared_patients=9000), "declared patients is not"
     ),
     "more noise than planned": (
-        lambda it: changed(it, mechanism__noise_multiplier=99.0), "noise multiplier is not"
+        lambda it: changed(it, mechanism__noise_multipliers=[99.0]), "noise multiplier is not"
     ),
     "no mechanism": (lambda it: changed(it, mechanism=None), "mechanism must be stated"),
     "a planned epsilon that was not": (
@@ -351,9 +346,9 @@ UNFIT: dict[str, tuple[Damage, str]] = {
         lambda it: changed(it, cost__training_epsilon=0.1), "training epsilon 0.1"
     ),
     "another delta": (lambda it: changed(it, cost__delta=1e-3), "delta 0.001"),
-    "an update left out": (lambda it: without(it, "train"), "leaves out the update of round 1"),
+    "an update left out": (lambda it: without(it, "train"), "leaves out the reply of train, round 1"),
     "a table left out": (
-        lambda it: without(it, "evaluate.internal"), "leaves out the internal table"
+        lambda it: without(it, "evaluate.internal"), "leaves out the reply of internal, round 1"
     ),
     "a subject left out": (
         lambda it: without(it, "train", listed=False), "subjects are not the releases"

@@ -86,7 +86,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/command/app.py": Elsewhere("federation/test_between_runs.py", _COMMAND),
     "server/demo/audit.py": Elsewhere(
         "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
     ),

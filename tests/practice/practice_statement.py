@@ -43,7 +43,7 @@ def predicate(**changes: object) -> PrivacyPredicate:
         "mechanism": {
             "name": "Gaussian",
             "clip_norm": 0.5,
-            "noise_multiplier": 9.6,
+            "noise_multipliers": [9.6],
             "sample_rate": 1.0,
             "steps": 50,
             "rounds": 10,

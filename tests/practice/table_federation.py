@@ -18,6 +18,7 @@ from server.federation.folder import create_home, enrol
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
 from server.run.prepare import prepare
+from shared.contract.settings import Settings
 
 HERE = Path(__file__).parent / "other_disease"
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -37,6 +38,12 @@ def write_table(path: Path, rows: Sequence[int], *, word_of: Mapping[int, str] |
             writer.writerow([f"P{row:05d}", "2020-03-01", *values, words[int(data.target[row])]])
 
 
+def table_settings(folder: Path, overrides: Sequence[str] = ()) -> Settings:
+    """What a federation over tables in ``folder`` asks of a run."""
+    asked = ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides]
+    return compose_settings(asked, configs=folder / "configs")
+
+
 def found_tables(
     folder: Path,
     archives: Mapping[str, Path],
@@ -49,9 +56,7 @@ def found_tables(
     shutil.copytree(CONFIGS, configs)
     shutil.copy(HERE / "cohort.yaml", configs / "cohort" / "breast_cytology.yaml")
     shutil.copy(HERE / "experiment.yaml", configs / "experiment" / "breast_cytology.yaml")
-    settings = compose_settings(
-        ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides], configs=configs
-    )
+    settings = table_settings(folder, overrides)
     home = create_home(folder / "coordinator")
     folders = {}
     for name, archive in archives.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 from shared.audit.recount.run_files import HeldRound, Place, read_rounds, reading
 from shared.contract.plan import Plan
 from shared.contract.protocol import vector_sha256
+from shared.contract.stages import GradientStage
 from shared.contract.vector_file import open_vectors
 from shared.train.aggregate import tail_average
 
@@ -79,10 +80,11 @@ def _read_average(path: Path) -> HeldAverage:
 
 def _tail(held: Mapping[Place, HeldRound], plan: Plan) -> Tail | None:
     """The mean that a finished training must release; None where its rounds are not all there."""
-    stage = plan.training
+    stage = plan.trained
     if stage is None:
         return None
-    first = stage.rounds - stage.strategy.n_averaged(stage.rounds) + 1
+    n_averaged = stage.strategy.n_averaged(stage.rounds) if isinstance(stage, GradientStage) else 1
+    first = stage.rounds - n_averaged + 1
     places = [(stage.name, number) for number in range(first, stage.rounds + 1)]
     if not held.keys() >= set(places):
         return None

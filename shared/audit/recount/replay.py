@@ -1,8 +1,10 @@
 """Committed rounds computed again, from the state before and the totals that the sites signed.
 
-The run's own code adds and advances (``shared.stages``): float64 in roster order, one element after the
-other, with no sum that a processor could take in another order. What was committed must therefore
-follow bit for bit, on any machine. Imports the kinds of stages, plan and the files of a run folder.
+The run's own code adds and advances (``shared.stages``). Weights that gradients train are added in
+float64 in roster order, one element after the other, with no sum that a processor could take in another
+order: they must follow bit for bit, on any machine. A learner solves linear equations, which another
+processor rounds otherwise: its numbers must agree to 1e-6 of the largest. Imports the kinds of stages,
+plan and the files of a run folder.
 """
 
 from __future__ import annotations
@@ -23,12 +25,15 @@ from shared.audit.recount.run_files import (
 )
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumReply, Vector, signed_bytes, vector_sha256
-from shared.contract.stages import Stage
+from shared.contract.stages import GradientStage, Stage
 from shared.errors import OsteoFedError
 from shared.signing.keys import verify
 from shared.stages.kinds import sum_of
 from shared.stages.stage_sum import StageState, StageSum
 from shared.train.aggregate import renormalised
+
+# Of the largest number of a state: linear algebra on another machine, amplified a million times.
+_LEARNERS_AGREE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,8 @@ class _StageReplay:
         if number - 1 not in self.committed:
             return [f"{where} is committed, the round before it is not held"]
         before = self.committed[number - 1].state()
-        if number == 1 and before.memory:
-            return [f"{where} starts from more than the plan's first state"]
+        if number == 1 and not self._is_first(before):
+            return [f"{where} starts from another state than the plan's first"]
         accepted = self._accepted(number)
         problems = self._contribution_problems(after, accepted)
         problems += [
@@ -109,6 +114,13 @@ class _StageReplay:
         if problems or self._follows(before, accepted, after.state()):
             return problems
         return [f"{where} does not follow from the state before and its totals"]
+
+    def _is_first(self, state: StageState) -> bool:
+        """Whether a state is where the plan says that the stage starts."""
+        trained, plan = self.plan.trained, self.plan
+        is_trained = trained is not None and trained.name == self.stage.name
+        start = plan.initial_weights_sha256 if is_trained else vector_sha256(self.asked.start().vector)
+        return vector_sha256(state.vector) == start and not state.memory
 
     def _accepted(self, number: int) -> dict[str, SumReply]:
         """The journalled replies that were accepted, in roster order."""
@@ -159,7 +171,7 @@ class _StageReplay:
         return ""
 
     def _follows(self, before: StageState, accepted: Mapping[str, SumReply], after: StageState) -> bool:
-        """Whether the committed state is what ``advance`` makes, to the last bit."""
+        """Whether the committed state is what ``advance`` makes."""
         totals = [reply.total for reply in accepted.values()]
         try:
             with np.errstate(all="ignore"):
@@ -168,9 +180,22 @@ class _StageReplay:
                 )
         except (OsteoFedError, ValueError, KeyError, IndexError):  # a state of another form
             return False
-        return _hashes(made) == _hashes(after)
+        ours, theirs = _vectors(made), _vectors(after)
+        tolerance = 0.0 if isinstance(self.stage, GradientStage) else _LEARNERS_AGREE
+        return ours.keys() == theirs.keys() and all(
+            _agree(vector, theirs[name], tolerance=tolerance) for name, vector in ours.items()
+        )
 
 
-def _hashes(state: StageState) -> dict[str, str]:
-    vectors: dict[str, Vector] = {"vector": state.vector, **state.memory}
-    return {name: vector_sha256(vector) for name, vector in vectors.items()}
+def _vectors(state: StageState) -> dict[str, Vector]:
+    return {"vector": state.vector, **state.memory}
+
+
+def _agree(ours: Vector, theirs: Vector, *, tolerance: float) -> bool:
+    """Whether two vectors [d] are of one form and differ by at most a share of the largest number."""
+    if vector_sha256(ours) == vector_sha256(theirs):
+        return True
+    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+        return False
+    largest = float(np.abs(ours).max(initial=0.0))
+    return tolerance > 0 and bool(np.abs(ours - theirs).max(initial=0.0) <= tolerance * largest)

@@ -25,7 +25,13 @@ from shared.errors import OsteoFedError
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.filter import filter_epsilon
 from shared.privacy.ledger_format import keys_of
-from shared.privacy.statement import PrivacyPredicate, Statement, read_statement, verify_statement
+from shared.privacy.statement import (
+    PrivacyPredicate,
+    Statement,
+    mechanism_of,
+    read_statement,
+    verify_statement,
+)
 
 
 def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
@@ -99,7 +105,7 @@ def _identity_problems(then: RecountedLedger, stated: PrivacyPredicate) -> list[
 
 def plan_problems(plan: Plan, stated: PrivacyPredicate, *, site: str) -> list[str]:
     """Where a statement of a site on the roster says something else of the plan than the plan."""
-    entry, stage, predicted = plan.entry(site), plan.training, plan.predicted
+    entry, predicted = plan.entry(site), plan.predicted
     pairs: dict[str, tuple[object, object]] = {
         "site": (stated.site, site),
         "run": (stated.run, plan.run),
@@ -117,18 +123,18 @@ def plan_problems(plan: Plan, stated: PrivacyPredicate, *, site: str) -> list[st
     planned = predicted.training_epsilon if entry.role == "training" else 0.0
     if not is_same(stated.cost.planned_epsilon, planned):
         problems.append(f"planned epsilon {stated.cost.planned_epsilon}, the plan has {planned}")
-    has_part = stage is not None and entry.role in stage.roles
-    if (stated.mechanism is not None) != has_part:
-        problems.append("mechanism must be stated by a training site and only by it")
-    elif stated.mechanism is not None and stage is not None:
-        made = stated.mechanism
+    made, wanted = stated.mechanism, mechanism_of(plan, entry.role)
+    if made is None or wanted is None:
+        if made is not wanted:
+            problems.append("mechanism must be stated by a training site and only by it")
+    else:
         pairs |= {
-            "mechanism": (made.name, predicted.mechanism),
-            "clip norm": (made.clip_norm, stage.clip_norm),
-            "noise multiplier": (made.noise_multiplier, stage.noise_multiplier),
-            "sample rate": (made.sample_rate, stage.sample_rate),
-            "rounds and steps": ((made.rounds, made.steps), (stage.rounds, stage.total_steps)),
-            "update norm": (made.update_norm_max, stage.update_norm_max),
+            "mechanism": (made.name, wanted.name),
+            "clip norm": (made.clip_norm, wanted.clip_norm),
+            "noise multiplier": (made.noise_multipliers, wanted.noise_multipliers),
+            "sample rate": (made.sample_rate, wanted.sample_rate),
+            "rounds and steps": ((made.rounds, made.steps), (wanted.rounds, wanted.steps)),
+            "update norm": (made.update_norm_max, wanted.update_norm_max),
         }
     return [*problems, *_differences(pairs)]
 

@@ -11,7 +11,6 @@ from shared.audit.recount.held_weights import HeldWeights
 from shared.audit.recount.recounted import Figures, RecountedLedger, judge, not_examined, place_of
 from shared.audit.recount.run_files import HeldReplies
 from shared.contract.plan import Plan
-from shared.contract.stages import GradientStage
 
 
 def recount_weights(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
@@ -36,7 +35,7 @@ def recount_weights(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
 
 def recount_rounds(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     """The finding about what the coordinator made of the totals of all sites, this one among them."""
-    claim = "Every committed round follows, bit for bit, from the totals that its sites signed."
+    claim = "Every committed round follows from the totals that its sites signed."
     replay = evidence.replay
     if replay is None:
         return not_examined(ledger.site, claim, "no run folder was handed over")
@@ -72,12 +71,11 @@ def _round_problems(plan: Plan, weights: HeldWeights) -> list[str]:
         for place, each in weights.rounds.items()
         if each.plan_sha256 != plan.sha256
     ]
-    begun = {name for name, _ in weights.rounds}
-    for stage in plan.stages:
-        if isinstance(stage, GradientStage) and (stage is plan.training or stage.name in begun):
-            first = weights.rounds.get((stage.name, 0))
-            if first is None or first.sha256 != plan.initial_weights_sha256:
-                problems.append(f"{place_of(stage.name, 0)} does not hold the plan's initial weights")
+    if plan.trained is not None:
+        first = weights.rounds.get((plan.trained.name, 0))
+        if first is None or first.sha256 != plan.initial_weights_sha256:
+            where = place_of(plan.trained.name, 0)
+            problems.append(f"{where} does not hold the plan's initial weights")
     return problems
 
 

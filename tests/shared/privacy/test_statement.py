@@ -77,6 +77,6 @@ def test_who_trained_without_noise_cannot_state_a_guarantee_nor_who_did_not_deny
 
 
 def test_a_statement_without_caveats_or_of_another_adjacency_is_none() -> None:
-    for changes in ({"caveats": ()}, {"adjacency": "replace"}, {"unit": "exam"}, {"version": 2}):
+    for changes in ({"caveats": ()}, {"adjacency": "replace"}, {"unit": "exam"}, {"version": 1}):
         with pytest.raises(ValueError, match=next(iter(changes))):
             predicate(**changes)

@@ -33,7 +33,7 @@ def test_the_page_of_a_run_without_noise_says_so() -> None:
     bare = predicate(
         guarantee=NO_GUARANTEE,
         cost=cost(n_unprotected=10, training_epsilon=None),
-        mechanism=made.model_copy(update={"noise_multiplier": 0.0}),
+        mechanism=made.model_copy(update={"noise_multipliers": (0.0,)}),
     )
     flat = " ".join(statement_text(bare).split())
     assert f"training {NO_GUARANTEE}" in flat

@@ -530,7 +530,7 @@ def restate(handed: HandedOver, **changes: dict[str, object]) -> None:
         {"lifetime": {"n_unprotected": 3}},
         {"lifetime": {"epsilon_cap": 20.0}},
         {"lifetime": {"delta_cap": 1e-4}},
-        {"mechanism": {"noise_multiplier": 9.0}},
+        {"mechanism": {"noise_multipliers": [9.0]}},
         {"mechanism": {"clip_norm": 0.1}},
         {"mechanism": {"steps": 1}},
         {"declared_patients": 10_000},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import shared.audit.recount.ledger as recount_ledger
 from server.run.folder import RunStore, open_run
 from server.run.stage_folder import Contribution, RoundState
 from shared.audit.recount.replay import Replay, replay_run
-from shared.contract.protocol import Vector, vector_sha256
+from shared.audit.recount.run_files import read_held
+from shared.contract.protocol import Vector, signed_bytes, vector_sha256
 from shared.stages.stage_sum import StageState
 
 # Where sums become weights: at the site (with a rule that has a memory), or at the coordinator.
@@ -129,7 +131,7 @@ Tamper = Callable[[HandedOver, RunStore], None]
 def forget_site(handed: HandedOver, store: RunStore) -> None:
     """The coordinator leaves out one site's total and says so."""
     held = store.training.committed(2)
-    recommit(store, 2, contributions=(Contribution(**vars(held.contributions[0]) | {"weight": 1.0}),))
+    recommit(store, 2, contributions=(replace(held.contributions[0], weight=1.0),))
 
 
 def lose_reply(handed: HandedOver, store: RunStore) -> None:
@@ -150,10 +152,7 @@ def swap_sites(handed: HandedOver, store: RunStore) -> None:
 def weigh_otherwise(handed: HandedOver, store: RunStore) -> None:
     parts = store.training.committed(2).contributions
     weights = (0.75, 0.25)
-    changed = [
-        Contribution(**vars(part) | {"weight": weight})
-        for part, weight in zip(parts, weights, strict=True)
-    ]
+    changed = [replace(part, weight=weight) for part, weight in zip(parts, weights, strict=True)]
     recommit(store, 2, contributions=tuple(changed))
 
 
@@ -174,7 +173,7 @@ def invent_total(handed: HandedOver, store: RunStore) -> None:
     """A total that the coordinator made up, in journal, record and weights alike."""
     sha256 = rewrite_total(handed, lambda total: total * 0)
     parts = store.training.committed(2).contributions
-    changed = [parts[0], Contribution(**vars(parts[1]) | {"total_sha256": sha256})]
+    changed = [parts[0], replace(parts[1], total_sha256=sha256)]
     recommit(store, 2, contributions=tuple(changed))
 
 
@@ -212,6 +211,24 @@ def test_what_a_coordinator_could_do_to_a_round_is_named(
     assert "rounds" in failed(recount(handed, "hop")), "whoever's ledger is looked at"
 
 
+def test_a_total_of_another_form_is_refused_even_if_its_site_signed_it(handed: HandedOver) -> None:
+    """The same numbers in the other width: the state may follow, no honest round would take it."""
+    store, held = open_run(handed.run_folder), read_held(handed.run_folder, "fir")
+    reply = held.replies["train", 2]
+    other = {4: np.dtype("<f8"), 8: np.dtype("<f4")}[reply.total.dtype.itemsize]
+    changed = replace(reply, total=reply.total.astype(other))
+    sha256 = rewrite_total(handed, lambda total: total.astype(other))
+    path = reply_file(handed, 2, "fir")
+    with safe_open(path, framework="np") as stored:
+        text, total = dict(stored.metadata()), stored.get_tensor("total")
+    text["signature"] = handed.site("fir").key.sign(signed_bytes(changed))
+    save_file({"total": total}, path, metadata=text)
+    parts = store.training.committed(2).contributions
+    recommit(store, 2, contributions=(parts[0], replace(parts[1], total_sha256=sha256)))
+    assert "the total of fir is not" in problems_of(handed)[2]
+    assert "numbers of" in problems_of(handed)[2]
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_memory_that_a_rule_of_aggregation_did_not_make_is_found(
     handed: HandedOver, number: int
@@ -221,7 +238,7 @@ def test_a_memory_that_a_rule_of_aggregation_did_not_make_is_found(
     memory = {"first": np.full(held.vector.size, 0.25), "second": np.full(held.vector.size, 0.5)}
     recommit(store, number, memory=memory)
     found = problems_of(handed)
-    assert ("more than the plan's first state" if number == 0 else "does not follow") in found[
+    assert ("another state than the plan's first" if number == 0 else "does not follow") in found[
         max(1, number)
     ]
 
@@ -248,3 +265,32 @@ def test_a_damaged_record_is_an_error_that_names_it(handed: HandedOver) -> None:
     with pytest.raises(Exception, match=r"0001/state\.json cannot be read") as caught:
         replay(handed)
     assert caught.value.code == "audit.damaged-run-folder"  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> HandedOver:
+    """A run whose release is a learner's state, solved from noised second moments."""
+    asked = ("learner=second_moments", "learner.read_as=discriminants")
+    return play_run(tmp_path_factory.mktemp("learned"), *asked)
+
+
+@pytest.mark.parametrize("name", ["elm", "fir", "hop"])
+def test_a_run_of_a_learner_passes_every_claim(learned: HandedOver, name: str) -> None:
+    found = recount(learned, name)
+    assert failed(found) == set()
+    assert found["rounds"].verdict == "pass", found["rounds"].because
+    assert found["weights"].verdict == "pass"
+
+
+@pytest.mark.parametrize(("share", "is_found"), [(1e-5, True), (1e-9, False)])
+def test_a_learners_state_may_differ_by_rounding_and_by_no_more(
+    learned: HandedOver, tmp_path: Path, share: float, is_found: bool
+) -> None:
+    shutil.copytree(learned.folder, tmp_path / "copy")
+    handed = HandedOver(tmp_path / "copy")
+    store = open_run(handed.run_folder)
+    last = store.training.last_committed()
+    vector = last.vector.copy()
+    vector[0] += share * np.abs(vector).max()
+    recommit(store, last.round, vector=vector)
+    assert (last.round in problems_of(handed)) is is_found

@@ -1,0 +1,108 @@
+"""A charge is held to the stage that it names, whichever kind that is, in its own round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from handed_over import HandedOver, Rows
+
+from shared.audit.finding import Finding
+from shared.audit.recount.charges import recount_charges
+from shared.audit.recount.recounted import RecountedLedger
+from shared.contract.plan import Plan
+
+
+def with_stage(plan: Plan, name: str, **changes: object) -> Plan:
+    """The plan with other settings of one stage, still under its own hash."""
+    stages = tuple(
+        stage.model_copy(update=changes) if stage.name == name else stage for stage in plan.stages
+    )
+    changed = plan.model_copy(update={"stages": stages})
+    changed.__dict__["sha256"] = plan.sha256
+    return changed
+
+
+def edited(rows: Rows, stage: str, round_: int = 1, /, **changes: object) -> Rows:
+    place = ("charge", stage, round_)
+    return [
+        replace(row, **changes) if (row.kind, row.stage, row.round) == place else row for row in rows
+    ]
+
+
+def judged(made: HandedOver, rows: Rows, *, plan: Plan | None = None, site: str = "elm") -> Finding:
+    return recount_charges(RecountedLedger(plan or made.plan, site, tuple(rows)))
+
+
+def test_an_honest_site_let_out_the_rounds_of_the_stages_that_ask_it(made_run: HandedOver) -> None:
+    # training in 2 rounds, an internal and a prospective table; the last one was not asked for
+    found = judged(made_run, made_run.rows())
+    assert (found.verdict, found.figures) == (
+        "pass",
+        {"rounds_planned": 4, "rounds_released": 3, "charges": 3, "charges_without_release": 0},
+    )
+    external = judged(made_run, made_run.rows("hop"), site="hop")
+    assert (external.verdict, external.figures["rounds_planned"]) == ("pass", 2)
+
+
+def test_each_round_is_held_to_its_own_noise(made_run: HandedOver) -> None:
+    training = made_run.plan.training
+    assert training is not None
+    noise = training.noise_multiplier
+    plan = with_stage(made_run.plan, "train", noise_multipliers=(noise, 2 * noise))
+    found = judged(made_run, made_run.rows(), plan=plan)
+    assert found.verdict == "fail"
+    assert "(train, round 2): noise multiplier" in found.because
+    assert "round 1" not in found.because
+    rows = edited(made_run.rows(), "train", 2, noise_multiplier=2 * noise)
+    assert judged(made_run, rows, plan=plan).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "because"),
+    [
+        ("internal", {"stage": "spring"}, "(spring, round 1): the plan has no such stage"),
+        ("internal", {"stage": ""}, "(, round 1): the plan has no such stage"),
+        ("internal", {"round": 2}, "(internal, round 2): the plan has rounds 1 to 1"),
+        ("internal", {"round": 0}, "(internal, round 0): the plan has rounds 1 to 1"),
+        (
+            "internal",
+            {"stage": "external", "purpose": "evaluate.external"},
+            "(external, round 1): the stage asks sites of role external",
+        ),
+        ("internal", {"purpose": "train"}, "charged as train, the stage is evaluate.internal"),
+        ("internal", {"sample_rate": 0.5}, "sample rate 0.5, steps 1; the plan has noise"),
+        ("internal", {"steps": 2}, "steps 2; the plan has noise"),
+        ("train", {"charge_class": "off"}, "class off, the plan has dp"),
+        ("train", {"noise_multiplier": None}, "noise multiplier none"),
+    ],
+    ids=str,
+)
+def test_a_charge_that_is_not_what_its_stage_says_is_named(
+    made_run: HandedOver, stage: str, changes: dict[str, object], because: str
+) -> None:
+    found = judged(made_run, edited(made_run.rows(), stage, **changes))
+    assert found.verdict == "fail"
+    assert because in found.because
+
+
+@pytest.mark.parametrize("stage", ["train", "internal"])
+def test_a_round_of_any_stage_is_charged_for_one_request_and_released_once(
+    made_run: HandedOver, stage: str
+) -> None:
+    rows = made_run.rows()
+    charge = next(row for row in rows if (row.kind, row.stage) == ("charge", stage))
+    other = replace(charge, index=len(rows), request_sha256="6" * 64)
+    found = judged(made_run, [*rows, other])
+    assert found.because == f"{stage}, round 1 was charged for 2 different requests"
+    again = replace(charge, index=len(rows))
+    outcome = next(row for row in rows if row.charge_index == charge.index)
+    second = replace(outcome, index=len(rows) + 1, charge_index=again.index)
+    assert judged(made_run, [*rows, again, second]).because == f"{stage}, round 1 was released 2 times"
+
+
+def test_no_stage_asks_a_site_that_is_not_on_the_roster(made_run: HandedOver) -> None:
+    found = judged(made_run, made_run.rows(), site="oak")
+    assert found.verdict == "fail"
+    assert "the stage asks sites of role training" in found.because
+    assert found.figures["rounds_planned"] == 0
