@@ -224,10 +224,11 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
         problems.append(
             f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    is_early = isinstance(stage, ReleaseStage) and stage.minimum_patients < policy.minimum_cell
-    if is_early and stage.patients == "accrued":
+    is_late = isinstance(stage, ReleaseStage) and stage.patients == "accrued"
+    fewest = stage.minimum_patients if isinstance(stage, ReleaseStage) else policy.minimum_cell
+    if is_late and fewest < policy.minimum_cell:
         problems.append(
-            f"prospective_patients {stage.minimum_patients} is below this hospital's minimum cell of "
+            f"prospective_patients {fewest} is below this hospital's minimum cell of "
             f"{policy.minimum_cell}"
         )
     return problems

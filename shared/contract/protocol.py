@@ -145,7 +145,7 @@ def request_sha256(request: SumRequest) -> str:
         {
             "plan_sha256": request.plan_sha256,
             "stage": request.stage,
-            "round": request.round,
+            "round": str(request.round),  # canonical JSON has no integers beyond 2^53
             "vector_sha256": vector_sha256(request.vector),
             "release_sha256": request.release_sha256,
             "lock_sha256": request.lock_sha256,

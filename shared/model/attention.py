@@ -61,7 +61,7 @@ class Attention(nn.Module):
         """Shapes: queries [b,q,d], keys [b,k,d] -> [b,q,d]."""
         weights = self._by_key(queries, keys, mask)  # [b,k,a·q]
         read = weights.transpose(-1, -2) @ self.value(keys)  # [b,a·q,d]
-        of_heads = read.unflatten(-2, (self.heads, queries.shape[-2]))  # [b,a,q,d]
+        of_heads = read.reshape(*read.shape[:-2], self.heads, *queries.shape[-2:])  # [b,a,q,d]
         attended: Tensor = self.out((of_heads * self.of_head).sum(dim=-3) * mask.has_key)
         return attended
 
@@ -70,15 +70,16 @@ class Attention(nn.Module):
 
         Shapes: queries [b,q,d], keys [b,k,d] -> [b,a,q,k].
         """
-        by_key = self._by_key(queries, keys, mask)  # [b,k,a·q]
-        by_head = by_key.reshape(*by_key.shape[:-1], self.heads, queries.shape[-2])
-        return by_head.movedim(-3, -1) * mask.has_key.unsqueeze(-3)
+        by_key = self._split(self._by_key(queries, keys, mask))  # [b,k,a,q]
+        return by_key.movedim(-3, -1) * mask.has_key.unsqueeze(-3)
 
     def _by_key(self, queries: Tensor, keys: Tensor, mask: KeyMask) -> Tensor:
         """Softmax over the keys, [b,k,a·q]; of a query without any key it says nothing."""
         scale = 1.0 / math.sqrt(queries.shape[-1] // self.heads)
         asked = ((self.query(queries) * scale).unsqueeze(-3) * self.of_head).flatten(-3, -2)
         scores = self.key(keys) @ asked.transpose(-1, -2)  # [b,k,a·q]
-        n_queries = queries.shape[-2]
-        biased = scores.unflatten(-1, (self.heads, n_queries)) + mask.bias  # [b,k,a,q]
-        return torch.softmax(biased.flatten(-2), dim=-2)
+        return torch.softmax((self._split(scores) + mask.bias).flatten(-2), dim=-2)
+
+    def _split(self, by_key: Tensor) -> Tensor:
+        """Shapes: [b,k,a·q] -> [b,k,a,q]."""
+        return by_key.reshape(*by_key.shape[:-1], self.heads, by_key.shape[-1] // self.heads)

@@ -58,9 +58,9 @@ class Readable:
     """Who may read what in a patient: an exam's tokens are read within that exam alone.
 
     Shapes:
-        to_film [b,s,u], 1 where a slot holds a film of that exam, else 0; fields: of queries [b,s,t]
-        and keys [b,s,k], the present fields of a slot's exam; films: of queries [b,u·k] and keys
-        [b,s·t], the films of a field's exam.
+        to_film [b,s,u], 1 where a slot holds a film of that exam, else 0; fields: of keys [b,s,k], the
+        present fields of a slot's exam; films: of queries [b,u·k] and keys [b,s·t], the films of a
+        field's exam.
     """
 
     to_film: Tensor

@@ -45,8 +45,8 @@ def clipped_sum(
         model: works on one patient at a time; nothing in it may couple patients.
         batch: patients; none at all gives zeros.
         loss: of each patient, as a function of the model.
-        clip_norm: L2 bound of each patient, above 0; None: no privacy, neither clipped nor on a
-            lattice, added in the batch's order.
+        clip_norm: L2 bound of each patient, above 0; None: no privacy, rows are added as they are, in
+            the batch's order.
         backend: of ``rows``; None: the one that ``choose_backend`` names.
         chunk: patients computed at once, a constant of plan and device: it bounds memory, and rounding
             may depend on it.

@@ -103,7 +103,7 @@ def rows_by_layers(model: nn.Module, part: PatientBatch, loss: PatientLoss) -> T
     came_back = torch.autograd.grad(
         value, [output for _, _, output in met], allow_unused=True, materialize_grads=True
     )
-    with torch.no_grad():
+    with torch.no_grad():  # a row that keeps its graph keeps every activation of its chunk
         found: dict[str, Tensor] = {}
         for (layer, inputs, _), gradient in zip(met, came_back, strict=True):
             for own, rows in LAYERS[type(layer)](layer, inputs, gradient).items():

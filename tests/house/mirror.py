@@ -98,6 +98,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/engines/superlink.py": Elsewhere(
         "services/test_pacs_federation.py", "it starts Flower's own processes, there for a federation"
     ),
+    "server/report/answers.py": Elsewhere(
+        "server/report/test_description.py", "answers are journalled by a run and read back from it"
+    ),
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"
     ),

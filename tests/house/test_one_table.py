@@ -58,7 +58,7 @@ def test_encoders_of_a_plan_are_the_architectures() -> None:
 
 
 def test_checkpoints_are_packed_for_the_public_architectures() -> None:
-    public = {name for name, shape in ARCHITECTURES.items() if shape.pixels is not None}
+    public = {name for name, shape in ARCHITECTURES.items() if shape.is_public}
     command = typer.main.get_command(app).commands["weights"]  # type: ignore[attr-defined]
     [encoder] = [param for param in command.params if param.name == "encoder"]
     assert set(encoder.type.choices) == public

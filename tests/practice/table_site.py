@@ -130,14 +130,14 @@ class TableSites:
 
 
 def found_table_sites(folder: Path, *overrides: str) -> TableSites:
-    """The federation, with one local step per round unless ``overrides`` say otherwise."""
+    """The federation, one local step a round, folded at the site unless ``overrides`` say otherwise."""
     for name, rows in ROWS.items():
         write_table(folder / "archives" / name / "clinical.csv", rows)
     archives = {name: folder / "archives" / name for name in ROWS}
-    chosen = ("federation.rounds=3", "federation.local_steps=1", "federation.learning_rate=0.5")
-    all_overrides = (*chosen, *overrides)
-    store, _ = found_tables(folder, archives, external=["hop"], overrides=all_overrides)
-    return TableSites(folder, store.plan.sha256, all_overrides)
+    chosen = ("rounds=3", "local_steps=1", "learning_rate=0.5", "fold=site")
+    said = (*(f"federation.{each}" for each in chosen), *overrides)
+    store, _ = found_tables(folder, archives, external=["hop"], overrides=said)
+    return TableSites(folder, store.plan.sha256, said)
 
 
 def copy_sites(made: TableSites, folder: Path) -> TableSites:

@@ -20,16 +20,17 @@ from shared.contract.protocol import SumReply, SumRequest, vector_sha256
 from shared.contract.stages import DescriptionStage, TableStage
 from shared.errors import OsteoFedError
 from shared.measure.description.reading import read_description
+from shared.measure.description.rows import contributions as describe_rows
 from shared.measure.description.rows import description_spec, withhold_small_groups
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.table.rows import sensitivity, sum_table, table_spec
+from shared.measure.table.rows import contributions, sensitivity, sum_table, table_spec
 from shared.model.build import build_model
 from shared.model.weights import load_flat, trainable
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.events import GaussianEvent
 from shared.privacy.ledger_format import LedgerRow, members_sha256
 from shared.stages.description import DescriptionSum
-from shared.stages.table import TableSum, table_rows
+from shared.stages.table import TableSum
 from shared.train.loss import make_patient_loss
 from shared.train.update import score_patients
 
@@ -261,7 +262,10 @@ def test_the_table_is_of_the_right_patients_plus_the_plans_noise(
     data, settings, stage = made.split(split, name), made.plan.settings, table_stage(made, kind)
     spec = table_spec(settings.task, stage)
     output, label = score_patients(settings, data.batch, made.weights)
-    exact = sum_table(table_rows(settings, spec, output, label))
+    assert settings.task.kind == "classification"
+    assert settings.cohort.label.kind == "class"
+    positive = settings.cohort.label.classes.index(settings.task.positive_class)
+    exact = sum_table(contributions(spec, score=output, is_positive=label == positive))
     np.testing.assert_allclose(tables[0], exact, atol=1e-6)
     assert exact[: 2 * stage.bins].sum() == len(data.arrays.patients)
     size = stage.noise_of(1) * sensitivity(spec)
@@ -329,6 +333,23 @@ def description_of(sites: TableSites) -> tuple[DescriptionStage, DescriptionSum]
     return stage, DescriptionSum(sites.plan, stage, None)
 
 
+def described_exactly(sites: TableSites, arrays: ExamArrays) -> np.ndarray:
+    """Everybody's row of the description, of one exam each, added one after the other."""
+    settings = sites.plan.settings
+    label, task = settings.cohort.label, settings.task
+    assert label.kind == "class"
+    assert task.kind == "classification"
+    exams = first_exams_of(arrays)
+    rows = describe_rows(
+        description_of(sites)[1].spec,
+        fields=exams.fields,
+        field_mask=exams.field_mask,
+        target=exams.target,
+        is_positive=exams.target == label.classes.index(task.positive_class),
+    )
+    return np.asarray(sum(rows, np.zeros(rows.shape[1])))
+
+
 @pytest.mark.parametrize("name", ["elm", "hop"])
 def test_a_description_is_of_every_labelled_patient_plus_the_plans_noise(
     made_described: TableSites, tmp_path: Path, name: str
@@ -344,7 +365,7 @@ def test_a_description_is_of_every_labelled_patient_plus_the_plans_noise(
     settings, (stage, description) = made_described.plan.settings, description_of(made_described)
     spec = description_spec(settings, stage)
     arrays = everybody(made_described, name)
-    exact = description.describe(first_exams_of(arrays))
+    exact = described_exactly(made_described, arrays)
     np.testing.assert_allclose(tables[0], exact, rtol=1e-5, atol=1e-5)
     found = read_description(tables[0], spec, noise_sd=0.0, minimum_cell=10)
     assert found.n_patients.value == pytest.approx(len(arrays.patients))
@@ -421,14 +442,13 @@ def test_a_governed_description_is_exact_but_for_small_groups_and_names_who_appr
     assert sites.refused(asked) == "policy.plan-forbidden"
     sites.change_policy(allows_governed=True)
     assert sites.plan.predicted.description_epsilon is None
-    stage, description = description_of(sites)
-    arrays, spec = everybody(sites, "elm"), description_spec(sites.plan.settings, stage)
+    arrays, spec = everybody(sites, "elm"), description_of(sites)[1].spec
     arrays.field_mask[:4, 1] = False
     monkeypatch.setattr("client.answers.asked.assemble", lambda *_, **__: arrays)
     with known_noise(1.0) as drawn:
         reply = answer(sites, asked)
     assert drawn == []
-    exact = description.describe(first_exams_of(arrays))
+    exact = described_exactly(sites, arrays)
     assert (reply.total == withhold_small_groups(exact, spec, minimum_cell=10)).all()
     withheld = slice(spec.first_cells[1], spec.first_cells[2])
     assert (reply.total != exact).sum() == len(exact[withheld]) == 3

@@ -621,8 +621,8 @@ def test_a_budget_can_be_asked_as_if_more_had_been_charged(tmp_path: Path) -> No
     ledger.charge(make_charge(), members=PATIENTS[:40], allowance=ALLOWANCE)
     before = (tmp_path / "ledger" / "ledger.jsonl").read_bytes()
     further = GaussianEvent(noise_multiplier=10.0, steps=15)
-    asked = ledger.budget(PATIENTS[:40], allowance=ALLOWANCE, further=further)
-    fresh = ledger.budget(PATIENTS[40:], allowance=ALLOWANCE, further=further)
+    asked = ledger.budget(PATIENTS[:40], allowance=ALLOWANCE, further=[further])
+    fresh = ledger.budget(PATIENTS[40:], allowance=ALLOWANCE, further=[further])
     assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes() == before
     # mu is sqrt(steps)/noise multiplier: 5 + 15 steps, and 15 alone
     assert asked.epsilon_spent == pytest.approx(gaussian_epsilon(20**0.5 / 10, 1e-5))

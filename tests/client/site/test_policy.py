@@ -71,7 +71,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         ({}, {"stage__noise_multipliers": (0.01,), "stated_epsilon": 3.0}, "at least 0.3"),
         ({}, {"stage__roles": ("external",), "role": "external"}, "above the cap of 3 per run"),
         ({"maximum_canaries": 9}, {"privacy__canaries": 10}, "10 canaries are more than the 9"),
-        ({}, {"validation__prospective_patients": 9}, "minimum_patients of stage prospective"),
+        ({}, {"validation__prospective_patients": 9}, "prospective_patients 9 is below"),
         ({}, {"privacy__sample_rate": 0.9, "stated_epsilon": 0.1}, "does not state its true cost"),
         ({}, {"federation__rounds": 1000}, "above the cap of 3 per run"),
         ({"epsilon_per_run": 1.0}, {}, "training costs epsilon"),
