@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from client.site.folder import create_site
 from client.site.profile import SiteProfile
-from server.command.app import app, site_folders
+from server.command.app import app
+from server.command.runs import site_folders
 from server.run.folder import Event
 from shared.errors import RunError
 
