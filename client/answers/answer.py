@@ -13,17 +13,16 @@ from client.answers.asked import find_patients
 from client.gate.gate import Gate, Released
 from client.gate.ledger import Charge
 from client.gate.register import keep_round, open_register
-from client.gate.requests import request_sha256, require_sound
 from client.site.approved import Approved, approved_plan
 from client.site.folder import Site
 from shared.contract.plan import Plan
-from shared.contract.protocol import SumReply, SumRequest, Vector, vector_sha256
+from shared.contract.protocol import SumReply, SumRequest, Vector, request_sha256, vector_sha256
 from shared.contract.stages import GradientStage, Stage, TrainingStage, purpose_of
 from shared.errors import PlanError, ProtocolError
 from shared.privacy.cost import event_of
 from shared.privacy.noise import NoiseStream
 from shared.stages.kinds import sum_of
-from shared.stages.stage_sum import StageSum
+from shared.stages.stage_sum import StageSum, require_state
 from shared.train.canaries import AuditRegister
 
 
@@ -48,12 +47,7 @@ def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
     # The sum that both sides know, and the public state that it is asked at.
     approved.require_sound_model()
     asked = sum_of(approved.plan, stage, encoder_file=approved.encoder_file)
-    require_sound(
-        request,
-        length=asked.state_length(request.round),
-        kind=asked.state_kind,
-        largest=asked.state_largest,
-    )
+    require_state(asked, request.vector, round_number=request.round)
     require_start(request, approved.plan, stage, asked)
     # Whose rows are added.
     found = find_patients(site, approved.plan, stage, request)
@@ -65,7 +59,8 @@ def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
             coordinator_key=approved.plan.coordinator_key,
         )
     # The charge, on disk before anything is drawn or computed.
-    record = open_register(site, approved.plan) if isinstance(stage, GradientStage) else None
+    has_audit = isinstance(stage, GradientStage) and stage.canaries > 0
+    record = open_register(site, approved.plan) if has_audit else None
     charged = gate.charge(
         request,
         charge_for(approved, stage, request, canaries_sha256=record.commitment if record else ""),

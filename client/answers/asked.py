@@ -55,7 +55,7 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
         ProtocolError: the request names a release or a lock that the stage does not take.
         WeightsError: the encoder is not cached here, or the films were preprocessed otherwise.
     """
-    require_subject(stage, request)
+    require_named_release(stage, request)
     if isinstance(stage, DescriptionStage):
         cohort = current_cohort(site, plan.settings.cohort.name)
         arrays = assemble(cohort, None, schema=plan.settings.cohort, task=plan.settings.task)
@@ -98,7 +98,7 @@ def first_exams_of(arrays: ExamArrays) -> FirstExams:
     )
 
 
-def require_subject(stage: Stage, request: SumRequest) -> None:
+def require_named_release(stage: Stage, request: SumRequest) -> None:
     """Refuse a request that names a release where there is none, or none where one is measured.
 
     Raises:

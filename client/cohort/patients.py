@@ -8,30 +8,29 @@ token cache and ``PatientBatch``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+
+import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
 from client.cohort.split import Split
-from client.cohort.tokens import encoder_file, load_films, load_tokens
+from client.cohort.tokens import load_films, load_tokens
 from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
 from shared.train.patients import PatientBatch, build_patients, standardise_target
 
+_NO_TOKENS = np.zeros((0, 0, 0), dtype=np.float32)  # without an encoder no patient has a slot
+
 
 @dataclass(frozen=True)
 class SplitData:
-    """Exams of a split, and the same patients as a padded batch in the order of ``arrays.patients``.
-
-    ``encoder_file``: this site's copy of the plan's encoder, if the plan names one.
-    """
+    """Exams of a split, and the same patients as a padded batch in the order of ``arrays.patients``."""
 
     cohort: Cohort
     arrays: ExamArrays
     batch: PatientBatch
-    encoder_file: Path | None
 
 
 def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> SplitData:
@@ -61,14 +60,14 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         exam_films=[films if has_encoder else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
         exam_order=[exam.exam for exam in arrays.exams],
-        tokens=load_tokens(site, plan, cohort) if is_frozen else None,
+        tokens=load_tokens(site, plan, cohort) if has_encoder and is_frozen else _NO_TOKENS,
         films=None if is_frozen else load_films(cohort),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )
     if has_encoder and settings.fusion.name != "clinical_only":
         _require_films(cohort, batch)
-    return SplitData(cohort=cohort, arrays=arrays, batch=batch, encoder_file=encoder_file(site, plan))
+    return SplitData(cohort=cohort, arrays=arrays, batch=batch)
 
 
 def _require_films(cohort: Cohort, batch: PatientBatch) -> None:

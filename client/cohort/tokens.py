@@ -22,7 +22,7 @@ from shared.contract.plan import Plan
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.machine.files import sync_folder
-from shared.train.device import choose_device
+from shared.train.device import choose_device, repeatable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,13 +32,11 @@ _FILMS_AT_ONCE = 256
 
 
 def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
-    """Tokens of each row of ``cohort.images``, [n_films, t, c] float32; [0, 0, 0] without an encoder.
+    """Tokens of each row of ``cohort.images``, [n_films, t, c] float32.
 
     Raises:
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
-    if plan.settings.encoder.name == "none":
-        return np.zeros((0, 0, 0), dtype=np.float32)
     _require_preprocessing(cohort)
     path = token_file(site, plan, cohort)
     if not path.exists():
@@ -84,9 +82,10 @@ def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     encoder = load_encoder(plan.settings.encoder, site.encoder_file(plan.encoder_sha256))
     encoder = encoder.to(choose_device(plan.settings.device))
     pieces = []
-    for start in range(0, len(cohort.images), _FILMS_AT_ONCE):
-        films = np.asarray(cohort.images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
-        pieces.append(encode(encoder, torch.from_numpy(films)[:, None]).numpy())
+    with repeatable():
+        for start in range(0, len(cohort.images), _FILMS_AT_ONCE):
+            films = np.asarray(cohort.images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
+            pieces.append(encode(encoder, torch.from_numpy(films)[:, None]).numpy())
     channels, grid = plan.settings.encoder.token_channels, plan.settings.encoder.token_grid
     return np.concatenate([np.zeros((0, grid**2, channels), dtype=np.float32), *pieces])
 

@@ -18,6 +18,8 @@ from shared.signing.code_hash import installed_code_hash
 # First parts of the versions that this release was tested with; pyproject.toml pins the same.
 TESTED = {"flwr": "1.41", "torch": "2.13", "opacus": "1.6", "pydicom": "3.0"}
 TINY_FILMS = Path(__file__).parent / "tiny_films"
+# Of cuBLAS: with another, torch refuses to multiply where results must repeat.
+REPEATABLE_WORKSPACES = (":4096:8", ":16:8")
 _LOSSY_LEVELS = 2  # of 255; lossless syntaxes must be exact
 _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
 _LEAST_MEMORY, _COMFORTABLE_MEMORY = 1.5 * 2**30, 4 * 2**30
@@ -30,7 +32,7 @@ def look_at_machine(folder: Path, *, is_quick: bool) -> list[Line]:
     lines += observe("memory", lambda: _memory(is_quick=is_quick))
     lines += observe("disk", lambda: _disk(folder))
     if not is_quick:
-        lines += [*observe("processor", _processor), *observe("decoders", decode_tiny_films)]
+        lines += [*observe("processor", look_at_processor), *observe("decoders", decode_tiny_films)]
     return lines
 
 
@@ -115,7 +117,8 @@ def _disk(folder: Path) -> Line:
     return ok("disk", fact)
 
 
-def _processor() -> Line:
+def look_at_processor() -> Line:
+    """Cores and GPU, and whether the GPU adds correctly and in the same way each time."""
     import torch
 
     cores = len(os.sched_getaffinity(0))
@@ -127,6 +130,13 @@ def _processor() -> Line:
     fact = f"{properties.name}, {write_bytes(free)} of {write_bytes(total)} free; {cores} cores"
     if float(torch.ones(8, device="cuda").sum()) != 8:
         return problem("processor", f"{fact}; it adds up wrongly", "check driver and device")
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    if workspace not in REPEATABLE_WORKSPACES:
+        return problem(
+            "processor",
+            f"{fact}; CUBLAS_WORKSPACE_CONFIG is {workspace or 'not set'}: no round could be repeated",
+            f"set it to {' or '.join(REPEATABLE_WORKSPACES)} before the program starts, or unset it",
+        )
     return ok("processor", fact)
 
 

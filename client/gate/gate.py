@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import traceback
 from collections.abc import Callable, Collection
@@ -25,7 +26,6 @@ import numpy as np
 
 from client.gate.ledger import Charge, Ledger
 from client.gate.outbox import Departure, Outbox
-from client.gate.requests import as_hash, request_sha256
 from client.site.policy import PolicySettings, read_policy
 from shared.contract.payload import pack
 from shared.contract.protocol import (
@@ -36,6 +36,7 @@ from shared.contract.protocol import (
     Vector,
     WeightsReply,
     Wire,
+    request_sha256,
     signed_bytes,
 )
 from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
@@ -47,6 +48,7 @@ from shared.signing.keys import SigningKey
 from shared.stages.stage_sum import Bound
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
+_SHA256 = re.compile("[0-9a-f]{64}")
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
 # What is logged of an error: a hostile message must not fill the disk through its own refusal.
@@ -155,9 +157,9 @@ class Gate:
 
     def release_public(self, message: HelloReply | WeightsReply) -> Released:
         """Sign and log a reply for which no patient was looked at."""
-        signed = self.sign(replace(message, site=self.site))
+        signed = self._sign(replace(message, site=self.site))
         channel = "query.hello" if isinstance(message, HelloReply) else "query.weights"
-        return self.send(signed, channel=channel, release_class="public", epsilon=0.0)
+        return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
 
     def release_status(
         self, message: SumReply, request: SumRequest, *, purpose: str, coordinator_key: str
@@ -174,8 +176,8 @@ class Gate:
             raise PrivacyError("not-charged", "a total that was not measured must be empty")
         self._record_head(request, coordinator_key)
         head = self.ledger.head().sha256
-        signed = self.sign(replace(message, site=self.site, ledger_head=head))
-        return self.send(signed, channel=purpose, release_class="status", epsilon=0.0)
+        signed = self._sign(replace(message, site=self.site, ledger_head=head))
+        return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
 
     def refuse(
         self,
@@ -195,15 +197,14 @@ class Gate:
         if request is not None:
             channel = self._close_charge(request, code) or channel
         refusal = Refusal(
-            plan_sha256=as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
+            plan_sha256=_as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
         )
-        return self.send(refusal, channel=channel, release_class="status", epsilon=0.0)
+        return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
-    def sign(self, message: SignedReply) -> SignedReply:
-        """The message with this site's signature."""
+    def _sign(self, message: SignedReply) -> SignedReply:
         return replace(message, signature=self._key.sign(signed_bytes(message)))
 
-    def send(
+    def _send(
         self, message: Wire, *, channel: str, release_class: str, epsilon: float | None
     ) -> Released:
         """Log a departure, then let the message go."""
@@ -327,13 +328,13 @@ class Charged:
                     f"stage {message.stage} says of no cell how many patients it needs to be shown",
                 )
             total = bound.suppress(total, gate.policy.minimum_cell)
-        signed = gate.sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
+        signed = gate._sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
         payload_sha256 = sha256_hex(pack(signed))
         # The outcome claims the charge first: two processes cannot release on one charge.
         gate.ledger.record_outcome(row.request_sha256, status="released", payload_sha256=payload_sha256)
         gate.outbox.store_reply(row.request_sha256, signed)
         epsilon = None if row.event is None else epsilon_of([row.event], gate.policy.delta)
-        return gate.send(
+        return gate._send(
             signed, channel=row.purpose, release_class=str(row.charge_class), epsilon=epsilon
         )
 
@@ -359,7 +360,7 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
     correlation_id = secrets.token_hex(8)
     utc = datetime.now(UTC).isoformat()
-    plan_sha256 = as_hash(plan_sha256)
+    plan_sha256 = _as_hash(plan_sha256)
     refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
     payload = pack(refusal)
     with contextlib.suppress(OSError):
@@ -379,6 +380,11 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
             )
         )
     return Released(refusal)
+
+
+def _as_hash(text: str) -> str:
+    """A hash as it may be repeated and logged; nothing if it is none."""
+    return text if _SHA256.fullmatch(text) else ""
 
 
 def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id: str, utc: str) -> None:

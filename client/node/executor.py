@@ -41,8 +41,7 @@ from client.app import app
 
 # Everything that a round imports, so that a task starts with its work.
 PRELOADED = (
-    "client.answers.train",
-    "client.answers.validate",
+    "client.answers.answer",
     "scipy.optimize",
     "shared.model.encoders",
     "shared.train.dp_optimizer",

@@ -1,9 +1,9 @@
 """A plan that this site may act on: approved, allowed by the policy, of this code, with a sound model.
 
 Whether a policy and a code allow a plan does not change from message to message. It is found out once
-and kept beside the approval, signed by the site, under the hashes of plan, policy and code: when one of
-them changes it is found out anew. The decision itself is read every time, since it can be taken back.
-Imports approval, policy, the model's probe and the site's folder.
+and kept beside the approval, signed by the site, under one hash of plan, policy, code and what the site
+says of itself: when one of them changes it is found out anew. The decision itself is read every time,
+since it can be taken back. Imports approval, policy, the model's probe and the site's folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from client.site.policy import require_plan
 from shared.contract.plan import Plan, RosterEntry
 from shared.errors import PlanError
 from shared.machine.files import write_atomic
-from shared.signing.canonical import canonical_json, hash_file, hash_of
+from shared.signing.canonical import canonical_json, hash_of
 from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import verify
 
@@ -109,7 +109,7 @@ class Approved:
         return hash_of(
             {
                 "plan_sha256": self.plan.sha256,
-                "policy_sha256": hash_file(self.site.folder / "policy.yaml"),
+                "policy": self.site.policy.model_dump(mode="json"),
                 "code_sha256": installed_code_hash(),
                 "site": self.site.settings.model_dump(mode="json"),
                 "key": self.site.key.public_hex,

@@ -162,7 +162,8 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
-    return (*problems, *_cost_problems(policy, plan, role), *_prediction_problems(plan))
+    problems += [*_cost_problems(policy, plan, role), *_prediction_problems(plan)]
+    return tuple(dict.fromkeys(problems))  # stages may share a fault
 
 
 def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
@@ -223,10 +224,11 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
         problems.append(
             f"minimum cell {stage.minimum_cell} is below this hospital's {policy.minimum_cell}"
         )
-    is_early = isinstance(stage, ReleaseStage) and stage.minimum_patients < policy.minimum_cell
-    if is_early and stage.patients == "accrued":
+    is_late = isinstance(stage, ReleaseStage) and stage.patients == "accrued"
+    fewest = stage.minimum_patients if isinstance(stage, ReleaseStage) else policy.minimum_cell
+    if is_late and fewest < policy.minimum_cell:
         problems.append(
-            f"minimum_patients of stage {stage.name} is below this hospital's minimum cell of "
+            f"prospective_patients {fewest} is below this hospital's minimum cell of "
             f"{policy.minimum_cell}"
         )
     return problems

@@ -19,7 +19,7 @@ def encoder_file(encoder: EncoderSettings) -> Path | None:
     Raises:
         RunError: the file is missing or has another hash.
     """
-    if encoder.name == "none" or encoder.weights is None:
+    if encoder.name == "none" or not encoder.weights:
         return None
     path = CONFIG_WEIGHTS / encoder.weights  # an absolute path stays what it is
     if not path.exists() or hash_file(path) != encoder.sha256:

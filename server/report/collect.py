@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from server.report.description import collect_descriptions
+from server.report.further import collect_further
 from server.report.results import (
     MissingUpdate,
     PrivacyResult,
@@ -84,6 +85,7 @@ def collect_results(
         rounds=tuple(_rounds(plan, training.stage, states[1:], started, times)),
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=validation,
+        further=collect_further(store),
         description=collect_descriptions(store),
         site_auc=pool_site_aucs(validation),
         is_synthetic=is_synthetic,

@@ -12,6 +12,7 @@ from server.report import wording
 from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from server.report.results import NO_GUARANTEE, Results
+from server.report.terminal import further_tables
 from shared.machine.files import write_atomic
 from shared.sums.estimate import Estimate, Measures
 
@@ -62,6 +63,7 @@ def render_page(results: Results) -> str:
             for kind, meaning in wording.KIND_MEANING.items()
             if any(row.kind == kind for row in results.validation)
         ],
+        further=further_tables(results),
         described=described(results.description),
         characteristics=characteristics(results.description),
         clipping=clipping(results.description),

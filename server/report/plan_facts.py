@@ -33,8 +33,8 @@ def _training_facts(plan: Plan) -> dict[str, object]:
     if stage.kind == "learner":
         return {"learner": stage.learner.kind, "sums": stage.rounds}
     return {
-        "rounds × steps": f"{stage.rounds} × {stage.local_steps} = {stage.total_steps} steps, "
-        f"folded at the {stage.fold}",
+        "rounds × steps": f"{stage.rounds} × {stage.local_steps} = {stage.total_steps} steps",
+        "folded at": stage.fold,
         "learning rate": stage.learning_rate,
         "clip norm": stage.clip_norm,
         "noise multiplier": stage.noise_multiplier,

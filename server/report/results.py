@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from server.report.pooling import PooledEffect
 from shared.measure.description.reading import Description
-from shared.measure.pooling import PooledEffect
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
@@ -167,10 +167,31 @@ class DescriptionResult(BaseModel):
         return self.site == POOLED
 
 
+class FurtherResult(BaseModel):
+    """One further measure at a site, or pooled: its figures by name; as ``ValidationResult``."""
+
+    model_config = FROZEN
+
+    stage: str
+    site: str
+    status: Literal["measured", "not-applicable", "waiting", "missing"]
+    code: str = ""
+    release_class: Literal["dp", "governed"]
+    epsilon: float | None = None
+    figures: dict[str, Estimate] | None = None
+
+    @model_validator(mode="after")
+    def _has_figures_when_measured(self) -> FurtherResult:
+        if (self.status == "measured") != (self.figures is not None):
+            raise ValueError("figures must be given when status is measured and only then")
+        return self
+
+
 class Results(BaseModel):
     """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs.
 
-    ``description``: a row per site, and one of all pooled; empty where the plan releases none.
+    ``further``: rows of further measures; ``description``: a row per site, and one of all pooled; both
+    empty where the plan releases none.
     """
 
     model_config = FROZEN
@@ -191,6 +212,7 @@ class Results(BaseModel):
     rounds: tuple[RoundResult, ...]
     privacy: tuple[PrivacyResult, ...]
     validation: tuple[ValidationResult, ...]
+    further: tuple[FurtherResult, ...] = ()
     description: tuple[DescriptionResult, ...] = ()
     site_auc: PooledEffect | None = None
     is_synthetic: bool = False

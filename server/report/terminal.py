@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.report.patients import characteristics, described
-from server.report.results import DescriptionResult, Results, ValidationResult
+from server.report.results import DescriptionResult, FurtherResult, Results, ValidationResult
 from server.report.wording import (
     write_epsilon,
     write_figure,
@@ -28,8 +28,8 @@ class TerminalTable:
 
 
 def table_for_terminal(results: Results) -> list[TerminalTable]:
-    """Validation and privacy of a run as two tables, and who the patients are where it is known."""
-    tables = [_validation(results), _privacy(results)]
+    """Validation, further measures and privacy of a run, and who the patients are where it is known."""
+    tables = [_validation(results), *_further(results), _privacy(results)]
     return [*tables, table_of_patients(results.description)] if results.description else tables
 
 
@@ -59,6 +59,41 @@ def _validation(results: Results) -> TerminalTable:
         title=f"{results.task.endpoint}: {results.task.endpoint_rule}",
         columns=(*columns, "R²", f"MAE{unit}", "release") if is_regression else (*columns, "release"),
         rows=tuple(_validation_row(row, is_regression) for row in results.validation),
+    )
+
+
+def _further(results: Results) -> list[TerminalTable]:
+    """A table per further measure: a row per site, a column per figure."""
+    return [
+        TerminalTable(
+            title=stage,
+            columns=("site", *names, "release"),
+            rows=tuple(_further_row(r, names) for r in rows),
+        )
+        for stage, names, rows in further_tables(results)
+    ]
+
+
+def further_tables(
+    results: Results,
+) -> list[tuple[str, tuple[str, ...], tuple[FurtherResult, ...]]]:
+    """Each further measure: its stage, the names of its figures, its rows."""
+    stages = dict.fromkeys(row.stage for row in results.further)
+    tables = []
+    for stage in stages:
+        rows = tuple(row for row in results.further if row.stage == stage)
+        names = dict.fromkeys(name for row in rows for name in row.figures or {})
+        tables.append((stage, tuple(names), rows))
+    return tables
+
+
+def _further_row(row: FurtherResult, names: tuple[str, ...]) -> tuple[str, ...]:
+    if row.figures is None:
+        return (write_site(row.site), write_status(row), *("–",) * len(names))
+    return (
+        write_site(row.site),
+        *(write_figure(row.figures[name]) for name in names),
+        write_price(row),
     )
 
 

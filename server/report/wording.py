@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from server.report.results import (
     POOLED,
     DescriptionResult,
+    FurtherResult,
     PrivacyResult,
     Results,
     ValidationResult,
@@ -81,13 +82,13 @@ def write_site(site: str) -> str:
     return "all sites, pooled" if site == POOLED else site
 
 
-def write_status(row: ValidationResult | DescriptionResult) -> str:
+def write_status(row: ValidationResult | DescriptionResult | FurtherResult) -> str:
     """Why a row has no measures."""
     word = STATUS_WORD.get(row.status, row.status)
     return f"{word} ({row.code})" if row.code else word
 
 
-def write_price(row: ValidationResult | DescriptionResult) -> str:
+def write_price(row: ValidationResult | DescriptionResult | FurtherResult) -> str:
     """What a table cost a patient, with its release class."""
     if row.status != "measured":
         return "–"

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from server.federation.folder import Home
+from server.rounds.asked_state import AskedState, asked_state_of
 from server.rounds.exchange import Arrival, Exchange
 from server.rounds.heads import countersign_heads
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
-from server.rounds.subject import Subject, subject_of
 from server.rounds.weights_delivery import deliver_encoder
 from server.run.folder import Event, RunStore
 from server.run.journal import Journal
@@ -107,9 +107,9 @@ def run_rounds(play: Play) -> Vector:
 def play_round(play: Play, state: StageState) -> RoundState:
     """The stage after its next round."""
     number = state.round + 1
-    check = check_for(play, number, Subject(vector=state.vector))
+    check = check_for(play, number, AskedState(vector=state.vector))
     journal = play.folder.journal(play.asked.bound(number).length)
-    missing = gather(play, journal, check, requests_for(play, number, Subject(vector=state.vector)))
+    missing = gather(play, journal, check, requests_for(play, number, AskedState(vector=state.vector)))
     accepted = journal.read(number).accepted
     require_enough(play, journal, number, present=set(accepted))
     present = [play.store.plan.entry(site) for site in accepted]
@@ -137,15 +137,15 @@ def measure(play: Play) -> None:
     Raises:
         RunError: a required site gave neither result nor refusal.
     """
-    subject, store = subject_of(play.store, play.stage), play.store
+    about, store = asked_state_of(play.store, play.stage), play.store
     journal = play.folder.journal(play.asked.bound(1).length)
-    check = check_for(play, 1, subject)
-    journal.set_aside(1, unless=lambda reply: is_settled(reply, subject))
+    check = check_for(play, 1, about)
+    journal.set_aside(1, unless=lambda reply: is_settled(reply, about))
     waiting = [entry for entry in play.entries if entry.site not in journal.read(1).accepted]
     play.exchange.meet(waiting, wait_s=store.plan.settings.patience.liveness_s)
-    if subject.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
+    if about.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
         deliver_encoder(play.exchange, store, log=lambda site, code: play.log(0, site, code))
-    requests = requests_for(play, 1, subject)
+    requests = requests_for(play, 1, about)
     silent = []
     for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
         code = journal_arrival(journal, check, arrival)
@@ -164,9 +164,9 @@ def measure(play: Play) -> None:
         )
 
 
-def is_settled(reply: SumReply, subject: Subject) -> bool:
+def is_settled(reply: SumReply, about: AskedState) -> bool:
     """Whether a site's answer stands: it measured what is asked about now."""
-    return reply.status == MEASURED and reply.release_sha256 == subject.release_sha256
+    return reply.status == MEASURED and reply.release_sha256 == about.release_sha256
 
 
 def gather(
@@ -218,19 +218,19 @@ def journal_arrival(journal: Journal, check: ReplyCheck, arrival: Arrival) -> st
     return code
 
 
-def check_for(play: Play, number: int, subject: Subject) -> ReplyCheck:
+def check_for(play: Play, number: int, about: AskedState) -> ReplyCheck:
     """What every total of a round must be."""
     return ReplyCheck(
         plan=play.store.plan,
         stage=play.stage,
         asked=play.asked,
         round=number,
-        vector_sha256=vector_sha256(subject.vector),
-        release_sha256=subject.release_sha256,
+        vector_sha256=vector_sha256(about.vector),
+        release_sha256=about.release_sha256,
     )
 
 
-def requests_for(play: Play, number: int, subject: Subject) -> dict[str, SumRequest]:
+def requests_for(play: Play, number: int, about: AskedState) -> dict[str, SumRequest]:
     """One request per site: the same state, its own countersigned ledger head."""
     heads = countersign_heads(play.store, play.entries, key=play.key)
     return {
@@ -238,9 +238,9 @@ def requests_for(play: Play, number: int, subject: Subject) -> dict[str, SumRequ
             plan_sha256=play.store.plan.sha256,
             stage=play.stage.name,
             round=number,
-            vector=subject.vector,
-            release_sha256=subject.release_sha256,
-            lock_sha256=subject.lock_sha256,
+            vector=about.vector,
+            release_sha256=about.release_sha256,
+            lock_sha256=about.lock_sha256,
             ledger_head=head.ledger_head,
             countersignature=head.countersignature,
         )

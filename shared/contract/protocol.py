@@ -15,7 +15,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, RecordDict
 
 from shared.errors import ProtocolError
-from shared.signing.canonical import canonical_json
+from shared.signing.canonical import canonical_json, hash_of
 
 # 3: one request and one reply for every stage.
 PROTOCOL_VERSION = 3
@@ -134,6 +134,23 @@ def vector_sha256(vector: Vector) -> str:
     """SHA-256 of a vector's little-endian bytes: how states and totals are named in messages."""
     kind = "<f8" if vector.dtype.itemsize == 8 else "<f4"
     return hashlib.sha256(np.ascontiguousarray(vector, dtype=kind).data).hexdigest()
+
+
+def request_sha256(request: SumRequest) -> str:
+    """What makes two requests the same: plan, stage, round, state, and what is measured.
+
+    Ledger head and countersignature are left out: they may differ when a round is asked for again.
+    """
+    return hash_of(
+        {
+            "plan_sha256": request.plan_sha256,
+            "stage": request.stage,
+            "round": str(request.round),  # canonical JSON has no integers beyond 2^53
+            "vector_sha256": vector_sha256(request.vector),
+            "release_sha256": request.release_sha256,
+            "lock_sha256": request.lock_sha256,
+        }
+    )
 
 
 def to_record(message: Wire, *, arrays_of: RecordDict | None = None) -> RecordDict:

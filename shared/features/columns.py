@@ -29,8 +29,9 @@ Bools = NDArray[np.bool_]
 IMAGE_NORM = 3.0
 # A column is clipped this many public SDs from its centre.
 REACH_SD = 4.0
-# Of a class's share or a missing mark, unknown before it is measured.
-_MARK_CENTRE, _MARK_SD = 0.5, 0.5
+# Shares that are not known before they are measured: a category is held by half, a value is missing in
+# a tenth; the SD of a mark of share p is √(p(1 − p)).
+_CATEGORY_SHARE, _MISSING_SHARE = 0.5, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,9 @@ def name_columns(fields: Sequence[ClinicalField], *, channels: int) -> tuple[Col
     spread = IMAGE_NORM / math.sqrt(channels) if channels else 0.0
     image = [_number(f"image[{channel}]", "image", spread) for channel in range(channels)]
     clinical = [_number(field.name, "clinical", 1.0) for field in numbers]
-    marks = [*categories, *(f"{field.name} is missing" for field in fields)]
-    return (*image, *clinical, *(_mark(name) for name in marks))
+    words = [_mark(name, _CATEGORY_SHARE) for name in categories]
+    missing = [_mark(f"{field.name} is missing", _MISSING_SHARE) for field in fields]
+    return (*image, *clinical, *words, *missing)
 
 
 def _number(name: str, source: Literal["image", "clinical"], spread: float) -> Column:
@@ -117,14 +119,14 @@ def _number(name: str, source: Literal["image", "clinical"], spread: float) -> C
     return Column(name=name, source=source, low=-reach, high=reach, centre=0.0, spread=spread)
 
 
-def _mark(name: str) -> Column:
+def _mark(name: str, share: float) -> Column:
     return Column(
         name=name,
         source="clinical",
         low=0.0,
         high=1.0,
-        centre=_MARK_CENTRE,
-        spread=_MARK_SD,
+        centre=share,
+        spread=math.sqrt(share * (1.0 - share)),
         is_mark=True,
     )
 

@@ -1,8 +1,8 @@
 """A forest of random splits: extra trees whose structure is public, so that one sum fills all leaves.
 
-Columns and thresholds are drawn from the plan's seed and the columns' public ranges, never from
-patients. A patient falls into one leaf of each tree; a row is leaf × class over √trees, of norm 1. What
-the leaves say is shrunk by what the noise puts into them. Imports columns and the contract.
+Columns, the more often the larger their public SD, and thresholds are drawn from the plan's seed, never
+from patients. A patient falls into one leaf of each tree; a row is leaf × class over √trees, of norm 1.
+What the leaves say is shrunk by what the noise puts into them. Imports columns and the contract.
 
 Source: Geurts, Ernst, Wehenkel 2006 (Machine Learning 63:3), with one candidate split per node.
 
@@ -26,8 +26,8 @@ from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
 
-# Thresholds are drawn from a normal of this SD, in public SDs about a column's centre.
-_THRESHOLD_SD = 0.8
+# Thresholds are drawn evenly from a column's centre up to so many public SDs on either side.
+_THRESHOLD_REACH_SD = 2.0
 _ONE_PATIENT = 1.0
 _SMALLEST_SHARE = 1e-3
 
@@ -39,8 +39,8 @@ class ForestSettings(BaseModel):
 
     kind: Literal["forest"]
     trees: int = Field(default=300, ge=1, le=10_000)
-    depth: int = Field(default=3, ge=1, le=10)
-    vote_floor: float = Field(default=3.0, ge=0, le=100)
+    depth: int = Field(default=4, ge=1, le=10)
+    vote_floor: float = Field(default=6.0, ge=0, le=100)
     leaf_floor: float = Field(default=5.0, gt=0, le=1e6)
 
 
@@ -138,7 +138,10 @@ class Forest:
         shape = (self.settings.trees, self._n_leaves - 1)
         # The stream of RandomState is the same in every version of numpy (NEP 19).
         draw = np.random.RandomState([self.task.seed, *shape])
-        column = draw.randint(len(self.task.columns), size=shape).astype(np.intp)
-        threshold = _THRESHOLD_SD * draw.standard_normal(shape)
+        spread = np.array([each.spread for each in self.task.columns])
+        chance = np.cumsum(spread) / spread.sum()
+        column = np.searchsorted(chance, draw.random_sample(shape), side="right")
+        column = np.minimum(column, len(spread) - 1)
+        threshold = _THRESHOLD_REACH_SD * (2.0 * draw.random_sample(shape) - 1.0)
         is_mark = np.array([each.is_mark for each in self.task.columns])
         return column, np.where(is_mark[column], 0.0, threshold)

@@ -24,6 +24,7 @@ from shared.model import dinov2, resnet34, resnet_gn, tiny_network
 from shared.model.weights import read_weights, write_weights
 
 POOLED_NORM = 3.0
+_FILMS_AT_ONCE = {"cpu": 1, "cuda": 64}
 PUBLIC_PIXELS = 224  # edge of the films that both public networks take
 _CONSTANTS = ("osteofed.channel_mean", "osteofed.channel_sd", "osteofed.scale")
 _PROBE = ("osteofed.probe_film", "osteofed.probe_tokens")
@@ -36,16 +37,15 @@ _IMAGENET_SD = (0.229, 0.224, 0.225)
 class Architecture:
     """What a name stands for.
 
-    ``channels`` and ``grid``: the shape of its map. ``pixels``: the edge of films that a public network
-    takes, with three channels; None for one that takes our films. ``unused``: keys of the published
-    layout that are left out.
+    ``channels`` and ``grid``: the shape of its map. ``is_public``: a published network, which takes
+    films of ``PUBLIC_PIXELS`` with three channels. ``unused``: keys of its layout that are left out.
     """
 
     layout: str
     channels: int
     grid: int
     make: Callable[[], nn.Module]
-    pixels: int | None = None
+    is_public: bool = False
     unused: frozenset[str] = frozenset()
 
 
@@ -58,8 +58,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         resnet34.CHANNELS,
         resnet34.GRID,
         resnet34.ResNet34Map,
-        PUBLIC_PIXELS,
-        frozenset({"fc.weight", "fc.bias"}),
+        is_public=True,
+        unused=frozenset({"fc.weight", "fc.bias"}),
     ),
     "resnet_gn": Architecture(
         "osteofed-resnet-gn-1", resnet_gn.CHANNELS, resnet_gn.GRID, resnet_gn.GroupNormResNet
@@ -69,8 +69,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         dinov2.WIDTH,
         dinov2.GRID,
         dinov2.DinoV2Small,
-        PUBLIC_PIXELS,
-        frozenset({"mask_token"}),
+        is_public=True,
+        unused=frozenset({"mask_token"}),
     ),
 }
 
@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         """
         mapped = self.network(self._prepare(films))  # [b,c,g,g]
         if mapped.shape[-1] != self.grid:
-            mapped = functional.adaptive_avg_pool2d(mapped, self.grid)
+            mapped = shrink_map(mapped, self.grid)
         tokens = mapped.flatten(2).transpose(1, 2)  # [b,t,c]
         standard: Tensor = (tokens - self.channel_mean) / self.channel_sd * self.scale
         return standard
@@ -117,10 +117,30 @@ class Encoder(nn.Module):
         return (films.expand(-1, 3, -1, -1) - mean) / deviation
 
 
+def shrink_map(mapped: Tensor, grid: int) -> Tensor:
+    """Means over the cells of a coarser grid; cells overlap where ``grid`` does not divide the map's.
+
+    As ``adaptive_avg_pool2d``, whose backward pass has no fixed order of summation on a GPU.
+
+    Shapes: [b,c,g,g] -> [b,c,grid,grid].
+    """
+    b, c, g, _ = mapped.shape
+    if g % grid == 0:
+        step = g // grid
+        blocks: Tensor = mapped.reshape(b, c, grid, step, grid, step).mean(dim=(3, 5))
+        return blocks
+    weight = mapped.new_zeros(grid, g)
+    for cell in range(grid):
+        start, end = cell * g // grid, -(-(cell + 1) * g // grid)
+        weight[cell, start:end] = 1.0 / (end - start)
+    return weight @ mapped @ weight.T
+
+
 def make_encoder(name: str, *, grid: int) -> Encoder:
     """An encoder of this architecture without its weights, in evaluation mode and frozen."""
     shape = ARCHITECTURES[name]
-    encoder = Encoder(shape.make(), pixels=shape.pixels, grid=grid, channels=shape.channels)
+    pixels = PUBLIC_PIXELS if shape.is_public else None
+    encoder = Encoder(shape.make(), pixels=pixels, grid=grid, channels=shape.channels)
     encoder.requires_grad_(False)
     return encoder.eval()
 
@@ -165,14 +185,27 @@ def draw_encoder(settings: EncoderSettings, generator: torch.Generator) -> Encod
     return encoder
 
 
-def encode(encoder: Encoder, films: Tensor, *, batch: int = 64) -> Tensor:
+def encode(encoder: Encoder, films: Tensor, *, batch: int | None = None) -> Tensor:
     """Tokens of many films, float32 on the processor.
+
+    Every batch has one size, the last filled with black films, so that a film's tokens do not depend on
+    how many others there are.
+
+    Args:
+        encoder: decides the device by where it lies.
+        films: normalised films.
+        batch: films at once; by default one on a processor, where more are no faster, and 64 on a GPU.
 
     Shapes: films [n,1,h,w] -> [n,t,c].
     """
     device = encoder.scale.device
+    size = batch or _FILMS_AT_ONCE[device.type]
+    pieces = []
     with torch.inference_mode():
-        pieces = [encoder(piece.to(device)).float().cpu() for piece in torch.split(films, batch)]
+        for piece in torch.split(films, size):
+            black = piece.new_zeros((size - len(piece), *piece.shape[1:]))
+            tokens = encoder(torch.cat([piece, black]).to(device))[: len(piece)]
+            pieces.append(tokens.float().cpu())
     if not pieces:
         return torch.zeros(0, encoder.grid**2, encoder.channel_mean.shape[0])
     return torch.cat(pieces).clone()

@@ -57,7 +57,7 @@ def start_encoder(settings: EncoderSettings, file: Path | None, generator: torch
         SettingsError: the plan names a file and none is given: nothing may start from other weights.
         WeightsError: the file is not the plan's.
     """
-    if settings.sha256 is None:
+    if not settings.sha256:
         encoder = draw_encoder(settings, generator)
     elif file is None:
         raise SettingsError(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from shared.exam.schema import ClinicalField
-from shared.model.attention import Attention
+from shared.model.attention import Attention, KeyMask
 from shared.model.clinical_tokens import ClinicalDesign, ClinicalTokens
 
 
@@ -58,22 +58,23 @@ class Readable:
     """Who may read what in a patient: an exam's tokens are read within that exam alone.
 
     Shapes:
-        to_film [b,s,u], 1 where a slot holds a film of that exam, else 0; fields [b,s,1,k], the present
-        fields of a slot's exam; films [b,u·k,s·t], the tokens of a field's exam.
+        to_film [b,s,u], 1 where a slot holds a film of that exam, else 0; fields: of keys [b,s,k], the
+        present fields of a slot's exam; films: of queries [b,u·k] and keys [b,s·t], the films of a
+        field's exam.
     """
 
     to_film: Tensor
-    fields: Tensor
-    films: Tensor
+    fields: KeyMask
+    films: KeyMask
 
     @staticmethod
     def within(of_exam: Tensor, field_mask: Tensor, n_tokens: int, dtype: torch.dtype) -> Readable:
         """From of_exam [b,u,s] and field_mask [b,u,k]."""
         to_film = of_exam.transpose(-1, -2).to(dtype)  # [b,s,u]
-        fields = to_film @ field_mask.to(dtype) > 0.5  # [b,s,k]
+        fields = (to_film @ field_mask.to(dtype) > 0.5).unsqueeze(-2)  # [b,s,1,k]
         films = of_exam.unsqueeze(-1).expand(*of_exam.shape, n_tokens).flatten(-2)  # [b,u,s·t]
         by_field = films.unsqueeze(-2).expand(*field_mask.shape, films.shape[-1]).flatten(-3, -2)
-        return Readable(to_film, fields.unsqueeze(-2), by_field)
+        return Readable(to_film, KeyMask.of(fields, dtype), KeyMask.of(by_field, dtype))
 
 
 class Mix(nn.Module):
@@ -85,9 +86,7 @@ class Mix(nn.Module):
 
     def forward(self, new: Tensor, old: Tensor) -> Tensor:
         """Shapes: two of the same -> that shape."""
-        gate = torch.sigmoid(self.logit)
-        mixed: Tensor = gate * new + (1.0 - gate) * old
-        return mixed
+        return torch.lerp(old, new, torch.sigmoid(self.logit))
 
 
 class CrossLayer(nn.Module):

@@ -86,7 +86,8 @@ _MEASURED: tuple[Purpose, ...] = ("evaluate.internal", "evaluate.external", "eva
 def touching(stages: Iterable[Stage], *, role: Role, patients: PatientGroup) -> list[Stage]:
     """The stages that touch patients of a group at sites of a role.
 
-    A stage that asks everybody touches each split; who was accrued under a lock is described, too.
+    A stage that asks everybody touches each split of the cohort. Who is accrued under a lock was in no
+    version of the cohort, so that only stages that ask the accrued touch them.
     """
     return [
         stage

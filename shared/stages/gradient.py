@@ -7,6 +7,7 @@ the training loop, aggregation and the model.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
-from shared.model.build import build_model
-from shared.model.weights import flatten_weights
 from shared.privacy.noise import DrawNormals
+from shared.stages.gradient_rows import PatientGradients
 from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.sums.contract import State
 from shared.train.aggregate import next_weights, renormalised
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -39,7 +40,15 @@ class GradientSum:
 
     def __init__(self, plan: Plan, stage: GradientStage, encoder_file: Path | None) -> None:
         self._settings, self._stage, self._encoder_file = plan.settings, stage, encoder_file
-        self._start = flatten_weights(build_model(plan.settings, plan.settings.seed, encoder_file))
+        self._gradients = PatientGradients(
+            settings=plan.settings,
+            sums=stage.rounds,
+            clip_norm=stage.clip_norm,
+            learning_rate=stage.learning_rate * stage.strategy.server_learning_rate,
+            sample_rate=stage.sample_rate,
+            encoder_file=encoder_file,
+        )
+        self._start = self._gradients.start().vector.astype("<f4")
         self._length = self._start.size
         self.state_largest = plan.settings.caps.weight_max
 
@@ -119,10 +128,13 @@ class GradientSum:
                 strategy=stage.strategy,
             )
             return StageState(round=state.round + 1, vector=weights, memory=memory)
-        divisor = stage.sample_rate * sum(entry.declared_patients for entry in sites)
         total = np.zeros(self._length)
         for each in totals:
             total += each
-        step = stage.strategy.server_learning_rate * stage.learning_rate / divisor
-        moved = state.vector.astype(np.float64) - step * total
-        return StageState(round=state.round + 1, vector=moved.astype("<f4"))
+        moved = self._gradients.advance(
+            State(state.vector.astype(np.float64), state.round),
+            total,
+            sd=stage.noise_multiplier * stage.clip_norm * math.sqrt(len(totals)),
+            n_declared=float(sum(entry.declared_patients for entry in sites)),
+        )
+        return StageState(round=state.round + 1, vector=moved.vector.astype("<f4"))

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import StageSettings
+from shared.errors import ProtocolError
 from shared.privacy.noise import DrawNormals
 from shared.sums.contract import Floats, State, Sum
 from shared.sums.lattice import from_lattice, spacing_of
@@ -100,6 +102,31 @@ class StageSum(Protocol):
     ) -> StageState:
         """The state after a round, from the totals of the sites present, in roster order."""
         ...
+
+
+def require_state(asked: StageSum, vector: Vector, *, round_number: int) -> None:
+    """Refuse a state that could only fail, or break arithmetic, after somebody was charged.
+
+    Args:
+        asked: the sum that is to be asked at this state.
+        vector: [d], as it arrived.
+        round_number: of the stage, from 1 on.
+
+    Raises:
+        ProtocolError: not finite numbers of the sum's type, too large ones, or of another length.
+    """
+    length, kind = asked.state_length(round_number), asked.state_kind
+    if vector.dtype != np.dtype(kind) or not np.isfinite(vector).all():
+        raise ProtocolError("unsound-weights", f"the state of a request must be finite {kind} numbers")
+    if vector.shape != (length,):
+        raise ProtocolError("wrong-shape", f"the state must have {length} numbers, not {vector.size}")
+    largest = asked.state_largest
+    if vector.size and float(np.abs(vector).max()) > largest:
+        raise ProtocolError(
+            "weights-too-large",
+            f"no number of a state may be beyond {largest:g}: no training of this plan reaches it",
+            hint="the plan's caps.weight_max says how large a weight may be",
+        )
 
 
 def total_with_noise(

@@ -1,4 +1,8 @@
-"""Which device a site trains on: its own GPU where it has one. Imports torch and errors."""
+"""Which device a site computes on, and how: so that the same work gives the same bits.
+
+Owns the choice of the device and the two ways of running that everything which enters a sum is under.
+Imports torch and errors.
+"""
 
 from __future__ import annotations
 
@@ -39,3 +43,28 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Run with kernels that give the same bits in every call, wherever a patient stands in a batch.
+
+    On a GPU the default ones do not: convolutions add by atomics, choose their algorithm by trial, and
+    round to 10 bits (TF32). Their work space must be fixed before torch starts
+    (``CUBLAS_WORKSPACE_CONFIG``, set in ``shared``). On a processor this changes nothing.
+    """
+    is_strict = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    rounds_products = torch.backends.cuda.matmul.allow_tf32
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it did not write, and filling takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(is_strict, warn_only=only_warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.backends.cuda.matmul.allow_tf32 = rounds_products

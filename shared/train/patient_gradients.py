@@ -10,6 +10,8 @@ Legend: b patients · p trainable weights, in ``named_parameters`` order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +45,8 @@ def clipped_sum(
         model: works on one patient at a time; nothing in it may couple patients.
         batch: patients; none at all gives zeros.
         loss: of each patient, as a function of the model.
-        clip_norm: L2 bound of each patient, above 0; None: no privacy, neither clipped nor on a
-            lattice, added in the batch's order.
+        clip_norm: L2 bound of each patient, above 0; None: no privacy, rows are added as they are, in
+            the batch's order.
         backend: of ``rows``; None: the one that ``choose_backend`` names.
         chunk: patients computed at once, a constant of plan and device: it bounds memory, and rounding
             may depend on it.
@@ -60,12 +62,25 @@ def clipped_sum(
     total = torch.zeros(
         sum(weight.numel() for weight in weights), dtype=torch.float64, device=weights[0].device
     )
+    for rows in gradient_rows(model, batch, loss=loss, backend=backend, chunk=chunk):
+        total += sum_clipped_rows(rows, clip_norm=clip_norm)
+    return total
+
+
+def gradient_rows(
+    model: nn.Module,
+    batch: PatientBatch,
+    *,
+    loss: PatientLoss,
+    backend: Backend | None = None,
+    chunk: int = 128,
+) -> Iterator[Tensor]:
+    """The patients' gradients [b,p] before any clipping, in order; arguments as ``clipped_sum``."""
     backend = backend or choose_backend(model)
     size = 1 if backend == "loop" else chunk
     for part in make_batches(batch, size):
-        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)]  # [b,p]
-        total += sum_clipped_rows(_part_canaries(model, rows, part), clip_norm=clip_norm)
-    return total
+        rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)].detach()
+        yield _part_canaries(model, rows, part)
 
 
 def _part_canaries(model: nn.Module, gradients: Tensor, part: PatientBatch) -> Tensor:
@@ -87,16 +102,31 @@ def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
 
     Shapes: [b,p] -> [p].
     """
+    if clip_norm is None:
+        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
+        _drop_rows(gradients, ~torch.isfinite(norms))
+        return gradients.sum(dim=0, dtype=torch.float64)
+    units = clipped_units(gradients, clip_norm=clip_norm)
+    return units.sum(dim=0).to(torch.float64) * spacing_of(clip_norm)
+
+
+def clipped_units(gradients: Tensor, *, clip_norm: float) -> Tensor:
+    """The rows, each scaled to at most ``clip_norm``, in units of its lattice; overwritten.
+
+    A row that is not finite counts as 0.
+
+    Shapes: [b,p] -> int64 [b,p].
+    """
     norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
     is_finite = torch.isfinite(norms)
-    gradients[~is_finite] = 0.0  # 0 · inf would be NaN
-    if clip_norm is None:
-        return gradients.sum(dim=0, dtype=torch.float64)
-    spacing = spacing_of(clip_norm)
+    _drop_rows(gradients, ~is_finite)
     # A row that is scaled down ends so far below the clip norm that rounding cannot lift it above.
     longest = clip_norm * (1.0 - max(2.0 * torch.finfo(gradients.dtype).eps, _LEAST_GAP))
-    factors = (longest / norms).clamp(max=1.0) / spacing
+    factors = (longest / norms).clamp(max=1.0) / spacing_of(clip_norm)
     factors = torch.where(is_finite, factors, torch.zeros_like(factors))
     # Converting to an integer truncates towards zero.
-    units = gradients.mul_(factors.to(gradients.dtype)[:, None]).to(torch.int64)
-    return units.sum(dim=0).to(torch.float64) * spacing
+    return gradients.mul_(factors.to(gradients.dtype)[:, None]).to(torch.int64)
+
+
+def _drop_rows(gradients: Tensor, is_dropped: Tensor) -> None:
+    gradients.index_fill_(0, is_dropped.nonzero()[:, 0], 0.0)  # 0 · inf would be NaN

@@ -103,19 +103,20 @@ def rows_by_layers(model: nn.Module, part: PatientBatch, loss: PatientLoss) -> T
     came_back = torch.autograd.grad(
         value, [output for _, _, output in met], allow_unused=True, materialize_grads=True
     )
-    found: dict[str, Tensor] = {}
-    for (layer, inputs, _), gradient in zip(met, came_back, strict=True):
-        for own, rows in LAYERS[type(layer)](layer, inputs, gradient).items():
-            name = f"{layers[layer]}{own}"
-            found[name] = found[name] + rows if name in found else rows
-    nothing = value.new_zeros(len(part), 1)
-    return torch.cat(
-        [
-            found[name].reshape(len(part), -1) if name in found else nothing.expand(-1, weight.numel())
-            for name, weight in weights.items()
-        ],
-        dim=1,
-    )
+    with torch.no_grad():  # a row that keeps its graph keeps every activation of its chunk
+        found: dict[str, Tensor] = {}
+        for (layer, inputs, _), gradient in zip(met, came_back, strict=True):
+            for own, rows in LAYERS[type(layer)](layer, inputs, gradient).items():
+                name = f"{layers[layer]}{own}"
+                found[name] = found[name] + rows if name in found else rows
+        nothing = value.new_zeros(len(part), 1)
+        return torch.cat(
+            [
+                found[name].reshape(len(part), -1) if name in found else nothing.expand(-1, w.numel())
+                for name, w in weights.items()
+            ],
+            dim=1,
+        )
 
 
 def _trainable_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
@@ -136,7 +137,7 @@ def _layer_norm_rows(
     layer: nn.Module, inputs: tuple[Tensor, ...], gradient: Tensor
 ) -> Mapping[str, Tensor]:
     b, d = gradient.shape[0], gradient.shape[-1]
-    standard = functional.layer_norm(inputs[0].detach(), (d,), eps=cast(nn.LayerNorm, layer).eps)
+    standard = functional.layer_norm(inputs[0], (d,), eps=cast(nn.LayerNorm, layer).eps)
     return {
         "weight": (gradient * standard).reshape(b, -1, d).sum(dim=1),
         "bias": gradient.reshape(b, -1, d).sum(dim=1),
@@ -144,8 +145,8 @@ def _layer_norm_rows(
 
 
 def _mix_rows(layer: nn.Module, inputs: tuple[Tensor, ...], gradient: Tensor) -> Mapping[str, Tensor]:
-    new, old = (each.detach() for each in inputs)
-    gate = torch.sigmoid(layer.get_parameter("logit").detach())
+    new, old = inputs
+    gate = torch.sigmoid(layer.get_parameter("logit"))
     along = (gradient * (new - old)).flatten(1).sum(dim=1, keepdim=True)  # [b,1]
     return {"logit": along * (gate * (1.0 - gate))}
 

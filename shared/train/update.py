@@ -6,6 +6,7 @@ measured is what runs. Imports the model, the loop and the noise.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from shared.model.build import build_model, count_outputs
 from shared.model.weights import check_length, load_flat
 from shared.privacy.noise import DrawNormals, NoiseStream
 from shared.train.canaries import AuditRegister
-from shared.train.device import choose_device, one_thread
+from shared.train.device import choose_device, one_thread, repeatable
 from shared.train.local_steps import one_sum, train_round
 from shared.train.loss import make_patient_loss
 from shared.train.patients import NO_EXAM, PatientBatch, make_batches
@@ -28,9 +29,10 @@ from shared.train.patients import NO_EXAM, PatientBatch, make_batches
 Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
-# Patients whose films are in memory together, with what an encoder keeps for the way back.
-_WITH_FILMS_AT_ONCE = 16
+# Patients computed at once, constants of plan and device: heads, and encoders with what they keep for
+# the way back. On a processor more films at once are no faster.
 _HEADS_AT_ONCE = 128
+_WITH_FILMS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 
 def train_update(
@@ -56,11 +58,11 @@ def train_update(
         register: takes the noised sums of an audit's canaries.
         encoder_file: as ``build_model`` takes it.
     """
-    model = _trainable_model(settings, weights, encoder_file)
-    with one_thread():
+    model, device = _trainable_model(settings, weights, encoder_file), choose_device(settings.device)
+    with one_thread(), repeatable():
         return train_round(
             model,
-            batch.to(choose_device(settings.device)),
+            batch.to(device),
             loss=make_patient_loss(settings.task),
             steps=stage.local_steps,
             learning_rate=stage.learning_rate,
@@ -73,7 +75,7 @@ def train_update(
             proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=_patients_at_once(settings),
+            chunk=_patients_at_once(settings, device),
         )
 
 
@@ -91,18 +93,18 @@ def train_sum(
 
     Arguments as ``train_update``; without privacy the gradients are neither clipped nor noised.
     """
-    model = _trainable_model(settings, weights, encoder_file)
-    with one_thread():
+    model, device = _trainable_model(settings, weights, encoder_file), choose_device(settings.device)
+    with one_thread(), repeatable():
         return one_sum(
             model,
-            batch.to(choose_device(settings.device)),
+            batch.to(device),
             loss=make_patient_loss(settings.task),
             clip_norm=stage.clip_norm if stage.is_private else None,
             noise_multiplier=stage.noise_multiplier,
             sample_rate=stage.sample_rate,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=_patients_at_once(settings),
+            chunk=_patients_at_once(settings, device),
         )
 
 
@@ -116,6 +118,9 @@ def score_patients(
     settings: ModelSettings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
 ) -> tuple[Floats, Floats]:
     """One output and one label per patient, of the earliest labelled exam that kept a film.
+
+    Patients are computed in batches of one size, the last filled with nobody: a score does not depend
+    on who else is scored.
 
     Args:
         settings: name architecture and task.
@@ -136,8 +141,9 @@ def score_patients(
     scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
     exams = first_exams(batch.select(scorable))
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
-    size = _patients_at_once(settings)
-    with torch.no_grad():
+    size = _patients_at_once(settings, device)
+    threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
+    with torch.no_grad(), threads, repeatable():
         for part in make_batches(exams, size):
             held = part.filled(size).with_films().to(device)
             scored = model(held.tokens, held.film_exam, held.fields, held.field_mask)  # [size,1,o]
@@ -161,8 +167,10 @@ def first_exams(batch: PatientBatch) -> PatientBatch:
     return replace(batch, film_exam=torch.where(is_its, 0, NO_EXAM), **exams)
 
 
-def _patients_at_once(settings: ModelSettings) -> int:
-    return _HEADS_AT_ONCE if settings.encoder.training == "frozen" else _WITH_FILMS_AT_ONCE
+def _patients_at_once(settings: ModelSettings, device: torch.device) -> int:
+    if settings.encoder.training == "frozen":
+        return _HEADS_AT_ONCE
+    return _WITH_FILMS_AT_ONCE[device.type]
 
 
 def require_length(

@@ -12,14 +12,15 @@ from flwr.app import Message, RecordDict
 from table_site import TableSites
 
 import client.answers.hello
+import client.site.approved
 from client.app import app
+from client.site.approved import Approved
 from server.engines.local import LocalGrid
 from shared.contract.protocol import (
-    EvaluateReply,
     Hello,
     HelloReply,
     Refusal,
-    TrainReply,
+    SumReply,
     WeightsChunk,
     WeightsReply,
     from_record,
@@ -59,11 +60,8 @@ def test_every_kind_of_message_is_answered_by_its_handler_and_signed(sites: Tabl
     hello = Hello(plan_sha256=sites.plan_sha256, nonce="n" * 32)
     answers = [
         from_record(send(folder, to_record(hello), "query.hello").content, HelloReply),
-        from_record(send(folder, to_record(sites.train_request()), "train").content, TrainReply),
-        from_record(
-            send(folder, to_record(sites.evaluate_request()), "evaluate.internal").content,
-            EvaluateReply,
-        ),
+        from_record(send(folder, to_record(sites.train_request()), "train").content, SumReply),
+        from_record(send(folder, to_record(sites.measure_request()), "train").content, SumReply),
     ]
     for answer in answers:
         assert verify(public, signed_bytes(answer), answer.signature)
@@ -110,7 +108,7 @@ def test_a_run_with_this_projects_settings_is_answered(sites: TableSites) -> Non
     folder = sites.folder / "sites" / "elm"
     known = {"run-folder": "/somewhere", "stage": "train"}
     reply = send(folder, to_record(sites.train_request()), "train", run_config=known)
-    assert from_record(reply.content, TrainReply).site == "elm"
+    assert from_record(reply.content, SumReply).site == "elm"
 
 
 def test_the_text_of_an_unexpected_error_stays_in_the_sites_log(
@@ -119,7 +117,7 @@ def test_the_text_of_an_unexpected_error_stays_in_the_sites_log(
     def fail(*_: object) -> None:
         raise KeyError(SECRET)
 
-    monkeypatch.setattr(client.answers.hello, "installed_code_hash", fail)
+    monkeypatch.setattr(client.site.approved, "installed_code_hash", fail)
     folder = sites.folder / "sites" / "elm"
     hello = Hello(plan_sha256=sites.plan_sha256, nonce="n" * 32)
     reply = send(folder, to_record(hello), "query.hello")
@@ -137,7 +135,7 @@ def test_pieces_of_an_encoder_count_only_when_the_whole_has_the_plans_hash(
     whole = np.random.default_rng(1).bytes(1000)
     site = sites.site()
     plan = sites.plan.model_copy(update={"encoder_sha256": sha256_hex(whole)})
-    monkeypatch.setattr(client.answers.hello, "approved_plan", lambda *_: plan)
+    monkeypatch.setattr(client.answers.hello, "approved_plan", lambda *_: Approved(site, plan))
     cached = site.encoder_file(sha256_hex(whole))
 
     def push(index: int, data: bytes, *, file: bytes = whole, n_chunks: int = 2) -> Message:

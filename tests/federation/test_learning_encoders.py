@@ -179,8 +179,8 @@ def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
     assert batch.films is not None
     assert (batch.films.dtype, batch.films.shape[1:]) == (torch.float16, (128, 128))
     assert batch.tokens.dtype == torch.int64
-    assert batch.tokens.shape == batch.view_mask.shape
-    assert ((batch.tokens > 0) == batch.view_mask).all()
+    assert batch.tokens.shape == batch.film_exam.shape
+    assert ((batch.tokens > 0) == (batch.film_exam >= 0)).all()
     one = batch.select([1]).with_films()
     number = int(batch.tokens[1, 0, 0])
     assert torch.equal(one.tokens[0, 0, 0], batch.films[number - 1].float())

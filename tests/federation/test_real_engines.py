@@ -22,9 +22,13 @@ pytestmark = [pytest.mark.federation, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
-    *("privacy=off", "fusion=linear", "federation.rounds=2", "federation.local_steps=2"),
+    *("privacy=off", "fusion=linear", "federation.rounds=2"),
     *("federation.poll_s=0.05", "federation.liveness_s=120"),
 ]
+FOLDS = {
+    "site": ["federation.fold=site", "federation.local_steps=2"],
+    "coordinator": ["federation.fold=coordinator", "federation.local_steps=1"],
+}
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class Ground:
     home: Path
     sites: dict[str, Path]
 
-    def plan(self, run: str, *extra: str) -> None:
+    def plan(self, run: str, *extra: str, fold: str) -> None:
         """Write a plan and let every site approve it, by command."""
-        command("server", "plan", run, *SETTINGS, *extra, "--home", str(self.home))
+        command("server", "plan", run, *SETTINGS, *FOLDS[fold], *extra, "--home", str(self.home))
         plan = self.home / "runs" / run / "plan.json"
         for folder in self.sites.values():
             command(
@@ -70,39 +74,47 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     return Ground(store.home, sites)
 
 
+@pytest.fixture(scope="module", params=list(FOLDS))
+def fold(request: pytest.FixtureRequest) -> str:
+    """Where sums become weights."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def local_weights(ground: Ground) -> np.ndarray:
-    ground.plan("on-local", "engine=local")
-    return ground.launch("on-local")
+def local_weights(ground: Ground, fold: str) -> np.ndarray:
+    ground.plan(f"on-local-{fold}", "engine=local", fold=fold)
+    return ground.launch(f"on-local-{fold}")
 
 
 def test_training_moved_the_weights_and_a_second_run_gives_the_same(
-    ground: Ground, local_weights: np.ndarray
+    ground: Ground, fold: str, local_weights: np.ndarray
 ) -> None:
     assert np.abs(local_weights).max() > 1e-3
-    ground.plan("on-local-again", "engine=local")
-    np.testing.assert_array_equal(ground.launch("on-local-again"), local_weights)
+    ground.plan(f"on-local-again-{fold}", "engine=local", fold=fold)
+    np.testing.assert_array_equal(ground.launch(f"on-local-again-{fold}"), local_weights)
 
 
 @pytest.mark.ray
-def test_ray_gives_the_weights_of_the_local_engine(ground: Ground, local_weights: np.ndarray) -> None:
-    ground.plan("on-ray", "engine=ray")
-    np.testing.assert_allclose(ground.launch("on-ray"), local_weights, rtol=0, atol=1e-6)
+def test_ray_gives_the_weights_of_the_local_engine(
+    ground: Ground, fold: str, local_weights: np.ndarray
+) -> None:
+    ground.plan(f"on-ray-{fold}", "engine=ray", fold=fold)
+    np.testing.assert_allclose(ground.launch(f"on-ray-{fold}"), local_weights, rtol=0, atol=1e-6)
 
 
 @pytest.mark.deployed
 def test_deployed_gives_the_weights_of_the_local_engine(
-    ground: Ground, local_weights: np.ndarray
+    ground: Ground, fold: str, local_weights: np.ndarray
 ) -> None:
-    ground.plan("on-deployed", "engine=deployed")
-    store = prepare(Home(ground.home), "on-deployed")
+    ground.plan(f"on-deployed-{fold}", "engine=deployed", fold=fold)
+    store = prepare(Home(ground.home), f"on-deployed-{fold}")
     deploy_loopback(ground.home, store.folder, ground.sites)
     np.testing.assert_allclose(store.averaged(), local_weights, rtol=0, atol=1e-6)
 
 
 def test_a_site_that_did_not_approve_takes_no_part(ground: Ground) -> None:
     soon = "federation.liveness_s=10"
-    command("server", "plan", "unasked", *SETTINGS, soon, "--home", str(ground.home))
+    command("server", "plan", "unasked", *SETTINGS, *FOLDS["site"], soon, "--home", str(ground.home))
     sites = [word for folder in ground.sites.values() for word in ("--site", str(folder))]
     done = subprocess.run(
         [

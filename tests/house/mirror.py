@@ -86,7 +86,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/command/app.py": Elsewhere("federation/test_between_runs.py", _COMMAND),
     "server/demo/audit.py": Elsewhere(
         "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
     ),
@@ -98,6 +97,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
     ),
     "server/engines/superlink.py": Elsewhere(
         "services/test_pacs_federation.py", "it starts Flower's own processes, there for a federation"
+    ),
+    "server/report/answers.py": Elsewhere(
+        "server/report/test_description.py", "answers are journalled by a run and read back from it"
     ),
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"

@@ -20,6 +20,7 @@ OTHER_MEANINGS = {
     *("history", "filter", "guard", "limit", "network", "node", "client", "checkpoint", "check"),
     *("iteration", "epoch", "skip", "drop", "line", "cutoff", "modality", "experiment", "cohort"),
     *("accountant", "quota", "pred", "gt", "model", "study", "user", "case"),
+    *("task", "query", "statistic"),
 }
 
 

@@ -55,6 +55,7 @@ def write_forever(folder: Path, ledger: Ledger, *, name: str, draw: random.Rando
             purpose="train",
             plan_sha256=request,
             run="run",
+            stage="train",
             round=1,
             request_sha256=request,
         )

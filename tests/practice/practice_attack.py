@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from practice_patients import SCHEMA, read
+from practice_plan import plan_of
 
-from shared.contract.settings import Settings, read_settings
+from shared.contract.plan import Plan
+from shared.contract.settings import read_settings
 from shared.privacy.accountant import calibrate
 from shared.train.patients import PatientBatch
 
 
-def attacked_settings(
-    n_channels: int, *, epsilon: float | None, rounds: int = 2, local_steps: int = 15
-) -> Settings:
-    """Resolved settings of a linear head on one image token of ``n_channels``."""
+def attacked_plan(
+    n_channels: int,
+    sites: Mapping[str, int],
+    *,
+    epsilon: float | None,
+    rounds: int = 2,
+    local_steps: int = 15,
+) -> Plan:
+    """The plan of a linear head on one image token of ``n_channels``, at sites by declared size."""
     noise = 0.0
     if epsilon is not None:
         noise = calibrate(epsilon, 1e-5, steps=rounds * local_steps)
-    return read_settings(
+    settings = read_settings(
         {
             "experiment": "test",
             "task": read("task/bmd_regression"),
@@ -38,6 +47,7 @@ def attacked_settings(
             "engine": {},
         }
     )
+    return plan_of(settings, sites)
 
 
 def random_patients(n: int, n_channels: int, *, seed: int) -> PatientBatch:

@@ -51,7 +51,9 @@ def trained(plan: Plan, **changes: object) -> GradientStage:
 
 
 def with_training(plan: Plan, **changes: object) -> Plan:
-    """A plan with another training stage; what it states of its cost is the old one's."""
+    """A plan with another training stage, unchecked; what it states of its cost is the old one's."""
     stage = trained(plan, **changes)
     stages = tuple(stage if each.name == stage.name else each for each in plan.stages)
-    return Plan.model_validate(plan.model_dump() | {"stages": stages})
+    changed = plan.model_copy(update={"stages": stages})
+    changed.__dict__.pop("sha256", None)
+    return changed

@@ -6,15 +6,17 @@ A learner of tables is here by being in ``shared.learners.table``. Legend: n pat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
-from practice_patients import SCHEMA, read
+from practice_patients import SCHEMA, practice_patients, practice_settings
 
-from shared.contract.settings import read_settings
+from shared.contract.settings import MeasureRequest
+from shared.contract.stages import DescriptionStage
 from shared.features.columns import Columns, name_columns
 from shared.learners.table import LEARNERS, build_learner, read_learner
 from shared.learners.task import TableTask
@@ -22,7 +24,11 @@ from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionSum
 from shared.measure.table.rows import TableSpec
 from shared.measure.table.sum import ScoredPatients, TableSum
+from shared.measures.scored import Scored
+from shared.measures.table import MEASURES, build_measure
+from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import Sum
+from shared.train.patients import PatientBatch
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -57,6 +63,7 @@ class Case:
     asked: Sum[Any]
     usual: Callable[[int, np.random.Generator], Any]
     hostile: Callable[[int, np.random.Generator], Any]
+    n_hostile: int = 4000
 
 
 def odd(shape: tuple[int, ...], draw: np.random.Generator) -> Floats:
@@ -105,6 +112,42 @@ def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
     )
 
 
+def of_measure(kind: str) -> Case:
+    values = yaml.safe_load((CONFIGS / "measure" / f"{kind}.yaml").read_text())
+    settings = MeasureRequest.model_validate(values).measure
+
+    def hostile(n: int, draw: np.random.Generator) -> Scored:
+        return Scored(odd((n, 2), draw)[:, 0], odd((n, 2), draw)[:, 1])
+
+    return Case(
+        build_measure(settings),
+        lambda n, draw: Scored(draw.normal(0.7, 0.1, n), draw.normal(0.7, 0.1, n)),
+        hostile,
+    )
+
+
+def of_gradient(fusion: str, **shape: object) -> Case:
+    """Training of a head; hostile patients have numbers that no film and no clinic gives."""
+    settings = practice_settings(fusion)
+    settings = settings.model_copy(update={"fusion": settings.fusion.model_copy(update=shape)})
+
+    def usual(n: int, draw: np.random.Generator) -> PatientBatch:
+        return practice_patients(n, seed=int(draw.integers(1 << 30)))
+
+    def hostile(n: int, draw: np.random.Generator) -> PatientBatch:
+        patients = usual(n, draw)
+        tokens, fields = (
+            torch.from_numpy(odd((n, each[0].numel()), draw)).float().reshape(each.shape)
+            for each in (patients.tokens, patients.fields)
+        )
+        is_category = torch.tensor([field.kind == "category" for field in SCHEMA.fields])
+        fields = torch.where(is_category, patients.fields, fields)
+        return replace(patients, tokens=tokens, fields=fields)
+
+    asked = PatientGradients(settings=settings, sums=4, clip_norm=0.5, learning_rate=0.5)
+    return Case(asked, usual, hostile, n_hostile=1000)
+
+
 def of_table(spec: TableSpec) -> Case:
     def draw_patients(numbers: Callable[..., Floats]) -> Callable[..., ScoredPatients]:
         def patients(n: int, draw: np.random.Generator) -> ScoredPatients:
@@ -126,24 +169,18 @@ def of_table(spec: TableSpec) -> Case:
 
 
 def of_description(*, has_moments: bool) -> Case:
-    settings = read_settings(
-        {
-            "experiment": "test",
-            "task": read("task/bmd_regression"),
-            "cohort": read("cohort/hip_bmd"),
-            "encoder": read("encoder/none"),
-            "fusion": read("fusion/clinical_only"),
-            "privacy": read("privacy/off"),
-            "strategy": {},
-            "federation": {},
-            "validation": {
-                **read("validation/bmd"),
-                "description_epsilon": 1.0,
-                "description_second_moments": has_moments,
-            },
-            "engine": {},
-        }
+    stage = DescriptionStage(
+        name="description",
+        roles=("training",),
+        patients="everybody",
+        release_class="dp",
+        noise_multipliers=(1.0,),
+        has_second_moments=has_moments,
+        target_low=0.35,
+        target_high=1.0,
+        minimum_cell=10,
     )
+    spec = description_spec(practice_settings("linear"), stage)
     k = len(SCHEMA.fields)
 
     def usual(n: int, draw: np.random.Generator) -> DescribedPatients:
@@ -159,7 +196,7 @@ def of_description(*, has_moments: bool) -> Case:
         mask = draw.random((n, k)) < draw.choice([0.5, 1.0], size=(n, 1))
         return DescribedPatients(fields, mask, odd((n, 2), draw)[:, 0], draw.random(n) < 0.5)
 
-    return Case(DescriptionSum(description_spec(settings)), usual, hostile)
+    return Case(DescriptionSum(spec), usual, hostile)
 
 
 BMD_TABLE = TableSpec(
@@ -185,6 +222,10 @@ SUMS: dict[str, Case] = {
     "components": of_learner("second_moments", read_as="components", n_components=4),
     "table of numbers": of_table(BMD_TABLE),
     "table of classes": of_table(CLASS_TABLE),
+    **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
+    "gradients of a linear head": of_gradient("linear"),
+    "gradients of a hidden layer": of_gradient("concatenation", hidden=8),
+    "gradients of cross-attention": of_gradient("cross_attention", width=8, layers=1, heads=2),
     "description": of_description(has_moments=False),
     "description with second moments": of_description(has_moments=True),
 }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from table_federation import found_tables, write_table
+from table_federation import found_tables, table_settings, write_table
 
 import client.answers.answer
 from client.answers.answer import answer_sum
@@ -23,6 +23,8 @@ from client.site.approved import approved_plan
 from client.site.folder import Site, open_site
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumRequest
+from shared.contract.settings import Settings
+from shared.contract.stages import GradientStage
 from shared.errors import OsteoFedError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
@@ -37,6 +39,7 @@ class TableSites:
 
     folder: Path
     plan_sha256: str
+    overrides: tuple[str, ...]
 
     def site(self, name: str = "elm") -> Site:
         """The opened site."""
@@ -53,9 +56,21 @@ class TableSites:
         return approved_plan(self.site(), self.plan_sha256).plan
 
     @property
+    def asked(self) -> Settings:
+        """The settings that the plan was drafted from."""
+        return table_settings(self.folder, self.overrides)
+
+    @property
+    def training(self) -> GradientStage:
+        """The plan's stage that trains."""
+        stage = self.plan.stage("train")
+        assert isinstance(stage, GradientStage)
+        return stage
+
+    @property
     def weights(self) -> np.ndarray:
         """The plan's initial weights, moved a little so that no gradient is special."""
-        initial = flatten_weights(build_model(self.plan.settings, generator_seed=0))
+        initial = self.initial
         return initial + np.linspace(-0.02, 0.02, initial.size, dtype=np.float32)
 
     @property
@@ -70,12 +85,13 @@ class TableSites:
         return load_split(self.site(name), self.plan, name=schema, split=split)
 
     def train_request(self, **changes: object) -> SumRequest:
-        """What the coordinator asks in round 2; in round 1 only the plan's weights may come."""
+        """What the coordinator asks in round 2; in round 1, with the weights that the plan names."""
+        is_first = changes.get("round") == 1
         values: dict[str, object] = {
             "plan_sha256": self.plan_sha256,
             "stage": "train",
             "round": 2,
-            "vector": self.weights,
+            "vector": self.initial if is_first else self.weights,
             "release_sha256": "",
             "lock_sha256": "",
             "ledger_head": "",
@@ -86,6 +102,7 @@ class TableSites:
     def measure_request(self, stage: str = "internal", **changes: object) -> SumRequest:
         """What the coordinator asks after training."""
         values: dict[str, object] = {"stage": stage, "round": 1, "release_sha256": RELEASE}
+        values["vector"] = self.weights
         if stage == "description":
             values |= {"release_sha256": "", "vector": np.zeros(0, np.float32)}
         return self.train_request(**(values | changes))
@@ -113,19 +130,20 @@ class TableSites:
 
 
 def found_table_sites(folder: Path, *overrides: str) -> TableSites:
-    """The federation, with one local step per round unless ``overrides`` say otherwise."""
+    """The federation, one local step a round, folded at the site unless ``overrides`` say otherwise."""
     for name, rows in ROWS.items():
         write_table(folder / "archives" / name / "clinical.csv", rows)
     archives = {name: folder / "archives" / name for name in ROWS}
-    chosen = ("federation.rounds=3", "federation.local_steps=1", "federation.learning_rate=0.5")
-    store, _ = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
-    return TableSites(folder, store.plan.sha256)
+    chosen = ("rounds=3", "local_steps=1", "learning_rate=0.5", "fold=site")
+    said = (*(f"federation.{each}" for each in chosen), *overrides)
+    store, _ = found_tables(folder, archives, external=["hop"], overrides=said)
+    return TableSites(folder, store.plan.sha256, said)
 
 
 def copy_sites(made: TableSites, folder: Path) -> TableSites:
     """The same federation in another folder, free to be changed."""
     shutil.copytree(made.folder, folder, dirs_exist_ok=True)
-    return TableSites(folder, made.plan_sha256)
+    return replace(made, folder=folder)
 
 
 @contextmanager

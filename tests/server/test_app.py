@@ -12,14 +12,14 @@ import pytest
 import server.app
 from server.app import main, play
 from server.engines.local import LocalGrid
-from shared.errors import RunError
+from shared.errors import PlanError, RunError
 
 
 def test_a_stage_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path, n_sites=1)
-    with pytest.raises(RunError, match="train or one of") as caught:
+    with pytest.raises(PlanError, match=r"the plan has stages .*'train', 'internal'") as caught:
         play(LocalGrid(practice.app, folders), store, "guess")
-    assert caught.value.code == "run.unknown-stage"
+    assert caught.value.code == "plan.no-such-stage"
 
 
 @pytest.mark.parametrize("stops", [False, True])

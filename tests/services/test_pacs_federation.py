@@ -170,8 +170,11 @@ def foreign_bundle(folder: Path, betrayal: Path) -> None:
     for file in ("pyproject.toml", "LICENSE"):
         shutil.copyfile(ROOT / file, folder / file)
     mark = f"import pathlib\napp = pathlib.Path({str(betrayal)!r}).write_text('ran')\n"
-    for module in ("app.py", "executor.py", "gate.py", "train.py"):
-        (folder / "client" / module).write_text(mark)
+    for module in ("app.py", "node/executor.py", "gate/gate.py", "answers/answer.py"):
+        path = folder / "client" / module
+        if not path.exists():
+            raise ValueError(f"{module} is not of this project any more")
+        path.write_text(mark)
 
 
 def departures(federation: Federation, name: str) -> list[Departure]:
@@ -223,7 +226,7 @@ def test_cohorts_by_both_protocols_are_those_of_the_folder(
 
 
 def test_a_round_over_films_of_the_pacs_is_committed_and_charged_once(played: Played) -> None:
-    done, plan = played.store.last_committed(), played.store.plan
+    done, plan = played.store.training.last_committed(), played.store.plan
     assert done.round == 1
     assert {part.site for part in done.contributions} == set(SITES)
     assert done.missing == {}
@@ -232,9 +235,10 @@ def test_a_round_over_films_of_the_pacs_is_committed_and_charged_once(played: Pl
         ledger.verify()
         [charge] = [row for row in ledger.show() if (row.kind, row.purpose) == ("charge", "train")]
         assert (charge.plan_sha256, charge.round, charge.sha256) == (plan.sha256, 1, part.ledger_head)
-        assert (charge.charge_class, charge.steps) == ("dp", 1)
-        assert charge.noise_multiplier == plan.settings.privacy.noise_multiplier >= 1
-    assert not np.array_equal(played.store.averaged(), played.store.committed_weights(0))
+        assert (charge.charge_class, charge.stage, charge.steps) == ("dp", "train", 1)
+        assert plan.training is not None
+        assert charge.noise_multiplier == plan.training.noise_multiplier >= 1
+    assert not np.array_equal(played.store.averaged(), played.store.training.committed_vector(0))
 
 
 def test_a_foreign_bundle_is_refused_before_any_of_it_is_at_a_site_and_nobody_is_charged(
@@ -243,7 +247,7 @@ def test_a_foreign_bundle_is_refused_before_any_of_it_is_at_a_site_and_nobody_is
     federation = played.federation
     assert refused.store.plan.code_sha256 != installed_code_hash()
     assert refused.error.code == "run.site-absent"
-    assert refused.store.last_committed().round == 0
+    assert refused.store.training.last_committed().round == 0
     assert {(e.site, e.code) for e in refused.store.events()} >= {
         (name, "plan.other-code") for name in SITES
     }
@@ -266,11 +270,13 @@ def test_nothing_planted_at_a_site_is_among_all_that_the_coordinator_has(
     files = [path for path in home.rglob("*") if path.is_file()]
     names = {path.name for path in files}
     assert {"superlink.sqlite", "superlink.sqlite-wal", "superlink.log", "commands.log"} <= names
-    assert {"coordinator-executor.log", "elm.safetensors", "fir.json", "plan.json"} <= names
+    assert {"coordinator-executor.log", "elm.safetensors", "fir.safetensors", "plan.json"} <= names
+    validated = played.store.folder / "replies" / "internal" / "0001"
+    assert {validated / "elm.safetensors", validated / "fir.safetensors"} <= set(files)
     came = b"\n".join([*played.cells, *refused.cells])
     had = Haystack(came + contents(files))
     n_parameters = len(played.store.averaged())
-    for name, journalled in played.store.journal(n_parameters).read(1).accepted.items():
+    for name, journalled in played.store.training.journal(n_parameters).read(1).accepted.items():
         assert journalled.reply.signature.encode() in came, "replies were seen before they were deleted"
         assert had.has(federation.site(name).key.public_hex)
 
@@ -286,9 +292,9 @@ def test_an_error_that_names_a_patient_stays_in_the_log_of_its_site(played: Play
     first = json.loads(log.splitlines()[0])
     assert first["code"] == "osteofed.internal"
     assert f"could not convert string to float: {practice.NAME_CANARY!r}" in first["text"]
-    results = played.store.evaluations("internal")
-    assert results["fir"]["refused"] == "osteofed.internal"
-    assert results["elm"]["status"] == "measured"
+    results = played.store.results("internal")
+    assert results.rejected == {"fir": "osteofed.internal"}
+    assert {site: entry.reply.status for site, entry in results.accepted.items()} == {"elm": "measured"}
 
 
 def contents(files: Iterable[Path]) -> bytes:

@@ -7,37 +7,34 @@ policy, ledger and gate must hold alone.
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from practice_lock import accrue_later, lock_for
 from practice_site import CONFIGS, clock
 from table_site import TableSites
 from test_app import send
-from test_validate import accrue_later, lock_for
 
 import client.answers.hello
-import client.site.policy
+from client.answers.answer import charge_for
 from client.gate.gate import Gate
+from client.site.approved import Approved, approved_plan
+from server.federation.plan import resolve_stages, shared_settings
 from shared.contract.plan import Plan, write_plan
 from shared.contract.protocol import (
     PROTOCOL_VERSION,
-    EvaluateReply,
-    EvaluateRequest,
     Hello,
     Refusal,
-    TrainReply,
-    TrainRequest,
+    SumReply,
+    SumRequest,
     WeightsChunk,
     Wire,
     from_record,
@@ -46,11 +43,11 @@ from shared.contract.protocol import (
 from shared.contract.settings import read_settings
 from shared.errors import OsteoFedError
 from shared.privacy.cost import predict_cost
-from shared.signing.canonical import hash_file, hash_of
+from shared.signing.canonical import canonical_json, hash_file, hash_of, sha256_hex
 from shared.signing.countersign import countersign
 from shared.signing.keys import SigningKey, create_key, load_key
 
-EVALUATE = "evaluate.internal"
+Content = dict[str, dict[str, object]]
 Asked = tuple[RecordDict, str]
 Prepare = Callable[[TableSites], Asked]
 
@@ -61,8 +58,9 @@ def coordinator(sites: TableSites) -> SigningKey:
 
 def approved(
     sites: TableSites,
-    change: Callable[[dict[str, dict[str, object]]], object] = lambda _: None,
+    change: Callable[[Content], object] = lambda _: None,
     *,
+    stages: Callable[[Content], object] = lambda _: None,
     lie: Mapping[str, object] | None = None,
     own: Mapping[str, object] | None = None,
     name: str = "elm",
@@ -71,22 +69,14 @@ def approved(
     """Hash of a changed plan that somebody at the site has approved without looking.
 
     Args:
-        change: edits the settings.
+        change: edits the settings that the stages are resolved from.
+        stages: edits the stages, by name.
         lie: what the plan says of its cost, where that is not the truth.
         own: changes of the site's entry on the roster.
     """
-    content = sites.plan.model_dump(mode="json")
-    settings = copy.deepcopy(content["settings"])
-    change(settings)
-    resolved = read_settings(settings)
-    with contextlib.suppress(OsteoFedError):  # then the stated cost stays what it was
-        content["predicted"] = predict_cost(resolved).model_dump()
-    content["predicted"] |= dict(lie or {})
-    content["settings"] = resolved.model_dump(mode="json")
-    roster = [
-        entry | dict(own or {}) if entry["site"] == name else entry for entry in content["roster"]
-    ]
-    plan = Plan.model_validate(content | {"roster": roster} | changes)
+    plan = Plan.model_validate(
+        drafted(sites, change, stages=stages, lie=lie, own=own, name=name) | changes
+    )
     path = sites.folder / "another-plan.json"
     write_plan(path, plan, coordinator(sites))
     approvals = sites.site(name).approvals
@@ -94,18 +84,70 @@ def approved(
     return plan.sha256
 
 
+def drafted(
+    sites: TableSites,
+    change: Callable[[Content], object],
+    *,
+    stages: Callable[[Content], object],
+    lie: Mapping[str, object] | None,
+    own: Mapping[str, object] | None,
+    name: str,
+) -> dict[str, object]:
+    """The content of a changed plan, arguments as ``approved``."""
+    content, training = sites.plan.model_dump(mode="json"), sites.training
+    asked: Content = sites.asked.model_dump(mode="json")
+    asked["privacy"]["noise_multiplier"] = training.noise_multiplier
+    asked["privacy"]["update_norm_max"] = training.update_norm_max
+    change(asked)
+    settings = read_settings(asked)
+    resolved = resolve_stages(settings, n_parameters=sites.weights.size, smallest_divisor=100)
+    with contextlib.suppress(OsteoFedError):  # then the stated cost stays what it was
+        predicted = predict_cost(resolved, delta=settings.privacy.delta)
+        content["predicted"] = predicted.model_dump(mode="json")
+    by_name: Content = {stage.name: stage.model_dump(mode="json") for stage in resolved}
+    stages(by_name)
+    return content | {
+        "settings": shared_settings(settings).model_dump(mode="json"),
+        "stages": list(by_name.values()),
+        "predicted": content["predicted"] | dict(lie or {}),
+        "roster": [
+            entry | dict(own or {}) if entry["site"] == name else entry for entry in content["roster"]
+        ],
+    }
+
+
+def written_by_hand(stages: Callable[[Content], object]) -> Prepare:
+    """Round 2 of an approved plan that no coordinator of this project can write."""
+
+    def prepare(sites: TableSites) -> Asked:
+        request = sites.train_request()
+        content = drafted(sites, lambda _: None, stages=stages, lie=None, own=None, name="elm")
+        sha256 = sha256_hex(canonical_json(content))
+        envelope = {
+            "sha256": sha256,
+            "signature": coordinator(sites).sign(canonical_json(content)),
+            "plan": content,
+        }
+        site = sites.site()
+        (site.folder / "plans" / f"{sha256}.json").write_text(json.dumps(envelope))
+        named = sites.plan.model_copy()
+        named.__dict__["sha256"] = sha256
+        site.approvals.decide(named, "approved", by="Care Less", now=clock())
+        return to_record(replace(request, plan_sha256=sha256)), "train"
+
+    return prepare
+
+
 def train(sites: TableSites, **changes: object) -> Asked:
     return to_record(sites.train_request(**changes)), "train"
 
 
-def evaluate(sites: TableSites, kind: str = "internal", **changes: object) -> Asked:
-    return to_record(sites.evaluate_request(kind, **changes)), f"evaluate.{kind}"
+def measure(sites: TableSites, stage: str = "internal", **changes: object) -> Asked:
+    return to_record(sites.measure_request(stage, **changes)), "train"
 
 
-def under(
-    change: Callable[[dict[str, dict[str, object]]], object] = lambda _: None, **rest: object
-) -> Prepare:
-    """Round 1 of a changed plan."""
+def under(change: Callable[[Content], object] = lambda _: None, **rest: object) -> Prepare:
+    """A round of a changed plan."""
     return lambda sites: train(sites, plan_sha256=approved(sites, change, **rest))  # type: ignore[arg-type]
 
 
@@ -120,8 +162,31 @@ def with_policy(asked: Prepare, **policy: object) -> Prepare:
     return prepare
 
 
-def set_in(group: str, **values: object) -> Callable[[dict[str, dict[str, object]]], object]:
-    return lambda settings: settings[group].update(values)
+def set_in(group: str, **values: object) -> Callable[[Content], object]:
+    """In a group of the settings, or in a stage."""
+    return lambda content: content[group].update(values)
+
+
+def add_stage(like: str, **values: object) -> Callable[[Content], object]:
+    """One more stage, as another one but for some values."""
+    return lambda stages: stages.update({"one more": stages[like] | values})
+
+
+def training_where_only_tables_are_measured(sites: TableSites) -> Asked:
+    """A gradient stage that calls itself a table, at an external site that does not train."""
+    change = add_stage("train", name="external_again", roles=["external"], patients="everybody")
+    plan_sha256 = approved(sites, stages=change, name="hop", lie=cost_with(sites, change))
+    sites.change_policy("hop", allowed=["evaluate.external"], epsilon_per_run=6.0)
+    return train(sites, plan_sha256=plan_sha256, stage="external_again")
+
+
+def cost_with(sites: TableSites, change: Callable[[Content], object]) -> dict[str, object]:
+    """The true cost of the plan's stages after a change."""
+    stages: Content = {stage.name: stage.model_dump(mode="json") for stage in sites.plan.stages}
+    change(stages)
+    content = sites.plan.model_dump(mode="json") | {"stages": list(stages.values())}
+    plan = Plan.model_validate(content)
+    return predict_cost(plan.stages, delta=plan.settings.delta).model_dump(mode="json")
 
 
 def plan_changed_after_approval(sites: TableSites) -> Asked:
@@ -156,26 +221,26 @@ def plan_that_was_only_sent(sites: TableSites) -> Asked:
 
 
 def vector(values: np.ndarray) -> Prepare:
-    return lambda sites: train(sites, weights=values.astype(np.float32))
+    return lambda sites: train(sites, vector=values.astype(np.float32))
 
 
 def spoilt(value: float, make: Callable[..., Asked]) -> Prepare:
     def prepare(sites: TableSites) -> Asked:
         weights = sites.weights
         weights[3] = value
-        return make(sites, weights=weights)
+        return make(sites, vector=weights)
 
     return prepare
 
 
 def replayed(sites: TableSites) -> Asked:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
-    return train(sites, weights=sites.weights + np.float32(1e-4))
+    sites.answer(sites.train_request())
+    return train(sites, vector=sites.weights + np.float32(1e-4))
 
 
 def head_of(sites: TableSites, *, head: str | None = None, plan: str | None = None) -> Asked:
     """Round 2 with a genuine countersignature, of whatever is named."""
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request(round=1))
     named = head or sites.gate().ledger.head().sha256
     return train(sites, round=2, **countersigned(sites, named, plan=plan))
 
@@ -192,30 +257,34 @@ def ledger_put_back(sites: TableSites) -> Asked:
     folder = sites.site().folder
     sites.gate()
     shutil.copytree(folder / "ledger", folder / "copy")
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request(round=1))
     shutil.rmtree(folder / "ledger")
     (folder / "copy").rename(folder / "ledger")
     return train(sites, round=2)
 
 
 def second_release(sites: TableSites) -> Asked:
-    answer_evaluate(sites.site(), sites.gate(), sites.evaluate_request())
-    return evaluate(sites, release_sha256="e" * 64)
+    sites.answer(sites.measure_request())
+    return measure(sites, release_sha256="e" * 64)
 
 
 def describe(sites: TableSites, **changes: object) -> Asked:
     """Who are your patients?"""
-    plain: dict[str, object] = {"release_sha256": "", "weights": np.zeros(0, dtype=np.float32)}
-    return evaluate(sites, "description", **(plain | changes))
+    return measure(sites, "description", **changes)
 
 
 def described(
-    lie: Mapping[str, object] | None = None, then: Callable[..., Asked] = describe, **changes: object
+    lie: Mapping[str, object] | None = None,
+    then: Callable[..., Asked] = describe,
+    stages: Callable[[Content], object] = lambda _: None,
+    **changes: object,
 ) -> Prepare:
     """The same, under a plan that releases it and a policy that can afford it."""
 
     def prepare(sites: TableSites) -> Asked:
-        plan_sha256 = approved(sites, set_in("validation", description_epsilon=1.0), lie=lie)
+        plan_sha256 = approved(
+            sites, set_in("validation", description_epsilon=1.0), lie=lie, stages=stages
+        )
         sites.change_policy(epsilon_per_run=6.0)
         return then(sites, plan_sha256=plan_sha256, **changes)
 
@@ -225,7 +294,7 @@ def described(
 def described_before(sites: TableSites, **changes: object) -> Asked:
     """A second description that is not the first one again."""
     record, message_type = describe(sites, plan_sha256=changes["plan_sha256"])
-    first = from_record(send(sites.site().folder, record, message_type).content, EvaluateReply)
+    first = from_record(send(sites.site().folder, record, message_type).content, SumReply)
     assert first.status == "measured"
     return describe(sites, **changes)
 
@@ -237,9 +306,9 @@ def locked(**changes: object) -> Prepare:
         lock, path = lock_for(sites)
         accrue_later(sites, path, range(300, 340))
         wanted = {"lock_sha256": lock.sha256} | changes
-        if "weights" in changes:
-            wanted["weights"] = sites.weights + np.float32(1e-4)
-        return evaluate(sites, "prospective", **wanted)
+        if "vector" in changes:
+            wanted["vector"] = sites.weights + np.float32(1e-4)
+        return measure(sites, "prospective", **wanted)
 
     return prepare
 
@@ -248,7 +317,7 @@ def not_a_lock(sites: TableSites) -> Asked:
     folder = sites.site().folder / "locks"
     folder.mkdir()
     (folder / f"{'a' * 64}.json").write_text('{"lock": "x"}')
-    return evaluate(sites, "prospective", lock_sha256="a" * 64)
+    return measure(sites, "prospective", lock_sha256="a" * 64)
 
 
 def chunk(sites: TableSites, *, encoder: bool = True, **changes: object) -> Asked:
@@ -259,7 +328,7 @@ def chunk(sites: TableSites, *, encoder: bool = True, **changes: object) -> Aske
     return to_record(WeightsChunk(plan_sha256=plan_sha256, **values)), "query.weights"  # type: ignore[arg-type]
 
 
-def name_encoder(settings: dict[str, dict[str, object]]) -> None:
+def name_encoder(settings: Content) -> None:
     named = {"name": "tiny", "weights": "w", "sha256": "0" * 64, "token_channels": 4, "token_grid": 2}
     settings["encoder"].update(named)
     settings["cohort"]["views"] = yaml.safe_load((CONFIGS / "cohort" / "hip_bmd.yaml").read_text())[
@@ -279,7 +348,7 @@ def scalars(message: Wire, **changes: object) -> RecordDict:
 
 def arrays(message: Wire, values: np.ndarray) -> RecordDict:
     record = to_record(message)
-    record["arrays"] = ArrayRecord({"weights": Array(values)})
+    record["arrays"] = ArrayRecord({"vector": Array(values)})
     return record
 
 
@@ -318,8 +387,38 @@ HOSTILE = {
     "too little noise for any accountant": Case(
         under(set_in("privacy", noise_multiplier=0.01)), FORBIDDEN, "at least 0.3"
     ),
-    "no noise, called patient_dp": Case(
-        under(set_in("privacy", noise_multiplier=0.0)), FORBIDDEN, "below the floor"
+    "no noise, called dp": Case(
+        written_by_hand(set_in("train", noise_multipliers=[0.0])), "plan.unreadable"
+    ),
+    "too little noise in the last round alone": Case(
+        under(
+            stages=set_in("train", noise_multipliers=[9.0, 9.0, 0.99]),
+            lie={"training_epsilon": 0.1},
+        ),
+        FORBIDDEN,
+        "noise multiplier 0.99 is below the floor",
+    ),
+    "noise for fewer rounds than there are": Case(
+        written_by_hand(set_in("train", noise_multipliers=[9.0, 9.0])), "plan.unreadable"
+    ),
+    "exact numbers from training": Case(
+        written_by_hand(set_in("train", release_class="governed", noise_multipliers=[0.0])),
+        "plan.unreadable",
+    ),
+    "two stages of one name": Case(written_by_hand(add_stage("internal")), "plan.unreadable"),
+    "a stage of a kind that nobody knows": Case(
+        written_by_hand(set_in("internal", kind="everything")), "plan.unreadable"
+    ),
+    "a table of those who trained": Case(
+        under(stages=add_stage("internal", name="again", patients="train")),
+        FORBIDDEN,
+        "must not measure a release on the patients who trained it",
+    ),
+    "a second training that the cost leaves out": Case(
+        under(stages=add_stage("train", name="again")), FORBIDDEN, "above the cap of 3 per run"
+    ),
+    "training by the name of a table": Case(
+        training_where_only_tables_are_measured, "policy.purpose-forbidden", site="hop"
     ),
     "privacy off, nothing clipped": Case(
         under(set_in("privacy", mode="off", noise_multiplier=0.0)), FORBIDDEN, "privacy is off"
@@ -331,7 +430,12 @@ HOSTILE = {
         under(lie={"validation_epsilon": 0.1}), FORBIDDEN, "does not state its true cost"
     ),
     "less noise on the table than stated": Case(
-        under(lie={"validation_noise_multiplier": 0.3}), FORBIDDEN, "does not state its true cost"
+        under(stages=set_in("internal", noise_multipliers=[1.3])),
+        FORBIDDEN,
+        "does not state its true cost",
+    ),
+    "a group of patients left out of the cost": Case(
+        under(lie={"splits": []}), FORBIDDEN, "does not state its true cost"
     ),
     "another unit of privacy": Case(
         under(lie={"mechanism": "Gaussian on images"}), FORBIDDEN, "does not state its true cost"
@@ -360,7 +464,10 @@ HOSTILE = {
     "a bound that bounds nothing": Case(
         under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"
     ),
-    "rounds without number": Case(under(set_in("federation", rounds=None)), FORBIDDEN, "be numbers"),
+    "rounds without number": Case(written_by_hand(set_in("train", rounds=None)), "plan.unreadable"),
+    "an update without a bound": Case(
+        written_by_hand(set_in("train", update_norm_max=None)), "plan.unreadable"
+    ),
     "ten thousand rounds": Case(
         under(set_in("federation", rounds=10_000)), FORBIDDEN, "above the cap of 3 per run"
     ),
@@ -377,7 +484,9 @@ HOSTILE = {
         "minimum cell 1 is below",
     ),
     "prospective tables of one patient": Case(
-        under(set_in("validation", prospective_patients=1)), FORBIDDEN, "prospective_patients 1"
+        under(set_in("validation", prospective_patients=1)),
+        FORBIDDEN,
+        "prospective_patients 1 is below",
     ),
     "a task that is not allowed": Case(
         with_policy(train, allowed_tasks=["osteoporosis"]), FORBIDDEN, "task malignancy"
@@ -389,7 +498,7 @@ HOSTILE = {
         under(own={"public_key": "7" * 64}), "plan.wrong-entry", "names key 777777777777"
     ),
     "a roster without the site": Case(under(own={"site": "elmo"}), "plan.not-on-roster"),
-    "a role that the site has not": Case(train, "plan.not-a-training-site", site="hop"),
+    "a role that the site has not": Case(train, "plan.wrong-role", site="hop"),
     "other code": Case(under(code_sha256="9" * 64), "plan.other-code"),
     "a cohort that was never taken in": Case(
         under(set_in("cohort", name="everybody")), "intake.no-cohort"
@@ -399,13 +508,13 @@ HOSTILE = {
         with_policy(train, allowed=["evaluate.internal"]), FORBIDDEN, "train is not allowed"
     ),
     "validation where it is not allowed": Case(
-        with_policy(evaluate, allowed=["train"]), "policy.purpose-forbidden"
+        with_policy(measure, allowed=["train"]), "policy.purpose-forbidden"
     ),
     "a cohort below the minimum": Case(
         with_policy(train, minimum_cohort_patients=1000), "policy.cohort-too-small"
     ),
     "a held-out split below the minimum": Case(
-        with_policy(evaluate, minimum_cell=60), FORBIDDEN, "minimum cell of 60"
+        with_policy(measure, minimum_cell=60), FORBIDDEN, "minimum cell of 60"
     ),
     "a lifetime that is used up": Case(
         with_policy(train, epsilon_lifetime=0.1), "privacy.budget-exhausted"
@@ -425,26 +534,45 @@ HOSTILE = {
     "round 0": Case(lambda it: train(it, round=0), "protocol.no-such-round"),
     "a round beyond the last": Case(lambda it: train(it, round=4), "protocol.no-such-round"),
     "a round before time": Case(lambda it: train(it, round=-1), "protocol.no-such-round"),
-    "a round without end": Case(lambda it: train(it, round=2**62), "osteofed.internal"),
+    "a round without end": Case(lambda it: train(it, round=2**62), "protocol.no-such-round"),
+    "a first round from other weights than the plan's": Case(
+        lambda it: train(it, round=1, vector=it.weights), "protocol.wrong-initial-weights"
+    ),
+    "a stage that the plan does not have": Case(
+        lambda it: train(it, stage="retrain"), "plan.no-such-stage"
+    ),
+    "a stage named by a path": Case(
+        lambda it: train(it, stage="../../keys/signing"), "plan.no-such-stage"
+    ),
+    "a round that names a release": Case(
+        lambda it: train(it, release_sha256="e" * 64), "protocol.unwanted-release"
+    ),
+    "a round under a lock": Case(
+        lambda it: train(it, lock_sha256="e" * 64), "protocol.unwanted-release"
+    ),
+    "weights that no training reaches": Case(spoilt(1000.5, train), "protocol.weights-too-large"),
+    "a table asked with weights that no training reaches": Case(
+        spoilt(-1e6, measure), "protocol.weights-too-large"
+    ),
     "a round replayed with other weights": Case(replayed, "privacy.round-repeated"),
     "weights that are no number": Case(spoilt(np.nan, train), "protocol.unsound-weights"),
     "weights without end": Case(spoilt(-np.inf, train), "protocol.unsound-weights"),
     "weights in another precision": Case(
-        lambda it: train(it, weights=it.weights.astype(np.float64)), "protocol.unsound-weights"
+        lambda it: train(it, vector=it.weights.astype(np.float64)), "protocol.unsound-weights"
     ),
     "a table asked with weights that are no number": Case(
-        spoilt(np.nan, evaluate), "protocol.unsound-weights"
+        spoilt(np.nan, measure), "protocol.unsound-weights"
     ),
-    "one weight too few": Case(lambda it: train(it, weights=it.weights[:-1]), "weights.wrong-length"),
+    "one weight too few": Case(lambda it: train(it, vector=it.weights[:-1]), "protocol.wrong-shape"),
     "one weight too many": Case(
-        lambda it: train(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
+        lambda it: train(it, vector=np.append(it.weights, np.float32(0))), "protocol.wrong-shape"
     ),
-    "no weights": Case(vector(np.zeros(0)), "weights.wrong-length"),
+    "no weights": Case(vector(np.zeros(0)), "protocol.wrong-shape"),
     "a table asked with one weight too few": Case(
-        lambda it: evaluate(it, weights=it.weights[:-1]), "weights.wrong-length"
+        lambda it: measure(it, vector=it.weights[:-1]), "protocol.wrong-shape"
     ),
     "a table asked with one weight too many": Case(
-        lambda it: evaluate(it, weights=np.append(it.weights, np.float32(0))), "weights.wrong-length"
+        lambda it: measure(it, vector=np.append(it.weights, np.float32(0))), "protocol.wrong-shape"
     ),
     "weights in rows": Case(vector(np.zeros((2, 21))), "protocol.malformed"),
     "weights in whole numbers": Case(
@@ -461,55 +589,53 @@ HOSTILE = {
     ),
     "a ledger put back from a copy": Case(ledger_put_back, "ledger.behind", opens=False),
     # requests for a table
-    "an unknown validation": Case(
-        lambda it: (to_record(it.evaluate_request("everything")), EVALUATE), "plan.wrong-role"
-    ),
-    "internal validation at an external site": Case(evaluate, "plan.wrong-role", site="hop"),
+    "an unknown validation": Case(lambda it: measure(it, "everything"), "plan.no-such-stage"),
+    "internal validation at an external site": Case(measure, "plan.wrong-role", site="hop"),
     "external validation at a training site": Case(
-        lambda it: evaluate(it, "external"), "plan.wrong-role"
+        lambda it: measure(it, "external"), "plan.wrong-role"
     ),
     "a table asked with a countersignature of one's own making": Case(
-        lambda it: evaluate(it, ledger_head="1" * 64, countersignature="2" * 128),
+        lambda it: measure(it, ledger_head="1" * 64, countersignature="2" * 128),
         "ledger.bad-countersignature",
     ),
     "a table asked with a head that the ledger never had": Case(
-        lambda it: evaluate(it, **countersigned(it, "1" * 64)), "ledger.behind"
+        lambda it: measure(it, **countersigned(it, "1" * 64)), "ledger.behind"
     ),
     "a release without a hash": Case(
-        lambda it: evaluate(it, release_sha256="the best one"), "protocol.no-such-release"
+        lambda it: measure(it, release_sha256="the best one"), "protocol.no-such-release"
     ),
     "a release named by a path": Case(
-        lambda it: evaluate(it, release_sha256="../" * 20 + "keys"), "protocol.no-such-release"
+        lambda it: measure(it, release_sha256="../" * 20 + "keys"), "protocol.no-such-release"
     ),
     "a second release under one plan": Case(second_release, "privacy.round-repeated"),
-    "a prospective table without a lock": Case(lambda it: evaluate(it, "prospective"), "plan.no-lock"),
+    "a prospective table without a lock": Case(lambda it: measure(it, "prospective"), "plan.no-lock"),
     "a lock that nobody accepted": Case(
-        lambda it: evaluate(it, "prospective", lock_sha256="a" * 64), "plan.no-lock"
+        lambda it: measure(it, "prospective", lock_sha256="a" * 64), "plan.no-lock"
     ),
     "a path for a lock": Case(
-        lambda it: evaluate(it, "prospective", lock_sha256="../site"), "plan.no-lock"
+        lambda it: measure(it, "prospective", lock_sha256="../site"), "plan.no-lock"
     ),
     "a file that is no lock": Case(not_a_lock, "weights.unreadable"),
     "the lock of another release": Case(
         locked(release_sha256="e" * 64), "protocol.not-the-locked-release"
     ),
-    "other weights than the locked ones": Case(locked(weights=()), "protocol.not-the-locked-release"),
+    "other weights than the locked ones": Case(locked(vector=()), "protocol.not-the-locked-release"),
     # requests for a description
-    "a description that the plan does not release": Case(describe, "plan.no-description"),
+    "a description that the plan does not release": Case(describe, "plan.no-such-stage"),
     "a description with weights": Case(
-        described(weights=np.zeros(42, dtype=np.float32)), "protocol.unwanted-weights"
+        described(vector=np.zeros(42, dtype=np.float32)), "protocol.wrong-shape"
     ),
-    "a description of a release": Case(described(release_sha256="e" * 64), "protocol.unwanted-weights"),
-    "a description under a lock": Case(described(lock_sha256="a" * 64), "protocol.unwanted-weights"),
+    "a description of a release": Case(described(release_sha256="e" * 64), "protocol.unwanted-release"),
+    "a description under a lock": Case(described(lock_sha256="a" * 64), "protocol.unwanted-release"),
     "a second description with other weights": Case(
-        described(then=described_before, weights=np.ones(1, dtype=np.float32)),
-        "protocol.unwanted-weights",
+        described(then=described_before, vector=np.ones(1, dtype=np.float32)),
+        "protocol.wrong-shape",
     ),
     "a description by another name": Case(
-        described(then=described_before, release_sha256="1" * 64), "protocol.unwanted-weights"
+        described(then=described_before, release_sha256="1" * 64), "protocol.unwanted-release"
     ),
     "a description with less noise than stated": Case(
-        described(lie={"description_noise_multiplier": 0.3}),
+        described(stages=set_in("description", noise_multipliers=[3.0])),
         FORBIDDEN,
         "does not state its true cost",
     ),
@@ -517,7 +643,7 @@ HOSTILE = {
         described(lie={"description_epsilon": 0.1}), FORBIDDEN, "description epsilon 0.99"
     ),
     "a description that the plan keeps quiet about": Case(
-        described(lie={"description_epsilon": None, "description_noise_multiplier": None}),
+        described(lie={"description_epsilon": 0.0}),
         FORBIDDEN,
         "does not state its true cost",
     ),
@@ -572,11 +698,15 @@ HOSTILE = {
         lambda it: (scalars(it.train_request(), version="2" * (1 << 20)), "train"),
         "protocol.unknown-version",
     ),
-    "a table asked where rounds are": Case(
-        lambda it: (to_record(it.evaluate_request()), "train"), "protocol.wrong-message"
+    "a sum asked where a greeting is due": Case(
+        lambda it: (to_record(it.measure_request()), "query.hello"), "protocol.wrong-message"
     ),
-    "a round asked where tables are": Case(
-        lambda it: (to_record(it.train_request()), EVALUATE), "protocol.wrong-message"
+    "a sum asked where pieces of an encoder are due": Case(
+        lambda it: (to_record(it.train_request()), "query.weights"), "protocol.wrong-message"
+    ),
+    "a greeting where a sum is due": Case(
+        lambda it: (to_record(Hello(plan_sha256=it.plan_sha256, nonce="n")), "train"),
+        "protocol.wrong-message",
     ),
     "a reply for a request": Case(
         lambda it: (to_record(Refusal(plan_sha256="", site="", code="", correlation_id="")), "train"),
@@ -590,12 +720,20 @@ HOSTILE = {
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Hash of every file of a site but its logs, which grow by what was refused."""
-    return {
+    """Hash of every file of a site but its logs, which grow by what was refused.
+
+    Nor is looked at what the site has found out of approved plans, one file each at most.
+    """
+    found = {
         str(path.relative_to(folder)): hash_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] not in ("log", "outbox")
     }
+    settled = {path for path in found if path.startswith("approvals/settled/")}
+    assert {Path(path).name for path in settled} <= {
+        Path(path).name for path in found if path.startswith("plans/")
+    }
+    return {path: digest for path, digest in found.items() if path not in settled}
 
 
 def size_of_logs(folder: Path) -> int:
@@ -647,10 +785,10 @@ def test_there_are_at_least_thirty_such_requests() -> None:
 
 def test_a_round_out_of_turn_costs_that_round_and_no_more(sites: TableSites) -> None:
     # A late site may be asked for round 3 first; whatever the order, each round is paid for once.
-    folder, event = sites.site().folder, sites.plan.settings.privacy.noise_multiplier
+    folder, event = sites.site().folder, sites.training.noise_multiplier
     for number in (3, 1, 3, 2, 1):
         reply = send(folder, *train(sites, round=number))
-        assert isinstance(from_record(reply.content, TrainReply), TrainReply)
+        assert isinstance(from_record(reply.content, SumReply), SumReply)
     rows = [row for row in sites.gate().ledger.show() if row.kind == "charge"]
     assert [(row.round, row.noise_multiplier, row.steps) for row in rows] == [
         (3, event, 1), (1, event, 1), (2, event, 1),
@@ -663,7 +801,7 @@ def test_rounds_that_fail_after_their_charge_never_spend_more_than_the_run_may_c
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("client.answers.train.train_update", fail)
+    monkeypatch.setattr("shared.stages.gradient.GradientSum.answer", fail)
     sites.change_policy(epsilon_per_run=sites.plan.predicted.training_epsilon)
     request = sites.train_request()
     codes = [
@@ -714,54 +852,57 @@ def test_pieces_of_an_encoder_never_fill_the_disk(
 def test_a_message_of_no_known_kind_finds_no_handler(sites: TableSites) -> None:
     folder = sites.site().folder
     before = files_of(folder)
-    reply = send(folder, to_record(sites.evaluate_request("everything")), "evaluate.everything")
-    assert reply.has_error()
+    for message_type in ("evaluate.internal", "evaluate", "query.everything"):
+        reply = send(folder, to_record(sites.measure_request()), message_type)
+        assert reply.has_error()
     assert files_of(folder) == before
 
 
 N_REQUESTS = 10_000
 
 
-def asked_again(sites: TableSites, number: int) -> EvaluateRequest:
-    return sites.evaluate_request(release_sha256=hash_of(number))
+def asked_again(sites: TableSites, number: int) -> SumRequest:
+    return sites.measure_request(release_sha256=hash_of(number))
 
 
 def test_ten_thousand_requests_for_metrics_get_one_table(
     sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, plan = sites.site().folder, sites.plan
-    answers = [send(folder, to_record(asked_again(sites, number)), EVALUATE) for number in range(20)]
-    first = from_record(answers[0].content, EvaluateReply)
+    folder = sites.site().folder
+    answers = [send(folder, to_record(asked_again(sites, number)), "train") for number in range(20)]
+    first = from_record(answers[0].content, SumReply)
     assert first.status == "measured"
     codes = {require_only_a_code(answer, site="elm").code for answer in answers[1:]}
     assert codes == {"privacy.round-repeated"}
     before, logged = files_of(folder), size_of_logs(folder)
 
-    # the same below Flower's layer, without waiting for a disk and for one plan's cost each time
+    # the same below Flower's layer, without waiting for a disk
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr(client.site.policy, "predict_cost", lambda _: plan.predicted)
     gate, members = sites.gate(), sites.split("internal").arrays.patients
+    approved = approved_plan(sites.site(), sites.plan_sha256)
     request = asked_again(sites, 0)
     for number in range(20, N_REQUESTS):
         again = replace(request, release_sha256=f"{number:064x}")
-        refused = refusal_by(gate, plan, again, members=members)
+        refused = refusal_by(gate, approved, again, members=members)
         assert refused.code == "privacy.round-repeated"
     assert files_of(folder) == before
     assert sites.charges() == 1
     assert len((folder / "ledger" / "ledger.jsonl").read_bytes().splitlines()) == 3
     assert (size_of_logs(folder) - logged) / (N_REQUESTS - 20) < 4_000
     # and the one table can be fetched again as it was, for nothing
-    same = from_record(send(folder, to_record(request), EVALUATE).content, EvaluateReply)
-    assert (same.table == first.table).all()
+    same = from_record(send(folder, to_record(request), "train").content, SumReply)
+    assert (same.total == first.total).all()
     assert sites.charges() == 1
 
 
 def refusal_by(
-    gate: Gate, plan: Plan, request: EvaluateRequest | TrainRequest, *, members: tuple[str, ...]
+    gate: Gate, approved: Approved, request: SumRequest, *, members: Collection[str]
 ) -> Refusal:
     """What the gate lets out when it refuses to charge."""
+    plan = approved.plan
+    charge = charge_for(approved, plan.stage(request.stage), request, canaries_sha256="")
     with pytest.raises(OsteoFedError) as caught:
-        gate.charge_validation(plan, request, members=members)  # type: ignore[arg-type]
+        gate.charge(request, charge, members=members, coordinator_key=plan.coordinator_key)
     message = gate.refuse(caught.value, plan_sha256=plan.sha256, request=request).message
     assert isinstance(message, Refusal)
     return message

@@ -13,7 +13,7 @@ from client.cohort.folder import Cohort, Exam, StoredFilm, cohort_folder, write_
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
 from client.site.linkage import PatientKey
-from shared.contract.settings import TaskSettings
+from shared.contract.settings import ClassificationTask, RegressionTask
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import CohortSchema
@@ -24,8 +24,8 @@ FIELDS = [
      "reference_sd": 10},
     {"name": "sex", "kind": "category", "categories": ["female", "male"]},
 ]  # fmt: skip
-REGRESSION = TaskSettings(kind="regression", endpoint="low", endpoint_threshold=0.5)
-CLASSES = TaskSettings(kind="classification", endpoint="ill", positive_class="ill")
+REGRESSION = RegressionTask(endpoint="low", endpoint_threshold=0.5)
+CLASSES = ClassificationTask(endpoint="ill", positive_class="ill")
 
 
 def schema_of(**changes: object) -> CohortSchema:

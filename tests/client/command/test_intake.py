@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from practice_lock import lock_for
 from table_site import TableSites
-from test_validate import lock_for
 from typer.testing import CliRunner
 
 from client.cohort.quarantine import CODES

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.command.app import app
 from client.command.plan import _describe_releases
+from shared.contract.stages import DescriptionStage
 
 BY = "Ada Lovelace"
 
@@ -48,13 +48,13 @@ def test_a_yes_at_the_terminal_or_by_option_is_signed_into_the_log(sites: TableS
 
 
 def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     shown = approve(sites, answer="n\n").output
     for words in (
         sites.plan_sha256,
         "installed here",
         "3 rounds of 1 steps",
-        "3 updates of the weights",
+        "3 sums of gradients",
     ):
         assert words in shown
     told = json.loads(approve(sites, "--yes", "--json").stdout)
@@ -63,13 +63,26 @@ def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> Non
     assert "0.00 spent before" not in told["epsilon, training"]
     assert told["would stop it"] == "nothing"
     assert told["last approved plan"] == "none"
+    assert [stage["stage"] for stage in told["stages"]] == [each.name for each in sites.plan.stages]
+    assert told["stages"][0]["rounds × sums"] == "3 × 1"
+    paid = {(group["site"], group["patients"]): group["pay for"] for group in told["groups"]}
+    assert paid["training", "train"] == "training"
+    assert paid["external", "everybody"] == "external validation"
 
 
 def test_a_description_is_named_among_what_would_leave(sites: TableSites) -> None:
-    validation = sites.plan.settings.validation
-    asked = validation.model_copy(update={"description_epsilon": 0.5})
-    settings = sites.plan.settings.model_copy(update={"validation": asked})
-    plan = sites.plan.model_copy(update={"settings": settings})
+    described = DescriptionStage(
+        name="description",
+        roles=("training", "external"),
+        patients="everybody",
+        release_class="dp",
+        noise_multipliers=(8.0,),
+        has_second_moments=False,
+        target_low=0.0,
+        target_high=1.0,
+        minimum_cell=10,
+    )
+    plan = sites.plan.model_copy(update={"stages": (*sites.plan.stages, described)})
     assert "1 description of the patients (dp)" in _describe_releases(plan, "training")
     assert "description" not in _describe_releases(sites.plan, "training")
 
@@ -89,7 +102,7 @@ def test_a_plan_that_the_policy_forbids_cannot_be_approved_with_any_yes(sites: T
 
 
 def test_a_budget_that_would_not_last_is_shown(sites: TableSites) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     sites.change_policy(epsilon_lifetime=2.9, epsilon_per_run=3.1)
     told = json.loads(approve(sites, "--yes", "--json").stdout)
     assert "above the cap of 2.9" in told["would stop it"]

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from client.answers.train import answer_train
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from table_site import TableSites
@@ -259,7 +258,7 @@ def test_another_version_little_memory_and_a_full_disk_are_problems(
     monkeypatch.setattr(machine, "_free_memory", lambda: 1e9)
     usage = shutil.disk_usage(tmp_path)._replace(free=10**8)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
-    monkeypatch.setattr(machine, "_processor", lambda: [])
+    monkeypatch.setattr(machine, "look_at_processor", lambda: [])
     monkeypatch.setattr(machine, "decode_tiny_films", lambda: [])
     lines = machine.look_at_machine(tmp_path, is_quick=False)
     assert {line.name: line.state for line in lines} == dict.fromkeys(
@@ -282,10 +281,10 @@ def test_the_memory_that_a_container_may_still_take_counts(monkeypatch: pytest.M
 
 def test_a_site_that_trained_shows_its_round_and_whether_it_was_accepted(sites: TableSites) -> None:
     site = sites.site()
-    answer_train(site, sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     [(state, fact)] = state_of(look_at_site(site.folder, is_quick=False), "last round")
     assert state == "ok"
-    assert fact.startswith("round 1 of cytology")
+    assert fact.startswith("round 2 of cytology")
     assert fact.endswith("not countersigned yet")
     ledger = sites.gate().ledger
     head = ledger.head().sha256
@@ -305,7 +304,7 @@ def test_a_site_that_trained_shows_its_round_and_whether_it_was_accepted(sites: 
 
 def test_the_doctor_changes_nothing_in_a_site(sites: TableSites) -> None:
     folder = sites.site().folder
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     lines = examine(folder, Coordinator(superlink=""))
     assert is_well(lines), [line for line in lines if line.state == "problem"]

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from practice_intake import ingest_with
 from practice_site import clock
 from table_federation import write_table
@@ -60,7 +58,7 @@ class Spent:
         """Another approved plan over a cohort."""
         home, before = Home(self.sites.folder / "coordinator"), self.sites.plan
         drafted = draft_plan(
-            before.settings.model_copy(update={"cohort": schema}),
+            self.sites.asked.model_copy(update={"cohort": schema}),
             home.active_sites(),
             run=run,
             coordinator_key=before.coordinator_key,
@@ -74,11 +72,11 @@ class Spent:
 
     def train(self, plan: Plan, round_number: int = 1) -> None:
         """Ask for a round."""
-        initial = flatten_weights(build_model(plan.settings, generator_seed=0))
+        initial = flatten_weights(build_model(plan.settings, generator_seed=plan.settings.seed))
         request = replace(
-            self.sites.train_request(), plan_sha256=plan.sha256, round=round_number, weights=initial
+            self.sites.train_request(), plan_sha256=plan.sha256, round=round_number, vector=initial
         )
-        answer_train(self.sites.site(), self.sites.gate(), request)
+        self.sites.answer(request)
 
     def spent_by(self, patients: Sequence[str]) -> float:
         """Lifetime ε of the dearest of them."""
@@ -163,11 +161,11 @@ def test_the_held_out_people_pay_once_for_their_table_whatever_the_cohort_is_cal
 ) -> None:
     # trained and held-out people are apart, so a table still fits the cap; a second one does not
     sites = spent.sites
-    answer_evaluate(sites.site(), sites.gate(), sites.evaluate_request())
+    sites.answer(sites.measure_request())
     schema = sites.plan.settings.cohort.model_copy(update={"name": "another_name"})
     spent.ingest(ROWS["elm"], schema=schema)
-    again = sites.evaluate_request(plan_sha256=spent.plan("again", schema).sha256)
-    assert sites.refused(answer_evaluate, again) == "privacy.budget-exhausted"
+    again = sites.measure_request(plan_sha256=spent.plan("again", schema).sha256)
+    assert sites.refused(again) == "privacy.budget-exhausted"
 
 
 def test_another_issuer_in_the_profile_makes_nobody_a_new_person(spent: Spent) -> None:

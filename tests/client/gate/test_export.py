@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -30,7 +29,7 @@ def exported(sites: TableSites) -> list[Departure]:
 
 
 def test_every_byte_of_a_handed_over_file_is_in_the_outbox(sites: TableSites, tmp_path: Path) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     ledger, statement = tmp_path / "ledger.json", tmp_path / "statement.json"
     do(sites, "ledger", "export", str(ledger))
     do(sites, "statement", "cytology", "--out", str(statement))
@@ -69,7 +68,7 @@ def test_a_file_is_logged_before_it_lies_outside(
 
 
 def test_a_ledger_export_lists_no_patient(sites: TableSites, tmp_path: Path) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     do(sites, "ledger", "export", str(tmp_path / "ledger.json"))
     text = (tmp_path / "ledger.json").read_text()
     for members in (sites.site().folder / "ledger" / "members").iterdir():
@@ -81,7 +80,7 @@ def test_a_ledger_export_lists_no_patient(sites: TableSites, tmp_path: Path) -> 
 def test_a_statement_counts_the_files_of_its_run_that_left_before_it(
     sites: TableSites, tmp_path: Path
 ) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     assert make_statement(sites.site(), "cytology").predicate.n_other_messages == {}
     do(sites, "ledger", "export", str(tmp_path / "ledger.json"))  # of all runs, so of none
     do(sites, "statement", "cytology", "--out", str(tmp_path / "statement.json"))

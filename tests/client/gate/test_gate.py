@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,72 +12,95 @@ import numpy as np
 import pytest
 from practice_site import PATIENTS, SITE, coordinator_key, make_gate, make_plan, site_key
 
+from client.gate.gate import Charged, Gate
+from client.gate.ledger import Charge
 from shared.contract.payload import pack, unpack
 from shared.contract.plan import Plan
 from shared.contract.protocol import (
-    EvaluateReply,
-    EvaluateRequest,
     HelloReply,
     Refusal,
-    TrainReply,
-    TrainRequest,
+    SumReply,
+    SumRequest,
+    request_sha256,
     signed_bytes,
 )
+from shared.contract.stages import purpose_of
 from shared.errors import IntakeError, LedgerError, OsteoFedError, PrivacyError, ProtocolError
+from shared.privacy.cost import event_of
 from shared.signing.countersign import countersign
 from shared.signing.keys import verify
+from shared.stages.stage_sum import Bound
+from shared.stages.table import TableSum
 
 ROOT = Path(__file__).resolve().parents[3]
 N_CELLS = 30  # 12 bins of two classes, six moments
+UPDATE = Bound(length=3, kind="<f4", norm_max=1.0)
 
 
-def train_request(plan: Plan, **changes: object) -> TrainRequest:
+def train_request(plan: Plan, **changes: object) -> SumRequest:
     values: dict[str, object] = {
         "plan_sha256": plan.sha256,
+        "stage": "train",
         "round": 1,
-        "weights": np.ones(3, dtype=np.float32),
-        "ledger_head": "",
-        "countersignature": "",
-    }
-    return TrainRequest(**(values | changes))
-
-
-def train_reply(request: TrainRequest, update: list[float]) -> TrainReply:
-    return TrainReply(
-        plan_sha256=request.plan_sha256,
-        round=request.round,
-        site="",
-        weights_sha256="f" * 64,
-        update=np.array(update, dtype=np.float32),
-        ledger_head="",
-    )
-
-
-def evaluate_request(plan: Plan, kind: str = "internal", **changes: object) -> EvaluateRequest:
-    values: dict[str, object] = {
-        "plan_sha256": plan.sha256,
-        "kind": kind,
-        "release_sha256": "f" * 64,
-        "weights": np.ones(3, dtype=np.float32),
+        "vector": np.ones(3, dtype=np.float32),
+        "release_sha256": "",
         "lock_sha256": "",
         "ledger_head": "",
         "countersignature": "",
     }
-    return EvaluateRequest(**(values | changes))
+    return SumRequest(**(values | changes))
 
 
-def evaluate_reply(request: EvaluateRequest, **changes: object) -> EvaluateReply:
+def measure_request(plan: Plan, stage: str = "internal", **changes: object) -> SumRequest:
+    return train_request(plan, **({"stage": stage, "release_sha256": "f" * 64} | changes))
+
+
+def reply_to(request: SumRequest, total: np.ndarray, **changes: object) -> SumReply:
     values: dict[str, object] = {
         "plan_sha256": request.plan_sha256,
-        "kind": request.kind,
-        "release_sha256": request.release_sha256,
+        "stage": request.stage,
+        "round": request.round,
         "site": "",
         "status": "measured",
         "release_class": "dp",
-        "table": np.linspace(-2.0, 90.0, N_CELLS),
+        "vector_sha256": "f" * 64,
+        "release_sha256": request.release_sha256,
+        "total": total,
         "ledger_head": "",
     }
-    return EvaluateReply(**(values | changes))
+    return SumReply(**(values | changes))
+
+
+def update(request: SumRequest, numbers: list[float], **changes: object) -> SumReply:
+    return reply_to(request, np.array(numbers, dtype=np.float32), **changes)
+
+
+def table(request: SumRequest, **changes: object) -> SumReply:
+    return reply_to(request, **({"total": np.linspace(-2.0, 90.0, N_CELLS)} | changes))  # type: ignore[arg-type]
+
+
+def table_bound(plan: Plan) -> Bound:
+    return TableSum(plan, plan.tables[0], None).bound(1)
+
+
+def charge(
+    gate: Gate, plan: Plan, request: SumRequest, members: Sequence[str] = PATIENTS, **changes: object
+) -> Charged:
+    """Charge a request as the plan's stage says; ``changes`` of the charge are what must not pass."""
+    stage = plan.stage(request.stage)
+    values: dict[str, object] = {
+        "charge_class": stage.release_class,
+        "event": event_of(stage, request.round),
+        "purpose": purpose_of(stage),
+        "plan_sha256": plan.sha256,
+        "run": plan.run,
+        "stage": stage.name,
+        "round": request.round,
+        "request_sha256": request_sha256(request),
+        "approved_by": gate.policy.governed_approved_by or "",
+    }
+    asked = Charge(**(values | changes))  # type: ignore[arg-type]
+    return gate.charge(request, asked, members=members, coordinator_key=plan.coordinator_key)
 
 
 def refused(code: str, call: object, *args: object, **kwargs: object) -> None:
@@ -88,10 +112,10 @@ def refused(code: str, call: object, *args: object, **kwargs: object) -> None:
 def test_a_round_is_charged_signed_logged_and_stored(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    head = gate.charge_training(plan, request, members=PATIENTS)
-    released = gate.release_update(train_reply(request, [0.1, 0.2, 0.3]), plan=plan, request=request)
-    reply = released.message
-    assert isinstance(reply, TrainReply)
+    charged = charge(gate, plan, request)
+    head = gate.ledger.head()
+    reply = charged.release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE).message
+    assert isinstance(reply, SumReply)
     assert (reply.site, reply.ledger_head) == (SITE, head.sha256)
     assert verify(site_key(tmp_path).public_hex, signed_bytes(reply), reply.signature)
     assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "outcome"]
@@ -106,126 +130,166 @@ def test_a_round_is_charged_signed_logged_and_stored(tmp_path: Path) -> None:
 def test_a_repeated_request_gets_the_identical_bytes_and_costs_nothing(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    assert gate.repeat(request) is None
-    gate.charge_training(plan, request, members=PATIENTS)
-    first = gate.release_update(train_reply(request, [0.1, 0.2, 0.3]), plan=plan, request=request)
+    assert gate.repeat(request, purpose="train") is None
+    first = charge(gate, plan, request).release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE)
     head = gate.ledger.head()
     # asked again after a restart, by a coordinator that meanwhile knows another head
-    again = make_gate(tmp_path).repeat(replace(request, ledger_head="1" * 64))
+    again = make_gate(tmp_path).repeat(replace(request, ledger_head="1" * 64), purpose="train")
     assert again is not None
     assert pack(again.message) == pack(first.message)
     assert gate.ledger.head() == head
-    assert [each.release_class for each in gate.outbox.show()] == ["dp", "repeat"]
+    assert [(each.channel, each.release_class) for each in gate.outbox.show()] == [
+        ("train", "dp"), ("train", "repeat"),
+    ]  # fmt: skip
 
 
-def test_nothing_leaves_that_was_not_charged_and_one_charge_pays_once(tmp_path: Path) -> None:
+def test_one_charge_pays_for_one_release_of_the_round_that_it_is_for(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    reply = train_reply(request, [0.1, 0.2, 0.3])
-    refused("privacy.not-charged", gate.release_update, reply, plan=plan, request=request)
-    gate.charge_training(plan, request, members=PATIENTS)
-    gate.release_update(reply, plan=plan, request=request)
-    refused("privacy.not-charged", gate.release_update, reply, plan=plan, request=request)
-    other = evaluate_request(plan)
-    refused("privacy.not-charged", gate.release_table, evaluate_reply(other), plan=plan, request=other)
+    reply = update(request, [0.1, 0.2, 0.3])
+    charged = charge(gate, plan, request)
+    for changes in ({"round": 2}, {"stage": "internal"}, {"plan_sha256": "0" * 64}):
+        refused("protocol.wrong-round", charged.release, replace(reply, **changes), bound=UPDATE)
+    charged.release(reply, bound=UPDATE)
+    refused("privacy.already-released", charged.release, reply, bound=UPDATE)
     assert len(gate.outbox.show()) == 1
 
 
-@pytest.mark.parametrize("update", [[2.0, 0.0, 0.0], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]])
-def test_an_update_beyond_the_plans_bound_stays(tmp_path: Path, update: list[float]) -> None:
+def test_a_request_charged_twice_is_released_once(tmp_path: Path) -> None:
+    # as two processes of a site would, that are asked at the same time
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    gate.charge_training(plan, request, members=PATIENTS)
-    refused(
-        "privacy.update-unbounded",
-        gate.release_update,
-        train_reply(request, update),
-        plan=plan,
-        request=request,
-    )
+    first, second = charge(gate, plan, request), charge(make_gate(tmp_path), plan, request)
+    second.release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE)
+    refused("privacy.already-released", first.release, update(request, [0.3, 0.2, 0.1]), bound=UPDATE)
+    assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "charge", "outcome"]
+    assert len(gate.outbox.show()) == 1
+
+
+def test_a_total_that_was_not_charged_leaves_by_no_other_way(tmp_path: Path) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+    exits = {name for name in vars(Gate) if not name.startswith("_")}
+    assert exits == {"repeat", "charge", "release_public", "release_status", "refuse"}
+    for status, numbers in (("measured", []), ("measured", [0.1] * 3), ("waiting", [0.1] * 3)):
+        refused(
+            "privacy.not-charged",
+            gate.release_status,
+            update(request, numbers, status=status),
+            request,
+            purpose="train",
+            coordinator_key=plan.coordinator_key,
+        )
     assert gate.outbox.show() == ()
 
 
-def hostile_requests() -> dict[
-    str, tuple[dict[str, object], dict[str, object], dict[str, object], int, str]
-]:
-    """name → policy, plan, request, number of patients, code of the refusal."""
+@pytest.mark.parametrize(
+    "numbers", [[2.0, 0.0, 0.0], [0.8, 0.8, 0.0], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]]
+)
+def test_an_update_beyond_the_plans_bound_stays(tmp_path: Path, numbers: list[float]) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+    charged = charge(gate, plan, request)
+    refused("privacy.update-unbounded", charged.release, update(request, numbers), bound=UPDATE)
+    assert gate.outbox.show() == ()
+
+
+@pytest.mark.parametrize(
+    "total", [np.zeros(2, "<f4"), np.zeros(4, "<f4"), np.zeros(3), np.zeros((1, 3), "<f4")]
+)
+def test_a_total_of_another_length_or_precision_stays(tmp_path: Path, total: np.ndarray) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+    charged = charge(gate, plan, request)
+    refused("privacy.wrong-table", charged.release, reply_to(request, total), bound=UPDATE)
+    assert gate.outbox.show() == ()
+
+
+def test_a_noised_sum_is_bounded_by_its_noise_alone_but_must_be_finite(tmp_path: Path) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request, bound = train_request(plan), Bound(length=3, kind="<f8")
+    charged = charge(gate, plan, request)
+    for bad in (np.nan, np.inf):
+        reply = reply_to(request, np.array([0.0, bad, 0.0]))
+        refused("privacy.update-unbounded", charged.release, reply, bound=bound)
+    sent = charged.release(reply_to(request, np.array([1e6, -1e6, 0.0])), bound=bound).message
+    assert isinstance(sent, SumReply)
+    assert sent.total.tolist() == [1e6, -1e6, 0.0]
+
+
+def hostile_charges() -> dict[str, tuple[dict[str, object], dict[str, object], int, str]]:
+    """name → policy, request, number of patients, code of the refusal."""
+    head = {"ledger_head": "1" * 64, "countersignature": "2" * 128}
     return {
-        "another plan's hash": ({}, {}, {"plan_sha256": "0" * 64}, 80, "protocol.wrong-plan"),
-        "a round before the first": ({}, {}, {"round": 0}, 80, "protocol.no-such-round"),
-        "a round after the last": ({}, {}, {"round": 11}, 80, "protocol.no-such-round"),
-        "too few patients": ({}, {}, {}, 49, "policy.cohort-too-small"),
-        "the same patient many times": ({}, {}, {}, -1, "policy.cohort-too-small"),
-        "noise below the floor": (
-            {},
-            {"privacy__noise_multiplier": 0.5},
-            {},
-            80,
-            "policy.plan-forbidden",
-        ),
-        "epsilon above the cap per run": (
-            {"epsilon_per_run": 1.5},
-            {},
-            {},
-            80,
-            "policy.plan-forbidden",
-        ),
-        "privacy off": ({}, {"privacy__mode": "off"}, {}, 80, "policy.plan-forbidden"),
+        "too few patients": ({}, {}, 49, "policy.cohort-too-small"),
+        "the same patient many times": ({}, {}, -1, "policy.cohort-too-small"),
+        "epsilon above the cap per run": ({"epsilon_per_run": 0.5}, {}, 80, "privacy.budget-exhausted"),
+        "a lifetime that is used up": ({"epsilon_lifetime": 0.3}, {}, 80, "privacy.budget-exhausted"),
         "training not allowed": (
-            {"allowed": ["evaluate.internal"]},
-            {},
-            {},
-            80,
-            "policy.plan-forbidden",
+            {"allowed": ["evaluate.internal"]}, {}, 80, "policy.purpose-forbidden"
         ),
-        "an invented ledger head": (
-            {},
-            {},
-            {"ledger_head": "1" * 64, "countersignature": "2" * 128},
-            80,
-            "ledger.bad-countersignature",
-        ),
-        "a lifetime that is used up": (
-            {"epsilon_lifetime": 0.3},
-            {},
-            {},
-            80,
-            "privacy.budget-exhausted",
-        ),
-    }
+        "an invented ledger head": ({}, head, 80, "ledger.bad-countersignature"),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", hostile_requests())
-def test_a_hostile_training_request_is_refused_and_charges_nothing(tmp_path: Path, name: str) -> None:
-    policy, changes, asked, n_patients, code = hostile_requests()[name]
-    gate, plan = make_gate(tmp_path, **policy), make_plan(tmp_path, **changes)
+@pytest.mark.parametrize("name", hostile_charges())
+def test_what_the_policy_or_the_ledger_forbids_is_refused_and_charges_nothing(
+    tmp_path: Path, name: str
+) -> None:
+    policy, asked, n_patients, code = hostile_charges()[name]
+    gate, plan = make_gate(tmp_path, **policy), make_plan(tmp_path)
     members = [PATIENTS[0]] * 80 if n_patients < 0 else PATIENTS[:n_patients]
-    refused(code, gate.charge_training, plan, train_request(plan, **asked), members=members)
+    refused(code, charge, gate, plan, train_request(plan, **asked), members)
+    assert [row.kind for row in gate.ledger.show()] == ["opened"]
+
+
+GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes"),
+    [
+        ({}, {"charge_class": "off", "event": None}),
+        ({}, {"charge_class": "governed", "event": None}),
+        (GOVERNED, {"charge_class": "off", "event": None}),
+        (GOVERNED, {"charge_class": "governed", "event": None, "approved_by": ""}),
+        ({"allows_privacy_off": True}, {"charge_class": "governed", "event": None}),
+        # a class that says something else than its noise
+        ({}, {"charge_class": "dp", "event": None}),
+        ({"allows_privacy_off": True}, {"charge_class": "off"}),
+        (GOVERNED, {"charge_class": "governed"}),
+    ],
+)
+def test_numbers_of_a_class_that_the_policy_forbids_are_not_charged_for(
+    tmp_path: Path, policy: dict[str, object], changes: dict[str, object]
+) -> None:
+    gate, plan = make_gate(tmp_path, **policy), make_plan(tmp_path)
+    refused("policy.class-forbidden", charge, gate, plan, train_request(plan), PATIENTS, **changes)
     assert [row.kind for row in gate.ledger.show()] == ["opened"]
 
 
 def test_a_replayed_round_with_other_weights_is_refused(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    gate.charge_training(plan, train_request(plan), members=PATIENTS)
-    other = train_request(plan, weights=np.zeros(3, dtype=np.float32))
-    refused("privacy.round-repeated", gate.charge_training, plan, other, members=PATIENTS)
+    charge(gate, plan, train_request(plan))
+    other = train_request(plan, vector=np.zeros(3, dtype=np.float32))
+    refused("privacy.round-repeated", charge, gate, plan, other)
 
 
 def test_a_gate_refuses_a_round_that_would_overspend(tmp_path: Path) -> None:
     # 10 rounds of 5 steps at noise 10 are the plan; a cap that holds 4 of them stops the fifth
     gate, plan = make_gate(tmp_path, epsilon_lifetime=1.8), make_plan(tmp_path)
     for number in range(1, 5):
-        gate.charge_training(plan, train_request(plan, round=number), members=PATIENTS)
+        charge(gate, plan, train_request(plan, round=number))
     for number in range(5, 20):
-        with pytest.raises(OsteoFedError):
-            gate.charge_training(plan, train_request(plan, round=number), members=PATIENTS)
+        refused("privacy.budget-exhausted", charge, gate, plan, train_request(plan, round=number))
     assert len(gate.ledger.show()) == 5
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent <= 1.8
 
 
 def test_a_rolled_back_ledger_is_caught_by_the_next_request(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    head = gate.charge_training(plan, train_request(plan), members=PATIENTS).sha256
+    charge(gate, plan, train_request(plan))
+    head = gate.ledger.head().sha256
     signature = countersign(
         coordinator_key(tmp_path), site=SITE, plan_sha256=plan.sha256, ledger_head=head
     )
@@ -233,85 +297,103 @@ def test_a_rolled_back_ledger_is_caught_by_the_next_request(tmp_path: Path) -> N
     path = tmp_path / "ledger" / "ledger.jsonl"
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     with pytest.raises(LedgerError) as caught:
-        make_gate(tmp_path).charge_training(plan, second, members=PATIENTS)
+        charge(make_gate(tmp_path), plan, second)
     assert caught.value.code == "ledger.behind"
 
 
 def test_a_dp_table_is_charged_once_and_ten_more_requests_get_nothing_new(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    request = evaluate_request(plan)
-    gate.charge_validation(plan, request, members=PATIENTS)
-    released = gate.release_table(evaluate_reply(request), plan=plan, request=request)
+    request = measure_request(plan)
+    charged = charge(gate, plan, request)
+    released = charged.release(table(request), bound=table_bound(plan))
     spent = gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent
     for number in range(10):
-        again = gate.repeat(request)
+        again = gate.repeat(request, purpose="evaluate.internal")
         assert again is not None
         assert pack(again.message) == pack(released.message)
-        other = evaluate_request(plan, release_sha256=f"{number}" * 64)
-        refused("privacy.round-repeated", gate.charge_validation, plan, other, members=PATIENTS)
+        other = measure_request(plan, release_sha256=f"{number}" * 64)
+        refused("privacy.round-repeated", charge, gate, plan, other)
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent == spent
 
 
 def test_a_table_of_another_class_than_charged_or_not_finite_stays(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    request = evaluate_request(plan)
-    gate.charge_validation(plan, request, members=PATIENTS)
+    request = measure_request(plan)
+    charged = charge(gate, plan, request)
     for changes, code in (
         ({"release_class": "governed"}, "privacy.wrong-release-class"),
-        ({"table": np.full(N_CELLS, np.nan)}, "privacy.wrong-table"),
-        ({"table": np.ones(N_CELLS - 1)}, "privacy.wrong-table"),
+        ({"release_class": "off"}, "privacy.wrong-release-class"),
+        ({"total": np.full(N_CELLS, np.nan)}, "privacy.update-unbounded"),
+        ({"total": np.ones(N_CELLS - 1)}, "privacy.wrong-table"),
+        ({"total": np.ones(N_CELLS, "<f4")}, "privacy.wrong-table"),
     ):
-        reply = evaluate_reply(request, **changes)
-        refused(code, gate.release_table, reply, plan=plan, request=request)
+        refused(code, charged.release, table(request, **changes), bound=table_bound(plan))
+    assert gate.outbox.show() == ()
 
 
 def test_unmeasured_answers_are_empty_free_and_not_stored(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    request = evaluate_request(plan, "prospective")
-    full = evaluate_reply(request, status="waiting")
-    refused("privacy.not-charged", gate.release_table, full, plan=plan, request=request)
-    gate.release_table(replace(full, table=np.zeros(0)), plan=plan, request=request)
+    request = measure_request(plan, "prospective")
+    full = table(request, status="waiting")
+    words = {"purpose": "evaluate.prospective", "coordinator_key": plan.coordinator_key}
+    refused("privacy.not-charged", gate.release_status, full, request, **words)
+    sent = gate.release_status(replace(full, total=np.zeros(0)), request, **words).message
+    assert isinstance(sent, SumReply)
+    assert verify(site_key(tmp_path).public_hex, signed_bytes(sent), sent.signature)
+    assert (sent.site, sent.ledger_head) == (SITE, gate.ledger.head().sha256)
     assert gate.outbox.show()[-1].release_class == "status"
-    assert gate.repeat(request) is None
+    assert gate.repeat(request, purpose="evaluate.prospective") is None
     assert len(gate.ledger.show()) == 1
 
 
 def test_governed_tables_need_the_policy_a_name_and_the_minimum_cell(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, validation__release_class="governed")
-    request = evaluate_request(plan)
+    request = measure_request(plan)
     gate = make_gate(tmp_path)
-    refused("policy.plan-forbidden", gate.charge_validation, plan, request, members=PATIENTS)
-    gate = make_gate(tmp_path, allows_governed=True, governed_approved_by="Ada Byron")
-    refused("policy.cohort-too-small", gate.charge_validation, plan, request, members=PATIENTS[:9])
-    gate.charge_validation(plan, request, members=PATIENTS)
+    refused("policy.class-forbidden", charge, gate, plan, request)
+    gate = make_gate(tmp_path, **GOVERNED)
+    refused("policy.cohort-too-small", charge, gate, plan, request, PATIENTS[:9])
+    charged = charge(gate, plan, request)
     patients = [0, 7, 9, 2, 0, 0, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 3, 20, 0, 9, 1, 1]
-    table = np.array([*(1.2 * n for n in patients), *np.full(6, 5.0)])
-    reply = evaluate_reply(request, release_class="governed", table=table)
-    released = gate.release_table(reply, plan=plan, request=request).message
-    assert isinstance(released, EvaluateReply)
+    exact = np.array([*(1.2 * n for n in patients), *np.full(6, 5.0)])
+    reply = table(request, release_class="governed", total=exact)
+    released = charged.release(reply, bound=table_bound(plan)).message
+    assert isinstance(released, SumReply)
     # bins 1 and 2 hold 16, bin 3 joins bin 6 through the empty ones; five bins lie above
     shown = [0, 8, 8, *([14 / 4] * 4), 14, 0, 0, 0, 0, *([0] * 5), 7.5, 7.5, 20, 0, *([11 / 3] * 3)]
-    np.testing.assert_allclose(released.table[:24] / 1.2, shown)
-    np.testing.assert_allclose(released.table[24:], table[24:])
+    np.testing.assert_allclose(released.total[:24] / 1.2, shown)
+    np.testing.assert_allclose(released.total[24:], exact[24:])
     row = gate.ledger.show()[1]
     assert (row.charge_class, row.approved_by, row.event) == ("governed", "Ada Byron", None)
     [departure] = gate.outbox.show()
     assert (departure.release_class, departure.epsilon) == ("governed", None)
 
 
+def test_exact_numbers_whose_cells_cannot_be_brought_up_to_a_minimum_stay(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, validation__release_class="governed")
+    gate, request = make_gate(tmp_path, **GOVERNED), measure_request(plan)
+    charged = charge(gate, plan, request)
+    refused(
+        "privacy.not-suppressible",
+        charged.release,
+        table(request, release_class="governed"),
+        bound=Bound(length=N_CELLS, kind="<f8"),
+    )
+    assert gate.outbox.show() == ()
+
+
 @pytest.mark.parametrize(
-    ("kind", "allowed", "code"),
+    ("stage", "allowed"),
     [
-        ("internal", ["train"], "policy.purpose-forbidden"),
-        ("prospective", ["train", "evaluate.internal"], "policy.purpose-forbidden"),
-        ("everything", ["train"], "protocol.unknown-validation"),
+        ("internal", ["train"]),
+        ("prospective", ["train", "evaluate.internal"]),
+        ("external", ["train", "evaluate.internal", "evaluate.prospective"]),
     ],
 )
-def test_unapproved_releases_are_refused(
-    tmp_path: Path, kind: str, allowed: list[str], code: str
-) -> None:
+def test_unapproved_releases_are_refused(tmp_path: Path, stage: str, allowed: list[str]) -> None:
     gate, plan = make_gate(tmp_path, allowed=allowed), make_plan(tmp_path)
-    refused(code, gate.charge_validation, plan, evaluate_request(plan, kind), members=PATIENTS)
+    refused("policy.purpose-forbidden", charge, gate, plan, measure_request(plan, stage))
+    assert [row.kind for row in gate.ledger.show()] == ["opened"]
 
 
 def test_errors_leave_as_a_code_and_their_text_stays(tmp_path: Path) -> None:
@@ -335,7 +417,7 @@ def test_errors_leave_as_a_code_and_their_text_stays(tmp_path: Path) -> None:
 def test_a_failure_after_the_charge_leaves_it_standing_with_its_outcome(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    gate.charge_training(plan, request, members=PATIENTS)
+    charge(gate, plan, request)
     spent = gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent
     for _ in range(3):
         gate.refuse(ValueError(), plan_sha256=plan.sha256, request=request)
@@ -365,8 +447,8 @@ def test_privacy_off_where_allowed_is_charged_and_logged_as_such(tmp_path: Path)
     gate = make_gate(tmp_path, allows_privacy_off=True)
     plan = make_plan(tmp_path, privacy__mode="off", privacy__noise_multiplier=0.0)
     request = train_request(plan)
-    gate.charge_training(plan, request, members=PATIENTS)
-    gate.release_update(train_reply(request, [0.1, 0.0, 0.0]), plan=plan, request=request)
+    reply = update(request, [0.1, 0.0, 0.0], release_class="off")
+    charge(gate, plan, request).release(reply, bound=UPDATE)
     [departure] = gate.outbox.show()
     assert (departure.release_class, departure.epsilon) == ("off", None)
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).n_unprotected == 1
@@ -382,12 +464,16 @@ def test_a_validation_at_a_site_behind_its_countersigned_head_is_refused(
         signature = countersign(
             coordinator_key(tmp_path), site=SITE, plan_sha256=plan.sha256, ledger_head=head
         )
-        request = evaluate_request(plan, ledger_head=head, countersignature=signature)
+        request = measure_request(plan, ledger_head=head, countersignature=signature)
         if status == "measured":
-            gate.charge_validation(plan, request, members=PATIENTS)
+            charge(gate, plan, request)
         else:
-            reply = evaluate_reply(request, status=status, table=np.zeros(0))
-            gate.release_table(reply, plan=plan, request=request)
+            gate.release_status(
+                table(request, status=status, total=np.zeros(0)),
+                request,
+                purpose="evaluate.internal",
+                coordinator_key=plan.coordinator_key,
+            )
 
     refused("ledger.behind", answer, "1" * 64)
     assert gate.outbox.show() == ()
@@ -399,10 +485,10 @@ def test_a_validation_at_a_site_behind_its_countersigned_head_is_refused(
 
 def test_messages_survive_the_store_bit_for_bit(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    message = train_request(plan, weights=np.array([1e-30, -0.0, 3.5], dtype=np.float32))
+    message = train_request(plan, vector=np.array([1e-30, -0.0, 3.5], dtype=np.float32))
     restored = unpack(pack(message))
-    assert isinstance(restored, TrainRequest)
-    assert restored.weights.tobytes() == message.weights.tobytes()
+    assert isinstance(restored, SumRequest)
+    assert restored.vector.tobytes() == message.vector.tobytes()
     assert pack(restored) == pack(message)
     for damaged in (pack(message)[:-3], pack(message).replace(b'"version":', b'"version":1'), b"[]"):
         with pytest.raises(ProtocolError) as caught:
@@ -413,12 +499,11 @@ def test_messages_survive_the_store_bit_for_bit(tmp_path: Path) -> None:
 def test_a_stored_reply_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     gate, request = make_gate(tmp_path), train_request(plan)
-    gate.charge_training(plan, request, members=PATIENTS)
-    gate.release_update(train_reply(request, [0.1, 0.0, 0.0]), plan=plan, request=request)
+    charge(gate, plan, request).release(update(request, [0.1, 0.0, 0.0]), bound=UPDATE)
     [stored] = (tmp_path / "replies").iterdir()
     stored.write_bytes(stored.read_bytes()[:-3])
     with pytest.raises(LedgerError) as caught:
-        gate.repeat(request)
+        gate.repeat(request, purpose="train")
     assert caught.value.code == "ledger.reply-damaged"
 
 
@@ -450,7 +535,7 @@ def test_nothing_but_the_gate_signs_or_lets_out(path: Path) -> None:
 
 def check_call(node: ast.Call, name: str) -> None:
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called in ("signed_bytes", "Released"):
+    if called in ("signed_bytes", "Released", "Charged", "_sign", "_send"):
         assert name == "gate/gate.py", f"line {node.lineno}: only the gate signs and releases"
     if called == "to_record":
         assert name == "app.py", f"line {node.lineno}: only the app turns replies into records"
@@ -459,7 +544,16 @@ def check_call(node: ast.Call, name: str) -> None:
         assert is_released, f"line {node.lineno}: to_record takes what the gate released"
 
 
-@pytest.mark.parametrize("source", ["to_record(reply)", "Released(reply)", "signed_bytes(reply)"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "to_record(reply)",
+        "Released(reply)",
+        "signed_bytes(reply)",
+        "Charged(gate, row, request)",
+        "gate._send(reply)",
+    ],
+)
 def test_the_test_of_the_only_exit_would_notice_another(source: str) -> None:
     call = ast.parse(source, mode="eval").body
     assert isinstance(call, ast.Call)
@@ -471,11 +565,10 @@ def test_a_governed_table_with_too_few_patients_beside_the_operating_point_stays
     tmp_path: Path,
 ) -> None:
     plan = make_plan(tmp_path, validation__release_class="governed")
-    gate = make_gate(tmp_path, allows_governed=True, governed_approved_by="Ada Byron")
-    request = evaluate_request(plan)
-    gate.charge_validation(plan, request, members=PATIENTS)
-    table = np.zeros(N_CELLS)
-    table[[3, 9, 15, 20]] = 1.2 * np.array([12, 9, 30, 40])  # nine missed positives
-    reply = evaluate_reply(request, release_class="governed", table=table)
-    refused("policy.cell-too-small", gate.release_table, reply, plan=plan, request=request)
+    gate, request = make_gate(tmp_path, **GOVERNED), measure_request(plan)
+    charged = charge(gate, plan, request)
+    exact = np.zeros(N_CELLS)
+    exact[[3, 9, 15, 20]] = 1.2 * np.array([12, 9, 30, 40])  # nine missed positives
+    reply = table(request, release_class="governed", total=exact)
+    refused("policy.cell-too-small", charged.release, reply, bound=table_bound(plan))
     assert not gate.outbox.show()

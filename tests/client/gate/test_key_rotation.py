@@ -8,17 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
-from client.answers.validate import answer_evaluate
 from practice_site import ALLOWANCE, PATIENTS, SITE, clock, make_charge, open_ledger, site_key
 from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.gate.key_rotation
-from client.answers.hello import approved_plan
 from client.command.app import app
 from client.gate.key_rotation import rotate_key
 from client.gate.ledger import Ledger
+from client.site.approved import approved_plan
 from server.federation.folder import Home, accept_key
 from server.federation.plan import draft_plan, save_plan
 from shared.errors import LedgerError, OsteoFedError, PolicyError
@@ -42,7 +40,7 @@ def ledger_lines(folder: Path) -> list[bytes]:
 
 def test_rows_before_are_of_the_old_key_and_rows_after_of_the_new(sites: TableSites) -> None:
     site = sites.site()
-    answer_evaluate(site, sites.gate(), sites.evaluate_request())
+    sites.answer(sites.measure_request())
     spent = sites.gate().ledger.budget_of_everybody(allowance=site.policy.allowance)
     rotation, _ = rotate_key(site, by=BY)
     assert (rotation.old_key, rotation.new_key) == (site.key.public_hex, sites.site().key.public_hex)
@@ -145,7 +143,7 @@ def test_the_old_private_key_is_gone_and_whoever_kept_it_can_charge_nothing(site
 def test_an_approval_does_not_outlive_the_key_it_was_given_under(sites: TableSites) -> None:
     site, request = sites.site(), sites.train_request()
     rotate_key(site, by=BY)
-    assert sites.refused(answer_train, request) == "plan.not-approved"
+    assert sites.refused(request) == "plan.not-approved"
     log = (site.folder / "approvals" / "log.jsonl").read_text().splitlines()
     decisions = [(json.loads(line)["decision"], json.loads(line)["by"]) for line in log]
     assert decisions == [("approved", "Grace Hopper"), ("refused", BY)]
@@ -154,19 +152,19 @@ def test_an_approval_does_not_outlive_the_key_it_was_given_under(sites: TableSit
     plan = fresh.approvals.import_plan(own / "plans" / f"{sites.plan_sha256}.json")
     assert fresh.approvals.last_approved(other_than="") is None
     fresh.approvals.decide(plan, "approved", by=BY, now=clock())
-    assert sites.refused(answer_train, request) == "plan.wrong-entry"
+    assert sites.refused(request) == "plan.wrong-entry"
 
 
 def test_a_new_plan_with_the_new_key_runs_and_the_charges_of_the_old_one_stand(
     sites: TableSites,
 ) -> None:
     plan, request = sites.plan, sites.train_request()
-    answer_train(sites.site(), sites.gate(), request)
+    sites.answer(request)
     rotation, notice = rotate_key(sites.site(), by=BY)
     home = Home(sites.folder / "coordinator")
     assert accept_key(home, notice) == rotation
     drafted = draft_plan(
-        plan.settings,
+        sites.asked,
         home.active_sites(),
         run="after",
         coordinator_key=plan.coordinator_key,
@@ -177,8 +175,8 @@ def test_a_new_plan_with_the_new_key_runs_and_the_charges_of_the_old_one_stand(
     approvals.decide(
         approvals.import_plan(home.run_folder("after") / "plan.json"), "approved", by=BY, now=clock()
     )
-    assert approved_plan(sites.site(), drafted.sha256) == drafted
-    answer_train(sites.site(), sites.gate(), replace(request, plan_sha256=drafted.sha256))
+    assert approved_plan(sites.site(), drafted.sha256).plan == drafted
+    sites.answer(replace(request, plan_sha256=drafted.sha256))
     assert sites.charges() == 2
     exported = sites.folder / "export.json"
     sites.gate().ledger.export(exported, allowance=sites.site().policy.allowance)

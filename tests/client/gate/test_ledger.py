@@ -143,6 +143,16 @@ def test_a_round_is_charged_for_one_request_only_but_a_retry_charges_afresh(tmp_
     assert caught.value.code == "privacy.round-repeated"
 
 
+def test_stages_of_a_plan_have_rounds_of_their_own(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    ledger.charge(make_charge(1), members=PATIENTS, allowance=ALLOWANCE)
+    table = make_charge(1, stage="internal", purpose="evaluate.internal", request_sha256="a table")
+    ledger.charge(table, members=PATIENTS, allowance=ALLOWANCE)
+    assert [(row.stage, row.round) for row in ledger.show()[1:]] == [("train", 1), ("internal", 1)]
+    with pytest.raises(PrivacyError, match="internal of round 1 was already charged"):
+        ledger.charge(replace(table, request_sha256="another"), members=PATIENTS, allowance=ALLOWANCE)
+
+
 def test_one_charge_pays_for_one_release_and_an_outcome_gives_nothing_back(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     with pytest.raises(PrivacyError, match="nothing was charged"):
@@ -374,8 +384,8 @@ TAMPERINGS: dict[str, tuple[Callable[[Tampered], object], str]] = {
         "damaged",
     ),
     "a note beside a row": (lambda it: it.edit(it.path, 2, note="paid"), "damaged"),
-    "another format of row": (
-        lambda it: it.edit(it.path, 2, row={"version": 3}),
+    "a later format of row": (
+        lambda it: it.edit(it.path, 2, row={"version": 4}),
         "unknown-version",
     ),
     "no row at all": (lambda it: it.path.write_bytes(b"[]\n"), "damaged"),
@@ -476,9 +486,12 @@ def test_a_torn_countersignature_is_cut_and_the_next_one_is_whole(tmp_path: Path
     ledger.verify()
 
 
-def version_1_line(row: LedgerRow, key: SigningKey) -> bytes:
-    """A row as the first format wrote it: without canaries and without a next key."""
-    newer = ("canaries_sha256", "next_public_key", "next_signature")
+NEWER_FIELDS = {1: ("canaries_sha256", "next_public_key", "next_signature", "stage"), 2: ("stage",)}
+
+
+def earlier_line(row: LedgerRow, key: SigningKey) -> bytes:
+    """A row as its version wrote it: without canaries, next key and stage; or without stage alone."""
+    newer = NEWER_FIELDS[row.version]
     values = {name: value for name, value in asdict(row).items() if name not in newer}
     content = canonical_json(values)
     signature = key.sign(b"osteofed ledger row\n" + content)
@@ -486,13 +499,16 @@ def version_1_line(row: LedgerRow, key: SigningKey) -> bytes:
     return canonical_json(line) + b"\n"
 
 
-def test_rows_of_the_first_format_keep_charging_and_new_rows_follow_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_rows_of_earlier_formats_keep_charging_and_new_rows_follow_them(
+    tmp_path: Path, version: int
+) -> None:
     charge(open_ledger(tmp_path), 1, PATIENTS)
     before, key = b"", site_key(tmp_path)
-    rows = [replace(row, version=1) for row in open_ledger(tmp_path).show()]
-    lines = [version_1_line(rows[0], key)]
+    rows = [replace(row, version=version) for row in open_ledger(tmp_path).show()]
+    lines = [earlier_line(rows[0], key)]
     chained = replace(rows[1], previous_sha256=sha256_hex(canonical_json(json.loads(lines[0])["row"])))
-    before = lines[0] + version_1_line(chained, key)
+    before = lines[0] + earlier_line(chained, key)
     (tmp_path / "ledger" / "ledger.jsonl").write_bytes(before)
     (tmp_path / "ledger-witness.json").unlink()  # there was none
     ledger = open_ledger(tmp_path)
@@ -500,7 +516,7 @@ def test_rows_of_the_first_format_keep_charging_and_new_rows_follow_them(tmp_pat
     charge(ledger, 2, PATIENTS)
     assert spent(open_ledger(tmp_path), PATIENTS) == pytest.approx(epsilon_of([COSTLY] * 2, 1e-5))
     assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes().startswith(before)
-    assert [row.version for row in open_ledger(tmp_path).show()] == [1, 1, 2]
+    assert [row.version for row in open_ledger(tmp_path).show()] == [version, version, 3]
     open_ledger(tmp_path).verify()
 
 
@@ -605,8 +621,8 @@ def test_a_budget_can_be_asked_as_if_more_had_been_charged(tmp_path: Path) -> No
     ledger.charge(make_charge(), members=PATIENTS[:40], allowance=ALLOWANCE)
     before = (tmp_path / "ledger" / "ledger.jsonl").read_bytes()
     further = GaussianEvent(noise_multiplier=10.0, steps=15)
-    asked = ledger.budget(PATIENTS[:40], allowance=ALLOWANCE, further=further)
-    fresh = ledger.budget(PATIENTS[40:], allowance=ALLOWANCE, further=further)
+    asked = ledger.budget(PATIENTS[:40], allowance=ALLOWANCE, further=[further])
+    fresh = ledger.budget(PATIENTS[40:], allowance=ALLOWANCE, further=[further])
     assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes() == before
     # mu is sqrt(steps)/noise multiplier: 5 + 15 steps, and 15 alone
     assert asked.epsilon_spent == pytest.approx(gaussian_epsilon(20**0.5 / 10, 1e-5))

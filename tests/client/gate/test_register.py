@@ -6,13 +6,12 @@ import json
 import stat
 from pathlib import Path
 
-import client.answers.train
 import numpy as np
 import pytest
-from client.answers.train import answer_train
 from table_site import TableSites, copy_sites, found_table_sites
 from typer.testing import CliRunner
 
+import shared.stages.gradient
 from client.command.app import app
 from client.gate.register import export_register, register_file
 from shared.errors import AuditError
@@ -36,21 +35,21 @@ def kept(sites: TableSites) -> RegisterRecord:
 
 
 def train(sites: TableSites, round_: int = 1) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request(round=round_))
+    sites.answer(sites.train_request(round=round_))
 
 
 def test_every_charge_names_the_coins_that_were_on_disk_before_it(
     audited: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    honest = client.answers.train.train_update
+    honest = shared.stages.gradient.train_update
 
     def train_update(*arguments: object, **names: object) -> object:
         charge = next(row for row in audited.gate().ledger.show() if row.kind == "charge")
         seen.append(charge.canaries_sha256 == kept(audited).commitment)
         return honest(*arguments, **names)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(client.answers.train, "train_update", train_update)
+    monkeypatch.setattr(shared.stages.gradient, "train_update", train_update)
     train(audited)
     train(audited, 2)
     assert seen == [True, True]
@@ -76,7 +75,7 @@ def test_a_round_trained_again_after_a_crash_takes_the_place_of_the_first(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("client.gate.gate.Gate.release_update", fail)
+        patch.setattr("client.gate.gate.Charged.release", fail)
         with pytest.raises(OSError, match="disk full"):
             train(audited)
     first = kept(audited)

@@ -239,3 +239,37 @@ def test_absent_table_is_refused(tmp_path):
 def test_values_of_people_stay_out_of_repr(interpret):
     table = interpret({"patient_id": "CANARY"}, {"patient_id": "CANARY", "weight": "71"})
     assert "CANARY" not in repr(table)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"age": "50"},
+        {"age": "120"},
+        {"height": "120"},
+        {"height": "215"},
+        {"bmd_neck": "0.2"},
+        {"bmd_neck": "1.6"},
+        {"exam_date": "2024-01-01"},
+    ],
+)
+def test_what_lies_on_a_limit_is_used(interpret, cells):
+    table = interpret(cells)
+    assert len(table.rows) == 1
+    assert not table.quarantined
+    assert None not in table.rows[0].values.values()
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"),
+    [
+        ({"age": "120.1"}, "intake.out-of-range"),
+        ({"bmd_neck": "0.199"}, "intake.out-of-range"),
+        ({"bmd_neck": "1.601"}, "intake.out-of-range"),
+        ({"exam_date": "2024-01-02"}, "intake.future-date"),
+    ],
+)
+def test_what_lies_beyond_it_is_not(interpret, cells, code):
+    table = interpret(cells)
+    assert table.rows == ()
+    assert [entry.code for entry in table.quarantined] == [code]

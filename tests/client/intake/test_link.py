@@ -6,8 +6,9 @@ from datetime import date, timedelta
 
 import pytest
 
+from client.cohort.quarantine import CodeCount
 from client.intake.clinical import ClinicalRow
-from client.intake.link import FilmRecord, find_view, link_films
+from client.intake.link import FilmRecord, Reconciliation, find_view, link_films, reconcile
 from shared.exam.schema import ViewRule
 
 DAY = date(2020, 6, 1)
@@ -79,3 +80,34 @@ def test_view_needs_body_part_and_position(part, position, expected):
 def test_view_may_insist_on_a_position():
     strict = HIP.model_copy(update={"allows_empty_position": False})
     assert find_view("HIP", "", [strict]) is None
+
+
+def test_a_choice_between_rows_and_a_row_that_serves_twice_are_said_by_the_first_film():
+    rows = [row(1, "P", 3), row(2, "P", 60), row(3, "Q", 0)]
+    found = links([film("b", "P"), film("a", "P"), film("c", "P", 30), film("d", "Q")], rows)
+    assert sorted(found.choices) == [
+        ("a", "intake.several-rows"),
+        ("a", "intake.shared-row"),
+        ("c", "intake.several-rows"),
+        ("c", "intake.shared-row"),
+    ]
+    # 27 days back or 30 on: row 1 serves both dates, row 2 none
+    assert found.row_codes == {2: "intake.missing-film"}
+
+
+def test_each_count_of_a_reconciliation_is_of_its_own_code():
+    codes = {
+        ("film", "intake.unknown-patient"): 1,
+        ("film", "intake.missing-row"): 2,
+        ("row", "intake.missing-film"): 3,
+        ("link", "intake.several-rows"): 4,
+        ("link", "intake.shared-row"): 5,
+        # of other kinds, and of other codes
+        ("row", "intake.unknown-patient"): 70,
+        ("film", "intake.blank-film"): 80,
+    }
+    counts = [CodeCount(kind, code, n) for (kind, code), n in codes.items()]
+    assert reconcile(9, counts) == Reconciliation(
+        exams=9, films_of_nobody=1, films_too_far=2, rows_only=3, several_rows=4, shared_rows=5
+    )
+    assert reconcile(0, []).rows_only == 0

@@ -87,6 +87,20 @@ def test_flower_still_calls_the_names_that_the_executor_replaces() -> None:
     assert "pull_and_inflate_object_from_tree" in pulled.co_names
 
 
+def test_everything_that_is_imported_beforehand_exists_and_answers_need_no_more() -> None:
+    program = (
+        "import importlib, sys\n"
+        "from client.node.executor import PRELOADED\n"
+        "for module in PRELOADED: importlib.import_module(module)\n"
+        "import client.app\n"
+        "before = set(sys.modules)\n"
+        "from client.answers.answer import answer_sum\n"
+        "sys.exit(len(set(sys.modules) - before))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, timeout=120).returncode == 0
+
+
 def test_what_is_loaded_is_the_installed_client_whatever_bundle_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from client.answers.train import answer_train
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -97,7 +96,7 @@ def test_who_withdrew_is_known_as_withdrawn_with_the_models_and_no_number(sites:
     member = sites.split("train").arrays.patients[0]
     identity = sites.site().linkage.identity_of(member)
     assert identity is not None
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     done = withdraw(sites.site(), identity.patient_id, by=BY)
     assert done.models == (f"cytology (plan {sites.plan_sha256[:12]}, 1 round)",)
     found = name_patient(sites.site(), member, by=BY)
@@ -108,14 +107,18 @@ def test_who_withdrew_is_known_as_withdrawn_with_the_models_and_no_number(sites:
 
 
 def test_a_patient_who_was_only_measured_or_whose_round_failed_is_in_no_model(
-    sites: TableSites,
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    sites.answer(sites.measure_request())
+    monkeypatch.setattr("shared.stages.gradient.train_update", fail)
+    with pytest.raises(MemoryError):
+        sites.answer(sites.train_request())
+    assert sites.charges() == 2
     measured = sites.split("internal").arrays.patients[0]
     trained = sites.split("train").arrays.patients[0]
-    gate = sites.gate()
-    gate.charge_training(
-        sites.plan, sites.train_request(), members=sites.split("train").arrays.patients
-    )
     for patient in (measured, trained):
         assert models_that_saw(sites.site(), patient) == ()
 

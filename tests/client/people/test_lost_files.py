@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
 from table_federation import HERE, write_table
 from table_site import TableSites
 from typer.testing import CliRunner
@@ -31,7 +30,7 @@ TRACES = ("ledger-witness.json", "ledger/countersigned.jsonl", "ledger/members",
 @pytest.fixture
 def trained(sites: TableSites) -> TableSites:
     """A site whose ledger holds a charge and whose coordinator has countersigned it."""
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     (sites.site().folder / "ledger" / "countersigned.jsonl").touch()
     return sites
 

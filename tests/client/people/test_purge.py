@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-from client.answers.train import answer_train
 from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
@@ -30,7 +29,7 @@ NUMBER = "P00003"
 @pytest.fixture
 def ended(sites: TableSites) -> Site:
     """A site that trained, looked somebody up, wrote a page, and from which somebody withdrew."""
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     sites.gate().refuse(RuntimeError(f"film of {NUMBER}"), plan_sha256=sites.plan_sha256)
     withdraw(sites.site(), "P00007", by=BY)
     find_patient(sites.site(), NUMBER, by=BY)

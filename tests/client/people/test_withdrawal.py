@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import Result
-from client.answers.train import answer_train
 from practice_intake import ingest_with
+from practice_lock import LOCKED, lock_for
 from table_federation import write_table
 from table_site import TableSites
-from test_validate import LOCKED, lock_for
 from typer.testing import CliRunner
 
 import client.people.withdrawal
@@ -346,7 +345,7 @@ def test_a_linkage_file_of_the_first_version_is_read_on(tmp_path: Path) -> None:
 def test_charges_stay_and_later_rounds_leave_the_person_out(sites: TableSites) -> None:
     trained = sites.split("train").arrays.patients
     patient, site = trained[0], sites.site()
-    answer_train(site, sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     spent = sites.gate().ledger.budget([patient], allowance=site.policy.allowance)
     assert spent.epsilon_spent > 0
     identity = site.linkage.identity_of(patient)
@@ -355,7 +354,7 @@ def test_charges_stay_and_later_rounds_leave_the_person_out(sites: TableSites) -
     ledger = sites.gate().ledger
     ledger.verify()
     assert ledger.budget([patient], allowance=site.policy.allowance) == spent
-    answer_train(sites.site(), sites.gate(), sites.train_request(round=2))
+    sites.answer(sites.train_request(round=3))
     charges = [row for row in ledger.show() if row.kind == "charge"]
     folder = site.folder / "ledger" / "members"
     members = [json.loads((folder / f"{row.members_sha256}.json").read_bytes()) for row in charges]

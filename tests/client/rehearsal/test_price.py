@@ -16,10 +16,11 @@ def policy(tmp_path: Path) -> PolicySettings:
     return make_policy(tmp_path, minimum_cohort_patients=50, minimum_cell=10, epsilon_lifetime=8.0)
 
 
-def price(purpose: str = "training", *, n: int = 50, after: float = 8.0) -> Price:
+def price(purpose: str = "training", *, n: int = 50, least: int = 50, after: float = 8.0) -> Price:
     return Price(
         purpose=purpose,
         n_patients=n,
+        least_patients=least,
         run_epsilon=3.0,
         spent_before=1.0,
         spent_after=after,
@@ -28,13 +29,13 @@ def price(purpose: str = "training", *, n: int = 50, after: float = 8.0) -> Pric
 
 
 def test_the_least_and_the_most_that_are_allowed_are_no_shortage(policy: PolicySettings) -> None:
-    assert find_shortages(policy, [price(), price("internal validation", n=10)]) == []
+    assert find_shortages(policy, [price(), price("internal validation", n=10, least=10)]) == []
 
 
 def test_training_needs_a_cohort_and_a_table_a_cell(policy: PolicySettings) -> None:
-    [few] = find_shortages(policy, [price(n=49), price("internal validation", n=10)])
+    [few] = find_shortages(policy, [price(n=49), price("internal validation", n=10, least=10)])
     assert few == "training: 49 patients are fewer than the minimum of 50"
-    [few] = find_shortages(policy, [price("internal validation", n=9)])
+    [few] = find_shortages(policy, [price("internal validation", n=9, least=10)])
     assert few == "internal validation: 9 patients are fewer than the minimum of 10"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from client.answers.train import answer_train
+from practice_plan import trained
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -26,8 +26,10 @@ from client.rehearsal.price import Price, price_plan
 from client.rehearsal.rehearse import rehearse
 from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.plan import Plan
-from shared.contract.settings import Settings
+from shared.contract.protocol import Vector
+from shared.contract.settings import EncoderSettings
 from shared.privacy.accountant import gaussian_epsilon
+from shared.stages.gradient import GradientSum
 from shared.train.public_batch import draw_public_batch
 
 
@@ -35,17 +37,15 @@ def files_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def changed(plan: Plan, **groups: dict[str, object]) -> Settings:
-    parts = {
-        name: getattr(plan.settings, name).model_copy(update=values) for name, values in groups.items()
-    }
-    return plan.settings.model_copy(update=parts)
+def with_encoder(plan: Plan, encoder: EncoderSettings) -> Plan:
+    settings = plan.settings.model_copy(update={"encoder": encoder})
+    return plan.model_copy(update={"settings": settings, "encoder_sha256": encoder.sha256})
 
 
 def test_a_rehearsal_leaves_every_byte_of_the_site_as_it_was_and_needs_no_network(
     sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_train(sites.site(), sites.gate(), sites.train_request())
+    sites.answer(sites.train_request())
     site = sites.site()
     before = files_of(site.folder)
     assert any(path.name == "outbox.jsonl" for path in before)
@@ -68,9 +68,8 @@ def test_a_site_without_a_ledger_gets_none_from_a_rehearsal(sites: TableSites) -
 
 def test_prices_add_what_was_spent_to_what_the_run_will_cost(sites: TableSites) -> None:
     site, plan = sites.site(), sites.plan
-    privacy = plan.settings.privacy
-    noise = privacy.noise_multiplier or 0.0
-    answer_train(site, sites.gate(), sites.train_request())  # one step of three is spent
+    noise = trained(plan).noise_multiplier
+    sites.answer(sites.train_request())  # one step of three is spent
     training, validation = price_plan(site, plan, sites.split("train").cohort)
     delta = site.policy.delta
     assert training.run_epsilon == pytest.approx(gaussian_epsilon(3**0.5 / noise, delta), abs=1e-6)
@@ -107,10 +106,13 @@ def test_the_measured_round_has_the_cohorts_shape_and_none_of_its_values(sites: 
     drawn = measuring.draw_in_shape_of(plan.settings, real.cohort, arrays)
     for name, tensor in real.batch.named_tensors().items():
         assert getattr(drawn, name).shape == tensor.shape, name
-    for name in ("view_mask", "field_mask", "exam_mask"):
+    for name in ("film_exam", "field_mask", "exam_mask"):
         assert torch.equal(getattr(drawn, name), getattr(real.batch, name))
     for name in ("fields", "target"):
-        own, other = getattr(drawn, name).flatten(), getattr(real.batch, name).flatten()
+        # Of real exams: what only makes room is 0 in both.
+        own, other = (
+            getattr(batch, name)[real.batch.exam_mask].flatten() for batch in (drawn, real.batch)
+        )
         by_chance = 5 / np.sqrt(len(own))  # five standard deviations of independent values
         assert abs(np.corrcoef(own.numpy(), other.numpy())[0, 1]) < by_chance, name
 
@@ -120,10 +122,12 @@ def test_a_round_is_really_trained_and_its_memory_really_measured(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    def train(_: Settings, batch: object, weights: np.ndarray, *, divisor: int, **__: object) -> object:
-        seen.append((len(batch), divisor))  # type: ignore[arg-type]
+    def answer(
+        _: GradientSum, vector: Vector, batch: object, *, declared_patients: int, **__: object
+    ) -> Vector:
+        seen.append((len(batch), declared_patients))  # type: ignore[arg-type]
         held = np.ones(40 << 20, dtype=np.uint8)
-        return weights * held[0]
+        return vector * held[0]
 
     site, split = sites.site(), sites.split("train")
     arrays = assemble(
@@ -131,8 +135,8 @@ def test_a_round_is_really_trained_and_its_memory_really_measured(
     )
     with measuring.peak_memory() as empty:
         pass
-    monkeypatch.setattr(measuring, "train_update", train)
-    measured = measuring.measure_round(site, sites.plan, split.cohort, arrays)
+    monkeypatch.setattr(GradientSum, "answer", answer)
+    measured = measuring.measure_round(site, sites.plan, trained(sites.plan), split.cohort, arrays)
     assert seen == [(len(split.batch), sites.plan.entry("elm").declared_patients)]
     assert measured.memory_bytes - empty.memory_bytes > 30 << 20
     assert (measured.encoding, measured.encoding_s) == ("not needed", None)
@@ -143,25 +147,23 @@ def test_what_is_known_of_the_encoding_is_said_and_nothing_more(
 ) -> None:
     site, cohort = sites.site(), sites.split("train").cohort
     films = replace(cohort, images=np.zeros((3, 8, 8), dtype=np.float16))
-    frozen = changed(sites.plan, encoder={"name": "resnet34", "training": "frozen", "token_grid": 7})
     sha256 = "e" * 64
-    plan = sites.plan.model_copy(update={"settings": frozen, "encoder_sha256": sha256})
+    frozen = EncoderSettings(name="resnet34", sha256=sha256, token_grid=7)
+    plan = with_encoder(sites.plan, frozen)
     assert measuring.look_for_tokens(site, plan, films) == "unknown"
     weights = site.encoder_file(sha256)
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.write_bytes(b"weights")
     assert measuring.look_for_tokens(site, plan, films) == "needed"
     assert measuring.look_for_tokens(site, plan, cohort) == "not needed"  # no films
-    learned = changed(plan, encoder={"training": "full"})
-    whole = plan.model_copy(update={"settings": learned})
+    whole = with_encoder(plan, frozen.model_copy(update={"training": "full"}))
     assert measuring.look_for_tokens(site, whole, films) == "not needed"
     monkeypatch.setattr(
         "client.cohort.tokens._encode_films", lambda *_: np.zeros((3, 49, 4), np.float32)
     )
     load_tokens(site, plan, films)
     assert measuring.look_for_tokens(site, plan, films) == "done"
-    other = changed(plan, encoder={"token_grid": 4})
-    again = plan.model_copy(update={"settings": other})
+    again = with_encoder(plan, frozen.model_copy(update={"token_grid": 4}))
     assert measuring.look_for_tokens(site, again, films) == "needed"
 
 
@@ -186,22 +188,20 @@ def test_each_state_of_the_encoding_has_its_words(
 def test_the_loss_of_invented_people_falls_under_a_sound_plan_and_not_under_a_drowned_one(
     sites: TableSites,
 ) -> None:
-    plan = sites.plan
-    sound = changed(
-        plan,
-        federation={"rounds": 8, "local_steps": 5, "learning_rate": 1.0},
-        privacy={"noise_multiplier": 0.5, "update_norm_max": 100.0},
-    )
-    drowned = changed(
-        plan,
-        federation={"rounds": 8, "local_steps": 5, "learning_rate": 1.0},
-        privacy={"noise_multiplier": 500.0, "update_norm_max": 100.0},
-    )
-    well = try_learning(sound, 200, file=None)
+    long = {
+        "fold": "site",
+        "rounds": 8,
+        "local_steps": 5,
+        "learning_rate": 1.0,
+        "update_norm_max": 100.0,
+    }
+    sound = trained(sites.plan, **long, noise_multipliers=(0.5,))
+    drowned = trained(sites.plan, **long, noise_multipliers=(500.0,))
+    well = try_learning(sites.plan, sound, site="elm", file=None)
     assert well.falls
     assert well.loss_after < 0.8 * well.loss_before
     assert (well.rounds, well.planned_rounds) == (8, 8)
-    assert not try_learning(drowned, 200, file=None).falls
+    assert not try_learning(sites.plan, drowned, site="elm", file=None).falls
 
 
 def test_a_long_trial_stops_early_and_says_so(
@@ -209,12 +209,12 @@ def test_a_long_trial_stops_early_and_says_so(
 ) -> None:
     moments = iter([0.0, 0.0, 50.0, 200.0, 300.0])
     monkeypatch.setattr(learning.time, "monotonic", lambda: next(moments))
-    trial = try_learning(changed(sites.plan, federation={"rounds": 9}), 20, file=None)
+    trial = try_learning(sites.plan, trained(sites.plan, rounds=9), site="elm", file=None)
     assert (trial.rounds, trial.planned_rounds) == (2, 9)
 
 
 def test_the_planted_relation_is_one_of_fields_and_noise(sites: TableSites) -> None:
-    settings = changed(sites.plan)
+    settings = sites.plan.settings
     people = plant_relation(draw_patients(settings, 600, seed=1), settings, seed=2)
     assert set(people.target.unique().tolist()) == {0.0, 1.0}
     numbers = (people.fields * people.field_mask)[..., :3].sum(dim=-1)

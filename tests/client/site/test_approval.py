@@ -103,7 +103,10 @@ def test_a_plan_exchanged_after_its_approval_is_not_the_approved_one(desk: Desk)
         with pytest.raises(PlanError) as caught:
             read(plan.sha256)
         assert caught.value.code == "plan.other-than-approved"
-    kept.write_text(kept.read_text().replace('"epsilon": 6.0', '"epsilon": 3.0'))
+    loud, quiet = (json.dumps(each.stages[0].noise_of(1)) for each in (louder, plan))
+    changed = kept.read_text().replace(loud, quiet)
+    assert changed != kept.read_text()
+    kept.write_text(changed)
     with pytest.raises(PlanError) as caught:
         desk.approvals.approved(plan.sha256)
     assert caught.value.code == "plan.changed"
@@ -168,6 +171,7 @@ def test_the_last_approved_plan_is_shown_beside_a_new_one(desk: Desk) -> None:
     assert found == plan
     louder = plan_of(plan.coordinator_key, "privacy.epsilon=6")
     changed = {name: (old, new) for name, old, new in what_changed(plan, louder)}
-    assert changed["settings.privacy.epsilon"] == ("3.0", "6.0")
+    noise = [str([stage.noise_of(1)]) for stage in (plan.stages[0], louder.stages[0])]
+    assert changed["stages.0.noise_multipliers"] == (noise[0], noise[1])
     assert "settings.fusion.name" not in changed
     assert "run" not in changed

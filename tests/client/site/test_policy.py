@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 from practice_site import SITE, clock, make_plan, make_policy
+from table_site import TableSites
 
 from client.site.policy import check_plan, read_policy, require_plan, write_policy_template
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
 from server.federation.plan import draft_plan
 from shared.errors import PlanError, PolicyError
+from shared.privacy.cost import predict_cost
 
 
 def violations(folder: Path, policy: dict[str, object], **plan: object) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         tmp_path,
         stated_epsilon=0.1,
         privacy__noise_multiplier=0.9,
-        privacy__update_norm_max=None,
+        privacy__update_norm_max=1e9,
         validation__release_class="governed",
         validation__minimum_cell=3,
     )
@@ -49,7 +51,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
     for part in (
         "train is not allowed here",
         "delta 1e-05 is above this hospital's 1e-06",
-        "update_norm_max must be a number",
+        "update_norm_max 1e+09 bounds nothing",
         "noise multiplier 0.9 is below the floor of 1",
         "above the cap of 3 per run",
         "the plan does not state its true cost",
@@ -64,8 +66,13 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
     ("policy", "plan", "expected"),
     [
         ({}, {"privacy__mode": "off", "privacy__noise_multiplier": 0.0}, "privacy is off"),
-        ({}, {"privacy__noise_multiplier": None, "stated_epsilon": 3.0}, "below the floor"),
-        ({}, {"federation__rounds": None}, "must be numbers"),
+        ({}, {"stage__noise_multipliers": (0.99,)}, "below the floor"),
+        ({}, {"stage__noise_multipliers": (*[9.0] * 9, 0.99)}, "below the floor"),
+        ({}, {"stage__noise_multipliers": (0.01,), "stated_epsilon": 3.0}, "at least 0.3"),
+        ({}, {"stage__roles": ("external",), "role": "external"}, "above the cap of 3 per run"),
+        ({"maximum_canaries": 9}, {"privacy__canaries": 10}, "10 canaries are more than the 9"),
+        ({}, {"validation__prospective_patients": 9}, "prospective_patients 9 is below"),
+        ({}, {"privacy__sample_rate": 0.9, "stated_epsilon": 0.1}, "does not state its true cost"),
         ({}, {"federation__rounds": 1000}, "above the cap of 3 per run"),
         ({"epsilon_per_run": 1.0}, {}, "training costs epsilon"),
         ({"epsilon_per_run": 1.0}, {}, "validation costs epsilon"),
@@ -80,6 +87,81 @@ def test_a_single_violation_is_named(
     tmp_path: Path, policy: dict[str, object], plan: dict[str, object], expected: str
 ) -> None:
     assert any(expected in each for each in violations(tmp_path, policy, **plan))
+
+
+def test_a_stage_that_measures_on_its_own_training_is_refused_whatever_it_is_called(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(tmp_path)
+    table = plan.tables[0].model_copy(update={"patients": "train"})
+    changed = plan.model_copy(update={"stages": (plan.stages[0], table)})
+    found = check_plan(make_policy(tmp_path), changed, site=SITE)
+    assert any("must not measure a release on the patients who trained it" in each for each in found)
+
+
+def test_a_site_judges_the_stages_that_ask_it_and_not_those_of_other_sites(tmp_path: Path) -> None:
+    plan, policy = make_plan(tmp_path), make_policy(tmp_path)
+    exact = {"release_class": "governed", "noise_multipliers": (0.0,), "minimum_cell": 1}
+    stages = tuple(
+        stage.model_copy(update=exact) if stage.name == "external" else stage for stage in plan.stages
+    )
+    predicted = predict_cost(stages, delta=plan.settings.delta)
+    changed = plan.model_copy(update={"stages": stages, "predicted": predicted})
+    assert check_plan(policy, changed, site=SITE) == ()
+    entry = plan.roster[0].model_copy(update={"role": "external"})
+    outside = changed.model_copy(update={"roster": (entry,)})
+    found = check_plan(policy, outside, site=SITE)
+    assert "governed releases (exact numbers) are not allowed here" in found
+
+
+def test_the_cap_per_run_holds_for_training_and_description_together(
+    made_described: TableSites,
+) -> None:
+    plan = made_described.plan
+
+    def problems(name: str, **policy: object) -> list[str]:
+        own = read_policy(made_described.site(name).folder / "policy.yaml")
+        found = check_plan(own.model_copy(update=policy), plan, site=name)
+        return [text.partition(" costs ")[0] for text in found]
+
+    assert problems("elm") == problems("hop") == []
+    cap, dearest = 2.1, plan.predicted.dearest("training")
+    assert dearest is not None
+    assert plan.predicted.training_epsilon is not None
+    assert max(plan.predicted.training_epsilon, 2.0) < cap < dearest
+    both = ["validation with the description", "training with the description"]
+    assert problems("elm", epsilon_per_run=cap) == both
+    assert problems("hop", epsilon_per_run=cap) == both[:1]
+
+
+GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
+
+
+@pytest.mark.parametrize(
+    ("just", "beyond", "plan", "expected"),
+    [
+        ({"delta": 1e-5}, {"delta": 9.9e-6}, {}, "delta 1e-05 is above"),
+        ({"noise_multiplier_floor": 10}, {"noise_multiplier_floor": 10.01}, {}, "below the floor"),
+        ({"maximum_canaries": 7}, {"maximum_canaries": 6}, {"privacy__canaries": 7}, "7 canaries"),
+        ({"minimum_cell": 30}, {"minimum_cell": 31}, {}, "prospective_patients 30 is below"),
+        (
+            GOVERNED | {"minimum_cell": 12},
+            GOVERNED | {"minimum_cell": 13},
+            {"validation__release_class": "governed", "validation__minimum_cell": 12},
+            "minimum cell 12 is below",
+        ),
+    ],
+)
+def test_each_limit_allows_what_lies_on_it_and_nothing_beyond(
+    tmp_path: Path,
+    just: dict[str, object],
+    beyond: dict[str, object],
+    plan: dict[str, object],
+    expected: str,
+) -> None:
+    assert violations(tmp_path, just, **plan) == ()
+    [problem] = violations(tmp_path, beyond, **plan)
+    assert expected in problem
 
 
 def test_what_the_hospital_allows_passes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Starting a stage: the plan's engine, the plan's encoder, and nothing without the sites."""
+"""Starting a stage: on the plan's engine, and nothing without the sites."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from pathlib import Path
 import practice_federation as practice
 import pytest
 
-import server.demo.deployment
 import server.engines.local
 import server.engines.ray
-from server.engines.launch import CONFIG_WEIGHTS, encoder_file, launch_stage
-from server.federation.compose import compose_settings
+import server.engines.superlink
+from server.engines.launch import launch_stage
 from server.run.folder import RunStore
 from shared.contract.plan import Plan
-from shared.contract.settings import EncoderSettings
-from shared.errors import EngineError, RunError
-from shared.signing.canonical import hash_file
+from shared.errors import EngineError, PlanError
 
 
 def with_engine(home: Path, name: str) -> tuple[RunStore, dict[str, Path]]:
@@ -35,7 +32,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[object, ..
 
     monkeypatch.setattr(server.engines.local, "run_local", note("local"))
     monkeypatch.setattr(server.engines.ray, "run_ray", note("ray"))
-    monkeypatch.setattr(server.demo.deployment, "submit_stage", note("deployed"))
+    monkeypatch.setattr(server.engines.superlink, "submit_stage", note("deployed"))
     return calls
 
 
@@ -59,27 +56,11 @@ def test_a_deployed_run_needs_no_sites_here(
     assert started == [("deployed", (store, "train"), None)]
 
 
-def encoder(**values: object) -> EncoderSettings:
-    shipped = compose_settings().encoder
-    return shipped.model_copy(update=values)
-
-
-def test_the_shipped_encoder_is_found_beside_the_configuration() -> None:
-    found = encoder_file(encoder())
-    assert found == CONFIG_WEIGHTS / str(encoder().weights)
-    assert hash_file(found) == encoder().sha256
-
-
-def test_no_encoder_and_one_that_starts_from_the_seed_have_no_file() -> None:
-    assert encoder_file(encoder(name="none")) is None
-    assert encoder_file(encoder(name="resnet_gn", weights=None)) is None
-
-
-def test_a_file_that_is_missing_or_another_is_refused(tmp_path: Path) -> None:
-    other = tmp_path / "other.safetensors"
-    other.write_bytes(b"other")
-    for weights in (str(other), str(tmp_path / "none")):
-        with pytest.raises(RunError) as caught:
-            encoder_file(encoder(weights=weights))
-        assert caught.value.code == "run.wrong-encoder"
-    assert encoder_file(encoder(weights=str(other), sha256=hash_file(other))) == other
+def test_a_stage_that_the_plan_does_not_have_starts_no_engine(
+    tmp_path: Path, started: list[tuple[str, tuple[object, ...], object]]
+) -> None:
+    store, folders = with_engine(tmp_path, "local")
+    with pytest.raises(PlanError) as caught:
+        launch_stage(store, "guess", site_folders=folders)
+    assert caught.value.code == "plan.no-such-stage"
+    assert started == []

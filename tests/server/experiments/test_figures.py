@@ -19,7 +19,6 @@ from server.experiments.figures import (
     draw_patients,
     measure_figures,
     measure_operating_point,
-    train_federation,
 )
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
@@ -27,10 +26,7 @@ from server.federation.plan import draft_plan
 from server.synthetic.hospitals import DEMO_SITES
 from shared.contract.plan import Plan
 from shared.measure.exact.regression import measure_regression
-from shared.model.build import build_model
-from shared.model.weights import flatten_weights
-from shared.train.patients import PatientBatch
-from shared.train.update import train_update
+from shared.train.patients import NO_EXAM, PatientBatch
 
 SITES = {"aster": 5, "birch": 9}
 
@@ -61,42 +57,12 @@ def patients() -> dict[str, PatientBatch]:
     return {name: draw_patients(sites[name], n, np.random.default_rng(n)) for name, n in SITES.items()}
 
 
-def test_a_federation_in_memory_is_rounds_of_weighted_updates_and_the_average_of_the_tail(
-    patients: dict[str, PatientBatch],
-) -> None:
-    plan = plan_of("fusion=linear", "federation.rounds=3", "federation.local_steps=1")
-    weights, history = flatten_weights(build_model(plan.settings, plan.settings.seed)), []
-    for _ in range(3):
-        one, two = (
-            train_update(plan.settings, patients[site], weights, divisor=n).astype(np.float64)
-            for site, n in SITES.items()
-        )
-        weights = (weights + (5 * one + 9 * two) / 14).astype(np.float32)
-        history.append(weights)
-    found = train_federation(plan, patients)
-    # a tail of one half of three rounds is the last two
-    np.testing.assert_allclose(found, (history[1] + history[2]) / 2, rtol=1e-5, atol=1e-7)
-    assert np.abs(found - history[2]).max() > 1e-5
-
-
 def test_synthetic_patients_come_as_a_model_takes_them(patients: dict[str, PatientBatch]) -> None:
     batch = patients["birch"]
     assert len(batch) == 9
     assert batch.exam_mask.sum() == 9, "one exam each"
-    assert batch.view_mask.any(dim=(1, 2)).all(), "with at least one film"
+    assert (batch.film_exam != NO_EXAM).any(dim=1).all(), "with at least one film"
     assert torch.isfinite(batch.target).all()
-
-
-def test_joined_batches_keep_every_patient_and_pad_to_the_widest() -> None:
-    narrow, wide = practice_patients(3, exams=1), practice_patients(4, seed=1, exams=3)
-    joined = figures._join([narrow, wide])
-    assert len(joined) == 7
-    for name, tensor in joined.named_tensors().items():
-        small, large = narrow.named_tensors()[name], wide.named_tensors()[name]
-        assert torch.equal(tensor[3:], large), name
-        window = tensor[:3][tuple(slice(size) for size in small.shape)]
-        assert torch.equal(window, small), name
-    assert not joined.exam_mask[:3, 1:].any(), "padding is no exam"
 
 
 def figure(r2: float, mae: float = 0.1) -> Figure:
@@ -199,7 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict
     def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures._Trained:
         runs.append((head, epsilon, {site: len(batch) for site, batch in patients.items()}))
         plan = figures._plan(head, epsilon, list(patients), sizes=runs[-1][2])
-        return figures._Trained(figures._initial(plan), plan)
+        return figures._Trained(figures._untrained(plan), plan)
 
     monkeypatch.setattr(figures, "_run", run)
     monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})
@@ -247,10 +213,9 @@ def test_every_arm_is_run_for_every_seed_and_epsilon_on_the_same_patients(
 def test_a_plan_of_an_arm_has_its_head_its_epsilon_and_the_sizes_that_train() -> None:
     plan = figures._plan("concatenation", 1.0, ["aster", "cedar"], sizes={"aster": 7, "cedar": 8})
     assert plan.settings.fusion.name == "concatenation"
-    assert plan.settings.privacy.epsilon == 1.0
     assert plan.predicted.training_epsilon == pytest.approx(1.0, abs=0.02)
     assert [entry.declared_patients for entry in plan.roster] == [7, 8]
-    assert figures._plan("linear", None, ["aster"]).settings.privacy.mode == "off"
+    assert figures._plan("linear", None, ["aster"]).stage("train").release_class == "off"
 
 
 def test_fresh_patients_of_an_evaluation_are_shared_out_over_the_training_sites(

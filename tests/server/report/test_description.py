@@ -16,18 +16,16 @@ from typer.testing import CliRunner
 from client.app import app as client_app
 from server.command.app import app as command
 from server.engines.local import run_local
-from server.report.collect import collect_results, plan_facts
+from server.report.answers import answers_to
+from server.report.collect import collect_results
 from server.report.description import collect_descriptions
 from server.report.page import render_page
-from server.rounds.evaluation import keep_result
-from server.rounds.exchange import Arrival
+from server.report.plan_facts import plan_facts
 from server.run.folder import RunStore
 from server.run.release import make_release
-from shared.contract.protocol import EvaluateReply
 from shared.errors import OsteoFedError
-from shared.measure.description.rows import description_spec, sensitivity
-from shared.privacy.cost import run_epsilon
 from shared.signing.keys import load_key
+from shared.stages.description import DescriptionSum
 
 ROWS = {"ash": range(180), "elm": range(180, 350), "fir": range(350, 450), "hop": range(450, 569)}
 PRICES = ("privacy.epsilon=2", "validation.epsilon=2", "validation.description_epsilon=1")
@@ -61,6 +59,10 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Described:
     return made
 
 
+def asked_of(store: RunStore) -> DescriptionSum:
+    return DescriptionSum(store.plan, store.plan.stage("description"), None)
+
+
 def test_every_site_is_asked_before_there_is_a_release(described: Described) -> None:
     assert not described.store.release_folder.exists()
     rows = {row.site: row for row in collect_descriptions(described.store)}
@@ -72,12 +74,12 @@ def test_every_site_is_asked_before_there_is_a_release(described: Described) -> 
 
 
 def test_the_pooled_figures_are_those_of_the_described_patients(described: Described) -> None:
-    store, spec = described.store, description_spec(described.store.plan.settings)
+    store = described.store
     rows = {row.site: row.description for row in collect_descriptions(store)}
     asked = [row for site in ("ash", "elm", "hop") for row in ROWS[site]]
     found = rows["pooled"]
     data = load_breast_cancer()
-    noise = store.plan.predicted.description_noise_multiplier * sensitivity(spec)
+    noise = asked_of(store).noise_sd
     assert found.n_patients.value == pytest.approx(len(asked), abs=4 * noise * 3**0.5)
     width = {
         site: rows[site].n_patients.high - rows[site].n_patients.value for site in rows if rows[site]
@@ -96,39 +98,22 @@ def test_the_pooled_figures_are_those_of_the_described_patients(described: Descr
 
 
 def test_who_has_answered_is_not_asked_again(described: Described) -> None:
-    before = described.store.evaluations("description")
-    run_local(described.store.folder, described.folders, stage="description", client_app=client_app)
-    after = described.store.evaluations("description")
-    assert {site: result.get("table") for site, result in before.items()} == {
-        site: result.get("table") for site, result in after.items()
-    }
+    store, stage = described.store, described.store.plan.stage("description")
+    before = answers_to(store, stage)
+    run_local(store.folder, described.folders, stage="description", client_app=client_app)
+    after = answers_to(store, stage)
+    assert [answer.site for answer in before] == [answer.site for answer in after]
+    for old, new in zip(before, after, strict=True):
+        assert np.array_equal(old.table, new.table), old.site
     ledger = (described.folders["ash"] / "ledger" / "ledger.jsonl").read_bytes()
     assert ledger.count(b'"kind":"charge"') == 1
-
-
-def test_a_description_of_another_length_or_site_is_kept_as_refused(described: Described) -> None:
-    store = described.store
-    for site, code in (("fir", "protocol.wrong-shape"), ("ash", "protocol.wrong-site")):
-        reply = EvaluateReply(
-            plan_sha256=store.plan.sha256,
-            kind="description",
-            release_sha256="",
-            site=site,
-            status="measured",
-            release_class="dp",
-            table=np.zeros(7),
-            ledger_head="",
-        )
-        arrival = Arrival("fir", message=reply, has_answered=True)
-        assert keep_result(store, arrival, kind="description", release_sha256="") == code
-        assert "table" not in store.evaluations("description")["fir"]
 
 
 def test_a_plan_without_description_asks_nobody(tmp_path: Path) -> None:
     made = founded(tmp_path)
     with pytest.raises(OsteoFedError) as caught:
         run_local(made.store.folder, made.folders, stage="description", client_app=client_app)
-    assert caught.value.code == "plan.no-description"
+    assert caught.value.code == "plan.no-such-stage"
     assert collect_descriptions(made.store) == ()
     assert plan_facts(made.store.plan)["epsilon, description"] == "none is released"
     for folder in made.folders.values():
@@ -153,8 +138,9 @@ def test_the_command_shows_the_table_and_the_report_has_it(tmp_path: Path) -> No
     assert "Who the patients are" in render_page(results)
     plan = made.store.plan
     dearest = {row.site: row.run_epsilon for row in results.privacy}
-    assert dearest["ash"] == run_epsilon(plan.settings, plan.predicted, trains=True)
+    assert dearest["ash"] == plan.predicted.dearest("training")
     assert dearest["ash"] > plan.predicted.training_epsilon
-    assert dearest["hop"] == run_epsilon(plan.settings, plan.predicted, trains=False)
+    assert dearest["hop"] == plan.predicted.dearest("external")
+    assert dearest["hop"] > plan.predicted.validation_epsilon
     sent = {site.site: site.bytes_sent for site in results.sites}
-    assert sent["hop"] == 8 * description_spec(plan.settings).n_cells
+    assert sent["hop"] == 8 * asked_of(made.store).spec.n_cells

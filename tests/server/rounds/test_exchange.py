@@ -207,6 +207,41 @@ def test_an_answer_that_is_no_message_is_told_from_silence(tmp_path: Path) -> No
     assert arrival.code == "protocol.malformed"
 
 
+def test_an_answer_of_the_second_protocol_is_refused_with_its_reason(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    older = ClientApp()
+    older.query("hello")(practice.hello)
+
+    @older.train()
+    def train(message: Message, context: Context) -> Message:
+        reply = practice.train(message, context)
+        reply.content["message"]["version"] = 2
+        return reply
+
+    exchange = exchange_of(store, LocalGrid(older, folders))
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    [arrival] = exchange.ask({"site-0": request(store)}, message_type="train", group="train-1")
+    assert arrival.has_answered
+    assert arrival.code == "protocol.unknown-version"
+
+
+def test_a_site_of_the_second_protocol_is_not_met_and_the_log_says_why(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    older = ClientApp()
+
+    @older.query("hello")
+    def hello(message: Message, context: Context) -> Message:
+        reply = practice.hello(message, context)
+        reply.content["message"]["version"] = 2
+        return reply
+
+    log: list[tuple[str, str]] = []
+    exchange = exchange_of(store, LocalGrid(older, folders), log)
+    exchange.meet(store.plan.roster, wait_s=0.1)
+    assert exchange.sites == frozenset()
+    assert set(log) == {("", "protocol.unknown-version")}
+
+
 def test_the_encoder_is_sent_once_in_pieces_and_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

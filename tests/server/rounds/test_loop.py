@@ -52,6 +52,83 @@ def test_three_rounds_of_two_sites_give_the_weights_computed_by_hand(tmp_path: P
     assert json.loads((store.folder / "outcome-train.json").read_text())["status"] == "finished"
 
 
+SIZES = (100, 200, 300)
+
+
+@pytest.fixture
+def summing(tmp_path: Path) -> tuple[RunStore, dict[str, Path]]:
+    """Three sites of different size; their sums of gradients are folded at the coordinator."""
+    settings = practice.practice_settings(federation={"fold": "coordinator"})
+    return practice.found_federation(tmp_path, settings=settings, n_sites=3, declared=SIZES)
+
+
+def test_sums_folded_at_the_coordinator_give_the_weights_computed_by_hand(
+    summing: tuple[RunStore, dict[str, Path]],
+) -> None:
+    store, folders = summing
+    run(store, folders)
+    # w ← w − 0.1 · Σ_s n_s·(w − t_s) / 600; t is 0, 1, 2 in the first weight and 1, 2, 3 in the last:
+    # w ← 0.9·w + 0.1·4/3 and w ← 0.9·w + 0.1·7/3
+    for number, first, last in (
+        (1, 0.1333333, 0.2333333),
+        (2, 0.2533333, 0.4433333),
+        (3, 0.3613333, 0.6323333),
+    ):
+        weights = store.training.committed(number).vector
+        assert weights.dtype == np.float32
+        assert (weights[0], weights[-1]) == pytest.approx((first, last), rel=1e-6)
+    parts = store.training.committed(1).contributions
+    assert [entry.weight for entry in parts] == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+
+
+def test_a_round_folded_at_the_coordinator_is_one_step_along_the_journalled_totals(
+    summing: tuple[RunStore, dict[str, Path]],
+) -> None:
+    store, folders = summing
+    run(store, folders)
+    accepted = store.training.journal(practice.P).read(2).accepted
+    totals = [entry.reply.total for entry in accepted.values()]
+    assert {total.dtype.str for total in totals} == {"<f8"}
+    before = store.training.committed(1).vector.astype("<f8")
+    expected = before - 0.1 * np.sum(totals, axis=0) / sum(SIZES)
+    np.testing.assert_allclose(store.training.committed(2).vector, expected, rtol=1e-7)
+
+
+def test_a_missing_sites_declared_size_is_left_out_of_the_divisor(
+    summing: tuple[RunStore, dict[str, Path]],
+) -> None:
+    store, folders = summing
+    run(store, folders, faults=[Fault(site="site-2", round=2, kind="corrupt-nan")])
+    assert codes(store, 2) == {"site-2": "protocol.not-finite"}
+    before, after = (store.training.committed(number).vector[0] for number in (1, 2))
+    # without the 300 of site-2: w ← w − 0.1 · (100·(w − 0) + 200·(w − 1)) / 300
+    assert after == pytest.approx(0.9 * before + 0.1 * 2 / 3, rel=1e-6)
+    parts = store.training.committed(2).contributions
+    assert [entry.weight for entry in parts] == pytest.approx([1 / 3, 2 / 3])
+
+
+def test_a_sum_of_sampled_patients_is_divided_by_the_share_that_is_drawn(tmp_path: Path) -> None:
+    settings = practice.practice_settings(
+        privacy={"mode": "patient_dp", "epsilon": 3.0, "clip_norm": 1e6, "sample_rate": 0.25},
+        strategy={"name": "fedavg", "server_learning_rate": 0.5},
+        federation={"fold": "coordinator"},
+    )
+    store, folders = practice.found_federation(tmp_path, settings=settings, n_sites=3, declared=SIZES)
+    run(store, folders)
+    # 0.5 · 0.1 · (100·0 + 200·1 + 300·2) / (0.25 · 600)
+    assert store.training.committed(1).vector[0] == pytest.approx(0.05 * 800 / 150, rel=1e-6)
+
+
+def test_a_first_round_of_sums_goes_on_without_an_optional_site(
+    summing: tuple[RunStore, dict[str, Path]],
+) -> None:
+    store, folders = summing
+    run(store, folders, faults=[Fault(site="site-0", round=1, kind="wrong-shape")])
+    assert codes(store, 1) == {"site-0": "protocol.wrong-shape"}
+    # 200 declared of target 1 and 300 of target 2: 0.1 · (200 + 600) / 500
+    assert store.training.committed(1).vector[0] == pytest.approx(0.16, rel=1e-6)
+
+
 FAULTS = [
     ("drop", "run.deadline-passed"),
     ("delay", "run.deadline-passed"),
@@ -211,11 +288,15 @@ def test_heads_of_an_earlier_run_are_countersigned_in_the_first_round_of_the_nex
     assert lines[3].split(" ")[:2] == ["1", f"{3:064x}"]
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize(
+    ("strategy", "fold"), [("fedavg", "site"), ("fedadam", "site"), ("fedavg", "coordinator")]
+)
 def test_a_run_killed_in_any_round_and_resumed_equals_the_uninterrupted_one_bit_for_bit(
-    tmp_path: Path, strategy: str
+    tmp_path: Path, strategy: str, fold: str
 ) -> None:
-    settings = practice.practice_settings(rounds=6, strategy={"name": strategy})
+    settings = practice.practice_settings(
+        rounds=6, strategy={"name": strategy}, federation={"fold": fold}
+    )
     clean, folders = practice.found_federation(tmp_path / "clean", settings=settings)
     run(clean, folders)
     store, folders = practice.found_federation(tmp_path / "killed", settings=settings)
@@ -248,8 +329,10 @@ def in_round(store: RunStore, number: int) -> bool:
     return len(list((store.folder / "replies" / "train" / f"{number:04d}").glob("*.safetensors"))) >= 2
 
 
-def test_journalled_replies_replay_to_the_identical_round(tmp_path: Path) -> None:
-    store, folders = practice.found_federation(tmp_path)
+@pytest.mark.parametrize("fold", ["site", "coordinator"])
+def test_journalled_replies_replay_to_the_identical_round(tmp_path: Path, fold: str) -> None:
+    settings = practice.practice_settings(federation={"fold": fold})
+    store, folders = practice.found_federation(tmp_path, settings=settings)
     run(store, folders)
     expected = store.training.committed(3)
     for file in store.training.round_folder(3).iterdir():

@@ -10,40 +10,44 @@ import numpy as np
 import pytest
 
 from shared.contract.payload import pack, payload_sha256, unpack
-from shared.contract.protocol import KINDS, PROTOCOL_VERSION, TrainReply, WeightsChunk
+from shared.contract.protocol import KINDS, PROTOCOL_VERSION, SumReply, WeightsChunk
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, sha256_hex
 
-REPLY = TrainReply(
+REPLY = SumReply(
     plan_sha256="a" * 64,
+    stage="train",
     round=3,
     site="north",
-    weights_sha256="b" * 64,
-    update=np.array([0.5, -2.0], dtype="<f4"),
+    status="measured",
+    release_class="dp",
+    vector_sha256="b" * 64,
+    release_sha256="",
+    total=np.array([0.5, -2.0], dtype="<f4"),
     ledger_head="c",
     signature="d",
 )
 
 
 def test_the_bytes_are_canonical_json_of_every_field_with_arrays_in_base64() -> None:
-    update = {"dtype": "<f4", "data": base64.b64encode(b"\0\0\0\x3f\0\0\0\xc0").decode()}
-    plain = {field.name: getattr(REPLY, field.name) for field in fields(REPLY)} | {"update": update}
-    expected = canonical_json({"message": "TrainReply", "version": PROTOCOL_VERSION, **plain})
+    total = {"dtype": "<f4", "data": base64.b64encode(b"\0\0\0\x3f\0\0\0\xc0").decode()}
+    plain = {field.name: getattr(REPLY, field.name) for field in fields(REPLY)} | {"total": total}
+    expected = canonical_json({"message": "SumReply", "version": PROTOCOL_VERSION, **plain})
     assert pack(REPLY) == expected
     assert payload_sha256(REPLY) == sha256_hex(expected)
 
 
 def test_what_was_packed_is_unpacked_bit_for_bit() -> None:
     found = unpack(pack(REPLY))
-    assert isinstance(found, TrainReply)
-    assert (found.update.dtype, found.update.tobytes()) == (REPLY.update.dtype, REPLY.update.tobytes())
+    assert isinstance(found, SumReply)
+    assert (found.total.dtype, found.total.tobytes()) == (REPLY.total.dtype, REPLY.total.tobytes())
     assert pack(found) == pack(REPLY)
     chunk = WeightsChunk(plan_sha256="", file_sha256="", index=1, n_chunks=2, data=b"\xff\x00")
     assert unpack(pack(chunk)) == chunk
 
 
 def test_an_array_is_a_copy_that_may_be_written() -> None:
-    unpack(pack(REPLY)).update[0] = 1.0  # type: ignore[union-attr]
+    unpack(pack(REPLY)).total[0] = 1.0  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +57,8 @@ def test_an_array_is_a_copy_that_may_be_written() -> None:
         lambda content: content.update(message="Greeting"),
         lambda content: content.pop("round"),
         lambda content: content.update(more=1),
-        lambda content: content["update"].update(dtype="<f9"),
-        lambda content: content["update"].pop("data"),
+        lambda content: content["total"].update(dtype="<f9"),
+        lambda content: content["total"].pop("data"),
     ],
 )
 def test_bytes_of_another_form_are_refused(change: object) -> None:
@@ -67,4 +71,4 @@ def test_bytes_of_another_form_are_refused(change: object) -> None:
 
 
 def test_every_message_can_be_named_by_its_bytes() -> None:
-    assert {"TrainReply", "EvaluateReply", "Refusal"} <= set(KINDS)
+    assert {"SumReply", "SumRequest", "Refusal"} <= set(KINDS)

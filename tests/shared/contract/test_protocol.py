@@ -12,9 +12,11 @@ from shared.contract.protocol import (
     KINDS,
     PROTOCOL_VERSION,
     Refusal,
+    SumRequest,
     Wire,
     any_from_record,
     from_record,
+    request_sha256,
     signed_bytes,
     to_record,
     vector_sha256,
@@ -73,10 +75,10 @@ def test_a_signature_covers_every_field_but_itself(name: str) -> None:
 
 
 def test_shape_and_type_of_an_array_are_signed_beside_its_bytes() -> None:
-    kind = KINDS["TrainReply"]
-    one = replace(sample(kind), update=np.zeros(2, dtype="<f4"))
-    two = replace(sample(kind), update=np.zeros(1, dtype="<f8"))
-    assert one.update.tobytes() == two.update.tobytes()
+    kind = KINDS["SumReply"]
+    one = replace(sample(kind), total=np.zeros(2, dtype="<f4"))
+    two = replace(sample(kind), total=np.zeros(1, dtype="<f8"))
+    assert one.total.tobytes() == two.total.tobytes()
     assert signed_bytes(one) != signed_bytes(two)
 
 
@@ -85,10 +87,17 @@ def test_two_kinds_with_equal_fields_are_never_signed_alike() -> None:
     assert len(seen) == len(KINDS)
 
 
-def test_weights_are_named_by_their_little_endian_float32_bytes() -> None:
-    vector = np.array([1.0, 2.0], dtype=np.float64)
-    assert vector_sha256(vector) == sha256_hex(b"\x00\x00\x80\x3f\x00\x00\x00\x40")
-    assert vector_sha256(vector.astype(">f4")) == vector_sha256(vector)
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("f4", b"\x00\x00\x80\x3f\x00\x00\x00\x40"),
+        ("f8", b"\x00\x00\x00\x00\x00\x00\xf0\x3f\x00\x00\x00\x00\x00\x00\x00\x40"),
+    ],
+)
+def test_a_vector_is_named_by_its_little_endian_bytes(kind: str, expected: bytes) -> None:
+    vector = np.array([1.0, 2.0], dtype=f"<{kind}")
+    assert vector_sha256(vector) == sha256_hex(expected)
+    assert vector_sha256(vector.astype(f">{kind}")) == vector_sha256(vector)
     assert vector_sha256(np.repeat(vector, 2)[::2]) == vector_sha256(vector)
 
 
@@ -104,6 +113,7 @@ def spoilt(**changes: object) -> RecordDict:
     ("changes", "code"),
     [
         ({"version": PROTOCOL_VERSION + 1}, "protocol.unknown-version"),
+        ({"version": 2}, "protocol.unknown-version"),
         ({"version": str(PROTOCOL_VERSION)}, "protocol.unknown-version"),
         ({"version": None}, "protocol.malformed"),
         ({"message": "Greeting"}, "protocol.malformed"),
@@ -130,8 +140,8 @@ def test_a_truth_is_no_number_and_a_number_no_truth() -> None:
     "array", [np.zeros((2, 2), dtype="<f4"), np.zeros(2, dtype="<i4"), np.zeros((), dtype="<f4")]
 )
 def test_an_array_must_be_a_vector_of_floats(array: np.ndarray) -> None:
-    content = to_record(sample(KINDS["TrainRequest"]))
-    content["arrays"] = ArrayRecord({"weights": Array(array)})
+    content = to_record(sample(KINDS["SumRequest"]))
+    content["arrays"] = ArrayRecord({"vector": Array(array)})
     with pytest.raises(ProtocolError) as caught:
         any_from_record(content)
     assert caught.value.code == "protocol.malformed"
@@ -139,10 +149,28 @@ def test_an_array_must_be_a_vector_of_floats(array: np.ndarray) -> None:
 
 def test_another_message_than_expected_is_refused() -> None:
     with pytest.raises(ProtocolError) as caught:
-        from_record(to_record(sample(Refusal)), KINDS["TrainReply"])
+        from_record(to_record(sample(Refusal)), KINDS["SumReply"])
     assert caught.value.code == "protocol.wrong-message"
 
 
 def test_an_empty_record_is_no_message() -> None:
     with pytest.raises(ProtocolError):
         any_from_record(RecordDict())
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SumRequest)])
+def test_a_request_is_the_same_until_more_than_its_head_changes(name: str) -> None:
+    request = sample(SumRequest)
+    changed = replace(request, **{name: other(getattr(request, name))})
+    is_head = name in ("ledger_head", "countersignature")
+    assert (request_sha256(changed) == request_sha256(request)) == is_head
+
+
+def test_a_request_of_the_second_protocol_is_refused_with_its_reason() -> None:
+    content = to_record(sample(SumRequest))
+    content["message"]["version"] = 2
+    with pytest.raises(ProtocolError) as caught:
+        any_from_record(content)
+    assert caught.value.code == "protocol.unknown-version"
+    assert "protocol version must be 3, not 2" in caught.value.fact
+    assert caught.value.hint

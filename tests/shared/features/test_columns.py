@@ -7,12 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from practice_patients import CHANNELS, SCHEMA, join, practice_patients
+from practice_patients import CHANNELS, SCHEMA, practice_patients
 
 from shared.features.columns import IMAGE_NORM, Columns, make_columns, name_columns
 from shared.model.clinical_tokens import ClinicalDesign
 from shared.model.encoders import POOLED_NORM
-from shared.model.fusion import join_views, masked_mean
 from shared.train.patients import PatientBatch
 
 NAMES = [column.name for column in name_columns(SCHEMA.fields, channels=CHANNELS)]
@@ -40,7 +39,9 @@ def test_the_image_norm_is_the_encoders() -> None:
 def test_of_one_exam_they_are_what_the_linear_head_sees() -> None:
     batch = practice_patients(30, exams=1)
     design = ClinicalDesign(SCHEMA.fields)
-    image = masked_mean(*join_views(batch.tokens[:, 0], batch.view_mask[:, 0]))
+    has_film = (batch.film_exam == 0)[:, :, None, None]
+    n_tokens = has_film.sum(dim=(1, 2)) * batch.tokens.shape[2]
+    image = (batch.tokens * has_film).sum(dim=(1, 2)) / n_tokens.clamp(min=1)
     clinical = design.vector(batch.fields[:, 0], batch.field_mask[:, 0])
     expected = torch.cat([image, clinical], dim=1).double().numpy()
     limits = name_columns(SCHEMA.fields, channels=CHANNELS)
@@ -52,12 +53,12 @@ def test_of_one_exam_they_are_what_the_linear_head_sees() -> None:
 def test_of_several_exams_they_are_the_mean_over_the_labelled_ones_by_hand() -> None:
     batch = practice_patients(1, exams=3, views=1)
     batch.exam_mask[0] = torch.tensor([True, False, True])
-    batch.view_mask[0] = torch.tensor([[True], [True], [False]])  # the third has no film
+    batch.film_exam[0] = torch.tensor([0, 1, -1])  # the third has no film
     batch.field_mask[0, :, 0] = True
     batch.fields[0, :, 0] = torch.tensor([1.0, 9.0, 2.0])
     batch.target[0] = torch.tensor([0.5, 7.0, -1.5])
     row = made(batch)
-    first = batch.tokens[0, 0, 0].double().numpy().mean(axis=0)
+    first = batch.tokens[0, 0].double().numpy().mean(axis=0)
     assert row.columns[0, :CHANNELS] == pytest.approx(first / 2)
     assert row.columns[0, NAMES.index("age")] == 1.5
     assert row.target[0] == -0.5
@@ -78,6 +79,11 @@ def test_a_row_is_the_patients_alone_bit_for_bit(is_class: bool) -> None:
     assert alone.target.tobytes() == together.target[40:].tobytes()
     one = made(few.select([4]), is_class=is_class)
     assert one.columns.tobytes() == alone.columns[4:5].tobytes()
+
+
+def join(*batches: PatientBatch) -> PatientBatch:
+    columns = zip(*(batch.tensors() for batch in batches), strict=True)
+    return PatientBatch(*(torch.cat(column) for column in columns))
 
 
 def wider(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Votes against the kernel that the random features stand for."""
+"""Likeness against the kernel that the random features stand for."""
 
 from __future__ import annotations
 
@@ -19,39 +19,58 @@ def make(task: TableTask, **changes: object) -> SoftNeighbours:
     return SoftNeighbours.build(SoftNeighboursSettings.model_validate(values), task)
 
 
-def kernel_shares(patients: Columns, fresh: Columns, *, width: float) -> np.ndarray:
-    """Each class's share of Σ exp(−‖x − z‖²/2h²) over all patients, h = width·√(2f)."""
+def likeness(patients: Columns, fresh: Columns, *, width: float) -> np.ndarray:
+    """Mean of exp(−‖x − z‖²/2h²) over the patients of each class, h = width·√(2f)."""
     f = patients.columns.shape[1]
     apart = ((fresh.columns[:, None] - patients.columns[None]) ** 2).sum(axis=2)
     near = np.exp(-apart / (2 * width**2 * 2 * f))
-    votes = np.stack([near[:, patients.target == index].sum(axis=1) for index in range(3)], axis=1)
-    return votes / votes.sum(axis=1, keepdims=True)
+    return np.stack([near[:, patients.target == index].mean(axis=1) for index in range(3)], axis=1)
 
 
-def test_with_many_frequencies_votes_are_those_of_the_gaussian_kernel() -> None:
+def test_with_many_frequencies_odds_are_raised_by_the_mean_of_the_gaussian_kernel() -> None:
     patients, fresh = classes(300, 4), classes(60, 4, seed=1)
-    learner = make(table_task(4, n_classes=3), frequencies=20_000, width=0.5)
+    learner = make(table_task(4, n_classes=3), frequencies=20_000, radius=10.0, sharpness=5.0)
     state = federate(learner, in_three(patients), n_declared=300)
-    expected = kernel_shares(patients, fresh, width=0.5)
-    assert np.abs(learner.predict(state, fresh) - expected).max() < 0.05
+    sizes = np.bincount(patients.target.astype(int)) / 300
+    expected = sizes * np.exp(5.0 * likeness(patients, fresh, width=0.8))
+    expected = expected / expected.sum(axis=1, keepdims=True)
+    assert np.abs(learner.predict(state, fresh) - expected).max() < 0.03
 
 
-def test_a_patients_features_have_norm_one_beside_the_count() -> None:
-    learner = make(table_task(4, n_classes=3), count_weight=0.5)
-    rows = learner.rows(learner.start(), classes(20, 4))
-    assert np.linalg.norm(rows, axis=1) == pytest.approx(np.full(20, np.sqrt(1.25)))
-    assert (np.count_nonzero(rows.reshape(20, 3, -1)[:, :, 0], axis=1) == 1).all()
+def test_the_public_mean_is_that_of_normal_columns() -> None:
+    learner = make(table_task(6, n_classes=3))
+    drawn = Columns(np.random.default_rng(0).normal(size=(20_000, 6)), np.zeros(20_000))
+    assert np.abs(learner._features(drawn).mean(axis=0) - learner._public_mean).max() < 0.002
 
 
-def test_votes_below_the_noise_count_as_the_classes_sizes() -> None:
-    patients = classes(200, 4)
-    learner = make(table_task(4, n_classes=3), vote_floor=1.0)
-    state = learner.start()
-    total = np.zeros(learner.length(state))
-    counts = np.array([50.0, 100.0, 50.0])
-    total.reshape(3, -1)[:, 0] = 0.5 * counts
-    shares = learner.predict(learner.advance(state, total, sd=4.0, n_declared=200), patients)
-    assert np.allclose(shares, counts / 200)
+def test_directions_are_orthogonal_within_a_block_and_as_long_as_normal_ones() -> None:
+    directions = make(table_task(40, n_classes=3), frequencies=80)._directions
+    products = directions[:, :40].T @ directions[:, :40]
+    assert np.abs(products - np.diag(np.diag(products))).max() < 1e-12
+    # E‖w‖² = f/h², h² = 0.8²·2f
+    assert (directions**2).sum(axis=0).mean() == pytest.approx(40 / (0.64 * 80), rel=0.1)
+
+
+def test_features_have_norm_one_and_rows_the_bound_at_most() -> None:
+    learner = make(table_task(4, n_classes=3))
+    patients = classes(50, 4)
+    assert np.linalg.norm(learner._features(patients), axis=1) == pytest.approx(np.ones(50))
+    rows = learner.rows(learner.start(), patients)
+    usual = np.sqrt(1 - learner._public_mean @ learner._public_mean)
+    assert learner.bound(learner.start()) == pytest.approx(0.7 * usual * np.sqrt(1.25))
+    assert (np.count_nonzero(rows.reshape(50, 3, -1)[:, :, 0], axis=1) == 1).all()
+
+
+def test_a_class_lost_in_noise_counts_as_the_noise_and_says_little() -> None:
+    learner = make(table_task(4, n_classes=3))
+    table = np.zeros((3, 513))
+    table[:, 0] = np.array([200.0, 100.0, -5.0]) * learner._count_weight
+    table[:, 1:] = np.random.default_rng(0).normal(size=(3, 512))
+    state = learner.advance(learner.start(), table.ravel(), sd=1.0, n_declared=300)
+    first, second, third = state.vector.reshape(3, 513)
+    assert third[0] == pytest.approx(np.log(1 / (1 + 300 * learner._count_weight)))
+    assert np.abs(third[1:]).max() < np.abs(table[2, 1:]).max() * learner._count_weight * 1.001
+    assert first[0] > second[0] > third[0]
 
 
 def test_frequencies_come_from_the_seed() -> None:

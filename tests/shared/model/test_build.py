@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.model.attention import KeyMask
 from shared.model.build import build_model
 from shared.model.fusion import CrossAttentionFusion, grid_positions
 from shared.model.weights import flatten_weights, layout_sha256, trainable
@@ -151,7 +152,7 @@ def test_a_masked_field_gets_weight_zero_in_every_layer() -> None:
     clinical = model.clinical(fields, field_mask)[:, 0]
     image = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(1))
     for layer in model.layers:
-        weights = layer.image_from_clinical.weights(image, clinical, field_mask)
+        weights = layer.image_from_clinical.weights(image, clinical, KeyMask.of(field_mask))
         assert torch.equal(weights[..., 4], torch.zeros(3, 4, 8))
         torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 8))
 

@@ -19,6 +19,7 @@ from shared.model.encoders import (
     make_encoder,
     measure_constants,
     pack_encoder,
+    shrink_map,
 )
 from shared.model.weights import read_weights, write_weights
 
@@ -66,12 +67,23 @@ def test_a_packed_encoder_loads_frozen_and_repeats_itself(
     assert encode(encoder, random_films(3)[:0]).shape == (0, 16, 48)
 
 
-def test_a_films_tokens_do_not_depend_on_the_batch(packed: tuple[Path, EncoderSettings]) -> None:
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_a_films_tokens_are_the_same_bits_whatever_the_others_are(
+    batch: int | None, packed: tuple[Path, EncoderSettings]
+) -> None:
     encoder = load_encoder(packed[1], packed[0])
-    films = random_films(4)
-    torch.testing.assert_close(
-        encode(encoder, films)[2:3], encode(encoder, films[2:3]), atol=1e-4, rtol=1e-4
-    )
+    films = random_films(7)
+    alone = torch.cat([encode(encoder, film[None], batch=batch) for film in films])
+    for company in ([*range(7)], [*range(7)][::-1], [6, 2], [3, 3, 3, 0, 5]):
+        assert torch.equal(encode(encoder, films[company], batch=batch), alone[company])
+
+
+@pytest.mark.parametrize("fine", [4, 7, 8, 16])
+def test_a_shrunk_map_is_that_of_adaptive_pooling(fine: int) -> None:
+    mapped = torch.randn(2, 3, fine, fine, generator=torch.Generator().manual_seed(fine))
+    for grid in range(1, fine + 1):
+        expected = functional.adaptive_avg_pool2d(mapped, grid)
+        assert float((shrink_map(mapped, grid) - expected).abs().max()) <= 1e-6
 
 
 def test_pooled_tokens_of_the_public_films_are_standard_with_norm_about_three(

@@ -18,8 +18,6 @@ from shared.sums.lattice import from_lattice, spacing_of
 from shared.sums.state_file import pack_state, unpack_state
 from shared.sums.total import CHUNK, exact_total_of, lattice_rows, total_of
 
-N_HOSTILE = 4000
-
 
 @pytest.fixture(params=SUMS)
 def case(request: pytest.FixtureRequest) -> Case:
@@ -75,7 +73,7 @@ def test_shares_add_up_to_one(case: Case) -> None:
 
 
 def test_no_patient_exceeds_the_bound_and_some_patient_attains_it(case: Case) -> None:
-    patients = case.hostile(N_HOSTILE, np.random.default_rng(2))
+    patients = case.hostile(case.n_hostile, np.random.default_rng(2))
     for state in some(states_of(case)):
         for tried in hostile_states(state):
             bound = case.asked.bound(tried)
@@ -88,11 +86,11 @@ def test_no_patient_exceeds_the_bound_and_some_patient_attains_it(case: Case) ->
 
 
 def test_rows_are_bounded_before_they_are_cut_to_the_bound(case: Case) -> None:
-    patients = case.hostile(N_HOSTILE, np.random.default_rng(4))
+    patients = case.hostile(case.n_hostile, np.random.default_rng(4))
     for state in some(states_of(case)):
         for tried in hostile_states(state):
-            for start in range(0, N_HOSTILE, CHUNK):
-                part = patients.select(range(start, min(start + CHUNK, N_HOSTILE)))
+            for start in range(0, case.n_hostile, CHUNK):
+                part = patients.select(range(start, min(start + CHUNK, case.n_hostile)))
                 rows = case.asked.rows(tried, part)
                 assert rows.shape == (len(part), case.asked.length(tried))
                 assert np.isfinite(rows).all()
@@ -104,6 +102,17 @@ def test_the_total_is_the_sum_of_rows_made_alone(case: Case) -> None:
     for state in some(states_of(case)):
         alone = sum(row_of(case.asked, state, patients, index) for index in range(40))
         assert np.array_equal(total_of(case.asked, state, patients), alone)
+
+
+@pytest.mark.parametrize("name", [name for name in SUMS if hasattr(SUMS[name].asked, "quick_total")])
+def test_a_quick_total_is_the_sum_of_rows(name: str) -> None:
+    case = SUMS[name]
+    patients = case.hostile(300, np.random.default_rng(13))
+    for state in some(states_of(case)):
+        for tried in hostile_states(state):
+            total = total_of(case.asked, tried, patients)
+            spacing = spacing_of(case.asked.bound(tried))
+            assert np.array_equal(case.asked.quick_total(tried, patients), total * spacing)
 
 
 @pytest.mark.parametrize("place", [0, 1, 63, CHUNK - 1, CHUNK, 199])

@@ -1,4 +1,4 @@
-"""Which device is taken, and that one thread is one thread only as long as it lasts."""
+"""The device of a setting, threads, and runs whose bits repeat."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from shared.errors import EngineError
-from shared.train.device import choose_device, one_thread
+from shared.train.device import choose_device, one_thread, repeatable
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,32 @@ def test_threads_are_given_back_even_after_a_failure() -> None:
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
+
+
+def modes() -> tuple[bool, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.deterministic,
+        not torch.backends.cudnn.benchmark,
+        not torch.backends.cudnn.allow_tf32,
+        not torch.backends.cuda.matmul.allow_tf32,
+        not torch.utils.deterministic.fill_uninitialized_memory,
+    )
+
+
+def test_inside_everything_repeats_and_outside_everything_is_as_it_was() -> None:
+    before = modes()
+    with repeatable():
+        assert modes() == (True,) * 6
+        with repeatable():
+            assert modes() == (True,) * 6
+        assert modes() == (True,) * 6
+    assert modes() == before
+    assert before != (True,) * 6, "or this shows nothing"
+
+
+def test_a_failure_inside_leaves_the_modes_and_threads_as_they_were() -> None:
+    before, threads = modes(), torch.get_num_threads()
+    with pytest.raises(ValueError, match="inside"), one_thread(), repeatable():
+        raise ValueError("inside")
+    assert (modes(), torch.get_num_threads()) == (before, threads)

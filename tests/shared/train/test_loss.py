@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from shared.contract.settings import TaskSettings
+from shared.contract.settings import ClassificationTask, RegressionTask
 from shared.train.loss import (
     exam_loss,
     exam_weight,
@@ -17,11 +17,11 @@ from shared.train.loss import (
 )
 from shared.train.patients import PatientBatch
 
-PLAIN = TaskSettings(
-    kind="regression", target_mean=0.75, target_sd=0.12, smooth_l1_beta=0.7, endpoint="x"
+PLAIN = RegressionTask(
+    target_mean=0.75, target_sd=0.12, smooth_l1_beta=0.7, endpoint="x", endpoint_threshold=0.558
 )
 EMPHASIS = PLAIN.model_copy(update={"loss_threshold": 0.558, "loss_emphasis": 2.0, "loss_scale": 0.05})
-CLASSES = TaskSettings(kind="classification", endpoint="x", positive_class="y")
+CLASSES = ClassificationTask(endpoint="x", positive_class="y")
 
 
 def test_smooth_l1_by_hand() -> None:

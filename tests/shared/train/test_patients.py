@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.settings import TaskSettings
+from shared.contract.settings import ClassificationTask, RegressionTask
 from shared.train.patients import PatientBatch, build_patients, make_batches, standardise_target
 
 # Five films, tokens [5,1,1] holding their own row number.
@@ -175,8 +175,8 @@ def test_no_patient_exceeds_the_cap(cap: int, seed: int) -> None:
 
 
 def test_targets_are_standardised_with_public_constants_and_classes_are_kept() -> None:
-    regression = TaskSettings(kind="regression", target_mean=0.75, target_sd=0.12, endpoint="x")
-    classes = TaskSettings(kind="classification", endpoint="x", positive_class="y")
+    regression = RegressionTask(target_mean=0.75, target_sd=0.12, endpoint="x", endpoint_threshold=0.5)
+    classes = ClassificationTask(endpoint="x", positive_class="y")
     assert standardise_target(np.array([0.87, 0.75]), regression) == pytest.approx([1.0, 0.0])
     assert standardise_target(np.array([2, 0, -1]), classes) == pytest.approx(
         [2.0, 0.0, np.nan], nan_ok=True

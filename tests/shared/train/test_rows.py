@@ -15,6 +15,7 @@ from shared.model.weights import trainable
 from shared.train.canaries import WithRegister, audited_loss, with_canaries
 from shared.train.rows import (
     LAYERS,
+    Rows,
     choose_backend,
     rows_by_layers,
     rows_by_loop,
@@ -78,6 +79,12 @@ def test_no_weight_keeps_a_gradient_and_no_hook_stays() -> None:
     rows_by_layers(model, practice_patients(3), practice_loss())
     assert all(weight.grad is None and weight.requires_grad for _, weight in trainable(model))
     assert not any(part._forward_hooks for part in model.modules())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("way", [rows_by_loop, rows_by_vmap, rows_by_layers])
+def test_rows_keep_no_graph_that_would_hold_every_activation(way: Rows, fusion: str) -> None:
+    assert not way(practice_model(fusion), practice_patients(3), practice_loss()).requires_grad
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from practice_patients import practice_patients
+from company_attack import GRIDS, hostile_model, patients_of
+from practice_patients import practice_patients, practice_settings
 
 import shared.train.update
 from server.federation.compose import compose_settings
@@ -96,7 +97,7 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
         "forward",
         lambda self, *inputs: passes.append(len(inputs[0])) or forward(self, *inputs),
     )
-    monkeypatch.setattr(shared.train.update, "_WITH_FILMS_AT_ONCE", 2)
+    monkeypatch.setattr(shared.train.update, "_WITH_FILMS_AT_ONCE", {"cpu": 2})
     in_parts, again = score_patients(settings, batch, weights)
     assert passes == [2, 2, 2], "the last part is filled"
     np.testing.assert_allclose(in_parts, at_once, rtol=1e-5)
@@ -105,6 +106,31 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
     # patient 2 lost the label of the first exam: the second one counts, 0.1 * 2 + 1
     task = settings.task
     assert labels[2] == pytest.approx(task.target_mean + task.target_sd * 1.2)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_score_is_the_same_bits_whoever_else_is_scored(grid: int) -> None:
+    settings = practice_settings("cross_attention")
+    encoder = settings.encoder.model_copy(update={"token_grid": grid})
+    settings = settings.model_copy(update={"encoder": encoder})
+    batch = patients_of(140, grid)
+    everybody = list(range(len(batch)))
+    for seed in (1, 2):
+        weights = flatten_weights(hostile_model(grid, seed=seed))
+        together, _ = score_patients(settings, batch, weights)
+        assert np.ptp(together) > 0.1
+        for company in (everybody[::-1], everybody[:-1], [140, 3, 5], [7]):
+            alone, _ = score_patients(settings, batch.select(company), weights)
+            assert np.array_equal(alone, together[company])
+
+
+def test_a_score_on_films_is_the_same_bits_whoever_else_is_scored() -> None:
+    settings = settings_without_noise()
+    batch, weights = stored_patients(settings), awake(settings)
+    together, _ = score_patients(settings, batch, weights)
+    for company in ([4, 3, 2, 1, 0], [0, 1, 2, 4], [2]):
+        alone, _ = score_patients(settings, batch.select(company), weights)
+        assert np.array_equal(alone, together[company])
 
 
 def test_nobody_is_scored_where_nobody_has_a_label() -> None:

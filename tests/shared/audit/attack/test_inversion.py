@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from practice_patients import practice_settings
+from practice_plan import plan_of, with_training
 
 from shared.audit.attack import inversion
 from shared.audit.attack.inversion import (
@@ -18,7 +19,7 @@ from shared.audit.attack.inversion import (
     scaled_error,
 )
 from shared.audit.finding import Finding
-from shared.contract.settings import Settings
+from shared.contract.plan import Plan
 from shared.errors import AuditError
 from shared.privacy.accountant import calibrate
 
@@ -27,19 +28,27 @@ torch.set_num_threads(1)
 FUSIONS = ["linear", "concatenation", "cross_attention"]
 
 
-def plan_settings(
-    fusion: str = "linear", *, noise_multiplier: float | None = None, mode: str = "patient_dp"
-) -> Settings:
-    """A resolved plan: ε = 8 over 50 steps, 5 in a round, unless the noise is given."""
-    settings = practice_settings(fusion)
+def attacked_plan(
+    fusion: str = "linear",
+    *,
+    noise_multiplier: float | None = None,
+    local_steps: int = 5,
+    fold: str = "site",
+) -> Plan:
+    """ε = 8 over 50 steps, unless the noise is given; 0: clipped without noise."""
     noise = calibrate(8.0, 1e-5, steps=50) if noise_multiplier is None else noise_multiplier
-    privacy = settings.privacy.model_copy(
-        update={"mode": mode, "epsilon": 8.0, "noise_multiplier": noise, "update_norm_max": 1e6}
+    plan = plan_of(practice_settings(fusion), {"aster": 100})
+    return with_training(
+        plan,
+        release_class="dp",
+        noise_multipliers=(noise,),
+        fold=fold,
+        rounds=50 // local_steps,
+        local_steps=local_steps,
+        local_tail=0.0,
+        learning_rate=0.3,
+        update_norm_max=1e6,
     )
-    federation = settings.federation.model_copy(
-        update={"rounds": 10, "local_steps": 5, "learning_rate": 0.3}
-    )
-    return settings.model_copy(update={"privacy": privacy, "federation": federation})
 
 
 def figure(finding: Finding, name: str) -> float:
@@ -89,9 +98,14 @@ def test_a_guess_is_closer_in_few_dimensions() -> None:
     assert chance_error(400) > 0.999
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_the_control_finds_the_features_and_the_plans_noise_hides_them(fusion: str) -> None:
-    (finding,) = inversion_findings(plan_settings(fusion))
+@pytest.mark.parametrize(
+    ("fusion", "local_steps", "fold"),
+    [(fusion, 5, "site") for fusion in FUSIONS] + [("linear", 1, "coordinator")],
+)
+def test_the_control_finds_the_features_and_the_plans_noise_hides_them(
+    fusion: str, local_steps: int, fold: str
+) -> None:
+    (finding,) = inversion_findings(attacked_plan(fusion, local_steps=local_steps, fold=fold))
     assert figure(finding, "relative_error_control") < 1e-3
     assert figure(finding, "relative_error") > 0.9
     assert figure(finding, "relative_error_at_best_scale") > 0.9
@@ -99,7 +113,7 @@ def test_the_control_finds_the_features_and_the_plans_noise_hides_them(fusion: s
 
 
 def test_clipping_without_noise_hides_nothing() -> None:
-    (finding,) = inversion_findings(plan_settings(noise_multiplier=0.0))
+    (finding,) = inversion_findings(attacked_plan(noise_multiplier=0.0))
     assert figure(finding, "relative_error") < 1e-3
     assert finding.verdict == "fail"
 
@@ -110,8 +124,8 @@ def test_noise_that_spoils_the_length_but_not_the_direction_is_too_little(
     # from a seed, so that this is one draw for ever
     draw = torch.Generator().manual_seed(2)
     seeded = functools.partial(torch.randn, generator=draw, dtype=torch.float64)
-    monkeypatch.setattr("shared.train.update.NoiseStream", lambda: seeded)
-    (finding,) = inversion_findings(plan_settings(noise_multiplier=0.6))
+    monkeypatch.setattr("shared.audit.attack.inversion.NoiseStream", lambda: seeded)
+    (finding,) = inversion_findings(attacked_plan(noise_multiplier=0.6))
     assert figure(finding, "relative_error_at_best_scale") < 0.9 < figure(finding, "relative_error")
     assert finding.verdict == "fail"
 
@@ -120,20 +134,22 @@ def test_the_control_takes_one_step_however_long_the_plans_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inversion, "_DRAWS", 1)
-    settings = plan_settings("cross_attention")
-    federation = settings.federation.model_copy(update={"learning_rate": 300.0})
-    (finding,) = inversion_findings(settings.model_copy(update={"federation": federation}))
+    plan = with_training(attacked_plan("cross_attention"), learning_rate=300.0)
+    (finding,) = inversion_findings(plan)
     assert figure(finding, "relative_error_control") < 1e-3
 
 
 def test_a_plan_without_privacy_fails() -> None:
-    (finding,) = inversion_findings(plan_settings(mode="off", noise_multiplier=0.0))
+    open_plan = plan_of(practice_settings("linear"), {"aster": 100})
+    assert open_plan.training is not None
+    assert open_plan.training.release_class == "off"
+    (finding,) = inversion_findings(open_plan)
     assert finding.verdict == "fail"
 
 
 def test_an_attack_that_fails_without_noise_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     real = inversion.invert_last_layer
     monkeypatch.setattr(inversion, "invert_last_layer", lambda *given: real(*given) + 0.1)
-    (finding,) = inversion_findings(plan_settings())
+    (finding,) = inversion_findings(attacked_plan())
     assert finding.verdict == "not-run"
     assert "the attack fails without noise too" in finding.because

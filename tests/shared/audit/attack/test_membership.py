@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from practice_attack import attacked_settings, random_patients
+from practice_attack import attacked_plan, random_patients
+from practice_plan import trained
 from scipy.special import logit, ndtr
 
 from shared.audit.attack import membership
@@ -22,12 +23,15 @@ from shared.audit.attack.membership import (
     membership_findings,
     train_release,
 )
-from shared.contract.settings import Settings
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import ClassificationTask
+from shared.contract.stages import GradientStage
 from shared.errors import AuditError
-from shared.model.build import build_model
-from shared.model.weights import flatten_weights
 from shared.privacy.accountant import gaussian_mu
 from shared.privacy.events import GaussianEvent
+from shared.stages.gradient import GradientSum
+from shared.stages.scores import GradientScorer
 from shared.train.patients import PatientBatch
 
 torch.set_num_threads(1)
@@ -114,40 +118,46 @@ def test_without_a_claim_nothing_is_called_examined() -> None:
 def test_references_are_averaged_over_sites_and_over_the_last_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = attacked_settings(2, epsilon=None, rounds=4)
+    plan = attacked_plan(2, {"aster": 10, "birch": 30}, epsilon=None, rounds=4)
     calls: list[tuple[int, int]] = []
 
-    def update(
-        _: Settings, batch: PatientBatch, weights: NDArray[np.float32], *, divisor: int, **__: object
-    ) -> NDArray[np.float32]:
-        calls.append((len(batch), divisor))
-        return np.full_like(weights, divisor)
+    def answer(
+        _: GradientSum, vector: Vector, batch: PatientBatch, *, declared_patients: int, **__: object
+    ) -> Vector:
+        calls.append((len(batch), declared_patients))
+        return np.full_like(vector, declared_patients)
 
-    monkeypatch.setattr(membership, "train_update", update)
+    monkeypatch.setattr(GradientSum, "answer", answer)
     sites = [
-        AuditedSite(pool=random_patients(n, 2, seed=n), is_member=np.ones(n, bool), divisor=n, weight=w)
-        for n, w in ((10, 3.0), (20, 1.0))
+        AuditedSite(site=site, pool=random_patients(n, 2, seed=n), is_member=np.ones(n, bool))
+        for site, n in (("aster", 10), ("birch", 20))
     ]
-    weights = train_release(settings, sites, [np.arange(10) < 4, np.arange(20) < 5])
-    # a round adds 3/4·10 + 1/4·20 = 12.5; the release is the mean after rounds 3 and 4
-    start = flatten_weights(build_model(settings, generator_seed=settings.seed))
-    np.testing.assert_allclose(weights - start, 3.5 * 12.5, rtol=1e-6)
-    assert calls == [(4, 10), (5, 20)] * 4
+    chosen = [np.arange(10) < 4, np.arange(20) < 5]
+    weights = train_release(plan, trained(plan), sites, chosen)
+    # a round adds 1/4·10 + 3/4·30 = 25; the release is the mean after rounds 3 and 4
+    start = GradientSum(plan, trained(plan), None).start().vector
+    np.testing.assert_allclose(weights - start, 3.5 * 25, rtol=1e-6)
+    assert calls == [(4, 10), (5, 30)] * 4
 
 
 def test_every_patient_is_in_half_of_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = random_patients(21, 2, seed=0)
-    site = AuditedSite(pool=pool, is_member=np.arange(21) < 10, divisor=10)
+    plan = attacked_plan(2, {"aster": 10}, epsilon=None)
+    site = AuditedSite(site="aster", pool=pool, is_member=np.arange(21) < 10)
     seen: list[NDArray[np.bool_]] = []
 
     def train(
-        _: Settings, sites: list[AuditedSite], chosen: list[NDArray[np.bool_]], __: Path | None
+        _: Plan,
+        __: GradientStage,
+        sites: list[AuditedSite],
+        chosen: list[NDArray[np.bool_]],
+        ___: Path | None,
     ) -> object:
         seen.append(chosen[0])
         return np.zeros(3, dtype=np.float32)
 
     monkeypatch.setattr(membership, "train_release", train)
-    attack_run(attacked_settings(2, epsilon=None), [site], np.zeros(3, np.float32), seed=1)
+    attack_run(plan, trained(plan), [site], np.zeros(3, np.float32), seed=1)
     assert len(seen) == 16
     assert set(np.sum(seen, axis=0)) == {8}
     assert len({mask.tobytes() for mask in seen}) == 16
@@ -156,36 +166,33 @@ def test_every_patient_is_in_half_of_the_references(monkeypatch: pytest.MonkeyPa
 def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = attacked_settings(2, epsilon=None)
-    task = settings.task.model_copy(update={"kind": "classification", "positive_class": "osteoporosis"})
-    settings = settings.model_copy(update={"task": task})
+    plan = attacked_plan(2, {"aster": 2}, epsilon=None)
+    task = ClassificationTask(endpoint="osteoporosis", positive_class="osteoporosis")
+    settings = plan.settings.model_copy(update={"task": task})
+    plan = plan.model_copy(update={"settings": settings})
     answers = iter([np.array([0.9, 0.9, 0.2, 0.3])] * 100)
     labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
-    monkeypatch.setattr(membership, "score_patients", lambda *_, **__: (next(answers), labels))
+    monkeypatch.setattr(GradientScorer, "score", lambda *_: (next(answers), labels))
     monkeypatch.setattr(membership, "train_release", lambda *_: None)
     kept: list[NDArray[np.float64]] = []
     monkeypatch.setattr(membership, "lira_scores", lambda target, *_: kept.append(target) or target)
-    site = AuditedSite(pool=random_patients(4, 2, seed=0), is_member=np.arange(4) < 2, divisor=2)
-    attack_run(settings, [site], np.zeros(5, np.float32), seed=1)
+    pool = random_patients(4, 2, seed=0)
+    site = AuditedSite(site="aster", pool=pool, is_member=np.arange(4) < 2)
+    attack_run(plan, trained(plan), [site], np.zeros(5, np.float32), seed=1)
     np.testing.assert_allclose(kept[0], [logit(0.9), -logit(0.9), -logit(0.2), logit(0.3)])
 
 
 def test_what_cannot_be_attacked_is_refused() -> None:
-    settings = attacked_settings(2, epsilon=None)
+    plan = attacked_plan(2, {"aster": 3}, epsilon=None)
     pool = random_patients(6, 2, seed=0)
-    site = AuditedSite(pool=pool, is_member=np.arange(6) < 3, divisor=3)
-    weights = flatten_weights(build_model(settings, generator_seed=1))
+    site = AuditedSite(site="aster", pool=pool, is_member=np.arange(6) < 3)
+    weights = GradientSum(plan, trained(plan), None).start().vector
     for n_references in (14, 17):
         with pytest.raises(AuditError, match="must be even and at least 16"):
-            attack_run(settings, [site], weights, n_references=n_references, seed=0)
-    median = settings.model_copy(
-        update={"strategy": settings.strategy.model_copy(update={"name": "median"})}
-    )
-    with pytest.raises(AuditError, match="not median"):
-        attack_run(median, [site], weights, seed=0)
+            attack_run(plan, trained(plan), [site], weights, n_references=n_references, seed=0)
     pool.exam_mask[0] = False
     with pytest.raises(AuditError, match="labelled exam"):
-        attack_run(settings, [site], weights, seed=0)
+        attack_run(plan, trained(plan), [site], weights, seed=0)
 
 
 # --- real training
@@ -193,11 +200,12 @@ def test_what_cannot_be_attacked_is_refused() -> None:
 
 def attacked_release(epsilon: float | None) -> AttackRun:
     """All attacks on a release trained on 60 of 120 patients whose labels are noise."""
-    settings = attacked_settings(N_CHANNELS, epsilon=epsilon)
+    plan = attacked_plan(N_CHANNELS, {"aster": N_MEMBERS}, epsilon=epsilon)
+    stage = trained(plan)
     is_member = np.random.default_rng(0).permutation(2 * N_MEMBERS) < N_MEMBERS
     pool = random_patients(2 * N_MEMBERS, N_CHANNELS, seed=0)
-    site = AuditedSite(pool=pool, is_member=is_member, divisor=N_MEMBERS)
-    return attack_run(settings, [site], train_release(settings, [site], [is_member]), seed=0)
+    site = AuditedSite(site="aster", pool=pool, is_member=is_member)
+    return attack_run(plan, stage, [site], train_release(plan, stage, [site], [is_member]), seed=0)
 
 
 def test_a_model_that_learned_patients_by_heart_is_caught() -> None:
@@ -215,6 +223,6 @@ def test_the_same_patients_trained_with_privacy_stay_below_the_ceiling(
     # noise from a seed, so that this is one draw for ever
     draw = torch.Generator().manual_seed(4)
     seeded = functools.partial(torch.randn, generator=draw, dtype=torch.float64)
-    monkeypatch.setattr("shared.train.update.NoiseStream", lambda: seeded)
+    monkeypatch.setattr("shared.stages.in_memory.NoiseStream", lambda: seeded)
     found = membership_findings(attacked_release(epsilon), claim(epsilon), site="aster", delta=DELTA)
     assert [finding.verdict for finding in found] == ["pass"] * 3

@@ -9,7 +9,7 @@ import numpy as np
 import practice_federation as practice
 import pytest
 
-from server.rounds.subject import subject_of
+from server.rounds.asked_state import asked_state_of
 from server.run.folder import RunStore
 from server.run.release import lock_run
 from shared.contract.stages import DescriptionStage
@@ -23,7 +23,7 @@ def test_a_table_is_of_the_release_and_names_no_lock(released: Released) -> None
     store, _ = released
     release = practice.release_of(store)
     for name in ("internal", "external"):
-        subject = subject_of(store, store.plan.stage(name))
+        subject = asked_state_of(store, store.plan.stage(name))
         np.testing.assert_array_equal(subject.vector, store.averaged())
         assert (subject.release_sha256, subject.lock_sha256) == (release.sha256, "")
 
@@ -32,11 +32,11 @@ def test_a_prospective_table_names_the_lock_and_needs_one(released: Released) ->
     store, _ = released
     stage = store.plan.stage("prospective")
     with pytest.raises(RunError) as caught:
-        subject_of(store, stage)
+        asked_state_of(store, stage)
     assert caught.value.code == "run.not-locked"
     key = load_key(store.home / "keys" / "coordinator.pem")
     lock = lock_run(store, key, now=datetime(2026, 1, 5, tzinfo=UTC))
-    subject = subject_of(store, stage)
+    subject = asked_state_of(store, stage)
     assert subject.lock_sha256 == lock.sha256
     assert subject.release_sha256 == lock.release_sha256
 
@@ -44,7 +44,7 @@ def test_a_prospective_table_names_the_lock_and_needs_one(released: Released) ->
 def test_without_a_release_there_is_nothing_to_measure(tmp_path: Path) -> None:
     store, _ = practice.found_federation(tmp_path)
     with pytest.raises(WeightsError) as caught:
-        subject_of(store, store.plan.stage("internal"))
+        asked_state_of(store, store.plan.stage("internal"))
     assert caught.value.code == "weights.unreadable"
 
 
@@ -61,5 +61,5 @@ def test_a_description_is_of_the_patients_alone_and_can_come_before_a_release(tm
         target_high=1.0,
         minimum_cell=1,
     )
-    subject = subject_of(store, stage)
+    subject = asked_state_of(store, stage)
     assert (subject.vector.size, subject.release_sha256, subject.lock_sha256) == (0, "", "")

@@ -9,7 +9,6 @@ from typing import Any, get_args
 import pytest
 import typer
 import yaml
-from pydantic import BaseModel
 
 from server.command.app import app
 from server.federation.compose import compose_settings
@@ -23,7 +22,7 @@ from shared.model.build import build_model
 from shared.model.encoders import ARCHITECTURES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-GROUPS: Mapping[str, type[BaseModel]] = {
+GROUPS: Mapping[str, Any] = {
     "encoder": EncoderSettings,
     "fusion": FusionSettings,
     "strategy": StrategySettings,
@@ -31,9 +30,16 @@ GROUPS: Mapping[str, type[BaseModel]] = {
 }
 
 
-def names_of(settings: type[BaseModel]) -> set[str]:
-    """What a plan may name."""
-    return set(get_args(settings.model_fields["name"].annotation))
+def names_of(settings: Any) -> set[str]:
+    """What a plan may name, by one kind of settings or by a union of them."""
+    kinds = [kind for kind in leaves(settings) if isinstance(kind, type)]
+    return {name for kind in kinds for name in get_args(kind.model_fields["name"].annotation)}
+
+
+def leaves(annotation: Any) -> list[Any]:
+    """The members of a union, however it is annotated."""
+    parts = get_args(annotation)
+    return [leaf for part in parts for leaf in leaves(part)] if parts else [annotation]
 
 
 def configured(group: str) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def test_encoders_of_a_plan_are_the_architectures() -> None:
 
 
 def test_checkpoints_are_packed_for_the_public_architectures() -> None:
-    public = {name for name, shape in ARCHITECTURES.items() if shape.pixels is not None}
+    public = {name for name, shape in ARCHITECTURES.items() if shape.is_public}
     command = typer.main.get_command(app).commands["weights"]  # type: ignore[attr-defined]
     [encoder] = [param for param in command.params if param.name == "encoder"]
     assert set(encoder.type.choices) == public

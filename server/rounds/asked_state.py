@@ -17,7 +17,7 @@ from shared.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class AskedState:
     """The state [d] that a request carries, and the release and lock that it belongs to, if any."""
 
     vector: Vector
@@ -25,7 +25,7 @@ class Subject:
     lock_sha256: str = ""
 
 
-def subject_of(store: RunStore, stage: Stage) -> Subject:
+def asked_state_of(store: RunStore, stage: Stage) -> AskedState:
     """What a stage that measures asks about: the run's release, or nothing but the patients.
 
     Raises:
@@ -33,9 +33,9 @@ def subject_of(store: RunStore, stage: Stage) -> Subject:
         RunError: the release was not locked.
     """
     if not isinstance(stage, ReleaseStage):
-        return Subject(vector=np.zeros(0, dtype="<f4"))
+        return AskedState(vector=np.zeros(0, dtype="<f4"))
     release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
-    return Subject(
+    return AskedState(
         vector=release.weights,
         release_sha256=release.sha256,
         lock_sha256=lock_hash(store) if stage.patients == "accrued" else "",

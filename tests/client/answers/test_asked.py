@@ -1,0 +1,187 @@
+"""Whose rows a stage adds: accrued patients of the accepted lock, first exams, releases that fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from practice_intake import ingest_with
+from practice_lock import accrue_later, lock_for, patients_needed
+from table_federation import write_table
+from table_site import RELEASE, TableSites
+
+from client.answers.asked import AskedPatients, find_patients, first_exams_of
+from client.cohort.assemble import assemble
+from client.cohort.split import Split
+from client.cohort.versions import current_cohort
+from client.intake.accrue import accept_lock, accrue
+from client.site.folder import open_site
+from shared.contract.protocol import SumReply, SumRequest
+from shared.contract.release import write_lock
+from shared.errors import OsteoFedError
+from shared.signing.keys import load_key
+from shared.stages.description import FirstExams
+from shared.train.patients import PatientBatch
+
+
+def answer(sites: TableSites, request: SumRequest, name: str = "elm") -> SumReply:
+    released = sites.answer(request, name)
+    assert isinstance(released.message, SumReply)
+    return released.message
+
+
+def found(sites: TableSites, request: SumRequest, name: str = "elm") -> AskedPatients:
+    return find_patients(sites.site(name), sites.plan, sites.plan.stage(request.stage), request)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "split"),
+    [("elm", "train", "train"), ("elm", "internal", "internal"), ("hop", "external", None)],
+)
+def test_a_stage_gets_the_labelled_patients_of_its_split_and_their_batch(
+    made: TableSites, name: str, stage: str, split: Split | None
+) -> None:
+    request = made.train_request() if stage == "train" else made.measure_request(stage)
+    asked, data = found(made, request, name), made.split(split, name)
+    assert asked.status == "measured"
+    assert asked.members == data.arrays.patients
+    assert isinstance(asked.patients, PatientBatch)
+    assert len(asked.patients) == len(asked.members) > 0
+    for mine, theirs in zip(asked.patients.tensors(), data.batch.tensors(), strict=True):
+        assert mine.equal(theirs)
+
+
+def test_a_description_gets_the_first_exam_of_everybody_and_no_weights(
+    made_described: TableSites,
+) -> None:
+    asked = found(made_described, made_described.measure_request("description"))
+    everybody = made_described.split(None).arrays
+    assert asked.members == everybody.patients
+    assert isinstance(asked.patients, FirstExams)
+    assert len(asked.patients) == 150
+    assert (asked.patients.target == everybody.target).all()  # one exam each
+
+
+def test_of_several_exams_the_earliest_with_a_label_counts(made_described: TableSites) -> None:
+    settings = made_described.plan.settings
+    cohort = current_cohort(made_described.site(), settings.cohort.name)
+    arrays = assemble(cohort, None, schema=settings.cohort, task=settings.task)
+    fields, target = arrays.fields.copy(), arrays.target.copy()
+    mask = arrays.exam_mask.copy()
+    # exams 0, 1 and 2 become one patient's, in this order of days; the first has no label
+    index = np.maximum(arrays.patient_index - 2, 0)
+    mask[0], target[0] = False, np.nan
+    fields[0] = fields[2] = 100.0
+    merged = replace(
+        arrays,
+        patients=arrays.patients[2:],
+        fields=fields,
+        target=target,
+        exam_mask=mask,
+        patient_index=index,
+    )
+    first = first_exams_of(merged)
+    kept = np.r_[1, 3 : len(target)]
+    assert len(first) == len(arrays.patients) - 2
+    assert (first.fields == arrays.fields[kept]).all()
+    assert (first.field_mask == arrays.field_mask[kept]).all()
+    assert (first.target == arrays.target[kept]).all()
+
+
+def test_prospective_validation_waits_for_its_sample_size_then_measures_once(sites: TableSites) -> None:
+    lock, path = lock_for(sites)
+    request = sites.measure_request("prospective", lock_sha256=lock.sha256)
+    needed = patients_needed(sites)
+    accrue_later(sites, path, range(300, 300 + needed - 1))
+    waiting = answer(sites, request)
+    assert (waiting.status, waiting.total.size, sites.charges()) == ("waiting", 0, 0)
+    assert sites.gate().outbox.show()[-1].release_class == "status"
+    accrue_later(sites, path, range(300, 300 + needed + 5))
+    assert answer(sites, request).status == "measured"
+    assert sites.charges() == 1
+    [row] = [row for row in sites.gate().ledger.show() if row.kind == "charge"]
+    assert (row.stage, row.purpose) == ("prospective", "evaluate.prospective")
+
+
+def test_a_locked_release_cannot_be_exchanged_for_another(sites: TableSites) -> None:
+    lock, path = lock_for(sites)
+    accrue_later(sites, path, range(300, 340))
+    locked = sites.measure_request("prospective", lock_sha256=lock.sha256)
+    for other in (
+        replace(locked, vector=locked.vector + np.float32(1e-6)),
+        replace(locked, release_sha256="e" * 64),
+    ):
+        assert sites.refused(other) == "protocol.not-the-locked-release"
+
+
+def test_films_of_the_day_of_the_lock_or_before_do_not_count(sites: TableSites) -> None:
+    lock, path = lock_for(sites)
+    with pytest.raises(OsteoFedError) as caught:
+        accrue_later(sites, path, range(300, 340), day="2020-06-01")
+    assert caught.value.code == "intake.empty-cohort"
+    request = sites.measure_request("prospective", lock_sha256=lock.sha256)
+    assert answer(sites, request).status == "not-applicable"
+
+
+def test_a_lock_of_another_coordinator_or_label_rule_is_not_accepted(sites: TableSites) -> None:
+    _, path = lock_for(sites, label_rule_sha256="5" * 64)
+    with pytest.raises(OsteoFedError) as caught:
+        accrue_later(sites, path, range(300, 340))
+    assert caught.value.code == "plan.other-label-rule"
+    lock, path = lock_for(sites)
+    write_lock(path, lock, load_key(sites.folder / "sites" / "hop" / "keys" / "signing.pem"))
+    with pytest.raises(OsteoFedError) as caught:
+        accrue_later(sites, path, range(340, 380))
+    assert caught.value.code == "weights.bad-signature"
+
+
+def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSites) -> None:
+    site = open_site(sites.folder / "sites" / "elm", clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
+    schema = sites.plan.settings.cohort
+    before = set(sites.split(None).arrays.patients)
+    write_table(sites.folder / "second" / "clinical.csv", range(500, 560))
+    second = ingest_with(
+        sites.folder / "second",
+        store=site.cohorts,
+        schema=schema,
+        profile=site.settings.profile,
+        pseudonyms=site.pseudonyms,
+        linkage=site.linkage,
+        clock=site.clock,
+        allows_fewer=True,
+    )
+    assert second.cohort.version == 2
+    assert not before & set(second.cohort.patients())
+    _, path = lock_for(sites)
+    archive = sites.folder / "seen-again" / "clinical.csv"
+    write_table(archive, [*range(20), *range(300, 340)])  # twenty of version 1
+    archive.write_text(archive.read_text().replace("2020-03-01", "2020-09-01"))
+    report = accrue(site, accept_lock(site, path), archive.parent)
+    assert len(report.cohort.patients()) == 40
+    assert [(c.code, c.n) for c in report.counts] == [("intake.seen-in-training", 20)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "code"),
+    [
+        ("train", {"release_sha256": RELEASE}, "protocol.unwanted-release"),
+        ("train", {"lock_sha256": RELEASE}, "protocol.unwanted-release"),
+        ("description", {"release_sha256": RELEASE}, "protocol.unwanted-release"),
+        ("description", {"lock_sha256": RELEASE}, "protocol.unwanted-release"),
+        ("internal", {"release_sha256": ""}, "protocol.no-such-release"),
+        ("internal", {"release_sha256": "F" * 64}, "protocol.no-such-release"),
+        ("internal", {"release_sha256": "f" * 65}, "protocol.no-such-release"),
+        ("prospective", {"lock_sha256": ""}, "plan.no-lock"),
+    ],
+)
+def test_a_request_names_a_release_exactly_where_one_is_measured(
+    made_described: TableSites, stage: str, changes: dict[str, object], code: str
+) -> None:
+    plain = (
+        made_described.train_request() if stage == "train" else made_described.measure_request(stage)
+    )
+    with pytest.raises(OsteoFedError) as caught:
+        found(made_described, replace(plain, **changes))  # type: ignore[arg-type]
+    assert caught.value.code == code

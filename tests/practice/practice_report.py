@@ -1,0 +1,63 @@
+"""A finished practice run with tables of its sites, for what a report reads out of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import practice_federation as practice
+from practice_release import keep_total
+
+from server.run.folder import RunStore
+from shared.contract.plan import Plan, write_plan
+from shared.contract.settings import Settings
+from shared.contract.stages import TableStage
+from shared.privacy.cost import predict_cost
+from shared.signing.keys import load_key
+
+BINS = 12
+NOISE = 4.0
+# positives lean to the high bins, negatives to the low ones; sums of 60 and 240
+POSITIVE = np.array([1, 1, 2, 2, 3, 3, 4, 6, 8, 9, 10, 11], dtype=float)
+NEGATIVE = np.array([40, 36, 32, 28, 24, 20, 18, 14, 10, 8, 6, 4], dtype=float)
+TABLE = np.concatenate([POSITIVE, NEGATIVE])
+
+
+def settings_of(release_class: str) -> Settings:
+    plain = practice.practice_settings()
+    validation = plain.validation.model_copy(update={"release_class": release_class})
+    return plain.model_copy(update={"validation": validation})
+
+
+def found_run(home: Path, *, noise: float | None = None, **options: object) -> RunStore:
+    """A finished run of three training sites and an external one; ``noise`` as its plan says."""
+    store, _ = practice.found_federation(
+        home,
+        settings=settings_of("governed" if noise is None else "dp"),
+        n_sites=3,
+        n_external=1,
+        weights_of_sites=(0.5, 0.3, 0.2),
+        **options,
+    )
+    if noise is not None:
+        louder = {"noise_multipliers": (noise,)}
+        stages = [
+            stage.model_copy(update=louder) if isinstance(stage, TableStage) else stage
+            for stage in store.plan.stages
+        ]
+        predicted = predict_cost(stages, delta=store.plan.settings.delta)
+        changed = {"stages": stages, "predicted": predicted}
+        plan = Plan.model_validate(store.plan.model_dump() | changed)
+        key = load_key(store.home / "keys" / "coordinator.pem")
+        (store.folder / "plan.json").unlink()
+        write_plan(store.folder / "plan.json", plan, key)
+        store = RunStore(store.folder, plan)
+    return store
+
+
+def answer(store: RunStore, site: str, table: np.ndarray | None, kind: str = "internal") -> None:
+    """Keep a site's table, or that it has nobody to measure."""
+    if table is None:
+        keep_total(store, kind, site, np.zeros(0), status="not-applicable")
+    else:
+        keep_total(store, kind, site, table)
