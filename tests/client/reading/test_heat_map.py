@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from client.reading.heat_map import write_heat_maps
 
@@ -41,3 +42,18 @@ def test_what_changes_nothing_is_a_picture_too(tmp_path: Path) -> None:
 def test_a_film_without_its_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="argument"):
         write_heat_maps(tmp_path / "x.png", films(2), films(1), caption="", unit="")
+
+
+def test_all_views_share_one_scale_up_to_the_strongest_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    maps = [np.full((16, 16), top, np.float32) for top in (0.2, 0.5, 0.1)]
+    write_heat_maps(tmp_path / "x.png", films(3), maps, caption="BMD 0.55", unit="g/cm²")
+    images = [image for axes in drawn[0].axes for image in axes.images]
+    limits = [image.get_clim() for image in images if image.get_cmap().name == "inferno"]
+    assert limits == [pytest.approx((0.0, 0.5))] * 3
+    greys = [image.get_clim() for image in images if image.get_cmap().name == "gray"]
+    assert greys == [(0.0, 1.0)] * 6
+    assert "not a medical device" in drawn[0].get_suptitle()

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from table_site import TableSites
 
-from client.reading.predict import predict, read_values
+from client.reading.predict import (
+    Prediction,
+    _describe,
+    _occlude,
+    draw_heat_maps,
+    predict,
+    read_values,
+)
+from server.federation.compose import compose_settings
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError
 from shared.exam.schema import read_schema
@@ -54,3 +65,79 @@ def test_every_unusable_value_is_named_at_once_and_none_is_repeated() -> None:
         assert f"  {name}: must be" in fact
     for value in ("471", "perhaps"):
         assert value not in fact
+
+
+REQUIRED = {"age": "70", "sex": "f"}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("age", "18", "90"), ("height", "120", "215"), ("activity", "0", "60")]
+)
+def test_a_value_is_read_from_the_lowest_to_the_highest_of_its_range(
+    name: str, low: str, high: str
+) -> None:
+    for text in (low, high):
+        assert read_values(REQUIRED | {name: text}, HIP)[name] == float(text)
+    for text in (str(float(low) - 0.1), str(float(high) + 0.1), "nan", "-inf"):
+        with pytest.raises(IntakeError, match=f"  {name}: must be {low}"):
+            read_values(REQUIRED | {name: text}, HIP)
+
+
+def test_words_become_categories_and_what_may_be_missing_is_left_out() -> None:
+    assert read_values(REQUIRED | {"smoking": "EX"}, HIP) == {
+        "age": 70.0,
+        "sex": "female",
+        "smoking": "former",
+    }
+    with pytest.raises(IntakeError, match="sex: is required"):
+        read_values({"age": "70"}, HIP)
+
+
+def regression(value: float) -> Prediction:
+    """What a release of the hip says of a BMD."""
+    plan = SimpleNamespace(settings=compose_settings())
+    return _describe(SimpleNamespace(plan=plan), torch.tensor([value]), [], [])
+
+
+@pytest.mark.parametrize(
+    ("bmd", "t_score", "name"),
+    [(0.87, 0.1, "normal"), (0.738, -1.0, "osteopenia"), (0.558, -2.5, "osteoporosis")],
+)
+def test_a_bmd_is_read_as_a_t_score_and_its_class(bmd: float, t_score: float, name: str) -> None:
+    reading = regression(bmd)
+    assert reading.t_score == pytest.approx(t_score, abs=1e-5)
+    assert reading.unit == "g/cm2"
+    # float32 lies a hair beside the threshold; a hundredth below it lies the class
+    assert regression(bmd - 0.001).class_name == name
+    assert regression(bmd).facts()["value"] == f"{bmd:.3f} g/cm2"
+    assert regression(bmd).facts()["T-score"] == f"{t_score:+.2f}"
+
+
+def test_a_heat_map_is_the_change_of_the_output_where_a_place_is_hidden() -> None:
+    stack = torch.zeros(2, 32, 32)
+    stack[1, :16, :16] = 1.0  # the second view's upper left place, and the film's mean is a quarter
+
+    def value_of(views: torch.Tensor) -> torch.Tensor:
+        return 4.0 * views[:, 1, :16, :16].mean(dim=(1, 2))
+
+    silent, found = (_occlude(stack, view, value_of) for view in (0, 1))
+    assert not silent.any()
+    # hidden whole: 4·(1 − 0.25); a place that covers none of it changes nothing
+    assert found[0, 0] == pytest.approx(3.0)
+    assert found[31, 31] == 0.0
+    assert found[15, 15] < found[0, 0]
+    assert (found >= 0).all()
+
+
+def test_a_reading_without_films_has_no_picture_and_one_with_films_lies_at_the_site(
+    sites: TableSites,
+) -> None:
+    site, plain = sites.site(), regression(0.6)
+    assert draw_heat_maps(site, plain) is None
+    film = np.random.default_rng(0).random((32, 32), dtype=np.float32)
+    seen = replace(plain, films=(film,), heat_maps=(film,))
+    written = draw_heat_maps(site, seen)
+    assert written.parent == site.readings
+    assert written.read_bytes().startswith(b"\x89PNG")
+    elsewhere = site.folder / "x.png"
+    assert draw_heat_maps(site, seen, elsewhere) == elsewhere
