@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from server.report.pooling import PooledEffect
 from shared.measure.description.reading import Description
-from shared.measure.pooling import PooledEffect
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 

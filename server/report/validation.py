@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from server.report.answers import MEASURED, answers_to
+from server.report.pooling import PooledEffect, pool_aucs
 from server.report.results import POOLED, ValidationKind, ValidationResult
 from server.run.folder import RunStore
 from shared.contract.plan import Plan
 from shared.contract.stages import Purpose, TableStage, purpose_of
-from shared.measure.pooling import PooledEffect, pool_aucs
 from shared.measure.table.reading import read_constant_r2, read_table
 from shared.measure.table.rows import TableSpec, pool_tables, sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon

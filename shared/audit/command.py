@@ -122,10 +122,12 @@ def conformance(
     ledger: Ledgers,
     coordinator_key: CoordinatorKey = None,
     site_key: SiteKeys = None,
+    encoder: EncoderFile = None,
     out: Out = _FINDINGS,
     as_json: JsonOption = False,
 ) -> None:
-    """Test a run's register: are noise, clip norm and sampling what the plan says?"""
+    """Test a run's register, and the installed code: noise, clip norm and sampling as in the plan?"""
+    from shared.audit.attack.company import company_findings
     from shared.audit.canary.conformance import COMPLETE, conformance_findings, shared_noise_findings
     from shared.audit.canary.records import missing_findings, read_records
 
@@ -135,6 +137,7 @@ def conformance(
     for record in records:
         findings += conformance_findings(record.register, read, record.ledger.rows)
     findings += missing_findings(read, records, "conformance", claim=COMPLETE)
+    findings += company_findings(read, encoder)
     _finish("conformance", plan, read, findings, out, as_json=as_json)
 
 

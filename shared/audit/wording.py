@@ -18,7 +18,8 @@ MEANING: dict[Method, str] = {
     ),
     "conformance": (
         "Statistics of the noised sums on coordinates that no patient touches: are noise, clip norm "
-        "and sampling what the plan says?"
+        "and sampling what the plan says? And the code, tried by force: does a patient move a sum by "
+        "one row, whoever else is there?"
     ),
     "canary": (
         "Patients who do not exist take part or not by the toss of a coin. How well the tosses can be "

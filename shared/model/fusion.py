@@ -1,10 +1,10 @@
 """How image tokens and clinical tokens meet: five heads with one signature.
 
-``forward(tokens [b,s,t,c], film_exam [b,s], fields [b,u,k], field_mask [b,u,k]) -> [b,u,o]``: films of
-a patient lie in slots, each with the number of its exam, −1 for an empty slot, so that the work is that
-of the films and not of exams times views. No batch statistics, dropout or in-place writes, so that one
-patient's gradient depends on that patient alone; the axis b may be left out. The last layer is zeroed
-by ``shared.model.build``.
+``forward(tokens [b,s,t,c], film_exam [b,s], fields [b,u,k], field_mask [b,u,k]) -> [b,u,o]``: films
+of a patient lie in slots, each with the number of its exam, −1 for an empty slot, so that the work is
+that of the films and not of exams times views. No batch statistics, dropout or in-place writes, so
+that one patient's gradient depends on that patient alone; the axis b may be left out. The last layer
+is zeroed by ``shared.model.build``.
 Legend: b patients · s film slots · t tokens of a film · c channels · u exams · k fields · d width ·
 o outputs.
 """

@@ -142,13 +142,13 @@ BREAKS: tuple[Break, ...] = (
         "an AUC's variance is not Newcombe's",
     ),
     Break(
-        "shared/measure/pooling.py",
+        "server/report/pooling.py",
         "scale = max(float((weight * (effects - mean) ** 2).sum()) / (n_sites - 1), 1.0)",
         "scale = float((weight * (effects - mean) ** 2).sum()) / (n_sites - 1)",
         "the Hartung-Knapp interval loses its floor",
     ),
     Break(
-        "shared/measure/pooling.py",
+        "server/report/pooling.py",
         "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 2))",
         "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 1))",
         "a prediction interval has a degree of freedom too many",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from planted import planted
@@ -11,6 +11,7 @@ from table_site import TableSites, copy_sites, found_table_sites
 
 from client.gate.ledger import Ledger
 from client.gate.register import export_register
+from shared.audit.attack.company import company_findings
 from shared.audit.canary.conformance import conformance_findings
 from shared.audit.canary.one_run import canary_findings
 from shared.audit.canary.records import audited_stage, read_records
@@ -66,14 +67,15 @@ def train_request(sites: TableSites, round_: int) -> SumRequest:
 
 
 def play(made: TableSites, folder: Path, *, bug: str | None = None) -> Audited:
-    """Train every round at a copy of site ``elm``, export what it must, and audit the files."""
+    """Train every round at a copy of site ``elm``, export what it must, and audit files and code."""
     sites = copy_sites(made, folder)
     with planted(bug):
         for round_ in range(1, ROUNDS + 1):
             sites.answer(train_request(sites, round_))
+        tried = company_findings(sites.plan)
     audited = audit(sites, folder)
     shutil.rmtree(folder)
-    return audited
+    return replace(audited, conformance=[*audited.conformance, *tried])
 
 
 def audit(sites: TableSites, folder: Path) -> Audited:

@@ -33,15 +33,17 @@ def found_sampled(folder: Path) -> TableSites:
 def bug_row(bug: str, found: Audited) -> str:
     """One line of the table."""
     figures = found.canary[-1].figures
+    # The claim that is furthest off. One that is tried by force has no z.
+    shown = [each for each in found.conformance if "z" in each.figures or each.verdict == "fail"]
     worst = max(
-        (finding for finding in found.conformance if "z" in finding.figures),
-        key=lambda finding: abs(float(finding.figures["z"] or 0)),
+        shown, key=lambda each: (each.verdict == "fail", abs(float(each.figures.get("z") or 0)))
     )
+    z = worst.figures.get("z")
     is_found = found.refuted("conformance") or found.refuted("canary")
     return (
         f"| {bug} | {figures['epsilon_steinke']:.2f} | {figures['epsilon_fdp']:.2f} | "
         f"{'refuted' if found.refuted('canary') else 'not refuted'} | "
-        f"{worst.claim.rstrip('.')} | {worst.figures['z']:.1f} | "
+        f"{worst.claim.rstrip('.')} | {'–' if z is None else f'{z:.1f}'} | "
         f"{'refuted' if found.refuted('conformance') else 'not refuted'} | "
         f"{'found' if is_found else 'not blamed'} |"
     )
@@ -56,7 +58,8 @@ def main() -> None:
         "",
         f"One training site, claimed ε = {EPSILON:g} at δ = 1e-5, sample rate {SAMPLE_RATE:g}, "
         f"{2 * LOCAL_STEPS} steps, {N_CANARIES} canaries. A bound above the claim refutes it; |z| > 6 "
-        "refutes a claim of the conformance battery. Both bounds hold together with 99 % confidence.",
+        "refutes a claim of the conformance battery, a patient who moves a sum by another row refutes "
+        "the code. Both bounds hold together with 99 % confidence.",
         "",
         "| bug | ε at least (Steinke) | ε at least (f-DP) | canary | worst claim | its z | conformance "
         "| verdict |",

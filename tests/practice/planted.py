@@ -1,4 +1,4 @@
-"""Nine ways to break a site's training path, each a switch that only tests can reach.
+"""Ten ways to break a site's training path, each a switch that only tests can reach.
 
 Everything else stays the real path: policy, ledger, charge, train, gate. Each breaks what its name says
 and nothing more, by replacing one function where the loop or the optimizer looks it up.
@@ -107,6 +107,23 @@ def twice_the_rate(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "PoissonSampler", lambda rate: honest(min(1.0, 2 * rate)))
 
 
+def shape_of_the_company(patch: pytest.MonkeyPatch) -> None:
+    """A chunk is as long and as wide as its patients need: its rounding depends on who is in it."""
+    module = shared.train.patient_gradients
+    honest = module.make_batches
+
+    def narrow(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
+        for part in honest(batch, size):
+            held = int((part.film_exam >= 0).any(dim=0).sum())
+            exams = max(1, int(part.exam_mask.any(dim=0).sum()))
+            by_exam = ("fields", "field_mask", "target", "exam_mask")
+            cut = {name: getattr(part, name)[:, :exams] for name in by_exam}
+            yield replace(part, tokens=part.tokens[:, :held], film_exam=part.film_exam[:, :held], **cut)
+
+    patch.setattr(module, "make_batches", narrow)
+    patch.setattr(PatientBatch, "filled", lambda self, _: self)
+
+
 BUGS: Mapping[str, Plant] = {
     "no noise": noise_times(0.0),
     "half the noise": noise_times(0.5),
@@ -117,6 +134,7 @@ BUGS: Mapping[str, Plant] = {
     "shuffling booked as Poisson": shuffled_batches,
     "noise from a seed": seeded_noise,
     "twice the sample rate": twice_the_rate,
+    "shape of the company": shape_of_the_company,
 }
 
 

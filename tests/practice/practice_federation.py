@@ -161,6 +161,7 @@ def found_federation(
             "encoder_sha256": plan.encoder_sha256,
             "declared_patients": entry.declared_patients,
             "fold": stages[0].fold,
+            "release_class": stages[0].release_class,
         }
         (folders[entry.site] / "site.json").write_text(json.dumps(site))
     return prepare_run(folder, initial_state=initial, encoder=encoder_file), folders
@@ -280,7 +281,7 @@ def train(message: Message, context: Context) -> Message:
             round=order.round,
             site=site["site"],
             status="measured",
-            release_class="off",
+            release_class=site["release_class"],
             vector_sha256=vector_sha256(order.vector),
             release_sha256="",
             total=(

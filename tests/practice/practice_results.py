@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from server.report.pooling import pool_aucs
 from server.report.results import (
     DescriptionResult,
     MissingUpdate,
@@ -25,7 +26,6 @@ from shared.measure.description.rows import (
 )
 from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.pooling import pool_aucs
 from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions, pool_tables, sensitivity, sum_table

@@ -126,10 +126,10 @@ def charge_of(ledger: RecountedLedger, outcome: LedgerRow) -> LedgerRow | None:
     if index is None or not 0 <= index < outcome.index:
         return None
     row = ledger.rows[index]
-    return row if row.kind == "charge" and _subject(row) == _subject(outcome) else None
+    return row if row.kind == "charge" and _identity(row) == _identity(outcome) else None
 
 
-def _subject(row: LedgerRow) -> tuple[str, str, str, int, str]:
+def _identity(row: LedgerRow) -> tuple[str, str, str, int, str]:
     return row.plan_sha256, row.purpose, row.stage, row.round, row.request_sha256
 
 

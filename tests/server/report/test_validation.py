@@ -9,11 +9,11 @@ import pytest
 from practice_release import keep_refusal
 from practice_report import BINS, NEGATIVE, NOISE, POSITIVE, TABLE, answer, found_run
 
+from server.report.pooling import pool_aucs
 from server.report.results import ValidationResult
 from server.report.validation import collect_validations, kind_of, pool_site_aucs
 from server.run.folder import RunStore
 from shared.contract.plan import Plan
-from shared.measure.pooling import pool_aucs
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, sensitivity, table_spec
 

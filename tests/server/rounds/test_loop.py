@@ -107,6 +107,18 @@ def test_a_missing_sites_declared_size_is_left_out_of_the_divisor(
     assert [entry.weight for entry in parts] == pytest.approx([1 / 3, 2 / 3])
 
 
+def test_a_sum_of_sampled_patients_is_divided_by_the_share_that_is_drawn(tmp_path: Path) -> None:
+    settings = practice.practice_settings(
+        privacy={"mode": "patient_dp", "epsilon": 3.0, "clip_norm": 1e6, "sample_rate": 0.25},
+        strategy={"name": "fedavg", "server_learning_rate": 0.5},
+        federation={"fold": "coordinator"},
+    )
+    store, folders = practice.found_federation(tmp_path, settings=settings, n_sites=3, declared=SIZES)
+    run(store, folders)
+    # 0.5 · 0.1 · (100·0 + 200·1 + 300·2) / (0.25 · 600)
+    assert store.training.committed(1).vector[0] == pytest.approx(0.05 * 800 / 150, rel=1e-6)
+
+
 def test_a_first_round_of_sums_goes_on_without_an_optional_site(
     summing: tuple[RunStore, dict[str, Path]],
 ) -> None:

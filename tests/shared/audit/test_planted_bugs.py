@@ -1,4 +1,4 @@
-"""Nine bugs planted in a site's real training path are found from its files, and correct runs pass."""
+"""Ten bugs planted in a site's real training path are found from files and code; correct runs pass."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from audited_run import found_audited, play
 from bug_table import found_sampled
 from planted import BUGS
 from table_site import TableSites
+
+from shared.audit.attack.company import CLAIM
 
 DEVIATION = "Noise has the promised standard deviation"
 MOVES = "A patient moves a sum by the clip norm"
@@ -29,6 +31,7 @@ REFUTED = {
     "shuffling booked as Poisson": {CHANCE},
     "noise from a seed": {REUSE},
     "twice the sample rate": {MOVES},
+    "shape of the company": {CLAIM},
 }
 
 
@@ -37,9 +40,9 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
     return found_sampled(tmp_path_factory.mktemp("sampled"))
 
 
-def test_all_nine_bugs_have_a_switch_and_a_verdict() -> None:
+def test_all_ten_bugs_have_a_switch_and_a_verdict() -> None:
     assert BUGS.keys() == REFUTED.keys()
-    assert len(BUGS) == 9
+    assert len(BUGS) == 10
 
 
 @pytest.mark.slow

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
-from company_attack import GRIDS, hostile_model, patients_of
+from company_attack import CLIP_NORM, GRIDS, hostile_model, patients_of, worst
+from planted import planted
 from practice_patients import in_double, practice_loss, practice_model, practice_patients
 from torch import Tensor, nn
 
@@ -136,13 +135,22 @@ def test_under_weights_that_turn_rounding_into_signal_a_patient_is_that_patients
             assert torch.equal(found, rows[company].sum(dim=0))
 
 
-def test_without_fixed_shapes_the_same_weights_do_turn_everybodys_gradient() -> None:
-    # else the test above shows nothing: rows of a chunk as wide as its patients need, as it once was
-    model, batch = hostile_model(2, seed=1), patients_of(40, 2)
-    narrow = replace(batch, tokens=batch.tokens[:, :1], film_exam=batch.film_exam[:, :1])
-    everybody = list(range(40))
-    wide = units(model, batch.select(everybody), "vmap", chunk=64)
-    assert (wide - units(model, narrow.select(everybody), "vmap", chunk=64)).abs().max() > 1000
+def test_without_fixed_shapes_a_patients_row_depends_on_the_company() -> None:
+    # else the tests above show nothing
+    model, batch = hostile_model(2, seed=1), patients_of(20, 2)
+    with planted("shape of the company"):
+        together = units(model, batch, "layers", chunk=64)
+        alone = [units(model, batch.select([row]), "layers", chunk=64) for row in range(21)]
+        assert not torch.equal(together, torch.stack(alone).sum(dim=0))
+
+
+def test_the_attack_moves_the_sum_by_no_more_than_a_clip_norm() -> None:
+    # 29 and 19 clip norms before shapes were fixed (DECISIONS.md)
+    for grid in GRIDS:
+        change, length = worst(grid, n=30)
+        assert 0.9999 < length <= 1.0
+        steps = change / spacing_of(CLIP_NORM)
+        assert torch.equal(steps, steps.round())
 
 
 def test_a_sum_of_many_patients_is_the_sum_of_their_rows_wherever_they_stand() -> None:

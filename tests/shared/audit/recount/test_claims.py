@@ -94,6 +94,10 @@ def test_recounted_epsilon_is_the_plans_by_two_accountants(made_run: HandedOver)
     promised = made_run.plan.predicted.dearest("training")
     assert figures["epsilon_recounted"] == pytest.approx(promised, abs=1e-6)
     assert figures["epsilon_second_accountant"] == pytest.approx(promised, abs=2e-3)
+    external = recount(made_run, "hop")["cost"]
+    assert external.figures["epsilon_planned"] == made_run.plan.predicted.dearest("external")
+    assert "patients of everybody" in external.because
+    assert "patients of train" not in external.because, "nobody trains there"
     # (noise multiplier 4.24, 50 full-batch steps, δ = 1e-5) is 8.010 by the exact formula
     event = GaussianEvent(noise_multiplier=4.24, steps=50)
     assert second_epsilon([event], 1e-5) == pytest.approx(8.010, abs=2e-3)
@@ -260,6 +264,10 @@ def round_charged_for_two_requests(rows: Rows) -> Rows:
     return [*rows, replace(rows[first(rows, "charge")], request_sha256="6" * 64)]
 
 
+def outcome_of_another_stage(rows: Rows) -> Rows:
+    return edit(rows, first(rows, "outcome", "evaluate.internal"), stage="prospective")
+
+
 def other_plan_of_the_same_run(rows: Rows) -> Rows:
     return edit(rows, first(rows, "charge"), plan_sha256="7" * 64)
 
@@ -280,6 +288,7 @@ def other_plan_of_the_same_run(rows: Rows) -> Rows:
         (charge_after_release, "outcomes"),
         (one_charge_for_two_releases, "outcomes"),
         (release_that_names_no_charge, "outcomes"),
+        (outcome_of_another_stage, "outcomes"),
         (other_plan_of_the_same_run, "plan"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
@@ -485,6 +494,30 @@ def test_a_table_that_was_changed_after_it_left_is_found(handed: HandedOver) -> 
     table[0] += 1.0
     save_file({"total": table}, path, metadata=text)
     assert failed(recount(handed)) == {"held"}
+
+
+def charged_as_prospective(rows: Rows) -> Rows:
+    return [
+        replace(row, stage="prospective", purpose="evaluate.prospective")
+        if row.stage == "internal"
+        else row
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("forge", "because"),
+    [
+        (governed_instead_of_dp, "reply of internal, round 1 is of class dp, charged governed"),
+        (charged_as_prospective, "reply of internal, round 1 was charged as prospective, round 1"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_reply_that_was_charged_as_another_thing_is_found(
+    handed: HandedOver, forge: Callable[[Rows], Rows], because: str
+) -> None:
+    handed.forge_ledger(forge(handed.rows()))
+    assert because in recount(handed)["held"].because
 
 
 def test_a_payload_hash_can_be_derived_from_what_the_coordinator_stores(made_run: HandedOver) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from shared.measure.pooling import pool_aucs, pool_effects
+from server.report.pooling import pool_aucs, pool_effects
 
 # Colditz 1994 (JAMA 271:698): vaccinated TB +, −, control TB +, −; as dat.bcg in R metafor
 BCG = np.array(
