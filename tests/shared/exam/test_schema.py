@@ -40,11 +40,12 @@ def test_the_shipped_schema_is_read_as_it_is_written(content: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("name", "change", "fact"),
     [
-        ("age", {"low": None}, "field age: a number needs low < high"),
+        ("age", {"low": None}, "fields.0.number.low"),
+        ("sex", {"low": 0}, "fields.1.category.low"),
         ("age", {"low": 90, "high": 90}, "field age: a number needs low < high"),
         ("sex", {"categories": ["female"]}, "field sex: a category needs at least 2 categories"),
-        ("age", {"reference_sd": 0}, "fields.0.reference_sd"),
-        ("age", {"colour": "red"}, "fields.0.colour: is not a setting"),
+        ("age", {"reference_sd": 0}, "fields.0.number.reference_sd"),
+        ("age", {"colour": "red"}, "fields.0.number.colour: is not a setting"),
         ("height", {"name": "age"}, "fields: names must differ"),
     ],
 )
