@@ -412,7 +412,7 @@ def read_settings(values: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = list_mistakes(error, whole="settings", shows_values=True)
+        lines = list_mistakes(error, whole="settings", content=values, shows_values=True)
         count = len(lines)
         raise SettingsError(
             "invalid",

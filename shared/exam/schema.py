@@ -184,13 +184,15 @@ def read_schema(path: Path) -> CohortSchema:
     Raises:
         SettingsError: not YAML, or not valid; every mistake is named.
     """
+    content: object = None
     try:
-        return CohortSchema.model_validate(yaml.safe_load(path.read_bytes()))
+        content = yaml.safe_load(path.read_bytes())
+        return CohortSchema.model_validate(content)
     except ValidationError as error:
         raise SettingsError(
             "invalid-schema",
             f"{path.name} is not a valid cohort schema:\n"
-            + "\n".join(list_mistakes(error, whole="schema")),
+            + "\n".join(list_mistakes(error, whole="schema", content=content)),
             hint="compare it with configs/cohort/hip_bmd.yaml",
         ) from None
     except (OSError, yaml.YAMLError) as error:
