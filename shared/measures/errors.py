@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError
 from shared.measures.scored import Scored, start_of_measure
@@ -28,6 +29,12 @@ class ErrorsSettings(BaseModel):
 
     kind: Literal["errors"]
     edges: tuple[float, ...] = Field(min_length=1, max_length=64)
+
+    @model_validator(mode="after")
+    def _edges_rise(self) -> ErrorsSettings:
+        if any(high <= low for low, high in pairwise((0.0, *self.edges))):
+            raise ValueError("edges must be above 0, each above the one before")
+        return self
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/doctor/line.py": Elsewhere(
         "client/doctor/test_examine.py", "a line is what every look of the doctor returns"
     ),
-    "client/doctor/machine.py": Elsewhere(
-        "client/doctor/test_examine.py", "the looks at a machine are some of the doctor's"
-    ),
     "client/intake/accrue.py": Elsewhere(
         "client/people/test_withdrawal.py", "a lock is accepted and served by a whole site"
     ),
@@ -94,9 +91,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/demo/play.py": Elsewhere("federation/test_whole_run.py", _DEMO),
     "server/engines/ray.py": Elsewhere(
         "federation/test_engines.py", "three engines must give the same weights"
-    ),
-    "server/engines/superlink.py": Elsewhere(
-        "services/test_pacs_federation.py", "it starts Flower's own processes, there for a federation"
     ),
     "server/report/answers.py": Elsewhere(
         "server/report/test_description.py", "answers are journalled by a run and read back from it"

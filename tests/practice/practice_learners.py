@@ -1,0 +1,88 @@
+"""Every learner as it can be planned: its settings, and whether it learns a number or classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from practice_patients import practice_patients, practice_settings, read
+from practice_plan import plan_of
+
+from shared.contract.plan import Plan
+from shared.contract.settings import read_settings
+from shared.contract.stages import LearnerStage
+from shared.stages.learner import LearnerSum
+from shared.stages.stage_sum import StageState
+from shared.train.patients import PatientBatch
+
+SITES = {"aster": 60, "birch": 90}
+# By name: the learner's YAML, what is changed in it, and whether it learns classes.
+PLANNED: Mapping[str, tuple[str, dict[str, object], bool]] = {
+    "ridge": ("second_moments", {}, False),
+    "lasso": ("second_moments", {"read_as": "lasso"}, False),
+    "discriminants": ("second_moments", {"read_as": "discriminants"}, True),
+    "naive_bayes": ("naive_bayes", {}, True),
+    "forest": ("forest", {"trees": 8}, True),
+    "soft_neighbours": ("soft_neighbours", {"frequencies": 16}, True),
+    "proportional_odds": ("proportional_odds", {"sums": 3}, True),
+}
+
+
+def learner_plan(
+    name: str, sites: Mapping[str, int], *, epsilon: float | None = None, **groups: object
+) -> Plan:
+    """A plan over the practice patients whose training stage is this learner."""
+    kind, changes, has_classes = PLANNED[name]
+    settings = practice_settings("linear").model_dump(mode="json")
+    settings |= {"learner": {**read(f"learner/{kind}"), **changes}} | groups
+    if epsilon is not None:
+        settings["privacy"] = {**read("privacy/patient_dp"), "epsilon": epsilon}
+    if has_classes:
+        settings["task"] = {
+            **read("task/binary_classification"),
+            "endpoint": "osteoporosis",
+            "positive_class": "osteoporosis",
+        }
+    return plan_of(read_settings(settings), sites)
+
+
+def silent(n: int) -> np.ndarray:
+    """Noise that is drawn as zero."""
+    return np.zeros(n)
+
+
+def stage_of(plan: Plan) -> LearnerStage:
+    """The plan's training stage."""
+    stage = plan.trained
+    if not isinstance(stage, LearnerStage):
+        raise ValueError("the plan trains no learner of tables")
+    return stage
+
+
+def patients_of(plan: Plan) -> list[PatientBatch]:
+    """Patients of the two sites; in a plan of classes, with a class each."""
+    found = [practice_patients(n, seed=n) for n in SITES.values()]
+    if plan.settings.task.kind == "regression":
+        return found
+    return [replace(each, target=(each.target.abs() * 1.5).floor().clamp(0, 2)) for each in found]
+
+
+def played(plan: Plan, stage: LearnerStage | None = None) -> list[StageState]:
+    """The states of a stage whose noise is drawn as zero, each round asked of both sites."""
+    stage = stage or stage_of(plan)
+    asked = LearnerSum(plan, stage, None)
+    states = [asked.start()]
+    for number in range(1, stage.rounds + 1):
+        totals = [
+            asked.answer(
+                states[-1].vector,
+                patients,
+                round_number=number,
+                declared_patients=len(patients),
+                draw_normals=silent,
+            )
+            for patients in patients_of(plan)
+        ]
+        states.append(asked.advance(states[-1], totals, sites=plan.roster))
+    return states

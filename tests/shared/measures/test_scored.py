@@ -1,0 +1,20 @@
+"""Scored patients are picked together: score and label stay one patient's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shared.measures.scored import Scored, start_of_measure
+
+
+def test_score_and_label_of_the_same_patients_are_picked_in_the_order_asked_for() -> None:
+    scored = Scored(np.array([0.1, 0.2, 0.3]), np.array([1.0, np.nan, 0.0]))
+    picked = scored.select([2, 0, 2])
+    assert picked.output.tolist() == [0.3, 0.1, 0.3]
+    assert picked.label.tolist() == [0.0, 1.0, 0.0]
+    assert (len(scored), len(picked), len(scored.select([]))) == (3, 3, 0)
+
+
+def test_a_measure_needs_no_state() -> None:
+    state = start_of_measure()
+    assert (state.vector.size, state.sums_done, dict(state.memory)) == (0, 0, {})

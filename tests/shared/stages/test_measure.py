@@ -1,0 +1,104 @@
+"""A measure as a stage: the release scores each patient, the measure counts, nothing of it changes."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from practice_learners import SITES, learner_plan, patients_of, played, silent
+from practice_patients import read
+
+from shared.contract.plan import Plan
+from shared.contract.stages import MeasureStage
+from shared.errors import PolicyError, WeightsError
+from shared.stages.measure import MeasureSum
+from shared.stages.scores import scorer_of
+
+EDGES = (0.05, 0.2, 0.6)
+
+
+def measured(name: str, **validation: object) -> tuple[Plan, MeasureSum]:
+    request = {"groups": ["internal"], "epsilon": 2.0, "measure": {"kind": "errors", "edges": EDGES}}
+    plan = learner_plan(name, SITES, measures={"errors": request}, **validation)
+    stage = plan.stage("errors_internal")
+    assert isinstance(stage, MeasureStage)
+    return plan, MeasureSum(plan, stage, None)
+
+
+def governed() -> dict[str, object]:
+    return {"validation": {**read("validation/bmd"), "release_class": "governed"}}
+
+
+def total_of(plan: Plan, asked: MeasureSum) -> tuple[np.ndarray, np.ndarray]:
+    """The exact total over one site's patients, and the histogram of their errors by numpy."""
+    state, [patients, _] = played(plan)[-1], patients_of(plan)
+    total = asked.answer(
+        state.vector, patients, round_number=1, declared_patients=60, draw_normals=silent
+    )
+    output, label = scorer_of(plan, plan.stage("train"), None).score(state.vector, patients)
+    if plan.settings.task.kind == "classification":
+        label = label == plan.settings.cohort.label.classes.index("osteoporosis")
+    edges = np.array([-1.0, *EDGES, np.inf])
+    expected = [
+        int(((np.abs(output - label) > low) & (np.abs(output - label) <= high)).sum())
+        for low, high in itertools.pairwise(edges)
+    ]
+    return total, np.array(expected)
+
+
+@pytest.mark.parametrize("name", ["ridge", "naive_bayes"])
+def test_errors_are_those_of_the_releases_scores_of_each_patient(name: str) -> None:
+    plan, asked = measured(name, **governed())
+    total, expected = total_of(plan, asked)
+    assert total.tolist() == expected.tolist()
+    assert sum(cell > 0 for cell in expected) > 1, "a histogram of one band shows nothing"
+    assert asked.noise_sd == 0.0
+
+
+def test_the_noise_has_the_stages_multiplier_since_a_row_is_one() -> None:
+    plan, asked = measured("ridge")
+    stage = plan.stage("errors_internal")
+    assert asked.noise_sd == stage.noise_of(1) > 0
+    state, [patients, _] = played(plan)[-1], patients_of(plan)
+    quiet, loud = (
+        asked.answer(
+            state.vector,
+            patients,
+            round_number=1,
+            declared_patients=60,
+            draw_normals=lambda n, value=value: np.full(n, value),
+        )
+        for value in (0.0, 1.0)
+    )
+    np.testing.assert_allclose(loud - quiet, asked.noise_sd, rtol=1e-6)
+    # ten times the declared patients, and the radius of noise in four cells: √4 and ten SDs more
+    assert asked.largest(1, declared_patients=60) == pytest.approx(600 + 12 * asked.noise_sd)
+
+
+def test_exact_cells_leave_only_as_the_measure_shows_them() -> None:
+    _, asked = measured("ridge", **governed())
+    bound = asked.bound(1)
+    assert (bound.length, bound.kind) == (4, "<f8")
+    assert bound.suppress(np.array([1, 9, 0, 12]), 5).tolist() == [0, 10, 0, 12]
+    with pytest.raises(PolicyError):
+        bound.suppress(np.array([9, 9, 9, 1]), 5)
+
+
+def test_measuring_reads_the_last_state_and_changes_nothing_of_it() -> None:
+    plan, asked = measured("ridge")
+    last = played(plan)[-1]
+    assert asked.state_length(1) == last.vector.size
+    assert asked.state_kind == "<f8"
+    after = asked.advance(last, [np.ones(4)], sites=plan.roster)
+    assert after.vector is last.vector
+    assert after.round == last.round + 1
+
+
+def test_a_measure_takes_patients_and_nothing_else() -> None:
+    _, asked = measured("ridge")
+    with pytest.raises(WeightsError) as caught:
+        asked.answer(
+            asked.start().vector, None, round_number=1, declared_patients=60, draw_normals=silent
+        )
+    assert caught.value.code == "weights.wrong-patients"

@@ -1,0 +1,61 @@
+"""A score is in the target's unit or the positive class's probability, whoever was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from practice_learners import SITES, learner_plan, patients_of, played, stage_of
+from practice_patients import practice_patients, practice_settings
+from practice_plan import plan_of
+
+from shared.errors import PlanError
+from shared.stages.learner import LearnerSum
+from shared.stages.scores import scorer_of
+from shared.train.update import score_patients
+
+
+def test_a_learner_of_a_number_speaks_in_the_targets_unit() -> None:
+    plan = learner_plan("ridge", SITES)
+    scorer = scorer_of(plan, plan.stage("train"), None)
+    state, [patients, _] = played(plan)[-1], patients_of(plan)
+    asked, task = LearnerSum(plan, stage_of(plan), None), plan.settings.task
+    output, label = scorer.score(state.vector, patients)
+    columns = asked.columns_of(patients)
+    np.testing.assert_allclose(
+        (output - task.target_mean) / task.target_sd, asked.predict(state.vector, columns)[:, 0]
+    )
+    np.testing.assert_allclose((label - task.target_mean) / task.target_sd, columns.target)
+    assert (scorer.length, scorer.state_kind) == (state.vector.size, "<f8")
+    assert np.array_equal(scorer.start().vector, asked.start().vector)
+
+
+def test_a_learner_of_classes_gives_the_probability_of_the_positive_class() -> None:
+    plan = learner_plan("naive_bayes", SITES)
+    scorer = scorer_of(plan, plan.stage("train"), None)
+    state, [patients, _] = played(plan)[-1], patients_of(plan)
+    asked = LearnerSum(plan, stage_of(plan), None)
+    output, label = scorer.score(state.vector, patients)
+    probabilities = asked.predict(state.vector, asked.columns_of(patients))
+    positive = plan.settings.cohort.label.classes.index("osteoporosis")
+    assert np.array_equal(output, probabilities[:, positive])
+    assert set(label) <= {0.0, 1.0, 2.0}
+    assert output[label == positive].mean() > output[label != positive].mean()
+
+
+def test_a_trained_model_scores_as_its_weights_do() -> None:
+    plan = plan_of(practice_settings("linear"), SITES)
+    scorer = scorer_of(plan, plan.training, None)
+    patients, weights = practice_patients(12), scorer.start().vector + np.float32(0.1)
+    found = scorer.score(weights, patients)
+    for mine, theirs in zip(found, score_patients(plan.settings, patients, weights), strict=True):
+        assert np.array_equal(mine, theirs)
+    assert (scorer.length, scorer.state_kind) == (weights.size, "<f4")
+    assert scorer.state_largest == plan.settings.caps.weight_max
+
+
+def test_a_stage_that_trains_nothing_cannot_be_read() -> None:
+    plan = plan_of(practice_settings("linear"), SITES)
+    for stage in (plan.stage("internal"), None):
+        with pytest.raises(PlanError) as caught:
+            scorer_of(plan, stage, None)
+        assert caught.value.code == "plan.reads-no-training"
