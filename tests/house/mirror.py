@@ -52,16 +52,19 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "client/cohort_page/test_page.py", "pictures are looked for on the page"
     ),
     "client/command/app.py": Elsewhere("client/people/test_purge.py", _COMMAND),
+    "client/command/ledger.py": Elsewhere(
+        "client/people/test_lost_files.py", _COMMAND, through="client/command/app.py"
+    ),
     "client/command/people.py": Elsewhere(
         "client/people/test_withdrawal.py", _COMMAND, through="client/command/app.py"
+    ),
+    "client/command/reading.py": Elsewhere(
+        "federation/test_whole_run.py", _COMMAND, through="client/command/app.py"
     ),
     "client/command/sources.py": Elsewhere("client/intake/sources/test_choose.py", _COMMAND),
     "client/command/trial.py": Elsewhere("client/rehearsal/test_rehearse.py", _COMMAND),
     "client/doctor/line.py": Elsewhere(
         "client/doctor/test_examine.py", "a line is what every look of the doctor returns"
-    ),
-    "client/doctor/machine.py": Elsewhere(
-        "client/doctor/test_examine.py", "the looks at a machine are some of the doctor's"
     ),
     "client/intake/accrue.py": Elsewhere(
         "client/people/test_withdrawal.py", "a lock is accepted and served by a whole site"
@@ -86,6 +89,16 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
+    "server/command/federation.py": Elsewhere(
+        "server/command/test_app.py", _COMMAND, through="server/command/app.py"
+    ),
+    "server/command/runs.py": Elsewhere("server/command/test_app.py", _COMMAND),
+    "server/command/validation.py": Elsewhere(
+        "federation/test_learners.py", _COMMAND, through="server/command/app.py"
+    ),
+    "server/command/workshop.py": Elsewhere(
+        "server/encoders/test_pack_weights.py", _COMMAND, through="server/command/app.py"
+    ),
     "server/demo/audit.py": Elsewhere(
         "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
     ),
@@ -94,9 +107,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/demo/play.py": Elsewhere("federation/test_whole_run.py", _DEMO),
     "server/engines/ray.py": Elsewhere(
         "federation/test_engines.py", "three engines must give the same weights"
-    ),
-    "server/engines/superlink.py": Elsewhere(
-        "services/test_pacs_federation.py", "it starts Flower's own processes, there for a federation"
     ),
     "server/report/answers.py": Elsewhere(
         "server/report/test_description.py", "answers are journalled by a run and read back from it"
