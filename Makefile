@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check mutate fuzz measure-ingest figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check mutate fuzz measure-ingest bench figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ fuzz: $(STAMP)  ## damaged films and tables for 10 minutes; ARGS="--minutes 60"
 
 measure-ingest: $(STAMP)  ## films per second and memory of an intake, into docs/ingest.md
 	$(BIN)/python tests/intake/measure_ingest.py
+
+bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
+	$(BIN)/python tests/bench/dp_step.py $(ARGS)
 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)

@@ -6,23 +6,28 @@ Imports nothing of the project.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import ConfigDict, ValidationError
 
 # Of every validated object: unknown keys are refused, values stay, and no error repeats a value.
 FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
-def list_mistakes(error: ValidationError, *, whole: str, shows_values: bool = False) -> list[str]:
+def list_mistakes(
+    error: ValidationError, *, whole: str, content: object = None, shows_values: bool = False
+) -> list[str]:
     """One indented line per mistake: where, what is allowed, and the value if it may be shown.
 
     Args:
         error: pydantic's.
         whole: name of the whole, where a mistake has no place of its own.
+        content: what was validated, so that a place is named as it is written there.
         shows_values: whether the received value may be repeated.
     """
     lines = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or whole
+        place = ".".join(_place(item["loc"], content, kind=item["type"])) or whole
         text = item["msg"].removeprefix("Value error, ")
         value = item.get("input")
         if item["type"] == "extra_forbidden":
@@ -31,3 +36,25 @@ def list_mistakes(error: ValidationError, *, whole: str, shows_values: bool = Fa
             text += f", not {value!r}"
         lines.append(f"  {place}: {text}")
     return lines
+
+
+def _place(parts: Sequence[int | str], content: object, *, kind: str) -> list[str]:
+    """A mistake's place without the names of variants (``kind: number``), which nobody has written."""
+    place = []
+    for index, part in enumerate(parts):
+        rest = parts[index + 1 :]
+        if isinstance(content, Mapping) and part not in content:
+            is_lacking = kind == "missing" and len(rest) == 1
+            if (rest and rest[0] in content) or is_lacking or (not rest and kind == "value_error"):
+                continue
+        place.append(str(part))
+        content = _step(content, part)
+    return place
+
+
+def _step(content: object, part: int | str) -> object:
+    if isinstance(content, Mapping):
+        return content.get(part)
+    if isinstance(content, Sequence) and not isinstance(content, str) and isinstance(part, int):
+        return content[part] if part < len(content) else None
+    return None

@@ -35,7 +35,8 @@ from shared.exam.schema import CohortSchema
 from shared.machine.files import sync_folder, write_atomic
 from shared.signing.canonical import canonical_json, hash_file, hash_of
 
-COHORT_FORMAT = 1
+# 2: a number and a category are two kinds of field in the schema.
+COHORT_FORMAT = 2
 _EXAMS, _IMAGES, _QUARANTINE, _HEAD = (
     "exams.jsonl",
     "images.npy",

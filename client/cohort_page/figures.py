@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort, Exam
 from client.cohort.split import SPLITS
 from client.site.linkage import Pseudonyms
-from shared.exam.schema import BmdLabel, ClinicalField
+from shared.exam.schema import BmdLabel, NumberField
 
 Floats = NDArray[np.float64]
 # Robust standard deviations (1.4826 × median absolute deviation) from the median.
@@ -188,7 +188,7 @@ def find_outliers(cohort: Cohort, described: Floats) -> list[Outlier]:
     return sorted(found, key=lambda each: -each.deviations)
 
 
-def _outlying_values(exams: Sequence[Exam], field: ClinicalField) -> list[Outlier]:
+def _outlying_values(exams: Sequence[Exam], field: NumberField) -> list[Outlier]:
     held = [exam for exam in exams if isinstance(exam.values.get(field.name), int | float)]
     values = numbers_of(held, field.name)
     return [

@@ -100,7 +100,7 @@ def _by_sex(cohort: Cohort) -> list[tuple[str, Sequence[Exam]]]:
 def _draw_ages(cohort: Cohort) -> str:
     """Ages of patients at their first exam."""
     name = cohort.schema.age_field
-    if name is None:
+    if not name:
         return ""
     seen: set[str] = set()
     firsts: set[str] = set()

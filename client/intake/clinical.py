@@ -25,7 +25,7 @@ from client.cohort.label import (
 from client.cohort.quarantine import Quarantined
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
-from shared.exam.schema import ClinicalField, CohortSchema
+from shared.exam.schema import ClinicalField, CohortSchema, NumberField
 
 Value = float | str | None
 
@@ -237,9 +237,8 @@ def _interpret(
             notes.append(Quarantined("value", unusable.code, item, clinical.name))
         if values[clinical.name] is None and not clinical.may_be_missing:
             raise _Unusable("intake.missing-required-field")
-    age = values.get(schema.age_field or "")
-    youngest = schema.minimum_age_years
-    if youngest is not None and isinstance(age, float) and age < youngest:
+    age = values.get(schema.age_field)
+    if isinstance(age, float) and age < schema.minimum_age_years:
         raise _Unusable("intake.under-age")
     label = _label(raw.cells, schema, profile)
     if label is None and profile.has_labels:
@@ -272,11 +271,11 @@ def _value(
     unit = cells.get(profile.column(f"{clinical.name}_unit"), "")
     number = _in_unit(_number(text, profile), unit, clinical, profile)
     is_age = clinical.name == schema.age_field
-    high = max(clinical.high or 0.0, OLDEST_YEARS) if is_age else clinical.high
-    if not _is_within(number, clinical.low, high):
+    high = max(clinical.high, OLDEST_YEARS) if is_age else clinical.high
+    if not clinical.low <= number <= high:
         raise _Unusable("intake.out-of-range")
     # Very high ages identify people (45 CFR 164.514(b)(2)(i)(C)).
-    return min(number, AGE_CAP_YEARS, clinical.high or AGE_CAP_YEARS) if is_age else number
+    return min(number, AGE_CAP_YEARS, clinical.high) if is_age else number
 
 
 def _number(text: str, profile: SiteProfile) -> float:
@@ -290,7 +289,7 @@ def _number(text: str, profile: SiteProfile) -> float:
     return number
 
 
-def _in_unit(number: float, unit: str, clinical: ClinicalField, profile: SiteProfile) -> float:
+def _in_unit(number: float, unit: str, clinical: NumberField, profile: SiteProfile) -> float:
     """The number in the field's canonical unit; an empty unit cell means the site's default."""
     named = profile.units.get(clinical.name, clinical.unit) if profile.is_missing(unit) else unit
     if named == clinical.unit and named not in clinical.units:
@@ -299,10 +298,6 @@ def _in_unit(number: float, unit: str, clinical: ClinicalField, profile: SitePro
         raise _Unusable("intake.unknown-unit")
     factor, offset = clinical.units[named]
     return factor * number + offset
-
-
-def _is_within(number: float, low: float | None, high: float | None) -> bool:
-    return (low is None or number >= low) and (high is None or number <= high)
 
 
 def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile) -> ExamLabel | None:
@@ -321,7 +316,7 @@ def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile)
     if unit != label.unit and not profile.is_missing(unit):
         raise _Unusable("intake.unknown-unit")
     number = _number(text, profile)
-    if not _is_within(number, label.low, label.high):
+    if not label.low <= number <= label.high:
         raise _Unusable("intake.out-of-range")
     if label.kind == "bmd":
         return label_bmd(number, vendor=str(profile.dxa_vendor), label=label)

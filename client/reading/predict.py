@@ -198,8 +198,7 @@ def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, fl
             continue
         read[name] = _parse(values[name], field)
         if read[name] is None:
-            allowed = list(field.categories) or f"{field.low} to {field.high} {field.unit}"
-            problems.append(f"  {name}: must be {allowed}")
+            problems.append(f"  {name}: must be {_allowed(field)}")
     if problems:
         raise IntakeError(
             "unusable-values",
@@ -209,6 +208,12 @@ def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, fl
     return read
 
 
+def _allowed(field: ClinicalField) -> str:
+    if field.kind == "category":
+        return str(list(field.categories))
+    return f"{field.low} to {field.high} {field.unit}"
+
+
 def _parse(text: str, field: ClinicalField) -> float | str | None:
     if field.kind == "category":
         return match_category(text, field.categories, field.synonyms)
@@ -216,8 +221,7 @@ def _parse(text: str, field: ClinicalField) -> float | str | None:
         number = float(text)
     except ValueError:
         return None
-    is_within = float(field.low or 0.0) <= number <= float(field.high or 0.0)
-    return number if is_within else None
+    return number if field.low <= number <= field.high else None
 
 
 def _read(path: Path, schema: CohortSchema) -> Image:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.contract.stages import Fold, StrategySettings
+from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
 from shared.learners.table import LearnerSettings
@@ -248,12 +248,8 @@ class ValidationSettings(BaseModel):
 
     @model_validator(mode="after")
     def _ranges_have_a_width(self) -> ValidationSettings:
-        for name, low, high in (
-            ("score", self.score_low, self.score_high),
-            ("target", self.target_low, self.target_high),
-        ):
-            if not -1e9 <= low < high <= 1e9:
-                raise ValueError(f"{name}_low must be below {name}_high, both within 1e9")
+        require_width("score", self.score_low, self.score_high)
+        require_width("target", self.target_low, self.target_high)
         return self
 
 
@@ -416,7 +412,7 @@ def read_settings(values: Mapping[str, object]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = list_mistakes(error, whole="settings", shows_values=True)
+        lines = list_mistakes(error, whole="settings", content=values, shows_values=True)
         count = len(lines)
         raise SettingsError(
             "invalid",

@@ -130,6 +130,8 @@ class GradientStage(StageSettings):
     def _is_coherent(self) -> GradientStage:
         if self.release_class == "governed":
             raise ValueError("release_class of training must be dp or off, not governed")
+        if len(set(self.noise_multipliers)) > 1:
+            raise ValueError("noise_multipliers of training must be the same in every round")
         if self.fold == "coordinator" and (self.local_steps > 1 or self.strategy.name != "fedavg"):
             raise ValueError("fold coordinator must have local_steps 1 and strategy fedavg")
         if self.release_class == "off" and (self.canaries or self.sample_rate < 1):
@@ -177,6 +179,12 @@ class TableStage(StageSettings):
     sensitivity_target: float = Field(gt=0, lt=1)
     minimum_patients: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _ranges_have_a_width(self) -> TableStage:
+        require_width("score", self.score_low, self.score_high)
+        require_width("target", self.target_low, self.target_high)
+        return self
+
 
 class MeasureStage(StageSettings):
     """One further measure of a release, with its own settings (``shared.measures``).
@@ -200,10 +208,28 @@ class DescriptionStage(StageSettings):
     target_high: float
     minimum_cell: int = Field(ge=1)
 
+    @model_validator(mode="after")
+    def _is_coherent(self) -> DescriptionStage:
+        require_width("target", self.target_low, self.target_high)
+        # An exact product of two one-hots is the count of a group that may be of any size.
+        if self.has_second_moments and self.release_class == "governed":
+            raise ValueError("has_second_moments must be false in a governed description")
+        return self
+
 
 TrainingStage = GradientStage | LearnerStage
 ReleaseStage = TableStage | MeasureStage  # measures a release on patients
 Stage = Annotated[TrainingStage | ReleaseStage | DescriptionStage, Field(discriminator="kind")]
+
+
+def require_width(name: str, low: float, high: float) -> None:
+    """Refuse a public range that is empty or of no scale.
+
+    Raises:
+        ValueError: as a validator raises it.
+    """
+    if not -1e9 <= low < high <= 1e9:
+        raise ValueError(f"{name}_low must be below {name}_high, both within 1e9")
 
 
 def purpose_of(stage: Stage) -> Purpose:
@@ -216,7 +242,8 @@ def purpose_of(stage: Stage) -> Purpose:
             "everybody": "evaluate.external",
             "accrued": "evaluate.prospective",
         }
-        if stage.patients in purposes:
+        has_trained = stage.patients == "everybody" and "training" in stage.roles
+        if stage.patients in purposes and not has_trained:
             return purposes[stage.patients]
         raise PlanError(
             "measures-its-training",

@@ -8,7 +8,7 @@ the literature, never from a cohort. Imports errors only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -17,34 +17,55 @@ from shared.errors import SettingsError
 from shared.strict import FROZEN, list_mistakes
 
 
-class ClinicalField(BaseModel):
-    """One clinical variable, which becomes one token.
+class NumberField(BaseModel):
+    """A clinical variable that is a number, which becomes one token.
 
     ``units`` maps each unit accepted in a table to (factor, offset): canonical = factor·x + offset.
-    Numbers are standardised with the public ``reference_mean`` and ``reference_sd``.
+    Numbers outside [low, high] are not taken; they are standardised with the public
+    ``reference_mean`` and ``reference_sd``.
     """
 
     model_config = FROZEN
 
+    kind: Literal["number"]
     name: str
-    kind: Literal["number", "category"]
     unit: str = ""
     units: dict[str, tuple[float, float]] = {}
-    low: float | None = None
-    high: float | None = None
-    categories: tuple[str, ...] = ()
-    synonyms: dict[str, str] = {}
+    low: float
+    high: float
     reference_mean: float = 0.0
     reference_sd: float = Field(default=1.0, gt=0)
     may_be_missing: bool = True
 
     @model_validator(mode="after")
-    def _is_whole(self) -> ClinicalField:
-        if self.kind == "category" and len(self.categories) < 2:
-            raise ValueError(f"field {self.name}: a category needs at least 2 categories")
-        if self.kind == "number" and (self.low is None or self.high is None or self.low >= self.high):
+    def _has_a_range(self) -> NumberField:
+        if self.low >= self.high:
             raise ValueError(f"field {self.name}: a number needs low < high")
         return self
+
+
+class CategoryField(BaseModel):
+    """A clinical variable that is one of some words, which becomes one token.
+
+    ``synonyms`` maps spellings found in tables to a category.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["category"]
+    name: str
+    categories: tuple[str, ...]
+    synonyms: dict[str, str] = {}
+    may_be_missing: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_choice(self) -> CategoryField:
+        if len(self.categories) < 2:
+            raise ValueError(f"field {self.name}: a category needs at least 2 categories")
+        return self
+
+
+ClinicalField = Annotated[NumberField | CategoryField, Field(discriminator="kind")]
 
 
 class ViewRule(BaseModel):
@@ -143,8 +164,8 @@ class CohortSchema(BaseModel):
     views: tuple[ViewRule, ...] = ()
     label: BmdLabel | ClassLabel | NumberLabel = Field(discriminator="kind")
     max_days_between_film_and_row: int = Field(default=180, ge=0)
-    minimum_age_years: float | None = None
-    age_field: str | None = None
+    minimum_age_years: float = Field(default=0.0, ge=0)
+    age_field: str = ""
     max_lost_fraction: float = Field(default=0.2, ge=0, le=1)
     image_pixels: int = Field(default=128, ge=32, le=1024)
     split: SplitRule = SplitRule()
@@ -163,13 +184,15 @@ def read_schema(path: Path) -> CohortSchema:
     Raises:
         SettingsError: not YAML, or not valid; every mistake is named.
     """
+    content: object = None
     try:
-        return CohortSchema.model_validate(yaml.safe_load(path.read_bytes()))
+        content = yaml.safe_load(path.read_bytes())
+        return CohortSchema.model_validate(content)
     except ValidationError as error:
         raise SettingsError(
             "invalid-schema",
             f"{path.name} is not a valid cohort schema:\n"
-            + "\n".join(list_mistakes(error, whole="schema")),
+            + "\n".join(list_mistakes(error, whole="schema", content=content)),
             hint="compare it with configs/cohort/hip_bmd.yaml",
         ) from None
     except (OSError, yaml.YAMLError) as error:

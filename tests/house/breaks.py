@@ -82,8 +82,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/exam/schema.py",
-        "self.high is None or self.low >= self.high",
-        "self.high is None or self.low > self.high",
+        "if self.low >= self.high:",
+        "if self.low > self.high:",
         "a number may have a range without width",
     ),
     Break(
@@ -167,9 +167,9 @@ BREAKS: tuple[Break, ...] = (
     ),
     # shared/privacy
     Break(
-        "shared/privacy/cost.py",
-        "return max(costs) if groups or described else None",
-        "return min(costs) if groups or described else None",
+        "shared/contract/plan.py",
+        "return max(known, default=0.0) if len(known) == len(costs) else None",
+        "return min(known, default=0.0) if len(known) == len(costs) else None",
         "the cheapest patient's epsilon is promised to all",
     ),
     Break(
@@ -229,8 +229,8 @@ BREAKS: tuple[Break, ...] = (
     # shared/model
     Break(
         "shared/model/attention.py",
-        "return weights * key_mask.unsqueeze(-2).to(weights.dtype)",
-        "return weights",
+        "attended: Tensor = self.out((of_heads * self.of_head).sum(dim=-3) * mask.has_key)",
+        "attended: Tensor = self.out((of_heads * self.of_head).sum(dim=-3))",
         "a row without any key attends to all of them",
     ),
     Break(
@@ -297,14 +297,14 @@ BREAKS: tuple[Break, ...] = (
     # client/site, people, cohort, intake
     Break(
         "client/site/policy.py",
-        "if privacy.canaries > policy.maximum_canaries:",
-        "if privacy.canaries < policy.maximum_canaries:",
+        "if stage.canaries > policy.maximum_canaries:",
+        "if stage.canaries < policy.maximum_canaries:",
         "any number of canaries is let in",
     ),
     Break(
         "client/site/policy.py",
-        "if plan.settings.privacy.delta > policy.delta:",
-        "if plan.settings.privacy.delta > 10 * policy.delta:",
+        "if plan.settings.delta > policy.delta:",
+        "if plan.settings.delta > 10 * policy.delta:",
         "a delta above the hospital's is accepted",
     ),
     Break(
@@ -350,7 +350,7 @@ BREAKS: tuple[Break, ...] = (
         "a value of a kept row counts as a lost input",
     ),
     Break(
-        "client/cohort/assemble.py",
+        "shared/exam/standardise.py",
         "else (float(value) - clinical.reference_mean) / clinical.reference_sd",
         "else float(value) / clinical.reference_sd - clinical.reference_mean",
         "numbers are standardised wrongly",
@@ -376,8 +376,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/intake/clinical.py",
-        "isinstance(age, float) and age < youngest",
-        "isinstance(age, float) and age <= youngest",
+        "isinstance(age, float) and age < schema.minimum_age_years",
+        "isinstance(age, float) and age <= schema.minimum_age_years",
         "patients of the least age are left out",
     ),
     Break(
@@ -419,8 +419,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/reading/predict.py",
-        "is_within = float(field.low or 0.0) <= number <= float(field.high or 0.0)",
-        "is_within = number <= float(field.high or 0.0)",
+        "return number if field.low <= number <= field.high else None",
+        "return number if number <= field.high else None",
         "a value below the field's range is read",
     ),
     Break(
@@ -431,8 +431,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/rehearsal/price.py",
-        "least = policy.minimum_cohort_patients if is_training else policy.minimum_cell",
-        "least = policy.minimum_cell if is_training else policy.minimum_cohort_patients",
+        '("train", train, policy.minimum_cohort_patients),',
+        '("train", train, policy.minimum_cell),',
         "too small a cohort is announced as enough",
     ),
     Break(
@@ -493,12 +493,12 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/collect.py",
-        "bytes_received=encoder + (n_rounds + n_tables) * weights_bytes,",
-        "bytes_received=encoder + n_rounds * weights_bytes,",
+        "bytes_received=encoder + sum(read) + n_tables * release_bytes,",
+        "bytes_received=encoder + sum(read),",
         "weights of a validation are not counted",
     ),
     Break(
-        "server/report/collect.py",
+        "server/report/validation.py",
         'if row.kind == "internal" and not row.is_pooled and isinstance(row.measures, Measures)',
         'if row.kind == "internal" and isinstance(row.measures, Measures)',
         "the pooled AUC is averaged with the sites' own",
@@ -566,18 +566,18 @@ BREAKS: tuple[Break, ...] = (
     # server/run, rounds, engines
     Break(
         "server/run/journal.py",
-        "for site in self.read(number).rejected:",
-        "for site in self.read(number).accepted:",
+        "for site in (*so_far.rejected, *unsettled):",
+        "for site in (*so_far.accepted, *unsettled):",
         "the accepted answers are set aside",
     ),
     Break(
-        "server/run/vector_file.py",
+        "shared/contract/vector_file.py",
         'head += b" " * (-len(head) % 8)',
         'head += b" " * (len(head) % 8)',
         "vectors are not aligned",
     ),
     Break(
-        "server/engines/launch.py",
+        "server/encoders/file.py",
         "if not path.exists() or hash_file(path) != encoder.sha256:",
         "if not path.exists():",
         "another encoder than the plan's is sent",
@@ -591,8 +591,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/release.py",
-        "minimum_patients=settings.validation.prospective_patients,",
-        "minimum_patients=1,",
+        '(stage.minimum_patients for stage in release.plan.tables if stage.patients == "accrued"),',
+        '(1 for stage in release.plan.tables if stage.patients == "accrued"),',
         "a lock is measured on one patient",
     ),
     Break(
@@ -608,7 +608,7 @@ BREAKS: tuple[Break, ...] = (
         "external sites are asked to train",
     ),
     Break(
-        "shared/contract/settings.py",
+        "shared/contract/stages.py",
         "return max(1, math.ceil(self.tail_average * rounds))",
         "return max(1, math.floor(self.tail_average * rounds))",
         "the tail is a round short",
@@ -639,13 +639,13 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/train/update.py",
-        "divisor=divisor * privacy.sample_rate,",
+        "divisor=divisor * stage.sample_rate,",
         "divisor=divisor,",
         "a sampled step is divided by everybody",
     ),
     Break(
         "shared/train/update.py",
-        'proximal_mu=strategy.proximal_mu if strategy.name == "fedprox" else 0.0,',
+        'proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,',
         "proximal_mu=0.0,",
         "FedProx trains as FedAvg",
     ),
@@ -657,8 +657,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/gate.py",
-        "if len(set(members)) < at_least:",
-        "if len(members) < at_least:",
+        "if len(set(members)) < least:",
+        "if len(members) < least:",
         "a patient named twice counts twice",
     ),
     Break(
@@ -693,15 +693,15 @@ BREAKS: tuple[Break, ...] = (
         "the operating point misses the promised share",
     ),
     Break(
-        "server/report/collect.py",
-        "return 0.0 if noise is None else noise * sensitivity(spec)",
-        "return 1.0 if noise is None else noise * sensitivity(spec)",
+        "server/report/validation.py",
+        "noise_sd = stage.noise_of(1) * sensitivity(spec)",
+        "noise_sd = (stage.noise_of(1) or 1.0) * sensitivity(spec)",
         "exact tables are read as noised",
     ),
     Break(
-        "server/report/collect.py",
-        "if len(inside) < 2:",
-        "if len(inside) < 1:",
+        "server/report/validation.py",
+        "if len(bounds) < 2:",
+        "if len(bounds) < 1:",
         "one site's AUC is called a mean of sites",
     ),
 )

@@ -133,7 +133,7 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     refused = run("client", "approve", other, "--by", "Ada Lovelace", "--folder", site, "--json")
     assert json.loads(refused.stdout)["error"] == "plan.forbidden-by-policy"
     changes = json.loads(run("client", "plan", other, "--folder", site, "--json").stdout)["changes"]
-    assert ["settings.privacy.epsilon", "3.0", "9.0"] in changes
+    assert any(name == "stages.0.noise_multipliers" for name, _, _ in changes)
     assert run("server", "revoke", "aster", "--home", home).returncode == 0
     unused = json.loads(run("client", "ledger", "verify", "--folder", site, "--json").stdout)
     assert unused["error"] == "ledger.nothing-charged"

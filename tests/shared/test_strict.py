@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -39,6 +41,52 @@ def test_every_mistake_has_a_line_with_its_place() -> None:
     lines = mistakes({"inner": {"low": "canary", "high": 11, "more": 1}}, Outer)
     assert [line.split(":")[0] for line in lines] == ["  inner.low", "  inner.high", "  inner.more"]
     assert lines[2] == "  inner.more: is not a setting"
+
+
+class Round(BaseModel):
+    model_config = FROZEN
+
+    kind: Literal["round"]
+    radius: float = Field(gt=0)
+
+
+class Square(BaseModel):
+    model_config = FROZEN
+
+    kind: Literal["square"]
+    side: float
+
+    @model_validator(mode="after")
+    def _is_not_seven(self) -> Square:
+        if self.side == 7:
+            raise ValueError("side must not be 7")
+        return self
+
+
+class Shapes(BaseModel):
+    model_config = FROZEN
+
+    shapes: tuple[Annotated[Round | Square, Field(discriminator="kind")], ...]
+
+
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [
+        ({"kind": "round", "radius": 0}, "shapes.1.radius: Input should be greater than 0"),
+        ({"kind": "square"}, "shapes.1.side: Field required"),
+        ({"kind": "round", "radius": 1, "side": 2}, "shapes.1.side: is not a setting"),
+        ({"kind": "square", "side": 7}, "shapes.1: side must not be 7"),
+        ({"kind": "oval"}, "shapes.1: "),
+    ],
+)
+def test_a_place_is_named_as_it_was_written_and_not_by_its_variant(
+    shape: dict[str, object], line: str
+) -> None:
+    content = {"shapes": [{"kind": "square", "side": 1}, shape]}
+    with pytest.raises(ValidationError) as caught:
+        Shapes.model_validate(content)
+    [found] = list_mistakes(caught.value, whole="shapes", content=content)
+    assert found.strip().startswith(line)
 
 
 def test_a_mistake_of_the_whole_is_named_after_it() -> None:

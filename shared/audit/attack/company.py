@@ -113,7 +113,7 @@ def turn_rounding_into_signal(model: nn.Module, *, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, weight in trainable(model):
-            weight += 0.2 * torch.randn(weight.shape, generator=draw)
+            weight.add_(torch.randn(weight.shape, generator=draw), alpha=0.2)
         for part in model.modules():
             if isinstance(part, CrossAttentionFusion):
                 for quiet in (part.project.weight, part.project.bias, part.clinical.embed.weight):

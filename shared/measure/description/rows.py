@@ -164,11 +164,10 @@ def _field_cells(field: ClinicalField) -> NumberCells | CategoryCells:
             name=field.name, categories=field.categories, may_be_missing=field.may_be_missing
         )
     reach = CLIP_SD * field.reference_sd
-    schema_low, schema_high = float(field.low or 0.0), float(field.high or 0.0)
-    low = max(schema_low, field.reference_mean - reach)
-    high = min(schema_high, field.reference_mean + reach)
+    low = max(field.low, field.reference_mean - reach)
+    high = min(field.high, field.reference_mean + reach)
     if low >= high:  # the reference lies outside the accepted range
-        low, high = schema_low, schema_high
+        low, high = field.low, field.high
     return NumberCells(
         name=field.name,
         unit=field.unit,

@@ -390,19 +390,32 @@ HOSTILE = {
     "no noise, called dp": Case(
         written_by_hand(set_in("train", noise_multipliers=[0.0])), "plan.unreadable"
     ),
-    "too little noise in the last round alone": Case(
-        under(
-            stages=set_in("train", noise_multipliers=[9.0, 9.0, 0.99]),
-            lie={"training_epsilon": 0.1},
-        ),
+    "noise of the first round in every round, charged as more": Case(
+        written_by_hand(set_in("train", noise_multipliers=[2.41, 99.0, 99.0])), "plan.unreadable"
+    ),
+    "a table of everybody where they trained": Case(
+        under(stages=set_in("external", roles=["training"])),
         FORBIDDEN,
-        "noise multiplier 0.99 is below the floor",
+        "must not measure a release on the patients who trained it",
     ),
     "noise for fewer rounds than there are": Case(
         written_by_hand(set_in("train", noise_multipliers=[9.0, 9.0])), "plan.unreadable"
     ),
     "exact numbers from training": Case(
         written_by_hand(set_in("train", release_class="governed", noise_multipliers=[0.0])),
+        "plan.unreadable",
+    ),
+    "exact counts of pairs of patients' values": Case(
+        written_by_hand(
+            add_stage(
+                "internal",
+                name="description",
+                kind="description",
+                release_class="governed",
+                noise_multipliers=[0.0],
+                has_second_moments=True,
+            )
+        ),
         "plan.unreadable",
     ),
     "two stages of one name": Case(written_by_hand(add_stage("internal")), "plan.unreadable"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,12 @@ def test_the_full_page_has_every_row_and_what_follows_from_them(root: Path) -> N
 
 
 def test_shares_are_of_the_same_heads_federation_without_privacy() -> None:
-    shares = shares_of_non_private(FIGURES)
-    assert shares == {"linear": pytest.approx({8.0: 0.95, 3.0: 0.9, 1.0: 0.75})}
+    other = (row("federated", None, 0.8, "concatenation"), row("federated", 3.0, 0.6, "concatenation"))
+    both = replace(FIGURES, rows=(*FIGURES.rows, *other))
+    assert shares_of_non_private(both) == {
+        "linear": pytest.approx({8.0: 0.95, 3.0: 0.9, 1.0: 0.75}),
+        "concatenation": pytest.approx({3.0: 0.75}),
+    }
 
 
 def test_a_demos_outcome_is_two_tables_and_its_price(root: Path, results: Results) -> None:

@@ -21,7 +21,14 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
 SIZES = {"aster": 100, "birch": 300}
 
 
-def draft(overrides: list[str] | None = None, *, key: str = "0" * 64, run: str = "spring") -> Plan:
+def draft(
+    overrides: list[str] | None = None,
+    *,
+    key: str = "0" * 64,
+    run: str = "spring",
+    sizes: dict[str, int] = SIZES,
+    external: int = 0,
+) -> Plan:
     sites = [
         Enrolled(
             site=name,
@@ -30,8 +37,11 @@ def draft(overrides: list[str] | None = None, *, key: str = "0" * 64, run: str =
             role="training",
             enrolled_utc="2026-01-01",
         )
-        for name, size in SIZES.items()
+        for name, size in sizes.items()
     ]
+    if external:
+        outside = {"site": "dune", "role": "external", "declared_patients": external}
+        sites.append(sites[0].model_copy(update=outside))
     return draft_plan(compose_settings(overrides or []), sites, run=run, coordinator_key=key, now=NOW)
 
 
@@ -88,6 +98,22 @@ def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> 
     few, many = (training(draft([f"federation.rounds={rounds}"])) for rounds in (2, 20))
     assert few.total_steps * 10 == many.total_steps
     assert 0 < few.noise_multiplier < many.noise_multiplier
+
+
+def bound_of(**options: object) -> float:
+    return draft(**options).settings.privacy.update_norm_max or 0.0
+
+
+def test_the_bound_on_an_update_leaves_room_for_the_noise_of_the_smallest_site_that_trains() -> None:
+    bound = bound_of()
+    assert bound_of(sizes=SIZES | {"birch": 1000}) == bound
+    assert bound_of(sizes=SIZES | {"aster": 50}) > bound
+    assert bound_of(external=10) == bound, "an external site sends no update"
+    assert bound_of(overrides=["privacy.update_norm_max=7.5"]) == 7.5
+
+
+def test_an_external_site_has_no_weight_and_takes_none() -> None:
+    assert [entry.weight for entry in draft(external=1000).roster] == [0.25, 0.75, 0.0]
 
 
 def test_a_plan_without_privacy_says_so_in_words() -> None:

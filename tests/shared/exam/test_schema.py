@@ -40,7 +40,8 @@ def test_the_shipped_schema_is_read_as_it_is_written(content: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("name", "change", "fact"),
     [
-        ("age", {"low": None}, "field age: a number needs low < high"),
+        ("age", {"low": None}, "fields.0.low"),
+        ("sex", {"low": 0}, "fields.1.low"),
         ("age", {"low": 90, "high": 90}, "field age: a number needs low < high"),
         ("sex", {"categories": ["female"]}, "field sex: a category needs at least 2 categories"),
         ("age", {"reference_sd": 0}, "fields.0.reference_sd"),
@@ -60,7 +61,7 @@ def test_a_field_that_is_not_whole_is_refused(
     ("change", "fact"),
     [
         ({"label": {"reference_vendor": "acme"}}, "reference_vendor must be one of"),
-        ({"label": {"reference_sd": 0}}, "label.bmd.reference_sd"),
+        ({"label": {"reference_sd": 0}}, "label.reference_sd"),
         ({"split": {"train": 0.8, "tune": 0.1, "internal": 0.2}}, "train + tune + internal must be 1"),
         ({"split": {"train": 1.2, "tune": 0.0, "internal": -0.2}}, "split.train"),
         ({"max_lost_fraction": 1.1}, "max_lost_fraction"),

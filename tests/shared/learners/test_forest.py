@@ -82,6 +82,23 @@ def test_the_trees_of_a_seed_do_not_change_between_versions_of_numpy() -> None:
     )
 
 
+def test_a_value_at_a_threshold_goes_to_the_left() -> None:
+    forest = make(table_task(1, n_classes=2), trees=1, depth=1)
+    threshold = forest._splits[1][0, 0]
+    values = np.array([[threshold], [np.nextafter(threshold, np.inf)]])
+    rows = forest.rows(forest.start(), Columns(values, np.zeros(2)))
+    assert rows.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
+
+
+def test_a_leaf_counts_as_its_floor_of_noise_by_hand() -> None:
+    forest = make(table_task(1, n_classes=2), trees=1, depth=1, vote_floor=6.0, leaf_floor=1.0)
+    counts = np.array([30.0, 10.0, 10.0, 30.0])  # two leaves of 40, one half of each class overall
+    said = forest.advance(forest.start(), counts, sd=10.0, n_declared=80).vector[2:]
+    assert said.tolist() == pytest.approx(np.array([10, -10, -10, 10]) / (6 * 10 * np.sqrt(2)))
+    quiet = forest.advance(forest.start(), counts, sd=1.0, n_declared=80).vector[2:]
+    assert quiet.tolist() == pytest.approx(np.array([10, -10, -10, 10]) / 40)
+
+
 def test_small_leaves_say_less_the_louder_the_noise() -> None:
     forest = make(table_task(5, n_classes=3))
     total = exact_total_of(forest, forest.start(), classes(150, 5))

@@ -13,6 +13,7 @@ from shared.errors import SettingsError
 from shared.features.columns import Columns
 from shared.learners.naive_bayes import NaiveBayes, NaiveBayesSettings
 from shared.learners.task import TableTask
+from shared.sums.contract import State
 from shared.sums.federate import federate
 
 
@@ -68,6 +69,21 @@ def test_means_are_drawn_together_by_as_much_as_the_noise_puts_between_them() ->
     state = learner.advance(learner.start(), table.ravel(), sd=50.0, n_declared=200)
     first, second = state.vector[2:82].reshape(2, 40)
     assert np.linalg.norm(first - second) < 0.4 * np.linalg.norm((table[0] - table[1])[1:41] / 100)
+
+
+def test_evidence_is_divided_by_the_temper_by_hand() -> None:
+    # Two equally frequent classes at −1 and 1, variance 1: log-odds at x are 2x, over 4 with temper 4.
+    patient = Columns(np.array([[0.7]]), np.zeros(1))
+    state = State(np.array([math.log(0.5), math.log(0.5), -1.0, 1.0, 1.0]), 1)
+    for temper in (1.0, 4.0):
+        share = make(table_task(1, n_classes=2), temper=temper).predict(state, patient)[0, 1]
+        assert share == pytest.approx(1 / (1 + math.exp(-1.4 / temper)))
+
+
+def test_a_variance_is_never_below_its_floor() -> None:
+    patients = Columns(np.repeat([[0.5], [-0.5]], 30, axis=0), np.repeat([0.0, 1.0], 30))
+    learner = make(table_task(1, n_classes=2), variance_floor=0.3)
+    assert federate(learner, [patients], n_declared=60).vector[-1] == 0.3
 
 
 def test_a_class_that_nobody_has_is_not_predicted_and_breaks_nothing() -> None:

@@ -73,6 +73,12 @@ def test_a_row_is_the_triangle_of_products_about_the_means_by_hand() -> None:
     assert np.linalg.norm(row) == pytest.approx(1 + 4 + 2.25)
 
 
+def test_a_centre_that_noise_threw_far_off_stays_within_the_public_ranges() -> None:
+    learner = make(table_task(2))
+    state = learner.advance(learner.start(), np.array([1e9, -1e9, 1e9]), sd=1e9, n_declared=10)
+    assert state.vector.tolist() == [100.0, -100.0, 4.0]
+
+
 def test_a_patient_without_label_is_in_neither_sum() -> None:
     learner = make(table_task(2))
     patient = Columns(np.ones((1, 2)), np.array([np.nan]))

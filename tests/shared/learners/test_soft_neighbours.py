@@ -61,6 +61,13 @@ def test_features_have_norm_one_and_rows_the_bound_at_most() -> None:
     assert (np.count_nonzero(rows.reshape(50, 3, -1)[:, :, 0], axis=1) == 1).all()
 
 
+def test_a_row_holds_what_a_patient_has_beyond_the_public_mean() -> None:
+    learner = make(table_task(4, n_classes=3), radius=10.0)
+    patients = classes(20, 4)
+    shown = learner.rows(learner.start(), patients).reshape(20, 3, -1).sum(axis=1)[:, 1:]
+    assert np.allclose(shown, learner._features(patients) - learner._public_mean)
+
+
 def test_a_class_lost_in_noise_counts_as_the_noise_and_says_little() -> None:
     learner = make(table_task(4, n_classes=3))
     table = np.zeros((3, 513))

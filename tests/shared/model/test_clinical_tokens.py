@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from shared.exam.schema import ClinicalField
+from shared.exam.schema import CategoryField, NumberField
 from shared.model.clinical_tokens import ClinicalDesign, ClinicalTokens
 
 FIELDS = (
-    ClinicalField(name="age", kind="number", low=18, high=90),
-    ClinicalField(name="smoking", kind="category", categories=("never", "former", "current")),
-    ClinicalField(name="weight", kind="number", low=30, high=200),
+    NumberField(kind="number", name="age", low=18, high=90),
+    CategoryField(kind="category", name="smoking", categories=("never", "former", "current")),
+    NumberField(kind="number", name="weight", low=30, high=200),
 )
 # columns: slope age, slope weight | never, former, current | missing x 3 | intercept age, weight
 ROW = torch.tensor([[1.5, 2.0, -0.5]])

@@ -485,6 +485,7 @@ def test_rounds_in_another_order_than_the_ledger_are_found(handed: HandedOver) -
     found = recount(handed)
     assert failed(found) == {"held", "rounds", "weights"}
     assert "reply of train, round 1 names train, round 2" in found["held"].because
+    assert "successive rounds of train are not in the ledger's order" in found["held"].because
 
 
 def test_a_table_that_was_changed_after_it_left_is_found(handed: HandedOver) -> None:

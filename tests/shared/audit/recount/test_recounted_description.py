@@ -41,3 +41,11 @@ def test_a_description_charged_with_less_noise_is_refuted(
     assert rows != list(handed.rows())
     handed.forge_ledger(rows)
     assert "charges" in failed(recount(handed, statements=[], outboxes={}, run_folder=None))
+
+
+def test_who_trains_pays_for_the_description_too(described_run: HandedOver) -> None:
+    figures, predicted = recount(described_run)["cost"].figures, described_run.plan.predicted
+    # ε 2 of training and ε 1 of the description, composed: about √(μ² + μ'²), not their sum
+    assert figures["epsilon_recounted"] == pytest.approx(predicted.dearest("training"), abs=1e-6)
+    assert predicted.training_epsilon is not None
+    assert predicted.training_epsilon + 0.1 < float(figures["epsilon_recounted"] or 0) < 2.9

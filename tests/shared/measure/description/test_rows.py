@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from server.federation.compose import compose_settings
+from server.federation.plan import resolve_stages
 from shared.contract.settings import ValidationSettings
+from shared.contract.stages import DescriptionStage
 from shared.errors import OsteoFedError
 from shared.measure.description.reading import Description, nearest_positive, read_description
 from shared.measure.description.rows import (
@@ -413,16 +415,18 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
 
 def test_bounds_come_from_the_schema_and_its_public_reference() -> None:
     chosen = ["encoder=none", "fusion=clinical_only"]
-    spec = description_spec(compose_settings([*chosen, "validation.description_epsilon=1"]))
+    settings = compose_settings([*chosen, "validation.description_epsilon=1"])
+    stages = resolve_stages(settings, n_parameters=10, smallest_divisor=100)
+    [stage] = [each for each in stages if isinstance(each, DescriptionStage)]
+    spec = description_spec(settings, stage)
     age, sex = spec.fields[0], spec.fields[1]
     assert (age.low, age.high) == (41, 90)  # 68 − 3·9, and the cap on ages
     assert isinstance(sex, CategoryCells)
     assert sex.n_cells == 2
     assert (spec.target.low, spec.target.high) == (0.35, 1.0)
     assert not spec.has_second_moments
-    with pytest.raises(OsteoFedError) as caught:
-        description_spec(compose_settings(chosen))
-    assert caught.value.code == "plan.no-description"
+    plain = resolve_stages(compose_settings(chosen), n_parameters=10, smallest_divisor=100)
+    assert not any(isinstance(each, DescriptionStage) for each in plain)
 
 
 def test_shipped_groups_release_no_description_and_pairs_never_exactly() -> None:

@@ -345,17 +345,21 @@ def test_shipped_groups_make_tables_with_an_edge_at_the_operating_point() -> Non
     from server.federation.compose import compose_settings
 
     settings = compose_settings()
-    spec = table_spec(settings)
+    spec = table_spec(settings.task, settings.validation)
     assert spec.threshold == settings.task.operating_point
     assert spec.threshold in spec.inner_edges
     classes = ["task=binary_classification", "task.positive_class=osteoporosis"]
-    assert table_spec(compose_settings([*classes, "validation=probability"])).n_cells == 20
+    probability = compose_settings([*classes, "validation=probability"])
+    assert table_spec(probability.task, probability.validation).n_cells == 20
     plain = compose_settings(["task.operating_point=null"])
-    assert table_spec(plain).threshold == plain.task.endpoint_threshold
+    assert plain.task.kind == "regression"
+    found = table_spec(plain.task, plain.validation).threshold
+    assert found == plain.task.operating_point == plain.task.endpoint_threshold
 
 
 def test_an_operating_point_outside_the_scores_is_refused() -> None:
     from server.federation.compose import compose_settings
 
+    settings = compose_settings(["task.operating_point=2.0"])
     with pytest.raises(SettingsError, match="operating point"):
-        table_spec(compose_settings(["task.operating_point=2.0"]))
+        table_spec(settings.task, settings.validation)

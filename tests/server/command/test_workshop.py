@@ -1,0 +1,84 @@
+"""Commands without hospitals hand on what was typed, and tell what was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from practice_results import sample_results
+from typer.testing import CliRunner
+
+import server.demo.loopback
+import server.demo.play
+import server.encoders.pack_weights
+import server.encoders.pretrain
+import server.experiments.figures
+from server.command.app import app
+
+Seen = list[tuple[tuple[object, ...], dict[str, object]]]
+
+
+def told(*words: str) -> dict[str, object]:
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """What the demo, loopback, figures, pretraining and packing were asked for."""
+    calls: Seen = []
+
+    def note(answer: object):
+        def call(*arguments: object, **given: object) -> object:
+            calls.append((arguments, given))
+            return answer
+
+        return call
+
+    made = (sample_results(), {"report.html": "demo/report.html"})
+    monkeypatch.setattr(server.demo.play, "play_demo", note(made))
+    monkeypatch.setattr(server.demo.loopback, "play_loopback", note({"committed rounds": 3}))
+    monkeypatch.setattr(
+        server.experiments.figures, "measure_figures", note({"README.md": Path("README.md")})
+    )
+    monkeypatch.setattr(server.encoders.pretrain, "pretrain", note("a" * 64))
+    monkeypatch.setattr(server.encoders.pack_weights, "pack_checkpoint", note("b" * 64))
+    return calls
+
+
+def test_an_audited_demo_trains_canaries_unless_somebody_chose_how_many(seen: Seen) -> None:
+    assert told("demo", "--audit", "privacy.canaries=40")["files"] == {
+        "report.html": "demo/report.html"
+    }
+    told("demo", "--seed", "3", "fusion=linear")
+    (_, audited), (_, plain) = seen
+    assert audited["overrides"] == ["privacy.canaries=1000", "privacy.canaries=40"]
+    assert (audited["is_audited"], plain["is_audited"]) == (True, False)
+    assert (plain["overrides"], plain["seed"]) == (["fusion=linear"], 3)
+
+
+def test_a_demo_shows_its_tables_to_people(seen: Seen) -> None:
+    shown = CliRunner().invoke(app, ["demo"]).output
+    for words in ("northgate", "Privacy", "demo/report.html"):
+        assert words in shown
+
+
+def test_loopback_figures_and_pretraining_hand_on_their_options(seen: Seen, tmp_path: Path) -> None:
+    assert told("loopback", "federation.rounds=3") == {"committed rounds": 3}
+    assert told("figures", "--seeds", "2", "--evaluated", "300") == {"README.md": "README.md"}
+    assert told("pretrain", "--films", "64", "--seed", "5")["sha256"] == "a" * 64
+    loopback, figures, pretrain = (given for _, given in seen)
+    assert loopback["overrides"] == ["federation.rounds=3"]
+    assert (figures["n_seeds"], figures["n_evaluated"]) == (2, 300)
+    assert (pretrain["n_films"], pretrain["seed"]) == (64, 5)
+
+
+def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"x")
+    out = tmp_path / "packed.safetensors"
+    words = ("weights", str(checkpoint), "--encoder", "resnet34", "--out", str(out))
+    settings = str(told(*words)["settings"])
+    assert settings == f"encoder=resnet34 encoder.weights={out} encoder.sha256={'b' * 64}"
