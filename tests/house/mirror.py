@@ -89,16 +89,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/command/federation.py": Elsewhere(
-        "server/command/test_app.py", _COMMAND, through="server/command/app.py"
-    ),
-    "server/command/runs.py": Elsewhere("server/command/test_app.py", _COMMAND),
-    "server/command/validation.py": Elsewhere(
-        "federation/test_learners.py", _COMMAND, through="server/command/app.py"
-    ),
-    "server/command/workshop.py": Elsewhere(
-        "server/encoders/test_pack_weights.py", _COMMAND, through="server/command/app.py"
-    ),
     "server/demo/audit.py": Elsewhere(
         "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
     ),
