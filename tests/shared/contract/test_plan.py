@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from practice_site import SITE, coordinator_key, make_plan, site_key
 
-from shared.contract.plan import Plan, read_plan, write_plan
+from shared.contract.plan import Plan, PredictedCost, SplitCost, read_plan, write_plan
 from shared.errors import PlanError
 from shared.signing.canonical import canonical_json, sha256_hex
 
@@ -54,7 +54,7 @@ def test_a_plan_signed_by_another_key_than_it_names_is_refused(plan: Plan, tmp_p
 
 
 def noise(envelope: dict) -> None:
-    envelope["plan"]["settings"]["privacy"]["noise_multiplier"] = 0.5
+    envelope["plan"]["stages"][0]["noise_multipliers"] = [0.5]
 
 
 def noise_and_hash(envelope: dict) -> None:
@@ -72,6 +72,10 @@ def noise_and_hash(envelope: dict) -> None:
         (lambda envelope: envelope.update(sha256="0" * 64), "plan.changed"),
         (lambda envelope: envelope.pop("signature"), "plan.bad-signature"),
         (lambda envelope: envelope["plan"].update(version=1), "plan.unknown-version"),
+        (lambda envelope: envelope["plan"].update(version=2), "plan.unknown-version"),
+        (lambda envelope: envelope["plan"].update(version=4), "plan.unknown-version"),
+        (lambda envelope: envelope["plan"]["stages"][0].pop("kind"), "plan.unreadable"),
+        (lambda envelope: envelope["plan"]["settings"].update(privacy={}), "plan.unreadable"),
         (lambda envelope: envelope["plan"].update(more=1), "plan.unreadable"),
         (lambda envelope: envelope["plan"].pop("roster"), "plan.unreadable"),
         (lambda envelope: envelope.pop("plan"), "plan.unreadable"),
@@ -102,6 +106,41 @@ def test_a_roster_is_asked_by_name_and_by_role(plan: Plan) -> None:
     with pytest.raises(PlanError) as caught:
         both.entry("west")
     assert caught.value.code == "plan.not-on-roster"
+
+
+def test_a_stage_is_found_by_its_name_and_asks_the_sites_of_its_roles(plan: Plan) -> None:
+    assert [stage.name for stage in plan.stages] == ["train", "internal", "external", "prospective"]
+    assert plan.training is plan.trained is plan.stage("train")
+    assert plan.tables == plan.stages[1:]
+    assert plan.measures == ()
+    one = plan.roster[0]
+    other = one.model_copy(update={"site": "south", "role": "external", "weight": 0.0})
+    both = Plan.model_validate(plan.model_dump() | {"roster": (one, other)})
+    asked = {stage.name: [entry.site for entry in both.asked(stage)] for stage in both.stages}
+    assert asked == {
+        "train": [SITE], "internal": [SITE], "external": ["south"], "prospective": [SITE, "south"],
+    }  # fmt: skip
+    with pytest.raises(PlanError) as caught:
+        plan.stage("description")
+    assert caught.value.code == "plan.no-such-stage"
+    measuring = Plan.model_validate(plan.model_dump() | {"stages": plan.model_dump()["stages"][1:]})
+    assert measuring.training is measuring.trained is None
+
+
+def test_the_dearest_patient_of_a_role_is_priced_and_one_without_a_price_makes_none() -> None:
+    def cost(**epsilons: float | None) -> PredictedCost:
+        splits = tuple(
+            SplitCost(role="training", patients=patients, epsilon=epsilon)  # type: ignore[arg-type]
+            for patients, epsilon in epsilons.items()
+        )
+        return PredictedCost(
+            mechanism="", accountant="", delta=1e-5, splits=splits,
+            training_epsilon=None, validation_epsilon=None, description_epsilon=None,
+        )  # fmt: skip
+
+    assert cost(train=1.0, internal=2.5, accrued=2.0).dearest("training") == 2.5
+    assert cost(train=1.0, internal=None).dearest("training") is None
+    assert cost(train=1.0).dearest("external") == 0.0
 
 
 @pytest.mark.parametrize(

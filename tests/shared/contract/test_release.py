@@ -120,7 +120,8 @@ def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None
     assert lock.plan_sha256 == made.plan.sha256
     assert lock.code_sha256 == installed_code_hash()
     assert lock.endpoint_threshold == settings.task.endpoint_threshold
-    assert lock.minimum_patients == settings.validation.prospective_patients
+    [prospective] = [each for each in made.plan.tables if each.patients == "accrued"]
+    assert lock.minimum_patients == prospective.minimum_patients == 30
     assert lock.locked_utc == NOW
     path = made.home / "lock.json"
     write_lock(path, lock, coordinator_key(made.home))

@@ -198,13 +198,19 @@ def test_only_a_row_with_all_of_its_noise_is_an_event(key: SigningKey) -> None:
 
 def test_rows_of_an_unknown_version_are_refused_by_it(key: SigningKey) -> None:
     line = json.loads(encode_row(chain(key, 1)[0], key))
-    line["row"]["version"] = 3
+    line["row"]["version"] = 4
     with pytest.raises(LedgerError) as caught:
         decode_row(json.dumps(line).encode(), after=None)
     assert caught.value.code == "ledger.unknown-version"
 
 
-def test_a_row_of_the_first_version_has_the_fields_it_had_then(key: SigningKey) -> None:
-    old = row_after(None, key, version=1)
-    assert not {"canaries_sha256", "next_public_key", "next_signature"} & set(old.values())
+@pytest.mark.parametrize(
+    ("version", "newer"),
+    [(1, {"canaries_sha256", "next_public_key", "next_signature", "stage"}), (2, {"stage"})],
+)
+def test_a_row_of_an_earlier_version_has_the_fields_it_had_then(
+    key: SigningKey, version: int, newer: set[str]
+) -> None:
+    old = row_after(None, key, version=version)
+    assert set(row_after(None, key).values()) - set(old.values()) == newer
     assert decode_row(encode_row(old, key), after=None) == old
