@@ -29,7 +29,8 @@ def validate(
     stage: Annotated[
         str,
         typer.Argument(
-            help="A stage of the plan that measures: internal, external, prospective, description."
+            help="A stage of the plan that measures: internal, external, prospective, description, "
+            "or a further measure such as errors_internal."
         ),
     ],
     site: Sites = None,
@@ -44,11 +45,11 @@ def validate(
     from server.report.terminal import table_for_terminal, table_of_patients
     from server.report.validation import kind_of
     from server.run.prepare import prepare
-    from shared.contract.stages import DescriptionStage, TableStage
+    from shared.contract.stages import DescriptionStage, MeasureStage, TableStage
 
     store = prepare(Home(home), run)
     asked = store.plan.stage(stage)
-    if not isinstance(asked, TableStage | DescriptionStage):
+    if not isinstance(asked, TableStage | MeasureStage | DescriptionStage):
         raise PlanError(
             "not-a-measure",
             f"stage {stage} of run {run} measures nothing",
@@ -63,7 +64,16 @@ def validate(
         patients = table_of_patients(described)
         show_table(patients.title, patients.columns, patients.rows)
         return
-    results, kind = collect_results(store), kind_of(asked)
+    results = collect_results(store)
+    if isinstance(asked, MeasureStage):
+        if as_json:
+            further = [row for row in results.further if row.stage == stage]
+            show_json([row.model_dump(mode="json") for row in further])
+            return
+        [measured] = [each for each in table_for_terminal(results) if each.title == stage]
+        show_table(measured.title, measured.columns, measured.rows)
+        return
+    kind = kind_of(asked)
     if as_json:
         rows = [row for row in results.validation if row.kind == kind]
         show_json([row.model_dump(mode="json") for row in rows])

@@ -129,7 +129,7 @@ def _site(
     ]
     encoder = store.encoder_file.stat().st_size if store.plan.encoder_sha256 else 0
     sent = {stage.name: _bytes_sent(store, stage, entry.site) for stage in store.plan.stages}
-    n_tables = sum(sent[stage.name] > 0 for stage in store.plan.tables)
+    n_measured = sum(sent[stage.name] > 0 for stage in (*store.plan.tables, *store.plan.measures))
     return SiteResult(
         site=entry.site,
         role=entry.role,
@@ -138,7 +138,7 @@ def _site(
         weight=entry.weight,
         rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
-        bytes_received=encoder + sum(read) + n_tables * release_bytes,
+        bytes_received=encoder + sum(read) + n_measured * release_bytes,
     )
 
 

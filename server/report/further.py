@@ -11,7 +11,6 @@ from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage
 from shared.measure.table.rows import pool_tables
 from shared.privacy.stage_text import stage_epsilon
-from shared.stages.kinds import sum_of
 from shared.stages.measure import MeasureSum
 
 
@@ -25,9 +24,7 @@ def _measured(store: RunStore, stage: MeasureStage) -> list[FurtherResult]:
     if not answers:
         return []
     file = store.encoder_file if store.plan.encoder_sha256 else None
-    asked = sum_of(store.plan, stage, encoder_file=file)
-    if not isinstance(asked, MeasureSum):
-        return []
+    asked = MeasureSum(store.plan, stage, file)
     epsilon = stage_epsilon(store.plan, stage)
     tables = [(each.table, asked.noise_sd) for each in answers if each.status == MEASURED]
     named = [(each.site, each.status, each.code) for each in answers]

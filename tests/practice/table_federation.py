@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
 from practice_intake import ingest_with
 from sklearn.datasets import load_breast_cancer
 
@@ -50,8 +51,12 @@ def found_tables(
     *,
     external: Sequence[str],
     overrides: Sequence[str] = (),
+    policy: Mapping[str, object] | None = None,
 ) -> tuple[RunStore, dict[str, Path]]:
-    """A federation over tables, by adding two YAML files to the shipped ones."""
+    """A federation over tables, by adding two YAML files to the shipped ones.
+
+    ``policy``: what of every site's policy is other than the template.
+    """
     configs = folder / "configs"
     shutil.copytree(CONFIGS, configs)
     shutil.copy(HERE / "cohort.yaml", configs / "cohort" / "breast_cytology.yaml")
@@ -75,6 +80,8 @@ def found_tables(
         )
         if report.n_rows_used != report.n_rows_read:
             raise ValueError(f"{name}: rows were lost")
+        allowed = yaml.safe_load((own / "policy.yaml").read_text()) | (policy or {})
+        (own / "policy.yaml").write_text(yaml.safe_dump(allowed))
         folders[name] = own
     key = home.key().public_hex
     plan = draft_plan(settings, home.active_sites(), run="cytology", coordinator_key=key, now=NOW)

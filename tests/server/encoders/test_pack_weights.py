@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from server.command.app import app
 from server.encoders.pack_weights import pack_checkpoint
 from server.federation.compose import compose_settings
 from shared.errors import WeightsError
@@ -30,10 +33,10 @@ def test_a_packed_resnet_is_loaded_by_the_settings_that_the_command_prints(
     monkeypatch.setattr("server.encoders.pack_weights.PUBLIC_FILMS", 8)
     checkpoint_of("resnet34", tmp_path / "own.safetensors")
     packed = tmp_path / "packed.safetensors"
-    sha256 = pack_checkpoint(tmp_path / "own.safetensors", packed, encoder="resnet34")
-    settings = compose_settings(
-        ["encoder=resnet34", f"encoder.weights={packed}", f"encoder.sha256={sha256}"]
-    )
+    words = ["weights", str(tmp_path / "own.safetensors"), "--encoder", "resnet34", "--json"]
+    done = CliRunner().invoke(app, [*words, "--out", str(packed)])
+    assert done.exit_code == 0, done.output
+    settings = compose_settings(json.loads(done.stdout)["settings"].split(" "))
     tokens = encode(load_encoder(settings.encoder, packed), torch.rand(2, 1, 128, 128))
     assert tokens.shape == (2, 49, 512)
     assert torch.isfinite(tokens).all()
