@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,50 @@ def test_a_request_that_does_not_fit_the_approved_plan_is_refused(
     sites: TableSites, name: str, changes: dict[str, object], code: str
 ) -> None:
     assert sites.refused(sites.train_request(**changes), name) == code
+
+
+def with_one(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda weights: np.concatenate([[np.float32(value)], weights[1:]]).astype(weights.dtype)
+
+
+@pytest.mark.parametrize("stage", ["train", "internal"])
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (with_one(np.nan), "protocol.unsound-weights"),
+        (with_one(-np.inf), "protocol.unsound-weights"),
+        (lambda weights: weights.astype(np.float64), "protocol.unsound-weights"),
+        (lambda weights: weights[:-1], "protocol.wrong-shape"),
+        (lambda weights: np.append(weights, np.float32(0)), "protocol.wrong-shape"),
+        (lambda weights: weights[:0], "protocol.wrong-shape"),
+        (with_one(1000.1), "protocol.weights-too-large"),
+        (with_one(-1e30), "protocol.weights-too-large"),
+    ],
+)
+def test_a_state_that_could_only_break_arithmetic_is_refused_before_a_patient_is_looked_at(
+    sites: TableSites,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    spoil: Callable[[np.ndarray], np.ndarray],
+    code: str,
+) -> None:
+    def look(*_: object) -> None:
+        raise AssertionError("a patient was looked at")
+
+    vector = spoil(sites.weights)
+    request = (
+        sites.train_request(vector=vector)
+        if stage == "train"
+        else sites.measure_request(stage, vector=vector)
+    )
+    monkeypatch.setattr("client.answers.answer.find_patients", look)
+    assert sites.refused(request) == code
+
+
+def test_a_weight_as_large_as_the_plan_allows_is_answered(sites: TableSites) -> None:
+    assert sites.plan.settings.caps.weight_max == 1000.0
+    sites.answer(sites.train_request(vector=with_one(1000.0)(sites.weights)))
+    assert sites.charges() == 1
 
 
 @pytest.mark.parametrize(
