@@ -43,6 +43,14 @@ def test_the_total_is_the_count_of_patients_by_leaf_and_class() -> None:
     assert np.allclose(total * np.sqrt(12), counted(forest, patients).ravel(), atol=1e-9)
 
 
+def test_a_row_has_the_norm_one_before_anything_bounds_it() -> None:
+    patients, forest = classes(50, 5), make(table_task(5, n_classes=3))
+    rows = forest.rows(forest.start(), patients)
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-12)
+    assert forest.bound(forest.start()) == 1.0
+    assert (np.count_nonzero(rows, axis=1) == 12).all(), "one leaf of each tree"
+
+
 def test_without_noise_odds_are_raised_by_the_mean_of_the_leaves_votes() -> None:
     patients, fresh = classes(300, 5), classes(40, 5, seed=1)
     forest = make(table_task(5, n_classes=3), sharpness=2.0)
