@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from client.answers.train import answer_train
 from practice_films import pack_random_dinov2, small_dinov2
 
+from client.answers.answer import answer_sum
 from client.cohort.patients import SplitData, load_split
 from client.gate.gate import open_gate
 from client.gate.register import register_file
@@ -39,9 +39,10 @@ from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import make_release
 from server.synthetic.hospitals import Defects, SyntheticSite
-from shared.contract.protocol import TrainRequest, vector_sha256
+from shared.contract.protocol import SumRequest, vector_sha256
 from shared.contract.release import read_release
 from shared.contract.settings import Settings
+from shared.contract.stages import GradientStage
 from shared.errors import IntakeError, RunError
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights, layout, trainable
@@ -125,16 +126,21 @@ def measured_sites(store: RunStore) -> set[str]:
     return {row.site for row in rows if row.kind == "internal" and row.status == "measured"}
 
 
-def without_noise(settings: Settings) -> Settings:
-    off = {"mode": "off", "noise_multiplier": 0.0, "sample_rate": 1.0, "canaries": 0}
-    privacy = settings.privacy.model_copy(update=off)
-    return settings.model_copy(update={"privacy": privacy})
+def training_of(store: RunStore) -> GradientStage:
+    stage = store.plan.training
+    assert stage is not None
+    return stage
+
+
+def without_noise(stage: GradientStage) -> GradientStage:
+    off = {"release_class": "off", "noise_multipliers": (0.0,), "sample_rate": 1.0, "canaries": 0}
+    return stage.model_copy(update=off)
 
 
 def test_a_whole_resnet_is_trained_released_and_validated(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    assert whole.last_committed().round == 2
+    assert whole.training.last_committed().round == 2
     release = read_release(whole.release_folder, coordinator_key=hospitals.home.key().public_hex)
     model = build_model(whole.plan.settings, whole.plan.settings.seed)
     moved = release.weights - flatten_weights(model)
@@ -151,7 +157,7 @@ def test_a_whole_resnet_is_trained_released_and_validated(
 def test_no_encoder_travels_where_it_starts_from_the_seed(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    assert whole.plan.encoder_sha256 is None
+    assert whole.plan.encoder_sha256 == ""
     assert not whole.encoder_file.exists()
     assert not list((hospitals.folders.site("aster") / "cache").rglob("*.safetensors"))
     assert not list((hospitals.folders.site("aster") / "cache").rglob("*.npy"))
@@ -160,14 +166,14 @@ def test_no_encoder_travels_where_it_starts_from_the_seed(
 def test_canaries_write_one_clip_norm_each_while_a_whole_resnet_trains(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    privacy = whole.plan.settings.privacy
+    stage = training_of(whole)
     for name in ("aster", "birch"):
         record = read_register(
             register_file(open_site(hospitals.folders.site(name)), whole.plan.sha256)
         )
         assert record.rounds.tolist() == [1, 2]
         assert record.sums.shape == (2, 6)
-        bound = privacy.clip_norm * (1 + 6 * float(privacy.noise_multiplier or 0.0))
+        bound = stage.clip_norm * (1 + 6 * stage.noise_multiplier)
         assert (record.sums != 0).all()
         assert np.abs(record.sums).max() < bound
 
@@ -182,15 +188,15 @@ def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
     assert batch.tokens.shape == batch.film_exam.shape
     assert ((batch.tokens > 0) == (batch.film_exam >= 0)).all()
     one = batch.select([1]).with_films()
-    number = int(batch.tokens[1, 0, 0])
-    assert torch.equal(one.tokens[0, 0, 0], batch.films[number - 1].float())
+    number = int(batch.tokens[1, 0])
+    assert torch.equal(one.tokens[0, 0], batch.films[number - 1].float())
 
 
 def test_without_the_films_pixels_the_update_is_another_one(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
     data = hospitals.training(whole)
-    settings = without_noise(whole.plan.settings)
+    settings, stage = whole.plan.settings, without_noise(training_of(whole))
     model = build_model(settings, settings.seed)
     weights = flatten_weights(model)
     weights[-129:-1] = 0.1  # a head that has learned to look, so that the encoder has a gradient
@@ -199,7 +205,8 @@ def test_without_the_films_pixels_the_update_is_another_one(
     assert batch.films is not None
     dark = replace(batch, films=torch.zeros_like(batch.films))
     with_films, again, without = (
-        train_update(settings, patients, weights, divisor=20) for patients in (batch, batch, dark)
+        train_update(settings, stage, patients, weights, divisor=20)
+        for patients in (batch, batch, dark)
     )
     assert np.array_equal(with_films, again)
     assert np.abs(with_films[:n_encoder]).max() > 0
@@ -231,15 +238,18 @@ def test_exams_without_a_film_are_refused_before_any_charge(
 
     monkeypatch.setattr(client.cohort.patients, "assemble", without_films)
     weights = flatten_weights(build_model(whole.plan.settings, whole.plan.settings.seed))
-    request = TrainRequest(
+    request = SumRequest(
         plan_sha256=whole.plan.sha256,
-        round=1,
-        weights=weights + np.float32(1e-3),
+        stage="train",
+        round=2,
+        vector=weights + np.float32(1e-3),
+        release_sha256="",
+        lock_sha256="",
         ledger_head="",
         countersignature="",
     )
     with pytest.raises(IntakeError) as caught:
-        answer_train(site, gate, request)
+        answer_sum(site, gate, request)
     assert caught.value.code == "intake.no-films"
     assert len(gate.ledger.show()) == charged
 
