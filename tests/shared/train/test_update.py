@@ -13,13 +13,12 @@ from practice_patients import practice_patients, practice_settings
 import shared.train.update
 from server.federation.compose import compose_settings
 from shared.contract.settings import Settings
-from shared.errors import WeightsError
 from shared.model.build import build_model
 from shared.model.end_to_end import EndToEnd
-from shared.model.weights import flatten_weights, trainable
+from shared.model.weights import flatten_weights
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import first_exams, require_length, score_patients, train_update
+from shared.train.update import first_exams, score_patients, train_update
 
 
 def settings_without_noise() -> Settings:
@@ -140,16 +139,6 @@ def test_nobody_is_scored_where_nobody_has_a_label() -> None:
     output, label = score_patients(settings, nobody, awake(settings))
     assert (output.shape, label.shape) == ((0,), (0,))
     assert len(first_exams(batch.select([]))) == 0
-
-
-@pytest.mark.parametrize("change", [-1, 1])
-def test_weights_of_another_length_are_refused_by_code(change: int) -> None:
-    settings = settings_without_noise()
-    n = sum(weight.numel() for _, weight in trainable(build_model(settings, 1)))
-    require_length(settings, np.zeros(n, dtype=np.float32))
-    with pytest.raises(WeightsError) as caught:
-        require_length(settings, np.zeros(n + change, dtype=np.float32))
-    assert caught.value.code == "weights.wrong-length"
 
 
 def test_tokens_in_memory_are_left_as_they_are() -> None:
