@@ -1,0 +1,172 @@
+"""Validation as a stage: the release scores each patient, the table adds a row of each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from practice_learners import learner_plan, silent
+from practice_patients import practice_patients, practice_settings
+from practice_plan import plan_of, with_training
+
+from shared.contract.plan import Plan
+from shared.contract.stages import TableStage
+from shared.errors import PlanError, WeightsError
+from shared.measure.table.rows import contributions, pool_small_cells, sensitivity, table_spec
+from shared.stages.gradient import GradientSum
+from shared.stages.stage_sum import StageState
+from shared.stages.table import TableSum, scored_patients
+from shared.train.update import score_patients
+
+SITES = {"aster": 20, "birch": 30}
+
+
+def measured(**changes: object) -> tuple[Plan, TableStage, TableSum]:
+    """The internal table of a plan, changed."""
+    plan = plan_of(practice_settings("linear"), SITES)
+    stage = plan.stage("internal")
+    assert isinstance(stage, TableStage)
+    changed = stage.model_copy(update=changes)
+    return plan, changed, TableSum(plan, changed, None)
+
+
+def exact(**changes: object) -> tuple[Plan, TableStage, TableSum]:
+    return measured(release_class="governed", noise_multipliers=(0.0,), **changes)
+
+
+def moved(asked: TableSum) -> np.ndarray:
+    start = asked.start().vector
+    return (start + np.linspace(-0.2, 0.2, start.size)).astype(np.float32)
+
+
+def table_of(asked: TableSum, n: int = 20, *, normal: float = 0.0) -> np.ndarray:
+    return asked.answer(
+        moved(asked),
+        practice_patients(n, seed=2),
+        round_number=1,
+        declared_patients=20,
+        draw_normals=lambda m: torch.full((m,), normal, dtype=torch.float64),
+    )
+
+
+def test_a_table_is_the_row_of_each_patients_score_added_up() -> None:
+    plan, stage, asked = exact()
+    output, target = score_patients(plan.settings, practice_patients(20, seed=2), moved(asked))
+    assert plan.settings.task.kind == "regression"
+    rows = contributions(
+        table_spec(plan.settings.task, stage),
+        score=output,
+        is_positive=target <= plan.settings.task.endpoint_threshold,
+        target=target,
+        prediction=output,
+    )
+    assert len(rows) == 20
+    np.testing.assert_allclose(table_of(asked), rows.sum(axis=0), rtol=1e-12)
+    assert (asked.noise_sd, asked.spec) == (0.0, table_spec(plan.settings.task, stage))
+
+
+def test_the_noise_in_every_cell_is_the_stages_multiplier_times_the_rows_bound() -> None:
+    _, stage, asked = measured()
+    quiet, loud = (table_of(asked, normal=normal) for normal in (0.0, 1.0))
+    assert asked.noise_sd == pytest.approx(stage.noise_of(1) * sensitivity(asked.spec))
+    np.testing.assert_allclose(loud - quiet, asked.noise_sd, rtol=1e-6)
+    np.testing.assert_allclose(quiet, table_of(exact()[2]), atol=1e-6)
+
+
+def test_sites_tables_add_up_to_the_table_of_everybody() -> None:
+    _, _, asked = measured()
+    weights, batch = moved(asked), practice_patients(20, seed=2)
+    parts = [batch.select(torch.arange(7)), batch.select(torch.arange(7, 20))]
+    one, two = (
+        asked.answer(
+            weights,
+            part,
+            round_number=1,
+            declared_patients=20,
+            draw_normals=lambda m: torch.zeros(m, dtype=torch.float64),
+        )
+        for part in parts
+    )
+    assert np.array_equal(one + two, table_of(asked))
+
+
+def test_a_patient_is_positive_by_the_endpoint_or_by_the_positive_class() -> None:
+    plan = plan_of(practice_settings("linear"), SITES)
+    threshold = plan.settings.task.endpoint_threshold  # type: ignore[union-attr]
+    label = np.array([threshold - 0.01, threshold, threshold + 0.01])
+    found = scored_patients(plan.settings, np.array([0.5, 0.6, 0.7]), label)
+    assert found.is_positive.tolist() == [True, True, False]
+    assert found.target is label
+    classes = learner_plan("naive_bayes", SITES).settings
+    assert classes.cohort.label.kind == "bmd"
+    assert classes.cohort.label.classes[2] == "osteoporosis"
+    found = scored_patients(classes, np.array([0.1, 0.9, 0.5]), np.array([0.0, 2.0, 1.0]))
+    assert found.is_positive.tolist() == [False, True, False]
+    assert found.target is found.prediction is None
+
+
+def test_an_honest_table_of_ten_times_the_declared_patients_is_not_beyond_the_largest() -> None:
+    _, stage, asked = measured()
+    bound = sensitivity(asked.spec)
+    largest = asked.largest(1, declared_patients=7)
+    radius = asked.noise_sd * (math.sqrt(asked.spec.n_cells) + 10)
+    assert largest == pytest.approx(70 * bound + radius)
+    # seventy patients with equal rows of the largest norm, beside any noise that is ever drawn
+    draw = np.random.default_rng(1)
+    row = np.zeros(asked.spec.n_cells)
+    row[0] = bound
+    for _ in range(200):
+        noise = asked.noise_sd * draw.normal(size=row.size)
+        assert np.linalg.norm(70 * row + noise) < largest
+    assert np.linalg.norm(200 * row) > largest
+    assert exact()[2].largest(1, declared_patients=7) == pytest.approx(70 * bound)
+    assert stage.noise_of(1) > 0
+
+
+def test_exact_cells_leave_only_when_each_holds_enough_patients() -> None:
+    _, _, asked = exact()
+    spec = asked.spec
+    centres = np.linspace(spec.score_low, spec.score_high, 2 * spec.bins + 1)[1::2]
+    positive = np.repeat(centres, [4, *[20] * (spec.bins - 1)])  # few in the first bin
+    score = np.concatenate([positive, np.repeat(centres, 20)])
+    is_positive = np.arange(score.size) < positive.size
+    rows = contributions(spec, score=score, is_positive=is_positive, target=score, prediction=score)
+    bound, table = asked.bound(1), rows.sum(axis=0)
+    assert (bound.length, bound.kind, bound.norm_max) == (asked.spec.n_cells, "<f8", None)
+    assert bound.suppress is not None
+    shown = bound.suppress(table, 10)
+    assert np.array_equal(shown, pool_small_cells(table, asked.spec, minimum_cell=10))
+    assert not np.array_equal(shown, table)
+
+
+def test_a_table_reads_the_last_state_of_training_and_changes_nothing_of_it() -> None:
+    plan, _, asked = measured()
+    training = plan.training
+    assert training is not None
+    trained = GradientSum(plan, training, None)
+    assert asked.state_length(1) == trained.state_length(1)
+    assert (asked.state_kind, asked.state_largest) == (trained.state_kind, trained.state_largest)
+    assert np.array_equal(asked.start().vector, trained.start().vector)
+    state = StageState(round=0, vector=moved(asked))
+    after = asked.advance(state, [table_of(asked)], sites=plan.roster)
+    assert after.vector is state.vector
+    assert after.round == 1
+
+
+def test_a_table_of_a_stage_that_trains_nothing_is_refused() -> None:
+    plan, stage, _ = measured()
+    for reads, code in (("external", "plan.reads-no-training"), ("nothing", "plan.no-such-stage")):
+        with pytest.raises(PlanError) as caught:
+            TableSum(plan, stage.model_copy(update={"reads": reads}), None)
+        assert caught.value.code == code
+    renamed = with_training(plan, learning_rate=0.1)
+    assert TableSum(renamed, stage, None).state_length(1) > 0
+
+
+def test_a_validation_takes_patients_and_nothing_else() -> None:
+    _, _, asked = measured()
+    with pytest.raises(WeightsError) as caught:
+        asked.answer(moved(asked), None, round_number=1, declared_patients=7, draw_normals=silent)
+    assert caught.value.code == "weights.wrong-patients"
