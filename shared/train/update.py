@@ -18,7 +18,7 @@ from torch import nn
 from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
-from shared.model.weights import check_length, load_flat
+from shared.model.weights import load_flat
 from shared.privacy.noise import DrawNormals, NoiseStream
 from shared.train.canaries import AuditRegister
 from shared.train.device import choose_device, one_thread, repeatable
@@ -171,14 +171,3 @@ def _patients_at_once(settings: ModelSettings, device: torch.device) -> int:
     if settings.encoder.training == "frozen":
         return _HEADS_AT_ONCE
     return _WITH_FILMS_AT_ONCE[device.type]
-
-
-def require_length(
-    settings: ModelSettings, weights: Weights, *, encoder_file: Path | None = None
-) -> None:
-    """Refuse weights that are not the model's.
-
-    Raises:
-        WeightsError: another length than the model's [p].
-    """
-    check_length(build_model(settings, settings.seed, encoder_file), weights)

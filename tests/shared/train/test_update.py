@@ -12,14 +12,15 @@ from practice_patients import practice_patients, practice_settings
 
 import shared.train.update
 from server.federation.compose import compose_settings
+from server.federation.plan import resolve_stages
 from shared.contract.settings import Settings
-from shared.errors import WeightsError
+from shared.contract.stages import GradientStage
 from shared.model.build import build_model
 from shared.model.end_to_end import EndToEnd
-from shared.model.weights import flatten_weights, trainable
+from shared.model.weights import flatten_weights
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import first_exams, require_length, score_patients, train_update
+from shared.train.update import first_exams, score_patients, train_update
 
 
 def settings_without_noise() -> Settings:
@@ -29,6 +30,13 @@ def settings_without_noise() -> Settings:
             *("federation.local_steps=1", "federation.learning_rate=0.1", "device=cpu"),
         ]
     )
+
+
+def stage_of(settings: Settings) -> GradientStage:
+    """The training stage of a plan of these settings."""
+    stage = resolve_stages(settings, n_parameters=100, smallest_divisor=100)[0]
+    assert isinstance(stage, GradientStage)
+    return stage
 
 
 def stored_patients(settings: Settings, n: int = 5) -> PatientBatch:
@@ -67,7 +75,8 @@ def test_films_read_by_their_patients_turn_give_the_update_of_films_in_memory() 
     held = batch.with_films()
     assert held.films is None
     assert held.tokens.shape == (*batch.film_exam.shape, 128, 128)
-    lazy, whole = (train_update(settings, each, weights, divisor=5) for each in (batch, held))
+    stage = stage_of(settings)
+    lazy, whole = (train_update(settings, stage, each, weights, divisor=5) for each in (batch, held))
     np.testing.assert_allclose(lazy, whole, rtol=1e-5, atol=1e-8)
     assert np.abs(lazy).max() > 1e-3
 
@@ -142,16 +151,6 @@ def test_nobody_is_scored_where_nobody_has_a_label() -> None:
     assert len(first_exams(batch.select([]))) == 0
 
 
-@pytest.mark.parametrize("change", [-1, 1])
-def test_weights_of_another_length_are_refused_by_code(change: int) -> None:
-    settings = settings_without_noise()
-    n = sum(weight.numel() for _, weight in trainable(build_model(settings, 1)))
-    require_length(settings, np.zeros(n, dtype=np.float32))
-    with pytest.raises(WeightsError) as caught:
-        require_length(settings, np.zeros(n + change, dtype=np.float32))
-    assert caught.value.code == "weights.wrong-length"
-
-
 def test_tokens_in_memory_are_left_as_they_are() -> None:
     batch = practice_patients(3)
     assert batch.with_films() is batch
@@ -163,7 +162,12 @@ def head_settings(*overrides: str) -> Settings:
     return compose_settings(
         [
             *("encoder=tiny", "fusion=concatenation", "privacy.update_norm_max=1e9", "device=cpu"),
-            *("federation.local_steps=1", "federation.learning_rate=0.1", *overrides),
+            *(
+                "federation.local_steps=1",
+                "federation.learning_rate=0.1",
+                "federation.fold=site",
+                *overrides,
+            ),
         ]
     )
 
@@ -171,7 +175,8 @@ def head_settings(*overrides: str) -> Settings:
 def updated(patients: PatientBatch, *overrides: str, divisor: int = 5) -> np.ndarray:
     settings = head_settings(*overrides)
     weights = flatten_weights(build_model(settings, settings.seed))
-    return train_update(settings, patients, weights, divisor=divisor).astype(np.float64)
+    stage = stage_of(settings)
+    return train_update(settings, stage, patients, weights, divisor=divisor).astype(np.float64)
 
 
 def test_fedprox_pulls_towards_the_start_by_its_mu_and_fedavg_does_not() -> None:
