@@ -1,4 +1,4 @@
-"""Named vectors and text in one safetensors file: written streaming, read as memory maps.
+"""Named vectors, matrices and text in one safetensors file: written streaming, read as memory maps.
 
 A file appears whole or not at all. Reading touches only the pages that are used, so that a robust
 rule can walk through the replies of many sites in blocks.
@@ -7,6 +7,7 @@ rule can walk through the replies of many sites in blocks.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class VectorFile:
 def write_vectors(
     path: Path, vectors: Mapping[str, Vector], *, text: Mapping[str, str], is_durable: bool
 ) -> None:
-    """Write float32 or float64 vectors to ``path``, whole or not at all.
+    """Write float32 or float64 vectors or matrices to ``path``, whole or not at all.
 
     Args:
         is_durable: flush to disk before returning; otherwise the file survives the end of the
@@ -91,9 +92,11 @@ def _mapped(path: Path, start: int, entry: Mapping[str, object]) -> Vector:
     offsets, kind = entry["data_offsets"], _DTYPES[str(entry["dtype"])]
     first, last = (int(offset) for offset in offsets)  # type: ignore[attr-defined]
     dtype = np.dtype(kind).newbyteorder("<")
+    shape = tuple(int(length) for length in entry["shape"])  # type: ignore[attr-defined]
+    if math.prod(shape) * dtype.itemsize != last - first:
+        raise ValueError("a vector's shape is not that of its bytes")
     if first == last:  # nothing can be mapped
-        return np.zeros(0, dtype)
-    count = (last - first) // dtype.itemsize
-    mapped = np.memmap(path, dtype=dtype, mode="r", offset=start + first, shape=(count,))
+        return np.zeros(shape, dtype)
+    mapped = np.memmap(path, dtype=dtype, mode="r", offset=start + first, shape=shape)
     vector: Vector = mapped.view(np.ndarray)
     return vector

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns
-from shared.learners.rows import Floats, all_finite, one_hot, standardised
+from shared.learners.rows import Floats, all_finite, one_hot, softmax, standardised
 from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
@@ -29,24 +29,28 @@ from shared.sums.contract import State
 # Thresholds are drawn evenly from a column's centre up to so many public SDs on either side.
 _THRESHOLD_REACH_SD = 2.0
 _ONE_PATIENT = 1.0
-_SMALLEST_SHARE = 1e-3
 
 
 class ForestSettings(BaseModel):
-    """``vote_floor``: a leaf counts as if it held so many noise SDs of patients or ``leaf_floor``."""
+    """``vote_floor``: a leaf counts as if it held so many noise SDs of patients or ``leaf_floor``.
+
+    ``sharpness``: by how much the mean vote raises the logarithm of a class's odds; many weak trees are
+    surer together than their mean.
+    """
 
     model_config = FROZEN
 
     kind: Literal["forest"]
     trees: int = Field(default=300, ge=1, le=10_000)
     depth: int = Field(default=4, ge=1, le=10)
-    vote_floor: float = Field(default=6.0, ge=0, le=100)
+    vote_floor: float = Field(default=2.0, ge=0, le=100)
     leaf_floor: float = Field(default=5.0, gt=0, le=1e6)
+    sharpness: float = Field(default=5.0, gt=0, le=1e4)
 
 
 @dataclass(frozen=True)
 class Forest:
-    """State after the sum [q + e·l·q]: class shares, and how much more of each class a leaf holds."""
+    """State after the sum [q + e·l·q]: class shares, and by what part a leaf exceeds each."""
 
     task: TableTask
     settings: ForestSettings
@@ -92,7 +96,7 @@ class Forest:
         return rows.reshape(n, self.length(state))
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """By how much a leaf's class shares exceed everybody's, small leaves taken as a floor."""
+        """By what part a leaf's class shares exceed everybody's, small leaves taken as the floor."""
         del n_declared
         n_trees, n_classes = self.settings.trees, self.task.n_classes
         unit = math.sqrt(n_trees)
@@ -101,20 +105,19 @@ class Forest:
         everybody = everybody / everybody.sum()  # [q]
         held = counts.sum(axis=2, keepdims=True)
         noise = self.settings.vote_floor * sd * unit * math.sqrt(n_classes)
-        more = (counts - everybody * held) / np.maximum(held, max(noise, self.settings.leaf_floor))
+        size = np.maximum(held, max(noise, self.settings.leaf_floor))
+        more = (counts / everybody - held) / size
         return State(np.concatenate([everybody, more.ravel()]), state.sums_done + 1)
 
     def predict(self, state: State, patients: Columns) -> Floats:
-        """Probability of each class [n,q]: the trees' mean."""
+        """Probability of each class [n,q]: its share, raised by the trees' mean vote."""
         n_classes = self.task.n_classes
         everybody = state.vector[:n_classes]
         more = state.vector[n_classes:].reshape(self.settings.trees, self._n_leaves, n_classes)
         trees = np.arange(self.settings.trees)
         leaves = self._leaves(standardised(patients.columns, self.task.columns))
-        votes = everybody + more[trees, leaves].mean(axis=1)
-        votes = np.maximum(votes, _SMALLEST_SHARE)
-        shares: Floats = votes / votes.sum(axis=1, keepdims=True)
-        return shares
+        votes = more[trees, leaves].mean(axis=1)
+        return softmax(np.log(everybody) + self.settings.sharpness * votes)
 
     @property
     def _n_leaves(self) -> int:

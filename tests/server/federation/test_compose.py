@@ -39,7 +39,7 @@ def test_every_shipped_yaml_composes(group: str, name: str) -> None:
 
 def test_there_is_an_option_in_every_group() -> None:
     groups = {"cohort", "task", "encoder", "fusion", "privacy", "strategy", "federation", "validation"}
-    assert groups | {"engine", "experiment"} == {group for group, _ in OPTIONS}
+    assert groups | {"engine", "experiment", "learner", "measure"} == {group for group, _ in OPTIONS}
 
 
 def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:

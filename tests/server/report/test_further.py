@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import practice_federation as practice
 import pytest
-from practice_release import keep_refusal, keep_total
+from practice_release import finish_run, keep_refusal, keep_total
 
+from server.report.collect import collect_results
 from server.report.further import collect_further
+from server.report.page import render_page
 from server.report.results import FurtherResult
+from server.report.terminal import table_for_terminal
 from server.run.folder import RunStore
 from shared.contract.settings import read_settings
 
@@ -96,3 +99,26 @@ def test_measures_follow_the_order_of_the_plan(tmp_path: Path) -> None:
     keep_total(store, STAGE, "site-1", np.array([10.0, 40.0, 10.0]))
     rows = collect_further(store)
     assert [(row.stage, row.site) for row in rows] == [(STAGE, "site-1"), ("errors_external", "site-3")]
+
+
+def test_a_finished_run_shows_its_measures_and_counts_the_release_they_read(
+    tmp_path: Path,
+) -> None:
+    store = found(tmp_path, "governed")
+    finish_run(store)
+    keep_total(store, STAGE, "site-0", np.array([20.0, 10.0, 10.0]))
+    keep_total(store, STAGE, "site-1", np.array([10.0, 40.0, 10.0]))
+    keep_refusal(store, STAGE, "site-2", "policy.purpose-forbidden")
+    results = collect_results(store)
+    first, _, third, _ = results.sites
+    # six float32 a round and of the release; three float64 of the measure
+    assert (first.bytes_sent, first.bytes_received) == (3 * 24 + 3 * 8, (3 + 1) * 24)
+    assert (third.bytes_sent, third.bytes_received) == (3 * 24, 3 * 24)
+    [table] = [each for each in table_for_terminal(results) if each.title == STAGE]
+    assert table.columns == ("site", "within 0.25", "within 0.5", "release")
+    assert {len(row) for row in table.rows} == {4}
+    by_site = {row[0]: row for row in table.rows}
+    assert by_site["site-0"][1].startswith("0.50")
+    assert "policy.purpose-forbidden" in by_site["site-2"][1]
+    page = render_page(results)
+    assert all(word in page for word in (STAGE, "within 0.25", "policy.purpose-forbidden"))

@@ -28,7 +28,7 @@ def ones(number: int) -> RoundState:
 def test_a_commit_keeps_vector_memory_and_contributions_exactly(store: RunStore) -> None:
     generator = np.random.default_rng(3)
     vector = generator.normal(size=P).astype("<f4")
-    memory = {"first": generator.normal(size=P), "second": generator.normal(size=P)}
+    memory = {"first": generator.normal(size=P), "second": generator.normal(size=(P, 3))}
     contributions = tuple(
         Contribution(site=site, weight=weight, total_sha256="a" * 64, ledger_head="b" * 64)
         for site, weight in (("site-0", 1 / 3), ("site-2", 2 / 3))

@@ -30,6 +30,27 @@ def test_vectors_and_text_are_read_back_bit_for_bit(tmp_path: Path, is_durable: 
     assert [each.name for each in path.parent.iterdir()] == ["v.safetensors"]
 
 
+def test_a_matrix_keeps_its_shape_however_it_lies_in_memory(tmp_path: Path) -> None:
+    path, matrix = tmp_path / "v.safetensors", np.arange(6.0).reshape(2, 3)
+    for each in (matrix, matrix.T, np.zeros((0, 4))):
+        write_vectors(path, {"matrix": each}, text={}, is_durable=False)
+        found = open_vectors(path).vectors["matrix"]
+        assert found.shape == each.shape
+        assert found.tolist() == each.tolist()
+
+
+@pytest.mark.parametrize("shape", [b"[3,3]", b"[2,4]", b"[5]", b"4", b"null"])
+def test_a_shape_that_is_not_that_of_its_bytes_is_refused(tmp_path: Path, shape: bytes) -> None:
+    path = tmp_path / "v.safetensors"
+    write_vectors(path, {"matrix": np.arange(4.0).reshape(1, 4)}, text={}, is_durable=False)
+    content = path.read_bytes()
+    assert content.count(b"[1, 4]") == 1
+    path.write_bytes(content.replace(b"[1, 4]", shape.ljust(6)))
+    with pytest.raises(RunError) as caught:
+        open_vectors(path)
+    assert caught.value.code == "run.damaged-file"
+
+
 def test_data_begin_at_a_multiple_of_eight(tmp_path: Path) -> None:
     path = tmp_path / "v.safetensors"
     for length in range(8):

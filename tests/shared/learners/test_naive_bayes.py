@@ -94,6 +94,13 @@ def test_a_class_that_nobody_has_is_not_predicted_and_breaks_nothing() -> None:
     assert np.allclose(shares.sum(axis=1), 1.0)
 
 
+def test_a_class_that_the_noise_swallows_is_taken_as_large_as_the_noise() -> None:
+    learner = make(table_task(1, n_classes=2))
+    table = np.array([[100.0, 0.0, 0.0], [-30.0, 0.0, 0.0]])
+    state = learner.advance(learner.start(), table.ravel(), sd=25.0, n_declared=100)
+    assert np.exp(state.vector[:2]).tolist() == pytest.approx([0.8, 0.2])
+
+
 def test_a_number_as_target_is_refused() -> None:
     with pytest.raises(SettingsError) as error:
         make(table_task(2))

@@ -86,6 +86,19 @@ def test_a_patient_without_label_is_in_neither_sum() -> None:
         assert not total_of(learner, state, patient).any()
 
 
+@pytest.mark.parametrize(
+    ("counted", "sd", "taken"),
+    [(500.0, 1.0, 200.0), (3.0, 1.0, 50.0), (120.0, 1.0, 120.0), (500.0, 0.0, 500.0)],
+)
+def test_a_noised_count_stays_within_a_factor_of_two_of_the_declared_patients(
+    counted: float, sd: float, taken: float
+) -> None:
+    learner = make(table_task(1))
+    total = np.array([counted, 0.0, 0.0, 9.0, 0.0, 9.0])
+    state = learner.advance(State(np.zeros(2), 1), total, sd=sd, n_declared=100)
+    assert learner.moments_of(state).n == taken
+
+
 def test_the_penalty_is_never_below_the_share_of_the_noise() -> None:
     patients = numbers(200, 10)
     learner = make(table_task(10), penalty=0.0, radius_squared=1.0)

@@ -10,7 +10,8 @@ from practice_patients import practice_loss, practice_model, practice_patients
 from shared.errors import PrivacyError
 from shared.model.weights import flatten_weights, trainable
 from shared.privacy.noise import NoiseStream
-from shared.train.local_steps import Update, bound_update, train_round
+from shared.train.canaries import AuditRegister
+from shared.train.local_steps import Update, bound_update, one_sum, train_round
 from shared.train.patient_gradients import clipped_sum
 
 N_PATIENTS = 6
@@ -97,3 +98,53 @@ def test_two_noised_rounds_differ_and_noise_without_clipping_is_refused() -> Non
 
 def test_an_update_that_is_not_finite_becomes_zero() -> None:
     assert not bound_update(torch.tensor([1.0, torch.nan]), norm_max=1.0).any()
+
+
+def test_a_tail_averages_the_weights_after_the_last_steps_and_rounds_its_length_up() -> None:
+    first, second, third = (
+        run(practice_model(), steps=steps, clip_norm=0.05).astype(np.float64) for steps in (1, 2, 3)
+    )
+    tails = {0.0: third, 0.34: (second + third) / 2, 1.0: (first + second + third) / 3}
+    for share, expected in tails.items():
+        found = run(practice_model(), steps=3, clip_norm=0.05, local_tail=share)
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+    assert np.abs(second - third).max() > 1e-4
+
+
+def summed(**changes: object) -> np.ndarray:
+    values: dict[str, object] = {
+        "loss": practice_loss(),
+        "clip_norm": 0.5,
+        "noise_multiplier": 0.0,
+        "draw_normals": NoiseStream(),
+    }
+    return one_sum(practice_model(), practice_patients(N_PATIENTS), **(values | changes))
+
+
+def test_one_sum_is_the_clipped_sum_with_noise_of_the_multiplier_times_the_clip_norm() -> None:
+    exact = clipped_sum(
+        practice_model(), practice_patients(N_PATIENTS), loss=practice_loss(), clip_norm=0.5
+    ).numpy()
+    assert np.array_equal(summed(), exact)
+    loud = summed(noise_multiplier=2.0, draw_normals=lambda n: torch.ones(n, dtype=torch.float64))
+    np.testing.assert_allclose(loud - exact, 1.0, rtol=1e-6)
+
+
+def test_one_sum_leaves_the_weights_as_they_are_and_refuses_noise_without_a_clip() -> None:
+    model = practice_model()
+    before = flatten_weights(model)
+    values = {"loss": practice_loss(), "noise_multiplier": 0.0, "draw_normals": NoiseStream()}
+    one_sum(model, practice_patients(3), clip_norm=0.5, **values)
+    assert np.array_equal(flatten_weights(model), before)
+    with pytest.raises(PrivacyError, match="noise protects nobody"):
+        summed(clip_norm=None, noise_multiplier=1.0)
+    with pytest.raises(PrivacyError, match="an audit needs a clip norm"):
+        summed(clip_norm=None, register=AuditRegister(np.array([True])))
+
+
+def test_canaries_stay_at_the_site_and_the_sum_of_the_patients_leaves() -> None:
+    register = AuditRegister(np.array([True, False, True, True]))
+    found = summed(register=register)
+    np.testing.assert_allclose(found, summed(), atol=1e-6)
+    # a canary's gradient is −10·C on its own place, clipped to C
+    np.testing.assert_allclose(register.sums, [[-0.5, 0.0, -0.5, -0.5]], rtol=1e-5)

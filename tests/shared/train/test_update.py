@@ -32,10 +32,11 @@ def settings_without_noise() -> Settings:
     )
 
 
-def training_of(settings: Settings, *, n_parameters: int = 100, divisor: int = 100) -> GradientStage:
-    """The training stage that a plan over these settings has."""
-    stages = resolve_stages(settings, n_parameters=n_parameters, smallest_divisor=divisor)
-    return next(stage for stage in stages if isinstance(stage, GradientStage))
+def stage_of(settings: Settings) -> GradientStage:
+    """The training stage of a plan of these settings."""
+    stage = resolve_stages(settings, n_parameters=100, smallest_divisor=100)[0]
+    assert isinstance(stage, GradientStage)
+    return stage
 
 
 def stored_patients(settings: Settings, n: int = 5) -> PatientBatch:
@@ -74,10 +75,8 @@ def test_films_read_by_their_patients_turn_give_the_update_of_films_in_memory() 
     held = batch.with_films()
     assert held.films is None
     assert held.tokens.shape == (*batch.film_exam.shape, 128, 128)
-    lazy, whole = (
-        train_update(settings, training_of(settings), each, weights, divisor=5)
-        for each in (batch, held)
-    )
+    stage = stage_of(settings)
+    lazy, whole = (train_update(settings, stage, each, weights, divisor=5) for each in (batch, held))
     np.testing.assert_allclose(lazy, whole, rtol=1e-5, atol=1e-8)
     assert np.abs(lazy).max() > 1e-3
 
@@ -163,7 +162,12 @@ def head_settings(*overrides: str) -> Settings:
     return compose_settings(
         [
             *("encoder=tiny", "fusion=concatenation", "privacy.update_norm_max=1e9", "device=cpu"),
-            *("federation.local_steps=1", "federation.learning_rate=0.1", *overrides),
+            *(
+                "federation.local_steps=1",
+                "federation.learning_rate=0.1",
+                "federation.fold=site",
+                *overrides,
+            ),
         ]
     )
 
@@ -171,7 +175,7 @@ def head_settings(*overrides: str) -> Settings:
 def updated(patients: PatientBatch, *overrides: str, divisor: int = 5) -> np.ndarray:
     settings = head_settings(*overrides)
     weights = flatten_weights(build_model(settings, settings.seed))
-    stage = training_of(settings)
+    stage = stage_of(settings)
     return train_update(settings, stage, patients, weights, divisor=divisor).astype(np.float64)
 
 
