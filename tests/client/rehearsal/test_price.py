@@ -1,4 +1,4 @@
-"""What would stop a plan here: too few patients, or a life's budget overspent."""
+"""What a plan would cost each group of patients here, and what would stop it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from practice_site import make_policy
+from table_site import TableSites, found_table_sites
 
-from client.rehearsal.price import Price, find_shortages
+from client.rehearsal.price import Price, find_shortages, price_plan
 from client.site.policy import PolicySettings
 
 
@@ -43,3 +44,32 @@ def test_more_than_a_lifes_budget_is_said(policy: PolicySettings) -> None:
     [over] = find_shortages(policy, [price(after=8.001)])
     assert over.startswith("training: some patients would have spent epsilon 8.00 for life")
     assert len(find_shortages(policy, [price(n=1, after=9.0)])) == 2
+
+
+def test_what_the_gate_would_refuse_is_announced_by_the_policy_of_each_stage(sites: TableSites) -> None:
+    sites.change_policy(minimum_cohort_patients=70, minimum_cell=20)
+    site, cohort = sites.site(), sites.split("train").cohort
+    training, internal = price_plan(site, sites.plan, cohort)
+    assert (training.least_patients, internal.least_patients) == (70, 20)
+    [external] = price_plan(sites.site("hop"), sites.plan, sites.split(None, "hop").cohort)
+    assert external.least_patients == sites.site("hop").policy.minimum_cell
+
+
+def test_a_description_is_paid_by_every_group_and_by_who_is_in_no_other(tmp_path: Path) -> None:
+    sites = found_table_sites(
+        tmp_path,
+        "cohort.split={train: 0.5, tune: 0.2, internal: 0.3}",
+        *("privacy.epsilon=2", "validation.epsilon=2", "validation.description_epsilon=1"),
+    )
+    site, cohort = sites.site(), sites.split("train").cohort
+    training, internal, others = price_plan(site, sites.plan, cohort)
+    assert training.purpose == "training and description"
+    assert internal.purpose == "internal validation and description"
+    assert others.purpose == "description"
+    counts = [price.n_patients for price in (training, internal, others)]
+    assert sum(counts) == len(cohort.patients())
+    assert counts[0] == len(cohort.patients("train"))
+    assert others.least_patients == 0, "the description asks the others with all of them"
+    told = {(s.role, s.patients): s.epsilon for s in sites.plan.predicted.splits}
+    assert training.run_epsilon == pytest.approx(told["training", "train"])
+    assert others.spent_after == pytest.approx(told["training", "everybody"], abs=1e-6)
