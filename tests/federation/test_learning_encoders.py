@@ -181,8 +181,8 @@ def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
     assert batch.tokens.shape == batch.film_exam.shape
     assert ((batch.tokens > 0) == (batch.film_exam >= 0)).all()
     one = batch.select([1]).with_films()
-    number = int(batch.tokens[1, 0, 0])
-    assert torch.equal(one.tokens[0, 0, 0], batch.films[number - 1].float())
+    number = int(batch.tokens[1, 0])
+    assert torch.equal(one.tokens[0, 0], batch.films[number - 1].float())
 
 
 def test_without_the_films_pixels_the_update_is_another_one(
