@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -99,13 +100,11 @@ def test_layout_hash_changes_with_shape_and_with_name() -> None:
     assert layout_sha256(make_model()) in hashes
 
 
-def test_vector_hash_is_over_little_endian_float32() -> None:
-    # sha256 of the bytes 00 00 80 3f, the float32 1.0
-    import hashlib
-
-    expected = hashlib.sha256(bytes.fromhex("0000803f")).hexdigest()
-    assert vector_sha256(np.array([1.0])) == expected
-    assert vector_sha256(np.array([1.0], dtype=">f4")) == expected
+def test_a_vectors_hash_is_over_its_little_endian_bytes_in_its_own_precision() -> None:
+    single = hashlib.sha256(bytes.fromhex("0000803f")).hexdigest()  # 1.0 in four bytes
+    double = hashlib.sha256(bytes.fromhex("000000000000f03f")).hexdigest()  # and in eight
+    assert [vector_sha256(np.array([1.0], dtype=kind)) for kind in ("<f4", ">f4")] == [single] * 2
+    assert [vector_sha256(np.array([1.0], dtype=kind)) for kind in ("<f8", ">f8")] == [double] * 2
 
 
 def test_a_file_is_read_as_written_and_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
