@@ -39,12 +39,12 @@ class OddsSchedule(BaseModel):
 
     model_config = FROZEN
 
-    up_to_epsilon: float | None = None
+    up_to_epsilon: float = Field(gt=0)
     rate_times_sums: float = Field(gt=0, le=1e5)
 
 
 class ProportionalOddsSettings(BaseModel):
-    """``schedule``: rows by rising ``up_to_epsilon``; one without it is for privacy off and above."""
+    """``schedule``: rows by rising ``up_to_epsilon``; the last is also for privacy off and above."""
 
     model_config = FROZEN
 
@@ -136,8 +136,7 @@ class ProportionalOdds:
 def _rate(schedule: tuple[OddsSchedule, ...], epsilon: float | None) -> float:
     """The schedule's learning rate times sums at ε: the first row that reaches it."""
     for row in schedule:
-        reached = row.up_to_epsilon is None or (epsilon is not None and epsilon <= row.up_to_epsilon)
-        if reached:
+        if epsilon is not None and epsilon <= row.up_to_epsilon:
             return row.rate_times_sums
     return schedule[-1].rate_times_sums
 

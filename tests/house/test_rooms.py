@@ -88,7 +88,9 @@ def side_of(room: str) -> str | None:
 
 def sides_of_shared(arrows: Graph) -> dict[str, set[str]]:
     """Room of shared → the sides that reach it, themselves or through others of its rooms."""
-    modules = {module_of(path) for path in (ROOT / "shared").rglob("*.py")}
+    modules = {
+        module_of(path) for path in (ROOT / "shared").rglob("*.py") if path.name != "__init__.py"
+    }
     rooms = {room_of(module) for module in modules} - {"shared"}
     sides: dict[str, set[str]] = {room: set() for room in sorted(rooms) if side_of(room) != "audit"}
     for room in arrows:

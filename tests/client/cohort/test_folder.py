@@ -156,7 +156,7 @@ def test_added_and_removed_files_are_noticed(tmp_path):
 def test_unknown_format_is_refused_even_with_a_valid_fingerprint(tmp_path):
     path = freeze(tmp_path).folder / "cohort.json"
     path.chmod(0o600)
-    head = json.loads(path.read_bytes()) | {"format": 2}
+    head = json.loads(path.read_bytes()) | {"format": 99}
     del head["fingerprint"]
     path.write_bytes(canonical_json({**head, "fingerprint": hash_of(head)}))
     with pytest.raises(IntakeError) as refusal:

@@ -54,7 +54,7 @@ def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> Non
         sites.plan_sha256,
         "installed here",
         "3 rounds of 1 steps",
-        "3 sums of gradients",
+        "3 updates of the weights (dp)",
     ):
         assert words in shown
     told = json.loads(approve(sites, "--yes", "--json").stdout)

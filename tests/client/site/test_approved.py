@@ -34,7 +34,9 @@ class Counted:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+def counted(sites: TableSites, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Counts from a site at which nothing is settled yet, whoever asked the one it was copied from."""
+    record_of(sites).unlink(missing_ok=True)
     found = Counted()
 
     def judge(*arguments: object, **names: object) -> None:

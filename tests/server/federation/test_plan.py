@@ -101,7 +101,7 @@ def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> 
 
 
 def bound_of(**options: object) -> float:
-    return draft(**options).settings.privacy.update_norm_max or 0.0
+    return training(draft(**options)).update_norm_max
 
 
 def test_the_bound_on_an_update_leaves_room_for_the_noise_of_the_smallest_site_that_trains() -> None:

@@ -21,7 +21,7 @@ def make(task: TableTask, *, rate: float = 10.0, **changes: object) -> Proportio
         "kind": "proportional_odds",
         "schedule": [
             {"up_to_epsilon": 1.0, "rate_times_sums": rate / 2},
-            {"up_to_epsilon": None, "rate_times_sums": rate},
+            {"up_to_epsilon": 50.0, "rate_times_sums": rate},
         ],
         **changes,
     }
