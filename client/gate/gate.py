@@ -221,7 +221,7 @@ class Gate:
             )
         is_allowed = {
             "dp": charge.event is not None,
-            "off": charge.event is None and policy.allows_privacy_off,
+            "off": charge.event is None and policy.allows_privacy_off and charge.purpose == "train",
             "governed": charge.event is None and policy.allows_governed and bool(charge.approved_by),
         }
         if not is_allowed[charge.charge_class]:

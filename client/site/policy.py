@@ -27,7 +27,7 @@ from shared.contract.stages import (
 )
 from shared.errors import OsteoFedError, PlanError, PolicyError
 from shared.machine.files import write_atomic
-from shared.privacy.cost import predict_cost, touching
+from shared.privacy.cost import noised_epsilon, predict_cost, touching
 from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER
 from shared.privacy.filter import Allowance
 from shared.strict import FROZEN, list_mistakes
@@ -269,12 +269,16 @@ def _cost_problems(policy: PolicySettings, plan: Plan, role: str) -> list[str]:
         cost = predict_cost(plan.stages, delta=policy.delta)
     except OsteoFedError as error:
         return [error.fact]
-    return [
-        f"{_group_words(plan, split)} costs epsilon {split.epsilon:.3f} at delta {policy.delta:g}, "
-        f"above the cap of {policy.epsilon_per_run:g} per run"
-        for split in cost.splits
-        if split.role == role and split.epsilon is not None and split.epsilon > policy.epsilon_per_run
-    ]
+    problems = []
+    for split in cost.splits:
+        found = touching(plan.stages, role=split.role, patients=split.patients)
+        epsilon = noised_epsilon(found, delta=policy.delta)
+        if split.role == role and epsilon > policy.epsilon_per_run:
+            problems.append(
+                f"{_group_words(plan, split)} costs epsilon {epsilon:.3f} at delta {policy.delta:g}, "
+                f"above the cap of {policy.epsilon_per_run:g} per run"
+            )
+    return problems
 
 
 def _group_words(plan: Plan, split: SplitCost) -> str:

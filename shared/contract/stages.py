@@ -90,7 +90,31 @@ class StageSettings(BaseModel):
         return self.noise_multipliers[round_number - 1]
 
 
-class GradientStage(StageSettings):
+class _Trains(StageSettings):
+    """A stage that trains, on training patients alone; noised, or promising nothing."""
+
+    @model_validator(mode="after")
+    def _trains_on_training_patients(self) -> _Trains:
+        if self.release_class == "governed":
+            raise ValueError("release_class of training must be dp or off, not governed")
+        if self.patients != "train" or self.roles != ("training",):
+            raise ValueError(
+                "a stage that trains must ask training sites for their train patients only"
+            )
+        return self
+
+
+class _Measures(StageSettings):
+    """A stage that measures or describes: noised, or exact with a person who answers for it."""
+
+    @model_validator(mode="after")
+    def _has_an_owner(self) -> _Measures:
+        if self.release_class == "off":
+            raise ValueError("release_class of what measures must be dp or governed, not off")
+        return self
+
+
+class GradientStage(_Trains):
     """Training by sums of clipped patient gradients.
 
     ``fold`` says where sums become new weights. At the ``coordinator``: one sum a message, added over
@@ -128,8 +152,6 @@ class GradientStage(StageSettings):
 
     @model_validator(mode="after")
     def _is_coherent(self) -> GradientStage:
-        if self.release_class == "governed":
-            raise ValueError("release_class of training must be dp or off, not governed")
         if len(set(self.noise_multipliers)) > 1:
             raise ValueError("noise_multipliers of training must be the same in every round")
         if self.fold == "coordinator" and (self.local_steps > 1 or self.strategy.name != "fedavg"):
@@ -139,7 +161,7 @@ class GradientStage(StageSettings):
         return self
 
 
-class LearnerStage(StageSettings):
+class LearnerStage(_Trains):
     """A learner of tables: closed-form heads, trees, neighbours, ordered classes (``shared.learners``).
 
     Its rounds are its sums. ``epsilon``: what the stage promises, by which the learner's public
@@ -150,14 +172,8 @@ class LearnerStage(StageSettings):
     learner: LearnerSettings
     epsilon: float = Field(ge=0, le=50)
 
-    @model_validator(mode="after")
-    def _trains(self) -> LearnerStage:
-        if self.release_class == "governed":
-            raise ValueError("release_class of a learner must be dp or off, not governed")
-        return self
 
-
-class TableStage(StageSettings):
+class TableStage(_Measures):
     """Validation of a release: a score histogram by class and clipped moments (``measure.table``).
 
     ``reads``: name of the stage whose last state is measured. Bounds and edges are public:
@@ -186,7 +202,7 @@ class TableStage(StageSettings):
         return self
 
 
-class MeasureStage(StageSettings):
+class MeasureStage(_Measures):
     """One further measure of a release, with its own settings (``shared.measures``).
 
     ``reads``, ``minimum_cell`` and ``minimum_patients`` as in ``TableStage``.
@@ -199,7 +215,7 @@ class MeasureStage(StageSettings):
     minimum_patients: int = Field(ge=1)
 
 
-class DescriptionStage(StageSettings):
+class DescriptionStage(_Measures):
     """Who the patients are: counts, means, shares of the clinical fields (``measure.description``)."""
 
     kind: Literal["description"] = "description"

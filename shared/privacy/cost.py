@@ -75,7 +75,7 @@ def predict_cost(stages: Sequence[Stage], *, delta: float) -> PredictedCost:
         delta=delta,
         splits=tuple(_split_costs(stages, delta=delta)),
         training_epsilon=_epsilon(training, delta=delta),
-        validation_epsilon=_epsilon(tables[:1], delta=delta),
+        validation_epsilon=_dearest(tables, delta=delta),
         description_epsilon=_epsilon(by_purpose.get("evaluate.description", []), delta=delta),
     )
 
@@ -106,6 +106,18 @@ def _split_costs(stages: Sequence[Stage], *, delta: float) -> Iterable[SplitCost
         for patients in sorted(groups):
             found = touching(stages, role=role, patients=patients)
             yield SplitCost(role=role, patients=patients, epsilon=_epsilon(found, delta=delta))
+
+
+def noised_epsilon(stages: Iterable[Stage], *, delta: float) -> float:
+    """ε of the noised ones among stages: what a cap can hold, whatever is exact beside them."""
+    return _epsilon([stage for stage in stages if stage.release_class == "dp"], delta=delta) or 0.0
+
+
+def _dearest(stages: Sequence[Stage], *, delta: float) -> float | None:
+    """ε of the group of patients that pays most for stages; None where one of them is exact."""
+    found = [split.epsilon for split in _split_costs(stages, delta=delta)]
+    known = [epsilon for epsilon in found if epsilon is not None]
+    return max(known, default=0.0) if len(known) == len(found) else None
 
 
 def _epsilon(stages: Sequence[Stage], *, delta: float) -> float | None:

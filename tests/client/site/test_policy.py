@@ -68,7 +68,6 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         ({}, {"privacy__mode": "off", "privacy__noise_multiplier": 0.0}, "privacy is off"),
         ({}, {"stage__noise_multipliers": (0.99,)}, "below the floor"),
         ({}, {"stage__noise_multipliers": (0.01,), "stated_epsilon": 3.0}, "at least 0.3"),
-        ({}, {"stage__roles": ("external",), "role": "external"}, "above the cap of 3 per run"),
         ({"maximum_canaries": 9}, {"privacy__canaries": 10}, "10 canaries are more than the 9"),
         ({}, {"validation__prospective_patients": 9}, "prospective_patients 9 is below"),
         ({}, {"privacy__sample_rate": 0.9, "stated_epsilon": 0.1}, "does not state its true cost"),
@@ -131,6 +130,18 @@ def test_the_cap_per_run_holds_for_training_and_description_together(
     both = ["validation with the description", "training with the description"]
     assert problems("elm", epsilon_per_run=cap) == both
     assert problems("hop", epsilon_per_run=cap) == both[:1]
+
+
+def test_an_exact_stage_hides_no_noised_one_of_the_same_patients_from_the_cap(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    policy = make_policy(tmp_path, allows_governed=True, governed_approved_by="Ada Byron")
+    table = next(stage for stage in plan.stages if stage.name == "internal")
+    dear = table.model_copy(update={"name": "dear", "noise_multipliers": (0.35,)})
+    exact = table.model_copy(update={"release_class": "governed", "noise_multipliers": (0.0,)})
+    changed = plan.model_copy(update={"stages": (plan.stages[0], exact, dear)})
+    assert predict_cost(changed.stages, delta=1e-5).validation_epsilon is None
+    found = check_plan(policy, changed, site=SITE)
+    assert any("validation costs epsilon" in each and "above the cap of 3" in each for each in found)
 
 
 GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}

@@ -115,6 +115,12 @@ def test_a_stage_is_told_by_its_kind_and_survives_json() -> None:
             "and sample_rate 1",
         ),
         (GRADIENT, {"fold": "nowhere"}, "fold"),
+        # who may be trained on, and what may be measured without noise
+        (GRADIENT, {"patients": "everybody"}, "their train patients only"),
+        (GRADIENT, {"patients": "internal"}, "their train patients only"),
+        (GRADIENT, {"roles": ["training", "external"]}, "their train patients only"),
+        (TABLE, {"release_class": "off", "noise_multipliers": [0.0]}, "dp or governed, not off"),
+        (DESCRIPTION, {"release_class": "off", "noise_multipliers": [0.0]}, "dp or governed, not off"),
         (GRADIENT, {"local_tail": 1.1}, "local_tail"),
         (GRADIENT, {"update_norm_max": None}, "update_norm_max"),
         # what a table or a description may be
@@ -167,8 +173,8 @@ def test_a_gradient_stage_counts_its_sums_and_names_their_noise() -> None:
     ("content", "changes", "purpose"),
     [
         (GRADIENT, {}, "train"),
-        (GRADIENT, {"name": "internal", "patients": "internal"}, "train"),
-        (GRADIENT, {"name": "external", "roles": ["external"], "patients": "everybody"}, "train"),
+        (GRADIENT, {"name": "internal"}, "train"),
+        (GRADIENT, {"name": "external"}, "train"),
         (TABLE, {}, "evaluate.internal"),
         (TABLE, {"name": "train"}, "evaluate.internal"),
         (TABLE, {"name": "internal", "patients": "accrued"}, "evaluate.prospective"),

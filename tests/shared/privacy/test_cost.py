@@ -106,6 +106,15 @@ def test_a_table_costs_its_own_epsilon_and_no_more(plain: tuple[Stage, ...]) -> 
     assert predicted.description_epsilon == 0.0, "there is none"
 
 
+def test_a_validation_patient_pays_for_every_table_that_asks(plain: tuple[Stage, ...]) -> None:
+    table = next(stage for stage in plain if stage.name == "internal")
+    twice = (*plain, table.model_copy(update={"name": "again"}))
+    predicted = predict_cost(twice, delta=DELTA)
+    expected = epsilon(math.sqrt(2) / noise_of(plain, "internal"))
+    assert predicted.validation_epsilon == pytest.approx(expected, abs=1e-6)
+    assert predicted.validation_epsilon == of_split(predicted, "training", "internal")
+
+
 def test_without_protection_there_is_no_epsilon_anywhere(described: tuple[Stage, ...]) -> None:
     bare = without_noise(described, "train", "off")
     for name in ("internal", "external", "prospective", "description"):
