@@ -229,8 +229,8 @@ BREAKS: tuple[Break, ...] = (
     # shared/model
     Break(
         "shared/model/attention.py",
-        "attended: Tensor = self.out((of_heads * self.of_head).sum(dim=-3) * mask.has_key)",
-        "attended: Tensor = self.out((of_heads * self.of_head).sum(dim=-3))",
+        "attended: Tensor = self.out(read * mask.has_key)",
+        "attended: Tensor = self.out(read)",
         "a row without any key attends to all of them",
     ),
     Break(

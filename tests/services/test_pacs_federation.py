@@ -294,7 +294,9 @@ def test_an_error_that_names_a_patient_stays_in_the_log_of_its_site(played: Play
     assert f"could not convert string to float: {practice.NAME_CANARY!r}" in first["text"]
     results = played.store.results("internal")
     assert results.rejected == {"fir": "osteofed.internal"}
-    assert {site: entry.reply.status for site, entry in results.accepted.items()} == {"elm": "measured"}
+    # The split is by a secret of the site: of so few patients none may be held out.
+    [(name, entry)] = results.accepted.items()
+    assert (name, entry.reply.status in ("measured", "not-applicable")) == ("elm", True)
 
 
 def contents(files: Iterable[Path]) -> bytes:
