@@ -172,23 +172,6 @@ def add_stage(like: str, **values: object) -> Callable[[Content], object]:
     return lambda stages: stages.update({"one more": stages[like] | values})
 
 
-def training_where_only_tables_are_measured(sites: TableSites) -> Asked:
-    """A gradient stage that calls itself a table, at an external site that does not train."""
-    change = add_stage("train", name="external_again", roles=["external"], patients="everybody")
-    plan_sha256 = approved(sites, stages=change, name="hop", lie=cost_with(sites, change))
-    sites.change_policy("hop", allowed=["evaluate.external"], epsilon_per_run=6.0)
-    return train(sites, plan_sha256=plan_sha256, stage="external_again")
-
-
-def cost_with(sites: TableSites, change: Callable[[Content], object]) -> dict[str, object]:
-    """The true cost of the plan's stages after a change."""
-    stages: Content = {stage.name: stage.model_dump(mode="json") for stage in sites.plan.stages}
-    change(stages)
-    content = sites.plan.model_dump(mode="json") | {"stages": list(stages.values())}
-    plan = Plan.model_validate(content)
-    return predict_cost(plan.stages, delta=plan.settings.delta).model_dump(mode="json")
-
-
 def plan_changed_after_approval(sites: TableSites) -> Asked:
     record = sites.train_request()
     folder = sites.site().folder / "plans"
@@ -430,8 +413,14 @@ HOSTILE = {
     "a second training that the cost leaves out": Case(
         under(stages=add_stage("train", name="again")), FORBIDDEN, "above the cap of 3 per run"
     ),
-    "training by the name of a table": Case(
-        training_where_only_tables_are_measured, "policy.purpose-forbidden", site="hop"
+    "training by the name of a table, where only tables are allowed": Case(
+        written_by_hand(
+            add_stage("train", name="external_again", roles=["external"], patients="everybody")
+        ),
+        "plan.unreadable",
+    ),
+    "training where only tables are allowed": Case(
+        with_policy(train, allowed=["evaluate.internal"]), FORBIDDEN, "train is not allowed here"
     ),
     "privacy off, nothing clipped": Case(
         under(set_in("privacy", mode="off", noise_multiplier=0.0)), FORBIDDEN, "privacy is off"
