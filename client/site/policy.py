@@ -218,7 +218,7 @@ def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[st
     if isinstance(stage, GradientStage):
         return _training_problems(policy, plan, stage)
     if isinstance(stage, LearnerStage):
-        return []
+        return _learner_problems(plan, stage)
     problems = []
     if stage.release_class == "governed" and stage.minimum_cell < policy.minimum_cell:
         problems.append(
@@ -247,6 +247,14 @@ def _training_problems(policy: PolicySettings, plan: Plan, stage: GradientStage)
             f"can be longer than {longest:.3g}"
         )
     return problems
+
+
+def _learner_problems(plan: Plan, stage: LearnerStage) -> list[str]:
+    """A learner chooses its public schedule by the ε that it states: no less than its noise gives."""
+    epsilon = noised_epsilon([stage], delta=plan.settings.delta)
+    if epsilon <= stage.epsilon + 1e-9:
+        return []
+    return [f"{stage.name} states epsilon {stage.epsilon:g}, its noise gives {epsilon:.3f}"]
 
 
 def _longest_update(plan: Plan, stage: GradientStage) -> float:

@@ -44,13 +44,12 @@ N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A learner as it is measured. ``prototype``: what one reached on other populations, by ε."""
+    """A learner as it is measured."""
 
     name: str
     kind: str
     changes: Mapping[str, object]
     has_classes: bool
-    prototype: tuple[float | None, float | None, float | None, float | None]
 
 
 ENTRIES = (
@@ -59,49 +58,42 @@ ENTRIES = (
         kind="proportional_odds",
         changes={},
         has_classes=True,
-        prototype=(0.830, 0.834, None, 0.834),
     ),
     Entry(
         name="discriminants (LDA)",
         kind="second_moments",
         changes={"read_as": "discriminants"},
         has_classes=True,
-        prototype=(0.783, 0.819, 0.829, 0.833),
     ),
     Entry(
         name="naive Bayes",
         kind="naive_bayes",
         changes={},
         has_classes=True,
-        prototype=(0.795, 0.799, 0.799, 0.796),
     ),
     Entry(
         name="soft neighbours",
         kind="soft_neighbours",
         changes={},
         has_classes=True,
-        prototype=(0.779, 0.808, 0.810, 0.811),
     ),
     Entry(
         name="forest",
         kind="forest",
         changes={},
         has_classes=True,
-        prototype=(0.774, 0.795, 0.801, 0.806),
     ),
     Entry(
         name="ridge",
         kind="second_moments",
         changes={"read_as": "ridge"},
         has_classes=False,
-        prototype=(0.488, 0.558, 0.584, 0.607),
     ),
     Entry(
         name="LASSO",
         kind="second_moments",
         changes={"read_as": "lasso"},
         has_classes=False,
-        prototype=(None, None, None, None),
     ),
 )
 
@@ -113,7 +105,6 @@ class Measured:
     name: str
     figure: str
     arms: dict[str, list[tuple[float, float]]]
-    prototype: tuple[float | None, float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -211,7 +202,7 @@ def _measure(
             error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
             arms.setdefault(arm, []).append((statistics.fmean(values), error))
     figure = "AUC" if entry.has_classes else "R²"
-    return Measured(name=entry.name, figure=figure, arms=arms, prototype=entry.prototype)
+    return Measured(name=entry.name, figure=figure, arms=arms)
 
 
 def _arms(population: _Population) -> dict[str, list[Columns]]:
@@ -280,8 +271,8 @@ def _page(measured: Sequence[Measured]) -> str:
         "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
         f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
         "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
-        "standard error over populations. *Prototype*: what one reached on other populations of the "
-        f"generator. {datetime.now(UTC).date().isoformat()}.",
+        "standard error over populations. "
+        f"{datetime.now(UTC).date().isoformat()}.",
         "",
         "| learner | figure | arm | ε 1 | ε 3 | ε 8 | off |",
         "|---|---|---|---|---|---|---|",
@@ -290,8 +281,6 @@ def _page(measured: Sequence[Measured]) -> str:
         for arm, values in found.arms.items():
             cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
             lines.append(f"| {found.name} | {found.figure} | {arm} | {cells} |")
-        cells = " | ".join("–" if value is None else f"{value:.3f}" for value in found.prototype)
-        lines.append(f"| {found.name} | {found.figure} | prototype | {cells} |")
     return "\n".join([*lines, ""])
 
 

@@ -27,6 +27,7 @@ from server.run.stage_folder import RoundState
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock, read_release
 from shared.contract.stages import Stage
+from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.ledger_export import LedgerExport, read_exports
 
 _LIMITS = (
@@ -189,9 +190,7 @@ def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> Pri
     return PrivacyResult(
         site=entry.site,
         mode="patient_dp" if is_bounded else "off",
-        mechanism=predicted.mechanism
-        if trains
-        else "none in training; Gaussian on the validation table",
+        mechanism=predicted.mechanism if trains else NOT_TRAINED,
         accountant=predicted.accountant,
         delta=predicted.delta,
         training_epsilon=training_epsilon if is_bounded else None,

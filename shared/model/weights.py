@@ -47,11 +47,6 @@ def flatten_weights(model: nn.Module) -> Vector:
     return vector
 
 
-def count_weights(model: nn.Module) -> int:
-    """p, the number of trainable weights."""
-    return sum(weight.numel() for _, weight in trainable(model))
-
-
 def check_length(model: nn.Module, vector: np.ndarray[tuple[int], np.dtype[np.floating]]) -> None:
     """Refuse a vector that is not one number for each of the model's trainable weights.
 

@@ -23,6 +23,7 @@ from shared.privacy.events import GaussianEvent, merge_events
 
 ROLES: tuple[Role, ...] = ("training", "external")
 NO_MECHANISM = "none: no formal privacy guarantee"
+NOT_TRAINED = "none in training; Gaussian on each table"
 _GAUSSIAN = "Gaussian on the sum of clipped patient gradients"
 _GAUSSIAN_ROWS = "Gaussian on sums of one bounded row per patient"
 
@@ -68,10 +69,10 @@ def predict_cost(stages: Sequence[Stage], *, delta: float) -> PredictedCost:
     }
     tables = [stage for stage in stages if purposes[stage.name] in _MEASURED]
     training = by_purpose.get("train", [])
-    first = next((events for stage in stages if (events := events_of(stage))), ())
+    noised = [event for stage in stages for event in events_of(stage) or ()]
     return PredictedCost(
         mechanism=_describe_mechanism(training),
-        accountant=accountant_name(first),
+        accountant=accountant_name(noised),
         delta=delta,
         splits=tuple(_split_costs(stages, delta=delta)),
         training_epsilon=_epsilon(training, delta=delta),
@@ -130,7 +131,7 @@ def _epsilon(stages: Sequence[Stage], *, delta: float) -> float | None:
 
 def _describe_mechanism(training: Sequence[Stage]) -> str:
     if not training:
-        return "none in training; Gaussian on each table"
+        return NOT_TRAINED
     if any(stage.release_class != "dp" for stage in training):
         return NO_MECHANISM
     if not all(isinstance(stage, GradientStage) for stage in training):

@@ -9,13 +9,13 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model
-from shared.model.weights import count_weights
+from shared.model.weights import flatten_weights
 from shared.privacy.cost import predict_cost
 
 
 def plan_of(settings: Settings, sites: Mapping[str, int], *, external: str = "") -> Plan:
     """The plan over training sites by declared size, weighted by it, and one external site."""
-    n_parameters = count_weights(build_model(settings, generator_seed=settings.seed))
+    n_parameters = flatten_weights(build_model(settings, generator_seed=settings.seed)).size
     smallest = min(sites.values())
     stages = resolve_stages(settings, n_parameters=n_parameters, smallest_divisor=smallest)
     total = sum(sites.values())

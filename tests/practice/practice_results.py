@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from practice_tables import sum_table
 
 from server.report.pooling import pool_aucs
 from server.report.results import (
@@ -28,7 +29,7 @@ from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
 from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions, pool_tables, sensitivity, sum_table
+from shared.measure.table.rows import TableSpec, contributions, pool_tables, sensitivity
 from shared.sums.estimate import Measures
 
 SPEC = TableSpec(

@@ -27,7 +27,7 @@ from shared.contract.plan import Plan, PredictedCost
 from shared.contract.stages import PatientGroup
 from shared.errors import OsteoFedError
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.cost import predict_cost, touching
+from shared.privacy.cost import noised_epsilon, predict_cost, touching
 from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import filter_epsilon
 
@@ -167,7 +167,10 @@ def _without_epsilons(cost: PredictedCost) -> PredictedCost:
 
 @dataclass(frozen=True)
 class _Group:
-    """Patients whom the same stages touch: what the plan promised them, what was charged, what left."""
+    """Patients whom the same stages touch: what the plan promised them, what was charged, what left.
+
+    Of noised stages; exact ones beside them promise nothing and are counted by the lifetime.
+    """
 
     patients: PatientGroup
     planned: float
@@ -176,18 +179,22 @@ class _Group:
 
 
 def _groups(ledger: RecountedLedger) -> list[_Group]:
-    """The groups of the site's patients to whom the plan promises an ε."""
+    """The groups of the site's patients to whom a noised stage of the plan promises an ε."""
     paid = {row.index for row in ledger.released_charges}
     groups = []
     for split in ledger.plan.predicted.splits:
-        if ledger.entry is None or split.role != ledger.entry.role or split.epsilon is None:
+        if ledger.entry is None or split.role != ledger.entry.role:
             continue
         stages = touching(ledger.plan.stages, role=split.role, patients=split.patients)
-        names = {stage.name for stage in stages}
+        names = {stage.name for stage in stages if stage.release_class == "dp"}
+        if not names:
+            continue
+        noised = noised_epsilon(stages, delta=ledger.plan.predicted.delta)
+        planned = noised if split.epsilon is None else split.epsilon
         booked = [(row.index, row.event) for row in ledger.charges if row.stage in names and row.event]
         events = tuple(event for _, event in booked)
         left = tuple(event for index, event in booked if index in paid)
-        groups.append(_Group(split.patients, split.epsilon, events, left))
+        groups.append(_Group(split.patients, planned, events, left))
     return groups
 
 

@@ -180,12 +180,6 @@ def _moments(spec: TableSpec, target: Floats, prediction: Floats) -> Floats:
     return moments
 
 
-def sum_table(rows: Floats) -> Floats:
-    """The exact table [n_cells] of rows [n, n_cells]; noise is added by the gate."""
-    total: Floats = rows.sum(axis=0)
-    return total
-
-
 def pool_small_cells(table: Floats, spec: TableSpec, *, minimum_cell: int) -> Floats:
     """An exact table [n_cells] in which every group of patients holds at least ``minimum_cell``.
 

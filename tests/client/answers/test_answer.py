@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from practice_tables import sum_table
 from table_site import TableSites, copy_sites, found_table_sites, known_noise
 
 import client.site.approved
@@ -24,7 +25,7 @@ from shared.measure.description.reading import read_description
 from shared.measure.description.rows import contributions as describe_rows
 from shared.measure.description.rows import description_spec, withhold_small_groups
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.table.rows import contributions, sensitivity, sum_table, table_spec
+from shared.measure.table.rows import contributions, sensitivity, table_spec
 from shared.model.build import build_model
 from shared.model.weights import load_flat, trainable
 from shared.privacy.accountant import epsilon_of

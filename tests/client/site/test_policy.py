@@ -207,6 +207,20 @@ def test_the_bound_on_an_update_may_be_generous_but_not_absurd(tmp_path: Path) -
     assert not [each for each in check_plan(make_policy(tmp_path), plan, site=SITE) if "bounds" in each]
 
 
+def test_a_learner_that_states_less_than_its_noise_gives_is_refused(tmp_path: Path) -> None:
+    asked = compose_settings(["experiment=bmd_classes", "learner=naive_bayes", "privacy.epsilon=2"])
+    enrolled = Enrolled(
+        site=SITE, public_key="1" * 64, declared_patients=300, role="training", enrolled_utc=""
+    )
+    plan = draft_plan(asked, [enrolled], run="spring", coordinator_key="2" * 64, now=clock())
+    policy = make_policy(tmp_path)
+    assert check_plan(policy, plan, site=SITE) == ()
+    lied = plan.stages[0].model_copy(update={"epsilon": 0.5})
+    stages = (lied, *plan.stages[1:])
+    [problem] = check_plan(policy, plan.model_copy(update={"stages": stages}), site=SITE)
+    assert problem.startswith("train states epsilon 0.5, its noise gives ")
+
+
 def test_a_plan_in_which_the_site_has_no_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="not on the roster"):
         check_plan(make_policy(tmp_path), make_plan(tmp_path), site="south")

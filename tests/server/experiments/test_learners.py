@@ -48,14 +48,12 @@ def test_every_learner_is_measured_in_every_arm(monkeypatch: pytest.MonkeyPatch)
         assert without_noise[0] > (0.6 if found.figure == "AUC" else 0.1)
 
 
-def test_the_page_holds_each_figure_beside_the_prototypes(tmp_path: Path) -> None:
+def test_the_page_holds_each_figure_with_its_error(tmp_path: Path) -> None:
     found = Measured(
         name="oracle",
         figure="AUC",
         arms={"federated": [(0.8, 0.01), (0.81, 0.02), (0.82, 0.03), (0.83, 0.04)]},
-        prototype=(0.7, None, 0.72, 0.73),
     )
     text = write_learners([found], root=tmp_path).read_text()
     row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 | 0.830 ± 0.040 |"
     assert f"| oracle | AUC | federated {row}" in text
-    assert "| oracle | AUC | prototype | 0.700 | – | 0.720 | 0.730 |" in text

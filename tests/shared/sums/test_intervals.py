@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions, sum_table
+from shared.measure.table.rows import TableSpec, contributions
 from shared.sums.intervals import (
     auc_interval,
     auc_variance,
@@ -69,15 +69,14 @@ def test_noise_alone_is_covered_neither_too_rarely_nor_always() -> None:
     generator = np.random.default_rng(1)
     prediction = generator.normal(0.64, 0.093, 500_000)
     target = np.clip(prediction + generator.normal(0, 0.076, 500_000), 0.36, 0.99)
-    exact = sum_table(
-        contributions(
-            SPEC,
-            score=prediction,
-            is_positive=target <= 0.558,
-            target=target,
-            prediction=prediction,
-        )
+    rows = contributions(
+        SPEC,
+        score=prediction,
+        is_positive=target <= 0.558,
+        target=target,
+        prediction=prediction,
     )
+    exact = rows.sum(axis=0)
     sd = 6_000.0
     options = {"minimum_cell": 10, "sensitivity_target": 0.85}
     truth = read_table(exact, SPEC, noise_sd=0.0, **options)

@@ -27,8 +27,10 @@ from shared.audit.recount.run_files import read_held
 from shared.contract.payload import payload_sha256
 from shared.contract.plan import Plan, write_plan
 from shared.contract.protocol import signed_bytes
+from shared.contract.stages import DescriptionStage
 from shared.errors import AuditError, OsteoFedError
 from shared.privacy.accountant import epsilon_of
+from shared.privacy.cost import predict_cost
 from shared.privacy.events import GaussianEvent
 from shared.privacy.ledger_format import Countersignature
 from shared.privacy.statement import open_statement, read_statement, sign_statement, write_statement
@@ -348,6 +350,44 @@ def test_a_run_that_cost_more_than_promised_is_refuted(handed: HandedOver) -> No
     found = recount(handed, statements=[], outboxes={}, run_folder=None)
     assert failed(found) == {"plan", "cost"}
     assert "promised 1.500" in found["cost"].because
+
+
+def test_an_exact_description_of_the_same_patients_hides_no_charge(handed: HandedOver) -> None:
+    plan = handed.plan
+    exact = DescriptionStage(
+        name="description",
+        roles=("training",),
+        patients="everybody",
+        release_class="governed",
+        rounds=1,
+        noise_multipliers=(0.0,),
+        has_second_moments=False,
+        target_low=0.3,
+        target_high=1.2,
+        minimum_cell=10,
+    )
+    stages = (*plan.stages, exact)
+    rewrite_plan(
+        handed,
+        stages=[stage.model_dump(mode="json") for stage in stages],
+        predicted=predict_cost(stages, delta=plan.settings.delta).model_dump(mode="json"),
+    )
+    promised = {split.patients: split.epsilon for split in handed.plan.predicted.splits}
+    assert (promised["train"], promised["internal"]) == (None, None)
+    sha256 = handed.plan.sha256
+    renamed = [replace(row, plan_sha256=sha256 if row.run else "") for row in handed.rows()]
+    handed.forge_ledger(renamed)
+    assert "cost" not in failed(recount(handed, statements=[], outboxes={}, run_folder=None))
+    handed.forge_ledger(
+        [
+            replace(row, noise_multiplier=row.noise_multiplier / 2)
+            if row.purpose == "train" and row.noise_multiplier
+            else row
+            for row in renamed
+        ]
+    )
+    found = recount(handed, statements=[], outboxes={}, run_folder=None)
+    assert "a patient of train was charged" in found["cost"].because
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from practice_tables import sum_table
 
 from server.federation.compose import compose_settings
 from server.federation.plan import resolve_stages
@@ -29,7 +30,7 @@ from shared.measure.description.rows import (
     sensitivity,
     withhold_small_groups,
 )
-from shared.measure.table.rows import pool_tables, sum_table
+from shared.measure.table.rows import pool_tables
 
 CONFIGS = Path(__file__).parents[4] / "configs"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from practice_tables import sum_table
 
 from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
 from shared.measure.table.rows import (
@@ -11,7 +12,6 @@ from shared.measure.table.rows import (
     MOMENT_WEIGHTS,
     TableSpec,
     contributions,
-    sum_table,
 )
 
 # target 0 to 2 is u from −1 to 1; an error of 1 is v = 1

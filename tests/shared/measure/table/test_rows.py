@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from practice_tables import sum_table
 
 from shared.errors import PolicyError, ProtocolError, SettingsError
 from shared.measure.exact.discrimination import measure_auc
@@ -21,7 +22,6 @@ from shared.measure.table.rows import (
     pool_small_cells,
     pool_tables,
     sensitivity,
-    sum_table,
     table_spec,
 )
 from shared.sums.estimate import Measures

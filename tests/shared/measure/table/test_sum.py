@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from practice_sums import BMD_TABLE, CLASS_TABLE
+from practice_tables import sum_table
 
-from shared.measure.table.rows import contributions, sensitivity, sum_table
+from shared.measure.table.rows import contributions, sensitivity
 from shared.measure.table.sum import ScoredPatients, TableSum
 from shared.sums.federate import federate
 
