@@ -1,5 +1,5 @@
 # The few verbs of this project. `make help` lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
@@ -16,7 +16,7 @@ help:  ## list the verbs
 install: $(STAMP)  ## create .venv from the pinned constraints (needs Python 3.11 or newer)
 
 $(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing"; echo; echo "hint: install it, or name another: make PYTHON=python3.12 demo"; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is missing"; echo; echo "hint: install it, or say where it is: make PYTHON=/opt/python3.12/bin/python3 demo"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
@@ -68,4 +68,4 @@ pretrain: $(STAMP)  ## remake the default encoder on public synthetic films
 	$(BIN)/osteofed-coordinator pretrain $(ARGS)
 
 clean:  ## remove what the verbs above wrote, not the environment
-	rm -rf demo audited-demo loopback figures/work outputs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo audited-demo loopback loopback-containers docker/out figures/work outputs .pytest_cache .mypy_cache .ruff_cache
