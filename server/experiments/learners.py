@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,59 +42,24 @@ DELTA = 1e-5
 N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Entry:
-    """A learner as it is measured."""
+    """A learner as it is measured: its kind, and what of its settings is not the default."""
 
     name: str
     kind: str
-    changes: Mapping[str, object]
-    has_classes: bool
+    changes: Mapping[str, object] = field(default_factory=dict)
+    has_classes: bool = True
 
 
 ENTRIES = (
-    Entry(
-        name="proportional odds",
-        kind="proportional_odds",
-        changes={},
-        has_classes=True,
-    ),
-    Entry(
-        name="discriminants (LDA)",
-        kind="second_moments",
-        changes={"read_as": "discriminants"},
-        has_classes=True,
-    ),
-    Entry(
-        name="naive Bayes",
-        kind="naive_bayes",
-        changes={},
-        has_classes=True,
-    ),
-    Entry(
-        name="soft neighbours",
-        kind="soft_neighbours",
-        changes={},
-        has_classes=True,
-    ),
-    Entry(
-        name="forest",
-        kind="forest",
-        changes={},
-        has_classes=True,
-    ),
-    Entry(
-        name="ridge",
-        kind="second_moments",
-        changes={"read_as": "ridge"},
-        has_classes=False,
-    ),
-    Entry(
-        name="LASSO",
-        kind="second_moments",
-        changes={"read_as": "lasso"},
-        has_classes=False,
-    ),
+    Entry("proportional odds", "proportional_odds"),
+    Entry("discriminants (LDA)", "second_moments", {"read_as": "discriminants"}),
+    Entry("naive Bayes", "naive_bayes"),
+    Entry("soft neighbours", "soft_neighbours"),
+    Entry("forest", "forest"),
+    Entry("ridge", "second_moments", {"read_as": "ridge"}, has_classes=False),
+    Entry("LASSO", "second_moments", {"read_as": "lasso"}, has_classes=False),
 )
 
 
