@@ -21,7 +21,7 @@ class KeyMask:
     """Which query may read which key.
 
     Shapes:
-        bias [b,1,k,q] or [b,1,k,1], added to scores: −inf where a key may not be read, 0 elsewhere, and
+        bias [b,1,q,k] or [b,1,1,k], added to scores: −inf where a key may not be read, 0 elsewhere, and
         for a query without any key; has_key [b,q,1] or [b,1,1], 0 for such a query, else 1.
     """
 
@@ -33,7 +33,7 @@ class KeyMask:
         """From a mask [b,q,k] or, the same for every query, [b,1,k]; True = may be read."""
         has_key = mask.any(dim=-1, keepdim=True)
         bias = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask & has_key, -math.inf)
-        return KeyMask(bias.transpose(-1, -2).unsqueeze(-3), has_key.to(dtype))
+        return KeyMask(bias.unsqueeze(-3), has_key.to(dtype))
 
 
 class Attention(nn.Module):
@@ -59,11 +59,12 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, mask: KeyMask) -> Tensor:
         """Shapes: queries [b,q,d], keys [b,k,d] -> [b,q,d]."""
-        weights, values = self._by_key(queries, keys, mask), self.value(keys)  # [b,a,k,q], [b,k,d]
-        if self._has_fewer_keys(queries, keys):
-            read = weights.flatten(-3, -2).transpose(-1, -2) @ self._by_head(values)  # [b,q,d]
+        values = self.value(keys)  # [b,k,d]
+        if _has_fewer_keys(queries, keys):
+            by_key = self._by_key(queries, keys, mask)
+            read = by_key.flatten(-3, -2).transpose(-1, -2) @ self._by_head(values)  # [b,q,d]
         else:
-            of_heads = weights.transpose(-1, -2).flatten(-3, -2) @ values  # [b,a·q,d]
+            of_heads = self._by_query(queries, keys, mask).flatten(-3, -2) @ values  # [b,a·q,d]
             of_heads = of_heads.reshape(*of_heads.shape[:-2], self.heads, *queries.shape[-2:])
             read = (of_heads * self.of_head).sum(dim=-3)
         attended: Tensor = self.out(read * mask.has_key)
@@ -74,26 +75,34 @@ class Attention(nn.Module):
 
         Shapes: queries [b,q,d], keys [b,k,d] -> [b,a,q,k].
         """
-        by_key = self._by_key(queries, keys, mask)
-        return by_key.transpose(-1, -2) * mask.has_key.unsqueeze(-3)
+        if _has_fewer_keys(queries, keys):
+            by_query = self._by_key(queries, keys, mask).transpose(-1, -2)
+        else:
+            by_query = self._by_query(queries, keys, mask)
+        return by_query * mask.has_key.unsqueeze(-3)
 
     def _by_key(self, queries: Tensor, keys: Tensor, mask: KeyMask) -> Tensor:
         """Softmax over the keys, [b,a,k,q]; of a query without any key it says nothing."""
-        n_queries, n_keys = queries.shape[-2], keys.shape[-2]
-        asked = self.query(queries) / math.sqrt(queries.shape[-1] // self.heads)
-        offered = self.key(keys)
-        if self._has_fewer_keys(queries, keys):
-            scores = self._by_head(offered) @ asked.transpose(-1, -2)  # [b,a·k,q]
-            scores = scores.reshape(*scores.shape[:-2], self.heads, n_keys, n_queries)
-        else:
-            scores = offered @ self._by_head(asked).transpose(-1, -2)  # [b,k,a·q]
-            scores = scores.reshape(*scores.shape[:-1], self.heads, n_queries).transpose(-3, -2)
-        return torch.softmax(scores + mask.bias, dim=-2)
+        scores = self._by_head(self.key(keys)) @ self._scaled(queries).transpose(-1, -2)  # [b,a·k,q]
+        scores = scores.reshape(*scores.shape[:-2], self.heads, keys.shape[-2], queries.shape[-2])
+        return torch.softmax(scores + mask.bias.transpose(-1, -2), dim=-2)
+
+    def _by_query(self, queries: Tensor, keys: Tensor, mask: KeyMask) -> Tensor:
+        """As ``_by_key``, [b,a,q,k]."""
+        scores = self._by_head(self._scaled(queries)) @ self.key(keys).transpose(-1, -2)  # [b,a·q,k]
+        scores = scores.reshape(*scores.shape[:-2], self.heads, queries.shape[-2], keys.shape[-2])
+        return torch.softmax(scores + mask.bias, dim=-1)
+
+    def _scaled(self, queries: Tensor) -> Tensor:
+        """What queries ask, [b,q,d], divided by the root of a head's width."""
+        asked: Tensor = self.query(queries) / math.sqrt(queries.shape[-1] // self.heads)
+        return asked
 
     def _by_head(self, tokens: Tensor) -> Tensor:
         """Each token once per head, with that head's channels only: [b,n,d] -> [b,a·n,d]."""
         return (tokens.unsqueeze(-3) * self.of_head).flatten(-3, -2)
 
-    def _has_fewer_keys(self, queries: Tensor, keys: Tensor) -> bool:
-        """Which side is written out once per head: the smaller."""
-        return keys.shape[-2] < queries.shape[-2]
+
+def _has_fewer_keys(queries: Tensor, keys: Tensor) -> bool:
+    """Which side is written out once per head: the smaller."""
+    return keys.shape[-2] < queries.shape[-2]

@@ -67,7 +67,7 @@ class PatientGradients:
             clipped_units(rows, clip_norm=self.clip_norm)
             for rows in gradient_rows(model, patients, loss=loss)
         ]
-        joined = torch.cat([torch.zeros(0, len(state.vector), dtype=torch.int64), *units])
+        joined = torch.cat([torch.zeros(0, len(state.vector), dtype=torch.float64), *units])
         rows: Floats = joined.numpy() * spacing_of(self.clip_norm)
         return rows
 

@@ -98,7 +98,7 @@ def _part_canaries(model: nn.Module, gradients: Tensor, part: PatientBatch) -> T
 def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
     """Sum of the rows, float64, each scaled to at most ``clip_norm`` and truncated to its lattice.
 
-    A row that is not finite counts as 0. The rows are overwritten.
+    A row that is not finite counts as 0. The rows may be overwritten.
 
     Shapes: [b,p] -> [p].
     """
@@ -106,26 +106,25 @@ def sum_clipped_rows(gradients: Tensor, *, clip_norm: float | None) -> Tensor:
         norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
         _drop_rows(gradients, ~torch.isfinite(norms))
         return gradients.sum(dim=0, dtype=torch.float64)
-    units = clipped_units(gradients, clip_norm=clip_norm)
-    return units.sum(dim=0).to(torch.float64) * spacing_of(clip_norm)
+    return clipped_units(gradients, clip_norm=clip_norm).sum(dim=0) * spacing_of(clip_norm)
 
 
 def clipped_units(gradients: Tensor, *, clip_norm: float) -> Tensor:
-    """The rows, each scaled to at most ``clip_norm``, in units of its lattice; overwritten.
+    """The rows, each scaled to at most ``clip_norm``, in units of its lattice: whole numbers.
 
-    A row that is not finite counts as 0.
+    Below 2^53 float64 adds them like integers, in any order. A row that is not finite counts as 0.
+    The rows may be overwritten.
 
-    Shapes: [b,p] -> int64 [b,p].
+    Shapes: [b,p] -> float64 [b,p].
     """
-    norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64)  # [b]
+    rows = gradients.to(torch.float64)
+    norms = torch.linalg.vector_norm(rows, dim=1)  # [b]
     is_finite = torch.isfinite(norms)
-    _drop_rows(gradients, ~is_finite)
+    _drop_rows(rows, ~is_finite)
     # A row that is scaled down ends so far below the clip norm that rounding cannot lift it above.
-    longest = clip_norm * (1.0 - max(2.0 * torch.finfo(gradients.dtype).eps, _LEAST_GAP))
-    factors = (longest / norms).clamp(max=1.0) / spacing_of(clip_norm)
+    factors = (clip_norm * (1.0 - _LEAST_GAP) / norms).clamp(max=1.0) / spacing_of(clip_norm)
     factors = torch.where(is_finite, factors, torch.zeros_like(factors))
-    # Converting to an integer truncates towards zero.
-    return gradients.mul_(factors.to(gradients.dtype)[:, None]).to(torch.int64)
+    return rows.mul_(factors[:, None]).trunc_()
 
 
 def _drop_rows(gradients: Tensor, is_dropped: Tensor) -> None:

@@ -30,8 +30,10 @@ Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 # Patients computed at once, constants of plan and device: heads, and encoders with what they keep for
-# the way back. On a processor more films at once are no faster.
-_HEADS_AT_ONCE = 128
+# the way back. On a processor more films at once are no faster, and what attention keeps of more
+# patients leaves its cache.
+_HEADS_AT_ONCE = {"cpu": {"cross_attention": 64}, "cuda": {}}
+_OTHER_HEADS_AT_ONCE = 128
 _WITH_FILMS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 
@@ -75,7 +77,7 @@ def train_update(
             proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=_patients_at_once(settings, device),
+            chunk=patients_at_once(settings, device),
         )
 
 
@@ -104,7 +106,7 @@ def train_sum(
             sample_rate=stage.sample_rate,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=_patients_at_once(settings, device),
+            chunk=patients_at_once(settings, device),
         )
 
 
@@ -141,7 +143,7 @@ def score_patients(
     scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
     exams = first_exams(batch.select(scorable))
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
-    size = _patients_at_once(settings, device)
+    size = patients_at_once(settings, device)
     threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
     with torch.no_grad(), threads, repeatable():
         for part in make_batches(exams, size):
@@ -167,7 +169,8 @@ def first_exams(batch: PatientBatch) -> PatientBatch:
     return replace(batch, film_exam=torch.where(is_its, 0, NO_EXAM), **exams)
 
 
-def _patients_at_once(settings: ModelSettings, device: torch.device) -> int:
+def patients_at_once(settings: ModelSettings, device: torch.device) -> int:
+    """How many patients one chunk of a plan holds on a device: a constant, whoever they are."""
     if settings.encoder.training == "frozen":
-        return _HEADS_AT_ONCE
+        return _HEADS_AT_ONCE[device.type].get(settings.fusion.name, _OTHER_HEADS_AT_ONCE)
     return _WITH_FILMS_AT_ONCE[device.type]

@@ -55,6 +55,7 @@ def serve(head: str, n_patients: int) -> None:
     from server.federation.compose import compose_settings
     from shared.model.build import build_model
     from shared.model.weights import load_flat, trainable
+    from shared.train import update
     from shared.train.loss import exam_loss, make_patient_loss
     from shared.train.patient_gradients import clipped_sum
     from shared.train.patients import build_patients
@@ -75,8 +76,11 @@ def serve(head: str, n_patients: int) -> None:
     draw = torch.Generator().manual_seed(2)
     load_flat(model, 0.1 * torch.randn(sum(w.numel() for w in weights), generator=draw).numpy())
 
+    at_once = getattr(update, "patients_at_once", lambda *_: 128)  # 128 in an older checkout
+    chunk = at_once(settings, torch.device("cpu"))
+
     def private() -> torch.Tensor:
-        return clipped_sum(model, batch, loss=loss, clip_norm=CLIP_NORM)
+        return clipped_sum(model, batch, loss=loss, clip_norm=CLIP_NORM, chunk=chunk)
 
     def ordinary() -> torch.Tensor:
         if hasattr(batch, "film_exam"):
