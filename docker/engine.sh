@@ -14,13 +14,14 @@ buildah_here() {
   buildah --root "$STORAGE/root" --runroot "$STORAGE/run" --storage-driver "$DRIVER" "$@"
 }
 
-# This machine's pip settings in $SECRETS: pip.conf, and the authority that it trusts as pip-ca.
+# This machine's pip settings in $SECRETS: pip.conf, and the authority that it trusts as pip-ca. Its own
+# constraints stay here: versions in an image are the project's.
 pip_secrets() {
   python3 -m pip config list 2>/dev/null \
     | sed -n "s/^\(:env:\|global\)\.\([a-z-]*\)='\(.*\)'$/\2 = \3/p" | sort -u > "$SECRETS/found"
   authority=$(sed -n 's/^cert = //p' "$SECRETS/found")
   echo "[global]" > "$SECRETS/pip.conf"
-  grep -v "^cert = " "$SECRETS/found" >> "$SECRETS/pip.conf" || true
+  grep -v "^cert = \|^constraint = " "$SECRETS/found" >> "$SECRETS/pip.conf" || true
   if [ -n "$authority" ]; then
     cp "$authority" "$SECRETS/pip-ca"
     echo "cert = /run/secrets/pip-ca" >> "$SECRETS/pip.conf"

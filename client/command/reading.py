@@ -46,7 +46,10 @@ def predict(
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}
-        show_json(figures | {"class": reading.class_name, "heat_map": drawn and str(drawn)})
+        show_json(
+            figures
+            | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
+        )
         return
     show_facts("reading, not a diagnosis", reading.facts())
     if drawn:

@@ -38,15 +38,16 @@ _AT_ONCE = 32  # pictures of an exam with a place hidden
 class Prediction:
     """What a release says about one exam.
 
-    ``value`` is in the task's unit (regression) or the positive class's probability. ``t_score`` and
-    ``class_name`` are None where the label has none. ``films`` are the normalised films [h, w];
-    ``heat_maps`` [h, w]: how much hiding that place changes the output, in its unit.
+    ``value`` is in the task's unit (regression) or the endpoint's probability; ``t_score`` is None
+    where the label has none. ``class_name`` is called by ``rule``, as in validation. ``films`` are the
+    normalised films [h, w]; ``heat_maps`` [h, w]: how much hiding that place changes the value.
     """
 
     value: float
     unit: str
     t_score: float | None
-    class_name: str | None
+    class_name: str
+    rule: str
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
 
@@ -56,7 +57,7 @@ class Prediction:
         words = {
             "value": f"{self.value:.3f} {self.unit}",
             "T-score": t_score,
-            "class": self.class_name,
+            "class": f"{self.class_name} ({self.rule})",
         }
         return {name: text for name, text in words.items() if text is not None}
 
@@ -107,8 +108,7 @@ def predict(
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(site, release)
     if settings.encoder.name == "none":
-        value = scored(torch.zeros(1, 0, 0, 0), *clinical)
-        return _describe(release, value, [], [])
+        return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [], [])
     if not images:
         raise IntakeError(
             "no-film-given",
@@ -117,8 +117,8 @@ def predict(
         )
     seen_by_model = _make_seen(site, release.plan)
 
-    def value_of(views: Tensor) -> Tensor:
-        """Output [n] of views [n,v,h,w], each with this exam's clinical values."""
+    def outputs_of(views: Tensor) -> Tensor:
+        """Outputs [n,o] of views [n,v,h,w], each with this exam's clinical values."""
         parts = []
         for part in torch.split(views, _AT_ONCE):
             parts.append(
@@ -126,16 +126,20 @@ def predict(
             )
         return torch.cat(parts)
 
+    def score_of(views: Tensor) -> Tensor:
+        """The score [n] of views [n,v,h,w]."""
+        return torch.from_numpy(release.record.decision.score(outputs_of(views).numpy()))
+
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
-    maps = [_occlude(stack, view, value_of) for view in range(len(images))]
-    return _describe(release, value_of(stack[None]), images, maps)
+    maps = [_occlude(stack, view, score_of) for view in range(len(images))]
+    return _describe(release, outputs_of(stack[None]), images, maps)
 
 
 def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """What scores exams with a release, as validation does: in the task's unit, or a probability.
 
     Returns:
-        (tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k]) -> [n].
+        (tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k]) -> outputs [n,o].
 
     Raises:
         PlanError: the release's plan trains nothing.
@@ -159,8 +163,8 @@ def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tenso
             target=torch.zeros(n, 1),
             exam_mask=torch.ones(n, 1, dtype=torch.bool),
         )
-        output, _ = scorer.score(release.weights, exams)
-        return torch.from_numpy(output)
+        outputs, _ = scorer.score(release.weights, exams)
+        return torch.from_numpy(outputs)
 
     return scored
 
@@ -239,8 +243,8 @@ def _read(path: Path, schema: CohortSchema) -> Image:
     return normalise(film.pixels, schema.image_pixels, mirror=is_mirrored(film.laterality))
 
 
-def _occlude(stack: Tensor, view: int, value_of: Callable[[Tensor], Tensor]) -> Image:
-    """Mean absolute change of the output when a patch is replaced by the film's own mean."""
+def _occlude(stack: Tensor, view: int, score_of: Callable[[Tensor], Tensor]) -> Image:
+    """Mean absolute change of the score when a patch is replaced by the film's own mean."""
     import torch
 
     height, width = stack.shape[1:]
@@ -252,7 +256,7 @@ def _occlude(stack: Tensor, view: int, value_of: Callable[[Tensor], Tensor]) -> 
     hidden = stack.expand(len(corners), *stack.shape).clone()
     for index, (top, left) in enumerate(corners):
         hidden[index, view, top : top + _PATCH, left : left + _PATCH] = stack[view].mean()
-    change = (value_of(hidden) - value_of(stack[None])).abs()
+    change = (score_of(hidden) - score_of(stack[None])).abs()
     total, count = torch.zeros(height, width), torch.zeros(height, width)
     for (top, left), amount in zip(corners, change, strict=True):
         total[top : top + _PATCH, left : left + _PATCH] += amount
@@ -262,21 +266,21 @@ def _occlude(stack: Tensor, view: int, value_of: Callable[[Tensor], Tensor]) -> 
 
 
 def _describe(
-    release: Release, value: Tensor, films: Sequence[Image], maps: Sequence[Image]
+    release: Release, outputs: Tensor, films: Sequence[Image], maps: Sequence[Image]
 ) -> Prediction:
-    settings = release.plan.settings
-    number, label = float(value[0]), settings.cohort.label
-    t_score, class_name = None, None
-    if settings.task.kind == "regression" and label.kind == "bmd":
-        derived = label_bmd(number, vendor=label.reference_vendor, label=label)
-        t_score, class_name = derived.t_score, derived.class_name
-    elif settings.task.kind == "classification" and label.kind != "number":
-        class_name = settings.task.positive_class if number >= settings.task.operating_point else None
+    settings, decision = release.plan.settings, release.record.decision
+    label, found = settings.cohort.label, outputs.numpy()
+    value = float(decision.score(found)[0])
+    unit = settings.task.target_unit if settings.task.kind == "regression" else ""
+    t_score = None
+    if decision.is_regression and label.kind == "bmd":
+        t_score = label_bmd(value, vendor=label.reference_vendor, label=label).t_score
     return Prediction(
-        value=number,
-        unit=settings.task.target_unit if settings.task.kind == "regression" else "probability",
+        value=value,
+        unit=unit or "probability",
         t_score=t_score,
-        class_name=class_name,
+        class_name=decision.classes[int(decision.call(found)[0])],
+        rule=decision.in_words(unit),
         films=tuple(films),
         heat_maps=tuple(maps),
     )

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from shared.audit.attack.rehearsal import draw_patients
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.settings import ModelSettings
 from shared.contract.stages import GradientStage, TrainingStage
 from shared.model.build import build_model
 from shared.model.weights import load_flat
@@ -109,13 +110,14 @@ def _variance_and_error(
     plan: Plan, stage: TrainingStage, people: PatientBatch, state: Vector
 ) -> tuple[float, float]:
     """Variance of the target and mean squared error of a last state, in standard units."""
-    task = plan.settings.task
-    output, label = scorer_of(plan, stage, None).score(state, people)
+    task, decision = plan.settings.task, decision_of(plan.settings)
+    outputs, label = scorer_of(plan, stage, None).score(state, people)
+    output = decision.score(outputs)
     unit = 1.0
     if task.kind == "regression":
         unit = task.target_sd
     else:
-        label = (label == positive_index(plan.settings)).astype(np.float64)
+        label = decision.is_positive(label).astype(np.float64)
     return float(label.var()) / unit**2, float(np.mean((output - label) ** 2)) / unit**2
 
 

@@ -36,5 +36,5 @@ class Figures:
     n_internal: int
     n_external: int
     seeds: tuple[int, ...]
-    operating_point: float
+    operating_points: tuple[float, ...]
     measured_utc: str

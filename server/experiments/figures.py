@@ -28,6 +28,7 @@ from server.federation.plan import draft_plan
 from server.synthetic.exams import draw_exams, measure_ceiling
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from server.synthetic.physics import random_scanner
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.machine.files import write_atomic
@@ -87,7 +88,7 @@ def measure_figures(
         n_internal=len(evaluation["internal"]),
         n_external=len(evaluation["external"]),
         seeds=seeds,
-        operating_point=measure_operating_point(0.85),
+        operating_points=measure_operating_points(0.85),
         measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     raw = folder / "figures.json"
@@ -98,11 +99,11 @@ def measure_figures(
     return {"figures.json": raw} | write_page(figures)
 
 
-def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> float:
-    """The output at or below which a share ``sensitivity`` of osteoporotic patients falls.
+def measure_operating_points(sensitivity: float, *, seed: int = PUBLIC_SEED) -> tuple[float, ...]:
+    """For each cut of the label, the output at or below which a share ``sensitivity`` falls.
 
-    On a public population of scanners and patients that no site of the demo has, read by a federated
-    model under ε = 3: what ``task.operating_point`` is set to.
+    Of the patients at or below that cut, on a public population of scanners and patients that no site
+    of the demo has, read by a federated model under ε = 3: what the task's operating points are set to.
     """
     rng = np.random.default_rng(seed)
     sites = [
@@ -114,8 +115,8 @@ def measure_operating_point(sensitivity: float, *, seed: int = PUBLIC_SEED) -> f
     trained = _run(HEADS[0], 3.0, patients)
     fresh = join_patients(*(draw_patients(site, 1000, rng) for site in sites))
     output, target = _read(trained, fresh)
-    threshold = _threshold(trained.plan)
-    return float(np.quantile(output[target <= threshold], sensitivity))
+    cuts = decision_of(trained.plan.settings).label_cuts
+    return tuple(float(np.quantile(output[target <= cut], sensitivity)) for cut in cuts)
 
 
 def _train_arms(
@@ -296,7 +297,8 @@ def _threshold(plan: Plan) -> float:
 def _read(trained: _Trained, batch: PatientBatch) -> tuple[Floats, Floats]:
     from shared.train.update import score_patients
 
-    return score_patients(trained.plan.settings, batch, trained.weights)
+    outputs, target = score_patients(trained.plan.settings, batch, trained.weights)
+    return outputs[:, 0], target
 
 
 def _compare(

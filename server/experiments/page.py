@@ -135,10 +135,11 @@ def _full_page(figures: Figures) -> str:
         f"| {site} | {ceiling['r2']:.3f} | {ceiling['image_r2']:.3f} | {ceiling['clinical_r2']:.3f} |"
         for site, ceiling in figures.ceilings.items()
     ]
-    lines += ["", "## Operating point", ""]
+    points = ", ".join(f"{point:.3f}" for point in figures.operating_points)
+    lines += ["", "## Operating points", ""]
     lines += [
-        f"On a public population, {figures.operating_point:.3f} is the output of the cross-attention "
-        "model under ε = 3 at or below which 85 % of osteoporotic patients fall."
+        f"On a public population, {points}: the outputs of the cross-attention model under ε = 3 at or "
+        "below which 85 % of the patients at or below each cut of the label fall, severest first."
     ]
     return "\n".join([*lines, ""])
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from server.federation.folder import Home
 from server.run.folder import RunStore
+from shared.contract.decision import decision_of
 from shared.contract.protocol import vector_sha256
 from shared.contract.release import (
     Lock,
@@ -38,6 +39,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             layout_sha256=plan.layout_sha256,
             encoder_sha256=plan.encoder_sha256,
             preprocessing=PREPROCESSING_VERSION,
+            decision=decision_of(plan.settings),
             code_sha256=plan.code_sha256,
             ledger_heads=Home(store.home).ledger_heads(),
             rounds=store.training.last_committed().round,

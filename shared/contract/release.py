@@ -22,6 +22,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import Plan, read_plan
 from shared.errors import WeightsError
 from shared.machine.files import write_atomic
@@ -35,17 +36,18 @@ HASH = Field(pattern="^[0-9a-f]{64}$")
 
 
 class ReleaseRecord(BaseModel):
-    """What was released, and from which plan."""
+    """What was released, from which plan, and by which rule its outputs are read."""
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run: str
     plan_sha256: str = HASH
     weights_sha256: str = HASH
     layout_sha256: str = HASH
     encoder_sha256: str
     preprocessing: str
+    decision: Decision
     code_sha256: str = HASH
     ledger_heads: dict[str, str]
     rounds: int = Field(ge=1)
@@ -120,6 +122,7 @@ def read_release(folder: Path, *, coordinator_key: str) -> Release:
         plan.sha256 == record.plan_sha256
         and plan.layout_sha256 == record.layout_sha256
         and sha256_hex(weights.tobytes()) == record.weights_sha256
+        and decision_of(plan.settings) == record.decision
     )
     if not is_whole:
         raise WeightsError(

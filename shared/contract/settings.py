@@ -9,6 +9,7 @@ cohort schema and the stages only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -21,6 +22,20 @@ from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN, list_mistakes
 
 
+class Grade(BaseModel):
+    """A milder class beside a regression's endpoint.
+
+    ``threshold``: y ≤ threshold, where no severer class has it; ``operating_point``: the output at or
+    below which it is called.
+    """
+
+    model_config = FROZEN
+
+    name: str
+    threshold: float
+    operating_point: float
+
+
 class RegressionTask(BaseModel):
     """A number is predicted; how an error is weighed, and who counts as positive.
 
@@ -29,6 +44,7 @@ class RegressionTask(BaseModel):
     1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference.
     ``endpoint_threshold``: the positive class is y ≤ threshold. ``operating_point``: the output at or
     below which a patient is called positive, chosen on public data; left out, the endpoint's threshold.
+    ``grades``: milder classes by rising threshold; ``otherwise`` names what lies above them all.
     """
 
     model_config = FROZEN
@@ -44,6 +60,20 @@ class RegressionTask(BaseModel):
     endpoint: str
     endpoint_threshold: float
     operating_point: float
+    grades: tuple[Grade, ...] = ()
+    otherwise: str = "none"
+
+    @model_validator(mode="after")
+    def _grades_rise(self) -> RegressionTask:
+        for name in ("threshold", "operating_point"):
+            first = self.endpoint_threshold if name == "threshold" else self.operating_point
+            cuts = [first, *(getattr(grade, name) for grade in self.grades)]
+            if any(high <= low for low, high in pairwise(cuts)):
+                raise ValueError(f"grades: each {name} must lie above the one before, not {cuts}")
+        names = [self.endpoint, *(grade.name for grade in self.grades), self.otherwise]
+        if len(set(names)) < len(names):
+            raise ValueError(f"grades: every class needs a name of its own, not {names}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -419,19 +449,3 @@ def read_settings(values: Mapping[str, object]) -> Settings:
             f"{count} setting{'s are' if count > 1 else ' is'} not valid:\n" + "\n".join(lines),
             hint="correct them in configs/ or in the overrides; `--help` names the groups",
         ) from None
-
-
-def positive_index(settings: ModelSettings) -> int:
-    """Index of the positive class among the label's classes.
-
-    Raises:
-        SettingsError: the label has no such class.
-    """
-    label, task = settings.cohort.label, settings.task
-    wanted = "" if task.kind == "regression" else task.positive_class
-    classes = () if label.kind == "number" else label.classes
-    if wanted not in classes:
-        raise SettingsError(
-            "unknown-class", f"task.positive_class must be one of {list(classes)}, not {wanted}"
-        )
-    return classes.index(wanted)

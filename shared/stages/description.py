@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
-from shared.contract.settings import positive_index
 from shared.contract.stages import DescriptionStage
 from shared.errors import WeightsError
 from shared.measure.description.rows import (
@@ -114,15 +114,8 @@ class DescriptionSum:
 
     def described(self, patients: FirstExams) -> DescribedPatients:
         """Patients as a description takes them: each counts once."""
-        task = self._settings.task
-        is_positive = (
-            patients.target <= task.endpoint_threshold
-            if task.kind == "regression"
-            else patients.target == positive_index(self._settings)
-        )
-        return DescribedPatients(
-            patients.fields, patients.field_mask, patients.target, np.asarray(is_positive)
-        )
+        is_positive = decision_of(self._settings).is_positive(patients.target)
+        return DescribedPatients(patients.fields, patients.field_mask, patients.target, is_positive)
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

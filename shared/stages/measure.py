@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
-from shared.contract.settings import positive_index
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
 from shared.measures.scored import Scored
@@ -80,12 +80,13 @@ class MeasureSum:
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a measure takes a batch of patients")
         output, label = self._scored.score(vector, patients)
-        if self._settings.task.kind == "classification":
-            label = (label == positive_index(self._settings)).astype(np.float64)
+        decision = decision_of(self._settings)
+        if not decision.is_regression:
+            label = decision.is_positive(label).astype(np.float64)
         return total_with_noise(
             self.measure,
             self.measure.start(),
-            Scored(output, label),
+            Scored(decision.score(output), label),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,

@@ -1,4 +1,4 @@
-"""What the last state of a training stage says of patients: one score and one label each.
+"""What the last state of a training stage says of patients: outputs and one label each.
 
 Imports the model's scoring and the learners.
 """
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import positive_index
 from shared.contract.stages import GradientStage, LearnerStage, Stage
 from shared.errors import PlanError
 from shared.stages.gradient import GradientSum
@@ -37,9 +36,9 @@ class Scorer(Protocol):
         ...
 
     def score(self, vector: Vector, patients: PatientBatch) -> tuple[Floats, Floats]:
-        """Outputs [n] and labels [n] of the patients with a label.
+        """Outputs [n,o] and labels [n] of the patients with a label.
 
-        An output is the predicted target in its unit, or the positive class's probability; a label the
+        Outputs are the predicted target in its unit, o = 1, or each class's probability; a label is the
         target in its unit, or the class index.
         """
         ...
@@ -87,8 +86,8 @@ class LearnerScorer:
         output = self._sum.predict(vector, columns)  # [n, o]
         if task.kind == "regression":
             scale, shift = task.target_sd, task.target_mean
-            return shift + scale * output[:, 0], shift + scale * columns.target
-        return output[:, positive_index(self._settings)], columns.target
+            return shift + scale * output, shift + scale * columns.target
+        return output, columns.target
 
 
 def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Scorer:

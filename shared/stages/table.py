@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings, positive_index
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
 from shared.measure.table.rows import pool_small_cells, sensitivity, table_spec
@@ -86,7 +86,7 @@ class TableSum:
         return total_with_noise(
             self._sum,
             self._sum.start(),
-            scored_patients(self._settings, output, label),
+            scored_patients(decision_of(self._settings), output, label),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,
@@ -99,10 +99,9 @@ class TableSum:
         return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)
 
 
-def scored_patients(settings: ModelSettings, output: Floats, label: Floats) -> ScoredPatients:
-    """Patients as a table takes them, from outputs in the target's unit (or probabilities)."""
-    task = settings.task
-    if task.kind == "regression":
-        is_positive = np.asarray(label <= task.endpoint_threshold)
-        return ScoredPatients(output, is_positive, target=label, prediction=output)
-    return ScoredPatients(output, np.asarray(label == positive_index(settings)))
+def scored_patients(decision: Decision, outputs: Floats, label: Floats) -> ScoredPatients:
+    """Patients as a table takes them, from outputs [n,o] and labels [n]."""
+    score, is_positive = decision.score(outputs), decision.is_positive(label)
+    if decision.is_regression:
+        return ScoredPatients(score, is_positive, target=label, prediction=score)
+    return ScoredPatients(score, is_positive)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.settings import ModelSettings
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import load_flat
@@ -119,7 +119,7 @@ def _trainable_model(settings: ModelSettings, weights: Weights, encoder_file: Pa
 def score_patients(
     settings: ModelSettings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
 ) -> tuple[Floats, Floats]:
-    """One output and one label per patient, of the earliest labelled exam that kept a film.
+    """Outputs and one label per patient, of the earliest labelled exam that kept a film.
 
     Patients are computed in batches of one size, the last filled with nobody: a score does not depend
     on who else is scored.
@@ -131,8 +131,8 @@ def score_patients(
         encoder_file: as ``build_model`` takes it.
 
     Returns:
-        Outputs [n]: the predicted target, or the positive class's probability; labels [n]: the target
-        in its own unit, or the class index.
+        Outputs [n,o]: the predicted target, or each class's probability; labels [n]: the target in its
+        own unit, or the class index.
     """
     task = settings.task
     device = choose_device(settings.device)
@@ -152,10 +152,10 @@ def score_patients(
             outputs.append(scored[: len(part), 0].double().cpu())
     output, label = torch.cat(outputs), exams.target[:, 0].double()
     if task.kind == "regression":
-        output = task.target_mean + task.target_sd * output[:, 0]
+        output = task.target_mean + task.target_sd * output
         label = task.target_mean + task.target_sd * label
     else:
-        output = torch.softmax(output, dim=1)[:, positive_index(settings)]
+        output = torch.softmax(output, dim=1)
     return output.numpy(), label.numpy()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from server.run.folder import Event, RunStore
 from server.run.stage_folder import Contribution, RoundState
+from shared.contract.decision import decision_of
 from shared.contract.protocol import SumReply, vector_sha256
 from shared.contract.release import ReleaseRecord, write_release
 from shared.signing.keys import load_key
@@ -22,6 +23,7 @@ def make_release(store: RunStore) -> None:
         layout_sha256=store.plan.layout_sha256,
         encoder_sha256=store.plan.encoder_sha256,
         preprocessing="practice",
+        decision=decision_of(store.plan.settings),
         code_sha256=store.plan.code_sha256,
         ledger_heads={},
         rounds=3,

@@ -25,9 +25,10 @@ from shared.audit.attack.scores import (
     rmia_scores,
 )
 from shared.audit.finding import Finding, Verdict
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings, positive_index
+from shared.contract.settings import ModelSettings
 from shared.contract.stages import TrainingStage
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc
@@ -266,10 +267,11 @@ def _signals(
     Regression: −|error| in SD of the target, closer to normal than its square. Classification: the
     logit of the probability that the label is, or is not, the positive class.
     """
-    task = settings.task
+    task, decision = settings.task, decision_of(settings)
     parts = []
     for site in sites:
-        output, label = scorer.score(weights, site.pool)
+        outputs, label = scorer.score(weights, site.pool)
+        output = decision.score(outputs)
         if output.size != site.is_member.size:
             raise AuditError(
                 "unscorable-patients",
@@ -279,7 +281,7 @@ def _signals(
         if task.kind == "regression":
             parts.append(-np.abs(output - label) / task.target_sd)
         else:
-            is_positive = label == positive_index(settings)
+            is_positive = decision.is_positive(label)
             parts.append(np.where(is_positive, 1.0, -1.0) * logit(np.clip(output, 1e-12, 1 - 1e-12)))
     return np.concatenate(parts)
 

@@ -311,7 +311,7 @@ def test_the_table_is_of_the_right_patients_plus_the_plans_noise(
     assert settings.task.kind == "classification"
     assert settings.cohort.label.kind == "class"
     positive = settings.cohort.label.classes.index(settings.task.positive_class)
-    exact = sum_table(contributions(spec, score=output, is_positive=label == positive))
+    exact = sum_table(contributions(spec, score=output[:, positive], is_positive=label == positive))
     np.testing.assert_allclose(tables[0], exact, atol=1e-6)
     assert exact[: 2 * stage.bins].sum() == len(data.arrays.patients)
     size = stage.noise_of(1) * sensitivity(spec)

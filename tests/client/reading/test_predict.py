@@ -20,9 +20,11 @@ from client.reading.predict import (
     read_values,
 )
 from server.federation.compose import compose_settings
+from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError
 from shared.exam.schema import read_schema
+from shared.measure.table.rows import contributions, table_spec
 from shared.model.build import build_model
 from shared.model.weights import load_flat
 
@@ -36,7 +38,7 @@ VALUES = {
 
 def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites) -> None:
     plan = sites.plan
-    record = ReleaseRecord.model_construct(plan_sha256=plan.sha256)
+    record = ReleaseRecord.model_construct(plan_sha256=plan.sha256, decision=decision_of(plan.settings))
     release = Release(record=record, plan=plan, weights=sites.weights)
     reading = predict(sites.site(), release, [], VALUES)
     fields = plan.settings.cohort.fields
@@ -50,7 +52,7 @@ def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites
     with torch.no_grad():
         logits = model(*nothing, row[:, None], torch.ones_like(row, dtype=torch.bool)[:, None])[:, 0]
     assert reading.value == pytest.approx(torch.softmax(logits, 1)[0, 1].item(), abs=1e-6)
-    assert reading.class_name == ("malignant" if reading.value >= 0.5 else None)
+    assert reading.class_name == ("malignant" if reading.value >= 0.5 else "benign")
     assert (reading.unit, reading.t_score, reading.heat_maps) == ("probability", None, ())
     assert sites.charges() == 0
     assert sites.gate().outbox.show() == ()
@@ -95,22 +97,38 @@ def test_words_become_categories_and_what_may_be_missing_is_left_out() -> None:
 
 def regression(value: float) -> Prediction:
     """What a release of the hip says of a BMD."""
-    plan = SimpleNamespace(settings=compose_settings())
-    return _describe(SimpleNamespace(plan=plan), torch.tensor([value]), [], [])
+    settings = compose_settings()
+    record = SimpleNamespace(decision=decision_of(settings))
+    release = SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record)
+    return _describe(release, torch.tensor([[value]], dtype=torch.float64), [], [])
 
 
-@pytest.mark.parametrize(
-    ("bmd", "t_score", "name"),
-    [(0.87, 0.1, "normal"), (0.738, -1.0, "osteopenia"), (0.558, -2.5, "osteoporosis")],
-)
-def test_a_bmd_is_read_as_a_t_score_and_its_class(bmd: float, t_score: float, name: str) -> None:
+@pytest.mark.parametrize(("bmd", "t_score"), [(0.87, 0.1), (0.738, -1.0), (0.558, -2.5)])
+def test_a_bmd_is_read_as_a_t_score(bmd: float, t_score: float) -> None:
     reading = regression(bmd)
     assert reading.t_score == pytest.approx(t_score, abs=1e-5)
     assert reading.unit == "g/cm2"
-    # float32 lies a hair beside the threshold; a hundredth below it lies the class
-    assert regression(bmd - 0.001).class_name == name
     assert regression(bmd).facts()["value"] == f"{bmd:.3f} g/cm2"
     assert regression(bmd).facts()["T-score"] == f"{t_score:+.2f}"
+
+
+def test_the_class_that_is_read_is_the_class_that_is_validated() -> None:
+    settings = compose_settings()
+    spec = table_spec(settings.task, settings.validation)
+    for bmd in np.linspace(0.3, 1.1, 161):
+        row = contributions(
+            spec,
+            score=np.array([bmd]),
+            is_positive=np.array([True]),
+            target=np.array([bmd]),
+            prediction=np.array([bmd]),
+        )[0]
+        is_called = bool(row[: spec.bins_below].any())
+        assert (regression(float(bmd)).class_name == "osteoporosis") == is_called, bmd
+    at_cut = regression(settings.task.operating_point)
+    assert at_cut.facts()["class"] == "osteoporosis (osteoporosis at ≤ 0.6 g/cm2)"
+    assert regression(0.61).class_name == "osteopenia", "T −2.07 is above the cut that was validated"
+    assert regression(0.9).class_name == "normal"
 
 
 def test_a_heat_map_is_the_change_of_the_output_where_a_place_is_hidden() -> None:

@@ -18,12 +18,13 @@ from server.experiments.figures import (
     Figures,
     draw_patients,
     measure_figures,
-    measure_operating_point,
+    measure_operating_points,
 )
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
 from server.federation.plan import draft_plan
 from server.synthetic.hospitals import DEMO_SITES
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.measure.exact.regression import measure_regression
 from shared.train.patients import NO_EXAM, PatientBatch
@@ -106,11 +107,11 @@ def test_a_figure_is_r2_mae_and_the_auc_of_low_outputs(monkeypatch: pytest.Monke
     assert found.auc[1] < found.auc[0] < found.auc[2]
 
 
-def test_the_operating_point_catches_the_promised_share_of_the_osteoporotic(
+def test_each_operating_point_catches_its_share_of_those_at_or_below_its_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = plan_of("fusion=linear")
-    threshold = plan.settings.task.endpoint_threshold
+    threshold, milder = decision_of(plan.settings).label_cuts
     # 101 osteoporotic patients, one of them on the threshold, with outputs 0, 1, … 100
     output = np.concatenate([np.arange(101.0), np.full(50, -5.0)])
     target = np.concatenate([np.full(100, threshold - 0.1), [threshold], np.full(50, threshold + 0.1)])
@@ -129,8 +130,10 @@ def test_the_operating_point_catches_the_promised_share_of_the_osteoporotic(
     monkeypatch.setattr(figures, "_run", run)
     with_reading(monkeypatch, output, target)
     for sensitivity in (0.85, 0.5):
-        point = measure_operating_point(sensitivity)
+        point, above = measure_operating_points(sensitivity)
         assert point == pytest.approx(100 * sensitivity)
+        # the other 50 lie at or below the second cut as well, with lower outputs
+        assert above == pytest.approx(np.quantile(output[target <= milder], sensitivity))
         called = output[target <= threshold] <= point
         assert called.mean() >= sensitivity
     assert runs[0] == (HEADS[0], 3.0, ["public-aster", "public-birch", "public-cedar"])
@@ -171,7 +174,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict
     monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})
     monkeypatch.setattr(figures, "HEADS", ("linear",))
     monkeypatch.setattr(figures, "REPLICATES", 20)
-    monkeypatch.setattr(figures, "measure_operating_point", lambda sensitivity: sensitivity)
+    monkeypatch.setattr(figures, "measure_operating_points", lambda sensitivity: (sensitivity,))
     monkeypatch.setattr(figures, "_ceiling", lambda site: {"r2": 0.9})
     monkeypatch.setattr(figures, "play_demo", lambda folder, **options: (None, None))
     monkeypatch.setattr(figures, "write_demo", lambda results, seconds: None)
@@ -199,7 +202,7 @@ def test_every_arm_is_run_for_every_seed_and_epsilon_on_the_same_patients(
     assert [head for head, *_ in quick if head != "linear"] == ["image_only", "clinical_only"]
     raw = json.loads((tmp_path / "figures.json").read_text())
     assert (raw["n_internal"], raw["n_external"]) == (36, 36)
-    assert raw["operating_point"] == 0.85
+    assert raw["operating_points"] == [0.85]
     assert {row["arm"] for row in raw["rows"]} == {
         *("pooled", "federated", "no hospital training", "pooled, image_only"),
         *("pooled, clinical_only", "aster alone", "birch alone", "cedar alone"),

@@ -45,7 +45,7 @@ FIGURES = Figures(
     n_internal=3000,
     n_external=3001,
     seeds=(101, 102),
-    operating_point=0.583,
+    operating_points=(0.583, 0.71),
     measured_utc="2026-01-01T00:00:00+00:00",
 )
 
@@ -97,7 +97,7 @@ def test_the_full_page_has_every_row_and_what_follows_from_them(root: Path) -> N
     assert "| linear | 95.0 % | 90.0 % | 75.0 % |" in page
     assert "| linear | 0.250 (0.200 to 0.300) |" in page
     assert "| aster | 0.900 | 0.800 | 0.300 |" in page
-    assert "0.583 is the output" in page
+    assert "0.583, 0.710: the outputs" in page
     assert "3000 fresh internal and 3001 fresh external" in page
 
 

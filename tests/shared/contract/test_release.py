@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from practice_site import coordinator_key, make_plan, site_key
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, write_plan
 from shared.contract.release import (
     ReleaseRecord,
@@ -60,6 +61,7 @@ def made(tmp_path: Path) -> Made:
         layout_sha256=plan.layout_sha256,
         encoder_sha256=plan.encoder_sha256,
         preprocessing="1",
+        decision=decision_of(plan.settings),
         code_sha256="c" * 64,
         ledger_heads={"north": "ab"},
         rounds=10,

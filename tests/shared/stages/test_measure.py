@@ -37,6 +37,7 @@ def total_of(plan: Plan, asked: MeasureSum) -> tuple[np.ndarray, np.ndarray]:
         state.vector, patients, round_number=1, declared_patients=60, draw_normals=silent
     )
     output, label = scorer_of(plan, plan.stage("train"), None).score(state.vector, patients)
+    output = output[:, -1]
     if plan.settings.task.kind == "classification":
         label = label == plan.settings.cohort.label.classes.index("osteoporosis")
     edges = np.array([-1.0, *EDGES, np.inf])

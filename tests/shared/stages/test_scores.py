@@ -22,14 +22,14 @@ def test_a_learner_of_a_number_speaks_in_the_targets_unit() -> None:
     output, label = scorer.score(state.vector, patients)
     columns = asked.columns_of(patients)
     np.testing.assert_allclose(
-        (output - task.target_mean) / task.target_sd, asked.predict(state.vector, columns)[:, 0]
+        (output - task.target_mean) / task.target_sd, asked.predict(state.vector, columns)
     )
     np.testing.assert_allclose((label - task.target_mean) / task.target_sd, columns.target)
     assert (scorer.length, scorer.state_kind) == (state.vector.size, "<f8")
     assert np.array_equal(scorer.start().vector, asked.start().vector)
 
 
-def test_a_learner_of_classes_gives_the_probability_of_the_positive_class() -> None:
+def test_a_learner_of_classes_gives_the_probability_of_each_class() -> None:
     plan = learner_plan("naive_bayes", SITES)
     scorer = scorer_of(plan, plan.stage("train"), None)
     state, [patients, _] = played(plan)[-1], patients_of(plan)
@@ -37,9 +37,9 @@ def test_a_learner_of_classes_gives_the_probability_of_the_positive_class() -> N
     output, label = scorer.score(state.vector, patients)
     probabilities = asked.predict(state.vector, asked.columns_of(patients))
     positive = plan.settings.cohort.label.classes.index("osteoporosis")
-    assert np.array_equal(output, probabilities[:, positive])
+    assert np.array_equal(output, probabilities)
     assert set(label) <= {0.0, 1.0, 2.0}
-    assert output[label == positive].mean() > output[label != positive].mean()
+    assert output[label == positive, positive].mean() > output[label != positive, positive].mean()
 
 
 def test_a_trained_model_scores_as_its_weights_do() -> None:

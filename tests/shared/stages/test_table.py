@@ -11,6 +11,7 @@ from practice_learners import learner_plan, silent
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of, with_training
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.stages import TableStage
 from shared.errors import PlanError, WeightsError
@@ -57,10 +58,10 @@ def test_a_table_is_the_row_of_each_patients_score_added_up() -> None:
     assert plan.settings.task.kind == "regression"
     rows = contributions(
         table_spec(plan.settings.task, stage),
-        score=output,
+        score=output[:, 0],
         is_positive=target <= plan.settings.task.endpoint_threshold,
         target=target,
-        prediction=output,
+        prediction=output[:, 0],
     )
     assert len(rows) == 20
     np.testing.assert_allclose(table_of(asked), rows.sum(axis=0), rtol=1e-12)
@@ -96,13 +97,15 @@ def test_a_patient_is_positive_by_the_endpoint_or_by_the_positive_class() -> Non
     plan = plan_of(practice_settings("linear"), SITES)
     threshold = plan.settings.task.endpoint_threshold  # type: ignore[union-attr]
     label = np.array([threshold - 0.01, threshold, threshold + 0.01])
-    found = scored_patients(plan.settings, np.array([0.5, 0.6, 0.7]), label)
+    found = scored_patients(decision_of(plan.settings), np.array([[0.5], [0.6], [0.7]]), label)
     assert found.is_positive.tolist() == [True, True, False]
     assert found.target is label
     classes = learner_plan("naive_bayes", SITES).settings
     assert classes.cohort.label.kind == "bmd"
     assert classes.cohort.label.classes[2] == "osteoporosis"
-    found = scored_patients(classes, np.array([0.1, 0.9, 0.5]), np.array([0.0, 2.0, 1.0]))
+    outputs = np.array([[0.8, 0.1, 0.1], [0.0, 0.1, 0.9], [0.2, 0.3, 0.5]])
+    found = scored_patients(decision_of(classes), outputs, np.array([0.0, 2.0, 1.0]))
+    assert found.score.tolist() == [0.1, 0.9, 0.5]
     assert found.is_positive.tolist() == [False, True, False]
     assert found.target is found.prediction is None
 

@@ -147,7 +147,7 @@ def test_nobody_is_scored_where_nobody_has_a_label() -> None:
     batch = stored_patients(settings)
     nobody = replace(batch, exam_mask=torch.zeros_like(batch.exam_mask))
     output, label = score_patients(settings, nobody, awake(settings))
-    assert (output.shape, label.shape) == ((0,), (0,))
+    assert (output.shape, label.shape) == ((0, 1), (0,))
     assert len(first_exams(batch.select([]))) == 0
 
 

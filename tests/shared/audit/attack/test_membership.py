@@ -170,7 +170,8 @@ def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     task = ClassificationTask(endpoint="osteoporosis", positive_class="osteoporosis")
     settings = plan.settings.model_copy(update={"task": task})
     plan = plan.model_copy(update={"settings": settings})
-    answers = iter([np.array([0.9, 0.9, 0.2, 0.3])] * 100)
+    endpoint = np.array([0.9, 0.9, 0.2, 0.3])
+    answers = iter([np.stack([1 - endpoint, np.zeros(4), endpoint], axis=1)] * 100)
     labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
     monkeypatch.setattr(GradientScorer, "score", lambda *_: (next(answers), labels))
     monkeypatch.setattr(membership, "train_release", lambda *_: None)

@@ -1,0 +1,121 @@
+"""Which class a true value is of, and which class an output is called: one rule for every reader.
+
+Tables, reports and the reading of one patient ask here, so that the class that is validated is the
+class that is read. A release carries its rule. Imports settings only.
+Legend: n patients · o outputs (1 in regression, else one probability per class).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from shared.contract.settings import ModelSettings
+from shared.errors import ProtocolError, SettingsError
+from shared.strict import FROZEN
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indices = NDArray[np.intp]
+
+# A value typed with three decimals went through float32 on its way here: it stays on its cut.
+_DECIMALS = 6
+
+
+class Decision(BaseModel):
+    """From a true value and from an output to a class.
+
+    ``classes`` in regression: by rising value, each up to and with its cut, the last above all cuts;
+    in classification: as the label names them. ``endpoint`` is the place of the class that counts as
+    positive. ``output_cuts`` in regression: one for each of ``label_cuts``; in classification: the
+    least probability from which on the endpoint is called.
+    """
+
+    model_config = FROZEN
+
+    classes: tuple[str, ...] = Field(min_length=2)
+    endpoint: int = Field(ge=0)
+    label_cuts: tuple[float, ...] = ()
+    output_cuts: tuple[float, ...] = Field(min_length=1)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a value is predicted, and a low one is positive."""
+        return bool(self.label_cuts)
+
+    @property
+    def operating_point(self) -> float:
+        """The output from which on, downwards in regression, the endpoint is called."""
+        return self.output_cuts[0]
+
+    def score(self, outputs: Floats) -> Floats:
+        """What ranks patients: the predicted value, or the endpoint's probability. [n,o] -> [n]."""
+        self._require_outputs(outputs)
+        score: Floats = outputs[:, 0 if self.is_regression else self.endpoint]
+        return score
+
+    def class_of(self, label: Floats) -> Indices:
+        """Places of the true classes; −1 where there is no label. [n] -> [n]."""
+        if not self.is_regression:
+            return np.where(np.isfinite(label), label, -1).astype(np.intp)
+        place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="left")
+        return np.where(np.isfinite(label), place, -1).astype(np.intp)
+
+    def call(self, outputs: Floats) -> Indices:
+        """Places of the called classes. [n,o] -> [n].
+
+        In classification the endpoint from its cut on, else the likeliest of the others. An output that
+        is no number is called the class that lies furthest from the endpoint.
+        """
+        score = self.score(outputs)
+        if self.is_regression:
+            return np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)
+        others = np.where(np.isfinite(outputs), outputs, -1.0)
+        others[:, self.endpoint] = -2.0
+        return np.where(score >= self.operating_point, self.endpoint, others.argmax(axis=1))
+
+    def is_positive(self, label: Floats) -> Bools:
+        """Which patients have the endpoint. [n] -> [n]."""
+        found: Bools = self.class_of(label) == self.endpoint
+        return found
+
+    def in_words(self, unit: str = "") -> str:
+        """The rule that calls the endpoint, for example ``osteoporosis at ≤ 0.6 g/cm2``."""
+        sign = "≤" if self.is_regression else "≥"
+        return f"{self.classes[self.endpoint]} at {sign} {self.operating_point:g} {unit}".rstrip()
+
+    def _require_outputs(self, outputs: Floats) -> None:
+        expected = 1 if self.is_regression else len(self.classes)
+        if outputs.ndim != 2 or outputs.shape[1] != expected:
+            raise ProtocolError(
+                "wrong-outputs", f"a decision takes {expected} outputs a patient, not {outputs.shape}"
+            )
+
+
+def decision_of(settings: ModelSettings) -> Decision:
+    """The rule of a plan's task and label.
+
+    Raises:
+        SettingsError: the positive class is none of the label's.
+    """
+    task, label = settings.task, settings.cohort.label
+    if task.kind == "regression":
+        graded = task.grades
+        return Decision(
+            classes=(task.endpoint, *(grade.name for grade in graded), task.otherwise),
+            endpoint=0,
+            label_cuts=(task.endpoint_threshold, *(grade.threshold for grade in graded)),
+            output_cuts=(task.operating_point, *(grade.operating_point for grade in graded)),
+        )
+    classes = () if label.kind == "number" else label.classes
+    if task.positive_class not in classes:
+        raise SettingsError(
+            "unknown-class",
+            f"task.positive_class must be one of {list(classes)}, not {task.positive_class}",
+        )
+    return Decision(
+        classes=classes,
+        endpoint=classes.index(task.positive_class),
+        output_cuts=(task.operating_point,),
+    )
