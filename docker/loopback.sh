@@ -42,7 +42,7 @@ for site in $SITES; do
 done
 
 echo "── the plan, and each hospital's yes"
-coordinator osteofed-coordinator plan "$RUN" engine=deployed federation.poll_s=0.05 "$@"
+coordinator osteofed-coordinator plan "$RUN" engine=deployed is_synthetic=true federation.poll_s=0.05 "$@"
 for site in $SITES; do
   cp "$WORK/coordinator/runs/$RUN/plan.json" "$WORK/$site/site/plan.json"
   chown 10001:10001 "$WORK/$site/site/plan.json"

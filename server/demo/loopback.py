@@ -41,7 +41,7 @@ def prepare_federation(
     folder: Path, overrides: Sequence[str], *, sites: Sequence[SyntheticSite], seed: int = _SEED
 ) -> tuple[RunStore, dict[str, Path]]:
     """A small federation up to the approved plan: its prepared run, and site folders by name."""
-    settings = compose_settings(overrides)
+    settings = compose_settings([*overrides, "is_synthetic=true"])
     folders = fresh_folders(folder)
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)

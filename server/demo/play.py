@@ -98,7 +98,7 @@ def play_demo(
         RunError: the folder holds something else.
     """
     began = time.monotonic()
-    settings = compose_settings(overrides)
+    settings = compose_settings([*overrides, "is_synthetic=true"])
     if is_audited and settings.encoder.training != "frozen":
         raise SettingsError(
             "encoder-not-attacked",
@@ -319,7 +319,7 @@ def _report(
         ledger.verify()
         ledgers.append(run_folder / "ledgers" / f"{site.name}.json")
         export_ledger(opened, ledger, ledgers[-1])
-    results = collect_results(open_run(run_folder), ledgers=ledgers, is_synthetic=True)
+    results = collect_results(open_run(run_folder), ledgers=ledgers)
     page, data = write_report(folders.folder, results)
     return results, {"report.html": str(page), "report.json": str(data)}
 

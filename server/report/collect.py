@@ -38,16 +38,13 @@ _LIMITS = (
 )
 
 
-def collect_results(
-    store: RunStore, *, ledgers: Sequence[Path] = (), is_synthetic: bool = False
-) -> Results:
+def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results:
     """Everything a finished run has to say.
 
     Args:
         store: a run with a release.
         ledgers: ledger exports that sites handed over, checked against the roster's keys; lifetime
             figures come from them.
-        is_synthetic: whether every patient was generated.
 
     Raises:
         WeightsError: there is no release yet.
@@ -89,7 +86,7 @@ def collect_results(
         further=collect_further(store),
         description=collect_descriptions(store),
         site_auc=pool_site_aucs(validation),
-        is_synthetic=is_synthetic,
+        is_synthetic=plan.settings.is_synthetic,
         limits=_LIMITS,
     )
 

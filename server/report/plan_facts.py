@@ -17,6 +17,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "plan": plan.sha256,
         "code": plan.code_sha256,
         "experiment": settings.experiment,
+        "patients": "synthetic" if settings.is_synthetic else "of hospitals",
         "model": f"{settings.encoder.name} + {settings.fusion.name}",
         **_training_facts(plan),
         "mechanism": predicted.mechanism,

@@ -264,7 +264,7 @@ class ValidationSettings(BaseModel):
     target_high: float = 1.0
     error_high: float = Field(default=1.0, gt=0, le=1e9)
     minimum_cell: int = Field(default=10, ge=1)
-    sensitivity_target: float = Field(default=0.85, gt=0, lt=1)
+    sensitivity_target: float = Field(default=0.0, ge=0, lt=1)
     prospective_patients: int = Field(default=30, ge=1)
     description_epsilon: float | None = Field(default=None, gt=0, le=50)
     description_second_moments: bool = False
@@ -313,12 +313,14 @@ class GradientLearner(BaseModel):
 class ModelSettings(BaseModel):
     """What every stage of a run shares: task, cohort and model.
 
-    ``seed`` draws initial weights only, never protective noise.
+    ``seed`` draws initial weights only, never protective noise. ``is_synthetic``: every patient of the
+    roster's sites was generated; a report says so.
     """
 
     model_config = FROZEN
 
     experiment: str
+    is_synthetic: bool = False
     seed: int = Field(default=1, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     task: TaskSettings

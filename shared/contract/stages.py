@@ -179,7 +179,8 @@ class TableStage(_Measures):
     ``reads``: name of the stage whose last state is measured. Bounds and edges are public:
     ``score_low``/``score_high``/``bins`` of the histogram, targets clipped to [target_low,
     target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
-    accrued patients answers that it waits. ``minimum_cell``: no figure is shown, and no cell of a
+    accrued patients answers that it waits. ``sensitivity_target``: what somebody promised of the
+    operating point, 0 where nobody did. ``minimum_cell``: no figure is shown, and no cell of a
     governed table leaves, from fewer patients.
     """
 
@@ -192,7 +193,7 @@ class TableStage(_Measures):
     target_high: float
     error_high: float = Field(gt=0, le=1e9)
     minimum_cell: int = Field(ge=1)
-    sensitivity_target: float = Field(gt=0, lt=1)
+    sensitivity_target: float = Field(ge=0, lt=1)
     minimum_patients: int = Field(ge=1)
 
     @model_validator(mode="after")

@@ -42,7 +42,7 @@ def read_table(
         noise_sd: 0 in a governed release: then intervals hold sampling alone.
         minimum_cell: patients (and, for what needs them, positives or negatives) below which a
             figure is suppressed.
-        sensitivity_target: sensitivity promised at the operating point.
+        sensitivity_target: sensitivity promised at the operating point; 0: none was.
         confidence: of the intervals.
 
     Raises:
@@ -167,7 +167,7 @@ def _auc(
 def _promise(
     sensitivity: Estimate, target: float
 ) -> Literal["kept", "broken", "undecided", "not-applicable"]:
-    if sensitivity.low is None or sensitivity.high is None:
+    if not target or sensitivity.low is None or sensitivity.high is None:
         return "not-applicable"
     if sensitivity.low >= target:
         return "kept"

@@ -263,6 +263,9 @@ def test_promise_is_kept_broken_or_undecided_by_the_whole_interval() -> None:
         return read(np.array([missed, 0, 0, called, 50.0, 0, 0, 0]), PROBABILITY).promise
 
     assert (promise(1, 99), promise(50, 50), promise(15, 85)) == ("kept", "broken", "undecided")
+    table = np.array([1, 0, 0, 99, 50.0, 0, 0, 0])
+    silent = read_table(table, PROBABILITY, noise_sd=0, minimum_cell=10, sensitivity_target=0)
+    assert silent.promise == "not-applicable", "nobody promised anything"
 
 
 def test_more_noise_gives_wider_intervals_around_the_same_value() -> None:
@@ -360,6 +363,6 @@ def test_shipped_groups_make_tables_with_an_edge_at_the_operating_point() -> Non
 def test_an_operating_point_outside_the_scores_is_refused() -> None:
     from server.federation.compose import compose_settings
 
-    settings = compose_settings(["task.operating_point=2.0"])
+    settings = compose_settings(["task.operating_point=0.4"])
     with pytest.raises(SettingsError, match="operating point"):
         table_spec(settings.task, settings.validation)

@@ -1,0 +1,91 @@
+"""One rule from a label and from an output to a class, by hand and at its edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from server.federation.compose import compose_settings
+from shared.contract.decision import Decision, decision_of
+from shared.contract.settings import ClassificationTask
+from shared.errors import OsteoFedError, ProtocolError, SettingsError
+
+GRADED = Decision(
+    classes=("osteoporosis", "osteopenia", "normal"),
+    endpoint=0,
+    label_cuts=(0.558, 0.738),
+    output_cuts=(0.6, 0.74),
+)
+CLASSES = Decision(classes=("normal", "wedge", "crush"), endpoint=2, output_cuts=(0.3,))
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
+
+
+def test_a_value_on_a_cut_is_of_the_severer_class_even_after_single_precision() -> None:
+    labels = np.array([0.558, float(np.float32(0.558)), 0.5581, 0.738, 0.739, np.nan])
+    assert GRADED.class_of(labels).tolist() == [0, 0, 1, 1, 2, -1]
+    assert GRADED.is_positive(labels).tolist() == [True, True, False, False, False, False]
+
+
+def test_an_output_is_called_at_the_outputs_own_cuts() -> None:
+    outputs = column(0.558, 0.6, 0.601, 0.74, 0.75, np.nan)
+    assert GRADED.call(outputs).tolist() == [0, 0, 1, 1, 2, 2]
+    assert GRADED.score(outputs)[:2].tolist() == [0.558, 0.6]
+    assert GRADED.operating_point == 0.6
+    assert GRADED.in_words("g/cm2") == "osteoporosis at ≤ 0.6 g/cm2"
+
+
+def test_the_endpoint_is_called_from_its_probability_on_and_else_the_likeliest_other() -> None:
+    outputs = np.array(
+        [[0.6, 0.1, 0.3], [0.5, 0.21, 0.29], [0.2, 0.55, 0.25], [0.1, 0.1, 0.8], [np.nan] * 3]
+    )
+    assert CLASSES.call(outputs).tolist() == [2, 0, 1, 2, 0]
+    np.testing.assert_array_equal(CLASSES.score(outputs), outputs[:, 2])
+    assert CLASSES.class_of(np.array([0.0, 2.0, np.nan])).tolist() == [0, 2, -1]
+    assert CLASSES.in_words() == "crush at ≥ 0.3"
+
+
+@pytest.mark.parametrize(
+    ("decision", "outputs"),
+    [(GRADED, np.zeros((2, 3))), (CLASSES, np.zeros((2, 1))), (GRADED, np.zeros(2))],
+)
+def test_outputs_of_another_model_are_refused(decision: Decision, outputs: np.ndarray) -> None:
+    with pytest.raises(ProtocolError, match="a decision takes"):
+        decision.call(outputs)
+
+
+def test_the_shipped_rule_is_the_tasks_and_the_labels_own() -> None:
+    settings = compose_settings()
+    decision, label = decision_of(settings), settings.cohort.label
+    assert settings.task.kind == "regression"
+    assert label.kind == "bmd"
+    mean, sd = label.reference_mean, label.reference_sd
+    by_t_score = sorted(mean + t * sd for t in label.class_t_scores)
+    np.testing.assert_allclose(decision.label_cuts, by_t_score, atol=1e-9)
+    assert decision.classes == tuple(reversed(label.classes))
+    assert decision.output_cuts[0] == settings.task.operating_point
+    classes = decision_of(compose_settings(["experiment=bmd_classes"]))
+    assert classes.classes[classes.endpoint] == "osteoporosis"
+    assert not classes.is_regression
+
+
+def test_a_class_that_the_label_has_not_is_refused() -> None:
+    settings = compose_settings(["experiment=bmd_classes"])
+    task = ClassificationTask(endpoint="x", positive_class="x")
+    with pytest.raises(SettingsError, match="positive_class must be one of"):
+        decision_of(settings.model_copy(update={"task": task}))
+
+
+@pytest.mark.parametrize(
+    "grade",
+    [
+        "{name: osteopenia, threshold: 0.5, operating_point: 0.74}",
+        "{name: osteopenia, threshold: 0.738, operating_point: 0.6}",
+        "{name: osteoporosis, threshold: 0.738, operating_point: 0.74}",
+    ],
+)
+def test_grades_that_do_not_rise_or_share_a_name_are_refused(grade: str) -> None:
+    with pytest.raises(OsteoFedError, match="grades"):
+        compose_settings([f"task.grades=[{grade}]"])
