@@ -34,6 +34,7 @@ def plan(
     from server.federation.compose import compose_settings
     from server.federation.folder import Home
     from server.federation.plan import draft_plan, save_plan
+    from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
     from server.report.plan_facts import plan_facts
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
@@ -47,17 +48,19 @@ def plan(
     )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
-    stages, groups = stage_rows(drafted), group_rows(drafted)
+    stages, groups, figures = stage_rows(drafted), group_rows(drafted), figure_rows(drafted)
     if as_json:
         tables = {
             "stages": [dict(zip(STAGE_COLUMNS, row, strict=True)) for row in stages],
             "groups": [dict(zip(GROUP_COLUMNS, row, strict=True)) for row in groups],
+            "figures": [dict(zip(FIGURE_COLUMNS, row, strict=True)) for row in figures],
         }
         show_json(facts | tables)
         return
     show_facts("", facts)
     show_table("stages", STAGE_COLUMNS, stages)
     show_table("what a patient pays", GROUP_COLUMNS, groups)
+    show_table(FIGURES_TITLE, FIGURE_COLUMNS, figures)
     show_table(
         "roster",
         ("site", "role", "required", "declared patients", "weight"),

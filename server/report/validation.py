@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from server.report.answers import MEASURED, answers_to
+from server.report.expected import expected_of
 from server.report.pooling import PooledEffect, pool_aucs
 from server.report.results import POOLED, ValidationKind, ValidationResult
 from server.run.folder import RunStore
-from shared.contract.plan import Plan
+from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
 from shared.measure.table.reading import read_constant_r2, read_table
 from shared.measure.table.rows import TableSpec, pool_tables, sensitivity, table_spec
@@ -60,23 +61,30 @@ def _validate(store: RunStore, stage: TableStage) -> list[ValidationResult]:
     plan, spec = store.plan, table_spec(store.plan.settings.task, stage)
     noise_sd = stage.noise_of(1) * sensitivity(spec)
     shared: dict[str, object] = {"kind": kind_of(stage), "release_class": stage.release_class}
-    rows, tables = [], []
+    rows, tables, tables_of = [], [], list[RosterEntry]()
     for answer in answers_to(store, stage):
         found = shared | {"site": answer.site, "status": answer.status, "code": answer.code}
         if answer.status == MEASURED:
             tables.append((answer.table, noise_sd))
-            found |= _figures(plan, stage, spec, answer.table, noise_sd)
+            tables_of.append(plan.entry(answer.site))
+            found |= _figures(plan, stage, spec, answer.table, noise_sd, tables_of[-1:])
         rows.append(ValidationResult.model_validate(found))
     if len(tables) > 1:
-        figures = _figures(plan, stage, spec, *pool_tables(tables))
+        figures = _figures(plan, stage, spec, *pool_tables(tables), tables_of)
         pooled = shared | {"site": POOLED, "status": MEASURED} | figures
         rows.append(ValidationResult.model_validate(pooled))
     return rows
 
 
 def _figures(
-    plan: Plan, stage: TableStage, spec: TableSpec, table: np.ndarray, noise_sd: float
+    plan: Plan,
+    stage: TableStage,
+    spec: TableSpec,
+    table: np.ndarray,
+    noise_sd: float,
+    sites: Sequence[RosterEntry],
 ) -> dict[str, object]:
+    shown = expected_of(plan, stage, sites).shown
     return {
         "epsilon": stage_epsilon(plan, stage),
         "measures": read_table(
@@ -85,8 +93,9 @@ def _figures(
             noise_sd=noise_sd,
             minimum_cell=stage.minimum_cell,
             sensitivity_target=stage.sensitivity_target,
+            shown=shown,
         ),
-        "untrained_r2": _untrained_r2(plan, stage, spec, table, noise_sd),
+        "untrained_r2": _untrained_r2(plan, stage, spec, table, noise_sd) if "r2" in shown else None,
     }
 
 

@@ -1,6 +1,7 @@
 """How a figure is written: the same words in the page, the terminal and the pictures.
 
-``suppressed`` and ``NA`` are words of their own and never a number. Imports results only.
+``suppressed``, ``too noisy`` and ``NA`` are words of their own and never a number.
+Imports results only.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ KIND_MEANING = {
     "external": "a hospital that never took part in training",
     "prospective": "films taken after the model was locked, of patients unseen in training",
 }
+FIGURE_WORD = {"not-applicable": "NA", "suppressed": "suppressed", "too-noisy": "too noisy"}
 STATUS_WORD = {
     "not-applicable": "NA",
     "waiting": "waiting for new films",
@@ -40,11 +42,11 @@ STATUS_WORD = {
 
 
 def write_value(estimate: Estimate | None, *, digits: int = 2) -> str:
-    """The point estimate, or ``suppressed``, or ``NA``."""
-    if estimate is None or estimate.status == "not-applicable":
-        return "NA"
+    """The point estimate, or ``suppressed``, ``too noisy`` or ``NA``."""
+    if estimate is None:
+        return FIGURE_WORD["not-applicable"]
     if estimate.value is None:
-        return "suppressed"
+        return FIGURE_WORD[estimate.status]
     return _number(estimate.value, digits)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["measured", "suppressed", "not-applicable"]
+Status = Literal["measured", "suppressed", "too-noisy", "not-applicable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class Estimate:
 
 
 SUPPRESSED = Estimate(status="suppressed")
+# The plan's noise leaves nothing of it, whatever came out.
+TOO_NOISY = Estimate(status="too-noisy")
 NOT_APPLICABLE = Estimate(status="not-applicable")
 
 
@@ -43,6 +45,20 @@ class Measures:
     limit_low: Estimate
     limit_high: Estimate
     promise: Literal["kept", "broken", "undecided", "not-applicable"]
+
+
+# What is read from a table beside the counts of patients.
+FIGURES = (
+    "auc",
+    "sensitivity",
+    "specificity",
+    "r2",
+    "mae",
+    "rmse",
+    "bias",
+    "limit_low",
+    "limit_high",
+)
 
 
 def within(value: float, low: float, high: float, *, bounds: tuple[float, float]) -> Estimate:

@@ -30,14 +30,17 @@ def settings_of(release_class: str) -> Settings:
 
 
 def found_run(home: Path, *, noise: float | None = None, **options: object) -> RunStore:
-    """A finished run of three training sites and an external one; ``noise`` as its plan says."""
+    """A finished run of three training sites and an external one; ``noise`` as its plan says.
+
+    The sites declare as many patients as make their tables worth showing.
+    """
     store, _ = practice.found_federation(
         home,
         settings=settings_of("governed" if noise is None else "dp"),
         n_sites=3,
         n_external=1,
         weights_of_sites=(0.5, 0.3, 0.2),
-        **options,
+        **{"declared": (3000, 3000, 3000)} | options,
     )
     if noise is not None:
         louder = {"noise_multipliers": (noise,)}

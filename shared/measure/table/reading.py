@@ -10,6 +10,7 @@ Intervals hold sampling and privacy noise together. Imports the rest of the pack
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,14 @@ from numpy.typing import NDArray
 from shared.errors import ProtocolError
 from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
 from shared.measure.table.rows import HISTOGRAM_WEIGHT, TableSpec
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, within
+from shared.sums.estimate import (
+    NOT_APPLICABLE,
+    SUPPRESSED,
+    TOO_NOISY,
+    Estimate,
+    Measures,
+    within,
+)
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Floats = NDArray[np.float64]
@@ -32,6 +40,7 @@ def read_table(
     noise_sd: float,
     minimum_cell: int,
     sensitivity_target: float,
+    shown: Collection[str] | None = None,
     confidence: float = 0.95,
 ) -> Measures:
     """Measures of one site's table, or of pooled tables.
@@ -41,8 +50,10 @@ def read_table(
         spec: meaning of the cells.
         noise_sd: 0 in a governed release: then intervals hold sampling alone.
         minimum_cell: patients (and, for what needs them, positives or negatives) below which a
-            figure is suppressed.
+            figure is suppressed. Where ``shown`` decides, no noisy count does.
         sensitivity_target: sensitivity promised at the operating point; 0: none was.
+        shown: the figures that the noise leaves worth showing, as ``expected`` finds them before any
+            table is there; the others are ``too-noisy``. None: every figure.
         confidence: of the intervals.
 
     Raises:
@@ -59,6 +70,8 @@ def read_table(
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
     n_positive, sd_positive = float(positives.sum()), cell_sd * math.sqrt(spec.bins)
     z = normal_quantile(confidence)
+    if shown is not None and noise_sd:
+        minimum_cell = 0
     is_enough = n_patients >= minimum_cell
     found = {
         "sensitivity": _sensitivity(
@@ -82,9 +95,15 @@ def read_table(
             name: estimate if estimate == NOT_APPLICABLE else SUPPRESSED
             for name, estimate in found.items()
         }
+    if shown is not None:
+        found = {
+            name: estimate if _may_be_shown(name, estimate, shown, noise_sd) else TOO_NOISY
+            for name, estimate in found.items()
+        }
     return Measures(
         n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
-        n_positive=_counted(n_positive, z * sd_positive)
+        # What is counted stays what was counted; what is displayed has no more positives than patients.
+        n_positive=_counted(min(n_positive, max(n_patients, 0.0)), z * sd_positive)
         if is_enough and n_positive >= minimum_cell
         else SUPPRESSED,
         promise=_promise(found["sensitivity"], sensitivity_target),
@@ -92,8 +111,19 @@ def read_table(
     )
 
 
+def _may_be_shown(name: str, estimate: Estimate, shown: Collection[str], noise_sd: float) -> bool:
+    """Exact figures stay what they are; under noise only what was expected to be worth showing."""
+    if not noise_sd or estimate == SUPPRESSED:
+        return True
+    # Noise that swallows a whole class leaves no figure, and says nothing about the class.
+    has_value = estimate.value is not None or name not in shown
+    is_absent = estimate == NOT_APPLICABLE and name not in ("auc", "sensitivity", "specificity")
+    return is_absent or (name in shown and has_value)
+
+
 def _counted(count: float, margin: float) -> Estimate:
-    return Estimate(status="measured", value=count, low=max(count - margin, 0.0), high=count + margin)
+    low, high = max(count - margin, 0.0), max(count + margin, 0.0)
+    return Estimate(status="measured", value=max(count, 0.0), low=low, high=high)
 
 
 def _lacking(count: float, minimum_cell: int) -> Estimate | None:

@@ -9,6 +9,7 @@ import pytest
 from practice_release import keep_refusal
 from practice_report import BINS, NEGATIVE, NOISE, POSITIVE, TABLE, answer, found_run
 
+from server.report.expected import expected_of
 from server.report.pooling import pool_aucs
 from server.report.results import ValidationResult
 from server.report.validation import collect_validations, kind_of, pool_site_aucs
@@ -16,6 +17,7 @@ from server.run.folder import RunStore
 from shared.contract.plan import Plan
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, sensitivity, table_spec
+from shared.sums.estimate import TOO_NOISY
 
 
 def row(rows: tuple[ValidationResult, ...], site: str, kind: str = "internal") -> ValidationResult:
@@ -23,14 +25,16 @@ def row(rows: tuple[ValidationResult, ...], site: str, kind: str = "internal") -
     return found
 
 
-def expected(table: np.ndarray, store: RunStore, noise_sd: float) -> object:
+def expected(table: np.ndarray, store: RunStore, noise_sd: float, *sites: str) -> object:
     stage = store.plan.tables[0]
+    entries = [store.plan.entry(site) for site in sites]
     return read_table(
         table,
         spec_of(store.plan),
         noise_sd=noise_sd,
         minimum_cell=stage.minimum_cell,
         sensitivity_target=stage.sensitivity_target,
+        shown=expected_of(store.plan, stage, entries).shown,
     )
 
 
@@ -44,12 +48,23 @@ def test_an_exact_table_is_read_with_no_noise_and_a_noised_one_with_its_plans(tm
     for store, sd in ((governed, 0.0), (noised, NOISE * sensitivity(spec_of(noised.plan)))):
         answer(store, "site-0", TABLE)
         measures = row(collect_validations(store), "site-0").measures
-        assert measures == expected(TABLE, store, sd)
+        assert measures == expected(TABLE, store, sd, "site-0")
         widths.append(measures.auc.high - measures.auc.low)
         if sd == 0:
             # a count that was released exactly has no interval
             assert (measures.n_patients.low, measures.n_patients.high) == (300, 300)
     assert widths[0] < widths[1]
+
+
+def test_a_site_too_small_for_its_noise_shows_no_figure_whatever_came_out(tmp_path: Path) -> None:
+    store = found_run(tmp_path, noise=NOISE, declared=(100, 3000, 3000))
+    for site in ("site-0", "site-1"):
+        answer(store, site, TABLE)
+    rows = collect_validations(store)
+    assert row(rows, "site-0").measures.auc == TOO_NOISY
+    assert row(rows, "site-0").measures.n_patients.value == pytest.approx(300)
+    assert row(rows, "site-1").measures.auc.value is not None
+    assert row(rows, "pooled").measures.auc.value is not None, "its patients count there"
 
 
 def test_noise_of_pooled_tables_adds_in_quadrature(tmp_path: Path) -> None:
@@ -58,7 +73,7 @@ def test_noise_of_pooled_tables_adds_in_quadrature(tmp_path: Path) -> None:
         answer(store, site, TABLE)
     sd = NOISE * sensitivity(spec_of(store.plan)) * 2**0.5
     pooled = row(collect_validations(store), "pooled")
-    assert pooled.measures == expected(2 * TABLE, store, sd)
+    assert pooled.measures == expected(2 * TABLE, store, sd, "site-0", "site-1")
     assert pooled.is_pooled
 
 
