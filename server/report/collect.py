@@ -62,6 +62,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
     started, times = store.times()
     finished = max([started, *times.values()])
     validation = collect_validations(store)
+    site_auc, without = pool_site_aucs(store)
     lock = (
         read_lock(store.lock_file, coordinator_key=plan.coordinator_key)
         if store.lock_file.exists()
@@ -85,7 +86,8 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         validation=validation,
         further=collect_further(store),
         description=collect_descriptions(store),
-        site_auc=pool_site_aucs(validation),
+        site_auc=site_auc,
+        site_auc_without=without,
         is_synthetic=plan.settings.is_synthetic,
         limits=_LIMITS,
     )

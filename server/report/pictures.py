@@ -60,7 +60,7 @@ def forest_rows(
 def _random_effects_row(results: Results) -> ForestRow:
     pooled = results.site_auc
     if pooled is None or pooled.low is None or pooled.high is None:
-        return ForestRow(label="mean of sites", note="needs two sites")
+        return ForestRow(label="mean of sites", note="needs three sites")
     reach = None
     if pooled.prediction_low is not None and pooled.prediction_high is not None:
         reach = (pooled.prediction_low, pooled.prediction_high)

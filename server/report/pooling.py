@@ -1,7 +1,8 @@
-"""One AUC out of several sites' AUCs: random effects on the logit scale.
+"""One AUC out of several sites' AUCs or tables: random effects on the logit scale.
 
 REML between-site variance, Hartung–Knapp interval (never narrower than without the correction), and
-a prediction interval: where the AUC of one further hospital would lie. Imports nothing of the project.
+a prediction interval: where the AUC of one further hospital would lie. Two hospitals say nothing about
+a third: below three there is no mean. Imports the variance of an AUC only.
 
 Source: Viechtbauer 2005 (J Educ Behav Stat 30:261) for REML; Hartung & Knapp 2001 (Stat Med 20:3875)
 with the floor of Röver et al. 2015 (BMC Med Res Methodol 15:99); Higgins et al. 2009 (JRSS A 172:137)
@@ -17,7 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.sums.intervals import auc_variance
+
 Floats = NDArray[np.float64]
+LEAST_SITES = 3
+_TURNS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,11 @@ def pool_aucs(
     auc = np.asarray(aucs, dtype=np.float64)
     logit = np.log(auc / (1 - auc))
     variance = np.asarray(variances, dtype=np.float64) / (auc * (1 - auc)) ** 2
-    pooled = pool_effects(logit, variance, confidence=confidence)
+    return _as_auc(pool_effects(logit, variance, confidence=confidence))
+
+
+def _as_auc(pooled: PooledEffect) -> PooledEffect:
+    """From the logit scale."""
     return PooledEffect(
         value=_expit(pooled.value),
         low=_maybe_expit(pooled.low),
@@ -75,6 +84,59 @@ def pool_aucs(
         prediction_high=_maybe_expit(pooled.prediction_high),
         between_site_variance=pooled.between_site_variance,
     )
+
+
+def pool_histograms(
+    positives: Floats, negatives: Floats, *, cell_sd: float, confidence: float = 0.95
+) -> PooledEffect | None:
+    """Random-effects AUC of sites' noisy score histograms, in one stage.
+
+    A site's statistic is wins − θ·pairs, which is linear in what it released and never divided by a
+    noisy count of positives; its sampling and noise variances follow from the pooled histogram and the
+    site's size, not from its own noisy cells. θ is the mean itself, so both are found in turns.
+
+    Args:
+        positives: of each site, by rising suspicion.
+        negatives: likewise.
+        cell_sd: of the noise in every cell, in patients; 0: exact.
+        confidence: of the interval.
+
+    Shapes: positives [s, bins], negatives [s, bins].
+
+    Returns:
+        None of fewer than three sites, or where the noise left no positives or no negatives.
+    """
+    n_sites, n_bins = positives.shape
+    n_positive, n_negative = float(positives.sum()), float(negatives.sum())
+    if n_sites < LEAST_SITES or min(n_positive, n_negative) < 1.0:
+        return None
+    kernel = np.tril(np.ones((n_bins, n_bins)), -1) + 0.5 * np.eye(n_bins)
+    ill, well = positives.sum(axis=0) / n_positive, negatives.sum(axis=0) / n_negative  # shapes
+    sizes = np.maximum(positives.sum(axis=1) + negatives.sum(axis=1), 2.0)  # [s]
+    of_ill = sizes * n_positive / (n_positive + n_negative)
+    of_well = sizes - of_ill
+    wins = np.einsum("sb,bc,sc->s", positives, kernel, negatives)
+    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    theta = _inside(float(ill @ kernel @ well))
+    found = None
+    for _ in range(_TURNS):
+        unit = theta * (1.0 - theta)  # of an AUC on the logit scale
+        effects = math.log(theta / (1.0 - theta)) + (wins - theta * pairs) / (of_ill * of_well) / unit
+        noise = cell_sd**2 * (
+            ((kernel @ well - theta) ** 2).sum() * of_well**2
+            + ((ill @ kernel - theta) ** 2).sum() * of_ill**2
+        ) + cell_sd**4 * float(((kernel - theta) ** 2).sum())
+        sampling = np.array(
+            [float(auc_variance(np.array(theta), a, b)) for a, b in zip(of_ill, of_well, strict=True)]
+        )
+        variances = (sampling + noise / (of_ill * of_well) ** 2) / unit**2
+        found = pool_effects(effects, variances, confidence=confidence)
+        theta = _inside(_expit(found.value))
+    return None if found is None else _as_auc(found)
+
+
+def _inside(auc: float) -> float:
+    return min(max(auc, 0.02), 0.98)
 
 
 def between_site_variance(effects: Floats, variances: Floats) -> float:

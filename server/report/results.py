@@ -188,7 +188,8 @@ class FurtherResult(BaseModel):
 
 
 class Results(BaseModel):
-    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs.
+    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs,
+    ``site_auc_without`` the same with each site left out; of three sites at least.
 
     ``further``: rows of further measures; ``description``: a row per site, and one of all pooled; both
     empty where the plan releases none.
@@ -215,5 +216,6 @@ class Results(BaseModel):
     further: tuple[FurtherResult, ...] = ()
     description: tuple[DescriptionResult, ...] = ()
     site_auc: PooledEffect | None = None
+    site_auc_without: dict[str, PooledEffect] = {}
     is_synthetic: bool = False
     limits: tuple[str, ...] = ()

@@ -11,17 +11,27 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_of
-from server.report.pooling import PooledEffect, pool_aucs
+from server.report.pooling import LEAST_SITES, PooledEffect, pool_histograms
 from server.report.results import POOLED, ValidationKind, ValidationResult
 from server.run.folder import RunStore
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
-from shared.measure.table.reading import read_constant_r2, read_table
-from shared.measure.table.rows import TableSpec, pool_tables, sensitivity, table_spec
+from shared.measure.table.reading import (
+    by_suspicion,
+    read_constant_r2,
+    read_table,
+    score_histograms,
+)
+from shared.measure.table.rows import (
+    HISTOGRAM_WEIGHT,
+    TableSpec,
+    pool_tables,
+    sensitivity,
+    table_spec,
+)
 from shared.privacy.stage_text import stage_epsilon
-from shared.sums.estimate import Estimate, Measures
+from shared.sums.estimate import Estimate
 
-_NORMAL_95 = 1.959964
 _KINDS: dict[Purpose, ValidationKind] = {
     "evaluate.internal": "internal",
     "evaluate.external": "external",
@@ -39,22 +49,32 @@ def collect_validations(store: RunStore) -> tuple[ValidationResult, ...]:
     return tuple(row for stage in store.plan.tables for row in _validate(store, stage))
 
 
-def pool_site_aucs(validation: Sequence[ValidationResult]) -> PooledEffect | None:
-    """Random-effects AUC over the sites' internal validations that gave one; None of fewer than two."""
-    found = [
-        row.measures.auc
-        for row in validation
-        if row.kind == "internal" and not row.is_pooled and isinstance(row.measures, Measures)
-    ]
-    bounds = [
-        (auc.value, auc.low, auc.high)
-        for auc in found
-        if auc.value is not None and auc.low is not None and auc.high is not None and 0 < auc.value < 1
-    ]
-    if len(bounds) < 2:
+def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, PooledEffect]]:
+    """Random-effects AUC over the sites' internal tables, and the same without each site in turn.
+
+    None, and none left out, where there are too few sites.
+    """
+    stage = next((stage for stage in store.plan.tables if kind_of(stage) == "internal"), None)
+    if stage is None:
+        return None, {}
+    found = [answer for answer in answers_to(store, stage) if answer.status == MEASURED]
+    tables = {answer.site: answer.table for answer in found}
+    without = {
+        left: _pool_aucs(store.plan, stage, [table for site, table in tables.items() if site != left])
+        for left in tables
+    }
+    pooled = _pool_aucs(store.plan, stage, list(tables.values()))
+    return pooled, {site: each for site, each in without.items() if each is not None}
+
+
+def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> PooledEffect | None:
+    if len(tables) < LEAST_SITES:
         return None
-    variances = [((high - low) / 2 / _NORMAL_95) ** 2 for _, low, high in bounds]
-    return pool_aucs([value for value, _, _ in bounds], variances)
+    spec = table_spec(plan.settings.task, stage)
+    cell_sd = stage.noise_of(1) * sensitivity(spec) / HISTOGRAM_WEIGHT[spec.has_moments]
+    found = [score_histograms(table, spec) for table in tables]
+    ill, well = (np.stack([by_suspicion(each[k], spec) for each in found]) for k in (0, 1))
+    return pool_histograms(ill, well, cell_sd=cell_sd)
 
 
 def _validate(store: RunStore, stage: TableStage) -> list[ValidationResult]:

@@ -37,10 +37,8 @@ def found_run(home: Path, *, noise: float | None = None, **options: object) -> R
     store, _ = practice.found_federation(
         home,
         settings=settings_of("governed" if noise is None else "dp"),
-        n_sites=3,
         n_external=1,
-        weights_of_sites=(0.5, 0.3, 0.2),
-        **{"declared": (3000, 3000, 3000)} | options,
+        **{"n_sites": 3, "weights_of_sites": (0.5, 0.3, 0.2), "declared": (3000,) * 3} | options,
     )
     if noise is not None:
         louder = {"noise_multipliers": (noise,)}

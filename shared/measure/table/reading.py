@@ -65,8 +65,7 @@ def read_table(
         )
     weight = HISTOGRAM_WEIGHT[spec.has_moments]
     cell_sd = noise_sd / weight
-    positives = table[: spec.bins] / weight
-    negatives = table[spec.bins : 2 * spec.bins] / weight
+    positives, negatives = score_histograms(table, spec)
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
     n_positive, sd_positive = float(positives.sum()), cell_sd * math.sqrt(spec.bins)
     z = normal_quantile(confidence)
@@ -81,9 +80,8 @@ def read_table(
             negatives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
         ),
         "auc": _auc(
-            positives,
-            negatives,
-            spec,
+            by_suspicion(positives, spec),
+            by_suspicion(negatives, spec),
             cell_sd=cell_sd,
             minimum_cell=minimum_cell,
             confidence=confidence,
@@ -95,11 +93,8 @@ def read_table(
             name: estimate if estimate == NOT_APPLICABLE else SUPPRESSED
             for name, estimate in found.items()
         }
-    if shown is not None:
-        found = {
-            name: estimate if _may_be_shown(name, estimate, shown, noise_sd) else TOO_NOISY
-            for name, estimate in found.items()
-        }
+    if shown is not None and noise_sd:
+        found = {name: _worth_showing(name, estimate, shown) for name, estimate in found.items()}
     return Measures(
         n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
         # What is counted stays what was counted; what is displayed has no more positives than patients.
@@ -111,14 +106,25 @@ def read_table(
     )
 
 
-def _may_be_shown(name: str, estimate: Estimate, shown: Collection[str], noise_sd: float) -> bool:
-    """Exact figures stay what they are; under noise only what was expected to be worth showing."""
-    if not noise_sd or estimate == SUPPRESSED:
-        return True
-    # Noise that swallows a whole class leaves no figure, and says nothing about the class.
-    has_value = estimate.value is not None or name not in shown
-    is_absent = estimate == NOT_APPLICABLE and name not in ("auc", "sensitivity", "specificity")
-    return is_absent or (name in shown and has_value)
+def score_histograms(table: Floats, spec: TableSpec) -> tuple[Floats, Floats]:
+    """Patients with the endpoint, and without it, by bin of the score. [n_cells] -> twice [bins]."""
+    cells = table[: 2 * spec.bins] / HISTOGRAM_WEIGHT[spec.has_moments]
+    return cells[: spec.bins], cells[spec.bins :]
+
+
+def by_suspicion(histogram: Floats, spec: TableSpec) -> Floats:
+    """A histogram from the least to the most suspicious score. [bins] -> [bins]."""
+    return histogram[::-1] if spec.positive_is_low else histogram
+
+
+def _worth_showing(name: str, estimate: Estimate, shown: Collection[str]) -> Estimate:
+    """A noisy figure if it was expected to say something; what the task has not stays not applicable.
+
+    Noise that swallows a whole class leaves no figure of it, and says nothing about the class.
+    """
+    if estimate == NOT_APPLICABLE and name not in ("auc", "sensitivity", "specificity"):
+        return estimate
+    return estimate if name in shown and estimate.value is not None else TOO_NOISY
 
 
 def _counted(count: float, margin: float) -> Estimate:
@@ -176,15 +182,12 @@ def _share(
 def _auc(
     positives: Floats,
     negatives: Floats,
-    spec: TableSpec,
     *,
     cell_sd: float,
     minimum_cell: int,
     confidence: float,
 ) -> Estimate:
     """Area under the curve of two histograms; patients of one bin count as ties (½)."""
-    if spec.positive_is_low:
-        positives, negatives = positives[::-1], negatives[::-1]
     n_positive, n_negative = float(positives.sum()), float(negatives.sum())
     reasons = [_lacking(n, minimum_cell) for n in (n_positive, n_negative)]
     if any(reasons):

@@ -10,7 +10,7 @@ from practice_release import keep_refusal
 from practice_report import BINS, NEGATIVE, NOISE, POSITIVE, TABLE, answer, found_run
 
 from server.report.expected import expected_of
-from server.report.pooling import pool_aucs
+from server.report.pooling import pool_histograms
 from server.report.results import ValidationResult
 from server.report.validation import collect_validations, kind_of, pool_site_aucs
 from server.run.folder import RunStore
@@ -90,36 +90,57 @@ def test_one_table_alone_is_not_pooled(tmp_path: Path) -> None:
     ]
 
 
-def test_the_sites_auc_pools_those_that_gave_one_and_only_internal_ones(tmp_path: Path) -> None:
-    store = found_run(tmp_path)
-    flatter = np.concatenate([POSITIVE, NEGATIVE[::-1] / 4 + NEGATIVE])
-    nobody_ill = np.concatenate([np.zeros(BINS), NEGATIVE])
-    for site, table in (("site-0", TABLE), ("site-1", flatter), ("site-2", nobody_ill)):
-        answer(store, site, table)
-    answer(store, "site-3", TABLE, kind="external")
-    rows = collect_validations(store)
-    assert row(rows, "site-2").measures.auc.value is None, "no positives, no AUC"
-    given = [row(rows, site).measures.auc for site in ("site-0", "site-1")]
-    variances = [((auc.high - auc.low) / 2 / 1.959964) ** 2 for auc in given]
-    assert pool_site_aucs(rows) == pool_aucs([auc.value for auc in given], variances)
-    assert 0.6 < pool_site_aucs(rows).value < 0.9
+def histograms(*tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of tables of this practice task: rising scores are rising suspicion, weights are 1."""
+    return np.stack([t[:BINS] for t in tables]), np.stack([t[BINS : 2 * BINS] for t in tables])
 
 
-@pytest.mark.parametrize("second", [None, "perfect", "missing"])
-def test_sites_without_an_auc_leave_no_pooled_auc_instead_of_a_guessed_one(
-    tmp_path: Path, second: str | None
+FLATTER = np.concatenate([POSITIVE, NEGATIVE[::-1] / 4 + NEGATIVE])
+
+
+def test_the_mean_of_sites_pools_their_internal_tables_and_each_is_left_out_once(
+    tmp_path: Path,
 ) -> None:
     store = found_run(tmp_path)
-    answer(store, "site-0", TABLE)
-    if second == "perfect":
-        # an AUC of exactly 1 has no logit
-        split = np.zeros(2 * BINS)
-        split[BINS - 1], split[BINS] = 60, 240
-        answer(store, "site-1", split)
-        assert row(collect_validations(store), "site-1").measures.auc.value == 1.0
-    if second == "missing":
-        answer(store, "site-1", np.concatenate([np.zeros(BINS), NEGATIVE]))
-    assert pool_site_aucs(collect_validations(store)) is None
+    tables = {"site-0": TABLE, "site-1": FLATTER, "site-2": 2 * TABLE}
+    for site, table in tables.items():
+        answer(store, site, table)
+    answer(store, "site-3", TABLE[::-1].copy(), kind="external")
+    found, without = pool_site_aucs(store)
+    assert found == pool_histograms(*histograms(*tables.values()), cell_sd=0.0)
+    assert 0.6 < found.value < 0.9
+    assert without == {}, "two sites say nothing about a third"
+
+
+def test_of_four_sites_each_is_left_out_once(tmp_path: Path) -> None:
+    four = {"n_sites": 4, "weights_of_sites": (0.25,) * 4, "declared": (3000,) * 4}
+    store = found_run(tmp_path, **four)
+    tables = dict(zip((f"site-{n}" for n in range(4)), (TABLE, FLATTER, 2 * TABLE, TABLE), strict=True))
+    for site, table in tables.items():
+        answer(store, site, table)
+    _, without = pool_site_aucs(store)
+    assert set(without) == set(tables)
+    rest = [table for site, table in tables.items() if site != "site-1"]
+    assert without["site-1"] == pool_histograms(*histograms(*rest), cell_sd=0.0)
+    assert without["site-1"].value > without["site-0"].value, "the flat one is not in it"
+
+
+def test_two_sites_have_no_mean(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    for site in ("site-0", "site-1"):
+        answer(store, site, TABLE)
+    assert pool_site_aucs(store) == (None, {})
+
+
+def test_the_noise_of_a_plan_widens_the_mean_of_sites(tmp_path: Path) -> None:
+    governed, noised = found_run(tmp_path / "a"), found_run(tmp_path / "b", noise=NOISE)
+    widths = []
+    for store in (governed, noised):
+        for site in ("site-0", "site-1", "site-2"):
+            answer(store, site, TABLE)
+        found, _ = pool_site_aucs(store)
+        widths.append(found.high - found.low)
+    assert widths[1] > 1.2 * widths[0]
 
 
 def test_what_a_validation_is_follows_from_its_patients_and_not_from_its_name(tmp_path: Path) -> None:
