@@ -9,7 +9,7 @@ from server.report.results import POOLED
 from server.report.wording import write_site
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
-from shared.contract.stages import TableStage
+from shared.contract.stages import MeasureStage, TableStage
 from shared.measure.table.expected import Expected, expect
 from shared.measure.table.rows import sensitivity, table_spec
 
@@ -37,7 +37,7 @@ def expected_of(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> 
     )
 
 
-def expected_patients(plan: Plan, stage: TableStage, site: RosterEntry) -> float:
+def expected_patients(plan: Plan, stage: TableStage | MeasureStage, site: RosterEntry) -> float:
     """How many of a site's declared patients a stage asks."""
     split = plan.settings.cohort.split
     if stage.patients == "accrued":

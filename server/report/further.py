@@ -6,6 +6,7 @@ Imports the run store, the measures and scores.
 from __future__ import annotations
 
 from server.report.answers import MEASURED, answers_to
+from server.report.expected import expected_patients
 from server.report.results import POOLED, FurtherResult
 from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage
@@ -28,6 +29,10 @@ def _measured(store: RunStore, stage: MeasureStage) -> list[FurtherResult]:
     epsilon = stage_epsilon(store.plan, stage)
     tables = [(each.table, asked.noise_sd) for each in answers if each.status == MEASURED]
     named = [(each.site, each.status, each.code) for each in answers]
+    declared = {
+        site.site: expected_patients(store.plan, stage, site) for site in store.plan.asked(stage)
+    }
+    declared[POOLED] = sum(declared[each.site] for each in answers if each.status == MEASURED)
     read = iter(tables)
     found = [next(read) if status == MEASURED else None for _, status, _ in named]
     if len(tables) > 1:
@@ -44,7 +49,12 @@ def _measured(store: RunStore, stage: MeasureStage) -> list[FurtherResult]:
                 "epsilon": epsilon if status == MEASURED else None,
                 "figures": None
                 if held is None
-                else asked.measure.read(held[0], sd=held[1], minimum_cell=stage.minimum_cell),
+                else asked.measure.read(
+                    held[0],
+                    sd=held[1],
+                    minimum_cell=stage.minimum_cell,
+                    n_expected=declared[site],
+                ),
             }
         )
         for (site, status, code), held in zip(named, found, strict=True)

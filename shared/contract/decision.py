@@ -56,9 +56,10 @@ class Decision(BaseModel):
         return score
 
     def class_of(self, label: Floats) -> Indices:
-        """Places of the true classes; −1 where there is no label. [n] -> [n]."""
+        """Places of the true classes; −1 where there is no label, or none of these. [n] -> [n]."""
         if not self.is_regression:
-            return np.where(np.isfinite(label), label, -1).astype(np.intp)
+            is_one = (label >= 0) & (label < len(self.classes)) & (label == np.floor(label))
+            return np.where(is_one, label, -1).astype(np.intp)
         place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="left")
         return np.where(np.isfinite(label), place, -1).astype(np.intp)
 

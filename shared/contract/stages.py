@@ -227,6 +227,9 @@ class DescriptionStage(_Measures):
 
     @model_validator(mode="after")
     def _is_coherent(self) -> DescriptionStage:
+        # Whom a stage asks is what its price is stated for.
+        if self.patients != "everybody":
+            raise ValueError(f"patients of a description must be everybody, not {self.patients}")
         require_width("target", self.target_low, self.target_high)
         # An exact product of two one-hots is the count of a group that may be of any size.
         if self.has_second_moments and self.release_class == "governed":

@@ -15,11 +15,14 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError
-from shared.measures.scored import Scored, start_of_measure
+from shared.measures.scored import Rule, Scored, start_of_measure
 from shared.strict import FROZEN
 from shared.sums.contract import Floats, State
-from shared.sums.estimate import SUPPRESSED, Estimate
+from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import share_interval
+
+# The widest interval of a share that still says something.
+_WIDEST = 0.6
 
 
 class ErrorsSettings(BaseModel):
@@ -39,14 +42,18 @@ class ErrorsSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Errors:
-    """Cells: patients whose absolute error is at most an edge and above the one before; the rest."""
+    """Cells: patients whose absolute error is at most an edge and above the one before; the rest.
+
+    Of a class the error is that of the endpoint's probability.
+    """
 
     edges: tuple[float, ...]
+    rule: Rule
 
     @classmethod
-    def build(cls, settings: ErrorsSettings) -> Errors:
+    def build(cls, settings: ErrorsSettings, rule: Rule) -> Errors:
         """The measure of a plan."""
-        return cls(settings.edges)
+        return cls(settings.edges, rule)
 
     def start(self) -> State:
         """Nothing."""
@@ -70,7 +77,7 @@ class Errors:
         """One-hot over bands [n, m]; zeros without a label; what is no number is the largest error."""
         rows = np.zeros((len(patients), self.length(state)))
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(patients.output - patients.label)
+            error = np.abs(self.rule.score(patients.outputs) - self._true_score(patients.label))
         band = np.searchsorted(np.asarray(self.edges), np.where(np.isfinite(error), error, np.inf))
         rows[np.arange(len(patients)), band] = 1.0
         rows[~np.isfinite(patients.label)] = 0.0
@@ -81,15 +88,32 @@ class Errors:
         del sd, n_declared
         return State(total, state.sums_done + 1)
 
-    def read(self, total: Floats, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+    def _true_score(self, label: Floats) -> Floats:
+        """The label, or 1 for the endpoint's class and 0 for any other. [n] -> [n]."""
+        if self.rule.is_regression:
+            return label
+        return np.where(np.isfinite(label), self.rule.is_positive(label), np.nan)
+
+    def read(
+        self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float
+    ) -> Mapping[str, Estimate]:
         """The share of patients within each edge."""
-        patients = float(total.sum())
-        return {
-            f"within {edge:g}": SUPPRESSED
-            if patients < minimum_cell
-            else _share(total, place + 1, sd=sd)
-            for place, edge in enumerate(self.edges)
-        }
+        names = [f"within {edge:g}" for edge in self.edges]
+        if not sd and float(total.sum()) < minimum_cell:
+            return dict.fromkeys(names, SUPPRESSED)
+        if sd and not self._is_worth_showing(sd=sd, minimum_cell=minimum_cell, n_expected=n_expected):
+            return dict.fromkeys(names, TOO_NOISY)
+        shares = [_share(total, place + 1, sd=sd) for place in range(len(names))]
+        return dict(zip(names, shares, strict=True))
+
+    def _is_worth_showing(self, *, sd: float, minimum_cell: int, n_expected: float) -> bool:
+        """Whether half of so many patients, under this noise, is a share that says something."""
+        if n_expected < minimum_cell:
+            return False
+        even = np.full(len(self.edges) + 1, n_expected / (len(self.edges) + 1))
+        middle = _share(even, len(even) // 2, sd=sd)
+        low, high = middle.low or 0.0, middle.high or 1.0
+        return high - low <= _WIDEST
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """Bands joined to the next larger one until each that holds patients holds enough."""

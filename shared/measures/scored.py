@@ -10,20 +10,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.sums.contract import Floats, State, Sum
 from shared.sums.estimate import Estimate
 
+Indices = NDArray[np.intp]
+
 
 @dataclass(frozen=True)
 class Scored:
-    """One score and one label per patient.
+    """Outputs and one label per patient.
 
-    Shapes: output [n], the predicted target in its unit or the positive class's probability; label [n],
-        the target in its unit, or 1 for the positive class and 0 for any other; NaN: unlabelled.
+    Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability; label
+        [n], the target in its unit, or the class index; NaN: unlabelled.
     """
 
-    output: Floats
+    outputs: Floats
     label: Floats
 
     def __len__(self) -> int:
@@ -33,19 +36,60 @@ class Scored:
     def select(self, indices: Sequence[int], /) -> Scored:
         """The patients at ``indices``, in that order."""
         rows = np.asarray(indices, dtype=np.intp)
-        return Scored(self.output[rows], self.label[rows])
+        return Scored(self.outputs[rows], self.label[rows])
+
+
+class Rule(Protocol):
+    """From a label and from outputs to a class: ``shared.contract.decision.Decision``, for measures.
+
+    Shapes: label [n], outputs [n,o] -> places of classes, or a score, [n].
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names."""
+        ...
+
+    @property
+    def output_cuts(self) -> tuple[float, ...]:
+        """Of the score, rising."""
+        ...
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether one value grades the classes."""
+        ...
+
+    def score(self, outputs: Floats) -> Floats:
+        """What ranks patients."""
+        ...
+
+    def class_of(self, label: Floats) -> Indices:
+        """The true classes; −1 without a label."""
+        ...
+
+    def call(self, outputs: Floats) -> Indices:
+        """The called classes."""
+        ...
+
+    def is_positive(self, label: Floats) -> NDArray[np.bool_]:
+        """Who has the endpoint."""
+        ...
 
 
 class Measure(Sum[Scored], Protocol):
     """One sum over scored patients, and the figures that are read from its total."""
 
-    def read(self, total: Floats, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+    def read(
+        self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float
+    ) -> Mapping[str, Estimate]:
         """Figures by name, each with its interval, from a total [m].
 
         Args:
             total: of one site, or pooled.
             sd: standard deviation of the noise in each cell; 0 in a governed release.
             minimum_cell: fewest patients from whom a figure is shown.
+            n_expected: patients by declared sizes; under noise it decides what is worth showing.
         """
         ...
 

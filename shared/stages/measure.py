@@ -29,7 +29,7 @@ class MeasureSum:
 
     def __init__(self, plan: Plan, stage: MeasureStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
-        self.measure = build_measure(stage.measure)
+        self.measure = build_measure(stage.measure, decision_of(plan.settings))
         self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
@@ -79,14 +79,11 @@ class MeasureSum:
         """The measure's total [m] over patients, each scored by the state ``vector`` [d]."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a measure takes a batch of patients")
-        output, label = self._scored.score(vector, patients)
-        decision = decision_of(self._settings)
-        if not decision.is_regression:
-            label = decision.is_positive(label).astype(np.float64)
+        outputs, label = self._scored.score(vector, patients)
         return total_with_noise(
             self.measure,
             self.measure.start(),
-            Scored(decision.score(output), label),
+            Scored(outputs, label),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,

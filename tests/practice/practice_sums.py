@@ -15,6 +15,8 @@ import torch
 import yaml
 from practice_patients import SCHEMA, practice_patients, practice_settings
 
+from server.federation.compose import compose_settings
+from shared.contract.decision import decision_of
 from shared.contract.settings import MeasureRequest
 from shared.contract.stages import DescriptionStage
 from shared.features.columns import Columns, name_columns
@@ -112,18 +114,24 @@ def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
     )
 
 
-def of_measure(kind: str) -> Case:
+def of_measure(kind: str, *overrides: str, **changes: object) -> Case:
+    """A measure of graded BMD, or of the task that ``overrides`` name."""
     values = yaml.safe_load((CONFIGS / "measure" / f"{kind}.yaml").read_text())
+    values["measure"] |= changes
     settings = MeasureRequest.model_validate(values).measure
+    rule = decision_of(compose_settings(list(overrides)))
+    o = 1 if rule.is_regression else len(rule.classes)
+
+    def usual(n: int, draw: np.random.Generator) -> Scored:
+        if rule.is_regression:
+            return Scored(draw.normal(0.7, 0.1, (n, 1)), draw.normal(0.7, 0.1, n))
+        return Scored(draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64))
 
     def hostile(n: int, draw: np.random.Generator) -> Scored:
-        return Scored(odd((n, 2), draw)[:, 0], odd((n, 2), draw)[:, 1])
+        values = odd((n, o + 1), draw)
+        return Scored(values[:, :o], values[:, o])
 
-    return Case(
-        build_measure(settings),
-        lambda n, draw: Scored(draw.normal(0.7, 0.1, n), draw.normal(0.7, 0.1, n)),
-        hostile,
-    )
+    return Case(build_measure(settings, rule), usual, hostile)
 
 
 def of_gradient(fusion: str, **shape: object) -> Case:
@@ -223,6 +231,9 @@ SUMS: dict[str, Case] = {
     "table of numbers": of_table(BMD_TABLE),
     "table of classes": of_table(CLASS_TABLE),
     **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
+    "measure of classes, each with a probability": of_measure(
+        "classes", "experiment=bmd_classes", low=0.0, high=1.0, confusion=1.0, error=1.0
+    ),
     "gradients of a linear head": of_gradient("linear"),
     "gradients of a hidden layer": of_gradient("concatenation", hidden=8),
     "gradients of cross-attention": of_gradient("cross_attention", width=8, layers=1, heads=2),

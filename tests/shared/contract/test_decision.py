@@ -43,7 +43,8 @@ def test_the_endpoint_is_called_from_its_probability_on_and_else_the_likeliest_o
     )
     assert CLASSES.call(outputs).tolist() == [2, 0, 1, 2, 0]
     np.testing.assert_array_equal(CLASSES.score(outputs), outputs[:, 2])
-    assert CLASSES.class_of(np.array([0.0, 2.0, np.nan])).tolist() == [0, 2, -1]
+    labels = np.array([0.0, 2.0, np.nan, 3.0, -1.0, 1.5, 1e300, -np.inf])
+    assert CLASSES.class_of(labels).tolist() == [0, 2, -1, -1, -1, -1, -1, -1]
     assert CLASSES.in_words() == "crush at ≥ 0.3"
 
 

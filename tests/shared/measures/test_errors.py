@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from server.federation.compose import compose_settings
+from shared.contract.decision import decision_of
 from shared.errors import PolicyError
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.scored import Scored
@@ -15,14 +17,14 @@ from shared.sums.estimate import SUPPRESSED
 from shared.sums.federate import federate
 
 EDGES = (0.25, 0.5, 1.0)
-ERRORS = Errors.build(ErrorsSettings(kind="errors", edges=EDGES))
+ERRORS = Errors.build(ErrorsSettings(kind="errors", edges=EDGES), decision_of(compose_settings()))
 # errors, with binary fractions: 0, 0.25 (an edge belongs to its band), 0.375, 0.5, 0.75, 1.0, 3.0
 OUTPUT = np.array([1.0, 1.25, 1.0, 2.0, 0.25, 0.0, -2.0])
 LABEL = np.array([1.0, 1.0, 1.375, 1.5, 1.0, 1.0, 1.0])
 
 
 def total_of(output: np.ndarray, label: np.ndarray) -> np.ndarray:
-    return federate(ERRORS, [Scored(output, label)], n_declared=1.0).vector
+    return federate(ERRORS, [Scored(output[:, None], label)], n_declared=1.0).vector
 
 
 def test_each_patient_is_counted_in_the_band_of_the_absolute_error() -> None:
@@ -36,7 +38,7 @@ def test_who_has_no_label_is_in_no_band_and_what_is_no_number_is_the_largest_err
 
 
 def test_shares_within_each_edge_are_those_counted_by_hand() -> None:
-    read = ERRORS.read(np.array([2.0, 2.0, 4.0, 2.0]), sd=0.0, minimum_cell=10)
+    read = ERRORS.read(np.array([2.0, 2.0, 4.0, 2.0]), sd=0.0, minimum_cell=10, n_expected=1000)
     assert {name: each.value for name, each in read.items()} == {
         "within 0.25": 0.2,
         "within 0.5": 0.4,
@@ -49,7 +51,7 @@ def test_shares_within_each_edge_are_those_counted_by_hand() -> None:
 
 def test_noise_widens_an_interval_by_the_cells_on_either_side() -> None:
     total = np.array([200.0, 200.0, 400.0, 200.0])
-    read = ERRORS.read(total, sd=20.0, minimum_cell=10)
+    read = ERRORS.read(total, sd=20.0, minimum_cell=10, n_expected=1000)
     found = read["within 0.25"]
     # hits in one cell, misses in three: variance θ(1−θ)n + sd²((1−θ)² + 3θ²), at θ near 0.2 of 1000
     sd = (160 + 400 * (0.64 + 3 * 0.04)) ** 0.5 / 1000
@@ -57,9 +59,9 @@ def test_noise_widens_an_interval_by_the_cells_on_either_side() -> None:
 
 
 def test_nothing_is_read_from_too_few_patients_and_a_noisy_share_stays_a_share() -> None:
-    few = ERRORS.read(np.array([3.0, 3.0, 3.0, 0.0]), sd=0.0, minimum_cell=10)
+    few = ERRORS.read(np.array([3.0, 3.0, 3.0, 0.0]), sd=0.0, minimum_cell=10, n_expected=1000)
     assert set(few.values()) == {SUPPRESSED}
-    noisy = ERRORS.read(np.array([-8.0, 30.0, 4.0, -6.0]), sd=5.0, minimum_cell=10)
+    noisy = ERRORS.read(np.array([-8.0, 30.0, 4.0, -6.0]), sd=5.0, minimum_cell=10, n_expected=1000)
     assert noisy["within 0.25"].value == 0.0
     assert noisy["within 1"].value == 1.0
 
