@@ -31,17 +31,29 @@ def accepted(
     """Smallest and largest parameter on ``grid`` that the test does not reject.
 
     Args:
-        grid: rising candidate values of the parameter.
+        grid: rising candidate values of the parameter; an end between two of them is interpolated.
         statistic: value of the statistic under each candidate; its expectation is 0 at the truth.
         variance: variance of the statistic under each candidate.
         point: the point estimate, always inside the interval when it is on the grid's range.
         confidence: 0.95 for a 95 % interval.
     """
-    kept = grid[np.square(statistic) <= normal_quantile(confidence) ** 2 * variance]
+    excess = np.square(statistic) - normal_quantile(confidence) ** 2 * variance
+    kept = np.flatnonzero(excess <= 0)
     inside = min(max(point, float(grid[0])), float(grid[-1]))
     if kept.size == 0:
         return inside, inside
-    return min(float(kept[0]), inside), max(float(kept[-1]), inside)
+    first, last = int(kept[0]), int(kept[-1])
+    low = _crossing(grid, excess, first, max(first - 1, 0))
+    high = _crossing(grid, excess, last, min(last + 1, grid.size - 1))
+    return min(low, inside), max(high, inside)
+
+
+def _crossing(grid: Floats, excess: Floats, kept: int, rejected: int) -> float:
+    """Where between an accepted and a rejected candidate the excess is 0."""
+    if kept == rejected:  # the end of the grid is accepted
+        return float(grid[kept])
+    share = excess[kept] / (excess[kept] - excess[rejected])
+    return float(grid[kept] + share * (grid[rejected] - grid[kept]))
 
 
 def share_interval(

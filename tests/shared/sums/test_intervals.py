@@ -8,6 +8,7 @@ import pytest
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions
 from shared.sums.intervals import (
+    accepted,
     auc_interval,
     auc_variance,
     ratio_interval,
@@ -34,6 +35,15 @@ def test_share_interval_ends_where_the_test_rejects(noise: tuple[float, float]) 
     for theta in ends:
         variance = 50 * theta * (1 - theta) + noise[0] * (1 - theta) ** 2 + noise[1] * theta**2
         assert (30 - 50 * theta) ** 2 == pytest.approx(Z2 * variance, rel=0.01)
+
+
+def test_an_end_between_two_candidates_is_not_moved_to_one_of_them() -> None:
+    # |0.4 − θ| ≤ 1.96·0.05 on steps of 0.1: from 0.302 to 0.498, up to the bend of a square in a step
+    grid = np.linspace(0.0, 1.0, 11)
+    ends = accepted(grid, 0.4 - grid, np.full(11, 0.0025), point=0.4, confidence=0.95)
+    assert ends == pytest.approx((0.302, 0.498), abs=0.005)
+    far = accepted(grid, 0.4 - grid, np.full(11, 0.25), point=0.4, confidence=0.95)
+    assert far == (0.0, 1.0)
 
 
 def test_ratio_interval_ends_where_the_test_rejects() -> None:
