@@ -40,7 +40,7 @@ BMD = TableSpec(
 )
 READ = {"minimum_cell": 10, "sensitivity_target": 0.85}
 SD_TARGET, R2 = 0.12, 0.6
-TRUTH_PATIENTS, TRUTH_SEED = 2_000_000, 99
+TRUTH_PATIENTS, TRUTH_SEED = 1_000_000, 99
 BLOCK_PATIENTS = 50_000  # whose rows are held at once
 
 
@@ -72,7 +72,7 @@ class Population:
         """Of each figure but the counts: with the table's bounds, and without any."""
         target, prediction = self.draw(TRUTH_PATIENTS, np.random.default_rng(TRUTH_SEED))
         is_positive = target <= BMD.threshold
-        table = sum(_tables(BMD, target, prediction, n=target.size))
+        table = sum(exact_tables(BMD, target, prediction, n=target.size))
         bounded, free = _read(table, BMD, 0.0), measure_regression(target, prediction)
         found = {name: (getattr(bounded, name).value,) * 2 for name in FIGURES[3:5]}
         found["auc"] = (measure_auc(-prediction, is_positive),) * 2
@@ -131,7 +131,9 @@ def tally(
         done += some
         target, prediction = population.draw(some * n, drawn)
         positives = (target <= spec.threshold).reshape(some, n).sum(axis=1)
-        for table, n_positive in zip(_tables(spec, target, prediction, n=n), positives, strict=True):
+        for table, n_positive in zip(
+            exact_tables(spec, target, prediction, n=n), positives, strict=True
+        ):
             noisy = table + noise_sd * noise.standard_normal(spec.n_cells)
             read = _read(noisy, spec, noise_sd)
             known = truth | {"n_patients": n, "n_positive": int(n_positive)}
@@ -161,7 +163,7 @@ def _read(table: Floats, spec: TableSpec, noise_sd: float) -> Measures:
     return read_table(table, spec, noise_sd=noise_sd, **READ)
 
 
-def _tables(spec: TableSpec, target: Floats, prediction: Floats, *, n: int) -> Iterator[Floats]:
+def exact_tables(spec: TableSpec, target: Floats, prediction: Floats, *, n: int) -> Iterator[Floats]:
     """Exact tables [n_cells] of every n patients in turn."""
     for start in range(0, target.size, n):
         total = np.zeros(spec.n_cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shared.measure.exact.discrimination import delong
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions
 from shared.sums.intervals import (
@@ -103,3 +104,17 @@ def test_noise_alone_is_covered_neither_too_rarely_nor_always() -> None:
             hits[name] += estimate.low <= getattr(truth, name).value <= estimate.high
     for name, count in hits.items():
         assert 0.92 <= count / 700 <= 0.98, (name, count / 700)
+
+
+def test_auc_interval_has_the_size_of_delongs_where_nothing_is_noisy() -> None:
+    generator = np.random.default_rng(8)
+    positive = np.clip(generator.normal(40, 6, 300), 0, 63).astype(int)
+    negative = np.clip(generator.normal(32, 10, 900), 0, 63).astype(int)  # wider: Hanley's form is off
+    histograms = [np.bincount(each, minlength=64).astype(float) for each in (positive, negative)]
+    score, is_positive = np.concatenate([positive, negative]), np.arange(1200) < 300
+    (auc,), covariance = delong(score[None].astype(float), is_positive)
+    low, high = auc_interval(*histograms, cell_sd=0.0, confidence=0.95)
+    assert low < auc < high
+    assert high - low == pytest.approx(2 * 1.959964 * covariance[0, 0] ** 0.5, rel=0.02)
+    hanley = 2 * 1.959964 * auc_variance(np.array([auc]), 300.0, 900.0)[0] ** 0.5
+    assert abs(high - low - hanley) > 0.05 * hanley

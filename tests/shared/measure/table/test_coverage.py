@@ -1,4 +1,6 @@
-"""One quick row of docs/coverage.md: intervals hold the truth as often as they say, with and without noise."""
+"""One quick row of docs/coverage.md: intervals hold the truth as often as they say, with and without
+noise.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,8 @@ from practice_coverage import FIGURES, POPULATIONS, Population, Tally, tally, wi
 REFERRED, BIASED = POPULATIONS[0], POPULATIONS[2]
 REPETITIONS, N, MULTIPLIER = 1000, 600, 1.4
 ERROR = (0.95 * 0.05 / REPETITIONS) ** 0.5  # binomial
+# R² is held .956 of the time (2,500 repetitions, 2026-11-26): public bounds cut the target's tails
+EXPECTED = {"r2": 0.956}
 COUNTS = FIGURES[:2]
 MEASURES = FIGURES[2:]
 
@@ -35,7 +39,7 @@ def test_noisy_intervals_hold_the_truth_95_times_in_100(name: str) -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_exact_intervals_hold_the_truth_95_times_in_100(name: str) -> None:
-    assert row(REFERRED, 0.0)[name].coverage() == pytest.approx(0.95, abs=3 * ERROR)
+    assert row(REFERRED, 0.0)[name].coverage() == pytest.approx(EXPECTED.get(name, 0.95), abs=3 * ERROR)
 
 
 @pytest.mark.parametrize("name", COUNTS)
