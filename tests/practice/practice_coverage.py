@@ -54,6 +54,7 @@ class Population:
 
     name: str
     prevalence: float
+    model: str = "calibrated"
     offset: float = 0.0
     stretch: float = 1.0
     has_heavy_tails: bool = False
@@ -85,9 +86,14 @@ class Population:
 POPULATIONS = (
     Population(name="referred", prevalence=0.25),
     Population(name="screened", prevalence=0.07),
-    Population(name="biased", prevalence=0.15, offset=0.05),
-    Population(name="shrunk", prevalence=0.15, stretch=0.5),
-    Population(name="heavy tails", prevalence=0.15, has_heavy_tails=True),
+    Population(name="biased", prevalence=0.15, offset=0.05, model="0.05 g/cm² too high"),
+    Population(name="shrunk", prevalence=0.15, stretch=0.5, model="half as far from the mean"),
+    Population(
+        name="heavy tails",
+        prevalence=0.15,
+        has_heavy_tails=True,
+        model="calibrated; errors are t with 5 degrees of freedom",
+    ),
 )
 
 
@@ -152,6 +158,15 @@ def tally(
         )
         for name in FIGURES
     }
+
+
+@cache
+def binned_auc(population: Population, bins: int) -> float:
+    """The population's AUC as a table of so many bins gives it."""
+    target, prediction = population.draw(TRUTH_PATIENTS, np.random.default_rng(TRUTH_SEED))
+    (table,) = exact_tables(with_bins(bins), target, prediction, n=target.size)
+    value = _read(table, with_bins(bins), 0.0).auc.value
+    return float("nan") if value is None else value
 
 
 def with_bins(bins: int) -> TableSpec:
