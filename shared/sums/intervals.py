@@ -147,7 +147,8 @@ def _delong_variance(positives: Floats, negatives: Floats, kernel: Floats, *, ce
     from_noise = np.square(kernel - auc)
     of_positives = np.square(wins - auc) - (cell_sd / n_negative) ** 2 * from_noise.sum(axis=1)
     of_negatives = np.square(losses - auc) - (cell_sd / n_positive) ** 2 * from_noise.sum(axis=0)
-    return float(positives @ of_positives / n_positive**2 + negatives @ of_negatives / n_negative**2)
+    pairs = n_positive * max(n_positive - 1, 1.0), n_negative * max(n_negative - 1, 1.0)
+    return float(positives @ of_positives / pairs[0] + negatives @ of_negatives / pairs[1])
 
 
 def _distance_squared(values: Floats, candidates: Floats) -> Floats:

@@ -40,12 +40,12 @@ TITLES = {
 INTRODUCTION = """# Coverage of intervals
 
 Written by `make coverage`: {repetitions} repetitions of each cell, {minutes:.1f} minutes. A repetition
-draws patients, makes their validation table, adds the noise of one ε (one table, δ {delta:g}; `off` is an
-exact table) and reads it as a report does. A cell says how often the 95 % interval held the truth · in
-how many repetitions the figure was shown, if not in all · the mean width of the interval. With
+draws patients, makes their validation table, adds the noise of one ε (one table, δ {delta:g}; `off` is
+an exact table) and reads it as a report does. A cell says how often the 95 % interval held the truth ·
+in how many repetitions the figure was shown, if not in all · the mean width of the interval. With
 {repetitions} repetitions a share of 95 % has a standard error of {error:.1f} points, more where a
-figure is shown less often. Promised is 93 to 97 %; **bold** lies outside, and the last section says why,
-as far as it is known. An exact count has no interval: it is right.
+figure is shown less often. Promised is 93 to 97 %; **bold** lies outside, and the last section says
+why, as far as it is known. An exact count has no interval: it is right.
 
 Targets are femoral neck BMD with SD {sd} g/cm²; positive is ≤ {threshold}. A calibrated prediction
 explains {r2:.0%} of them.
@@ -73,15 +73,15 @@ of MAE to SD (`shared/measure/table/spread.py`). The AUC's variance is DeLong's 
 CAUSES = {
     "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
     "known to jump, since only whole patients can be counted (Brown, Cai & DasGupta 2001).",
-    "selected": "The figure is shown only where the noisy table says that it may be, in under 99 % of "
-    "the repetitions: the coverage is of the luckier tables, and no interval promises it.",
+    "selected": "The figure is shown only where the table says that it may be, in under 99 % of the "
+    "repetitions: the coverage is that of some tables, and no interval promises it.",
     "bins": "Ties within bins move the AUC (by the figure in brackets, over that of the scores); the "
     "interval holds noise and sampling, not this.",
     "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and Student's "
     "correction does not mend all of it.",
     "noise": "Noise is as large as the figure: ratios and roots of noisy sums are not normal.",
-    "tails": "Errors have heavy tails: their kurtosis is guessed from the MAE, and where noise hides it, "
-    "drawn towards that of normal errors.",
+    "tails": "Errors have heavy tails: their kurtosis is guessed from the MAE and, where noise hides "
+    "it, drawn towards that of normal errors.",
     "cut": "Public bounds cut the target's tails, so its square varies less than that of a normal "
     "target, which the interval supposes.",
     "chance": "Within one standard error of the range.",
@@ -161,10 +161,10 @@ def is_outside(tally: Tally) -> bool:
 def cause_of(name: str, cell: Cell) -> str:
     """Why a cell lies outside, the first known cause that applies to it."""
     tally, population, is_exact = cell.found[name], cell.population, cell.epsilon is None
-    if name in ("sensitivity", "specificity") and expected_fewest(name, cell) < 10:
-        return "rare"
     if tally.shown < 0.99:
         return "selected"
+    if name in ("sensitivity", "specificity") and expected_fewest(name, cell) < 10:
+        return "rare"
     if name == "auc" and abs(lost_to_bins(population, cell.bins)) > 0.1 * tally.width:
         return "bins"
     near = min(abs(tally.coverage() - end) for end in PROMISED)

@@ -195,9 +195,10 @@ def _agreement(
 
     def limit(sign: float) -> Estimate:
         sd = math.sqrt(errors.variance)
+        spread = math.sqrt(max(mean_square - bias**2, 0.0))
         by_bias, by_square = 1 - sign * LIMIT * bias / sd, sign * LIMIT / (2 * sd)
         variance = noise_of(by_bias, by_square) + sampling_of(by_bias, by_square)
-        return around(bias + sign * LIMIT * sd, variance)
+        return around(bias + sign * LIMIT * spread, variance)
 
     var_abs = (own_abs + ((0.5 - mean_abs) * sums.sd_count) ** 2) / n**2
     var_abs += max(mean_square - mean_abs**2, 0.0) / n_sampled

@@ -96,9 +96,12 @@ def error_target_covariance(
     Shapes: histogram [bins].
     """
     low, high = (abs(math.sqrt(target_variance) + s * math.sqrt(error_variance)) for s in (-1, 1))
+    total = float(histogram.sum())
+    if total <= 0:  # nothing but noise: as if the prediction were calibrated
+        return -min(error_variance, math.sqrt(error_variance * target_variance))
     spreads = np.linspace(max(low, 1e-3 * high), high, SPREADS)
     expected = ndtr((spec.inner_edges - prediction_mean) / spreads[:, None])  # [spreads, bins − 1]
-    share = np.cumsum(histogram)[:-1] / histogram.sum()
+    share = np.cumsum(histogram)[:-1] / total
     nearest = spreads[int(np.argmin(np.square(expected - share).sum(axis=1)))]
     return float(nearest**2 - target_variance - error_variance) / 2
 

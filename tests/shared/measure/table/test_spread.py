@@ -81,6 +81,18 @@ def test_covariance_is_that_of_error_and_target(population: Population) -> None:
     )
 
 
+def test_without_patients_in_the_bins_a_prediction_counts_as_calibrated() -> None:
+    for error_variance, expected in ((0.006, -0.006), (0.06, -((0.06 * 0.014) ** 0.5))):
+        found = error_target_covariance(
+            np.zeros(SPEC.bins),
+            SPEC,
+            prediction_mean=0.65,
+            error_variance=error_variance,
+            target_variance=0.014,
+        )
+        assert found == pytest.approx(expected)
+
+
 def test_covariance_stays_possible_however_noisy_the_histogram() -> None:
     generator = np.random.default_rng(4)
     for _ in range(50):
