@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check mutate fuzz measure-ingest bench figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check mutate fuzz measure-ingest bench coverage figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ measure-ingest: $(STAMP)  ## films per second and memory of an intake, into docs
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
 	$(BIN)/python tests/bench/dp_step.py $(ARGS)
+
+coverage: $(STAMP)  ## how often each interval of a table holds the truth, into docs/coverage.md
+	$(BIN)/python tests/bench/coverage.py $(ARGS)
 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)

@@ -3,10 +3,10 @@
 The statistic is linear in the released sums (``TP − θ·P``, ``SSE − q·SST``), so privacy noise simply
 adds to its variance, nothing is divided by a noisy count, and an uninformative table gives a wide
 interval rather than a wrong one. With no noise the interval of a proportion is Wilson's, that of an
-AUC Newcombe's. Deterministic. Imports nothing of the project.
+AUC Newcombe's with the size of DeLong's. Deterministic. Imports nothing of the project.
 
 Source: Fieller 1954 (J R Stat Soc B 16:175); Wilson 1927 (JASA 22:209); Newcombe 2006, method 5
-(Stat Med 25:559); Hanley & McNeil 1982 (Radiology 143:29).
+(Stat Med 25:559); Hanley & McNeil 1982 (Radiology 143:29); DeLong et al. 1988 (Biometrics 44:837).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 GRID_POINTS = 4001
+# DeLong's variance over Hanley and McNeil's, as far as it is believed
+SCALE_RANGE = (0.5, 1.5)
 
 
 def normal_quantile(confidence: float) -> float:
@@ -31,17 +33,29 @@ def accepted(
     """Smallest and largest parameter on ``grid`` that the test does not reject.
 
     Args:
-        grid: rising candidate values of the parameter.
+        grid: rising candidate values of the parameter; an end between two of them is interpolated.
         statistic: value of the statistic under each candidate; its expectation is 0 at the truth.
         variance: variance of the statistic under each candidate.
         point: the point estimate, always inside the interval when it is on the grid's range.
         confidence: 0.95 for a 95 % interval.
     """
-    kept = grid[np.square(statistic) <= normal_quantile(confidence) ** 2 * variance]
+    excess = np.square(statistic) - normal_quantile(confidence) ** 2 * variance
+    kept = np.flatnonzero(excess <= 0)
     inside = min(max(point, float(grid[0])), float(grid[-1]))
     if kept.size == 0:
         return inside, inside
-    return min(float(kept[0]), inside), max(float(kept[-1]), inside)
+    first, last = int(kept[0]), int(kept[-1])
+    low = _crossing(grid, excess, first, max(first - 1, 0))
+    high = _crossing(grid, excess, last, min(last + 1, grid.size - 1))
+    return min(low, inside), max(high, inside)
+
+
+def _crossing(grid: Floats, excess: Floats, kept: int, rejected: int) -> float:
+    """Where between an accepted and a rejected candidate the excess is 0."""
+    if kept == rejected:  # the end of the grid is accepted
+        return float(grid[kept])
+    share = excess[kept] / (excess[kept] - excess[rejected])
+    return float(grid[kept] + share * (grid[rejected] - grid[kept]))
 
 
 def share_interval(
@@ -111,8 +125,30 @@ def auc_interval(
     pairs = n_positive * n_negative
     point = float(positives @ kernel @ negatives) / pairs
     sampling = pairs**2 * auc_variance(theta, max(n_positive, 1.0), max(n_negative, 1.0))
+    at_point = int(np.argmin(np.abs(theta - point)))
+    if sampling[at_point] > 0:
+        # Newcombe's shape, DeLong's size; where noise is most of the variance, so it is of DeLong's
+        own = _delong_variance(positives, negatives, kernel, cell_sd=cell_sd) * pairs**2
+        scale = min(max(own / sampling[at_point], SCALE_RANGE[0]), SCALE_RANGE[1])
+        believed = sampling[at_point] / (sampling[at_point] + noise[at_point])
+        sampling *= 1 + believed * (scale - 1)
     statistic = point * pairs - theta * pairs
     return accepted(theta, statistic, sampling + noise, point=point, confidence=confidence)
+
+
+def _delong_variance(positives: Floats, negatives: Floats, kernel: Floats, *, cell_sd: float) -> float:
+    """DeLong's variance of the AUC of two histograms, less what noise adds to it on average.
+
+    Shapes: positives [bins], negatives [bins], kernel [bins, bins].
+    """
+    n_positive, n_negative = float(positives.sum()), float(negatives.sum())
+    wins, losses = kernel @ negatives / n_negative, positives @ kernel / n_positive
+    auc = float(positives @ wins) / n_positive
+    from_noise = np.square(kernel - auc)
+    of_positives = np.square(wins - auc) - (cell_sd / n_negative) ** 2 * from_noise.sum(axis=1)
+    of_negatives = np.square(losses - auc) - (cell_sd / n_positive) ** 2 * from_noise.sum(axis=0)
+    pairs = n_positive * max(n_positive - 1, 1.0), n_negative * max(n_negative - 1, 1.0)
+    return float(positives @ of_positives / pairs[0] + negatives @ of_negatives / pairs[1])
 
 
 def _distance_squared(values: Floats, candidates: Floats) -> Floats:

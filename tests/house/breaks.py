@@ -113,6 +113,24 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measure/table/moments.py",
+        "by_bias, by_square = 1 - sign * LIMIT * bias / sd, sign * LIMIT / (2 * sd)",
+        "by_bias, by_square = 1.0, sign * LIMIT / (2 * sd)",
+        "a limit of agreement forgets that its SD depends on the bias",
+    ),
+    Break(
+        "shared/measure/table/spread.py",
+        "return float(nearest**2 - target_variance - error_variance) / 2",
+        "return float(target_variance + error_variance - nearest**2)",
+        "R² takes errors and targets for more dependent than they are",
+    ),
+    Break(
+        "shared/measure/table/bins.py",
+        "cell_sd = noise_multiplier * sensitivity / weight",
+        "cell_sd = noise_multiplier * weight / sensitivity",
+        "a loud table has too many bins",
+    ),
+    Break(
+        "shared/measure/table/moments.py",
         "guess = (constant - centre) / half",
         "guess = (centre - constant) / half",
         "R² of no training is wrong",

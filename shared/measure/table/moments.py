@@ -1,9 +1,10 @@
 """The regression half of a table's reading: R², MAE, RMSE and Bland–Altman out of noisy moments.
 
 Sums are never clipped; a ratio whose denominator the noise alone could have made is suppressed.
-Imports the table, estimates and intervals only.
+Imports the table, estimates and intervals only. How often the intervals hold: docs/coverage.md.
 
-Source: Fieller 1954 (J R Stat Soc B 16:175) for R²; Bland & Altman 1986 (Lancet 327:307).
+Source: Fieller 1954 (J R Stat Soc B 16:175) for R²; Bland & Altman 1986 (Lancet 327:307), whose SD
+is part of its limits: delta method.
 """
 
 from __future__ import annotations
@@ -15,12 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.measure.table.rows import HISTOGRAM_WEIGHT, MOMENT_WEIGHTS, TableSpec
+from shared.measure.table.spread import (
+    Errors,
+    error_kurtosis,
+    error_target_covariance,
+    squares_covariance,
+    target_square_variance,
+)
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, within
-from shared.sums.intervals import normal_quantile, ratio_interval
+from shared.sums.intervals import GRID_POINTS, accepted, normal_quantile, ratio_interval
 
 Floats = NDArray[np.float64]
 # R² has no lower end; estimates and intervals are reported within this range
 R2_RANGE = (-1.0, 1.0)
+LIMIT = 1.96  # SDs between the bias and a limit of agreement
+TINY = 1e-9  # a variance of errors on the scaled axis that counts as none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +92,29 @@ def read_regression(
     sums = _read_moments(table, spec, noise_sd=noise_sd)
     if sums.count < 2:
         return dict.fromkeys(names, SUPPRESSED)
+    errors = _errors(sums)
     return {
-        "r2": _r2(sums, spec, confidence=confidence),
-        **_agreement(sums, spec, confidence=confidence),
+        "r2": _r2(table, sums, errors, spec, confidence=confidence),
+        **_agreement(sums, errors, spec, confidence=confidence),
     }
 
 
-def _r2(sums: _Moments, spec: TableSpec, *, confidence: float) -> Estimate:
-    """1 − SSE/SST with Fieller's interval; sampling variance as for normal target and error.
+def _errors(sums: _Moments) -> Errors | None:
+    """Distribution of v; None where noise has made a square negative or the mean absolute 0."""
+    n = sums.count
+    mean, mean_absolute, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
+    variance = mean_square - mean**2
+    if mean_square < 0 or variance < 0 or mean_absolute < 0:
+        return None
+    variance = max(variance, TINY)
+    kurtosis = error_kurtosis(mean, mean_absolute, variance, noise_sd=sums.sd_abs_v / n)
+    return Errors(mean=mean, variance=variance, kurtosis=kurtosis)
 
-    With independent noise and error, var SSE = 2nσ_e⁴ and var SST = 2nσ_y⁴; a model that shrinks to
-    the mean makes them positively dependent, which only narrows the truth: the interval is wide
-    rather than short.
-    """
+
+def _r2(
+    table: Floats, sums: _Moments, errors: Errors | None, spec: TableSpec, *, confidence: float
+) -> Estimate:
+    """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
     half = (spec.target_high - spec.target_low) / 2
     mean_u = min(max(sums.u / sums.count, -1.0), 1.0)
     # E[(Σu + noise)²] carries one noise variance too much
@@ -110,37 +130,62 @@ def _r2(sums: _Moments, spec: TableSpec, *, confidence: float) -> Estimate:
     to_u = (spec.error_high / half) ** 2  # v² in units of u²
     shared = to_u * 0.5 * slope_count * sums.sd_count**2
     error = sums.v2 * to_u
+    target_variance = spread / sums.count
+    if errors is None:
+        errors = Errors(mean=0.0, variance=max(sums.v2 / sums.count, TINY), kurtosis=3.0)
+    errors = errors.scaled(math.sqrt(to_u))
+    together = error_target_covariance(
+        table[: spec.bins] + table[spec.bins : 2 * spec.bins],
+        spec,
+        prediction_mean=(spec.target_low + spec.target_high) / 2 + half * (mean_u + errors.mean),
+        error_variance=errors.variance * half**2,
+        target_variance=target_variance * half**2,
+    )
+    together /= half**2  # in units of u²
+    sampled_target = target_square_variance(target_variance, errors, together)
     low, high = ratio_interval(
         error,
         spread,
-        numerator_variance=(to_u * sums.sd_v2) ** 2 + 2 * error**2 / sums.count,
-        denominator_variance=noise + 2 * spread**2 / sums.count,
-        covariance=shared,
+        numerator_variance=(to_u * sums.sd_v2) ** 2 + errors.square_variance * sums.count,
+        denominator_variance=noise + sampled_target * sums.count,
+        covariance=shared + squares_covariance(errors, together) * sums.count,
         bounds=(1 - R2_RANGE[1], 1 - R2_RANGE[0]),
         confidence=confidence,
     )
     return within(1 - error / spread, 1 - high, 1 - low, bounds=R2_RANGE)
 
 
-def _agreement(sums: _Moments, spec: TableSpec, *, confidence: float) -> dict[str, Estimate]:
-    """MAE, RMSE and Bland–Altman bias and limits with delta-method intervals."""
-    n, unit, z = sums.count, spec.error_high, normal_quantile(confidence)
-    bias, mean_abs, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
-    variance = mean_square - bias**2
-    if mean_square < 0 or variance < 0 or mean_abs < 0:
-        return dict.fromkeys(("mae", "rmse", "bias", "limit_low", "limit_high"), SUPPRESSED)
-    # d(Σx/n) = (dΣx − mean·dn)/n; Σ|v| and Σv² hold half the count's noise
-    halved = sums.sd_count**2 / 4
-    var_bias = (sums.sd_v**2 + (bias * sums.sd_count) ** 2) / n**2 + variance / n
-    var_abs = (sums.sd_abs_v**2 - halved + ((0.5 - mean_abs) * sums.sd_count) ** 2) / n**2 + max(
-        mean_square - mean_abs**2, 0.0
-    ) / n
-    var_square = (
-        sums.sd_v2**2 - halved + ((0.5 - mean_square) * sums.sd_count) ** 2
-    ) / n**2 + 2 * mean_square**2 / n
+def _agreement(
+    sums: _Moments, errors: Errors | None, spec: TableSpec, *, confidence: float
+) -> dict[str, Estimate]:
+    """MAE, RMSE and Bland–Altman bias and limits.
 
-    def around(value: float, var: float, floor: float = -math.inf) -> Estimate:
-        margin = z * math.sqrt(var)
+    The limits m₁ ± 1.96·s with s² = m₂ − m₁² move by (1 ∓ 1.96·m₁/s)·dm₁ ± 1.96/(2s)·dm₂: their
+    variance is that of this sum, sampling and noise each with its covariance of m₁ and m₂.
+    """
+    if errors is None:
+        return dict.fromkeys(("mae", "rmse", "bias", "limit_low", "limit_high"), SUPPRESSED)
+    n, unit, z = sums.count, spec.error_high, normal_quantile(confidence)
+    # Student's t has variance (n − 1)/(n − 3), which makes σ²/(n − 1), σ² by n, to σ²/(n − 3)
+    n_sampled = max(n - 3, 1.0)
+    bias, mean_abs, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
+    # d(Σx/n) = (own noise − (mean − ½)·dn)/n: Σ|v| and Σv² hold half the count's noise
+    own_square = sums.sd_v2**2 - sums.sd_count**2 / 4
+    own_abs = sums.sd_abs_v**2 - sums.sd_count**2 / 4
+
+    def noise_of(by_bias: float, by_square: float) -> float:
+        """Noise variance of by_bias·m₁ + by_square·m₂."""
+        by_count = by_square * (0.5 - mean_square) - by_bias * bias
+        own = (by_bias * sums.sd_v) ** 2 + by_square**2 * own_square
+        return (own + (by_count * sums.sd_count) ** 2) / n**2
+
+    def sampling_of(by_bias: float, by_square: float) -> float:
+        """Sampling variance of the same."""
+        squares = by_bias**2 * errors.variance + by_square**2 * errors.square_variance
+        return (squares + 2 * by_bias * by_square * errors.covariance) / n_sampled
+
+    def around(value: float, variance: float, floor: float = -math.inf) -> Estimate:
+        margin = z * math.sqrt(variance)
         return Estimate(
             status="measured",
             value=value * unit,
@@ -148,22 +193,36 @@ def _agreement(sums: _Moments, spec: TableSpec, *, confidence: float) -> dict[st
             high=(value + margin) * unit,
         )
 
-    sd = math.sqrt(variance)
-    # var of bias ± 1.96·sd with var(sd) ≈ var(mean square)/(4·variance); Bland & Altman 1986
-    var_limit = var_bias + 1.96**2 * var_square / (4 * max(variance, 1e-9))
-    margin = z * math.sqrt(var_square)
+    def limit(sign: float) -> Estimate:
+        sd = math.sqrt(errors.variance)
+        spread = math.sqrt(max(mean_square - bias**2, 0.0))
+        by_bias, by_square = 1 - sign * LIMIT * bias / sd, sign * LIMIT / (2 * sd)
+        variance = noise_of(by_bias, by_square) + sampling_of(by_bias, by_square)
+        return around(bias + sign * LIMIT * spread, variance)
+
+    var_abs = (own_abs + ((0.5 - mean_abs) * sums.sd_count) ** 2) / n**2
+    var_abs += max(mean_square - mean_abs**2, 0.0) / n_sampled
     return {
         "mae": around(mean_abs, var_abs, floor=0.0),
-        "rmse": Estimate(
-            status="measured",
-            value=math.sqrt(mean_square) * unit,
-            low=math.sqrt(max(mean_square - margin, 0.0)) * unit,
-            high=math.sqrt(mean_square + margin) * unit,
-        ),
-        "bias": around(bias, var_bias),
-        "limit_low": around(bias - 1.96 * sd, var_limit),
-        "limit_high": around(bias + 1.96 * sd, var_limit),
+        "rmse": _rmse(mean_square, errors, noise_of(0.0, 1.0), n, unit=unit, confidence=confidence),
+        "bias": around(bias, noise_of(1.0, 0.0) + sampling_of(1.0, 0.0)),
+        "limit_low": limit(-1.0),
+        "limit_high": limit(1.0),
     }
+
+
+def _rmse(
+    mean_square: float, errors: Errors, noise: float, n: float, *, unit: float, confidence: float
+) -> Estimate:
+    """√m₂ and all values that a test of m₂ does not reject, its variance as if each were true."""
+    root = np.linspace(0.0, 1.0, GRID_POINTS)
+    variance = np.maximum(root**2 - errors.mean**2, 0.0)
+    sampling = (errors.kurtosis - 1) * variance**2 + 4 * errors.mean**2 * variance
+    point = math.sqrt(mean_square)
+    low, high = accepted(
+        root, mean_square - root**2, noise + sampling / n, point=point, confidence=confidence
+    )
+    return Estimate(status="measured", value=point * unit, low=low * unit, high=high * unit)
 
 
 def read_constant_r2(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from shared.measure.exact.discrimination import delong
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions
 from shared.sums.intervals import (
+    accepted,
     auc_interval,
     auc_variance,
     ratio_interval,
@@ -34,6 +36,15 @@ def test_share_interval_ends_where_the_test_rejects(noise: tuple[float, float]) 
     for theta in ends:
         variance = 50 * theta * (1 - theta) + noise[0] * (1 - theta) ** 2 + noise[1] * theta**2
         assert (30 - 50 * theta) ** 2 == pytest.approx(Z2 * variance, rel=0.01)
+
+
+def test_an_end_between_two_candidates_is_not_moved_to_one_of_them() -> None:
+    # |0.4 − θ| ≤ 1.96·0.05 on steps of 0.1: from 0.302 to 0.498, up to the bend of a square in a step
+    grid = np.linspace(0.0, 1.0, 11)
+    ends = accepted(grid, 0.4 - grid, np.full(11, 0.0025), point=0.4, confidence=0.95)
+    assert ends == pytest.approx((0.302, 0.498), abs=0.005)
+    far = accepted(grid, 0.4 - grid, np.full(11, 0.25), point=0.4, confidence=0.95)
+    assert far == (0.0, 1.0)
 
 
 def test_ratio_interval_ends_where_the_test_rejects() -> None:
@@ -93,3 +104,17 @@ def test_noise_alone_is_covered_neither_too_rarely_nor_always() -> None:
             hits[name] += estimate.low <= getattr(truth, name).value <= estimate.high
     for name, count in hits.items():
         assert 0.92 <= count / 700 <= 0.98, (name, count / 700)
+
+
+def test_auc_interval_has_the_size_of_delongs_where_nothing_is_noisy() -> None:
+    generator = np.random.default_rng(8)
+    positive = np.clip(generator.normal(40, 6, 300), 0, 63).astype(int)
+    negative = np.clip(generator.normal(32, 10, 900), 0, 63).astype(int)  # wider: Hanley's form is off
+    histograms = [np.bincount(each, minlength=64).astype(float) for each in (positive, negative)]
+    score, is_positive = np.concatenate([positive, negative]), np.arange(1200) < 300
+    (auc,), covariance = delong(score[None].astype(float), is_positive)
+    low, high = auc_interval(*histograms, cell_sd=0.0, confidence=0.95)
+    assert low < auc < high
+    assert high - low == pytest.approx(2 * 1.959964 * covariance[0, 0] ** 0.5, rel=0.02)
+    hanley = 2 * 1.959964 * auc_variance(np.array([auc]), 300.0, 900.0)[0] ** 0.5
+    assert abs(high - low - hanley) > 0.05 * hanley

@@ -129,5 +129,16 @@ def test_a_constant_is_judged_without_the_noise_of_the_mean(
     assert few.status == "suppressed"
 
 
+def test_limits_of_equal_errors_are_the_bias() -> None:
+    target = np.linspace(0.5, 1.5, 50)
+    rows = contributions(
+        SPEC, score=target + 0.25, is_positive=target <= 1.0, target=target, prediction=target + 0.25
+    )
+    found = read(sum_table(rows))
+    assert found["limit_low"].value == pytest.approx(0.25, abs=1e-7)
+    assert found["limit_high"].value == pytest.approx(0.25, abs=1e-7)
+    assert found["limit_low"].high - found["limit_low"].low < 1e-3
+
+
 def test_fewer_than_two_patients_have_no_spread() -> None:
     assert {estimate.status for estimate in read(np.zeros(SPEC.n_cells)).values()} == {"suppressed"}
