@@ -3,7 +3,7 @@
 Owns which figures there are, where each stands, whom it implies and to how many digits it is public.
 What of a vector may leave says ``shared.measure.governed.disclosure``. Shares come from a decision that
 the caller has made; nothing here knows a threshold. Standard errors are those of the influence
-function, so they assume no distribution. Imports the exact measures and errors.
+function, so they assume no distribution. Imports the exact measures, settings, stages and errors.
 
 Rules for what is not finite, never flattering: a patient without a finite target is unlabelled and left
 out; a score that is not finite ranks, and is called, wrongly for the patient's class; a prediction that
@@ -24,6 +24,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.settings import TaskSettings
+from shared.contract.stages import TableStage
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import delong
 
@@ -135,6 +137,15 @@ class StatisticsSpec:
             name: float(value) if figure.low <= value <= figure.high else math.nan
             for (name, figure), value in zip(self.figures.items(), vector, strict=True)
         }
+
+
+def statistics_spec(task: TaskSettings, stage: TableStage) -> StatisticsSpec:
+    """The statistics of a governed stage."""
+    return StatisticsSpec(
+        is_regression=task.kind == "regression",
+        unit_range=stage.target_high - stage.target_low,
+        error_high=stage.error_high,
+    )
 
 
 def measure_statistics(
