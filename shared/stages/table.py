@@ -102,7 +102,7 @@ class TableSum:
         output, label = self._scored.score(vector, patients)
         scored = scored_patients(self._settings, output, label)
         if self._is_governed:
-            return self._measure(scored)
+            return self.measured(scored)
         return total_with_noise(
             self._sum,
             self._sum.start(),
@@ -112,7 +112,7 @@ class TableSum:
             draw_normals=draw_normals,
         )
 
-    def _measure(self, scored: ScoredPatients) -> Vector:
+    def measured(self, scored: ScoredPatients) -> Vector:
         """Exact statistics [m], before anything is withheld."""
         is_low, threshold = self.spec.positive_is_low, self.spec.threshold
         called = scored.score <= threshold if is_low else scored.score >= threshold

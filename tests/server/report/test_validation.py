@@ -7,8 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from practice_release import keep_refusal
-from practice_report import BINS, NEGATIVE, NOISE, POSITIVE, TABLE, answer, found_run
+from practice_report import (
+    BINS,
+    NEGATIVE,
+    NOISE,
+    POSITIVE,
+    STATISTICS,
+    TABLE,
+    answer,
+    found_run,
+    statistics_of,
+)
 
+from server.report.governed import pool_statistics, read_statistics
 from server.report.pooling import pool_aucs
 from server.report.results import ValidationResult
 from server.report.validation import collect_validations, kind_of, pool_site_aucs
@@ -38,18 +49,30 @@ def spec_of(plan: Plan) -> TableSpec:
     return table_spec(plan.settings.task, plan.tables[0])
 
 
-def test_an_exact_table_is_read_with_no_noise_and_a_noised_one_with_its_plans(tmp_path: Path) -> None:
+def test_a_noised_table_is_read_with_its_plans_noise_and_statistics_with_none(tmp_path: Path) -> None:
     governed, noised = found_run(tmp_path / "a"), found_run(tmp_path / "b", noise=NOISE)
-    widths = []
-    for store, sd in ((governed, 0.0), (noised, NOISE * sensitivity(spec_of(noised.plan)))):
+    for store in (governed, noised):
         answer(store, "site-0", TABLE)
-        measures = row(collect_validations(store), "site-0").measures
-        assert measures == expected(TABLE, store, sd)
-        widths.append(measures.auc.high - measures.auc.low)
-        if sd == 0:
-            # a count that was released exactly has no interval
-            assert (measures.n_patients.low, measures.n_patients.high) == (300, 300)
-    assert widths[0] < widths[1]
+    exact, loud = (row(collect_validations(store), "site-0").measures for store in (governed, noised))
+    target = governed.plan.tables[0].sensitivity_target
+    vector = statistics_of(TABLE)
+    assert exact == read_statistics(vector, STATISTICS, sensitivity_target=target)
+    assert loud == expected(TABLE, noised, NOISE * sensitivity(spec_of(noised.plan)))
+    assert exact.auc.high - exact.auc.low < loud.auc.high - loud.auc.low
+    # a count that was released exactly has no interval
+    assert (exact.n_patients.low, exact.n_patients.high) == (300, 300)
+
+
+def test_governed_statistics_of_three_sites_are_pooled(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    sites = ("site-0", "site-1", "site-2")
+    for site in sites:
+        answer(store, site, TABLE)
+    target = store.plan.tables[0].sensitivity_target
+    vectors = [statistics_of(TABLE)] * len(sites)
+    pooled = row(collect_validations(store), "pooled").measures
+    assert pooled == pool_statistics(vectors, STATISTICS, sensitivity_target=target)
+    assert pooled.n_patients.value == 900
 
 
 def test_noise_of_pooled_tables_adds_in_quadrature(tmp_path: Path) -> None:
@@ -78,7 +101,7 @@ def test_one_table_alone_is_not_pooled(tmp_path: Path) -> None:
 def test_the_sites_auc_pools_those_that_gave_one_and_only_internal_ones(tmp_path: Path) -> None:
     store = found_run(tmp_path)
     flatter = np.concatenate([POSITIVE, NEGATIVE[::-1] / 4 + NEGATIVE])
-    nobody_ill = np.concatenate([np.zeros(BINS), NEGATIVE])
+    nobody_ill = np.concatenate([np.zeros(BINS), NEGATIVE])  # no AUC
     for site, table in (("site-0", TABLE), ("site-1", flatter), ("site-2", nobody_ill)):
         answer(store, site, table)
     answer(store, "site-3", TABLE, kind="external")
