@@ -161,7 +161,7 @@ class Gate:
             raise PrivacyError("not-charged", "the charge is not in the ledger")
         return Charged(self, charged, request)
 
-    def shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
+    def _shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
         """Totals [m] of the governed releases of the same split before a charge, oldest first.
 
         Raises:
@@ -351,7 +351,7 @@ class Charged:
                     "not-suppressible",
                     f"stage {message.stage} says of no cell how many patients it needs to be shown",
                 )
-            total = bound.suppress(total, gate.policy.minimum_cell, gate.shown_before(row))
+            total = bound.suppress(total, gate.policy.minimum_cell, gate._shown_before(row))
         signed = gate._sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
         payload_sha256 = sha256_hex(pack(signed))
         # The outcome claims the charge first: two processes cannot release on one charge.

@@ -965,13 +965,13 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/gate.py",
-        "total = bound.suppress(total, gate.policy.minimum_cell, gate.shown_before(row))",
-        "total = bound.suppress(total, 1, gate.shown_before(row))",
+        "total = bound.suppress(total, gate.policy.minimum_cell, gate._shown_before(row))",
+        "total = bound.suppress(total, 1, gate._shown_before(row))",
         "cells of one patient leave",
     ),
     Break(
         "client/gate/gate.py",
-        "total = bound.suppress(total, gate.policy.minimum_cell, gate.shown_before(row))",
+        "total = bound.suppress(total, gate.policy.minimum_cell, gate._shown_before(row))",
         "total = bound.suppress(total, gate.policy.minimum_cell, ())",
         "two governed releases can be subtracted",
     ),
