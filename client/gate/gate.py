@@ -45,7 +45,7 @@ from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerRow
 from shared.signing.canonical import sha256_hex
 from shared.signing.keys import SigningKey
-from shared.stages.stage_sum import Bound
+from shared.stages.stage_sum import Bound, numbers_of
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -144,16 +144,40 @@ class Gate:
 
         Raises:
             PolicyError: the policy forbids the purpose, the class or so small a cohort.
-            PrivacyError: a budget is exhausted, or the round was charged for another request.
+            PrivacyError: a budget is exhausted, the round was charged for another request, or the
+                split has had its governed releases.
             LedgerError: the ledger is behind the coordinator's countersigned head.
         """
         self._require_allowed(charge, members)
         self._record_head(request, coordinator_key)
-        self.ledger.charge(charge, members=members, allowance=self.policy.allowance)
+        self.ledger.charge(
+            charge,
+            members=members,
+            allowance=self.policy.allowance,
+            governed_releases=self.policy.governed_releases_per_split,
+        )
         charged = self.ledger.open_charge(charge.request_sha256)
         if charged is None:
             raise PrivacyError("not-charged", "the charge is not in the ledger")
         return Charged(self, charged, request)
+
+    def _shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
+        """Totals [m] of the governed releases of the same split before a charge, oldest first.
+
+        Raises:
+            PrivacyError: one of them is not kept any more, so that nobody can tell what it showed.
+        """
+        totals = []
+        for before in self.ledger.governed_before(row):
+            reply = self.outbox.stored_reply(before.request_sha256)
+            if not isinstance(reply, SumReply):
+                raise PrivacyError(
+                    "governed-unknown",
+                    f"what stage {before.stage} of run {before.run} showed of this split is not kept",
+                    hint="restore the site's replies folder, or ask for noised tables",
+                )
+            totals.append(reply.total)
+        return tuple(totals)
 
     def release_public(self, message: HelloReply | WeightsReply) -> Released:
         """Sign and log a reply for which no patient was looked at."""
@@ -327,7 +351,7 @@ class Charged:
                     "not-suppressible",
                     f"stage {message.stage} says of no cell how many patients it needs to be shown",
                 )
-            total = bound.suppress(total, gate.policy.minimum_cell)
+            total = bound.suppress(total, gate.policy.minimum_cell, gate._shown_before(row))
         signed = gate._sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
         payload_sha256 = sha256_hex(pack(signed))
         # The outcome claims the charge first: two processes cannot release on one charge.
@@ -342,7 +366,7 @@ class Charged:
 def _checked(total: Vector, bound: Bound) -> Vector:
     if total.shape != (bound.length,) or total.dtype != np.dtype(bound.kind):
         raise PrivacyError("wrong-table", f"a total must be {bound.length} numbers of {bound.kind}")
-    norm = float(np.linalg.norm(total.astype(np.float64)))
+    norm = float(np.linalg.norm(numbers_of(total, bound).astype(np.float64)))
     limit = np.inf if bound.norm_max is None else bound.norm_max * (1 + _NORM_TOLERANCE)
     if not np.isfinite(norm) or norm > limit:
         raise PrivacyError(

@@ -114,20 +114,32 @@ class Ledger:
         with self._file.held():
             return tuple(self._file.rows)
 
-    def charge(self, charge: Charge, *, members: Collection[str], allowance: Allowance) -> LedgerHead:
+    def charge(
+        self,
+        charge: Charge,
+        *,
+        members: Collection[str],
+        allowance: Allowance,
+        governed_releases: int = 1,
+    ) -> LedgerHead:
         """Append a charge and flush it; only afterwards may noise be drawn and patients be touched.
 
         Args:
             charge: what is about to happen.
             members: PatientKeys of every patient that it touches.
             allowance: the hospital's caps.
+            governed_releases: most governed releases of a split, over all plans.
 
         Raises:
             PrivacyError: ``budget-exhausted`` when any of the patients, or the run, would overspend;
-                ``round-repeated`` when this round of the plan was charged for another request.
+                ``round-repeated`` when this round of the plan was charged for another request;
+                ``governed-repeated`` when a split has had its governed releases, or a further one
+                would be of other patients of it.
         """
         with self._file.held():
             self._refuse_other_request(charge)
+            if charge.charge_class == "governed":
+                self._refuse_repeated_figures(charge, frozenset(members), most=governed_releases)
             if charge.event is not None:
                 self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
             event = charge.event
@@ -187,6 +199,21 @@ class Ledger:
         with self._file.held():
             charged = self._newest_charge(request_sha256)
             return None if charged is None or charged.index in self._settled else charged
+
+    def governed_before(self, charged: LedgerRow) -> tuple[LedgerRow, ...]:
+        """Governed charges of the same split that were released before this one, oldest first."""
+        with self._file.held():
+            found = self._governed_rows(
+                charged.purpose,
+                self._load_members(charged.members_sha256),
+                apart_from=(charged.plan_sha256, charged.stage, charged.round),
+            )
+            released = {
+                row.charge_index
+                for row in self._file.rows
+                if row.kind == "outcome" and row.status == "released"
+            }
+            return tuple(row for row in found if row.index in released)
 
     def record_countersignature(
         self, head_sha256: str, signature: str, *, plan_sha256: str, coordinator_key: str
@@ -354,6 +381,43 @@ class Ledger:
                 f"{charge.stage} of round {charge.round} was already charged for another "
                 "request of this plan",
                 hint="a round is answered once; the coordinator must resume, not repeat it",
+            )
+
+    def _governed_rows(
+        self, purpose: str, members: frozenset[str], *, apart_from: tuple[str, str, int]
+    ) -> list[LedgerRow]:
+        """Governed charges of a purpose that touched any of these patients and were not refused."""
+        refused = {
+            row.charge_index
+            for row in self._file.rows
+            if row.kind == "outcome" and row.status != "released"
+        }
+        return [
+            row
+            for row in self._file.rows
+            if (row.kind, row.charge_class, row.purpose) == ("charge", "governed", purpose)
+            and (row.plan_sha256, row.stage, row.round) != apart_from
+            and row.index not in refused
+            and self._load_members(row.members_sha256) & members
+        ]
+
+    def _refuse_repeated_figures(self, charge: Charge, members: frozenset[str], *, most: int) -> None:
+        """Figures of one split are differences of each other: few of them, and of the same patients."""
+        place = (charge.plan_sha256, charge.stage, charge.round)
+        before = self._governed_rows(charge.purpose, members, apart_from=place)
+        asked = {(row.plan_sha256, row.stage, row.round) for row in before}
+        if len(asked) >= most:
+            raise PrivacyError(
+                "governed-repeated",
+                f"a split has at most {most} governed releases here, and these patients had theirs",
+                hint="ask for noised tables, or raise governed_releases_per_split in policy.yaml "
+                "deliberately",
+            )
+        if any(row.members_sha256 != members_sha256(members) for row in before):
+            raise PrivacyError(
+                "governed-repeated",
+                "a further governed release must be of the same patients as the one before",
+                hint="ask for noised tables: the difference of exact figures is a few patients",
             )
 
     def _refuse_overspending(

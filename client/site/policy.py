@@ -70,6 +70,10 @@ allows_privacy_off: false
 # Exact numbers (governed releases) need a person who answers for them: first and last name.
 allows_governed: false
 governed_approved_by: null
+
+# Most governed releases of one split (internal, external, prospective), over all plans. Two of them
+# can be subtracted; a further one is shown only where it differs by enough patients.
+governed_releases_per_split: 1
 """
 
 
@@ -95,6 +99,7 @@ class PolicySettings(BaseModel):
     allows_privacy_off: bool
     allows_governed: bool
     governed_approved_by: str | None
+    governed_releases_per_split: int = Field(default=1, ge=1, le=100)
 
     @model_validator(mode="after")
     def _governed_is_answered_for(self) -> PolicySettings:
@@ -162,6 +167,7 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
+    problems += _repeated_problems(policy, asked)
     problems += [*_cost_problems(policy, plan, role), *_prediction_problems(plan)]
     return tuple(dict.fromkeys(problems))  # stages may share a fault
 
@@ -211,6 +217,22 @@ def _class_problems(policy: PolicySettings, stage: Stage) -> list[str]:
         if noise < floor:
             return [f"noise multiplier {noise:g} is below the floor of {floor:g}"]
     return []
+
+
+def _repeated_problems(policy: PolicySettings, asked: Sequence[Stage]) -> list[str]:
+    """Splits of which a plan alone asks for more governed releases than a split may have."""
+    groups = [
+        stage.patients
+        for stage in asked
+        if stage.release_class == "governed" and isinstance(stage, ReleaseStage)
+    ]
+    most = policy.governed_releases_per_split
+    return [
+        f"{groups.count(group)} governed releases of {group} patients are more than the {most} that "
+        "governed_releases_per_split allows here"
+        for group in dict.fromkeys(groups)
+        if groups.count(group) > most
+    ]
 
 
 def _stage_problems(policy: PolicySettings, plan: Plan, stage: Stage) -> list[str]:

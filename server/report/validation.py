@@ -1,6 +1,6 @@
-"""Reads the sites' validation tables out of a run folder: figures of each site, and of all pooled.
+"""Reads the sites' validations out of a run folder: figures of each site, and of all pooled.
 
-Imports the run store and measure.
+Noised tables and governed statistics give the same measures. Imports the run store and measure.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_of
+from server.report.governed import pool_auc, pool_statistics, read_statistics
+from server.report.governed import read_constant_r2 as read_governed_constant_r2
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_histograms
 from server.report.results import POOLED, ValidationKind, ValidationResult
 from server.run.folder import RunStore
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
+from shared.measure.governed.statistics import statistics_spec
 from shared.measure.table.reading import (
     by_suspicion,
     read_constant_r2,
@@ -70,6 +73,8 @@ def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, Pool
 def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> PooledEffect | None:
     if len(tables) < LEAST_SITES:
         return None
+    if stage.release_class == "governed":
+        return pool_auc(tables, statistics_spec(plan.settings.task, stage))
     spec = table_spec(plan.settings.task, stage)
     cell_sd = stage.noise_of(1) * sensitivity(spec) / HISTOGRAM_WEIGHT[spec.has_moments]
     found = [score_histograms(table, spec) for table in tables]
@@ -78,22 +83,46 @@ def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> P
 
 
 def _validate(store: RunStore, stage: TableStage) -> list[ValidationResult]:
-    plan, spec = store.plan, table_spec(store.plan.settings.task, stage)
-    noise_sd = stage.noise_of(1) * sensitivity(spec)
+    plan = store.plan
     shared: dict[str, object] = {"kind": kind_of(stage), "release_class": stage.release_class}
-    rows, tables, tables_of = [], [], list[RosterEntry]()
+    rows, tables, sites = [], [], list[RosterEntry]()
     for answer in answers_to(store, stage):
         found = shared | {"site": answer.site, "status": answer.status, "code": answer.code}
         if answer.status == MEASURED:
-            tables.append((answer.table, noise_sd))
-            tables_of.append(plan.entry(answer.site))
-            found |= _figures(plan, stage, spec, answer.table, noise_sd, tables_of[-1:])
+            tables.append(answer.table)
+            sites.append(plan.entry(answer.site))
+            found |= _read(plan, stage, [answer.table], sites[-1:])
         rows.append(ValidationResult.model_validate(found))
     if len(tables) > 1:
-        figures = _figures(plan, stage, spec, *pool_tables(tables), tables_of)
+        figures = _read(plan, stage, tables, sites)
         pooled = shared | {"site": POOLED, "status": MEASURED} | figures
         rows.append(ValidationResult.model_validate(pooled))
     return rows
+
+
+def _read(
+    plan: Plan, stage: TableStage, tables: Sequence[np.ndarray], sites: Sequence[RosterEntry]
+) -> dict[str, object]:
+    """Figures of one site's answer, or of several pooled."""
+    if stage.release_class == "governed":
+        return _governed_figures(plan, stage, tables)
+    spec = table_spec(plan.settings.task, stage)
+    noise_sd = stage.noise_of(1) * sensitivity(spec)
+    return _figures(plan, stage, spec, *pool_tables([(table, noise_sd) for table in tables]), sites)
+
+
+def _governed_figures(
+    plan: Plan, stage: TableStage, vectors: Sequence[np.ndarray]
+) -> dict[str, object]:
+    task, promised = plan.settings.task, stage.sensitivity_target
+    spec = statistics_spec(task, stage)
+    found: dict[str, object] = {"epsilon": stage_epsilon(plan, stage), "untrained_r2": None}
+    if len(vectors) > 1:
+        return found | {"measures": pool_statistics(vectors, spec, sensitivity_target=promised)}
+    [vector] = vectors
+    if task.kind == "regression":
+        found["untrained_r2"] = read_governed_constant_r2(vector, spec, constant=task.target_mean)
+    return found | {"measures": read_statistics(vector, spec, sensitivity_target=promised)}
 
 
 def _figures(

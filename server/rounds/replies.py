@@ -25,7 +25,7 @@ from shared.contract.protocol import (
 from shared.contract.stages import Stage, TrainingStage
 from shared.errors import ProtocolError
 from shared.signing.keys import verify
-from shared.stages.stage_sum import StageSum
+from shared.stages.stage_sum import StageSum, numbers_of
 
 NORM_TOLERANCE = 1e-4  # float32 rounding of a sum of squares over 1e8 coordinates
 MEASURED = "measured"
@@ -86,7 +86,7 @@ class ReplyCheck:
             raise ProtocolError("wrong-shape", f"the total must have {length} entries")
         if total.dtype != np.dtype(bound.kind if is_measured else "<f8"):
             raise ProtocolError("wrong-type", f"the total must be {bound.kind}, not {total.dtype}")
-        norm = norm_of(total)
+        norm = norm_of(numbers_of(total, bound))
         if not np.isfinite(norm):
             raise ProtocolError("not-finite", "the total must be finite")
         declared = self.plan.entry(site).declared_patients

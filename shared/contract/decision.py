@@ -63,6 +63,12 @@ class Decision(BaseModel):
         place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="left")
         return np.where(np.isfinite(label), place, -1).astype(np.intp)
 
+    def calls(self, score: Floats) -> Bools:
+        """Whom a score calls to have the endpoint; one that is no number calls nobody. [n] -> [n]."""
+        at = self.operating_point
+        found: Bools = score <= at if self.is_regression else score >= at
+        return found
+
     def call(self, outputs: Floats) -> Indices:
         """Places of the called classes. [n,o] -> [n].
 
@@ -74,7 +80,7 @@ class Decision(BaseModel):
             return np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)
         others = np.where(np.isfinite(outputs), outputs, -1.0)
         others[:, self.endpoint] = -2.0
-        return np.where(score >= self.operating_point, self.endpoint, others.argmax(axis=1))
+        return np.where(self.calls(score), self.endpoint, others.argmax(axis=1))
 
     def is_positive(self, label: Floats) -> Bools:
         """Which patients have the endpoint. [n] -> [n]."""

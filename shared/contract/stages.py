@@ -176,12 +176,14 @@ class LearnerStage(_Trains):
 class TableStage(_Measures):
     """Validation of a release: a score histogram by class and clipped moments (``measure.table``).
 
+    Where it is governed: exact statistics (``measure.governed``), which need neither bins nor clipping.
+
     ``reads``: name of the stage whose last state is measured. Bounds and edges are public:
     ``score_low``/``score_high``/``bins`` of the histogram, targets clipped to [target_low,
     target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
     accrued patients answers that it waits. ``sensitivity_target``: what somebody promised of the
-    operating point, 0 where nobody did. ``minimum_cell``: no figure is shown, and no cell of a
-    governed table leaves, from fewer patients.
+    operating point, 0 where nobody did. ``minimum_cell``: no figure is shown of fewer patients, and no
+    governed figure leaves that implies fewer.
     """
 
     kind: Literal["table"] = "table"

@@ -76,7 +76,7 @@ class DescriptionSum:
     def bound(self, round_number: int) -> Bound:
         """The cells of a description; exact ones are withheld from too few patients."""
 
-        def withhold(table: Vector, minimum_cell: int) -> Vector:
+        def withhold(table: Vector, minimum_cell: int, _: Sequence[Vector]) -> Vector:
             return withhold_small_groups(table.astype(np.float64), self.spec, minimum_cell=minimum_cell)
 
         return Bound(length=self.spec.n_cells, kind="<f8", suppress=withhold)

@@ -52,7 +52,7 @@ class MeasureSum:
     def bound(self, round_number: int) -> Bound:
         """The measure's cells; exact ones as it suppresses them."""
 
-        def suppress(total: Vector, minimum_cell: int) -> Vector:
+        def suppress(total: Vector, minimum_cell: int, _: Sequence[Vector]) -> Vector:
             return self.measure.suppress(total.astype(np.float64), minimum_cell)
 
         return Bound(length=self._length, kind="<f8", suppress=suppress)

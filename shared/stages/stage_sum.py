@@ -37,13 +37,15 @@ class Bound:
     """What a total must be to leave: ``length`` finite numbers of a ``kind`` (``<f4`` or ``<f8``).
 
     ``norm_max``: its largest L2 norm, None where noise alone bounds it.
-    ``suppress``: of exact numbers, (total, least patients of a cell) -> the total that may be shown.
+    ``suppress``: of exact numbers, (total, least patients of a cell, what was shown of these patients
+    before) -> the total that may be shown. ``may_withhold``: whether numbers of it may be NaN.
     """
 
     length: int
     kind: str
     norm_max: float | None = None
-    suppress: Callable[[Vector, int], Vector] | None = None
+    suppress: Callable[[Vector, int, Sequence[Vector]], Vector] | None = None
+    may_withhold: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class StageSum(Protocol):
     ) -> StageState:
         """The state after a round, from the totals of the sites present, in roster order."""
         ...
+
+
+def numbers_of(total: Vector, bound: Bound) -> Vector:
+    """The numbers [≤ m] of a total that must be finite: all but those that may be withheld."""
+    return total[~np.isnan(total)] if bound.may_withhold else total
 
 
 def require_state(asked: StageSum, vector: Vector, *, round_number: int) -> None:

@@ -1,10 +1,13 @@
-"""Validation: one table of a release on a group of patients, one bounded row of each.
+"""Validation of a release on a group of patients: a noised table, or governed statistics.
 
-Imports scoring and the table.
+A noised table is one bounded row of each patient, added up. A governed stage sends no table: it sends
+figures that the site computes, under the rules of ``shared.measure.governed.disclosure``. Imports
+scoring, the table and the statistics.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
-from shared.measure.table.rows import pool_small_cells, sensitivity, table_spec
+from shared.measure.governed.disclosure import withhold
+from shared.measure.governed.statistics import LARGEST, measure_statistics, statistics_spec
+from shared.measure.table.rows import sensitivity, table_spec
 from shared.measure.table.sum import ScoredPatients
 from shared.measure.table.sum import TableSum as TableRows
 from shared.privacy.noise import DrawNormals
@@ -34,6 +39,8 @@ class TableSum:
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = table_spec(plan.settings.task, stage)
+        self.statistics = statistics_spec(plan.settings.task, stage)
+        self._is_governed = stage.release_class == "governed"
         self._sum = TableRows(self.spec)
         self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
         self.state_kind = self._scored.state_kind
@@ -45,7 +52,7 @@ class TableSum:
 
     @property
     def noise_sd(self) -> float:
-        """Standard deviation of the noise in each cell; 0 in a governed table."""
+        """Standard deviation of the noise in each cell; 0 in governed statistics."""
         return self._stage.noise_of(1) * sensitivity(self.spec)
 
     def state_length(self, round_number: int) -> int:
@@ -53,15 +60,25 @@ class TableSum:
         return self._scored.length
 
     def bound(self, round_number: int) -> Bound:
-        """A table; exact cells are pooled until each holds enough patients."""
+        """A table; or statistics, of which those are withheld that imply too few patients."""
+        if not self._is_governed:
+            return Bound(length=self.spec.n_cells, kind="<f8")
+        length = self.statistics.n_figures
 
-        def pool(table: Vector, minimum_cell: int) -> Vector:
-            return pool_small_cells(table.astype(np.float64), self.spec, minimum_cell=minimum_cell)
+        def show(exact: Vector, minimum_cell: int, before: Sequence[Vector]) -> Vector:
+            return withhold(
+                exact.astype(np.float64),
+                self.statistics,
+                minimum_cell=minimum_cell,
+                earlier=[vector.astype(np.float64) for vector in before if len(vector) == length],
+            )
 
-        return Bound(length=self.spec.n_cells, kind="<f8", suppress=pool)
+        return Bound(length=length, kind="<f8", suppress=show, may_withhold=True)
 
     def largest(self, round_number: int, *, declared_patients: int) -> float:
-        """Capacity · the norm of a row, and the noise's radius."""
+        """Capacity · the norm of a row, and the noise's radius; of statistics their public range."""
+        if self._is_governed:
+            return LARGEST * math.sqrt(self.statistics.n_figures)
         return largest_noised(
             bound=sensitivity(self.spec),
             noise_multiplier=self._stage.noise_of(round_number),
@@ -79,17 +96,32 @@ class TableSum:
         draw_normals: DrawNormals,
         register: AuditRegister | None = None,
     ) -> Vector:
-        """The table [m] of the release with state ``vector`` [d] on patients, one score each."""
+        """The table, or the statistics, [m] of the release with state ``vector`` [d] on patients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
         output, label = self._scored.score(vector, patients)
+        scored = scored_patients(decision_of(self._settings), output, label)
+        if self._is_governed:
+            return self.measured(scored)
         return total_with_noise(
             self._sum,
             self._sum.start(),
-            scored_patients(decision_of(self._settings), output, label),
+            scored,
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,
+        )
+
+    def measured(self, scored: ScoredPatients) -> Vector:
+        """Exact statistics [m], before anything is withheld."""
+        called = decision_of(self._settings).calls(scored.score)
+        return measure_statistics(
+            self.statistics,
+            suspicion=-scored.score if self.spec.positive_is_low else scored.score,
+            is_positive=scored.is_positive,
+            is_called=called,
+            target=scored.target,
+            prediction=scored.prediction,
         )
 
     def advance(

@@ -12,6 +12,7 @@ from server.run.folder import RunStore
 from shared.contract.plan import Plan, write_plan
 from shared.contract.settings import Settings
 from shared.contract.stages import TableStage
+from shared.measure.governed.statistics import StatisticsSpec, measure_statistics
 from shared.privacy.cost import predict_cost
 from shared.signing.keys import load_key
 
@@ -21,6 +22,7 @@ NOISE = 4.0
 POSITIVE = np.array([1, 1, 2, 2, 3, 3, 4, 6, 8, 9, 10, 11], dtype=float)
 NEGATIVE = np.array([40, 36, 32, 28, 24, 20, 18, 14, 10, 8, 6, 4], dtype=float)
 TABLE = np.concatenate([POSITIVE, NEGATIVE])
+STATISTICS = StatisticsSpec(is_regression=False)
 
 
 def settings_of(release_class: str) -> Settings:
@@ -56,9 +58,26 @@ def found_run(home: Path, *, noise: float | None = None, **options: object) -> R
     return store
 
 
+def statistics_of(table: np.ndarray) -> np.ndarray:
+    """Governed statistics of a table's patients, each at the middle of a bin, none withheld."""
+    middle = (np.arange(BINS) + 0.5) / BINS
+    counts = np.rint(table).astype(int)
+    probability = np.repeat(np.concatenate([middle, middle]), counts)
+    vector = measure_statistics(
+        STATISTICS,
+        suspicion=probability,
+        is_positive=np.arange(probability.size) < counts[:BINS].sum(),
+        is_called=probability >= 0.5,
+    )
+    return np.array(
+        [round(value, digits) for value, digits in zip(vector, STATISTICS.digits, strict=True)]
+    )
+
+
 def answer(store: RunStore, site: str, table: np.ndarray | None, kind: str = "internal") -> None:
     """Keep a site's table, or that it has nobody to measure."""
     if table is None:
         keep_total(store, kind, site, np.zeros(0), status="not-applicable")
     else:
-        keep_total(store, kind, site, table)
+        is_governed = store.plan.stage(kind).release_class == "governed"
+        keep_total(store, kind, site, statistics_of(table) if is_governed else table)

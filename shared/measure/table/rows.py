@@ -1,7 +1,7 @@
 """The one message of a validation: a table of bounded per-patient rows, summed over patients.
 
 A site turns each patient into one row whose L2 norm is at most ``sensitivity(spec)``, sums the rows
-and adds Gaussian noise of one standard deviation to every cell (or none, in a governed release).
+and adds Gaussian noise of one standard deviation to every cell.
 Every figure of a report is post-processing of that table (``shared.measure.table.reading``).
 
 Cells, in this order:
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from shared.contract.settings import TaskSettings, ValidationSettings
 from shared.contract.stages import TableStage
-from shared.errors import PolicyError, ProtocolError, SettingsError
+from shared.errors import ProtocolError, SettingsError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -178,52 +178,6 @@ def _moments(spec: TableSpec, target: Floats, prediction: Floats) -> Floats:
     columns = [np.ones_like(u), u, 2 * u**2 - 1, v, 2 * np.abs(v) - 1, 2 * v**2 - 1]
     moments: Floats = np.stack(columns, axis=1) * np.array(list(MOMENT_WEIGHTS.values()))
     return moments
-
-
-def pool_small_cells(table: Floats, spec: TableSpec, *, minimum_cell: int) -> Floats:
-    """An exact table [n_cells] in which every group of patients holds at least ``minimum_cell``.
-
-    Bins too small to be shown are pooled with their neighbours, of the same class and on the same side
-    of the operating point, and their patients are spread evenly over them. Sums per side stay exact,
-    and so do sensitivity, specificity and the moments; an AUC loses resolution and with it a few
-    hundredths, on the cautious side.
-
-    Raises:
-        PolicyError: one side of the operating point holds patients, but fewer than the minimum.
-    """
-    weight = HISTOGRAM_WEIGHT[spec.has_moments]
-    pooled = table.copy()
-    for first in (0, spec.bins):
-        for low, high in ((0, spec.bins_below), (spec.bins_below, spec.bins)):
-            side = slice(first + low, first + high)
-            counts = np.rint(table[side] / weight)
-            for start, end in _groups(counts, minimum_cell):
-                counts[start:end] = counts[start:end].mean()
-            pooled[side] = counts * weight
-    return pooled
-
-
-def _groups(counts: Floats, minimum_cell: int) -> list[tuple[int, int]]:
-    """Runs [start, end) of bins that each hold enough patients; empty bins between runs stay alone."""
-    groups: list[tuple[int, int]] = []
-    start, held = 0, 0.0
-    for index, count in enumerate(counts):
-        if held == 0:
-            start = index
-        held += count
-        if held >= minimum_cell:
-            groups.append((start, index + 1))
-            held = 0.0
-    if held == 0:
-        return groups
-    if not groups:
-        raise PolicyError(
-            "cell-too-small",
-            f"a class has fewer than {minimum_cell} patients on one side of the operating point",
-            hint="ask for noised tables (validation.release_class=dp), or measure more patients",
-        )
-    last = int(np.flatnonzero(counts)[-1])
-    return [*groups[:-1], (groups[-1][0], last + 1)]
 
 
 def pool_tables(tables: Sequence[tuple[Floats, float]]) -> tuple[Floats, float]:

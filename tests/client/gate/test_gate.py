@@ -351,7 +351,26 @@ def test_unmeasured_answers_are_empty_free_and_not_stored(tmp_path: Path) -> Non
     assert len(gate.ledger.show()) == 1
 
 
-def test_governed_tables_need_the_policy_a_name_and_the_minimum_cell(tmp_path: Path) -> None:
+def statistics(plan: Plan, **named: float) -> np.ndarray:
+    """Exact figures of sixty patients of whom twenty are ill; changed."""
+    spec = TableSum(plan, plan.tables[0], None).statistics
+    found = dict.fromkeys(spec.figures, 0.5) | {"n": 60.0, "n_positive": 20.0} | named
+    return np.array([found[name] for name in spec.figures])
+
+
+def two_plans(folder: Path) -> list[Plan]:
+    """Plans that measure the same split, exact."""
+    words = {"validation__release_class": "governed"}
+    return [make_plan(folder, **words, validation__sensitivity_target=each) for each in (0.8, 0.9)]
+
+
+def shown_of(plan: Plan, released: object) -> dict[str, float]:
+    assert isinstance(released, SumReply)
+    named = TableSum(plan, plan.tables[0], None).statistics.named(released.total)
+    return {name: value for name, value in named.items() if not np.isnan(value)}
+
+
+def test_governed_statistics_need_the_policy_a_name_and_the_minimum_cell(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, validation__release_class="governed")
     request = measure_request(plan)
     gate = make_gate(tmp_path)
@@ -359,19 +378,55 @@ def test_governed_tables_need_the_policy_a_name_and_the_minimum_cell(tmp_path: P
     gate = make_gate(tmp_path, **GOVERNED)
     refused("policy.cohort-too-small", charge, gate, plan, request, PATIENTS[:9])
     charged = charge(gate, plan, request)
-    patients = [0, 7, 9, 2, 0, 0, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 3, 20, 0, 9, 1, 1]
-    exact = np.array([*(1.2 * n for n in patients), *np.full(6, 5.0)])
+    exact = statistics(plan, sensitivity=0.9, auc=0.87654321)  # two missed positives
     reply = table(request, release_class="governed", total=exact)
-    released = charged.release(reply, bound=table_bound(plan)).message
-    assert isinstance(released, SumReply)
-    # bins 1 and 2 hold 16, bin 3 joins bin 6 through the empty ones; five bins lie above
-    shown = [0, 8, 8, *([14 / 4] * 4), 14, 0, 0, 0, 0, *([0] * 5), 7.5, 7.5, 20, 0, *([11 / 3] * 3)]
-    np.testing.assert_allclose(released.total[:24] / 1.2, shown)
-    np.testing.assert_allclose(released.total[24:], exact[24:])
+    shown = shown_of(plan, charged.release(reply, bound=table_bound(plan)).message)
+    assert "sensitivity" not in shown
+    assert (shown["n"], shown["n_positive"], shown["auc"]) == (60, 20, 0.8765)
     row = gate.ledger.show()[1]
     assert (row.charge_class, row.approved_by, row.event) == ("governed", "Ada Byron", None)
     [departure] = gate.outbox.show()
     assert (departure.release_class, departure.epsilon) == ("governed", None)
+
+
+def test_a_split_has_one_governed_release_over_all_plans_unless_the_policy_allows_more(
+    tmp_path: Path,
+) -> None:
+    plans = two_plans(tmp_path)
+    requests = [measure_request(plan) for plan in plans]
+    gate = make_gate(tmp_path, **GOVERNED)
+
+    def release(gate: Gate, number: int, **named: float) -> dict[str, float]:
+        plan, request = plans[number], requests[number]
+        total = statistics(plan, **named)
+        reply = table(request, release_class="governed", total=total)
+        charged = charge(gate, plan, request)
+        return shown_of(plan, charged.release(reply, bound=table_bound(plan)).message)
+
+    assert release(gate, 0)["sensitivity"] == 0.5
+    refused("privacy.governed-repeated", charge, gate, plans[1], requests[1])
+    # other patients than those of the first release: their difference would be one patient
+    gate = make_gate(tmp_path, **GOVERNED, governed_releases_per_split=2)
+    refused("privacy.governed-repeated", charge, gate, plans[1], requests[1], PATIENTS[1:])
+    # the same patients at another cut: nine negatives lie between the cuts
+    shown = release(gate, 1, specificity=0.275)
+    assert "specificity" not in shown
+    assert "auc" in shown
+
+
+def test_what_an_earlier_governed_release_showed_must_be_known(tmp_path: Path) -> None:
+    plans = two_plans(tmp_path)
+    gate = make_gate(tmp_path, **GOVERNED, governed_releases_per_split=2)
+    requests = [measure_request(plan) for plan in plans]
+    replies = [
+        table(request, release_class="governed", total=statistics(plan))
+        for plan, request in zip(plans, requests, strict=True)
+    ]
+    charge(gate, plans[0], requests[0]).release(replies[0], bound=table_bound(plans[0]))
+    for file in (tmp_path / "replies").glob("*.json"):
+        file.unlink()
+    charged = charge(gate, plans[1], requests[1])
+    refused("privacy.governed-unknown", charged.release, replies[1], bound=table_bound(plans[1]))
 
 
 def test_exact_numbers_whose_cells_cannot_be_brought_up_to_a_minimum_stay(tmp_path: Path) -> None:
@@ -564,16 +619,3 @@ def test_the_test_of_the_only_exit_would_notice_another(source: str) -> None:
     assert isinstance(call, ast.Call)
     with pytest.raises(AssertionError):
         check_call(call, "app.py")
-
-
-def test_a_governed_table_with_too_few_patients_beside_the_operating_point_stays(
-    tmp_path: Path,
-) -> None:
-    plan = make_plan(tmp_path, validation__release_class="governed")
-    gate, request = make_gate(tmp_path, **GOVERNED), measure_request(plan)
-    charged = charge(gate, plan, request)
-    exact = np.zeros(N_CELLS)
-    exact[[3, 9, 15, 20]] = 1.2 * np.array([12, 9, 30, 40])  # nine missed positives
-    reply = table(request, release_class="governed", total=exact)
-    refused("policy.cell-too-small", charged.release, reply, bound=table_bound(plan))
-    assert not gate.outbox.show()

@@ -133,6 +133,27 @@ def test_charges_without_noise_are_counted_and_never_shown_as_an_epsilon(tmp_pat
     assert ledger.budget(PATIENTS[40:], allowance=LIFE_ONLY).n_unprotected == 1
 
 
+def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_are_not(
+    tmp_path: Path,
+) -> None:
+    ledger = open_ledger(tmp_path)
+    exact: dict[str, object] = {"event": None, "charge_class": "governed", "purpose": "a split"}
+    charge(ledger, 1, PATIENTS[:20], **exact)
+    charge(ledger, 1, PATIENTS[:20], **exact)  # a retry of the same request
+    charge(ledger, 2, PATIENTS[20:], **exact)  # patients of whom nothing was shown
+    charge(ledger, 3, PATIENTS[:20], **exact | {"purpose": "another split"})
+    with pytest.raises(PrivacyError, match="at most 1 governed") as caught:
+        charge(ledger, 4, PATIENTS[19:], **exact)
+    assert caught.value.code == "privacy.governed-repeated"
+    for row in [row for row in ledger.show() if row.kind == "charge"]:
+        if row.plan_sha256 == "plan-1":
+            ledger.record_outcome(row.request_sha256, status="policy.cell-too-small")
+            break
+    with pytest.raises(PrivacyError, match="at most 1 governed"):
+        charge(ledger, 4, PATIENTS[:20], **exact)  # the first attempt may have been released
+    charge(ledger, 5, PATIENTS[:1], **exact | {"purpose": "a third"})
+
+
 def test_a_round_is_charged_for_one_request_only_but_a_retry_charges_afresh(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     first = ledger.charge(make_charge(1), members=PATIENTS, allowance=ALLOWANCE)

@@ -144,6 +144,21 @@ def test_an_exact_stage_hides_no_noised_one_of_the_same_patients_from_the_cap(tm
     assert any("validation costs epsilon" in each and "above the cap of 3" in each for each in found)
 
 
+def test_a_plan_asks_for_no_more_governed_releases_of_a_split_than_the_policy_allows(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(tmp_path, validation__release_class="governed")
+    table = next(stage for stage in plan.stages if stage.name == "internal")
+    twice = plan.model_copy(update={"stages": (*plan.stages, table.model_copy(update={"name": "x"}))})
+    policy = make_policy(tmp_path, **GOVERNED)
+    assert check_plan(policy, plan, site=SITE) == ()
+    assert "2 governed releases of internal patients are more than the 1" in str(
+        check_plan(policy, twice, site=SITE)
+    )
+    policy = policy.model_copy(update={"governed_releases_per_split": 2})
+    assert "governed releases of" not in str(check_plan(policy, twice, site=SITE))
+
+
 GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
 
 

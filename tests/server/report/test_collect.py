@@ -33,8 +33,8 @@ def test_bytes_are_those_of_updates_and_tables(tmp_path: Path) -> None:
     finish_run(store)
     answer(store, "site-0", TABLE)
     first, second, *_ = collect_results(store).sites
-    # 6 float32 a round, 24 float64 of a table; received: encoder, weights per round and per table
-    assert (first.bytes_sent, first.bytes_received) == (3 * 24 + 24 * 8, 1000 + (3 + 1) * 24)
+    # 6 float32 a round, 9 float64 of statistics; received: encoder, weights per round and per table
+    assert (first.bytes_sent, first.bytes_received) == (3 * 24 + 9 * 8, 1000 + (3 + 1) * 24)
     assert (second.bytes_sent, second.bytes_received) == (3 * 24, 1000 + 3 * 24)
 
 

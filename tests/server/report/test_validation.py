@@ -7,10 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from practice_release import keep_refusal
-from practice_report import BINS, NEGATIVE, NOISE, POSITIVE, TABLE, answer, found_run
+from practice_report import (
+    BINS,
+    NEGATIVE,
+    NOISE,
+    POSITIVE,
+    STATISTICS,
+    TABLE,
+    answer,
+    found_run,
+    statistics_of,
+)
 
 from server.report.expected import expected_of
-from server.report.pooling import pool_histograms
+from server.report.governed import pool_statistics, read_statistics
+from server.report.pooling import pool_aucs, pool_histograms
 from server.report.results import ValidationResult
 from server.report.validation import collect_validations, kind_of, pool_site_aucs
 from server.run.folder import RunStore
@@ -42,18 +53,30 @@ def spec_of(plan: Plan) -> TableSpec:
     return table_spec(plan.settings.task, plan.tables[0])
 
 
-def test_an_exact_table_is_read_with_no_noise_and_a_noised_one_with_its_plans(tmp_path: Path) -> None:
+def test_a_noised_table_is_read_with_its_plans_noise_and_statistics_with_none(tmp_path: Path) -> None:
     governed, noised = found_run(tmp_path / "a"), found_run(tmp_path / "b", noise=NOISE)
-    widths = []
-    for store, sd in ((governed, 0.0), (noised, NOISE * sensitivity(spec_of(noised.plan)))):
+    for store in (governed, noised):
         answer(store, "site-0", TABLE)
-        measures = row(collect_validations(store), "site-0").measures
-        assert measures == expected(TABLE, store, sd, "site-0")
-        widths.append(measures.auc.high - measures.auc.low)
-        if sd == 0:
-            # a count that was released exactly has no interval
-            assert (measures.n_patients.low, measures.n_patients.high) == (300, 300)
-    assert widths[0] < widths[1]
+    exact, loud = (row(collect_validations(store), "site-0").measures for store in (governed, noised))
+    target = governed.plan.tables[0].sensitivity_target
+    vector = statistics_of(TABLE)
+    assert exact == read_statistics(vector, STATISTICS, sensitivity_target=target)
+    assert loud == expected(TABLE, noised, NOISE * sensitivity(spec_of(noised.plan)), "site-0")
+    assert exact.auc.high - exact.auc.low < loud.auc.high - loud.auc.low
+    # a count that was released exactly has no interval
+    assert (exact.n_patients.low, exact.n_patients.high) == (300, 300)
+
+
+def test_governed_statistics_of_three_sites_are_pooled(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    sites = ("site-0", "site-1", "site-2")
+    for site in sites:
+        answer(store, site, TABLE)
+    target = store.plan.tables[0].sensitivity_target
+    vectors = [statistics_of(TABLE)] * len(sites)
+    pooled = row(collect_validations(store), "pooled").measures
+    assert pooled == pool_statistics(vectors, STATISTICS, sensitivity_target=target)
+    assert pooled.n_patients.value == 900
 
 
 def test_a_site_too_small_for_its_noise_shows_no_figure_whatever_came_out(tmp_path: Path) -> None:
@@ -98,30 +121,42 @@ def histograms(*tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 FLATTER = np.concatenate([POSITIVE, NEGATIVE[::-1] / 4 + NEGATIVE])
 
 
-def test_the_mean_of_sites_pools_their_internal_tables_and_each_is_left_out_once(
-    tmp_path: Path,
-) -> None:
-    store = found_run(tmp_path)
+def noise_of(store: RunStore) -> float:
+    return NOISE * sensitivity(spec_of(store.plan))
+
+
+def test_the_mean_of_sites_pools_their_internal_tables(tmp_path: Path) -> None:
+    store = found_run(tmp_path, noise=NOISE)
     tables = {"site-0": TABLE, "site-1": FLATTER, "site-2": 2 * TABLE}
     for site, table in tables.items():
         answer(store, site, table)
     answer(store, "site-3", TABLE[::-1].copy(), kind="external")
     found, without = pool_site_aucs(store)
-    assert found == pool_histograms(*histograms(*tables.values()), cell_sd=0.0)
+    assert found == pool_histograms(*histograms(*tables.values()), cell_sd=noise_of(store))
     assert 0.6 < found.value < 0.9
     assert without == {}, "two sites say nothing about a third"
 
 
+def test_the_mean_of_governed_sites_pools_their_exact_aucs(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    tables = [TABLE, FLATTER, 2 * TABLE]
+    for number, table in enumerate(tables):
+        answer(store, f"site-{number}", table)
+    found, _ = pool_site_aucs(store)
+    named = [STATISTICS.named(statistics_of(table)) for table in tables]
+    assert found == pool_aucs([n["auc"] for n in named], [n["auc_se"] ** 2 for n in named])
+
+
 def test_of_four_sites_each_is_left_out_once(tmp_path: Path) -> None:
     four = {"n_sites": 4, "weights_of_sites": (0.25,) * 4, "declared": (3000,) * 4}
-    store = found_run(tmp_path, **four)
+    store = found_run(tmp_path, noise=NOISE, **four)
     tables = dict(zip((f"site-{n}" for n in range(4)), (TABLE, FLATTER, 2 * TABLE, TABLE), strict=True))
     for site, table in tables.items():
         answer(store, site, table)
     _, without = pool_site_aucs(store)
     assert set(without) == set(tables)
     rest = [table for site, table in tables.items() if site != "site-1"]
-    assert without["site-1"] == pool_histograms(*histograms(*rest), cell_sd=0.0)
+    assert without["site-1"] == pool_histograms(*histograms(*rest), cell_sd=noise_of(store))
     assert without["site-1"].value > without["site-0"].value, "the flat one is not in it"
 
 

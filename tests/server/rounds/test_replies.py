@@ -248,7 +248,7 @@ def test_a_noised_table_is_believed_up_to_ten_times_its_patients_and_the_radius_
     check.require(signed(good(check, honest), key), site="site-0")
 
 
-def test_an_exact_table_is_believed_up_to_ten_times_its_patients(tmp_path: Path) -> None:
+def test_governed_statistics_may_be_withheld_and_a_table_may_not(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path)
     key = load_key(folders["site-0"] / "keys" / "site.pem")
     stage = store.plan.stage("internal").model_copy(
@@ -256,9 +256,18 @@ def test_an_exact_table_is_believed_up_to_ten_times_its_patients(tmp_path: Path)
     )
     asked = sum_of(store.plan, stage, encoder_file=None)
     check = replace(check_of(store, "internal"), stage=stage, asked=asked)
-    check.require(signed(good(check, 1000 * np.eye(N_CELLS)[0]), key), site="site-0")
-    beyond = signed(good(check, 1001 * np.eye(N_CELLS)[0]), key)
-    assert code_of(check, beyond) == "protocol.norm-exceeded"
+    length = asked.bound(1).length
+    honest = np.ones(length)
+    honest[3:] = np.nan
+    check.require(signed(good(check, honest), key), site="site-0")
+    for beyond, code in ((np.inf, "not-finite"), (1e9 * length, "norm-exceeded")):
+        forged = honest.copy()
+        forged[0] = beyond
+        assert code_of(check, signed(good(check, forged), key)) == f"protocol.{code}"
+    noised = check_of(store, "internal")
+    total = np.zeros(N_CELLS)
+    total[3] = np.nan
+    assert code_of(noised, signed(good(noised, total), key)) == "protocol.not-finite"
 
 
 @pytest.mark.parametrize(

@@ -116,11 +116,11 @@ def test_exact_cells_of_small_groups_are_withheld() -> None:
     bound, total = asked.bound(1), total_of(asked, patients)
     assert (bound.length, bound.kind, bound.norm_max) == (asked.spec.n_cells, "<f8", None)
     assert bound.suppress is not None
-    shown = bound.suppress(total, 10)
+    shown = bound.suppress(total, 10, [])
     assert np.array_equal(shown, withhold_small_groups(total, asked.spec, minimum_cell=10))
     assert not np.array_equal(shown, total)
     with pytest.raises(PolicyError):
-        bound.suppress(total_of(asked, first_exams(plan, 6)), 10)
+        bound.suppress(total_of(asked, first_exams(plan, 6)), 10, [])
 
 
 def test_an_honest_description_of_ten_times_the_declared_patients_is_not_beyond_the_largest() -> None:

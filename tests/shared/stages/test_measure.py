@@ -81,9 +81,9 @@ def test_exact_cells_leave_only_as_the_measure_shows_them() -> None:
     _, asked = measured("ridge", **governed())
     bound = asked.bound(1)
     assert (bound.length, bound.kind) == (4, "<f8")
-    assert bound.suppress(np.array([1, 9, 0, 12]), 5).tolist() == [0, 10, 0, 12]
+    assert bound.suppress(np.array([1, 9, 0, 12]), 5, []).tolist() == [0, 10, 0, 12]
     with pytest.raises(PolicyError):
-        bound.suppress(np.array([9, 9, 9, 1]), 5)
+        bound.suppress(np.array([9, 9, 9, 1]), 5, [])
 
 
 def test_measuring_reads_the_last_state_and_changes_nothing_of_it() -> None:

@@ -15,7 +15,10 @@ from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.stages import TableStage
 from shared.errors import PlanError, WeightsError
-from shared.measure.table.rows import contributions, pool_small_cells, sensitivity, table_spec
+from shared.measure.governed.disclosure import withhold
+from shared.measure.governed.statistics import LARGEST, measure_statistics
+from shared.measure.table.rows import contributions, sensitivity, table_spec
+from shared.measure.table.sum import ScoredPatients
 from shared.stages.gradient import GradientSum
 from shared.stages.stage_sum import StageState
 from shared.stages.table import TableSum, scored_patients
@@ -53,7 +56,7 @@ def table_of(asked: TableSum, n: int = 20, *, normal: float = 0.0) -> np.ndarray
 
 
 def test_a_table_is_the_row_of_each_patients_score_added_up() -> None:
-    plan, stage, asked = exact()
+    plan, stage, asked = measured()
     output, target = score_patients(plan.settings, practice_patients(20, seed=2), moved(asked))
     assert plan.settings.task.kind == "regression"
     rows = contributions(
@@ -64,8 +67,39 @@ def test_a_table_is_the_row_of_each_patients_score_added_up() -> None:
         prediction=output[:, 0],
     )
     assert len(rows) == 20
-    np.testing.assert_allclose(table_of(asked), rows.sum(axis=0), rtol=1e-12)
-    assert (asked.noise_sd, asked.spec) == (0.0, table_spec(plan.settings.task, stage))
+    np.testing.assert_allclose(table_of(asked), rows.sum(axis=0), rtol=0, atol=1e-6)
+    assert asked.spec == table_spec(plan.settings.task, stage)
+
+
+def test_a_governed_stage_answers_with_the_statistics_of_its_patients() -> None:
+    plan, _, asked = exact()
+    outputs, target = score_patients(plan.settings, practice_patients(20, seed=2), moved(asked))
+    output = outputs[:, 0]
+    assert plan.settings.task.kind == "regression"
+    expected = measure_statistics(
+        asked.statistics,
+        suspicion=-output,
+        is_positive=target <= plan.settings.task.endpoint_threshold,
+        is_called=output <= plan.settings.task.operating_point,
+        target=target,
+        prediction=output,
+    )
+    np.testing.assert_array_equal(table_of(asked), expected)
+    assert (asked.noise_sd, asked.statistics.named(expected)["n"]) == (0.0, 20)
+
+
+def test_a_classifier_calls_at_or_above_its_operating_point() -> None:
+    plan = learner_plan("naive_bayes", SITES)
+    stage = plan.stage("internal")
+    assert isinstance(stage, TableStage)
+    governed = stage.model_copy(update={"release_class": "governed", "noise_multipliers": (0.0,)})
+    asked = TableSum(plan, governed, None)
+    probability = np.array([0.5, 0.4, 0.5, 0.4])
+    scored = ScoredPatients(probability, np.array([True, True, False, False]))
+    named = asked.statistics.named(asked.measured(scored))
+    assert plan.settings.task.operating_point == 0.5
+    assert (named["sensitivity"], named["specificity"]) == (0.5, 0.5)
+    assert named["brier"] == pytest.approx((2 * 0.25 + 0.36 + 0.16) / 4)
 
 
 def test_the_noise_in_every_cell_is_the_stages_multiplier_times_the_rows_bound() -> None:
@@ -73,7 +107,6 @@ def test_the_noise_in_every_cell_is_the_stages_multiplier_times_the_rows_bound()
     quiet, loud = (table_of(asked, normal=normal) for normal in (0.0, 1.0))
     assert asked.noise_sd == pytest.approx(stage.noise_of(1) * sensitivity(asked.spec))
     np.testing.assert_allclose(loud - quiet, asked.noise_sd, rtol=1e-6)
-    np.testing.assert_allclose(quiet, table_of(exact()[2]), atol=1e-6)
 
 
 def test_sites_tables_add_up_to_the_table_of_everybody() -> None:
@@ -124,24 +157,30 @@ def test_an_honest_table_of_ten_times_the_declared_patients_is_not_beyond_the_la
         noise = asked.noise_sd * draw.normal(size=row.size)
         assert np.linalg.norm(70 * row + noise) < largest
     assert np.linalg.norm(200 * row) > largest
-    assert exact()[2].largest(1, declared_patients=7) == pytest.approx(70 * bound)
+    governed = exact()[2]
+    length = governed.statistics.n_figures
+    assert governed.largest(1, declared_patients=7) == pytest.approx(LARGEST * math.sqrt(length))
     assert stage.noise_of(1) > 0
 
 
-def test_exact_cells_leave_only_when_each_holds_enough_patients() -> None:
+def test_statistics_leave_only_under_the_rules_and_with_what_was_shown_before_in_view() -> None:
     _, _, asked = exact()
-    spec = asked.spec
-    centres = np.linspace(spec.score_low, spec.score_high, 2 * spec.bins + 1)[1::2]
-    positive = np.repeat(centres, [4, *[20] * (spec.bins - 1)])  # few in the first bin
-    score = np.concatenate([positive, np.repeat(centres, 20)])
-    is_positive = np.arange(score.size) < positive.size
-    rows = contributions(spec, score=score, is_positive=is_positive, target=score, prediction=score)
-    bound, table = asked.bound(1), rows.sum(axis=0)
-    assert (bound.length, bound.kind, bound.norm_max) == (asked.spec.n_cells, "<f8", None)
+    bound, spec = asked.bound(1), asked.statistics
+    found = dict.fromkeys(spec.figures, 0.5) | {"n": 100, "n_positive": 40, "sensitivity": 0.9}
+    vector = np.array(list(found.values()))
+    assert (bound.length, bound.kind, bound.norm_max) == (spec.n_figures, "<f8", None)
+    assert bound.may_withhold
     assert bound.suppress is not None
-    shown = bound.suppress(table, 10)
-    assert np.array_equal(shown, pool_small_cells(table, asked.spec, minimum_cell=10))
-    assert not np.array_equal(shown, table)
+    shown = bound.suppress(vector, 10, [])
+    np.testing.assert_array_equal(shown, withhold(vector, spec, minimum_cell=10))
+    assert np.isnan(shown).sum() == 1
+    other = vector.copy()
+    other[0] = 101
+    assert np.isnan(bound.suppress(other, 10, [shown])).all()
+    of_another_measure = np.ones(3)
+    np.testing.assert_array_equal(bound.suppress(vector, 10, [of_another_measure]), shown)
+    noised = measured()[2].bound(1)
+    assert (noised.suppress, noised.may_withhold) == (None, False)
 
 
 def test_a_table_reads_the_last_state_of_training_and_changes_nothing_of_it() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from practice_tables import sum_table
 
-from shared.errors import PolicyError, ProtocolError, SettingsError
+from shared.errors import ProtocolError, SettingsError
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.moments import read_constant_r2
@@ -19,7 +19,6 @@ from shared.measure.table.rows import (
     MOMENT_WEIGHTS,
     TableSpec,
     contributions,
-    pool_small_cells,
     pool_tables,
     sensitivity,
     table_spec,
@@ -174,41 +173,6 @@ def test_pooled_measures_are_those_of_the_pooled_cohort_in_any_order(
     assert read(pooled).auc.status == read(together).auc.status
     if read(pooled).auc.value is not None:
         assert read(pooled).auc.value == pytest.approx(read(together).auc.value)
-
-
-@pytest.mark.parametrize("minimum_cell", [5, 10, 20])
-def test_pooling_small_cells_keeps_counts_and_never_flatters(minimum_cell: int) -> None:
-    prediction, target = bmd_cohort(3, 500)
-    table = bmd_table(prediction, target)
-    pooled = pool_small_cells(table, BMD, minimum_cell=minimum_cell)
-    exact, found = read(table), read(pooled)
-    assert (pooled != table).any()
-    for name in ("n_patients", "n_positive", "sensitivity", "specificity", "r2", "mae"):
-        assert getattr(found, name).value == pytest.approx(getattr(exact, name).value)
-    assert exact.auc.value - 0.05 < found.auc.value < exact.auc.value + 0.003
-
-
-@given(st.lists(st.integers(0, 12), min_size=24, max_size=24), st.integers(1, 15))
-def test_no_released_group_of_patients_is_smaller_than_the_minimum(
-    counts: list[int], minimum_cell: int
-) -> None:
-    spec = replace(BMD, bins=12)
-    table = np.array([*(1.2 * n for n in counts), *np.zeros(6)])
-    try:
-        pooled = pool_small_cells(table, spec, minimum_cell=minimum_cell)[:24] / 1.2
-    except PolicyError:
-        halves = np.split(np.array(counts), [spec.bins_below, 12, 12 + spec.bins_below])
-        assert any(0 < half.sum() < minimum_cell for half in halves)
-        return
-    assert pooled.sum() == pytest.approx(sum(counts))
-    position = 0
-    while position < 24:
-        share = pooled[position]
-        end = position + 1
-        while end < 24 and share > 0 and pooled[end] == share:
-            end += 1
-        assert share == 0 or share * (end - position) >= minimum_cell - 1e-9
-        position = end
 
 
 def test_independent_noise_adds_in_quadrature() -> None:
