@@ -63,12 +63,15 @@ def _validation(results: Results) -> TerminalTable:
 
 
 def _further(results: Results) -> list[TerminalTable]:
-    """A table per further measure: a row per site, a column per figure."""
+    """A table per further measure: a row per figure, a column per site."""
     return [
         TerminalTable(
             title=stage,
-            columns=("site", *names, "release"),
-            rows=tuple(_further_row(r, names) for r in rows),
+            columns=("", *(write_site(row.site) for row in rows)),
+            rows=(
+                *((name, *(_further_cell(row, name) for row in rows)) for name in names),
+                ("release", *(write_price(row) if row.figures else write_status(row) for row in rows)),
+            ),
         )
         for stage, names, rows in further_tables(results)
     ]
@@ -87,14 +90,8 @@ def further_tables(
     return tables
 
 
-def _further_row(row: FurtherResult, names: tuple[str, ...]) -> tuple[str, ...]:
-    if row.figures is None:
-        return (write_site(row.site), write_status(row), *("–",) * len(names))
-    return (
-        write_site(row.site),
-        *(write_figure(row.figures[name]) for name in names),
-        write_price(row),
-    )
+def _further_cell(row: FurtherResult, name: str) -> str:
+    return "–" if row.figures is None else write_figure(row.figures[name])
 
 
 def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ...]:

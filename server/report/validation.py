@@ -55,12 +55,15 @@ def collect_validations(store: RunStore) -> tuple[ValidationResult, ...]:
 def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, PooledEffect]]:
     """Random-effects AUC over the sites' internal tables, and the same without each site in turn.
 
-    None, and none left out, where there are too few sites.
+    None, and none left out, where there are too few sites, or noise was expected to leave nothing.
     """
     stage = next((stage for stage in store.plan.tables if kind_of(stage) == "internal"), None)
     if stage is None:
         return None, {}
     found = [answer for answer in answers_to(store, stage) if answer.status == MEASURED]
+    entries = [store.plan.entry(answer.site) for answer in found]
+    if stage.noise_of(1) and "auc" not in expected_of(store.plan, stage, entries).shown:
+        return None, {}
     tables = {answer.site: answer.table for answer in found}
     without = {
         left: _pool_aucs(store.plan, stage, [table for site, table in tables.items() if site != left])

@@ -34,8 +34,10 @@ from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-# The widest half of an interval that still says something.
-_WIDEST = 0.3
+# The widest half of an interval that still says something, of a ranking and of any other figure.
+_WIDEST_AUC, _WIDEST = 0.2, 0.3
+# How many are taken to be of the severest class, before anything is known.
+_SEVEREST = 0.2
 
 
 class ClassesSettings(BaseModel):
@@ -201,7 +203,7 @@ class Classes:
             return found
         expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
         return {
-            name: each if _is_narrow(expected[name]) and each.value is not None else TOO_NOISY
+            name: each if _is_narrow(name, expected[name]) and each.value is not None else TOO_NOISY
             for name, each in found.items()
         }
 
@@ -306,7 +308,7 @@ class Classes:
         return _bounded(value, margin)
 
     def _expected(self, n: float) -> Floats:
-        """The total of ``n`` patients in classes of one size, of scores that tell neighbours apart."""
+        """The total of ``n`` patients, few of the first grade; their scores tell neighbours apart."""
         c, b = self.n_classes, self.settings.bins
         blocks, total = self._blocks(), np.zeros(self.length(self.start()))
         middles = (np.arange(b) + 0.5) / b
@@ -318,7 +320,9 @@ class Classes:
 
         if "ranking" in blocks and self.rule.is_regression:
             cells = np.stack([bell((place + 0.5) / c, 1.0 / (1.5 * c)) for place in range(c)])
-            total[blocks["ranking"]] = (n / c * cells).ravel() * self.settings.ranking
+            shares = np.full(c, (1.0 - _SEVEREST) / (c - 1))
+            shares[0] = _SEVEREST
+            total[blocks["ranking"]] = (n * shares[:, None] * cells).ravel() * self.settings.ranking
         elif "ranking" in blocks:
             pair = np.stack([bell(0.35, 0.25) * (1.0 - 1.0 / c), bell(0.65, 0.25) / c])
             weight = self.settings.ranking / math.sqrt(c)
@@ -331,10 +335,11 @@ class Classes:
         return total
 
 
-def _is_narrow(estimate: Estimate) -> bool:
+def _is_narrow(name: str, estimate: Estimate) -> bool:
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return False
-    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= _WIDEST
+    widest = _WIDEST_AUC if "AUC" in name else _WIDEST
+    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest
 
 
 def _lacking(count: float, minimum_cell: int) -> Estimate | None:
