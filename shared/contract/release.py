@@ -178,6 +178,7 @@ def _read_signed(path: Path, kind: type[Record], coordinator_key: str) -> Record
     try:
         signed = json.loads(path.read_bytes())
         content, signature = signed["content"], str(signed["signature"])
+        _require_version(path, kind, content["version"])
         record = kind.model_validate(content)
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise _unreadable(path, error) from None
@@ -188,6 +189,16 @@ def _read_signed(path: Path, kind: type[Record], coordinator_key: str) -> Record
             hint="do not use it; ask the coordinator over another channel",
         )
     return record
+
+
+def _require_version(path: Path, kind: type[BaseModel], found: object) -> None:
+    known = kind.model_fields["version"].default
+    if found != known:
+        raise WeightsError(
+            "other-format",
+            f"{path.name} has format {found}, this code reads format {known}",
+            hint="read it with the version that wrote it, or let the coordinator make it again",
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:

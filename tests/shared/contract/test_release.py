@@ -90,6 +90,24 @@ def test_parts_of_two_releases_are_refused_though_truly_signed(made: Made, name:
     assert code_of(made) == "weights.mixed-release"
 
 
+def test_a_release_of_an_older_format_is_refused_with_its_reason(made: Made) -> None:
+    path = made.folder / "release.json"
+    signed = json.loads(path.read_bytes())
+    signed["content"]["version"] = 1
+    del signed["content"]["decision"]
+    path.write_text(json.dumps(signed))
+    with pytest.raises(OsteoFedError, match="has format 1, this code reads format 2") as caught:
+        read_release(made.folder, coordinator_key=made.key)
+    assert caught.value.code == "weights.other-format"
+
+
+def test_a_release_whose_rule_is_not_its_plans_is_refused(made: Made) -> None:
+    cuts = (0.5, *made.record.decision.output_cuts[1:])
+    other = made.record.decision.model_copy(update={"output_cuts": cuts})
+    made.write(made.record.model_copy(update={"decision": other}))
+    assert code_of(made) == "weights.mixed-release"
+
+
 def test_a_release_of_another_coordinator_is_refused(made: Made) -> None:
     assert code_of(made, site_key(made.home).public_hex) == "weights.bad-signature"
 
