@@ -45,6 +45,7 @@ def render_page(results: Results) -> str:
         "value": wording.write_value,
         "interval": wording.write_interval,
         "site": wording.write_site,
+        "digits": wording.digits_of,
         "status": wording.write_status,
         "price": wording.write_price,
         "epsilon": wording.write_epsilon,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from server.report.patients import characteristics, described
 from server.report.results import DescriptionResult, FurtherResult, Results, ValidationResult
 from server.report.wording import (
+    digits_of,
     write_epsilon,
     write_figure,
     write_price,
@@ -91,7 +92,7 @@ def further_tables(
 
 
 def _further_cell(row: FurtherResult, name: str) -> str:
-    return "–" if row.figures is None else write_figure(row.figures[name])
+    return "–" if row.figures is None else write_figure(row.figures[name], digits=digits_of(name))
 
 
 def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ...]:

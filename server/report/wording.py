@@ -66,6 +66,11 @@ def write_figure(estimate: Estimate | None, *, digits: int = 2) -> str:
     return f"{value} ({interval})" if interval else value
 
 
+def digits_of(name: str) -> int:
+    """Digits of a further measure's figure: a count of patients has none."""
+    return 0 if name.startswith("n, ") else 2
+
+
 def as_percent(estimate: Estimate) -> Estimate:
     """A share of 1 in percent."""
     if estimate.value is None:

@@ -36,6 +36,7 @@ Indices = NDArray[np.intp]
 
 # The widest half of an interval that still says something, of a ranking and of any other figure.
 _WIDEST_AUC, _WIDEST = 0.2, 0.3
+_SUPPORT = "n, "
 # How many are taken to be of the severest class, before anything is known.
 _SEVEREST = 0.2
 
@@ -203,7 +204,10 @@ class Classes:
             return found
         expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
         return {
-            name: each if _is_narrow(name, expected[name]) and each.value is not None else TOO_NOISY
+            name: each
+            if name.startswith(_SUPPORT)
+            or (_is_narrow(name, expected[name]) and each.value is not None)
+            else TOO_NOISY
             for name, each in found.items()
         }
 
@@ -232,6 +236,7 @@ class Classes:
         if "ranking" in blocks and self.rule.is_regression:
             cell_sd = sd / self.settings.ranking
             bins = total[blocks["ranking"]].reshape(c, b) / self.settings.ranking
+            found |= self._support(bins.sum(axis=1), cell_sd * math.sqrt(b), minimum_cell)
             for place in range(c - 1):
                 ill = bins[: place + 1].sum(axis=0)[::-1]
                 well = bins[place + 1 :].sum(axis=0)[::-1]
@@ -245,10 +250,12 @@ class Classes:
         if "ranking" in blocks:
             weight = self.settings.ranking / math.sqrt(c)
             pairs = total[blocks["ranking"]].reshape(c, 2, b) / weight
+            found |= self._support(pairs[:, 1].sum(axis=1), sd / weight * math.sqrt(b), minimum_cell)
+            aucs = {}
             for place, name in enumerate(self.rule.classes):
                 well, ill = pairs[place]
-                found[f"AUC, {name}"] = _auc(ill, well, sd / weight, minimum_cell)
-            found["macro AUC"] = _mean(list(found.values()))
+                aucs[f"AUC, {name}"] = _auc(ill, well, sd / weight, minimum_cell)
+            found |= aucs | {"macro AUC": _mean(list(aucs.values()))}
         if "confusion" in blocks:
             confusion = total[blocks["confusion"]].reshape(c, c) / self.settings.confusion
             variance = np.full((c, c), (sd / self.settings.confusion) ** 2)
@@ -256,6 +263,21 @@ class Classes:
         if "error" in blocks:
             found["Brier"] = self._brier(total, sd=sd, minimum_cell=minimum_cell)
         return found
+
+    def _support(self, counts: Floats, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+        """How many patients are of each class, never below none."""
+        margin = normal_quantile(0.95) * sd
+        return {
+            f"{_SUPPORT}{name}": Estimate(
+                status="measured",
+                value=max(float(count), 0.0),
+                low=max(float(count) - margin, 0.0),
+                high=max(float(count) + margin, 0.0),
+            )
+            if sd or not 0.5 <= count < minimum_cell
+            else SUPPRESSED
+            for name, count in zip(self.rule.classes, counts, strict=True)
+        }
 
     def _up_to(self, place: int) -> str:
         name = self.rule.classes[place]

@@ -7,6 +7,7 @@ import pytest
 from server.report.results import PrivacyResult, Results, ValidationResult
 from server.report.wording import (
     as_percent,
+    digits_of,
     headline,
     main_row,
     write_bytes,
@@ -123,6 +124,10 @@ def test_a_row_without_measures_says_why_with_its_code() -> None:
     assert write_status(row("waiting")) == "waiting for new films"
     assert write_site("pooled") == "all sites, pooled"
     assert write_site("north") == "north"
+
+
+def test_a_count_of_patients_has_no_digits() -> None:
+    assert (digits_of("n, osteoporosis"), digits_of("AUC, osteoporosis")) == (0, 2)
 
 
 def promise(epsilon: float | None, mode: str = "patient_dp", delta: float = 1e-5) -> PrivacyResult:

@@ -125,7 +125,19 @@ def test_a_block_without_weight_costs_nothing_and_gives_nothing() -> None:
     assert whole.bound(start) == pytest.approx(math.sqrt(3))
     assert ranked.bound(start) == 1.0
     assert whole.length(start) - ranked.length(start) == 9 + 1
-    assert set(read(ranked, cases(300))) == {"macro AUC", *(f"AUC, {c}" for c in NAMED.classes)}
+    of_each = {f"{word}, {name}" for word in ("n", "AUC") for name in NAMED.classes}
+    assert set(read(ranked, cases(300))) == {"macro AUC", *of_each}
+
+
+def test_each_class_comes_with_how_many_are_of_it() -> None:
+    patients = cases(3000)
+    found = read(named(), patients)
+    true = NAMED.class_of(patients.label)
+    for place, name in enumerate(NAMED.classes):
+        assert found[f"n, {name}"].value == pytest.approx((true == place).sum())
+    noisy = graded(8).read(np.full(24, -1.0), sd=2.0, minimum_cell=10, n_expected=20)
+    assert (noisy["n, normal"].value, noisy["n, normal"].low) == (0.0, 0.0)
+    assert noisy["n, normal"].high == pytest.approx(1.96 * 2 * 8**0.5 - 8, abs=1e-2)
 
 
 def test_under_noise_what_is_shown_was_decided_before() -> None:
@@ -133,7 +145,7 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
     few = measure.read(
         np.full(measure.length(measure.start()), 50.0), sd=8.0, minimum_cell=10, n_expected=60
     )
-    assert set(few.values()) == {TOO_NOISY}
+    assert {each for name, each in few.items() if not name.startswith("n, ")} == {TOO_NOISY}
     many = read(measure, cases(6000), sd=2.0)
     assert all(each.value is not None for each in many.values())
 
