@@ -16,7 +16,7 @@ Brier 1950 (Mon Weather Rev 78:1).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,18 +25,28 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError, SettingsError
+from shared.measures.figures import (
+    auc_of,
+    balanced_accuracy,
+    bounded,
+    kappa,
+    macro_f1,
+    mean_of,
+    quadratic_kappa,
+    share_of,
+    smooth_figure,
+    support_of,
+    worth_showing,
+)
 from shared.measures.scored import Rule, Scored, start_of_measure
 from shared.strict import FROZEN
 from shared.sums.contract import Floats, State
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
-from shared.sums.intervals import auc_interval, normal_quantile, share_interval
+from shared.sums.estimate import SUPPRESSED, Estimate
+from shared.sums.intervals import normal_quantile
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-# The widest half of an interval that still says something, of a ranking and of any other figure.
-_WIDEST_AUC, _WIDEST = 0.2, 0.3
-_SUPPORT = "n, "
 # How many are taken to be of the severest class, before anything is known.
 _SEVEREST = 0.2
 
@@ -203,13 +213,7 @@ class Classes:
         if not sd:
             return found
         expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
-        return {
-            name: each
-            if name.startswith(_SUPPORT)
-            or (_is_narrow(name, expected[name]) and each.value is not None)
-            else TOO_NOISY
-            for name, each in found.items()
-        }
+        return worth_showing(found, expected)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -236,12 +240,14 @@ class Classes:
         if "ranking" in blocks and self.rule.is_regression:
             cell_sd = sd / self.settings.ranking
             bins = total[blocks["ranking"]].reshape(c, b) / self.settings.ranking
-            found |= self._support(bins.sum(axis=1), cell_sd * math.sqrt(b), minimum_cell)
+            found |= support_of(
+                self.rule.classes, bins.sum(axis=1), cell_sd * math.sqrt(b), minimum_cell
+            )
             for place in range(c - 1):
                 ill = bins[: place + 1].sum(axis=0)[::-1]
                 well = bins[place + 1 :].sum(axis=0)[::-1]
                 sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
-                found[f"AUC, {self._up_to(place)}"] = _auc(ill, well, max(sds), minimum_cell)
+                found[f"AUC, {self._up_to(place)}"] = auc_of(ill, well, max(sds), minimum_cell)
             ends = np.searchsorted(self.edges, self.rule.output_cuts, side="right")
             parts = np.split(np.arange(b), ends)
             confusion = np.stack([bins[:, part].sum(axis=1) for part in parts], axis=1)
@@ -250,12 +256,14 @@ class Classes:
         if "ranking" in blocks:
             weight = self.settings.ranking / math.sqrt(c)
             pairs = total[blocks["ranking"]].reshape(c, 2, b) / weight
-            found |= self._support(pairs[:, 1].sum(axis=1), sd / weight * math.sqrt(b), minimum_cell)
+            found |= support_of(
+                self.rule.classes, pairs[:, 1].sum(axis=1), sd / weight * math.sqrt(b), minimum_cell
+            )
             aucs = {}
             for place, name in enumerate(self.rule.classes):
                 well, ill = pairs[place]
-                aucs[f"AUC, {name}"] = _auc(ill, well, sd / weight, minimum_cell)
-            found |= aucs | {"macro AUC": _mean(list(aucs.values()))}
+                aucs[f"AUC, {name}"] = auc_of(ill, well, sd / weight, minimum_cell)
+            found |= aucs | {"macro AUC": mean_of(list(aucs.values()))}
         if "confusion" in blocks:
             confusion = total[blocks["confusion"]].reshape(c, c) / self.settings.confusion
             variance = np.full((c, c), (sd / self.settings.confusion) ** 2)
@@ -263,21 +271,6 @@ class Classes:
         if "error" in blocks:
             found["Brier"] = self._brier(total, sd=sd, minimum_cell=minimum_cell)
         return found
-
-    def _support(self, counts: Floats, sd: float, minimum_cell: int) -> dict[str, Estimate]:
-        """How many patients are of each class, never below none."""
-        margin = normal_quantile(0.95) * sd
-        return {
-            f"{_SUPPORT}{name}": Estimate(
-                status="measured",
-                value=max(float(count), 0.0),
-                low=max(float(count) - margin, 0.0),
-                high=max(float(count) + margin, 0.0),
-            )
-            if sd or not 0.5 <= count < minimum_cell
-            else SUPPRESSED
-            for name, count in zip(self.rule.classes, counts, strict=True)
-        }
 
     def _up_to(self, place: int) -> str:
         name = self.rule.classes[place]
@@ -298,16 +291,16 @@ class Classes:
                 ("PPV", true & called, called),
                 ("NPV", ~true & ~called, ~called),
             ):
-                found[f"{word}, {name}"] = _share(confusion, variance, hit, of, minimum_cell)
+                found[f"{word}, {name}"] = share_of(confusion, variance, hit, of, minimum_cell)
         diagonal = np.eye(self.n_classes, dtype=bool)
-        found["accuracy"] = _share(confusion, variance, diagonal, everybody, minimum_cell)
+        found["accuracy"] = share_of(confusion, variance, diagonal, everybody, minimum_cell)
         for name, figure in (
-            ("balanced accuracy", _balanced_accuracy),
-            ("macro F1", _macro_f1),
-            ("κ", _kappa),
-            ("quadratic κ", _quadratic_kappa),
+            ("balanced accuracy", balanced_accuracy),
+            ("macro F1", macro_f1),
+            ("κ", kappa),
+            ("quadratic κ", quadratic_kappa),
         ):
-            found[name] = _smooth(figure, confusion, variance, minimum_cell)
+            found[name] = smooth_figure(figure, confusion, variance, minimum_cell)
         return found
 
     def _brier(self, total: Floats, *, sd: float, minimum_cell: int) -> Estimate:
@@ -327,7 +320,7 @@ class Classes:
         spread = max(value * (1.0 - value), 0.0) / count
         noise = (sd / self.settings.error) ** 2 + (error / count * count_sd) ** 2
         margin = normal_quantile(0.95) * math.sqrt(spread + noise / (2.0 * count) ** 2)
-        return _bounded(value, margin)
+        return bounded(value, margin)
 
     def _expected(self, n: float) -> Floats:
         """The total of ``n`` patients, few of the first grade; their scores tell neighbours apart."""
@@ -355,99 +348,3 @@ class Classes:
         if "error" in blocks:
             total[blocks["error"].start] = -0.5 * n * self.settings.error
         return total
-
-
-def _is_narrow(name: str, estimate: Estimate) -> bool:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return False
-    widest = _WIDEST_AUC if "AUC" in name else _WIDEST
-    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest
-
-
-def _lacking(count: float, minimum_cell: int) -> Estimate | None:
-    if count < 0.5:
-        return NOT_APPLICABLE
-    return SUPPRESSED if count < minimum_cell else None
-
-
-def _auc(positives: Floats, negatives: Floats, cell_sd: float, minimum_cell: int) -> Estimate:
-    """Of two histograms by rising suspicion; patients of one bin count as ties (½)."""
-    sizes = float(positives.sum()), float(negatives.sum())
-    lacking = [each for each in (_lacking(size, minimum_cell) for size in sizes) if each]
-    if lacking:
-        return lacking[0]
-    wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
-    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=0.95)
-    value = min(max(wins / (sizes[0] * sizes[1]), 0.0), 1.0)
-    return Estimate(status="measured", value=value, low=low, high=high)
-
-
-def _mean(parts: list[Estimate]) -> Estimate:
-    """Mean over classes; their errors are taken to go together, which is never too narrow."""
-    if any(each.value is None for each in parts):
-        return next(each for each in parts if each.value is None)
-    figures = np.array([(each.value, each.low, each.high) for each in parts], dtype=np.float64)
-    value, low, high = (float(each) for each in figures.mean(axis=0))
-    return Estimate(status="measured", value=value, low=low, high=high)
-
-
-def _share(cells: Floats, variance: Floats, hit: Bools, of: Bools, minimum_cell: int) -> Estimate:
-    """The share of the patients in ``of`` who are in ``hit``."""
-    hits, misses = float(cells[hit].sum()), float(cells[of & ~hit].sum())
-    lacking = _lacking(hits + misses, minimum_cell)
-    if lacking:
-        return lacking
-    noise = float(variance[hit].sum()), float(variance[of & ~hit].sum())
-    low, high = share_interval(hits, misses, noise_variance=noise, confidence=0.95)
-    value = min(max(hits / (hits + misses), 0.0), 1.0)
-    return Estimate(status="measured", value=value, low=low, high=high)
-
-
-def _smooth(
-    figure: Callable[[Floats], float], cells: Floats, variance: Floats, minimum_cell: int
-) -> Estimate:
-    """A smooth figure of a confusion matrix, by the delta method.
-
-    Cells vary as Poisson counts do, and by their noise; half a patient in each keeps a perfect matrix
-    from having no interval.
-    """
-    lacking = next((each for row in cells if (each := _lacking(float(row.sum()), minimum_cell))), None)
-    if lacking:
-        return lacking
-    held, step = np.maximum(cells, 0.0) + 0.5, 1e-4 * max(float(cells.sum()), 1.0)
-    slope = np.zeros_like(cells)
-    for place in np.ndindex(*cells.shape):
-        moved = np.zeros_like(cells)
-        moved[place] = step
-        slope[place] = (figure(held + moved) - figure(held - moved)) / (2.0 * step)
-    spread = float((slope**2 * (held + variance)).sum())
-    return _bounded(figure(cells), normal_quantile(0.95) * math.sqrt(spread), least=-1.0)
-
-
-def _bounded(value: float, margin: float, *, least: float = 0.0) -> Estimate:
-    value = min(max(value, least), 1.0)
-    return Estimate(
-        status="measured", value=value, low=max(value - margin, least), high=min(value + margin, 1.0)
-    )
-
-
-def _balanced_accuracy(cells: Floats) -> float:
-    return float((np.diag(cells) / cells.sum(axis=1)).mean())
-
-
-def _macro_f1(cells: Floats) -> float:
-    return float((2.0 * np.diag(cells) / (cells.sum(axis=0) + cells.sum(axis=1))).mean())
-
-
-def _kappa(cells: Floats) -> float:
-    return _weighted_kappa(cells, 1.0 - np.eye(len(cells)))
-
-
-def _quadratic_kappa(cells: Floats) -> float:
-    place = np.arange(len(cells))
-    return _weighted_kappa(cells, np.subtract.outer(place, place) ** 2.0)
-
-
-def _weighted_kappa(cells: Floats, disagreement: Floats) -> float:
-    by_chance = np.outer(cells.sum(axis=1), cells.sum(axis=0)) / cells.sum()
-    return float(1.0 - (disagreement * cells).sum() / (disagreement * by_chance).sum())

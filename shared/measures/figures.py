@@ -1,0 +1,158 @@
+"""Figures of counts, each with its interval: shares, rankings, agreement. Imports intervals only.
+
+Cells are patients, with noise or without; a figure of a class that is empty is not applicable, of too
+few patients suppressed. Shapes as the functions say: b bins · c classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.sums.contract import Floats
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
+from shared.sums.intervals import auc_interval, normal_quantile, share_interval
+
+Bools = NDArray[np.bool_]
+
+# The widest half of an interval that still says something, of a ranking and of any other figure.
+_WIDEST_AUC, _WIDEST = 0.2, 0.3
+_SUPPORT = "n, "
+
+
+def worth_showing(
+    found: Mapping[str, Estimate], expected: Mapping[str, Estimate]
+) -> dict[str, Estimate]:
+    """Noisy figures that were expected to say something; counts of patients always."""
+    return {
+        name: each
+        if name.startswith(_SUPPORT) or (is_narrow(name, expected[name]) and each.value is not None)
+        else TOO_NOISY
+        for name, each in found.items()
+    }
+
+
+def support_of(
+    names: Sequence[str], counts: Floats, sd: float, minimum_cell: int
+) -> dict[str, Estimate]:
+    """How many patients are of each class or group [c], never below none."""
+    margin = normal_quantile(0.95) * sd
+    return {
+        f"{_SUPPORT}{name}": Estimate(
+            status="measured",
+            value=max(float(count), 0.0),
+            low=max(float(count) - margin, 0.0),
+            high=max(float(count) + margin, 0.0),
+        )
+        if sd or not 0.5 <= count < minimum_cell
+        else SUPPRESSED
+        for name, count in zip(names, counts, strict=True)
+    }
+
+
+def is_narrow(name: str, estimate: Estimate) -> bool:
+    """Whether half of a figure's interval is narrow enough to be worth showing."""
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return False
+    widest = _WIDEST_AUC if "AUC" in name else _WIDEST
+    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest
+
+
+def why_lacking(count: float, minimum_cell: int) -> Estimate | None:
+    """Why a class of this size gives no figure, or None when it does."""
+    if count < 0.5:
+        return NOT_APPLICABLE
+    return SUPPRESSED if count < minimum_cell else None
+
+
+def auc_of(positives: Floats, negatives: Floats, cell_sd: float, minimum_cell: int) -> Estimate:
+    """Of two histograms by rising suspicion; patients of one bin count as ties (½)."""
+    sizes = float(positives.sum()), float(negatives.sum())
+    lacking = [each for each in (why_lacking(size, minimum_cell) for size in sizes) if each]
+    if lacking:
+        return lacking[0]
+    wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
+    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=0.95)
+    value = min(max(wins / (sizes[0] * sizes[1]), 0.0), 1.0)
+    return Estimate(status="measured", value=value, low=low, high=high)
+
+
+def mean_of(parts: list[Estimate]) -> Estimate:
+    """Mean over classes; their errors are taken to go together, which is never too narrow."""
+    if any(each.value is None for each in parts):
+        return next(each for each in parts if each.value is None)
+    figures = np.array([(each.value, each.low, each.high) for each in parts], dtype=np.float64)
+    value, low, high = (float(each) for each in figures.mean(axis=0))
+    return Estimate(status="measured", value=value, low=low, high=high)
+
+
+def share_of(cells: Floats, variance: Floats, hit: Bools, of: Bools, minimum_cell: int) -> Estimate:
+    """The share of the patients in ``of`` who are in ``hit``."""
+    hits, misses = float(cells[hit].sum()), float(cells[of & ~hit].sum())
+    lacking = why_lacking(hits + misses, minimum_cell)
+    if lacking:
+        return lacking
+    noise = float(variance[hit].sum()), float(variance[of & ~hit].sum())
+    low, high = share_interval(hits, misses, noise_variance=noise, confidence=0.95)
+    value = min(max(hits / (hits + misses), 0.0), 1.0)
+    return Estimate(status="measured", value=value, low=low, high=high)
+
+
+def smooth_figure(
+    figure: Callable[[Floats], float], cells: Floats, variance: Floats, minimum_cell: int
+) -> Estimate:
+    """A smooth figure of a confusion matrix, by the delta method.
+
+    Cells vary as Poisson counts do, and by their noise; half a patient in each keeps a perfect matrix
+    from having no interval.
+    """
+    lacking = next(
+        (each for row in cells if (each := why_lacking(float(row.sum()), minimum_cell))), None
+    )
+    if lacking:
+        return lacking
+    held, step = np.maximum(cells, 0.0) + 0.5, 1e-4 * max(float(cells.sum()), 1.0)
+    slope = np.zeros_like(cells)
+    for place in np.ndindex(*cells.shape):
+        moved = np.zeros_like(cells)
+        moved[place] = step
+        slope[place] = (figure(held + moved) - figure(held - moved)) / (2.0 * step)
+    spread = float((slope**2 * (held + variance)).sum())
+    return bounded(figure(cells), normal_quantile(0.95) * math.sqrt(spread), least=-1.0)
+
+
+def bounded(value: float, margin: float, *, least: float = 0.0) -> Estimate:
+    """A figure within [least, 1] and its interval."""
+    value = min(max(value, least), 1.0)
+    return Estimate(
+        status="measured", value=value, low=max(value - margin, least), high=min(value + margin, 1.0)
+    )
+
+
+def balanced_accuracy(cells: Floats) -> float:
+    """Mean of the classes' sensitivities. Shape: [c,c]."""
+    return float((np.diag(cells) / cells.sum(axis=1)).mean())
+
+
+def macro_f1(cells: Floats) -> float:
+    """Mean of the classes' F1. Shape: [c,c]."""
+    return float((2.0 * np.diag(cells) / (cells.sum(axis=0) + cells.sum(axis=1))).mean())
+
+
+def kappa(cells: Floats) -> float:
+    """Cohen's κ. Shape: [c,c]."""
+    return _weighted_kappa(cells, 1.0 - np.eye(len(cells)))
+
+
+def quadratic_kappa(cells: Floats) -> float:
+    """κ with squared distances of the classes' places. Shape: [c,c]."""
+    place = np.arange(len(cells))
+    return _weighted_kappa(cells, np.subtract.outer(place, place) ** 2.0)
+
+
+def _weighted_kappa(cells: Floats, disagreement: Floats) -> float:
+    by_chance = np.outer(cells.sum(axis=1), cells.sum(axis=0)) / cells.sum()
+    return float(1.0 - (disagreement * cells).sum() / (disagreement * by_chance).sum())
