@@ -38,7 +38,7 @@ from shared.measures.figures import (
     support_of,
     worth_showing,
 )
-from shared.measures.scored import Rule, Scored, start_of_measure
+from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
 from shared.strict import FROZEN
 from shared.sums.contract import Floats, State
 from shared.sums.estimate import SUPPRESSED, Estimate
@@ -85,12 +85,13 @@ class Classes:
     rule: Rule
 
     @classmethod
-    def build(cls, settings: ClassesSettings, rule: Rule) -> Classes:
+    def build(cls, settings: ClassesSettings, task: MeasureTask) -> Classes:
         """The measure of a plan.
 
         Raises:
             SettingsError: a block that the task does not have, or a cut outside the scores.
         """
+        rule = task.rule
         if rule.is_regression and (settings.confusion or settings.error):
             raise SettingsError(
                 "block-not-needed",

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError
-from shared.measures.scored import Rule, Scored, start_of_measure
+from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
 from shared.strict import FROZEN
 from shared.sums.contract import Floats, State
 from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
@@ -51,9 +51,9 @@ class Errors:
     rule: Rule
 
     @classmethod
-    def build(cls, settings: ErrorsSettings, rule: Rule) -> Errors:
+    def build(cls, settings: ErrorsSettings, task: MeasureTask) -> Errors:
         """The measure of a plan."""
-        return cls(settings.edges, rule)
+        return cls(settings.edges, task.rule)
 
     def start(self) -> State:
         """Nothing."""

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.exam.schema import ClinicalField
 from shared.sums.contract import Floats, State, Sum
 from shared.sums.estimate import Estimate
 
@@ -20,14 +21,16 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Scored:
-    """Outputs and one label per patient.
+    """Outputs, one label and the clinical fields per patient.
 
     Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability; label
-        [n], the target in its unit, or the class index; NaN: unlabelled.
+        [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
+        schema's units, categories by place; NaN: missing.
     """
 
     outputs: Floats
     label: Floats
+    fields: Floats
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -36,7 +39,7 @@ class Scored:
     def select(self, indices: Sequence[int], /) -> Scored:
         """The patients at ``indices``, in that order."""
         rows = np.asarray(indices, dtype=np.intp)
-        return Scored(self.outputs[rows], self.label[rows])
+        return Scored(self.outputs[rows], self.label[rows], self.fields[rows])
 
 
 class Rule(Protocol):
@@ -75,6 +78,14 @@ class Rule(Protocol):
     def is_positive(self, label: Floats) -> NDArray[np.bool_]:
         """Who has the endpoint."""
         ...
+
+
+@dataclass(frozen=True)
+class MeasureTask:
+    """What a measure may know of a plan: its rule of classes, and its clinical fields [k]."""
+
+    rule: Rule
+    fields: tuple[ClinicalField, ...]
 
 
 class Measure(Sum[Scored], Protocol):

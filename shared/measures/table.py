@@ -9,16 +9,24 @@ from pydantic import Field
 
 from shared.measures.classes import Classes, ClassesSettings
 from shared.measures.errors import Errors, ErrorsSettings
-from shared.measures.scored import Measure, Rule
+from shared.measures.scored import Measure, MeasureTask
+from shared.measures.subgroups import Subgroups, SubgroupsSettings
 
-MeasureSettings = Annotated[ClassesSettings | ErrorsSettings, Field(discriminator="kind")]
-_BUILDERS: Mapping[str, Callable[[Any, Rule], Measure]] = {
+MeasureSettings = Annotated[
+    ClassesSettings | ErrorsSettings | SubgroupsSettings, Field(discriminator="kind")
+]
+_BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
     "classes": Classes.build,
     "errors": Errors.build,
+    "subgroups": Subgroups.build,
 }
 MEASURES = tuple(sorted(_BUILDERS))
 
 
-def build_measure(settings: MeasureSettings, rule: Rule) -> Measure:
-    """The measure of a plan's stage, by the plan's rule of classes."""
-    return _BUILDERS[settings.kind](settings, rule)
+def build_measure(settings: MeasureSettings, task: MeasureTask) -> Measure:
+    """The measure of a plan's stage.
+
+    Raises:
+        SettingsError: it does not suit the plan's task or fields.
+    """
+    return _BUILDERS[settings.kind](settings, task)

@@ -15,10 +15,10 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
-from shared.stages.scores import scorer_of
+from shared.stages.scores import fields_of, scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -29,7 +29,9 @@ class MeasureSum:
 
     def __init__(self, plan: Plan, stage: MeasureStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
-        self.measure = build_measure(stage.measure, decision_of(plan.settings))
+        self.measure = build_measure(
+            stage.measure, MeasureTask(decision_of(plan.settings), plan.settings.cohort.fields)
+        )
         self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
@@ -80,10 +82,11 @@ class MeasureSum:
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a measure takes a batch of patients")
         outputs, label = self._scored.score(vector, patients)
+        fields = fields_of(patients, self._settings.cohort.fields, n=len(label))
         return total_with_noise(
             self.measure,
             self.measure.start(),
-            Scored(outputs, label),
+            Scored(outputs, label, fields),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,

@@ -5,6 +5,7 @@ Imports the model's scoring and the learners.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.stages import GradientStage, LearnerStage, Stage
-from shared.errors import PlanError
+from shared.errors import PlanError, ProtocolError
+from shared.exam.schema import ClinicalField
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
 from shared.train.patients import PatientBatch
-from shared.train.update import score_patients
+from shared.train.update import first_exams, score_patients
 
 Floats = NDArray[np.float64]
 
@@ -88,6 +90,32 @@ class LearnerScorer:
             scale, shift = task.target_sd, task.target_mean
             return shift + scale * output, shift + scale * columns.target
         return output, columns.target
+
+
+def fields_of(patients: PatientBatch, fields: Sequence[ClinicalField], *, n: int) -> Floats:
+    """Clinical fields [n,k] of the earliest labelled exam of each scored patient, NaN where missing.
+
+    Numbers are in the schema's units again, categories by place.
+
+    Args:
+        patients: those whom a scorer was given.
+        fields: the schema's.
+        n: how many patients the scorer scored: all, or those that keep a labelled exam.
+
+    Raises:
+        ProtocolError: it is neither.
+    """
+    is_labelled = patients.exam_mask.any(dim=1)
+    if n != len(patients):
+        patients, is_labelled = patients.select(is_labelled.nonzero()[:, 0]), is_labelled[is_labelled]
+    if n != len(patients):
+        raise ProtocolError("wrong-fields", f"{n} scores do not go with {len(patients)} patients")
+    exams = first_exams(patients)
+    values = exams.fields[:, 0].double().numpy()
+    is_there = exams.field_mask[:, 0].numpy() & is_labelled.numpy()[:, None]
+    scale = [1.0 if field.kind == "category" else field.reference_sd for field in fields]
+    shift = [0.0 if field.kind == "category" else field.reference_mean for field in fields]
+    return np.where(is_there, values * scale + shift, np.nan)
 
 
 def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Scorer:

@@ -845,8 +845,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/measure.py",
-        "Scored(outputs, label),",
-        "Scored(outputs, np.rint(label)),",
+        "Scored(outputs, label, fields",
+        "Scored(outputs, np.rint(label), fields",
         "labels are rounded before an error is measured",
     ),
     Break(
@@ -977,8 +977,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/scored.py",
-        "return Scored(self.outputs[rows], self.label[rows])",
-        "return Scored(self.outputs[rows], self.label)",
+        "return Scored(self.outputs[rows], self.label[rows], self.fields[rows])",
+        "return Scored(self.outputs[rows], self.label, self.fields[rows])",
         "scores get the labels of others",
     ),
     Break(

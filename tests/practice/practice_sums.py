@@ -26,7 +26,7 @@ from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionSum
 from shared.measure.table.rows import TableSpec
 from shared.measure.table.sum import ScoredPatients, TableSum
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import Sum
@@ -119,19 +119,23 @@ def of_measure(kind: str, *overrides: str, **changes: object) -> Case:
     values = yaml.safe_load((CONFIGS / "measure" / f"{kind}.yaml").read_text())
     values["measure"] |= changes
     settings = MeasureRequest.model_validate(values).measure
-    rule = decision_of(compose_settings(list(overrides)))
+    composed = compose_settings(list(overrides))
+    rule, schema = decision_of(composed), composed.cohort
+    task, k = MeasureTask(rule, schema.fields), len(schema.fields)
     o = 1 if rule.is_regression else len(rule.classes)
 
     def usual(n: int, draw: np.random.Generator) -> Scored:
         if rule.is_regression:
-            return Scored(draw.normal(0.7, 0.1, (n, 1)), draw.normal(0.7, 0.1, n))
-        return Scored(draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64))
+            outputs, label = draw.normal(0.7, 0.1, (n, 1)), draw.normal(0.7, 0.1, n)
+        else:
+            outputs, label = draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64)
+        return Scored(outputs, label, np.floor(draw.uniform(0, 90, (n, k))))
 
     def hostile(n: int, draw: np.random.Generator) -> Scored:
-        values = odd((n, o + 1), draw)
-        return Scored(values[:, :o], values[:, o])
+        values = odd((n, o + 1 + k), draw)
+        return Scored(values[:, :o], values[:, o], values[:, o + 1 :])
 
-    return Case(build_measure(settings, rule), usual, hostile)
+    return Case(build_measure(settings, task), usual, hostile)
 
 
 def of_gradient(fusion: str, **shape: object) -> Case:
@@ -233,6 +237,9 @@ SUMS: dict[str, Case] = {
     **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
     "measure of classes, each with a probability": of_measure(
         "classes", "experiment=bmd_classes", low=0.0, high=1.0, confusion=1.0, error=1.0
+    ),
+    "measure of subgroups by age, of a probability": of_measure(
+        "subgroups", "experiment=bmd_classes", field="age", edges=[60, 75], low=0.0, high=1.0
     ),
     "gradients of a linear head": of_gradient("linear"),
     "gradients of a hidden layer": of_gradient("concatenation", hidden=8),

@@ -12,7 +12,7 @@ from server.federation.compose import compose_settings
 from shared.contract.decision import Decision, decision_of
 from shared.errors import OsteoFedError, PolicyError, SettingsError
 from shared.measures.classes import Classes, ClassesSettings
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import TOO_NOISY, Estimate
 from shared.sums.federate import federate
 
@@ -25,19 +25,28 @@ GRADED = Decision(
 NAMED = Decision(classes=("normal", "wedge", "crush"), endpoint=2, output_cuts=(0.3,))
 
 
+TASK = MeasureTask(GRADED, ())
+
+
+def scored(outputs: np.ndarray, label: np.ndarray) -> Scored:
+    return Scored(outputs, label, np.zeros((len(label), 0)))
+
+
 def graded(bins: int = 64) -> Classes:
-    return Classes.build(ClassesSettings(kind="classes", bins=bins, low=0.4, high=0.9), GRADED)
+    return Classes.build(ClassesSettings(kind="classes", bins=bins, low=0.4, high=0.9), TASK)
 
 
 def named(**weights: float) -> Classes:
     values = {"ranking": 1.0, "confusion": 1.0, "error": 1.0} | weights
-    return Classes.build(ClassesSettings(kind="classes", bins=64, low=0.0, high=1.0, **values), NAMED)
+    return Classes.build(
+        ClassesSettings(kind="classes", bins=64, low=0.0, high=1.0, **values), MeasureTask(NAMED, ())
+    )
 
 
 def people(n: int, *, seed: int = 0) -> Scored:
     draw = np.random.default_rng(seed)
     label = draw.normal(0.67, 0.12, n)
-    return Scored((0.35 + 0.5 * label + draw.normal(0, 0.05, n))[:, None], label)
+    return scored((0.35 + 0.5 * label + draw.normal(0, 0.05, n))[:, None], label)
 
 
 def cases(n: int, *, seed: int = 0) -> Scored:
@@ -45,7 +54,7 @@ def cases(n: int, *, seed: int = 0) -> Scored:
     label = draw.choice(3, n, p=[0.6, 0.25, 0.15])
     logits = draw.normal(0, 1, (n, 3)) + 1.2 * (label[:, None] == np.arange(3))
     weights = np.exp(logits)
-    return Scored(weights / weights.sum(axis=1, keepdims=True), label.astype(np.float64))
+    return scored(weights / weights.sum(axis=1, keepdims=True), label.astype(np.float64))
 
 
 def read(
@@ -152,10 +161,10 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
 
 def test_a_score_that_is_no_number_ranks_against_its_class() -> None:
     nowhere = np.full((3, 1), np.nan)
-    rows = graded(8).rows(graded(8).start(), Scored(nowhere, np.array([0.5, 0.65, 0.9])))
+    rows = graded(8).rows(graded(8).start(), scored(nowhere, np.array([0.5, 0.65, 0.9])))
     assert [int(row.argmax()) % 8 for row in rows] == [7, 0, 0]
     three = named(confusion=0.0, error=0.0)
-    rows = three.rows(three.start(), Scored(np.full((1, 3), np.nan), np.array([1.0])))
+    rows = three.rows(three.start(), scored(np.full((1, 3), np.nan), np.array([1.0])))
     filled = np.flatnonzero(rows[0]) % 64
     assert filled.tolist() == [63, 0, 63], "the true class lowest, the others highest"
 
@@ -171,9 +180,9 @@ def test_an_exact_total_with_a_small_cell_does_not_leave() -> None:
 
 def test_what_the_task_has_not_is_refused() -> None:
     with pytest.raises(SettingsError, match="one block"):
-        Classes.build(ClassesSettings(kind="classes", low=0.4, high=0.9, confusion=1.0), GRADED)
+        Classes.build(ClassesSettings(kind="classes", low=0.4, high=0.9, confusion=1.0), TASK)
     with pytest.raises(SettingsError, match="must lie between"):
-        Classes.build(ClassesSettings(kind="classes", low=0.65, high=0.9), GRADED)
+        Classes.build(ClassesSettings(kind="classes", low=0.65, high=0.9), TASK)
     for wrong in ({"low": 1.0, "high": 0.0}, {"low": 0.0, "high": 1.0, "ranking": 0.0}):
         with pytest.raises(ValueError, match=r"low must|needs a weight"):
             ClassesSettings(kind="classes", **wrong)
@@ -181,7 +190,9 @@ def test_what_the_task_has_not_is_refused() -> None:
 
 def test_the_shipped_measure_suits_the_shipped_task() -> None:
     settings = compose_settings(["measure=classes"])
-    measure = Classes.build(settings.measures["classes"].measure, decision_of(settings))  # type: ignore[arg-type]
+    measure = Classes.build(
+        settings.measures["classes"].measure, MeasureTask(decision_of(settings), ())
+    )  # type: ignore[arg-type]
     assert set(measure.rule.output_cuts) <= set(measure.edges.tolist())
     with pytest.raises(OsteoFedError):
         compose_settings(["measure=classes", "measures.classes.measure.low=2.0"])

@@ -12,19 +12,23 @@ from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.errors import PolicyError
 from shared.measures.errors import Errors, ErrorsSettings
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import SUPPRESSED
 from shared.sums.federate import federate
 
 EDGES = (0.25, 0.5, 1.0)
-ERRORS = Errors.build(ErrorsSettings(kind="errors", edges=EDGES), decision_of(compose_settings()))
+ERRORS = Errors.build(
+    ErrorsSettings(kind="errors", edges=EDGES), MeasureTask(decision_of(compose_settings()), ())
+)
 # errors, with binary fractions: 0, 0.25 (an edge belongs to its band), 0.375, 0.5, 0.75, 1.0, 3.0
 OUTPUT = np.array([1.0, 1.25, 1.0, 2.0, 0.25, 0.0, -2.0])
 LABEL = np.array([1.0, 1.0, 1.375, 1.5, 1.0, 1.0, 1.0])
 
 
 def total_of(output: np.ndarray, label: np.ndarray) -> np.ndarray:
-    return federate(ERRORS, [Scored(output[:, None], label)], n_declared=1.0).vector
+    return federate(
+        ERRORS, [Scored(output[:, None], label, np.zeros((len(label), 0)))], n_declared=1.0
+    ).vector
 
 
 def test_each_patient_is_counted_in_the_band_of_the_absolute_error() -> None:

@@ -8,10 +8,11 @@ from shared.measures.scored import Scored, start_of_measure
 
 
 def test_score_and_label_of_the_same_patients_are_picked_in_the_order_asked_for() -> None:
-    scored = Scored(np.array([[0.1], [0.2], [0.3]]), np.array([1.0, np.nan, 0.0]))
+    scored = Scored(np.array([[0.1], [0.2], [0.3]]), np.array([1.0, np.nan, 0.0]), np.eye(3))
     picked = scored.select([2, 0, 2])
     assert picked.outputs.tolist() == [[0.3], [0.1], [0.3]]
     assert picked.label.tolist() == [0.0, 1.0, 0.0]
+    assert picked.fields.argmax(axis=1).tolist() == [2, 0, 2]
     assert (len(scored), len(picked), len(scored.select([]))) == (3, 3, 0)
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.contract.settings import MeasureRequest
+from shared.measures.scored import MeasureTask
 from shared.measures.table import MEASURES, build_measure
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "measure"
@@ -28,9 +29,10 @@ def test_there_is_one_yaml_for_each_measure() -> None:
 @pytest.mark.parametrize("kind", MEASURES)
 def test_a_yaml_names_its_measure_and_sets_everything(kind: str) -> None:
     settings = MeasureRequest.model_validate(shipped(kind)).measure
+    shipped_run = compose_settings()
     assert settings.kind == kind
     assert settings.model_fields_set == set(type(settings).model_fields)
-    measure = build_measure(settings, decision_of(compose_settings()))
+    measure = build_measure(settings, MeasureTask(decision_of(shipped_run), shipped_run.cohort.fields))
     assert measure.shares() == (1.0,), "a measure is one sum"
     assert measure.length(measure.start()) > 0
 

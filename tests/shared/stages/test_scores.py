@@ -8,9 +8,9 @@ from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of
 
-from shared.errors import PlanError
+from shared.errors import PlanError, ProtocolError
 from shared.stages.learner import LearnerSum
-from shared.stages.scores import scorer_of
+from shared.stages.scores import fields_of, scorer_of
 from shared.train.update import score_patients
 
 
@@ -40,6 +40,29 @@ def test_a_learner_of_classes_gives_the_probability_of_each_class() -> None:
     assert np.array_equal(output, probabilities)
     assert set(label) <= {0.0, 1.0, 2.0}
     assert output[label == positive, positive].mean() > output[label != positive, positive].mean()
+
+
+def test_fields_are_those_of_the_first_labelled_exam_in_the_schemas_units() -> None:
+    settings = practice_settings("linear")
+    fields, patients = settings.cohort.fields, practice_patients(12)
+    patients.exam_mask[3] = False
+    first = patients.exam_mask.int().argmax(dim=1)
+    for n in (12, 11):
+        found = fields_of(patients, fields, n=n)
+        kept = [row for row in range(12) if n == 12 or row != 3]
+        assert found.shape == (n, len(fields))
+        for place, row in enumerate(kept):
+            for column, field in enumerate(fields):
+                value = float(patients.fields[row, first[row], column])
+                if row == 3 or not patients.field_mask[row, first[row], column]:
+                    assert np.isnan(found[place, column])
+                elif field.kind == "category":
+                    assert found[place, column] == value
+                else:
+                    in_unit = field.reference_mean + field.reference_sd * value
+                    assert found[place, column] == pytest.approx(in_unit)
+    with pytest.raises(ProtocolError, match="do not go with"):
+        fields_of(patients, fields, n=7)
 
 
 def test_a_trained_model_scores_as_its_weights_do() -> None:

@@ -1,0 +1,96 @@
+"""Figures of counts by hand and against scikit-learn, and what is said where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from shared.measures.figures import (
+    auc_of,
+    balanced_accuracy,
+    kappa,
+    macro_f1,
+    mean_of,
+    quadratic_kappa,
+    share_of,
+    smooth_figure,
+    support_of,
+    worth_showing,
+)
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
+
+CONFUSION = np.array([[50.0, 8, 2], [10, 30, 10], [1, 6, 33]])
+TRUE, CALLED = (
+    np.repeat(np.indices((3, 3))[axis].ravel(), CONFUSION.ravel().astype(int)) for axis in (0, 1)
+)
+EXACT = np.zeros((3, 3))
+
+
+def test_agreement_is_scikit_learns() -> None:
+    assert kappa(CONFUSION) == pytest.approx(metrics.cohen_kappa_score(TRUE, CALLED), abs=1e-12)
+    weighted = metrics.cohen_kappa_score(TRUE, CALLED, weights="quadratic")
+    assert quadratic_kappa(CONFUSION) == pytest.approx(weighted, abs=1e-12)
+    assert macro_f1(CONFUSION) == pytest.approx(
+        metrics.f1_score(TRUE, CALLED, average="macro"), abs=1e-12
+    )
+    assert balanced_accuracy(CONFUSION) == pytest.approx(
+        metrics.balanced_accuracy_score(TRUE, CALLED), abs=1e-12
+    )
+
+
+def test_the_interval_of_a_smooth_figure_is_as_wide_as_resampled_patients_make_it() -> None:
+    draw = np.random.default_rng(0)
+    drawn = [
+        kappa(draw.multinomial(150, (CONFUSION / 150).ravel()).reshape(3, 3).astype(float))
+        for _ in range(4000)
+    ]
+    found = smooth_figure(kappa, CONFUSION, EXACT, 5)
+    assert found.value == pytest.approx(kappa(CONFUSION))
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(np.std(drawn), rel=0.06)
+    louder = smooth_figure(kappa, CONFUSION, EXACT + 25.0, 5)
+    noisy = [kappa(CONFUSION + draw.normal(0, 5.0, (3, 3))) for _ in range(4000)]
+    spread = (np.std(drawn) ** 2 + np.std(noisy) ** 2) ** 0.5
+    assert (louder.high - louder.low) / 2 / 1.96 == pytest.approx(spread, rel=0.1)
+
+
+def test_an_auc_counts_patients_of_one_bin_as_ties() -> None:
+    found = auc_of(np.array([0.0, 10, 10]), np.array([10.0, 10, 0]), 0.0, 5)
+    assert found.value == pytest.approx((10 * 10 * 0.5 + 10 * 10 + 10 * 20) / 400)
+
+
+def test_an_empty_class_has_no_figure_and_a_small_one_is_not_shown() -> None:
+    many, few, none = np.array([20.0, 20]), np.array([2.0, 1]), np.zeros(2)
+    assert auc_of(few, many, 0.0, 10) == SUPPRESSED
+    assert auc_of(none, many, 0.0, 10) == NOT_APPLICABLE
+    rows = CONFUSION.copy()
+    rows[2] = [0, 1, 2]
+    assert smooth_figure(kappa, rows, EXACT, 10) == SUPPRESSED
+    of = np.zeros((3, 3), dtype=bool)
+    of[2] = True
+    assert share_of(rows, EXACT, of & np.eye(3, dtype=bool), of, 10) == SUPPRESSED
+    hit = share_of(CONFUSION, EXACT, of & np.eye(3, dtype=bool), of, 10)
+    assert hit.value == pytest.approx(33 / 40)
+
+
+def test_a_mean_over_classes_is_no_narrower_than_their_mean_and_needs_them_all() -> None:
+    parts = [Estimate(status="measured", value=v, low=v - 0.1, high=v + 0.1) for v in (0.7, 0.8, 0.9)]
+    found = mean_of(parts)
+    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.7, 0.9))
+    assert mean_of([*parts, SUPPRESSED]) == SUPPRESSED
+
+
+def test_counts_are_always_shown_and_other_figures_where_they_were_expected_to_say_something() -> None:
+    narrow = Estimate(status="measured", value=0.8, low=0.7, high=0.9)
+    wide = Estimate(status="measured", value=0.8, low=0.3, high=1.0)
+    found = support_of(["a"], np.array([5.0]), 3.0, 10) | {
+        "AUC, a": narrow,
+        "κ": wide,
+        "PPV, a": narrow,
+    }
+    shown = worth_showing(found, found | {"AUC, a": wide, "κ": narrow})
+    assert shown["n, a"].value == 5.0
+    assert shown["AUC, a"] == TOO_NOISY
+    assert shown["κ"] == wide
+    assert shown["PPV, a"] == narrow
+    assert worth_showing({"κ": SUPPRESSED}, {"κ": narrow})["κ"] == TOO_NOISY

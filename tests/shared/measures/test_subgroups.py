@@ -1,0 +1,129 @@
+"""Groups of a field, each measured as its own patients are; who lacks the field is a group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn import metrics
+
+from server.federation.compose import compose_settings
+from shared.contract.decision import decision_of
+from shared.errors import PolicyError, SettingsError
+from shared.measures.scored import MeasureTask, Scored
+from shared.measures.subgroups import Subgroups, SubgroupsSettings
+from shared.sums.estimate import TOO_NOISY
+from shared.sums.federate import federate
+
+SETTINGS = compose_settings()
+TASK = MeasureTask(decision_of(SETTINGS), SETTINGS.cohort.fields)
+AGE, SEX = (next(i for i, f in enumerate(TASK.fields) if f.name == name) for name in ("age", "sex"))
+CLASSES = compose_settings(["experiment=bmd_classes"])
+
+
+def by_sex(**changes: object) -> Subgroups:
+    values = {"field": "sex", "bins": 64, "low": 0.4, "high": 0.9} | changes
+    return Subgroups.build(SubgroupsSettings.model_validate({"kind": "subgroups", **values}), TASK)
+
+
+def people(n: int, *, seed: int = 0) -> Scored:
+    draw = np.random.default_rng(seed)
+    label = draw.normal(0.65, 0.13, n)
+    fields = np.zeros((n, len(TASK.fields)))
+    fields[:, AGE] = draw.integers(50, 90, n)
+    fields[:, SEX] = draw.choice([0.0, 1.0, np.nan], n, p=[0.6, 0.3, 0.1])
+    # men are read worse
+    spread = np.where(fields[:, SEX] == 1, 0.12, 0.05)
+    return Scored((0.3 + 0.55 * label + draw.normal(0, spread))[:, None], label, fields)
+
+
+def read(measure: Subgroups, patients: Scored, *, sd: float = 0.0) -> dict[str, object]:
+    total = federate(measure, [patients], n_declared=1.0).vector
+    return dict(measure.read(total, sd=sd, minimum_cell=5, n_expected=len(patients)))
+
+
+@pytest.mark.parametrize(
+    ("measure", "groups"),
+    [
+        (by_sex(), {"sex female": (SEX, 0, 1), "sex male": (SEX, 1, 2)}),
+        (
+            by_sex(field="age", edges=[65, 75]),
+            {"age < 65": (AGE, 0, 65), "age 65 to 75": (AGE, 65, 75), "age ≥ 75": (AGE, 75, 999)},
+        ),
+    ],
+    ids=["sex", "age"],
+)
+def test_each_group_is_measured_as_its_own_patients_are(
+    measure: Subgroups, groups: dict[str, tuple[int, float, float]]
+) -> None:
+    patients = people(6000)
+    found = read(measure, patients)
+    score, label = patients.outputs[:, 0], patients.label
+    is_ill, is_called = TASK.rule.is_positive(label), score <= TASK.rule.output_cuts[0]
+    for name, (column, low, high) in groups.items():
+        value = patients.fields[:, column]
+        here = (value >= low) & (value < high)
+        assert found[f"n, {name}"].value == here.sum()
+        expected = metrics.roc_auc_score(is_ill[here], -score[here])
+        assert found[f"AUC, {name}"].value == pytest.approx(expected, abs=1e-3)
+        assert found[f"sensitivity, {name}"].value == pytest.approx(is_called[here & is_ill].mean())
+        assert found[f"specificity, {name}"].value == pytest.approx(
+            1 - is_called[here & ~is_ill].mean()
+        )
+
+
+def test_who_lacks_the_field_is_a_group_and_who_has_no_label_is_in_none() -> None:
+    patients = people(500)
+    patients.label[:50] = np.nan
+    found = read(by_sex(), patients)
+    lacking = np.isnan(patients.fields[50:, SEX]).sum()
+    assert found["n, sex unknown"].value == lacking > 10
+    assert sum(each.value for name, each in found.items() if name.startswith("n, ")) == 450
+
+
+def test_a_probability_is_called_from_its_operating_point_on() -> None:
+    task = MeasureTask(decision_of(CLASSES), CLASSES.cohort.fields)
+    settings = SubgroupsSettings(kind="subgroups", field="sex", bins=10, low=0.0, high=1.0)
+    measure = Subgroups.build(settings, task)
+    outputs = np.array([[0.7, 0.0, 0.3], [0.71, 0.0, 0.29], [0.0, 0.0, 1.0], [np.nan] * 3])
+    patients = Scored(np.tile(outputs, (10, 1)), np.full(40, 2.0), np.zeros((40, len(task.fields))))
+    found = read(measure, patients)
+    assert found["sensitivity, sex female"].value == 0.5, "0.3 and 1.0 of four; what is no number, none"
+
+
+def test_under_noise_what_is_shown_was_decided_before() -> None:
+    quiet, loud = read(by_sex(bins=6), people(4000), sd=2.0), read(by_sex(bins=6), people(60), sd=4.0)
+    assert quiet["AUC, sex female"].value is not None
+    assert loud["AUC, sex female"] == TOO_NOISY
+    assert loud["n, sex female"].value is not None
+
+
+def test_an_exact_total_with_a_small_cell_does_not_leave() -> None:
+    measure = by_sex(bins=4)
+    total = np.full(measure.length(measure.start()), 10.0)
+    assert measure.suppress(total, 10).tolist() == total.tolist()
+    total[0] = 9.0
+    with pytest.raises(PolicyError, match="fewer than 10"):
+        measure.suppress(total, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"field": "blood type"}, "field must be one of"),
+        ({"edges": [1.0]}, "field sex is a category"),
+        ({"field": "age"}, "field age is a number"),
+        ({"low": 0.7}, "must lie between"),
+    ],
+)
+def test_what_does_not_suit_the_field_or_the_task_is_refused(
+    changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words):
+        by_sex(**changes)
+
+
+def test_edges_and_scores_rise() -> None:
+    for changes in ({"low": 1.0, "high": 0.0}, {"field": "age", "edges": [75, 65]}):
+        with pytest.raises(ValidationError):
+            by_sex(**changes)
