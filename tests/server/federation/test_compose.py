@@ -91,6 +91,15 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
 
 
+def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -> None:
+    asked = ["task=bmd_classes", "validation=probability"]
+    assert compose_settings(asked).learner.kind == "proportional_odds"
+    assert compose_settings([*asked, "learner=gradient"]).learner.kind == "gradient"
+    assert compose_settings([*asked, "learner=forest"]).learner.kind == "forest"
+    assert compose_settings(["experiment=bmd_classes", "learner=naive_bayes"]).learner.kind == "naive_bayes"
+    assert compose_settings().learner.kind == "gradient"
+
+
 def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:
     with pytest.raises(SettingsError, match="sample_rate 1"):
         compose_settings(["experiment=resnet_gn", "privacy=off"])
