@@ -119,7 +119,7 @@ class BmdLabel(BaseModel):
 class ClassLabel(BaseModel):
     """A class column; ``synonyms`` maps spellings found in tables to a class.
 
-    ``is_ordered``: whether ``classes`` stand in an order, such as stages, the mildest or severest first.
+    ``is_ordered``: whether ``classes`` stand in an order, such as stages.
     """
 
     model_config = FROZEN

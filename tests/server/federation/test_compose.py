@@ -96,7 +96,8 @@ def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -
     assert compose_settings(asked).learner.kind == "proportional_odds"
     assert compose_settings([*asked, "learner=gradient"]).learner.kind == "gradient"
     assert compose_settings([*asked, "learner=forest"]).learner.kind == "forest"
-    assert compose_settings(["experiment=bmd_classes", "learner=naive_bayes"]).learner.kind == "naive_bayes"
+    chosen = compose_settings(["experiment=bmd_classes", "learner=naive_bayes"])
+    assert chosen.learner.kind == "naive_bayes"
     assert compose_settings().learner.kind == "gradient"
 
 

@@ -14,7 +14,7 @@ from server.federation.folder import Enrolled, create_home
 from server.federation.plan import draft_plan, save_plan, schedule_for
 from shared.contract.plan import Plan, read_plan
 from shared.contract.stages import GradientStage
-from shared.errors import PlanError
+from shared.errors import PlanError, SettingsError
 from shared.signing.keys import create_key
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -131,6 +131,12 @@ def test_a_name_that_is_no_folder_name_is_refused(run: str) -> None:
 def test_a_plan_needs_a_training_site() -> None:
     with pytest.raises(PlanError, match="no training site"):
         draft_plan(compose_settings(), [], run="spring", coordinator_key="0" * 64, now=NOW)
+
+
+def test_no_plan_is_written_of_what_the_task_cannot_have() -> None:
+    with pytest.raises(SettingsError) as caught:
+        draft(["experiment=bmd_classes", "measure=errors"])
+    assert caught.value.code == "settings.needs-a-number"
 
 
 def test_a_saved_plan_is_read_back_equal_and_never_overwritten(tmp_path: Path) -> None:
