@@ -100,6 +100,17 @@ def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> 
     assert 0 < few.noise_multiplier < many.noise_multiplier
 
 
+@pytest.mark.parametrize("epsilon", [1.0, 3.0])
+def test_slow_links_have_two_messages_whose_tail_the_site_averages(epsilon: float) -> None:
+    plan = draft(["federation=slow_links", f"privacy.epsilon={epsilon}"])
+    stage, usual = training(plan), training(draft([f"privacy.epsilon={epsilon}"]))
+    assert (stage.rounds, stage.fold, stage.local_tail) == (2, "site", 0.5)
+    assert stage.total_steps == 50
+    assert stage.learning_rate == usual.learning_rate
+    assert plan.predicted.training_epsilon is not None
+    assert plan.predicted.training_epsilon <= epsilon
+
+
 def bound_of(**options: object) -> float:
     return training(draft(**options)).update_norm_max
 
