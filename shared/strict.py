@@ -32,6 +32,12 @@ def list_mistakes(
         value = item.get("input")
         if item["type"] == "extra_forbidden":
             text = "is not a setting"
+        elif item["type"] == "union_tag_invalid":
+            # pydantic's own text repeats the value, whoever typed it
+            told = item["ctx"]
+            place += f".{told['discriminator'].strip(chr(39))}"
+            text = f"must be one of {told['expected_tags']}"
+            text += f", not {told['tag']!r}" if shows_values else ""
         elif shows_values and isinstance(value, str | int | float | bool):
             text += f", not {value!r}"
         lines.append(f"  {place}: {text}")

@@ -210,6 +210,7 @@ def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner
     task = TableTask(
         columns=name_columns(settings.cohort.fields, channels=settings.encoder.token_channels),
         n_classes=n_classes,
+        is_ordered=label.kind != "number" and label.is_ordered,
         seed=settings.seed,
         epsilon=epsilon,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
-from shared.learners.refused import REFUSED
+from shared.learners.refused import refusal_of
 from shared.machine.files import PROJECT
 
 CONFIGS = PROJECT / "configs"
@@ -33,11 +33,11 @@ def compose_settings(overrides: Sequence[str] = (), *, configs: Path = CONFIGS) 
     choices, values, problems = _sort_overrides(overrides, configs)
     composed = _compose([*choices, *values], configs)
     try:
-        settings = read_settings(composed)
+        settings = read_settings(composed, shipped=_compose(choices, configs) if values else composed)
     except SettingsError as error:
         if not problems:
             raise
-        problems += error.fact.splitlines()[1:]
+        problems += error.fact.splitlines()[1:] or [f"  learner: {error.fact}; {error.hint}"]
     if problems:
         raise SettingsError(
             "invalid",
@@ -59,8 +59,9 @@ def _sort_overrides(overrides: Sequence[str], configs: Path) -> tuple[list[str],
         key, equals, value = override.partition("=")
         if not equals or not key.replace(".", "").replace("_", "").isalnum():
             problems.append(f"  {override}: must be group=name or group.key=value")
-        elif key == "learner" and value in REFUSED:
-            problems.append(f"  learner: {REFUSED[value].fact}; {REFUSED[value].hint}")
+        elif key == "learner" and refusal_of(value) is not None:
+            # has no file; the settings refuse it by its kind
+            values.append(f"++learner.kind={value}")
         elif key in groups and not set(_names_in(value)) <= set(groups[key]):
             problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
         elif key in groups:

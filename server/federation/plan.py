@@ -14,6 +14,7 @@ from datetime import datetime
 
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
+from server.federation.suitable import require_suitable
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
 from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Schedule, Settings
@@ -57,6 +58,7 @@ def draft_plan(
 
     Raises:
         PlanError: no training site, or the run's name cannot be one.
+        SettingsError: the learner or a measure does not suit the task.
         RunError: an encoder that is to learn is not at hand.
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
@@ -74,6 +76,7 @@ def draft_plan(
             f"the roster {[site.site for site in sites]} has no training site",
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
+    require_suitable(settings)
     # Where training starts, as every site will find it.
     first = _first_state(settings)
     # Every open value, from public ones.
@@ -120,7 +123,6 @@ def _first_state(settings: Settings) -> _FirstState:
 
     Raises:
         PrivacyError: the model cannot be trained with one gradient per patient.
-        SettingsError: the learner does not suit the target.
     """
     if settings.learner.kind != "gradient":
         task = table_task(settings, _promised_epsilon(settings))

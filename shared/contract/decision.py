@@ -120,6 +120,7 @@ def decision_of(settings: ModelSettings) -> Decision:
         raise SettingsError(
             "unknown-class",
             f"task.positive_class must be one of {list(classes)}, not {task.positive_class}",
+            hint="name the class whose probability is the score of a validation",
         )
     return Decision(
         classes=classes,

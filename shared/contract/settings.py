@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from shared.contract.stages import Fold, StrategySettings, require_width
+from shared.contract.unused import list_unused
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema
+from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN, list_mistakes
@@ -394,6 +396,14 @@ class Settings(ModelSettings):
         schedule = fusion.pop("schedule", values.get("schedule"))
         return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
 
+    @field_validator("learner", mode="before")
+    @classmethod
+    def _learner_is_possible(cls, value: object) -> object:
+        refusal = _refusal_in(value)
+        if refusal is not None:
+            raise ValueError(f"{refusal.fact}; {refusal.hint}")
+        return value
+
     @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
         if self.learner.kind != "gradient" and self.encoder.training != "frozen":
@@ -435,19 +445,51 @@ class PlanSettings(ModelSettings):
 AnySettings = Settings | PlanSettings
 
 
-def read_settings(values: Mapping[str, object]) -> Settings:
+def read_settings(
+    values: Mapping[str, object], *, shipped: Mapping[str, object] | None = None
+) -> Settings:
     """Validate a resolved configuration.
 
+    Args:
+        values: groups of settings, as YAML has them.
+        shipped: the same choices of files without any value changed, where it is known.
+
     Raises:
-        SettingsError: anything is unknown, missing or out of range; all mistakes in one text.
+        SettingsError: anything is unknown, missing, out of range or not used; all mistakes in one text.
+            A learner that cannot be private, alone, keeps its own code.
     """
+    lines = list(list_unused(values, groups=_GROUPS_OF_GRADIENTS, shipped=shipped))
+    n_unused = len(lines)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines = list_mistakes(error, whole="settings", content=values, shows_values=True)
-        count = len(lines)
+        lines += list_mistakes(error, whole="settings", content=values, shows_values=True)
+    else:
+        if not lines:
+            return settings
+    refusal = _refusal_in(values.get("learner"))
+    if refusal is not None and len(lines) == 1:
+        raise refusal
+    count = len(lines)
+    if count == n_unused:
         raise SettingsError(
-            "invalid",
-            f"{count} setting{'s are' if count > 1 else ' is'} not valid:\n" + "\n".join(lines),
-            hint="correct them in configs/ or in the overrides; `--help` names the groups",
-        ) from None
+            "not-used-by-learner",
+            f"{count} setting{'s are' if count > 1 else ' is'} set and not used:\n" + "\n".join(lines),
+            hint="leave them out, or train the fusion by gradients: learner=gradient",
+        )
+    raise SettingsError(
+        "invalid",
+        f"{count} setting{'s are' if count > 1 else ' is'} not valid:\n" + "\n".join(lines),
+        hint="correct them in configs/ or in the overrides; `--help` names the groups",
+    )
+
+
+_GROUPS_OF_GRADIENTS: Mapping[str, type[BaseModel]] = {
+    "federation": FederationSettings,
+    "privacy": PrivacySettings,
+    "strategy": StrategySettings,
+}
+
+
+def _refusal_in(learner: object) -> SettingsError | None:
+    return refusal_of(str(learner.get("kind"))) if isinstance(learner, Mapping) else None

@@ -110,9 +110,17 @@ class BmdLabel(BaseModel):
             )
         return self
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the classes have an order: they are cut from one number."""
+        return True
+
 
 class ClassLabel(BaseModel):
-    """A class column; ``synonyms`` maps spellings found in tables to a class."""
+    """A class column; ``synonyms`` maps spellings found in tables to a class.
+
+    ``is_ordered``: whether ``classes`` stand in an order, such as stages.
+    """
 
     model_config = FROZEN
 
@@ -120,6 +128,7 @@ class ClassLabel(BaseModel):
     column: str
     classes: tuple[str, ...] = Field(min_length=2)
     synonyms: dict[str, str] = {}
+    is_ordered: bool = False
 
 
 class NumberLabel(BaseModel):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns, clip_columns
 from shared.learners.rows import Floats, weighted_sums
-from shared.learners.task import TableTask, require_classes
+from shared.learners.task import TableTask, require_order
 from shared.strict import FROZEN
 from shared.sums.contract import State
 from shared.sums.lattice import bound_rows
@@ -68,9 +68,9 @@ class ProportionalOdds:
         """The learner of a plan.
 
         Raises:
-            SettingsError: the target is no class.
+            SettingsError: the target is no class, or its classes have no order.
         """
-        require_classes(task, kind=settings.kind)
+        require_order(task, kind=settings.kind)
         return cls(
             task=task,
             sums=settings.sums,

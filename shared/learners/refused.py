@@ -83,12 +83,18 @@ REFUSED: Mapping[str, SettingsError] = {
 }
 
 
+def refusal_of(name: str) -> SettingsError | None:
+    """Why a learner or a habit of this name cannot be private, as a new error; None where it can."""
+    refusal = REFUSED.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
+    return None if refusal is None else copy.copy(refusal)
+
+
 def require_possible(name: str) -> None:
     """Refuse what cannot be done with patient-level privacy; anything else passes.
 
     Raises:
         SettingsError: the name is in ``REFUSED``; its code says why, its hint what to use.
     """
-    refusal = REFUSED.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
+    refusal = refusal_of(name)
     if refusal is not None:
-        raise copy.copy(refusal)
+        raise refusal

@@ -52,6 +52,21 @@ def build_learner(settings: LearnerSettings, task: TableTask) -> Learner[Columns
     return _BUILDERS[settings.kind](settings, task)
 
 
+def require_prediction(settings: LearnerSettings) -> None:
+    """Refuse a learner whose outputs are not the target: nothing can be validated or read of it.
+
+    Raises:
+        SettingsError: ``predicts-nothing``.
+    """
+    if settings.kind == "second_moments" and settings.read_as == "components":
+        raise SettingsError(
+            "predicts-nothing",
+            "learner.read_as must be ridge, lasso or discriminants in a run, not components: these are "
+            "directions of the columns and predict no target",
+            hint="read a number as ridge or lasso, classes as discriminants",
+        )
+
+
 def read_learner(values: Mapping[str, object]) -> LearnerSettings:
     """Validate one learner's settings, as a YAML of ``configs/learner`` gives them.
 

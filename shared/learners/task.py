@@ -19,12 +19,14 @@ class TableTask:
         columns: in the patients' order.
         n_classes: how many classes the target has, in their order where they have one; 0: it is a
             number in public standard units.
+        is_ordered: whether three or more classes have an order; two always have one.
         seed: the plan's; draws public structure (trees, frequencies), never protective noise.
         epsilon: the stage's ε, by which public schedules choose; None for privacy off.
     """
 
     columns: tuple[Column, ...]
     n_classes: int = 0
+    is_ordered: bool = False
     seed: int = 0
     epsilon: float | None = None
 
@@ -39,5 +41,22 @@ def require_classes(task: TableTask, *, kind: str) -> None:
         raise SettingsError(
             "needs-classes",
             f"learner {kind} needs a target of 2 or more classes, not a number",
-            hint="choose task.kind=classification, or learner second_moments",
+            hint="choose experiment=bmd_classes, or another cohort and task of classes; for a number "
+            "learner=second_moments",
+        )
+
+
+def require_order(task: TableTask, *, kind: str) -> None:
+    """Refuse a task whose target is a number, or classes without an order.
+
+    Raises:
+        SettingsError: ``needs-classes`` or ``needs-ordered-classes``.
+    """
+    require_classes(task, kind=kind)
+    if task.n_classes > 2 and not task.is_ordered:
+        raise SettingsError(
+            "needs-ordered-classes",
+            f"learner {kind} needs 2 classes or classes in an order, not {task.n_classes} without one",
+            hint="set cohort.label.is_ordered=true if label.classes stand in their order; else choose "
+            "learner=soft_neighbours, forest or naive_bayes",
         )

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from shared.errors import PolicyError
+from shared.errors import PolicyError, SettingsError
 from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
 from shared.strict import FROZEN
 from shared.sums.contract import Floats, State
@@ -42,17 +42,24 @@ class ErrorsSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Errors:
-    """Cells: patients whose absolute error is at most an edge and above the one before; the rest.
-
-    Of a class the error is that of the endpoint's probability.
-    """
+    """Cells: patients whose absolute error is at most an edge and above the one before; the rest."""
 
     edges: tuple[float, ...]
     rule: Rule
 
     @classmethod
     def build(cls, settings: ErrorsSettings, task: MeasureTask) -> Errors:
-        """The measure of a plan."""
+        """The measure of a plan.
+
+        Raises:
+            SettingsError: classes are predicted, whose probabilities have no error in a unit.
+        """
+        if not task.rule.is_regression:
+            raise SettingsError(
+                "needs-a-number",
+                f"measure errors needs a predicted number, not the classes {list(task.rule.classes)}",
+                hint="choose measure=classes, with low 0, high 1, confusion 1 and error 1",
+            )
         return cls(settings.edges, task.rule)
 
     def start(self) -> State:
@@ -77,7 +84,7 @@ class Errors:
         """One-hot over bands [n, m]; zeros without a label; what is no number is the largest error."""
         rows = np.zeros((len(patients), self.length(state)))
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(self.rule.score(patients.outputs) - self._true_score(patients.label))
+            error = np.abs(self.rule.score(patients.outputs) - patients.label)
         band = np.searchsorted(np.asarray(self.edges), np.where(np.isfinite(error), error, np.inf))
         rows[np.arange(len(patients)), band] = 1.0
         rows[~np.isfinite(patients.label)] = 0.0
@@ -87,12 +94,6 @@ class Errors:
         """The total itself."""
         del sd, n_declared
         return State(total, state.sums_done + 1)
-
-    def _true_score(self, label: Floats) -> Floats:
-        """The label, or 1 for the endpoint's class and 0 for any other. [n] -> [n]."""
-        if self.rule.is_regression:
-            return label
-        return np.where(np.isfinite(label), self.rule.is_positive(label), np.nan)
 
     def read(
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float

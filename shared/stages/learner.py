@@ -161,6 +161,7 @@ def table_task(settings: ModelSettings, epsilon: float) -> TableTask:
     return TableTask(
         columns=name_columns(settings.cohort.fields, channels=_channels(settings)),
         n_classes=len(label.classes) if is_class and label.kind != "number" else 0,
+        is_ordered=label.kind != "number" and label.is_ordered,
         seed=settings.seed,
         epsilon=epsilon or None,
     )

@@ -17,6 +17,7 @@ from shared.contract.protocol import Vector
 from shared.contract.stages import GradientStage, LearnerStage, Stage
 from shared.errors import PlanError, ProtocolError
 from shared.exam.schema import ClinicalField
+from shared.learners.table import require_prediction
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
@@ -72,6 +73,7 @@ class LearnerScorer:
     state_kind = "<f8"
 
     def __init__(self, plan: Plan, stage: LearnerStage, encoder_file: Path | None) -> None:
+        require_prediction(stage.learner)
         self._settings = plan.settings
         self._sum = LearnerSum(plan, stage, encoder_file)
         self.state_largest = self._sum.state_largest
@@ -123,6 +125,7 @@ def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Sco
 
     Raises:
         PlanError: the stage trains nothing.
+        SettingsError: what it trains predicts nothing.
     """
     if isinstance(stage, GradientStage):
         return GradientScorer(plan, stage, encoder_file)

@@ -106,7 +106,7 @@ def usual_columns(n: int, n_classes: int, draw: np.random.Generator) -> Columns:
 
 def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
     values = yaml.safe_load((CONFIGS / "learner" / f"{kind}.yaml").read_text())
-    task = TableTask(columns=COLUMNS, n_classes=n_classes, seed=5, epsilon=3.0)
+    task = TableTask(columns=COLUMNS, n_classes=n_classes, is_ordered=True, seed=5, epsilon=3.0)
     return Case(
         asked=build_learner(read_learner({**values, **changes}), task),
         usual=lambda n, draw: usual_columns(n, n_classes, draw),

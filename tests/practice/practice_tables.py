@@ -23,8 +23,21 @@ def number_columns(f: int, *, reach: float = 100.0, spread: float = 1.0) -> tupl
     )
 
 
-def table_task(f: int, *, n_classes: int = 0, seed: int = 1, epsilon: float | None = None) -> TableTask:
-    return TableTask(columns=number_columns(f), n_classes=n_classes, seed=seed, epsilon=epsilon)
+def table_task(
+    f: int,
+    *,
+    n_classes: int = 0,
+    is_ordered: bool = True,
+    seed: int = 1,
+    epsilon: float | None = None,
+) -> TableTask:
+    return TableTask(
+        columns=number_columns(f),
+        n_classes=n_classes,
+        is_ordered=is_ordered,
+        seed=seed,
+        epsilon=epsilon,
+    )
 
 
 def numbers(n: int, f: int, *, seed: int = 0) -> Columns:

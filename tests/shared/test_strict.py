@@ -76,7 +76,7 @@ class Shapes(BaseModel):
         ({"kind": "square"}, "shapes.1.side: Field required"),
         ({"kind": "round", "radius": 1, "side": 2}, "shapes.1.side: is not a setting"),
         ({"kind": "square", "side": 7}, "shapes.1: side must not be 7"),
-        ({"kind": "oval"}, "shapes.1: "),
+        ({"kind": "oval"}, "shapes.1.kind: must be one of 'round', 'square'"),
     ],
 )
 def test_a_place_is_named_as_it_was_written_and_not_by_its_variant(
@@ -106,3 +106,13 @@ def test_numbers_must_be_finite(value: float) -> None:
 def test_a_validated_object_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Ranged(low=0.0).low = 2.0
+
+
+def test_a_variant_that_there_is_not_is_told_the_ones_there_are() -> None:
+    content = {"shapes": [{"kind": "canary"}]}
+    with pytest.raises(ValidationError) as caught:
+        Shapes.model_validate(content)
+    plain = "  shapes.0.kind: must be one of 'round', 'square'"
+    assert list_mistakes(caught.value, whole="shapes", content=content) == [plain]
+    shown = list_mistakes(caught.value, whole="shapes", content=content, shows_values=True)
+    assert shown == [f"{plain}, not 'canary'"]

@@ -9,6 +9,7 @@ import pytest
 from server.federation.compose import CONFIGS, compose_settings
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.learners.refused import refusal_of
 
 OPTIONS = [
     (folder.name, file.stem)
@@ -89,6 +90,51 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     assert (settings.privacy.sample_rate < 1) == (settings.encoder.training != "frozen")
     assert settings.schedule[-1].up_to_epsilon is None
     assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
+
+
+def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -> None:
+    asked = ["task=bmd_classes", "validation=probability"]
+    assert compose_settings(asked).learner.kind == "proportional_odds"
+    assert compose_settings([*asked, "learner=gradient"]).learner.kind == "gradient"
+    assert compose_settings([*asked, "learner=forest"]).learner.kind == "forest"
+    chosen = compose_settings(["experiment=bmd_classes", "learner=naive_bayes"])
+    assert chosen.learner.kind == "naive_bayes"
+    assert compose_settings().learner.kind == "gradient"
+
+
+@pytest.mark.parametrize(
+    ("override", "code"),
+    [
+        ("learner=knn", "settings.stored-neighbours"),
+        ("learner=SVM", "settings.kernel-machine"),
+        ("learner=kernel-svm", "settings.kernel-machine"),
+        ("learner=Nearest neighbours", "settings.stored-neighbours"),
+        ("learner=smote", "settings.cohort-oversampling"),
+        ("learner.kind=early_stopping", "settings.cohort-stopping"),
+    ],
+)
+def test_what_cannot_be_private_keeps_its_own_code_and_hint(override: str, code: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings([override])
+    assert caught.value.code == code
+    refusal = refusal_of(override.partition("=")[2])
+    assert refusal is not None
+    assert str(caught.value) == str(refusal)
+
+
+@pytest.mark.parametrize("override", ["learner=knn", "learner.kind=knn"])
+@pytest.mark.parametrize("mistake", ["seed=-1", "fusion=attention", "nonsense"])
+def test_beside_other_mistakes_it_is_one_of_them(override: str, mistake: str) -> None:
+    with pytest.raises(SettingsError, match="2 settings are not valid") as caught:
+        compose_settings([override, mistake])
+    assert caught.value.code == "settings.invalid"
+    assert "learner: nearest neighbours need" in caught.value.fact
+    assert "use learner=soft_neighbours" in caught.value.fact
+
+
+def test_an_unknown_kind_of_learner_is_told_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match=r"learner\.kind: must be one of 'forest', .* not 'oracle'"):
+        compose_settings(["learner.kind=oracle"])
 
 
 def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:

@@ -14,7 +14,7 @@ from server.federation.folder import Enrolled, create_home
 from server.federation.plan import draft_plan, save_plan, schedule_for
 from shared.contract.plan import Plan, read_plan
 from shared.contract.stages import GradientStage
-from shared.errors import PlanError
+from shared.errors import PlanError, SettingsError
 from shared.signing.keys import create_key
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -100,6 +100,17 @@ def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> 
     assert 0 < few.noise_multiplier < many.noise_multiplier
 
 
+@pytest.mark.parametrize("epsilon", [1.0, 3.0])
+def test_slow_links_have_two_messages_whose_tail_the_site_averages(epsilon: float) -> None:
+    plan = draft(["federation=slow_links", f"privacy.epsilon={epsilon}"])
+    stage, usual = training(plan), training(draft([f"privacy.epsilon={epsilon}"]))
+    assert (stage.rounds, stage.fold, stage.local_tail) == (2, "site", 0.5)
+    assert stage.total_steps == 50
+    assert stage.learning_rate == usual.learning_rate
+    assert plan.predicted.training_epsilon is not None
+    assert plan.predicted.training_epsilon <= epsilon
+
+
 def bound_of(**options: object) -> float:
     return training(draft(**options)).update_norm_max
 
@@ -131,6 +142,12 @@ def test_a_name_that_is_no_folder_name_is_refused(run: str) -> None:
 def test_a_plan_needs_a_training_site() -> None:
     with pytest.raises(PlanError, match="no training site"):
         draft_plan(compose_settings(), [], run="spring", coordinator_key="0" * 64, now=NOW)
+
+
+def test_no_plan_is_written_of_what_the_task_cannot_have() -> None:
+    with pytest.raises(SettingsError) as caught:
+        draft(["experiment=bmd_classes", "measure=errors"])
+    assert caught.value.code == "settings.needs-a-number"
 
 
 def test_a_saved_plan_is_read_back_equal_and_never_overwritten(tmp_path: Path) -> None:

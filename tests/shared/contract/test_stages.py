@@ -169,6 +169,12 @@ def test_a_gradient_stage_counts_its_sums_and_names_their_noise() -> None:
     assert single.total_steps == 3
 
 
+@pytest.mark.parametrize("patients", ["train", "internal", "accrued"])
+def test_a_description_asks_everybody_since_that_is_what_its_price_is_stated_for(patients: str) -> None:
+    with pytest.raises(ValidationError, match="must be everybody"):
+        read(DESCRIPTION, patients=patients)
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "purpose"),
     [
@@ -179,7 +185,7 @@ def test_a_gradient_stage_counts_its_sums_and_names_their_noise() -> None:
         (TABLE, {"name": "train"}, "evaluate.internal"),
         (TABLE, {"name": "internal", "patients": "accrued"}, "evaluate.prospective"),
         (TABLE, {"patients": "everybody", "roles": ["external"]}, "evaluate.external"),
-        (DESCRIPTION, {"name": "train", "patients": "train"}, "evaluate.description"),
+        (DESCRIPTION, {"name": "train"}, "evaluate.description"),
     ],
 )
 def test_a_purpose_comes_from_what_a_stage_is_and_never_from_its_name(

@@ -90,6 +90,18 @@ def test_the_kind_of_a_label_decides_what_else_it_says(content: dict[str, Any]) 
         assert isinstance(CohortSchema.model_validate(content | {"label": label}).label, kind)
 
 
+def test_classes_have_an_order_only_where_the_schema_says_so(content: dict[str, Any]) -> None:
+    classes = {"kind": "class", "column": "y", "classes": ["a", "b", "c"]}
+    for label, is_ordered in (
+        (content["label"], True),
+        (classes, False),
+        (classes | {"is_ordered": True}, True),
+    ):
+        found = CohortSchema.model_validate(content | {"label": label}).label
+        assert not isinstance(found, NumberLabel)
+        assert found.is_ordered is is_ordered
+
+
 def test_a_split_may_be_rounded_but_must_add_up() -> None:
     assert SplitRule(train=0.7, tune=0.1, internal=0.2).tune == 0.1
     with pytest.raises(ValueError, match="must be 1"):

@@ -112,3 +112,9 @@ def test_a_number_as_target_is_refused() -> None:
     with pytest.raises(SettingsError) as error:
         make(table_task(2))
     assert error.value.code == "settings.needs-classes"
+
+
+def test_three_classes_without_an_order_are_refused() -> None:
+    with pytest.raises(SettingsError) as error:
+        make(table_task(2, n_classes=3, is_ordered=False))
+    assert error.value.code == "settings.needs-ordered-classes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import SettingsError
-from shared.learners.refused import REFUSED, require_possible
+from shared.learners.refused import REFUSED, refusal_of, require_possible
 from shared.learners.table import LEARNERS
 
 ASKED = {
@@ -46,3 +46,4 @@ def test_a_refusal_is_a_new_error_each_time() -> None:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_what_there_is_passes(name: str) -> None:
     require_possible(name)
+    assert refusal_of(name) is None

@@ -9,7 +9,7 @@ import yaml
 from practice_tables import table_task
 
 from shared.errors import SettingsError
-from shared.learners.table import LEARNERS, build_learner, read_learner
+from shared.learners.table import LEARNERS, build_learner, read_learner, require_prediction
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "learner"
 
@@ -48,3 +48,14 @@ def test_a_learner_that_privacy_forbids_is_refused_with_what_to_use_instead() ->
     with pytest.raises(SettingsError, match="hint: use learner=soft_neighbours") as error:
         read_learner({"kind": "knn", "neighbours": 5})
     assert error.value.code == "settings.stored-neighbours"
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_every_learner_predicts_as_it_is_shipped(kind: str) -> None:
+    require_prediction(read_learner(shipped(kind)))
+
+
+def test_components_are_no_prediction() -> None:
+    with pytest.raises(SettingsError) as error:
+        require_prediction(read_learner({**shipped("second_moments"), "read_as": "components"}))
+    assert error.value.code == "settings.predicts-nothing"

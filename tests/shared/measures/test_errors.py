@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
-from shared.errors import PolicyError
+from shared.errors import PolicyError, SettingsError
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import SUPPRESSED
@@ -33,6 +33,14 @@ def total_of(output: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def test_each_patient_is_counted_in_the_band_of_the_absolute_error() -> None:
     assert total_of(OUTPUT, LABEL).tolist() == [2, 2, 2, 1]
+
+
+def test_classes_have_no_error_in_a_unit() -> None:
+    rule = decision_of(compose_settings(["experiment=bmd_classes"]))
+    with pytest.raises(SettingsError, match="not the classes") as caught:
+        Errors.build(ErrorsSettings(kind="errors", edges=EDGES), MeasureTask(rule, ()))
+    assert caught.value.code == "settings.needs-a-number"
+    assert "measure=classes" in caught.value.hint
 
 
 def test_who_has_no_label_is_in_no_band_and_what_is_no_number_is_the_largest_error() -> None:

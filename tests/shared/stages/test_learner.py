@@ -12,6 +12,7 @@ from practice_learners import PLANNED, SITES, learner_plan, patients_of, played,
 from practice_patients import CHANNELS
 
 from shared.errors import PlanError, WeightsError
+from shared.exam.schema import ClassLabel
 from shared.learners.table import build_learner
 from shared.stages.learner import LearnerSum, table_task
 from shared.sums.federate import Noise, federate
@@ -113,3 +114,12 @@ def test_a_learner_takes_patients_and_nothing_else() -> None:
             asked.start().vector, [1, 2], round_number=1, declared_patients=2, draw_normals=silent
         )
     assert caught.value.code == "weights.wrong-patients"
+
+
+def test_classes_cut_from_bmd_are_ordered_and_words_only_where_the_schema_says_so() -> None:
+    settings = learner_plan("naive_bayes", SITES).settings
+    assert table_task(settings, 0.0).is_ordered
+    for is_ordered in (False, True):
+        label = ClassLabel(column="y", classes=("a", "b", "c"), is_ordered=is_ordered)
+        cohort = settings.cohort.model_copy(update={"label": label})
+        assert table_task(settings.model_copy(update={"cohort": cohort}), 0.0).is_ordered is is_ordered

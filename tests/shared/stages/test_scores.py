@@ -8,7 +8,7 @@ from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of
 
-from shared.errors import PlanError, ProtocolError
+from shared.errors import PlanError, ProtocolError, SettingsError
 from shared.stages.learner import LearnerSum
 from shared.stages.scores import fields_of, scorer_of
 from shared.train.update import score_patients
@@ -82,3 +82,12 @@ def test_a_stage_that_trains_nothing_cannot_be_read() -> None:
         with pytest.raises(PlanError) as caught:
             scorer_of(plan, stage, None)
         assert caught.value.code == "plan.reads-no-training"
+
+
+def test_components_cannot_be_read_as_if_they_predicted() -> None:
+    plan = learner_plan("ridge", SITES)
+    stage = stage_of(plan)
+    learner = stage.learner.model_copy(update={"read_as": "components", "n_components": 2})
+    with pytest.raises(SettingsError) as caught:
+        scorer_of(plan, stage.model_copy(update={"learner": learner}), None)
+    assert caught.value.code == "settings.predicts-nothing"

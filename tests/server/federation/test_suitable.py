@@ -1,0 +1,61 @@
+"""What the task cannot have is refused before a plan is written: one by its code, several together."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.federation.compose import compose_settings
+from server.federation.suitable import require_suitable
+from shared.errors import SettingsError
+
+
+def refusal(*overrides: str) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        require_suitable(compose_settings(overrides))
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["measure=[classes,errors]"],
+        ["learner=second_moments"],
+        ["experiment=bmd_classes"],
+        ["experiment=bmd_classes", "measure=classes"],
+    ],
+)
+def test_what_suits_the_task_passes(overrides: list[str]) -> None:
+    require_suitable(compose_settings(overrides))
+
+
+@pytest.mark.parametrize("learner", ["gradient", "forest", "proportional_odds"])
+def test_bands_of_errors_are_of_a_number_and_not_of_classes(learner: str) -> None:
+    error = refusal("experiment=bmd_classes", f"learner={learner}", "measure=errors")
+    assert error.code == "settings.needs-a-number"
+    assert "measure=classes" in error.hint
+
+
+@pytest.mark.parametrize("task", [[], ["experiment=bmd_classes"]])
+def test_components_predict_nothing_that_could_be_validated(task: list[str]) -> None:
+    error = refusal(*task, "learner=second_moments", "learner.read_as=components")
+    assert error.code == "settings.predicts-nothing"
+
+
+def test_a_learner_of_classes_is_refused_for_a_number() -> None:
+    assert refusal("learner=forest").code == "settings.needs-classes"
+
+
+def test_a_positive_class_that_the_label_has_not_is_refused() -> None:
+    error = refusal("experiment=bmd_classes", "task.positive_class=ill")
+    assert error.code == "settings.unknown-class"
+
+
+def test_all_that_do_not_suit_are_named_together_each_with_what_to_do() -> None:
+    error = refusal("experiment=bmd_classes", "learner=second_moments", "measure=errors")
+    assert error.code == "settings.invalid"
+    assert "2 settings do not suit the task" in error.fact
+    assert "measure errors needs a predicted number" in error.fact
+    assert "choose measure=classes" in error.fact
+    assert "read as ridge needs a target of a number, not classes" in error.fact
