@@ -52,10 +52,12 @@ def found_tables(
     external: Sequence[str],
     overrides: Sequence[str] = (),
     policy: Mapping[str, object] | None = None,
+    declared: int = 100,
 ) -> tuple[RunStore, dict[str, Path]]:
     """A federation over tables, by adding two YAML files to the shipped ones.
 
-    ``policy``: what of every site's policy is other than the template.
+    ``policy``: what of every site's policy is other than the template. ``declared``: patients that each
+    site declares.
     """
     configs = folder / "configs"
     shutil.copytree(CONFIGS, configs)
@@ -66,7 +68,7 @@ def found_tables(
     folders = {}
     for name, archive in archives.items():
         own = folder / "sites" / name
-        request = create_site(own, name=name, declared_patients=100, profile=SiteProfile())
+        request = create_site(own, name=name, declared_patients=declared, profile=SiteProfile())
         role = "external" if name in external else "training"
         site = join_federation(own, enrol(home, request, role=role, is_required=True, now=NOW))
         report = ingest_with(
