@@ -129,7 +129,8 @@ def look_at_processor() -> Line:
 
     cores = len(os.sched_getaffinity(0))
     branch = os.environ.get("MKL_CBWR", "")
-    if torch.backends.mkl.is_available() and not _repeats(branch):
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if has_mkl and not _repeats(branch):
         return problem(
             "processor",
             f"{cores} cores; MKL_CBWR is {branch or 'not set'}: no round could be repeated",
