@@ -20,6 +20,12 @@ TESTED = {"flwr": "1.41", "torch": "2.13", "opacus": "1.6", "pydicom": "3.0"}
 TINY_FILMS = Path(__file__).parent / "tiny_films"
 # Of cuBLAS: with another, torch refuses to multiply where results must repeat.
 REPEATABLE_WORKSPACES = (":4096:8", ":16:8")
+# Of MKL (oneMKL guide, "Values for the CBWR Code Branch"), STRICT or not: with another, OFF included, a
+# product may round by where its numbers lie in memory.
+REPEATABLE_BRANCHES = (
+    *("AUTO", "COMPATIBLE", "SSE2", "SSE3", "SSSE3", "SSE4_1", "SSE4_2"),
+    *("AVX", "AVX2", "AVX512", "AVX512_E1"),
+)
 _LOSSY_LEVELS = 2  # of 255; lossless syntaxes must be exact
 _LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
 _LEAST_MEMORY, _COMFORTABLE_MEMORY = 1.5 * 2**30, 4 * 2**30
@@ -118,10 +124,18 @@ def _disk(folder: Path) -> Line:
 
 
 def look_at_processor() -> Line:
-    """Cores and GPU, and whether the GPU adds correctly and in the same way each time."""
+    """Cores and GPU, and whether both add correctly and in the same way each time."""
     import torch
 
     cores = len(os.sched_getaffinity(0))
+    branch = os.environ.get("MKL_CBWR", "")
+    has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    if has_mkl and not _repeats(branch):
+        return problem(
+            "processor",
+            f"{cores} cores; MKL_CBWR is {branch or 'not set'}: no round could be repeated",
+            "set it to AUTO before the program starts, or unset it",
+        )
     if not torch.cuda.is_available():
         why = "no CUDA device is visible" if torch.version.cuda else "torch is a CPU build"
         return ok("processor", f"{cores} cores; {why}, so rounds run on the CPU")
@@ -138,6 +152,11 @@ def look_at_processor() -> Line:
             f"set it to {' or '.join(REPEATABLE_WORKSPACES)} before the program starts, or unset it",
         )
     return ok("processor", fact)
+
+
+def _repeats(branch: str) -> bool:
+    """Whether MKL takes the same instructions whatever the alignment, under this value of MKL_CBWR."""
+    return branch.upper().removesuffix(",STRICT") in REPEATABLE_BRANCHES
 
 
 def decode_tiny_films(folder: Path = TINY_FILMS) -> Line:

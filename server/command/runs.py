@@ -108,10 +108,11 @@ def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> Non
 def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Show how far a run is, and what went wrong at which site, as codes."""
     from server.federation.folder import Home
+    from server.run.events import PROGRESS
     from server.run.folder import open_run
 
     store = open_run(Home(home).planned_run(run))
-    troubles = [event for event in store.events() if event.code != "round-committed"]
+    troubles = [event for event in store.events() if event.code not in PROGRESS]
     facts: dict[str, object] = {
         "run": run,
         "plan": store.plan.sha256,

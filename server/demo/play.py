@@ -24,6 +24,7 @@ from server.report.collect import collect_results
 from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
 from server.report.plan_facts import plan_facts
 from server.report.results import Results
+from server.report.training import write_release
 from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
@@ -116,7 +117,8 @@ def play_demo(
     _step("rounds, over Flower's ServerApp and ClientApp", "osteofed-coordinator launch demo")
     launch_stage(store, store.training.stage.name, site_folders=site_folders)
     release = make_release(store, home.key())
-    say(f"  release {release.sha256[:12]}: {release.weights.size} trainable weights")
+    written = write_release(store.training.stage, release.weights.size)
+    say(f"  release {release.sha256[:12]}: {written}")
     measured = [stage for stage in store.plan.stages if purpose_of(stage) != "train"]
     for stage in (stage for stage in measured if stage.patients != "accrued"):
         _measure(store, stage, site_folders)

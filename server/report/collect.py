@@ -21,9 +21,10 @@ from server.report.results import (
     SiteResult,
     Task,
 )
+from server.report.training import training_of
 from server.report.validation import collect_validations, pool_site_aucs
 from server.run.folder import RunStore
-from server.run.stage_folder import RoundState
+from server.run.stage_folder import RoundState, StageFolder
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock, read_release
 from shared.contract.stages import Stage
@@ -79,7 +80,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         code_sha256=plan.code_sha256,
         release_sha256=release.sha256,
         lock_sha256=lock.sha256 if lock else None,
-        n_trainable=release.weights.size,
+        training=training_of(training.stage, _lengths(training)),
         sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
         rounds=tuple(_rounds(plan, training.stage, states[1:], started, times)),
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
@@ -140,6 +141,13 @@ def _site(
         bytes_sent=sum(sent.values()),
         bytes_received=encoder + sum(read) + n_measured * release_bytes,
     )
+
+
+def _lengths(training: StageFolder) -> list[int]:
+    """Numbers of a site's total in each round that anybody answered."""
+    journal = training.journal(0)
+    rounds = [journal.read(number).accepted for number in range(1, training.stage.rounds + 1)]
+    return [next(iter(totals.values())).reply.total.size for totals in rounds if totals]
 
 
 def _bytes_sent(store: RunStore, stage: Stage, site: str) -> int:

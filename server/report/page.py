@@ -13,6 +13,7 @@ from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from server.report.results import NO_GUARANTEE, Results
 from server.report.terminal import further_tables
+from server.report.training import write_combination, write_totals
 from shared.machine.files import write_atomic
 from shared.sums.estimate import Estimate, Measures
 
@@ -53,6 +54,9 @@ def render_page(results: Results) -> str:
         "bytes": wording.write_bytes,
         "duration": wording.write_duration,
         "time": wording.write_time,
+        "rounds": wording.write_rounds,
+        "totals": write_totals,
+        "combination": write_combination,
     }
     is_regression = results.task.kind == "regression"
     return environment.get_template(TEMPLATE).render(

@@ -15,6 +15,7 @@ from server.report.wording import (
     STATUS_WORD,
     write_bytes,
     write_interval,
+    write_rounds,
     write_site,
     write_value,
 )
@@ -143,6 +144,7 @@ def _forest_row(row: ForestRow, *, y: float, x: Callable[[float], float], start:
 def draw_flow(results: Results) -> str:
     """Who sent what to whom: hospitals on the left, the coordinator on the right."""
     sites = results.sites
+    totals = "updates" if results.training.total == "changes" else "sums"
     height = 70 * len(sites) + 30
     middle = height / 2
     told = [
@@ -154,7 +156,7 @@ def draw_flow(results: Results) -> str:
         f'<rect x="640" y="{middle - 62}" width="210" height="124" rx="6" fill="#eef4f8" '
         f'stroke="{ACCENT}"/>'
         + _text(745, middle - 34, "coordinator", "middle", INK, weight="600")
-        + _text(745, middle - 10, "adds up updates,", "middle", MUTED)
+        + _text(745, middle - 10, f"adds up {totals},", "middle", MUTED)
         + _text(745, middle + 10, "releases one model", "middle", MUTED)
         + _text(745, middle + 36, "sees no film, no row,", "middle", MUTED)
         + _text(745, middle + 54, "no patient", "middle", MUTED)
@@ -163,7 +165,7 @@ def draw_flow(results: Results) -> str:
         y = 20 + 70 * index + 27
         is_training = site.role == "training"
         end = middle - 45 + 90 * (index + 0.5) / len(sites)
-        sent = "signed updates, tables" if is_training else "one table of sums"
+        sent = f"signed {totals}, tables" if is_training else "one table of sums"
         dash = "" if is_training else ' stroke-dasharray="5 4"'
         parts.append(
             f'<rect x="1" y="{y - 26}" width="230" height="54" rx="6" fill="#fff" stroke="{LINE}"/>'
@@ -173,7 +175,7 @@ def draw_flow(results: Results) -> str:
             f'stroke="{ACCENT}" stroke-width="1.6"{dash}/>'
             f'<path d="M640 {end:.0f}l-9 -4.5v9Z" fill="{ACCENT}"/>'
             + _text(244, y - 8, f"{sent}: {write_bytes(site.bytes_sent)}", "start", INK)
-            + _text(244, y + 19, f"weights in: {write_bytes(site.bytes_received)}", "start", MUTED)
+            + _text(244, y + 19, f"received: {write_bytes(site.bytes_received)}", "start", MUTED)
         )
     return "".join([*parts, "</svg>"])
 
@@ -185,7 +187,7 @@ def draw_rounds(results: Results) -> str:
     cell = (WIDTH - LEFT - 20) / n_rounds
     height = 24 * len(sites) + 34
     missing = sum(len(r.missing) for r in results.rounds)
-    described = f"{n_rounds} rounds, {len(sites)} sites, {missing} missing updates"
+    described = f"{write_rounds(results.rounds)}, {len(sites)} sites, {missing} missing totals"
     parts = [_frame(height, "Who took part in which round", described)]
     for row, site in enumerate(sites):
         y = 6 + 24 * row

@@ -15,7 +15,7 @@ from shared.measure.description.reading import Description
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 POOLED = "pooled"
 NO_GUARANTEE = "no formal privacy guarantee"
 ValidationKind = Literal["internal", "external", "prospective"]
@@ -71,6 +71,25 @@ class RoundResult(BaseModel):
     missing: tuple[MissingUpdate, ...] = ()
     weight_share: float
     duration_s: float
+
+
+class TrainingResult(BaseModel):
+    """What a round's total of a site is, how long in each round, and how the sites' are put together.
+
+    ``combined``: by each site's share of the plan (``shares``), by a robust rule that counts sites
+    ``alike``, or ``added`` over their patients. Only shares are weights.
+    """
+
+    model_config = FROZEN
+
+    total: Literal["changes", "gradients", "rows"]
+    combined: Literal["shares", "alike", "added"]
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a site's weight had a part in the result."""
+        return self.combined == "shares"
 
 
 class PrivacyResult(BaseModel):
@@ -197,7 +216,7 @@ class Results(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     run: str
     experiment: str
     task: Task
@@ -208,7 +227,7 @@ class Results(BaseModel):
     code_sha256: str
     release_sha256: str
     lock_sha256: str | None = None
-    n_trainable: int
+    training: TrainingResult
     sites: tuple[SiteResult, ...]
     rounds: tuple[RoundResult, ...]
     privacy: tuple[PrivacyResult, ...]

@@ -6,6 +6,7 @@ Imports results only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from server.report.results import (
@@ -26,7 +27,8 @@ LIMITS = (
     "Sensitivity and specificity belong to the stated operating point; another threshold has others.",
     "A privacy guarantee bounds what the release reveals about one patient. It says nothing about "
     "the security of a hospital's own systems.",
-    "Weights and bounds are public constants of the plan; none was tuned on a hospital's patients.",
+    "Bounds, and weights where sites have any, are public constants of the plan; none was tuned on a "
+    "hospital's patients.",
 )
 KIND_MEANING = {
     "internal": "held-out patients of the hospitals that trained, same period",
@@ -147,6 +149,11 @@ def write_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def write_rounds(rounds: Sequence[object]) -> str:
+    """How many rounds."""
+    return "1 round" if len(rounds) == 1 else f"{len(rounds)} rounds"
 
 
 def headline(results: Results) -> list[tuple[str, str, str]]:

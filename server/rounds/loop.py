@@ -91,6 +91,8 @@ def run_rounds(play: Play) -> Vector:
     stage, store = play.stage, play.store
     admit(play, 0, wait_s=store.plan.settings.patience.liveness_s)
     reached = play.folder.last_committed()
+    if reached.round == 0:
+        play.log(0, "", "training-begun")
     while reached.round < stage.rounds:
         store.require_not_paused()
         admit(play, reached.round, wait_s=0)

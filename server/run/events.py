@@ -18,7 +18,10 @@ class Meaning:
     remedy: str = ""
 
 
+# Of nothing that went wrong.
+PROGRESS = ("training-begun", "round-committed")
 EVENTS: Mapping[str, Meaning] = {
+    "training-begun": Meaning("sites are there, and the first round is asked"),
     "round-committed": Meaning("a round is final"),
     "run.site-offline": Meaning(
         "a site that was asked has been offline for longer than federation.liveness_s",

@@ -3,7 +3,7 @@
 ::
 
     <release>/release.json   what it is, signed by the coordinator
-    <release>/weights.npy    trainable weights [p], little-endian float32
+    <release>/weights.npy    [p], little-endian: trained weights, float32; a learner's state, float64
     <release>/plan.json      the signed plan: architecture, preprocessing, thresholds, by value
 
 A lock is a signed, time-stamped record. Prospective validation uses only exams acquired after it.

@@ -17,6 +17,7 @@ from server.report.results import (
     RoundResult,
     SiteResult,
     Task,
+    TrainingResult,
     ValidationResult,
 )
 from shared.measure.description.reading import read_description
@@ -144,7 +145,7 @@ def sample_results() -> Results:
         code_sha256="a1" * 32,
         release_sha256="7c" * 32,
         lock_sha256="e0" * 32,
-        n_trainable=21_345,
+        training=TrainingResult(total="changes", combined="shares", lengths=(21_345,) * 50),
         sites=(
             *(
                 SiteResult(

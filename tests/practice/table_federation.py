@@ -23,6 +23,7 @@ from shared.contract.settings import Settings
 
 HERE = Path(__file__).parent / "other_disease"
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
+WORST_RADIUS = 20  # place of the table's column
 
 
 def write_table(path: Path, rows: Sequence[int], *, word_of: Mapping[int, str] | None = None) -> None:
@@ -33,16 +34,27 @@ def write_table(path: Path, rows: Sequence[int], *, word_of: Mapping[int, str] |
     path.parent.mkdir(parents=True)
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["patient_id", "exam_date", *columns, "diagnosis"])
+        writer.writerow(["patient_id", "exam_date", *columns, "worst_radius", "diagnosis"])
         for row in rows:
-            values = [f"{value:.6g}" for value in data.data[row, :10]]
+            values = [f"{value:.6g}" for value in (*data.data[row, :10], data.data[row, WORST_RADIUS])]
             writer.writerow([f"P{row:05d}", "2020-03-01", *values, words[int(data.target[row])]])
 
 
-def table_settings(folder: Path, overrides: Sequence[str] = ()) -> Settings:
+def table_settings(
+    folder: Path, overrides: Sequence[str] = (), *, experiment: str = "breast_cytology"
+) -> Settings:
     """What a federation over tables in ``folder`` asks of a run."""
-    asked = ["experiment=breast_cytology", "federation.poll_s=0.01", *overrides]
+    asked = [f"experiment={experiment}", "federation.poll_s=0.01", *overrides]
     return compose_settings(asked, configs=folder / "configs")
+
+
+def add_number(configs: Path) -> None:
+    """The experiment ``nuclear_size``: the same tables with a number to predict."""
+    cohort = yaml.safe_load((HERE / "cohort.yaml").read_text())
+    label = {"kind": "number", "column": "worst_radius", "unit": "pixels", "low": 0, "high": 100}
+    changed = cohort | {"name": "nuclear_size", "label": label}
+    (configs / "cohort" / "nuclear_size.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    shutil.copy(HERE / "experiment_number.yaml", configs / "experiment" / "nuclear_size.yaml")
 
 
 def found_tables(
@@ -52,23 +64,26 @@ def found_tables(
     external: Sequence[str],
     overrides: Sequence[str] = (),
     policy: Mapping[str, object] | None = None,
-    declared: int = 100,
+    experiment: str = "breast_cytology",
+    declared_patients: int = 100,
 ) -> tuple[RunStore, dict[str, Path]]:
     """A federation over tables, by adding two YAML files to the shipped ones.
 
-    ``policy``: what of every site's policy is other than the template. ``declared``: patients that each
-    site declares.
+    ``policy``: what of every site's policy is other than the template.
     """
     configs = folder / "configs"
     shutil.copytree(CONFIGS, configs)
     shutil.copy(HERE / "cohort.yaml", configs / "cohort" / "breast_cytology.yaml")
     shutil.copy(HERE / "experiment.yaml", configs / "experiment" / "breast_cytology.yaml")
-    settings = table_settings(folder, overrides)
+    add_number(configs)
+    settings = table_settings(folder, overrides, experiment=experiment)
     home = create_home(folder / "coordinator")
     folders = {}
     for name, archive in archives.items():
         own = folder / "sites" / name
-        request = create_site(own, name=name, declared_patients=declared, profile=SiteProfile())
+        request = create_site(
+            own, name=name, declared_patients=declared_patients, profile=SiteProfile()
+        )
         role = "external" if name in external else "training"
         site = join_federation(own, enrol(home, request, role=role, is_required=True, now=NOW))
         report = ingest_with(

@@ -98,7 +98,7 @@ def test_prospective_validation_waits_for_its_sample_size_then_measures_once(sit
     waiting = answer(sites, request)
     assert (waiting.status, waiting.total.size, sites.charges()) == ("waiting", 0, 0)
     assert sites.gate().outbox.show()[-1].release_class == "status"
-    accrue_later(sites, path, range(300, 300 + needed + 5))
+    accrue_later(sites, path, range(300, 300 + needed))
     assert answer(sites, request).status == "measured"
     assert sites.charges() == 1
     [row] = [row for row in sites.gate().ledger.show() if row.kind == "charge"]

@@ -58,7 +58,7 @@ def walked(sites: TableSites, request: SumRequest) -> Walk:
 
 
 @pytest.mark.parametrize("stage", ["train", "internal"])
-def test_a_request_is_decided_in_nine_files_and_enters_the_gate_twice_and_leaves_by_its_charge(
+def test_a_request_is_decided_in_nine_files_and_calls_the_gate_to_repeat_to_charge_and_to_release(
     sites: TableSites, stage: str
 ) -> None:
     send(sites.folder / "sites" / "elm", sites.train_request())  # what is found out once a plan

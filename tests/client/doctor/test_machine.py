@@ -1,4 +1,4 @@
-"""What the doctor says of a GPU: whether a round on it could be repeated."""
+"""What the doctor says of processor and GPU: whether a round on them could be repeated."""
 
 from __future__ import annotations
 
@@ -41,3 +41,33 @@ def test_a_gpu_whose_results_repeat_is_in_order(
     line = look_at_processor()
     assert line.state == "ok"
     assert "GPU X" in line.fact
+
+
+@pytest.mark.parametrize("branch", [None, "", "OFF", "AVX9"])
+def test_a_processor_whose_results_could_not_repeat_is_a_problem(
+    branch: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    if branch is not None:
+        monkeypatch.setenv("MKL_CBWR", branch)
+    line = look_at_processor()
+    assert line.state == "problem"
+    assert f"MKL_CBWR is {branch or 'not set'}: no round could be repeated" in line.fact
+
+
+@pytest.mark.parametrize("branch", ["AUTO", "AVX2,STRICT", "COMPATIBLE"])
+def test_a_processor_whose_results_repeat_is_in_order(
+    branch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("MKL_CBWR", branch)
+    assert look_at_processor().state == "ok"
+
+
+def test_a_torch_without_mkl_needs_no_setting_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("MKL_CBWR", "OFF")
+    assert look_at_processor().state == "ok"

@@ -104,6 +104,7 @@ def test_a_status_tells_rounds_release_lock_and_troubles(tmp_path: Path) -> None
     facts = do(tmp_path, "status", "practice")
     assert facts["committed rounds"] == "0 of 3"
     assert (facts["release"], facts["locked"], facts["events"]) == ("not yet", "no", [])
+    store.log(Event(round=0, site="", code="training-begun"))
     store.log(Event(round=1, site="site-1", code="run.site-offline"))
     finish_run(store)
     do(tmp_path, "lock", "practice")
@@ -114,6 +115,7 @@ def test_a_status_tells_rounds_release_lock_and_troubles(tmp_path: Path) -> None
     shown = CliRunner().invoke(app, ["status", "practice", "--home", str(tmp_path)])
     assert "run.site-offline" in shown.stdout
     assert "round-committed" not in shown.stdout
+    assert "training-begun" not in shown.stdout
 
 
 def test_a_report_is_written_beside_its_run(tmp_path: Path) -> None:

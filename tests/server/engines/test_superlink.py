@@ -22,7 +22,9 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
     def play(outcome: dict[str, str]) -> None:
         def end(*_: object) -> dict[str, object]:
-            (store.folder / "outcome-train.json").write_text(json.dumps(outcome))
+            file = store.folder / "outcome-train.json"
+            assert not file.exists(), "an earlier try's outcome would be taken for this one's"
+            file.write_text(json.dumps(outcome))
             return {"run-id": 1}
 
         monkeypatch.setattr(Deployment, "_flwr", end)
@@ -47,6 +49,27 @@ def test_what_stopped_a_stage_keeps_its_code(play: Play, code: str, kind: type[O
     with pytest.raises(kind) as caught:
         play({"status": "stopped", "code": code, "fact": "it is gone", "hint": "look"})
     assert (caught.value.code, caught.value.fact, caught.value.hint) == (code, "it is gone", "look")
+
+
+def test_a_stage_that_was_stopped_can_be_played_again_to_its_end(play: Play) -> None:
+    stopped = {"status": "stopped", "code": "run.paused", "fact": "it was paused", "hint": ""}
+    with pytest.raises(OsteoFedError, match="it was paused"):
+        play(stopped)
+    play(stopped | {"status": "finished"})
+
+
+def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Deployment, "_flwr", lambda _, *arguments: asked.append(arguments) or {})
+    deployment, file = Deployment(tmp_path), tmp_path / "aster.pub"
+    for key in ("first", "first", "second", "second"):
+        file.write_text(key)
+        deployment.register("aster", file)
+    deployment.register("birch", file)
+    assert [arguments[:2] for arguments in asked] == [("supernode", "register")] * 3
+    assert [arguments[-1] for arguments in asked] == ["aster", "aster", "birch"]
 
 
 def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:

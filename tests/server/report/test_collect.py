@@ -38,6 +38,14 @@ def test_bytes_are_those_of_updates_and_tables(tmp_path: Path) -> None:
     assert (second.bytes_sent, second.bytes_received) == (3 * 24, 1000 + 3 * 24)
 
 
+def test_what_a_rounds_total_was_follows_from_the_plan_and_the_replies(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    finish_run(store)
+    told = collect_results(store).training
+    # 6 weights in each of 3 rounds
+    assert (told.total, told.combined, told.lengths) == ("changes", "shares", (6, 6, 6))
+
+
 def test_durations_are_the_time_between_the_events(tmp_path: Path) -> None:
     store = found_run(tmp_path)
     finish_run(store)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from server.report.page import read_results, render_page, write_report
 from server.report.patients import characteristics
-from server.report.results import PrivacyResult, Results, ValidationResult
+from server.report.results import PrivacyResult, Results, TrainingResult, ValidationResult
 from server.report.terminal import table_for_terminal, table_of_patients
 from server.report.wording import write_bytes, write_duration, write_figure, write_time
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
@@ -173,6 +173,45 @@ def test_a_group_too_small_is_suppressed_in_the_table_of_patients(
     assert [cell.text for cell in male.cells][2] == "suppressed"
     assert male.cells[2].is_word
     assert male.cells[0].small
+
+
+def of_forest(results: Results) -> Results:
+    training = TrainingResult(total="rows", combined="added", lengths=(14_400,))
+    first, *_ = results.rounds
+    return results.model_copy(update={"training": training, "rounds": (first,), "duration_s": 0.0})
+
+
+def test_the_page_says_what_left_in_training_and_whether_sites_weigh(results: Results) -> None:
+    averaged = render_page(results)
+    assert (
+        "What left in training is changes of the trained weights (21,345 numbers a round)" in averaged
+    )
+    assert "fixed share in every average" in averaged
+    assert averaged.count('<th scope="col">Weight</th>') == 1
+    assert averaged.count('<th scope="col">Share of weight</th>') == 1
+    assert "signed updates, tables: " in averaged
+    added = render_page(of_forest(results))
+    assert "sums of one bounded row per patient (14,400 numbers, once)" in added
+    assert "their totals are added" in added
+    assert not re.search(r"trained weight|weights in|Share of weight|>Weight<|updates|share in", added)
+
+
+def test_every_row_of_the_sites_has_a_cell_for_each_column(results: Results) -> None:
+    for each in (results, of_forest(results)):
+        text = render_page(each)
+        table = text[text.index('aria-label="sites table"') :].partition("</table>")[0]
+        head, *rows = re.findall(r"<tr>.*?</tr>", table, re.S)
+        assert len(rows) == len(each.sites)
+        assert {len(re.findall("<t[hd]", row)) for row in rows} == {len(re.findall("<th", head))}
+
+
+def test_one_round_is_one_round_and_a_duration_that_nobody_measured_is_not_told(
+    results: Results,
+) -> None:
+    assert "Sites of the run, 50 rounds in 2 min 41 s." in render_page(results)
+    one = render_page(of_forest(results))
+    assert "Sites of the run, 1 round." in one
+    assert "1 rounds" not in one
 
 
 def test_a_run_that_releases_no_description_says_nothing_of_one(results: Results) -> None:

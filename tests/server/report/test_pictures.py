@@ -87,7 +87,7 @@ def test_who_took_part_is_a_cell_per_site_and_round(results: Results) -> None:
     assert len(cells) == 150
     assert cells.count(WARN) == 3
     assert cells.count(ACCENT) == 147
-    assert "50 rounds, 3 sites, 3 missing updates" in text
+    assert "50 rounds, 3 sites, 3 missing totals" in text
 
 
 def test_a_site_that_was_not_asked_is_neither(results: Results) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -50,6 +51,18 @@ def test_three_rounds_of_two_sites_give_the_weights_computed_by_hand(tmp_path: P
         ("site-1", 0.25),
     ]
     assert json.loads((store.folder / "outcome-train.json").read_text())["status"] == "finished"
+
+
+def test_the_first_round_lasts_from_when_it_was_asked(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=2)
+    before = datetime.now(UTC)
+    run(store, folders)
+    codes_logged = [event.code for event in store.events()]
+    assert codes_logged == ["training-begun", *["round-committed"] * 3]
+    began, committed = store.times()
+    assert before - timedelta(milliseconds=1) <= began < committed[1] < committed[3]
+    run(store, folders)
+    assert len(store.events()) == 4, "what is finished is not begun again"
 
 
 SIZES = (100, 200, 300)

@@ -10,16 +10,19 @@ import numpy as np
 import practice_federation as practice
 import pytest
 from practice_federation import N_CELLS, P
+from practice_learners import learner_plan, stage_of
 
 from server.rounds.replies import ReplyCheck, norm_of, refusal_code
 from server.run.folder import RunStore
 from shared.contract.protocol import Refusal, SumReply, signed_bytes, vector_sha256
 from shared.contract.stages import GradientStage, TableStage
 from shared.errors import ProtocolError
+from shared.learners.second_moments import SecondMoments
 from shared.measure.table.rows import sensitivity
 from shared.privacy.noise import NoiseStream
-from shared.signing.keys import SigningKey, load_key
+from shared.signing.keys import SigningKey, create_key, load_key
 from shared.stages.kinds import sum_of
+from shared.stages.learner import LearnerSum, table_task
 from shared.stages.table import TableSum
 
 LIMIT = 1e5  # the practice plan's bound on an update's norm
@@ -229,6 +232,30 @@ def test_a_sum_of_unclipped_gradients_has_no_bound_but_must_be_finite(tmp_path: 
     check = check_of(store, "train")
     check.require(signed(good(check, np.full(P, 1e30)), key), site="site-0")
     assert code_of(check, signed(good(check, np.full(P, np.nan)), key)) == "protocol.not-finite"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_learners_sum_is_believed_up_to_the_bound_and_the_noise_of_its_own_round(
+    tmp_path: Path, number: int
+) -> None:
+    key = create_key(tmp_path / "site.pem")
+    plan = learner_plan("ridge", {"site-0": 40}, epsilon=3.0)
+    [entry] = plan.roster
+    roster = (entry.model_copy(update={"public_key": key.public_hex}),)
+    plan = plan.model_copy(update={"roster": roster})
+    stage = stage_of(plan)
+    asked = LearnerSum(plan, stage, None)
+    check = ReplyCheck(plan=plan, stage=stage, asked=asked, round=number, vector_sha256="b" * 64)
+    learner = SecondMoments.build(stage.learner, table_task(plan.settings, stage.epsilon))
+    f, spread = len(learner.task.columns), [column.spread for column in learner.task.columns]
+    radius = np.sqrt(0.65 * np.sum(np.square(spread)) + 1)
+    # columns and target about zero, then products of these and a constant
+    length, bound = ((f + 1), radius) if number == 1 else ((f + 2) * (f + 3) // 2, 1 + radius**2)
+    limit = 10 * 40 * bound + stage.noise_of(number) * bound * (np.sqrt(length) + 10)
+    cell = np.eye(length)[1]
+    check.require(signed(good(check, limit * cell), key), site="site-0")
+    beyond = signed(good(check, limit * 1.001 * cell), key)
+    assert code_of(check, beyond) == "protocol.norm-exceeded"
 
 
 def test_a_noised_table_is_believed_up_to_ten_times_its_patients_and_the_radius_of_its_noise(

@@ -37,6 +37,11 @@ def test_an_output_is_called_at_the_outputs_own_cuts() -> None:
     assert GRADED.in_words("g/cm2") == "osteoporosis at ≤ 0.6 g/cm2"
 
 
+def test_who_is_scored_on_the_operating_point_is_called_and_who_has_no_number_is_not() -> None:
+    assert GRADED.calls(np.array([0.599, 0.6, 0.601, np.nan])).tolist() == [True, True, False, False]
+    assert CLASSES.calls(np.array([0.299, 0.3, 0.301, np.nan])).tolist() == [False, True, True, False]
+
+
 def test_the_endpoint_is_called_from_its_probability_on_and_else_the_likeliest_other() -> None:
     outputs = np.array(
         [[0.6, 0.1, 0.3], [0.5, 0.21, 0.29], [0.2, 0.55, 0.25], [0.1, 0.1, 0.8], [np.nan] * 3]

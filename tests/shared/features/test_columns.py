@@ -125,3 +125,11 @@ def test_without_channels_the_image_is_left_out() -> None:
     blind = dataclasses.replace(batch, tokens=torch.full_like(batch.tokens, torch.nan))
     assert made(blind, channels=0).columns.shape == (5, 22)
     assert np.isfinite(made(blind, channels=0).columns).all()
+
+
+def test_an_exam_is_clipped_before_it_is_averaged_with_the_patients_others() -> None:
+    batch = practice_patients(1, exams=2)
+    batch.exam_mask[0] = True
+    batch.field_mask[0, :, 0] = True
+    batch.fields[0, :, 0] = torch.tensor([1e6, -1.0])
+    assert made(batch).columns[0, NAMES.index("age")] == 1.5  # (4 − 1) / 2

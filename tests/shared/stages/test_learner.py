@@ -16,6 +16,7 @@ from shared.exam.schema import ClassLabel
 from shared.learners.table import build_learner
 from shared.stages.learner import LearnerSum, table_task
 from shared.sums.federate import Noise, federate
+from shared.train.patients import join_patients
 
 
 @pytest.mark.parametrize("name", PLANNED)
@@ -123,3 +124,21 @@ def test_classes_cut_from_bmd_are_ordered_and_words_only_where_the_schema_says_s
         label = ClassLabel(column="y", classes=("a", "b", "c"), is_ordered=is_ordered)
         cohort = settings.cohort.model_copy(update={"label": label})
         assert table_task(settings.model_copy(update={"cohort": cohort}), 0.0).is_ordered is is_ordered
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_what_is_predicted_of_a_patient_does_not_depend_on_the_company_bit_for_bit(name: str) -> None:
+    plan = learner_plan(name, SITES, epsilon=8.0)
+    stage = stage_of(plan)
+    asked, vector = LearnerSum(plan, stage, None), played(plan, stage)[-1].vector
+    columns = asked.columns_of(join_patients(*patients_of(plan)))
+    together = asked.predict(vector, columns)
+    assert len(together) == len(columns) > 128, "more than a chunk of any kernel"
+    assert len(np.unique(together[:, 0])) > 1
+    for patient in range(len(columns)):
+        alone = asked.predict(vector, columns.select([patient]))
+        assert alone.tobytes() == together[patient].tobytes()
+    for n in (2, 3, 7, 8, 16, 17, 64, 127):
+        assert asked.predict(vector, columns.select(range(n))).tobytes() == together[:n].tobytes()
+    backwards = asked.predict(vector, columns.select(range(len(columns))[::-1]))
+    assert backwards[::-1].tobytes() == together.tobytes()

@@ -71,6 +71,14 @@ def test_the_trimmed_mean_drops_one_of_five_on_each_side() -> None:
     assert fold("trimmed_mean", [[1.0], [50.0], [2.0], [-100.0], [6.0]])[0] == pytest.approx(3.0)
 
 
+def test_the_trimmed_mean_of_too_few_sites_drops_nobody() -> None:
+    # fraction 0.2 of 3 is less than one, and ⌊0.2·9⌋ is 1
+    assert fold("trimmed_mean", [[1.0], [2.0], [9.0]])[0] == pytest.approx(4.0)
+    assert fold("trimmed_mean", [[float(n)] for n in (-90, 1, 2, 3, 4, 5, 6, 8, 70)])[0] == (
+        pytest.approx(29 / 7)
+    )
+
+
 @pytest.mark.parametrize("rule", ["median", "trimmed_mean"])
 @given(updates=updates_of_sites, data=st.data())
 @settings(max_examples=40, deadline=None)

@@ -106,6 +106,17 @@ def test_few_members_who_stand_out_fail_the_claim_by_their_rate() -> None:
     assert finding.verdict == "fail"
 
 
+def test_attacks_share_the_chance_that_a_true_claim_fails() -> None:
+    run = attack_with(0.2)
+    scores = dict.fromkeys(("one", "two", "three"), run.scores["LiRA"])
+    three = AttackRun(scores=scores, is_member=run.is_member, n_references=16)
+    for found, each in ((run, 0.95), (three, 1 - 0.05 / 3)):
+        expected = attack_measures(run.scores["LiRA"], run.is_member, confidence=each)
+        for finding in membership_findings(found, claim(1), site="aster", delta=DELTA):
+            assert finding.figures["auc_low"] == pytest.approx(expected.auc_low)
+            assert finding.figures["true_rate_low"] == pytest.approx(expected.true_rate_low)
+
+
 def test_without_a_claim_nothing_is_called_examined() -> None:
     (finding,) = membership_findings(attack_with(1.5), [], site="aster", delta=DELTA)
     assert finding.verdict == "not-run"
