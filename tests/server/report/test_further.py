@@ -26,6 +26,8 @@ def found(home: Path, release_class: str, groups: tuple[str, ...] = ("internal",
     """Three training sites and an external one, asked for a histogram of errors; nobody answered."""
     content = practice.practice_settings().model_dump(mode="json")
     content["validation"] |= {"release_class": release_class}
+    content["task"] = {"kind": "regression", "endpoint": "low", "endpoint_threshold": 0.5}
+    content["cohort"]["label"] = {"kind": "number", "column": "y", "unit": "u", "low": 0, "high": 1}
     measure = {"kind": "errors", "edges": EDGES}
     content["measures"] = {"errors": {"groups": groups, "epsilon": 1.0, "measure": measure}}
     settings = read_settings(content)
