@@ -505,8 +505,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/plan.py",
-        "smallest = min(site.declared_patients for site in training)",
-        "smallest = max(site.declared_patients for site in training)",
+        '_trained_stage(settings, n_parameters, min(declared["training"]))',
+        '_trained_stage(settings, n_parameters, max(declared["training"]))',
         "the bound on an update is that of the quietest site",
     ),
     Break(
@@ -940,10 +940,16 @@ BREAKS: tuple[Break, ...] = (
         "what was expected to say nothing is shown when noise flatters it",
     ),
     Break(
-        "server/report/expected.py",
-        "return site.declared_patients * shares[stage.patients]",
-        "return float(site.declared_patients)",
+        "server/federation/tables.py",
+        "return declared * shares[patients]",
+        "return float(declared)",
         "a split is taken for the whole cohort",
+    ),
+    Break(
+        "server/federation/tables.py",
+        "noise_multiplier=noise * math.sqrt(len(sizes)),",
+        "noise_multiplier=noise,",
+        "pooled tables have the bins of a single one's noise",
     ),
     Break(
         "shared/measures/classes.py",
