@@ -70,6 +70,19 @@ def test_more_patients_or_less_noise_show_more() -> None:
             assert half <= WIDEST[name]
 
 
+def test_no_noisy_count_takes_away_what_a_plan_shows() -> None:
+    spec, decision = shipped()
+    table = expected_table(spec, decision, n_patients=5.0) - 20.0
+    found = read_table(
+        table, spec, noise_sd=30.0, minimum_cell=10, sensitivity_target=0.0, shown={"r2", "mae", "auc"}
+    )
+    assert (found.n_patients.status, found.n_patients.value) == ("measured", 0.0)
+    assert (found.n_positive.status, found.n_positive.value) == ("measured", 0.0)
+    assert found.r2.status == found.mae.status == "measured"
+    assert found.rmse.status == found.specificity.status == "too-noisy"
+    assert found.auc.status == "too-noisy"  # of no positives there is no ranking
+
+
 def test_the_expected_half_width_is_that_of_real_noise() -> None:
     """Intervals of a thousand noisy tables are as wide, in the middle, as was foretold."""
     spec, decision = shipped()
