@@ -15,6 +15,7 @@ from datetime import datetime
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from server.federation.suitable import require_suitable
+from server.federation.tables import Declared, table_noise, table_stage
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
 from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Schedule, Settings
@@ -26,7 +27,6 @@ from shared.contract.stages import (
     PatientGroup,
     Role,
     Stage,
-    TableStage,
     TrainingStage,
 )
 from shared.errors import PlanError
@@ -80,8 +80,10 @@ def draft_plan(
     # Where training starts, as every site will find it.
     first = _first_state(settings)
     # Every open value, from public ones.
-    smallest = min(site.declared_patients for site in training)
-    stages = resolve_stages(settings, n_parameters=first.length, smallest_divisor=smallest)
+    declared: dict[Role, list[int]] = {"training": [], "external": []}
+    for site in sites:
+        declared[site.role].append(site.declared_patients)
+    stages = resolve_stages(settings, n_parameters=first.length, declared=declared)
     # The roster, with aggregation weights by declared size.
     total = sum(site.declared_patients for site in training)
     return Plan(
@@ -187,24 +189,23 @@ _GROUPS: tuple[tuple[str, tuple[Role, ...], PatientGroup], ...] = (
 )
 
 
-def resolve_stages(
-    settings: Settings, *, n_parameters: int, smallest_divisor: int
-) -> tuple[Stage, ...]:
+def resolve_stages(settings: Settings, *, n_parameters: int, declared: Declared) -> tuple[Stage, ...]:
     """The stages of a run that trains a release, with every value that YAML leaves null filled in.
 
     Args:
         settings: validated settings.
         n_parameters: p, number of trainable weights.
-        smallest_divisor: the smallest B of the roster, which has the loudest noise per step.
+        declared: patients that the sites of each role declare. The smallest that trains has the loudest
+            noise per step; all together say how many bins their tables have.
     """
-    tables = [_table_stage(settings, *group) for group in _GROUPS]
+    tables = [table_stage(settings, *group, declared=declared) for group in _GROUPS]
     measures = [
         _measure_stage(settings, name, request, *group)
         for name, request in settings.measures.items()
         for group in _GROUPS
         if group[0] in request.groups
     ]
-    trained = _trained_stage(settings, n_parameters, smallest_divisor)
+    trained = _trained_stage(settings, n_parameters, min(declared["training"]))
     return (trained, *tables, *measures, *_description_stages(settings))
 
 
@@ -297,28 +298,6 @@ def _training_noise(settings: Settings, *, steps: int) -> float:
     return calibrate(privacy.epsilon, privacy.delta, steps=steps, sample_rate=privacy.sample_rate)
 
 
-def _table_stage(
-    settings: Settings, name: str, roles: tuple[Role, ...], patients: PatientGroup
-) -> TableStage:
-    asked = settings.validation
-    return TableStage(
-        name=name,
-        roles=roles,
-        patients=patients,
-        release_class=asked.release_class,
-        noise_multipliers=(_table_noise(settings, asked.epsilon),),
-        bins=asked.bins,
-        score_low=asked.score_low,
-        score_high=asked.score_high,
-        target_low=asked.target_low,
-        target_high=asked.target_high,
-        error_high=asked.error_high,
-        minimum_cell=asked.minimum_cell,
-        sensitivity_target=asked.sensitivity_target,
-        minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
-    )
-
-
 def _measure_stage(
     settings: Settings,
     name: str,
@@ -333,7 +312,7 @@ def _measure_stage(
         roles=roles,
         patients=patients,
         release_class=asked.release_class,
-        noise_multipliers=(_table_noise(settings, request.epsilon),),
+        noise_multipliers=(table_noise(settings, request.epsilon),),
         measure=request.measure,
         minimum_cell=asked.minimum_cell,
         minimum_patients=asked.prospective_patients if patients == "accrued" else 1,
@@ -350,18 +329,10 @@ def _description_stages(settings: Settings) -> list[DescriptionStage]:
             roles=("training", "external"),
             patients="everybody",
             release_class=asked.release_class,
-            noise_multipliers=(_table_noise(settings, asked.description_epsilon),),
+            noise_multipliers=(table_noise(settings, asked.description_epsilon),),
             has_second_moments=asked.description_second_moments,
             target_low=asked.target_low,
             target_high=asked.target_high,
             minimum_cell=asked.minimum_cell,
         )
     ]
-
-
-def _table_noise(settings: Settings, epsilon: float) -> float:
-    from shared.privacy.accountant import calibrate
-
-    if settings.validation.release_class != "dp":
-        return 0.0
-    return calibrate(epsilon, settings.privacy.delta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from server.federation.tables import patients_asked
 from server.report.results import POOLED
 from server.report.wording import write_site
 from shared.contract.decision import decision_of
@@ -39,11 +40,12 @@ def expected_of(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> 
 
 def expected_patients(plan: Plan, stage: TableStage | MeasureStage, site: RosterEntry) -> float:
     """How many of a site's declared patients a stage asks."""
-    split = plan.settings.cohort.split
-    if stage.patients == "accrued":
-        return float(stage.minimum_patients)
-    shares = {"train": split.train, "internal": split.internal, "everybody": 1.0}
-    return site.declared_patients * shares[stage.patients]
+    return patients_asked(
+        plan.settings.cohort.split,
+        stage.patients,
+        declared=site.declared_patients,
+        minimum_patients=stage.minimum_patients,
+    )
 
 
 def figure_rows(plan: Plan) -> list[tuple[str, ...]]:

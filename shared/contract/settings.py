@@ -248,8 +248,10 @@ class ValidationSettings(BaseModel):
     """What a validation releases.
 
     ``score_low``/``score_high``/``bins`` are the public edges of the score histogram (probability in
-    classification, predicted target in regression). Targets are clipped to [target_low, target_high]
-    and errors to ±error_high before their sums leave. ``epsilon`` is the price per validation split.
+    classification, predicted target in regression); null bins are chosen from the
+    noise that is expected, for each stage, when the plan is written. Targets are clipped to
+    [target_low, target_high] and errors to ±error_high before their sums leave. ``epsilon`` is the
+    price per validation split.
     ``description_epsilon``: what it costs every labelled patient, besides training or validation, that
     the sites describe their cohorts (``shared.measure.description.rows``); null, and none is released.
     ``description_second_moments`` adds the products of every pair of variables.
@@ -259,7 +261,7 @@ class ValidationSettings(BaseModel):
 
     release_class: Literal["dp", "governed"] = "dp"
     epsilon: float = Field(default=3.0, gt=0, le=50)
-    bins: int = Field(default=12, ge=4, le=64)
+    bins: int | None = Field(default=None, ge=4, le=64)
     score_low: float = 0.0
     score_high: float = 1.0
     target_low: float = 0.0

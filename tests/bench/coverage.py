@@ -1,7 +1,8 @@
 """How often each interval of a table holds the truth, into docs/coverage.md: ``make coverage``.
 
 ``python tests/bench/coverage.py [--repetitions 1000]`` from the repository's root. Five populations,
-four numbers of patients, exact tables and two ε; figures that are not shown are counted and left out.
+four numbers of patients, exact tables and two ε; what a plan of so many patients does not show is not
+measured.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ INTRODUCTION = """# Coverage of intervals
 
 Written by `make coverage`: {repetitions} repetitions of each cell, {minutes:.1f} minutes. A repetition
 draws patients, makes their validation table, adds the noise of one ε (one table, δ {delta:g}; `off` is
-an exact table) and reads it as a report does. A cell says how often the 95 % interval held the truth ·
-in how many repetitions the figure was shown, if not in all · the mean width of the interval. With
-{repetitions} repetitions a share of 95 % has a standard error of {error:.1f} points, more where a
-figure is shown less often. Promised is 93 to 97 %; **bold** lies outside, and the last section says
-why, as far as it is known. An exact count has no interval: it is right.
+an exact table) and reads it as a report does. What is shown is decided before, by the width that the
+interval is expected to have with so many patients and the noise of the plan
+(`shared/measure/table/expected.py`), never by what comes out. "Not shown" is what such a plan does not
+show: where it is noised, what says too little; where it is exact, what is expected to be of fewer than
+{minimum} patients. A cell says how often the 95 % interval held the truth · in how many repetitions
+there was a figure, if not in all (noise may leave no patient of a class) · the mean width of the
+interval. With {repetitions} repetitions a share of 95 % has a standard error of {error:.1f} points.
+Promised is 93 to 97 %; **bold** lies outside, and the last section says why, as far as it is known. An
+exact count has no interval: it is right.
 
 Targets are femoral neck BMD with SD {sd} g/cm²; positive is ≤ {threshold}. A calibrated prediction
 explains {r2:.0%} of them.
@@ -73,8 +78,8 @@ of MAE to SD (`shared/measure/table/spread.py`). The AUC's variance is DeLong's 
 CAUSES = {
     "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
     "known to jump, since only whole patients can be counted (Brown, Cai & DasGupta 2001).",
-    "selected": "The figure is shown only where the table says that it may be, in under 99 % of the "
-    "repetitions: the coverage is that of some tables, and no interval promises it.",
+    "selected": "In over 1 % of the repetitions chance or noise left no patient of a class: the "
+    "coverage is that of the other tables, and no interval promises it.",
     "bins": "Ties within bins move the AUC (by the figure in brackets, over that of the scores); the "
     "interval holds noise and sampling, not this.",
     "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and Student's "
@@ -197,7 +202,7 @@ def lost_to_bins(population: Population, bins: int) -> float:
 
 def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     """The page."""
-    from practice_coverage import BMD, R2, SD_TARGET, TRUTH_PATIENTS
+    from practice_coverage import BMD, MINIMUM_CELL, R2, SD_TARGET, TRUTH_PATIENTS
 
     populations = list(dict.fromkeys(cell.population for cell in cells))
     bins = defaultdict(list)
@@ -209,6 +214,7 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
             repetitions=repetitions,
             minutes=minutes,
             delta=DELTA,
+            minimum=MINIMUM_CELL,
             error=100 * (0.95 * 0.05 / repetitions) ** 0.5,
             sd=SD_TARGET,
             threshold=BMD.threshold,
@@ -256,7 +262,7 @@ def _table(name: str, cells: list[Cell], populations: list[Population]) -> str:
 
 def _entry(tally: Tally, name: str) -> str:
     if tally.reach.size == 0:
-        return "never shown"
+        return "not shown"
     coverage = f"{100 * tally.coverage():.1f} %"
     coverage = f"**{coverage}**" if is_outside(tally) else coverage
     shown = "" if tally.shown == 1 else f" · {100 * tally.shown:.0f} %"
@@ -276,7 +282,7 @@ def _outside(cells: list[Cell]) -> str:
                 said += f" ({lost_to_bins(cell.population, cell.bins):+.3f})"
             outside[cause][TITLES[name].split(",")[0]].append(said)
     total = sum(len(each) for named in outside.values() for each in named.values())
-    parts = [f"## Outside 93–97 %\n\n{total} of {len(figures)} intervals that were ever shown.\n"]
+    parts = [f"## Outside 93–97 %\n\n{total} of {len(figures)} intervals that are shown.\n"]
     for cause, named in outside.items():
         if named:
             parts.append(f"**{CAUSES[cause]}** ({sum(map(len, named.values()))})\n")

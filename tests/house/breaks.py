@@ -118,6 +118,18 @@ BREAKS: tuple[Break, ...] = (
         "a limit of agreement forgets that its SD depends on the bias",
     ),
     Break(
+        "shared/measure/table/moments.py",
+        "return within(1 - error / spread, *R2_RANGE, bounds=R2_RANGE)",
+        "return SUPPRESSED",
+        "R² is left out where noise has spoilt it",
+    ),
+    Break(
+        "shared/measure/table/reading.py",
+        "is_enough = by_plan or n_patients >= minimum_cell",
+        "is_enough = n_patients >= minimum_cell",
+        "what the plan shows is taken away where noise has taken the patients",
+    ),
+    Break(
         "shared/measure/table/spread.py",
         "return float(nearest**2 - target_variance - error_variance) / 2",
         "return float(target_variance + error_variance - nearest**2)",
@@ -505,8 +517,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/plan.py",
-        "smallest = min(site.declared_patients for site in training)",
-        "smallest = max(site.declared_patients for site in training)",
+        '_trained_stage(settings, n_parameters, min(declared["training"]))',
+        '_trained_stage(settings, n_parameters, max(declared["training"]))',
         "the bound on an update is that of the quietest site",
     ),
     Break(
@@ -940,10 +952,16 @@ BREAKS: tuple[Break, ...] = (
         "what was expected to say nothing is shown when noise flatters it",
     ),
     Break(
-        "server/report/expected.py",
-        "return site.declared_patients * shares[stage.patients]",
-        "return float(site.declared_patients)",
+        "server/federation/tables.py",
+        "return declared * shares[patients]",
+        "return float(declared)",
         "a split is taken for the whole cohort",
+    ),
+    Break(
+        "server/federation/tables.py",
+        "noise_multiplier=noise * math.sqrt(len(sizes)),",
+        "noise_multiplier=noise,",
+        "pooled tables have the bins of a single one's noise",
     ),
     Break(
         "shared/measures/classes.py",

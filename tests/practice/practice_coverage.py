@@ -1,14 +1,14 @@
 """How often the intervals of a table hold the truth: five populations, drawn again and again.
 
-A repetition draws patients, makes their table, adds the noise of one ε and reads it. Truth is what the
-population's own figures are, the AUC without bins; errors and targets are cut to the table's public
-bounds, since that is what a table measures (``Population.far`` says how far this is from no bounds).
-Counts alone are held against the patients that were drawn.
+A repetition draws patients, makes their table, adds the noise of one ε and reads what a plan of so many
+patients would show. Truth is what the population's own figures are, the AUC without bins; errors and
+targets are cut to the table's public bounds, since that is what a table measures (``Population.truth``
+has both). Counts alone are held against the patients that were drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
@@ -16,8 +16,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.decision import Decision
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
+from shared.measure.table.expected import expect
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import TableSpec, contributions, sensitivity
 from shared.sums.estimate import Measures
@@ -38,7 +40,13 @@ BMD = TableSpec(
     target_high=1.0,
     error_high=0.25,
 )
-READ = {"minimum_cell": 10, "sensitivity_target": 0.85}
+DECISION = Decision(
+    classes=("osteoporosis", "none"),
+    endpoint=0,
+    label_cuts=(BMD.threshold,),
+    output_cuts=(BMD.threshold,),
+)
+MINIMUM_CELL = 10
 SD_TARGET, R2 = 0.12, 0.6
 TRUTH_PATIENTS, TRUTH_SEED = 1_000_000, 99
 BLOCK_PATIENTS = 50_000  # whose rows are held at once
@@ -122,12 +130,13 @@ class Tally:
 def tally(
     population: Population, n: int, *, spec: TableSpec, multiplier: float, repetitions: int, seed: int
 ) -> dict[str, Tally]:
-    """What ``read_table`` says in each repetition, of each figure.
+    """What ``read_table`` says in each repetition, of each figure that a plan shows of n patients.
 
     The patients are those of the seed, whatever the spec and the noise.
     """
     drawn, noise = (np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(2))
     noise_sd = multiplier * sensitivity(spec)
+    shown = planned(spec, n=n, noise_sd=noise_sd)
     truth = {name: pair[0] for name, pair in population.truth().items()}
     reach: dict[str, list[float]] = {name: [] for name in FIGURES}
     widths: dict[str, list[float]] = {name: [] for name in FIGURES}
@@ -141,9 +150,9 @@ def tally(
             exact_tables(spec, target, prediction, n=n), positives, strict=True
         ):
             noisy = table + noise_sd * noise.standard_normal(spec.n_cells)
-            read = _read(noisy, spec, noise_sd)
+            read = _read(noisy, spec, noise_sd, shown)
             known = truth | {"n_patients": n, "n_positive": int(n_positive)}
-            for name in FIGURES:
+            for name in shown:
                 found = getattr(read, name)
                 if found.low is not None:
                     off = abs(known[name] - (found.low + found.high) / 2)
@@ -160,6 +169,13 @@ def tally(
     }
 
 
+def planned(spec: TableSpec, *, n: int, noise_sd: float) -> frozenset[str]:
+    """Counts, and the figures that a plan shows of so many patients; of an exact table, all it has."""
+    found = expect(spec, DECISION, n_patients=n, noise_sd=noise_sd, minimum_cell=MINIMUM_CELL)
+    had = {name for name, half in found.half_widths.items() if half is not None}
+    return frozenset(FIGURES[:2]) | (found.shown if noise_sd else had)
+
+
 @cache
 def binned_auc(population: Population, bins: int) -> float:
     """The population's AUC as a table of so many bins gives it."""
@@ -174,8 +190,12 @@ def with_bins(bins: int) -> TableSpec:
     return replace(BMD, bins=bins)
 
 
-def _read(table: Floats, spec: TableSpec, noise_sd: float) -> Measures:
-    return read_table(table, spec, noise_sd=noise_sd, **READ)
+def _read(
+    table: Floats, spec: TableSpec, noise_sd: float, shown: Collection[str] = FIGURES
+) -> Measures:
+    return read_table(
+        table, spec, noise_sd=noise_sd, minimum_cell=1, sensitivity_target=0.0, shown=shown
+    )
 
 
 def exact_tables(spec: TableSpec, target: Floats, prediction: Floats, *, n: int) -> Iterator[Floats]:

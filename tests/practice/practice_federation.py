@@ -21,6 +21,7 @@ from flwr.clientapp import ClientApp
 
 from client.site.context import site_folder_from
 from server.federation.plan import resolve_stages, shared_settings
+from server.federation.tables import Declared
 from server.run.folder import RunStore, prepare_run
 from server.run.release import make_release
 from shared.contract.plan import Plan, RosterEntry, write_plan
@@ -87,7 +88,7 @@ def practice_settings(
                 "poll_s": 0.01,
                 **(federation or {}),
             },
-            "validation": {"release_class": "dp", "epsilon": 3.0},
+            "validation": {"release_class": "dp", "epsilon": 3.0, "bins": 12},
             "engine": {"name": "local"},
         }
     )
@@ -138,7 +139,8 @@ def found_federation(
     if encoder_file is not None:
         named = settings.encoder.model_copy(update={"sha256": hash_file(encoder_file)})
         settings = settings.model_copy(update={"encoder": named})
-    stages = resolve_stages(settings, n_parameters=P, smallest_divisor=min(sizes))
+    sizes_of: Declared = {"training": sizes, "external": (100,) * n_external}
+    stages = resolve_stages(settings, n_parameters=P, declared=sizes_of)
     plan = Plan(
         run=run,
         written_utc="2026-01-01T00:00:00+00:00",

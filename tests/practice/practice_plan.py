@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from server.federation.plan import resolve_stages, shared_settings
+from server.federation.tables import Declared, table_stage
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
+from shared.measure.table.rows import TableSpec, table_spec
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
 from shared.privacy.cost import predict_cost
@@ -16,8 +18,8 @@ from shared.privacy.cost import predict_cost
 def plan_of(settings: Settings, sites: Mapping[str, int], *, external: str = "") -> Plan:
     """The plan over training sites by declared size, weighted by it, and one external site."""
     n_parameters = flatten_weights(build_model(settings, generator_seed=settings.seed)).size
-    smallest = min(sites.values())
-    stages = resolve_stages(settings, n_parameters=n_parameters, smallest_divisor=smallest)
+    declared: Declared = {"training": list(sites.values()), "external": [100] if external else []}
+    stages = resolve_stages(settings, n_parameters=n_parameters, declared=declared)
     total = sum(sites.values())
     return Plan(
         run="practice",
@@ -41,6 +43,13 @@ def plan_of(settings: Settings, sites: Mapping[str, int], *, external: str = "")
         layout_sha256="e" * 64,
         predicted=predict_cost(stages, delta=settings.privacy.delta),
     )
+
+
+def table_of(settings: Settings, *, n_patients: int = 1000) -> TableSpec:
+    """The table that a training site of so many patients is planned with for its internal ones."""
+    declared: Declared = {"training": [n_patients]}
+    stage = table_stage(settings, "internal", ("training",), "internal", declared=declared)
+    return table_spec(settings.task, stage)
 
 
 def trained(plan: Plan, **changes: object) -> GradientStage:

@@ -88,7 +88,7 @@ def make_plan(
         else:
             content[group] = content[group] | {key: value}
     asked = read_settings(content)
-    stages = resolve_stages(asked, n_parameters=3, smallest_divisor=100)
+    stages = resolve_stages(asked, n_parameters=3, declared={"training": (100,)})
     stages = (stages[0].model_copy(update=of_stage), *stages[1:])
     return Plan(
         run="run-one",
@@ -153,6 +153,6 @@ def _default_settings() -> dict[str, dict[str, object]]:
         | {"epsilon": 3.0, "noise_multiplier": 10.0, "update_norm_max": 1.0},
         "strategy": {},
         "federation": {"rounds": 10, "local_steps": 5, "learning_rate": 1.0},
-        "validation": {},
+        "validation": {"bins": 12},
         "engine": {},
     }

@@ -1,6 +1,8 @@
 """The regression half of a table's reading: R², MAE, RMSE and Bland–Altman out of noisy moments.
 
-Sums are never clipped; a ratio whose denominator the noise alone could have made is suppressed.
+No figure is left out for what noise made of it: that would show those that noise has flattered. What
+is worth showing is decided beforehand (``expected``). A figure stays in its range; a denominator is at
+least one SD of its noise, and where noise alone could have made it the interval is the whole range.
 Imports the table, estimates and intervals only. How often the intervals hold: docs/coverage.md.
 
 Source: Fieller 1954 (J R Stat Soc B 16:175) for R²; Bland & Altman 1986 (Lancet 327:307), whose SD
@@ -10,7 +12,7 @@ is part of its limits: delta method.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ Floats = NDArray[np.float64]
 R2_RANGE = (-1.0, 1.0)
 LIMIT = 1.96  # SDs between the bias and a limit of agreement
 TINY = 1e-9  # a variance of errors on the scaled axis that counts as none
+FEWEST = 2.0  # patients of whom a spread can be said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +93,9 @@ def read_regression(
     if not spec.has_moments:
         return dict.fromkeys(names, NOT_APPLICABLE)
     sums = _read_moments(table, spec, noise_sd=noise_sd)
-    if sums.count < 2:
+    if sums.count < FEWEST and not noise_sd:
         return dict.fromkeys(names, SUPPRESSED)
+    sums = replace(sums, count=max(sums.count, FEWEST))
     errors = _errors(sums)
     return {
         "r2": _r2(table, sums, errors, spec, confidence=confidence),
@@ -99,20 +103,22 @@ def read_regression(
     }
 
 
-def _errors(sums: _Moments) -> Errors | None:
-    """Distribution of v; None where noise has made a square negative or the mean absolute 0."""
+def _errors(sums: _Moments) -> Errors:
+    """Distribution of v; its variance, which enters variances only, is at least the noise of Σv²/n."""
     n = sums.count
-    mean, mean_absolute, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
-    variance = mean_square - mean**2
-    if mean_square < 0 or variance < 0 or mean_absolute < 0:
-        return None
-    variance = max(variance, TINY)
-    kurtosis = error_kurtosis(mean, mean_absolute, variance, noise_sd=sums.sd_abs_v / n)
+    mean = min(max(sums.v / n, -1.0), 1.0)
+    variance = max(_variance(sums), min(sums.sd_v2 / n, 1.0), TINY)
+    kurtosis = error_kurtosis(mean, sums.abs_v / n, variance, noise_sd=sums.sd_abs_v / n)
     return Errors(mean=mean, variance=variance, kurtosis=kurtosis)
 
 
+def _variance(sums: _Moments) -> float:
+    """Of v, below 0 where noise has made it so; without the noise's own square in that of the mean."""
+    return sums.v2 / sums.count - (sums.v**2 - sums.sd_v**2) / sums.count**2
+
+
 def _r2(
-    table: Floats, sums: _Moments, errors: Errors | None, spec: TableSpec, *, confidence: float
+    table: Floats, sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float
 ) -> Estimate:
     """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
     half = (spec.target_high - spec.target_low) / 2
@@ -123,16 +129,16 @@ def _r2(
     noise_own = sums.sd_u2**2 - sums.sd_count**2 / 4
     slope_count = 0.5 + mean_u**2
     noise = noise_own + (2 * mean_u * sums.sd_u) ** 2 + (slope_count * sums.sd_count) ** 2
-    if spread <= 1e-12 * max(sums.count, 1.0):
-        return SUPPRESSED if noise else NOT_APPLICABLE
-    if spread < normal_quantile(confidence) * math.sqrt(noise):
-        return SUPPRESSED  # noise alone could have made the denominator
+    if spread <= 1e-12 * sums.count and not noise:
+        return NOT_APPLICABLE
+    could_be_noise = spread < normal_quantile(confidence) * math.sqrt(noise)
+    spread = max(spread, math.sqrt(noise))
     to_u = (spec.error_high / half) ** 2  # v² in units of u²
     shared = to_u * 0.5 * slope_count * sums.sd_count**2
     error = sums.v2 * to_u
+    if could_be_noise:  # Fieller's interval of such a ratio has no end
+        return within(1 - error / spread, *R2_RANGE, bounds=R2_RANGE)
     target_variance = spread / sums.count
-    if errors is None:
-        errors = Errors(mean=0.0, variance=max(sums.v2 / sums.count, TINY), kurtosis=3.0)
     errors = errors.scaled(math.sqrt(to_u))
     together = error_target_covariance(
         table[: spec.bins] + table[spec.bins : 2 * spec.bins],
@@ -156,19 +162,18 @@ def _r2(
 
 
 def _agreement(
-    sums: _Moments, errors: Errors | None, spec: TableSpec, *, confidence: float
+    sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float
 ) -> dict[str, Estimate]:
     """MAE, RMSE and Bland–Altman bias and limits.
 
     The limits m₁ ± 1.96·s with s² = m₂ − m₁² move by (1 ∓ 1.96·m₁/s)·dm₁ ± 1.96/(2s)·dm₂: their
     variance is that of this sum, sampling and noise each with its covariance of m₁ and m₂.
     """
-    if errors is None:
-        return dict.fromkeys(("mae", "rmse", "bias", "limit_low", "limit_high"), SUPPRESSED)
     n, unit, z = sums.count, spec.error_high, normal_quantile(confidence)
     # Student's t has variance (n − 1)/(n − 3), which makes σ²/(n − 1), σ² by n, to σ²/(n − 3)
     n_sampled = max(n - 3, 1.0)
-    bias, mean_abs, mean_square = sums.v / n, sums.abs_v / n, sums.v2 / n
+    bias = errors.mean
+    mean_abs, mean_square = (min(max(each / n, 0.0), 1.0) for each in (sums.abs_v, sums.v2))
     # d(Σx/n) = (own noise − (mean − ½)·dn)/n: Σ|v| and Σv² hold half the count's noise
     own_square = sums.sd_v2**2 - sums.sd_count**2 / 4
     own_abs = sums.sd_abs_v**2 - sums.sd_count**2 / 4
@@ -184,28 +189,28 @@ def _agreement(
         squares = by_bias**2 * errors.variance + by_square**2 * errors.square_variance
         return (squares + 2 * by_bias * by_square * errors.covariance) / n_sampled
 
-    def around(value: float, variance: float, floor: float = -math.inf) -> Estimate:
+    def around(value: float, variance: float, least: float, most: float) -> Estimate:
         margin = z * math.sqrt(variance)
         return Estimate(
             status="measured",
             value=value * unit,
-            low=max(value - margin, floor) * unit,
-            high=(value + margin) * unit,
+            low=max(value - margin, least) * unit,
+            high=min(value + margin, most) * unit,
         )
 
     def limit(sign: float) -> Estimate:
         sd = math.sqrt(errors.variance)
-        spread = math.sqrt(max(mean_square - bias**2, 0.0))
+        spread = math.sqrt(min(max(_variance(sums), 0.0), 1.0))
         by_bias, by_square = 1 - sign * LIMIT * bias / sd, sign * LIMIT / (2 * sd)
         variance = noise_of(by_bias, by_square) + sampling_of(by_bias, by_square)
-        return around(bias + sign * LIMIT * spread, variance)
+        return around(bias + sign * LIMIT * spread, variance, -1.0 - LIMIT, 1.0 + LIMIT)
 
     var_abs = (own_abs + ((0.5 - mean_abs) * sums.sd_count) ** 2) / n**2
     var_abs += max(mean_square - mean_abs**2, 0.0) / n_sampled
     return {
-        "mae": around(mean_abs, var_abs, floor=0.0),
+        "mae": around(mean_abs, var_abs, 0.0, 1.0),
         "rmse": _rmse(mean_square, errors, noise_of(0.0, 1.0), n, unit=unit, confidence=confidence),
-        "bias": around(bias, noise_of(1.0, 0.0) + sampling_of(1.0, 0.0)),
+        "bias": around(bias, noise_of(1.0, 0.0) + sampling_of(1.0, 0.0), -1.0, 1.0),
         "limit_low": limit(-1.0),
         "limit_high": limit(1.0),
     }
@@ -237,18 +242,20 @@ def read_constant_r2(
         spec: meaning of the cells.
         constant: in the target's unit, a public reference mean.
         noise_sd: SD of the noise in every cell.
-        minimum_cell: patients below which it is suppressed.
+        minimum_cell: patients below which it is suppressed, where the table is exact.
     """
     if not spec.has_moments:
         return NOT_APPLICABLE
     sums = _read_moments(table, spec, noise_sd=noise_sd)
-    if sums.count < max(minimum_cell, 2):
+    if sums.count < max(minimum_cell, FEWEST) and not noise_sd:
         return SUPPRESSED
+    sums = replace(sums, count=max(sums.count, FEWEST))
     centre, half = (spec.target_low + spec.target_high) / 2, (spec.target_high - spec.target_low) / 2
     mean_square = (sums.u**2 - sums.sd_u**2) / sums.count**2  # without the noise's own square
     spread = sums.u2 - mean_square * sums.count
-    if spread <= 1e-12 * sums.count:
-        return SUPPRESSED if noise_sd else NOT_APPLICABLE
+    if spread <= 1e-12 * sums.count and not noise_sd:
+        return NOT_APPLICABLE
+    spread = max(spread, math.hypot(sums.sd_u2, sums.sd_count / 2))
     guess = (constant - centre) / half
     gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
     return Estimate(status="measured", value=-sums.count * max(gap, 0.0) / spread)

@@ -2,9 +2,9 @@
 
 Noisy counts are **never clipped at 0** before a point estimate: noise has mean 0, so the sums stay
 unbiased, while clipping adds mass to empty bins and pulls an AUC towards 0.5. Counts below the
-minimum cell, and ratios whose denominator the noise could have made, are ``suppressed``: a value of
-its own, never 0. A cohort without positives (or without negatives) has no AUC: ``not-applicable``.
-Intervals hold sampling and privacy noise together. Imports the rest of the package only.
+minimum cell are ``suppressed``: a value of its own, never 0. A cohort without positives (or without
+negatives) has no AUC: ``not-applicable``. Intervals hold sampling and privacy noise together. Imports
+the rest of the package only.
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def read_table(
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
     n_positive, sd_positive = float(positives.sum()), cell_sd * math.sqrt(spec.bins)
     z = normal_quantile(confidence)
-    if shown is not None and noise_sd:
+    by_plan = shown is not None and noise_sd > 0
+    if by_plan:
         minimum_cell = 0
-    is_enough = n_patients >= minimum_cell
+    is_enough = by_plan or n_patients >= minimum_cell
     found = {
         "sensitivity": _sensitivity(
             positives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
@@ -99,7 +100,7 @@ def read_table(
         n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
         # What is counted stays what was counted; what is displayed has no more positives than patients.
         n_positive=_counted(min(n_positive, max(n_patients, 0.0)), z * sd_positive)
-        if is_enough and n_positive >= minimum_cell
+        if by_plan or (is_enough and n_positive >= minimum_cell)
         else SUPPRESSED,
         promise=_promise(found["sensitivity"], sensitivity_target),
         **found,

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import TaskSettings, ValidationSettings
+from shared.contract.settings import TaskSettings
 from shared.contract.stages import TableStage
 from shared.errors import ProtocolError, SettingsError
 
@@ -85,8 +85,8 @@ class TableSpec:
         return np.concatenate([below[1:], above[1:-1]])
 
 
-def table_spec(task: TaskSettings, validation: TableStage | ValidationSettings) -> TableSpec:
-    """The table of a stage, or of the settings that it will be planned with.
+def table_spec(task: TaskSettings, validation: TableStage) -> TableSpec:
+    """The table of a stage.
 
     Raises:
         SettingsError: the operating point is not inside the score range.
@@ -114,8 +114,13 @@ def table_spec(task: TaskSettings, validation: TableStage | ValidationSettings) 
 
 def sensitivity(spec: TableSpec) -> float:
     """Largest L2 norm of a row, attained: how far one patient can move the table (add/remove)."""
-    squares = HISTOGRAM_WEIGHT[spec.has_moments] ** 2
-    if spec.has_moments:
+    return row_norm(has_moments=spec.has_moments)
+
+
+def row_norm(*, has_moments: bool) -> float:
+    """The same of a table of however many bins: a patient stands in one of them."""
+    squares = HISTOGRAM_WEIGHT[has_moments] ** 2
+    if has_moments:
         squares += sum(weight**2 for weight in MOMENT_WEIGHTS.values())
     return math.sqrt(squares)
 

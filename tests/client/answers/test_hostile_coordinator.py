@@ -100,7 +100,7 @@ def drafted(
     asked["privacy"]["update_norm_max"] = training.update_norm_max
     change(asked)
     settings = read_settings(asked)
-    resolved = resolve_stages(settings, n_parameters=sites.weights.size, smallest_divisor=100)
+    resolved = resolve_stages(settings, n_parameters=sites.weights.size, declared={"training": (100,)})
     with contextlib.suppress(OsteoFedError):  # then the stated cost stays what it was
         predicted = predict_cost(resolved, delta=settings.privacy.delta)
         content["predicted"] = predicted.model_dump(mode="json")

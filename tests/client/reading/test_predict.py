@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from practice_plan import table_of
 from table_site import TableSites
 
 from client.reading.predict import (
@@ -24,7 +25,7 @@ from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError
 from shared.exam.schema import read_schema
-from shared.measure.table.rows import contributions, table_spec
+from shared.measure.table.rows import contributions
 from shared.model.build import build_model
 from shared.model.weights import load_flat
 
@@ -114,7 +115,7 @@ def test_a_bmd_is_read_as_a_t_score(bmd: float, t_score: float) -> None:
 
 def test_the_class_that_is_read_is_the_class_that_is_validated() -> None:
     settings = compose_settings()
-    spec = table_spec(settings.task, settings.validation)
+    spec = table_of(settings)
     for bmd in np.linspace(0.3, 1.1, 161):
         row = contributions(
             spec,

@@ -239,7 +239,7 @@ def test_no_value_of_a_plan_is_left_open_by_any_shipped_experiment(experiment: s
         chosen += ["encoder.weights=dinov2_s.safetensors", f"encoder.sha256={'0' * 64}"]
     asked = compose_settings([*chosen, "validation.description_epsilon=1"])
     settings = shared_settings(asked)
-    stages = resolve_stages(asked, n_parameters=100, smallest_divisor=100)
+    stages = resolve_stages(asked, n_parameters=100, declared={"training": (100,)})
     assert isinstance(settings, PlanSettings)
     assert open_values(settings.model_dump()) == []
     assert [open_values(stage.model_dump()) for stage in stages] == [[] for _ in stages]

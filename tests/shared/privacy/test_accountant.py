@@ -233,7 +233,9 @@ def test_noise_below_the_minimum_is_refused_before_any_accountant(
         assert caught.value.code == "privacy.noise-too-low"
     settings_below = compose_settings(["privacy.noise_multiplier=0.001", "privacy.sample_rate=0.1"])
     with pytest.raises(PrivacyError, match=r"at least 0\.3, not 0\.001"):
-        predict_cost(resolve_stages(settings_below, n_parameters=10, smallest_divisor=100), delta=DELTA)
+        predict_cost(
+            resolve_stages(settings_below, n_parameters=10, declared={"training": (100,)}), delta=DELTA
+        )
 
 
 def test_a_sampled_plan_says_so_in_its_mechanism_and_is_priced_by_the_numeric_accountant() -> None:
@@ -242,7 +244,7 @@ def test_a_sampled_plan_says_so_in_its_mechanism_and_is_priced_by_the_numeric_ac
             resolve_stages(
                 compose_settings([f"privacy.sample_rate={rate}", "privacy.noise_multiplier=4"]),
                 n_parameters=10,
-                smallest_divisor=100,
+                declared={"training": (100,)},
             ),
             delta=DELTA,
         )

@@ -34,7 +34,7 @@ def settings_without_noise() -> Settings:
 
 def stage_of(settings: Settings) -> GradientStage:
     """The training stage of a plan of these settings."""
-    stage = resolve_stages(settings, n_parameters=100, smallest_divisor=100)[0]
+    stage = resolve_stages(settings, n_parameters=100, declared={"training": (100,)})[0]
     assert isinstance(stage, GradientStage)
     return stage
 

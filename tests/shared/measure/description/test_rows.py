@@ -417,7 +417,7 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
 def test_bounds_come_from_the_schema_and_its_public_reference() -> None:
     chosen = ["encoder=none", "fusion=clinical_only"]
     settings = compose_settings([*chosen, "validation.description_epsilon=1"])
-    stages = resolve_stages(settings, n_parameters=10, smallest_divisor=100)
+    stages = resolve_stages(settings, n_parameters=10, declared={"training": (100,)})
     [stage] = [each for each in stages if isinstance(each, DescriptionStage)]
     spec = description_spec(settings, stage)
     age, sex = spec.fields[0], spec.fields[1]
@@ -426,7 +426,7 @@ def test_bounds_come_from_the_schema_and_its_public_reference() -> None:
     assert sex.n_cells == 2
     assert (spec.target.low, spec.target.high) == (0.35, 1.0)
     assert not spec.has_second_moments
-    plain = resolve_stages(compose_settings(chosen), n_parameters=10, smallest_divisor=100)
+    plain = resolve_stages(compose_settings(chosen), n_parameters=10, declared={"training": (100,)})
     assert not any(isinstance(each, DescriptionStage) for each in plain)
 
 

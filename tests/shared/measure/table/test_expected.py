@@ -6,19 +6,20 @@ import math
 
 import numpy as np
 import pytest
+from practice_plan import table_of
 from scipy.stats import norm
 
 from server.federation.compose import compose_settings
 from shared.contract.decision import Decision, decision_of
 from shared.measure.table.expected import ASSUMED_AUC, ASSUMED_R2, WIDEST, expect, expected_table
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, sensitivity, table_spec
+from shared.measure.table.rows import TableSpec, sensitivity
 from shared.privacy.accountant import gaussian_mu
 
 
 def shipped(*overrides: str) -> tuple[TableSpec, Decision]:
-    settings = compose_settings(list(overrides))
-    return table_spec(settings.task, settings.validation), decision_of(settings)
+    settings = compose_settings(["validation.bins=8", *overrides])
+    return table_of(settings), decision_of(settings)
 
 
 def noise_of(spec: TableSpec, epsilon: float) -> float:
@@ -27,7 +28,7 @@ def noise_of(spec: TableSpec, epsilon: float) -> float:
 
 @pytest.mark.parametrize("experiment", ["xattn_bmd", "bmd_classes"])
 def test_the_expected_patients_are_as_many_and_as_good_as_assumed(experiment: str) -> None:
-    spec, decision = shipped(f"experiment={experiment}")
+    spec, decision = shipped(f"experiment={experiment}", "validation.bins=16")
     found = read_table(
         expected_table(spec, decision, n_patients=1000.0),
         spec,
@@ -67,6 +68,19 @@ def test_more_patients_or_less_noise_show_more() -> None:
             half = found.half_widths[name]
             assert half is not None
             assert half <= WIDEST[name]
+
+
+def test_no_noisy_count_takes_away_what_a_plan_shows() -> None:
+    spec, decision = shipped()
+    table = expected_table(spec, decision, n_patients=5.0) - 20.0
+    found = read_table(
+        table, spec, noise_sd=30.0, minimum_cell=10, sensitivity_target=0.0, shown={"r2", "mae", "auc"}
+    )
+    assert (found.n_patients.status, found.n_patients.value) == ("measured", 0.0)
+    assert (found.n_positive.status, found.n_positive.value) == ("measured", 0.0)
+    assert found.r2.status == found.mae.status == "measured"
+    assert found.rmse.status == found.specificity.status == "too-noisy"
+    assert found.auc.status == "too-noisy"  # of no positives there is no ranking
 
 
 def test_the_expected_half_width_is_that_of_real_noise() -> None:
