@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def founded(tmp_path: Path) -> Coordinator:
 def test_a_role_must_be_one_of_two(founded: Coordinator) -> None:
     request = str(founded.sites["fern"] / "join-request.json")
     assert founded.type("enrol", request, "--role", "observer").exit_code == 2
+
+
+@pytest.mark.parametrize(("words", "is_required"), [((), True), (("--optional",), False)])
+def test_a_run_must_have_a_site_unless_it_was_enrolled_as_optional(
+    founded: Coordinator, words: tuple[str, ...], is_required: bool
+) -> None:
+    founded.told("enrol", str(founded.sites["fern"] / "join-request.json"), *words)
+    [site] = json.loads(founded.type("sites", "--json").stdout)
+    assert (site["site"], site["is_required"]) == ("fern", is_required)
 
 
 def test_the_server_is_told_the_node_keys_of_active_sites(

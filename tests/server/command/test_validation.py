@@ -25,6 +25,8 @@ def test_a_release_is_measured_by_the_plans_stages_and_no_others(
     table = own.with_sites("validate", own.run, "external").output
     assert "hop" in table
     assert "ash" not in table
+    again = own.with_sites("validate", own.run, "internal", "--json")
+    assert json.loads(again.stdout) == rows, "what else was measured is not shown with it"
     for stage, code in (("sideways", "plan.no-such-stage"), ("train", "plan.not-a-measure")):
         refused = own.with_sites("validate", own.run, stage, "--json")
         assert refused.exit_code == 1
@@ -32,6 +34,23 @@ def test_a_release_is_measured_by_the_plans_stages_and_no_others(
     report = own.told("report", own.run)
     data = json.loads(Path(str(report["report.json"])).read_text())
     assert {row["kind"] for row in data["validation"]} == {"internal", "external"}
+
+
+def test_of_further_measures_the_one_that_was_asked_is_told(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    errors = ("measure=[errors]", "measures.errors.measure.edges=[0.5]")
+    own = make_coordinator("validation.epsilon=1", *errors)
+    assert own.with_sites("launch", own.run).exit_code == 0
+    for stage, sites in (
+        ("errors_internal", ["ash", "elm", "pooled"]),
+        ("errors_external", ["hop"]),
+        ("errors_internal", ["ash", "elm", "pooled"]),
+    ):
+        shown = own.with_sites("validate", own.run, stage, "--json")
+        assert shown.exit_code == 0, shown.output
+        rows = json.loads(shown.stdout)
+        assert [(row["stage"], row["site"]) for row in rows] == [(stage, site) for site in sites]
 
 
 def test_a_lock_is_made_once_and_its_films_come_later(
