@@ -94,7 +94,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     ),
     "server/demo/deployment.py": Elsewhere("federation/test_real_engines.py", _DEMO),
     "server/demo/loopback.py": Elsewhere("federation/test_real_engines.py", _DEMO),
-    "server/demo/play.py": Elsewhere("federation/test_whole_run.py", _DEMO),
     "server/engines/ray.py": Elsewhere(
         "federation/test_engines.py", "three engines must give the same weights"
     ),
