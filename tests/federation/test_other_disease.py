@@ -30,7 +30,7 @@ def test_a_table_of_another_disease_is_federated_over_four_sites_by_yaml_alone(t
     archives = {name: tmp_path / "archives" / name for name in NAMES}
     for archive, rows in zip(archives.values(), parts, strict=True):
         write_table(archive / "clinical.csv", rows.tolist())
-    store, folders = found_tables(tmp_path, archives, external=["hop"])
+    store, folders = found_tables(tmp_path, archives, external=["hop"], declared_patients=400)
     launch_stage(store, "train", site_folders=folders)
     make_release(store, Home(store.home).key())
     for stage in ("internal", "external"):
@@ -71,5 +71,5 @@ def test_a_site_without_labels_or_with_one_class_is_not_applicable_and_never_0_o
     single = row_of(results, "external", "one-class")
     assert single.measures is not None
     assert single.measures.auc.value is None
-    assert single.measures.auc.status in ("not-applicable", "suppressed")
+    assert single.measures.auc.status in ("not-applicable", "suppressed", "too-noisy")
     assert single.measures.specificity.value is None

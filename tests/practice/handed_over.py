@@ -114,6 +114,8 @@ def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOv
     for name, archive in archives.items():
         write_table(archive / "clinical.csv", ROWS[name])
     chosen = ["federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5"]
+    if any(override.startswith("learner=") for override in overrides):
+        chosen = []  # of what a learner does not use nothing may be set
     store, folders = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
     for stage in ("description", "train") if described else ("train",):
         launch_stage(store, stage, site_folders=folders)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
+
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import DepartedMessage, SiteEvidence
 from shared.audit.recount.recounted import (
@@ -18,6 +20,8 @@ from shared.audit.recount.recounted import (
     judge,
     not_examined,
 )
+from shared.contract.payload import pack
+from shared.contract.protocol import SumReply
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerRow
 
@@ -84,6 +88,8 @@ def largest_bytes(ledger: RecountedLedger, evidence: SiteEvidence, each: Departe
     A register holds 8 bytes for each canary and step, a ledger export grows with rows, a statement with
     the releases that it lists.
     """
+    if each.message == "SumReply" and each.plan_sha256 == ledger.plan.sha256:
+        return _largest_empty_reply(ledger)
     if each.message in LARGEST_REPLY:
         return LARGEST_REPLY[each.message]
     if each.message == "RegisterRecord":
@@ -103,6 +109,31 @@ def largest_bytes(ledger: RecountedLedger, evidence: SiteEvidence, each: Departe
         n_listed = sum(is_charged(other) for other in evidence.outbox or ())
         return _FILE_BYTES + _RELEASE_BYTES * n_listed
     return None
+
+
+def _largest_empty_reply(ledger: RecountedLedger) -> int:
+    """Bytes of the longest reply of a plan that says nothing was measured: not a number fits beside."""
+    digest = "0" * 64
+    return max(
+        len(
+            pack(
+                SumReply(
+                    plan_sha256=digest,
+                    stage=stage.name,
+                    round=stage.rounds,
+                    site=ledger.site,
+                    status="not-applicable",
+                    release_class=stage.release_class,
+                    vector_sha256=digest,
+                    release_sha256=digest,
+                    total=np.zeros(0),
+                    ledger_head=digest,
+                    signature="0" * 128,
+                )
+            )
+        )
+        for stage in ledger.plan.stages
+    )
 
 
 def _size_problems(ledger: RecountedLedger, evidence: SiteEvidence, each: DepartedMessage) -> list[str]:

@@ -133,10 +133,11 @@ def _counted(count: float, margin: float) -> Estimate:
     return Estimate(status="measured", value=max(count, 0.0), low=low, high=high)
 
 
-def _lacking(count: float, minimum_cell: int) -> Estimate | None:
+def _lacking(count: float, minimum_cell: int, *, sd: float) -> Estimate | None:
     """Why a class of this (noisy) size gives no figure, or None when it does."""
-    # a noisy count under one half is the best available statement that the class is empty
-    if count < 0.5:
+    # a noisy count under one half is the best available statement that the class is empty, and one that
+    # noise alone could have made says nothing of a class
+    if count < max(0.5, normal_quantile(0.95) * sd):
         return NOT_APPLICABLE
     return SUPPRESSED if count < minimum_cell else None
 
@@ -173,7 +174,7 @@ def _share(
     minimum_cell: int,
     confidence: float,
 ) -> Estimate:
-    lacking = _lacking(hits + misses, minimum_cell)
+    lacking = _lacking(hits + misses, minimum_cell, sd=math.sqrt(sum(noise)))
     if lacking:
         return lacking
     low, high = share_interval(hits, misses, noise_variance=noise, confidence=confidence)
@@ -190,7 +191,8 @@ def _auc(
 ) -> Estimate:
     """Area under the curve of two histograms; patients of one bin count as ties (½)."""
     n_positive, n_negative = float(positives.sum()), float(negatives.sum())
-    reasons = [_lacking(n, minimum_cell) for n in (n_positive, n_negative)]
+    count_sd = cell_sd * math.sqrt(positives.size)
+    reasons = [_lacking(n, minimum_cell, sd=count_sd) for n in (n_positive, n_negative)]
     if any(reasons):
         return NOT_APPLICABLE if NOT_APPLICABLE in reasons else SUPPRESSED
     wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
