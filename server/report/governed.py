@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_aucs
 from shared.measure.exact.discrimination import logit_interval
 from shared.measure.governed.statistics import LIMIT_SD, Floats, StatisticsSpec
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, promise_of
 from shared.sums.intervals import (
     GRID_POINTS,
     accepted,
@@ -101,7 +100,7 @@ def _measures(
         auc=auc,
         sensitivity=sensitivity,
         specificity=specificity,
-        promise=_promise(sensitivity, sensitivity_target),
+        promise=promise_of(sensitivity, sensitivity_target),
         **errors,
     )
 
@@ -232,13 +231,3 @@ def _pooled(sites: Sequence[Named], spec: StatisticsSpec) -> Named:
     for name in ("limit_low_se", "limit_high_se"):
         pooled[name] = error_of(of(name))
     return pooled
-
-
-def _promise(
-    sensitivity: Estimate, target: float
-) -> Literal["kept", "broken", "undecided", "not-applicable"]:
-    if sensitivity.low is None or sensitivity.high is None:
-        return "not-applicable"
-    if sensitivity.low >= target:
-        return "kept"
-    return "broken" if sensitivity.high < target else "undecided"

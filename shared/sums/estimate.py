@@ -7,6 +7,8 @@ from typing import Literal
 
 Status = Literal["measured", "suppressed", "too-noisy", "not-applicable"]
 
+Promise = Literal["kept", "broken", "undecided", "not-applicable"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -44,7 +46,7 @@ class Measures:
     bias: Estimate
     limit_low: Estimate
     limit_high: Estimate
-    promise: Literal["kept", "broken", "undecided", "not-applicable"]
+    promise: Promise
 
 
 # What is read from a table beside the counts of patients.
@@ -65,3 +67,12 @@ def within(value: float, low: float, high: float, *, bounds: tuple[float, float]
     """A measured figure, cut to the range it can have."""
     value = min(max(value, bounds[0]), bounds[1])
     return Estimate(status="measured", value=value, low=low, high=high)
+
+
+def promise_of(sensitivity: Estimate, target: float) -> Promise:
+    """Whether the whole interval of a sensitivity keeps what was promised; 0: nobody promised."""
+    if not target or sensitivity.low is None or sensitivity.high is None:
+        return "not-applicable"
+    if sensitivity.low >= target:
+        return "kept"
+    return "broken" if sensitivity.high < target else "undecided"

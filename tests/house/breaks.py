@@ -149,7 +149,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measure/table/reading.py",
-        "if count < 0.5:",
+        "if count < max(0.5, normal_quantile(0.95) * sd):",
         "if count < 0:",
         "an empty class is said to be suppressed",
     ),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from shared.sums.estimate import (
     TOO_NOISY,
     Estimate,
     Measures,
+    promise_of,
     within,
 )
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
@@ -102,7 +102,7 @@ def read_table(
         n_positive=_counted(min(n_positive, max(n_patients, 0.0)), z * sd_positive)
         if by_plan or (is_enough and n_positive >= minimum_cell)
         else SUPPRESSED,
-        promise=_promise(found["sensitivity"], sensitivity_target),
+        promise=promise_of(found["sensitivity"], sensitivity_target),
         **found,
     )
 
@@ -198,13 +198,3 @@ def _auc(
     wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
     low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=confidence)
     return within(wins / (n_positive * n_negative), low, high, bounds=(0.0, 1.0))
-
-
-def _promise(
-    sensitivity: Estimate, target: float
-) -> Literal["kept", "broken", "undecided", "not-applicable"]:
-    if not target or sensitivity.low is None or sensitivity.high is None:
-        return "not-applicable"
-    if sensitivity.low >= target:
-        return "kept"
-    return "broken" if sensitivity.high < target else "undecided"

@@ -141,3 +141,10 @@ def test_intervals_of_errors_cover_what_they_estimate() -> None:
             found = getattr(read, name)
             hits[name] += found.low <= value <= found.high
     assert all(0.91 <= count / 400 <= 0.98 for count in hits.values()), hits
+
+
+def test_a_promise_that_nobody_made_is_not_kept() -> None:
+    vector = figures(*drawn(1))
+    kept = read_statistics(vector, SPEC, sensitivity_target=0.01)
+    assert kept.promise == "kept"
+    assert read_statistics(vector, SPEC, sensitivity_target=0.0).promise == "not-applicable"
