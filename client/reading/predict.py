@@ -163,8 +163,7 @@ def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tenso
             target=torch.zeros(n, 1),
             exam_mask=torch.ones(n, 1, dtype=torch.bool),
         )
-        outputs, _ = scorer.score(release.weights, exams)
-        return torch.from_numpy(outputs)
+        return torch.from_numpy(scorer.score(release.weights, exams).exams.outputs)
 
     return scored
 

@@ -111,8 +111,8 @@ def _variance_and_error(
 ) -> tuple[float, float]:
     """Variance of the target and mean squared error of a last state, in standard units."""
     task, decision = plan.settings.task, decision_of(plan.settings)
-    outputs, label = scorer_of(plan, stage, None).score(state, people)
-    output = decision.score(outputs)
+    scored = scorer_of(plan, stage, None).score(state, people).earliest()
+    output, label = decision.score(scored.outputs), scored.label
     unit = 1.0
     if task.kind == "regression":
         unit = task.target_sd

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from shared.machine.terminal import (
     show_json,
     show_table,
 )
+
+if TYPE_CHECKING:
+    from server.report.results import FurtherResult, ValidationResult
 
 validation_app = typer.Typer()
 
@@ -65,21 +69,21 @@ def validate(
         show_table(patients.title, patients.columns, patients.rows)
         return
     results = collect_results(store)
-    if isinstance(asked, MeasureStage):
-        if as_json:
-            further = [row for row in results.further if row.stage == stage]
-            show_json([row.model_dump(mode="json") for row in further])
-            return
-        [measured] = [each for each in table_for_terminal(results) if each.title == stage]
-        show_table(measured.title, measured.columns, measured.rows)
-        return
-    kind = kind_of(asked)
+    kind = None if isinstance(asked, MeasureStage) else kind_of(asked)
     if as_json:
-        rows = [row for row in results.validation if row.kind == kind]
+        rows: Sequence[FurtherResult | ValidationResult] = (
+            [row for row in results.further if row.stage == stage]
+            if kind is None
+            else [row for row in results.validation if row.kind == kind]
+        )
         show_json([row.model_dump(mode="json") for row in rows])
         return
-    table = table_for_terminal(results)[0]
-    show_table(table.title, table.columns, [row for row in table.rows if row[0] == kind])
+    first, *others = table_for_terminal(results)
+    if kind is not None:
+        show_table(first.title, first.columns, [row for row in first.rows if row[0] == kind])
+    for each in others:
+        if each.title == stage:
+            show_table(each.title, each.columns, each.rows)
 
 
 @validation_app.command()

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from shared.contract.decision import decision_of
 from shared.contract.settings import Settings
-from shared.contract.stages import PatientGroup, Role, TableStage
+from shared.contract.stages import BlockWeights, PatientGroup, Ranking, Role, TableStage
 from shared.exam.schema import SplitRule
 from shared.measure.table.bins import bins_for
-from shared.measure.table.rows import HISTOGRAM_WEIGHT, row_norm
+from shared.measure.table.spec import row_norm
+
+# Weight of the ranking beside moments, and of the Brier score, where nobody chose another.
+_RANKING_BESIDE_MOMENTS, _ERROR = 1.2, 0.35
 
 Declared = Mapping[Role, Sequence[int]]
 """Patients that the sites of each role declare."""
@@ -43,13 +47,17 @@ def table_stage(
         for role in roles
         for size in declared.get(role, ())
     ]
+    ranking, blocks = ranking_of(settings), blocks_of(settings)
+    n_classes = len(decision_of(settings).classes)
     return TableStage(
         name=name,
         roles=roles,
         patients=patients,
         release_class=asked.release_class,
         noise_multipliers=(noise,),
-        bins=asked.bins or _bins(sizes, noise, has_moments=settings.task.kind == "regression"),
+        ranking=ranking,
+        blocks=blocks,
+        bins=asked.bins or _bins(sizes, noise, blocks, ranking, n_classes=n_classes),
         score_low=asked.score_low,
         score_high=asked.score_high,
         target_low=asked.target_low,
@@ -87,11 +95,40 @@ def table_noise(settings: Settings, epsilon: float) -> float:
     return calibrate(epsilon, settings.privacy.delta)
 
 
-def _bins(sizes: Sequence[float], noise: float, *, has_moments: bool) -> int:
+def ranking_of(settings: Settings) -> Ranking:
+    """``graded`` where one score ranks all classes: a number, two classes, or one score with cuts."""
+    rule = decision_of(settings)
+    if rule.is_regression or len(rule.classes) == 2:
+        return "graded"
+    is_at_an_end = rule.endpoint in (0, len(rule.classes) - 1)
+    has_one_score = settings.learner.kind == "proportional_odds"
+    return "graded" if rule.is_ordered and is_at_an_end and has_one_score else "each"
+
+
+def blocks_of(settings: Settings) -> BlockWeights:
+    """The weights that were asked for; where none was, those of the blocks that the task has."""
+    asked, rule = settings.validation.blocks, decision_of(settings)
+    moments = _or(asked.moments, 1.0 if rule.is_regression else 0.0)
+    has_confusion = not rule.is_regression and len(rule.classes) > 2
+    return BlockWeights(
+        ranking=_or(asked.ranking, _RANKING_BESIDE_MOMENTS if moments else 1.0),
+        moments=moments,
+        confusion=_or(asked.confusion, 1.0 if has_confusion else 0.0),
+        error=_or(asked.error, 0.0 if rule.is_regression else _ERROR),
+    )
+
+
+def _or(asked: float | None, otherwise: float) -> float:
+    return otherwise if asked is None else asked
+
+
+def _bins(
+    sizes: Sequence[float], noise: float, blocks: BlockWeights, ranking: Ranking, *, n_classes: int
+) -> int:
     """Best for all sites' tables together: they are of one shape, and a single one says less."""
     return bins_for(
         noise_multiplier=noise * math.sqrt(len(sizes)),
-        sensitivity=row_norm(has_moments=has_moments),
-        weight=HISTOGRAM_WEIGHT[has_moments],
+        sensitivity=row_norm(blocks),
+        weight=blocks.ranking / (math.sqrt(n_classes) if ranking == "each" else 1.0),
         n_patients=sum(sizes),
     )

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from server.federation.tables import patients_asked
 from server.report.results import POOLED
 from server.report.wording import write_site
-from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import MeasureStage, TableStage
 from shared.measure.table.expected import Expected, expect
-from shared.measure.table.rows import sensitivity, table_spec
+from shared.measure.table.spec import sensitivity, table_spec
 
 FIGURES_TITLE = "what will be seen: expected half-width of each 95 % interval"
 _FIGURES = {
@@ -27,11 +26,9 @@ FIGURE_COLUMNS = ("stage", "site", "patients", *_FIGURES.values())
 
 def expected_of(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> Expected:
     """What the table of a stage will say, of one site or of several pooled; by declared sizes alone."""
-    settings = plan.settings
-    spec = table_spec(settings.task, stage)
+    spec = table_spec(plan.settings, stage)
     return expect(
         spec,
-        decision_of(settings),
         n_patients=sum(expected_patients(plan, stage, site) for site in sites),
         noise_sd=stage.noise_of(1) * sensitivity(spec) * math.sqrt(len(sites)),
         minimum_cell=stage.minimum_cell,

@@ -1,43 +1,79 @@
-"""Reads further measures of a release out of a run folder: the figures of each site, and of all pooled.
+"""Reads what else is measured of a release: of each class by its tables, and by further measures.
 
-Imports the run store, the measures and scores.
+A row of figures for each site that was asked, and one of all pooled. Imports the run store, the
+measures and scores.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_patients
 from server.report.results import POOLED, FurtherResult
 from server.run.folder import RunStore
-from shared.contract.stages import MeasureStage
+from shared.contract.stages import MeasureStage, TableStage
+from shared.measure.table.classes import read_classes
 from shared.measure.table.rows import pool_tables
+from shared.measure.table.spec import sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
 from shared.stages.measure import MeasureSum
+from shared.sums.estimate import Estimate
+
+# Figures of a total, its noise SD and how many patients are expected in it.
+_Read = Callable[[np.ndarray, float, float], Mapping[str, Estimate]]
 
 
 def collect_further(store: RunStore) -> tuple[FurtherResult, ...]:
-    """A row per site that was asked, and one of all pooled, of each measure in the plan's order."""
-    return tuple(row for stage in store.plan.measures for row in _measured(store, stage))
+    """Rows of each noised table's classes, then of each measure, in the plan's order."""
+    plan = store.plan
+    tables = [stage for stage in plan.tables if stage.release_class == "dp"]
+    rows = [row for stage in tables for row in _rows(store, stage, *_of_table(store, stage))]
+    rows += [row for stage in plan.measures for row in _rows(store, stage, *_of_measure(store, stage))]
+    return tuple(rows)
 
 
-def _measured(store: RunStore, stage: MeasureStage) -> list[FurtherResult]:
+def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:
+    spec = table_spec(store.plan.settings, stage)
+
+    def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
+        return read_classes(
+            total, spec, noise_sd=sd, minimum_cell=stage.minimum_cell, n_expected=n_expected
+        )
+
+    return read, stage.noise_of(1) * sensitivity(spec)
+
+
+def _of_measure(store: RunStore, stage: MeasureStage) -> tuple[_Read, float]:
+    asked = MeasureSum(store.plan, stage, store.encoder_file if store.plan.encoder_sha256 else None)
+
+    def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
+        return asked.measure.read(total, sd=sd, minimum_cell=stage.minimum_cell, n_expected=n_expected)
+
+    return read, asked.noise_sd
+
+
+def _rows(
+    store: RunStore, stage: TableStage | MeasureStage, read: _Read, noise_sd: float
+) -> list[FurtherResult]:
     answers = answers_to(store, stage)
     if not answers:
         return []
-    file = store.encoder_file if store.plan.encoder_sha256 else None
-    asked = MeasureSum(store.plan, stage, file)
     epsilon = stage_epsilon(store.plan, stage)
-    tables = [(each.table, asked.noise_sd) for each in answers if each.status == MEASURED]
-    named = [(each.site, each.status, each.code) for each in answers]
     declared = {
         site.site: expected_patients(store.plan, stage, site) for site in store.plan.asked(stage)
     }
-    declared[POOLED] = sum(declared[each.site] for each in answers if each.status == MEASURED)
-    read = iter(tables)
-    found = [next(read) if status == MEASURED else None for _, status, _ in named]
-    if len(tables) > 1:
-        named.append((POOLED, MEASURED, ""))
-        found.append(pool_tables(tables))
+    measured = [each for each in answers if each.status == MEASURED]
+    declared[POOLED] = sum(declared[each.site] for each in measured)
+    found = [
+        (each.site, each.status, each.code, (each.table, noise_sd) if each.status == MEASURED else None)
+        for each in answers
+    ]
+    if len(measured) > 1:
+        pooled = pool_tables([(each.table, noise_sd) for each in measured])
+        found.append((POOLED, MEASURED, "", pooled))
     return [
         FurtherResult.model_validate(
             {
@@ -47,15 +83,8 @@ def _measured(store: RunStore, stage: MeasureStage) -> list[FurtherResult]:
                 "code": code,
                 "release_class": stage.release_class,
                 "epsilon": epsilon if status == MEASURED else None,
-                "figures": None
-                if held is None
-                else asked.measure.read(
-                    held[0],
-                    sd=held[1],
-                    minimum_cell=stage.minimum_cell,
-                    n_expected=declared[site],
-                ),
+                "figures": None if held is None else dict(read(*held, declared[site])),
             }
         )
-        for (site, status, code), held in zip(named, found, strict=True)
+        for site, status, code, held in found
     ]

@@ -87,7 +87,11 @@ def _as_auc(pooled: PooledEffect) -> PooledEffect:
 
 
 def pool_histograms(
-    positives: Floats, negatives: Floats, *, cell_sd: float, confidence: float = 0.95
+    positives: Floats,
+    negatives: Floats,
+    *,
+    cell_sd: tuple[float, float],
+    confidence: float = 0.95,
 ) -> PooledEffect | None:
     """Random-effects AUC of sites' noisy score histograms, in one stage.
 
@@ -98,7 +102,7 @@ def pool_histograms(
     Args:
         positives: of each site, by rising suspicion.
         negatives: likewise.
-        cell_sd: of the noise in every cell, in patients; 0: exact.
+        cell_sd: of the noise in a bin of positives, and in one of negatives, in patients; 0: exact.
         confidence: of the interval.
 
     Shapes: positives [s, bins], negatives [s, bins].
@@ -122,10 +126,11 @@ def pool_histograms(
     for _ in range(_TURNS):
         unit = theta * (1.0 - theta)  # of an AUC on the logit scale
         effects = math.log(theta / (1.0 - theta)) + (wins - theta * pairs) / (of_ill * of_well) / unit
-        noise = cell_sd**2 * (
-            ((kernel @ well - theta) ** 2).sum() * of_well**2
-            + ((ill @ kernel - theta) ** 2).sum() * of_ill**2
-        ) + cell_sd**4 * float(((kernel - theta) ** 2).sum())
+        noise = (
+            cell_sd[0] ** 2 * ((kernel @ well - theta) ** 2).sum() * of_well**2
+            + cell_sd[1] ** 2 * ((ill @ kernel - theta) ** 2).sum() * of_ill**2
+            + (cell_sd[0] * cell_sd[1]) ** 2 * float(((kernel - theta) ** 2).sum())
+        )
         sampling = np.array(
             [float(auc_variance(np.array(theta), a, b)) for a, b in zip(of_ill, of_well, strict=True)]
         )

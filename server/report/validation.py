@@ -19,19 +19,10 @@ from server.run.folder import RunStore
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
 from shared.measure.governed.statistics import statistics_spec
-from shared.measure.table.reading import (
-    by_suspicion,
-    read_constant_r2,
-    read_table,
-    score_histograms,
-)
-from shared.measure.table.rows import (
-    HISTOGRAM_WEIGHT,
-    TableSpec,
-    pool_tables,
-    sensitivity,
-    table_spec,
-)
+from shared.measure.table.cells import by_suspicion, histogram_sds, score_histograms
+from shared.measure.table.reading import read_constant_r2, read_table
+from shared.measure.table.rows import pool_tables
+from shared.measure.table.spec import TableSpec, sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
 from shared.sums.estimate import Estimate
 
@@ -78,11 +69,11 @@ def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> P
         return None
     if stage.release_class == "governed":
         return pool_auc(tables, statistics_spec(plan.settings.task, stage))
-    spec = table_spec(plan.settings.task, stage)
-    cell_sd = stage.noise_of(1) * sensitivity(spec) / HISTOGRAM_WEIGHT[spec.has_moments]
+    spec = table_spec(plan.settings, stage)
+    sds = histogram_sds(spec, noise_sd=stage.noise_of(1) * sensitivity(spec))
     found = [score_histograms(table, spec) for table in tables]
     ill, well = (np.stack([by_suspicion(each[k], spec) for each in found]) for k in (0, 1))
-    return pool_histograms(ill, well, cell_sd=cell_sd)
+    return pool_histograms(ill, well, cell_sd=sds)
 
 
 def _validate(store: RunStore, stage: TableStage) -> list[ValidationResult]:
@@ -109,7 +100,7 @@ def _read(
     """Figures of one site's answer, or of several pooled."""
     if stage.release_class == "governed":
         return _governed_figures(plan, stage, tables)
-    spec = table_spec(plan.settings.task, stage)
+    spec = table_spec(plan.settings, stage)
     noise_sd = stage.noise_of(1) * sensitivity(spec)
     return _figures(plan, stage, spec, *pool_tables([(table, noise_sd) for table in tables]), sites)
 

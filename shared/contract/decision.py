@@ -29,7 +29,8 @@ class Decision(BaseModel):
     ``classes`` in regression: by rising value, each up to and with its cut, the last above all cuts;
     in classification: as the label names them. ``endpoint`` is the place of the class that counts as
     positive. ``output_cuts`` in regression: one for each of ``label_cuts``; in classification: the
-    least probability from which on the endpoint is called.
+    least probability from which on the endpoint is called. ``is_ordered``: whether the classes stand in
+    an order, such as stages.
     """
 
     model_config = FROZEN
@@ -38,6 +39,7 @@ class Decision(BaseModel):
     endpoint: int = Field(ge=0)
     label_cuts: tuple[float, ...] = ()
     output_cuts: tuple[float, ...] = Field(min_length=1)
+    is_ordered: bool = False
 
     @property
     def is_regression(self) -> bool:
@@ -60,7 +62,9 @@ class Decision(BaseModel):
         if not self.is_regression:
             is_one = (label >= 0) & (label < len(self.classes)) & (label == np.floor(label))
             return np.where(is_one, label, -1).astype(np.intp)
-        place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="left")
+        with np.errstate(over="ignore"):  # so large a label is rounded to infinity, above all cuts
+            rounded = np.round(label, _DECIMALS)
+        place = np.searchsorted(self.label_cuts, rounded, side="left")
         return np.where(np.isfinite(label), place, -1).astype(np.intp)
 
     def calls(self, score: Floats) -> Bools:
@@ -114,6 +118,7 @@ def decision_of(settings: ModelSettings) -> Decision:
             endpoint=0,
             label_cuts=(task.endpoint_threshold, *(grade.threshold for grade in graded)),
             output_cuts=(task.operating_point, *(grade.operating_point for grade in graded)),
+            is_ordered=True,
         )
     classes = () if label.kind == "number" else label.classes
     if task.positive_class not in classes:
@@ -126,4 +131,5 @@ def decision_of(settings: ModelSettings) -> Decision:
         classes=classes,
         endpoint=classes.index(task.positive_class),
         output_cuts=(task.operating_point,),
+        is_ordered=label.kind != "number" and label.is_ordered,
     )

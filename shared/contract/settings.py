@@ -244,6 +244,20 @@ class FederationSettings(BaseModel):
     poll_s: float = Field(default=0.2, gt=0)
 
 
+class BlockSettings(BaseModel):
+    """Weights of a table's blocks as ``BlockWeights``; null: 1 where the task has the block.
+
+    ``ranking``: null is 1, beside moments 1.2. ``error``: null is 0.35.
+    """
+
+    model_config = FROZEN
+
+    ranking: float | None = Field(default=None, gt=0, le=10)
+    moments: float | None = Field(default=None, ge=0, le=10)
+    confusion: float | None = Field(default=None, ge=0, le=10)
+    error: float | None = Field(default=None, ge=0, le=10)
+
+
 class ValidationSettings(BaseModel):
     """What a validation releases.
 
@@ -262,6 +276,7 @@ class ValidationSettings(BaseModel):
     release_class: Literal["dp", "governed"] = "dp"
     epsilon: float = Field(default=3.0, gt=0, le=50)
     bins: int | None = Field(default=None, ge=4, le=64)
+    blocks: BlockSettings = BlockSettings()
     score_low: float = 0.0
     score_high: float = 1.0
     target_low: float = 0.0

@@ -173,8 +173,28 @@ class LearnerStage(_Trains):
     epsilon: float = Field(ge=0, le=50)
 
 
+# How a table ranks: by one score with a row of bins per class, or by each class's probability.
+Ranking = Literal["graded", "each"]
+
+
+class BlockWeights(BaseModel):
+    """How a table's noise is shared out among its blocks: more weight, less noise in a block.
+
+    A block of weight 0 is left out and costs nothing. ``moments``: of targets and errors, in
+    regression. ``confusion``: true class × called class, where the ranking does not hold it.
+    ``error``: the Brier score.
+    """
+
+    model_config = FROZEN
+
+    ranking: float = Field(gt=0, le=10)
+    moments: float = Field(default=0.0, ge=0, le=10)
+    confusion: float = Field(default=0.0, ge=0, le=10)
+    error: float = Field(default=0.0, ge=0, le=10)
+
+
 class TableStage(_Measures):
-    """Validation of a release: a score histogram by class and clipped moments (``measure.table``).
+    """Validation of a release: bounded rows of classes, scores and errors (``measure.table``).
 
     Where it is governed: exact statistics (``measure.governed``), which need neither bins nor clipping.
 
@@ -188,6 +208,8 @@ class TableStage(_Measures):
 
     kind: Literal["table"] = "table"
     reads: str = "train"
+    ranking: Ranking
+    blocks: BlockWeights
     bins: int = Field(ge=4, le=64)
     score_low: float
     score_high: float

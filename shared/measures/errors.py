@@ -58,7 +58,7 @@ class Errors:
             raise SettingsError(
                 "needs-a-number",
                 f"measure errors needs a predicted number, not the classes {list(task.rule.classes)}",
-                hint="choose measure=classes, with low 0, high 1, confusion 1 and error 1",
+                hint="the validation table holds what classes are measured by (validation.blocks)",
             )
         return cls(settings.edges, task.rule)
 

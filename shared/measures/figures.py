@@ -68,7 +68,9 @@ def why_lacking(count: float, minimum_cell: int) -> Estimate | None:
     return SUPPRESSED if count < minimum_cell else None
 
 
-def auc_of(positives: Floats, negatives: Floats, cell_sd: float, minimum_cell: int) -> Estimate:
+def auc_of(
+    positives: Floats, negatives: Floats, cell_sd: tuple[float, float], minimum_cell: int
+) -> Estimate:
     """Of two histograms by rising suspicion; patients of one bin count as ties (½)."""
     sizes = float(positives.sum()), float(negatives.sum())
     lacking = [each for each in (why_lacking(size, minimum_cell) for size in sizes) if each]

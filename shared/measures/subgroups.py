@@ -183,7 +183,7 @@ class Subgroups:
         ill[1], well[0] = True, True
         for name, group in zip(self.names, cells, strict=True):
             ranked = group[:, ::-1] if self.rule.is_regression else group
-            found[f"AUC, {name}"] = auc_of(ranked[1], ranked[0], sd, minimum_cell)
+            found[f"AUC, {name}"] = auc_of(ranked[1], ranked[0], (sd, sd), minimum_cell)
             for word, hit, of in (
                 ("sensitivity", ill & is_called, ill),
                 ("specificity", well & ~is_called, well),

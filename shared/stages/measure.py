@@ -15,10 +15,11 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
-from shared.measures.scored import MeasureTask, Scored
+from shared.measures.exams import MeanOverExams
+from shared.measures.scored import MeasureTask
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
-from shared.stages.scores import fields_of, scorer_of
+from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -81,12 +82,10 @@ class MeasureSum:
         """The measure's total [m] over patients, each scored by the state ``vector`` [d]."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a measure takes a batch of patients")
-        outputs, label = self._scored.score(vector, patients)
-        fields = fields_of(patients, self._settings.cohort.fields, n=len(label))
         return total_with_noise(
-            self.measure,
+            MeanOverExams(self.measure),
             self.measure.start(),
-            Scored(outputs, label, fields),
+            self._scored.score(vector, patients),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,

@@ -1,4 +1,4 @@
-"""What the last state of a training stage says of patients: outputs and one label each.
+"""What the last state of a training stage says of patients: outputs, label and fields of each exam.
 
 Imports the model's scoring and the learners.
 """
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.stages import GradientStage, LearnerStage, Stage
-from shared.errors import PlanError, ProtocolError
+from shared.errors import PlanError
 from shared.exam.schema import ClinicalField
 from shared.learners.table import require_prediction
+from shared.measures.exams import ScoredExams, exams_of
+from shared.measures.scored import Scored
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
 from shared.train.patients import PatientBatch
-from shared.train.update import first_exams, score_patients
+from shared.train.update import each_exam, first_exams, score_exams
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +40,8 @@ class Scorer(Protocol):
         """The state before any training."""
         ...
 
-    def score(self, vector: Vector, patients: PatientBatch) -> tuple[Floats, Floats]:
-        """Outputs [n,o] and labels [n] of the patients with a label.
+    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+        """The exams of the patients with a label.
 
         Outputs are the predicted target in its unit, o = 1, or each class's probability; a label is the
         target in its unit, or the class index.
@@ -62,9 +64,12 @@ class GradientScorer:
         """The model's initial weights."""
         return self._sum.start()
 
-    def score(self, vector: Vector, patients: PatientBatch) -> tuple[Floats, Floats]:
-        """As ``Scorer``, of each patient's earliest labelled exam."""
-        return score_patients(self._settings, patients, vector, encoder_file=self._encoder_file)
+    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+        """As ``Scorer``, of each labelled exam that kept a film."""
+        exams, patient = each_exam(patients)
+        outputs, label = score_exams(self._settings, exams, vector, encoder_file=self._encoder_file)
+        fields = _fields_of(exams, self._settings.cohort.fields)
+        return exams_of(Scored(outputs, label, fields), patient)
 
 
 class LearnerScorer:
@@ -83,38 +88,21 @@ class LearnerScorer:
         """The learner's first state."""
         return self._sum.start()
 
-    def score(self, vector: Vector, patients: PatientBatch) -> tuple[Floats, Floats]:
-        """As ``Scorer``."""
+    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+        """As ``Scorer``; all patients, each as one exam with the earliest labelled one's fields."""
         task = self._settings.task
         columns = self._sum.columns_of(patients)
-        output = self._sum.predict(vector, columns)  # [n, o]
+        output, label = self._sum.predict(vector, columns), columns.target  # [n, o], [n]
         if task.kind == "regression":
             scale, shift = task.target_sd, task.target_mean
-            return shift + scale * output, shift + scale * columns.target
-        return output, columns.target
+            output, label = shift + scale * output, shift + scale * label
+        fields = _fields_of(first_exams(patients), self._settings.cohort.fields)
+        return exams_of(Scored(output, label, fields), np.arange(len(label)))
 
 
-def fields_of(patients: PatientBatch, fields: Sequence[ClinicalField], *, n: int) -> Floats:
-    """Clinical fields [n,k] of the earliest labelled exam of each scored patient, NaN where missing.
-
-    Numbers are in the schema's units again, categories by place.
-
-    Args:
-        patients: those whom a scorer was given.
-        fields: the schema's.
-        n: how many patients the scorer scored: all, or those that keep a labelled exam.
-
-    Raises:
-        ProtocolError: it is neither.
-    """
-    is_labelled = patients.exam_mask.any(dim=1)
-    if n != len(patients):
-        patients, is_labelled = patients.select(is_labelled.nonzero()[:, 0]), is_labelled[is_labelled]
-    if n != len(patients):
-        raise ProtocolError("wrong-fields", f"{n} scores do not go with {len(patients)} patients")
-    exams = first_exams(patients)
-    values = exams.fields[:, 0].double().numpy()
-    is_there = exams.field_mask[:, 0].numpy() & is_labelled.numpy()[:, None]
+def _fields_of(exams: PatientBatch, fields: Sequence[ClinicalField]) -> Floats:
+    """Clinical fields [e,k] of exams, NaN where missing: numbers in the schema's units, else places."""
+    values, is_there = exams.fields[:, 0].double().numpy(), exams.field_mask[:, 0].numpy()
     scale = [1.0 if field.kind == "category" else field.reference_sd for field in fields]
     shift = [0.0 if field.kind == "category" else field.reference_mean for field in fields]
     return np.where(is_there, values * scale + shift, np.nan)

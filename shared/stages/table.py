@@ -1,8 +1,8 @@
 """Validation of a release on a group of patients: a noised table, or governed statistics.
 
-A noised table is one bounded row of each patient, added up. A governed stage sends no table: it sends
-figures that the site computes, under the rules of ``shared.measure.governed.disclosure``. Imports
-scoring, the table and the statistics.
+A noised table is one bounded row of each patient, the mean over that patient's exams, added up. A
+governed stage sends no table: it sends figures that the site computes of each patient's earliest exam,
+under the rules of ``shared.measure.governed.disclosure``. Imports scoring, table and statistics.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
 from shared.measure.governed.disclosure import withhold
 from shared.measure.governed.statistics import LARGEST, measure_statistics, statistics_spec
-from shared.measure.table.rows import sensitivity, table_spec
-from shared.measure.table.sum import ScoredPatients
+from shared.measure.table.spec import sensitivity, table_spec
 from shared.measure.table.sum import TableSum as TableRows
+from shared.measures.exams import MeanOverExams
+from shared.measures.scored import Scored
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
@@ -38,10 +38,10 @@ class TableSum:
 
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
-        self.spec = table_spec(plan.settings.task, stage)
+        self.spec = table_spec(plan.settings, stage)
         self.statistics = statistics_spec(plan.settings.task, stage)
         self._is_governed = stage.release_class == "governed"
-        self._sum = TableRows(self.spec)
+        self._sum = MeanOverExams(TableRows(self.spec))
         self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
@@ -99,10 +99,9 @@ class TableSum:
         """The table, or the statistics, [m] of the release with state ``vector`` [d] on patients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
-        output, label = self._scored.score(vector, patients)
-        scored = scored_patients(decision_of(self._settings), output, label)
+        scored = self._scored.score(vector, patients)
         if self._is_governed:
-            return self.measured(scored)
+            return self.measured(scored.earliest())
         return total_with_noise(
             self._sum,
             self._sum.start(),
@@ -112,16 +111,17 @@ class TableSum:
             draw_normals=draw_normals,
         )
 
-    def measured(self, scored: ScoredPatients) -> Vector:
+    def measured(self, scored: Scored) -> Vector:
         """Exact statistics [m], before anything is withheld."""
-        called = decision_of(self._settings).calls(scored.score)
+        rule = self.spec.rule
+        score = rule.score(scored.outputs)
         return measure_statistics(
             self.statistics,
-            suspicion=-scored.score if self.spec.positive_is_low else scored.score,
-            is_positive=scored.is_positive,
-            is_called=called,
-            target=scored.target,
-            prediction=scored.prediction,
+            suspicion=-score if rule.is_regression else score,
+            is_positive=rule.is_positive(scored.label),
+            is_called=rule.calls(score),
+            target=scored.label if rule.is_regression else None,
+            prediction=score if rule.is_regression else None,
         )
 
     def advance(
@@ -129,11 +129,3 @@ class TableSum:
     ) -> StageState:
         """Measuring a release changes nothing of it."""
         return StageState(round=state.round + 1, vector=state.vector, memory=state.memory)
-
-
-def scored_patients(decision: Decision, outputs: Floats, label: Floats) -> ScoredPatients:
-    """Patients as a table takes them, from outputs [n,o] and labels [n]."""
-    score, is_positive = decision.score(outputs), decision.is_positive(label)
-    if decision.is_regression:
-        return ScoredPatients(score, is_positive, target=label, prediction=score)
-    return ScoredPatients(score, is_positive)

@@ -104,12 +104,18 @@ def fraction_interval(
 
 
 def auc_interval(
-    positives: Floats, negatives: Floats, *, cell_sd: float, confidence: float
+    positives: Floats, negatives: Floats, *, cell_sd: tuple[float, float], confidence: float
 ) -> tuple[float, float]:
     """Interval of the AUC of two noisy histograms over the same bins, rising suspicion.
 
     The statistic is Σ pos_i·neg_j·(k_ij − θ), k = 1, ½, 0. Its noise variance is estimated without
-    bias: the squares of noisy sums carry one extra cell_sd² per bin, which is taken off again.
+    bias: the squares of noisy sums carry the noise's own once more per bin, which is taken off again.
+
+    Args:
+        positives: patients per bin, may be noisy.
+        negatives: likewise.
+        cell_sd: of the noise in a bin of positives, and in one of negatives.
+        confidence: 0.95 for a 95 % interval.
 
     Shapes: positives [bins], negatives [bins].
     """
@@ -121,7 +127,8 @@ def auc_interval(
     above = _distance_squared(positives @ kernel, n_positive * theta)
     spread = _distance_squared(kernel.ravel(), theta)
     # the true variance is at least that of the product of the noises
-    noise = np.maximum(cell_sd**2 * (below + above) - cell_sd**4 * spread, cell_sd**4 * spread)
+    both = (cell_sd[0] * cell_sd[1]) ** 2 * spread
+    noise = np.maximum(cell_sd[0] ** 2 * below + cell_sd[1] ** 2 * above - both, both)
     pairs = n_positive * n_negative
     point = float(positives @ kernel @ negatives) / pairs
     sampling = pairs**2 * auc_variance(theta, max(n_positive, 1.0), max(n_negative, 1.0))
@@ -136,7 +143,9 @@ def auc_interval(
     return accepted(theta, statistic, sampling + noise, point=point, confidence=confidence)
 
 
-def _delong_variance(positives: Floats, negatives: Floats, kernel: Floats, *, cell_sd: float) -> float:
+def _delong_variance(
+    positives: Floats, negatives: Floats, kernel: Floats, *, cell_sd: tuple[float, float]
+) -> float:
     """DeLong's variance of the AUC of two histograms, less what noise adds to it on average.
 
     Shapes: positives [bins], negatives [bins], kernel [bins, bins].
@@ -145,8 +154,8 @@ def _delong_variance(positives: Floats, negatives: Floats, kernel: Floats, *, ce
     wins, losses = kernel @ negatives / n_negative, positives @ kernel / n_positive
     auc = float(positives @ wins) / n_positive
     from_noise = np.square(kernel - auc)
-    of_positives = np.square(wins - auc) - (cell_sd / n_negative) ** 2 * from_noise.sum(axis=1)
-    of_negatives = np.square(losses - auc) - (cell_sd / n_positive) ** 2 * from_noise.sum(axis=0)
+    of_positives = np.square(wins - auc) - (cell_sd[1] / n_negative) ** 2 * from_noise.sum(axis=1)
+    of_negatives = np.square(losses - auc) - (cell_sd[0] / n_positive) ** 2 * from_noise.sum(axis=0)
     pairs = n_positive * max(n_positive - 1, 1.0), n_negative * max(n_negative - 1, 1.0)
     return float(positives @ of_positives / pairs[0] + negatives @ of_negatives / pairs[1])
 

@@ -119,14 +119,25 @@ def _trainable_model(settings: ModelSettings, weights: Weights, encoder_file: Pa
 def score_patients(
     settings: ModelSettings, batch: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
 ) -> tuple[Floats, Floats]:
-    """Outputs and one label per patient, of the earliest labelled exam that kept a film.
+    """Outputs [n,o] and one label [n] per patient, of the earliest labelled exam that kept a film.
 
-    Patients are computed in batches of one size, the last filled with nobody: a score does not depend
-    on who else is scored.
+    Arguments and values as of ``score_exams``.
+    """
+    exams = first_exams(batch.select(_scorable(batch)))
+    return score_exams(settings, exams, weights, encoder_file=encoder_file)
+
+
+def score_exams(
+    settings: ModelSettings, exams: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
+) -> tuple[Floats, Floats]:
+    """Outputs and one label per exam.
+
+    Exams are computed in batches of one size, the last filled with nobody: a score does not depend
+    on what else is scored.
 
     Args:
         settings: name architecture and task.
-        batch: labelled patients.
+        exams: labelled, each as a patient with one exam (``each_exam``).
         weights: trainable weights [p].
         encoder_file: as ``build_model`` takes it.
 
@@ -139,9 +150,6 @@ def score_patients(
     model = build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     load_flat(model, weights)
     model = model.to(device).eval()
-    # A patient whose labelled exams all lost their films to the cap on views has nothing to score.
-    scorable = batch.exam_mask.any(dim=1).nonzero()[:, 0]
-    exams = first_exams(batch.select(scorable))
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
     size = patients_at_once(settings, device)
     threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
@@ -161,12 +169,31 @@ def score_patients(
 
 def first_exams(batch: PatientBatch) -> PatientBatch:
     """The same patients with their earliest labelled exam only, u = 1, and its films."""
+    return _one_exam(batch, batch.exam_mask.int().argmax(dim=1) if len(batch) else torch.arange(0))
+
+
+def each_exam(batch: PatientBatch) -> tuple[PatientBatch, NDArray[np.int64]]:
+    """Every labelled exam as a patient of its own, u = 1, and whose each is.
+
+    Returns:
+        Exams in the order of patients, each patient's by time; the patients' places [n], rising.
+    """
+    patient, exam = batch.exam_mask.nonzero(as_tuple=True)
+    return _one_exam(batch.select(patient), exam), patient.numpy()
+
+
+def _one_exam(batch: PatientBatch, exam: torch.Tensor) -> PatientBatch:
+    """The same patients with one exam [b] each, and its films."""
     rows = torch.arange(len(batch))
-    first = batch.exam_mask.int().argmax(dim=1) if len(batch) else rows
     of_exam = ("fields", "field_mask", "target", "exam_mask")
-    exams = {name: getattr(batch, name)[rows, first].unsqueeze(1) for name in of_exam}
-    is_its = batch.film_exam == first.unsqueeze(1)
+    exams = {name: getattr(batch, name)[rows, exam].unsqueeze(1) for name in of_exam}
+    is_its = batch.film_exam == exam.unsqueeze(1)
     return replace(batch, film_exam=torch.where(is_its, 0, NO_EXAM), **exams)
+
+
+def _scorable(batch: PatientBatch) -> torch.Tensor:
+    """Who has a labelled exam left: one that lost its films to the cap on views is none. [b] -> [n]."""
+    return batch.exam_mask.any(dim=1).nonzero()[:, 0]
 
 
 def patients_at_once(settings: ModelSettings, device: torch.device) -> int:

@@ -71,9 +71,9 @@ following, which no interval holds:
 Score bins are those of `shared/measure/table/bins.py` for {bins}.
 
 How: a limit of agreement moves with the mean error and with the mean square, and its variance holds the
-covariance of both, of sampling and of noise. R² has the covariance of SSE and SST, which the table does
-not hold: it is read from how widely the score histogram spreads; the kurtosis of errors from the ratio
-of MAE to SD (`shared/measure/table/spread.py`). The AUC's variance is DeLong's from the histogram.
+covariance of both, of sampling and of noise. R² has the covariance of SSE and SST, which follows from
+the table's Σu·v; the kurtosis of errors is read from the ratio of MAE to SD
+(`shared/measure/table/spread.py`). The AUC's variance is DeLong's from the histogram.
 """
 CAUSES = {
     "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
@@ -120,7 +120,7 @@ def measure(repetitions: int) -> list[Cell]:
     from practice_coverage import BMD, POPULATIONS, tally, with_bins
 
     from shared.measure.table.bins import bins_for
-    from shared.measure.table.rows import HISTOGRAM_WEIGHT, sensitivity
+    from shared.measure.table.spec import sensitivity
     from shared.privacy.accountant import calibrate
 
     cells = []
@@ -131,7 +131,7 @@ def measure(repetitions: int) -> list[Cell]:
                 bins = bins_for(
                     noise_multiplier=multiplier,
                     sensitivity=sensitivity(BMD),
-                    weight=HISTOGRAM_WEIGHT[True],
+                    weight=BMD.cell_weight,
                     n_patients=n,
                 )
                 found = tally(
@@ -202,7 +202,14 @@ def lost_to_bins(population: Population, bins: int) -> float:
 
 def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     """The page."""
-    from practice_coverage import BMD, MINIMUM_CELL, R2, SD_TARGET, TRUTH_PATIENTS
+    from practice_coverage import (
+        BMD,
+        MINIMUM_CELL,
+        R2,
+        SD_TARGET,
+        THRESHOLD,
+        TRUTH_PATIENTS,
+    )
 
     populations = list(dict.fromkeys(cell.population for cell in cells))
     bins = defaultdict(list)
@@ -217,7 +224,7 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
             minimum=MINIMUM_CELL,
             error=100 * (0.95 * 0.05 / repetitions) ** 0.5,
             sd=SD_TARGET,
-            threshold=BMD.threshold,
+            threshold=THRESHOLD,
             r2=R2,
             populations="\n".join(
                 f"| {each.name} | {each.prevalence:.2f} | {each.model} |" for each in populations

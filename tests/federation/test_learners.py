@@ -49,6 +49,7 @@ OF_A_NUMBER = ("ridge", "lasso")
 ROWS = {"elm": range(130), "fir": range(130, 290), "hop": range(290, 400)}
 DECLARED = 150  # by each site
 # Under a lower ε so few patients would say too little to be shown.
+GROUPS = ("field=texture", "edges=[19]")
 EXACT = ("privacy=off", "validation.epsilon=30")
 
 
@@ -192,20 +193,24 @@ def test_a_further_measure_is_asked_by_command_and_reported(tmp_path: Path) -> N
         tmp_path,
         "naive_bayes",
         *EXACT,
-        "measure=[classes]",
-        *(f"measures.classes.measure.{name}" for name in ("low=0", "high=1", "confusion=1", "error=1")),
+        "measure=[subgroups]",
+        *(f"measures.subgroups.measure.{each}" for each in ("low=0", "high=1", *GROUPS)),
+        "measures.subgroups.epsilon=30",
     )
     run.launch("train")
     home = run.folder / "coordinator"
     sites = [part for folder in run.folders.values() for part in ("--site", str(folder))]
-    asked = ["validate", "cytology", "classes_internal", "--home", str(home), *sites]
+    asked = ["validate", "cytology", "subgroups_internal", "--home", str(home), *sites]
     shown = CliRunner().invoke(app, [*asked, "--json"])
     assert shown.exit_code == 0, shown.output
     rows = {row["site"]: row for row in json.loads(shown.stdout)}
     assert list(rows) == ["elm", "fir", "pooled"]
-    accuracy = rows["pooled"]["figures"]["accuracy"]
-    assert accuracy["low"] < accuracy["value"] <= accuracy["high"]
-    assert accuracy["value"] > 0.6, "most are called what they are"
-    assert "sensitivity, malignant" in CliRunner().invoke(app, asked).output
+    n_patients = rows["pooled"]["figures"]["n, texture < 19"]
+    assert n_patients["low"] < n_patients["value"] <= n_patients["high"]
+    assert "sensitivity, texture < 19" in CliRunner().invoke(app, asked).output
+    internal = ["validate", "cytology", "internal", *asked[3:]]
+    shown = CliRunner().invoke(app, internal).output
+    assert "PPV, malignant" in shown
+    assert "Brier" in shown
     refused = CliRunner().invoke(app, ["validate", "cytology", "train", "--home", str(home), "--json"])
     assert json.loads(refused.stdout)["error"] == "plan.not-a-measure"

@@ -101,8 +101,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measure/table/rows.py",
-        "worst = np.where(is_positive, spec.bins - 1 - most_positive, most_positive)",
-        "worst = np.where(is_positive, most_positive, spec.bins - 1 - most_positive)",
+        "worst = np.where(is_suspect, spec.bins - 1 - most, most)",
+        "worst = np.where(is_suspect, most, spec.bins - 1 - most)",
         "a score that is not finite flatters",
     ),
     Break(
@@ -131,8 +131,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measure/table/spread.py",
-        "return float(nearest**2 - target_variance - error_variance) / 2",
-        "return float(target_variance + error_variance - nearest**2)",
+        "return calibrated + believed * (min(max(found, -most), most) - calibrated)",
+        "return -calibrated",
         "R² takes errors and targets for more dependent than they are",
     ),
     Break(
@@ -905,8 +905,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        'place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="left")',
-        'place = np.searchsorted(self.label_cuts, np.round(label, _DECIMALS), side="right")',
+        'place = np.searchsorted(self.label_cuts, rounded, side="left")',
+        'place = np.searchsorted(self.label_cuts, rounded, side="right")',
         "a label on the threshold is called healthy",
     ),
     Break(
@@ -964,15 +964,15 @@ BREAKS: tuple[Break, ...] = (
         "pooled tables have the bins of a single one's noise",
     ),
     Break(
-        "shared/measures/classes.py",
-        "cell = (2 * place + is_it) * self.settings.bins + within",
-        "cell = (2 * place + 1 - is_it) * self.settings.bins + within",
+        "shared/measure/table/rows.py",
+        "rows[known, (2 * stands + is_it) * spec.bins + bins] = spec.cell_weight",
+        "rows[known, (2 * stands + 1 - is_it) * spec.bins + bins] = spec.cell_weight",
         "who is of a class is counted as who is not",
     ),
     Break(
-        "shared/measures/classes.py",
-        "variance = np.array([[cell_sd**2 * len(part) for part in parts]] * c)",
-        "variance = np.array([[cell_sd**2 for part in parts]] * c)",
+        "shared/measure/table/cells.py",
+        "return cells, np.tile([cell_sd**2 * len(part) for part in parts], (c, 1))",
+        "return cells, np.tile([cell_sd**2 for part in parts], (c, 1))",
         "the noise of added bins is that of one",
     ),
     Break(
@@ -1140,8 +1140,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/further.py",
-        "found.append(pool_tables(tables))",
-        "found.append(tables[0])",
+        "pooled = pool_tables([(each.table, noise_sd) for each in measured])",
+        "pooled = (measured[0].table, noise_sd)",
         "the first site is shown as all of them",
     ),
     Break(

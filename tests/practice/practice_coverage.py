@@ -15,13 +15,13 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+from practice_validation import rows_of_numbers, spec_of_numbers
 
-from shared.contract.decision import Decision
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.expected import expect
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions, sensitivity
+from shared.measure.table.spec import TableSpec, sensitivity
 from shared.sums.estimate import Measures
 
 Floats = NDArray[np.float64]
@@ -29,23 +29,8 @@ FIGURES = (
     *("n_patients", "n_positive", "auc", "sensitivity", "specificity"),
     *("r2", "mae", "rmse", "bias", "limit_low", "limit_high"),
 )
-BMD = TableSpec(
-    bins=8,
-    score_low=0.5,
-    score_high=0.75,
-    threshold=0.558,
-    positive_is_low=True,
-    has_moments=True,
-    target_low=0.35,
-    target_high=1.0,
-    error_high=0.25,
-)
-DECISION = Decision(
-    classes=("osteoporosis", "none"),
-    endpoint=0,
-    label_cuts=(BMD.threshold,),
-    output_cuts=(BMD.threshold,),
-)
+BMD = spec_of_numbers()
+THRESHOLD = BMD.cuts[0]
 MINIMUM_CELL = 10
 SD_TARGET, R2 = 0.12, 0.6
 TRUTH_PATIENTS, TRUTH_SEED = 1_000_000, 99
@@ -69,7 +54,7 @@ class Population:
 
     def draw(self, n: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
         """Target and prediction of n patients."""
-        mean = BMD.threshold - SD_TARGET * NormalDist().inv_cdf(self.prevalence)
+        mean = THRESHOLD - SD_TARGET * NormalDist().inv_cdf(self.prevalence)
         calibrated = R2**0.5 * SD_TARGET * generator.standard_normal(n)
         unit = generator.standard_t(5, n) * 0.6**0.5 if self.has_heavy_tails else None
         error = generator.standard_normal(n) if unit is None else unit
@@ -80,7 +65,7 @@ class Population:
     def truth(self) -> dict[str, tuple[float, float]]:
         """Of each figure but the counts: with the table's bounds, and without any."""
         target, prediction = self.draw(TRUTH_PATIENTS, np.random.default_rng(TRUTH_SEED))
-        is_positive = target <= BMD.threshold
+        is_positive = target <= THRESHOLD
         table = sum(exact_tables(BMD, target, prediction, n=target.size))
         bounded, free = _read(table, BMD, 0.0), measure_regression(target, prediction)
         found = {name: (getattr(bounded, name).value,) * 2 for name in FIGURES[3:5]}
@@ -145,7 +130,7 @@ def tally(
         some = min(max(BLOCK_PATIENTS // n, 1), repetitions - done)
         done += some
         target, prediction = population.draw(some * n, drawn)
-        positives = (target <= spec.threshold).reshape(some, n).sum(axis=1)
+        positives = (target <= THRESHOLD).reshape(some, n).sum(axis=1)
         for table, n_positive in zip(
             exact_tables(spec, target, prediction, n=n), positives, strict=True
         ):
@@ -171,7 +156,7 @@ def tally(
 
 def planned(spec: TableSpec, *, n: int, noise_sd: float) -> frozenset[str]:
     """Counts, and the figures that a plan shows of so many patients; of an exact table, all it has."""
-    found = expect(spec, DECISION, n_patients=n, noise_sd=noise_sd, minimum_cell=MINIMUM_CELL)
+    found = expect(spec, n_patients=n, noise_sd=noise_sd, minimum_cell=MINIMUM_CELL)
     had = {name for name, half in found.half_widths.items() if half is not None}
     return frozenset(FIGURES[:2]) | (found.shown if noise_sd else had)
 
@@ -204,12 +189,6 @@ def exact_tables(spec: TableSpec, target: Floats, prediction: Floats, *, n: int)
         total = np.zeros(spec.n_cells)
         for low in range(start, start + n, BLOCK_PATIENTS):
             part = slice(low, min(low + BLOCK_PATIENTS, start + n))
-            rows = contributions(
-                spec,
-                score=prediction[part],
-                is_positive=target[part] <= spec.threshold,
-                target=target[part],
-                prediction=prediction[part],
-            )
+            rows = rows_of_numbers(spec, prediction[part], target[part])
             total += rows.sum(axis=0)
         yield total

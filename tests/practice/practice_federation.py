@@ -88,7 +88,7 @@ def practice_settings(
                 "poll_s": 0.01,
                 **(federation or {}),
             },
-            "validation": {"release_class": "dp", "epsilon": 3.0, "bins": 12},
+            "validation": {"release_class": "dp", "epsilon": 3.0, "bins": 12, "blocks": {"error": 0}},
             "engine": {"name": "local"},
         }
     )

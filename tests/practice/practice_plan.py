@@ -9,7 +9,7 @@ from server.federation.tables import Declared, table_stage
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
-from shared.measure.table.rows import TableSpec, table_spec
+from shared.measure.table.spec import TableSpec, table_spec
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
 from shared.privacy.cost import predict_cost
@@ -49,7 +49,7 @@ def table_of(settings: Settings, *, n_patients: int = 1000) -> TableSpec:
     """The table that a training site of so many patients is planned with for its internal ones."""
     declared: Declared = {"training": [n_patients]}
     stage = table_stage(settings, "internal", ("training",), "internal", declared=declared)
-    return table_spec(settings.task, stage)
+    return table_spec(settings, stage)
 
 
 def trained(plan: Plan, **changes: object) -> GradientStage:

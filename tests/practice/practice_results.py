@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from practice_tables import sum_table
+from practice_validation import rows_of_numbers, spec_of_numbers
 
 from server.report.pooling import pool_aucs
 from server.report.results import (
@@ -30,20 +31,11 @@ from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
 from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions, pool_tables, sensitivity
+from shared.measure.table.rows import pool_tables
+from shared.measure.table.spec import sensitivity
 from shared.sums.estimate import Measures
 
-SPEC = TableSpec(
-    bins=8,
-    score_low=0.5,
-    score_high=0.75,
-    threshold=0.558,
-    positive_is_low=True,
-    has_moments=True,
-    target_low=0.35,
-    target_high=1.0,
-    error_high=0.25,
-)
+SPEC = spec_of_numbers()
 NOISE_MULTIPLIER = 1.4
 
 
@@ -52,9 +44,7 @@ def table_of(n: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     prediction = generator.normal(0.64, 0.093, n)
     target = prediction + generator.normal(0, 0.076, n)
-    rows = contributions(
-        SPEC, score=prediction, is_positive=target <= 0.558, target=target, prediction=prediction
-    )
+    rows = rows_of_numbers(SPEC, prediction, target)
     return sum_table(rows) + generator.normal(0, NOISE_MULTIPLIER * sensitivity(SPEC), SPEC.n_cells)
 
 

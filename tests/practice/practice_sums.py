@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 from practice_patients import SCHEMA, practice_patients, practice_settings
+from practice_validation import spec_of_numbers, spec_of_probabilities
 
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
@@ -24,8 +25,8 @@ from shared.learners.table import LEARNERS, build_learner, read_learner
 from shared.learners.task import TableTask
 from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionSum
-from shared.measure.table.rows import TableSpec
-from shared.measure.table.sum import ScoredPatients, TableSum
+from shared.measure.table.spec import TableSpec
+from shared.measure.table.sum import TableSum
 from shared.measures.scored import MeasureTask, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
@@ -161,22 +162,21 @@ def of_gradient(fusion: str, **shape: object) -> Case:
 
 
 def of_table(spec: TableSpec) -> Case:
-    def draw_patients(numbers: Callable[..., Floats]) -> Callable[..., ScoredPatients]:
-        def patients(n: int, draw: np.random.Generator) -> ScoredPatients:
-            score, target, prediction = numbers((3, n), draw)
-            return ScoredPatients(
-                score,
-                draw.random(n) < 0.5,
-                target if spec.has_moments else None,
-                prediction if spec.has_moments else None,
-            )
+    def draw_patients(numbers: Callable[..., Floats]) -> Callable[..., Scored]:
+        def patients(n: int, draw: np.random.Generator) -> Scored:
+            if spec.rule.is_regression:
+                label, outputs = numbers((n, 1), draw)[:, 0], numbers((n, 1), draw)
+            else:
+                label = draw.integers(0, spec.n_classes, size=n).astype(np.float64)
+                outputs = numbers((n, spec.n_classes), draw)
+            return Scored(outputs, label, np.zeros((n, 0)))
 
         return patients
 
     return Case(
         TableSum(spec),
         usual=draw_patients(lambda shape, draw: draw.uniform(0.3, 1.0, size=shape)),
-        hostile=draw_patients(lambda shape, draw: odd(shape[::-1], draw).T),
+        hostile=draw_patients(odd),
     )
 
 
@@ -211,20 +211,8 @@ def of_description(*, has_moments: bool) -> Case:
     return Case(DescriptionSum(spec), usual, hostile)
 
 
-BMD_TABLE = TableSpec(
-    bins=8,
-    score_low=0.5,
-    score_high=0.75,
-    threshold=0.558,
-    positive_is_low=True,
-    has_moments=True,
-    target_low=0.35,
-    target_high=1.0,
-    error_high=0.25,
-)
-CLASS_TABLE = TableSpec(
-    bins=4, score_low=0.0, score_high=1.0, threshold=0.5, positive_is_low=False, has_moments=False
-)
+BMD_TABLE = spec_of_numbers()
+CLASS_TABLE = spec_of_probabilities()
 
 SUMS: dict[str, Case] = {
     **{kind: of_learner(kind) for kind in LEARNERS if kind != "second_moments"},
@@ -233,11 +221,15 @@ SUMS: dict[str, Case] = {
     "discriminants": of_learner("second_moments", read_as="discriminants"),
     "components": of_learner("second_moments", read_as="components", n_components=4),
     "table of numbers": of_table(BMD_TABLE),
-    "table of classes": of_table(CLASS_TABLE),
-    **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
-    "measure of classes, each with a probability": of_measure(
-        "classes", "experiment=bmd_classes", low=0.0, high=1.0, confusion=1.0, error=1.0
+    "table of two classes": of_table(CLASS_TABLE),
+    "table of graded numbers": of_table(spec_of_numbers(cuts=(0.6, 0.7))),
+    "table of classes, each with a probability": of_table(
+        spec_of_probabilities("normal", "wedge", "crush", bins=8, confusion=1.0, error=0.35)
     ),
+    "table of ordered classes": of_table(
+        spec_of_probabilities("mild", "middle", "severe", is_ordered=True, confusion=1.0, error=0.35)
+    ),
+    **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
     "measure of subgroups by age, of a probability": of_measure(
         "subgroups", "experiment=bmd_classes", field="age", edges=[60, 75], low=0.0, high=1.0
     ),

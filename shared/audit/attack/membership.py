@@ -270,8 +270,8 @@ def _signals(
     task, decision = settings.task, decision_of(settings)
     parts = []
     for site in sites:
-        outputs, label = scorer.score(weights, site.pool)
-        output = decision.score(outputs)
+        scored = scorer.score(weights, site.pool).earliest()
+        output, label = decision.score(scored.outputs), scored.label
         if output.size != site.is_member.size:
             raise AuditError(
                 "unscorable-patients",

@@ -32,7 +32,7 @@ def bins_for(
     Args:
         noise_multiplier: of the table; 0 when it is exact.
         sensitivity: largest L2 norm of a row.
-        weight: of a patient in the histogram, as ``HISTOGRAM_WEIGHT``.
+        weight: of a patient in a cell of the ranking.
         n_patients: whose table is read, as declared: a site's, or all sites' together.
         prevalence: share of positives that is expected, between 0 and 1.
     """

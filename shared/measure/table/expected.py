@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from scipy.optimize import bisect
 
-from shared.contract.decision import Decision
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import Bools, Floats, TableSpec, contributions
+from shared.measure.table.rows import Floats, contributions
+from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import FIGURES, Estimate
 
 # What a model of some use reaches: a share of the target's variance, a ranking, a share of patients.
@@ -24,7 +25,7 @@ ASSUMED_R2, ASSUMED_AUC, ASSUMED_PREVALENCE = 0.5, 0.8, 0.2
 RANGE_SDS = 5.0
 # The widest half of an interval that still says something of a model as assumed. An AUC of .8 stays
 # .1 above a ranking at random; an R² of .5 stays above 0, and as a ratio of noisy sums it errs low
-# by .04 at most (test_moments). A sensitivity, of few patients, may lie anywhere; a specificity
+# by .05 at most (test_moments). A sensitivity, of few patients, may lie anywhere; a specificity
 # lies near .9, where ±.3 would not tell it from that of a rule that calls a third. Of errors, a
 # share of the error: the ends of an interval are at most a factor of three apart. So, at ε 3, a
 # site of the demo shows none of these four of its 22 or 44 internal or 30 later patients, R² and
@@ -45,7 +46,6 @@ class Expected:
 
 def expect(
     spec: TableSpec,
-    decision: Decision,
     *,
     n_patients: float,
     noise_sd: float,
@@ -55,13 +55,12 @@ def expect(
 
     Args:
         spec: meaning of the cells.
-        decision: gives the endpoint.
         n_patients: as declared, of all sites together where tables are pooled.
         noise_sd: of every cell, of all sites together where tables are pooled; 0: exact.
         minimum_cell: as ``read_table`` takes it.
     """
     found = read_table(
-        expected_table(spec, decision, n_patients=n_patients),
+        expected_table(spec, n_patients=n_patients),
         spec,
         noise_sd=noise_sd,
         minimum_cell=minimum_cell,
@@ -78,24 +77,16 @@ def expect(
     return Expected(half_widths, frozenset(shown))
 
 
-def expected_table(spec: TableSpec, decision: Decision, *, n_patients: float) -> Floats:
+def expected_table(spec: TableSpec, *, n_patients: float) -> Floats:
     """The exact table [n_cells] of ``n_patients`` expected patients, as real numbers."""
-    if decision.is_regression:
-        score, target = _expected_numbers(spec)
-        rows = contributions(
-            spec,
-            score=score,
-            is_positive=decision.is_positive(target),
-            target=target,
-            prediction=score,
-        )
-        table: Floats = rows.mean(axis=0) * n_patients
-        return table
-    score, is_positive = _expected_probabilities()
-    rows = contributions(spec, score=score, is_positive=is_positive)
-    weight = np.where(is_positive, ASSUMED_PREVALENCE, 1.0 - ASSUMED_PREVALENCE) / _GRID
-    weighted: Floats = weight @ rows * n_patients
-    return weighted
+    if spec.rule.is_regression:
+        outputs, label = _expected_numbers(spec)
+        weight = np.full(label.size, 1.0 / label.size)
+    else:
+        outputs, label, weight = _expected_probabilities(spec)
+    rows = contributions(spec, outputs=outputs, label=label)
+    table: Floats = weight @ rows * n_patients
+    return table
 
 
 def _quantiles(n: int) -> Floats:
@@ -104,7 +95,7 @@ def _quantiles(n: int) -> Floats:
 
 
 def _expected_numbers(spec: TableSpec) -> tuple[Floats, Floats]:
-    """Predictions and targets of a calibrated model that explains ``ASSUMED_R2``.
+    """Predictions [n,1] and targets [n] of a calibrated model that explains ``ASSUMED_R2``.
 
     The public range of targets is taken for ``RANGE_SDS`` standard deviations of a population.
     """
@@ -114,15 +105,46 @@ def _expected_numbers(spec: TableSpec) -> tuple[Floats, Floats]:
     )
     z, e = (each.ravel() for each in np.meshgrid(_quantiles(_GRID), _quantiles(_GRID)))
     own = ASSUMED_R2 * z + np.sqrt(ASSUMED_R2 * (1.0 - ASSUMED_R2)) * e
-    return mean + sd * own, mean + sd * z
+    return (mean + sd * own)[:, None], mean + sd * z
 
 
-def _expected_probabilities() -> tuple[Floats, Bools]:
-    """Calibrated probabilities of as many positives as negatives, ranked as ``ASSUMED_AUC`` says."""
-    apart = np.sqrt(2.0) * NormalDist().inv_cdf(ASSUMED_AUC)
-    z = np.concatenate([_quantiles(_GRID) + apart, _quantiles(_GRID)])
-    odds = ASSUMED_PREVALENCE / (1.0 - ASSUMED_PREVALENCE) * np.exp(apart * (z - apart / 2.0))
-    return odds / (1.0 + odds), np.arange(2 * _GRID) < _GRID
+def _expected_probabilities(spec: TableSpec) -> tuple[Floats, Floats, Floats]:
+    """Calibrated probabilities [n,c], classes [n] and how many each stands for, adding up to 1.
+
+    Each class is seen in a normal signal: of one score, further along it; of a score each, in its own.
+    The endpoint ranks above all others as ``ASSUMED_AUC`` says.
+    """
+    c, is_graded = spec.n_classes, spec.ranking == "graded"
+    apart = _distance(c - 1 if is_graded else 1)
+    share = np.full(c, (1.0 - ASSUMED_PREVALENCE) / (c - 1))
+    share[0] = ASSUMED_PREVALENCE
+    true = np.repeat(np.arange(c), _GRID**2)
+    if is_graded:
+        places = apart * np.arange(c)[::-1]
+        signal = np.tile(_quantiles(_GRID**2), c) + places[true]
+        logit = np.log(share) - 0.5 * (signal[:, None] - places) ** 2
+    else:
+        own = np.stack([np.resize(_shuffled(_GRID**2, seed), true.size) for seed in range(c)], axis=1)
+        logit = np.log(share) + apart * (own + apart * (true[:, None] == np.arange(c)))
+    odds = np.exp(logit - logit.max(axis=1, keepdims=True))
+    outputs = np.empty_like(odds)
+    outputs[:, spec.order] = odds / odds.sum(axis=1, keepdims=True)
+    return outputs, np.asarray(spec.order, dtype=np.float64)[true], share[true] / _GRID**2
+
+
+def _distance(n_others: int) -> float:
+    """Between neighbours on a line, where the first ranks above equally many of each other."""
+    normal = NormalDist()
+
+    def short_of(apart: float) -> float:
+        ranks = [normal.cdf(apart * step / 2.0**0.5) for step in range(1, n_others + 1)]
+        return ASSUMED_AUC - sum(ranks) / n_others
+
+    return float(bisect(short_of, 0.0, 2.0))
+
+
+def _shuffled(n: int, seed: int) -> Floats:
+    return np.random.default_rng(seed).permutation(_quantiles(n))
 
 
 def _half_width(estimate: Estimate) -> float | None:

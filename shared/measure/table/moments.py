@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.measure.table.rows import HISTOGRAM_WEIGHT, MOMENT_WEIGHTS, TableSpec
+from shared.measure.table.cells import count_patients
+from shared.measure.table.spec import MOMENT_WEIGHTS, TableSpec
 from shared.measure.table.spread import (
     Errors,
     error_kurtosis,
@@ -46,21 +47,23 @@ class _Moments:
     v: float
     abs_v: float
     v2: float
+    uv: float
     sd_count: float
     sd_u: float
     sd_u2: float
     sd_v: float
     sd_abs_v: float
     sd_v2: float
+    sd_uv: float
 
 
 def _read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> _Moments:
-    cells = table[2 * spec.bins :]
+    cells = table[spec.parts["moments"]]
+    weights = {name: spec.blocks.moments * weight for name, weight in MOMENT_WEIGHTS.items()}
     sums = {
-        name: float(cell) / weight
-        for cell, (name, weight) in zip(cells, MOMENT_WEIGHTS.items(), strict=True)
+        name: float(cell) / weight for cell, (name, weight) in zip(cells, weights.items(), strict=True)
     }
-    sds = {name: noise_sd / weight for name, weight in MOMENT_WEIGHTS.items()}
+    sds = {name: noise_sd / weight for name, weight in weights.items()}
     count, sd_count = count_patients(table, spec, noise_sd=noise_sd)
 
     def half_sum(name: str) -> float:  # Σx from Σ(2x − 1) and the count
@@ -76,12 +79,14 @@ def _read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> _Moment
         v=sums["error"],
         abs_v=half_sum("error_absolute"),
         v2=half_sum("error_squared"),
+        uv=sums["target_error"],
         sd_count=sd_count,
         sd_u=sds["target"],
         sd_u2=half_sd("target_squared"),
         sd_v=sds["error"],
         sd_abs_v=half_sd("error_absolute"),
         sd_v2=half_sd("error_squared"),
+        sd_uv=sds["target_error"],
     )
 
 
@@ -98,7 +103,7 @@ def read_regression(
     sums = replace(sums, count=max(sums.count, FEWEST))
     errors = _errors(sums)
     return {
-        "r2": _r2(table, sums, errors, spec, confidence=confidence),
+        "r2": _r2(sums, errors, spec, confidence=confidence),
         **_agreement(sums, errors, spec, confidence=confidence),
     }
 
@@ -117,9 +122,7 @@ def _variance(sums: _Moments) -> float:
     return sums.v2 / sums.count - (sums.v**2 - sums.sd_v**2) / sums.count**2
 
 
-def _r2(
-    table: Floats, sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float
-) -> Estimate:
+def _r2(sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float) -> Estimate:
     """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
     half = (spec.target_high - spec.target_low) / 2
     mean_u = min(max(sums.u / sums.count, -1.0), 1.0)
@@ -140,14 +143,13 @@ def _r2(
         return within(1 - error / spread, *R2_RANGE, bounds=R2_RANGE)
     target_variance = spread / sums.count
     errors = errors.scaled(math.sqrt(to_u))
+    to_cross = spec.error_high / half  # u·v in units of u²
     together = error_target_covariance(
-        table[: spec.bins] + table[spec.bins : 2 * spec.bins],
-        spec,
-        prediction_mean=(spec.target_low + spec.target_high) / 2 + half * (mean_u + errors.mean),
-        error_variance=errors.variance * half**2,
-        target_variance=target_variance * half**2,
+        sums.uv / sums.count * to_cross - mean_u * errors.mean,
+        error_variance=errors.variance,
+        target_variance=target_variance,
+        noise_sd=sums.sd_uv / sums.count * to_cross,
     )
-    together /= half**2  # in units of u²
     sampled_target = target_square_variance(target_variance, errors, together)
     low, high = ratio_interval(
         error,
@@ -259,15 +261,3 @@ def read_constant_r2(
     guess = (constant - centre) / half
     gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
     return Estimate(status="measured", value=-sums.count * max(gap, 0.0) / spread)
-
-
-def count_patients(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[float, float]:
-    """Patients and noise SD: histogram total and count cell, weighted by their precision."""
-    weight = HISTOGRAM_WEIGHT[spec.has_moments]
-    total, precision = float(table[: 2 * spec.bins].sum()) / weight, weight**2 / (2 * spec.bins)
-    if not spec.has_moments:
-        return total, noise_sd / math.sqrt(precision)
-    own = MOMENT_WEIGHTS["count"]
-    count = float(table[2 * spec.bins]) / own
-    both = precision + own**2
-    return (total * precision + count * own**2) / both, noise_sd / math.sqrt(both)

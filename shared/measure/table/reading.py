@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ProtocolError
-from shared.measure.table.moments import count_patients, read_constant_r2, read_regression
-from shared.measure.table.rows import HISTOGRAM_WEIGHT, TableSpec
+from shared.measure.table.cells import (
+    by_suspicion,
+    count_patients,
+    endpoint_calls,
+    histogram_sds,
+    score_histograms,
+)
+from shared.measure.table.moments import read_constant_r2, read_regression
+from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import (
     NOT_APPLICABLE,
     SUPPRESSED,
@@ -63,27 +70,23 @@ def read_table(
         raise ProtocolError(
             "table-shape", f"a table must be {spec.n_cells} finite cells, not {table.shape}"
         )
-    weight = HISTOGRAM_WEIGHT[spec.has_moments]
-    cell_sd = noise_sd / weight
     positives, negatives = score_histograms(table, spec)
+    sds = histogram_sds(spec, noise_sd=noise_sd)
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
-    n_positive, sd_positive = float(positives.sum()), cell_sd * math.sqrt(spec.bins)
+    n_positive, sd_positive = float(positives.sum()), sds[0] * math.sqrt(spec.bins)
     z = normal_quantile(confidence)
     by_plan = shown is not None and noise_sd > 0
     if by_plan:
         minimum_cell = 0
     is_enough = by_plan or n_patients >= minimum_cell
     found = {
-        "sensitivity": _sensitivity(
-            positives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
-        ),
-        "specificity": _specificity(
-            negatives, spec, cell_sd=cell_sd, minimum_cell=minimum_cell, confidence=confidence
+        **_called_rightly(
+            table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, confidence=confidence
         ),
         "auc": _auc(
             by_suspicion(positives, spec),
             by_suspicion(negatives, spec),
-            cell_sd=cell_sd,
+            cell_sd=sds,
             minimum_cell=minimum_cell,
             confidence=confidence,
         ),
@@ -105,17 +108,6 @@ def read_table(
         promise=promise_of(found["sensitivity"], sensitivity_target),
         **found,
     )
-
-
-def score_histograms(table: Floats, spec: TableSpec) -> tuple[Floats, Floats]:
-    """Patients with the endpoint, and without it, by bin of the score. [n_cells] -> twice [bins]."""
-    cells = table[: 2 * spec.bins] / HISTOGRAM_WEIGHT[spec.has_moments]
-    return cells[: spec.bins], cells[spec.bins :]
-
-
-def by_suspicion(histogram: Floats, spec: TableSpec) -> Floats:
-    """A histogram from the least to the most suspicious score. [bins] -> [bins]."""
-    return histogram[::-1] if spec.positive_is_low else histogram
 
 
 def _worth_showing(name: str, estimate: Estimate, shown: Collection[str]) -> Estimate:
@@ -142,28 +134,24 @@ def _lacking(count: float, minimum_cell: int, *, sd: float) -> Estimate | None:
     return SUPPRESSED if count < minimum_cell else None
 
 
-def _called_positive(cells: Floats, spec: TableSpec) -> tuple[float, float]:
-    """Patients at or beyond the operating point, and the others."""
-    below, above = float(cells[: spec.bins_below].sum()), float(cells[spec.bins_below :].sum())
-    return (below, above) if spec.positive_is_low else (above, below)
-
-
-def _sensitivity(
-    positives: Floats, spec: TableSpec, *, cell_sd: float, minimum_cell: int, confidence: float
-) -> Estimate:
-    hits, misses = _called_positive(positives, spec)
-    called_bins, other_bins = _called_positive(np.ones(spec.bins), spec)
-    noise = (cell_sd**2 * called_bins, cell_sd**2 * other_bins)
-    return _share(hits, misses, noise=noise, minimum_cell=minimum_cell, confidence=confidence)
-
-
-def _specificity(
-    negatives: Floats, spec: TableSpec, *, cell_sd: float, minimum_cell: int, confidence: float
-) -> Estimate:
-    misses, hits = _called_positive(negatives, spec)
-    called_bins, other_bins = _called_positive(np.ones(spec.bins), spec)
-    noise = (cell_sd**2 * other_bins, cell_sd**2 * called_bins)
-    return _share(hits, misses, noise=noise, minimum_cell=minimum_cell, confidence=confidence)
+def _called_rightly(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, confidence: float
+) -> dict[str, Estimate]:
+    """Sensitivity and specificity of the endpoint's call."""
+    calls = endpoint_calls(table, spec, noise_sd=noise_sd)
+    if calls is None:
+        return dict.fromkeys(("sensitivity", "specificity"), NOT_APPLICABLE)
+    cells, variance = calls
+    return {
+        name: _share(
+            float(cells[row, right]),
+            float(cells[row, 1 - right]),
+            noise=(float(variance[row, right]), float(variance[row, 1 - right])),
+            minimum_cell=minimum_cell,
+            confidence=confidence,
+        )
+        for name, row, right in (("sensitivity", 0, 0), ("specificity", 1, 1))
+    }
 
 
 def _share(
@@ -185,14 +173,16 @@ def _auc(
     positives: Floats,
     negatives: Floats,
     *,
-    cell_sd: float,
+    cell_sd: tuple[float, float],
     minimum_cell: int,
     confidence: float,
 ) -> Estimate:
     """Area under the curve of two histograms; patients of one bin count as ties (½)."""
     n_positive, n_negative = float(positives.sum()), float(negatives.sum())
-    count_sd = cell_sd * math.sqrt(positives.size)
-    reasons = [_lacking(n, minimum_cell, sd=count_sd) for n in (n_positive, n_negative)]
+    reasons = [
+        _lacking(n, minimum_cell, sd=sd * math.sqrt(positives.size))
+        for n, sd in zip((n_positive, n_negative), cell_sd, strict=True)
+    ]
     if any(reasons):
         return NOT_APPLICABLE if NOT_APPLICABLE in reasons else SUPPRESSED
     wins = float(positives @ (np.cumsum(negatives) - negatives / 2))

@@ -1,175 +1,107 @@
 """The one message of a validation: a table of bounded per-patient rows, summed over patients.
 
 A site turns each patient into one row whose L2 norm is at most ``sensitivity(spec)``, sums the rows
-and adds Gaussian noise of one standard deviation to every cell.
-Every figure of a report is post-processing of that table (``shared.measure.table.reading``).
+and adds Gaussian noise of one standard deviation to every cell. Every figure of a report is
+post-processing of that table (``reading``, ``classes``). Cells: ``spec``.
 
-Cells, in this order:
-    histogram   W·one-hot over (positive bins, negative bins), one score per patient
-    moments     only in regression, each in [−1, 1] times its weight, with u the target and v the
-                error (prediction − target) scaled to [−1, 1] by public bounds:
-                1, u, 2u² − 1, v, 2|v| − 1, 2v² − 1
+Rules for what is not finite, the same for every cohort and never flattering: without a label the row is
+zero; a score that is not finite goes to the end bin that is wrong for the patient's class; a prediction
+that is not finite has the largest error. Imports the rest of the package and errors only.
 
-2x − 1 instead of x doubles the resolution of a quantity in [0, 1] at the same sensitivity, because
-the count is known from its own cell. Weights decide only how the noise is shared out.
+Legend: n patients · o outputs · c classes · m cells.
 
-Rules for what is not finite, the same for every cohort and never flattering: no finite target in
-regression means unlabelled, and the row is zero; a score that is not finite goes to the end bin that
-is wrong for the patient's class; a prediction that is not finite has the largest error.
-Imports settings, stages and errors only.
+Source: Brier 1950 (Mon Weather Rev 78:1).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import TaskSettings
-from shared.contract.stages import TableStage
-from shared.errors import ProtocolError, SettingsError
+from shared.errors import ProtocolError
+from shared.measure.table.spec import MOMENT_WEIGHTS, TableSpec
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-# moments in cell order, and the share of the noise budget each gets (larger = less noise)
-MOMENT_WEIGHTS: dict[str, float] = {
-    "count": 1.0,
-    "target": 0.5,
-    "target_squared": 1.0,
-    "error": 0.35,
-    "error_absolute": 0.35,
-    "error_squared": 1.0,
-}
-# one-hot rows have norm W: 1 alone, more beside moments
-HISTOGRAM_WEIGHT = {False: 1.0, True: 1.2}
+Indices = NDArray[np.intp]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableSpec:
-    """What a table's cells mean. Public: the plan alone determines it.
-
-    ``threshold`` is a bin edge and the operating point: a patient is called positive at
-    score ≤ threshold when ``positive_is_low``, at score ≥ threshold otherwise.
-    """
-
-    bins: int
-    score_low: float
-    score_high: float
-    threshold: float
-    positive_is_low: bool
-    has_moments: bool
-    target_low: float = 0.0
-    target_high: float = 1.0
-    error_high: float = 1.0
-
-    @property
-    def n_cells(self) -> int:
-        """Length of a table."""
-        return 2 * self.bins + (len(MOMENT_WEIGHTS) if self.has_moments else 0)
-
-    @property
-    def bins_below(self) -> int:
-        """Bins below the threshold; bins are as equally wide as an edge at the threshold allows."""
-        share = (self.threshold - self.score_low) / (self.score_high - self.score_low)
-        return min(max(round(share * self.bins), 1), self.bins - 1)
-
-    @property
-    def inner_edges(self) -> Floats:
-        """Edges between bins [bins − 1]; the end bins reach to ±infinity."""
-        below = np.linspace(self.score_low, self.threshold, self.bins_below + 1)
-        above = np.linspace(self.threshold, self.score_high, self.bins - self.bins_below + 1)
-        return np.concatenate([below[1:], above[1:-1]])
-
-
-def table_spec(task: TaskSettings, validation: TableStage) -> TableSpec:
-    """The table of a stage.
-
-    Raises:
-        SettingsError: the operating point is not inside the score range.
-    """
-    is_regression, threshold = task.kind == "regression", task.operating_point
-    if not validation.score_low < threshold < validation.score_high:
-        raise SettingsError(
-            "threshold-outside-scores",
-            f"the operating point {threshold} must lie between validation.score_low "
-            f"{validation.score_low} and validation.score_high {validation.score_high}",
-            hint="choose the validation group that fits the task: bmd or probability",
-        )
-    return TableSpec(
-        bins=validation.bins,
-        score_low=validation.score_low,
-        score_high=validation.score_high,
-        threshold=threshold,
-        positive_is_low=is_regression,
-        has_moments=is_regression,
-        target_low=validation.target_low,
-        target_high=validation.target_high,
-        error_high=validation.error_high,
-    )
-
-
-def sensitivity(spec: TableSpec) -> float:
-    """Largest L2 norm of a row, attained: how far one patient can move the table (add/remove)."""
-    return row_norm(has_moments=spec.has_moments)
-
-
-def row_norm(*, has_moments: bool) -> float:
-    """The same of a table of however many bins: a patient stands in one of them."""
-    squares = HISTOGRAM_WEIGHT[has_moments] ** 2
-    if has_moments:
-        squares += sum(weight**2 for weight in MOMENT_WEIGHTS.values())
-    return math.sqrt(squares)
-
-
-def contributions(
-    spec: TableSpec,
-    *,
-    score: Floats,
-    is_positive: Bools,
-    target: Floats | None = None,
-    prediction: Floats | None = None,
-) -> Floats:
+def contributions(spec: TableSpec, *, outputs: Floats, label: Floats) -> Floats:
     """One bounded row per patient.
 
     Args:
         spec: meaning of the cells.
-        score: one number per patient: predicted target in regression, probability in classification.
-        is_positive: whether the patient has the endpoint.
-        target: regression only, in the target's unit.
-        prediction: regression only, in the target's unit.
+        outputs: the predicted target in its unit, o = 1, or each class's probability.
+        label: the target in its unit, or the class's place.
 
-    Shapes: score [n], is_positive [n], target [n], prediction [n] -> [n, n_cells].
+    Shapes: outputs [n,o], label [n] -> [n,m].
 
     Raises:
-        ProtocolError: lengths differ, or target and prediction do not go with the spec.
+        ProtocolError: lengths differ, or the outputs are not those of the task.
     """
-    given = [score, is_positive] + [part for part in (target, prediction) if part is not None]
-    has_both = target is not None and prediction is not None
-    if any(part.shape != (score.size,) for part in given) or has_both != spec.has_moments:
+    if outputs.ndim != 2 or label.shape != (len(outputs),):
         raise ProtocolError(
             "table-shape",
-            "score, is_positive and, in regression, target and prediction must be one number per "
-            f"patient, not {[part.shape for part in given]}",
+            f"a table takes outputs and one label per patient, not {outputs.shape} and {label.shape}",
         )
-    rows = np.zeros((score.size, spec.n_cells))
-    column = _bin_of(spec, score, is_positive) + np.where(is_positive, 0, spec.bins)
-    rows[np.arange(score.size), column] = HISTOGRAM_WEIGHT[spec.has_moments]
-    if target is not None and prediction is not None:
-        rows[:, 2 * spec.bins :] = _moments(spec, target, prediction)
-        rows[~np.isfinite(target)] = 0.0
+    rows = np.zeros((label.size, spec.n_cells))
+    place = spec.rule.class_of(label)
+    known = np.flatnonzero(place >= 0)
+    outputs, true = outputs[known], _standing(spec)[place[known]]
+    if spec.ranking == "graded":
+        _add_graded(rows, known, spec, outputs, true)
+    else:
+        _add_each(rows, known, spec, outputs, true)
+    if "moments" in spec.parts:
+        rows[known, spec.parts["moments"]] = _moments(spec, label[known], outputs[:, 0])
+    if "confusion" in spec.parts:
+        called = _standing(spec)[spec.rule.call(outputs)]
+        cell = spec.parts["confusion"].start + true * spec.n_classes + called
+        rows[known, cell] = spec.blocks.confusion
+    if "error" in spec.parts:
+        brier = _brier(outputs[:, spec.order], true)
+        rows[known, spec.parts["error"].start] = spec.blocks.error * (2.0 * brier - 1.0)
     return rows
 
 
-def _bin_of(spec: TableSpec, score: Floats, is_positive: Bools) -> NDArray[np.intp]:
+def graded_score(spec: TableSpec, outputs: Floats) -> Floats:
+    """What one score grades: the value, or how far up the order the probabilities lie. [n,o] -> [n]."""
+    if spec.rule.is_regression or spec.n_classes == 2:
+        return spec.rule.score(outputs)
+    # added class by class: a product of matrices may round a patient differently in other company
+    score = np.zeros(len(outputs))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for stands, place in enumerate(spec.order):
+            score += outputs[:, place] * (1.0 - stands / (spec.n_classes - 1))
+    return score
+
+
+def _standing(spec: TableSpec) -> Indices:
+    """Where each of the decision's classes stands in the table [c]."""
+    return np.argsort(np.asarray(spec.order)).astype(np.intp)
+
+
+def _add_graded(rows: Floats, known: Indices, spec: TableSpec, outputs: Floats, true: Indices) -> None:
+    bins = _bins_of(spec, graded_score(spec, outputs), is_suspect=true == 0)
+    rows[known, true * spec.bins + bins] = spec.cell_weight
+
+
+def _add_each(rows: Floats, known: Indices, spec: TableSpec, outputs: Floats, true: Indices) -> None:
+    for stands, place in enumerate(spec.order):
+        is_it = true == stands
+        bins = _bins_of(spec, outputs[:, place], is_suspect=is_it)
+        rows[known, (2 * stands + is_it) * spec.bins + bins] = spec.cell_weight
+
+
+def _bins_of(spec: TableSpec, score: Floats, *, is_suspect: Bools) -> Indices:
     # a score on an edge falls on the positive side of it
     side = "left" if spec.positive_is_low else "right"
-    bins: NDArray[np.intp] = np.searchsorted(spec.inner_edges, score, side=side)  # type: ignore[call-overload]
-    most_positive = 0 if spec.positive_is_low else spec.bins - 1
-    worst = np.where(is_positive, spec.bins - 1 - most_positive, most_positive)
+    bins: Indices = np.searchsorted(spec.inner_edges, score, side=side)  # type: ignore[call-overload]
+    most = 0 if spec.positive_is_low else spec.bins - 1
+    worst = np.where(is_suspect, spec.bins - 1 - most, most)
     return np.where(np.isfinite(score), bins, worst)
 
 
@@ -180,9 +112,19 @@ def _moments(spec: TableSpec, target: Floats, prediction: Floats) -> Floats:
         error = np.clip((prediction - target) / spec.error_high, -1.0, 1.0)
     v = np.where(np.isfinite(prediction), error, 1.0)
     v = np.nan_to_num(v, nan=1.0)
-    columns = [np.ones_like(u), u, 2 * u**2 - 1, v, 2 * np.abs(v) - 1, 2 * v**2 - 1]
-    moments: Floats = np.stack(columns, axis=1) * np.array(list(MOMENT_WEIGHTS.values()))
+    columns = [np.ones_like(u), u, 2 * u**2 - 1, v, 2 * np.abs(v) - 1, 2 * v**2 - 1, u * v]
+    weights = spec.blocks.moments * np.array(list(MOMENT_WEIGHTS.values()))
+    moments: Floats = np.stack(columns, axis=1) * weights
     return moments
+
+
+def _brier(probabilities: Floats, true: Indices) -> Floats:
+    """Half the squared distance from what is true, in [0, 1]. [n,c], [n] -> [n]."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = (probabilities - (true[:, None] == np.arange(probabilities.shape[1]))) ** 2
+        half = squares.sum(axis=1) / 2.0
+    found: Floats = np.clip(np.nan_to_num(half, nan=1.0, posinf=1.0), 0.0, 1.0)
+    return found
 
 
 def pool_tables(tables: Sequence[tuple[Floats, float]]) -> tuple[Floats, float]:

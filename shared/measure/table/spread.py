@@ -1,9 +1,8 @@
 """How much sums of squares vary from sample to sample, from what a table holds of errors and targets.
 
-A table has no fourth moments and no Σu·v. The kurtosis of errors is read from their mean absolute
-value, the covariance of error and target from how widely the score histogram spreads; the target is
-taken as a multiple of its error plus an independent normal rest. Both enter variances only, never a
-figure. Imports the rows only.
+A table has no fourth moments. The kurtosis of errors is read from their mean absolute value; the target
+is taken as a multiple of its error plus an independent normal rest. Both enter variances only, never a
+figure. Imports nothing of the project.
 
 Source: Geary 1935 (Biometrika 27:310), mean absolute deviation over SD as a measure of kurtosis;
 Isserlis 1918 (Biometrika 12:134), Cov(e², y²) = 2·Cov(e, y)² of normal e and y.
@@ -14,18 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtr
-
-from shared.measure.table.rows import TableSpec
-
-Floats = NDArray[np.float64]
 # κ = 3·ratio^−6: of densities exp(−|x|^b) the power is −5.7 near the normal one; 6.2 fits a uniform
 GEARY_POWER = 6.0
 KURTOSIS_RANGE = (1.8, 9.0)  # of a uniform variable, of t with 5 degrees of freedom
 GEARY_NOISE = 0.05  # noise SD of the ratio at which half of what it says is believed
-SPREADS = 101  # candidate spreads of predictions
+CROSS_NOISE = 0.5  # noise SD of a correlation at which half of what it says is believed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,37 +65,20 @@ def error_kurtosis(mean: float, mean_absolute: float, variance: float, *, noise_
 
 
 def error_target_covariance(
-    histogram: Floats,
-    spec: TableSpec,
-    *,
-    prediction_mean: float,
-    error_variance: float,
-    target_variance: float,
+    found: float, *, error_variance: float, target_variance: float, noise_sd: float
 ) -> float:
-    """Covariance of error and target, in the target's unit squared, from how widely scores spread.
-
-    Var(prediction) = Var(target) + Var(error) + 2·Cov: the spread is that of the normal distribution
-    around ``prediction_mean`` that comes nearest to the histogram's cumulated shares, among those
-    that a correlation between −1 and 1 allows.
+    """Covariance of error and target, drawn to that of a calibrated prediction where noise hides it.
 
     Args:
-        histogram: patients per score bin, both classes together, may be noisy.
-        spec: edges of the bins; the score is the prediction.
-        prediction_mean: mean target and mean error.
+        found: as the table has it, may be noisy.
         error_variance: of prediction − target.
-        target_variance: of the target.
-
-    Shapes: histogram [bins].
+        target_variance: of the target, in the same unit squared, as all here.
+        noise_sd: of ``found``, by privacy noise.
     """
-    low, high = (abs(math.sqrt(target_variance) + s * math.sqrt(error_variance)) for s in (-1, 1))
-    total = float(histogram.sum())
-    if total <= 0:  # nothing but noise: as if the prediction were calibrated
-        return -min(error_variance, math.sqrt(error_variance * target_variance))
-    spreads = np.linspace(max(low, 1e-3 * high), high, SPREADS)
-    expected = ndtr((spec.inner_edges - prediction_mean) / spreads[:, None])  # [spreads, bins − 1]
-    share = np.cumsum(histogram)[:-1] / total
-    nearest = spreads[int(np.argmin(np.square(expected - share).sum(axis=1)))]
-    return float(nearest**2 - target_variance - error_variance) / 2
+    most = math.sqrt(error_variance * target_variance)
+    believed = 1 / (1 + (noise_sd / most / CROSS_NOISE) ** 2)
+    calibrated = -min(error_variance, most)  # Cov(error, target) = −Var(error)
+    return calibrated + believed * (min(max(found, -most), most) - calibrated)
 
 
 def target_square_variance(target_variance: float, errors: Errors, covariance: float) -> float:

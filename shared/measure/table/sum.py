@@ -5,41 +5,12 @@ Imports the rows, the contract and nothing of how a table is read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from shared.measure.table.rows import Bools, Floats, TableSpec, contributions, sensitivity
+from shared.measure.table.rows import Floats, contributions
+from shared.measure.table.spec import TableSpec, sensitivity
+from shared.measures.scored import Scored, start_of_measure
 from shared.sums.contract import State
-
-
-@dataclass(frozen=True)
-class ScoredPatients:
-    """What a table needs of each patient, see ``contributions``.
-
-    Shapes:
-        score [n]; is_positive [n]; in regression target [n] and prediction [n], else None.
-    """
-
-    score: Floats
-    is_positive: Bools
-    target: Floats | None = None
-    prediction: Floats | None = None
-
-    def __len__(self) -> int:
-        """Number of patients."""
-        return len(self.score)
-
-    def select(self, indices: Sequence[int], /) -> ScoredPatients:
-        """The patients at ``indices``, in that order."""
-        rows = np.asarray(indices, dtype=np.intp)
-        return ScoredPatients(
-            score=self.score[rows],
-            is_positive=self.is_positive[rows],
-            target=None if self.target is None else self.target[rows],
-            prediction=None if self.prediction is None else self.prediction[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -50,7 +21,7 @@ class TableSum:
 
     def start(self) -> State:
         """Nothing: a row depends on no state."""
-        return State(np.zeros(0))
+        return start_of_measure()
 
     def shares(self) -> tuple[float, ...]:
         """One sum."""
@@ -66,16 +37,10 @@ class TableSum:
         del state
         return sensitivity(self.spec)
 
-    def rows(self, state: State, patients: ScoredPatients) -> Floats:
+    def rows(self, state: State, patients: Scored) -> Floats:
         """The patients' contributions [n, n_cells]."""
         del state
-        return contributions(
-            self.spec,
-            score=patients.score,
-            is_positive=patients.is_positive,
-            target=patients.target,
-            prediction=patients.prediction,
-        )
+        return contributions(self.spec, outputs=patients.outputs, label=patients.label)
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
         """The table."""

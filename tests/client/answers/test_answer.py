@@ -25,7 +25,8 @@ from shared.measure.description.reading import read_description
 from shared.measure.description.rows import contributions as describe_rows
 from shared.measure.description.rows import description_spec, withhold_small_groups
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.table.rows import contributions, sensitivity, table_spec
+from shared.measure.table.rows import contributions
+from shared.measure.table.spec import sensitivity, table_spec
 from shared.model.build import build_model
 from shared.model.weights import load_flat, trainable
 from shared.privacy.accountant import epsilon_of
@@ -306,12 +307,11 @@ def test_the_table_is_of_the_right_patients_plus_the_plans_noise(
         assert drawn == [reply.total.size]
         assert (reply.status, reply.release_class) == ("measured", "dp")
     data, settings, stage = made.split(split, name), made.plan.settings, table_stage(made, kind)
-    spec = table_spec(settings.task, stage)
+    spec = table_spec(settings, stage)
     output, label = score_patients(settings, data.batch, made.weights)
     assert settings.task.kind == "classification"
     assert settings.cohort.label.kind == "class"
-    positive = settings.cohort.label.classes.index(settings.task.positive_class)
-    exact = sum_table(contributions(spec, score=output[:, positive], is_positive=label == positive))
+    exact = sum_table(contributions(spec, outputs=output, label=label))
     np.testing.assert_allclose(tables[0], exact, atol=1e-6)
     assert exact[: 2 * stage.bins].sum() == len(data.arrays.patients)
     size = stage.noise_of(1) * sensitivity(spec)

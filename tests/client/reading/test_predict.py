@@ -117,14 +117,8 @@ def test_the_class_that_is_read_is_the_class_that_is_validated() -> None:
     settings = compose_settings()
     spec = table_of(settings)
     for bmd in np.linspace(0.3, 1.1, 161):
-        row = contributions(
-            spec,
-            score=np.array([bmd]),
-            is_positive=np.array([True]),
-            target=np.array([bmd]),
-            prediction=np.array([bmd]),
-        )[0]
-        is_called = bool(row[: spec.bins_below].any())
+        row = contributions(spec, outputs=np.array([[bmd]]), label=np.array([0.4]))[0]
+        is_called = bool(row[: spec.cut_bins[0]].any())
         assert (regression(float(bmd)).class_name == "osteoporosis") == is_called, bmd
     at_cut = regression(settings.task.operating_point)
     assert at_cut.facts()["class"] == "osteoporosis (osteoporosis at ≤ 0.6 g/cm2)"

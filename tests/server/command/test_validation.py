@@ -39,14 +39,14 @@ def test_a_release_is_measured_by_the_plans_stages_and_no_others(
 def test_of_further_measures_the_one_that_was_asked_is_told(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
-    bounds = ("low=0", "high=1", "confusion=1", "error=1")
-    classes = ("measure=[classes]", *(f"measures.classes.measure.{bound}" for bound in bounds))
-    own = make_coordinator("validation.epsilon=1", *classes)
+    bands = ("low=0", "high=1", "field=age", "edges=[60]")
+    groups = ("measure=[subgroups]", *(f"measures.subgroups.measure.{band}" for band in bands))
+    own = make_coordinator("validation.epsilon=1", *groups)
     assert own.with_sites("launch", own.run).exit_code == 0
     for stage, sites in (
-        ("classes_internal", ["ash", "elm", "pooled"]),
-        ("classes_external", ["hop"]),
-        ("classes_internal", ["ash", "elm", "pooled"]),
+        ("subgroups_internal", ["ash", "elm", "pooled"]),
+        ("subgroups_external", ["hop"]),
+        ("subgroups_internal", ["ash", "elm", "pooled"]),
     ):
         shown = own.with_sites("validate", own.run, stage, "--json")
         assert shown.exit_code == 0, shown.output

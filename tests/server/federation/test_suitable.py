@@ -8,6 +8,12 @@ from server.federation.compose import compose_settings
 from server.federation.suitable import require_suitable
 from shared.errors import SettingsError
 
+PROBABILITIES = (
+    "measure=subgroups",
+    "measures.subgroups.measure.low=0",
+    "measures.subgroups.measure.high=1",
+)
+
 
 def refusal(*overrides: str) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
@@ -20,10 +26,10 @@ def refusal(*overrides: str) -> SettingsError:
     "overrides",
     [
         [],
-        ["measure=[classes,errors]"],
+        ["measure=[subgroups,errors]"],
         ["learner=second_moments"],
         ["experiment=bmd_classes"],
-        ["experiment=bmd_classes", "measure=classes"],
+        ["experiment=bmd_classes", *PROBABILITIES],
     ],
 )
 def test_what_suits_the_task_passes(overrides: list[str]) -> None:
@@ -34,7 +40,7 @@ def test_what_suits_the_task_passes(overrides: list[str]) -> None:
 def test_bands_of_errors_are_of_a_number_and_not_of_classes(learner: str) -> None:
     error = refusal("experiment=bmd_classes", f"learner={learner}", "measure=errors")
     assert error.code == "settings.needs-a-number"
-    assert "measure=classes" in error.hint
+    assert "validation.blocks" in error.hint
 
 
 @pytest.mark.parametrize("task", [[], ["experiment=bmd_classes"]])
@@ -57,5 +63,5 @@ def test_all_that_do_not_suit_are_named_together_each_with_what_to_do() -> None:
     assert error.code == "settings.invalid"
     assert "2 settings do not suit the task" in error.fact
     assert "measure errors needs a predicted number" in error.fact
-    assert "choose measure=classes" in error.fact
+    assert "validation.blocks" in error.fact
     assert "read as ridge needs a target of a number, not classes" in error.fact

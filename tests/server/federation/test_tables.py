@@ -10,7 +10,7 @@ from server.federation.tables import Declared, patients_asked, table_noise
 from shared.contract.stages import TableStage
 from shared.exam.schema import SplitRule
 from shared.measure.table.bins import EXACT_BINS, bins_for
-from shared.measure.table.rows import HISTOGRAM_WEIGHT, row_norm
+from shared.measure.table.spec import row_norm
 
 DECLARED: Declared = {"training": (1000, 4000, 5000), "external": (320,)}
 
@@ -21,11 +21,14 @@ def tables(declared: Declared = DECLARED, *overrides: str) -> dict[str, TableSta
     return {stage.name: stage for stage in stages if isinstance(stage, TableStage)}
 
 
-@pytest.mark.parametrize(("experiment", "has_moments"), [("xattn_bmd", True), ("bmd_classes", False)])
+@pytest.mark.parametrize(
+    ("experiment", "weight"),
+    [("xattn_bmd", 1.2), ("bmd_classes", 1.0), ("bmd_classes learner=naive_bayes", 1 / 3**0.5)],
+)
 def test_bins_left_open_are_the_best_for_all_tables_of_the_stage_together(
-    experiment: str, has_moments: bool
+    experiment: str, weight: float
 ) -> None:
-    found = tables(DECLARED, f"experiment={experiment}")
+    found = tables(DECLARED, *f"experiment={experiment}".split())
     noise = table_noise(compose_settings(), 3.0)
     # three sites add noise of three tables; a fifth of their 10,000 patients is internal
     for name, n_sites, n_patients in (
@@ -35,12 +38,12 @@ def test_bins_left_open_are_the_best_for_all_tables_of_the_stage_together(
     ):
         best = bins_for(
             noise_multiplier=noise * n_sites**0.5,
-            sensitivity=row_norm(has_moments=has_moments),
-            weight=HISTOGRAM_WEIGHT[has_moments],
+            sensitivity=row_norm(found[name].blocks),
+            weight=weight,
             n_patients=n_patients,
         )
         assert found[name].bins == best, name
-    assert found["internal"].bins > found["external"].bins
+    assert found["internal"].bins >= found["external"].bins
 
 
 def test_more_declared_patients_or_a_larger_epsilon_mean_more_bins() -> None:
@@ -69,3 +72,27 @@ def test_whom_a_stage_asks_is_a_share_of_the_declared_or_the_minimum_that_it_wai
         for group in ("train", "internal", "everybody", "accrued")
     ]
     assert asked == pytest.approx([35.0, 10.0, 50.0, 30.0])
+
+
+def test_one_score_grades_numbers_two_classes_and_ordered_ones_read_by_it() -> None:
+    def blocks(*overrides: str) -> tuple[str, dict[str, float]]:
+        stage = tables(DECLARED, *overrides)["internal"]
+        return stage.ranking, stage.blocks.model_dump()
+
+    none = {"moments": 0.0, "confusion": 0.0, "error": 0.0}
+    assert blocks() == ("graded", none | {"ranking": 1.2, "moments": 1.0})
+    ordered = none | {"ranking": 1.0, "confusion": 1.0, "error": 0.35}
+    assert blocks("experiment=bmd_classes") == ("graded", ordered)
+    assert blocks("experiment=bmd_classes", "learner=naive_bayes") == ("each", ordered)
+    middle = ("task.positive_class=osteopenia", "task.endpoint=osteopenia")
+    assert blocks("experiment=bmd_classes", *middle)[0] == "each", "the middle is no end of an order"
+
+
+def test_weights_that_are_asked_for_stay_and_zero_leaves_a_block_out() -> None:
+    asked = ("validation.blocks.ranking=2", "validation.blocks.moments=0")
+    assert tables(DECLARED, *asked)["internal"].blocks.model_dump() == {
+        "ranking": 2.0,
+        "moments": 0.0,
+        "confusion": 0.0,
+        "error": 0.0,
+    }

@@ -83,7 +83,7 @@ def test_the_interval_of_a_mean_of_noisy_tables_covers(
     draw, covered, widths = np.random.default_rng(5), 0, []
     for _ in range(150):
         tables = sites_of(draw, n_sites=n_sites, n=200, spread=spread, cell_sd=cell_sd)
-        found = pool_histograms(*tables, cell_sd=cell_sd)
+        found = pool_histograms(*tables, cell_sd=(cell_sd, cell_sd))
         covered += found.low <= 1 / (1 + np.exp(-1.2)) <= found.high
         widths.append(found.high - found.low)
     assert covered / 150 > 0.95 - 3 * (0.95 * 0.05 / 150) ** 0.5
@@ -92,7 +92,7 @@ def test_the_interval_of_a_mean_of_noisy_tables_covers(
 
 def test_without_noise_the_mean_of_equal_tables_is_their_auc() -> None:
     positives, negatives = np.array([1.0, 2, 3, 14]), np.array([40.0, 25, 10, 5])
-    found = pool_histograms(np.tile(positives, (4, 1)), np.tile(negatives, (4, 1)), cell_sd=0.0)
+    found = pool_histograms(np.tile(positives, (4, 1)), np.tile(negatives, (4, 1)), cell_sd=(0.0, 0.0))
     wins = positives @ (np.cumsum(negatives) - negatives / 2)
     assert found.value == pytest.approx(wins / (20 * 80), abs=1e-6)
     assert found.between_site_variance == 0.0
@@ -100,4 +100,4 @@ def test_without_noise_the_mean_of_equal_tables_is_their_auc() -> None:
 
 def test_noise_that_leaves_no_positives_leaves_no_mean() -> None:
     nobody = np.full((3, 4), -0.5)
-    assert pool_histograms(nobody, np.full((3, 4), 20.0), cell_sd=1.0) is None
+    assert pool_histograms(nobody, np.full((3, 4), 20.0), cell_sd=(1.0, 1.0)) is None

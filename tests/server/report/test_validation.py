@@ -27,7 +27,7 @@ from server.report.validation import collect_validations, kind_of, pool_site_auc
 from server.run.folder import RunStore
 from shared.contract.plan import Plan
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, sensitivity, table_spec
+from shared.measure.table.spec import TableSpec, sensitivity, table_spec
 from shared.sums.estimate import TOO_NOISY
 
 
@@ -50,7 +50,7 @@ def expected(table: np.ndarray, store: RunStore, noise_sd: float, *sites: str) -
 
 
 def spec_of(plan: Plan) -> TableSpec:
-    return table_spec(plan.settings.task, plan.tables[0])
+    return table_spec(plan.settings, plan.tables[0])
 
 
 def test_a_noised_table_is_read_with_its_plans_noise_and_statistics_with_none(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_mean_of_sites_pools_their_internal_tables(tmp_path: Path) -> None:
         answer(store, site, table)
     answer(store, "site-3", TABLE[::-1].copy(), kind="external")
     found, without = pool_site_aucs(store)
-    assert found == pool_histograms(*histograms(*tables.values()), cell_sd=noise_of(store))
+    assert found == pool_histograms(*histograms(*tables.values()), cell_sd=(noise_of(store),) * 2)
     assert 0.6 < found.value < 0.9
     assert without == {}, "two sites say nothing about a third"
 
@@ -156,7 +156,7 @@ def test_of_four_sites_each_is_left_out_once(tmp_path: Path) -> None:
     _, without = pool_site_aucs(store)
     assert set(without) == set(tables)
     rest = [table for site, table in tables.items() if site != "site-1"]
-    assert without["site-1"] == pool_histograms(*histograms(*rest), cell_sd=noise_of(store))
+    assert without["site-1"] == pool_histograms(*histograms(*rest), cell_sd=(noise_of(store),) * 2)
     assert without["site-1"].value > without["site-0"].value, "the flat one is not in it"
 
 

@@ -17,7 +17,7 @@ from server.run.folder import RunStore
 from server.run.journal import RoundJournal
 from server.run.release import lock_run
 from shared.errors import OsteoFedError, RunError
-from shared.measure.table.rows import table_spec
+from shared.measure.table.spec import table_spec
 from shared.signing.canonical import sha256_hex
 from shared.signing.countersign import verify_countersignature
 from shared.signing.keys import load_key
@@ -55,7 +55,7 @@ MEASURED = ("measured", [1.5] * N_CELLS)
 
 def test_the_practice_table_has_the_length_that_the_plan_says(tmp_path: Path) -> None:
     plan = practice.found_federation(tmp_path)[0].plan
-    assert {table_spec(plan.settings.task, stage).n_cells for stage in plan.tables} == {N_CELLS}
+    assert {table_spec(plan.settings, stage).n_cells for stage in plan.tables} == {N_CELLS}
 
 
 def test_internal_validation_asks_the_training_sites(released: Released) -> None:

@@ -18,7 +18,7 @@ from shared.contract.protocol import Refusal, SumReply, signed_bytes, vector_sha
 from shared.contract.stages import GradientStage, TableStage
 from shared.errors import ProtocolError
 from shared.learners.second_moments import SecondMoments
-from shared.measure.table.rows import sensitivity
+from shared.measure.table.spec import sensitivity
 from shared.privacy.noise import NoiseStream
 from shared.signing.keys import SigningKey, create_key, load_key
 from shared.stages.kinds import sum_of

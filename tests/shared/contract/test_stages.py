@@ -45,6 +45,8 @@ TABLE = COMMON | {
     "name": "internal",
     "patients": "internal",
     "rounds": 1,
+    "ranking": "graded",
+    "blocks": {"ranking": 1.0},
     "bins": 10,
     "score_low": 0.0,
     "score_high": 1.0,

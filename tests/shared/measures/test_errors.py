@@ -40,7 +40,7 @@ def test_classes_have_no_error_in_a_unit() -> None:
     with pytest.raises(SettingsError, match="not the classes") as caught:
         Errors.build(ErrorsSettings(kind="errors", edges=EDGES), MeasureTask(rule, ()))
     assert caught.value.code == "settings.needs-a-number"
-    assert "measure=classes" in caught.value.hint
+    assert "validation.blocks" in caught.value.hint
 
 
 def test_who_has_no_label_is_in_no_band_and_what_is_no_number_is_the_largest_error() -> None:

@@ -55,14 +55,14 @@ def test_the_interval_of_a_smooth_figure_is_as_wide_as_resampled_patients_make_i
 
 
 def test_an_auc_counts_patients_of_one_bin_as_ties() -> None:
-    found = auc_of(np.array([0.0, 10, 10]), np.array([10.0, 10, 0]), 0.0, 5)
+    found = auc_of(np.array([0.0, 10, 10]), np.array([10.0, 10, 0]), (0.0, 0.0), 5)
     assert found.value == pytest.approx((10 * 10 * 0.5 + 10 * 10 + 10 * 20) / 400)
 
 
 def test_an_empty_class_has_no_figure_and_a_small_one_is_not_shown() -> None:
     many, few, none = np.array([20.0, 20]), np.array([2.0, 1]), np.zeros(2)
-    assert auc_of(few, many, 0.0, 10) == SUPPRESSED
-    assert auc_of(none, many, 0.0, 10) == NOT_APPLICABLE
+    assert auc_of(few, many, (0.0, 0.0), 10) == SUPPRESSED
+    assert auc_of(none, many, (0.0, 0.0), 10) == NOT_APPLICABLE
     rows = CONFUSION.copy()
     rows[2] = [0, 1, 2]
     assert smooth_figure(kappa, rows, EXACT, 10) == SUPPRESSED

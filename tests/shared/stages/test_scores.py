@@ -8,9 +8,9 @@ from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of
 
-from shared.errors import PlanError, ProtocolError, SettingsError
+from shared.errors import PlanError, SettingsError
 from shared.stages.learner import LearnerSum
-from shared.stages.scores import fields_of, scorer_of
+from shared.stages.scores import scorer_of
 from shared.train.update import score_patients
 
 
@@ -42,27 +42,42 @@ def test_a_learner_of_classes_gives_the_probability_of_each_class() -> None:
     assert output[label == positive, positive].mean() > output[label != positive, positive].mean()
 
 
-def test_fields_are_those_of_the_first_labelled_exam_in_the_schemas_units() -> None:
-    settings = practice_settings("linear")
-    fields, patients = settings.cohort.fields, practice_patients(12)
+def test_every_labelled_exam_is_scored_with_its_own_fields_in_the_schemas_units() -> None:
+    plan = plan_of(practice_settings("linear"), SITES)
+    fields, patients = plan.settings.cohort.fields, practice_patients(12)
     patients.exam_mask[3] = False
+    scorer = scorer_of(plan, plan.training, None)
+    found = scorer.score(scorer.start().vector, patients)
+    assert len(found) == 11, "who has no labelled exam is left out"
+    exams = [(row, exam) for row, exam in patients.exam_mask.nonzero().tolist()]
+    assert np.diff(found.starts).tolist() == [n for n in patients.exam_mask.sum(dim=1).tolist() if n]
+    for place, (row, exam) in enumerate(exams):
+        for column, field in enumerate(fields):
+            value, given = found.exams.fields[place, column], patients.fields[row, exam, column].item()
+            if not patients.field_mask[row, exam, column]:
+                assert np.isnan(value)
+            elif field.kind == "category":
+                assert value == given
+            else:
+                assert value == pytest.approx(field.reference_mean + field.reference_sd * given)
+
+
+def test_a_learner_scores_a_patient_once_with_the_fields_of_the_earliest_labelled_exam() -> None:
+    plan = learner_plan("ridge", SITES)
+    patients, stage = practice_patients(12), stage_of(plan)
+    scorer = scorer_of(plan, stage, None)
+    found = scorer.score(scorer.start().vector, patients)
+    assert np.diff(found.starts).tolist() == [1] * 12
     first = patients.exam_mask.int().argmax(dim=1)
-    for n in (12, 11):
-        found = fields_of(patients, fields, n=n)
-        kept = [row for row in range(12) if n == 12 or row != 3]
-        assert found.shape == (n, len(fields))
-        for place, row in enumerate(kept):
-            for column, field in enumerate(fields):
-                value = float(patients.fields[row, first[row], column])
-                if row == 3 or not patients.field_mask[row, first[row], column]:
-                    assert np.isnan(found[place, column])
-                elif field.kind == "category":
-                    assert found[place, column] == value
-                else:
-                    in_unit = field.reference_mean + field.reference_sd * value
-                    assert found[place, column] == pytest.approx(in_unit)
-    with pytest.raises(ProtocolError, match="do not go with"):
-        fields_of(patients, fields, n=7)
+    column = next(
+        place for place, each in enumerate(plan.settings.cohort.fields) if each.kind == "number"
+    )
+    field = plan.settings.cohort.fields[column]
+    for row in range(12):
+        if patients.field_mask[row, first[row], column]:
+            given = patients.fields[row, first[row], column].item()
+            expected = field.reference_mean + field.reference_sd * given
+            assert found.exams.fields[row, column] == pytest.approx(expected)
 
 
 def test_a_trained_model_scores_as_its_weights_do() -> None:
@@ -70,8 +85,11 @@ def test_a_trained_model_scores_as_its_weights_do() -> None:
     scorer = scorer_of(plan, plan.training, None)
     patients, weights = practice_patients(12), scorer.start().vector + np.float32(0.1)
     found = scorer.score(weights, patients)
-    for mine, theirs in zip(found, score_patients(plan.settings, patients, weights), strict=True):
-        assert np.array_equal(mine, theirs)
+    earliest = found.earliest()
+    outputs, label = score_patients(plan.settings, patients, weights)
+    assert np.array_equal(earliest.outputs, outputs)
+    assert np.array_equal(earliest.label, label)
+    assert len(found.exams) > len(found), "some came twice"
     assert (scorer.length, scorer.state_kind) == (weights.size, "<f4")
     assert scorer.state_largest == plan.settings.caps.weight_max
 

@@ -11,17 +11,17 @@ from practice_learners import learner_plan, silent
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of, with_training
 
-from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.stages import TableStage
 from shared.errors import PlanError, WeightsError
 from shared.measure.governed.disclosure import withhold
 from shared.measure.governed.statistics import LARGEST, measure_statistics
-from shared.measure.table.rows import contributions, sensitivity, table_spec
-from shared.measure.table.sum import ScoredPatients
+from shared.measure.table.rows import contributions
+from shared.measure.table.spec import sensitivity, table_spec
+from shared.measures.scored import Scored
 from shared.stages.gradient import GradientSum
 from shared.stages.stage_sum import StageState
-from shared.stages.table import TableSum, scored_patients
+from shared.stages.table import TableSum
 from shared.train.update import score_patients
 
 SITES = {"aster": 20, "birch": 30}
@@ -59,16 +59,10 @@ def test_a_table_is_the_row_of_each_patients_score_added_up() -> None:
     plan, stage, asked = measured()
     output, target = score_patients(plan.settings, practice_patients(20, seed=2), moved(asked))
     assert plan.settings.task.kind == "regression"
-    rows = contributions(
-        table_spec(plan.settings.task, stage),
-        score=output[:, 0],
-        is_positive=target <= plan.settings.task.endpoint_threshold,
-        target=target,
-        prediction=output[:, 0],
-    )
+    rows = contributions(table_spec(plan.settings, stage), outputs=output, label=target)
     assert len(rows) == 20
     np.testing.assert_allclose(table_of(asked), rows.sum(axis=0), rtol=0, atol=1e-6)
-    assert asked.spec == table_spec(plan.settings.task, stage)
+    assert asked.spec == table_spec(plan.settings, stage)
 
 
 def test_a_governed_stage_answers_with_the_statistics_of_its_patients() -> None:
@@ -95,7 +89,8 @@ def test_a_classifier_calls_at_or_above_its_operating_point() -> None:
     governed = stage.model_copy(update={"release_class": "governed", "noise_multipliers": (0.0,)})
     asked = TableSum(plan, governed, None)
     probability = np.array([0.5, 0.4, 0.5, 0.4])
-    scored = ScoredPatients(probability, np.array([True, True, False, False]))
+    spread = np.stack([(1 - probability) / 2, (1 - probability) / 2, probability], axis=1)
+    scored = Scored(spread, np.array([2.0, 2.0, 0.0, 1.0]), np.zeros((4, 0)))
     named = asked.statistics.named(asked.measured(scored))
     assert plan.settings.task.operating_point == 0.5
     assert (named["sensitivity"], named["specificity"]) == (0.5, 0.5)
@@ -127,20 +122,20 @@ def test_sites_tables_add_up_to_the_table_of_everybody() -> None:
 
 
 def test_a_patient_is_positive_by_the_endpoint_or_by_the_positive_class() -> None:
-    plan = plan_of(practice_settings("linear"), SITES)
+    plan, _, asked = measured()
     threshold = plan.settings.task.endpoint_threshold  # type: ignore[union-attr]
     label = np.array([threshold - 0.01, threshold, threshold + 0.01])
-    found = scored_patients(decision_of(plan.settings), np.array([[0.5], [0.6], [0.7]]), label)
-    assert found.is_positive.tolist() == [True, True, False]
-    assert found.target is label
-    classes = learner_plan("naive_bayes", SITES).settings
-    assert classes.cohort.label.kind == "bmd"
-    assert classes.cohort.label.classes[2] == "osteoporosis"
+    rows = contributions(asked.spec, outputs=np.array([[0.5], [0.6], [0.7]]), label=label)
+    assert (rows[:, : asked.spec.bins].sum(axis=1) > 0).tolist() == [True, True, False]
+    plan = learner_plan("naive_bayes", SITES)
+    assert plan.settings.cohort.label.kind == "bmd"
+    spec = table_spec(plan.settings, plan.tables[0])
+    assert spec.classes == ("osteoporosis", "normal", "osteopenia")
     outputs = np.array([[0.8, 0.1, 0.1], [0.0, 0.1, 0.9], [0.2, 0.3, 0.5]])
-    found = scored_patients(decision_of(classes), outputs, np.array([0.0, 2.0, 1.0]))
-    assert found.score.tolist() == [0.1, 0.9, 0.5]
-    assert found.is_positive.tolist() == [False, True, False]
-    assert found.target is found.prediction is None
+    rows = contributions(spec, outputs=outputs, label=np.array([0.0, 2.0, 1.0]))
+    is_positive = rows[:, spec.bins : 2 * spec.bins]
+    assert (is_positive.sum(axis=1) > 0).tolist() == [False, True, False]
+    assert is_positive[1].argmax() == np.searchsorted(spec.inner_edges, 0.9, side="right")
 
 
 def test_an_honest_table_of_ten_times_the_declared_patients_is_not_beyond_the_largest() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from practice_validation import rows_of_numbers, spec_of_numbers
 
 from shared.measure.exact.discrimination import delong
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, contributions
 from shared.sums.intervals import (
     accepted,
     auc_interval,
@@ -17,17 +17,7 @@ from shared.sums.intervals import (
 )
 
 Z2 = 1.959964**2
-SPEC = TableSpec(
-    bins=8,
-    score_low=0.5,
-    score_high=0.75,
-    threshold=0.558,
-    positive_is_low=True,
-    has_moments=True,
-    target_low=0.35,
-    target_high=1.0,
-    error_high=0.25,
-)
+SPEC = spec_of_numbers()
 
 
 @pytest.mark.parametrize("noise", [(0.0, 0.0), (9.0, 0.0), (0.0, 25.0)])
@@ -69,7 +59,7 @@ def test_auc_variance_by_hand() -> None:
 
 def test_auc_interval_of_perfect_separation_is_not_a_point() -> None:
     histogram = np.array([30.0, 0.0]), np.array([0.0, 30.0])
-    low, high = auc_interval(histogram[1], histogram[0], cell_sd=0.0, confidence=0.95)
+    low, high = auc_interval(histogram[1], histogram[0], cell_sd=(0.0, 0.0), confidence=0.95)
     assert high == 1.0
     assert 0.85 < low < 0.97
 
@@ -80,13 +70,7 @@ def test_noise_alone_is_covered_neither_too_rarely_nor_always() -> None:
     generator = np.random.default_rng(1)
     prediction = generator.normal(0.64, 0.093, 500_000)
     target = np.clip(prediction + generator.normal(0, 0.076, 500_000), 0.36, 0.99)
-    rows = contributions(
-        SPEC,
-        score=prediction,
-        is_positive=target <= 0.558,
-        target=target,
-        prediction=prediction,
-    )
+    rows = rows_of_numbers(SPEC, prediction, target)
     exact = rows.sum(axis=0)
     sd = 6_000.0
     options = {"minimum_cell": 10, "sensitivity_target": 0.85}
@@ -113,7 +97,7 @@ def test_auc_interval_has_the_size_of_delongs_where_nothing_is_noisy() -> None:
     histograms = [np.bincount(each, minlength=64).astype(float) for each in (positive, negative)]
     score, is_positive = np.concatenate([positive, negative]), np.arange(1200) < 300
     (auc,), covariance = delong(score[None].astype(float), is_positive)
-    low, high = auc_interval(*histograms, cell_sd=0.0, confidence=0.95)
+    low, high = auc_interval(*histograms, cell_sd=(0.0, 0.0), confidence=0.95)
     assert low < auc < high
     assert high - low == pytest.approx(2 * 1.959964 * covariance[0, 0] ** 0.5, rel=0.02)
     hanley = 2 * 1.959964 * auc_variance(np.array([auc]), 300.0, 900.0)[0] ** 0.5

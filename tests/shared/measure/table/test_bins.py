@@ -6,13 +6,13 @@ from itertools import product
 
 import numpy as np
 import pytest
-from practice_coverage import BMD, POPULATIONS, Population, exact_tables, with_bins
+from practice_coverage import BMD, POPULATIONS, THRESHOLD, Population, exact_tables, with_bins
 
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.table.bins import CHOICES, EXACT_BINS, auc_noise_sd, bins_for
-from shared.measure.table.rows import HISTOGRAM_WEIGHT, sensitivity
+from shared.measure.table.spec import sensitivity
 
-WEIGHT, SENSITIVITY = HISTOGRAM_WEIGHT[True], sensitivity(BMD)
+WEIGHT, SENSITIVITY = BMD.cell_weight, sensitivity(BMD)
 MULTIPLIERS = {1: 3.74, 3: 1.40, 8: 0.61}  # of one table at ε and δ 1e-5
 REPETITIONS, NOISES = 60, 4
 
@@ -70,7 +70,7 @@ def test_rmse_is_near_the_least_of_all_numbers_of_bins() -> None:
     for population, n in product((POPULATIONS[0], POPULATIONS[3]), (50, 200, 800, 2000)):
         generator = np.random.default_rng(n)
         target, prediction = population.draw(REPETITIONS * n, generator)
-        is_positive = (target <= BMD.threshold).reshape(REPETITIONS, n)
+        is_positive = (target <= THRESHOLD).reshape(REPETITIONS, n)
         own = np.array(
             [
                 measure_auc(-score, positive) if positive.any() else np.nan

@@ -10,16 +10,14 @@ from practice_plan import table_of
 from scipy.stats import norm
 
 from server.federation.compose import compose_settings
-from shared.contract.decision import Decision, decision_of
 from shared.measure.table.expected import ASSUMED_AUC, ASSUMED_R2, WIDEST, expect, expected_table
 from shared.measure.table.reading import read_table
-from shared.measure.table.rows import TableSpec, sensitivity
+from shared.measure.table.spec import TableSpec, sensitivity
 from shared.privacy.accountant import gaussian_mu
 
 
-def shipped(*overrides: str) -> tuple[TableSpec, Decision]:
-    settings = compose_settings(["validation.bins=8", *overrides])
-    return table_of(settings), decision_of(settings)
+def shipped(*overrides: str) -> TableSpec:
+    return table_of(compose_settings(["validation.bins=8", *overrides]))
 
 
 def noise_of(spec: TableSpec, epsilon: float) -> float:
@@ -28,9 +26,9 @@ def noise_of(spec: TableSpec, epsilon: float) -> float:
 
 @pytest.mark.parametrize("experiment", ["xattn_bmd", "bmd_classes"])
 def test_the_expected_patients_are_as_many_and_as_good_as_assumed(experiment: str) -> None:
-    spec, decision = shipped(f"experiment={experiment}", "validation.bins=16")
+    spec = shipped(f"experiment={experiment}", "validation.bins=16")
     found = read_table(
-        expected_table(spec, decision, n_patients=1000.0),
+        expected_table(spec, n_patients=1000.0),
         spec,
         noise_sd=0.0,
         minimum_cell=10,
@@ -40,7 +38,7 @@ def test_the_expected_patients_are_as_many_and_as_good_as_assumed(experiment: st
     assert found.n_positive.value is not None
     if spec.has_moments:
         assert found.r2.value == pytest.approx(ASSUMED_R2, abs=0.02)
-        cut = (decision.label_cuts[0] - 0.675) / 0.13
+        cut = (spec.rule.label_cuts[0] - 0.675) / 0.13
         assert found.n_positive.value == pytest.approx(1000 * norm.cdf(cut), rel=0.1)
     else:
         assert found.auc.value == pytest.approx(ASSUMED_AUC, abs=0.02)
@@ -48,11 +46,9 @@ def test_the_expected_patients_are_as_many_and_as_good_as_assumed(experiment: st
 
 
 def test_more_patients_or_less_noise_show_more() -> None:
-    spec, decision = shipped()
+    spec = shipped()
     shown = {
-        (n, epsilon): expect(
-            spec, decision, n_patients=n, noise_sd=noise_of(spec, epsilon), minimum_cell=10
-        )
+        (n, epsilon): expect(spec, n_patients=n, noise_sd=noise_of(spec, epsilon), minimum_cell=10)
         for n in (20, 100, 400, 2000)
         for epsilon in (1.0, 3.0)
     }
@@ -71,8 +67,8 @@ def test_more_patients_or_less_noise_show_more() -> None:
 
 
 def test_no_noisy_count_takes_away_what_a_plan_shows() -> None:
-    spec, decision = shipped()
-    table = expected_table(spec, decision, n_patients=5.0) - 20.0
+    spec = shipped()
+    table = expected_table(spec, n_patients=5.0) - 20.0
     found = read_table(
         table, spec, noise_sd=30.0, minimum_cell=10, sensitivity_target=0.0, shown={"r2", "mae", "auc"}
     )
@@ -85,10 +81,10 @@ def test_no_noisy_count_takes_away_what_a_plan_shows() -> None:
 
 def test_the_expected_half_width_is_that_of_real_noise() -> None:
     """Intervals of a thousand noisy tables are as wide, in the middle, as was foretold."""
-    spec, decision = shipped()
+    spec = shipped()
     sd = noise_of(spec, 3.0)
-    exact = expected_table(spec, decision, n_patients=400.0)
-    foretold = expect(spec, decision, n_patients=400.0, noise_sd=sd, minimum_cell=10).half_widths
+    exact = expected_table(spec, n_patients=400.0)
+    foretold = expect(spec, n_patients=400.0, noise_sd=sd, minimum_cell=10).half_widths
     draw = np.random.default_rng(3)
     found: dict[str, list[float]] = {"auc": [], "specificity": [], "r2": [], "mae": []}
     for _ in range(200):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from practice_coverage import BMD, POPULATIONS, Population
+from practice_coverage import POPULATIONS, Population
 
 from shared.measure.table.spread import (
     Errors,
@@ -18,7 +16,6 @@ from shared.measure.table.spread import (
 
 N = 400_000
 EXAGGERATED = Population(name="exaggerated", prevalence=0.15, stretch=1.5)
-SPEC = replace(BMD, bins=64)
 
 
 def test_variance_and_covariance_of_the_square_by_hand() -> None:
@@ -57,15 +54,10 @@ def test_covariance_is_that_of_error_and_target(population: Population) -> None:
     target, prediction = population.draw(N, np.random.default_rng(3))
     error = prediction - target
     own = np.cov(error, target)
-    counted = np.bincount(np.searchsorted(SPEC.inner_edges, prediction), minlength=SPEC.bins)
     found = error_target_covariance(
-        counted.astype(float),
-        SPEC,
-        prediction_mean=prediction.mean(),
-        error_variance=own[0, 0],
-        target_variance=own[1, 1],
+        own[0, 1], error_variance=own[0, 0], target_variance=own[1, 1], noise_sd=0.0
     )
-    assert found == pytest.approx(own[0, 1], abs=0.03 * np.sqrt(own[0, 0] * own[1, 1]))
+    assert found == pytest.approx(own[0, 1])
     errors = Errors(
         mean=error.mean(),
         variance=error.var(),
@@ -81,23 +73,18 @@ def test_covariance_is_that_of_error_and_target(population: Population) -> None:
     )
 
 
-def test_without_patients_in_the_bins_a_prediction_counts_as_calibrated() -> None:
+def test_where_noise_hides_the_covariance_a_prediction_counts_as_calibrated() -> None:
     for error_variance, expected in ((0.006, -0.006), (0.06, -((0.06 * 0.014) ** 0.5))):
         found = error_target_covariance(
-            np.zeros(SPEC.bins),
-            SPEC,
-            prediction_mean=0.65,
-            error_variance=error_variance,
-            target_variance=0.014,
+            0.004, error_variance=error_variance, target_variance=0.014, noise_sd=10.0
         )
-        assert found == pytest.approx(expected)
+        assert found == pytest.approx(expected, rel=1e-3)
+    most = (0.006 * 0.014) ** 0.5
+    half = error_target_covariance(0.0, error_variance=0.006, target_variance=0.014, noise_sd=most / 2)
+    assert half == pytest.approx(-0.003), "at half of the most it can be, half is believed"
 
 
-def test_covariance_stays_possible_however_noisy_the_histogram() -> None:
-    generator = np.random.default_rng(4)
-    for _ in range(50):
-        noisy = 10.0 + 30.0 * generator.standard_normal(SPEC.bins)
-        found = error_target_covariance(
-            noisy, SPEC, prediction_mean=0.65, error_variance=0.006, target_variance=0.014
-        )
-        assert abs(found) <= (0.006 * 0.014) ** 0.5 * (1 + 1e-9)
+def test_covariance_stays_possible_however_loud_the_noise() -> None:
+    for found in (-1.0, 1.0):
+        held = error_target_covariance(found, error_variance=0.006, target_variance=0.014, noise_sd=0.0)
+        assert held == pytest.approx(found * (0.006 * 0.014) ** 0.5)

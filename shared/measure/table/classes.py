@@ -1,0 +1,145 @@
+"""What a table says of each class beside the endpoint's own figures: post-processing of the same cells.
+
+Of each class against the rest, or of the severer against the milder where one score grades them; of who
+is called what; of stated probabilities. Under noise a figure is shown where it was expected to say
+something, whatever came out. Imports the rest of the package, figures and intervals.
+Legend: c classes · b bins · m cells.
+
+Source: Hanley & McNeil 1982 (Radiology 143:29); Cohen 1968 (Psychol Bull 70:213) for the weighted κ;
+Brier 1950 (Mon Weather Rev 78:1).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.measure.table.cells import (
+    by_suspicion,
+    confusion_cells,
+    count_patients,
+    each_histograms,
+    graded_histograms,
+)
+from shared.measure.table.expected import expected_table
+from shared.measure.table.spec import TableSpec
+from shared.measures.figures import (
+    auc_of,
+    balanced_accuracy,
+    bounded,
+    kappa,
+    macro_f1,
+    mean_of,
+    quadratic_kappa,
+    share_of,
+    smooth_figure,
+    support_of,
+    worth_showing,
+)
+from shared.sums.estimate import SUPPRESSED, Estimate
+from shared.sums.intervals import normal_quantile
+
+Floats = NDArray[np.float64]
+
+
+def read_classes(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, n_expected: float
+) -> dict[str, Estimate]:
+    """Figures by name.
+
+    Args:
+        table: of one site, or pooled [m].
+        spec: meaning of the cells.
+        noise_sd: of every cell; 0: exact.
+        minimum_cell: fewest patients from whom a figure is shown.
+        n_expected: patients by declared sizes; under noise it decides what is worth showing.
+    """
+    found = _figures(table, spec, noise_sd=noise_sd, minimum_cell=0 if noise_sd else minimum_cell)
+    if not noise_sd:
+        return found
+    likely = expected_table(spec, n_patients=n_expected)
+    return worth_showing(found, _figures(likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell))
+
+
+def _figures(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    if spec.n_classes > 2:
+        found |= _ranked(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    confusion = confusion_cells(table, spec, noise_sd=noise_sd)
+    if confusion is not None:
+        found |= _called(spec, *confusion, minimum_cell=minimum_cell)
+    if "error" in spec.parts:
+        found["Brier"] = _brier(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    return found
+
+
+def _ranked(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+) -> dict[str, Estimate]:
+    """How many are of each class, and how the score, or each class's own, ranks them."""
+    cell_sd, c = noise_sd / spec.cell_weight, spec.n_classes
+    count_sd = cell_sd * math.sqrt(spec.bins)
+    if spec.ranking == "graded":
+        bins = by_suspicion(graded_histograms(table, spec), spec)
+        found = support_of(spec.classes, bins.sum(axis=1), count_sd, minimum_cell)
+        for place in range(c - 1):
+            ill, well = bins[: place + 1].sum(axis=0), bins[place + 1 :].sum(axis=0)
+            sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
+            name = spec.classes[place] + (" or worse" if place else "")
+            found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell)
+        return found
+    pairs = each_histograms(table, spec)
+    found = support_of(spec.classes, pairs[:, 1].sum(axis=1), count_sd, minimum_cell)
+    aucs = {
+        f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell)
+        for name, (others, own) in zip(spec.classes, pairs, strict=True)
+    }
+    return found | aucs | {"macro AUC": mean_of(list(aucs.values()))}
+
+
+def _called(
+    spec: TableSpec, confusion: Floats, variance: Floats, *, minimum_cell: int
+) -> dict[str, Estimate]:
+    """Of true × called patients [c,c] and the noise variance of each cell."""
+    found: dict[str, Estimate] = {}
+    everybody = np.ones_like(confusion, dtype=bool)
+    # of two classes the endpoint's own sensitivity and specificity are in ``Measures``
+    words = ("PPV", "NPV") if spec.n_classes == 2 else ("sensitivity", "specificity", "PPV", "NPV")
+    for place, name in enumerate(spec.classes[: 1 if spec.n_classes == 2 else None]):
+        true, called = np.zeros_like(everybody), np.zeros_like(everybody)
+        true[place], called[:, place] = True, True
+        shares = {
+            "sensitivity": (true & called, true),
+            "specificity": (~true & ~called, ~true),
+            "PPV": (true & called, called),
+            "NPV": (~true & ~called, ~called),
+        }
+        for word in words:
+            found[f"{word}, {name}"] = share_of(confusion, variance, *shares[word], minimum_cell)
+    diagonal = np.eye(spec.n_classes, dtype=bool)
+    found["accuracy"] = share_of(confusion, variance, diagonal, everybody, minimum_cell)
+    smooth = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "κ": kappa}
+    if spec.rule.is_ordered and spec.n_classes > 2:  # distances need an order
+        smooth["quadratic κ"] = quadratic_kappa
+    in_order = np.ix_(*[np.argsort(spec.order)] * 2)
+    for name, figure in smooth.items():
+        found[name] = smooth_figure(figure, confusion[in_order], variance[in_order], minimum_cell)
+    return found
+
+
+def _brier(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int) -> Estimate:
+    """Mean of Σ(p − y)²/2 over patients, from the error's cell and the count of the others."""
+    count, count_sd = count_patients(table, spec, noise_sd=noise_sd)
+    if count < max(minimum_cell, 2):
+        return SUPPRESSED
+    error = float(table[spec.parts["error"].start]) / spec.blocks.error
+    value = (error / count + 1.0) / 2.0
+    # A square in [0, 1] varies by no more than its mean leaves to either side.
+    spread = max(value * (1.0 - value), 0.0) / count
+    noise = (noise_sd / spec.blocks.error) ** 2 + (error / count * count_sd) ** 2
+    margin = normal_quantile(0.95) * math.sqrt(spread + noise / (2.0 * count) ** 2)
+    return bounded(value, margin)

@@ -1,0 +1,90 @@
+"""Patients who were scored at several exams: each patient's row is the mean over that patient's exams.
+
+A mean of bounded rows is within their bound, so the sum that a measure is stays what it was, and a
+patient counts once however often that patient came. Imports scores and the contract of sums.
+Legend: n patients · e exams · o outputs · k fields · m cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.measures.scored import Scored
+from shared.sums.contract import Floats, State, Sum
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ScoredExams:
+    """Exams with outputs, label and fields, in the order of their patients.
+
+    Shapes: exams of e; starts [n+1], where each patient's exams begin, and e.
+    """
+
+    exams: Scored
+    starts: Indices
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.starts) - 1
+
+    def select(self, indices: Sequence[int], /) -> ScoredExams:
+        """The patients at ``indices``, in that order."""
+        rows = [np.arange(self.starts[place], self.starts[place + 1]) for place in indices]
+        exams = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
+        starts = np.cumsum([0, *(len(each) for each in rows)])
+        return ScoredExams(self.exams.select(exams.tolist()), starts.astype(np.int64))
+
+    def earliest(self) -> Scored:
+        """Each patient's first exam."""
+        return self.exams.select(self.starts[:-1].tolist())
+
+
+def exams_of(exams: Scored, patient: Indices) -> ScoredExams:
+    """Exams by patient. Shapes: patient [e], rising: whose each exam is, whatever the numbers."""
+    is_first = np.concatenate([[True], patient[1:] != patient[:-1]])[: len(patient)]
+    starts = np.append(np.flatnonzero(is_first), len(patient))
+    return ScoredExams(exams, starts.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class MeanOverExams:
+    """A sum over scored patients, asked of patients with several exams."""
+
+    asked: Sum[Scored]
+
+    def start(self) -> State:
+        """As the sum's."""
+        return self.asked.start()
+
+    def shares(self) -> tuple[float, ...]:
+        """As the sum's."""
+        return self.asked.shares()
+
+    def length(self, state: State) -> int:
+        """As the sum's."""
+        return self.asked.length(state)
+
+    def bound(self, state: State) -> float:
+        """As the sum's: a mean of rows is no longer than the longest."""
+        return self.asked.bound(state)
+
+    def rows(self, state: State, patients: ScoredExams) -> Floats:
+        """The mean of each patient's rows [n,m], added exam by exam: company changes no bit of it."""
+        counts = np.diff(patients.starts)
+        rows = np.zeros((len(patients), self.length(state)))
+        for place in range(int(counts.max(initial=0))):
+            has = np.flatnonzero(counts > place)
+            exams = patients.exams.select((patients.starts[has] + place).tolist())
+            rows[has] += self.asked.rows(state, exams)
+        means: Floats = rows / np.maximum(counts, 1)[:, None]
+        return means
+
+    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
+        """As the sum's."""
+        return self.asked.advance(state, total, sd=sd, n_declared=n_declared)

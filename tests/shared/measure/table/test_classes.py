@@ -1,0 +1,175 @@
+"""Figures of classes against scikit-learn on the patients; noise, and what is hidden."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from practice_validation import spec_of_numbers, spec_of_probabilities
+from sklearn import metrics
+
+from shared.measure.table.classes import read_classes
+from shared.measure.table.rows import contributions, graded_score
+from shared.measure.table.spec import TableSpec
+from shared.sums.estimate import TOO_NOISY, Estimate
+
+NAMES = ("normal", "wedge", "crush")
+Patients = tuple[np.ndarray, np.ndarray]
+
+
+def graded(bins: int = 64) -> TableSpec:
+    return spec_of_numbers(cuts=(0.6, 0.7), label_cuts=(0.558, 0.738), bins=bins, scores=(0.4, 0.9))
+
+
+def named(*, is_ordered: bool = False, **weights: float) -> TableSpec:
+    values = {"confusion": 1.0, "error": 0.5} | weights
+    return spec_of_probabilities(*NAMES, bins=64, cut=0.3, is_ordered=is_ordered, **values)
+
+
+def people(n: int, *, seed: int = 0) -> Patients:
+    draw = np.random.default_rng(seed)
+    label = draw.normal(0.67, 0.12, n)
+    return (0.35 + 0.5 * label + draw.normal(0, 0.05, n))[:, None], label
+
+
+def cases(n: int, *, seed: int = 0) -> Patients:
+    draw = np.random.default_rng(seed)
+    label = draw.choice(3, n, p=[0.6, 0.25, 0.15])
+    logits = draw.normal(0, 1, (n, 3)) + 1.2 * (label[:, None] == np.arange(3))
+    weights = np.exp(logits)
+    return weights / weights.sum(axis=1, keepdims=True), label.astype(np.float64)
+
+
+def read(
+    spec: TableSpec, patients: Patients, *, sd: float = 0.0, noise: np.ndarray | float = 0.0
+) -> dict[str, Estimate]:
+    outputs, label = patients
+    table = contributions(spec, outputs=outputs, label=label).sum(axis=0) + noise
+    return read_classes(table, spec, noise_sd=sd, minimum_cell=1, n_expected=len(label))
+
+
+def test_graded_classes_are_measured_as_on_the_patients_themselves() -> None:
+    outputs, label = people(4000)
+    spec = graded()
+    found = {name: each.value for name, each in read(spec, (outputs, label)).items()}
+    true, called = spec.rule.class_of(label), spec.rule.call(outputs)
+    # 64 bins lose a few ten-thousandths of a ranking and nothing of what is called
+    for name, cut in (("osteoporosis", 0.558), ("osteopenia or worse", 0.738)):
+        expected = metrics.roc_auc_score(label <= cut, -outputs[:, 0])
+        assert found[f"AUC, {name}"] == pytest.approx(expected, abs=1e-3)
+    agrees_with_sklearn(found, true, called, spec.rule.classes)
+    quadratic = metrics.cohen_kappa_score(true, called, weights="quadratic")
+    assert found["quadratic κ"] == pytest.approx(quadratic, abs=1e-10)
+
+
+@pytest.mark.parametrize("is_ordered", [False, True])
+def test_named_classes_are_measured_as_on_the_patients_themselves(is_ordered: bool) -> None:
+    outputs, label = cases(4000)
+    spec = named(is_ordered=is_ordered)
+    found = {name: each.value for name, each in read(spec, (outputs, label)).items()}
+    true, called = spec.rule.class_of(label), spec.rule.call(outputs)
+    if is_ordered:
+        score = graded_score(spec, outputs)
+        for name, least in (("crush", 2), ("wedge or worse", 1)):
+            expected = metrics.roc_auc_score(true >= least, score)
+            assert found[f"AUC, {name}"] == pytest.approx(expected, abs=2e-3)
+    else:
+        for place, name in enumerate(NAMES):
+            expected = metrics.roc_auc_score(true == place, outputs[:, place])
+            assert found[f"AUC, {name}"] == pytest.approx(expected, abs=2e-3)
+        macro = metrics.roc_auc_score(true, outputs, multi_class="ovr", average="macro")
+        assert found["macro AUC"] == pytest.approx(macro, abs=2e-3)
+    hot = np.eye(3)[true]
+    brier = ((outputs - hot) ** 2).sum(axis=1).mean() / 2
+    assert found["Brier"] == pytest.approx(brier, abs=1e-6)
+    agrees_with_sklearn(found, true, called, NAMES)
+    assert ("quadratic κ" in found) == is_ordered, "a distance between classes needs an order"
+
+
+def agrees_with_sklearn(
+    found: dict[str, float | None], true: np.ndarray, called: np.ndarray, names: tuple[str, ...]
+) -> None:
+    exact = {
+        "accuracy": metrics.accuracy_score(true, called),
+        "balanced accuracy": metrics.balanced_accuracy_score(true, called),
+        "macro F1": metrics.f1_score(true, called, average="macro"),
+        "κ": metrics.cohen_kappa_score(true, called),
+    }
+    for place, name in enumerate(names):
+        exact[f"sensitivity, {name}"] = metrics.recall_score(true == place, called == place)
+        exact[f"specificity, {name}"] = metrics.recall_score(true != place, called != place)
+        exact[f"PPV, {name}"] = metrics.precision_score(true == place, called == place)
+        exact[f"NPV, {name}"] = metrics.precision_score(true != place, called != place)
+    for name, value in exact.items():
+        assert found[name] == pytest.approx(value, abs=1e-10), name
+
+
+@pytest.mark.parametrize("sd", [0.0, 3.0])
+def test_intervals_cover_what_a_large_population_has(sd: float) -> None:
+    spec, names = graded(8), ("AUC, osteoporosis", "accuracy", "macro F1", "κ", "quadratic κ")
+    truth = {name: each.value for name, each in read(spec, people(400_000, seed=99)).items()}
+    draw, n_repeats = np.random.default_rng(1), 120
+    covered = dict.fromkeys(names, 0)
+    for seed in range(n_repeats):
+        noise = draw.normal(0, sd, spec.n_cells) if sd else 0.0
+        found = read(spec, people(2000, seed=seed), sd=sd, noise=noise)
+        for name in names:
+            low, high, true = found[name].low, found[name].high, truth[name]
+            assert low is not None
+            assert high is not None
+            assert true is not None
+            covered[name] += low <= true <= high
+    least = 0.95 - 3 * math.sqrt(0.95 * 0.05 / n_repeats)
+    assert min(covered.values()) / n_repeats > least, covered
+
+
+def test_a_block_without_weight_costs_nothing_and_gives_nothing() -> None:
+    whole, ranked = named(), named(confusion=0.0, error=0.0)
+    assert whole.n_cells - ranked.n_cells == 9 + 1
+    of_each = {f"{word}, {name}" for word in ("n", "AUC") for name in NAMES}
+    assert set(read(ranked, cases(300))) == {"macro AUC", *of_each}
+
+
+def test_each_class_comes_with_how_many_are_of_it() -> None:
+    outputs, label = cases(3000)
+    found = read(named(), (outputs, label))
+    for place, name in enumerate(NAMES):
+        assert found[f"n, {name}"].value == pytest.approx((label == place).sum())
+    spec = graded(8)
+    noisy = read_classes(
+        np.full(spec.n_cells, -1.2), spec, noise_sd=2.4, minimum_cell=10, n_expected=20
+    )
+    assert (noisy["n, normal"].value, noisy["n, normal"].low) == (0.0, 0.0)
+    assert noisy["n, normal"].high == pytest.approx(1.96 * 2 * 8**0.5 - 8, abs=1e-2)
+
+
+def test_of_two_classes_only_what_the_endpoints_own_figures_do_not_say() -> None:
+    outputs, label = cases(3000)
+    two = spec_of_probabilities("well", "ill", bins=16, error=0.35)
+    score = outputs[:, 2]
+    found = read(two, (np.stack([1 - score, score], axis=1), (label == 2).astype(float)))
+    assert set(found) == {
+        *("PPV, ill", "NPV, ill", "accuracy", "balanced accuracy", "macro F1", "κ", "Brier"),
+    }
+    called = score >= 0.5
+    assert found["PPV, ill"].value == pytest.approx(metrics.precision_score(label == 2, called))
+
+
+def test_under_noise_what_is_shown_was_decided_before() -> None:
+    spec = named(error=0.0)
+    few = read_classes(np.full(spec.n_cells, 50.0), spec, noise_sd=8.0, minimum_cell=10, n_expected=60)
+    assert {each for name, each in few.items() if not name.startswith("n, ")} == {TOO_NOISY}
+    many = read(spec, cases(6000), sd=2.0)
+    assert all(each.value is not None for each in many.values())
+
+
+def test_a_score_that_is_no_number_ranks_against_its_class() -> None:
+    spec = graded(8)
+    rows = contributions(spec, outputs=np.full((3, 1), np.nan), label=np.array([0.5, 0.65, 0.9]))
+    assert [int(row[:24].argmax()) % 8 for row in rows] == [7, 0, 0]
+    three = named(confusion=0.0, error=0.0)
+    rows = contributions(three, outputs=np.full((1, 3), np.nan), label=np.array([1.0]))
+    filled = np.flatnonzero(rows[0]) % 64
+    # crush, normal, wedge: the true class lowest, the others highest
+    assert filled.tolist() == [63, 63, 0]

@@ -1,0 +1,54 @@
+"""A patient with several exams counts once, by the mean of the exams' rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from practice_sums import BMD_TABLE
+
+from shared.measure.table.cells import count_patients
+from shared.measure.table.rows import contributions
+from shared.measure.table.sum import TableSum
+from shared.measures.exams import MeanOverExams, ScoredExams, exams_of
+from shared.measures.scored import Scored
+
+TABLE = TableSum(BMD_TABLE)
+ASKED = MeanOverExams(TABLE)
+
+
+def people(counts: list[int], seed: int = 0) -> ScoredExams:
+    draw = np.random.default_rng(seed)
+    label = draw.normal(0.7, 0.1, sum(counts))
+    exams = Scored(
+        label[:, None] + draw.normal(0, 0.05, (len(label), 1)), label, np.zeros((len(label), 0))
+    )
+    return exams_of(exams, np.repeat(np.arange(len(counts)) * 7, counts))
+
+
+def test_a_patients_row_is_the_mean_of_the_exams_rows() -> None:
+    patients = people([1, 3, 2])
+    rows = ASKED.rows(ASKED.start(), patients)
+    of_exams = contributions(BMD_TABLE, outputs=patients.exams.outputs, label=patients.exams.label)
+    expected = [of_exams[:1].mean(axis=0), of_exams[1:4].mean(axis=0), of_exams[4:].mean(axis=0)]
+    assert rows == pytest.approx(np.array(expected))
+    assert np.linalg.norm(rows, axis=1).max() <= TABLE.bound(TABLE.start())
+    assert count_patients(rows.sum(axis=0), BMD_TABLE, noise_sd=0.0)[0] == pytest.approx(3)
+
+
+def test_a_patients_row_is_the_same_bit_for_bit_in_any_company() -> None:
+    patients = people([2, 1, 3, 3, 1, 2])
+    together = ASKED.rows(ASKED.start(), patients)
+    for order in ([3], [5, 3, 0], [2, 2, 3]):
+        rows = ASKED.rows(ASKED.start(), patients.select(order))
+        assert np.array_equal(rows, together[order])
+
+
+def test_patients_are_selected_with_all_their_exams_and_may_be_none() -> None:
+    patients = people([2, 1, 3])
+    some = patients.select([2, 0])
+    assert np.diff(some.starts).tolist() == [3, 2]
+    assert some.exams.label.tolist() == patients.exams.label[[3, 4, 5, 0, 1]].tolist()
+    assert some.earliest().label.tolist() == patients.exams.label[[3, 0]].tolist()
+    nobody = patients.select([])
+    assert len(nobody) == len(people([])) == 0
+    assert ASKED.rows(ASKED.start(), nobody).shape == (0, BMD_TABLE.n_cells)
