@@ -97,6 +97,10 @@ def test_net_benefit_by_hand() -> None:
     # of 300 patients 40 are worth 1, 10 are worth −1
     sd = math.sqrt((40 + 10 - 300 * 0.1**2) / 300**2)
     assert curve[2].model.high == pytest.approx(0.1 + 1.959964 * sd, rel=1e-6)
+    # noise of 2 in eight cells, of which one is worth 0.9 and one −1.1 beside the mean, six −0.1
+    noisy = decision_curve(ILL, WELL, EDGES, cell_sd=2.0, minimum_cell=5)[2].model
+    sd = math.sqrt((47 + 4 * (0.9**2 + 1.1**2 + 6 * 0.1**2)) / 300**2)
+    assert noisy.high == pytest.approx(0.1 + 1.959964 * sd, rel=1e-6)
 
 
 def test_where_nobody_is_called_the_benefit_is_0_and_not_certain() -> None:
