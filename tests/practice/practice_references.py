@@ -122,7 +122,7 @@ def page(rows: Sequence[Row]) -> str:
     for tool in TOOLS:
         born = certificate_of(tool)
         parts.append(
-            f"| `answers_{tool}.json` | {born['tool']} | `{born['script']}` | {born['date']} "
+            f"| `answers_{tool}.json` | {born['tool']} | `tests/practice/references/{born['script']}` | {born['date']} "
             f"| `{born['data_sha256'][:16]}…` |\n"
         )
     return "".join(parts)
