@@ -122,8 +122,8 @@ def page(rows: Sequence[Row]) -> str:
     for tool in TOOLS:
         born = certificate_of(tool)
         parts.append(
-            f"| `answers_{tool}.json` | {born['tool']} | `tests/practice/references/{born['script']}` | {born['date']} "
-            f"| `{born['data_sha256'][:16]}…` |\n"
+            f"| `answers_{tool}.json` | {born['tool']} | `tests/practice/references/{born['script']}` "
+            f"| {born['date']} | `{born['data_sha256'][:16]}…` |\n"
         )
     return "".join(parts)
 
