@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check mutate fuzz measure-ingest bench coverage figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check mutate fuzz measure-ingest bench coverage references figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one;
 
 coverage: $(STAMP)  ## how often each interval of a table holds the truth, into docs/coverage.md
 	$(BIN)/python tests/bench/coverage.py $(ARGS)
+
+references: $(STAMP)  ## every statistic beside that of R or scikit-learn, into docs/references.md
+	$(BIN)/python -m tests.bench.references
 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)

@@ -93,6 +93,43 @@ BREAKS: tuple[Break, ...] = (
         "a split may lose patients",
     ),
     # shared/measure
+    # shared/measures
+    Break(
+        "shared/measures/curves.py",
+        "harms = [threshold / (1.0 - threshold) for threshold in thresholds]",
+        "harms = [(1.0 - threshold) / threshold for threshold in thresholds]",
+        "net benefit weighs the ill where it must weigh the well",
+    ),
+    Break(
+        "shared/measures/curves.py",
+        "noise = cell_sd**2 * float(np.square(worth - mean).sum())",
+        "noise = cell_sd**2 * float(np.square(worth).sum())",
+        "net benefit forgets that noise moves the number of patients",
+    ),
+    Break(
+        "shared/measures/calibration.py",
+        "math.sqrt(float((bread @ (information + noise) @ bread)[0, 0]))",
+        "math.sqrt(float(bread[0, 0]))",
+        "a calibration slope's interval is that of exact counts",
+    ),
+    Break(
+        "shared/measures/calibration.py",
+        "low, high = max(value - lifted - normal, 0.0), min(value + normal, 1.0)",
+        "low, high = max(value - normal, 0.0), min(value + normal, 1.0)",
+        "noise alone is called miscalibration",
+    ),
+    Break(
+        "shared/measures/calibration.py",
+        "intercept=_around(a + centre * (1 - b), quantile",
+        "intercept=_around(a, quantile",
+        "the line's intercept is that of centred targets",
+    ),
+    Break(
+        "shared/measures/comparison.py",
+        "np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))",
+        "np.maximum.accumulate(p[order] * np.arange(1, p.size + 1))",
+        "Holm's smallest p-value is not paid for",
+    ),
     Break(
         "shared/measure/table/rows.py",
         'side = "left" if spec.positive_is_low else "right"',
