@@ -18,7 +18,7 @@ from shared.errors import WeightsError
 from shared.measures.scored import MeasureTask, Scored
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
-from shared.stages.scores import fields_of, scorer_of
+from shared.stages.scores import fields_of, makers_of, scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -86,7 +86,7 @@ class MeasureSum:
         return total_with_noise(
             self.measure,
             self.measure.start(),
-            Scored(outputs, label, fields),
+            Scored(outputs, label, fields, makers_of(patients, n=len(label))),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,

@@ -5,11 +5,13 @@ Imports the model's scoring and the learners.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shared.contract.plan import Plan
@@ -21,10 +23,13 @@ from shared.learners.table import require_prediction
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
-from shared.train.patients import PatientBatch
+from shared.train.patients import NO_EXAM, PatientBatch
 from shared.train.update import first_exams, score_patients
 
 Floats = NDArray[np.float64]
+
+# Decimals that float32 keeps of a standardised number, within 16 public SDs of the public mean.
+_DIGITS = 5
 
 
 class Scorer(Protocol):
@@ -107,17 +112,45 @@ def fields_of(patients: PatientBatch, fields: Sequence[ClinicalField], *, n: int
     Raises:
         ProtocolError: it is neither.
     """
-    is_labelled = patients.exam_mask.any(dim=1)
+    exams = _scored_exams(patients, n)
+    values = exams.fields[:, 0].double().numpy()
+    is_there = exams.field_mask[:, 0].numpy() & exams.exam_mask[:, 0].numpy()[:, None]
+    found = np.full(values.shape, np.nan)
+    for column, field in enumerate(fields):
+        value = values[:, column]
+        if field.kind == "number":
+            # A year came through float32: it is the year again, and stays on its edge.
+            digits = _DIGITS - math.floor(math.log10(field.reference_sd))
+            value = np.round(value * field.reference_sd + field.reference_mean, digits)
+        found[:, column] = np.where(is_there[:, column], value, np.nan)
+    return found
+
+
+def makers_of(patients: PatientBatch, *, n: int) -> tuple[tuple[str, ...], ...]:
+    """Who made the scanners of each scored patient's films, those of the earliest labelled exam.
+
+    Args:
+        patients: those whom a scorer was given.
+        n: how many patients the scorer scored: all, or those that keep a labelled exam.
+
+    Raises:
+        ProtocolError: it is neither.
+    """
+    exams = _scored_exams(patients, n)
+    is_its = (exams.film_exam != NO_EXAM) & exams.exam_mask
+    numbers = torch.where(is_its, exams.film_maker, 0).tolist()
+    return tuple(
+        tuple(exams.makers[number - 1] for number in sorted(set(row) - {0})) for row in numbers
+    )
+
+
+def _scored_exams(patients: PatientBatch, n: int) -> PatientBatch:
+    """The earliest labelled exam of each scored patient, u = 1."""
     if n != len(patients):
-        patients, is_labelled = patients.select(is_labelled.nonzero()[:, 0]), is_labelled[is_labelled]
+        patients = patients.select(patients.exam_mask.any(dim=1).nonzero()[:, 0])
     if n != len(patients):
         raise ProtocolError("wrong-fields", f"{n} scores do not go with {len(patients)} patients")
-    exams = first_exams(patients)
-    values = exams.fields[:, 0].double().numpy()
-    is_there = exams.field_mask[:, 0].numpy() & is_labelled.numpy()[:, None]
-    scale = [1.0 if field.kind == "category" else field.reference_sd for field in fields]
-    shift = [0.0 if field.kind == "category" else field.reference_mean for field in fields]
-    return np.where(is_there, values * scale + shift, np.nan)
+    return first_exams(patients)
 
 
 def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Scorer:

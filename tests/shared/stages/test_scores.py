@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of
 
 from shared.errors import PlanError, ProtocolError, SettingsError
 from shared.stages.learner import LearnerSum
-from shared.stages.scores import fields_of, scorer_of
+from shared.stages.scores import fields_of, makers_of, scorer_of
 from shared.train.update import score_patients
 
 
@@ -60,9 +63,39 @@ def test_fields_are_those_of_the_first_labelled_exam_in_the_schemas_units() -> N
                     assert found[place, column] == value
                 else:
                     in_unit = field.reference_mean + field.reference_sd * value
-                    assert found[place, column] == pytest.approx(in_unit)
+                    held = 1e-5 * field.reference_sd
+                    assert found[place, column] == pytest.approx(in_unit, abs=held)
     with pytest.raises(ProtocolError, match="do not go with"):
         fields_of(patients, fields, n=7)
+
+
+def test_a_whole_number_comes_back_whole_and_stays_on_its_edge() -> None:
+    settings = practice_settings("linear")
+    fields = settings.cohort.fields
+    place = {field.name: column for column, field in enumerate(fields)}
+    for name, values in (("age", range(18, 91)), ("weight", range(30, 201))):
+        field = fields[place[name]]
+        exact = np.array(values, dtype=np.float64)
+        patients = practice_patients(len(exact))
+        patients.exam_mask[:, 0], patients.field_mask[:] = True, True
+        standard = (exact - field.reference_mean) / field.reference_sd
+        patients.fields[:, 0, place[name]] = torch.from_numpy(standard).float()
+        found = fields_of(patients, fields, n=len(exact))
+        assert found[:, place[name]].tolist() == exact.tolist()
+
+
+def test_makers_are_those_of_the_films_of_the_first_labelled_exam() -> None:
+    patients = replace(practice_patients(3, exams=2), makers=("Acme", "Umbra"))
+    patients.exam_mask[:] = torch.tensor([[True, True], [False, True], [False, False]])
+    patients.film_exam[:] = torch.tensor([0, 0, 1, -1])
+    # the last slot has no film, whatever stands there
+    patients.film_maker[:] = torch.tensor([[2, 1, 0, 1], [1, 1, 2, 1], [1, 1, 1, 1]])
+    assert makers_of(patients, n=3) == (("Acme", "Umbra"), ("Umbra",), ())
+    assert makers_of(patients, n=2) == (("Acme", "Umbra"), ("Umbra",))
+    patients.film_maker[0] = torch.tensor([0, 1, 2, 2])
+    assert makers_of(patients, n=3)[0] == ("Acme",), "a film without a name is passed over"
+    with pytest.raises(ProtocolError, match="do not go with"):
+        makers_of(patients, n=1)
 
 
 def test_a_trained_model_scores_as_its_weights_do() -> None:
