@@ -8,15 +8,18 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from shared.measures.classes import Classes, ClassesSettings
+from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.scored import Measure, MeasureTask
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 
 MeasureSettings = Annotated[
-    ClassesSettings | ErrorsSettings | SubgroupsSettings, Field(discriminator="kind")
+    ClassesSettings | ComparisonSettings | ErrorsSettings | SubgroupsSettings,
+    Field(discriminator="kind"),
 ]
 _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
     "classes": Classes.build,
+    "comparison": Comparison.build,
     "errors": Errors.build,
     "subgroups": Subgroups.build,
 }
