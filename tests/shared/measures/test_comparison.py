@@ -141,11 +141,20 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
     assert all(small[name] == TOO_NOISY for name in names)
 
 
-def test_noise_widens_the_interval_of_every_figure() -> None:
-    exact, noisy = read(comparison(), people(4000)), read(comparison(), people(4000), sd=10.0)
-    for name, each in noisy.items():
-        if not name.startswith("n, "):
-            assert each.high - each.low > 1.2 * (exact[name].high - exact[name].low), name
+def test_an_interval_is_as_wide_as_noise_moves_its_figure() -> None:
+    # so many patients that sampling is nothing: 200 draws know an SD to 5 %
+    measure, draw, sd = comparison(), np.random.default_rng(5), 400.0
+    exact = 200.0 * federate(measure, [people(4000)], n_declared=1.0).vector
+    options = {"minimum_cell": 5, "n_expected": 800_000.0}
+    drawn = [
+        measure.read(exact + draw.normal(0.0, sd, exact.size), sd=sd, **options) for _ in range(200)
+    ]
+    for name in drawn[0]:
+        values, widths = np.array(
+            [(each[name].value, each[name].high - each[name].low) for each in drawn]
+        ).T
+        if name != "n, OST unknown":  # nobody: cut at none
+            assert widths.mean() == pytest.approx(2 * 1.96 * values.std(), rel=0.16), name
 
 
 def test_a_class_that_is_empty_or_small_gives_no_difference() -> None:

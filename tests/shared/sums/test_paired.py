@@ -94,6 +94,20 @@ def test_noise_enters_a_difference_of_shares_as_it_enters_the_counts() -> None:
     assert found.high - found.low == pytest.approx(2 * Z * sd, rel=0.02)
 
 
+def test_noise_moves_a_large_difference_of_aucs_as_far_as_its_interval_says() -> None:
+    # the first nearly perfect, the second nearly reversed, of so many that sampling is nothing
+    draw, sd, shares = np.random.default_rng(6), 3000.0, np.zeros((2, 6, 6))
+    shares[:, 5, 0], shares[:, 0, 5] = (0.1, 0.9), (0.9, 0.1)
+    found = [
+        auc_difference(ill, well, cell_sd=sd, confidence=0.95)
+        for well, ill in (1e6 * shares + draw.normal(0.0, sd, (200, 2, 6, 6)))
+    ]
+    values = np.array([each.value for each in found])
+    assert values.mean() == pytest.approx(0.8, abs=0.005)
+    width = np.mean([each.high - each.low for each in found])
+    assert width == pytest.approx(2 * Z * values.std(), rel=0.16)
+
+
 @pytest.mark.parametrize(("n", "sd"), [(800, 0.0), (1500, 3.7)], ids=["exact", "at ε = 1"])
 def test_differences_are_covered(n: int, sd: float) -> None:
     # 3.7: the noise multiplier of one release at ε = 1. 400 draws: 95 % ± 3 standard errors of 1.1
