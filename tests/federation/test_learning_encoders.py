@@ -195,7 +195,9 @@ def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
 def test_who_made_a_films_scanner_goes_from_its_header_to_the_hospitals_patients(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    made = {site.name: {scanner.vendor for scanner in site.scanners} for site in hospitals.sites}
+    made = {
+        site.name: {scanner.vendor.upper() for scanner in site.scanners} for site in hospitals.sites
+    }
     for name in ("aster", "birch"):
         batch = hospitals.training(whole, name).batch
         assert set(batch.makers) == made[name]
