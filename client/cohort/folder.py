@@ -125,6 +125,14 @@ class Cohort:
                 keys[film.image] = film.film
         return tuple(keys)
 
+    def film_makers(self) -> tuple[str, ...]:
+        """Who made the scanner of each row of ``images``, as its header says; empty: it does not."""
+        makers = [""] * len(self.images)
+        for exam in self.exams:
+            for film in exam.films:
+                makers[film.image] = film.manufacturer
+        return tuple(makers)
+
 
 def cohort_folder(store: Path, name: str, version: int) -> Path:
     """Where a version of a cohort lives under the site's cohorts folder."""

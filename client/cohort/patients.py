@@ -62,6 +62,7 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         exam_order=[exam.exam for exam in arrays.exams],
         tokens=load_tokens(site, plan, cohort) if has_encoder and is_frozen else _NO_TOKENS,
         films=None if is_frozen else load_films(cohort),
+        film_makers=cohort.film_makers(),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )

@@ -148,7 +148,7 @@ def between_site_variance(effects: Floats, variances: Floats) -> float:
     """REML variance between sites: the restricted likelihood's maximum, 0 or above."""
     if effects.size < 2:
         return 0.0
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq, minimize_scalar
 
     def deviance(between: float) -> float:
         weight = 1 / (variances + between)
@@ -156,10 +156,23 @@ def between_site_variance(effects: Floats, variances: Floats) -> float:
         fit = (weight * (effects - mean) ** 2).sum()
         return float(fit - np.log(weight).sum() + math.log(weight.sum()))
 
+    def slope(between: float) -> float:
+        """Twice the restricted log-likelihood's derivative."""
+        weight = 1 / (variances + between)
+        mean = (weight * effects).sum() / weight.sum()
+        fit = (weight**2 * (effects - mean) ** 2).sum()
+        return float(fit - weight.sum() + (weight**2).sum() / weight.sum())
+
     ceiling = 10 * float(effects.var(ddof=1)) + 1e-12
     found = minimize_scalar(deviance, bounds=(0.0, ceiling), method="bounded", options={"xatol": 1e-10})
     best = float(found.x)
-    return best if deviance(best) < deviance(0.0) else 0.0
+    if deviance(best) >= deviance(0.0):
+        return 0.0
+    # Values near the maximum are equal to rounding; its slope is not.
+    low, high = 0.999 * best, 1.001 * best
+    if slope(low) > 0.0 > slope(high):
+        best = float(brentq(slope, low, high, xtol=1e-16))
+    return best
 
 
 def _without_interval(mean: float) -> PooledEffect:

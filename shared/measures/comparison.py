@@ -1,61 +1,221 @@
-"""Figures beside figures: two AUCs of different patients, and p-values that were tried together.
+"""A release beside a published simple rule of clinical fields, on the same patients.
 
-Imports estimates and intervals only. Two scores on the same patients are compared by
-``shared.measure.exact.discrimination``.
-
-Source: Hanley & McNeil 1983 (Radiology 148:839) for two AUCs, whose covariance is none where patients
-differ; Holm 1979 (Scand J Stat 6:65).
+One-hot over (endpoint or not) × the release's bin × the rule's bin, both by rising suspicion: a joint
+count, so that a difference is paired. Who lacks a field of the rule is counted by endpoint and compared
+in nothing: taken as wrong, that patient would flatter the release. A release's score that is no number
+is wrong. Imports the contract of sums, figures and the rule.
+Legend: n patients · b bins of the release · r bins of the rule.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, model_validator
 
-from shared.sums.estimate import NOT_APPLICABLE, Estimate
-from shared.sums.intervals import normal_quantile
+from shared.errors import PolicyError
+from shared.measures.cut_bins import CutBins, bins_of_release
+from shared.measures.figures import (
+    PREVALENCE,
+    auc_of,
+    bell_pair,
+    share_of,
+    support_of,
+    why_lacking,
+    worth_showing,
+)
+from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
+from shared.measures.simple_rule import SimpleRule, SimpleRuleSettings
+from shared.strict import FROZEN
+from shared.sums.contract import Floats, State
+from shared.sums.estimate import Estimate
+from shared.sums.paired import Difference, auc_difference, share_difference
 
-
-@dataclass(frozen=True, kw_only=True)
-class AucDifference:
-    """a − b with its interval, the normal statistic and its two-sided p; None where there are none."""
-
-    difference: Estimate
-    z: float | None
-    p: float | None
-
-
-def difference_of_aucs(
-    auc_a: float, variance_a: float, auc_b: float, variance_b: float
-) -> AucDifference:
-    """The difference of two AUCs of different patients, each with its variance (sampling and noise).
-
-    Not applicable where neither varies: a perfect ranking of few patients has a variance of 0.
-    """
-    variance = variance_a + variance_b
-    if variance <= 0:
-        return AucDifference(difference=NOT_APPLICABLE, z=None, p=None)
-    value, sd = auc_a - auc_b, math.sqrt(variance)
-    margin = normal_quantile(0.95) * sd
-    difference = Estimate(
-        status="measured", value=value, low=max(value - margin, -1.0), high=min(value + margin, 1.0)
-    )
-    z = value / sd
-    return AucDifference(difference=difference, z=z, p=2 * NormalDist().cdf(-abs(z)))
+Bools = NDArray[np.bool_]
 
 
-def adjust_by_holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """p-values that may be held against one level together, in the order given (step-down).
+class ComparisonSettings(BaseModel):
+    """``low``, ``high``: public ends of the release's scores. ``rule``: what it is compared with."""
 
-    The smallest of m is multiplied by m, the next by m − 1, and so on; none falls below one before it.
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return tuple(float(each) for each in adjusted)
+    model_config = FROZEN
+
+    kind: Literal["comparison"]
+    bins: int = Field(default=6, ge=4, le=16)
+    low: float
+    high: float
+    rule: SimpleRuleSettings
+
+    @model_validator(mode="after")
+    def _rises(self) -> ComparisonSettings:
+        if self.low >= self.high:
+            raise ValueError(f"low must lie below high, not {self.low} and {self.high}")
+        return self
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells [2·b·r + 2]: those without the endpoint first; last who lacks a field, without and with."""
+
+    rule: Rule
+    bins: CutBins
+    simple: SimpleRule
+
+    @classmethod
+    def build(cls, settings: ComparisonSettings, task: MeasureTask) -> Comparison:
+        """The measure of a plan.
+
+        Raises:
+            SettingsError: a field that the schema does not have as a number, or a cut outside its bins.
+        """
+        bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
+        return cls(task.rule, bins, SimpleRule.build(settings.rule, task.fields))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the joint count [2,b,r]."""
+        return 2, self.bins.n_bins, self.simple.bins.n_bins
+
+    def start(self) -> State:
+        """Nothing."""
+        return start_of_measure()
+
+    def shares(self) -> tuple[float, ...]:
+        """One sum has it all."""
+        return (1.0,)
+
+    def length(self, state: State) -> int:
+        """2·b·r + 2."""
+        del state
+        return math.prod(self.shape) + 2
+
+    def bound(self, state: State) -> float:
+        """A patient is in one cell."""
+        del state
+        return 1.0
+
+    def rows(self, state: State, patients: Scored) -> Floats:
+        """One-hot [n, 2·b·r + 2]; zeros without a label."""
+        rows = np.zeros((len(patients), self.length(state)))
+        known = np.flatnonzero(self.rule.class_of(patients.label) >= 0)
+        picked = patients.select([int(place) for place in known])
+        is_ill = self.rule.is_positive(picked.label)
+        value = self.simple.values(picked)
+        of_release = self.bins.places(self.rule.score(picked.outputs), is_ill)
+        of_rule = self.simple.bins.places(value, is_ill)
+        joint = np.ravel_multi_index((is_ill.astype(np.intp), of_release, of_rule), self.shape)
+        rows[known, np.where(np.isfinite(value), joint, math.prod(self.shape) + is_ill)] = 1.0
+        return rows
+
+    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
+        """The total itself."""
+        del sd, n_declared
+        return State(total, state.sums_done + 1)
+
+    def read(
+        self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float
+    ) -> Mapping[str, Estimate]:
+        """AUC, sensitivity and specificity of the release, of the rule, and what the first has more.
+
+        ``n, compared`` are the patients whom the figures are of.
+        """
+        found = self._figures(total, sd=sd, minimum_cell=0 if sd else minimum_cell)
+        if not sd:
+            return found
+        expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
+        return worth_showing(found, expected)
+
+    def suppress(self, total: Floats, minimum_cell: int) -> Floats:
+        """An exact total leaves only where no cell of it is of a few patients.
+
+        Raises:
+            PolicyError: one is.
+        """
+        if ((total > 0) & (total < minimum_cell)).any():
+            raise PolicyError(
+                "cell-too-small",
+                f"a cell of a comparison holds fewer than {minimum_cell} patients",
+                hint="ask for noised tables (validation.release_class=dp), or for fewer bins",
+            )
+        return total
+
+    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+        joint, lacking = total[:-2].reshape(self.shape), total[-2:]  # [2,b,r], [2]
+        found = self._support(joint, lacking, sd, minimum_cell)
+        _, n_bins, n_rule_bins = self.shape
+        well, ill = joint
+        sizes = float(ill.sum()), float(well.sum())
+        why = next((each for size in sizes if (each := why_lacking(size, minimum_cell))), None)
+        found |= {
+            "AUC, release": auc_of(
+                ill.sum(axis=1), well.sum(axis=1), (sd * math.sqrt(n_rule_bins),) * 2, minimum_cell
+            ),
+            f"AUC, {self.simple.name}": auc_of(
+                ill.sum(axis=0), well.sum(axis=0), (sd * math.sqrt(n_bins),) * 2, minimum_cell
+            ),
+            self._less("AUC"): why or _estimate(auc_difference(ill, well, cell_sd=sd, confidence=0.95)),
+        }
+        called = np.broadcast_to(self.bins.is_called[:, None], ill.shape)
+        called_by_rule = np.broadcast_to(self.simple.bins.is_called, ill.shape)
+        for word, part, first, second in (
+            ("sensitivity", ill, called, called_by_rule),
+            ("specificity", well, ~called, ~called_by_rule),
+        ):
+            found |= self._shares(word, part, first, second, sd, minimum_cell)
+        return found
+
+    def _support(
+        self, joint: Floats, lacking: Floats, sd: float, minimum_cell: int
+    ) -> dict[str, Estimate]:
+        """How many are compared, of them with the endpoint, and how many the rule cannot read."""
+        _, n_bins, n_rule_bins = self.shape
+        half = sd * math.sqrt(n_bins * n_rule_bins)
+        counts = (
+            ("compared", float(joint.sum()), half * math.sqrt(2)),
+            ("compared, with the endpoint", float(joint[1].sum()), half),
+            (f"{self.simple.name} unknown", float(lacking.sum()), sd * math.sqrt(2)),
+        )
+        found: dict[str, Estimate] = {}
+        for name, count, count_sd in counts:
+            found |= support_of((name,), np.array([count]), count_sd, minimum_cell)
+        return found
+
+    def _shares(
+        self, word: str, part: Floats, first: Bools, second: Bools, sd: float, minimum_cell: int
+    ) -> dict[str, Estimate]:
+        """A share of one class [b,r] by the release, by the rule, and the first less the second."""
+        variance, everybody = np.full(part.shape, sd**2), np.ones(part.shape, dtype=bool)
+        apart = first & ~second, ~first & second, first == second
+        counts = [float(part[cells].sum()) for cells in apart]
+        noise = [float(variance[cells].sum()) for cells in apart]
+        why = why_lacking(float(part.sum()), minimum_cell)
+        return {
+            f"{word}, release": share_of(part, variance, first, everybody, minimum_cell),
+            f"{word}, {self.simple.name}": share_of(part, variance, second, everybody, minimum_cell),
+            self._less(word): why
+            or _estimate(
+                share_difference(
+                    (counts[0], counts[1], counts[2]),
+                    noise_variance=(noise[0], noise[1], noise[2]),
+                    confidence=0.95,
+                )
+            ),
+        }
+
+    def _less(self, word: str) -> str:
+        return f"{word}, release - {self.simple.name}"
+
+    def _expected(self, n: float) -> Floats:
+        """The total of ``n`` patients whom both tell apart, each with errors of its own."""
+        _, n_bins, n_rule_bins = self.shape
+        shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
+        joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]
+        return np.concatenate([n * joint.ravel(), np.zeros(2)])
+
+
+def _estimate(found: Difference) -> Estimate:
+    return Estimate(status="measured", value=found.value, low=found.low, high=found.high)

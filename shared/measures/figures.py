@@ -21,6 +21,8 @@ Bools = NDArray[np.bool_]
 # The widest half of an interval that still says something, of a ranking and of any other figure.
 _WIDEST_AUC, _WIDEST = 0.2, 0.3
 _SUPPORT = "n, "
+# How many are taken to have the endpoint, before anything is known.
+PREVALENCE = 0.2
 
 
 def worth_showing(
@@ -33,6 +35,17 @@ def worth_showing(
         else TOO_NOISY
         for name, each in found.items()
     }
+
+
+def bell_pair(n_bins: int) -> Floats:
+    """Shares of patients without and with the endpoint, of a score that tells them apart. Shape: [2,b].
+
+    Bins by rising suspicion; before anything is known.
+    """
+    middles = (np.arange(n_bins) + 0.5) / n_bins
+    bells = np.exp(-0.5 * ((middles - np.array([[0.35], [0.65]])) / 0.25) ** 2)
+    shares: Floats = bells / bells.sum(axis=1, keepdims=True)
+    return shares
 
 
 def support_of(

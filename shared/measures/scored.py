@@ -21,16 +21,22 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Scored:
-    """Outputs, one label and the clinical fields per patient.
+    """Outputs, one label, the clinical fields and the scanners' makers per patient.
 
     Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability; label
         [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
-        schema's units, categories by place; NaN: missing.
+        schema's units, categories by place; NaN: missing. makers [n], who made the scanners of a
+        patient's films, as headers name them, each once; none where no header does, or without films.
     """
 
     outputs: Floats
     label: Floats
     fields: Floats
+    makers: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.makers:
+            object.__setattr__(self, "makers", ((),) * len(self.label))
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -39,7 +45,8 @@ class Scored:
     def select(self, indices: Sequence[int], /) -> Scored:
         """The patients at ``indices``, in that order."""
         rows = np.asarray(indices, dtype=np.intp)
-        return Scored(self.outputs[rows], self.label[rows], self.fields[rows])
+        makers = tuple(self.makers[row] for row in rows)
+        return Scored(self.outputs[rows], self.label[rows], self.fields[rows], makers)
 
 
 class Rule(Protocol):

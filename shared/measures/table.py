@@ -7,12 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.scored import Measure, MeasureTask
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 
-MeasureSettings = Annotated[ErrorsSettings | SubgroupsSettings, Field(discriminator="kind")]
+MeasureSettings = Annotated[
+    ComparisonSettings | ErrorsSettings | SubgroupsSettings, Field(discriminator="kind")
+]
 _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
+    "comparison": Comparison.build,
     "errors": Errors.build,
     "subgroups": Subgroups.build,
 }

@@ -5,11 +5,13 @@ Imports the model's scoring and the learners.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from shared.contract.plan import Plan
@@ -23,10 +25,13 @@ from shared.measures.scored import Scored
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
-from shared.train.patients import PatientBatch
+from shared.train.patients import NO_EXAM, PatientBatch
 from shared.train.update import each_exam, first_exams, score_exams
 
 Floats = NDArray[np.float64]
+
+# Decimals that float32 keeps of a standardised number, within 16 public SDs of the public mean.
+_DIGITS = 5
 
 
 class Scorer(Protocol):
@@ -68,8 +73,8 @@ class GradientScorer:
         """As ``Scorer``, of each labelled exam that kept a film."""
         exams, patient = each_exam(patients)
         outputs, label = score_exams(self._settings, exams, vector, encoder_file=self._encoder_file)
-        fields = _fields_of(exams, self._settings.cohort.fields)
-        return exams_of(Scored(outputs, label, fields), patient)
+        fields = fields_of(exams, self._settings.cohort.fields)
+        return exams_of(Scored(outputs, label, fields, makers_of(exams)), patient)
 
 
 class LearnerScorer:
@@ -96,16 +101,39 @@ class LearnerScorer:
         if task.kind == "regression":
             scale, shift = task.target_sd, task.target_mean
             output, label = shift + scale * output, shift + scale * label
-        fields = _fields_of(first_exams(patients), self._settings.cohort.fields)
-        return exams_of(Scored(output, label, fields), np.arange(len(label)))
+        earliest = first_exams(patients)
+        fields = fields_of(earliest, self._settings.cohort.fields)
+        scored = Scored(output, label, fields, makers_of(earliest))
+        return exams_of(scored, np.arange(len(label)))
 
 
-def _fields_of(exams: PatientBatch, fields: Sequence[ClinicalField]) -> Floats:
-    """Clinical fields [e,k] of exams, NaN where missing: numbers in the schema's units, else places."""
+def fields_of(exams: PatientBatch, fields: Sequence[ClinicalField]) -> Floats:
+    """Clinical fields [e,k] of exams, NaN where missing.
+
+    Numbers are in the schema's units again, categories by place.
+
+    Args:
+        exams: each as a patient with one exam.
+        fields: the schema's.
+    """
     values, is_there = exams.fields[:, 0].double().numpy(), exams.field_mask[:, 0].numpy()
-    scale = [1.0 if field.kind == "category" else field.reference_sd for field in fields]
-    shift = [0.0 if field.kind == "category" else field.reference_mean for field in fields]
-    return np.where(is_there, values * scale + shift, np.nan)
+    found = np.full(values.shape, np.nan)
+    for column, field in enumerate(fields):
+        value = values[:, column]
+        if field.kind == "number":
+            # A year came through float32: it is the year again, and stays on its edge.
+            digits = _DIGITS - math.floor(math.log10(field.reference_sd))
+            value = np.round(value * field.reference_sd + field.reference_mean, digits)
+        found[:, column] = np.where(is_there[:, column], value, np.nan)
+    return found
+
+
+def makers_of(exams: PatientBatch) -> tuple[tuple[str, ...], ...]:
+    """Who made the scanners of each exam's films, as their headers say, each once. As ``fields_of``."""
+    numbers = torch.where(exams.film_exam != NO_EXAM, exams.film_maker, 0).tolist()
+    return tuple(
+        tuple(exams.makers[number - 1] for number in sorted(set(row) - {0})) for row in numbers
+    )
 
 
 def scorer_of(plan: Plan, stage: Stage | None, encoder_file: Path | None) -> Scorer:

@@ -123,9 +123,9 @@ def auc_interval(
     n_positive, n_negative = float(positives.sum()), float(negatives.sum())
     kernel = np.tril(np.ones((n_bins, n_bins)), -1) + 0.5 * np.eye(n_bins)
     theta = np.linspace(0.0, 1.0, GRID_POINTS)
-    below = _distance_squared(kernel @ negatives, n_negative * theta)  # [grid]
-    above = _distance_squared(positives @ kernel, n_positive * theta)
-    spread = _distance_squared(kernel.ravel(), theta)
+    below = distance_squared(kernel @ negatives, n_negative * theta)  # [grid]
+    above = distance_squared(positives @ kernel, n_positive * theta)
+    spread = distance_squared(kernel.ravel(), theta)
     # the true variance is at least that of the product of the noises
     both = (cell_sd[0] * cell_sd[1]) ** 2 * spread
     noise = np.maximum(cell_sd[0] ** 2 * below + cell_sd[1] ** 2 * above - both, both)
@@ -160,7 +160,7 @@ def _delong_variance(
     return float(positives @ of_positives / pairs[0] + negatives @ of_negatives / pairs[1])
 
 
-def _distance_squared(values: Floats, candidates: Floats) -> Floats:
+def distance_squared(values: Floats, candidates: Floats) -> Floats:
     """Σ_i (values_i − candidate)² for each candidate. Shapes: [m], [grid] -> [grid]."""
     total: Floats = (
         float(values @ values)

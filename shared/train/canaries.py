@@ -123,4 +123,4 @@ def with_canaries(batch: PatientBatch, coins: NDArray[np.bool_]) -> PatientBatch
         "exam_mask": torch.ones_like(rows["exam_mask"]),
         "canary": chosen,
     }
-    return join_patients(batch, PatientBatch(**rows))
+    return join_patients(batch, PatientBatch(*rows.values()))

@@ -11,7 +11,7 @@ h w pixels · k fields. Imports torch, numpy and settings.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,8 @@ class PatientBatch:
         for an empty slot; fields [b,u,k] float32 (numbers standardised, categories as index, 0 where
         missing); field_mask [b,u,k], True = present; target [b,u] float32 (standardised, or a class
         index); exam_mask [b,u], True = a labelled exam; canary [b] int64, −1 for a patient, else the
-        canary's place in the audit register (``canaries``).
+        canary's place in the audit register (``canaries``); film_maker [b,s] int64, the number in
+        ``makers`` of who made the scanner of a slot's film, from 1 on, 0 where no header says it.
     """
 
     tokens: Tensor
@@ -46,9 +47,13 @@ class PatientBatch:
     target: Tensor
     exam_mask: Tensor
     canary: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    film_maker: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     films: Tensor | None = dataclasses.field(default=None, kw_only=True)
+    makers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.film_maker.shape != self.film_exam.shape and not self.film_maker.numel():
+            object.__setattr__(self, "film_maker", torch.zeros_like(self.film_exam))
         if self.target.ndim == 2 and not len(self.canary):
             nobody = torch.full((len(self),), -1, dtype=torch.int64, device=self.target.device)
             object.__setattr__(self, "canary", nobody)
@@ -58,12 +63,12 @@ class PatientBatch:
         return self.target.shape[0]
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The seven tensors by field name."""
-        names = (entry.name for entry in dataclasses.fields(self) if entry.name != "films")
+        """The eight tensors by field name."""
+        names = (entry.name for entry in dataclasses.fields(self) if not entry.kw_only)
         return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The seven tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
+        """The eight tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
         return tuple(self.named_tensors().values())
 
     def n_films(self) -> Tensor:
@@ -82,7 +87,7 @@ class PatientBatch:
             )
             for name, tensor in self.named_tensors().items()
         }
-        return join_patients(self, PatientBatch(**nobody))
+        return join_patients(self, PatientBatch(*nobody.values()))
 
     def with_films(self) -> PatientBatch:
         """The same patients with their films in memory, float32; padding is black."""
@@ -98,17 +103,19 @@ class PatientBatch:
     def select(self, indices: Sequence[int] | Tensor) -> PatientBatch:
         """The patients at ``indices``, in that order."""
         rows = torch.as_tensor(indices, dtype=torch.long, device=self.target.device)
-        return PatientBatch(
-            *(tensor.index_select(0, rows) for tensor in self.tensors()), films=self.films
-        )
+        return self._with(tensor.index_select(0, rows) for tensor in self.tensors())
 
     def patient(self, index: int) -> PatientBatch:
         """One patient without the b axis: tensors [u,...], what ``patient_loss`` takes."""
-        return PatientBatch(*(tensor[index] for tensor in self.tensors()), films=self.films)
+        return self._with(tensor[index] for tensor in self.tensors())
 
     def to(self, device: torch.device | str) -> PatientBatch:
         """The same patients on a device; ``films`` stay where they are."""
-        return PatientBatch(*(tensor.to(device) for tensor in self.tensors()), films=self.films)
+        return self._with(tensor.to(device) for tensor in self.tensors())
+
+    def _with(self, tensors: Iterable[Tensor]) -> PatientBatch:
+        """Other tensors beside the same store of films and names of makers."""
+        return PatientBatch(*tensors, films=self.films, makers=self.makers)
 
 
 def standardise_target(target: Array, task: TaskSettings) -> Array:
@@ -133,6 +140,7 @@ def build_patients(
     exam_order: Order,
     tokens: Array | Tensor | None = None,
     films: Tensor | None = None,
+    film_makers: Sequence[str] = (),
     max_views: int,
     max_exams: int,
 ) -> PatientBatch:
@@ -152,6 +160,7 @@ def build_patients(
         exam_order: for each exam its place among the patient's exams, e.g. a keyed hash.
         tokens: [n_films,t,c]; [0,0,0] when the plan has no encoder, which takes no slots.
         films: instead of tokens, [n_films,h,w] in [0,1], kept as it is stored.
+        film_makers: for each film who made its scanner, as its header says; empty: not known.
         max_views: films per patient, ≥ 1.
         max_exams: exams per patient, ≥ 1.
     """
@@ -165,6 +174,9 @@ def build_patients(
         if films is None
         else np.arange(1, len(films) + 1)  # [n_films]
     )
+    makers = tuple(sorted(set(film_makers) - {""}))
+    number = {maker: place for place, maker in enumerate(makers, 1)}
+    made_by = [number.get(maker, 0) for maker in film_makers]
     b, u, k = len(of_patient), max_exams, fields.shape[1]
     s = max_views if films is not None or blocks.shape[-1] else 0
     batch = PatientBatch(
@@ -175,6 +187,7 @@ def build_patients(
         target=torch.zeros(b, u),
         exam_mask=torch.zeros(b, u, dtype=torch.bool),
         films=films,
+        makers=makers,
     )
     for patient, exams in enumerate(of_patient):
         chosen = sorted(sorted(exams, key=lambda exam: places[exam])[:max_exams])
@@ -186,6 +199,10 @@ def build_patients(
             # Indexing copies these blocks only, and makes them writable.
             batch.tokens[patient, : len(slots)] = torch.from_numpy(blocks[views])
             batch.film_exam[patient, : len(slots)] = torch.tensor([place for _, place in slots])
+            if made_by:
+                batch.film_maker[patient, : len(slots)] = torch.tensor(
+                    [made_by[film] for film in views]
+                )
         for place, exam in enumerate(usable):
             present = torch.as_tensor(np.asarray(field_mask[exam], dtype=bool))
             row = torch.as_tensor(np.asarray(fields[exam], dtype=np.float32))
@@ -207,9 +224,12 @@ def _cap_views(
 
 
 def join_patients(*batches: PatientBatch) -> PatientBatch:
-    """Patients of several batches of one shape, and of one store of films if they have one, in one."""
+    """Patients of several batches of one shape, and of the first one's films and makers, in one."""
     columns = zip(*(batch.tensors() for batch in batches), strict=True)
-    return PatientBatch(*(torch.cat(column) for column in columns), films=batches[0].films)
+    first = batches[0]
+    return PatientBatch(
+        *(torch.cat(column) for column in columns), films=first.films, makers=first.makers
+    )
 
 
 def make_batches(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
@@ -217,4 +237,4 @@ def make_batches(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
     for start in range(0, len(batch), size):
         rows = slice(start, start + size)
         parts = {name: tensor[rows] for name, tensor in batch.named_tensors().items()}
-        yield PatientBatch(**parts, films=batch.films)
+        yield PatientBatch(**parts, films=batch.films, makers=batch.makers)

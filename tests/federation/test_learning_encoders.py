@@ -192,6 +192,18 @@ def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
     assert torch.equal(one.tokens[0, 0], batch.films[number - 1].float())
 
 
+def test_who_made_a_films_scanner_goes_from_its_header_to_the_hospitals_patients(
+    hospitals: Hospitals, whole: RunStore
+) -> None:
+    made = {
+        site.name: {scanner.vendor.upper() for scanner in site.scanners} for site in hospitals.sites
+    }
+    for name in ("aster", "birch"):
+        batch = hospitals.training(whole, name).batch
+        assert set(batch.makers) == made[name]
+        assert ((batch.film_maker > 0) == (batch.film_exam >= 0)).all()
+
+
 def test_without_the_films_pixels_the_update_is_another_one(
     hospitals: Hospitals, whole: RunStore
 ) -> None:

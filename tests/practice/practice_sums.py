@@ -115,9 +115,16 @@ def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
     )
 
 
-def of_measure(kind: str, *overrides: str, **changes: object) -> Case:
-    """A measure of graded BMD, or of the task that ``overrides`` name."""
-    values = yaml.safe_load((CONFIGS / "measure" / f"{kind}.yaml").read_text())
+def drawn_makers(n: int, draw: np.random.Generator) -> tuple[tuple[str, ...], ...]:
+    """What headers of a patient's films may say, and what none should."""
+    words = ["SIEMENS", "Siemens Healthineers", "GE MEDICAL SYSTEMS", "Agfa-Gevaert", "\x00", "é"]
+    chosen = draw.random((n, len(words))) < 0.2
+    return tuple(tuple(word for word, is_in in zip(words, row, strict=True) if is_in) for row in chosen)
+
+
+def of_measure(file: str, *overrides: str, **changes: object) -> Case:
+    """A measure of graded BMD as a YAML has it, or of the task that ``overrides`` name."""
+    values = yaml.safe_load((CONFIGS / "measure" / f"{file}.yaml").read_text())
     values["measure"] |= changes
     settings = MeasureRequest.model_validate(values).measure
     composed = compose_settings(list(overrides))
@@ -130,11 +137,11 @@ def of_measure(kind: str, *overrides: str, **changes: object) -> Case:
             outputs, label = draw.normal(0.7, 0.1, (n, 1)), draw.normal(0.7, 0.1, n)
         else:
             outputs, label = draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64)
-        return Scored(outputs, label, np.floor(draw.uniform(0, 90, (n, k))))
+        return Scored(outputs, label, np.floor(draw.uniform(0, 90, (n, k))), drawn_makers(n, draw))
 
     def hostile(n: int, draw: np.random.Generator) -> Scored:
         values = odd((n, o + 1 + k), draw)
-        return Scored(values[:, :o], values[:, o], values[:, o + 1 :])
+        return Scored(values[:, :o], values[:, o], values[:, o + 1 :], drawn_makers(n, draw))
 
     return Case(build_measure(settings, task), usual, hostile)
 
@@ -232,6 +239,10 @@ SUMS: dict[str, Case] = {
     **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
     "measure of subgroups by age, of a probability": of_measure(
         "subgroups", "experiment=bmd_classes", field="age", edges=[60, 75], low=0.0, high=1.0
+    ),
+    "measure of subgroups by scanner": of_measure("subgroups_vendor"),
+    "measure beside a rule, of a probability": of_measure(
+        "comparison", "experiment=bmd_classes", bins=4, low=0.0, high=1.0
     ),
     "gradients of a linear head": of_gradient("linear"),
     "gradients of a hidden layer": of_gradient("concatenation", hidden=8),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from practice_references import Data, Floats, Row
+from shared.measures.classes import Classes, ClassesSettings
 
 from server.report.pooling import PooledEffect, pool_aucs
 from shared.contract.decision import Decision
@@ -19,9 +20,8 @@ from shared.measures.calibration import (
     expected_calibration_error,
     recalibrate,
 )
-from shared.measures.classes import Classes, ClassesSettings
-from shared.measures.comparison import adjust_by_holm, difference_of_aucs
 from shared.measures.curves import cells_of_cut, decision_curve, likelihood_ratios, roc_points
+from shared.measures.differences import adjust_by_holm, difference_of_aucs
 from shared.measures.figures import (
     auc_of,
     balanced_accuracy,

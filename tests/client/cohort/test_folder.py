@@ -90,6 +90,7 @@ def test_what_is_frozen_comes_back_whole(tmp_path):
     assert cohort.schema == schema_of()
     assert cohort.preprocessing == PREPROCESSING_VERSION
     assert cohort.film_keys() == ("f0", "f1", "f2", "f3", "f4")
+    assert cohort.film_makers() == ("ACME",) * 5
     assert (cohort.previous, cohort.shared_patients) == (None, frozenset())
 
 

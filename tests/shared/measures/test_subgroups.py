@@ -81,6 +81,29 @@ def test_who_lacks_the_field_is_a_group_and_who_has_no_label_is_in_none() -> Non
     assert sum(each.value for name, each in found.items() if name.startswith("n, ")) == 450
 
 
+def test_patients_of_each_scanner_are_measured_as_a_group() -> None:
+    patients = people(3000)
+    makers = (("Acme X-ray",), ("UMBRA",), ("Acme", "Umbra"), ())
+    drawn = np.random.default_rng(4).integers(0, 4, 3000)
+    patients = Scored(
+        patients.outputs, patients.label, patients.fields, tuple(makers[which] for which in drawn)
+    )
+    found = read(by_sex(field="vendor", vendors=[{"name": "Acme", "words": ["acme"]}]), patients)
+    is_ill, score = TASK.rule.is_positive(patients.label), patients.outputs[:, 0]
+    for which, name in enumerate(("Acme", "other", "mixed", "unknown")):
+        here = drawn == which
+        assert found[f"n, vendor {name}"].value == here.sum()
+        expected = metrics.roc_auc_score(is_ill[here], -score[here])
+        assert found[f"AUC, vendor {name}"].value == pytest.approx(expected, abs=2e-3)
+
+
+def test_groups_that_nobody_is_expected_in_are_not_read_out_of_noise() -> None:
+    acme = [{"name": "Acme", "words": ["acme"]}]
+    found = read(by_sex(field="vendor", vendors=acme, bins=6), people(4000), sd=2.0)
+    assert found["AUC, vendor mixed"] == found["AUC, vendor unknown"] == TOO_NOISY
+    assert found["n, vendor unknown"].value == pytest.approx(4000, abs=50)
+
+
 def test_a_probability_is_called_from_its_operating_point_on() -> None:
     task = MeasureTask(decision_of(CLASSES), CLASSES.cohort.fields)
     settings = SubgroupsSettings(kind="subgroups", field="sex", bins=10, low=0.0, high=1.0)

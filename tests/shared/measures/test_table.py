@@ -1,4 +1,4 @@
-"""Every measure has a YAML that names it, and is built with exactly the settings there."""
+"""Every measure has a YAML of its name, and each YAML's measure is built with exactly its settings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,35 @@ def shipped(kind: str) -> dict[str, object]:
     return values
 
 
-def test_there_is_one_yaml_for_each_measure() -> None:
-    assert tuple(sorted(path.stem for path in FOLDER.iterdir())) == MEASURES
+FILES = sorted(path.stem for path in FOLDER.iterdir())
 
 
-@pytest.mark.parametrize("kind", MEASURES)
-def test_a_yaml_names_its_measure_and_sets_everything(kind: str) -> None:
-    settings = MeasureRequest.model_validate(shipped(kind)).measure
+def test_each_measure_has_a_yaml_of_its_name_and_no_yaml_is_of_anything_else() -> None:
+    assert set(MEASURES) <= set(FILES)
+    variants = set(FILES) - set(MEASURES)
+    assert {name.split("_")[0] for name in variants} <= set(MEASURES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_yaml_names_its_measure_and_sets_everything(file: str) -> None:
+    settings = MeasureRequest.model_validate(shipped(file)).measure
     shipped_run = compose_settings()
-    assert settings.kind == kind
+    assert settings.kind == file.split("_")[0]
     assert settings.model_fields_set == set(type(settings).model_fields)
     measure = build_measure(settings, MeasureTask(decision_of(shipped_run), shipped_run.cohort.fields))
     assert measure.shares() == (1.0,), "a measure is one sum"
     assert measure.length(measure.start()) > 0
+
+
+def test_yamls_of_one_measure_can_be_asked_for_together() -> None:
+    asked = compose_settings([f"measure=[{','.join(FILES)}]"]).measures
+    assert sorted(asked) == FILES, "each has a name of its own in the plan"
+    assert [each.measure.field for name, each in asked.items() if name.startswith("subgroups")] == [
+        "sex",
+        "age",
+        "bmi",
+        "vendor",
+    ]
 
 
 def test_an_unknown_measure_or_setting_is_refused() -> None:

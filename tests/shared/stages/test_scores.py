@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of
 
 from shared.errors import PlanError, SettingsError
 from shared.stages.learner import LearnerSum
-from shared.stages.scores import scorer_of
-from shared.train.update import score_patients
+from shared.stages.scores import fields_of, makers_of, scorer_of
+from shared.train.update import each_exam, first_exams, score_patients
 
 
 def test_a_learner_of_a_number_speaks_in_the_targets_unit() -> None:
@@ -59,7 +62,8 @@ def test_every_labelled_exam_is_scored_with_its_own_fields_in_the_schemas_units(
             elif field.kind == "category":
                 assert value == given
             else:
-                assert value == pytest.approx(field.reference_mean + field.reference_sd * given)
+                in_unit = field.reference_mean + field.reference_sd * given
+                assert value == pytest.approx(in_unit, abs=1e-5 * field.reference_sd)
 
 
 def test_a_learner_scores_a_patient_once_with_the_fields_of_the_earliest_labelled_exam() -> None:
@@ -77,7 +81,37 @@ def test_a_learner_scores_a_patient_once_with_the_fields_of_the_earliest_labelle
         if patients.field_mask[row, first[row], column]:
             given = patients.fields[row, first[row], column].item()
             expected = field.reference_mean + field.reference_sd * given
-            assert found.exams.fields[row, column] == pytest.approx(expected)
+            held = 1e-5 * field.reference_sd
+            assert found.exams.fields[row, column] == pytest.approx(expected, abs=held)
+
+
+def test_a_whole_number_comes_back_whole_and_stays_on_its_edge() -> None:
+    settings = practice_settings("linear")
+    fields = settings.cohort.fields
+    place = {field.name: column for column, field in enumerate(fields)}
+    for name, values in (("age", range(18, 91)), ("weight", range(30, 201))):
+        field = fields[place[name]]
+        exact = np.array(values, dtype=np.float64)
+        patients = practice_patients(len(exact))
+        patients.exam_mask[:, 0], patients.field_mask[:] = True, True
+        standard = (exact - field.reference_mean) / field.reference_sd
+        patients.fields[:, 0, place[name]] = torch.from_numpy(standard).float()
+        found = fields_of(first_exams(patients), fields)
+        assert found[:, place[name]].tolist() == exact.tolist()
+
+
+def test_makers_are_those_of_the_films_of_the_first_labelled_exam() -> None:
+    patients = replace(practice_patients(3, exams=2), makers=("Acme", "Umbra"))
+    patients.exam_mask[:] = torch.tensor([[True, True], [False, True], [False, False]])
+    patients.film_exam[:] = torch.tensor([0, 0, 1, -1])
+    # the last slot has no film, whatever stands there
+    patients.film_maker[:] = torch.tensor([[2, 1, 0, 1], [1, 1, 2, 1], [1, 1, 1, 1]])
+    first = first_exams(patients.select([0, 1]))
+    assert makers_of(first) == (("Acme", "Umbra"), ("Umbra",))
+    assert makers_of(each_exam(patients)[0]) == (("Acme", "Umbra"), ("Umbra",), ("Umbra",))
+    patients.film_maker[0] = torch.tensor([0, 1, 2, 2])
+    named = makers_of(first_exams(patients))[0]
+    assert named == ("Acme",), "a film without a name is passed over"
 
 
 def test_a_trained_model_scores_as_its_weights_do() -> None:

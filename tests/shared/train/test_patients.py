@@ -24,6 +24,7 @@ def make_batch(
     order: Sequence[int] = (0, 1, 2, 3, 4),
     exam_order: Sequence[int] = (0, 1, 2, 3),
     target: Sequence[float] = (0.1, 0.2, 0.3, float("nan")),
+    film_makers: Sequence[str] = (),
 ) -> PatientBatch:
     """Patient 0: exams 0 and 2 (films 0, 1 and 2); patient 1: exam 1 (3, 4); patient 2: exam 3."""
     return build_patients(
@@ -35,6 +36,7 @@ def make_batch(
         film_order=order,
         exam_order=exam_order,
         tokens=TOKENS,
+        film_makers=film_makers,
         max_views=max_views,
         max_exams=max_exams,
     )
@@ -58,6 +60,21 @@ def test_every_exam_lands_with_its_patient() -> None:
     ]
     assert batch.target.tolist()[0] == pytest.approx([0.1, 0.3])
     assert batch.exam_mask.tolist() == [[True, True], [True, False], [False, False]]
+
+
+def test_who_made_a_films_scanner_goes_with_its_film() -> None:
+    batch = make_batch(film_makers=["Umbra", "", "Acme", "Acme", "Umbra"])
+    assert batch.makers == ("Acme", "Umbra")
+    assert batch.film_maker.tolist() == [[2, 0, 1, 0], [1, 2, 0, 0], [0, 0, 0, 0]]
+    for same in (
+        batch.select([1]),
+        batch.filled(4).select([1]),
+        next(make_batches(batch.select([1]), 1)),
+    ):
+        assert (same.makers, same.film_maker[0].tolist()) == (batch.makers, [1, 2, 0, 0])
+    capped = make_batch(max_views=1, order=[1, 2, 0, 3, 4], film_makers=["A", "B", "C", "D", "E"])
+    assert [capped.makers[number - 1] for number in capped.film_maker[:2, 0]] == ["C", "D"]
+    assert make_batch().film_maker.tolist() == torch.zeros(3, 4).tolist(), "no header was asked"
 
 
 def test_missing_values_become_zero_and_padding_is_finite() -> None:

@@ -1,0 +1,94 @@
+"""A published simple rule of clinical fields: a public sum of coefficient × number, with a public cut.
+
+Which patients it calls is a function of their own fields and public settings alone. Imports the schema,
+bins and the contract of measures.
+Legend: n patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, Field, model_validator
+
+from shared.errors import SettingsError
+from shared.exam.schema import ClinicalField
+from shared.measures.cut_bins import CutBins
+from shared.measures.scored import Scored
+from shared.strict import FROZEN
+from shared.sums.contract import Floats
+
+# A rule's value is rounded to this, so that 0.2·70 − 0.2·60 is 2 and stays on its cut.
+_DECIMALS = 6
+
+
+class SimpleRuleSettings(BaseModel):
+    """``name``: as figures call it. ``coefficients``: by number field, in the schema's unit. ``calls``:
+    which values are called to have the endpoint, and so which are suspicious. ``low``, ``high``: public
+    ends of its values' bins.
+    """
+
+    model_config = FROZEN
+
+    name: str = Field(pattern=r"^\w[\w .&-]{0,30}$")
+    coefficients: dict[str, float] = Field(min_length=1, max_length=16)
+    intercept: float = 0.0
+    calls: Literal["below", "up to", "from", "above"]
+    cut: float
+    bins: int = Field(default=6, ge=4, le=16)
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _rises(self) -> SimpleRuleSettings:
+        if self.low >= self.high:
+            raise ValueError(f"low must lie below high, not {self.low} and {self.high}")
+        return self
+
+
+@dataclass(frozen=True)
+class SimpleRule:
+    """``terms``: a place of a field and its coefficient, in the schema's order."""
+
+    name: str
+    terms: tuple[tuple[int, float], ...]
+    intercept: float
+    bins: CutBins
+
+    @classmethod
+    def build(cls, settings: SimpleRuleSettings, fields: Sequence[ClinicalField]) -> SimpleRule:
+        """The rule over a schema's fields.
+
+        Raises:
+            SettingsError: a coefficient of what is no number field, or a cut outside.
+        """
+        numbers = {field.name: place for place, field in enumerate(fields) if field.kind == "number"}
+        unknown = sorted(set(settings.coefficients) - set(numbers))
+        if unknown:
+            raise SettingsError(
+                "no-such-field",
+                f"coefficients must be of {list(numbers)}, not of {unknown}",
+                hint=f"leave the comparison out, or give a rule of numbers that {settings.name} has",
+            )
+        bins = CutBins(
+            low=settings.low,
+            high=settings.high,
+            n_bins=settings.bins,
+            cut=settings.cut,
+            is_low_suspicious=settings.calls in ("below", "up to"),
+            is_cut_called=settings.calls in ("up to", "from"),
+        )
+        terms = sorted((numbers[name], value) for name, value in settings.coefficients.items())
+        return cls(settings.name, tuple(terms), settings.intercept, bins)
+
+    def values(self, patients: Scored) -> Floats:
+        """The rule's value [n]; NaN for who lacks a field, or whose value is no number."""
+        total = np.full(len(patients), self.intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for column, coefficient in self.terms:
+                total = total + coefficient * patients.fields[:, column]
+            found: Floats = np.where(np.isfinite(total), np.round(total, _DECIMALS), np.nan)
+        return np.where(np.isfinite(found), found, np.nan)
