@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from practice_references import Data, Floats, Row
-from shared.measures.classes import Classes, ClassesSettings
+from practice_validation import rows_of_scores, spec_of_probabilities
 
 from server.report.pooling import PooledEffect, pool_aucs
-from shared.contract.decision import Decision
 from shared.measure.exact.discrimination import compare_aucs, delong, logit_interval, measure_auc
 from shared.measure.exact.regression import measure_regression
+from shared.measure.table.classes import read_classes
 from shared.measures.calibration import (
     PairSums,
     Recalibration,
@@ -30,9 +30,7 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
 )
-from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import Estimate
-from shared.sums.federate import federate
 
 
 def _ill(d: Data) -> NDArray[np.bool_]:
@@ -82,13 +80,10 @@ def _sensitivities(d: Data) -> list[float | None]:
 
 
 def _brier(d: Data) -> float | None:
-    decision = Decision(classes=("well", "ill"), endpoint=1, output_cuts=(0.5,))
-    settings = ClassesSettings(kind="classes", bins=64, low=0.0, high=1.0, confusion=1.0, error=1.0)
-    measure = Classes.build(settings, MeasureTask(decision, ()))
-    outputs = np.stack([1.0 - d["probability"], d["probability"]], axis=1)
-    patients = Scored(outputs, d["is_ill"].astype(np.float64), np.zeros((len(outputs), 0)))
-    total = federate(measure, [patients], n_declared=1.0).vector
-    return measure.read(total, sd=0.0, minimum_cell=1, n_expected=len(outputs))["Brier"].value
+    spec = spec_of_probabilities("well", "ill", bins=64, error=1.0)
+    table = rows_of_scores(spec, d["probability"], _ill(d)).sum(axis=0)
+    n = d["probability"].size
+    return read_classes(table, spec, noise_sd=0.0, minimum_cell=1, n_expected=n)["Brier"].value
 
 
 def _variance(d: Data) -> float:
@@ -197,7 +192,7 @@ ROWS: tuple[Row, ...] = (
     _r("logit_interval", "Interval of an AUC on the logit scale", "pROC::var, qlogis by hand",
        lambda d: logit_interval(measure_auc(d["probability"], _ill(d)), _variance(d))),
     _sk("auc_of_bins", "AUC of 64 bins", "roc_auc_score of the bin",
-        lambda d: auc_of(*_bins(d)[:2], 0.0, 1).value),
+        lambda d: auc_of(*_bins(d)[:2], (0.0, 0.0), 1).value),
     _sk("roc_points", "ROC points", "roc_curve of the bin", _distinct_points),
     _r("pooled_tau2", "REML variance between sites", "metafor::rma",
        _pooled(lambda found: [found.between_site_variance])),
