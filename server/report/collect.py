@@ -11,6 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from server.report.curves import collect_curves
 from server.report.description import collect_descriptions
 from server.report.further import collect_further
 from server.report.results import (
@@ -86,6 +87,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=validation,
         further=collect_further(store),
+        curves=collect_curves(store),
         description=collect_descriptions(store),
         site_auc=site_auc,
         site_auc_without=without,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.report import wording
+from server.report.curves import draw_curves
 from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from server.report.results import NO_GUARANTEE, Results
@@ -90,6 +91,7 @@ def render_page(results: Results) -> str:
         )
         if is_regression
         else "",
+        curves=draw_curves(results.curves),
         flow=draw_flow(results),
         strip=draw_rounds(results),
         not_a_device=wording.NOT_A_DEVICE,

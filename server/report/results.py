@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from server.report.pooling import PooledEffect
 from shared.measure.description.reading import Description
+from shared.measure.table.endpoint import Curves
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
@@ -206,12 +207,22 @@ class FurtherResult(BaseModel):
         return self
 
 
+class CurveResult(BaseModel):
+    """The endpoint's curves from the pooled tables of one kind of validation, and whose these are."""
+
+    model_config = FROZEN
+
+    kind: ValidationKind
+    sites: tuple[str, ...]
+    curves: Curves
+
+
 class Results(BaseModel):
     """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs,
     ``site_auc_without`` the same with each site left out; of three sites at least.
 
-    ``further``: rows of further measures; ``description``: a row per site, and one of all pooled; both
-    empty where the plan releases none.
+    ``further``: rows of what else tables and further measures say; ``curves``: of pooled tables;
+    ``description``: a row per site, and one of all pooled; each empty where the plan releases none.
     """
 
     model_config = FROZEN
@@ -233,6 +244,7 @@ class Results(BaseModel):
     privacy: tuple[PrivacyResult, ...]
     validation: tuple[ValidationResult, ...]
     further: tuple[FurtherResult, ...] = ()
+    curves: tuple[CurveResult, ...] = ()
     description: tuple[DescriptionResult, ...] = ()
     site_auc: PooledEffect | None = None
     site_auc_without: dict[str, PooledEffect] = {}

@@ -18,8 +18,11 @@ from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Bools = NDArray[np.bool_]
 
-# The widest half of an interval that still says something, of a ranking and of any other figure.
-_WIDEST_AUC, _WIDEST = 0.2, 0.3
+# The widest half of an interval that still says something, by how a figure's name begins; of others.
+_WIDEST_OF, _WIDEST = {"calibration slope": 0.5, "calibration error": 0.1, "net benefit": 0.1}, 0.3
+_WIDEST_AUC = 0.2
+_WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
+_RATIOS = "LR"
 _SUPPORT = "n, "
 # How many are taken to have the endpoint, before anything is known.
 PREVALENCE = 0.2
@@ -70,7 +73,10 @@ def is_narrow(name: str, estimate: Estimate) -> bool:
     """Whether half of a figure's interval is narrow enough to be worth showing."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return False
+    if name.startswith(_RATIOS):
+        return estimate.high <= _WIDEST_FACTOR * estimate.value <= _WIDEST_FACTOR**2 * estimate.low
     widest = _WIDEST_AUC if "AUC" in name else _WIDEST
+    widest = next((width for begin, width in _WIDEST_OF.items() if name.startswith(begin)), widest)
     return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest
 
 

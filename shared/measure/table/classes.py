@@ -1,7 +1,7 @@
-"""What a table says of each class beside the endpoint's own figures: post-processing of the same cells.
+"""What a table says beside ``Measures``: post-processing of the same cells.
 
 Of each class against the rest, or of the severer against the milder where one score grades them; of who
-is called what; of stated probabilities. Under noise a figure is shown where it was expected to say
+is called what; of calibration. Under noise a figure is shown where it was expected to say
 something, whatever came out. Imports the rest of the package, figures and intervals.
 Legend: c classes · b bins · m cells.
 
@@ -23,6 +23,7 @@ from shared.measure.table.cells import (
     each_histograms,
     graded_histograms,
 )
+from shared.measure.table.endpoint import endpoint_figures
 from shared.measure.table.expected import expected_table
 from shared.measure.table.spec import TableSpec
 from shared.measures.figures import (
@@ -72,6 +73,7 @@ def _figures(
     confusion = confusion_cells(table, spec, noise_sd=noise_sd)
     if confusion is not None:
         found |= _called(spec, *confusion, minimum_cell=minimum_cell)
+    found |= endpoint_figures(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
     if "error" in spec.parts:
         found["Brier"] = _brier(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
     return found

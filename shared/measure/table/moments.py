@@ -38,7 +38,7 @@ FEWEST = 2.0  # patients of whom a spread can be said
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Moments:
+class Moments:
     """Noisy sums over patients on the scaled axes u and v, and the noise SD of each."""
 
     count: float
@@ -57,7 +57,8 @@ class _Moments:
     sd_uv: float
 
 
-def _read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> _Moments:
+def read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> Moments:
+    """The sums of a table [m] that has moments."""
     cells = table[spec.parts["moments"]]
     weights = {name: spec.blocks.moments * weight for name, weight in MOMENT_WEIGHTS.items()}
     sums = {
@@ -72,7 +73,7 @@ def _read_moments(table: Floats, spec: TableSpec, *, noise_sd: float) -> _Moment
     def half_sd(name: str) -> float:
         return math.hypot(sds[name], sd_count) / 2
 
-    return _Moments(
+    return Moments(
         count=count,
         u=sums["target"],
         u2=half_sum("target_squared"),
@@ -97,7 +98,7 @@ def read_regression(
     names = ("r2", "mae", "rmse", "bias", "limit_low", "limit_high")
     if not spec.has_moments:
         return dict.fromkeys(names, NOT_APPLICABLE)
-    sums = _read_moments(table, spec, noise_sd=noise_sd)
+    sums = read_moments(table, spec, noise_sd=noise_sd)
     if sums.count < FEWEST and not noise_sd:
         return dict.fromkeys(names, SUPPRESSED)
     sums = replace(sums, count=max(sums.count, FEWEST))
@@ -108,7 +109,7 @@ def read_regression(
     }
 
 
-def _errors(sums: _Moments) -> Errors:
+def _errors(sums: Moments) -> Errors:
     """Distribution of v; its variance, which enters variances only, is at least the noise of Σv²/n."""
     n = sums.count
     mean = min(max(sums.v / n, -1.0), 1.0)
@@ -117,12 +118,12 @@ def _errors(sums: _Moments) -> Errors:
     return Errors(mean=mean, variance=variance, kurtosis=kurtosis)
 
 
-def _variance(sums: _Moments) -> float:
+def _variance(sums: Moments) -> float:
     """Of v, below 0 where noise has made it so; without the noise's own square in that of the mean."""
     return sums.v2 / sums.count - (sums.v**2 - sums.sd_v**2) / sums.count**2
 
 
-def _r2(sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float) -> Estimate:
+def _r2(sums: Moments, errors: Errors, spec: TableSpec, *, confidence: float) -> Estimate:
     """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
     half = (spec.target_high - spec.target_low) / 2
     mean_u = min(max(sums.u / sums.count, -1.0), 1.0)
@@ -164,7 +165,7 @@ def _r2(sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float) -
 
 
 def _agreement(
-    sums: _Moments, errors: Errors, spec: TableSpec, *, confidence: float
+    sums: Moments, errors: Errors, spec: TableSpec, *, confidence: float
 ) -> dict[str, Estimate]:
     """MAE, RMSE and Bland–Altman bias and limits.
 
@@ -248,7 +249,7 @@ def read_constant_r2(
     """
     if not spec.has_moments:
         return NOT_APPLICABLE
-    sums = _read_moments(table, spec, noise_sd=noise_sd)
+    sums = read_moments(table, spec, noise_sd=noise_sd)
     if sums.count < max(minimum_cell, FEWEST) and not noise_sd:
         return SUPPRESSED
     sums = replace(sums, count=max(sums.count, FEWEST))
