@@ -247,7 +247,7 @@ class FederationSettings(BaseModel):
 class BlockSettings(BaseModel):
     """Weights of a table's blocks as ``BlockWeights``; null: 1 where the task has the block.
 
-    ``ranking``: null is 1, beside moments 1.2. ``error``: null is 0.35.
+    ``ranking``: null is 1, beside moments 1.8. ``error``: null is 0.35.
     """
 
     model_config = FROZEN

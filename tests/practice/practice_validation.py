@@ -34,7 +34,7 @@ def spec_of_numbers(
             is_ordered=True,
         ),
         ranking="graded",
-        blocks=blocks or BlockWeights(ranking=1.2, moments=1.0),
+        blocks=blocks or BlockWeights(ranking=1.8, moments=1.0),
         bins=bins,
         score_low=scores[0],
         score_high=scores[1],

@@ -39,7 +39,7 @@ def test_a_release_is_measured_by_the_plans_stages_and_no_others(
 def test_of_further_measures_the_one_that_was_asked_is_told(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
-    bands = ("low=0", "high=1", "field=age", "edges=[60]")
+    bands = ("low=0", "high=1", "field=radius", "edges=[14]")
     groups = ("measure=[subgroups]", *(f"measures.subgroups.measure.{band}" for band in bands))
     own = make_coordinator("validation.epsilon=1", *groups)
     assert own.with_sites("launch", own.run).exit_code == 0

@@ -23,7 +23,7 @@ def tables(declared: Declared = DECLARED, *overrides: str) -> dict[str, TableSta
 
 @pytest.mark.parametrize(
     ("experiment", "weight"),
-    [("xattn_bmd", 1.2), ("bmd_classes", 1.0), ("bmd_classes learner=naive_bayes", 1 / 3**0.5)],
+    [("xattn_bmd", 1.8), ("bmd_classes", 1.0), ("bmd_classes learner=naive_bayes", 1 / 3**0.5)],
 )
 def test_bins_left_open_are_the_best_for_all_tables_of_the_stage_together(
     experiment: str, weight: float
@@ -80,7 +80,7 @@ def test_one_score_grades_numbers_two_classes_and_ordered_ones_read_by_it() -> N
         return stage.ranking, stage.blocks.model_dump()
 
     none = {"moments": 0.0, "confusion": 0.0, "error": 0.0}
-    assert blocks() == ("graded", none | {"ranking": 1.2, "moments": 1.0})
+    assert blocks() == ("graded", none | {"ranking": 1.8, "moments": 1.0})
     ordered = none | {"ranking": 1.0, "confusion": 1.0, "error": 0.35}
     assert blocks("experiment=bmd_classes") == ("graded", ordered)
     assert blocks("experiment=bmd_classes", "learner=naive_bayes") == ("each", ordered)

@@ -36,8 +36,8 @@ def total_of(plan: Plan, asked: MeasureSum) -> tuple[np.ndarray, np.ndarray]:
     total = asked.answer(
         state.vector, patients, round_number=1, declared_patients=60, draw_normals=silent
     )
-    output, label = scorer_of(plan, plan.stage("train"), None).score(state.vector, patients)
-    output = output[:, -1]
+    scored = scorer_of(plan, plan.stage("train"), None).score(state.vector, patients).earliest()
+    output, label = scored.outputs[:, -1], scored.label
     edges = np.array([-1.0, *EDGES, np.inf])
     expected = [
         int(((np.abs(output - label) > low) & (np.abs(output - label) <= high)).sum())

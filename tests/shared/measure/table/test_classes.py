@@ -15,6 +15,7 @@ from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import TOO_NOISY, Estimate
 
 NAMES = ("normal", "wedge", "crush")
+CALIBRATION = ("calibration intercept", "calibration slope", "calibration error")
 Patients = tuple[np.ndarray, np.ndarray]
 
 
@@ -128,7 +129,8 @@ def test_a_block_without_weight_costs_nothing_and_gives_nothing() -> None:
     whole, ranked = named(), named(confusion=0.0, error=0.0)
     assert whole.n_cells - ranked.n_cells == 9 + 1
     of_each = {f"{word}, {name}" for word in ("n", "AUC") for name in NAMES}
-    assert set(read(ranked, cases(300))) == {"macro AUC", *of_each}
+    of_endpoint = {"LR+, crush", "LR−, crush", *CALIBRATION}
+    assert set(read(ranked, cases(300))) == {"macro AUC", *of_each, *of_endpoint}
 
 
 def test_each_class_comes_with_how_many_are_of_it() -> None:
@@ -138,7 +140,7 @@ def test_each_class_comes_with_how_many_are_of_it() -> None:
         assert found[f"n, {name}"].value == pytest.approx((label == place).sum())
     spec = graded(8)
     noisy = read_classes(
-        np.full(spec.n_cells, -1.2), spec, noise_sd=2.4, minimum_cell=10, n_expected=20
+        np.full(spec.n_cells, -1.8), spec, noise_sd=3.6, minimum_cell=10, n_expected=20
     )
     assert (noisy["n, normal"].value, noisy["n, normal"].low) == (0.0, 0.0)
     assert noisy["n, normal"].high == pytest.approx(1.96 * 2 * 8**0.5 - 8, abs=1e-2)
@@ -151,6 +153,7 @@ def test_of_two_classes_only_what_the_endpoints_own_figures_do_not_say() -> None
     found = read(two, (np.stack([1 - score, score], axis=1), (label == 2).astype(float)))
     assert set(found) == {
         *("PPV, ill", "NPV, ill", "accuracy", "balanced accuracy", "macro F1", "κ", "Brier"),
+        *("LR+, ill", "LR−, ill", *CALIBRATION),
     }
     called = score >= 0.5
     assert found["PPV, ill"].value == pytest.approx(metrics.precision_score(label == 2, called))

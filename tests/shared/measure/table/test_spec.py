@@ -17,8 +17,8 @@ THREE = spec_of_probabilities("normal", "wedge", "crush", confusion=1.0, error=0
 
 
 def test_sensitivity_by_hand() -> None:
-    # 1.2² + 1² + 0.5² + 1² + 0.35² + 0.35² + 1² + 0.5² = 5.185
-    assert sensitivity(BMD) == pytest.approx(5.185**0.5)
+    # 1.8² + 1² + 0.5² + 1² + 0.35² + 0.35² + 1² + 0.5² = 6.985
+    assert sensitivity(BMD) == pytest.approx(6.985**0.5)
     assert sensitivity(PROBABILITY) == 1.0
     assert sensitivity(THREE) == pytest.approx((1 + 1 + 0.35**2) ** 0.5)
 
