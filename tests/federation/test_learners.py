@@ -195,7 +195,6 @@ def test_a_further_measure_is_asked_by_command_and_reported(tmp_path: Path) -> N
         *EXACT,
         "measure=[subgroups]",
         *(f"measures.subgroups.measure.{each}" for each in ("low=0", "high=1", *GROUPS)),
-        "measures.subgroups.epsilon=30",
     )
     run.launch("train")
     home = run.folder / "coordinator"
