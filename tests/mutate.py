@@ -1,10 +1,11 @@
 """Breaks the source on purpose, one line at a time, and says which breaks no test notices.
 
 ``python -m tests.mutate [--sample N --seed S] [--newest N] [--only WORD] [--jobs J]`` copies the tree
-into a temporary folder, applies each break of ``tests/house/breaks.py`` there and runs the tests that hold
-the file to account: those of the break, else the mirrored one, else every test that imports it. A break is
-caught when a test fails; a break that hangs is caught too, and named. Before that the same tests must
-pass unbroken, or a red test would catch anything. Exit code 1 if less than the asked share was caught.
+into a temporary folder, applies each break of ``tests/house/breaks.py`` there and runs the tests that
+hold the file to account: those of the break, else the mirrored one, else every test that imports it. A
+break is caught when a test fails; one that hangs is caught too, and named. Before that the same tests
+must pass unbroken, or a red test would catch anything. Exit code 1 if less than the asked share was
+caught.
 """
 
 from __future__ import annotations
