@@ -89,14 +89,7 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/demo/audit.py": Elsewhere(
-        "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
-    ),
     "server/demo/deployment.py": Elsewhere("federation/test_real_engines.py", _DEMO),
-    "server/demo/loopback.py": Elsewhere("federation/test_real_engines.py", _DEMO),
-    "server/engines/ray.py": Elsewhere(
-        "federation/test_engines.py", "three engines must give the same weights"
-    ),
     "server/report/answers.py": Elsewhere(
         "server/report/test_description.py", "answers are journalled by a run and read back from it"
     ),
