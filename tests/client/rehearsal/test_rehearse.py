@@ -22,10 +22,11 @@ import client.rehearsal.round as measuring
 from client.cohort.assemble import assemble
 from client.cohort.tokens import load_tokens
 from client.command.app import app
-from client.command.trial import _describe_encoding
-from client.rehearsal.learning import mean_loss, plant_relation, try_learning
+from client.command.trial import _describe_encoding, _show_rehearsal
+from client.rehearsal.learning import Trial, mean_loss, plant_relation, try_learning
 from client.rehearsal.price import Price, price_plan
-from client.rehearsal.rehearse import rehearse
+from client.rehearsal.rehearse import Rehearsal, rehearse
+from client.rehearsal.round import RoundMeasure
 from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
@@ -251,6 +252,21 @@ def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> No
     assert told["problems"] == []
     assert set(told["prices"][0]) == {field.name for field in fields(Price)}
     assert files_of(sites.site().folder) == before
+
+
+def test_the_time_of_a_run_is_that_of_all_its_rounds_not_of_those_that_were_tried(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = RoundMeasure(
+        seconds=2.0, memory_bytes=2**30, gpu_bytes=0, encoding="done", encoding_s=None
+    )
+    trial = Trial(loss_before=1.0, loss_after=0.5, rounds=3, planned_rounds=40)
+    rehearsal = Rehearsal(prices=(), problems=(), measured=measured, trial=trial)
+    _show_rehearsal(rehearsal, run="any", delta=1e-5)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "one round 2.0 s" in shown
+    assert "all rounds 80 s" in shown
+    assert "after 3 of 40 rounds" in shown
 
 
 def test_a_plan_that_would_not_run_here_ends_with_exit_code_1(sites: TableSites) -> None:
