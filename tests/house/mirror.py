@@ -96,9 +96,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"
     ),
-    "server/run/statements.py": Elsewhere(
-        "federation/test_between_runs.py", "a statement is held against a real run"
-    ),
     "shared/audit/attack/rehearsal.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "the attack's rehearsal is one with the site's"
     ),
