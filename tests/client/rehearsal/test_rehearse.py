@@ -9,6 +9,7 @@ import socket
 from dataclasses import fields, replace
 from mmap import mmap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -238,6 +239,35 @@ def test_the_mean_loss_is_the_mean_of_each_patients(sites: TableSites) -> None:
         mean_loss(settings, people.select([row]), weights, file=None) for row in range(len(people))
     ]
     assert whole == pytest.approx(np.mean(parts))
+
+
+def test_the_spread_and_the_error_of_a_learner_are_in_one_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, output = np.array([0.5, 0.7, 1.2]), np.array([0.6, 0.7, 0.8])
+    task = SimpleNamespace(kind="regression", target_sd=0.2)
+    scorer = SimpleNamespace(score=lambda *_: (output[:, None], label))
+    decision = SimpleNamespace(score=lambda outputs: outputs[:, 0])
+    monkeypatch.setattr(learning, "scorer_of", lambda *_: scorer)
+    monkeypatch.setattr(learning, "decision_of", lambda _: decision)
+    plan = SimpleNamespace(settings=SimpleNamespace(task=task))
+    before, after = learning._variance_and_error(plan, None, None, np.zeros(1))
+    assert before == pytest.approx(label.var() / 0.04)
+    assert after == pytest.approx(((output - label) ** 2).mean() / 0.04)
+
+
+def test_the_time_to_encode_is_that_of_every_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 104.0])  # before and after 8 films: half a second each
+    asked: list[int] = []
+    monkeypatch.setattr("shared.model.encoders.load_encoder", lambda *_: torch.nn.Identity())
+    monkeypatch.setattr("shared.model.encoders.encode", lambda _, films: asked.append(len(films)))
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(moments))
+    settings = SimpleNamespace(encoder=None, device="cpu", cohort=SimpleNamespace(image_pixels=8))
+    seconds = measuring._encoding_time(
+        SimpleNamespace(encoder_file=lambda _: Path("any")),
+        SimpleNamespace(encoder_sha256="a" * 64, settings=settings),
+        SimpleNamespace(images=range(30), exams=range(12)),
+    )
+    assert asked == [1, 8]
+    assert seconds == 15.0
 
 
 def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> None:
