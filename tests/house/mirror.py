@@ -96,9 +96,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"
     ),
-    "shared/audit/attack/rehearsal.py": Elsewhere(
-        "client/rehearsal/test_rehearse.py", "the attack's rehearsal is one with the site's"
-    ),
     "shared/audit/canary/records.py": Elsewhere(
         "shared/audit/canary/test_conformance.py", "records are read to be examined"
     ),
