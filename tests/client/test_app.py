@@ -27,7 +27,6 @@ from shared.contract.protocol import (
     signed_bytes,
     to_record,
 )
-from shared.errors import WeightsError
 from shared.signing.canonical import sha256_hex
 from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import verify
@@ -128,29 +127,6 @@ def test_the_text_of_an_unexpected_error_stays_in_the_sites_log(
     [line] = (folder / "log" / "refusals.jsonl").read_text().splitlines()
     assert json.loads(line)["correlation_id"] == refusal.correlation_id
     assert "Mustermann" in line
-
-
-def test_the_pieces_of_an_encoder_have_a_largest_size_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client.answers.hello, "_MAX_ENCODER_BYTES", 100)
-
-    def keep(index: int, n_bytes: int) -> None:
-        piece = WeightsChunk(
-            plan_sha256="a" * 64,
-            file_sha256="b" * 64,
-            index=index,
-            n_chunks=3,
-            data=bytes(n_bytes),
-        )
-        client.answers.hello._keep_piece(tmp_path / "encoder.bin", piece)
-
-    for _ in range(2):  # the same piece sent again counts once
-        keep(0, 60)
-    with pytest.raises(WeightsError) as caught:
-        keep(1, 41)
-    assert caught.value.code == "weights.too-large"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_pieces_of_an_encoder_count_only_when_the_whole_has_the_plans_hash(

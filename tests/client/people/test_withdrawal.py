@@ -18,7 +18,6 @@ import yaml
 from click.testing import Result
 from practice_intake import ingest_with
 from practice_lock import LOCKED, lock_for
-from practice_site import make_charge
 from table_federation import write_table
 from table_site import TableSites
 from typer.testing import CliRunner
@@ -30,7 +29,7 @@ from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
 from client.intake.ingest import JOURNAL_FOLDER, IntakeReport
-from client.people.withdrawal import models_that_saw, withdraw
+from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
@@ -162,15 +161,6 @@ def test_tokens_of_every_version_that_held_the_person_are_deleted(ward: Ward) ->
     held, other = cache / f"{ward.cohort().fingerprint[:32]}-abc-2.npy", cache / "0123-abc-2.npy"
     for path in (held, other):
         _write_tokens(path, np.zeros((1, 4, 3), dtype=np.float32))
-    ward.withdraw()
-    assert (held.exists(), other.exists()) == (False, True)
-
-
-def test_the_page_of_every_version_that_held_the_person_is_deleted(ward: Ward) -> None:
-    held, other = (ward.site.page_file(name, 1) for name in ("hip_bmd", "another"))
-    for path in (held, other):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("films of the person")
     ward.withdraw()
     assert (held.exists(), other.exists()) == (False, True)
 
@@ -370,16 +360,6 @@ def test_charges_stay_and_later_rounds_leave_the_person_out(sites: TableSites) -
     members = [json.loads((folder / f"{row.members_sha256}.json").read_bytes()) for row in charges]
     assert [set(each) for each in members] == [set(trained), set(trained) - {patient}]
     assert ledger.budget([patient], allowance=site.policy.allowance) == spent
-
-
-def test_only_a_run_whose_updates_left_is_said_to_know_the_person(sites: TableSites) -> None:
-    patient = sites.split("train").arrays.patients[0]
-    site, ledger = sites.site(), sites.gate().ledger
-    charge = make_charge(plan_sha256="b" * 64, run="cut-off")
-    ledger.charge(charge, members=[patient], allowance=site.policy.allowance)
-    assert models_that_saw(site, patient) == ()
-    ledger.record_outcome(charge.request_sha256, status="released", payload_sha256="c" * 64)
-    assert models_that_saw(site, patient) == ("cut-off (plan bbbbbbbbbbbb, 1 round)",)
 
 
 def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_version(
