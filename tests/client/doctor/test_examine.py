@@ -10,7 +10,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -33,7 +33,7 @@ from client.intake.dicom import DECODERS
 from client.people.withdrawal import withdraw
 from client.site.folder import create_site
 from client.site.profile import SiteProfile
-from server.federation.certificates import ensure_authority, ensure_server_certificate
+from server.federation.certificates import ensure_server_certificate
 from server.federation.folder import Home
 from shared.errors import IntakeError
 from shared.signing.countersign import countersign
@@ -192,17 +192,6 @@ def test_a_file_that_holds_no_authority_is_a_problem(tmp_path: Path) -> None:
         assert state_of(lines, "root certificate")[0][0] == "problem"
 
 
-def test_of_two_authorities_in_a_file_the_one_that_ends_first_is_warned_of(tmp_path: Path) -> None:
-    old = ensure_authority(tmp_path / "old", now=NOW - timedelta(days=3650 - 20))
-    new = ensure_authority(tmp_path / "new", now=NOW)
-    both = tmp_path / "ca.pem"
-    both.write_bytes(new.read_bytes() + old.read_bytes())
-    lines = look_at_connection(Coordinator(superlink="", root_certificate=both))
-    [(state, fact)] = state_of(lines, "root certificate")
-    assert state == "attention"
-    assert fact in ("valid for 19 days", "valid for 20 days")
-
-
 def test_a_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://nurse:geheim@proxy.hospital:3128")
     lines = look_at_connection(Coordinator(superlink="127.0.0.1:1"))
@@ -288,18 +277,6 @@ def test_the_memory_that_a_container_may_still_take_counts(monkeypatch: pytest.M
     assert line.fact == "1.9 GiB of what this container may take is free now"
     monkeypatch.setattr(machine, "_memory_left_to_container", lambda: float("inf"))
     assert machine._memory(is_quick=False).fact == "59.6 GiB of this machine is free now"
-
-
-def test_files_in_the_cache_are_memory_that_a_container_can_have_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "Path", lambda _: tmp_path)
-    (tmp_path / "memory.max").write_text("8000\n")
-    (tmp_path / "memory.current").write_text("5000\n")
-    (tmp_path / "memory.stat").write_text("anon 3000\ninactive_file 1500\nactive_file 500\n")
-    assert machine._memory_left_to_container() == 8000 - 5000 + 1500
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine._memory_left_to_container() == float("inf")
 
 
 @pytest.mark.parametrize(("left", "state"), [(0.0, "attention"), (0.01, "ok")])
