@@ -1,10 +1,11 @@
 """Breaks the source on purpose, one line at a time, and says which breaks no test notices.
 
-``python -m tests.mutate [--sample N --seed S] [--only WORD] [--jobs J]`` copies the tree into a
-temporary folder, applies each break of ``tests/house/breaks.py`` there and runs the tests that hold the
-file to account: those of the break, else the mirrored one, else every test that imports it. A break is
-caught when a test fails; a break that hangs is caught too, and named. Before that the same tests must
-pass unbroken, or a red test would catch anything. Exit code 1 if less than the asked share was caught.
+``python -m tests.mutate [--sample N --seed S] [--newest N] [--only WORD] [--jobs J]`` copies the tree
+into a temporary folder, applies each break of ``tests/house/breaks.py`` there and runs the tests that
+hold the file to account: those of the break, else the mirrored one, else every test that imports it. A
+break is caught when a test fails; one that hangs is caught too, and named. Before that the same tests
+must pass unbroken, or a red test would catch anything. Exit code 1 if less than the asked share was
+caught.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Outcome:
 def main() -> int:
     """Run the breaks that were asked for; 0 if enough of them were caught."""
     options = _read_options()
-    chosen = [each for each in BREAKS if options.only in f"{each.file} {each.means}"]
+    newest = BREAKS[-options.newest :]  # -0: all
+    chosen = [each for each in newest if options.only in f"{each.file} {each.means}"]
     if options.sample:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +80,7 @@ def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__)
     parser.add_argument("--sample", type=int, default=0, help="so many breaks, drawn by --seed; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
+    parser.add_argument("--newest", type=int, default=0, help="the last so many of the list; 0: all")
     parser.add_argument("--only", default="", help="breaks whose file or meaning holds this word")
     parser.add_argument("--jobs", type=int, default=1, help="breaks tried at once")
     parser.add_argument("--mirror-only", action="store_true", help="ask the mirrored tests alone")

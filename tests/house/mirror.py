@@ -89,25 +89,12 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/demo/audit.py": Elsewhere(
-        "federation/test_whole_run.py", _DEMO, through="server/demo/play.py"
-    ),
     "server/demo/deployment.py": Elsewhere("federation/test_real_engines.py", _DEMO),
-    "server/demo/loopback.py": Elsewhere("federation/test_real_engines.py", _DEMO),
-    "server/engines/ray.py": Elsewhere(
-        "federation/test_engines.py", "three engines must give the same weights"
-    ),
     "server/report/answers.py": Elsewhere(
         "server/report/test_description.py", "answers are journalled by a run and read back from it"
     ),
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"
-    ),
-    "server/run/statements.py": Elsewhere(
-        "federation/test_between_runs.py", "a statement is held against a real run"
-    ),
-    "shared/audit/attack/rehearsal.py": Elsewhere(
-        "client/rehearsal/test_rehearse.py", "the attack's rehearsal is one with the site's"
     ),
     "shared/audit/canary/records.py": Elsewhere(
         "shared/audit/canary/test_conformance.py", "records are read to be examined"

@@ -27,6 +27,7 @@ from client.cohort.versions import current_cohort
 from client.cohort_page.figures import (
     Outlier,
     _far_from_middle,
+    class_thresholds,
     count_splits,
     describe_images,
     films_per_year,
@@ -206,6 +207,19 @@ def test_bars_are_as_long_as_their_numbers_and_missing_much_is_marked() -> None:
     first, second = (float(wide) for wide in re.findall(r'width="([\d.]+)" height="14"', picture))
     assert second / first == pytest.approx(5, rel=0.02)
     assert picture.count("#b3541e") == 1
+
+
+def test_the_bar_of_a_share_is_that_share_of_the_whole_width() -> None:
+    [whole], [half] = (
+        re.findall(r'width="([\d.]+)" height="14"', draw_bars([("a", share)], title="t", as_share=True))
+        for share in (1.0, 0.5)
+    )
+    assert float(half) == pytest.approx(float(whole) / 2, rel=0.01)
+
+
+def test_the_marks_of_a_bmd_are_where_its_classes_begin_below_the_healthy(ward: Ward) -> None:
+    marks = dict(class_thresholds(ward[1].schema.label))
+    assert marks == pytest.approx({"osteopenia": 0.858 - 0.12, "osteoporosis": 0.858 - 2.5 * 0.12})
 
 
 def test_a_cohort_without_films_ages_or_outliers_has_a_page_too(sites: TableSites) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from client.doctor.connection import Coordinator, look_at_connection
 from client.doctor.line import Line
+from server.federation.certificates import ensure_authority
 
 
 def lines_for(superlink: str, root_certificate: Path | None = None) -> dict[str, Line]:
@@ -48,3 +50,15 @@ def test_without_the_authoritys_file_the_coordinator_is_not_asked_and_no_firewal
     assert lines["coordinator"].state == "not checked"
     assert "ca.pem" in lines["coordinator"].fact
     assert "firewall" not in lines["coordinator"].remedy
+
+
+def test_of_two_authorities_in_a_file_the_one_that_ends_first_is_warned_of(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    old = ensure_authority(tmp_path / "old", now=now - timedelta(days=3650 - 20))
+    new = ensure_authority(tmp_path / "new", now=now)
+    both = tmp_path / "ca.pem"
+    both.write_bytes(new.read_bytes() + old.read_bytes())
+    lines = look_at_connection(Coordinator(superlink="", root_certificate=both))
+    [line] = [line for line in lines if line.name == "root certificate"]
+    assert line.state == "attention"
+    assert line.fact in ("valid for 19 days", "valid for 20 days")

@@ -28,7 +28,7 @@ from client.command.app import app
 from client.doctor.connection import Coordinator, clock_line, look_at_connection
 from client.doctor.examine import examine, is_well, look_at_site
 from client.doctor.line import Line, observe
-from client.gate.ledger import Ledger
+from client.gate.ledger import Budget, Ledger
 from client.intake.dicom import DECODERS
 from client.people.withdrawal import withdraw
 from client.site.folder import create_site
@@ -277,6 +277,18 @@ def test_the_memory_that_a_container_may_still_take_counts(monkeypatch: pytest.M
     assert line.fact == "1.9 GiB of what this container may take is free now"
     monkeypatch.setattr(machine, "_memory_left_to_container", lambda: float("inf"))
     assert machine._memory(is_quick=False).fact == "59.6 GiB of this machine is free now"
+
+
+@pytest.mark.parametrize(("left", "state"), [(0.0, "attention"), (0.01, "ok")])
+def test_a_site_whose_dearest_patient_has_nothing_left_is_to_be_looked_at(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch, left: float, state: str
+) -> None:
+    sites.answer(sites.train_request())
+    budget = Budget(epsilon_spent=1.0, epsilon_left=left, delta=1e-5, n_unprotected=0)
+    monkeypatch.setattr(Ledger, "budget_of_everybody", lambda *_, **__: budget)
+    [(found, fact)] = state_of(look_at_site(sites.site().folder, is_quick=True), "ledger")
+    assert found == state
+    assert f"epsilon {left:.2f} left" in fact
 
 
 def test_a_site_that_trained_shows_its_round_and_whether_it_was_accepted(sites: TableSites) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from client.doctor import machine
 from client.doctor.machine import REPEATABLE_WORKSPACES, look_at_processor
 
 
@@ -71,3 +73,15 @@ def test_a_torch_without_mkl_needs_no_setting_of_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("MKL_CBWR", "OFF")
     assert look_at_processor().state == "ok"
+
+
+def test_files_in_the_cache_are_memory_that_a_container_can_have_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "Path", lambda _: tmp_path)
+    (tmp_path / "memory.max").write_text("8000\n")
+    (tmp_path / "memory.current").write_text("5000\n")
+    (tmp_path / "memory.stat").write_text("anon 3000\ninactive_file 1500\nactive_file 500\n")
+    assert machine._memory_left_to_container() == 8000 - 5000 + 1500
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine._memory_left_to_container() == float("inf")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,12 +16,14 @@ from handed_over import RUN, HandedOver
 from table_site import TableSites, found_table_sites
 
 from client.answers.answer import charge_for
-from client.gate.statement import make_statement, state_run
+from client.gate.statement import _cost, _ledger_state, make_statement, state_run
 from client.site.approved import approved_plan
 from shared.audit.finding import Finding, Findings, write_findings
 from shared.contract.release import read_release
 from shared.errors import AuditError
 from shared.privacy.accountant import gaussian_epsilon
+from shared.privacy.events import GaussianEvent
+from shared.privacy.ledger_format import Countersignature
 from shared.privacy.statement import (
     PAYLOAD_TYPE,
     countersign_statement,
@@ -69,6 +72,35 @@ def test_subjects_are_what_left_and_the_release_that_was_measured(made_run: Hand
     assert {each.sha256 for each in statement.subject} == left | {release.sha256}
     names = [each.name for each in statement.subject]
     assert names[:2] == ["train, round 1, ledger row 1", "train, round 2, ledger row 3"]
+
+
+def test_of_the_countersigned_heads_the_furthest_is_stated() -> None:
+    rows = [SimpleNamespace(sha256=f"{index}" * 64, index=index) for index in range(4)]
+    heads = [
+        Countersignature(
+            head_sha256=rows[index].sha256,
+            plan_sha256="a" * 64,
+            coordinator_key="b" * 64,
+            signature="c" * 128,
+        )
+        for index in (1, 2, 0)
+    ]
+    stated = _ledger_state(SimpleNamespace(countersignatures=lambda: tuple(heads)), rows)
+    assert stated.countersigned is not None
+    assert (stated.countersigned.index, stated.head_index) == (2, 3)
+
+
+def test_exact_figures_of_a_validation_leave_a_run_without_an_epsilon(made_run: HandedOver) -> None:
+    plan = made_run.plan
+    charges = [
+        SimpleNamespace(purpose="train", event=GaussianEvent(noise_multiplier=4.0)),
+        SimpleNamespace(purpose="evaluate.internal", event=None),
+    ]
+    cost = _cost(SimpleNamespace(), plan, plan.entry("elm"), charges)
+    assert (cost.n_unprotected, cost.run_epsilon) == (1, None)
+    assert cost.training_epsilon == pytest.approx(
+        gaussian_epsilon(1 / 4.0, plan.predicted.delta), abs=1e-6
+    )
 
 
 def test_epsilons_are_those_of_the_charges(made_run: HandedOver) -> None:

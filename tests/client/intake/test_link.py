@@ -49,8 +49,10 @@ def test_nearest_row_wins_and_a_tie_takes_the_earlier():
     assert links([film("a", "P")], [row(1, "P", 10), row(2, "P", -10)]).exams[0].row.number == 2
 
 
-@pytest.mark.parametrize(("offset", "is_linked"), [(90, True), (-90, True), (91, False)])
-def test_window_includes_its_last_day(offset, is_linked):
+@pytest.mark.parametrize(
+    ("offset", "is_linked"), [(90, True), (-90, True), (91, False), (-91, False), (-4000, False)]
+)
+def test_window_includes_its_last_day_on_either_side(offset, is_linked):
     found = links([film("a", "P")], [row(1, "P", offset)])
     assert bool(found.exams) == is_linked
     assert found.film_codes == ({} if is_linked else {"a": "intake.missing-row"})

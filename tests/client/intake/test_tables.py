@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -243,6 +245,51 @@ def test_secrets_come_from_the_environment_or_a_file_that_nobody_else_can_read(t
     assert "CANARY" not in str(refusal.value)
     path.chmod(0o600)
     assert read_secret("OSTEOFED_TEST_SECRET", path) == "CANARY"
+
+
+class NotedConnection:
+    """A connection to PostgreSQL that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def __enter__(self) -> NotedConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.told.append("closed")
+
+    def execution_options(self, **options: object) -> NotedConnection:
+        self.told += [
+            f"{name}={value}" for name, value in options.items() if name.startswith("postgresql")
+        ]
+        return self
+
+    def exec_driver_sql(self, query: str) -> NotedConnection:
+        self.told.append(query)
+        return self
+
+    def keys(self) -> list[str]:
+        return ["patient_id"]
+
+    def __iter__(self) -> Iterator[tuple[str]]:
+        return iter([("P1",)])
+
+
+def test_a_query_to_postgres_can_only_read_and_has_its_seconds(schema, monkeypatch):
+    asked = NotedConnection()
+    engine = SimpleNamespace(
+        dialect=SimpleNamespace(name="postgresql"), connect=lambda: asked, dispose=lambda: None
+    )
+    monkeypatch.setattr("sqlalchemy.create_engine", lambda *_, **__: engine)
+    found = sql_table("postgresql://any", "SELECT 1", schema, PROFILE, timeout_s=30)
+    assert [row.cells for row in found.rows] == [{"patient_id": "P1"}]
+    assert asked.told == [
+        "postgresql_readonly=True",
+        "SET LOCAL statement_timeout = 30000",  # milliseconds
+        "SELECT 1",
+        "closed",
+    ]
 
 
 def test_a_failing_database_shows_neither_password_nor_query(schema):

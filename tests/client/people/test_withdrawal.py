@@ -418,6 +418,7 @@ def test_the_command_shows_what_it_found_asks_and_never_repeats_the_number(
     assert re.search(r"learnt from the person +none\n", done.stderr)
     assert f"Does {BY} take this person out" in done.stderr
     assert "hip_bmd v2" in done.stdout
+    assert re.search(r"older versions that still do +hip_bmd v1\n", done.stdout)
     assert ward.patient not in ward.cohort().patients()
     shown = done.output.replace(
         f" {ward.patient_id} \n", ""

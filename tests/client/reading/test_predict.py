@@ -12,6 +12,7 @@ import torch
 from practice_plan import table_of
 from table_site import TableSites
 
+import client.reading.predict as predicting
 from client.reading.predict import (
     Prediction,
     _describe,
@@ -24,6 +25,7 @@ from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError
+from shared.exam.pixels import normalise
 from shared.exam.schema import read_schema
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
@@ -94,6 +96,19 @@ def test_words_become_categories_and_what_may_be_missing_is_left_out() -> None:
     }
     with pytest.raises(IntakeError, match="sex: is required"):
         read_values({"age": "70"}, HIP)
+
+
+@pytest.mark.parametrize("laterality", ["L", "R", None])
+def test_a_film_is_read_as_an_intake_takes_it_in_with_right_hips_flipped(
+    monkeypatch: pytest.MonkeyPatch, laterality: str | None
+) -> None:
+    pixels = np.arange(60 * 40, dtype=np.float32).reshape(60, 40)
+    film = SimpleNamespace(pixels=pixels, laterality=laterality, body_part="HIP", view_position="AP")
+    monkeypatch.setattr(predicting, "read_film", lambda _: film)
+    read = predicting._read(Path("any.dcm"), HIP)
+    straight, flipped = (normalise(pixels, HIP.image_pixels, mirror=flips) for flips in (False, True))
+    assert not np.array_equal(straight, flipped)
+    assert np.array_equal(read, flipped if laterality == "R" else straight)
 
 
 def regression(value: float) -> Prediction:

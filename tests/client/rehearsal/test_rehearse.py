@@ -9,6 +9,7 @@ import socket
 from dataclasses import fields, replace
 from mmap import mmap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,10 +23,11 @@ import client.rehearsal.round as measuring
 from client.cohort.assemble import assemble
 from client.cohort.tokens import load_tokens
 from client.command.app import app
-from client.command.trial import _describe_encoding
-from client.rehearsal.learning import mean_loss, plant_relation, try_learning
+from client.command.trial import _describe_encoding, _show_rehearsal
+from client.rehearsal.learning import Trial, mean_loss, plant_relation, try_learning
 from client.rehearsal.price import Price, price_plan
-from client.rehearsal.rehearse import rehearse
+from client.rehearsal.rehearse import Rehearsal, rehearse
+from client.rehearsal.round import RoundMeasure
 from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
@@ -239,6 +241,35 @@ def test_the_mean_loss_is_the_mean_of_each_patients(sites: TableSites) -> None:
     assert whole == pytest.approx(np.mean(parts))
 
 
+def test_the_spread_and_the_error_of_a_learner_are_in_one_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    label, output = np.array([0.5, 0.7, 1.2]), np.array([0.6, 0.7, 0.8])
+    task = SimpleNamespace(kind="regression", target_sd=0.2)
+    scorer = SimpleNamespace(score=lambda *_: (output[:, None], label))
+    decision = SimpleNamespace(score=lambda outputs: outputs[:, 0])
+    monkeypatch.setattr(learning, "scorer_of", lambda *_: scorer)
+    monkeypatch.setattr(learning, "decision_of", lambda _: decision)
+    plan = SimpleNamespace(settings=SimpleNamespace(task=task))
+    before, after = learning._variance_and_error(plan, None, None, np.zeros(1))
+    assert before == pytest.approx(label.var() / 0.04)
+    assert after == pytest.approx(((output - label) ** 2).mean() / 0.04)
+
+
+def test_the_time_to_encode_is_that_of_every_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([100.0, 104.0])  # before and after 8 films: half a second each
+    asked: list[int] = []
+    monkeypatch.setattr("shared.model.encoders.load_encoder", lambda *_: torch.nn.Identity())
+    monkeypatch.setattr("shared.model.encoders.encode", lambda _, films: asked.append(len(films)))
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(moments))
+    settings = SimpleNamespace(encoder=None, device="cpu", cohort=SimpleNamespace(image_pixels=8))
+    seconds = measuring._encoding_time(
+        SimpleNamespace(encoder_file=lambda _: Path("any")),
+        SimpleNamespace(encoder_sha256="a" * 64, settings=settings),
+        SimpleNamespace(images=range(30), exams=range(12)),
+    )
+    assert asked == [1, 8]
+    assert seconds == 15.0
+
+
 def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> None:
     plan = next((sites.site().folder / "plans").glob("*.json"))
     before = files_of(sites.site().folder)
@@ -251,6 +282,21 @@ def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> No
     assert told["problems"] == []
     assert set(told["prices"][0]) == {field.name for field in fields(Price)}
     assert files_of(sites.site().folder) == before
+
+
+def test_the_time_of_a_run_is_that_of_all_its_rounds_not_of_those_that_were_tried(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    measured = RoundMeasure(
+        seconds=2.0, memory_bytes=2**30, gpu_bytes=0, encoding="done", encoding_s=None
+    )
+    trial = Trial(loss_before=1.0, loss_after=0.5, rounds=3, planned_rounds=40)
+    rehearsal = Rehearsal(prices=(), problems=(), measured=measured, trial=trial)
+    _show_rehearsal(rehearsal, run="any", delta=1e-5)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "one round 2.0 s" in shown
+    assert "all rounds 80 s" in shown
+    assert "after 3 of 40 rounds" in shown
 
 
 def test_a_plan_that_would_not_run_here_ends_with_exit_code_1(sites: TableSites) -> None:

@@ -163,6 +163,16 @@ def test_a_damaged_record_is_no_approval_and_says_what_to_do(desk: Desk, damage:
     assert desk.approvals.approved(plan.sha256) == plan
 
 
+def test_of_several_approved_plans_the_newest_is_the_last(desk: Desk, tmp_path: Path) -> None:
+    first = desk.approvals.import_plan(desk.plan_file)
+    second = plan_of(first.coordinator_key, "privacy.epsilon=2")
+    write_plan(tmp_path / "second.json", second, load_key(tmp_path / "coordinator.pem"))
+    for plan in (first, desk.approvals.import_plan(tmp_path / "second.json")):
+        desk.approvals.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    assert desk.approvals.last_approved(other_than="") == second
+    assert desk.approvals.last_approved(other_than=second.sha256) == first
+
+
 def test_the_last_approved_plan_is_shown_beside_a_new_one(desk: Desk) -> None:
     plan = desk.approvals.import_plan(desk.plan_file)
     assert desk.approvals.last_approved(other_than="") is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,18 @@ def test_shifted_days_keep_distances_and_lead_back_with_the_key(first, second):
     days = OURS.day_of(patient, first), OURS.day_of(patient, second)
     assert days[1] - days[0] == (second - first).days
     assert OURS.date_of(patient, days[0]) == first
+
+
+def test_who_withdrew_is_not_named_again_and_who_did_not_is(tmp_path):
+    linkage = Linkage(tmp_path / "linkage.bin", OURS)
+    gone, here = (OURS.patient_key("", number) for number in ("1", "2"))
+    identities = {gone: Identity("", "1"), here: Identity("", "2")}
+    linkage.add(identities, {})
+    linkage.withdraw(gone, by="Grace Hopper", now=datetime(2024, 6, 30, tzinfo=UTC))
+    linkage.add(identities, {})
+    for found in (linkage, Linkage(tmp_path / "linkage.bin", OURS)):
+        assert found.identity_of(gone) is None
+        assert found.identity_of(here) == Identity("", "2")
 
 
 def test_shift_differs_between_patients_and_keys():

@@ -74,6 +74,16 @@ def test_pretraining_writes_a_file_with_its_recipe_that_loads(tmp_path: Path) ->
     assert [step[1:] for step in heard] == [(100, 100), (1, 1)]
 
 
+def test_token_constants_are_those_of_films_as_the_encoder_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    digest = pretrain(path, seed=5, n_films=100, epochs=1)
+    settings = EncoderSettings(name="tiny", sha256=digest, token_channels=48, token_grid=4)
+    films, _ = draw_films(100, seed=5)
+    pooled = encode(load_encoder(settings, path), films.float() / 255).mean(dim=1)
+    torch.testing.assert_close(pooled.mean(dim=0), torch.zeros(48), atol=1e-3, rtol=0)
+    torch.testing.assert_close(pooled.std(dim=0), torch.full((48,), 3 / 48**0.5), atol=1e-2, rtol=0)
+
+
 def test_the_shipped_encoder_is_small_hashed_and_made_by_this_recipe() -> None:
     path, settings = shipped()
     assert path.stat().st_size < 2_000_000

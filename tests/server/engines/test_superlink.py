@@ -9,6 +9,7 @@ from pathlib import Path
 import practice_federation as practice
 import pytest
 
+from server.engines import superlink
 from server.engines.superlink import Deployment, submit_stage
 from shared.errors import EngineError, OsteoFedError, PolicyError, WeightsError
 
@@ -56,6 +57,41 @@ def test_a_stage_that_was_stopped_can_be_played_again_to_its_end(play: Play) -> 
     with pytest.raises(OsteoFedError, match="it was paused"):
         play(stopped)
     play(stopped | {"status": "finished"})
+
+
+@pytest.fixture
+def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Plays a stage that leaves no outcome while Flower lists its run under a status."""
+    store, _ = practice.found_federation(tmp_path)
+    monkeypatch.setattr(superlink, "LIST_EVERY_S", 0.0)
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.01)
+
+    def play(status: str) -> None:
+        asked: list[str] = []
+
+        def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+            asked.append(command)
+            assert len(asked) < 500, "nobody looks at the clock"
+            return {"run-id": 1, "runs": [{"status": status}]}
+
+        monkeypatch.setattr(Deployment, "_flwr", answer)
+        Deployment(store.home).play(store, "train", timeout_s=0.5)
+
+    return play
+
+
+@pytest.mark.parametrize("status", ["finished:failed", "finished:stopped", "finished"])
+def test_a_run_that_flower_ended_without_an_outcome_is_not_waited_for(
+    submitted: Callable[[str], None], status: str
+) -> None:
+    with pytest.raises(EngineError, match=f"as {status} without an outcome"):
+        submitted(status)
+
+
+def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str], None]) -> None:
+    with pytest.raises(EngineError) as caught:
+        submitted("running")
+    assert caught.value.code == "engine.stage-timeout"
 
 
 def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_again(

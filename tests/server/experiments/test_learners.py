@@ -29,6 +29,14 @@ def test_classes_are_cut_at_the_t_scores_of_the_schema() -> None:
     assert found.target.tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_classes_do_not_depend_on_the_scale_that_the_target_is_learnt_in() -> None:
+    # T = (BMD − 0.858)/0.120 and z = (BMD − 0.75)/0.24, so T = 2 z − 0.9
+    settings = compose_settings(["task.target_sd=0.24"])
+    z = np.array([0.0, -0.049, -0.051, -0.799, -0.801, -1.5])
+    found = classes_of(Columns(np.zeros((6, 1)), z), settings)
+    assert found.target.tolist() == [0, 0, 1, 1, 2, 2]
+
+
 def test_every_learner_is_measured_in_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     population = learners._Population(
         {"small": patients(40, 1), "large": patients(90, 2)}, patients(200, 3)
@@ -46,6 +54,24 @@ def test_every_learner_is_measured_in_every_arm(monkeypatch: pytest.MonkeyPatch)
         without_noise = found.arms["federated"][-1]
         assert without_noise == pytest.approx(found.arms["pooled"][-1], abs=1e-6)
         assert without_noise[0] > (0.6 if found.figure == "AUC" else 0.1)
+
+
+def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = [0.6, 0.7, 0.8, 0.9]
+    populations = [
+        learners._Population(
+            {"small": patients(4, 1), "large": patients(9, 2)}, Columns(np.zeros((1, 1)), [value])
+        )
+        for value in values
+    ]
+    monkeypatch.setattr(learners, "_figure", lambda *given: float(given[-1].target[0]))
+    found = learners._measure(learners.ENTRIES[0], SETTINGS, populations, n_draws=3)
+    expected = (np.mean(values), np.std(values, ddof=1) / len(values) ** 0.5)
+    for arm in found.arms.values():
+        for figure in arm:
+            assert figure == pytest.approx(expected)
 
 
 def test_the_page_holds_each_figure_with_its_error(tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ def test_a_good_certificate_is_kept_and_a_new_host_asks_for_another(tmp_path: Pa
     assert wider.certificate.read_bytes() != first
 
 
+def test_a_server_certificate_ends_no_later_than_its_authority(tmp_path: Path) -> None:
+    ensure_authority(tmp_path, now=NOW - timedelta(days=365 * 10 - 100))
+    server = ensure_server_certificate(tmp_path, hosts=HOSTS, now=NOW)
+    assert timedelta(days=99) < server.expires - NOW < timedelta(days=101)
+    handshake(server, server.authority, "localhost")
+
+
 def test_half_an_authority_is_never_replaced(tmp_path: Path) -> None:
     ensure_authority(tmp_path, now=NOW)
     (tmp_path / "ca.key").unlink()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from practice_release import finish_run
 from practice_report import NOISE, TABLE, answer, found_run
+from practice_site import make_charge
 
+from client.gate.ledger import Ledger
 from server.report.collect import collect_results
 from shared.errors import WeightsError
+from shared.privacy.filter import Allowance
+from shared.signing.keys import load_key
 
 
 def test_rounds_name_who_took_part_with_what_weight_and_who_did_not_and_why(tmp_path: Path) -> None:
@@ -82,3 +87,24 @@ def test_an_external_site_has_no_part_in_training_and_pays_for_its_table(tmp_pat
     assert (outside.mode, outside.training_epsilon) == ("patient_dp", 0.0)
     assert outside.run_epsilon > 0
     assert outside.statement == "no part in training"
+
+
+def test_what_a_ledger_says_of_a_lifetime_is_reported_of_its_site_alone(tmp_path: Path) -> None:
+    store = found_run(tmp_path, noise=NOISE)
+    finish_run(store)
+    ledger = Ledger(
+        tmp_path / "ledger",
+        site="site-3",
+        key=load_key(store.home / "sites" / "site-3" / "keys" / "site.pem"),
+        clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    allowance = Allowance(epsilon_lifetime=9.0, epsilon_per_run=3.0, delta=1e-5)
+    ledger.charge(make_charge(), members=["a" * 32], allowance=allowance)
+    ledger.export(tmp_path / "ledger.json", allowance=allowance)
+    *_, silent, told = collect_results(store, ledgers=[tmp_path / "ledger.json"]).privacy
+    budget = ledger.budget_of_everybody(allowance=allowance)
+    assert 0 < budget.epsilon_spent < 3
+    assert told.lifetime_epsilon == budget.epsilon_spent
+    assert told.left_epsilon == 9.0 - budget.epsilon_spent
+    assert told.cap_epsilon == 9.0
+    assert (silent.lifetime_epsilon, silent.left_epsilon, silent.cap_epsilon) == (None, None, None)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from client.app import app as client_app
 from server.command.app import app as command
 from server.engines.local import run_local
+from server.report import description
 from server.report.answers import answers_to
 from server.report.collect import collect_results
 from server.report.description import collect_descriptions
@@ -95,6 +96,24 @@ def test_the_pooled_figures_are_those_of_the_described_patients(described: Descr
     malignant = (data.target[asked] == 0).mean()
     half = (found.prevalence.high - found.prevalence.low) / 2
     assert abs(found.prevalence.value - malignant) <= 2 * half
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"), [(["ash", "elm"], ["ash", "elm", "pooled"]), (["elm"], ["elm"])]
+)
+def test_two_hospitals_are_pooled_and_one_is_not(
+    described: Described, monkeypatch: pytest.MonkeyPatch, measured: list[str], shown: list[str]
+) -> None:
+    found = answers_to(described.store, described.store.plan.stage("description"))
+    kept = tuple(answer for answer in found if answer.site in measured)
+    monkeypatch.setattr(description, "answers_to", lambda *_: kept)
+    rows = collect_descriptions(described.store)
+    assert [row.site for row in rows] == shown
+    assert rows[-1].description is not None
+    asked = sum(len(ROWS[site]) for site in measured)
+    assert rows[-1].description.n_patients.value == pytest.approx(
+        asked, abs=6 * asked_of(described.store).noise_sd
+    )
 
 
 def test_who_has_answered_is_not_asked_again(described: Described) -> None:

@@ -18,7 +18,7 @@ from server.rounds import exchange as exchange_module
 from server.rounds import weights_delivery
 from server.rounds.exchange import Exchange
 from server.run.folder import RunStore
-from shared.contract.protocol import Refusal, SumRequest, from_record, to_record
+from shared.contract.protocol import HelloReply, Refusal, SumRequest, from_record, to_record
 from shared.errors import RunError
 from shared.signing.keys import create_key
 
@@ -118,6 +118,51 @@ def test_a_site_that_refused_is_greeted_again_while_the_run_waits(
     exchange.meet(store.plan.roster, wait_s=5.0)
     assert exchange.sites == set(folders)
     assert log == [("", "protocol.bad-signature")]
+
+
+class LateGrid(LocalGrid):
+    """A grid whose last node is there only once it is let in."""
+
+    is_whole: bool = False
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        nodes = list(super().get_nodes())
+        return nodes if self.is_whole else nodes[:-1]
+
+
+def test_a_second_node_with_a_sites_key_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=2)
+    (folders["site-1"] / "claims.json").write_text('"site-0"')  # so that site-1 is waited for
+    grid = LateGrid(practice.app, folders | {"copy": folders["site-0"]})
+    log: list[tuple[str, str]] = []
+    exchange = exchange_of(store, grid, log)
+    exchange.meet(store.plan.roster, wait_s=0.0)
+    first = dict(exchange._nodes)
+    assert set(first) == {"site-0"}
+    grid.is_whole = True
+    exchange.meet(store.plan.roster, wait_s=0.0)
+    assert exchange._nodes == first
+    assert ("site-0", "protocol.two-nodes-one-site") in log
+
+
+def test_a_hello_that_answers_an_earlier_question_is_refused(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    recorded: list[HelloReply] = []
+
+    class RecordingGrid(LocalGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            for message in super().pull_messages(message_ids):
+                recorded.append(from_record(message.content, HelloReply))
+                message.content = to_record(recorded[0])
+                yield message
+
+    exchange_of(store, RecordingGrid(practice.app, folders)).meet(store.plan.roster, wait_s=0.0)
+    log: list[tuple[str, str]] = []
+    later = exchange_of(store, RecordingGrid(practice.app, folders), log)
+    later.meet(store.plan.roster, wait_s=0.0)
+    assert recorded[0].nonce != recorded[1].nonce
+    assert later.sites == frozenset()
+    assert log == [("", "protocol.wrong-nonce")]
 
 
 class FlakyGrid(LocalGrid):

@@ -40,6 +40,23 @@ def test_initial_weights_that_are_not_the_plan_s_are_refused(store: RunStore) ->
     assert caught.value.code == "run.wrong-weights"
 
 
+@pytest.mark.parametrize("given", [None, b"another"])
+def test_a_run_does_not_begin_without_the_encoder_that_its_plan_names(
+    tmp_path: Path, given: bytes | None
+) -> None:
+    store, _ = practice.found_federation(tmp_path, encoder=b"the encoder")
+    (store.folder / "run.json").unlink()
+    file = tmp_path / "given.bin"
+    if given is not None:
+        file.write_bytes(given)
+    with pytest.raises(RunError) as caught:
+        prepare_run(
+            store.folder, initial_state=np.zeros(P, "<f4"), encoder=file if file.exists() else None
+        )
+    assert caught.value.code == "run.wrong-encoder"
+    assert not (store.folder / "run.json").exists()
+
+
 @pytest.mark.parametrize("version", [1, 3, "2", None])
 @pytest.mark.parametrize("file", ["run.json", "rounds/train/0000/state.json"])
 def test_an_unknown_format_version_is_refused(store: RunStore, file: str, version: object) -> None:

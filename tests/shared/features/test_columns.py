@@ -32,6 +32,14 @@ def test_columns_are_named_by_source_and_in_order() -> None:
     assert columns[0].spread == pytest.approx(IMAGE_NORM / 2**0.5)
 
 
+def test_the_public_sd_of_a_mark_is_that_of_a_yes_of_its_share() -> None:
+    marks = [column for column in name_columns(SCHEMA.fields, channels=0) if column.is_mark]
+    assert {column.centre for column in marks} == {0.5, 0.1}
+    for column in marks:
+        draws = np.array([1.0] * round(100 * column.centre) + [0.0] * round(100 * (1 - column.centre)))
+        assert column.spread == pytest.approx(draws.std())
+
+
 def test_the_image_norm_is_the_encoders() -> None:
     assert IMAGE_NORM == POOLED_NORM
 

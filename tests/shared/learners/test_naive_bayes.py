@@ -71,6 +71,14 @@ def test_means_are_drawn_together_by_as_much_as_the_noise_puts_between_them() ->
     assert np.linalg.norm(first - second) < 0.4 * np.linalg.norm((table[0] - table[1])[1:41] / 100)
 
 
+def test_the_noise_of_a_mean_falls_with_the_size_of_its_class_by_hand() -> None:
+    learner = make(table_task(1, n_classes=2))
+    total = np.array([100.0, 100.0, 0.0, 400.0, 0.0, 0.0])  # means of 1 and 0, about a common 0.2
+    state = learner.advance(learner.start(), total, sd=10.0, n_declared=500)
+    # noise has an SD of 0.1 and 0.025 in them: 1 − 0.1²/0.8² = 1 − 0.025²/0.2² is kept
+    assert state.vector[2:4] == pytest.approx([0.2 + 0.8 * 63 / 64, 0.2 - 0.2 * 63 / 64])
+
+
 def test_evidence_is_divided_by_the_temper_by_hand() -> None:
     # Two equally frequent classes at −1 and 1, variance 1: log-odds at x are 2x, over 4 with temper 4.
     patient = Columns(np.array([[0.7]]), np.zeros(1))

@@ -15,7 +15,7 @@ from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.model.attention import KeyMask
 from shared.model.build import build_model
-from shared.model.fusion import CrossAttentionFusion, grid_positions
+from shared.model.fusion import CrossAttentionFusion, exam_means, films_of_exams, grid_positions
 from shared.model.weights import flatten_weights, layout_sha256, trainable
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -247,3 +247,9 @@ def test_positions_differ_between_cells_and_know_rows_from_columns() -> None:
     assert distances.min() > 0.1
     assert torch.equal(positions[1, :8], positions[2, :8])  # same row
     assert torch.equal(positions[1, 8:], positions[5, 8:])  # same column
+
+
+def test_an_exam_is_the_mean_of_its_films_tokens_however_many_it_has() -> None:
+    tokens = torch.tensor([[[[1.0], [3.0]], [[5.0], [7.0]], [[10.0], [30.0]]]])  # [1,3,2,1]
+    of_exam = films_of_exams(torch.tensor([[0, 0, 1]]), 3)
+    assert exam_means(tokens, of_exam).flatten().tolist() == [4.0, 20.0, 0.0]

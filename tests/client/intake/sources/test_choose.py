@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
@@ -84,6 +84,21 @@ def test_an_option_for_the_source_that_is_named_is_taken(given: dict[str, object
 
 def test_what_the_commands_fill_in_by_themselves_is_not_taken_for_an_option(site: Site) -> None:
     choose_inputs(name_sources(source=site.folder), site, SCHEMA)
+
+
+def test_a_pacs_is_asked_for_the_days_and_the_parts_that_were_named() -> None:
+    choice = name_sources(
+        modality=["dx"],
+        body_part=["HIP"],
+        first_day=datetime(2020, 1, 2),
+        last_day=datetime(2021, 3, 4),
+    )
+    assert choice.query == FilmQuery(
+        modalities=("DX",),
+        body_parts=("HIP",),
+        first_day=date(2020, 1, 2),
+        last_day=date(2021, 3, 4),
+    )
 
 
 def test_the_command_says_which_option_would_change_nothing(site: Site) -> None:

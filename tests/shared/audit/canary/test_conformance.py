@@ -27,6 +27,7 @@ from shared.audit.command import app
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import DepartedMessage, gather_evidence
 from shared.audit.recount.outbox import largest_bytes
+from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan, write_plan
 from shared.errors import AuditError
 from shared.privacy.register_format import RegisterRecord, read_register, write_register
@@ -80,6 +81,25 @@ def test_a_correct_run_passes_every_claim_and_shows_what_it_measured(
     promised = audited_stage(trained.plan).noise_multiplier
     noise = next(each for claim, each in found.items() if "standard deviation" in claim)
     assert noise.figures["noise_multiplier_found"] == pytest.approx(promised, rel=0.06)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_noise_of_another_size_than_promised_is_refuted_on_either_side(
+    trained: TableSites, record: CommittedRegister, factor: float
+) -> None:
+    found = findings(trained, record, sums=record.register.sums * factor)
+    noise = next(each for claim, each in found.items() if "standard deviation" in claim)
+    assert noise.verdict == "fail"
+    assert (float(noise.figures["z"]) < 0) == (factor < 1)
+
+
+def test_coins_that_no_charge_names_were_not_committed_to(record: CommittedRegister) -> None:
+    assert record.judge_commitment("canary").verdict == "pass"
+    ledger = record.ledger
+    unnamed = RecountedLedger(ledger.plan, ledger.site, ledger.rows[:1])
+    found = CommittedRegister(record.register, unnamed).judge_commitment("canary")
+    assert found.verdict == "fail"
+    assert "0 of 0 charges" in found.because
 
 
 def test_a_register_that_hides_a_round_is_refuted(

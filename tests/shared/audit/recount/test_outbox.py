@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from handed_over import HandedOver
-from test_claims import change_outbox, failed, recount
+from test_claims import change_outbox, charged, failed, recount
 
 import shared.audit.recount.ledger as recount_ledger
 from shared.audit.recount.evidence import DepartedMessage, SiteEvidence
@@ -114,6 +114,16 @@ def test_a_measured_table_does_not_fit_into_a_reply_that_says_nothing_was_measur
     honest = uncharged("SumReply", len(pack(empty)), **of_the_run)
     change_outbox(handed, lambda lines: lines.__setitem__(-1, honest))
     assert recount_outbox(ledger_of(handed), handed.evidence()).verdict == "pass"
+
+
+@pytest.mark.parametrize("change", [{"release_class": "governed"}, {"channel": "evaluate.internal"}])
+def test_a_charged_message_leaves_in_the_class_and_for_the_purpose_of_its_charge(
+    handed: HandedOver, change: dict[str, str]
+) -> None:
+    change_outbox(handed, lambda lines: charged(lines).update(change))
+    found = recount_outbox(ledger_of(handed), handed.evidence())
+    assert found.verdict == "fail"
+    assert "was charged as train, dp" in found.because
 
 
 def test_a_message_of_no_known_kind_or_of_another_plan_is_not_overlooked(handed: HandedOver) -> None:

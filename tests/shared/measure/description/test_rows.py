@@ -361,6 +361,15 @@ def test_no_count_between_one_and_the_minimum_is_in_an_exact_table(seed: int, ce
     assert not ((rounded > 0) & (rounded < cell)).any()
 
 
+def test_the_few_who_have_a_value_are_not_shown_by_how_many_lack_it() -> None:
+    patients = population(60, np.random.default_rng(15)).assign(bmd=0.5, weight=np.nan)
+    patients.loc[30:, "bmd"] = 0.7
+    patients.loc[:2, "weight"] = 90.0
+    shown = withhold_small_groups(sum_table(rows_of(patients, PLAIN)), PLAIN, minimum_cell=10)
+    first = PLAIN.first_cells[2]
+    assert shown[first : first + 3] == pytest.approx([0.0, 0.0, 60 * math.hypot(1, 0.7)])
+
+
 def test_a_class_below_the_minimum_is_refused() -> None:
     patients = population(60, np.random.default_rng(12)).assign(bmd=0.7)
     patients.loc[:4, "bmd"] = 0.5

@@ -7,7 +7,12 @@ import pytest
 from sklearn.metrics import r2_score
 
 from shared.errors import ProtocolError
-from shared.measure.exact.regression import bootstrap_r2, compare_r2, measure_regression
+from shared.measure.exact.regression import (
+    bootstrap_r2,
+    compare_r2,
+    measure_regression,
+    percentile_interval,
+)
 
 
 def test_figures_by_hand() -> None:
@@ -40,6 +45,12 @@ def test_bootstrap_equals_a_loop_that_copies_each_patients_exams() -> None:
         exams = np.concatenate([np.flatnonzero(patient == p) for p in drawn])
         expected = [r2_score(target[exams], p[exams]) for p in predictions]
         assert np.allclose(row, expected, atol=1e-9, rtol=0)
+
+
+def test_a_percentile_interval_leaves_out_as_much_on_either_side() -> None:
+    replicates = np.append(np.linspace(0.0, 1.0, 100_001), np.nan)
+    assert percentile_interval(replicates) == pytest.approx((0.025, 0.975))
+    assert percentile_interval(replicates, confidence=0.8) == pytest.approx((0.1, 0.9))
 
 
 def test_paired_difference_is_much_narrower_than_two_intervals() -> None:
