@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from server.report.answers import MEASURED, answers_to
-from server.report.expected import expected_of
+from server.report.expected import expected_of, expected_patients
 from server.report.governed import pool_auc, pool_statistics, read_statistics
 from server.report.governed import read_constant_r2 as read_governed_constant_r2
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_histograms
@@ -20,6 +20,7 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
 from shared.measure.governed.statistics import statistics_spec
 from shared.measure.table.cells import by_suspicion, histogram_sds, score_histograms
+from shared.measure.table.expected import WIDEST, expected_table
 from shared.measure.table.reading import read_constant_r2, read_table
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import TableSpec, sensitivity, table_spec
@@ -53,7 +54,7 @@ def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, Pool
         return None, {}
     found = [answer for answer in answers_to(store, stage) if answer.status == MEASURED]
     entries = [store.plan.entry(answer.site) for answer in found]
-    if stage.noise_of(1) and "auc" not in expected_of(store.plan, stage, entries).shown:
+    if stage.noise_of(1) and not _is_worth_showing(store.plan, stage, entries):
         return None, {}
     tables = {answer.site: answer.table for answer in found}
     without = {
@@ -62,6 +63,20 @@ def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, Pool
     }
     pooled = _pool_aucs(store.plan, stage, list(tables.values()))
     return pooled, {site: each for site, each in without.items() if each is not None}
+
+
+def _is_worth_showing(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> bool:
+    """Whether the mean of sites of these declared sizes was expected to say something."""
+    if "auc" not in expected_of(plan, stage, sites).shown:
+        return False
+    spec = table_spec(plan.settings, stage)
+    likely = [expected_table(spec, n_patients=expected_patients(plan, stage, site)) for site in sites]
+    found = _pool_aucs(plan, stage, likely)
+    if found is None:
+        return True  # there are too few sites for a mean, and for what it would say
+    if found.low is None or found.high is None:
+        return False
+    return max(found.high - found.value, found.value - found.low) <= WIDEST["auc"]
 
 
 def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> PooledEffect | None:
