@@ -126,6 +126,28 @@ def report(
 
 @validation_app.command()
 @command
+def compare(
+    run: Run,
+    other: Annotated[str, typer.Argument(help="The run that it is compared with.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the AUCs of two runs' releases, as independent figures, p-values adjusted together."""
+    from server.federation.folder import Home
+    from server.report.collect import collect_results
+    from server.report.compare import COLUMNS, compare_runs, facts_of, rows_of
+    from server.run.folder import open_run
+
+    first, second = (collect_results(open_run(Home(home).planned_run(name))) for name in (run, other))
+    compared = compare_runs(first, second)
+    if as_json:
+        show_json(facts_of(compared))
+        return
+    show_table(f"{run} and {other}: {first.task.endpoint}", COLUMNS, rows_of(compared))
+
+
+@validation_app.command()
+@command
 def countersign(
     statement: Annotated[Path, typer.Argument(help="A site's statement.json; signed in place.")],
     home: HomeOption = HOME,

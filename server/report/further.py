@@ -12,9 +12,11 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_patients
+from server.report.governed import read_calibration
 from server.report.results import POOLED, FurtherResult
 from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage, TableStage
+from shared.measure.governed.statistics import statistics_spec
 from shared.measure.table.classes import read_classes
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import sensitivity, table_spec
@@ -27,15 +29,17 @@ _Read = Callable[[np.ndarray, float, float], Mapping[str, Estimate]]
 
 
 def collect_further(store: RunStore) -> tuple[FurtherResult, ...]:
-    """Rows of each noised table's classes, then of each measure, in the plan's order."""
+    """Rows of what else each validation says, then of each measure, in the plan's order."""
     plan = store.plan
-    tables = [stage for stage in plan.tables if stage.release_class == "dp"]
-    rows = [row for stage in tables for row in _rows(store, stage, *_of_table(store, stage))]
+    rows = [row for stage in plan.tables for row in _rows(store, stage, *_of_table(store, stage))]
     rows += [row for stage in plan.measures for row in _rows(store, stage, *_of_measure(store, stage))]
     return tuple(rows)
 
 
 def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:
+    if stage.release_class == "governed":
+        statistics = statistics_spec(store.plan.settings.task, stage)
+        return lambda vector, *_: read_calibration(vector, statistics), 0.0
     spec = table_spec(store.plan.settings, stage)
 
     def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
@@ -71,7 +75,8 @@ def _rows(
         (each.site, each.status, each.code, (each.table, noise_sd) if each.status == MEASURED else None)
         for each in answers
     ]
-    if len(measured) > 1:
+    # statistics of several sites are no sums
+    if len(measured) > 1 and not (isinstance(stage, TableStage) and not stage.noise_of(1)):
         pooled = pool_tables([(each.table, noise_sd) for each in measured])
         found.append((POOLED, MEASURED, "", pooled))
     return [

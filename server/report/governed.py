@@ -46,6 +46,22 @@ def read_statistics(
     return _measures(found, _auc(found, confidence), spec, sensitivity_target, confidence)
 
 
+def read_calibration(vector: Floats, spec: StatisticsSpec) -> dict[str, Estimate]:
+    """Slope, intercept and Brier score as the site computed them, without an interval. Shapes: [m]."""
+    words = {
+        "slope": "calibration slope",
+        "intercept": "calibration intercept",
+        "brier": "Brier",
+        "target_mean": "mean of the target",
+        "target_sd": "SD of the target",
+    }
+    return {
+        words[name]: SUPPRESSED if math.isnan(value) else Estimate(status="measured", value=value)
+        for name, value in spec.named(vector).items()
+        if name in words
+    }
+
+
 def pool_statistics(
     vectors: Sequence[Floats],
     spec: StatisticsSpec,

@@ -1,12 +1,14 @@
 """How many score bins a table should have: a constant of the plan, from noise that is known beforehand.
 
 Fewer bins tie patients whose scores differ, which pulls an AUC towards 0.5; more bins add noise.
-Nothing that was measured is looked at. Imports nothing of the project.
+Nothing that was measured is looked at. Imports what is expected of patients only.
 """
 
 from __future__ import annotations
 
 import math
+
+from shared.measures.figures import PREVALENCE
 
 CHOICES = (4, 8, 16, 32, 64)
 EXACT_BINS = 64
@@ -16,7 +18,6 @@ TIED = 0.6
 # Mean over bins of (share of the other class that a bin beats − AUC)², bins of positives and negatives
 BEATEN = (0.09, 0.19)
 PAIRED = 0.38  # mean over pairs of bins of (1, ½ or 0 − AUC)²
-PREVALENCE = 0.15  # expected where a plan says nothing
 
 
 def bins_for(

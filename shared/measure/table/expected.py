@@ -18,10 +18,11 @@ from scipy.optimize import bisect
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import Floats, contributions
 from shared.measure.table.spec import TableSpec
+from shared.measures.figures import PREVALENCE
 from shared.sums.estimate import FIGURES, Estimate
 
 # What a model of some use reaches: a share of the target's variance, a ranking, a share of patients.
-ASSUMED_R2, ASSUMED_AUC, ASSUMED_PREVALENCE = 0.5, 0.8, 0.2
+ASSUMED_R2, ASSUMED_AUC = 0.5, 0.8
 RANGE_SDS = 5.0
 # The widest half of an interval that still says something of a model as assumed. An AUC of .8 stays
 # .1 above a ranking at random; an R² of .5 stays above 0, and as a ratio of noisy sums it errs low
@@ -116,8 +117,8 @@ def _expected_probabilities(spec: TableSpec) -> tuple[Floats, Floats, Floats]:
     """
     c, is_graded = spec.n_classes, spec.ranking == "graded"
     apart = _distance(c - 1 if is_graded else 1)
-    share = np.full(c, (1.0 - ASSUMED_PREVALENCE) / (c - 1))
-    share[0] = ASSUMED_PREVALENCE
+    share = np.full(c, (1.0 - PREVALENCE) / (c - 1))
+    share[0] = PREVALENCE
     true = np.repeat(np.arange(c), _GRID**2)
     if is_graded:
         places = apart * np.arange(c)[::-1]

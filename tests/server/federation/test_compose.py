@@ -142,3 +142,12 @@ def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:
         compose_settings(["experiment=resnet_gn", "privacy=off"])
     settings = compose_settings(["experiment=resnet_gn", "privacy=off", "privacy.sample_rate=1"])
     assert settings.privacy.mode == "off"
+
+
+@pytest.mark.parametrize("task", ["bmd_classes", "binary_classification"])
+def test_a_task_of_classes_is_validated_by_probabilities_unless_another_is_named(task: str) -> None:
+    named_class = "task.positive_class=osteoporosis"
+    chosen = compose_settings([f"task={task}", named_class]).validation
+    assert (chosen.score_low, chosen.score_high) == (0.0, 1.0)
+    named = compose_settings([f"task={task}", named_class, "validation=bmd"]).validation
+    assert named.score_low == compose_settings([]).validation.score_low == 0.5

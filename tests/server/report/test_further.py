@@ -9,6 +9,7 @@ import numpy as np
 import practice_federation as practice
 import pytest
 from practice_release import finish_run, keep_refusal, keep_total
+from practice_report import NOISE, STATISTICS, TABLE, answer, found_run, statistics_of
 
 from server.report.collect import collect_results
 from server.report.further import collect_further
@@ -124,3 +125,21 @@ def test_a_finished_run_shows_its_measures_and_counts_the_release_they_read(
     assert "policy.purpose-forbidden" in table.rows[2][3]
     page = render_page(results)
     assert all(word in page for word in (STAGE, "within 0.25", "policy.purpose-forbidden"))
+
+
+def test_a_validation_says_more_of_each_site_than_the_main_table_does(tmp_path: Path) -> None:
+    noised, governed = found_run(tmp_path / "a", noise=NOISE), found_run(tmp_path / "b")
+    for store in (noised, governed):
+        for site in ("site-0", "site-1"):
+            answer(store, site, TABLE)
+    rows = {row.site: row for row in collect_further(noised)}
+    assert list(rows) == ["site-0", "site-1", "pooled"]
+    accuracy = (rows["pooled"].figures or {})["accuracy"]
+    # 48 of 60 ill and 180 of 240 well are called rightly at each site
+    assert accuracy.value == pytest.approx((48 + 180) / 300)
+    exact = collect_further(governed)
+    assert [row.site for row in exact] == ["site-0", "site-1"], "statistics are no sums"
+    named = STATISTICS.named(statistics_of(TABLE))
+    figures = exact[0].figures or {}
+    assert figures["calibration slope"].value == named["slope"]
+    assert figures["Brier"].value == named["brier"]
