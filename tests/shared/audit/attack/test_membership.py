@@ -28,6 +28,8 @@ from shared.contract.protocol import Vector
 from shared.contract.settings import ClassificationTask
 from shared.contract.stages import GradientStage
 from shared.errors import AuditError
+from shared.measures.exams import exams_of
+from shared.measures.scored import Scored
 from shared.privacy.accountant import gaussian_mu
 from shared.privacy.events import GaussianEvent
 from shared.stages.gradient import GradientSum
@@ -182,9 +184,10 @@ def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     settings = plan.settings.model_copy(update={"task": task})
     plan = plan.model_copy(update={"settings": settings})
     endpoint = np.array([0.9, 0.9, 0.2, 0.3])
-    answers = iter([np.stack([1 - endpoint, np.zeros(4), endpoint], axis=1)] * 100)
+    outputs = np.stack([1 - endpoint, np.zeros(4), endpoint], axis=1)
     labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
-    monkeypatch.setattr(GradientScorer, "score", lambda *_: (next(answers), labels))
+    scored = exams_of(Scored(outputs, labels, np.zeros((4, 0))), np.arange(4))
+    monkeypatch.setattr(GradientScorer, "score", lambda *_: scored)
     monkeypatch.setattr(membership, "train_release", lambda *_: None)
     kept: list[NDArray[np.float64]] = []
     monkeypatch.setattr(membership, "lira_scores", lambda target, *_: kept.append(target) or target)
