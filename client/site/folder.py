@@ -126,6 +126,31 @@ class Site:
             )
         return self.settings.coordinator_key
 
+    def release_key(self, named: str | None) -> str:
+        """Public key that must have signed a release which is read or measured here.
+
+        Args:
+            named: the key that a person here names; needed at a site that joined nobody.
+
+        Raises:
+            PlanError: nobody is named or joined, or another than the site's coordinator is named.
+        """
+        joined = self.settings.coordinator_key
+        if named is None and joined is None:
+            raise PlanError(
+                "no-coordinator",
+                f"site {self.name} has joined nobody, so that it cannot tell who signed the release",
+                hint="add --coordinator KEY, the public key that the coordinator tells over another "
+                "channel (`osteofed-coordinator init` shows it)",
+            )
+        if named is not None and joined is not None and named != joined:
+            raise PlanError(
+                "other-coordinator",
+                f"site {self.name} has joined another coordinator than the one named",
+                hint="leave --coordinator out, or use a site folder of its own for this release",
+            )
+        return str(named or joined)
+
     @cached_property
     def approvals(self) -> Approvals:
         """Plans known here, and what was decided about them."""

@@ -112,14 +112,19 @@ def report(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Write report.html and report.json of a run."""
+    """Write report.html and report.json of a run; pooled figures go with the release."""
     from server.federation.folder import Home
     from server.report.collect import collect_results
     from server.report.page import write_report
+    from server.report.summary import summarise
     from server.run.folder import open_run
+    from shared.contract.validation_summary import write_summary
 
-    store = open_run(Home(home).planned_run(run))
-    page, data = write_report(store.folder, collect_results(store, ledgers=ledger or []))
+    own = Home(home)
+    store = open_run(own.planned_run(run))
+    results = collect_results(store, ledgers=ledger or [])
+    page, data = write_report(store.folder, results)
+    write_summary(store.release_folder, summarise(results), own.key())
     facts: dict[str, object] = {"report.html": str(page), "report.json": str(data)}
     show_json(facts) if as_json else show_facts("written", facts)
 

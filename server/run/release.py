@@ -44,7 +44,14 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             ledger_heads=Home(store.home).ledger_heads(),
             rounds=store.training.last_committed().round,
         )
-        write_release(folder, record, weights, plan_file=store.folder / "plan.json", key=key)
+        write_release(
+            folder,
+            record,
+            weights,
+            plan_file=store.folder / "plan.json",
+            key=key,
+            encoder_file=store.encoder_file if plan.encoder_sha256 else None,
+        )
     return read_release(folder, coordinator_key=plan.coordinator_key)
 
 
