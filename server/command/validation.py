@@ -91,11 +91,11 @@ def validate(
 def lock(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Freeze a release for prospective validation: only films acquired from now on count."""
     from server.federation.folder import Home
-    from server.run.folder import open_run
+    from server.run.prepare import prepare
     from server.run.release import lock_run
 
     own = Home(home)
-    store = open_run(own.planned_run(run))
+    store = prepare(own, run)
     made = lock_run(store, own.key(), now=datetime.now(UTC))
     facts: dict[str, object] = {"lock": made.sha256, "file for the sites": str(store.lock_file)}
     facts |= made.model_dump(mode="json")

@@ -15,6 +15,7 @@ from server.report.curves import collect_curves
 from server.report.description import collect_descriptions
 from server.report.further import collect_further
 from server.report.results import (
+    MeasuredRun,
     MissingUpdate,
     PrivacyResult,
     Results,
@@ -25,9 +26,10 @@ from server.report.results import (
 from server.report.training import training_of
 from server.report.validation import collect_validations, pool_site_aucs
 from server.run.folder import RunStore
+from server.run.release import held_release
 from server.run.stage_folder import RoundState, StageFolder
 from shared.contract.plan import Plan, RosterEntry
-from shared.contract.release import read_lock, read_release
+from shared.contract.release import read_lock
 from shared.contract.stages import Stage
 from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.ledger_export import LedgerExport, read_exports
@@ -50,17 +52,15 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
 
     Raises:
         WeightsError: there is no release yet.
-        RunError: the plan trains nothing.
         LedgerError: an export is damaged, not signed by its site, or of a site not on the roster.
     """
     plan = store.plan
-    release = read_release(store.release_folder, coordinator_key=plan.coordinator_key)
+    release = held_release(store)
     exports = read_exports(
         list(ledgers), trusted_keys={entry.site: entry.public_key for entry in plan.roster}
     )
-    training = store.training
-    reached = training.last_committed().round
-    states = [training.committed(number) for number in range(reached + 1)]
+    training = store.training if plan.trained is not None else None
+    states = [] if training is None else _committed(training)
     started, times = store.times()
     finished = max([started, *times.values()])
     validation = collect_validations(store)
@@ -81,9 +81,13 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         code_sha256=plan.code_sha256,
         release_sha256=release.sha256,
         lock_sha256=lock.sha256 if lock else None,
-        training=training_of(training.stage, _lengths(training)),
+        training=None if training is None else training_of(training.stage, _lengths(training)),
+        measured=plan.release
+        and MeasuredRun(run=plan.release.run, plan_sha256=plan.release.plan_sha256),
         sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
-        rounds=tuple(_rounds(plan, training.stage, states[1:], started, times)),
+        rounds=()
+        if training is None
+        else tuple(_rounds(plan, training.stage, states[1:], started, times)),
         privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
         validation=validation,
         further=collect_further(store),
@@ -94,6 +98,12 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         is_synthetic=plan.settings.is_synthetic,
         limits=_LIMITS,
     )
+
+
+def _committed(training: StageFolder) -> list[RoundState]:
+    """The states of a training, from the one that it starts from to the last committed."""
+    reached = training.last_committed().round
+    return [training.committed(number) for number in range(reached + 1)]
 
 
 def _task(plan: Plan) -> Task:

@@ -3,13 +3,14 @@
 ::
 
     <release>/release.json          what it is, signed by the coordinator
-    <release>/weights.npy           [p], little-endian: trained weights, float32; a learner's state, float64
+    <release>/weights.npy           [p], little-endian: weights, float32; a learner's state, float64
     <release>/plan.json             the signed plan: architecture, preprocessing, thresholds, by value
     <release>/encoder.safetensors   the encoder's file, where the plan names one
     <release>/validation.json       what validations said, once there are some (``validation_summary``)
 
-A release is self-contained: a hospital that was on no roster reads with it. A lock is a signed, time-stamped record. Prospective validation uses only exams acquired after it.
-Imports plan, keys, canonical, files.
+A release is self-contained: a hospital that was on no roster reads with it. A lock is a signed,
+time-stamped record. Prospective validation uses only exams acquired after it. Imports plan, keys,
+canonical, files.
 """
 
 from __future__ import annotations
@@ -151,12 +152,33 @@ def read_release(folder: Path, *, coordinator_key: str) -> Release:
     )
 
 
-def lock_release(release: Release, *, now: datetime) -> Lock:
-    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on."""
-    settings = release.plan.settings
+def copy_release(folder: Path, into: Path) -> None:
+    """Copy a release's own files, record last; lock and summary stay with the run they are of.
+
+    Raises:
+        WeightsError: a file is missing.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    has_encoder = (folder / ENCODER_FILE).exists()
+    for name in ("weights.npy", "plan.json", *([ENCODER_FILE] if has_encoder else []), "release.json"):
+        try:
+            shutil.copyfile(folder / name, into / name)
+        except OSError as error:
+            raise _unreadable(folder / name, error) from None
+
+
+def lock_release(release: Release, plan: Plan, *, now: datetime) -> Lock:
+    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on.
+
+    Args:
+        release: what is frozen.
+        plan: under which it will be measured: the release's own, or a validation plan of it.
+        now: the coordinator's clock.
+    """
+    settings = plan.settings
     return Lock(
         release_sha256=release.sha256,
-        plan_sha256=release.plan.sha256,
+        plan_sha256=plan.sha256,
         weights_sha256=release.record.weights_sha256,
         code_sha256=installed_code_hash(),
         label_rule_sha256=hash_of(settings.cohort.label.model_dump(mode="json")),
@@ -165,7 +187,7 @@ def lock_release(release: Release, *, now: datetime) -> Lock:
         if settings.task.kind == "regression"
         else None,
         minimum_patients=max(
-            (stage.minimum_patients for stage in release.plan.tables if stage.patients == "accrued"),
+            (stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),
             default=1,
         ),
         locked_utc=now,
@@ -191,11 +213,11 @@ def _encoder_file(folder: Path, record: ReleaseRecord) -> Path | None:
     if not record.encoder_sha256:
         return None
     path = folder / ENCODER_FILE
+    found = "holds another encoder than the one" if path.exists() else "lacks the encoder"
     if not path.exists() or hash_file(path) != record.encoder_sha256:
         raise WeightsError(
             "wrong-encoder",
-            f"{folder.name} {'holds another encoder than the one' if path.exists() else 'lacks the encoder'} "
-            "that the release names",
+            f"{folder.name} {found} that the release names",
             hint="copy the whole release folder again",
         )
     return path

@@ -87,8 +87,7 @@ def test_a_release_is_read_back_and_named_by_the_hash_of_its_record(made: Made) 
     assert found.sha256 == hash_of(json.loads(made.record.model_dump_json()))
 
 
-@pytest.mark.parametrize("name", ["weights_sha256", "layout_sha256", "plan_sha256", "encoder_sha256"]
-)
+@pytest.mark.parametrize("name", ["weights_sha256", "layout_sha256", "plan_sha256", "encoder_sha256"])
 def test_parts_of_two_releases_are_refused_though_truly_signed(made: Made, name: str) -> None:
     made.write(made.record.model_copy(update={name: "9" * 64}))
     assert code_of(made) == "weights.mixed-release"
@@ -107,7 +106,8 @@ def test_a_release_of_an_older_format_is_refused_with_its_reason(made: Made) -> 
 
 def test_a_release_brings_its_encoder_and_refuses_another_or_none(made: Made) -> None:
     file = read_release(made.folder, coordinator_key=made.key).encoder_file
-    assert file is not None and file.read_bytes() == ENCODER
+    assert file is not None
+    assert file.read_bytes() == ENCODER
     file.write_bytes(ENCODER + b".")
     assert code_of(made) == "weights.wrong-encoder"
     file.unlink()
@@ -147,7 +147,7 @@ def test_pickled_weights_are_never_opened(made: Made) -> None:
 def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
     settings = made.plan.settings
-    lock = lock_release(release, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW)
     assert lock.release_sha256 == release.sha256
     assert lock.weights_sha256 == made.record.weights_sha256
     assert lock.plan_sha256 == made.plan.sha256
@@ -169,7 +169,7 @@ def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None
 
 def test_another_label_rule_is_another_lock(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
-    lock = lock_release(release, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW)
     label = made.plan.settings.cohort.label
     assert lock.label_rule_sha256 == hash_of(label.model_dump(mode="json"))
     moved = label.model_copy(update={"reference_mean": label.reference_mean + 0.1})
