@@ -86,7 +86,7 @@ class Approved:
     def _require_true_role(self) -> None:
         """Refuse to be measured as a stranger to a release that was trained here."""
         measured = self.plan.release
-        if measured is None or self.entry.role == "training":
+        if measured is None or self.entry.role == "training" or not self.site.has_joined:
             return
         approvals = self.site.approvals
         if approvals.decision(measured.plan_sha256) != "approved":

@@ -112,6 +112,11 @@ class Site:
         return read_policy(self.folder / "policy.yaml")
 
     @property
+    def has_joined(self) -> bool:
+        """Whether this site belongs to a federation."""
+        return self.settings.coordinator_key is not None
+
+    @property
     def coordinator_key(self) -> str:
         """Public key of the coordinator this site joined.
 

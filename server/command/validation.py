@@ -109,6 +109,14 @@ def report(
     ledger: Annotated[
         list[Path] | None, typer.Option(help="A site's ledger export; repeat it.")
     ] = None,
+    external: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file that a hospital's `validate` wrote offline; repeat it."),
+    ] = None,
+    fingerprint: Annotated[
+        list[str] | None,
+        typer.Option(help="Public key, confirmed over another channel, that signed such a file."),
+    ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,11 +125,14 @@ def report(
     from server.report.collect import collect_results
     from server.report.page import write_report
     from server.report.summary import summarise
+    from server.rounds.external import take_in
     from server.run.folder import open_run
     from shared.contract.validation_summary import write_summary
 
     own = Home(home)
     store = open_run(own.planned_run(run))
+    for path in external or []:
+        take_in(store, path, fingerprints=fingerprint or [])
     results = collect_results(store, ledgers=ledger or [])
     page, data = write_report(store.folder, results)
     write_summary(store.release_folder, summarise(results), own.key())

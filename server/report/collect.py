@@ -25,6 +25,7 @@ from server.report.results import (
 )
 from server.report.training import training_of
 from server.report.validation import collect_validations, pool_site_aucs
+from server.run.external import read_externals
 from server.run.folder import RunStore
 from server.run.release import held_release
 from server.run.stage_folder import RoundState, StageFolder
@@ -33,6 +34,7 @@ from shared.contract.release import read_lock
 from shared.contract.stages import Stage
 from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.ledger_export import LedgerExport, read_exports
+from shared.stages.external_file import ExternalFile
 
 _LIMITS = (
     "Each site's ε covers its own cohort. For a person treated at several sites they add up.",
@@ -65,6 +67,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
     finished = max([started, *times.values()])
     validation = collect_validations(store)
     site_auc, without = pool_site_aucs(store)
+    offline = _offline_only(store)
     lock = (
         read_lock(store.lock_file, coordinator_key=plan.coordinator_key)
         if store.lock_file.exists()
@@ -84,11 +87,17 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         training=None if training is None else training_of(training.stage, _lengths(training)),
         measured=plan.release
         and MeasuredRun(run=plan.release.run, plan_sha256=plan.release.plan_sha256),
-        sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
+        sites=(
+            *(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
+            *(_offline_site(file) for file in offline),
+        ),
         rounds=()
         if training is None
         else tuple(_rounds(plan, training.stage, states[1:], started, times)),
-        privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
+        privacy=(
+            *(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
+            *(_privacy(file.plan, file.entry, None) for file in offline),
+        ),
         validation=validation,
         further=collect_further(store),
         curves=collect_curves(store),
@@ -152,6 +161,27 @@ def _site(
         rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
         bytes_received=encoder + sum(read) + n_measured * release_bytes,
+    )
+
+
+def _offline_only(store: RunStore) -> list[ExternalFile]:
+    """Files of hospitals that are not on the roster besides."""
+    enrolled = {entry.site for entry in store.plan.roster}
+    return [file for file in read_externals(store) if file.entry.site not in enrolled]
+
+
+def _offline_site(file: ExternalFile) -> SiteResult:
+    """A hospital that had a part in nothing but its own file."""
+    return SiteResult(
+        site=file.entry.site,
+        role="external",
+        is_required=False,
+        declared_patients=file.entry.declared_patients,
+        weight=0.0,
+        rounds_took_part=0,
+        bytes_sent=file.reply.total.nbytes,
+        bytes_received=0,
+        is_offline=True,
     )
 
 

@@ -60,6 +60,7 @@ class SiteResult(BaseModel):
     rounds_took_part: int
     bytes_sent: int
     bytes_received: int
+    is_offline: bool = False
 
 
 class RoundResult(BaseModel):
@@ -139,6 +140,7 @@ class ValidationResult(BaseModel):
     ``status``: ``measured``; ``not-applicable`` no labelled patients; ``waiting`` not enough new
     films yet; ``missing`` no valid reply, with its ``code``. ``epsilon`` is its price, None when
     governed: then the numbers are exact, approved by a named person, and carry no DP promise.
+    ``is_offline``: the hospital wrote its table into a file; it is in no pooled row.
     """
 
     model_config = FROZEN
@@ -149,6 +151,7 @@ class ValidationResult(BaseModel):
     code: str = ""
     release_class: Literal["dp", "governed"]
     epsilon: float | None = None
+    is_offline: bool = False
     measures: Measures | None = None
     untrained_r2: Estimate | None = None
 

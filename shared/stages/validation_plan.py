@@ -36,6 +36,7 @@ def validation_plan(
     coordinator_key: str,
     written_utc: str,
     epsilon: float | None = None,
+    is_one_table: bool = False,
 ) -> Plan:
     """The plan that measures a release at the roster's sites; their roles are those of ``role_in``.
 
@@ -46,6 +47,7 @@ def validation_plan(
         coordinator_key: public key of who signs the plan.
         written_utc: when it was written.
         epsilon: what each table costs a patient; None: what it costs in the release's own plan.
+        is_one_table: ask for the table of whole cohorts and nothing else.
 
     Raises:
         PlanError: no stage is left, the release was trained by nothing, or its tables are exact and an
@@ -57,7 +59,7 @@ def validation_plan(
     stages = tuple(
         _priced(own, _for_others(stage), roster, epsilon)
         for stage in own.stages
-        if _can_be_asked(stage, roster)
+        if _can_be_asked(stage, roster) and not (is_one_table and not _is_of_cohort(stage))
     )
     if not stages:
         raise PlanError(
@@ -102,6 +104,10 @@ def _can_be_asked(stage: Stage, roster: Sequence[RosterEntry]) -> bool:
         return False
     roles = _for_others(stage).roles
     return any(entry.role in roles for entry in roster)
+
+
+def _is_of_cohort(stage: Stage) -> bool:
+    return isinstance(stage, TableStage) and stage.patients == "everybody"
 
 
 def _for_others(stage: Stage) -> Stage:
