@@ -302,7 +302,7 @@ def read_new_film(
     row = min(table.rows, key=lambda row: row.day)
     release = read_release(release_folder, coordinator_key=opened.coordinator_key)
     values = {name: str(value) for name, value in row.values.items() if value is not None}
-    reading = predict(opened, release, sorted((archive / "films").glob("*_1?.dcm")), values)
+    reading = predict(release, sorted((archive / "films").glob("*_1?.dcm")), values)
     show_facts("", reading.facts(), is_progress=True)
     return draw_heat_maps(opened, reading)
 

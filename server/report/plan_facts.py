@@ -29,6 +29,8 @@ def plan_facts(plan: Plan) -> dict[str, object]:
 
 def _training_facts(plan: Plan) -> dict[str, object]:
     stage = plan.trained
+    if plan.release is not None:
+        return {"measures": f"release {plan.release.release_sha256} of run {plan.release.run}"}
     if stage is None:
         return {}
     if stage.kind == "learner":

@@ -34,7 +34,7 @@ class MeasureSum:
         self.measure = build_measure(
             stage.measure, MeasureTask(decision_of(plan.settings), plan.settings.cohort.fields)
         )
-        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
         self._sum = OneSum(MeanOverExams(self.measure))

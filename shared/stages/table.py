@@ -43,7 +43,7 @@ class TableSum:
         self.statistics = statistics_spec(plan.settings.task, stage)
         self._is_governed = stage.release_class == "governed"
         self._sum = OneSum(MeanOverExams(TableRows(self.spec)))
-        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
 
