@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from server.command.options import HOME, HomeOption, Run, Sites
+from server.command.options import HOME, CohortOption, HomeOption, Run, Sites
 from shared.errors import RunError
 from shared.machine.terminal import (
     JsonOption,
@@ -27,6 +27,7 @@ runs_app = typer.Typer()
 def plan(
     run: Run,
     overrides: Overrides = None,
+    cohort: CohortOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +41,7 @@ def plan(
 
     own = Home(home)
     drafted = draft_plan(
-        compose_settings(overrides or []),
+        compose_settings(overrides or [], cohort=cohort),
         own.active_sites(),
         run=run,
         coordinator_key=own.key().public_hex,
