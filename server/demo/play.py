@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import yaml
-
 from server.engines.launch import launch_stage
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
@@ -28,6 +26,7 @@ from server.report.training import write_release
 from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
+from server.simulation.policy import APPROVED_BY, suit_policy
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.contract.settings import Settings
 from shared.contract.stages import Stage, purpose_of
@@ -50,7 +49,6 @@ ACCRUAL_DAY = datetime(2024, 9, 2, 9, tzinfo=UTC)
 # What each hospital publishes about its size: a bucket, not its count.
 DECLARED_PATIENTS = {"aster": 110, "birch": 220, "cedar": 440, "dune": 280}
 LATER_PATIENTS = {"aster": 45, "birch": 60, "cedar": 110, "dune": 70}
-APPROVED_BY = "Dana Example"
 _MARKER = "osteofed-demo.txt"
 
 
@@ -183,7 +181,7 @@ def found_federation(folders: DemoFolders, sites: Sequence[SyntheticSite], setti
             now=INGEST_DAY,
         )
         join_federation(own, answer)
-        _suit_policy(own / "policy.yaml", settings)
+        suit_policy(own / "policy.yaml", _asked_of_policies(settings), occasion="this demo")
     return home
 
 
@@ -328,28 +326,14 @@ def _report(
     return results, {"report.html": str(page), "report.json": str(data)}
 
 
-def _suit_policy(path: Path, settings: Settings) -> None:
-    """Let the demo's hospitals want what the visitor asked for, and say so when it is unusual."""
-    policy = yaml.safe_load(path.read_bytes())
-    asked = {
+def _asked_of_policies(settings: Settings) -> dict[str, float | bool]:
+    """What the visitor asked for, as lines of a policy."""
+    return {
         "epsilon_per_run": max(settings.privacy.epsilon or 0.0, settings.validation.epsilon),
         "delta": settings.privacy.delta,
         "allows_privacy_off": settings.privacy.mode == "off",
         "allows_governed": settings.validation.release_class == "governed",
     }
-    changed: dict[str, object] = {
-        name: value
-        for name, value in asked.items()
-        if (value > policy[name] if not isinstance(value, bool) else value and not policy[name])
-    }
-    if not changed:
-        return
-    if "epsilon_per_run" in changed:
-        changed["epsilon_lifetime"] = max(policy["epsilon_lifetime"], 3 * asked["epsilon_per_run"])
-    if "allows_governed" in changed:
-        changed["governed_approved_by"] = APPROVED_BY
-    say(f"  {path.parent.name}: policy.yaml changed on purpose for this demo: {changed}")
-    write_atomic(path, yaml.safe_dump(policy | changed, sort_keys=False).encode())
 
 
 def fresh_folders(folder: Path) -> DemoFolders:

@@ -184,7 +184,9 @@ def test_a_cohort_file_that_is_not_there_or_not_valid_says_so(tmp_path: Path) ->
     assert caught.value.code == "settings.no-cohort-file"
     assert "hip_bmd" in caught.value.fact
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(OTHER.read_text().replace("train: 0.7", "train: 0.9").replace("low: 0,", "lou: 0,"))
+    wrong.write_text(
+        OTHER.read_text().replace("train: 0.7", "train: 0.9").replace("low: 0,", "lou: 0,")
+    )
     with pytest.raises(SettingsError) as caught:
         compose_settings([], cohort=wrong)
     assert caught.value.code == "settings.invalid-schema"
