@@ -95,10 +95,17 @@ def request_of(
     )
 
 
-def pairs_of(sources: Sources) -> tuple[tuple[str, Path], ...]:
-    """Hospitals and their files, in order."""
+def pairs_of(sources: Sources | Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    """Hospitals and their files, in order; words without a file are left out."""
     items = sources.items() if isinstance(sources, Mapping) else sources
-    return tuple((name, Path(path)) for name, path in items)
+    return tuple((item[0], Path(item[1])) for item in items if not isinstance(item, str))
+
+
+def values_of(external: Sources | Sequence[str]) -> tuple[str, ...]:
+    """What is named without a file: values of the column that splits a table."""
+    if isinstance(external, Mapping):
+        return ()
+    return tuple(item for item in external if isinstance(item, str))
 
 
 def _pairs(words: Sequence[str]) -> tuple[tuple[str, Path], ...]:

@@ -7,7 +7,7 @@ other files of this room.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from shared.contract.settings import Settings
 from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema, read_schema
 from shared.machine.terminal import say
+from shared.sums.estimate import Estimate, Measures
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -199,12 +200,9 @@ def _schema(request: Request, found: list[str]) -> CohortSchema | None:
         return None
 
 
-def _estimates(measures: object) -> list[tuple[str, dict[str, object]]]:
-    from dataclasses import asdict
-
-    from shared.sums.estimate import Estimate
-
-    return [(name, asdict(each)) for name, each in vars(measures).items() if isinstance(each, Estimate)]
+def _estimates(measures: Measures) -> list[tuple[str, dict[str, object]]]:
+    named = vars(measures).items()
+    return [(name, asdict(each)) for name, each in named if isinstance(each, Estimate)]
 
 
 def _frame(rows: Iterable[Mapping[str, object]]) -> DataFrame:
