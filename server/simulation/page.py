@@ -5,13 +5,14 @@ Imports the report's pictures and words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.report.pictures import ForestRow, draw_forest
 from server.report.wording import NOT_A_DEVICE, write_figure, write_value
 from server.simulation.arms import FEDERATED, POOLED
-from server.simulation.comparison import INTERNAL, Comparison, Difference, Figure
+from server.simulation.comparison import INTERNAL, Comparison, Difference, Figure, Spread
 from shared.machine.files import write_atomic
 from shared.sums.estimate import NOT_APPLICABLE, Estimate
 
@@ -61,11 +62,16 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def tables_for_terminal(comparison: Comparison) -> list[ArmTable]:
-    """Of each place, the arms' figures, then federated minus each other arm."""
+    """Of each place the arms' figures, federated minus each other arm, and the spread."""
     return [
         table
         for place in comparison.first.patients
-        for table in (arm_table(comparison, place), difference_table(comparison, place))
+        for table in (
+            arm_table(comparison, place),
+            difference_table(comparison, place),
+            spread_table(comparison, place),
+        )
+        if table is not None
     ]
 
 
@@ -73,21 +79,15 @@ def arm_table(comparison: Comparison, place: str) -> ArmTable:
     """Figures of every arm at a place."""
     first = comparison.first
     found = [row for row in first.figures if row.place == place]
-    names = tuple(dict.fromkeys(row.figure for row in found))
-    arms = tuple(dict.fromkeys(row.arm for row in found))
-    spread = {(row.place, row.arm, row.figure): row for row in comparison.spread() if not row.against}
-    rows = []
-    for arm in arms:
-        cells = [_cell(_find(found, arm, name)) for name in names]
-        cells += [
-            f"{row.mean:.2f} ± {row.sd:.2f}" if row else "–"
-            for row in (spread.get((place, arm, name)) for name in names)
-        ] * bool(spread)
-        rows.append((arm, str(_n_trained(comparison, arm)), *cells))
+    names, arms = _names(found), tuple(dict.fromkeys(row.arm for row in found))
+    cells = {(row.arm, row.figure): _cell(row) for row in found}
     return ArmTable(
         title=f"{place_words(place)}: {first.patients[place]} patients",
-        columns=("arm", "trained on", *_heads(comparison, names), *_spread_heads(comparison, names)),
-        rows=tuple(rows),
+        columns=("arm", "trained on", *_heads(comparison, names)),
+        rows=tuple(
+            (arm, str(_n_trained(comparison, arm)), *(cells[arm, name] for name in names))
+            for arm in arms
+        ),
         is_ours=tuple(arm == FEDERATED for arm in arms),
     )
 
@@ -95,23 +95,35 @@ def arm_table(comparison: Comparison, place: str) -> ArmTable:
 def difference_table(comparison: Comparison, place: str) -> ArmTable:
     """Federated minus every other arm at a place, paired."""
     found = [row for row in comparison.first.differences if row.place == place]
-    names = tuple(dict.fromkeys(row.figure for row in found))
-    spread = {(row.place, row.against, row.figure): row for row in comparison.spread()}
-    rows = []
-    for arm in dict.fromkeys(row.against for row in found):
-        cells = [
-            _cell(next(row for row in found if (row.against, row.figure) == (arm, name)))
-            for name in names
-        ]
-        cells += [
-            f"{_signed(row.mean)} ± {row.sd:.2f}" if row else "–"
-            for row in (spread.get((place, arm, name)) for name in names)
-        ] * bool(comparison.spread())
-        rows.append((f"{FEDERATED} − {arm}", *cells))
+    names = _names(found)
+    cells = {(row.against, row.figure): _cell(row) for row in found}
     return ArmTable(
         title=f"{place_words(place)}: difference on the same patients",
-        columns=("", *_heads(comparison, names), *_spread_heads(comparison, names)),
-        rows=tuple(rows),
+        columns=("", *_heads(comparison, names)),
+        rows=tuple(
+            (_minus(arm), *(cells[arm, name] for name in names))
+            for arm in dict.fromkeys(row.against for row in found)
+        ),
+    )
+
+
+def spread_table(comparison: Comparison, place: str) -> ArmTable | None:
+    """Mean ± SD over divisions, of arms and of differences; None where there is one division only."""
+    found = [row for row in comparison.spread() if row.place == place]
+    if not found:
+        return None
+    names = tuple(dict.fromkeys(row.figure for row in found))
+    cells = {(row.arm, row.against, row.figure): _spread_cell(row) for row in found}
+    return ArmTable(
+        title=f"{place_words(place)}: mean ± SD of {len(comparison.divisions)} divisions",
+        columns=("", *_heads(comparison, names)),
+        rows=tuple(
+            (
+                _minus(against) if against else arm,
+                *(cells.get((arm, against, name), "–") for name in names),
+            )
+            for arm, against in dict.fromkeys((row.arm, row.against) for row in found)
+        ),
     )
 
 
@@ -127,11 +139,6 @@ def _heads(comparison: Comparison, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{name}{unit}" if name == "MAE" else name for name in names)
 
 
-def _spread_heads(comparison: Comparison, names: tuple[str, ...]) -> tuple[str, ...]:
-    n = len(comparison.divisions)
-    return tuple(f"{name}, mean ± SD of {n}" for name in names) if n > 1 else ()
-
-
 def _n_trained(comparison: Comparison, arm: str) -> int:
     training = comparison.first.training
     if arm in (FEDERATED, POOLED):
@@ -139,8 +146,12 @@ def _n_trained(comparison: Comparison, arm: str) -> int:
     return training[arm.removesuffix(" alone")]
 
 
-def _find(rows: list[Figure], arm: str, name: str) -> Figure:
-    return next(row for row in rows if (row.arm, row.figure) == (arm, name))
+def _names(rows: Sequence[Figure | Difference]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.figure for row in rows))
+
+
+def _minus(arm: str) -> str:
+    return f"{FEDERATED} − {arm}"
 
 
 def _cell(row: Figure | Difference) -> str:
@@ -156,9 +167,11 @@ def _estimate(row: Figure | Difference) -> Estimate:
     return Estimate(status="measured", value=row.value, low=row.low, high=row.high)
 
 
-def _signed(value: float) -> str:
-    text = write_value(Estimate(status="measured", value=value))
-    return f"+{text}" if value > 0 else text
+def _spread_cell(row: Spread) -> str:
+    digits = _DIGITS.get(row.figure, 2)
+    mean = write_value(Estimate(status="measured", value=row.mean), digits=digits)
+    sign = "+" if row.against and row.mean > 0 else ""
+    return f"{sign}{mean} ± {row.sd:.{digits}f}"
 
 
 def _forest(comparison: Comparison) -> str:

@@ -78,13 +78,33 @@ def write_record(folder: Path, inputs: Mapping[str, object]) -> None:
 
 def differing(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """What differs between two inputs, a line each; hashes are not repeated."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    lines = []
+    lines = _hospital_lines(_part(before, "hospital"), _part(now, "hospital"))
+    old, new = (dict(_flat({**each, "hospital": None})) for each in (before, now))
     for name in sorted(old.keys() | new.keys()):
         a, b = old.get(name, "nothing"), new.get(name, "nothing")
         if a != b:
             lines.append(f"  {name}: {_shown(a)} then, {_shown(b)} now")
     return lines
+
+
+def _hospital_lines(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    lines = []
+    for site in sorted(before.keys() | now.keys()):
+        if site not in now or site not in before:
+            lines.append(
+                f"  hospital {site}: {'was not there then' if site in now else 'not named now'}"
+            )
+            continue
+        old, new = _part(before, site), _part(now, site)
+        others = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        if others:
+            lines.append(f"  hospital {site}: another {', another '.join(others)}")
+    return lines
+
+
+def _part(inputs: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = inputs.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:

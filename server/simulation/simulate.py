@@ -181,7 +181,8 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
             "invalid-simulation",
             f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n"
             + "\n".join(found),
-            hint="nothing was written; put these right and give the same command again",
+            hint="nothing was written; where a table has other names or units than the cohort's "
+            "schema, NAME.profile.yaml beside it (in a folder: profile.yaml) says so",
         )
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")

@@ -291,7 +291,8 @@ def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
         for name, n in counts.items()
         if n > 1
     ]
-    if not request.training and not any(each.role == "training" for each in given):
+    is_unread = request.split_table is not None and not given
+    if not request.training and not is_unread and all(each.role == "external" for each in given):
         problems.append("  no hospital trains: at least one must, as SITE=FILE or by --split-by")
     return problems
 
