@@ -53,12 +53,12 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
     sd = _number(chosen.get("task.target_sd"), span / _SDS_IN_RANGE)
     words = label.column.replace("_", " ")
     cut = _number(chosen.get("task.endpoint_threshold"), mean)
+    has_loss = chosen.get("learner", "gradient") == "gradient"
+    loss = {"task.loss_threshold": cut, "task.loss_emphasis": 0.0, "task.loss_scale": sd / 4}
     numbers = {
+        **(loss if has_loss else {}),
         "task.target_mean": mean,
         "task.target_sd": sd,
-        "task.loss_threshold": cut,
-        "task.loss_emphasis": 0.0,
-        "task.loss_scale": sd / 4,
         "task.endpoint_threshold": cut,
         "task.operating_point": cut,
         "validation.target_low": max(label.low, mean - _TARGET_SDS * sd),

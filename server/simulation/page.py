@@ -56,6 +56,7 @@ def render_comparison(comparison: Comparison) -> str:
         places=[(place, place_words(place), n) for place, n in comparison.first.patients.items()],
         figures={place: arm_table(comparison, place) for place in comparison.first.patients},
         differences={place: difference_table(comparison, place) for place in comparison.first.patients},
+        spreads={place: spread_table(comparison, place) for place in comparison.first.patients},
         forest=_forest(comparison),
         not_a_device=NOT_A_DEVICE,
     )
