@@ -49,6 +49,8 @@ ACCRUAL_DAY = datetime(2024, 9, 2, 9, tzinfo=UTC)
 # What each hospital publishes about its size: a bucket, not its count.
 DECLARED_PATIENTS = {"aster": 110, "birch": 220, "cedar": 440, "dune": 280}
 LATER_PATIENTS = {"aster": 45, "birch": 60, "cedar": 110, "dune": 70}
+# What the generator's films and tables are of.
+GENERATED_COHORT = "hip_bmd"
 _MARKER = "osteofed-demo.txt"
 
 
@@ -94,11 +96,13 @@ def play_demo(
         is_audited: let an auditor examine the run afterwards.
 
     Raises:
-        SettingsError: before anything is written; also for an audit of an encoder that learns.
+        SettingsError: before anything is written; also for a cohort that is not generated here, and
+            for an audit of an encoder that learns.
         RunError: the folder holds something else.
     """
     began = time.monotonic()
     settings = compose_settings([*overrides, "is_synthetic=true"])
+    require_generated(settings)
     if is_audited and settings.encoder.training != "frozen":
         raise SettingsError(
             "encoder-not-attacked",
@@ -135,6 +139,22 @@ def play_demo(
         files |= audit_demo(folder, store, list(site_folders.values()))
     say(f"  finished in {time.monotonic() - began:.0f} s")
     return results, files
+
+
+def require_generated(settings: Settings) -> None:
+    """Refuse a cohort of which no synthetic patient can be made.
+
+    Raises:
+        SettingsError: it is not the generator's.
+    """
+    if settings.cohort.name != GENERATED_COHORT:
+        raise SettingsError(
+            "cohort-not-generated",
+            f"synthetic hospitals can be generated for cohort {GENERATED_COHORT} only, "
+            f"not {settings.cohort.name}",
+            hint="`osteofed-coordinator simulate SITE=FILE … --cohort FILE` plays a federation over "
+            "tables or films of your own",
+        )
 
 
 def _measure(store: RunStore, stage: Stage, site_folders: Mapping[str, Path]) -> None:

@@ -184,6 +184,8 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
             hint="nothing was written; where a table has other names or units than the cohort's "
             "schema, NAME.profile.yaml beside it (in a folder: profile.yaml) says so",
         )
+    if request.cohort and not any(word.startswith("experiment=") for word in request.overrides):
+        settings = settings.model_copy(update={"experiment": settings.cohort.name})
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
     return settings, hospitals
