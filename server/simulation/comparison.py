@@ -202,6 +202,7 @@ def _means(values: Floats, replicates: int) -> _Found:
 
 def _from_replicates(values: list[float], drawn: Floats) -> _Found:
     """Percentile intervals of the figures, and of their differences within the same replicates."""
+    drawn = np.where(np.isfinite(drawn), drawn, np.nan)  # a replicate may draw one patient only
     spans = [percentile_interval(column) for column in drawn.T]
     return values, spans, lambda a, b: percentile_interval(drawn[:, a] - drawn[:, b])
 

@@ -219,7 +219,7 @@ def _groups(
 def site_name(value: str) -> str:
     """A site's name made of a table's value: lower case, dashes, a letter first."""
     plain = re.sub("[^a-z0-9]+", "-", value.strip().lower()).strip("-")
-    return (plain if re.match("[a-z][a-z0-9]", plain) else f"site-{plain}")[:41]
+    return (plain if re.match("[a-z][a-z0-9-]", plain) else f"site-{plain}")[:41]
 
 
 def _profile(path: Path) -> SiteProfile:
