@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.command.options import HOME, HomeOption, Run, Sites
+from server.command.options import HOME, CohortOption, HomeOption, Run, Sites
 from shared.errors import PlanError, RunError
 from shared.machine.terminal import (
     JsonOption,
@@ -32,6 +32,7 @@ runs_app = typer.Typer()
 def plan(
     run: Run,
     overrides: Overrides = None,
+    cohort: CohortOption = None,
     release: Annotated[
         str | None,
         typer.Option(help="A run whose release is measured at sites enrolled now; nothing is trained."),
@@ -55,9 +56,16 @@ def plan(
 
     own = Home(home)
     drafted = (
-        _draft_training(own, run, overrides, is_alone=epsilon is None and not only)
+        _draft_training(own, run, overrides, cohort, is_alone=epsilon is None and not only)
         if release is None
-        else _draft_validation(own, run, release, overrides, epsilon=epsilon, only=only or [])
+        else _draft_validation(
+            own,
+            run,
+            release,
+            [*(overrides or []), *([f"--cohort {cohort}"] if cohort else [])],
+            epsilon=epsilon,
+            only=only or [],
+        )
     )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
@@ -90,7 +98,9 @@ def plan(
     )
 
 
-def _draft_training(own: Home, run: str, overrides: list[str] | None, *, is_alone: bool) -> Plan:
+def _draft_training(
+    own: Home, run: str, overrides: list[str] | None, cohort: str | None, *, is_alone: bool
+) -> Plan:
     from server.federation.compose import compose_settings
     from server.federation.plan import draft_plan
 
@@ -101,7 +111,7 @@ def _draft_training(own: Home, run: str, overrides: list[str] | None, *, is_alon
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
     return draft_plan(
-        compose_settings(overrides or []),
+        compose_settings(overrides or [], cohort=cohort),
         own.active_sites(),
         run=run,
         coordinator_key=own.key().public_hex,

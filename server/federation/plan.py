@@ -187,7 +187,10 @@ def shared_settings(settings: Settings) -> PlanSettings:
     )
 
 
-_SHARED = ("experiment", "is_synthetic", "seed", "device", "task", "cohort", "encoder", "fusion")
+_SHARED = (
+    *("experiment", "is_synthetic", "is_simulated", "seed", "device"),
+    *("task", "cohort", "encoder", "fusion"),
+)
 
 
 # Each kind of validation: its name, the roles it asks, and the patients there.

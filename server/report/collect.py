@@ -105,6 +105,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         site_auc=site_auc,
         site_auc_without=without,
         is_synthetic=plan.settings.is_synthetic,
+        is_simulated=plan.settings.is_simulated,
         limits=_LIMITS,
     )
 

@@ -17,7 +17,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "plan": plan.sha256,
         "code": plan.code_sha256,
         "experiment": settings.experiment,
-        "patients": "synthetic" if settings.is_synthetic else "of hospitals",
+        "patients": _whose_patients(plan),
         "model": f"{settings.encoder.name} + {settings.fusion.name}",
         **_training_facts(plan),
         "mechanism": predicted.mechanism,
@@ -25,6 +25,11 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "unit, adjacency, delta": f"{predicted.unit}, {predicted.adjacency}, {predicted.delta:g}",
         **_price_facts(plan),
     }
+
+
+def _whose_patients(plan: Plan) -> str:
+    words = "synthetic" if plan.settings.is_synthetic else "of hospitals"
+    return f"{words}, simulated on one machine" if plan.settings.is_simulated else words
 
 
 def _training_facts(plan: Plan) -> dict[str, object]:

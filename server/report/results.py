@@ -265,4 +265,5 @@ class Results(BaseModel):
     site_auc: PooledEffect | None = None
     site_auc_without: dict[str, PooledEffect] = {}
     is_synthetic: bool = False
+    is_simulated: bool = False
     limits: tuple[str, ...] = ()

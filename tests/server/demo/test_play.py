@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ import yaml
 
 from client.site.folder import create_site
 from client.site.profile import SiteProfile
-from server.demo.play import DemoFolders, found_federation, fresh_folders
+from server.demo.loopback import play_loopback
+from server.demo.play import DemoFolders, found_federation, fresh_folders, play_demo
 from server.federation.compose import compose_settings
 from server.synthetic.hospitals import DEMO_SITES
-from shared.errors import RunError
+from shared.errors import RunError, SettingsError
 
 
 def test_a_folder_of_somebody_else_is_not_emptied(tmp_path: Path) -> None:
@@ -63,3 +66,15 @@ def test_a_demos_policy_is_the_template_loosened_by_what_was_asked_for_and_no_mo
     for site in sites:
         found = yaml.safe_load((folders.site(site.name) / "policy.yaml").read_text())
         assert found == template | changed
+
+
+@pytest.mark.parametrize("play", [partial(play_demo, seed=1), play_loopback])
+def test_a_cohort_that_no_generator_knows_is_refused_and_simulate_is_named(
+    play: Callable[..., object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(SettingsError) as caught:
+        play(folder, overrides=["cohort.name=lungs"])
+    assert caught.value.code == "settings.cohort-not-generated"
+    assert "osteofed-coordinator simulate" in caught.value.hint
+    assert not folder.exists()
