@@ -15,6 +15,7 @@ from shared.errors import PlanError
 from shared.machine.terminal import (
     JsonOption,
     command,
+    say,
     show_facts,
     show_json,
     show_table,
@@ -151,7 +152,7 @@ def compare(
     """Compare the AUCs of two runs' releases, as independent figures, p-values adjusted together."""
     from server.federation.folder import Home
     from server.report.collect import collect_results
-    from server.report.compare import COLUMNS, compare_runs, facts_of, rows_of
+    from server.report.compare import COLUMNS, compare_runs, facts_of, rows_of, shared_sites
     from server.run.folder import open_run
 
     first, second = (collect_results(open_run(Home(home).planned_run(name))) for name in (run, other))
@@ -160,6 +161,12 @@ def compare(
         show_json(facts_of(compared))
         return
     show_table(f"{run} and {other}: {first.task.endpoint}", COLUMNS, rows_of(compared))
+    both = shared_sites(first, second)
+    if both:
+        say(
+            f"{', '.join(both)} are in both runs: as far as these are the same patients, the intervals "
+            "of the differences are too wide and the p-values too large"
+        )
 
 
 @validation_app.command()

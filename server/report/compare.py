@@ -37,8 +37,14 @@ def compare_runs(first: Results, second: Results) -> tuple[Compared, ...]:
     """Each kind of validation that both runs show an AUC of, of all sites together.
 
     Raises:
-        RunError: they predict different things, or have no kind in common.
+        RunError: they measured one release, predict different things, or have no kind in common.
     """
+    if first.release_sha256 == second.release_sha256:
+        raise RunError(
+            "same-release",
+            f"runs {first.run} and {second.run} measured one release",
+            hint="two measurements of one release are rows of its reports",
+        )
     if first.task.endpoint_rule != second.task.endpoint_rule:
         raise RunError(
             "different-endpoints",
@@ -104,4 +110,10 @@ def _all_sites(results: Results, kind: ValidationKind) -> ValidationResult | Non
 def _with_variance(auc: Estimate) -> tuple[float, float]:
     """An AUC and the variance that its interval stands for."""
     value, low, high = auc.value or 0.0, auc.low or 0.0, auc.high or 0.0
-    return value, ((high - low) / (2.0 * normal_quantile(0.95))) ** 2
+    # the wider side: the other one may end where an AUC does
+    return value, (max(high - value, value - low) / normal_quantile(0.95)) ** 2
+
+
+def shared_sites(first: Results, second: Results) -> tuple[str, ...]:
+    """Hospitals in both runs: what their patients share makes an interval too wide."""
+    return tuple(sorted({site.site for site in first.sites} & {site.site for site in second.sites}))

@@ -66,5 +66,8 @@ def _figure_row(
         half = expected.half_widths[figure]
         digits = 3 if figure == "mae" else 2
         is_shown = figure in expected.shown or (half is not None and not stage.noise_of(1))
+        if plan.settings.task.kind == "classification" and figure in ("r2", "mae"):
+            cells.append("–")
+            continue
         cells.append(f"{half:.{digits}f}" if is_shown else "too few" if half is None else "too noisy")
     return (stage.name, write_site(name), f"{patients:.0f}", *cells)

@@ -70,21 +70,24 @@ class Decision(BaseModel):
     def calls(self, score: Floats) -> Bools:
         """Whom a score calls to have the endpoint; one that is no number calls nobody. [n] -> [n]."""
         at = self.operating_point
-        found: Bools = score <= at if self.is_regression else score >= at
+        found: Bools = (score <= at if self.is_regression else score >= at) & np.isfinite(score)
         return found
 
     def call(self, outputs: Floats) -> Indices:
         """Places of the called classes. [n,o] -> [n].
 
-        In classification the endpoint from its cut on, else the likeliest of the others. An output that
-        is no number is called the class that lies furthest from the endpoint.
+        In classification the endpoint from its cut on, else the likeliest of the others. Where an
+        output is no number, the class that lies furthest from the endpoint.
         """
-        score = self.score(outputs)
+        score, last = self.score(outputs), len(self.classes) - 1
         if self.is_regression:
-            return np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)
-        others = np.where(np.isfinite(outputs), outputs, -1.0)
-        others[:, self.endpoint] = -2.0
-        return np.where(self.calls(score), self.endpoint, others.argmax(axis=1))
+            called = np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)
+        else:
+            others = outputs.copy()
+            others[:, self.endpoint] = -np.inf
+            called = np.where(self.calls(score), self.endpoint, others.argmax(axis=1))
+        furthest = last if 2 * self.endpoint <= last else 0
+        return np.where(np.isfinite(outputs).all(axis=1), called, furthest)
 
     def is_positive(self, label: Floats) -> Bools:
         """Which patients have the endpoint. [n] -> [n]."""

@@ -93,13 +93,20 @@ def _observed(ill: float, well: float, cell_sd: float, minimum_cell: int) -> Est
 
 
 def recalibrate(
-    positives: Floats, negatives: Floats, edges: Floats, *, cell_sd: float, minimum_cell: int
+    positives: Floats,
+    negatives: Floats,
+    edges: Floats,
+    *,
+    cell_sd: float,
+    minimum_cell: int,
+    above_noise: float = 1.0,
 ) -> Recalibration:
     """Intercept and slope of a logistic regression of the disease on the logit of the bin's middle.
 
     Where no coefficients are found (one bin holds everybody; the bins tell ill from well without
     error) exact counts give none. Noisy ones are then too noisy, as they are where noise alone could
-    have made the information that a coefficient rests on.
+    have made the information that a coefficient rests on; ``above_noise`` times it, where that is asked
+    beforehand.
 
     Shapes: positives [b], negatives [b], edges [b+1].
     """
@@ -108,12 +115,15 @@ def recalibrate(
         return Recalibration(intercept=lacking, slope=lacking)
     logit = np.log(middles / (1.0 - middles))
     ones, none = np.ones_like(logit), np.zeros_like(logit)
-    shift = _fit(np.stack([ones], axis=1), logit, positives, negatives, cell_sd)
-    line = _fit(np.stack([logit, ones], axis=1), none, positives, negatives, cell_sd)
+    counts = (positives, negatives, cell_sd, above_noise)
+    shift = _fit(np.stack([ones], axis=1), logit, *counts)
+    line = _fit(np.stack([logit, ones], axis=1), none, *counts)
     return Recalibration(intercept=shift, slope=line)
 
 
-def _fit(design: Floats, offset: Floats, ill: Floats, well: Floats, cell_sd: float) -> Estimate:
+def _fit(
+    design: Floats, offset: Floats, ill: Floats, well: Floats, cell_sd: float, above_noise: float
+) -> Estimate:
     """The first coefficient of a logistic regression of counts, by Newton's method.
 
     Its score Σ x·(ill·(1 − p) − well·p) is linear in the counts, so noise leaves its expectation 0 and
@@ -138,7 +148,8 @@ def _fit(design: Floats, offset: Floats, ill: Floats, well: Floats, cell_sd: flo
     else:
         return none
     along = weight * np.square(design @ axes[:, 0])
-    if values[0] <= normal_quantile(0.95) * cell_sd * math.sqrt(2 * float(along @ along)):
+    noise_sd = cell_sd * math.sqrt(2 * float(along @ along))
+    if values[0] <= above_noise * normal_quantile(0.95) * noise_sd:
         return none
     noise = (design.T * (cell_sd**2 * ((1.0 - p) ** 2 + p**2))) @ design
     bread = np.linalg.inv(information)
@@ -174,7 +185,7 @@ def expected_calibration_error(
 
 
 def calibrate_regression(
-    sums: PairSums, noise: Floats, *, centre: float, minimum_cell: int
+    sums: PairSums, noise: Floats, *, centre: float, minimum_cell: int, above_noise: float = 1.0
 ) -> Recalibration:
     """Intercept and slope of the least-squares line of the target on the prediction.
 
@@ -187,6 +198,7 @@ def calibrate_regression(
         noise: covariance of the sums' noise; zeros: exact.
         centre: what was taken off every target before it was added up.
         minimum_cell: fewest patients from whom a figure is shown.
+        above_noise: how many times what noise alone could make the predictions must vary.
 
     Shapes: noise [6, 6], in the order of ``PairSums``.
     """
@@ -198,7 +210,7 @@ def calibrate_regression(
     f, f_squared, f_y = y + e, y_squared + 2 * product + e_squared, y_squared + product
     spread = f_squared - f**2 / n
     moves = np.array([(f / n) ** 2, -2 * f / n, -2 * f / n, 1.0, 1.0, 2.0])  # of the spread by the sums
-    if spread <= normal_quantile(0.95) * math.sqrt(float(moves @ noise @ moves)):
+    if spread <= above_noise * normal_quantile(0.95) * math.sqrt(float(moves @ noise @ moves)):
         none = TOO_NOISY if noise.any() else NOT_APPLICABLE
         return Recalibration(intercept=none, slope=none)
     if spread <= _ROUNDING * f_squared:

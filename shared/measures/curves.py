@@ -106,28 +106,37 @@ def cells_of_cut(
     return np.array(cells), np.array(variance)
 
 
-def likelihood_ratios(cells: Floats, variance: Floats, *, minimum_cell: int) -> LikelihoodRatios:
+def likelihood_ratios(
+    cells: Floats, variance: Floats, *, minimum_cell: int, above_noise: float = 1.0
+) -> LikelihoodRatios:
     """Both ratios of a cut, with intervals on the log scale.
 
     A cell varies as a Poisson count does, which gives Simel's variance, and by its noise (delta
     method). A ratio of which one cell is empty has no logarithm and is not applicable; a cell that
     noise alone could have made is too noisy.
 
-    Shapes: cells [2, 2] by truth (ill, well) and call (called, not called); variance [2, 2] of noise.
+    Args:
+        cells: by truth (ill, well) and call (called, not called).
+        variance: of the noise in each.
+        minimum_cell: fewest patients of a class from whom a figure is shown.
+        above_noise: how many times what noise alone could have made a cell must be; above 1 where it
+            is asked beforehand whether cells will be so.
+
+    Shapes: cells [2, 2], variance [2, 2].
     """
     return LikelihoodRatios(
-        positive=_ratio(cells, variance, minimum_cell),
-        negative=_ratio(cells[:, ::-1], variance[:, ::-1], minimum_cell),
+        positive=_ratio(cells, variance, minimum_cell, above_noise),
+        negative=_ratio(cells[:, ::-1], variance[:, ::-1], minimum_cell, above_noise),
     )
 
 
-def _ratio(cells: Floats, variance: Floats, minimum_cell: int) -> Estimate:
+def _ratio(cells: Floats, variance: Floats, minimum_cell: int, above_noise: float) -> Estimate:
     """Share of the first column among the ill over that among the well. Shapes: [2, 2], [2, 2]."""
     ill, well = (float(each) for each in cells.sum(axis=1))
     if lacking := why_either_lacks(ill, well, minimum_cell):
         return lacking
     z = normal_quantile(0.95)
-    if (variance > 0).any() and (cells[:, 0] <= z * np.sqrt(variance[:, 0])).any():
+    if (variance > 0).any() and (cells[:, 0] <= above_noise * z * np.sqrt(variance[:, 0])).any():
         return TOO_NOISY
     if (cells[:, 0] < 0.5).any():
         return NOT_APPLICABLE

@@ -18,9 +18,20 @@ from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Bools = NDArray[np.bool_]
 
-# The widest half of an interval that still says something, by how a figure's name begins; of others.
-_WIDEST_OF, _WIDEST = {"calibration slope": 0.5, "calibration error": 0.1, "net benefit": 0.1}, 0.3
-_WIDEST_AUC = 0.2
+# The widest half of an interval that still says something, by how a figure's name begins; of others. An
+# NPV, an accuracy and a Brier score of no model at all lie near what a good one reaches.
+_WIDEST_OF: Mapping[str, float] = {
+    "NPV": 0.1,
+    "accuracy": 0.1,
+    "balanced accuracy": 0.15,
+    "macro F1": 0.15,
+    "Brier": 0.05,
+    "specificity": 0.2,
+    "calibration slope": 0.5,
+    "calibration error": 0.1,
+    "net benefit": 0.1,
+}
+_WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
 _SUPPORT = "n, "
@@ -75,9 +86,13 @@ def is_narrow(name: str, estimate: Estimate) -> bool:
         return False
     if name.startswith(_RATIOS):
         return estimate.high <= _WIDEST_FACTOR * estimate.value <= _WIDEST_FACTOR**2 * estimate.low
+    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest_of(name)
+
+
+def widest_of(name: str) -> float:
+    """The widest half of an interval that still says something of a figure."""
     widest = _WIDEST_AUC if "AUC" in name else _WIDEST
-    widest = next((width for begin, width in _WIDEST_OF.items() if name.startswith(begin)), widest)
-    return max(estimate.high - estimate.value, estimate.value - estimate.low) <= widest
+    return next((width for begin, width in _WIDEST_OF.items() if name.startswith(begin)), widest)
 
 
 def why_lacking(count: float, minimum_cell: int) -> Estimate | None:
@@ -123,18 +138,26 @@ def share_of(cells: Floats, variance: Floats, hit: Bools, of: Bools, minimum_cel
 
 
 def smooth_figure(
-    figure: Callable[[Floats], float], cells: Floats, variance: Floats, minimum_cell: int
+    figure: Callable[[Floats], float],
+    cells: Floats,
+    variance: Floats,
+    minimum_cell: int,
+    *,
+    least: float = 0.0,
 ) -> Estimate:
-    """A smooth figure of a confusion matrix, by the delta method.
+    """A smooth figure of a confusion matrix, within [least, 1], by the delta method.
 
     Cells vary as Poisson counts do, and by their noise; half a patient in each keeps a perfect matrix
-    from having no interval.
+    from having no interval. Where noise alone could have made a class the figure may be anything.
     """
     lacking = next(
         (each for row in cells if (each := why_lacking(float(row.sum()), minimum_cell))), None
     )
     if lacking:
         return lacking
+    could_be_noise = cells.sum(axis=1) < normal_quantile(0.95) * np.sqrt(variance.sum(axis=1))
+    if variance.any() and could_be_noise.any():
+        return bounded(figure(np.maximum(cells, 0.0) + 0.5), 2.0, least=least)
     held, step = np.maximum(cells, 0.0) + 0.5, 1e-4 * max(float(cells.sum()), 1.0)
     slope = np.zeros_like(cells)
     for place in np.ndindex(*cells.shape):
@@ -142,7 +165,7 @@ def smooth_figure(
         moved[place] = step
         slope[place] = (figure(held + moved) - figure(held - moved)) / (2.0 * step)
     spread = float((slope**2 * (held + variance)).sum())
-    return bounded(figure(cells), normal_quantile(0.95) * math.sqrt(spread), least=-1.0)
+    return bounded(figure(cells), normal_quantile(0.95) * math.sqrt(spread), least=least)
 
 
 def bounded(value: float, margin: float, *, least: float = 0.0) -> Estimate:

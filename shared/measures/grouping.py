@@ -39,6 +39,23 @@ class Vendor(BaseModel):
     words: tuple[str, ...] = Field(min_length=1, max_length=16)
 
 
+def require_vendors(vendors: Sequence[Vendor]) -> None:
+    """Refuse names that say nothing or twice the same, and words that every header has.
+
+    Raises:
+        ValueError: as a validator raises it.
+    """
+    names = [vendor.name.casefold() for vendor in vendors]
+    taken = sorted({OTHER, MIXED, UNKNOWN} & set(names))
+    if taken or len(set(names)) < len(names):
+        raise ValueError(
+            f"vendors must have names of their own, and none of {OTHER}, {MIXED}, {UNKNOWN}"
+        )
+    empty = [vendor.name for vendor in vendors if not all(_words_in(each) for each in vendor.words)]
+    if empty:
+        raise ValueError(f"vendors must be named by words of letters or digits: {empty} are not")
+
+
 class Grouping(Protocol):
     """Groups of patients: their names [g], and how many of them patients are expected in, the first."""
 
@@ -111,14 +128,15 @@ class VendorGroups:
         """Of the first vendor that a header's words name."""
         said = _words_in(maker)
         for place, vendor in enumerate(self.vendors):
-            if any(_words_in(entry) in said for entry in vendor.words):
+            if said and any(_words_in(entry) in said for entry in vendor.words):
                 return place
         return len(self.vendors)
 
 
 def _words_in(text: str) -> str:
-    """Lower-case words, a space before and after each."""
-    return " ".join(["", *re.findall(r"\w+", text.casefold()), ""])
+    """Lower-case words, a space before and after each; nothing of what has none."""
+    words = re.findall(r"[^\W_]+", text.casefold())
+    return " ".join(["", *words, ""]) if words else ""
 
 
 def grouping_of(

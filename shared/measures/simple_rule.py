@@ -21,20 +21,30 @@ from shared.measures.scored import Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
 
+RELEASE = "release"  # as figures call what the rule is compared with
 # A rule's value is rounded to this, so that 0.2·70 − 0.2·60 is 2 and stays on its cut.
 _DECIMALS = 6
 
 
+class Term(BaseModel):
+    """A number field of the schema, in its unit, and what it is multiplied with."""
+
+    model_config = FROZEN
+
+    field: str
+    times: float = Field(allow_inf_nan=False)
+
+
 class SimpleRuleSettings(BaseModel):
-    """``name``: as figures call it. ``coefficients``: by number field, in the schema's unit. ``calls``:
-    which values are called to have the endpoint, and so which are suspicious. ``low``, ``high``: public
+    """``name``: as figures call it. ``terms``: added up, and the intercept with them. ``calls``: which
+    values are called to have the endpoint, and so which are suspicious. ``low``, ``high``: public
     ends of its values' bins.
     """
 
     model_config = FROZEN
 
     name: str = Field(pattern=r"^\w[\w .&-]{0,30}$")
-    coefficients: dict[str, float] = Field(min_length=1, max_length=16)
+    terms: tuple[Term, ...] = Field(min_length=1, max_length=16)
     intercept: float = 0.0
     calls: Literal["below", "up to", "from", "above"]
     cut: float
@@ -46,6 +56,15 @@ class SimpleRuleSettings(BaseModel):
     def _rises(self) -> SimpleRuleSettings:
         if self.low >= self.high:
             raise ValueError(f"low must lie below high, not {self.low} and {self.high}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_told_from_the_release(self) -> SimpleRuleSettings:
+        if self.name.casefold() == RELEASE:
+            raise ValueError(f"name must be another than {RELEASE}, which the rule is compared with")
+        fields = [term.field for term in self.terms]
+        if len(set(fields)) < len(fields):
+            raise ValueError(f"terms must name each field once, not {fields}")
         return self
 
 
@@ -63,14 +82,14 @@ class SimpleRule:
         """The rule over a schema's fields.
 
         Raises:
-            SettingsError: a coefficient of what is no number field, or a cut outside.
+            SettingsError: a term of what is no number field, or a cut outside.
         """
         numbers = {field.name: place for place, field in enumerate(fields) if field.kind == "number"}
-        unknown = sorted(set(settings.coefficients) - set(numbers))
+        unknown = sorted({term.field for term in settings.terms} - set(numbers))
         if unknown:
             raise SettingsError(
                 "no-such-field",
-                f"coefficients must be of {list(numbers)}, not of {unknown}",
+                f"terms must be of {list(numbers)}, not of {unknown}",
                 hint=f"leave the comparison out, or give a rule of numbers that {settings.name} has",
             )
         bins = CutBins(
@@ -81,7 +100,7 @@ class SimpleRule:
             is_low_suspicious=settings.calls in ("below", "up to"),
             is_cut_called=settings.calls in ("up to", "from"),
         )
-        terms = sorted((numbers[name], value) for name, value in settings.coefficients.items())
+        terms = sorted((numbers[term.field], term.times) for term in settings.terms)
         return cls(settings.name, tuple(terms), settings.intercept, bins)
 
     def values(self, patients: Scored) -> Floats:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, model_validator
 from shared.errors import PolicyError
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import PREVALENCE, auc_of, bell_pair, share_of, support_of, worth_showing
-from shared.measures.grouping import Grouping, Vendor, grouping_of
+from shared.measures.grouping import Grouping, Vendor, grouping_of, require_vendors
 from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
@@ -47,6 +47,7 @@ class SubgroupsSettings(BaseModel):
     def _rises(self) -> SubgroupsSettings:
         if self.low >= self.high:
             raise ValueError(f"low must lie below high, not {self.low} and {self.high}")
+        require_vendors(self.vendors)
         if any(high <= low for low, high in pairwise(self.edges)):
             raise ValueError(f"edges must rise, not {list(self.edges)}")
         return self

@@ -43,6 +43,8 @@ from shared.sums.estimate import SUPPRESSED, Estimate
 from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
+# How far above its noise a cell is expected to be for a figure that such noise would swallow.
+_ABOVE_NOISE = 2.0
 
 
 def read_classes(
@@ -61,11 +63,14 @@ def read_classes(
     if not noise_sd:
         return found
     likely = expected_table(spec, n_patients=n_expected)
-    return worth_showing(found, _figures(likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell))
+    expected = _figures(
+        likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=_ABOVE_NOISE
+    )
+    return worth_showing(found, expected)
 
 
 def _figures(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
 ) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     if spec.n_classes > 2:
@@ -73,7 +78,9 @@ def _figures(
     confusion = confusion_cells(table, spec, noise_sd=noise_sd)
     if confusion is not None:
         found |= _called(spec, *confusion, minimum_cell=minimum_cell)
-    found |= endpoint_figures(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    found |= endpoint_figures(
+        table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
+    )
     if "error" in spec.parts:
         found["Brier"] = _brier(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
     return found
@@ -93,6 +100,7 @@ def _ranked(
             sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
             name = spec.classes[place] + (" or worse" if place else "")
             found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell)
+        found.pop(f"AUC, {spec.classes[0]}")  # in ``Measures``
         return found
     pairs = each_histograms(table, spec)
     found = support_of(spec.classes, pairs[:, 1].sum(axis=1), count_sd, minimum_cell)
@@ -100,7 +108,9 @@ def _ranked(
         f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell)
         for name, (others, own) in zip(spec.classes, pairs, strict=True)
     }
-    return found | aucs | {"macro AUC": mean_of(list(aucs.values()))}
+    macro = mean_of(list(aucs.values()))
+    aucs.pop(f"AUC, {spec.classes[0]}")  # in ``Measures``
+    return found | aucs | {"macro AUC": macro}
 
 
 def _called(
@@ -109,9 +119,9 @@ def _called(
     """Of true × called patients [c,c] and the noise variance of each cell."""
     found: dict[str, Estimate] = {}
     everybody = np.ones_like(confusion, dtype=bool)
-    # of two classes the endpoint's own sensitivity and specificity are in ``Measures``
-    words = ("PPV", "NPV") if spec.n_classes == 2 else ("sensitivity", "specificity", "PPV", "NPV")
     for place, name in enumerate(spec.classes[: 1 if spec.n_classes == 2 else None]):
+        # the endpoint's own sensitivity and specificity are in ``Measures``
+        words = ("PPV", "NPV") if place == 0 else ("sensitivity", "specificity", "PPV", "NPV")
         true, called = np.zeros_like(everybody), np.zeros_like(everybody)
         true[place], called[:, place] = True, True
         shares = {
@@ -129,7 +139,10 @@ def _called(
         smooth["quadratic κ"] = quadratic_kappa
     in_order = np.ix_(*[np.argsort(spec.order)] * 2)
     for name, figure in smooth.items():
-        found[name] = smooth_figure(figure, confusion[in_order], variance[in_order], minimum_cell)
+        least = -1.0 if "κ" in name else 0.0
+        found[name] = smooth_figure(
+            figure, confusion[in_order], variance[in_order], minimum_cell, least=least
+        )
     return found
 
 

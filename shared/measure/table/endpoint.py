@@ -29,6 +29,8 @@ from shared.measures.figures import is_narrow
 from shared.sums.estimate import TOO_NOISY, Estimate
 
 Floats = NDArray[np.float64]
+# A bin stands for its middle: with fewer bins a calibrated rare probability has a slope of 1.1 to 1.5.
+FEWEST_BINS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +45,29 @@ class Curves:
 
 
 def endpoint_figures(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
 ) -> dict[str, Estimate]:
-    """Figures by name; none that the table does not hold. Arguments as of ``read_classes``."""
+    """Figures by name; none that the table does not hold. Arguments as of ``read_classes``.
+
+    ``above_noise``: 2 for a table that is expected. A figure that noise may swallow is then expected to
+    be swallowed, so that what is shown hardly ever depends on what came out.
+    """
     found: dict[str, Estimate] = {}
     calls = endpoint_calls(table, spec, noise_sd=noise_sd)
     if calls is not None:
-        ratios = likelihood_ratios(*calls, minimum_cell=minimum_cell)
+        ratios = likelihood_ratios(*calls, minimum_cell=minimum_cell, above_noise=above_noise)
         found |= {
             f"LR+, {spec.classes[0]}": ratios.positive,
             f"LR−, {spec.classes[0]}": ratios.negative,
         }
     if spec.has_moments:
-        found["calibration slope"] = _slope(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
-    if _states_probability(spec):
+        found["calibration slope"] = _slope(
+            table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        )
+    if _states_probability(spec) and spec.bins >= FEWEST_BINS:
         bins = _probability_bins(table, spec)
         cell_sd = noise_sd / spec.cell_weight
-        line = recalibrate(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell)
+        line = recalibrate(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise)
         error = expected_calibration_error(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell)
         found |= {
             "calibration intercept": line.intercept,
@@ -129,7 +137,9 @@ def _probability_bins(table: Floats, spec: TableSpec) -> tuple[Floats, Floats, F
     return ill, well, np.concatenate([[0.0], spec.inner_edges, [1.0]])
 
 
-def _slope(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int) -> Estimate:
+def _slope(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float
+) -> Estimate:
     """Of the target on the prediction: below 1 where predictions are too extreme."""
     moments = read_moments(table, spec, noise_sd=noise_sd)
     half, unit = (spec.target_high - spec.target_low) / 2, spec.error_high
@@ -150,6 +160,10 @@ def _slope(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
     scale = np.array([1.0, half, unit, half**2, unit**2, half * unit])
     centre = (spec.target_low + spec.target_high) / 2
     found = calibrate_regression(
-        sums, noise * np.outer(scale, scale), centre=centre, minimum_cell=minimum_cell
+        sums,
+        noise * np.outer(scale, scale),
+        centre=centre,
+        minimum_cell=minimum_cell,
+        above_noise=above_noise,
     )
     return found.slope

@@ -18,7 +18,7 @@ from scipy.optimize import bisect
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import Floats, contributions
 from shared.measure.table.spec import TableSpec
-from shared.measures.figures import PREVALENCE
+from shared.measures.figures import PREVALENCE, widest_of
 from shared.sums.estimate import FIGURES, Estimate
 
 # What a model of some use reaches: a share of the target's variance, a ranking, a share of patients.
@@ -32,7 +32,12 @@ RANGE_SDS = 5.0
 # site of the demo shows none of these four of its 22 or 44 internal or 30 later patients, R² and
 # specificity of 88, and all of 320; three sites together R² and specificity of 154, four of them
 # specificity of 120.
-WIDEST = {"auc": 0.2, "sensitivity": 0.3, "specificity": 0.2, "r2": 0.3}
+WIDEST = {
+    "auc": widest_of("AUC"),
+    "sensitivity": widest_of("sensitivity"),
+    "specificity": widest_of("specificity"),
+    "r2": 0.3,
+}
 WIDEST_OF_ERROR = 0.5
 _GRID = 60
 

@@ -5,8 +5,9 @@ and adds Gaussian noise of one standard deviation to every cell. Every figure of
 post-processing of that table (``reading``, ``classes``). Cells: ``spec``.
 
 Rules for what is not finite, the same for every cohort and never flattering: without a label the row is
-zero; a score that is not finite goes to the end bin that is wrong for the patient's class; a prediction
-that is not finite has the largest error. Imports the rest of the package and errors only.
+zero; a score that is not finite goes to the end bin that is wrong at the endpoint's cut, and is called
+a class that the patient is not of; a prediction that is not finite has the largest error. Imports the
+rest of the package and errors only.
 
 Legend: n patients · o outputs · c classes · m cells.
 
@@ -58,7 +59,10 @@ def contributions(spec: TableSpec, *, outputs: Floats, label: Floats) -> Floats:
     if "moments" in spec.parts:
         rows[known, spec.parts["moments"]] = _moments(spec, label[known], outputs[:, 0])
     if "confusion" in spec.parts:
-        called = _standing(spec)[spec.rule.call(outputs)]
+        # no number is called what the patient is not
+        wrong = np.where(true == 0, spec.n_classes - 1, 0)
+        is_number = np.isfinite(outputs).all(axis=1)
+        called = np.where(is_number, _standing(spec)[spec.rule.call(outputs)], wrong)
         cell = spec.parts["confusion"].start + true * spec.n_classes + called
         rows[known, cell] = spec.blocks.confusion
     if "error" in spec.parts:

@@ -167,6 +167,7 @@ def table_spec(settings: ModelSettings, stage: TableStage) -> TableSpec:
         target_high=stage.target_high,
         error_high=stage.error_high,
     )
+    _require_probabilities(spec)
     _require_cuts_inside(spec)
     _require_blocks_of_task(spec)
     return spec
@@ -181,6 +182,16 @@ def row_norm(blocks: BlockWeights) -> float:
     """The same of a table of however many bins: a patient stands in one of them."""
     moments = math.hypot(*MOMENT_WEIGHTS.values())
     return math.hypot(blocks.ranking, blocks.moments * moments, blocks.confusion, blocks.error)
+
+
+def _require_probabilities(spec: TableSpec) -> None:
+    if not spec.rule.is_regression and (spec.score_low, spec.score_high) != (0.0, 1.0):
+        raise SettingsError(
+            "scores-no-probabilities",
+            f"validation.score_low and score_high of classes must be 0 and 1, not {spec.score_low} "
+            f"and {spec.score_high}",
+            hint="choose validation=probability",
+        )
 
 
 def _require_cuts_inside(spec: TableSpec) -> None:

@@ -187,5 +187,5 @@ def test_a_cut_outside_or_ends_that_do_not_rise_are_refused() -> None:
         comparison(low=0.8)
     with pytest.raises(ValidationError, match="low must lie below high"):
         comparison(low=1.0, high=0.0)
-    with pytest.raises(SettingsError, match="coefficients must be of"):
-        comparison(rule=SHIPPED.rule.model_dump() | {"coefficients": {"sex": 1.0}})
+    with pytest.raises(SettingsError, match="terms must be of"):
+        comparison(rule=SHIPPED.rule.model_dump() | {"terms": [{"field": "sex", "times": 1.0}]})

@@ -11,11 +11,16 @@ from shared.errors import SettingsError
 from shared.measures.scored import Scored
 from shared.measures.simple_rule import SimpleRule, SimpleRuleSettings
 
+
+def terms(**times: float) -> list[dict[str, object]]:
+    return [{"field": name, "times": value} for name, value in times.items()]
+
+
 FIELDS = compose_settings().cohort.fields
 AGE, WEIGHT = (next(i for i, f in enumerate(FIELDS) if f.name == name) for name in ("age", "weight"))
 OST = {
     "name": "OST",
-    "coefficients": {"weight": 0.2, "age": -0.2},
+    "terms": terms(weight=0.2, age=-0.2),
     "calls": "below",
     "cut": 2.0,
     "low": -4.0,
@@ -57,23 +62,30 @@ def test_the_cut_calls_as_its_word_says(calls: str, called: list[bool]) -> None:
 
 def test_who_lacks_a_field_or_has_no_number_has_no_value() -> None:
     odd = people((np.nan, 70.0), (60.0, np.nan), (np.inf, 70.0), (np.inf, np.inf), (1e308, -1e308))
-    assert np.isnan(rule(coefficients={"weight": 9.0, "age": -9.0}).values(odd)).all()
+    assert np.isnan(rule(terms=terms(weight=9.0, age=-9.0)).values(odd)).all()
     # other fields may be missing
     assert np.isfinite(rule().values(people((60.0, 70.0)))).all()
 
 
-def test_a_value_does_not_depend_on_the_order_in_which_coefficients_are_named() -> None:
+def test_a_value_does_not_depend_on_the_order_in_which_terms_are_named() -> None:
     patients = people((61.7, 70.3), (83.1, 55.9))
-    turned = rule(coefficients={"age": -0.2, "weight": 0.2})
+    turned = rule(terms=terms(age=-0.2, weight=0.2))
     assert turned.values(patients).tobytes() == rule().values(patients).tobytes()
 
 
 def test_a_rule_of_what_is_no_number_field_is_refused() -> None:
     for name in ("sex", "calcium"):
         with pytest.raises(SettingsError, match=f"not of \\['{name}'\\]"):
-            rule(coefficients={"age": 1.0, name: 1.0})
+            rule(terms=terms(**{"age": 1.0, name: 1.0}))
     with pytest.raises(SettingsError, match="must lie between"):
         rule(cut=9.0)
-    for change in ({"coefficients": {}}, {"low": 8.0}, {"calls": "near"}, {"name": "a, b"}):
+    for change in (
+        {"terms": []},
+        {"terms": 2 * terms(age=1.0)},
+        {"name": "Release"},
+        {"low": 8.0},
+        {"calls": "near"},
+        {"name": "a, b"},
+    ):
         with pytest.raises(ValidationError):
             rule(**change)
