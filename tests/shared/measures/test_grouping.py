@@ -7,7 +7,7 @@ import pytest
 
 from server.federation.compose import compose_settings
 from shared.errors import SettingsError
-from shared.measures.grouping import Grouping, Vendor, grouping_of
+from shared.measures.grouping import Grouping, Vendor, grouping_of, require_vendors
 from shared.measures.scored import Scored
 
 FIELDS = compose_settings().cohort.fields
@@ -140,3 +140,17 @@ def test_the_shipped_words_name_the_headers_that_scanners_write() -> None:
     }
     found = names_of(groups, with_makers(*((header,) for header in headers)))
     assert found == [f"vendor {name}" for name in headers.values()]
+
+
+@pytest.mark.parametrize(
+    "vendors",
+    [
+        [{"name": "A", "words": ["-"]}],
+        [{"name": "A", "words": ["acme", ""]}],
+        [{"name": "Mixed", "words": ["acme"]}],
+        [{"name": "A", "words": ["acme"]}, {"name": "a", "words": ["other"]}],
+    ],
+)
+def test_vendors_that_every_header_or_no_name_would_tell_are_refused(vendors: list[object]) -> None:
+    with pytest.raises(ValueError, match="vendors must"):
+        require_vendors([Vendor.model_validate(each) for each in vendors])

@@ -186,12 +186,15 @@ def test_what_the_main_table_says_of_the_endpoint_is_said_there_only() -> None:
 
 def test_figures_of_noisy_classes_stay_within_what_they_can_be() -> None:
     spec, draw = named(error=0.0), np.random.default_rng(2)
-    least = {"balanced accuracy": 0.0, "macro F1": 0.0, "κ": -1.0}
+    least, n_shown = {"balanced accuracy": 0.0, "macro F1": 0.0, "κ": -1.0}, 0
     for _ in range(200):
         table = draw.normal(0.5, 6.0, spec.n_cells)
         found = read_classes(table, spec, noise_sd=6.0, minimum_cell=10, n_expected=1e6)
         for name, low in least.items():
-            assert low <= found[name].low <= found[name].value <= found[name].high <= 1.0, name
+            if found[name].value is not None:
+                assert low <= found[name].low <= found[name].value <= found[name].high <= 1.0, name
+                n_shown += 1
+    assert n_shown > 50
 
 
 def test_a_call_that_is_no_number_is_of_a_class_that_the_patient_is_not_of() -> None:
