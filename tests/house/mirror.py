@@ -58,9 +58,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/command/people.py": Elsewhere(
         "client/people/test_withdrawal.py", _COMMAND, through="client/command/app.py"
     ),
-    "client/command/reading.py": Elsewhere(
-        "federation/test_whole_run.py", _COMMAND, through="client/command/app.py"
-    ),
     "client/command/sources.py": Elsewhere("client/intake/sources/test_choose.py", _COMMAND),
     "client/command/trial.py": Elsewhere("client/rehearsal/test_rehearse.py", _COMMAND),
     "client/doctor/line.py": Elsewhere(

@@ -169,8 +169,14 @@ def _judge_release(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         release = read_release(evidence.release, coordinator_key=evidence.coordinator_key)
     except OsteoFedError as error:
         return judge(ledger.site, claim, [error.fact], holds="", blind_to=blind_to)
-    record, problems = release.record, []
-    if (record.plan_sha256, record.run) != (ledger.plan.sha256, ledger.plan.run):
+    record, problems, measured = release.record, [], ledger.plan.release
+    # A validation plan names the release of an earlier run, and that run's plan.
+    named = (ledger.plan.sha256, ledger.plan.run)
+    if measured is not None:
+        named = (measured.plan_sha256, measured.run)
+    if (record.plan_sha256, record.run) != named or (
+        measured is not None and measured.release_sha256 != release.sha256
+    ):
         problems.append("the release comes from another plan")
     head = record.ledger_heads.get(ledger.site)
     if head is not None and head not in ledger.hashes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -213,3 +214,12 @@ def test_who_trained_a_release_is_not_measured_as_a_stranger_to_it(sites: TableS
     assert [stage.name for stage in later.stages] == ["prospective"]
     named = replace(named, plan_sha256=later.sha256, stage="prospective")
     assert sites.refused(named) == "plan.no-lock"
+
+
+def test_who_trained_a_release_accrues_only_beside_its_cohort(sites: TableSites) -> None:
+    lock, path = lock_for(sites)
+    shutil.rmtree(sites.site().cohorts)
+    with pytest.raises(OsteoFedError) as caught:
+        accrue_later(sites, path, range(260, 300))
+    assert caught.value.code == "intake.no-cohort"
+    assert not list(sites.site().cohorts.glob(f"*{lock.sha256[:12]}*/v*"))

@@ -24,7 +24,7 @@ from client.reading.predict import (
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
-from shared.errors import IntakeError
+from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import normalise
 from shared.exam.schema import read_schema
 from shared.measure.table.rows import contributions
@@ -169,3 +169,16 @@ def test_a_reading_without_films_has_no_picture_and_one_with_films_lies_at_the_s
     assert written.read_bytes().startswith(b"\x89PNG")
     elsewhere = site.folder / "x.png"
     assert draw_heat_maps(site, seen, elsewhere) == elsewhere
+
+
+def test_films_that_this_code_prepares_otherwise_are_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = np.zeros((32, 32), dtype=np.float32)
+    monkeypatch.setattr(predicting, "_read", lambda *_: film)
+    monkeypatch.setattr(predicting, "make_scored", lambda _: None)
+    record = SimpleNamespace(preprocessing="of another time")
+    release = SimpleNamespace(plan=SimpleNamespace(settings=compose_settings()), record=record)
+    with pytest.raises(WeightsError) as caught:
+        predict(release, [Path("any.dcm")], {"age": "70", "sex": "female"})
+    assert caught.value.code == "weights.other-preprocessing"

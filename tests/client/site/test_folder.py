@@ -162,3 +162,24 @@ def test_a_signing_key_that_cannot_be_used_is_named_with_its_remedy(
     assert caught.value.code == code
     assert "signing.pem" in caught.value.fact
     assert "from backup" in caught.value.hint
+
+
+def test_the_signer_of_a_release_is_the_joined_coordinator_or_who_a_person_names(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path / "aster")
+    site = open_site(tmp_path / "aster")
+    with pytest.raises(PlanError) as caught:
+        site.release_key(None)
+    assert caught.value.code == "plan.no-coordinator"
+    assert site.release_key("a" * 64) == "a" * 64
+    home = create_home(tmp_path / "home")
+    request = tmp_path / "aster" / "join-request.json"
+    answer = enrol(
+        home, request, role="external", is_required=True, now=datetime(2026, 1, 5, tzinfo=UTC)
+    )
+    joined, key = join_federation(tmp_path / "aster", answer), home.key().public_hex
+    assert joined.release_key(None) == joined.release_key(key) == key
+    with pytest.raises(PlanError) as caught:
+        joined.release_key("a" * 64)
+    assert caught.value.code == "plan.other-coordinator"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from late_hospital import Hospital, approve_plan, enrol_late, ingest_rows
 from practice_commands import Coordinator
 from table_federation import write_table
+from typer.testing import CliRunner
 
 from client.gate.ledger import require_ledger
 from client.intake.accrue import accept_lock, accrue
@@ -18,7 +20,9 @@ from client.site.folder import open_site
 from server.federation.folder import Home
 from server.run.prepare import prepare
 from server.run.release import lock_run
+from shared.audit.command import app as auditor
 from shared.privacy.ledger_format import LedgerRow
+from shared.signing.canonical import canonical_json
 
 LOCKED = datetime(2020, 6, 1, tzinfo=UTC)
 
@@ -93,3 +97,27 @@ def test_a_hospital_that_enrols_later_measures_an_earlier_release(
     }
     assert f"of run “{own.run}”" in Path(str(report["report.html"])).read_text()
     assert own.told("status", "later")["committed rounds"] == "none: it only measures"
+
+    # An auditor finds nothing wrong, and another run's release in its place.
+    ledger = tmp_path / "ledger.json"
+    kay.must("ledger", "export", str(ledger))
+    assert "fail" not in recounted(own, ledger, "later", tmp_path)
+    assert "fail" in recounted(own, ledger, "other", tmp_path)
+
+
+def recounted(own: Coordinator, ledger: Path, release: str, out: Path) -> list[str]:
+    """Verdicts of an auditor about the validation, with the release that lies in a run's folder."""
+    runs = own.home / "runs"
+    if release == "other":  # of the same run, under another record
+        shutil.copytree(runs / "later" / "release", runs / "other")
+        path = runs / "other" / "release.json"
+        content = json.loads(path.read_bytes())["content"] | {"rounds": 9}
+        key = Home(own.home).key()
+        signed = {"content": content, "signature": key.sign(canonical_json(content))}
+        path.write_text(json.dumps(signed))
+    folder = runs / "other" if release == "other" else runs / "later" / "release"
+    said = ("--ledger", str(ledger), "--run", str(runs / "later"), "--release", str(folder))
+    words = ["recount", str(runs / "later" / "plan.json"), *said, "--out", str(out), "--json"]
+    done = CliRunner().invoke(auditor, words)
+    findings = json.loads(done.stdout)["findings"]
+    return [str(each["verdict"]) for each in findings]

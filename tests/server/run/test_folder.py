@@ -94,7 +94,7 @@ def test_a_plan_of_the_second_version_is_refused_with_its_reason(store: RunStore
     with pytest.raises(PlanError) as caught:
         open_run(store.folder)
     assert caught.value.code == "plan.unknown-version"
-    assert "plan version must be 3, not 2" in caught.value.fact
+    assert "plan version must be 4, not 2" in caught.value.fact
     assert caught.value.hint
 
 
