@@ -19,7 +19,7 @@ from server.simulation.defaults import settings_for
 from server.simulation.play import play
 from server.simulation.record import inputs_of, require_same, write_record
 from server.simulation.request import Request, Sources, pairs_of, values_of
-from server.simulation.sources import Hospital, read_hospitals
+from server.simulation.sources import Hospital, read_hospitals, repeated_patients
 from shared.contract.settings import Settings
 from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema, read_schema
@@ -186,6 +186,12 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         )
     if request.cohort and not any(word.startswith("experiment=") for word in request.overrides):
         settings = settings.model_copy(update={"experiment": settings.cohort.name})
+    n_repeated = repeated_patients(hospitals, settings.cohort) if request.split_table else 0
+    if n_repeated:
+        say(
+            f"{n_repeated} patient numbers occur at several hospitals: each counts at every one of "
+            "them, and may be held out at one and train at another, as in a real federation"
+        )
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
     return settings, hospitals
