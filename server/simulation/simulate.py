@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from server.federation.compose import cohort_file, compose_settings
 from server.report.results import Results
-from server.simulation.comparison import Comparison
+from server.simulation.comparison import Comparison, Spread
 from server.simulation.defaults import settings_for
 from server.simulation.play import play
 from server.simulation.record import inputs_of, require_same, write_record
@@ -68,7 +68,8 @@ class Simulation:
     @property
     def spread(self) -> DataFrame:
         """place, arm, against, figure, mean, sd, n: over divisions; empty where there is one only."""
-        return _frame(row.model_dump() for row in self.comparison.spread())
+        rows = [row.model_dump() for row in self.comparison.spread()]
+        return _frame(rows, columns=list(Spread.model_fields))
 
     @property
     def validation(self) -> DataFrame:
@@ -214,7 +215,7 @@ def _estimates(measures: Measures) -> list[tuple[str, dict[str, object]]]:
     return [(name, asdict(each)) for name, each in named if isinstance(each, Estimate)]
 
 
-def _frame(rows: Iterable[Mapping[str, object]]) -> DataFrame:
+def _frame(rows: Iterable[Mapping[str, object]], *, columns: list[str] | None = None) -> DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(list(rows))
+    return pd.DataFrame(list(rows), columns=columns)

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from simulated_tables import NUMBER, SIZES, rows_of, write_cohort, write_one_table, write_rows
 
+from client.site.policy import read_policy, write_policy_template
 from server.simulation.request import Request
 from server.simulation.sources import (
+    LEAST_EXTERNAL,
     LEAST_TRAINING,
     Hospital,
     read_hospitals,
@@ -204,3 +206,22 @@ def test_patient_numbers_of_several_hospitals_are_counted_once_each(
     found, problems = read(schema, split_table=path, split_by="clinic")
     assert problems == []
     assert repeated_patients(list(found.values()), schema) == 7
+
+
+def test_patients_who_are_held_out_are_no_patients_to_train_on(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash")[: LEAST_TRAINING + 5])
+    found, problems = read(schema, training=(("ash", path),))
+    ash = found["ash"]
+    assert ash.n_training < LEAST_TRAINING < ash.n_patients
+    assert problems == [
+        f"  ash: {ash.n_training} patients with a label to train on, of {ash.n_patients}, are fewer "
+        f"than the {LEAST_TRAINING} that a hospital's policy wants"
+    ]
+
+
+def test_the_least_sizes_are_those_of_a_new_hospitals_policy(tmp_path: Path) -> None:
+    write_policy_template(tmp_path / "policy.yaml")
+    policy = read_policy(tmp_path / "policy.yaml")
+    assert (policy.minimum_cohort_patients, policy.minimum_cell) == (LEAST_TRAINING, LEAST_EXTERNAL)
