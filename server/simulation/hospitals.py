@@ -70,8 +70,9 @@ def join(folders: Folders, home: Home, hospital: Hospital, settings: Settings, *
             declared_patients=declared_size(hospital, settings),
             profile=hospital.profile,
         )
-        secret = pseudonym_secret(seed, hospital.name)
-        write_atomic(own / "keys" / "pseudonym.key", secret, mode=0o600)
+    secret, key_file = pseudonym_secret(seed, hospital.name), own / "keys" / "pseudonym.key"
+    if key_file.read_bytes() != secret:  # always before the first patient is taken in
+        write_atomic(key_file, secret, mode=0o600)
     answer = home.folder / "enrolments" / f"{hospital.name}.json"
     if all(site.site != hospital.name for site in home.active_sites()):
         enrol(home, request, role=hospital.role, is_required=True, now=utc_now())

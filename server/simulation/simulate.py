@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from server.federation.compose import cohort_file, compose_settings
 from server.report.results import Results
-from server.simulation.comparison import Comparison
+from server.simulation.comparison import Comparison, Spread
 from server.simulation.defaults import settings_for
 from server.simulation.play import play
 from server.simulation.record import inputs_of, require_same, write_record
 from server.simulation.request import Request, Sources, pairs_of, values_of
-from server.simulation.sources import Hospital, read_hospitals
+from server.simulation.sources import Hospital, read_hospitals, repeated_patients
 from shared.contract.settings import Settings
 from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema, read_schema
@@ -68,7 +68,8 @@ class Simulation:
     @property
     def spread(self) -> DataFrame:
         """place, arm, against, figure, mean, sd, n: over divisions; empty where there is one only."""
-        return _frame(row.model_dump() for row in self.comparison.spread())
+        rows = [row.model_dump() for row in self.comparison.spread()]
+        return _frame(rows, columns=list(Spread.model_fields))
 
     @property
     def validation(self) -> DataFrame:
@@ -186,6 +187,12 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         )
     if request.cohort and not any(word.startswith("experiment=") for word in request.overrides):
         settings = settings.model_copy(update={"experiment": settings.cohort.name})
+    n_repeated = repeated_patients(hospitals, settings.cohort) if request.split_table else 0
+    if n_repeated:
+        say(
+            f"{n_repeated} patient numbers occur at several hospitals: each counts at every one of "
+            "them, and may be held out at one and train at another, as in a real federation"
+        )
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
     return settings, hospitals
@@ -208,7 +215,7 @@ def _estimates(measures: Measures) -> list[tuple[str, dict[str, object]]]:
     return [(name, asdict(each)) for name, each in named if isinstance(each, Estimate)]
 
 
-def _frame(rows: Iterable[Mapping[str, object]]) -> DataFrame:
+def _frame(rows: Iterable[Mapping[str, object]], *, columns: list[str] | None = None) -> DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(list(rows))
+    return pd.DataFrame(list(rows), columns=columns)

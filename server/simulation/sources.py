@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from client.cohort.quarantine import count_codes
 from client.cohort.split import split_of
 from client.intake.clinical import ClinicalTable, RawRow, interpret_rows
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
@@ -34,6 +35,8 @@ from shared.strict import list_mistakes
 PROFILE_FILE = "profile.yaml"
 # As the policy that a new hospital begins with.
 LEAST_TRAINING, LEAST_EXTERNAL = 50, 10
+# What arms, places and rows of a report are called.
+_RESERVED = ("federated", "pooled", "internal", "external", "prospective")
 _SITE_NAME = re.compile("[a-z][a-z0-9-]{1,40}")
 
 
@@ -118,7 +121,7 @@ def read_hospitals(
             problems.append(_line(each.place, error))
             continue
         hospital = _counted(each, table, schema, seed=request.seed)
-        problems += _size_problems(hospital)
+        problems += [*_loss_problems(each, table, schema), *_size_problems(hospital)]
         hospitals.append(hospital)
     return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
 
@@ -262,6 +265,33 @@ def _counted(given: _Given, table: ClinicalTable, schema: CohortSchema, *, seed:
     )
 
 
+def _loss_problems(given: _Given, table: ClinicalTable, schema: CohortSchema) -> list[str]:
+    """An intake refuses a table of which too much is lost; beside films, it counts these too."""
+    lost = [count for count in count_codes(table.quarantined) if count.is_loss]
+    n_lost = sum(count.n for count in lost)
+    if schema.views or n_lost <= schema.max_lost_fraction * table.n_rows:
+        return []
+    codes = ", ".join(f"{count.code} {count.n}" for count in lost)
+    return [
+        f"  {given.place}: {n_lost} of {table.n_rows} rows cannot be used ({codes}), "
+        f"more than the {schema.max_lost_fraction:.0%} that the cohort's file allows"
+    ]
+
+
+def repeated_patients(hospitals: Sequence[Hospital], schema: CohortSchema) -> int:
+    """Patient numbers that occur at several hospitals."""
+    found = Counter(
+        number
+        for hospital in hospitals
+        for number in {
+            row.cells[hospital.profile.column(schema.patient_column)]
+            for row in hospital.table.rows
+            if row.cells is not None
+        }
+    )
+    return sum(n > 1 for n in found.values())
+
+
 def _size_problems(hospital: Hospital) -> list[str]:
     if hospital.role == "training" and hospital.n_training < LEAST_TRAINING:
         return [
@@ -284,6 +314,11 @@ def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
         f"  {name}: a hospital's name must be 2 to 41 lower-case letters, digits and dashes"
         for name in dict.fromkeys(names)
         if not _SITE_NAME.fullmatch(name)
+    ]
+    problems += [
+        f"  {name}: a hospital cannot be called so, results are"
+        for name in dict.fromkeys(names)
+        if name in _RESERVED
     ]
     counts = Counter(named) | split
     problems += [

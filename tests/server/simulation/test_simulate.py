@@ -200,6 +200,8 @@ def test_results_are_data_frames_for_a_notebook(plain: Case) -> None:
     table = found.arms.pivot_table("value", "arm", ["place", "figure"])
     assert set(table.index) == {"federated", "pooled", "ash alone", "elm alone", "oak alone"}
     assert {"internal", "external"} == set(found.validation.kind)
+    assert found.spread.empty
+    assert list(found.spread) == ["place", "arm", "against", "figure", "mean", "sd", "n"]
     assert set(found.files) == {*("report.html", "report.json", "comparison.html", "comparison.json")}
 
 

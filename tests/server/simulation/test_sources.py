@@ -12,8 +12,16 @@ import pytest
 import yaml
 from simulated_tables import NUMBER, SIZES, rows_of, write_cohort, write_one_table, write_rows
 
+from client.site.policy import read_policy, write_policy_template
 from server.simulation.request import Request
-from server.simulation.sources import LEAST_TRAINING, Hospital, read_hospitals, site_name
+from server.simulation.sources import (
+    LEAST_EXTERNAL,
+    LEAST_TRAINING,
+    Hospital,
+    read_hospitals,
+    repeated_patients,
+    site_name,
+)
 from shared.exam.schema import CohortSchema, read_schema
 
 TODAY = date(2026, 1, 1)
@@ -165,3 +173,55 @@ def test_without_a_training_hospital_nothing_can_be_simulated(
     path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
     _, problems = read(schema, external=(("ash", path),))
     assert problems == ["  no hospital trains: at least one must, as SITE=FILE or by --split-by"]
+
+
+def test_a_table_that_an_intake_would_refuse_is_told_beforehand(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    rows = rows_of("ash")
+    spoilt = [row | {"capacity": "99"} for row in rows[:30]]
+    path = write_rows(tmp_path / "ash.csv", [*spoilt, *rows[30:]])
+    _, problems = read(schema, training=(("ash", path),))
+    assert problems == [
+        "  ash: 30 of 110 rows cannot be used (intake.out-of-range 30), more than the 20% that the "
+        "cohort's file allows"
+    ]
+
+
+@pytest.mark.parametrize("name", ["pooled", "internal"])
+def test_a_hospital_is_not_called_like_a_result(
+    name: str, tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    _, problems = read(schema, training=((name, path),))
+    assert problems == [f"  {name}: a hospital cannot be called so, results are"]
+
+
+def test_patient_numbers_of_several_hospitals_are_counted_once_each(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    rows = [{"clinic": "one", **row} for row in rows_of("ash")]
+    rows += [{"clinic": "two", **row} for row in (*rows_of("elm"), *rows_of("ash")[:7])]
+    path = write_rows(tmp_path / "all.csv", rows)
+    found, problems = read(schema, split_table=path, split_by="clinic")
+    assert problems == []
+    assert repeated_patients(list(found.values()), schema) == 7
+
+
+def test_patients_who_are_held_out_are_no_patients_to_train_on(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash")[: LEAST_TRAINING + 5])
+    found, problems = read(schema, training=(("ash", path),))
+    ash = found["ash"]
+    assert ash.n_training < LEAST_TRAINING < ash.n_patients
+    assert problems == [
+        f"  ash: {ash.n_training} patients with a label to train on, of {ash.n_patients}, are fewer "
+        f"than the {LEAST_TRAINING} that a hospital's policy wants"
+    ]
+
+
+def test_the_least_sizes_are_those_of_a_new_hospitals_policy(tmp_path: Path) -> None:
+    write_policy_template(tmp_path / "policy.yaml")
+    policy = read_policy(tmp_path / "policy.yaml")
+    assert (policy.minimum_cohort_patients, policy.minimum_cell) == (LEAST_TRAINING, LEAST_EXTERNAL)
