@@ -14,7 +14,6 @@ from client.doctor.connection import Coordinator, look_at_connection
 from client.doctor.line import Line
 from server.federation.certificates import ensure_authority
 
-
 SERVED = Coordinator(superlink="fl.example:9092")
 
 
