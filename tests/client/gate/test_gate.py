@@ -33,7 +33,7 @@ from shared.stages.stage_sum import Bound
 from shared.stages.table import TableSum
 
 ROOT = Path(__file__).resolve().parents[3]
-N_CELLS = 30  # 12 bins of two classes, six moments
+N_CELLS = 43  # 12 bins of three classes, seven moments
 UPDATE = Bound(length=3, kind="<f4", norm_max=1.0)
 
 
