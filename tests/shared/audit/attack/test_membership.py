@@ -205,7 +205,8 @@ def test_the_signal_of_a_number_is_its_error_in_sds_of_the_target() -> None:
     unit = plan.settings.task.target_sd
     scored = Scored(np.array([[0.7], [0.4], [0.9]]), np.array([0.6, 0.6, 0.0]), np.zeros((3, 0)))
     scorer = SimpleNamespace(score=lambda *_: exams_of(scored, np.array([0, 1, 1])))
-    site = AuditedSite("aster", random_patients(2, 2, seed=0), np.array([True, False]))
+    pool = random_patients(2, 2, seed=0)
+    site = AuditedSite(site="aster", pool=pool, is_member=np.array([True, False]))
     found = membership._signals(plan.settings, [site, site], np.zeros(1), scorer)
     np.testing.assert_allclose(found, [-0.1 / unit, -0.2 / unit] * 2)
 
