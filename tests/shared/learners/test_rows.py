@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from shared.features.columns import Column
 from shared.learners.rows import (
