@@ -33,6 +33,8 @@ from shared.audit.recount.outbox import largest_bytes
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan, write_plan
 from shared.errors import AuditError
+from shared.privacy.accountant import epsilon_of
+from shared.privacy.events import GaussianEvent
 from shared.privacy.register_format import RegisterRecord, read_register, write_register
 from shared.signing.keys import create_key
 
@@ -364,3 +366,22 @@ def test_noise_of_two_sites_is_compared_where_the_canaries_of_both_stayed_out() 
 )
 def test_a_claim_is_refuted_beyond_six_on_either_side(z: float, verdict: str) -> None:
     assert conformance._judge("elm", "claim", z, {}).verdict == verdict
+
+
+def test_what_a_register_claims_is_the_epsilon_of_training_alone() -> None:
+    event = GaussianEvent(noise_multiplier=2.0, steps=3)
+    rows = [
+        SimpleNamespace(purpose="train", event=event, canaries_sha256="c"),
+        SimpleNamespace(purpose="evaluate.internal", event=event, canaries_sha256=""),
+        SimpleNamespace(purpose="train", event=None, canaries_sha256="c"),
+    ]
+    plan = SimpleNamespace(predicted=SimpleNamespace(delta=1e-5))
+    register = SimpleNamespace(site="elm", commitment="c", coins=np.zeros(40))
+    found = CommittedRegister(register, SimpleNamespace(charges=rows, plan=plan))
+    assert found.claimed_epsilon == epsilon_of([event], 1e-5)
+    judged = found.judge_commitment("canary")
+    assert (judged.verdict, judged.figures) == ("pass", {"charges": 2, "canaries": 40})
+    rows[2].canaries_sha256 = "other"
+    judged = found.judge_commitment("canary")
+    assert judged.verdict == "fail"
+    assert judged.because.startswith("1 of 2 charges")

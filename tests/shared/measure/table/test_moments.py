@@ -202,3 +202,25 @@ def test_one_value_for_everybody_has_no_r2_and_noise_decides_nothing_about_it() 
     constant = {"constant": 1.2, "minimum_cell": 1}
     assert read_constant_r2(table, SPEC, noise_sd=0.0, **constant).status == "not-applicable"
     assert read_constant_r2(table, SPEC, noise_sd=1.0, **constant).status == "measured"
+
+
+def test_bounds_that_do_not_begin_at_zero_move_no_figure(cohort: tuple[np.ndarray, np.ndarray]) -> None:
+    target, prediction = cohort
+    moved = spec_of_numbers(
+        cuts=(11.0,), bins=4, scores=(10.0, 12.0), targets=(10.0, 13.0), error_high=0.8
+    )
+    prediction = target + np.clip(prediction - target, -0.8, 0.8)
+    table = sum_table(rows_of_numbers(moved, prediction + 10.0, target + 10.0))
+    found = read_regression(table, moved, noise_sd=0.0, confidence=0.95)
+    error = prediction - target
+    sst = ((target - target.mean()) ** 2).sum()
+    assert found["r2"].value == pytest.approx(1 - (error**2).sum() / sst)
+    assert found["mae"].value == pytest.approx(np.abs(error).mean())
+    assert found["bias"].value == pytest.approx(error.mean())
+    constant = read_constant_r2(table, moved, constant=10.8, noise_sd=0.0, minimum_cell=1)
+    assert constant.value == pytest.approx(-N * (target.mean() - 0.8) ** 2 / sst)
+    # ends of an interval are in the same units
+    usual = read(sum_table(rows_of_numbers(SPEC, prediction, target)))
+    for name in ("r2", "mae", "bias"):
+        width, expected = (each[name].high - each[name].low for each in (found, usual))
+        assert width == pytest.approx(expected, rel=0.02), name

@@ -306,3 +306,16 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
         contributions(BMD, outputs=np.zeros((2, 2)), label=np.zeros(2))
     with pytest.raises(ProtocolError):
         contributions(PROBABILITY, outputs=np.zeros((2, 2)), label=np.zeros(3))
+
+
+def test_a_noisy_count_below_zero_is_shown_as_none_and_its_interval_begins_there() -> None:
+    table = np.zeros(BMD.n_cells)
+    table[: BMD.bins] = -3.0
+    found = read_table(
+        table, BMD, noise_sd=1.0, minimum_cell=1, sensitivity_target=0.0, shown=("auc", "mae")
+    )
+    for count in (found.n_patients, found.n_positive):
+        assert count.value == count.low == 0.0
+        assert count.high >= 0.0
+    assert found.auc.status == found.sensitivity.status == "too-noisy"
+    assert found.promise == "not-applicable"
