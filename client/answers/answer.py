@@ -27,18 +27,28 @@ from shared.train.canaries import AuditRegister
 
 
 def answer_sum(site: Site, gate: Gate, request: SumRequest) -> Released:
-    """Answer one round of one stage under the approved plan.
+    """Answer one round of one stage under the approved plan that a request names.
 
     Raises:
-        PlanError: not approved, other code, no such stage, or one that does not ask this site.
+        PlanError: not approved, or other code.
+        OsteoFedError: as ``answer_approved``.
+    """
+    return answer_approved(approved_plan(site, request.plan_sha256), gate, request)
+
+
+def answer_approved(approved: Approved, gate: Gate, request: SumRequest) -> Released:
+    """Answer one round of one stage under an approved plan.
+
+    Raises:
+        PlanError: no such stage, or one that does not ask this site.
         PolicyError: the hospital's policy forbids it.
         PrivacyError: a budget is exhausted, or the round was charged for another request.
         IntakeError: there is no cohort, or exams without a film where the model reads films.
         ProtocolError: the round or the state is not of the plan.
         WeightsError: the encoder is not cached here.
     """
-    # What is asked, and whether this hospital agreed to it.
-    approved = approved_plan(site, request.plan_sha256)
+    # What is asked of this hospital.
+    site = approved.site
     stage = asked_stage(site, approved, request)
     purpose = purpose_of(stage)
     repeated = gate.repeat(request, purpose=purpose)

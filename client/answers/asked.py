@@ -55,7 +55,7 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
         ProtocolError: the request names a release or a lock that the stage does not take.
         WeightsError: the encoder is not cached here, or the films were preprocessed otherwise.
     """
-    require_named_release(stage, request)
+    require_named_release(plan, stage, request)
     if isinstance(stage, DescriptionStage):
         cohort = current_cohort(site, plan.settings.cohort.name)
         arrays = assemble(cohort, None, schema=plan.settings.cohort, task=plan.settings.task)
@@ -98,11 +98,11 @@ def first_exams_of(arrays: ExamArrays) -> FirstExams:
     )
 
 
-def require_named_release(stage: Stage, request: SumRequest) -> None:
-    """Refuse a request that names a release where there is none, or none where one is measured.
+def require_named_release(plan: Plan, stage: Stage, request: SumRequest) -> None:
+    """Refuse a request that names a release where there is none, none, or another than the plan's.
 
     Raises:
-        ProtocolError: release or lock do not go with the stage.
+        ProtocolError: release, its weights or lock do not go with plan and stage.
     """
     if not isinstance(stage, ReleaseStage):
         if request.release_sha256 or request.lock_sha256:
@@ -111,6 +111,12 @@ def require_named_release(stage: Stage, request: SumRequest) -> None:
             )
     elif not _SHA256.fullmatch(request.release_sha256):
         raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
+    elif plan.release is not None:
+        named = plan.release.release_sha256, plan.release.weights_sha256
+        if named != (request.release_sha256, vector_sha256(request.vector)):
+            raise ProtocolError(
+                "wrong-release", "what is to be measured is not the release that the plan names"
+            )
 
 
 def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> str:

@@ -13,6 +13,13 @@ Folder = Annotated[
     Path, typer.Option("--folder", "-f", envvar="OSTEOFED_SITE", help="The site's folder.")
 ]
 By = Annotated[str, typer.Option("--by", help="First and last name of the person who decides.")]
+CoordinatorKey = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinator",
+        help="Public key that must have signed the release; needed where no federation was joined.",
+    ),
+]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Confirm here, where nobody can be asked at the terminal.")
 ]

@@ -112,6 +112,7 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         "code": _describe_code(plan),
         "role here": role,
         "asks for": _describe_asked(plan, role),
+        **_describe_measured(plan),
         "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
         "mechanism": plan.predicted.mechanism,
         **_describe_training(plan),
@@ -134,6 +135,12 @@ def _describe_asked(plan: Plan, role: Role) -> str:
             return f"{stage.rounds} rounds of {stage.local_steps} steps"
         return f"{stage.rounds} sums for {stage.learner.kind}"
     return purposes_of(each for each in plan.stages if role in each.roles and _is_asked_now(each))
+
+
+def _describe_measured(plan: Plan) -> Facts:
+    """Which release a plan that trains nothing measures."""
+    measured = plan.release
+    return {"measures": f"release {measured.release_sha256} of run {measured.run}"} if measured else {}
 
 
 def _is_asked_now(stage: Stage) -> bool:

@@ -1,4 +1,4 @@
-"""The command that reads one patient's exam with a release."""
+"""Commands that use a release here: read one exam, or measure it on this hospital's own patients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.command.options import Folder
+from client.command.options import By, CoordinatorKey, Folder, Yes, require_yes
 from shared.machine.terminal import JsonOption, command, show_facts, show_json
 
 reading_app = typer.Typer()
@@ -18,14 +18,20 @@ reading_app = typer.Typer()
 def predict(
     release: Annotated[Path, typer.Argument(help="A release's folder.", exists=True, file_okay=False)],
     films: Annotated[
-        list[Path], typer.Argument(help="DICOM files of one exam.", exists=True, dir_okay=False)
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="DICOM files of one exam; none where the release reads no films.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     value: Annotated[
         list[str] | None, typer.Option("--value", "-v", help="A clinical value, name=value.")
     ] = None,
     heat_map: Annotated[
         Path | None, typer.Option(help="PNG file to write; by default one in the site's readings/.")
     ] = None,
+    coordinator: CoordinatorKey = None,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -34,23 +40,64 @@ def predict(
     from client.reading.predict import predict as read_exam
     from client.site.folder import open_site
     from shared.contract.release import read_release
+    from shared.contract.validation_summary import read_summary
 
     site = open_site(folder)
     pairs = [item.partition("=") for item in value or []]
-    reading = read_exam(
-        site,
-        read_release(release, coordinator_key=site.coordinator_key),
-        films,
-        {name: text for name, _, text in pairs},
-    )
+    key = site.release_key(coordinator)
+    read = read_release(release, coordinator_key=key)
+    summary = read_summary(release, read.sha256, coordinator_key=key)
+    reading = read_exam(read, films or [], {name: text for name, _, text in pairs})
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}
         show_json(
             figures
             | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
+            | {"validation": summary.model_dump(mode="json")["rows"] if summary else []}
         )
         return
     show_facts("reading, not a diagnosis", reading.facts())
+    if summary and summary.rows:
+        show_facts("validation of this release", summary.facts())
     if drawn:
         show_facts("", {"heat map, for this hospital only": drawn})
+
+
+@reading_app.command()
+@command
+def validate(
+    release: Annotated[Path, typer.Argument(help="A release's folder.", exists=True, file_okay=False)],
+    by: By,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="What it costs a patient; by default as in the release's plan.", min=0.01),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="File to write, for the coordinator.")] = Path(
+        "external.json"
+    ),
+    coordinator: CoordinatorKey = None,
+    yes: Yes = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a release on all labelled patients here, with no connection: one noised, signed file."""
+    from client.answers.offline import measure_offline, plan_offline
+    from client.site.folder import open_site
+    from shared.contract.release import read_release
+
+    site = open_site(folder)
+    read = read_release(release, coordinator_key=site.release_key(coordinator))
+    planned = plan_offline(site, read, epsilon=epsilon)
+    price = planned.plan.predicted.validation_epsilon
+    facts: dict[str, object] = {
+        "release": f"{read.sha256} of run {read.record.run}",
+        "epsilon of each patient": f"{price:.3f} at delta {planned.plan.settings.delta:g}",
+        "leaves": "one noised table of the whole cohort, signed, in a file",
+    }
+    if not as_json:
+        show_facts("", facts)
+    require_yes(f"Does {by} approve that this release is measured here?", is_given=yes)
+    measure_offline(site, planned, by=by, out=out)
+    facts |= {"file": str(out), "key, to tell over another channel": site.key.public_hex}
+    show_json(facts) if as_json else show_facts("written", facts)

@@ -17,7 +17,7 @@ from shared.machine.files import write_atomic
 from shared.privacy.ledger_export import LedgerExport, encode_export
 from shared.signing.canonical import sha256_hex
 
-ExportChannel = Literal["export.register", "export.ledger", "export.statement"]
+ExportChannel = Literal["export.register", "export.ledger", "export.statement", "export.external"]
 
 
 def export_file(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from client.cohort.folder import latest_version
 from client.cohort.versions import ever_in_cohort, prospective_name
 from client.intake.ingest import IntakeReport, Progress, ingest, intake_site
 from client.intake.inputs import Inputs
 from client.site.approved import approved_plan
 from client.site.folder import Site
+from client.site.linkage import PatientKey
 from shared.contract.release import Lock, read_lock
 from shared.errors import PlanError
 from shared.exam.schema import CohortSchema
@@ -87,7 +89,19 @@ def accrue(
         name=prospective_name(schema.name, lock.sha256),
         progress=progress,
         acquired_after=lock.locked_utc.date(),
-        exclude_patients=ever_in_cohort(site, schema.name),
+        exclude_patients=_used_before(site, lock, schema),
         workers=workers,
         allows_fewer=allows_fewer,
     )
+
+
+def _used_before(site: Site, lock: Lock, schema: CohortSchema) -> frozenset[PatientKey]:
+    """Patients of this site's cohort, if it has one; a hospital that trained must have one.
+
+    Raises:
+        IntakeError: it trained the release, and its cohort is gone.
+    """
+    role = approved_plan(site, lock.plan_sha256).entry.role
+    if role == "external" and latest_version(site.cohorts, schema.name) == 0:
+        return frozenset()
+    return ever_in_cohort(site, schema.name)

@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
-from client.cohort.tokens import encoder_file
 from client.intake.dicom import read_film
 from client.intake.link import find_view
 from client.site.folder import Site
-from shared.contract.plan import Plan
 from shared.contract.release import Release
-from shared.errors import IntakeError
-from shared.exam.pixels import is_mirrored, normalise
+from shared.errors import IntakeError, WeightsError
+from shared.exam.pixels import PREPROCESSING_VERSION, is_mirrored, normalise
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
 
@@ -83,21 +81,18 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
     return written
 
 
-def predict(
-    site: Site, release: Release, films: Sequence[Path], values: Mapping[str, str]
-) -> Prediction:
-    """Read one exam.
+def predict(release: Release, films: Sequence[Path], values: Mapping[str, str]) -> Prediction:
+    """Read one exam with nothing but a release: also where nobody trained, on no roster.
 
     Args:
-        site: whose encoder cache is used.
-        release: a verified release.
+        release: a verified release, with its encoder.
         films: DICOM files of one exam.
         values: clinical values by field name, in the schema's unit; absent ones are missing.
 
     Raises:
         IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
             range.
-        WeightsError: the release's encoder is not cached here.
+        WeightsError: this code prepares films otherwise than the release's.
     """
     import torch
 
@@ -106,7 +101,7 @@ def predict(
     images = [_read(path, schema) for path in films]
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
-    scored = make_scored(site, release)
+    scored = make_scored(release)
     if settings.encoder.name == "none":
         return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [], [])
     if not images:
@@ -115,7 +110,8 @@ def predict(
             "this release reads films, and none was given",
             hint="name the exam's DICOM files before the values",
         )
-    seen_by_model = _make_seen(site, release.plan)
+    _require_preprocessing(release)
+    seen_by_model = _make_seen(release)
 
     def outputs_of(views: Tensor) -> Tensor:
         """Outputs [n,o] of views [n,v,h,w], each with this exam's clinical values."""
@@ -135,7 +131,7 @@ def predict(
     return _describe(release, outputs_of(stack[None]), images, maps)
 
 
-def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def make_scored(release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """What scores exams with a release, as validation does: in the task's unit, or a probability.
 
     Returns:
@@ -143,7 +139,6 @@ def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tenso
 
     Raises:
         PlanError: the release's plan trains nothing.
-        WeightsError: the release's encoder is not cached here.
     """
     import torch
 
@@ -151,7 +146,7 @@ def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tenso
     from shared.train.patients import PatientBatch
 
     plan = release.plan
-    scorer = scorer_of(plan, plan.trained, encoder_file(site, plan))
+    scorer = scorer_of(plan, plan.trained, release.encoder_file)
 
     def scored(tokens: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         n = len(tokens)
@@ -168,14 +163,24 @@ def make_scored(site: Site, release: Release) -> Callable[[Tensor, Tensor, Tenso
     return scored
 
 
-def _make_seen(site: Site, plan: Plan) -> Callable[[Tensor], Tensor]:
+def _require_preprocessing(release: Release) -> None:
+    if release.record.preprocessing != PREPROCESSING_VERSION:
+        raise WeightsError(
+            "other-preprocessing",
+            f"the release takes films as {release.record.preprocessing} prepares them, this code "
+            f"prepares them as {PREPROCESSING_VERSION}",
+            hint="read with the version of OsteoFed that made the release",
+        )
+
+
+def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
     """Films [n,v,h,w] as the model takes them: as they are, or a frozen encoder's tokens [n,v,t,c]."""
     from shared.model.encoders import encode, load_encoder
 
-    settings = plan.settings.encoder
-    if settings.training != "frozen":
+    settings, file = release.plan.settings.encoder, release.encoder_file
+    if settings.training != "frozen" or file is None:
         return lambda views: views
-    encoder = load_encoder(settings, site.encoder_file(str(plan.encoder_sha256)))
+    encoder = load_encoder(settings, file)
 
     def tokens_of(views: Tensor) -> Tensor:
         n, v, h, w = views.shape

@@ -79,8 +79,24 @@ class Approved:
                 hint="install the same release at coordinator and sites, then write a new plan",
             )
         self.site.require_entry(self.plan)
+        self._require_true_role()
         require_plan(self.site.policy, self.plan, site=self.site.name)
         self.settle(POLICY)
+
+    def _require_true_role(self) -> None:
+        """Refuse to be measured as a stranger to a release that was trained here."""
+        measured = self.plan.release
+        if measured is None or self.entry.role == "training" or not self.site.has_joined:
+            return
+        approvals = self.site.approvals
+        if approvals.decision(measured.plan_sha256) != "approved":
+            return
+        if approvals.approved(measured.plan_sha256).entry(self.site.name).role == "training":
+            raise PlanError(
+                "measures-its-training",
+                f"this site trained the release of run {measured.run}, the plan calls it external",
+                hint="ask the coordinator for a plan in which it is asked for later patients only",
+            )
 
     def settle(self, fact: str) -> None:
         """Keep that a fact holds under the plan, policy, code and site settings of now."""

@@ -112,6 +112,11 @@ class Site:
         return read_policy(self.folder / "policy.yaml")
 
     @property
+    def has_joined(self) -> bool:
+        """Whether this site belongs to a federation."""
+        return self.settings.coordinator_key is not None
+
+    @property
     def coordinator_key(self) -> str:
         """Public key of the coordinator this site joined.
 
@@ -125,6 +130,31 @@ class Site:
                 hint="`osteofed-site join ENROLMENT.json` with the coordinator's answer",
             )
         return self.settings.coordinator_key
+
+    def release_key(self, named: str | None) -> str:
+        """Public key that must have signed a release which is read or measured here.
+
+        Args:
+            named: the key that a person here names; needed at a site that joined nobody.
+
+        Raises:
+            PlanError: nobody is named or joined, or another than the site's coordinator is named.
+        """
+        joined = self.settings.coordinator_key
+        if named is None and joined is None:
+            raise PlanError(
+                "no-coordinator",
+                f"site {self.name} has joined nobody, so that it cannot tell who signed the release",
+                hint="add --coordinator KEY, the public key that the coordinator tells over another "
+                "channel (`osteofed-coordinator init` shows it)",
+            )
+        if named is not None and joined is not None and named != joined:
+            raise PlanError(
+                "other-coordinator",
+                f"site {self.name} has joined another coordinator than the one named",
+                hint="leave --coordinator out, or use a site folder of its own for this release",
+            )
+        return str(named or joined)
 
     @cached_property
     def approvals(self) -> Approvals:

@@ -9,6 +9,7 @@ import typer
 
 from server.command.federation import federation_app
 from server.command.runs import runs_app
+from server.command.simulate import simulate_app
 from server.command.validation import validation_app
 from server.command.workshop import workshop_app
 
@@ -21,4 +22,5 @@ app = typer.Typer(
 app.add_typer(federation_app)
 app.add_typer(runs_app)
 app.add_typer(validation_app)
+app.add_typer(simulate_app)
 app.add_typer(workshop_app)

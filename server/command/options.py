@@ -15,4 +15,8 @@ Run = Annotated[str, typer.Argument(help="Name of the run.")]
 Sites = Annotated[
     list[Path] | None, typer.Option("--site", help="A site's folder on this machine; repeat it.")
 ]
+CohortOption = Annotated[
+    str | None,
+    typer.Option("--cohort", help="Cohort schema: a YAML file anywhere, or the name of a shipped one."),
+]
 Role = Literal["training", "external"]

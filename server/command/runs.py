@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.command.options import HOME, HomeOption, Run, Sites
-from shared.errors import RunError
+from server.command.options import HOME, CohortOption, HomeOption, Run, Sites
+from shared.errors import PlanError, RunError
 from shared.machine.terminal import (
     JsonOption,
     Overrides,
@@ -19,6 +20,10 @@ from shared.machine.terminal import (
     show_table,
 )
 
+if TYPE_CHECKING:
+    from server.federation.folder import Home
+    from shared.contract.plan import Plan
+
 runs_app = typer.Typer()
 
 
@@ -27,24 +32,40 @@ runs_app = typer.Typer()
 def plan(
     run: Run,
     overrides: Overrides = None,
+    cohort: CohortOption = None,
+    release: Annotated[
+        str | None,
+        typer.Option(help="A run whose release is measured at sites enrolled now; nothing is trained."),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(help="With --release: what a table costs a patient.", min=0.01, max=50),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="With --release: a site that is asked; repeat it.")
+    ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Write, sign and show a plan; nothing runs before each site approves it."""
-    from server.federation.compose import compose_settings
     from server.federation.folder import Home
-    from server.federation.plan import draft_plan, save_plan
+    from server.federation.plan import save_plan
     from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
     from server.report.plan_facts import plan_facts
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
     own = Home(home)
-    drafted = draft_plan(
-        compose_settings(overrides or []),
-        own.active_sites(),
-        run=run,
-        coordinator_key=own.key().public_hex,
-        now=datetime.now(UTC),
+    drafted = (
+        _draft_training(own, run, overrides, cohort, is_alone=epsilon is None and not only)
+        if release is None
+        else _draft_validation(
+            own,
+            run,
+            release,
+            [*(overrides or []), *([f"--cohort {cohort}"] if cohort else [])],
+            epsilon=epsilon,
+            only=only or [],
+        )
     )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
@@ -75,6 +96,47 @@ def plan(
             for entry in drafted.roster
         ],
     )
+
+
+def _draft_training(
+    own: Home, run: str, overrides: list[str] | None, cohort: str | None, *, is_alone: bool
+) -> Plan:
+    from server.federation.compose import compose_settings
+    from server.federation.plan import draft_plan
+
+    if not is_alone:
+        raise PlanError(
+            "needs-release",
+            "--epsilon and --only belong to a plan that measures a release",
+            hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
+        )
+    return draft_plan(
+        compose_settings(overrides or [], cohort=cohort),
+        own.active_sites(),
+        run=run,
+        coordinator_key=own.key().public_hex,
+        now=datetime.now(UTC),
+    )
+
+
+def _draft_validation(
+    own: Home,
+    run: str,
+    release: str,
+    overrides: list[str] | None,
+    *,
+    epsilon: float | None,
+    only: list[str],
+) -> Plan:
+    from server.federation.validation import draft_validation
+
+    if overrides:
+        raise PlanError(
+            "settings-of-release",
+            f"settings {overrides} are those of the release that is measured",
+            hint="leave them out; --epsilon says what a table costs, --only which sites are asked",
+        )
+    return draft_validation(own, release, run=run, only=only, epsilon=epsilon, now=datetime.now(UTC))
 
 
 @runs_app.command()
@@ -113,10 +175,14 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
 
     store = open_run(Home(home).planned_run(run))
     troubles = [event for event in store.events() if event.code not in PROGRESS]
+    committed = "none: it only measures"
+    if store.plan.trained is not None:
+        last, rounds = store.training.last_committed().round, store.training.stage.rounds
+        committed = f"{last} of {rounds}"
     facts: dict[str, object] = {
         "run": run,
         "plan": store.plan.sha256,
-        "committed rounds": f"{store.training.last_committed().round} of {store.training.stage.rounds}",
+        "committed rounds": committed,
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",
     }

@@ -91,11 +91,11 @@ def validate(
 def lock(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Freeze a release for prospective validation: only films acquired from now on count."""
     from server.federation.folder import Home
-    from server.run.folder import open_run
+    from server.run.prepare import prepare
     from server.run.release import lock_run
 
     own = Home(home)
-    store = open_run(own.planned_run(run))
+    store = prepare(own, run)
     made = lock_run(store, own.key(), now=datetime.now(UTC))
     facts: dict[str, object] = {"lock": made.sha256, "file for the sites": str(store.lock_file)}
     facts |= made.model_dump(mode="json")
@@ -109,17 +109,33 @@ def report(
     ledger: Annotated[
         list[Path] | None, typer.Option(help="A site's ledger export; repeat it.")
     ] = None,
+    external: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file that a hospital's `validate` wrote offline; repeat it."),
+    ] = None,
+    fingerprint: Annotated[
+        list[str] | None,
+        typer.Option(help="Public key, confirmed over another channel, that signed such a file."),
+    ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Write report.html and report.json of a run."""
+    """Write report.html and report.json of a run; pooled figures go with the release."""
     from server.federation.folder import Home
     from server.report.collect import collect_results
     from server.report.page import write_report
+    from server.report.summary import summarise
+    from server.rounds.external import take_in
     from server.run.folder import open_run
+    from shared.contract.validation_summary import write_summary
 
-    store = open_run(Home(home).planned_run(run))
-    page, data = write_report(store.folder, collect_results(store, ledgers=ledger or []))
+    own = Home(home)
+    store = open_run(own.planned_run(run))
+    for path in external or []:
+        take_in(store, path, fingerprints=fingerprint or [])
+    results = collect_results(store, ledgers=ledger or [])
+    page, data = write_report(store.folder, results)
+    write_summary(store.release_folder, summarise(results), own.key())
     facts: dict[str, object] = {"report.html": str(page), "report.json": str(data)}
     show_json(facts) if as_json else show_facts("written", facts)
 

@@ -17,6 +17,7 @@ from server.demo.play import (
     fresh_folders,
     generate,
     ingest_all,
+    require_generated,
     write_approved_plan,
 )
 from server.federation.compose import compose_settings
@@ -42,6 +43,7 @@ def prepare_federation(
 ) -> tuple[RunStore, dict[str, Path]]:
     """A small federation up to the approved plan: its prepared run, and site folders by name."""
     settings = compose_settings([*overrides, "is_synthetic=true"])
+    require_generated(settings)
     folders = fresh_folders(folder)
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)

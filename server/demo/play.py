@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import yaml
-
 from server.engines.launch import launch_stage
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
@@ -28,6 +26,7 @@ from server.report.training import write_release
 from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
+from server.simulation.policy import APPROVED_BY, suit_policy
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.contract.settings import Settings
 from shared.contract.stages import Stage, purpose_of
@@ -50,7 +49,8 @@ ACCRUAL_DAY = datetime(2024, 9, 2, 9, tzinfo=UTC)
 # What each hospital publishes about its size: a bucket, not its count.
 DECLARED_PATIENTS = {"aster": 110, "birch": 220, "cedar": 440, "dune": 280}
 LATER_PATIENTS = {"aster": 45, "birch": 60, "cedar": 110, "dune": 70}
-APPROVED_BY = "Dana Example"
+# What the generator's films and tables are of.
+GENERATED_COHORT = "hip_bmd"
 _MARKER = "osteofed-demo.txt"
 
 
@@ -96,11 +96,13 @@ def play_demo(
         is_audited: let an auditor examine the run afterwards.
 
     Raises:
-        SettingsError: before anything is written; also for an audit of an encoder that learns.
+        SettingsError: before anything is written; also for a cohort that is not generated here, and
+            for an audit of an encoder that learns.
         RunError: the folder holds something else.
     """
     began = time.monotonic()
     settings = compose_settings([*overrides, "is_synthetic=true"])
+    require_generated(settings)
     if is_audited and settings.encoder.training != "frozen":
         raise SettingsError(
             "encoder-not-attacked",
@@ -137,6 +139,22 @@ def play_demo(
         files |= audit_demo(folder, store, list(site_folders.values()))
     say(f"  finished in {time.monotonic() - began:.0f} s")
     return results, files
+
+
+def require_generated(settings: Settings) -> None:
+    """Refuse a cohort of which no synthetic patient can be made.
+
+    Raises:
+        SettingsError: it is not the generator's.
+    """
+    if settings.cohort.name != GENERATED_COHORT:
+        raise SettingsError(
+            "cohort-not-generated",
+            f"synthetic hospitals can be generated for cohort {GENERATED_COHORT} only, "
+            f"not {settings.cohort.name}",
+            hint="`osteofed-coordinator simulate SITE=FILE … --cohort FILE` plays a federation over "
+            "tables or films of your own",
+        )
 
 
 def _measure(store: RunStore, stage: Stage, site_folders: Mapping[str, Path]) -> None:
@@ -183,7 +201,7 @@ def found_federation(folders: DemoFolders, sites: Sequence[SyntheticSite], setti
             now=INGEST_DAY,
         )
         join_federation(own, answer)
-        _suit_policy(own / "policy.yaml", settings)
+        suit_policy(own / "policy.yaml", _asked_of_policies(settings), occasion="this demo")
     return home
 
 
@@ -302,7 +320,7 @@ def read_new_film(
     row = min(table.rows, key=lambda row: row.day)
     release = read_release(release_folder, coordinator_key=opened.coordinator_key)
     values = {name: str(value) for name, value in row.values.items() if value is not None}
-    reading = predict(opened, release, sorted((archive / "films").glob("*_1?.dcm")), values)
+    reading = predict(release, sorted((archive / "films").glob("*_1?.dcm")), values)
     show_facts("", reading.facts(), is_progress=True)
     return draw_heat_maps(opened, reading)
 
@@ -328,28 +346,14 @@ def _report(
     return results, {"report.html": str(page), "report.json": str(data)}
 
 
-def _suit_policy(path: Path, settings: Settings) -> None:
-    """Let the demo's hospitals want what the visitor asked for, and say so when it is unusual."""
-    policy = yaml.safe_load(path.read_bytes())
-    asked = {
+def _asked_of_policies(settings: Settings) -> dict[str, float | bool]:
+    """What the visitor asked for, as lines of a policy."""
+    return {
         "epsilon_per_run": max(settings.privacy.epsilon or 0.0, settings.validation.epsilon),
         "delta": settings.privacy.delta,
         "allows_privacy_off": settings.privacy.mode == "off",
         "allows_governed": settings.validation.release_class == "governed",
     }
-    changed: dict[str, object] = {
-        name: value
-        for name, value in asked.items()
-        if (value > policy[name] if not isinstance(value, bool) else value and not policy[name])
-    }
-    if not changed:
-        return
-    if "epsilon_per_run" in changed:
-        changed["epsilon_lifetime"] = max(policy["epsilon_lifetime"], 3 * asked["epsilon_per_run"])
-    if "allows_governed" in changed:
-        changed["governed_approved_by"] = APPROVED_BY
-    say(f"  {path.parent.name}: policy.yaml changed on purpose for this demo: {changed}")
-    write_atomic(path, yaml.safe_dump(policy | changed, sort_keys=False).encode())
 
 
 def fresh_folders(folder: Path) -> DemoFolders:

@@ -2,7 +2,7 @@
 
 Arms run the functions of a real run: the plan's resolution, a site's sums, the coordinator's steps, the
 tail average. Patients are drawn without DICOM files in between; intake is measured elsewhere. Imports
-synthetic, training in memory, measure and plan.
+synthetic, the arms of a simulation, measure and plan.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,14 +23,14 @@ from server.encoders.file import encoder_file
 from server.experiments.figure import Figure, Figures, Row
 from server.experiments.page import write_demo, write_page
 from server.federation.compose import compose_settings
-from server.federation.folder import Enrolled
-from server.federation.plan import draft_plan
+from server.simulation.arms import Arm, Trained, plan_arm, train_arm
 from server.synthetic.exams import draw_exams, measure_ceiling
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from server.synthetic.physics import random_scanner
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
+from shared.contract.settings import Settings
 from shared.machine.files import write_atomic
 from shared.measure.exact.discrimination import delong, logit_interval
 from shared.measure.exact.regression import (
@@ -48,12 +48,7 @@ EPSILONS = (8.0, 3.0, 1.0)
 TRAINING_PATIENTS = {"aster": 112, "birch": 225, "cedar": 450}
 FIRST_SEED, EVALUATION_SEED, PUBLIC_SEED = 101, 999, 555
 REPLICATES = 1000
-
-
-@dataclass(frozen=True)
-class _Trained:
-    weights: Vector
-    plan: Plan
+_RUN = "figures"
 
 
 def measure_figures(
@@ -70,7 +65,7 @@ def measure_figures(
     training, external = DEMO_SITES[:-1], DEMO_SITES[-1]
     evaluation = _evaluation_sets(training, external, n_evaluated)
     seeds = tuple(FIRST_SEED + number for number in range(n_seeds))
-    collected: dict[tuple[str, str, float | None], list[_Trained]] = {}
+    collected: dict[tuple[str, str, float | None], list[Trained]] = {}
     for number, seed in enumerate(seeds):
         patients = _training_sets(training, seed)
         for place, head in enumerate(HEADS, start=1):
@@ -121,9 +116,9 @@ def measure_operating_points(sensitivity: float, *, seed: int = PUBLIC_SEED) -> 
 
 def _train_arms(
     head: str, patients: dict[str, PatientBatch]
-) -> dict[tuple[str, float | None], _Trained]:
+) -> dict[tuple[str, float | None], Trained]:
     """Every arm of a head on one training population."""
-    arms: dict[tuple[str, float | None], _Trained] = {}
+    arms: dict[tuple[str, float | None], Trained] = {}
     everybody = {"pooled": join_patients(*patients.values())}
     for epsilon in (None, *EPSILONS):
         arms["pooled", epsilon] = _run(head, epsilon, everybody)
@@ -131,7 +126,7 @@ def _train_arms(
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
-    arms["no hospital training", None] = _Trained(_untrained(plan), plan)
+    arms["no hospital training", None] = Trained(_untrained(plan), plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
             arms[f"pooled, {single}", None] = _run(single, None, everybody)
@@ -148,37 +143,21 @@ def _untrained(plan: Plan) -> Vector:
     )
 
 
-def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> _Trained:
-    from shared.stages.in_memory import train_in_memory
-
-    plan = _plan(head, epsilon, list(patients), sizes={s: len(b) for s, b in patients.items()})
-    if plan.training is None:
-        raise ValueError("figures need a plan that trains")
-    file = encoder_file(plan.settings.encoder)
-    return _Trained(train_in_memory(plan, plan.training, patients, encoder_file=file), plan)
+def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> Trained:
+    declared = {site: len(batch) for site, batch in patients.items()}
+    return train_arm(_settings(head, epsilon), Arm(patients, declared), run=_RUN)
 
 
 def _plan(
     head: str, epsilon: float | None, sites: Sequence[str], sizes: dict[str, int] | None = None
 ) -> Plan:
+    declared = {site: (sizes or TRAINING_PATIENTS)[site] for site in sites}
+    return plan_arm(_settings(head, epsilon), declared, run=_RUN)
+
+
+def _settings(head: str, epsilon: float | None) -> Settings:
     privacy = "privacy=off" if epsilon is None else f"privacy.epsilon={epsilon}"
-    enrolled = [
-        Enrolled(
-            site=site,
-            public_key="0" * 64,
-            declared_patients=(sizes or TRAINING_PATIENTS)[site],
-            role="training",
-            enrolled_utc="",
-        )
-        for site in sites
-    ]
-    return draft_plan(
-        compose_settings([f"fusion={head}", privacy]),
-        enrolled,
-        run="figures",
-        coordinator_key="0" * 64,
-        now=datetime(2024, 1, 1, tzinfo=UTC),
-    )
+    return compose_settings([f"fusion={head}", privacy])
 
 
 def _training_sets(sites: Sequence[SyntheticSite], seed: int) -> dict[str, PatientBatch]:
@@ -247,7 +226,7 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
 
 def _row(
     key: tuple[str, str, float | None],
-    runs: Sequence[_Trained],
+    runs: Sequence[Trained],
     evaluation: dict[str, PatientBatch],
 ) -> Row:
     head, arm, epsilon = key
@@ -269,7 +248,7 @@ def _median(figures: Sequence[Figure]) -> Figure:
     return next(figure for figure in figures if figure.r2[0] == middle)
 
 
-def _figure(trained: _Trained, batch: PatientBatch) -> Figure:
+def _figure(trained: Trained, batch: PatientBatch) -> Figure:
     prediction, target = _read(trained, batch)
     measured = measure_regression(target, prediction)
     generator = np.random.default_rng(EVALUATION_SEED)
@@ -294,7 +273,7 @@ def _threshold(plan: Plan) -> float:
     return task.endpoint_threshold
 
 
-def _read(trained: _Trained, batch: PatientBatch) -> tuple[Floats, Floats]:
+def _read(trained: Trained, batch: PatientBatch) -> tuple[Floats, Floats]:
     from shared.train.update import score_patients
 
     outputs, target = score_patients(trained.plan.settings, batch, trained.weights)
@@ -302,7 +281,7 @@ def _read(trained: _Trained, batch: PatientBatch) -> tuple[Floats, Floats]:
 
 
 def _compare(
-    collected: dict[tuple[str, str, float | None], list[_Trained]], head: str, batch: PatientBatch
+    collected: dict[tuple[str, str, float | None], list[Trained]], head: str, batch: PatientBatch
 ) -> tuple[float, float, float]:
     """R² of federated minus the smallest site alone at ε = 1, median seed, with paired interval."""
     smallest = min(TRAINING_PATIENTS, key=lambda site: TRAINING_PATIENTS[site])

@@ -1,36 +1,87 @@
 """Settings from ``configs/`` and overrides: the one door to Hydra, used at the coordinator only.
 
-All mistakes in overrides are collected and raised together. Imports settings and errors.
+All mistakes in overrides are collected and raised together. A cohort schema may lie in any folder: it
+is composed as a file of the group ``cohort`` and stays where it is. Imports settings and errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.exam.schema import read_schema
 from shared.learners.refused import refusal_of
 from shared.machine.files import PROJECT
 
 CONFIGS = PROJECT / "configs"
+# What a cohort file from another folder is called while settings are composed.
+_GIVEN = "given_cohort"
 
 
-def compose_settings(overrides: Sequence[str] = (), *, configs: Path = CONFIGS) -> Settings:
+def compose_settings(
+    overrides: Sequence[str] = (), *, configs: Path = CONFIGS, cohort: str | Path | None = None
+) -> Settings:
     """The validated settings of ``configs/config.yaml`` under overrides.
 
     Args:
         overrides: ``group=name`` or ``group.key=value``, as Hydra writes them.
         configs: folder with ``config.yaml`` and the groups.
+        cohort: a cohort schema's file, wherever it lies, or the name of one in ``configs``.
 
     Raises:
-        SettingsError: an override is malformed, names no option, or yields an invalid setting.
+        SettingsError: an override is malformed, names no option, or yields an invalid setting; or the
+            cohort's file is missing or not valid.
 
     Example:
         >>> compose_settings(["privacy.epsilon=1"]).privacy.epsilon
         1.0
     """
     choices, values, problems = _sort_overrides(overrides, configs)
+    if cohort is not None and any(choice.startswith("cohort=") for choice in choices):
+        problems.append("  cohort: must be named once, as a file or as a setting")
+        cohort = None
+    with _cohort_choices(cohort, configs) as chosen:
+        return _validated([*chosen, *choices], values, problems, configs)
+
+
+def cohort_file(named: str | Path, *, configs: Path = CONFIGS) -> Path:
+    """The file of a cohort schema: one of ``configs/cohort`` by name, or any by its path.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    shipped = {path.stem: path for path in sorted((configs / "cohort").glob("*.yaml"))}
+    path = shipped.get(str(named), Path(named))
+    if not path.is_file():
+        raise SettingsError(
+            "no-cohort-file",
+            f"a cohort must be a YAML file or one of {sorted(shipped)}, not {named}",
+            hint="give the path of your cohort schema; configs/cohort/hip_bmd.yaml is an example",
+        )
+    return path
+
+
+@contextmanager
+def _cohort_choices(named: str | Path | None, configs: Path) -> Iterator[list[str]]:
+    """The choices that put a cohort file in the place of the group's, while they hold."""
+    if named is None:
+        yield []
+        return
+    path = cohort_file(named, configs=configs)
+    read_schema(path)  # every mistake in it by name
+    with tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
+        copy = Path(folder) / "cohort" / f"{_GIVEN}.yaml"
+        copy.parent.mkdir()
+        shutil.copyfile(path, copy)
+        yield [f"hydra.searchpath=[file://{folder}]", f"cohort={_GIVEN}"]
+
+
+def _validated(choices: list[str], values: list[str], problems: list[str], configs: Path) -> Settings:
     composed = _compose([*choices, *values], configs)
     try:
         settings = read_settings(composed, shipped=_compose(choices, configs) if values else composed)

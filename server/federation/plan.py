@@ -63,12 +63,7 @@ def draft_plan(
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
     """
-    if not _RUN_NAME.fullmatch(run):
-        raise PlanError(
-            "bad-run-name",
-            "a run's name must be 3 to 61 lower-case letters, digits and dashes",
-            hint="for example spring-2026",
-        )
+    require_run_name(run)
     training = [site for site in sites if site.role == "training"]
     if not training:
         raise PlanError(
@@ -109,6 +104,20 @@ def draft_plan(
         layout_sha256=first.layout_sha256,
         predicted=predict_cost(stages, delta=settings.privacy.delta),
     )
+
+
+def require_run_name(run: str) -> None:
+    """Refuse a name that a run cannot have.
+
+    Raises:
+        PlanError: it is none.
+    """
+    if not _RUN_NAME.fullmatch(run):
+        raise PlanError(
+            "bad-run-name",
+            "a run's name must be 3 to 61 lower-case letters, digits and dashes",
+            hint="for example spring-2026",
+        )
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,10 @@ def shared_settings(settings: Settings) -> PlanSettings:
     )
 
 
-_SHARED = ("experiment", "is_synthetic", "seed", "device", "task", "cohort", "encoder", "fusion")
+_SHARED = (
+    *("experiment", "is_synthetic", "is_simulated", "seed", "device"),
+    *("task", "cohort", "encoder", "fusion"),
+)
 
 
 # Each kind of validation: its name, the roles it asks, and the patients there.

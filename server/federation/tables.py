@@ -5,15 +5,12 @@ Imports the contract, the accountant and what is known of a table before it is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from shared.contract.decision import decision_of
 from shared.contract.settings import Settings
 from shared.contract.stages import BlockWeights, PatientGroup, Ranking, Role, TableStage
-from shared.exam.schema import SplitRule
-from shared.measure.table.bins import bins_for
-from shared.measure.table.spec import row_norm
+from shared.measure.table.planned import bins_of, patients_asked
 
 # Weight of the ranking beside moments, and of the Brier score, where nobody chose another. An AUC needs
 # more patients than an R²: with 1.2, 154 patients of three sites say R² to ±.26 and the AUC to ±.24 at
@@ -59,7 +56,7 @@ def table_stage(
         noise_multipliers=(noise,),
         ranking=ranking,
         blocks=blocks,
-        bins=asked.bins or _bins(sizes, noise, blocks, ranking, n_classes=n_classes),
+        bins=asked.bins or bins_of(sizes, noise, blocks, ranking, n_classes=n_classes),
         score_low=asked.score_low,
         score_high=asked.score_high,
         target_low=asked.target_low,
@@ -69,23 +66,6 @@ def table_stage(
         sensitivity_target=asked.sensitivity_target,
         minimum_patients=minimum,
     )
-
-
-def patients_asked(
-    split: SplitRule, patients: PatientGroup, *, declared: int, minimum_patients: int
-) -> float:
-    """How many of a site's declared patients a stage is expected to ask.
-
-    Args:
-        split: shares of a cohort.
-        patients: the group that is asked.
-        declared: patients that the site declares.
-        minimum_patients: how many accrued patients a site waits for.
-    """
-    if patients == "accrued":
-        return float(minimum_patients)
-    shares = {"train": split.train, "internal": split.internal, "everybody": 1.0}
-    return declared * shares[patients]
 
 
 def table_noise(settings: Settings, epsilon: float) -> float:
@@ -122,15 +102,3 @@ def blocks_of(settings: Settings) -> BlockWeights:
 
 def _or(asked: float | None, otherwise: float) -> float:
     return otherwise if asked is None else asked
-
-
-def _bins(
-    sizes: Sequence[float], noise: float, blocks: BlockWeights, ranking: Ranking, *, n_classes: int
-) -> int:
-    """Best for all sites' tables together: they are of one shape, and a single one says less."""
-    return bins_for(
-        noise_multiplier=noise * math.sqrt(len(sizes)),
-        sensitivity=row_norm(blocks),
-        weight=blocks.ranking / (math.sqrt(n_classes) if ranking == "each" else 1.0),
-        n_patients=sum(sizes),
-    )

@@ -15,6 +15,7 @@ from server.report.curves import collect_curves
 from server.report.description import collect_descriptions
 from server.report.further import collect_further
 from server.report.results import (
+    MeasuredRun,
     MissingUpdate,
     PrivacyResult,
     Results,
@@ -24,13 +25,16 @@ from server.report.results import (
 )
 from server.report.training import training_of
 from server.report.validation import collect_validations, pool_site_aucs
+from server.run.external import read_externals
 from server.run.folder import RunStore
+from server.run.release import held_release
 from server.run.stage_folder import RoundState, StageFolder
 from shared.contract.plan import Plan, RosterEntry
-from shared.contract.release import read_lock, read_release
+from shared.contract.release import read_lock
 from shared.contract.stages import Stage
 from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.ledger_export import LedgerExport, read_exports
+from shared.stages.external_file import ExternalFile
 
 _LIMITS = (
     "Each site's ε covers its own cohort. For a person treated at several sites they add up.",
@@ -50,21 +54,20 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
 
     Raises:
         WeightsError: there is no release yet.
-        RunError: the plan trains nothing.
         LedgerError: an export is damaged, not signed by its site, or of a site not on the roster.
     """
     plan = store.plan
-    release = read_release(store.release_folder, coordinator_key=plan.coordinator_key)
+    release = held_release(store)
     exports = read_exports(
         list(ledgers), trusted_keys={entry.site: entry.public_key for entry in plan.roster}
     )
-    training = store.training
-    reached = training.last_committed().round
-    states = [training.committed(number) for number in range(reached + 1)]
+    training = store.training if plan.trained is not None else None
+    states = [] if training is None else _committed(training)
     started, times = store.times()
     finished = max([started, *times.values()])
     validation = collect_validations(store)
     site_auc, without = pool_site_aucs(store)
+    offline = _offline_only(store)
     lock = (
         read_lock(store.lock_file, coordinator_key=plan.coordinator_key)
         if store.lock_file.exists()
@@ -81,10 +84,20 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         code_sha256=plan.code_sha256,
         release_sha256=release.sha256,
         lock_sha256=lock.sha256 if lock else None,
-        training=training_of(training.stage, _lengths(training)),
-        sites=tuple(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
-        rounds=tuple(_rounds(plan, training.stage, states[1:], started, times)),
-        privacy=tuple(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
+        training=None if training is None else training_of(training.stage, _lengths(training)),
+        measured=plan.release
+        and MeasuredRun(run=plan.release.run, plan_sha256=plan.release.plan_sha256),
+        sites=(
+            *(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
+            *(_offline_site(file) for file in offline),
+        ),
+        rounds=()
+        if training is None
+        else tuple(_rounds(plan, training.stage, states[1:], started, times)),
+        privacy=(
+            *(_privacy(plan, entry, exports.get(entry.site)) for entry in plan.roster),
+            *(_privacy(file.plan, file.entry, None) for file in offline),
+        ),
         validation=validation,
         further=collect_further(store),
         curves=collect_curves(store),
@@ -92,8 +105,15 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         site_auc=site_auc,
         site_auc_without=without,
         is_synthetic=plan.settings.is_synthetic,
+        is_simulated=plan.settings.is_simulated,
         limits=_LIMITS,
     )
+
+
+def _committed(training: StageFolder) -> list[RoundState]:
+    """The states of a training, from the one that it starts from to the last committed."""
+    reached = training.last_committed().round
+    return [training.committed(number) for number in range(reached + 1)]
 
 
 def _task(plan: Plan) -> Task:
@@ -142,6 +162,27 @@ def _site(
         rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
         bytes_received=encoder + sum(read) + n_measured * release_bytes,
+    )
+
+
+def _offline_only(store: RunStore) -> list[ExternalFile]:
+    """Files of hospitals that are not on the roster besides."""
+    enrolled = {entry.site for entry in store.plan.roster}
+    return [file for file in read_externals(store) if file.entry.site not in enrolled]
+
+
+def _offline_site(file: ExternalFile) -> SiteResult:
+    """A hospital that had a part in nothing but its own file."""
+    return SiteResult(
+        site=file.entry.site,
+        role="external",
+        is_required=False,
+        declared_patients=file.entry.declared_patients,
+        weight=0.0,
+        rounds_took_part=0,
+        bytes_sent=file.reply.total.nbytes,
+        bytes_received=0,
+        is_offline=True,
     )
 
 

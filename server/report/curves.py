@@ -20,7 +20,7 @@ from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import sensitivity, table_spec
 from shared.sums.estimate import Estimate
 
-_SIZE, _LEFT, _TOP, _BOTTOM = 250.0, 44.0, 10.0, 46.0
+_SIZE, _LEFT, _TOP, _BOTTOM = 250.0, 58.0, 10.0, 46.0
 _DASHES = {"internal": "", "external": "7 4", "prospective": "2 3"}
 _COLOURS = {"internal": ACCENT, "external": WARN, "prospective": INK}
 # A decision is taken at low risks: beyond, a net benefit says little and its scale hides the rest.
@@ -98,17 +98,23 @@ def _draw_calibration(results: Sequence[CurveResult]) -> str:
 
 
 def _draw_decision(results: Sequence[CurveResult]) -> str:
-    lines: list[tuple[str, tuple[tuple[float, float], ...]]] = []
-    for row in results:
-        shown = [
+    """Of each validation, and of treating everybody in the one that says most."""
+    points = {
+        row.kind: [
             each
             for each in row.curves.decision
             if each.model.value is not None and each.threshold <= _HIGHEST_THRESHOLD
         ]
-        lines.append((row.kind, tuple((each.threshold, each.model.value or 0.0) for each in shown)))
-        if row is results[0]:
-            everybody = tuple((each.threshold, each.treat_all.value or 0.0) for each in shown)
-            lines.append(("treat all", everybody))
+        for row in results
+    }
+    fullest = max(points.values(), key=len)
+    lines: list[tuple[str, tuple[tuple[float, float], ...]]] = [
+        *(
+            (kind, tuple((each.threshold, each.model.value or 0.0) for each in shown))
+            for kind, shown in points.items()
+        ),
+        ("treat all", tuple((each.threshold, each.treat_all.value or 0.0) for each in fullest)),
+    ]
     highest = max([y for _, line in lines for _, y in line] + [0.05])
     return _panel(
         "Decision curve",

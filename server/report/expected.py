@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from server.federation.tables import patients_asked
 from server.report.results import POOLED
 from server.report.wording import write_site
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import MeasureStage, TableStage
 from shared.measure.table.expected import Expected, expect
+from shared.measure.table.planned import patients_asked
 from shared.measure.table.spec import sensitivity, table_spec
 
 FIGURES_TITLE = "what will be seen: expected half-width of each 95 % interval"

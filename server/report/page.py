@@ -63,6 +63,7 @@ def render_page(results: Results) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         is_regression=is_regression,
+        has_weights=results.training is not None and results.training.has_weights,
         headline=wording.headline(results),
         kinds=[
             (kind, meaning, [row for row in results.validation if row.kind == kind])

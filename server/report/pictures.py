@@ -144,7 +144,9 @@ def _forest_row(row: ForestRow, *, y: float, x: Callable[[float], float], start:
 def draw_flow(results: Results) -> str:
     """Who sent what to whom: hospitals on the left, the coordinator on the right."""
     sites = results.sites
-    totals = "updates" if results.training.total == "changes" else "sums"
+    training = results.training
+    totals = "updates" if training and training.total == "changes" else "sums"
+    does = "releases one model" if training else "measures one release"
     height = 70 * len(sites) + 30
     middle = height / 2
     told = [
@@ -157,13 +159,13 @@ def draw_flow(results: Results) -> str:
         f'stroke="{ACCENT}"/>'
         + _text(745, middle - 34, "coordinator", "middle", INK, weight="600")
         + _text(745, middle - 10, f"adds up {totals},", "middle", MUTED)
-        + _text(745, middle + 10, "releases one model", "middle", MUTED)
+        + _text(745, middle + 10, does, "middle", MUTED)
         + _text(745, middle + 36, "sees no film, no row,", "middle", MUTED)
         + _text(745, middle + 54, "no patient", "middle", MUTED)
     )
     for index, site in enumerate(sites):
         y = 20 + 70 * index + 27
-        is_training = site.role == "training"
+        is_training = site.role == "training" and training is not None
         end = middle - 45 + 90 * (index + 0.5) / len(sites)
         sent = f"signed {totals}, tables" if is_training else "one table of sums"
         dash = "" if is_training else ' stroke-dasharray="5 4"'

@@ -17,7 +17,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "plan": plan.sha256,
         "code": plan.code_sha256,
         "experiment": settings.experiment,
-        "patients": "synthetic" if settings.is_synthetic else "of hospitals",
+        "patients": _whose_patients(plan),
         "model": f"{settings.encoder.name} + {settings.fusion.name}",
         **_training_facts(plan),
         "mechanism": predicted.mechanism,
@@ -27,8 +27,15 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     }
 
 
+def _whose_patients(plan: Plan) -> str:
+    words = "synthetic" if plan.settings.is_synthetic else "of hospitals"
+    return f"{words}, simulated on one machine" if plan.settings.is_simulated else words
+
+
 def _training_facts(plan: Plan) -> dict[str, object]:
     stage = plan.trained
+    if plan.release is not None:
+        return {"measures": f"release {plan.release.release_sha256} of run {plan.release.run}"}
     if stage is None:
         return {}
     if stage.kind == "learner":

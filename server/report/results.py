@@ -16,7 +16,8 @@ from shared.measure.table.endpoint import Curves
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
-RESULTS_VERSION = 2
+# 3: a run may have measured the release of an earlier one.
+RESULTS_VERSION = 3
 POOLED = "pooled"
 NO_GUARANTEE = "no formal privacy guarantee"
 ValidationKind = Literal["internal", "external", "prospective"]
@@ -59,6 +60,7 @@ class SiteResult(BaseModel):
     rounds_took_part: int
     bytes_sent: int
     bytes_received: int
+    is_offline: bool = False
 
 
 class RoundResult(BaseModel):
@@ -138,6 +140,7 @@ class ValidationResult(BaseModel):
     ``status``: ``measured``; ``not-applicable`` no labelled patients; ``waiting`` not enough new
     films yet; ``missing`` no valid reply, with its ``code``. ``epsilon`` is its price, None when
     governed: then the numbers are exact, approved by a named person, and carry no DP promise.
+    ``is_offline``: the hospital wrote its table into a file; it is in no pooled row.
     """
 
     model_config = FROZEN
@@ -148,6 +151,7 @@ class ValidationResult(BaseModel):
     code: str = ""
     release_class: Literal["dp", "governed"]
     epsilon: float | None = None
+    is_offline: bool = False
     measures: Measures | None = None
     untrained_r2: Estimate | None = None
 
@@ -217,8 +221,19 @@ class CurveResult(BaseModel):
     curves: Curves
 
 
+class MeasuredRun(BaseModel):
+    """The earlier run whose release was measured, where this run trained nothing."""
+
+    model_config = FROZEN
+
+    run: str
+    plan_sha256: str
+
+
 class Results(BaseModel):
-    """A finished run. ``site_auc`` is the random-effects mean of the sites' internal AUCs,
+    """A finished run: it trained a release (``training``) or measured another's (``measured``).
+
+    ``site_auc`` is the random-effects mean of the sites' internal AUCs,
     ``site_auc_without`` the same with each site left out; of three sites at least.
 
     ``further``: rows of what else tables and further measures say; ``curves``: of pooled tables;
@@ -227,7 +242,7 @@ class Results(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     run: str
     experiment: str
     task: Task
@@ -238,7 +253,8 @@ class Results(BaseModel):
     code_sha256: str
     release_sha256: str
     lock_sha256: str | None = None
-    training: TrainingResult
+    training: TrainingResult | None
+    measured: MeasuredRun | None = None
     sites: tuple[SiteResult, ...]
     rounds: tuple[RoundResult, ...]
     privacy: tuple[PrivacyResult, ...]
@@ -249,4 +265,5 @@ class Results(BaseModel):
     site_auc: PooledEffect | None = None
     site_auc_without: dict[str, PooledEffect] = {}
     is_synthetic: bool = False
+    is_simulated: bool = False
     limits: tuple[str, ...] = ()

@@ -107,7 +107,8 @@ def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ..
     if is_regression:
         cells.append(write_figure(measures.mae, digits=3))
     patients = write_value(measures.n_patients, digits=0)
-    return (row.kind, write_site(row.site), patients, *cells, write_price(row))
+    site = f"{row.site} (offline)" if row.is_offline else write_site(row.site)
+    return (row.kind, site, patients, *cells, write_price(row))
 
 
 def _privacy(results: Results) -> TerminalTable:

@@ -44,8 +44,10 @@ def training_of(stage: Stage, lengths: Sequence[int]) -> TrainingResult:
     return TrainingResult(total="changes", combined="alike" if is_robust else "shares", lengths=told)
 
 
-def write_totals(training: TrainingResult) -> str:
+def write_totals(training: TrainingResult | None) -> str:
     """What left a site in training, in words, with how many numbers."""
+    if training is None:
+        return "nothing, since nothing was trained"
     lengths, words = list(dict.fromkeys(training.lengths)), _TOTALS[training.total]
     if not lengths:
         return words
@@ -56,8 +58,10 @@ def write_totals(training: TrainingResult) -> str:
     return f"{words} ({numbers} {once if len(lengths) == 1 else 'numbers, by round'})"
 
 
-def write_combination(training: TrainingResult) -> str:
+def write_combination(training: TrainingResult | None) -> str:
     """How the sites' totals are put together, and what a site's weight in that is."""
+    if training is None:
+        return "training sites are those that trained the release that is measured here."
     return _COMBINED[training.combined]
 
 

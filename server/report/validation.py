@@ -15,6 +15,7 @@ from server.report.governed import pool_auc, pool_statistics, read_statistics
 from server.report.governed import read_constant_r2 as read_governed_constant_r2
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_histograms
 from server.report.results import POOLED, ValidationKind, ValidationResult
+from server.run.external import read_externals
 from server.run.folder import RunStore
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import Purpose, TableStage, purpose_of
@@ -25,6 +26,7 @@ from shared.measure.table.reading import read_constant_r2, read_table
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import TableSpec, sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
+from shared.stages.external_file import ExternalFile
 from shared.sums.estimate import Estimate
 
 _KINDS: dict[Purpose, ValidationKind] = {
@@ -40,8 +42,25 @@ def kind_of(stage: TableStage) -> ValidationKind:
 
 
 def collect_validations(store: RunStore) -> tuple[ValidationResult, ...]:
-    """Of each stage that measures the release, a row per site that was asked, and one of all pooled."""
-    return tuple(row for stage in store.plan.tables for row in _validate(store, stage))
+    """Of each stage that measures the release, a row per site that was asked, and one of all pooled.
+
+    Then a row of each hospital that measured it offline, by its own plan and at its own price.
+    """
+    asked = [row for stage in store.plan.tables for row in _validate(store, stage)]
+    return (*asked, *(_read_offline(file) for file in read_externals(store)))
+
+
+def _read_offline(file: ExternalFile) -> ValidationResult:
+    total = np.array(file.reply.total, dtype=np.float64)
+    found = {
+        "kind": kind_of(file.stage),
+        "site": file.entry.site,
+        "status": MEASURED,
+        "release_class": file.stage.release_class,
+        "is_offline": True,
+    }
+    figures = _read(file.plan, file.stage, [total], [file.entry])
+    return ValidationResult.model_validate(found | figures)
 
 
 def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, PooledEffect]]:

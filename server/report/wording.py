@@ -170,6 +170,8 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
         auc = row.measures.auc
         detail = " · ".join(part for part in (write_interval(auc), where) if part)
         cards.append((f"{kind.capitalize()} AUC", write_value(auc), detail))
+    if results.training is None:
+        return [*cards, _validation_card(results)]
     spent = [p.training_epsilon for p in results.privacy if p.training_epsilon is not None]
     if len(spent) < len(results.privacy) or not spent:
         cards.append(("Privacy", "none", "no formal privacy guarantee"))
@@ -179,6 +181,16 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
             ("Training ε", f"{max(spent):.2f}", f"per patient, largest site, δ = {write_delta(delta)}")
         )
     return cards
+
+
+def _validation_card(results: Results) -> tuple[str, str, str]:
+    """What a run that trained nothing cost its dearest patient."""
+    spent = [privacy.run_epsilon for privacy in results.privacy]
+    if any(epsilon is None for epsilon in spent):
+        return ("Privacy", "none", "no formal privacy guarantee")
+    delta = max(privacy.delta for privacy in results.privacy)
+    dearest = max(epsilon or 0.0 for epsilon in spent)
+    return ("Validation ε", f"{dearest:.2f}", f"per patient, dearest site, δ = {write_delta(delta)}")
 
 
 def main_row(results: Results, kind: str) -> ValidationResult | None:

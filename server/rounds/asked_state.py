@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from server.run.folder import RunStore
+from server.run.release import held_release
 from shared.contract.protocol import Vector
-from shared.contract.release import read_lock, read_release
+from shared.contract.release import read_lock
 from shared.contract.stages import ReleaseStage, Stage
 from shared.errors import RunError
 
@@ -34,7 +35,7 @@ def asked_state_of(store: RunStore, stage: Stage) -> AskedState:
     """
     if not isinstance(stage, ReleaseStage):
         return AskedState(vector=np.zeros(0, dtype="<f4"))
-    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    release = held_release(store)
     return AskedState(
         vector=release.weights,
         release_sha256=release.sha256,

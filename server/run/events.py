@@ -19,10 +19,11 @@ class Meaning:
 
 
 # Of nothing that went wrong.
-PROGRESS = ("training-begun", "round-committed")
+PROGRESS = ("training-begun", "round-committed", "external-taken-in")
 EVENTS: Mapping[str, Meaning] = {
     "training-begun": Meaning("sites are there, and the first round is asked"),
     "round-committed": Meaning("a round is final"),
+    "external-taken-in": Meaning("a table that a hospital measured offline is in the report"),
     "run.site-offline": Meaning(
         "a site that was asked has been offline for longer than federation.liveness_s",
         "ask the hospital whether its site runs and reaches the server",

@@ -67,7 +67,11 @@ class RunStore:
             RunError: the plan only measures.
         """
         if self.plan.trained is None:
-            raise RunError("no-training", f"the plan of run {self.plan.run} trains nothing")
+            raise RunError(
+                "no-training",
+                f"the plan of run {self.plan.run} trains nothing",
+                hint="`osteofed-coordinator validate RUN STAGE` plays its stages",
+            )
         return StageFolder(self.folder, self.plan, self.plan.trained)
 
     @property
@@ -137,7 +141,8 @@ class RunStore:
         committed = {
             int(line["round"]): stamp for line, stamp in logged if line["code"] == "round-committed"
         }
-        return min(stamp for _, stamp in logged), committed
+        written = datetime.fromisoformat(self.plan.written_utc)
+        return min((stamp for _, stamp in logged), default=written), committed
 
     def pause(self) -> None:
         """Ask the run to stop, resumably, before its next round."""
@@ -202,7 +207,7 @@ def open_run(folder: Path) -> RunStore:
         raise RunError(
             "not-launched",
             f"run {folder.name} has a plan and was not launched yet",
-            hint="`osteofed-coordinator launch` begins it",
+            hint="`osteofed-coordinator launch` begins it, or `validate` where it only measures",
         )
     try:
         content = json.loads((folder / "run.json").read_bytes())

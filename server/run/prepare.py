@@ -8,14 +8,19 @@ from __future__ import annotations
 from server.encoders.file import encoder_file
 from server.federation.folder import Home
 from server.run.folder import RunStore, open_run, prepare_run
+from server.run.release import held_release
 from shared.contract.plan import read_plan
+from shared.contract.release import copy_release
 
 
 def prepare(home: Home, run: str) -> RunStore:
     """A run's store, its folder laid out on first use from the signed plan.
 
+    Of a validation plan, the release that it measures is copied from its own run.
+
     Raises:
         RunError: there is no such run, or its encoder file is not the plan's.
+        WeightsError: the release that a validation plan measures is not there any more.
     """
     from shared.stages.kinds import sum_of
 
@@ -23,6 +28,10 @@ def prepare(home: Home, run: str) -> RunStore:
     if (folder / "run.json").exists():
         return open_run(folder)
     plan = read_plan(folder / "plan.json", coordinator_key=home.key().public_hex)
+    if plan.release is not None:
+        copy_release(home.planned_run(plan.release.run) / "release", folder / "release")
+        release = held_release(RunStore(folder, plan))
+        return prepare_run(folder, initial_state=None, encoder=release.encoder_file)
     file = encoder_file(plan.settings.encoder)
     first = [] if plan.trained is None else [sum_of(plan, plan.trained, encoder_file=file).start()]
     return prepare_run(folder, initial_state=first[0].vector if first else None, encoder=file)

@@ -18,7 +18,7 @@ from shared.contract.release import (
     write_lock,
     write_release,
 )
-from shared.errors import RunError
+from shared.errors import RunError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.signing.keys import SigningKey
 
@@ -30,7 +30,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
         RunError: the run is not finished.
     """
     plan, folder = store.plan, store.release_folder
-    if not (folder / "release.json").exists():
+    if plan.release is None and not (folder / "release.json").exists():
         weights = store.averaged()
         record = ReleaseRecord(
             run=plan.run,
@@ -44,8 +44,33 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             ledger_heads=Home(store.home).ledger_heads(),
             rounds=store.training.last_committed().round,
         )
-        write_release(folder, record, weights, plan_file=store.folder / "plan.json", key=key)
-    return read_release(folder, coordinator_key=plan.coordinator_key)
+        write_release(
+            folder,
+            record,
+            weights,
+            plan_file=store.folder / "plan.json",
+            key=key,
+            encoder_file=store.encoder_file if plan.encoder_sha256 else None,
+        )
+    return held_release(store)
+
+
+def held_release(store: RunStore) -> Release:
+    """The release in a run's folder: the run's own, or the one that its plan measures.
+
+    Raises:
+        WeightsError: there is none, it is damaged, or not the one that the plan names.
+    """
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    named = store.plan.release
+    if named is not None and release.sha256 != named.release_sha256:
+        raise WeightsError(
+            "other-release",
+            f"run {store.plan.run} holds release {release.sha256[:12]}, its plan measures "
+            f"{named.release_sha256[:12]}",
+            hint="write a new validation plan of the release that is to be measured",
+        )
+    return release
 
 
 def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
@@ -61,6 +86,6 @@ def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
             f"the release of {store.plan.run} is locked since {held.locked_utc.isoformat()}",
             hint="a lock cannot be moved; train another run if another release is wanted",
         )
-    lock = lock_release(make_release(store, key), now=now)
+    lock = lock_release(make_release(store, key), store.plan, now=now)
     write_lock(store.lock_file, lock, key)
     return lock

@@ -29,8 +29,8 @@ from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
 
-# 3: stages, each with its own settings; what they share has no open value.
-PLAN_VERSION: Final = 3
+# 4: a plan may measure the release of an earlier run.
+PLAN_VERSION: Final = 4
 RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
 HASH = "^[0-9a-f]{64}$"
 HASH_OR_NONE = "^([0-9a-f]{64})?$"
@@ -92,12 +92,28 @@ class PredictedCost(BaseModel):
         return max(known, default=0.0) if len(known) == len(costs) else None
 
 
-class Plan(BaseModel):
-    """All that matters to privacy or to the result of one run, by value."""
+class MeasuredRelease(BaseModel):
+    """The release of an earlier run that a plan measures, and the stage that trained it, by value."""
 
     model_config = FROZEN
 
-    version: Literal[3] = PLAN_VERSION
+    run: str = Field(pattern=RUN_NAME)
+    plan_sha256: str = Field(pattern=HASH)
+    release_sha256: str = Field(pattern=HASH)
+    weights_sha256: str = Field(pattern=HASH)
+    trained: TrainingStage = Field(discriminator="kind")
+
+
+class Plan(BaseModel):
+    """All that matters to privacy or to the result of one run, by value.
+
+    ``release``: what a validation plan measures; such a plan trains nothing and starts from nothing.
+    In it ``training`` sites are those that trained the release.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[4] = PLAN_VERSION
     run: str = Field(pattern=RUN_NAME)
     written_utc: str
     settings: PlanSettings
@@ -106,14 +122,23 @@ class Plan(BaseModel):
     coordinator_key: str = Field(pattern=HASH)
     code_sha256: str = Field(pattern=HASH)
     encoder_sha256: str = Field(pattern=HASH_OR_NONE)
-    initial_weights_sha256: str = Field(pattern=HASH)
+    initial_weights_sha256: str = Field(pattern=HASH_OR_NONE)
     layout_sha256: str = Field(pattern=HASH)
     predicted: PredictedCost
+    release: MeasuredRelease | None = None
 
     @model_validator(mode="after")
     def _names_one_encoder(self) -> Plan:
         if self.encoder_sha256 != self.settings.encoder.sha256:
             raise ValueError("encoder_sha256 must be the settings' encoder.sha256")
+        return self
+
+    @model_validator(mode="after")
+    def _trains_or_measures_a_release(self) -> Plan:
+        if self.release is not None and self.trained is not None:
+            raise ValueError("a plan that measures the release of an earlier run must train nothing")
+        if (self.release is not None) != (not self.initial_weights_sha256):
+            raise ValueError("initial_weights_sha256 must be empty in a validation plan and only there")
         return self
 
     @model_validator(mode="after")
@@ -177,6 +202,16 @@ class Plan(BaseModel):
             if isinstance(stage, TrainingStage):
                 return stage
         return None
+
+    def read_by(self, stage: MeasureStage | TableStage) -> Stage:
+        """The stage whose last state another one measures: of this plan, or of the release's.
+
+        Raises:
+            PlanError: there is none of that name.
+        """
+        if self.release is not None and stage.reads == self.release.trained.name:
+            return self.release.trained
+        return self.stage(stage.reads)
 
     @property
     def measures(self) -> tuple[MeasureStage, ...]:

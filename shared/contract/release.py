@@ -2,18 +2,22 @@
 
 ::
 
-    <release>/release.json   what it is, signed by the coordinator
-    <release>/weights.npy    [p], little-endian: trained weights, float32; a learner's state, float64
-    <release>/plan.json      the signed plan: architecture, preprocessing, thresholds, by value
+    <release>/release.json          what it is, signed by the coordinator
+    <release>/weights.npy           [p], little-endian: weights, float32; a learner's state, float64
+    <release>/plan.json             the signed plan: architecture, preprocessing, thresholds, by value
+    <release>/encoder.safetensors   the encoder's file, where the plan names one
+    <release>/validation.json       what validations said, once there are some (``validation_summary``)
 
-A lock is a signed, time-stamped record. Prospective validation uses only exams acquired after it.
-Imports plan, keys, canonical, files.
+A release is self-contained: a hospital that was on no roster reads with it. A lock is a signed,
+time-stamped record. Prospective validation uses only exams acquired after it. Imports plan, keys,
+canonical, files.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +30,13 @@ from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import Plan, read_plan
 from shared.errors import WeightsError
 from shared.machine.files import write_atomic
-from shared.signing.canonical import canonical_json, hash_of, sha256_hex
+from shared.signing.canonical import canonical_json, hash_file, hash_of, sha256_hex
 from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
 
 Record = TypeVar("Record", bound=BaseModel)
+ENCODER_FILE = "encoder.safetensors"
 HASH = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -40,7 +45,8 @@ class ReleaseRecord(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[2] = 2
+    # 3: with the encoder's file.
+    version: Literal[3] = 3
     run: str
     plan_sha256: str = HASH
     weights_sha256: str = HASH
@@ -82,11 +88,12 @@ class Lock(BaseModel):
 
 @dataclass(frozen=True)
 class Release:
-    """A release read back and verified: record, plan, weights [p]."""
+    """A release read back and verified: record, plan, weights [p], and the encoder's file if any."""
 
     record: ReleaseRecord
     plan: Plan
     weights: np.ndarray
+    encoder_file: Path | None = None
 
     @property
     def sha256(self) -> str:
@@ -95,24 +102,33 @@ class Release:
 
 
 def write_release(
-    folder: Path, record: ReleaseRecord, weights: np.ndarray, *, plan_file: Path, key: SigningKey
+    folder: Path,
+    record: ReleaseRecord,
+    weights: np.ndarray,
+    *,
+    plan_file: Path,
+    key: SigningKey,
+    encoder_file: Path | None = None,
 ) -> None:
     """Write a release folder, record last, so that a folder with a record is whole."""
+    if encoder_file is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(encoder_file, folder / ENCODER_FILE)
     buffer = io.BytesIO()
     np.save(buffer, weights)
     write_atomic(folder / "weights.npy", buffer.getvalue())
     write_atomic(folder / "plan.json", plan_file.read_bytes())
-    _write_signed(folder / "release.json", record, key)
+    write_signed(folder / "release.json", record, key)
 
 
 def read_release(folder: Path, *, coordinator_key: str) -> Release:
-    """Read a release and check signature, plan and weights.
+    """Read a release and check signature, plan, weights and encoder.
 
     Raises:
         WeightsError: damaged, not signed by the coordinator, or parts of different releases.
         PlanError: its plan is damaged or not the coordinator's.
     """
-    record = _read_signed(folder / "release.json", ReleaseRecord, coordinator_key)
+    record = read_signed(folder / "release.json", ReleaseRecord, coordinator_key)
     plan = read_plan(folder / "plan.json", coordinator_key=coordinator_key)
     try:
         weights = np.load(folder / "weights.npy", allow_pickle=False)
@@ -121,6 +137,7 @@ def read_release(folder: Path, *, coordinator_key: str) -> Release:
     is_whole = (
         plan.sha256 == record.plan_sha256
         and plan.layout_sha256 == record.layout_sha256
+        and plan.encoder_sha256 == record.encoder_sha256
         and sha256_hex(weights.tobytes()) == record.weights_sha256
         and decision_of(plan.settings) == record.decision
     )
@@ -130,15 +147,38 @@ def read_release(folder: Path, *, coordinator_key: str) -> Release:
             f"{folder.name} holds parts that do not belong together",
             hint="copy the whole release folder again",
         )
-    return Release(record=record, plan=plan, weights=weights)
+    return Release(
+        record=record, plan=plan, weights=weights, encoder_file=_encoder_file(folder, record)
+    )
 
 
-def lock_release(release: Release, *, now: datetime) -> Lock:
-    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on."""
-    settings = release.plan.settings
+def copy_release(folder: Path, into: Path) -> None:
+    """Copy a release's own files, record last; lock and summary stay with the run they are of.
+
+    Raises:
+        WeightsError: a file is missing.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    has_encoder = (folder / ENCODER_FILE).exists()
+    for name in ("weights.npy", "plan.json", *([ENCODER_FILE] if has_encoder else []), "release.json"):
+        try:
+            shutil.copyfile(folder / name, into / name)
+        except OSError as error:
+            raise _unreadable(folder / name, error) from None
+
+
+def lock_release(release: Release, plan: Plan, *, now: datetime) -> Lock:
+    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on.
+
+    Args:
+        release: what is frozen.
+        plan: under which it will be measured: the release's own, or a validation plan of it.
+        now: the coordinator's clock.
+    """
+    settings = plan.settings
     return Lock(
         release_sha256=release.sha256,
-        plan_sha256=release.plan.sha256,
+        plan_sha256=plan.sha256,
         weights_sha256=release.record.weights_sha256,
         code_sha256=installed_code_hash(),
         label_rule_sha256=hash_of(settings.cohort.label.model_dump(mode="json")),
@@ -147,7 +187,7 @@ def lock_release(release: Release, *, now: datetime) -> Lock:
         if settings.task.kind == "regression"
         else None,
         minimum_patients=max(
-            (stage.minimum_patients for stage in release.plan.tables if stage.patients == "accrued"),
+            (stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),
             default=1,
         ),
         locked_utc=now,
@@ -156,7 +196,7 @@ def lock_release(release: Release, *, now: datetime) -> Lock:
 
 def write_lock(path: Path, lock: Lock, key: SigningKey) -> None:
     """Write a signed lock."""
-    _write_signed(path, lock, key)
+    write_signed(path, lock, key)
 
 
 def read_lock(path: Path, *, coordinator_key: str) -> Lock:
@@ -165,16 +205,37 @@ def read_lock(path: Path, *, coordinator_key: str) -> Lock:
     Raises:
         WeightsError: damaged or not signed by the coordinator.
     """
-    return _read_signed(path, Lock, coordinator_key)
+    return read_signed(path, Lock, coordinator_key)
 
 
-def _write_signed(path: Path, record: ReleaseRecord | Lock, key: SigningKey) -> None:
+def _encoder_file(folder: Path, record: ReleaseRecord) -> Path | None:
+    """The encoder's file of a release, which must be the one that its record names."""
+    if not record.encoder_sha256:
+        return None
+    path = folder / ENCODER_FILE
+    found = "holds another encoder than the one" if path.exists() else "lacks the encoder"
+    if not path.exists() or hash_file(path) != record.encoder_sha256:
+        raise WeightsError(
+            "wrong-encoder",
+            f"{folder.name} {found} that the release names",
+            hint="copy the whole release folder again",
+        )
+    return path
+
+
+def write_signed(path: Path, record: BaseModel, key: SigningKey) -> None:
+    """Write a record with the signature over its canonical JSON."""
     content = record.model_dump(mode="json")
     signed = {"content": content, "signature": key.sign(canonical_json(content))}
     write_atomic(path, json.dumps(signed, indent=1).encode())
 
 
-def _read_signed(path: Path, kind: type[Record], coordinator_key: str) -> Record:
+def read_signed(path: Path, kind: type[Record], coordinator_key: str) -> Record:
+    """Read a record written by ``write_signed``; ``kind`` has a ``version`` with its default.
+
+    Raises:
+        WeightsError: damaged, of another format, or not signed by the coordinator.
+    """
     try:
         signed = json.loads(path.read_bytes())
         content, signature = signed["content"], str(signed["signature"])

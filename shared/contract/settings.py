@@ -333,13 +333,15 @@ class ModelSettings(BaseModel):
     """What every stage of a run shares: task, cohort and model.
 
     ``seed`` draws initial weights only, never protective noise. ``is_synthetic``: every patient of the
-    roster's sites was generated; a report says so.
+    roster's sites was generated; ``is_simulated``: the hospitals were played on one machine, by whoever
+    holds all their data; a report says so.
     """
 
     model_config = FROZEN
 
     experiment: str
     is_synthetic: bool = False
+    is_simulated: bool = False
     seed: int = Field(default=1, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     task: TaskSettings

@@ -29,10 +29,10 @@ from shared.measures.figures import (
     why_lacking,
     worth_showing,
 )
-from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
+from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.measures.simple_rule import SimpleRule, SimpleRuleSettings
 from shared.strict import FROZEN
-from shared.sums.contract import Floats, State
+from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
 from shared.sums.paired import Difference, auc_difference, share_difference
 
@@ -80,27 +80,19 @@ class Comparison:
         """Of the joint count [2,b,r]."""
         return 2, self.bins.n_bins, self.simple.bins.n_bins
 
-    def start(self) -> State:
-        """Nothing."""
-        return start_of_measure()
-
-    def shares(self) -> tuple[float, ...]:
-        """One sum has it all."""
-        return (1.0,)
-
-    def length(self, state: State) -> int:
+    @property
+    def n_cells(self) -> int:
         """2·b·r + 2."""
-        del state
         return math.prod(self.shape) + 2
 
-    def bound(self, state: State) -> float:
+    @property
+    def norm(self) -> float:
         """A patient is in one cell."""
-        del state
         return 1.0
 
-    def rows(self, state: State, patients: Scored) -> Floats:
+    def rows_of(self, patients: Scored) -> Floats:
         """One-hot [n, 2·b·r + 2]; zeros without a label."""
-        rows = np.zeros((len(patients), self.length(state)))
+        rows = np.zeros((len(patients), self.n_cells))
         known = np.flatnonzero(self.rule.class_of(patients.label) >= 0)
         picked = patients.select([int(place) for place in known])
         is_ill = self.rule.is_positive(picked.label)
@@ -110,11 +102,6 @@ class Comparison:
         joint = np.ravel_multi_index((is_ill.astype(np.intp), of_release, of_rule), self.shape)
         rows[known, np.where(np.isfinite(value), joint, math.prod(self.shape) + is_ill)] = 1.0
         return rows
-
-    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """The total itself."""
-        del sd, n_declared
-        return State(total, state.sums_done + 1)
 
     def read(
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float

@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError, SettingsError
-from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
+from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
-from shared.sums.contract import Floats, State
+from shared.sums.contract import Floats
 from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import share_interval
 
@@ -62,38 +62,25 @@ class Errors:
             )
         return cls(settings.edges, task.rule)
 
-    def start(self) -> State:
-        """Nothing."""
-        return start_of_measure()
-
-    def shares(self) -> tuple[float, ...]:
-        """One sum has it all."""
-        return (1.0,)
-
-    def length(self, state: State) -> int:
+    @property
+    def n_cells(self) -> int:
         """A cell per band."""
-        del state
         return len(self.edges) + 1
 
-    def bound(self, state: State) -> float:
+    @property
+    def norm(self) -> float:
         """A one-hot row."""
-        del state
         return 1.0
 
-    def rows(self, state: State, patients: Scored) -> Floats:
+    def rows_of(self, patients: Scored) -> Floats:
         """One-hot over bands [n, m]; zeros without a label; what is no number is the largest error."""
-        rows = np.zeros((len(patients), self.length(state)))
+        rows = np.zeros((len(patients), self.n_cells))
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(self.rule.score(patients.outputs) - patients.label)
         band = np.searchsorted(np.asarray(self.edges), np.where(np.isfinite(error), error, np.inf))
         rows[np.arange(len(patients)), band] = 1.0
         rows[~np.isfinite(patients.label)] = 0.0
         return rows
-
-    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """The total itself."""
-        del sd, n_declared
-        return State(total, state.sums_done + 1)
 
     def read(
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float

@@ -1,7 +1,7 @@
 """Patients who were scored at several exams: each patient's row is the mean over that patient's exams.
 
 A mean of bounded rows is within their bound, so the sum that a measure is stays what it was, and a
-patient counts once however often that patient came. Imports scores and the contract of sums.
+patient counts once however often that patient came. Imports scores and rows.
 Legend: n patients · e exams · o outputs · k fields · m cells.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.measures.scored import Scored
-from shared.sums.contract import Floats, State, Sum
+from shared.sums.contract import Floats
+from shared.sums.one_sum import Rows
 
 Indices = NDArray[np.int64]
 
@@ -54,37 +55,27 @@ def exams_of(exams: Scored, patient: Indices) -> ScoredExams:
 
 @dataclass(frozen=True)
 class MeanOverExams:
-    """A sum over scored patients, asked of patients with several exams."""
+    """Rows of scored patients, made of patients with several exams."""
 
-    asked: Sum[Scored]
+    asked: Rows[Scored]
 
-    def start(self) -> State:
-        """As the sum's."""
-        return self.asked.start()
+    @property
+    def n_cells(self) -> int:
+        """As of an exam's row."""
+        return self.asked.n_cells
 
-    def shares(self) -> tuple[float, ...]:
-        """As the sum's."""
-        return self.asked.shares()
+    @property
+    def norm(self) -> float:
+        """As of an exam's row: a mean of rows is no longer than the longest."""
+        return self.asked.norm
 
-    def length(self, state: State) -> int:
-        """As the sum's."""
-        return self.asked.length(state)
-
-    def bound(self, state: State) -> float:
-        """As the sum's: a mean of rows is no longer than the longest."""
-        return self.asked.bound(state)
-
-    def rows(self, state: State, patients: ScoredExams) -> Floats:
+    def rows_of(self, patients: ScoredExams) -> Floats:
         """The mean of each patient's rows [n,m], added exam by exam: company changes no bit of it."""
         counts = np.diff(patients.starts)
-        rows = np.zeros((len(patients), self.length(state)))
+        rows = np.zeros((len(patients), self.n_cells))
         for place in range(int(counts.max(initial=0))):
             has = np.flatnonzero(counts > place)
             exams = patients.exams.select((patients.starts[has] + place).tolist())
-            rows[has] += self.asked.rows(state, exams)
+            rows[has] += self.asked.rows_of(exams)
         means: Floats = rows / np.maximum(counts, 1)[:, None]
         return means
-
-    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """As the sum's."""
-        return self.asked.advance(state, total, sd=sd, n_declared=n_declared)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.exam.schema import ClinicalField
-from shared.sums.contract import Floats, State, Sum
+from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
+from shared.sums.one_sum import Rows
 
 Indices = NDArray[np.intp]
 
@@ -95,8 +96,8 @@ class MeasureTask:
     fields: tuple[ClinicalField, ...]
 
 
-class Measure(Sum[Scored], Protocol):
-    """One sum over scored patients, and the figures that are read from its total."""
+class Measure(Rows[Scored], Protocol):
+    """Rows of scored patients, and the figures that are read from their sum."""
 
     def read(
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float
@@ -118,8 +119,3 @@ class Measure(Sum[Scored], Protocol):
             PolicyError: it cannot be brought to that.
         """
         ...
-
-
-def start_of_measure() -> State:
-    """The state of a measure, which needs none."""
-    return State(np.zeros(0))

@@ -21,9 +21,9 @@ from shared.errors import PolicyError
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import PREVALENCE, auc_of, bell_pair, share_of, support_of, worth_showing
 from shared.measures.grouping import Grouping, Vendor, grouping_of
-from shared.measures.scored import MeasureTask, Rule, Scored, start_of_measure
+from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
-from shared.sums.contract import Floats, State
+from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
 
 
@@ -74,27 +74,19 @@ class Subgroups:
         bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
         return cls(task.rule, bins, groups)
 
-    def start(self) -> State:
-        """Nothing."""
-        return start_of_measure()
-
-    def shares(self) -> tuple[float, ...]:
-        """One sum has it all."""
-        return (1.0,)
-
-    def length(self, state: State) -> int:
+    @property
+    def n_cells(self) -> int:
         """g·2·b."""
-        del state
         return 2 * len(self.groups.names) * self.bins.n_bins
 
-    def bound(self, state: State) -> float:
+    @property
+    def norm(self) -> float:
         """A patient is in one cell."""
-        del state
         return 1.0
 
-    def rows(self, state: State, patients: Scored) -> Floats:
+    def rows_of(self, patients: Scored) -> Floats:
         """One-hot [n, g·2·b]; zeros without a label. What is no number ranks against its class."""
-        rows = np.zeros((len(patients), self.length(state)))
+        rows = np.zeros((len(patients), self.n_cells))
         known = np.flatnonzero(self.rule.class_of(patients.label) >= 0)
         picked = patients.select([int(place) for place in known])
         is_ill = self.rule.is_positive(picked.label)
@@ -102,11 +94,6 @@ class Subgroups:
         group = self.groups.places(picked)
         rows[known, (2 * group + is_ill) * self.bins.n_bins + place] = 1.0
         return rows
-
-    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """The total itself."""
-        del sd, n_declared
-        return State(total, state.sums_done + 1)
 
     def read(
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float

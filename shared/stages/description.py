@@ -22,10 +22,10 @@ from shared.measure.description.rows import (
     sensitivity,
     withhold_small_groups,
 )
-from shared.measure.description.sum import DescribedPatients
-from shared.measure.description.sum import DescriptionSum as DescriptionRows
+from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.privacy.noise import DrawNormals
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 
 Floats = NDArray[np.float64]
@@ -57,7 +57,7 @@ class DescriptionSum:
     def __init__(self, plan: Plan, stage: DescriptionStage, _: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = description_spec(plan.settings, stage)
-        self._sum = DescriptionRows(self.spec)
+        self._sum = OneSum(DescriptionRows(self.spec))
         self.state_largest = 0.0
 
     def start(self) -> StageState:

@@ -21,6 +21,7 @@ from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
@@ -33,11 +34,11 @@ class MeasureSum:
         self.measure = build_measure(
             stage.measure, MeasureTask(decision_of(plan.settings), plan.settings.cohort.fields)
         )
-        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
-        self._length = self.measure.length(self.measure.start())
-        self._bound = self.measure.bound(self.measure.start())
+        self._sum = OneSum(MeanOverExams(self.measure))
+        self._length, self._bound = self.measure.n_cells, self.measure.norm
 
     @property
     def noise_sd(self) -> float:
@@ -83,8 +84,8 @@ class MeasureSum:
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a measure takes a batch of patients")
         return total_with_noise(
-            MeanOverExams(self.measure),
-            self.measure.start(),
+            self._sum,
+            self._sum.start(),
             self._scored.score(vector, patients),
             stage=self._stage,
             round_number=round_number,

@@ -21,12 +21,13 @@ from shared.errors import WeightsError
 from shared.measure.governed.disclosure import withhold
 from shared.measure.governed.statistics import LARGEST, measure_statistics, statistics_spec
 from shared.measure.table.spec import sensitivity, table_spec
-from shared.measure.table.sum import TableSum as TableRows
+from shared.measure.table.sum import TableRows
 from shared.measures.exams import MeanOverExams
 from shared.measures.scored import Scored
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
@@ -41,8 +42,8 @@ class TableSum:
         self.spec = table_spec(plan.settings, stage)
         self.statistics = statistics_spec(plan.settings.task, stage)
         self._is_governed = stage.release_class == "governed"
-        self._sum = MeanOverExams(TableRows(self.spec))
-        self._scored = scorer_of(plan, plan.stage(stage.reads), encoder_file)
+        self._sum = OneSum(MeanOverExams(TableRows(self.spec)))
+        self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest
 

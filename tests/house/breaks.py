@@ -882,8 +882,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/scores.py",
-        "return shift + scale * output, shift + scale * columns.target",
-        "return shift + scale * output, columns.target",
+        "output, label = shift + scale * output, shift + scale * label",
+        "output = shift + scale * output",
         "labels stay in standard units",
     ),
     Break(
@@ -893,10 +893,10 @@ BREAKS: tuple[Break, ...] = (
         "the probability is that of the first class",
     ),
     Break(
-        "shared/stages/measure.py",
-        "Scored(outputs, label, fields",
-        "Scored(outputs, np.rint(label), fields",
-        "labels are rounded before an error is measured",
+        "shared/measures/exams.py",
+        "means: Floats = rows / np.maximum(counts, 1)[:, None]",
+        "means: Floats = rows",
+        "who came twice counts twice",
     ),
     Break(
         "shared/stages/measure.py",
@@ -1038,8 +1038,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/comparison.py",
-        "ill.sum(axis=1), well.sum(axis=1), sd * math.sqrt(n_rule_bins), minimum_cell",
-        "ill.sum(axis=1), well.sum(axis=1), sd, minimum_cell",
+        "ill.sum(axis=1), well.sum(axis=1), (sd * math.sqrt(n_rule_bins),) * 2, minimum_cell",
+        "ill.sum(axis=1), well.sum(axis=1), (sd, sd), minimum_cell",
         "the noise of added bins is that of one",
     ),
     Break(
@@ -1062,8 +1062,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/scores.py",
-        "is_its = (exams.film_exam != NO_EXAM) & exams.exam_mask",
-        "is_its = exams.exam_mask",
+        "numbers = torch.where(exams.film_exam != NO_EXAM, exams.film_maker, 0).tolist()",
+        "numbers = exams.film_maker.tolist()",
         "a patient's group is made by films of other exams",
     ),
     Break(
@@ -1351,14 +1351,14 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/command/validation.py",
-        "rows = [row for row in results.validation if row.kind == kind]",
-        "rows = list(results.validation)",
+        "else [row for row in results.validation if row.kind == kind]",
+        "else list(results.validation)",
         "one kind of validation is asked and all are shown",
     ),
     Break(
         "server/command/validation.py",
-        "further = [row for row in results.further if row.stage == stage]",
-        "further = list(results.further)",
+        "[row for row in results.further if row.stage == stage]",
+        "list(results.further)",
         "one further measure is asked and all are shown",
     ),
     Break(
@@ -2149,14 +2149,14 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/table.py",
-        "suspicion=-scored.score if self.spec.positive_is_low else scored.score,",
-        "suspicion=scored.score,",
+        "suspicion=-score if rule.is_regression else score,",
+        "suspicion=score,",
         "an exact AUC of a low BMD is turned round",
     ),
     Break(
         "shared/stages/scores.py",
-        "return np.where(is_there, values * scale + shift, np.nan)",
-        "return np.where(is_there, values + shift, np.nan)",
+        "value = np.round(value * field.reference_sd + field.reference_mean, digits)",
+        "value = np.round(value + field.reference_mean, digits)",
         "subgroups are cut at other values than their own",
     ),
     Break(

@@ -91,6 +91,14 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "server/report/results.py": Elsewhere(
         "server/report/test_page.py", "results that contradict themselves are refused beside their page"
     ),
+    "server/simulation/hospitals.py": Elsewhere(
+        "server/simulation/test_simulate.py",
+        "hospitals are played through a whole simulation",
+        through="server/simulation/play.py",
+    ),
+    "server/simulation/play.py": Elsewhere(
+        "server/simulation/test_simulate.py", "its steps are a whole simulation, cut off and resumed"
+    ),
     "shared/audit/canary/records.py": Elsewhere(
         "shared/audit/canary/test_conformance.py", "records are read to be examined"
     ),

@@ -19,7 +19,9 @@ CHANNELS, GRID = 5, 2
 
 
 def read(part: str) -> dict[str, object]:
+    """Settings of a shipped file, without what it chooses of other groups."""
     content: dict[str, object] = yaml.safe_load((CONFIGS / f"{part}.yaml").read_text())
+    content.pop("defaults", None)
     return content
 
 

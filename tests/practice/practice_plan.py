@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from server.federation.compose import compose_settings
 from server.federation.plan import resolve_stages, shared_settings
 from server.federation.tables import Declared, table_stage
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
+from shared.contract.release import Release, ReleaseRecord
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
 from shared.measure.table.spec import TableSpec, table_spec
@@ -66,3 +69,23 @@ def with_training(plan: Plan, **changes: object) -> Plan:
     changed = plan.model_copy(update={"stages": stages})
     changed.__dict__.pop("sha256", None)
     return changed
+
+
+def unread_release(*overrides: str) -> Release:
+    """A release of clinical fields, for what needs its plan and record and no weights."""
+    plan = plan_of(
+        compose_settings(["encoder=none", "fusion=clinical_only", *overrides]), {"ash": 400, "elm": 300}
+    )
+    record = ReleaseRecord(
+        run=plan.run,
+        plan_sha256=plan.sha256,
+        weights_sha256="1" * 64,
+        layout_sha256=plan.layout_sha256,
+        encoder_sha256="",
+        preprocessing="1",
+        decision=decision_of(plan.settings),
+        code_sha256=plan.code_sha256,
+        ledger_heads={},
+        rounds=3,
+    )
+    return Release(record=record, plan=plan, weights=None)  # type: ignore[arg-type]

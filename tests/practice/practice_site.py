@@ -106,7 +106,7 @@ def make_plan(
         ),
         coordinator_key=coordinator_key(folder).public_hex,
         code_sha256="c" * 64,
-        encoder_sha256="0" * 64,
+        encoder_sha256=asked.encoder.sha256,
         initial_weights_sha256="d" * 64,
         layout_sha256="e" * 64,
         predicted=_predicted(stages, asked.privacy.delta, stated_epsilon),

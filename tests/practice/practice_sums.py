@@ -24,13 +24,14 @@ from shared.features.columns import Columns, name_columns
 from shared.learners.table import LEARNERS, build_learner, read_learner
 from shared.learners.task import TableTask
 from shared.measure.description.rows import description_spec
-from shared.measure.description.sum import DescribedPatients, DescriptionSum
+from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.measure.table.spec import TableSpec
-from shared.measure.table.sum import TableSum
+from shared.measure.table.sum import TableRows
 from shared.measures.scored import MeasureTask, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import Sum
+from shared.sums.one_sum import OneSum
 from shared.train.patients import PatientBatch
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -143,7 +144,7 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
         values = odd((n, o + 1 + k), draw)
         return Scored(values[:, :o], values[:, o], values[:, o + 1 :], drawn_makers(n, draw))
 
-    return Case(build_measure(settings, task), usual, hostile)
+    return Case(OneSum(build_measure(settings, task)), usual, hostile)
 
 
 def of_gradient(fusion: str, **shape: object) -> Case:
@@ -181,7 +182,7 @@ def of_table(spec: TableSpec) -> Case:
         return patients
 
     return Case(
-        TableSum(spec),
+        OneSum(TableRows(spec)),
         usual=draw_patients(lambda shape, draw: draw.uniform(0.3, 1.0, size=shape)),
         hostile=draw_patients(odd),
     )
@@ -215,7 +216,7 @@ def of_description(*, has_moments: bool) -> Case:
         mask = draw.random((n, k)) < draw.choice([0.5, 1.0], size=(n, 1))
         return DescribedPatients(fields, mask, odd((n, 2), draw)[:, 0], draw.random(n) < 0.5)
 
-    return Case(DescriptionSum(spec), usual, hostile)
+    return Case(OneSum(DescriptionRows(spec)), usual, hostile)
 
 
 BMD_TABLE = spec_of_numbers()

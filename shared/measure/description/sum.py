@@ -1,6 +1,6 @@
-"""A cohort's description as a sum: ``shared.measure.description.rows`` on the one contract.
+"""A cohort's description as rows of patients, for ``shared.sums.one_sum``.
 
-Imports the rows, the contract and nothing of how a description is read.
+Imports the rows and nothing of how a description is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from shared.measure.description.rows import (
     contributions,
     sensitivity,
 )
-from shared.sums.contract import State
 
 
 @dataclass(frozen=True)
@@ -46,32 +45,23 @@ class DescribedPatients:
 
 
 @dataclass(frozen=True)
-class DescriptionSum:
-    """State after the sum: the description's cells, as its readings take them."""
+class DescriptionRows:
+    """A description's cells, as its readings take their sum."""
 
     spec: DescriptionSpec
 
-    def start(self) -> State:
-        """Nothing: a row depends on no state."""
-        return State(np.zeros(0))
-
-    def shares(self) -> tuple[float, ...]:
-        """One sum."""
-        return (1.0,)
-
-    def length(self, state: State) -> int:
+    @property
+    def n_cells(self) -> int:
         """The description's cells."""
-        del state
         return self.spec.n_cells
 
-    def bound(self, state: State) -> float:
+    @property
+    def norm(self) -> float:
         """The description's sensitivity."""
-        del state
         return sensitivity(self.spec)
 
-    def rows(self, state: State, patients: DescribedPatients) -> Floats:
+    def rows_of(self, patients: DescribedPatients) -> Floats:
         """The patients' contributions [n, n_cells]."""
-        del state
         return contributions(
             self.spec,
             fields=patients.fields,
@@ -79,8 +69,3 @@ class DescriptionSum:
             target=patients.target,
             is_positive=patients.is_positive,
         )
-
-    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """The cells."""
-        del sd, n_declared
-        return State(total, state.sums_done + 1)

@@ -96,6 +96,27 @@ def bootstrap_r2(
     return found
 
 
+def bootstrap_means(values: Floats, *, replicates: int, generator: np.random.Generator) -> Floats:
+    """Means of m values of each patient in the same replicates, so that differences are paired.
+
+    Shapes: values [m, n], one per patient, such as an absolute error -> [replicates, m].
+
+    Raises:
+        ProtocolError: there is no patient.
+    """
+    n_patients = values.shape[1]
+    if n_patients == 0:
+        raise ProtocolError(
+            "no-patients", "a mean needs at least one patient", hint="report it as not applicable"
+        )
+    found = np.empty((replicates, len(values)))
+    for start in range(0, replicates, BLOCK):
+        stop = min(start + BLOCK, replicates)
+        drawn = generator.integers(0, n_patients, (stop - start, n_patients))
+        found[start:stop] = values[:, drawn].mean(axis=2).T
+    return found
+
+
 def compare_r2(
     target: Floats,
     prediction_a: Floats,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from practice_intake import ingest_with
 from practice_lock import accrue_later, lock_for, patients_needed
+from practice_offline import approve_validation, finish
 from table_federation import write_table
 from table_site import RELEASE, TableSites
 
@@ -185,3 +186,30 @@ def test_a_request_names_a_release_exactly_where_one_is_measured(
     with pytest.raises(OsteoFedError) as caught:
         found(made_described, replace(plain, **changes))  # type: ignore[arg-type]
     assert caught.value.code == code
+
+
+def test_under_a_validation_plan_only_the_release_that_it_names_is_measured(
+    sites: TableSites,
+) -> None:
+    release = finish(sites)
+    plan = approve_validation(sites, release, "hop", "external")
+    asked = sites.measure_request("external", plan_sha256=plan.sha256)
+    named = replace(asked, release_sha256=release.sha256, vector=release.weights)
+    assert sites.refused(replace(named, release_sha256="9" * 64), "hop") == "protocol.wrong-release"
+    other = replace(named, vector=release.weights + np.float32(1e-3))
+    assert sites.refused(other, "hop") == "protocol.wrong-release"
+    reply = answer(sites, named, "hop")
+    assert (reply.status, reply.release_sha256) == ("measured", release.sha256)
+    assert sites.charges("hop") == 1
+
+
+def test_who_trained_a_release_is_not_measured_as_a_stranger_to_it(sites: TableSites) -> None:
+    release = finish(sites)
+    plan = approve_validation(sites, release, "elm", "external")
+    asked = sites.measure_request("external", plan_sha256=plan.sha256)
+    named = replace(asked, release_sha256=release.sha256, vector=release.weights)
+    assert sites.refused(named) == "plan.measures-its-training"
+    later = approve_validation(sites, release, "elm", "training")
+    assert [stage.name for stage in later.stages] == ["prospective"]
+    named = replace(named, plan_sha256=later.sha256, stage="prospective")
+    assert sites.refused(named) == "plan.no-lock"

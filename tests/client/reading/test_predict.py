@@ -46,7 +46,7 @@ def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites
     plan = sites.plan
     record = ReleaseRecord.model_construct(plan_sha256=plan.sha256, decision=decision_of(plan.settings))
     release = Release(record=record, plan=plan, weights=sites.weights)
-    reading = predict(sites.site(), release, [], VALUES)
+    reading = predict(release, [], VALUES)
     fields = plan.settings.cohort.fields
     row = torch.tensor(
         [[(float(VALUES[f.name]) - f.reference_mean) / f.reference_sd for f in fields]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import yaml
 from client.site.folder import create_site, open_site
 from client.site.profile import SiteProfile
 from server.demo import play
+from server.demo.loopback import play_loopback
 from server.demo.play import DemoFolders, found_federation, fresh_folders, play_demo
 from server.federation.compose import compose_settings
 from server.synthetic.hospitals import DEMO_SITES
@@ -166,7 +168,9 @@ def test_a_demo_is_audited_and_has_a_heat_map_only_where_there_is_one(
 def test_an_encoder_that_learns_is_not_audited_and_nothing_is_written(
     played: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learns = SimpleNamespace(encoder=SimpleNamespace(training="adapters"))
+    own = compose_settings(["is_synthetic=true"])
+    encoder = own.encoder.model_copy(update={"training": "adapters"})
+    learns = own.model_copy(update={"encoder": encoder})
     monkeypatch.setattr(play, "compose_settings", lambda _: learns)
     with pytest.raises(SettingsError, match="frozen, not adapters") as caught:
         play_demo(tmp_path / "demo", overrides=[], seed=1, is_audited=True)
@@ -212,3 +216,15 @@ def test_a_demo_in_a_folder_that_is_empty_or_new_marks_it_as_its_own(tmp_path: P
             folder.mkdir()
         assert fresh_folders(folder).folder == folder
         assert [path.name for path in folder.iterdir()] == ["osteofed-demo.txt"]
+
+
+@pytest.mark.parametrize("play", [partial(play_demo, seed=1), play_loopback])
+def test_a_cohort_that_no_generator_knows_is_refused_and_simulate_is_named(
+    play: Callable[..., object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(SettingsError) as caught:
+        play(folder, overrides=["cohort.name=lungs"])
+    assert caught.value.code == "settings.cohort-not-generated"
+    assert "osteofed-coordinator simulate" in caught.value.hint
+    assert not folder.exists()

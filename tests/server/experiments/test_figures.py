@@ -79,11 +79,11 @@ def test_the_printed_figure_is_that_of_the_median_seed_whole() -> None:
 
 def with_reading(
     monkeypatch: pytest.MonkeyPatch, output: np.ndarray, target: np.ndarray
-) -> list[figures._Trained]:
+) -> list[figures.Trained]:
     """Every model reads ``output``; returns those that were asked."""
-    asked: list[figures._Trained] = []
+    asked: list[figures.Trained] = []
 
-    def read(trained: figures._Trained, _: PatientBatch) -> tuple[np.ndarray, np.ndarray]:
+    def read(trained: figures.Trained, _: PatientBatch) -> tuple[np.ndarray, np.ndarray]:
         asked.append(trained)
         return output, target
 
@@ -97,7 +97,7 @@ def test_a_figure_is_r2_mae_and_the_auc_of_low_outputs(monkeypatch: pytest.Monke
     target = threshold + np.array([-0.2, -0.1, 0.0, 0.1, 0.2, 0.3])
     output = threshold + np.array([-0.1, -0.2, 0.15, 0.1, 0.2, 0.3])
     with_reading(monkeypatch, output, target)
-    found = figures._figure(figures._Trained(np.zeros(1), plan), practice_patients(1))
+    found = figures._figure(figures.Trained(np.zeros(1), plan), practice_patients(1))
     exact = measure_regression(target, output)
     assert found.r2[0] == exact.r2
     assert found.mae == pytest.approx((0.1 + 0.1 + 0.15) / 6)
@@ -122,9 +122,9 @@ def test_each_operating_point_catches_its_share_of_those_at_or_below_its_cut(
         drawn.append((site.name, n))
         return practice_patients(2)
 
-    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures._Trained:
+    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures.Trained:
         runs.append((head, epsilon, list(patients)))
-        return figures._Trained(np.zeros(1), plan)
+        return figures.Trained(np.zeros(1), plan)
 
     monkeypatch.setattr(figures, "draw_patients", draw)
     monkeypatch.setattr(figures, "_run", run)
@@ -152,7 +152,7 @@ def test_the_smallest_site_alone_is_what_a_federation_is_compared_with(
     outputs = {"federated": good, "aster alone": bad}
     monkeypatch.setattr(figures, "_read", lambda trained, _: (outputs[trained.weights], target))
     collected = {
-        ("linear", arm, 1.0): [figures._Trained(arm, plan)] for arm in ("federated", "aster alone")
+        ("linear", arm, 1.0): [figures.Trained(arm, plan)] for arm in ("federated", "aster alone")
     }
     value, low, high = figures._compare(collected, "linear", practice_patients(1))
     ours, theirs = (measure_regression(target, each).r2 for each in (good, bad))
@@ -165,10 +165,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict
     """Every arm as an untrained model; the federation, ceiling and demo are measured elsewhere."""
     runs: list[tuple[str, float | None, dict[str, int]]] = []
 
-    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures._Trained:
+    def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures.Trained:
         runs.append((head, epsilon, {site: len(batch) for site, batch in patients.items()}))
         plan = figures._plan(head, epsilon, list(patients), sizes=runs[-1][2])
-        return figures._Trained(figures._untrained(plan), plan)
+        return figures.Trained(figures._untrained(plan), plan)
 
     monkeypatch.setattr(figures, "_run", run)
     monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})

@@ -9,6 +9,7 @@ import pytest
 from server.federation.compose import CONFIGS, compose_settings
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
+from shared.exam.schema import read_schema
 from shared.learners.refused import refusal_of
 
 OPTIONS = [
@@ -151,3 +152,49 @@ def test_a_task_of_classes_is_validated_by_probabilities_unless_another_is_named
     assert (chosen.score_low, chosen.score_high) == (0.0, 1.0)
     named = compose_settings([f"task={task}", named_class, "validation=bmd"]).validation
     assert named.score_low == compose_settings([]).validation.score_low == 0.5
+
+
+OTHER = Path(__file__).parents[2] / "practice" / "other_disease" / "cohort.yaml"
+OF_TABLES = (
+    *("task=binary_classification", "task.endpoint=malignancy", "task.positive_class=malignant"),
+    *("encoder=none", "fusion=clinical_only"),
+)
+
+
+def test_a_cohort_file_of_any_folder_is_taken_and_its_values_can_be_changed(tmp_path: Path) -> None:
+    mine = tmp_path / "my cohort.yml"
+    mine.write_text(OTHER.read_text())
+    before = sorted(CONFIGS.rglob("*"))
+    settings = compose_settings(
+        [*OF_TABLES, "cohort.split.train=0.6", "cohort.split.internal=0.4"], cohort=mine
+    )
+    assert settings.cohort.name == "breast_cytology"
+    assert settings.cohort.split.train == 0.6
+    assert sorted(CONFIGS.rglob("*")) == before
+    assert compose_settings(OF_TABLES, cohort=mine).cohort == read_schema(mine)
+
+
+def test_a_cohort_is_taken_by_the_name_of_a_shipped_one_too() -> None:
+    assert compose_settings([], cohort="hip_bmd") == compose_settings([])
+
+
+def test_a_cohort_file_that_is_not_there_or_not_valid_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings([], cohort=tmp_path / "none.yaml")
+    assert caught.value.code == "settings.no-cohort-file"
+    assert "hip_bmd" in caught.value.fact
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(
+        OTHER.read_text().replace("train: 0.7", "train: 0.9").replace("low: 0,", "lou: 0,")
+    )
+    with pytest.raises(SettingsError) as caught:
+        compose_settings([], cohort=wrong)
+    assert caught.value.code == "settings.invalid-schema"
+    for words in ("lou", "train + tune + internal must be 1"):
+        assert words in caught.value.fact
+
+
+def test_a_cohort_that_is_named_twice_is_one_of_the_mistakes() -> None:
+    with pytest.raises(SettingsError, match="must be named once") as caught:
+        compose_settings(["cohort=hip_bmd", "privacy.epsilon=-1"], cohort=OTHER)
+    assert "privacy.epsilon" in caught.value.fact

@@ -6,10 +6,11 @@ import pytest
 
 from server.federation.compose import compose_settings
 from server.federation.plan import resolve_stages
-from server.federation.tables import Declared, patients_asked, table_noise
+from server.federation.tables import Declared, table_noise
 from shared.contract.stages import TableStage
 from shared.exam.schema import SplitRule
 from shared.measure.table.bins import EXACT_BINS, bins_for
+from shared.measure.table.planned import patients_asked
 from shared.measure.table.spec import row_norm
 
 DECLARED: Declared = {"training": (1000, 4000, 5000), "external": (320,)}

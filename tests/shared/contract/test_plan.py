@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from practice_site import SITE, coordinator_key, make_plan, site_key
+from pydantic import ValidationError
 
 from shared.contract.plan import Plan, PredictedCost, SplitCost, read_plan, write_plan
 from shared.errors import PlanError
@@ -73,7 +74,7 @@ def noise_and_hash(envelope: dict) -> None:
         (lambda envelope: envelope.pop("signature"), "plan.bad-signature"),
         (lambda envelope: envelope["plan"].update(version=1), "plan.unknown-version"),
         (lambda envelope: envelope["plan"].update(version=2), "plan.unknown-version"),
-        (lambda envelope: envelope["plan"].update(version=4), "plan.unknown-version"),
+        (lambda envelope: envelope["plan"].update(version=3), "plan.unknown-version"),
         (lambda envelope: envelope["plan"]["stages"][0].pop("kind"), "plan.unreadable"),
         (lambda envelope: envelope["plan"]["settings"].update(privacy={}), "plan.unreadable"),
         (lambda envelope: envelope["plan"].update(more=1), "plan.unreadable"),
@@ -125,6 +126,36 @@ def test_a_stage_is_found_by_its_name_and_asks_the_sites_of_its_roles(plan: Plan
     assert caught.value.code == "plan.no-such-stage"
     measuring = Plan.model_validate(plan.model_dump() | {"stages": plan.model_dump()["stages"][1:]})
     assert measuring.training is measuring.trained is None
+
+
+def test_a_plan_that_measures_a_release_trains_nothing_and_reads_its_training(plan: Plan) -> None:
+    content = plan.model_dump()
+    measured = {
+        "run": "spring",
+        "plan_sha256": "1" * 64,
+        "release_sha256": "2" * 64,
+        "weights_sha256": "3" * 64,
+        "trained": content["stages"][0],
+    }
+    validating = content | {
+        "stages": content["stages"][2:],
+        "release": measured,
+        "initial_weights_sha256": "",
+    }
+    found = Plan.model_validate(validating)
+    assert found.trained is None
+    assert found.read_by(found.tables[0]) == plan.training == plan.read_by(plan.tables[0])
+    faults = (
+        {"stages": content["stages"]},
+        {"initial_weights_sha256": "4" * 64},
+        {"release": None},
+    )
+    for fault in faults:
+        with pytest.raises(ValidationError):
+            Plan.model_validate(validating | fault)
+    with pytest.raises(PlanError) as caught:
+        found.read_by(found.tables[0].model_copy(update={"reads": "elsewhere"}))
+    assert caught.value.code == "plan.no-such-stage"
 
 
 def test_the_dearest_patient_of_a_role_is_priced_and_one_without_a_price_makes_none() -> None:

@@ -25,6 +25,7 @@ from shared.errors import OsteoFedError, WeightsError
 from shared.signing.canonical import hash_of, sha256_hex
 from shared.signing.code_hash import installed_code_hash
 
+ENCODER = b"frozen weights"
 WEIGHTS = np.arange(5, dtype="<f4")
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -47,12 +48,14 @@ class Made:
             WEIGHTS,
             plan_file=self.home / "plan.json",
             key=coordinator_key(self.home),
+            encoder_file=self.home / "encoder",
         )
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    plan = make_plan(tmp_path)
+    (tmp_path / "encoder").write_bytes(ENCODER)
+    plan = make_plan(tmp_path, encoder__sha256=sha256_hex(ENCODER))
     write_plan(tmp_path / "plan.json", plan, coordinator_key(tmp_path))
     record = ReleaseRecord(
         run=plan.run,
@@ -84,7 +87,7 @@ def test_a_release_is_read_back_and_named_by_the_hash_of_its_record(made: Made) 
     assert found.sha256 == hash_of(json.loads(made.record.model_dump_json()))
 
 
-@pytest.mark.parametrize("name", ["weights_sha256", "layout_sha256", "plan_sha256"])
+@pytest.mark.parametrize("name", ["weights_sha256", "layout_sha256", "plan_sha256", "encoder_sha256"])
 def test_parts_of_two_releases_are_refused_though_truly_signed(made: Made, name: str) -> None:
     made.write(made.record.model_copy(update={name: "9" * 64}))
     assert code_of(made) == "weights.mixed-release"
@@ -96,9 +99,19 @@ def test_a_release_of_an_older_format_is_refused_with_its_reason(made: Made) -> 
     signed["content"]["version"] = 1
     del signed["content"]["decision"]
     path.write_text(json.dumps(signed))
-    with pytest.raises(OsteoFedError, match="has format 1, this code reads format 2") as caught:
+    with pytest.raises(OsteoFedError, match="has format 1, this code reads format 3") as caught:
         read_release(made.folder, coordinator_key=made.key)
     assert caught.value.code == "weights.other-format"
+
+
+def test_a_release_brings_its_encoder_and_refuses_another_or_none(made: Made) -> None:
+    file = read_release(made.folder, coordinator_key=made.key).encoder_file
+    assert file is not None
+    assert file.read_bytes() == ENCODER
+    file.write_bytes(ENCODER + b".")
+    assert code_of(made) == "weights.wrong-encoder"
+    file.unlink()
+    assert code_of(made) == "weights.wrong-encoder"
 
 
 def test_a_release_whose_rule_is_not_its_plans_is_refused(made: Made) -> None:
@@ -134,7 +147,7 @@ def test_pickled_weights_are_never_opened(made: Made) -> None:
 def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
     settings = made.plan.settings
-    lock = lock_release(release, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW)
     assert lock.release_sha256 == release.sha256
     assert lock.weights_sha256 == made.record.weights_sha256
     assert lock.plan_sha256 == made.plan.sha256
@@ -156,7 +169,7 @@ def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None
 
 def test_another_label_rule_is_another_lock(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
-    lock = lock_release(release, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW)
     label = made.plan.settings.cohort.label
     assert lock.label_rule_sha256 == hash_of(label.model_dump(mode="json"))
     moved = label.model_copy(update={"reference_mean": label.reference_mean + 0.1})

@@ -15,6 +15,7 @@ from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.federate import federate
+from shared.sums.one_sum import OneSum
 
 SETTINGS = compose_settings(["measure=comparison"])
 TASK = MeasureTask(decision_of(SETTINGS), SETTINGS.cohort.fields)
@@ -43,7 +44,7 @@ def people(n: int, *, seed: int = 0) -> Scored:
 
 
 def read(measure: Comparison, patients: Scored, *, sd: float = 0.0) -> dict[str, Estimate]:
-    total = federate(measure, [patients], n_declared=1.0).vector
+    total = federate(OneSum(measure), [patients], n_declared=1.0).vector
     return dict(measure.read(total, sd=sd, minimum_cell=5, n_expected=len(patients)))
 
 
@@ -123,7 +124,7 @@ def test_what_the_release_cannot_read_counts_against_it_alone() -> None:
 def test_a_patient_without_a_label_is_in_no_cell() -> None:
     patients = people(50)
     patients.label[:20] = np.nan
-    rows = comparison().rows(comparison().start(), patients)
+    rows = comparison().rows_of(patients)
     assert rows.sum(axis=1).tolist() == [0.0] * 20 + [1.0] * 30
 
 
@@ -136,7 +137,7 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
         assert loud[name] == TOO_NOISY
     assert loud["n, compared"].value is not None
     # decided by the declared size alone: the same total, declared small
-    total = federate(comparison(), [people(4000)], n_declared=1.0).vector
+    total = federate(OneSum(comparison()), [people(4000)], n_declared=1.0).vector
     small = comparison().read(total, sd=3.7, minimum_cell=5, n_expected=60.0)
     assert all(small[name] == TOO_NOISY for name in names)
 
@@ -144,7 +145,7 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
 def test_an_interval_is_as_wide_as_noise_moves_its_figure() -> None:
     # so many patients that sampling is nothing: 200 draws know an SD to 5 %
     measure, draw, sd = comparison(), np.random.default_rng(5), 400.0
-    exact = 200.0 * federate(measure, [people(4000)], n_declared=1.0).vector
+    exact = 200.0 * federate(OneSum(measure), [people(4000)], n_declared=1.0).vector
     options = {"minimum_cell": 5, "n_expected": 800_000.0}
     drawn = [
         measure.read(exact + draw.normal(0.0, sd, exact.size), sd=sd, **options) for _ in range(200)
@@ -174,7 +175,7 @@ def test_a_class_that_is_empty_or_small_gives_no_difference() -> None:
 
 def test_an_exact_total_with_a_small_cell_does_not_leave() -> None:
     measure = comparison()
-    total = np.full(measure.length(measure.start()), 10.0)
+    total = np.full(measure.n_cells, 10.0)
     assert measure.suppress(total, 10).tolist() == total.tolist()
     total[-1] = 9.0
     with pytest.raises(PolicyError, match="fewer than 10"):

@@ -15,6 +15,7 @@ from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import SUPPRESSED
 from shared.sums.federate import federate
+from shared.sums.one_sum import OneSum
 
 EDGES = (0.25, 0.5, 1.0)
 ERRORS = Errors.build(
@@ -27,7 +28,7 @@ LABEL = np.array([1.0, 1.0, 1.375, 1.5, 1.0, 1.0, 1.0])
 
 def total_of(output: np.ndarray, label: np.ndarray) -> np.ndarray:
     return federate(
-        ERRORS, [Scored(output[:, None], label, np.zeros((len(label), 0)))], n_declared=1.0
+        OneSum(ERRORS), [Scored(output[:, None], label, np.zeros((len(label), 0)))], n_declared=1.0
     ).vector
 
 

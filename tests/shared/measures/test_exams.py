@@ -8,11 +8,11 @@ from practice_sums import BMD_TABLE
 
 from shared.measure.table.cells import count_patients
 from shared.measure.table.rows import contributions
-from shared.measure.table.sum import TableSum
+from shared.measure.table.sum import TableRows
 from shared.measures.exams import MeanOverExams, ScoredExams, exams_of
 from shared.measures.scored import Scored
 
-TABLE = TableSum(BMD_TABLE)
+TABLE = TableRows(BMD_TABLE)
 ASKED = MeanOverExams(TABLE)
 
 
@@ -27,19 +27,19 @@ def people(counts: list[int], seed: int = 0) -> ScoredExams:
 
 def test_a_patients_row_is_the_mean_of_the_exams_rows() -> None:
     patients = people([1, 3, 2])
-    rows = ASKED.rows(ASKED.start(), patients)
+    rows = ASKED.rows_of(patients)
     of_exams = contributions(BMD_TABLE, outputs=patients.exams.outputs, label=patients.exams.label)
     expected = [of_exams[:1].mean(axis=0), of_exams[1:4].mean(axis=0), of_exams[4:].mean(axis=0)]
     assert rows == pytest.approx(np.array(expected))
-    assert np.linalg.norm(rows, axis=1).max() <= TABLE.bound(TABLE.start())
+    assert np.linalg.norm(rows, axis=1).max() <= TABLE.norm
     assert count_patients(rows.sum(axis=0), BMD_TABLE, noise_sd=0.0)[0] == pytest.approx(3)
 
 
 def test_a_patients_row_is_the_same_bit_for_bit_in_any_company() -> None:
     patients = people([2, 1, 3, 3, 1, 2])
-    together = ASKED.rows(ASKED.start(), patients)
+    together = ASKED.rows_of(patients)
     for order in ([3], [5, 3, 0], [2, 2, 3]):
-        rows = ASKED.rows(ASKED.start(), patients.select(order))
+        rows = ASKED.rows_of(patients.select(order))
         assert np.array_equal(rows, together[order])
 
 
@@ -51,4 +51,4 @@ def test_patients_are_selected_with_all_their_exams_and_may_be_none() -> None:
     assert some.earliest().label.tolist() == patients.exams.label[[3, 0]].tolist()
     nobody = patients.select([])
     assert len(nobody) == len(people([])) == 0
-    assert ASKED.rows(ASKED.start(), nobody).shape == (0, BMD_TABLE.n_cells)
+    assert ASKED.rows_of(nobody).shape == (0, BMD_TABLE.n_cells)

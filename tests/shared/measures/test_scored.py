@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shared.measures.scored import Scored, start_of_measure
+from shared.measures.scored import Scored
 
 
 def test_score_and_label_of_the_same_patients_are_picked_in_the_order_asked_for() -> None:
@@ -20,8 +20,3 @@ def test_makers_of_scanners_go_with_their_patient_and_nobody_has_one_that_is_not
     named = Scored(np.zeros((3, 1)), np.zeros(3), np.zeros((3, 0)), (("A",), (), ("B", "C")))
     assert named.select([2, 0, 2]).makers == (("B", "C"), ("A",), ("B", "C"))
     assert Scored(np.zeros((2, 1)), np.zeros(2), np.zeros((2, 0))).makers == ((), ())
-
-
-def test_a_measure_needs_no_state() -> None:
-    state = start_of_measure()
-    assert (state.vector.size, state.sums_done, dict(state.memory)) == (0, 0, {})

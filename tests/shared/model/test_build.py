@@ -25,6 +25,7 @@ Exam = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 def read(part: str) -> dict[str, object]:
     content: dict[str, object] = yaml.safe_load((CONFIGS / f"{part}.yaml").read_text())
+    content.pop("defaults", None)
     return content
 
 

@@ -8,6 +8,7 @@ from sklearn.metrics import r2_score
 
 from shared.errors import ProtocolError
 from shared.measure.exact.regression import (
+    bootstrap_means,
     bootstrap_r2,
     compare_r2,
     measure_regression,
@@ -63,3 +64,19 @@ def test_paired_difference_is_much_narrower_than_two_intervals() -> None:
     )
     assert 0 < found.low < found.value < found.high < 0.1
     assert found.value == pytest.approx((1.05**2 - 1) * (shared**2).sum() / (400 * target.var()))
+
+
+def test_means_of_several_readings_are_drawn_together() -> None:
+    rng = np.random.default_rng(8)
+    first = rng.exponential(1.0, 400)
+    values = np.stack([first, first + 0.25])
+    drawn = bootstrap_means(values, replicates=3000, generator=np.random.default_rng(1))
+    assert drawn.shape == (3000, 2)
+    assert drawn[:, 1] - drawn[:, 0] == pytest.approx(0.25)
+    assert drawn[:, 0].mean() == pytest.approx(first.mean(), abs=0.01)
+    assert drawn[:, 0].std() == pytest.approx(first.std() / 20, rel=0.05)
+
+
+def test_a_mean_of_nobody_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        bootstrap_means(np.zeros((2, 0)), replicates=5, generator=np.random.default_rng(1))

@@ -1,0 +1,131 @@
+"""Measures a release here with no coordinator connected: same policy, gate, ledger and noise.
+
+The hospital writes itself a validation plan, a named person approves it, and the answer that would have
+gone to a coordinator goes into a file. Plan and approval are kept in ``offline/``, apart from those of
+the federation, where nothing that arrives by message is looked up. Imports answer, gate and site.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.answers.answer import answer_approved
+from client.gate.export import export_file
+from client.gate.gate import open_gate
+from client.gate.ledger import find_ledger
+from client.site.approval import Approvals
+from client.site.approved import Approved
+from client.site.folder import Site
+from shared.contract.plan import Plan, write_plan
+from shared.contract.protocol import SumReply, SumRequest
+from shared.contract.release import Release
+from shared.errors import IntakeError, PlanError
+from shared.stages.external_file import ExternalFile, encode_external, offline_plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A measurement that the policy allows and nobody has approved yet."""
+
+    release: Release
+    plan: Plan
+    epsilon: float | None
+
+
+def plan_offline(site: Site, release: Release, *, epsilon: float | None) -> Planned:
+    """The plan by which this site would measure a release alone, held against its policy.
+
+    Raises:
+        PlanError: this site trained the release, or the release's plan has no noised table of others.
+        PolicyError: the hospital's policy forbids it.
+    """
+    ledger = find_ledger(site)
+    rows = ledger.show() if ledger else ()
+    if any(row.plan_sha256 == release.plan.sha256 and row.purpose == "train" for row in rows):
+        raise PlanError(
+            "measures-its-training",
+            f"site {site.name} trained this release, so that its cohort is no external one",
+            hint="ask the coordinator for the internal validation, or for a prospective one",
+        )
+    plan = offline_plan(
+        release,
+        site=site.name,
+        public_key=site.key.public_hex,
+        declared_patients=site.settings.declared_patients,
+        epsilon=epsilon,
+        day=site.clock().date(),
+    )
+    Approved(site, plan).require_allowed()
+    return Planned(release, plan, epsilon)
+
+
+def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> ExternalFile:
+    """Measure in a named person's name, and write the file for the coordinator.
+
+    The same day's repetition gives the same table and costs nothing.
+
+    Raises:
+        PlanError: no person is named.
+        IntakeError: there is no cohort, or nobody with a label in it.
+        PrivacyError: a budget is exhausted.
+        OsteoFedError: as ``answer_approved``.
+    """
+    approved = _approve(site, planned.plan, by=by)
+    _keep_encoder(site, planned.release)
+    gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
+    released = answer_approved(approved, gate, _request(planned))
+    reply = released.message
+    if not isinstance(reply, SumReply) or reply.status != "measured":
+        raise IntakeError(
+            "nobody-to-measure",
+            "the cohort has no patient with a label",
+            hint="ingest a table that has the label, then measure again",
+        )
+    file = ExternalFile(planned.plan, planned.epsilon, reply)
+    export_file(
+        site,
+        out,
+        encode_external(file),
+        channel="export.external",
+        release_class="status",
+        message="ExternalFile",
+        plan_sha256=planned.plan.sha256,
+    )
+    return file
+
+
+def _approve(site: Site, plan: Plan, *, by: str) -> Approved:
+    """The plan, signed by this site and approved by a person here."""
+    own = site.folder / "offline"
+    approvals = Approvals(own, key=site.key, coordinator_key=site.key.public_hex)
+    if len(by.split()) >= 2:
+        write_plan(own / "plans" / f"{plan.sha256}.json", plan, site.key)
+    approvals.decide(plan, "approved", by=by, now=site.clock())
+    return Approved(site, approvals.approved(plan.sha256))
+
+
+def _keep_encoder(site: Site, release: Release) -> None:
+    """Cache the release's encoder, whose hash was checked when the release was read."""
+    if release.encoder_file is None:
+        return
+    kept = site.encoder_file(release.record.encoder_sha256)
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_suffix(".part")
+        shutil.copyfile(release.encoder_file, part)
+        part.replace(kept)
+
+
+def _request(planned: Planned) -> SumRequest:
+    return SumRequest(
+        plan_sha256=planned.plan.sha256,
+        stage=planned.plan.tables[0].name,
+        round=1,
+        vector=planned.release.weights,
+        release_sha256=planned.release.sha256,
+        lock_sha256="",
+        ledger_head="",
+        countersignature="",
+    )

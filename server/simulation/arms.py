@@ -1,0 +1,103 @@
+"""Arms of an experiment: a model of each hospital alone, of all data in one place, of the federation.
+
+An arm is trained in memory by the sums and steps of a real run, under a plan that is drafted for the
+arm's own roster. Figures and simulations share it, so that one way of training is compared with
+itself. Imports plan and training in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from server.encoders.file import encoder_file
+from server.federation.folder import Enrolled
+from server.federation.plan import draft_plan
+from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
+from shared.contract.settings import Settings
+from shared.errors import RunError
+from shared.measures.scored import Scored
+from shared.train.patients import PatientBatch, join_patients
+
+FEDERATED, POOLED = "federated", "pooled"
+_NO_KEY = "0" * 64
+_NO_DAY = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A release's weights [d], or a learner's state, and the plan that reads them."""
+
+    weights: Vector
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Who trains together: patients by site, and the size that each site declares."""
+
+    patients: Mapping[str, PatientBatch]
+    declared: Mapping[str, int]
+
+
+def alone_name(site: str) -> str:
+    """Name of the arm in which one hospital trains by itself."""
+    return f"{site} alone"
+
+
+def arms_of(patients: Mapping[str, PatientBatch], declared: Mapping[str, int]) -> dict[str, Arm]:
+    """The arms of some training hospitals: federated, pooled, then each alone.
+
+    Args:
+        patients: training patients by site.
+        declared: the size that each site declares; pooled, they are added.
+    """
+    everybody = join_patients(*(_in_memory(batch) for batch in patients.values()))
+    return {
+        FEDERATED: Arm(patients, declared),
+        POOLED: Arm({POOLED: everybody}, {POOLED: sum(declared[site] for site in patients)}),
+        **{
+            alone_name(site): Arm({site: batch}, {site: declared[site]})
+            for site, batch in patients.items()
+        },
+    }
+
+
+def plan_arm(settings: Settings, declared: Mapping[str, int], *, run: str) -> Plan:
+    """The plan of these settings for training sites of these declared sizes; nobody signs it."""
+    sites = [
+        Enrolled(site=site, public_key=_NO_KEY, declared_patients=n, role="training", enrolled_utc="")
+        for site, n in declared.items()
+    ]
+    return draft_plan(settings, sites, run=run, coordinator_key=_NO_KEY, now=_NO_DAY)
+
+
+def train_arm(settings: Settings, arm: Arm, *, run: str) -> Trained:
+    """Train an arm under the settings, noise included.
+
+    Raises:
+        RunError: the settings train nothing, or the encoder is not at hand.
+    """
+    from shared.stages.in_memory import train_in_memory
+
+    plan = plan_arm(settings, arm.declared, run=run)
+    if plan.trained is None:
+        raise RunError("no-training", f"the plan of run {run} trains nothing")
+    file = encoder_file(plan.settings.encoder)
+    return Trained(train_in_memory(plan, plan.trained, arm.patients, encoder_file=file), plan)
+
+
+def score_arm(trained: Trained, patients: PatientBatch) -> Scored:
+    """What an arm says of patients, each once, by the earliest labelled exam."""
+    from shared.stages.scores import scorer_of
+
+    plan = trained.plan
+    scorer = scorer_of(plan, plan.trained, encoder_file(plan.settings.encoder))
+    return scorer.score(trained.weights, patients).earliest()
+
+
+def _in_memory(batch: PatientBatch) -> PatientBatch:
+    """The same patients with their films in memory: sites share no store of films."""
+    return replace(batch.with_films(), makers=())

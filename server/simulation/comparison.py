@@ -1,0 +1,245 @@
+"""Arms beside each other on the same patients: figures, and paired differences, with their intervals.
+
+Exact, from each patient's own output: R² and MAE, or accuracy, by a bootstrap of patients, the
+endpoint's AUC by DeLong. A patient counts once, by the earliest labelled exam. Imports measures.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from server.simulation.arms import FEDERATED
+from shared.contract.decision import Decision
+from shared.errors import ProtocolError
+from shared.measure.exact.discrimination import delong, logit_interval
+from shared.measure.exact.regression import (
+    bootstrap_means,
+    bootstrap_r2,
+    measure_regression,
+    percentile_interval,
+)
+from shared.measures.scored import Scored
+from shared.strict import FROZEN
+from shared.sums.intervals import normal_quantile
+
+Floats = NDArray[np.float64]
+REPLICATES = 1000
+COMPARISON_VERSION = 1
+INTERNAL = "internal"
+_SEED = 20_261  # of the bootstrap, which is no protective noise
+_CONFIDENCE = 0.95
+
+
+class Figure(BaseModel):
+    """One figure of an arm at a place; None where it does not exist there."""
+
+    model_config = FROZEN
+
+    place: str
+    arm: str
+    figure: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Difference(BaseModel):
+    """Federated minus another arm on the same patients, with its paired interval."""
+
+    model_config = FROZEN
+
+    place: str
+    against: str
+    figure: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Division(BaseModel):
+    """One division of the patients into training and held out, and what every arm reached.
+
+    ``patients``: who is measured, by place; ``training``: who trained, by site.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    number: int = Field(ge=1)
+    training: dict[str, int]
+    patients: dict[str, int]
+    figures: tuple[Figure, ...]
+    differences: tuple[Difference, ...]
+
+
+class Spread(BaseModel):
+    """Mean and standard deviation over divisions; ``against`` is empty for a figure of an arm."""
+
+    model_config = FROZEN
+
+    place: str
+    arm: str
+    against: str = ""
+    figure: str
+    mean: float
+    sd: float
+    n: int
+
+
+class Comparison(BaseModel):
+    """Every division of a simulation: the first is the federation's own, whose arm is its release."""
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    run: str
+    is_regression: bool
+    endpoint: str
+    target: str
+    unit: str
+    training_epsilon: float | None
+    divisions: tuple[Division, ...]
+
+    @property
+    def first(self) -> Division:
+        """The division of the federation itself."""
+        return self.divisions[0]
+
+    def spread(self) -> tuple[Spread, ...]:
+        """Of each figure and difference over divisions; none of a single division."""
+        if len(self.divisions) < 2:
+            return ()
+        return (*_figure_spread(self.divisions), *_difference_spread(self.divisions))
+
+
+def measure_place(
+    place: str, scored: Mapping[str, Scored], decision: Decision, *, replicates: int = REPLICATES
+) -> tuple[list[Figure], list[Difference]]:
+    """All figures of all arms at one place, and the differences federated − each other arm.
+
+    Args:
+        place: where the patients are from.
+        scored: what each arm says of the same patients in the same order.
+        decision: who has the endpoint, and what an output is called.
+        replicates: of the bootstrap.
+    """
+    figures, differences = [], []
+    arms = list(scored)
+    label = next(iter(scored.values())).label
+    for name, measure in _MEASURES[decision.is_regression].items():
+        try:
+            found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
+        except ProtocolError:  # one class only, or equal targets: the figure does not exist
+            figures += [Figure(place=place, arm=arm, figure=name) for arm in arms]
+            differences += [
+                Difference(place=place, against=arm, figure=name) for arm in arms if arm != FEDERATED
+            ]
+            continue
+        values, intervals, paired = found
+        for arm, value, (low, high) in zip(arms, values, intervals, strict=True):
+            figures.append(Figure(place=place, arm=arm, figure=name, value=value, low=low, high=high))
+        ours = arms.index(FEDERATED)
+        for index, arm in enumerate(arms):
+            if index != ours:
+                low, high = paired(ours, index)
+                value = values[ours] - values[index]
+                differences.append(
+                    Difference(place=place, against=arm, figure=name, value=value, low=low, high=high)
+                )
+    return figures, differences
+
+
+Interval = tuple[float, float]
+_Found = tuple[list[float], list[Interval], Callable[[int, int], Interval]]
+_Measure = Callable[[Floats, Sequence[Floats], Decision, int], _Found]
+
+
+def _r2(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+    predictions = np.stack([decision.score(each) for each in outputs])
+    values = [measure_regression(label, prediction).r2 for prediction in predictions]
+    drawn = bootstrap_r2(
+        label, predictions, np.arange(label.size), replicates=replicates, generator=_generator()
+    )
+    return _from_replicates(values, drawn)
+
+
+def _mae(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+    errors = np.abs(np.stack([decision.score(each) for each in outputs]) - label)
+    return _means(errors, replicates)
+
+
+def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+    true = decision.class_of(label)
+    return _means(np.stack([decision.call(each) == true for each in outputs]) * 1.0, replicates)
+
+
+def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
+    sign = -1.0 if decision.is_regression else 1.0
+    scores = sign * np.stack([decision.score(each) for each in outputs])
+    aucs, covariance = delong(scores, decision.is_positive(label))
+
+    def paired(a: int, b: int) -> Interval:
+        variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
+        margin = normal_quantile(_CONFIDENCE) * max(0.0, float(variance)) ** 0.5
+        value = float(aucs[a] - aucs[b])
+        return value - margin, value + margin
+
+    values = [float(auc) for auc in aucs]
+    spans = [logit_interval(auc, float(covariance[index, index])) for index, auc in enumerate(values)]
+    return values, spans, paired
+
+
+def _means(values: Floats, replicates: int) -> _Found:
+    drawn = bootstrap_means(values, replicates=replicates, generator=_generator())
+    return _from_replicates([float(row.mean()) for row in values], drawn)
+
+
+def _from_replicates(values: list[float], drawn: Floats) -> _Found:
+    """Percentile intervals of the figures, and of their differences within the same replicates."""
+    drawn = np.where(np.isfinite(drawn), drawn, np.nan)  # a replicate may draw one patient only
+    spans = [percentile_interval(column) for column in drawn.T]
+    return values, spans, lambda a, b: percentile_interval(drawn[:, a] - drawn[:, b])
+
+
+_MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
+    True: {"R²": _r2, "MAE": _mae, "AUC": _auc},
+    False: {"AUC": _auc, "accuracy": _accuracy},
+}
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(_SEED)
+
+
+def _figure_spread(divisions: Sequence[Division]) -> list[Spread]:
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in (row for division in divisions for row in division.figures):
+        if row.value is not None:
+            found.setdefault((row.place, row.arm, row.figure), []).append(row.value)
+    return [
+        Spread(place=place, arm=arm, figure=figure, **_moments(values))
+        for (place, arm, figure), values in found.items()
+        if len(values) > 1
+    ]
+
+
+def _difference_spread(divisions: Sequence[Division]) -> list[Spread]:
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in (row for division in divisions for row in division.differences):
+        if row.value is not None:
+            found.setdefault((row.place, row.against, row.figure), []).append(row.value)
+    return [
+        Spread(place=place, arm=FEDERATED, against=against, figure=figure, **_moments(values))
+        for (place, against, figure), values in found.items()
+        if len(values) > 1
+    ]
+
+
+def _moments(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values), "n": len(values)}

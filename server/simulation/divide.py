@@ -1,0 +1,126 @@
+"""Divides everybody into training and held out, trains every arm, measures all on the same patients.
+
+The first division is the hospitals' own, and its federated arm is the release; further ones are drawn
+afresh and trained in memory, noise included. Imports the sites' patients and the arms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from client.cohort.patients import load_split
+from client.cohort.split import Split, split_of
+from client.site.folder import Site
+from client.site.linkage import PatientKey
+from server.simulation.arms import FEDERATED, Trained, arms_of, score_arm, train_arm
+from server.simulation.comparison import INTERNAL, Division, measure_place
+from shared.contract.decision import decision_of
+from shared.contract.plan import Plan
+from shared.contract.settings import Settings
+from shared.errors import RunError
+from shared.exam.schema import SplitRule
+from shared.train.patients import PatientBatch, join_patients
+
+
+@dataclass(frozen=True)
+class Ward:
+    """Everybody with a label at one hospital, and the split of each as its cohort has it."""
+
+    site: str
+    patients: tuple[PatientKey, ...]
+    batch: PatientBatch
+    splits: tuple[Split, ...]
+
+    def of_split(self, split: Split, number: int, *, seed: int, rule: SplitRule) -> PatientBatch:
+        """Patients of a split in a division; the first is the cohort's own."""
+        if number == 1:
+            found = self.splits
+        else:
+            key = hashlib.sha256(f"division {number}, {seed}, {self.site}".encode()).digest()
+            found = tuple(split_of(patient, key=key, rule=rule) for patient in self.patients)
+        return self.batch.select([place for place, each in enumerate(found) if each == split])
+
+
+def load_ward(site: Site, plan: Plan) -> Ward:
+    """A site's labelled patients as the plan's model takes them.
+
+    Raises:
+        IntakeError: the site has no such cohort.
+    """
+    data = load_split(site, plan, name=plan.settings.cohort.name, split=None)
+    split_by_patient = {exam.patient: exam.split for exam in data.arrays.exams}
+    return Ward(
+        site=site.name,
+        patients=data.arrays.patients,
+        batch=data.batch,
+        splits=tuple(split_by_patient[patient] for patient in data.arrays.patients),
+    )
+
+
+def measure_division(
+    number: int,
+    *,
+    settings: Settings,
+    plan: Plan,
+    wards: Mapping[str, Ward],
+    seed: int,
+    release: Trained | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Division:
+    """Train every arm on one division and measure them on the same held-out patients.
+
+    Args:
+        number: of the division, from 1.
+        settings: of the simulation.
+        plan: the federation's; its roster says who trains, and declares sizes.
+        wards: of every site of the roster.
+        seed: of the divisions.
+        release: the federated arm, where it was trained already.
+        progress: called with (arms done, arms in all).
+
+    Raises:
+        RunError: a hospital has nobody left to train on.
+    """
+    rule = settings.cohort.split
+    trains = [entry for entry in plan.roster if entry.role == "training"]
+    training = {
+        entry.site: wards[entry.site].of_split("train", number, seed=seed, rule=rule)
+        for entry in trains
+    }
+    empty = [site for site, batch in training.items() if not len(batch)]
+    if empty:
+        raise RunError("nobody-trains", f"division {number} has nobody to train on at {empty}")
+    held_out = [
+        wards[entry.site].of_split("internal", number, seed=seed, rule=rule) for entry in trains
+    ]
+    places = {INTERNAL: join_patients(*(batch.with_films() for batch in held_out))}
+    places |= {entry.site: wards[entry.site].batch for entry in plan.roster if entry.role == "external"}
+    declared = {entry.site: entry.declared_patients for entry in trains}
+    arms = arms_of(training, declared)
+    trained = {}
+    for done, (name, arm) in enumerate(arms.items(), start=1):
+        is_released = name == FEDERATED and release is not None
+        trained[name] = release if release and is_released else train_arm(settings, arm, run=plan.run)
+        if progress:
+            progress(done, len(arms))
+    figures, differences = [], []
+    decision = decision_of(plan.settings)
+    for place, patients in places.items():
+        scored = {name: score_arm(arm, patients) for name, arm in trained.items()}
+        found = measure_place(place, scored, decision)
+        figures += found[0]
+        differences += found[1]
+    return Division(
+        number=number,
+        training={site: len(batch) for site, batch in training.items()},
+        patients={place: _n_scored(patients) for place, patients in places.items()},
+        figures=tuple(figures),
+        differences=tuple(differences),
+    )
+
+
+def _n_scored(patients: PatientBatch) -> int:
+    """Who has a labelled exam left under the plan's caps."""
+    return int(patients.exam_mask.any(dim=1).sum()) if len(patients) else 0

@@ -1,0 +1,156 @@
+"""Plays the hospitals: keys, join, cohort, approval; each step is done once and found done afterwards.
+
+Every step is what a real hospital types, through the same functions. Imports the client.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.cohort.folder import latest_version
+from client.gate.export import export_ledger
+from client.gate.ledger import Ledger
+from client.intake.ingest import ingest, intake_site
+from client.intake.inputs import Inputs, film_files
+from client.site.folder import Site, create_site, join_federation, open_site, utc_now
+from client.site.policy import require_plan
+from server.federation.folder import Home, enrol
+from server.simulation.policy import suit_policy
+from server.simulation.sources import Hospital, pseudonym_secret
+from shared.contract.plan import Plan
+from shared.contract.settings import Settings
+from shared.contract.stages import Role
+from shared.exam.schema import CohortSchema
+from shared.machine.files import write_atomic
+from shared.machine.terminal import progress
+from shared.privacy.cost import noised_epsilon, touching
+
+APPROVED_BY = "Simulated Approval"
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a simulation keeps whom."""
+
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        """The coordinator."""
+        return self.folder / "coordinator"
+
+    def site(self, name: str) -> Path:
+        """A hospital's own folder."""
+        return self.folder / "sites" / name
+
+
+def declared_size(hospital: Hospital, settings: Settings) -> int:
+    """What a hospital publishes of its size: the patients it expects to train on, to two digits.
+
+    An external hospital declares as many of its patients as it would train on, as a real one does.
+    """
+    expected = max(1.0, hospital.n_patients * settings.cohort.split.train)
+    unit = int(10 ** max(0, math.floor(math.log10(expected)) - 1))
+    return max(1, round(expected / unit) * unit)
+
+
+def join(folders: Folders, home: Home, hospital: Hospital, settings: Settings, *, seed: int) -> None:
+    """Make a hospital's folder, enter it into the federation and let it trust the coordinator."""
+    own = folders.site(hospital.name)
+    request = own / "join-request.json"
+    if not request.exists():
+        shutil.rmtree(own, ignore_errors=True)  # of a run that was cut off: nothing has left it
+        create_site(
+            own,
+            name=hospital.name,
+            declared_patients=declared_size(hospital, settings),
+            profile=hospital.profile,
+        )
+        secret = pseudonym_secret(seed, hospital.name)
+        write_atomic(own / "keys" / "pseudonym.key", secret, mode=0o600)
+    answer = home.folder / "enrolments" / f"{hospital.name}.json"
+    if all(site.site != hospital.name for site in home.active_sites()):
+        enrol(home, request, role=hospital.role, is_required=True, now=utc_now())
+    if open_site(own).settings.coordinator_key is None:
+        join_federation(own, answer)
+
+
+def take_in(folders: Folders, hospital: Hospital, schema: CohortSchema) -> tuple[str, ...] | None:
+    """Freeze a hospital's cohort; a row for people, or None where it was frozen before."""
+    site = open_site(folders.site(hospital.name))
+    if latest_version(site.cohorts, schema.name):
+        return None
+    films = hospital.films
+    inputs = Inputs(
+        table=lambda: hospital.table, films=lambda: film_files(films) if films is not None else []
+    )
+    with progress(f"  {hospital.name}") as advance:
+        report = ingest(inputs, intake_site(site), schema=schema, progress=advance)
+    codes = ", ".join(f"{count.code.removeprefix('intake.')} {count.n}" for count in report.counts)
+    return (
+        hospital.name,
+        hospital.role,
+        f"{report.n_films_used}/{report.n_films_read}",
+        f"{report.n_rows_used}/{report.n_rows_read}",
+        str(len(report.cohort.patients("train"))),
+        str(len(report.cohort.patients("internal"))),
+        codes,
+    )
+
+
+COHORT_COLUMNS = ("site", "role", "films used", "rows used", "train", "internal", "quarantined")
+
+
+def approve(site: Site, plan_file: Path) -> None:
+    """Suit the hospital's policy to the plan, hold the plan against it, and approve.
+
+    Raises:
+        PolicyError: with everything that the policy still forbids.
+    """
+    plan = site.approvals.import_plan(plan_file)
+    if site.approvals.decision(plan.sha256) == "approved":
+        return
+    role = plan.entry(site.name).role
+    suit_policy(
+        site.folder / "policy.yaml",
+        asked_of_policy(plan, role),
+        occasion="this simulation",
+        by=APPROVED_BY,
+    )
+    require_plan(open_site(site.folder).policy, plan, site=site.name)
+    site.approvals.decide(plan, "approved", by=APPROVED_BY, now=site.clock())
+
+
+def asked_of_policy(plan: Plan, role: Role) -> dict[str, float | bool]:
+    """What a plan needs of a hospital of a role, as lines of its policy."""
+    stages = [stage for stage in plan.stages if role in stage.roles]
+    delta, trained = plan.settings.delta, plan.trained
+    prices = [
+        noised_epsilon(touching(plan.stages, role=role, patients=split.patients), delta=delta)
+        for split in plan.predicted.splits
+        if split.role == role
+    ]
+    asked: dict[str, float | bool] = {
+        "epsilon_per_run": max(prices, default=0.0),
+        "delta": delta,
+        "allows_privacy_off": any(stage.release_class == "off" for stage in stages),
+        "allows_governed": any(stage.release_class == "governed" for stage in stages),
+    }
+    if trained is not None and trained.release_class == "dp":
+        asked["noise_multiplier_floor"] = min(trained.noise_multipliers)
+    return asked
+
+
+def export_ledgers(sites: Sequence[Site], folder: Path) -> list[Path]:
+    """Each site's ledger, verified, as the file that an auditor gets."""
+    files = []
+    for site in sites:
+        ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
+        ledger.verify()
+        files.append(folder / f"{site.name}.json")
+        export_ledger(site, ledger, files[-1])
+    return files

@@ -1,0 +1,113 @@
+"""What a simulation is asked for: tables or folders by hospital, a cohort, settings.
+
+Words of a command line are told apart here: a setting, a hospital with its file, a table to be split.
+Imports the settings' groups only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.federation.compose import CONFIGS
+from shared.contract.settings import Settings
+
+Sources = Mapping[str, Path | str] | Sequence[tuple[str, Path | str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is simulated.
+
+    Attributes:
+        training: hospitals that train, by name: a table, or a folder with ``clinical.csv`` and films.
+        external: hospitals that never train.
+        split_table: one table that is split into hospitals by its column ``split_by``.
+        split_external: values of that column, or the names made of them, that never train.
+        cohort: a cohort schema's file, or the name of a shipped one; None: as the settings say.
+        overrides: settings, as Hydra writes them.
+        seed: draws who trains and who is held out; never noise.
+        repeats: how many divisions of the patients are drawn.
+    """
+
+    training: tuple[tuple[str, Path], ...] = ()
+    external: tuple[tuple[str, Path], ...] = ()
+    split_table: Path | None = None
+    split_by: str | None = None
+    split_external: tuple[str, ...] = ()
+    cohort: str | Path | None = None
+    overrides: tuple[str, ...] = ()
+    seed: int = 1
+    repeats: int = 1
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word of a command line is a setting: its key is a group, has a dot, or is one alone."""
+    key = word.partition("=")[0].lstrip("+~")
+    groups = {folder.name for folder in CONFIGS.iterdir() if folder.is_dir()}
+    return "=" in word and ("." in key or key in groups or key in Settings.model_fields)
+
+
+def request_of(
+    words: Sequence[str],
+    *,
+    external: Sequence[str] = (),
+    split_by: str | None = None,
+    cohort: str | Path | None = None,
+    seed: int = 1,
+    repeats: int = 1,
+) -> tuple[Request, list[str]]:
+    """A request from typed words, and what of them cannot be understood.
+
+    Args:
+        words: ``SITE=FILE``, a table to be split, and settings, in any order.
+        external: ``SITE=FILE``, or with ``split_by`` a value of the column.
+        split_by: a column.
+        cohort: as in ``Request``.
+        seed: as in ``Request``.
+        repeats: as in ``Request``.
+    """
+    problems = []
+    settings = tuple(word for word in words if is_setting(word))
+    others = [word for word in words if not is_setting(word)]
+    tables = [word for word in others if "=" not in word]
+    if split_by is None and tables:
+        problems.append(f"{', '.join(tables)}: must be SITE=FILE, or one table beside --split-by")
+    if split_by is not None and len(tables) != 1:
+        problems.append(f"--split-by {split_by}: must have one table beside it, not {len(tables)}")
+    values = tuple(word for word in external if "=" not in word)
+    if split_by is None and values:
+        problems.append(f"--external {', '.join(values)}: must be SITE=FILE")
+    return (
+        Request(
+            training=_pairs(others),
+            external=_pairs(external),
+            split_table=Path(tables[0]) if split_by is not None and len(tables) == 1 else None,
+            split_by=split_by,
+            split_external=values if split_by is not None else (),
+            cohort=cohort,
+            overrides=settings,
+            seed=seed,
+            repeats=repeats,
+        ),
+        problems,
+    )
+
+
+def pairs_of(sources: Sources | Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    """Hospitals and their files, in order; words without a file are left out."""
+    items = sources.items() if isinstance(sources, Mapping) else sources
+    return tuple((item[0], Path(item[1])) for item in items if not isinstance(item, str))
+
+
+def values_of(external: Sources | Sequence[str]) -> tuple[str, ...]:
+    """What is named without a file: values of the column that splits a table."""
+    if isinstance(external, Mapping):
+        return ()
+    return tuple(item for item in external if isinstance(item, str))
+
+
+def _pairs(words: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    split = (word.partition("=") for word in words if "=" in word)
+    return tuple((name, Path(path)) for name, _, path in split)

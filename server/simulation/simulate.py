@@ -1,0 +1,214 @@
+"""``simulate``: a federation over one's own data in one call, from Python or from the command line.
+
+All inputs are looked at before anything is written, and every mistake is told at once. Imports the
+other files of this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.federation.compose import cohort_file, compose_settings
+from server.report.results import Results
+from server.simulation.comparison import Comparison
+from server.simulation.defaults import settings_for
+from server.simulation.play import play
+from server.simulation.record import inputs_of, require_same, write_record
+from server.simulation.request import Request, Sources, pairs_of, values_of
+from server.simulation.sources import Hospital, read_hospitals
+from shared.contract.settings import Settings
+from shared.errors import OsteoFedError, SettingsError
+from shared.exam.schema import CohortSchema, read_schema
+from shared.machine.terminal import say
+from shared.sums.estimate import Estimate, Measures
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# Of the settings, what a simulation is by definition.
+_ALWAYS = ("is_simulated=true",)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a simulation has found.
+
+    Attributes:
+        results: of the federation, as its report shows them.
+        comparison: the arms beside each other, exactly.
+        files: the pages and data that were written, by name.
+    """
+
+    results: Results
+    comparison: Comparison
+    files: dict[str, str]
+
+    @property
+    def arms(self) -> DataFrame:
+        """division, place, arm, figure, value, low, high: a row per figure."""
+        return _frame(
+            {"division": each.number, **row.model_dump()}
+            for each in self.comparison.divisions
+            for row in each.figures
+        )
+
+    @property
+    def differences(self) -> DataFrame:
+        """division, place, against, figure, value, low, high: federated minus another arm, paired."""
+        return _frame(
+            {"division": each.number, **row.model_dump()}
+            for each in self.comparison.divisions
+            for row in each.differences
+        )
+
+    @property
+    def spread(self) -> DataFrame:
+        """place, arm, against, figure, mean, sd, n: over divisions; empty where there is one only."""
+        return _frame(row.model_dump() for row in self.comparison.spread())
+
+    @property
+    def validation(self) -> DataFrame:
+        """kind, site, figure, status, value, low, high: what the sites' gates let out."""
+        return _frame(
+            {"kind": row.kind, "site": row.site, "figure": name, **estimate}
+            for row in self.results.validation
+            if row.measures is not None
+            for name, estimate in _estimates(row.measures)
+        )
+
+
+def simulate(
+    sources: Sources | Path | str,
+    *,
+    cohort: Path | str | None = None,
+    external: Sources | Sequence[str] = (),
+    split_by: str | None = None,
+    settings: Sequence[str] = (),
+    folder: Path | str = "simulation",
+    repeats: int = 1,
+    seed: int = 1,
+) -> Simulation:
+    """Simulate a federation of one's own hospitals on this machine; what was done before is kept.
+
+    Args:
+        sources: a table, or a folder with ``clinical.csv`` and ``films/``, of each hospital by name;
+            or with ``split_by`` one table of all. Beside a table ``NAME.profile.yaml``, in a folder
+            ``profile.yaml``, says how it is to be read (``client.site.profile``).
+        cohort: a cohort schema's YAML file, or the name of one that is shipped.
+        external: hospitals that never train, as ``sources``; or with ``split_by`` values of the column.
+        split_by: a column whose values are the hospitals.
+        settings: ``group=name`` or ``group.key=value``, as of a plan.
+        folder: where everything is written; the same call goes on where it was cut off.
+        repeats: how many divisions of the patients are trained and measured.
+        seed: draws the divisions, never noise.
+
+    Raises:
+        SettingsError: with every mistake in what was given; nothing is written.
+        RunError: the folder holds something else, or a simulation of other inputs.
+        OsteoFedError: what stopped a step, under its own code.
+
+    Example:
+        ``simulate({"north": "a.csv", "south": "b.csv"}, cohort="my.yaml",
+        settings=["privacy.epsilon=1"]).arms.pivot_table("value", "arm", ["place", "figure"])``
+    """
+    table = Path(sources) if isinstance(sources, Path | str) else None
+    request = Request(
+        training=() if isinstance(sources, Path | str) else pairs_of(sources),
+        external=pairs_of(external),
+        split_table=table,
+        split_by=split_by,
+        split_external=values_of(external),
+        cohort=cohort,
+        overrides=tuple(settings),
+        seed=seed,
+        repeats=repeats,
+    )
+    problems = []
+    if (table is None) != (split_by is None):
+        problems.append("split_by: must be given with one table, and not with several")
+    return run_request(request, Path(folder), problems=problems)
+
+
+def run_request(request: Request, folder: Path, *, problems: Sequence[str] = ()) -> Simulation:
+    """Check a request as a whole, then play it; arguments and raises as of ``simulate``.
+
+    Args:
+        request: what was asked for.
+        folder: where everything is written.
+        problems: what of it was not understood before.
+    """
+    settings, hospitals = check(request, problems)
+    inputs = inputs_of(hospitals, settings, seed=request.seed)
+    require_same(folder, inputs)
+    write_record(folder, inputs)
+    played = play(folder, hospitals, settings, seed=request.seed, repeats=request.repeats)
+    return Simulation(played.results, played.comparison, played.files)
+
+
+def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tuple[Hospital, ...]]:
+    """The settings and the hospitals of a request, read; nothing is written.
+
+    Raises:
+        SettingsError: with every mistake, of the settings, the cohort and each hospital.
+    """
+    found = [f"  {problem}" for problem in problems]
+    if request.repeats < 1:
+        found.append(f"  repeats: must be 1 or more, not {request.repeats}")
+    schema, settings = _schema(request, found), None
+    made = settings_for(schema, request.overrides) if schema and request.cohort else []
+    try:
+        settings = compose_settings(
+            [*made, *request.overrides, *_ALWAYS],
+            cohort=request.cohort if schema else None,
+        )
+    except SettingsError as error:
+        lines = error.fact.splitlines()
+        found += lines[1:] or [f"  {error.fact}" + (f" (hint: {error.hint})" if error.hint else "")]
+    schema = settings.cohort if settings else schema
+    hospitals: tuple[Hospital, ...] = ()
+    if schema is not None:
+        hospitals, others = read_hospitals(request, schema, today=datetime.now(UTC).date())
+        found += others
+        has_external = bool(request.external or request.split_external)
+        if schema.split.internal == 0 and not has_external:
+            found.append("  cohort.split.internal: must be above 0, or an external hospital be named")
+    if found or settings is None:
+        raise SettingsError(
+            "invalid-simulation",
+            f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n"
+            + "\n".join(found),
+            hint="nothing was written; where a table has other names or units than the cohort's "
+            "schema, NAME.profile.yaml beside it (in a folder: profile.yaml) says so",
+        )
+    if request.cohort and not any(word.startswith("experiment=") for word in request.overrides):
+        settings = settings.model_copy(update={"experiment": settings.cohort.name})
+    if made:
+        say(f"settings that follow from the cohort's file: {' '.join(made)}")
+    return settings, hospitals
+
+
+def _schema(request: Request, found: list[str]) -> CohortSchema | None:
+    """The cohort that was named; None, with the reason among the mistakes, where it cannot be read."""
+    if request.cohort is None:
+        return None
+    try:
+        return read_schema(cohort_file(request.cohort))
+    except OsteoFedError as error:
+        fact = "; ".join(line.strip() for line in error.fact.splitlines())
+        found.append(f"  {request.cohort}: {fact} (hint: {error.hint})")
+        return None
+
+
+def _estimates(measures: Measures) -> list[tuple[str, dict[str, object]]]:
+    named = vars(measures).items()
+    return [(name, asdict(each)) for name, each in named if isinstance(each, Estimate)]
+
+
+def _frame(rows: Iterable[Mapping[str, object]]) -> DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(rows))

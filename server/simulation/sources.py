@@ -1,0 +1,310 @@
+"""The hospitals of a simulation as they were given, read and looked at before anything is written.
+
+A hospital is a table, a folder of films with its table, or the rows of one table that share a value.
+Every mistake is found in one go and told together; no patient's value is repeated. Imports an
+intake's own readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from client.cohort.split import split_of
+from client.intake.clinical import ClinicalTable, RawRow, interpret_rows
+from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
+from client.intake.sources.tables import file_table
+from client.site.linkage import Pseudonyms
+from client.site.profile import SiteProfile
+from server.simulation.request import Request
+from shared.contract.stages import Role
+from shared.errors import OsteoFedError
+from shared.exam.schema import CohortSchema
+from shared.signing.canonical import hash_of
+from shared.strict import list_mistakes
+
+PROFILE_FILE = "profile.yaml"
+# As the policy that a new hospital begins with.
+LEAST_TRAINING, LEAST_EXTERNAL = 50, 10
+_SITE_NAME = re.compile("[a-z][a-z0-9-]{1,40}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hospital:
+    """One hospital's data, read.
+
+    Attributes:
+        name: of the site.
+        role: whether it trains.
+        table: its rows, as text.
+        films: folder of its films, where it has any.
+        profile: how its table is to be read.
+        n_patients: with a usable, labelled row.
+        n_training: of them, who falls into the training split.
+    """
+
+    name: str
+    role: Role
+    table: RawTable = field(repr=False)
+    films: Path | None
+    profile: SiteProfile
+    n_patients: int
+    n_training: int
+
+    def content(self) -> dict[str, object]:
+        """What it brings, by hash: its table, the names and sizes of its films, its profile."""
+        rows = [[row.number, row.cells and dict(row.cells)] for row in self.table.rows]
+        return {
+            "role": self.role,
+            "table": hash_of([list(self.table.header), rows]),
+            "films": _listing(self.films),
+            "profile": hash_of(self.profile.model_dump(mode="json")),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Given:
+    """A hospital as it was named, before its rows were understood."""
+
+    name: str
+    role: Role
+    place: str
+    table: RawTable = field(repr=False)
+    films: Path | None
+    profile: SiteProfile
+
+
+def pseudonym_secret(seed: int, site: str) -> bytes:
+    """The secret of a played hospital: its patients' names, and with them the split, follow the seed.
+
+    A real hospital's comes from its operating system and is known to nobody; here all data are one's
+    own, and the same command is to divide them alike (D-074).
+    """
+    return hashlib.sha256(f"simulation {seed}, {site}".encode()).digest()
+
+
+def read_hospitals(
+    request: Request, schema: CohortSchema, *, today: date
+) -> tuple[tuple[Hospital, ...], list[str]]:
+    """The hospitals of a request, training ones first, and every mistake in them, a line each.
+
+    Args:
+        request: what was asked for.
+        schema: the cohort's.
+        today: rows after this day are refused.
+    """
+    problems: list[str] = []
+    given = [*_named(request, schema, problems), *_split(request, schema, problems)]
+    problems += _name_problems(request, given)
+    hospitals = []
+    for each in given:
+        try:
+            table = interpret_rows(
+                each.table.header,
+                each.table.rows,
+                schema=schema,
+                profile=each.profile,
+                today=today,
+            )
+        except OsteoFedError as error:
+            problems.append(_line(each.place, error))
+            continue
+        hospital = _counted(each, table, schema, seed=request.seed)
+        problems += _size_problems(hospital)
+        hospitals.append(hospital)
+    return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
+
+
+def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Iterator[_Given]:
+    """Hospitals that were named with a file or a folder of their own."""
+    roles: tuple[tuple[Role, tuple[tuple[str, Path], ...]], ...] = (
+        ("training", request.training),
+        ("external", request.external),
+    )
+    for role, name, path in ((role, *pair) for role, pairs in roles for pair in pairs):
+        is_folder = path.is_dir()
+        file = path / TABLE_FILE if is_folder else path
+        if not file.is_file():
+            problems.append(f"  {name}: there is no file {file}")
+            continue
+        if schema.views and not (path / FILMS_FOLDER).is_dir():
+            problems.append(
+                f"  {name}: cohort {schema.name} has films: must be a folder with {TABLE_FILE} and "
+                f"{FILMS_FOLDER}/, not {path}"
+            )
+        try:
+            profile = _profile(path / PROFILE_FILE if is_folder else path)
+            table = file_table(file, schema, profile)
+        except OsteoFedError as error:
+            problems.append(_line(name, error))
+            continue
+        yield _Given(
+            name=name,
+            role=role,
+            place=name,
+            table=table,
+            films=path / FILMS_FOLDER if schema.views else None,
+            profile=profile,
+        )
+
+
+def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[_Given]:
+    """Hospitals that are the rows of one table with one value; none of them has the column."""
+    path, column = request.split_table, request.split_by
+    if path is None or column is None:
+        return []
+    if not path.is_file():
+        problems.append(f"  {path}: there is no such file")
+        return []
+    if schema.views:
+        problems.append(f"  {path}: cohort {schema.name} has films, a table alone cannot be split")
+        return []
+    try:
+        profile = _profile(path)
+        table = file_table(path, schema, profile)
+    except OsteoFedError as error:
+        problems.append(_line(path.name, error))
+        return []
+    if column not in table.header:
+        problems.append(
+            f"  --split-by: {path.name} has no column {column}; it has {', '.join(table.header)}"
+        )
+        return []
+    groups = _groups(table, column, profile, problems)
+    external = {word: site_name(word) for word in request.split_external}
+    absent = sorted(word for word, name in external.items() if name not in set(map(site_name, groups)))
+    if absent:
+        known = sorted(map(site_name, groups))
+        problems.append(f"  --external: must be among the values of {column}, {known}, not {absent}")
+    header = tuple(name for name in table.header if name != column)
+    return [
+        _Given(
+            name=site_name(value),
+            role="external" if site_name(value) in external.values() else "training",
+            place=f"{column} {value}",
+            table=RawTable(path.name, header, rows),
+            films=None,
+            profile=profile,
+        )
+        for value, rows in sorted(groups.items())
+    ]
+
+
+def _groups(
+    table: RawTable, column: str, profile: SiteProfile, problems: list[str]
+) -> dict[str, list[RawRow]]:
+    """Rows by the value of a column, without it; rows of no value belong to nobody."""
+    groups: dict[str, list[RawRow]] = defaultdict(list)
+    n_without = 0
+    for row in table.rows:
+        value = "" if row.cells is None else row.cells[column]
+        if profile.is_missing(value):
+            n_without += 1
+        elif row.cells is not None:
+            cells = {name: cell for name, cell in row.cells.items() if name != column}
+            groups[value].append(RawRow(row.number, cells))
+    if n_without:
+        problems.append(f"  --split-by: {n_without} rows have no value in column {column}")
+    return groups
+
+
+def site_name(value: str) -> str:
+    """A site's name made of a table's value: lower case, dashes, a letter first."""
+    plain = re.sub("[^a-z0-9]+", "-", value.strip().lower()).strip("-")
+    return (plain if re.match("[a-z][a-z0-9-]", plain) else f"site-{plain}")[:41]
+
+
+def _profile(path: Path) -> SiteProfile:
+    """How a table is to be read: what lies beside it as ``NAME.profile.yaml``, else as the schema says.
+
+    Raises:
+        SettingsError: the file is not valid.
+    """
+    from shared.errors import SettingsError
+
+    file = path if path.name == PROFILE_FILE else path.with_name(f"{path.stem}.{PROFILE_FILE}")
+    if not file.is_file():
+        return SiteProfile()
+    try:
+        return SiteProfile.model_validate(yaml.safe_load(file.read_bytes()))
+    except ValidationError as error:
+        mistakes = "; ".join(line.strip() for line in list_mistakes(error, whole="profile"))
+        raise SettingsError("invalid-profile", f"{file.name} is not valid: {mistakes}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(
+            "invalid-profile", f"{file.name} cannot be read: {type(error).__name__}"
+        ) from None
+
+
+def _counted(given: _Given, table: ClinicalTable, schema: CohortSchema, *, seed: int) -> Hospital:
+    """A hospital with its patients counted: usable, labelled, and how many of them would train."""
+    pseudonyms = Pseudonyms(pseudonym_secret(seed, given.name))
+    numbers = {row.patient_id for row in table.rows if row.label is not None}
+    keys = [pseudonyms.patient_key(given.profile.issuer, number) for number in numbers]
+    key = pseudonyms.subkey("split")
+    splits = Counter(split_of(patient, key=key, rule=schema.split) for patient in keys)
+    return Hospital(
+        name=given.name,
+        role=given.role,
+        table=given.table,
+        films=given.films,
+        profile=given.profile,
+        n_patients=len(keys),
+        n_training=splits["train"],
+    )
+
+
+def _size_problems(hospital: Hospital) -> list[str]:
+    if hospital.role == "training" and hospital.n_training < LEAST_TRAINING:
+        return [
+            f"  {hospital.name}: {hospital.n_training} patients with a label to train on, of "
+            f"{hospital.n_patients}, are fewer than the {LEAST_TRAINING} that a hospital's policy wants"
+        ]
+    if hospital.role == "external" and hospital.n_patients < LEAST_EXTERNAL:
+        return [
+            f"  {hospital.name}: {hospital.n_patients} patients with a label are fewer than the "
+            f"{LEAST_EXTERNAL} that a hospital's policy wants"
+        ]
+    return []
+
+
+def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
+    named = [name for name, _ in (*request.training, *request.external)]
+    names = [*named, *(each.name for each in given if each.name not in named)]
+    split = Counter(each.name for each in given)
+    problems = [
+        f"  {name}: a hospital's name must be 2 to 41 lower-case letters, digits and dashes"
+        for name in dict.fromkeys(names)
+        if not _SITE_NAME.fullmatch(name)
+    ]
+    counts = Counter(named) | split
+    problems += [
+        f"  {name}: {n} hospitals have this name; each needs its own"
+        for name, n in counts.items()
+        if n > 1
+    ]
+    is_unread = request.split_table is not None and not given
+    if not request.training and not is_unread and all(each.role == "external" for each in given):
+        problems.append("  no hospital trains: at least one must, as SITE=FILE or by --split-by")
+    return problems
+
+
+def _line(place: str, error: OsteoFedError) -> str:
+    fact = "; ".join(line.strip() for line in error.fact.splitlines())
+    return f"  {place}: {fact}" + (f" (hint: {error.hint})" if error.hint else "")
+
+
+def _listing(folder: Path | None) -> str | None:
+    """A hash of the names and sizes of a folder's files."""
+    if folder is None or not folder.is_dir():
+        return None
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hash_of([[str(path.relative_to(folder)), path.stat().st_size] for path in files])

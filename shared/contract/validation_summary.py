@@ -1,0 +1,93 @@
+"""What validations said of a release, kept beside it: figures of several hospitals together.
+
+A row is pooled over sites, as the report has it; nothing of one hospital or patient is in it. Written
+when a report is, signed by the coordinator, and read where the release is used. Imports the release.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from shared.contract.release import HASH, read_signed, write_signed
+from shared.errors import WeightsError
+from shared.signing.keys import SigningKey
+from shared.strict import FROZEN
+
+SUMMARY_FILE = "validation.json"
+
+
+class SummaryFigure(BaseModel):
+    """A figure with its 95 % interval."""
+
+    model_config = FROZEN
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def in_words(self) -> str:
+        """For example ``0.84 (0.79 to 0.88)``."""
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f}"
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+class SummaryRow(BaseModel):
+    """One kind of validation, pooled: its price to a patient, and the figures that are shown."""
+
+    model_config = FROZEN
+
+    kind: Literal["internal", "external", "prospective"]
+    n_sites: int = Field(ge=2)
+    release_class: Literal["dp", "governed"]
+    epsilon: float | None = None
+    figures: dict[str, SummaryFigure]
+
+
+class ValidationSummary(BaseModel):
+    """What is known of one release, by kind of validation; of ``run``'s hospitals."""
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    release_sha256: str = HASH
+    run: str
+    rows: tuple[SummaryRow, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """The rows in words."""
+        return {
+            f"{row.kind}, {row.n_sites} sites": ", ".join(
+                f"{name} {figure.in_words()}" for name, figure in row.figures.items()
+            )
+            for row in self.rows
+        }
+
+
+def write_summary(folder: Path, summary: ValidationSummary, key: SigningKey) -> None:
+    """Write a release's summary into its folder; an earlier one is replaced."""
+    write_signed(folder / SUMMARY_FILE, summary, key)
+
+
+def read_summary(
+    folder: Path, release_sha256: str, *, coordinator_key: str
+) -> ValidationSummary | None:
+    """The summary in a release's folder; None where nothing was validated yet.
+
+    Raises:
+        WeightsError: damaged, not signed by the coordinator, or of another release.
+    """
+    path = folder / SUMMARY_FILE
+    if not path.exists():
+        return None
+    summary = read_signed(path, ValidationSummary, coordinator_key)
+    if summary.release_sha256 != release_sha256:
+        raise WeightsError(
+            "mixed-release",
+            f"{path.name} is the summary of another release",
+            hint="copy the whole release folder again",
+        )
+    return summary

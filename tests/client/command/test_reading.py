@@ -1,0 +1,108 @@
+"""Reading an exam by command at a hospital that was on no roster and was sent no encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from late_hospital import Hospital, new_hospital
+
+from server.federation.compose import compose_settings
+from server.federation.folder import Enrolled, Home, create_home
+from server.federation.plan import draft_plan, save_plan
+from server.run.folder import RunStore
+from server.run.prepare import prepare
+from server.run.release import make_release
+from server.run.stage_folder import RoundState
+from server.synthetic.folder import write_later_films
+from server.synthetic.hospitals import DEMO_SITES
+from shared.contract.release import copy_release
+from shared.contract.validation_summary import (
+    SummaryFigure,
+    SummaryRow,
+    ValidationSummary,
+    write_summary,
+)
+from shared.stages.stage_sum import StageState
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+VALUES = ("-v", "age=70", "-v", "sex=female")
+
+
+class Handed:
+    """A release's folder as a hospital was handed it, and whose it is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = create_home(folder / "home")
+        self.key = self.home.key().public_hex
+        store = _finished(self.home)
+        release = make_release(store, self.home.key())
+        self.sha256, self.folder = release.sha256, folder / "handed"
+        copy_release(store.release_folder, self.folder)
+
+
+def _finished(home: Home) -> RunStore:
+    site = Enrolled(
+        site="aster", public_key="1" * 64, declared_patients=100, role="training", enrolled_utc=""
+    )
+    settings = compose_settings(["fusion=linear", "federation.rounds=1"])
+    key = home.key().public_hex
+    save_plan(home, draft_plan(settings, [site], run="spring", coordinator_key=key, now=NOW))
+    store = prepare(home, "spring")
+    weights = np.linspace(-1, 1, store.training.last_committed().vector.size, dtype=np.float32)
+    store.training.commit(RoundState(state=StageState(round=1, vector=weights)))
+    store.write_averaged(weights)
+    return store
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write_later_films(folder, DEMO_SITES[0], 1, date(2024, 3, 1), n_new=1, n_seen=0, n_days=1)
+    return sorted((folder / "films").glob("*.dcm"))[0]
+
+
+@pytest.fixture
+def handed(tmp_path: Path) -> Handed:
+    return Handed(tmp_path)
+
+
+@pytest.fixture
+def read(handed: Handed, film: Path, tmp_path: Path) -> Callable[..., dict[str, object]]:
+    """What `predict` tells a hospital in no federation of one film."""
+    kay: Hospital = new_hospital(tmp_path / "kay")
+
+    def told(*more: str, key: str | None = None) -> dict[str, object]:
+        said = ("--coordinator", key or handed.key, *VALUES, *more)
+        return kay.told("predict", str(handed.folder), str(film), *said)
+
+    return told
+
+
+def test_a_release_reads_a_film_where_nobody_trained_and_shows_what_was_validated(
+    read: Callable[..., dict[str, object]], handed: Handed
+) -> None:
+    first = read()
+    assert first["unit"] == "g/cm2"
+    assert first["validation"] == []
+    figures = {"auc": SummaryFigure(value=0.8, low=0.7, high=0.9)}
+    row = SummaryRow(kind="internal", n_sites=3, release_class="dp", epsilon=3.0, figures=figures)
+    summary = ValidationSummary(release_sha256=handed.sha256, run="spring", rows=(row,))
+    write_summary(handed.folder, summary, handed.home.key())
+    again = read()
+    assert again["value"] == first["value"]
+    assert again["validation"] == [row.model_dump(mode="json")]
+
+
+def test_a_release_that_is_not_whole_or_not_its_coordinators_reads_nothing(
+    read: Callable[..., dict[str, object]], handed: Handed
+) -> None:
+    assert read(key="0" * 64)["error"] == "weights.bad-signature"
+    encoder = handed.folder / "encoder.safetensors"
+    encoder.write_bytes(encoder.read_bytes()[:-1])
+    assert read()["error"] == "weights.wrong-encoder"
+    np.save(handed.folder / "weights.npy", np.ones(3, dtype=np.float32))
+    assert read()["error"] == "weights.mixed-release"

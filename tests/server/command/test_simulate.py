@@ -1,0 +1,110 @@
+"""`simulate` as it is typed: what it hands on, what it shows to people and to programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from practice_results import sample_results
+from typer.testing import CliRunner
+
+import server.simulation.simulate
+from server.command.app import app
+from server.simulation.comparison import Comparison, Difference, Division, Figure
+from server.simulation.request import Request
+from server.simulation.simulate import Simulation
+
+FILES = {"comparison.html": "out/comparison.html"}
+
+
+def found() -> Simulation:
+    place = {"place": "internal", "figure": "AUC"}
+    division = Division(
+        number=1,
+        training={"ash": 70},
+        patients={"internal": 30},
+        figures=tuple(
+            Figure(**place, arm=arm, value=0.7) for arm in ("federated", "pooled", "ash alone")
+        ),
+        differences=tuple(
+            Difference(**place, against=arm, value=0.0) for arm in ("pooled", "ash alone")
+        ),
+    )
+    comparison = Comparison(
+        run="simulation",
+        is_regression=False,
+        endpoint="late",
+        target="stage",
+        unit="",
+        training_epsilon=None,
+        divisions=(division, division.model_copy(update={"number": 2})),
+    )
+    return Simulation(sample_results(), comparison, FILES)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, Path, list[str]]]:
+    """What was asked for; nothing is simulated."""
+    calls: list[tuple[Request, Path, list[str]]] = []
+
+    def run(request: Request, folder: Path, *, problems: list[str]) -> Simulation:
+        calls.append((request, folder, problems))
+        return found()
+
+    monkeypatch.setattr(server.simulation.simulate, "run_request", run)
+    return calls
+
+
+def test_all_that_was_typed_is_handed_on(asked: list[tuple[Request, Path, list[str]]]) -> None:
+    words = [
+        "simulate",
+        "a=a.csv",
+        "privacy=off",
+        "b=b.csv",
+        "--external",
+        "c=c.csv",
+        "--cohort",
+        "my.yaml",
+    ]
+    done = CliRunner().invoke(
+        app, [*words, "--repeats", "3", "--seed", "9", "--folder", "out", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    [(request, folder, problems)] = asked
+    assert request == Request(
+        training=(("a", Path("a.csv")), ("b", Path("b.csv"))),
+        external=(("c", Path("c.csv")),),
+        cohort="my.yaml",
+        overrides=("privacy=off",),
+        seed=9,
+        repeats=3,
+    )
+    assert (folder, problems) == (Path("out"), [])
+    told = json.loads(done.stdout)
+    assert set(told) == {"comparison", "results", "files"}
+    assert told["comparison"]["divisions"][0]["figures"][0]["value"] == 0.7
+    assert told["comparison"]["spread"][0]["sd"] == 0
+    assert told["files"] == FILES
+
+
+def test_people_see_the_sites_tables_the_arms_and_the_files(
+    asked: list[tuple[Request, Path, list[str]]],
+) -> None:
+    done = CliRunner().invoke(app, ["simulate", "all.csv", "--split-by", "clinic"])
+    assert done.exit_code == 0, done.output
+    for words in ("northgate", "Privacy", "federated − pooled", "ash alone", "out/comparison.html"):
+        assert words in done.output
+    assert (asked[0][0].split_table, asked[0][0].split_by) == (Path("all.csv"), "clinic")
+
+
+def test_a_mistake_ends_with_code_1_its_fact_and_its_hint(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    words = ["simulate", "a=none.csv", "--cohort", "none.yaml", "--folder", str(folder)]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["error"] == "settings.invalid-simulation"
+    assert "a cohort must be a YAML file" in told["fact"]
+    assert "nothing was written" in told["hint"]
+    assert not folder.exists()

@@ -1,0 +1,37 @@
+"""What goes with a release: pooled rows of its report, and no hospital's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from practice_release import finish_run
+from practice_report import NOISE, TABLE, answer, found_run
+
+from server.report.collect import collect_results
+from server.report.summary import summarise
+
+
+def test_a_summary_has_the_pooled_row_of_several_hospitals_and_nothing_of_one(
+    tmp_path: Path,
+) -> None:
+    store = found_run(tmp_path, noise=NOISE)
+    finish_run(store)
+    answer(store, "site-0", TABLE)
+    assert summarise(collect_results(store)).rows == ()
+    answer(store, "site-1", TABLE)
+    answer(store, "site-2", None)
+    results = collect_results(store)
+    summary = summarise(results)
+    assert (summary.release_sha256, summary.run) == (results.release_sha256, results.run)
+    [row] = summary.rows
+    [pooled] = [each for each in results.validation if each.is_pooled]
+    assert pooled.measures is not None
+    assert (row.kind, row.n_sites, row.release_class) == ("internal", 2, "dp")
+    assert row.epsilon == pooled.epsilon
+    assert row.figures["auc"].value == pooled.measures.auc.value
+    assert (row.figures["auc"].low, row.figures["auc"].high) == (
+        pooled.measures.auc.low,
+        pooled.measures.auc.high,
+    )
+    assert "r2" not in row.figures, "what was not measured is left out"
+    assert "site-0" not in summary.model_dump_json()

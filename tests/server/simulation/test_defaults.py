@@ -1,0 +1,63 @@
+"""Settings that follow from a cohort file: what is chosen is kept, what is made up is public."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from simulated_tables import CLASSES, NUMBER, write_cohort
+
+from server.federation.compose import compose_settings
+from server.simulation.defaults import settings_for
+from shared.exam.schema import read_schema
+
+
+def settings_of(path: Path, label: dict[str, object], *given: str):
+    cohort = write_cohort(path / "c.yaml", label)
+    return compose_settings([*settings_for(read_schema(cohort), given), *given], cohort=cohort)
+
+
+def test_a_number_is_standardised_by_the_range_of_its_label(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, NUMBER)
+    task, asked = settings.task, settings.validation
+    assert task.kind == "regression"
+    assert (task.target_mean, task.target_sd, task.target_unit) == (3, 1.2, "l")
+    assert (task.endpoint, task.endpoint_threshold, task.operating_point) == ("low capacity", 3, 3)
+    assert (asked.target_low, asked.target_high) == (0, 6)
+    assert (asked.score_low, asked.score_high) == (pytest.approx(1.2), pytest.approx(4.8))
+    assert (settings.encoder.name, settings.fusion.name) == ("none", "clinical_only")
+
+
+def test_what_was_chosen_is_kept_and_what_follows_from_it_follows(tmp_path: Path) -> None:
+    given = ("task.target_mean=4", "task.target_sd=0.5", "task.endpoint='weak lungs'")
+    task = settings_of(tmp_path, NUMBER, *given).task
+    assert task.kind == "regression"
+    assert (task.target_mean, task.target_sd, task.endpoint_threshold) == (4, 0.5, 4)
+    assert task.endpoint == "weak lungs"
+
+
+@pytest.mark.parametrize("unit", ["kg/m2", "1", "it's", "%", "a=b, c"])
+def test_a_unit_may_be_any_text(unit: str, tmp_path: Path) -> None:
+    assert settings_of(tmp_path, NUMBER | {"unit": unit}).task.target_unit == unit
+
+
+def test_the_last_class_is_the_endpoint_and_ordered_classes_have_their_head(tmp_path: Path) -> None:
+    plain = settings_of(tmp_path, CLASSES)
+    assert plain.task.kind == "classification"
+    assert (plain.task.endpoint, plain.task.positive_class) == ("late", "late")
+    assert plain.learner.kind == "gradient"
+    assert plain.validation.score_high == 1
+    ordered = settings_of(tmp_path, CLASSES | {"is_ordered": True})
+    assert ordered.learner.kind == "proportional_odds"
+
+
+def test_a_learner_of_tables_has_no_loss_and_an_experiment_is_left_alone(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, NUMBER, "learner=second_moments").learner.kind == "second_moments"
+    schema = read_schema(write_cohort(tmp_path / "c.yaml", NUMBER))
+    assert settings_for(schema, ["experiment=xattn_bmd"]) == []
+
+
+def test_the_shipped_cohort_of_films_needs_nothing() -> None:
+    from server.federation.compose import cohort_file
+
+    assert settings_for(read_schema(cohort_file("hip_bmd")), []) == []

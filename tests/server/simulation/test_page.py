@@ -1,0 +1,103 @@
+"""The page of arms: every figure and difference, what is exact, what is missing, no request."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from server.simulation.comparison import Comparison, Difference, Division, Figure
+from server.simulation.page import (
+    difference_table,
+    render_comparison,
+    spread_table,
+    tables_for_terminal,
+    write_comparison,
+)
+
+ARMS = {"federated": 0.71, "pooled": 0.75, "ash alone": 0.52}
+
+
+def division(number: int, *, shift: float = 0.0) -> Division:
+    figures, differences = [], []
+    for place in ("internal", "hop"):
+        for name in ("R²", "MAE", "AUC"):
+            is_absent = (place, name) == ("hop", "AUC")
+            for arm, value in ARMS.items():
+                at = {"value": value + shift, "low": value - 0.1, "high": value + 0.1}
+                figures.append(Figure(place=place, arm=arm, figure=name, **({} if is_absent else at)))
+            for arm in ("pooled", "ash alone"):
+                gap = ARMS["federated"] - ARMS[arm] + shift
+                at = {"value": gap, "low": gap - 0.05, "high": gap + 0.05}
+                differences.append(
+                    Difference(place=place, against=arm, figure=name, **({} if is_absent else at))
+                )
+    return Division(
+        number=number,
+        training={"ash": 70, "elm": 90},
+        patients={"internal": 66, "hop": 40},
+        figures=tuple(figures),
+        differences=tuple(differences),
+    )
+
+
+def comparison(*divisions: Division, epsilon: float | None = 1.0) -> Comparison:
+    return Comparison(
+        run="simulation",
+        is_regression=True,
+        endpoint="low capacity (capacity ≤ 3 l)",
+        target="capacity",
+        unit="l",
+        training_epsilon=epsilon,
+        divisions=divisions,
+    )
+
+
+def test_every_arm_and_difference_is_in_the_tables_with_its_interval() -> None:
+    figures, differences, _, of_hop = tables_for_terminal(comparison(division(1)))
+    assert figures.columns == ("arm", "trained on", "R²", "MAE [l]", "AUC")
+    assert figures.rows[0][:3] == ("federated", "160", "0.71 (0.61 to 0.81)")
+    assert figures.rows[2][:2] == ("ash alone", "70")
+    assert figures.is_ours == (True, False, False)
+    assert differences.rows[1][:2] == ("federated − ash alone", "+0.19 (0.14 to 0.24)")
+    assert differences.rows[0][1] == "−0.04 (−0.09 to 0.01)"
+    assert [row[-1] for row in of_hop.rows] == ["NA", "NA"]
+
+
+def test_the_page_says_that_it_is_simulated_and_makes_no_request() -> None:
+    page = render_comparison(comparison(division(1)))
+    assert "<strong>Simulated.</strong>" in page
+    assert "training ε = 1.00 of every arm" in page
+    assert "--repeats shows that" in page
+    assert not re.search(r"(src|href)\s*=|https?://(?!www\.w3\.org)|url\(", page)
+    assert "no formal privacy guarantee" in render_comparison(comparison(division(1), epsilon=None))
+
+
+def test_the_spread_is_shown_where_there_are_divisions() -> None:
+    alone, both = comparison(division(1)), comparison(division(1), division(2, shift=0.02))
+    assert spread_table(alone, "internal") is None
+    table = spread_table(both, "internal")
+    assert table is not None
+    assert table.rows[0] == ("federated", "0.72 ± 0.01", "0.720 ± 0.014", "0.72 ± 0.01")
+    assert table.rows[-1][:2] == ("federated − ash alone", "+0.20 ± 0.01")
+    page = render_comparison(both)
+    assert "Mean ± SD of 2 divisions." in page
+    assert "--repeats shows that" not in page
+
+
+def test_page_and_data_are_written_and_read_back(tmp_path: Path) -> None:
+    page, data = write_comparison(tmp_path, comparison(division(1)))
+    assert (page.name, data.name) == ("comparison.html", "comparison.json")
+    assert Comparison.model_validate_json(data.read_bytes()) == comparison(division(1))
+
+
+def test_a_text_of_the_cohort_cannot_become_markup() -> None:
+    wild = comparison(division(1)).model_copy(update={"endpoint": "<script>x</script>"})
+    assert "<script>" not in render_comparison(wild)
+
+
+@pytest.mark.parametrize("place", ["internal", "hop"])
+def test_a_difference_table_has_no_row_of_the_federation_with_itself(place: str) -> None:
+    rows = difference_table(comparison(division(1)), place).rows
+    assert [row[0] for row in rows] == ["federated − pooled", "federated − ash alone"]

@@ -1,0 +1,275 @@
+"""A simulation as a data scientist calls it: once, cut off, again, with other inputs, with mistakes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated_tables import (
+    CLASSES,
+    FAST,
+    NUMBER,
+    OF_NUMBER,
+    write_cohort,
+    write_one_table,
+    write_rows,
+    write_tables,
+)
+
+import server.simulation.play
+from client.cohort.patients import load_split
+from client.gate.ledger import Ledger
+from client.site.folder import open_site
+from server.run.folder import open_run
+from server.simulation.arms import Trained, score_arm
+from server.simulation.simulate import Simulation, simulate
+from shared.contract.decision import decision_of
+from shared.contract.release import read_release
+from shared.errors import EngineError, RunError, SettingsError
+from shared.train.patients import PatientBatch, join_patients
+
+EXTERNAL = "hop"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A finished simulation, and what it was called with."""
+
+    folder: Path
+    tables: dict[str, Path]
+    cohort: Path
+    found: Simulation
+
+    def again(self, *settings: str, repeats: int = 1) -> Simulation:
+        """The same call once more, with further settings."""
+        return simulate(
+            {site: path for site, path in self.tables.items() if site != EXTERNAL},
+            external={EXTERNAL: self.tables[EXTERNAL]},
+            cohort=self.cohort,
+            settings=["privacy=off", *FAST, *OF_NUMBER, *settings],
+            folder=self.folder,
+            repeats=repeats,
+        )
+
+
+def charges(folder: Path, site: str) -> int:
+    """How many charges a hospital's ledger holds."""
+    opened = open_site(folder / "sites" / site)
+    ledger = Ledger(opened.folder / "ledger", site=site, key=opened.key, clock=opened.clock)
+    rows = ledger.account_for(allowance=opened.policy.allowance).rows(trusted_key=opened.key.public_hex)
+    return sum(row.kind == "charge" for row in rows)
+
+
+def held_out(folder: Path, sites: list[str]) -> tuple[Trained, PatientBatch]:
+    """The release of a simulation, and the internal patients of some hospitals."""
+    store = open_run(folder / "coordinator" / "runs" / "simulation")
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    batches = [
+        load_split(
+            open_site(folder / "sites" / site), store.plan, name="invented_disease", split="internal"
+        ).batch
+        for site in sites
+    ]
+    return Trained(release.weights, store.plan), join_patients(*batches)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Three hospitals that train and one that does not, without noise; cut off once on the way."""
+    folder = tmp_path_factory.mktemp("plain")
+    tables, cohort = write_tables(folder), write_cohort(folder / "my cohort.yaml", NUMBER)
+    case = Case(folder / "out", tables, cohort, None)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        launch = server.simulation.play.launch_stage
+
+        def cut_off(store, stage, **given):
+            if stage == "internal":
+                raise EngineError("killed", "somebody closed the lid")
+            launch(store, stage, **given)
+
+        patch.setattr(server.simulation.play, "launch_stage", cut_off)
+        with pytest.raises(EngineError):
+            case.again()
+    assert not (case.folder / "report.html").exists()
+    return Case(case.folder, tables, cohort, case.again())
+
+
+def value(found: Simulation, place: str, arm: str, figure: str, division: int = 1) -> float:
+    table = found.arms
+    rows = table[
+        (table.place == place)
+        & (table.arm == arm)
+        & (table.figure == figure)
+        & (table.division == division)
+    ]
+    [only] = rows.value
+    return float(only)
+
+
+def test_a_simulation_that_was_cut_off_goes_on_and_charges_nobody_twice(plain: Case) -> None:
+    # four rounds and one table; an external hospital one table
+    assert {site: charges(plain.folder, site) for site in plain.tables} == {
+        "ash": 5,
+        "elm": 5,
+        "oak": 5,
+        "hop": 1,
+    }
+
+
+def test_without_noise_sums_of_all_hospitals_train_what_pooled_patients_train(plain: Case) -> None:
+    for place in ("internal", EXTERNAL):
+        for figure in ("R²", "MAE", "AUC"):
+            federated, pooled = (
+                value(plain.found, place, arm, figure) for arm in ("federated", "pooled")
+            )
+            assert federated == pytest.approx(pooled, abs=1e-5)
+    assert value(plain.found, "internal", "ash alone", "R²") != pytest.approx(
+        value(plain.found, "internal", "federated", "R²"), abs=1e-5
+    )
+
+
+def test_the_federated_arm_is_the_release_on_everybody_held_out(plain: Case) -> None:
+    release, patients = held_out(plain.folder, ["ash", "elm", "oak"])
+    scored = score_arm(release, patients)
+    error = scored.outputs[:, 0] - scored.label
+    r2 = 1 - (error**2).sum() / ((scored.label - scored.label.mean()) ** 2).sum()
+    assert value(plain.found, "internal", "federated", "R²") == pytest.approx(r2)
+    assert value(plain.found, "internal", "federated", "MAE") == pytest.approx(np.abs(error).mean())
+    assert plain.found.comparison.first.patients == {"internal": len(error), "hop": 90}
+
+
+def test_plan_report_and_page_say_that_the_run_was_simulated(plain: Case) -> None:
+    store = open_run(plain.folder / "coordinator" / "runs" / "simulation")
+    assert store.plan.settings.is_simulated
+    assert json.loads((plain.folder / "report.json").read_bytes())["is_simulated"]
+    for page in ("report.html", "comparison.html"):
+        assert "simulated" in (plain.folder / page).read_text().lower()
+    assert plain.found.results.experiment == "invented_disease"
+
+
+def test_the_same_call_repeats_nothing_and_more_divisions_are_added(plain: Case) -> None:
+    def bytes_of() -> dict[str, bytes]:
+        kept = ("coordinator/runs/*/release/*", "divisions/0001.json", "sites/*/ledger/*.jsonl")
+        return {
+            str(path): path.read_bytes()
+            for pattern in kept
+            for path in sorted(plain.folder.glob(pattern))
+        }
+
+    before = bytes_of()
+    assert len(before) > 4
+    found = plain.again(repeats=2)
+    assert bytes_of() == before
+    assert value(found, "internal", "pooled", "R²", 2) == pytest.approx(
+        value(found, "internal", "federated", "R²", 2), abs=1e-5
+    )
+    assert value(found, "internal", "pooled", "R²", 2) != value(found, "internal", "pooled", "R²", 1)
+    spread = found.spread
+    [row] = spread[
+        (spread.place == "internal") & (spread.arm == "pooled") & (spread.figure == "R²")
+    ].to_dict("records")
+    both = [value(found, "internal", "pooled", "R²", number) for number in (1, 2)]
+    assert (row["mean"], row["sd"]) == (
+        pytest.approx(np.mean(both)),
+        pytest.approx(np.std(both, ddof=1)),
+    )
+
+
+def test_other_inputs_are_refused_with_what_differs(plain: Case, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        plain.again("seed=7")
+    assert caught.value.code == "run.other-simulation"
+    assert "settings.seed: 1 then, 7 now" in caught.value.fact
+    other = write_rows(tmp_path / "x.csv", [dict.fromkeys(("a", "b"), "1")])
+    changed = Case(plain.folder, plain.tables | {"ash": plain.tables["elm"]}, plain.cohort, plain.found)
+    with pytest.raises(RunError, match="hospital ash: another table"):
+        changed.again()
+    with pytest.raises(RunError, match="not written by a simulation"):
+        Case(other.parent, plain.tables, plain.cohort, plain.found).again()
+
+
+def test_results_are_data_frames_for_a_notebook(plain: Case) -> None:
+    found = plain.found
+    assert list(found.arms) == ["division", "place", "arm", "figure", "value", "low", "high"]
+    assert list(found.differences) == [
+        *("division", "place", "against", "figure", "value", "low", "high")
+    ]
+    table = found.arms.pivot_table("value", "arm", ["place", "figure"])
+    assert set(table.index) == {"federated", "pooled", "ash alone", "elm alone", "oak alone"}
+    assert {"internal", "external"} == set(found.validation.kind)
+    assert set(found.files) == {*("report.html", "report.json", "comparison.html", "comparison.json")}
+
+
+def test_a_table_is_split_by_a_column_and_trained_with_noise_on_three_classes(
+    tmp_path: Path,
+) -> None:
+    table = write_one_table(tmp_path / "all.csv")
+    found = simulate(
+        table,
+        split_by="clinic",
+        external=["Hop Hall"],
+        cohort=write_cohort(tmp_path / "c.yaml", CLASSES),
+        settings=["privacy.epsilon=1", "learner=naive_bayes", "federation.poll_s=0.01"],
+        folder=tmp_path / "out",
+    )
+    assert {site.site: site.role for site in found.results.sites} == {
+        "ash-hall": "training",
+        "elm-hall": "training",
+        "oak-hall": "training",
+        "hop-hall": "external",
+    }
+    spent = [row.training_epsilon for row in found.results.privacy]
+    assert all(epsilon is not None and epsilon <= 1 for epsilon in spent)
+    assert max(epsilon for epsilon in spent if epsilon) > 0.9
+    assert set(found.arms.figure) == {"AUC", "accuracy"}
+    # pooled and federated were trained with noise of their own
+    assert value(found, "internal", "federated", "AUC") != value(found, "internal", "pooled", "AUC")
+    release, patients = held_out(tmp_path / "out", ["ash-hall", "elm-hall", "oak-hall"])
+    scored, rule = score_arm(release, patients), decision_of(release.plan.settings)
+    assert rule.classes == ("early", "middle", "late")
+    right = (rule.call(scored.outputs) == scored.label).mean()
+    assert value(found, "internal", "federated", "accuracy") == pytest.approx(right)
+
+
+def test_every_mistake_is_told_at_once_and_nothing_is_written(tmp_path: Path) -> None:
+    tables = write_tables(tmp_path)
+    short = write_rows(tmp_path / "short.csv", [{"patient_id": "1", "exam_date": "2021-01-01"}])
+    with pytest.raises(SettingsError) as caught:
+        simulate(
+            [("ash", tables["ash"]), ("ash", tables["elm"]), ("No Name", tables["oak"])],
+            external={"gone": tmp_path / "gone.csv", "short": short},
+            cohort=write_cohort(tmp_path / "c.yaml", NUMBER),
+            settings=["privacy.epsilon=-1", "fusion=magic"],
+            folder=tmp_path / "out",
+            repeats=0,
+        )
+    assert caught.value.code == "settings.invalid-simulation"
+    for words in (
+        "7 things",
+        "ash: 2 hospitals have this name",
+        "No Name: a hospital's name must be",
+        f"gone: there is no file {tmp_path / 'gone.csv'}",
+        "short: the table lacks ['age', 'marker', 'sex', 'capacity']",
+        "privacy.epsilon",
+        "fusion: must be one of",
+        "repeats: must be 1 or more, not 0",
+    ):
+        assert words in caught.value.fact
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_that_holds_nobody_out_needs_an_external_hospital(tmp_path: Path) -> None:
+    tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", NUMBER)
+    everybody = ["cohort.split.train=1", "cohort.split.internal=0"]
+    with pytest.raises(SettingsError, match=r"cohort\.split\.internal: must be above 0"):
+        simulate({"ash": tables["ash"]}, cohort=cohort, settings=everybody, folder=tmp_path / "out")
+
+
+def test_one_table_and_the_column_that_splits_it_belong_together(tmp_path: Path) -> None:
+    tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", NUMBER)
+    for sources, column in ((tables["ash"], None), ({"ash": tables["ash"]}, "clinic")):
+        with pytest.raises(SettingsError, match="split_by: must be given with one table"):
+            simulate(sources, split_by=column, cohort=cohort, folder=tmp_path / "out")

@@ -1,0 +1,167 @@
+"""Hospitals as they are given: tables, folders, one table split; and mistakes in them."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import yaml
+from simulated_tables import NUMBER, SIZES, rows_of, write_cohort, write_one_table, write_rows
+
+from server.simulation.request import Request
+from server.simulation.sources import LEAST_TRAINING, Hospital, read_hospitals, site_name
+from shared.exam.schema import CohortSchema, read_schema
+
+TODAY = date(2026, 1, 1)
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> CohortSchema:
+    return read_schema(write_cohort(tmp_path / "c.yaml", NUMBER))
+
+
+def read(schema: CohortSchema, **asked: object) -> tuple[dict[str, Hospital], list[str]]:
+    hospitals, problems = read_hospitals(Request(**asked), schema, today=TODAY)  # type: ignore[arg-type]
+    return {hospital.name: hospital for hospital in hospitals}, problems
+
+
+def test_a_table_is_csv_or_parquet_or_lies_in_a_folder(tmp_path: Path, schema: CohortSchema) -> None:
+    rows = rows_of("ash")
+    plain = write_rows(tmp_path / "ash.csv", rows)
+    (tmp_path / "folder").mkdir()
+    write_rows(tmp_path / "folder" / "clinical.csv", rows)
+    texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(rows[0], pyarrow.string()))
+    pyarrow.parquet.write_table(
+        pyarrow.csv.read_csv(plain, convert_options=texts), tmp_path / "ash.parquet"
+    )
+    places = {"a1": plain, "a2": tmp_path / "folder", "a3": tmp_path / "ash.parquet"}
+    found, problems = read(schema, training=tuple(places.items()))
+    assert problems == []
+    assert {hospital.n_patients for hospital in found.values()} == {SIZES["ash"]}
+    assert len({str(hospital.content()["table"]) for hospital in found.values()}) == 1
+
+
+def test_one_table_becomes_hospitals_without_the_column(tmp_path: Path, schema: CohortSchema) -> None:
+    path = write_one_table(tmp_path / "all.csv")
+    found, problems = read(
+        schema, split_table=path, split_by="clinic", split_external=("Hop Hall", "elm-hall")
+    )
+    assert problems == []
+    assert {name: hospital.n_patients for name, hospital in found.items()} == {
+        f"{site}-hall": n for site, n in SIZES.items()
+    }
+    assert {name for name, hospital in found.items() if hospital.role == "external"} == {
+        "hop-hall",
+        "elm-hall",
+    }
+    for hospital in found.values():
+        assert "clinic" not in hospital.table.header
+        assert all("clinic" not in (row.cells or {}) for row in hospital.table.rows)
+
+
+def test_who_trains_follows_the_seed_and_nothing_else(tmp_path: Path, schema: CohortSchema) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    again = [
+        read(schema, training=(("ash", path),), seed=seed)[0]["ash"].n_training
+        for seed in (1, 1, 2, 3, 4)
+    ]
+    assert again[0] == again[1]
+    assert len(set(again)) > 1
+    assert all(60 < n < 95 for n in again)
+
+
+def test_too_few_patients_of_a_value_are_told_with_their_number(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    rows = [{"clinic": "big", **row} for row in rows_of("ash")]
+    rows += [{"clinic": "2nd", **row} for row in rows_of("elm")[:20]]
+    rows += [{"clinic": "far", **row} for row in rows_of("elm")[20:25]]
+    rows += [{"clinic": "", **row} for row in rows_of("elm")[25:28]]
+    path = write_rows(tmp_path / "all.csv", rows)
+    _, problems = read(schema, split_table=path, split_by="clinic", split_external=("far", "gone"))
+    text = "\n".join(problems)
+    assert len(problems) == 4
+    assert "3 rows have no value in column clinic" in text
+    assert "site-2nd: " in text
+    assert f"of 20, are fewer than the {LEAST_TRAINING}" in text
+    assert "far: 5 patients with a label are fewer than the 10" in text
+    assert (
+        "--external: must be among the values of clinic, ['big', 'far', 'site-2nd'], not ['gone']"
+        in text
+    )
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_one_table(tmp_path / "all.csv")
+    _, problems = read(schema, split_table=path, split_by="ward")
+    assert problems == [
+        "  --split-by: all.csv has no column ward; it has clinic, patient_id, exam_date, age, marker, "
+        "sex, capacity, stage"
+    ]
+
+
+def test_values_that_make_one_name_are_told(tmp_path: Path, schema: CohortSchema) -> None:
+    rows = [{"clinic": "A b", **row} for row in rows_of("ash")]
+    rows += [{"clinic": "a-B", **row} for row in rows_of("elm")]
+    path = write_rows(tmp_path / "all.csv", rows)
+    _, problems = read(schema, split_table=path, split_by="clinic")
+    assert problems == ["  a-b: 2 hospitals have this name; each needs its own"]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("North Hall", "north-hall"),
+        (" St. Mary's ", "st-mary-s"),
+        ("12", "site-12"),
+        ("x", "site-x"),
+        ("É", "site-"),
+        ("w" * 60, "w" * 41),
+    ],
+)
+def test_a_name_is_made_of_a_value(value: str, name: str) -> None:
+    assert site_name(value) == name
+
+
+def test_other_names_and_units_are_said_by_a_profile_beside_the_table(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    renamed = [
+        {("years" if key == "age" else key): cell for key, cell in row.items()}
+        for row in rows_of("ash")
+    ]
+    path = write_rows(tmp_path / "ash.csv", renamed)
+    _, problems = read(schema, training=(("ash", path),))
+    assert "the table lacks ['age']" in problems[0]
+    beside = tmp_path / "ash.profile.yaml"
+    beside.write_text(yaml.safe_dump({"columns": {"age": "years"}}))
+    found, problems = read(schema, training=(("ash", path),))
+    assert (problems, found["ash"].n_patients) == ([], SIZES["ash"])
+    beside.write_text("columns: 3\n")
+    _, problems = read(schema, training=(("ash", path),))
+    assert "ash.profile.yaml is not valid" in problems[0]
+
+
+def test_a_cohort_with_films_wants_a_folder_of_each_hospital(tmp_path: Path) -> None:
+    from server.federation.compose import cohort_file
+
+    films = read_schema(cohort_file("hip_bmd"))
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    _, problems = read(films, training=(("ash", path),))
+    assert "must be a folder with clinical.csv and films/" in problems[0]
+    _, problems = read(films, split_table=path, split_by="sex")
+    assert "a table alone cannot be split" in problems[0]
+
+
+def test_without_a_training_hospital_nothing_can_be_simulated(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    _, problems = read(schema, external=(("ash", path),))
+    assert problems == ["  no hospital trains: at least one must, as SITE=FILE or by --split-by"]
