@@ -51,14 +51,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/cohort_page/pictures.py": Elsewhere(
         "client/cohort_page/test_page.py", "pictures are looked for on the page"
     ),
-    "client/command/app.py": Elsewhere("client/people/test_purge.py", _COMMAND),
-    "client/command/ledger.py": Elsewhere(
-        "client/people/test_lost_files.py", _COMMAND, through="client/command/app.py"
-    ),
     "client/command/people.py": Elsewhere(
         "client/people/test_withdrawal.py", _COMMAND, through="client/command/app.py"
     ),
-    "client/command/sources.py": Elsewhere("client/intake/sources/test_choose.py", _COMMAND),
     "client/command/trial.py": Elsewhere("client/rehearsal/test_rehearse.py", _COMMAND),
     "client/doctor/line.py": Elsewhere(
         "client/doctor/test_examine.py", "a line is what every look of the doctor returns"

@@ -9,10 +9,12 @@ import stat
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +23,16 @@ from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
 
-from client.cohort.folder import Cohort
+from client.cohort.folder import Cohort, Exam, StoredFilm
+from client.cohort.label import ExamLabel
 from client.cohort.quarantine import CODES
 from client.cohort.versions import current_cohort
+from client.cohort_page import page as page_module
 from client.cohort_page.figures import (
     Outlier,
     _far_from_middle,
     class_thresholds,
+    count_scanners,
     count_splits,
     describe_images,
     films_per_year,
@@ -40,6 +45,7 @@ from client.cohort_page.quarantine import CANNOT_READ, group_quarantine
 from client.command.app import app
 from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
+from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
 from server.synthetic.folder import SyntheticTruth, write_hospital
 from server.synthetic.hospitals import BIRCH, Defects
@@ -254,3 +260,218 @@ def test_a_cohort_of_one_patient_has_a_page_and_has_one_after_that_patient_withd
     assert '<td colspan="6">no films</td>' in text  # its views are not in doubt
     for title in ("Missing values", "Films per year", "Age at the first exam"):
         assert f"<title>{title}</title><desc>No values.</desc>" in text
+
+
+# --- by hand, on exams of a few patients
+
+
+def film(image: int, *, maker: str = "Acme", intent: str = "FOR PRESENTATION", mm: float | None = 0.2,
+         side: str | None = "L") -> StoredFilm:  # fmt: skip
+    return StoredFilm(
+        image=image,
+        film=f"{image:032x}",
+        view="hip_ap",
+        laterality=side,
+        pixel_mm=None if mm is None else (mm, 9.0),
+        manufacturer=maker,
+        presentation_intent=intent,
+    )
+
+
+def exam(
+    name: str,
+    patient: str,
+    day: int,
+    *,
+    split: str = "train",
+    films: tuple[StoredFilm, ...] = (),
+    label: ExamLabel | None = None,
+    **values: float | str | None,
+) -> Exam:
+    return Exam(
+        exam=name,
+        patient=PatientKey(patient * 32),
+        day=day,
+        split=split,
+        films=films,
+        values=dict.fromkeys(("age", "sex", "height", "weight")) | values,
+        label=label,
+    )
+
+
+@pytest.fixture
+def small(ward: Ward) -> Callable[..., Cohort]:
+    """A cohort of exams given by hand."""
+    return lambda *exams, **changes: replace(ward[1], exams=exams, **changes)
+
+
+def test_splits_are_counted_by_patients_exams_films_labels_and_classes(
+    small: Callable[..., Cohort],
+) -> None:
+    ill = ExamLabel(number=0.5, class_name="osteoporosis")
+    cohort = small(
+        exam("e1", "a", 0, films=(film(0), film(1)), label=ill),
+        exam("e2", "a", 9, films=(film(2),), label=ill),
+        exam("e3", "b", 0, label=ExamLabel(number=0.9)),
+        exam("e4", "c", 0, split="internal", films=(film(3),)),
+    )
+    train, internal = count_splits(cohort)
+    assert (train.split, train.n_patients, train.n_exams, train.n_films) == ("train", 2, 3, 3)
+    assert (train.n_labelled, train.classes) == (3, {"osteoporosis": 2})
+    assert (internal.split, internal.n_exams, internal.n_labelled) == ("internal", 1, 0)
+
+
+def test_ages_are_those_of_each_patients_first_exam(small: Callable[..., Cohort]) -> None:
+    cohort = small(
+        exam("later", "a", 900, age=72.0, sex="female"),
+        exam("first", "a", 10, age=70.0, sex="female"),
+        exam("other", "b", 5, age=60.0, sex="male"),
+        exam("unsaid", "c", 5, age=50.0),
+    )
+    picture = page_module._draw_ages(cohort)
+    assert "3 values from 50 to 70 years" in unescape(picture)
+    for name in ("female", "male", "not known"):
+        assert f">{name}</text>" in picture
+    only = small(exam("one", "a", 0, age=70.0, sex="female"))
+    assert "not known" not in page_module._draw_ages(only)
+
+
+def test_every_field_but_age_has_a_picture_with_its_counts(small: Callable[..., Cohort]) -> None:
+    cohort = small(
+        exam("e1", "a", 0, age=70.0, sex="female", height=160.0),
+        exam("e2", "b", 0, age=71.0, sex="male"),
+        exam("e3", "c", 0, age=72.0, sex="female", height=170.0),
+    )
+    drawn = dict(page_module._draw_fields(cohort))
+    assert list(drawn) == [
+        *("sex", "height", "weight", "bmi", "alcohol", "activity", "smoking", "prior fracture")
+    ]
+    assert "female 2; male 1" in drawn["sex"]
+    assert "2 values from 160 to 170 cm, median 165" in drawn["height"]
+    assert "no values" in drawn["weight"]
+
+
+def test_a_contact_sheet_shows_thirty_films_with_their_sides(small: Callable[..., Cohort]) -> None:
+    sides = ["L", "R", "B", None] * 10
+    films = [film(place, side=side) for place, side in enumerate(sides)]
+    images = np.zeros((40, 2, 2), np.float16)
+    cohort = small(exam("e1", "a", 0, films=tuple(reversed(films))), images=images)
+    shown = page_module._contact_sheet(cohort)
+    assert len(shown) == 30
+    assert [words.partition(" · ")[2] for _, words in shown[:4]] == [
+        *("left", "right, mirrored", "both", "side unknown")
+    ]
+    assert shown[0][1].startswith("00000000")
+
+
+def test_films_are_counted_by_year_with_years_of_none_between(
+    small: Callable[..., Cohort], ward: Ward
+) -> None:
+    pseudonyms = SimpleNamespace(date_of=lambda _, day: date(2019, 1, 1) + timedelta(days=day))
+    cohort = small(
+        exam("e1", "a", 0, films=(film(0), film(1))),
+        exam("e2", "b", 800, films=(film(2),)),
+        exam("e3", "c", 800),
+    )
+    # an exam without films counts as one: a table of rows has years too
+    assert films_per_year(cohort, pseudonyms) == [("2019", 2), ("2020", 0), ("2021", 2)]
+    assert films_per_year(small(), pseudonyms) == []
+
+
+def test_scanners_are_counted_with_light_contrast_and_pixels(small: Callable[..., Cohort]) -> None:
+    cohort = small(
+        exam("e1", "a", 0, films=(film(0, mm=0.1), film(1, mm=0.2))),
+        exam("e2", "b", 0, films=(film(2, maker="", intent="", mm=None), film(3, mm=0.15))),
+        exam("e3", "c", 0, films=(film(4, maker="Beta", mm=0.3), film(5, maker="Beta", mm=0.304))),
+    )
+    described = np.array([[0.1, 1], [0.2, 2], [0.9, 9], [0.6, 6], [0.5, 5], [0.7, 7]])
+    first, second, third = count_scanners(cohort, described)
+    assert (first.manufacturer, first.intent, first.n_films) == ("Acme", "for presentation", 3)
+    assert (first.mean, first.contrast) == pytest.approx((0.3, 3.0))
+    assert first.pixel_mm == "0.10 to 0.20"
+    assert (second.manufacturer, second.n_films, second.pixel_mm) == ("Beta", 2, "0.30")
+    assert (third.manufacturer, third.intent, third.pixel_mm) == ("not named", "not said", "unknown")
+
+
+def test_deviations_are_robust_and_each_side_has_its_own() -> None:
+    # median 10; below it deviations 0 to 2, above it 0 to 20
+    values = np.array([8.0, 9, 9, 10, 10, 20, 20, 30, 9, 11, 10, 10])
+    values = np.append(values, [1.0, 200.0])
+    found = {place: (middle, away) for place, middle, away in _far_from_middle(values)}
+    middle = float(np.median(values))
+    below = np.median(middle - values[values <= middle])
+    above = np.median(values[values >= middle] - middle)
+    for place, side in ((12, below), (13, above)):
+        expected = abs(values[place] - middle) / (1.4826 * side)
+        if expected > 4:
+            assert found[place] == pytest.approx((middle, expected))
+        else:
+            assert place not in found
+    assert 13 in found
+    assert _far_from_middle(np.append(np.arange(8.0), 900.0)) == [], "of nine values none is far out"
+    assert len(_far_from_middle(np.append(np.arange(9.0), 900.0))) == 1
+
+
+def test_a_value_far_out_is_named_with_its_unit_and_the_farthest_comes_first(
+    small: Callable[..., Cohort],
+) -> None:
+    heights = [158.0, 159, 160, 161, 162, 163, 164, 165, 166, 167, 16.5]
+    weights = [70.0, 71, 72, 73, 74, 75, 76, 77, 78, 79, 150.0]
+    cohort = small(
+        *(
+            exam(f"e{place}", f"{place:x}", 0, sex="female", height=height, weight=weight)
+            for place, (height, weight) in enumerate(zip(heights, weights, strict=True))
+        )
+    )
+    first, second = find_outliers(cohort, np.zeros((0, 2)))
+    assert (first.what, first.exam, first.value, first.middle) == ("height", "e10", "16.5 cm", "162 cm")
+    assert (second.what, second.value, second.image) == ("weight", "150 kg", None)
+    assert first.deviations > second.deviations > 4
+
+
+def test_ticks_are_round_numbers_as_far_apart_as_their_places() -> None:
+    picture = draw_histogram([("", np.array([1.0, 3.0, 10.0]))], title="t", unit="cm", n_bins=3)
+    numbers = [float(text) for text in re.findall(r'text-anchor="middle">([\d.]+)</text>', picture)]
+    # bins of five, and none ends on the largest value
+    assert numbers == [0.0, 2.5, 5.0, 7.5, 10.0, 12.5, 15.0]
+    places = [
+        float(x) for x in re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="middle">[\d.]+', picture)
+    ]
+    assert np.allclose(np.diff(places), np.diff(places)[0], atol=0.11)
+
+
+def test_a_mark_stands_at_its_value_and_one_outside_is_not_drawn() -> None:
+    values = np.array([0.0, 10.0])
+    picture = draw_histogram(
+        [("", values)], title="t", unit="", marks=[("half", 5.0), ("beyond", 21.0)], n_bins=10
+    )
+    [(x1, x2)] = re.findall(
+        r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+" stroke="#b3541e"', picture
+    )
+    bars = [float(x) for x in re.findall(r'<rect x="([\d.]+)"', picture)]
+    assert x1 == x2
+    assert min(bars) < float(x1) < max(bars)
+    assert "half ≤ 5.000" in picture
+    assert "beyond" not in picture
+
+
+def test_stacked_groups_lie_on_one_another_and_together_reach_the_sum() -> None:
+    groups = [("a", np.array([1.0, 1.0, 3.0])), ("b", np.array([1.0, 3.0, 3.0]))]
+    picture = draw_histogram(groups, title="t", unit="", n_bins=2)
+    rects = [
+        (float(x), float(y), float(height), shade)
+        for x, y, height, shade in re.findall(
+            r'<rect x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)" fill="(#\w+)"', picture
+        )
+        if float(height) != 11
+    ]
+    by_place: dict[float, list[tuple[float, float, float, str]]] = {}
+    for rect in rects:
+        by_place.setdefault(rect[0], []).append(rect)
+    left, right = (by_place[x] for x in sorted(by_place))
+    for lower, upper in (left, right):
+        assert upper[1] + upper[2] == pytest.approx(lower[1], abs=0.11), "one stands on the other"
+    assert left[0][2] == pytest.approx(2 * left[1][2], rel=0.02)
+    assert right[1][2] == pytest.approx(2 * right[0][2], rel=0.02)
+    assert ">a</text>" in picture
+    assert ">b</text>" in picture

@@ -11,7 +11,13 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.command.app import app
-from client.command.plan import _describe_releases
+from client.command.plan import (
+    ALLOWED,
+    _describe_asked,
+    _describe_releases,
+    _describe_training,
+    _judge,
+)
 from shared.contract.stages import DescriptionStage
 
 BY = "Ada Lovelace"
@@ -85,6 +91,38 @@ def test_a_description_is_named_among_what_would_leave(sites: TableSites) -> Non
     plan = sites.plan.model_copy(update={"stages": (*sites.plan.stages, described)})
     assert "1 description of the patients (dp)" in _describe_releases(plan, "training")
     assert "description" not in _describe_releases(sites.plan, "training")
+
+
+def test_what_would_leave_is_told_by_stage_class_and_place(sites: TableSites) -> None:
+    plan = sites.plan
+    training = sites.training
+    assert _describe_releases(plan, "training").split(", ") == [
+        "3 updates of the weights (dp)",
+        "1 table of the internal split (dp)",
+        "1 table of films acquired after a lock (dp)",
+    ]
+    assert _describe_releases(plan, "external").split(", ")[0] == "1 table of everybody (dp)"
+    sums = training.model_copy(update={"fold": "coordinator", "release_class": "off", "canaries": 40})
+    changed = plan.model_copy(update={"stages": (sums, *plan.stages[1:])})
+    told = _describe_releases(changed, "training")
+    assert told.startswith("3 sums of gradients (off: no formal guarantee), ")
+    assert told.endswith("a register of 40 invented canaries for an auditor (public)")
+    measured = plan.model_copy(update={"stages": plan.stages[1:]})
+    assert "register" not in _describe_releases(measured, "training")
+    assert "updates" not in _describe_releases(measured, "training")
+
+
+def test_a_plan_is_told_by_what_this_site_would_do(sites: TableSites) -> None:
+    plan = sites.plan
+    assert _describe_asked(plan, "training") == "3 rounds of 1 steps"
+    assert _describe_asked(plan, "external") == "external validation", "and none after a lock"
+    facts, changes = _judge(sites.site(), plan)
+    assert facts["role here"] == "training"
+    assert (facts["policy"], changes) == (ALLOWED, [])
+    assert facts["noise multiplier"] == sites.training.noise_multiplier
+    assert facts["clip norm"] == sites.training.clip_norm
+    assert facts["unit, adjacency, delta"] == "patient, add/remove, 1e-05"
+    assert _describe_training(plan.model_copy(update={"stages": plan.stages[1:]})) == {}
 
 
 def test_code_that_is_not_installed_is_shown_as_such(

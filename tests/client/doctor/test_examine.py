@@ -17,6 +17,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from table_site import TableSites
@@ -26,16 +27,18 @@ import client.doctor.connection as connection
 import client.doctor.machine as machine
 from client.command.app import app
 from client.doctor.connection import Coordinator, clock_line, look_at_connection
-from client.doctor.examine import examine, is_well, look_at_site
+from client.doctor.examine import AREAS, _last_round, examine, is_well, look_at_site
 from client.doctor.line import Line, observe
 from client.gate.ledger import Budget, Ledger
 from client.intake.dicom import DECODERS
 from client.people.withdrawal import withdraw
 from client.site.folder import create_site
+from client.site.policy import write_policy_template
 from client.site.profile import SiteProfile
 from server.federation.certificates import ensure_server_certificate
 from server.federation.folder import Home
 from shared.errors import IntakeError
+from shared.privacy.ledger_format import LedgerRow
 from shared.signing.countersign import countersign
 
 NOW = datetime.now(UTC)
@@ -312,6 +315,135 @@ def test_a_site_that_trained_shows_its_round_and_whether_it_was_accepted(sites: 
     )
     [(state, fact)] = state_of(look_at_site(site.folder, is_quick=True), "last round")
     assert fact.endswith("accepted")
+
+
+def row(kind: str, index: int, **values: object) -> LedgerRow:
+    """A row of a ledger; an outcome is that of round ``index`` of training unless said otherwise."""
+    given = {"utc": f"2026-03-0{index}T10:20:30+00:00", "run": "spring", "round": index}
+    told = {"purpose": "train", "status": "released"} if kind == "outcome" else {}
+    fixed = {"index": index, "kind": kind, "previous_sha256": "", "site": "elm", "public_key": ""}
+    return LedgerRow(**(fixed | given | told | values))
+
+
+def test_the_last_round_is_the_last_that_left_and_a_later_failure_is_noted() -> None:
+    first, second = row("outcome", 1), row("outcome", 2)
+    line = _last_round([row("charge", 1), first, second], {first.sha256})
+    assert (line.state, line.fact) == (
+        "ok",
+        "round 2 of spring, 2026-03-02 10:20 UTC, sent, and not countersigned yet",
+    )
+    # a signature under that row, or any that follows it, covers it
+    charged = row("charge", 3)
+    for signed in (second, charged):
+        line = _last_round([first, second, charged], {signed.sha256})
+        assert line.fact.endswith("UTC, accepted")
+    failed = row("outcome", 3, status="failed")
+    line = _last_round([first, second, failed], {second.sha256})
+    assert line.state == "attention"
+    assert line.fact.startswith("round 2 of spring")
+    assert line.fact.endswith("accepted; round 3 of spring ended with failed")
+    # a failure before the last release is over; one of a measurement is no round
+    for other in (row("outcome", 1, status="failed"), row("outcome", 3, purpose="evaluate.internal")):
+        rows = sorted([other, second], key=lambda each: each.index)
+        assert _last_round(rows, {second.sha256}).state == "ok"
+    for rows in ([], [row("charge", 1)], [row("outcome", 1, purpose="evaluate.internal")]):
+        assert _last_round(rows, set()).fact == "none yet"
+    assert _last_round([failed], set()).fact == "none yet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "words"),
+    [
+        ({}, "ok", "epsilon 3 a run, 10 for life"),
+        ({"epsilon_per_run": 2.0, "epsilon_lifetime": 7.5}, "ok", "epsilon 2 a run, 7.5 for life"),
+        ({"allows_privacy_off": True}, "attention", "; allows training without noise"),
+        (
+            {"allows_governed": True, "governed_approved_by": "Grace Hopper"},
+            "attention",
+            "; allows exact numbers (governed)",
+        ),
+    ],
+)
+def test_a_policy_is_said_by_its_caps_and_what_widens_it_is_asked_about(
+    sites: TableSites, changes: dict[str, object], state: str, words: str
+) -> None:
+    site = sites.site()
+    path = site.folder / "policy.yaml"
+    template = tmp_policy(site.folder.parent / "template.yaml")
+    path.write_text(yaml.safe_dump(template | changes))
+    [(found, fact)] = state_of(look_at_site(site.folder, is_quick=True), "policy")
+    assert found == state
+    assert fact.endswith(words)
+
+
+def tmp_policy(path: Path) -> dict[str, object]:
+    write_policy_template(path)
+    content: dict[str, object] = yaml.safe_load(path.read_text())
+    return content
+
+
+def test_a_folder_that_everybody_may_write_into_is_a_problem(sites: TableSites) -> None:
+    folder = sites.site().folder
+    folder.chmod(0o775)  # a group may: it is the hospital's own
+    assert state_of(look_at_site(folder, is_quick=True), "keys")[0][0] == "ok"
+    folder.chmod(0o757)
+    [(state, fact)] = state_of(look_at_site(folder, is_quick=True), "keys")
+    assert (state, fact) == ("problem", "everybody may write into the folder")
+
+
+def test_a_key_that_this_user_may_not_read_is_a_problem(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sites.site().folder
+    closed = folder / "keys" / "pseudonym.key"
+    monkeypatch.setattr("os.access", lambda path, _: path != closed)
+    found = state_of(look_at_site(folder, is_quick=True), "keys")
+    assert found == [("problem", "keys/pseudonym.key cannot be read")]
+
+
+def test_only_the_areas_that_were_asked_for_are_looked_at(sites: TableSites) -> None:
+    folder, nowhere = sites.site().folder, Coordinator(superlink="")
+    by_area = {
+        area: {line.name for line in examine(folder, nowhere, is_quick=True, areas=(area,))}
+        for area in AREAS
+    }
+    assert by_area["machine"] == {"versions", "memory", "disk"}
+    assert {"site", "keys", "policy", "ledger", "approval"} <= by_area["site"]
+    assert {"proxy", "coordinator", "gRPC health"} <= by_area["connection"]
+    assert not by_area["machine"] & by_area["site"]
+    every = [line.name for line in examine(folder, nowhere, is_quick=True)]
+    assert set(every) == set.union(*by_area.values())
+    assert every[0] == "versions"
+    assert every[-1] == "gRPC health"
+
+
+def test_a_site_without_a_cohort_a_plan_or_a_coordinator_is_told_what_to_do_next(
+    tmp_path: Path,
+) -> None:
+    create_site(tmp_path, name="fern", declared_patients=100, profile=SiteProfile())
+    lines = {line.name: line for line in look_at_site(tmp_path, is_quick=True)}
+    assert lines["site"].fact == "fern has not joined"
+    assert lines["cohorts"].state == "not checked"
+    assert "ingest" in lines["cohorts"].remedy
+    assert lines["linkage"].fact == "nobody was ever taken in"
+    assert "approval" not in lines, "nobody is there whose plan could be approved"
+
+
+def test_a_joined_site_that_has_approved_nothing_is_told_so(sites: TableSites) -> None:
+    folder = sites.site().folder
+    for path in (folder / "approvals").glob("*"):
+        path.unlink()
+    lines = {line.name: line for line in look_at_site(folder, is_quick=True)}
+    assert lines["approval"].state == "not checked"
+    assert "approve" in lines["approval"].remedy
+    assert lines["linkage"].fact.startswith("identities and withdrawals open")
+    assert lines["site"].state == "ok"
+
+
+def test_what_is_no_site_is_one_problem(tmp_path: Path) -> None:
+    [line] = look_at_site(tmp_path / "nothing", is_quick=True)
+    assert (line.name, line.state) == ("site", "problem")
+    assert line.remedy
 
 
 def test_the_doctor_changes_nothing_in_a_site(sites: TableSites) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,33 @@ def test_a_countersignature_is_kept_once_and_only_of_a_head_that_is_here(tmp_pat
     assert len(kept.read_bytes().splitlines()) == 1
     kept.write_bytes(b"")
     assert code_of(tmp_path) == "ledger.damaged", "the witness knows of it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, ""),
+        ({"signature": "00" * 64}, "ledger.bad-countersignature"),
+        ({"plan_sha256": "b" * 64}, "ledger.bad-countersignature"),
+        ({"coordinator_key": "c" * 64}, "ledger.bad-countersignature"),
+        ({"head_sha256": "f" * 64}, "ledger.bad-countersignature"),
+        ({"another": 1}, "ledger.damaged"),
+    ],
+)
+def test_a_countersignature_on_disk_is_checked_even_where_the_sites_own_witness_lies_on_it(
+    tmp_path: Path, changes: dict[str, object], code: str
+) -> None:
+    file = written(tmp_path)
+    with file.held():
+        line = json.dumps(asdict(seen(tmp_path, file.rows[1].sha256)) | changes).encode() + b"\n"
+        (tmp_path / "ledger" / "countersigned.jsonl").write_bytes(line)
+        file._countersigned = line
+        file._write_witness()  # as somebody with the site's key could
+    if code:
+        assert code_of(tmp_path) == code
+    else:
+        with open_file(tmp_path).held():
+            pass
 
 
 def test_rows_that_are_gone_are_missed_by_what_they_left_behind(tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ def test_a_reply_is_kept_under_its_request_alone(outbox: Outbox, tmp_path: Path)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_left_is_for_the_owners_eyes_only(outbox: Outbox, tmp_path: Path) -> None:
+    outbox.record(departure())
+    outbox.store_reply("1" * 64, REPLY)
+    assert (tmp_path / "replies").stat().st_mode & 0o077 == 0
+    log = tmp_path / "outbox" / "outbox.jsonl"
+    assert log.stat().st_mode & 0o077 == 0 or log.parent.stat().st_mode & 0o077 == 0
+    outbox.store_reply("1" * 64, REPLY)
+    outbox.record(departure("hello"))
+    assert [each.channel for each in outbox.show()] == ["train", "hello"]
+
+
 def test_nothing_is_made_by_looking(outbox: Outbox, tmp_path: Path) -> None:
     outbox.show()
     outbox.stored_reply("1" * 64)

@@ -113,3 +113,9 @@ def test_each_count_of_a_reconciliation_is_of_its_own_code():
         exams=9, films_of_nobody=1, films_too_far=2, rows_only=3, several_rows=4, shared_rows=5
     )
     assert reconcile(0, []).rows_only == 0
+
+
+def test_what_was_not_counted_is_nobody():
+    found = reconcile(3, [])
+    assert found.exams == 3
+    assert set(vars(found).values()) == {0, 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +17,7 @@ import pytest
 
 from client.intake.clinical import ClinicalTable, interpret_rows
 from client.intake.inputs import RawTable
-from client.intake.sources.credentials import read_secret
+from client.intake.sources.credentials import read_secret, trust
 from client.intake.sources.tables import file_table, sql_table
 from client.site.profile import FhirMapping, SiteProfile
 from shared.errors import IntakeError
@@ -298,3 +299,34 @@ def test_a_failing_database_shows_neither_password_nor_query(schema):
             sql_table(url, "SELECT 'CANARY' FROM nowhere", schema, PROFILE)
         assert "CANARY" not in str(refusal.value)
         assert refusal.value.code == "intake.unreadable-table"
+
+
+def test_a_file_of_a_secret_that_is_not_there_or_no_text_is_refused(tmp_path):
+    for content in (None, b"\xff\xfe\xfa"):
+        path = tmp_path / "secret"
+        if content is not None:
+            path.write_bytes(content)
+            path.chmod(0o600)
+        with pytest.raises(IntakeError) as caught:
+            read_secret("ANY", path)
+        assert caught.value.code == "intake.unreadable-secret"
+
+
+def test_an_authority_that_is_not_there_or_no_certificate_is_refused(tmp_path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name in ("ca.pem", "absent.pem"):
+        with pytest.raises(IntakeError) as caught:
+            trust(tmp_path / name)
+        assert caught.value.code == "intake.unreadable-ca"
+    context = trust(None)
+    assert context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_a_parquet_table_is_called_by_its_files_name(schema, tmp_path):
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({name: [row[name] for row in ROWS] for name in ROWS[0]}), path)
+    assert file_table(path, schema, PROFILE).name == "table.parquet"
+    upper = path.rename(tmp_path / "TABLE.PARQUET")
+    assert file_table(upper, schema, PROFILE).name == "TABLE.PARQUET"

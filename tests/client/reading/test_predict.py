@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from practice_plan import table_of
 from table_site import TableSites
 
 import client.reading.predict as predicting
+from client.cohort.quarantine import CODES
 from client.reading.predict import (
     Prediction,
     _describe,
@@ -25,7 +28,7 @@ from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError, WeightsError
-from shared.exam.pixels import normalise
+from shared.exam.pixels import PREPROCESSING_VERSION, normalise
 from shared.exam.schema import read_schema
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
@@ -113,10 +116,14 @@ def test_a_film_is_read_as_an_intake_takes_it_in_with_right_hips_flipped(
 
 def regression(value: float) -> Prediction:
     """What a release of the hip says of a BMD."""
+    return _describe(hip_release(), torch.tensor([[value]], dtype=torch.float64), [], [])
+
+
+@cache
+def hip_release() -> Release:
     settings = compose_settings()
     record = SimpleNamespace(decision=decision_of(settings))
-    release = SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record)
-    return _describe(release, torch.tensor([[value]], dtype=torch.float64), [], [])
+    return SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record)
 
 
 @pytest.mark.parametrize(("bmd", "t_score"), [(0.87, 0.1), (0.738, -1.0), (0.558, -2.5)])
@@ -182,3 +189,89 @@ def test_films_that_this_code_prepares_otherwise_are_not_read(
     with pytest.raises(WeightsError) as caught:
         predict(release, [Path("any.dcm")], {"age": "70", "sex": "female"})
     assert caught.value.code == "weights.other-preprocessing"
+
+
+@pytest.mark.parametrize(("part", "position"), [("CHEST", "AP"), ("HIP", "LL")])
+def test_a_film_of_another_view_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, part: str, position: str
+) -> None:
+    film = SimpleNamespace(
+        pixels=np.ones((8, 8)), body_part=part, view_position=position, laterality="L"
+    )
+    monkeypatch.setattr(predicting, "read_film", lambda _: film)
+    with pytest.raises(IntakeError) as caught:
+        predicting._read(Path("any.dcm"), HIP)
+    assert caught.value.code == "intake.wrong-view"
+    assert "hip_ap" in caught.value.fact
+
+
+def test_a_film_that_cannot_be_read_says_what_to_do_about_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(_: Path) -> None:
+        raise IntakeError("unreadable-dicom", "it is torn")
+
+    monkeypatch.setattr(predicting, "read_film", read)
+    with pytest.raises(IntakeError) as caught:
+        predicting._read(Path("any.dcm"), HIP)
+    assert (caught.value.code, caught.value.fact) == ("intake.unreadable-dicom", "it is torn")
+    assert caught.value.hint == CODES["intake.unreadable-dicom"].remedy
+
+
+@pytest.fixture
+def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
+    """A release that reads of an exam how light its films are, plus its age in SDs."""
+    seen: list[int] = []
+
+    def make(*_: object) -> object:
+        def scored(views: torch.Tensor, fields: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            seen.append(len(views))
+            assert fields.shape[0] == mask.shape[0] == len(views)
+            assert len(views) <= 32
+            return views.mean(dim=(1, 2, 3)).double()[:, None] + fields[:, 0, :1]
+
+        return scored
+
+    monkeypatch.setattr(predicting, "make_scored", make)
+    monkeypatch.setattr(predicting, "_make_seen", lambda *_: lambda views: views)
+    light = {"a": 0.5, "b": 0.7}
+    monkeypatch.setattr(
+        predicting, "_read", lambda path, _: np.full((32, 32), light[path.name], np.float32)
+    )
+    settings = compose_settings()
+    record = SimpleNamespace(decision=decision_of(settings), preprocessing=PREPROCESSING_VERSION)
+    return SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record, seen=seen)
+
+
+def test_an_exam_is_read_of_all_its_films_and_values_together(brightness: Release) -> None:
+    reading = predict(brightness, [Path("a"), Path("b")], REQUIRED | {"age": "77"})
+    # the mean of both films, and one SD of age above the reference
+    assert reading.value == pytest.approx(0.6 + 1.0, abs=1e-6)
+    assert [float(each.mean()) for each in reading.films] == pytest.approx([0.5, 0.7])
+    assert len(reading.heat_maps) == 2
+    # a film of one light has nothing to hide
+    assert not np.concatenate(reading.heat_maps).round(6).any()
+    assert reading.unit == "g/cm2"
+
+
+def test_a_release_that_reads_films_is_not_asked_without_one(brightness: Release) -> None:
+    with pytest.raises(IntakeError) as caught:
+        predict(brightness, [], REQUIRED)
+    assert caught.value.code == "intake.no-film-given"
+
+
+def test_a_picture_is_named_by_the_sites_clock_and_says_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "client.reading.heat_map.write_heat_maps", lambda path, *_, **given: told.append(given)
+    )
+    film = np.zeros((4, 4), np.float32)
+    seen = replace(regression(0.6), films=(film,), heat_maps=(film,))
+    moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    site = SimpleNamespace(readings=tmp_path, clock=lambda: moment)
+    assert draw_heat_maps(site, seen) == tmp_path / "20260102T030405000006Z.png"
+    assert told[0]["unit"] == "g/cm2"
+    for words in ("value 0.600 g/cm2", "T-score -2.15", "class osteoporosis"):
+        assert words in str(told[0]["caption"])

@@ -246,8 +246,9 @@ def test_the_mean_loss_is_the_mean_of_each_patients(sites: TableSites) -> None:
 def test_the_spread_and_the_error_of_a_learner_are_in_one_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     label, output = np.array([0.5, 0.7, 1.2]), np.array([0.6, 0.7, 0.8])
     task = SimpleNamespace(kind="regression", target_sd=0.2)
-    scored = exams_of(Scored(output[:, None], label, np.zeros((3, 0))), np.arange(3))
-    scorer = SimpleNamespace(score=lambda *_: scored)
+    # the second patient comes again: of a patient's exams the earliest counts
+    exams = Scored(np.insert(output, 2, 9.0)[:, None], np.insert(label, 2, 9.0), np.zeros((4, 0)))
+    scorer = SimpleNamespace(score=lambda *_: exams_of(exams, np.array([0, 1, 1, 2])))
     decision = SimpleNamespace(score=lambda outputs: outputs[:, 0])
     monkeypatch.setattr(learning, "scorer_of", lambda *_: scorer)
     monkeypatch.setattr(learning, "decision_of", lambda _: decision)

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
+import practice_federation as practice
+import pytest
 from practice_commands import Coordinator
 
+from client.site.folder import create_site
+from client.site.profile import SiteProfile
+from server.command.runs import site_folders
+from server.federation.compose import compose_settings
+from server.federation.folder import Home, create_home, enrol
+from server.report.expected import FIGURE_COLUMNS
+from server.run.folder import Event
+from shared.contract.decision import decision_of
 from shared.contract.plan import read_plan
+from shared.contract.release import ReleaseRecord
+from shared.errors import RunError
+from shared.signing.keys import SigningKey
 
 
 def test_a_run_goes_from_its_plan_to_its_release(make_coordinator: Callable[..., Coordinator]) -> None:
@@ -57,3 +72,130 @@ def test_a_plan_shows_its_stages_and_what_each_group_of_patients_pays(
     shown = own.type("plan", "a-third", *asked[2:]).output
     for words in ("stages", "what a patient pays", "roster", "prospective"):
         assert words in shown
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "- a\n- b\n", "name: north\n", "site: [north\n", "just words\n"]
+)
+def test_a_folder_that_is_no_sites_is_refused_whatever_lies_in_it(
+    tmp_path: Path, content: str | None
+) -> None:
+    sound, other = tmp_path / "sound", tmp_path / "other"
+    for folder in (sound, other):
+        folder.mkdir()
+    (sound / "site.yaml").write_text("site: 12\n")
+    assert site_folders([sound]) == {"12": sound.resolve()}
+    if content is not None:
+        (other / "site.yaml").write_text(content)
+    with pytest.raises(RunError) as caught:
+        site_folders([sound, other])
+    assert caught.value.code == "run.no-site"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A coordinator with a required site of 100 patients, an optional one of 300, and an external."""
+    own = create_home(tmp_path / "home")
+    for name, size, role in (
+        ("ash", 100, "training"),
+        ("elm", 300, "training"),
+        ("hop", 90, "external"),
+    ):
+        request = create_site(tmp_path / name, name=name, declared_patients=size, profile=SiteProfile())
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        enrol(own, request, role=role, is_required=name == "ash", now=now)
+    return tmp_path / "home"
+
+
+SMALL = ("fusion=clinical_only", "encoder=none", "federation.rounds=2")
+
+
+def test_a_plan_shows_who_is_in_it_with_what_weight_and_what_will_be_seen(home: Path) -> None:
+    coordinator = Coordinator(home, {})
+    told = coordinator.told("plan", "spring", *SMALL)
+    figures = {(row["stage"], row["site"]): row for row in told["figures"]}
+    assert figures["internal", "ash"]["patients"] == "20"
+    assert figures["internal", "all sites, pooled"]["patients"] == "80"
+    assert set(told["figures"][0]) == set(FIGURE_COLUMNS)
+    shown = coordinator.type("plan", "autumn", *SMALL).output
+    lines = [line.replace("│", " ").split() for line in shown.splitlines()]
+    roster = {tuple(words[:2]): words[2:] for words in lines if len(words) == 5}
+    assert roster["ash", "training"] == ["yes", "100", "0.250"]
+    assert roster["elm", "training"] == ["no", "300", "0.750"]
+    assert roster["hop", "external"][:2] == ["no", "90"]
+
+
+def test_training_is_launched_on_the_sites_named_and_released_by_its_key(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = SimpleNamespace(name="learn")
+    training = SimpleNamespace(stage=stage, last_committed=lambda: SimpleNamespace(round=7))
+    store = SimpleNamespace(training=training, release_folder=home / "release")
+    done: list[object] = []
+
+    def launch(given: object, name: str, *, site_folders: dict[str, Path]) -> None:
+        assert given is store
+        done.append((name, site_folders))
+
+    def release(given: object, key: SigningKey) -> SimpleNamespace:
+        done.append(key.public_hex)
+        return SimpleNamespace(sha256="a" * 64)
+
+    monkeypatch.setattr("server.run.prepare.prepare", lambda *_: store)
+    monkeypatch.setattr("server.engines.launch.launch_stage", launch)
+    monkeypatch.setattr("server.run.release.make_release", release)
+    folder = home.parent / "ash"
+    for verb in ("launch", "resume"):
+        done.clear()
+        told = Coordinator(home, {"ash": folder}).with_sites(verb, "spring", "--json")
+        assert json.loads(told.stdout) == {
+            "rounds": 7,
+            "release": "a" * 64,
+            "folder": str(home / "release"),
+        }
+        assert done == [("learn", {"ash": folder.resolve()}), Home(home).key().public_hex]
+    assert Coordinator(home, {}).type("launch", "spring").exit_code == 0
+    assert done[-2] == ("learn", {})
+
+
+def test_a_release_is_told_whole_but_for_the_heads_of_ledgers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ReleaseRecord(
+        run="spring",
+        plan_sha256="1" * 64,
+        weights_sha256="2" * 64,
+        layout_sha256="3" * 64,
+        encoder_sha256="",
+        preprocessing="p",
+        decision=decision_of(compose_settings(list(SMALL))),
+        code_sha256="4" * 64,
+        ledger_heads={"ash": "5" * 64},
+        rounds=2,
+    )
+    made = SimpleNamespace(sha256="a" * 64, record=record)
+    coordinator = Coordinator(home, {})
+    coordinator.told("plan", "spring", *SMALL)
+    monkeypatch.setattr("server.run.folder.open_run", lambda _: SimpleNamespace(release_folder="f"))
+    monkeypatch.setattr("server.run.release.make_release", lambda *_: made)
+    told = coordinator.told("release", "spring")
+    assert (told["release"], told["folder"], told["weights_sha256"]) == ("a" * 64, "f", "2" * 64)
+    assert "ledger_heads" not in told
+    assert "5" * 64 not in coordinator.type("release", "spring").output
+
+
+def test_a_pause_says_when_the_run_will_stop(tmp_path: Path) -> None:
+    store, _ = practice.found_federation(tmp_path, n_sites=1)
+    told = Coordinator(tmp_path, {}).told("pause", "practice")
+    assert told == {"run": "practice", "stops": "before its next round"}
+    with pytest.raises(RunError, match="was paused"):
+        store.require_not_paused()
+
+
+def test_a_status_without_troubles_shows_no_table_of_them(tmp_path: Path) -> None:
+    store, _ = practice.found_federation(tmp_path, n_sites=1)
+    assert "events" not in Coordinator(tmp_path, {}).type("status", "practice").stdout
+    store.log(Event(round=3, site="site-0", code="protocol.duplicate"))
+    shown = Coordinator(tmp_path, {}).type("status", "practice").stdout
+    [line] = [line for line in shown.splitlines() if "protocol.duplicate" in line]
+    assert line.replace("│", " ").split() == ["3", "site-0", "protocol.duplicate"]

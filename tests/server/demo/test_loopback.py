@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from server.demo import loopback
 from server.demo.deployment import StageResult
 from server.report.answers import Answer
 from server.run.folder import RunStore
+from server.synthetic.hospitals import DEMO_SITES
 
 
 @pytest.fixture
@@ -43,6 +44,52 @@ def answers(_: RunStore, __: object) -> tuple[Answer, ...]:
 def test_what_waits_for_a_lock_is_not_played(tmp_path: Path, played: list[str]) -> None:
     loopback.play_loopback(tmp_path / "any", overrides=[])
     assert played == ["train", "internal", "external"]
+
+
+def test_a_deployed_federation_is_small_unless_it_is_asked_for_otherwise(
+    tmp_path: Path, played: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    prepared = loopback.prepare_federation(tmp_path, [], sites=())
+
+    def prepare(_: Path, overrides: Sequence[str], **__: object) -> object:
+        asked.append(list(overrides))
+        return prepared
+
+    monkeypatch.setattr(loopback, "prepare_federation", prepare)
+    loopback.play_loopback(tmp_path / "any", overrides=[])
+    loopback.play_loopback(tmp_path / "any", overrides=["federation.rounds=9", "fusion=linear"])
+    assert asked == [
+        ["engine=deployed", "federation.rounds=3", "federation.poll_s=0.05"],
+        ["engine=deployed", "federation.poll_s=0.05", "federation.rounds=9", "fusion=linear"],
+    ]
+
+
+def test_the_release_is_made_once_between_training_and_measuring(
+    tmp_path: Path, played: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[int] = []
+
+    def deploy(*arguments: Sequence[str], after_stage: Callable[[str], None]) -> list[StageResult]:
+        for stage in arguments[3]:
+            played.append(stage)
+            after_stage(stage)
+        return [StageResult(stage, 2.04) for stage in arguments[3]]
+
+    monkeypatch.setattr(loopback, "deploy_loopback", deploy)
+    monkeypatch.setattr(loopback, "make_release", lambda *_: released.append(len(played)))
+    facts = loopback.play_loopback(tmp_path / "any", overrides=[])
+    assert released == [1], "after the first stage, which trains"
+    assert facts["seconds, train"] == 2.0
+    assert facts["committed rounds"] == 0
+    assert facts["missing updates"] == 0
+
+
+def test_the_small_hospitals_are_the_demos_with_defects() -> None:
+    sites = loopback.small_sites()
+    assert [(site.name, site.n_patients) for site in sites] == list(loopback.PATIENTS.items())
+    assert {site.defects.truncated_films for site in sites} == {1}
+    assert [site.scanners for site in sites] == [site.scanners for site in DEMO_SITES]
 
 
 def test_only_sites_that_measured_are_counted(tmp_path: Path, played: list[str]) -> None:

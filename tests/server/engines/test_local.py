@@ -84,6 +84,67 @@ def test_nodes_are_online() -> None:
     assert [node.status for node in grid_of(3).get_nodes()] == ["online"] * 3
 
 
+def test_each_node_is_told_its_own_folder_and_number() -> None:
+    asked: dict[int, str] = {}
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        assert context.run_id == message.metadata.run_id == 7
+        asked[context.node_id] = str(context.node_config["site-folder"])
+        return Message(RecordDict(), reply_to=message)
+
+    grid = LocalGrid(app, {"aster": Path("/a"), "birch": Path("/b")}, run_id=7)
+    assert grid.run.run_id == 7
+    nodes = list(grid.get_node_ids())
+    assert [node.node_id for node in grid.get_nodes()] == nodes
+    assert len(list(grid.send_and_receive([message_to(node) for node in nodes]))) == 2
+    assert asked == {nodes[0]: "/a", nodes[1]: "/b"}
+
+
+def test_a_message_is_made_for_its_node_with_its_kind_group_and_time_to_live() -> None:
+    content = RecordDict({"n": MetricRecord({"n": 1})})
+    made = grid_of(2).create_message(content, "query.hello", 3, "round-5", ttl=60.0)
+    assert made.metadata.dst_node_id == 3
+    assert (made.metadata.message_type, made.metadata.group_id) == ("query.hello", "round-5")
+    assert made.metadata.ttl == 60.0
+    assert made.content["n"]["n"] == 1
+
+
+def test_no_time_at_all_is_no_reply_and_the_client_is_not_called() -> None:
+    called: list[int] = []
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        called.append(context.node_id)
+        return Message(RecordDict(), reply_to=message)
+
+    grid = LocalGrid(app, {"aster": Path("/a")})
+    assert list(grid.send_and_receive([message_to(2)], timeout=0.0)) == []
+    assert called == []
+    assert len(list(grid.send_and_receive([message_to(2)], timeout=60.0))) == 1
+
+
+def test_records_come_off_the_wire_in_the_order_they_were_put_in() -> None:
+    seen: list[str] = []
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        seen.extend(message.content)
+        return Message(message.content, reply_to=message)
+
+    content = RecordDict()
+    for name in ("z", "weights", "a"):
+        content[name] = MetricRecord({"n": 1})
+        content[f"{name}-arrays"] = ArrayRecord({"w": Array(np.zeros((2, 3), "<f4"))})
+    grid = LocalGrid(app, {"aster": Path("/a")})
+    [reply] = grid.send_and_receive([Message(content, 2, "train", group_id="1")])
+    assert seen == list(content) == list(reply.content)
+    assert reply.content["a-arrays"]["w"].numpy().shape == (2, 3)
+
+
 def test_a_round_costs_less_than_half_of_the_same_messages_as_protobuf() -> None:
     """1 MB down and up for four sites; minima of interleaved repeats in one run."""
     grid = grid_of(4)

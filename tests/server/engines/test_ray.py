@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
 
 from client.site.context import SIMULATED_SITES
 from server.engines import ray
+from server.engines.local import LocalGrid
 
 
 @pytest.mark.parametrize("breaks_off", [False, True])
@@ -32,3 +35,28 @@ def test_the_sites_are_named_while_their_simulation_runs_and_no_longer(
         ray.run_ray(tmp_path / "run", folders)
     assert told == [2, [str(folder.resolve()) for folder in folders.values()]]
     assert SIMULATED_SITES not in os.environ
+
+
+def test_simulated_nodes_share_the_cores_that_were_given_one_each_and_no_accelerator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, dict[str, float]]] = []
+    monkeypatch.setattr(
+        "flwr.simulation.run_simulation",
+        lambda *_, backend_config, **__: told.append(backend_config),
+    )
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    for n_cpus in (3, None):
+        ray.run_ray(tmp_path / "run", {"aster": tmp_path / "aster"}, n_cpus=n_cpus)
+    assert [each["init_args"]["num_cpus"] for each in told] == [3, 5]
+    assert told[0]["client_resources"] == {"num_cpus": 1, "num_gpus": 0.0}
+
+
+def test_the_server_app_of_a_simulation_is_told_the_run_and_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Context] = []
+    monkeypatch.setattr("server.app.app", lambda _, context: told.append(context))
+    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+    ray._stage_app(tmp_path / "run", "internal")(LocalGrid(ClientApp(), {}), context)
+    assert told[0].run_config == {"run-folder": str((tmp_path / "run").resolve()), "stage": "internal"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import practice_federation as practice
@@ -106,6 +108,174 @@ def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_again(
     deployment.register("birch", file)
     assert [arguments[:2] for arguments in asked] == [("supernode", "register")] * 3
     assert [arguments[-1] for arguments in asked] == ["aster", "aster", "birch"]
+
+
+class Started:
+    """Processes that are only written down: what was to be started, in which order, and waited for."""
+
+    def __init__(self) -> None:
+        self.commands: dict[str, list[str]] = {}
+        self.waits = 0
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def start(self, name: str, command: list[str], *, cwd: Path) -> None:
+        assert cwd.is_dir()
+        self.commands[name] = command
+
+    def wait(self) -> None:
+        self.waits += 1
+
+
+def given(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    processes = Started()
+    ports: list[int] = []
+
+    def wait(port: int, given: object, *, timeout_s: float) -> None:
+        assert given is processes
+        assert timeout_s > 1
+        ports.append(port)
+        assert list(processes.commands) == ["superlink"], "the executor comes when its port is open"
+
+    monkeypatch.setattr(superlink, "wait_for_port", wait)
+    monkeypatch.setattr(Deployment, "processes", lambda _: processes)
+    return processes
+
+
+def test_a_superlink_knows_its_nodes_and_its_executor_and_trusts_nobody_else(
+    tmp_path: Path, started: Started
+) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.start(started, host="10.0.0.5", port=9092, names=("127.0.0.1", "coordinator.example"))
+    link, executor = started.commands["superlink"], started.commands["coordinator-executor"]
+    assert (given(link, "--host"), given(link, "--port")) == ("10.0.0.5", "9092")
+    assert "--enable-supernode-auth" in link
+    assert "--disable-runtime-dependency-installation" in link
+    assert given(link, "--isolation") == "process"
+    assert given(link, "--database") == str(deployment.work / "superlink.sqlite")
+    secret = Path(given(link, "--superexec-auth-secret-file"))
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert len(bytes.fromhex(secret.read_text())) == 32
+    # the executor speaks to it here, whatever address the sites use, by the authority they trust
+    assert given(executor, "--runtime-api-address") == "127.0.0.1:9092"
+    assert given(executor, "--superexec-auth-secret-file") == str(secret)
+    assert given(executor, "--root-certificates") == given(link, "--ssl-ca-certfile")
+    assert given(link, "--ssl-ca-certfile") == str(deployment.authority)
+    assert "BEGIN CERTIFICATE" in Path(given(link, "--ssl-certfile")).read_text()
+    assert "PRIVATE KEY" in Path(given(link, "--ssl-keyfile")).read_text()
+    config = tomllib.loads((deployment.work / "flower" / "config.toml").read_text())
+    assert config["superlink"] == {
+        "default": superlink.CONNECTION,
+        superlink.CONNECTION: {
+            "address": "127.0.0.1:9092",
+            "root-certificates": str(deployment.authority),
+        },
+    }
+
+
+def test_a_superlinks_secret_is_new_whenever_it_starts(tmp_path: Path, started: Started) -> None:
+    secrets = set()
+    for _ in range(2):
+        started.commands.clear()
+        Deployment(tmp_path).start(started, host="127.0.0.1", port=9092, names=("127.0.0.1",))
+        secrets.add((Deployment(tmp_path).work / "executor.secret").read_text())
+    assert len(secrets) == 2
+
+
+def test_serving_registers_every_enrolled_site_and_then_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
+) -> None:
+    registered: dict[str, str] = {}
+
+    def register(_: Deployment, site: str, public: Path) -> None:
+        assert "coordinator-executor" in started.commands
+        registered[site] = public.read_text()
+
+    asked: list[Sequence[str]] = []
+    plain = superlink.ensure_server_certificate
+
+    def certify(folder: Path, *, hosts: Sequence[str], now: datetime) -> object:
+        asked.append(hosts)
+        return plain(folder, hosts=hosts, now=now)
+
+    monkeypatch.setattr(Deployment, "register", register)
+    monkeypatch.setattr(superlink, "ensure_server_certificate", certify)
+    monkeypatch.setattr(superlink, "end_on_sigterm", lambda: None)
+    superlink.serve(
+        tmp_path,
+        host="10.0.0.5",
+        port=9092,
+        names=("fl.example",),
+        node_keys={"aster": "ssh-one", "birch": "ssh-two"},
+    )
+    assert registered == {"aster": "ssh-one\n", "birch": "ssh-two\n"}
+    assert asked == [("127.0.0.1", "localhost", "fl.example")]
+    assert started.waits == 1
+
+
+@pytest.mark.parametrize("told", [{"success": False, "error-message": "no such run"}, {"runs": []}])
+def test_what_flower_refuses_with_exit_code_0_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, object]
+) -> None:
+    monkeypatch.setattr(superlink, "run_command", lambda *_, **__: json.dumps(told))
+    with pytest.raises(EngineError, match=str(told.get("error-message", "no reason given"))) as caught:
+        Deployment(tmp_path)._flwr("ls", "federation")
+    assert caught.value.code == "engine.flower-refused"
+
+
+def test_a_command_of_flower_is_asked_for_json_and_its_answer_returned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> str:
+        asked.append(command[1:])
+        return json.dumps({"success": True, "run-id": 7})
+
+    monkeypatch.setattr(superlink, "run_command", run)
+    assert Deployment(tmp_path)._flwr("ls", "federation")["run-id"] == 7
+    assert asked == [["ls", "federation", "--format", "json"]]
+
+
+def test_a_stage_is_submitted_with_its_run_folder_and_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    read: list[dict[str, str]] = []
+
+    def submit(_: Deployment, *arguments: str) -> dict[str, object]:
+        assert arguments[0] == "run"
+        read.append(tomllib.loads(Path(arguments[-1]).read_text()))
+        (store.folder / "outcome-internal.json").write_text(json.dumps({"status": "finished"}))
+        return {"run-id": 1}
+
+    monkeypatch.setattr(Deployment, "_flwr", submit)
+    (Deployment(store.home).work / "flower").mkdir(parents=True)
+    (Deployment(store.home).work / "flower" / "config.toml").write_text("")
+    submit_stage(store, "internal")
+    assert read == [{"run-folder": str(store.folder.resolve()), "stage": "internal"}]
+
+
+def test_a_stage_is_not_waited_for_when_a_process_of_it_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    monkeypatch.setattr(Deployment, "_flwr", lambda *_: {"run-id": 1})
+
+    def is_alive() -> None:
+        raise EngineError("process-died", "superlink ended")
+
+    with pytest.raises(EngineError, match="superlink ended"):
+        Deployment(store.home).play(store, "train", timeout_s=5.0, is_alive=is_alive)
 
 
 def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:

@@ -234,3 +234,51 @@ def test_fresh_patients_of_an_evaluation_are_shared_out_over_the_training_sites(
     found = figures._evaluation_sets(DEMO_SITES[:-1], DEMO_SITES[-1], 10)
     assert [n for _, n in drawn] == [4, 4, 4, 10]
     assert (len(found["internal"]), len(found["external"])) == (12, 10)
+
+
+def test_a_row_has_the_median_seed_of_each_place_and_every_seed_of_the_internal_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside, outside = practice_patients(1), practice_patients(2)
+    r2 = {("one", 1): 0.5, ("two", 1): 0.3, ("three", 1): 0.4, ("one", 2): 0.1, ("two", 2): 0.2,
+          ("three", 2): 0.0}  # fmt: skip
+    monkeypatch.setattr(figures, "_figure", lambda run, batch: figure(r2[run, len(batch)]))
+    evaluation = {"internal": inside, "external": outside}
+    row = figures._row(("linear", "pooled", 3.0), ["one", "two", "three"], evaluation)
+    assert (row.head, row.arm, row.epsilon) == ("linear", "pooled", 3.0)
+    assert (row.internal, row.external) == (figure(0.4), figure(0.1))
+    assert row.seeds_r2 == (0.5, 0.3, 0.4)
+
+
+def test_the_difference_that_is_printed_is_that_of_the_median_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = plan_of("fusion=linear")
+    rng = np.random.default_rng(1)
+    target = rng.normal(size=200)
+    outputs = {f"federated {seed}": target + error * rng.normal(size=200)
+               for seed, error in enumerate((0.1, 0.9, 0.5))}  # fmt: skip
+    outputs["alone"] = target + rng.normal(size=200)
+    monkeypatch.setattr(figures, "_read", lambda trained, _: (outputs[trained.weights], target))
+    runs = [figures._Trained(f"federated {seed}", plan) for seed in range(3)]
+    alone = [figures._Trained("alone", plan)] * 3
+    collected = {("linear", "federated", 1.0): runs, ("linear", "aster alone", 1.0): alone}
+    value, *_ = figures._compare(collected, "linear", practice_patients(1))
+    ours, theirs = (measure_regression(target, outputs[each]).r2 for each in ("federated 2", "alone"))
+    assert value == pytest.approx(ours - theirs)
+
+
+def test_a_training_population_has_as_many_patients_as_each_site_is_said_to_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[str, int, float]] = []
+
+    def draw(site: object, n: int, rng: np.random.Generator) -> PatientBatch:
+        drawn.append((site.name, n, float(rng.random())))
+        return practice_patients(n)
+
+    monkeypatch.setattr(figures, "draw_patients", draw)
+    found = figures._training_sets(DEMO_SITES[:-1], 101)
+    assert {site: len(batch) for site, batch in found.items()} == TRAINING_PATIENTS
+    figures._training_sets(DEMO_SITES[:-1], 102)
+    assert len({seed for *_, seed in drawn}) == 6, "of every site and seed others"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from server.experiments import learners
+from server.experiments.figures import TRAINING_PATIENTS
 from server.experiments.learners import Measured, classes_of, write_learners
 from server.federation.compose import compose_settings
 from shared.features.columns import Columns, name_columns
@@ -83,3 +84,76 @@ def test_the_page_holds_each_figure_with_its_error(tmp_path: Path) -> None:
     text = write_learners([found], root=tmp_path).read_text()
     row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 | 0.830 ± 0.040 |"
     assert f"| oracle | AUC | federated {row}" in text
+
+
+def test_arms_are_all_sites_everybody_and_the_largest_and_smallest_alone() -> None:
+    sites = {"middle": patients(50, 1), "small": patients(40, 2), "large": patients(90, 3)}
+    arms = learners._arms(learners._Population(sites, patients(1, 4)))
+    assert {name: [len(site) for site in arm] for name, arm in arms.items()} == {
+        "federated": [50, 40, 90],
+        "pooled": [180],
+        "large alone": [90],
+        "small alone": [40],
+    }
+    [pooled] = arms["pooled"]
+    np.testing.assert_array_equal(pooled.target[:50], sites["middle"].target)
+    np.testing.assert_array_equal(pooled.columns[-90:], sites["large"].columns)
+
+
+def test_a_population_is_drawn_anew_for_training_and_once_for_evaluation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[tuple[str, int, float]] = []
+
+    def draw(site: object, n: int, rng: np.random.Generator) -> Columns:
+        drawn.append((site.name, n, float(rng.random())))
+        return Columns(np.full((n, 1), float(len(drawn))), np.zeros(n))
+
+    monkeypatch.setattr(learners, "draw_patients", draw)
+    monkeypatch.setattr(learners, "_columns", lambda _, patients: patients)
+    first, second = learners._draw_populations(SETTINGS, 2, 10)
+    assert [(name, n) for name, n, _ in drawn] == [
+        *(("aster", 4), ("birch", 4), ("cedar", 4)),
+        *(("aster", 112), ("birch", 225), ("cedar", 450)) * 2,
+    ]
+    assert len({seed for *_, seed in drawn}) == 9, "nobody is drawn twice"
+    assert first.fresh is second.fresh
+    assert first.fresh.columns[:, 0].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 4
+    assert {name: len(site) for name, site in second.sites.items()} == TRAINING_PATIENTS
+
+
+def test_a_figure_is_the_mean_auc_of_the_classes_or_r2(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[int], float, bool]] = []
+
+    def sum_up(_: object, sites: list[Columns], *, n_declared: float, noise: object) -> None:
+        asked.append(([len(site) for site in sites], n_declared, noise is None))
+
+    class Oracle:
+        def predict(self, _: object, fresh: Columns) -> np.ndarray:
+            return np.stack([fresh.target == index for index in range(3)], axis=1).astype(float)
+
+    monkeypatch.setattr(learners, "federate", sum_up)
+    monkeypatch.setattr(learners, "_learner", lambda *_: Oracle())
+    sites, fresh = [patients(30, 1), patients(20, 2)], patients(300, 3)
+    assert learners._figure(learners.ENTRIES[0], SETTINGS, None, sites, fresh) == 1.0
+    assert learners._figure(learners.ENTRIES[0], SETTINGS, 3.0, sites, fresh) == 1.0
+    assert asked == [([30, 20], 50, True), ([30, 20], 50, False)]
+    ridge = next(entry for entry in learners.ENTRIES if not entry.has_classes)
+    monkeypatch.setattr(Oracle, "predict", lambda _, __, fresh: fresh.target[:, None])
+    assert learners._figure(ridge, SETTINGS, None, sites, fresh) == 1.0
+
+
+def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float | None] = []
+    monkeypatch.setattr(learners, "_figure", lambda *given: asked.append(given[2]) or 0.5)
+    population = learners._Population({"a": patients(4, 1), "b": patients(5, 2)}, patients(3, 3))
+    found = learners._measure(learners.ENTRIES[0], SETTINGS, [population], n_draws=3)
+    assert {epsilon: asked.count(epsilon) for epsilon in learners.EPSILONS} == {
+        **dict.fromkeys((1.0, 3.0, 8.0), 12),
+        None: 4,
+    }
+    value, error = found.arms["federated"][0]
+    assert value == 0.5
+    assert np.isnan(error), "one population has no standard error"

@@ -7,13 +7,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from practice_plan import plan_of, with_training
 from practice_release import finish_run
 from practice_report import NOISE, TABLE, answer, found_run
 from practice_site import make_charge
 
 from client.gate.ledger import Ledger
-from server.report.collect import collect_results
+from server.federation.compose import compose_settings
+from server.report.collect import _privacy, _task, collect_results
+from server.report.curves import collect_curves
+from server.report.further import collect_further
+from server.report.validation import pool_site_aucs
+from server.run.release import lock_run
+from shared.contract.release import read_release
 from shared.errors import WeightsError
+from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.filter import Allowance
 from shared.signing.keys import load_key
 
@@ -108,3 +116,72 @@ def test_what_a_ledger_says_of_a_lifetime_is_reported_of_its_site_alone(tmp_path
     assert told.left_epsilon == 9.0 - budget.epsilon_spent
     assert told.cap_epsilon == 9.0
     assert (silent.lifetime_epsilon, silent.left_epsilon, silent.cap_epsilon) == (None, None, None)
+
+
+def test_results_hold_every_part_of_a_run(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    finish_run(store)
+    for site in ("site-0", "site-1", "site-2"):
+        answer(store, site, TABLE)
+    open_run = collect_results(store)
+    assert open_run.lock_sha256 is None
+    lock = lock_run(
+        store,
+        load_key(store.home / "keys" / "coordinator.pem"),
+        now=datetime(2026, 1, 5, tzinfo=UTC),
+    )
+    results = collect_results(store)
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    assert (results.run, results.experiment) == ("practice", "practice")
+    assert (results.plan_sha256, results.code_sha256) == (store.plan.sha256, store.plan.code_sha256)
+    assert (results.release_sha256, results.lock_sha256) == (release.sha256, lock.sha256)
+    assert results.is_synthetic == store.plan.settings.is_synthetic is False
+    assert [row.site for row in results.validation] == ["site-0", "site-1", "site-2", "pooled"]
+    assert results.further == collect_further(store) != ()
+    assert results.curves == collect_curves(store)
+    # three equal tables: the mean is theirs, and of two there is none
+    pooled, without = pool_site_aucs(store)
+    assert results.site_auc == pooled is not None
+    assert results.site_auc_without == without
+    assert results.limits
+    assert results.description == ()
+
+
+def test_a_task_is_told_in_a_readers_words(tmp_path: Path) -> None:
+    plan = found_run(tmp_path).plan
+    task = _task(plan)
+    assert (task.kind, task.target, task.target_unit) == ("classification", "y", "")
+    assert (task.endpoint, task.endpoint_rule) == ("yes", "class yes")
+    assert task.sensitivity_target == plan.tables[0].sensitivity_target
+    bmd = _task(plan_of(compose_settings(["fusion=linear"]), {"elm": 100}))
+    settings = compose_settings(["fusion=linear"])
+    assert (bmd.target, bmd.target_unit) == ("femoral neck BMD", settings.task.target_unit)
+    limit = settings.task.endpoint_threshold
+    assert bmd.endpoint_rule == f"femoral neck BMD ≤ {limit:g} {settings.task.target_unit}"
+    measured = plan.model_copy(update={"stages": (plan.stages[0],)})
+    assert _task(measured).sensitivity_target == 0.0, "nothing is promised where nothing is measured"
+
+
+def test_each_site_is_told_by_its_entry_on_the_roster(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    finish_run(store)
+    results = collect_results(store)
+    for site, entry in zip(results.sites, store.plan.roster, strict=True):
+        told = (site.site, site.role, site.is_required, site.declared_patients, site.weight)
+        assert told == (
+            *(entry.site, entry.role, entry.is_required, entry.declared_patients, entry.weight),
+        )
+    assert [row.asked for row in results.rounds] == [("site-0", "site-1", "site-2")] * 3
+
+
+def test_a_site_that_trains_is_promised_what_the_plan_predicts(tmp_path: Path) -> None:
+    plan = with_training(found_run(tmp_path, noise=NOISE).plan)
+    predicted = plan.predicted.model_copy(update={"training_epsilon": 2.5})
+    plan = plan.model_copy(update={"predicted": predicted})
+    trains, external = plan.roster[0], plan.roster[-1]
+    promise = _privacy(plan, trains, None)
+    assert (promise.mode, promise.training_epsilon) == ("patient_dp", 2.5)
+    assert promise.run_epsilon == predicted.dearest("training")
+    assert promise.mechanism == predicted.mechanism
+    assert (promise.accountant, promise.delta) == (predicted.accountant, predicted.delta)
+    assert _privacy(plan, external, None).mechanism == NOT_TRAINED

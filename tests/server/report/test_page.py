@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 from server.report.page import read_results, render_page, write_report
 from server.report.patients import characteristics
-from server.report.results import PrivacyResult, Results, TrainingResult, ValidationResult
+from server.report.results import (
+    DescriptionResult,
+    FurtherResult,
+    PrivacyResult,
+    Results,
+    TrainingResult,
+    ValidationResult,
+)
 from server.report.terminal import table_for_terminal, table_of_patients
 from server.report.wording import write_bytes, write_duration, write_figure, write_time
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
@@ -122,6 +129,39 @@ def test_a_classification_without_any_validation_is_a_page_too(results: Results)
     assert "R²" not in text
     assert "not locked" in text
     assert table_for_terminal(empty)[0].rows == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain", "name"),
+    [
+        (ValidationResult, {"kind": "internal"}, "measures"),
+        (DescriptionResult, {}, "description"),
+        (FurtherResult, {"stage": "errors_internal"}, "figures"),
+    ],
+)
+def test_a_row_has_its_figures_where_it_was_measured_and_only_there(
+    results: Results,
+    described_results: Results,
+    kind: type[ValidationResult | DescriptionResult | FurtherResult],
+    plain: dict[str, object],
+    name: str,
+) -> None:
+    held = {
+        "measures": results.validation[0].measures,
+        "description": next(each.description for each in described_results.description),
+        "figures": {"n": Estimate(status="measured", value=1.0)},
+    }[name]
+    row = {"site": "a", "release_class": "dp", "status": "measured"} | plain
+    assert getattr(kind.model_validate(row | {name: held}), name) is not None
+    assert getattr(kind.model_validate(row | {"status": "missing"}), name) is None
+    with pytest.raises(ValidationError, match=f"{name} must be given when status is measured"):
+        kind.model_validate(row)
+    with pytest.raises(ValidationError, match=f"{name} must be given when status is measured"):
+        kind.model_validate(row | {"status": "missing", name: held})
+    for site, is_pooled in (("pooled", True), ("a", False)):
+        if hasattr(kind, "is_pooled"):
+            made = kind.model_validate(row | {"site": site, name: held})
+            assert made.is_pooled is is_pooled
 
 
 def test_results_that_contradict_themselves_are_refused() -> None:

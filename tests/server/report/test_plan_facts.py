@@ -43,3 +43,30 @@ def test_a_learner_is_told_by_its_name_and_its_sums() -> None:
     facts = plan_facts(plan_of(read_settings(settings), {"aster": 60}))
     assert (facts["learner"], facts["sums"]) == ("second_moments", 2)
     assert "clip norm" not in facts
+
+
+def test_a_plan_says_whose_patients_they_are_and_what_it_runs(tmp_path: Path) -> None:
+    plan = found_run(tmp_path, noise=NOISE).plan
+    facts = plan_facts(plan)
+    assert facts["patients"] == "of hospitals"
+    assert (facts["run"], facts["plan"], facts["code"]) == ("practice", plan.sha256, plan.code_sha256)
+    assert facts["unit, adjacency, delta"] == "patient, add/remove, 1e-05"
+    settings = plan.settings.model_copy(update={"is_synthetic": True})
+    assert plan_facts(plan.model_copy(update={"settings": settings}))["patients"] == "synthetic"
+    stage = plan.training
+    assert stage is not None
+    assert [facts[name] for name in ("learning rate", "clip norm", "noise multiplier")] == [
+        *(stage.learning_rate, stage.clip_norm, stage.noise_multiplier)
+    ]
+
+
+def test_a_description_has_its_own_price_and_an_exact_one_none() -> None:
+    settings = practice_settings("linear").model_dump(mode="json")
+    settings["validation"] |= {"description_epsilon": 1.0}
+    plan = plan_of(read_settings(settings), {"aster": 3000, "birch": 3000})
+    facts = plan_facts(plan)
+    assert facts["epsilon, description"] == plan.predicted.description_epsilon
+    assert facts["epsilon, description"] == pytest.approx(1.0, abs=0.02)
+    exact = plan.predicted.model_copy(update={"description_epsilon": None})
+    told = plan_facts(plan.model_copy(update={"predicted": exact}))
+    assert str(told["epsilon, description"]).startswith("governed: exact")

@@ -98,6 +98,55 @@ def test_without_noise_the_mean_of_equal_tables_is_their_auc() -> None:
     assert found.between_site_variance == 0.0
 
 
+def test_a_margin_grows_with_the_confidence_in_each_of_the_two_intervals() -> None:
+    for confidence, tail in ((0.8, 0.9), (0.99, 0.995)):
+        found = pool_effects(LOG_RATIO, VARIANCE, confidence=confidence)
+        weight = 1 / (VARIANCE + found.between_site_variance)
+        se = (max((weight * (LOG_RATIO - found.value) ** 2).sum() / 12, 1.0) / weight.sum()) ** 0.5
+        assert found.low == pytest.approx(found.value - student.ppf(tail, 12) * se)
+        reach = student.ppf(tail, 11) * (found.between_site_variance + se**2) ** 0.5
+        assert found.prediction_high == pytest.approx(found.value + reach)
+
+
+def test_three_sites_have_a_prediction_interval_wider_than_that_of_their_mean() -> None:
+    found = pool_aucs([0.7, 0.8, 0.9], [0.001, 0.001, 0.001])
+    assert 0 < found.prediction_low < found.low < found.value < found.high < found.prediction_high < 1
+
+
+def test_noise_in_the_cells_widens_by_what_the_two_histograms_say() -> None:
+    """The interval's half-width, on the logit scale, by the formula of the statistic."""
+    bins, n_sites = 4, 3
+    ill, well = np.array([2.0, 3, 5, 10]), np.array([30.0, 20, 8, 2])
+    kernel = np.tril(np.ones((bins, bins)), -1) + 0.5 * np.eye(bins)
+    theta = (ill / 20) @ kernel @ (well / 60)
+    quantile = student.ppf(0.975, n_sites - 1)
+
+    def half_width(cell_sd: tuple[float, float]) -> float:
+        tables = np.tile(ill, (n_sites, 1)), np.tile(well, (n_sites, 1))
+        found = pool_histograms(*tables, cell_sd=cell_sd)
+        assert found.value == pytest.approx(theta, abs=1e-6)
+        return np.log(found.high / (1 - found.high)) - np.log(theta / (1 - theta))
+
+    def variance(cell_sd: tuple[float, float]) -> float:
+        """Of one site's AUC, noise alone: Var(ε·K·w + i·K·η + ε·K·η) with θ taken off the kernel."""
+        of_ill = cell_sd[0] ** 2 * (((kernel - theta) @ (well / 60)) ** 2).sum() / 20**2
+        of_well = cell_sd[1] ** 2 * (((ill / 20) @ (kernel - theta)) ** 2).sum() / 60**2
+        both = (cell_sd[0] * cell_sd[1] / (20 * 60)) ** 2 * ((kernel - theta) ** 2).sum()
+        return of_ill + of_well + both
+
+    exact = half_width((0.0, 0.0))
+    for cell_sd in ((2.0, 0.0), (0.0, 6.0), (2.0, 6.0)):
+        added = (half_width(cell_sd) ** 2 - exact**2) * n_sites / quantile**2
+        assert added * (theta * (1 - theta)) ** 2 == pytest.approx(variance(cell_sd), rel=1e-6), cell_sd
+
+
+def test_two_tables_have_no_mean_and_a_table_of_one_class_none_either() -> None:
+    ill, well = np.tile([1.0, 2, 3, 14], (3, 1)), np.tile([40.0, 25, 10, 5], (3, 1))
+    assert pool_histograms(ill, well, cell_sd=(0.0, 0.0)) is not None
+    assert pool_histograms(ill[:2], well[:2], cell_sd=(0.0, 0.0)) is None
+    assert pool_histograms(ill, 0 * well, cell_sd=(0.0, 0.0)) is None
+
+
 def test_noise_that_leaves_no_positives_leaves_no_mean() -> None:
     nobody = np.full((3, 4), -0.5)
     assert pool_histograms(nobody, np.full((3, 4), 20.0), cell_sd=(1.0, 1.0)) is None

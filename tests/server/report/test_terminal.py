@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from server.report.results import Results
+from server.report.results import FurtherResult, Results
 from server.report.terminal import table_for_terminal, table_of_patients
+from shared.sums.estimate import SUPPRESSED, Estimate
 
 
 def test_each_row_has_its_kind_site_figures_and_price(results: Results) -> None:
@@ -49,3 +50,39 @@ def test_a_description_that_nobody_gave_says_why(described_results: Results) -> 
     table = table_of_patients(refused)
     assert table.columns == ("site", "why")
     assert table.rows == (("st-anna", "no valid reply (policy.purpose-forbidden)"),)
+
+
+def test_a_further_measure_is_a_table_of_its_figures_by_site(results: Results) -> None:
+    def row(site: str, **values: object) -> FurtherResult:
+        plain = {"stage": "errors_internal", "site": site, "release_class": "dp"}
+        return FurtherResult.model_validate(plain | values)
+
+    figures = {
+        "n, ill": Estimate(status="measured", value=30.0),
+        "within 0.5": Estimate(status="measured", value=0.8, low=0.75, high=0.85),
+    }
+    rows = (
+        row("a", status="measured", epsilon=1.0, figures=figures),
+        row("b", status="missing", code="policy.no"),
+        row("pooled", status="measured", epsilon=1.0, figures={"within 0.5": figures["within 0.5"],
+                                                              "n, ill": SUPPRESSED}),
+    )  # fmt: skip
+    [table] = [
+        each
+        for each in table_for_terminal(results.model_copy(update={"further": rows}))
+        if each.title == "errors_internal"
+    ]
+    assert table.columns == ("", "a", "b", "all sites, pooled")
+    assert table.rows == (
+        ("n, ill", "30", "–", "suppressed"),
+        ("within 0.5", "0.80 (0.75 to 0.85)", "–", "0.80 (0.75 to 0.85)"),
+        ("release", "dp, ε = 1.00", "no valid reply (policy.no)", "dp, ε = 1.00"),
+    )
+
+
+def test_a_row_without_measures_is_as_long_as_its_table(results: Results) -> None:
+    task = results.task.model_copy(update={"kind": "classification"})
+    for each in (results, results.model_copy(update={"task": task})):
+        table = table_for_terminal(each)[0]
+        lengths = {len(row) for row in table.rows}
+        assert lengths == {len(table.columns)}

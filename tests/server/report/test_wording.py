@@ -147,6 +147,15 @@ def test_an_epsilon_comes_with_unit_adjacency_delta_mechanism_and_accountant() -
     )
 
 
+def test_a_promise_in_words_names_no_epsilon_of_who_did_not_train() -> None:
+    assert promise(2.999).statement == "ε = 3.00 per patient for training"
+    assert promise(0.0).statement == "no part in training"
+    assert promise(None, "off").statement == "no formal privacy guarantee"
+    for epsilon, mode in ((None, "patient_dp"), (1.0, "off")):
+        with pytest.raises(ValueError, match="training_epsilon must be given"):
+            promise(epsilon, mode)
+
+
 def card(results: Results, *promises: PrivacyResult) -> tuple[str, str, str]:
     return headline(results.model_copy(update={"privacy": promises}))[-1]
 

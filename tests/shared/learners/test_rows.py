@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from shared.features.columns import Column
 from shared.learners.rows import (
@@ -47,4 +46,6 @@ def test_a_weighted_sum_is_a_matrix_product_whose_rows_do_not_know_each_other() 
 
 
 def test_softmax_of_scores_that_overflow_alone() -> None:
-    assert softmax(np.array([[1e4, 1e4 + np.log(3.0)]]))[0].tolist() == pytest.approx([0.25, 0.75])
+    scores = np.array([[1e4, 1e4 + np.log(3.0)], [np.log(9.0) - 1e4, -1e4], [0.0, 0.0]])
+    np.testing.assert_allclose(softmax(scores), [[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]])
+    np.testing.assert_allclose(softmax(np.log([[1.0, 2.0, 5.0]])), [[0.125, 0.25, 0.625]])

@@ -69,6 +69,12 @@ def test_noise_widens_an_interval_by_the_cells_on_either_side() -> None:
     # hits in one cell, misses in three: variance θ(1−θ)n + sd²((1−θ)² + 3θ²), at θ near 0.2 of 1000
     sd = (160 + 400 * (0.64 + 3 * 0.04)) ** 0.5 / 1000
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * sd, rel=0.02)
+    found = read["within 1"]  # three cells of hits, one of misses, at 0.8
+    sd = (160 + 400 * (3 * 0.04 + 0.64)) ** 0.5 / 1000
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * sd, rel=0.02)
+    found = read["within 0.5"]  # two and two, at 0.4
+    sd = (240 + 400 * (2 * 0.36 + 2 * 0.16)) ** 0.5 / 1000
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * sd, rel=0.02)
 
 
 def test_nothing_is_read_from_too_few_patients_and_a_noisy_share_stays_a_share() -> None:

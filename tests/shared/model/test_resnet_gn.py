@@ -28,6 +28,18 @@ def test_a_films_map_does_not_depend_on_the_films_beside_it_in_train_mode_either
     torch.testing.assert_close(network(others)[:1], network(some)[:1], atol=1e-5, rtol=1e-5)
 
 
+def test_a_block_adds_its_short_cut_to_its_two_convolutions() -> None:
+    block = make_network().blocks[0]
+    image = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        within = block.norm2(block.conv2(block.norm1(block.conv1(image)).clamp(min=0)))
+        short = block.short_norm(block.short(image))
+        made = block(image)
+    torch.testing.assert_close(made, (within + short).clamp(min=0))
+    assert made.shape == (2, block.conv1.out_channels, 4, 4)
+    assert (made > 0).any(dim=0).any()
+
+
 def test_it_has_no_buffers_that_could_remember_films() -> None:
     assert not list(make_network().buffers())
 

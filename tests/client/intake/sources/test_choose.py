@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from client.command.app import app
 from client.command.sources import name_sources
-from client.intake.sources.choose import Choice, choose_inputs
+from client.intake.sources import choose
+from client.intake.sources.choose import Choice, choose_inputs, discard_staged
+from client.intake.sources.dimse import DimseAddress
 from client.intake.sources.staging import FilmQuery
 from client.site.folder import Site, create_site, open_site
 from client.site.profile import SiteProfile
@@ -108,3 +110,184 @@ def test_the_command_says_which_option_would_change_nothing(site: Site) -> None:
     assert done.exit_code == 1
     assert "intake.unused-option" in done.stderr
     assert "--from is for --dicomweb or --dimse" in " ".join(done.stderr.split())
+
+
+def code_of(site: Site, schema: CohortSchema = SCHEMA, **given: object) -> str:
+    with pytest.raises(IntakeError) as caught:
+        choose_inputs(Choice(**given), site, schema)  # type: ignore[arg-type]
+    return caught.value.code
+
+
+def test_films_and_rows_come_from_one_source_each(site: Site, tmp_path: Path) -> None:
+    folder = {"folder": site.folder}
+    assert code_of(site) == "intake.no-source"
+    assert code_of(site, films=Path("films")) == "intake.no-source", "and the rows?"
+    assert code_of(site, table=Path("t.csv")) == "intake.no-source", "and the films?"
+    for several in (
+        {"films": Path("films"), **WEB},
+        {"films": Path("films"), **DIMSE},
+        WEB | DIMSE,
+        {"table": Path("t.csv"), "sql": tmp_path / "q.sql"},
+    ):
+        assert code_of(site, **folder, **several) == "intake.several-sources"
+    choose_inputs(Choice(films=Path("films"), table=Path("t.csv")), site, SCHEMA)
+    choose_inputs(Choice(table=Path("t.csv"), **WEB), site, SCHEMA)  # type: ignore[arg-type]
+    without_films = SCHEMA.model_copy(update={"views": ()})
+    inputs = choose_inputs(Choice(table=Path("t.csv")), site, without_films)
+    assert list(inputs.films()) == [], "a schema without views asks nobody for films"
+
+
+def test_a_folder_holds_what_is_not_named_otherwise(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(choose, "film_files", lambda path: asked.append(path) or [])
+    monkeypatch.setattr("client.intake.sources.tables.file_table", lambda path, *_: asked.append(path))
+
+    def read(**given: object) -> list[object]:
+        asked.clear()
+        inputs = choose_inputs(Choice(folder=Path("in"), **given), site, SCHEMA)  # type: ignore[arg-type]
+        assert asked == [], "nothing is read before it is asked for"
+        inputs.films()
+        inputs.table()
+        return list(asked)
+
+    assert read() == [Path("in/films"), Path("in/clinical.csv")]
+    assert read(films=Path("f")) == [Path("f"), Path("in/clinical.csv")]
+    assert read(table=Path("t.parquet")) == [Path("in/films"), Path("t.parquet")]
+
+
+def test_a_query_goes_to_the_database_whose_address_is_no_part_of_the_command(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = tmp_path / "rows.sql"
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("client.intake.sources.tables.sql_table", lambda *given: asked.append(given))
+    monkeypatch.delenv("OSTEOFED_TABLE_URL", raising=False)
+    query.write_text("  SELECT 1\n")
+    assert code_of(site, folder=site.folder, sql=query) == "intake.no-table-url"
+    monkeypatch.setenv("OSTEOFED_TABLE_URL", "sqlite:///x.db")
+    choose_inputs(Choice(folder=site.folder, sql=query), site, SCHEMA).table()
+    assert asked == [("sqlite:///x.db", "SELECT 1", SCHEMA, site.settings.profile)]
+    for content in (b"", b" \n", b"\xff\xfe"):
+        query.write_bytes(content)
+        assert code_of(site, folder=site.folder, sql=query) == "intake.unreadable-query"
+    query.unlink()
+    assert code_of(site, folder=site.folder, sql=query) == "intake.unreadable-query"
+
+
+@pytest.mark.parametrize("is_move", [True, False])
+def test_a_pacs_that_speaks_dimse_is_reached_as_the_options_say_and_left_afterwards(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_move: bool
+) -> None:
+    seen: list[object] = []
+
+    class Pacs:
+        def __init__(self, address: object) -> None:
+            seen.append(address)
+
+        def close(self) -> None:
+            seen.append("closed")
+
+    def stage(source: object, query: object, folder: Path, **given: object) -> list[object]:
+        assert isinstance(source, Pacs)
+        seen.extend([query, folder, given["issuer"], given["progress"]])
+        return []
+
+    monkeypatch.setattr("client.intake.sources.dimse.Dimse", Pacs)
+    monkeypatch.setattr(choose, "stage", stage)
+    listen = {"is_move": True, "listen": "10.0.0.9:104"} if is_move else {}
+    choice = Choice(
+        folder=site.folder,
+        dimse="pacs.example:4242",
+        called_aet="PACS",
+        calling_aet="US",
+        ca=Path("ca.pem"),
+        query=QUERY,
+        **listen,  # type: ignore[arg-type]
+    )
+    choose_inputs(choice, site, SCHEMA, progress=print).films()
+    host, port = ("10.0.0.9", 104) if is_move else ("127.0.0.1", 11112)
+    assert seen == [
+        DimseAddress(
+            host="pacs.example",
+            port=4242,
+            called_aet="PACS",
+            calling_aet="US",
+            ca=Path("ca.pem"),
+            retrieve="move" if is_move else "get",
+            listen_host=host,
+            listen_port=port,
+        ),
+        QUERY,
+        site.staging / "hip_bmd",
+        site.linkage.issuer_for(site.settings.profile.issuer),
+        print,
+        "closed",
+    ]
+
+
+def test_a_pacs_on_the_web_gets_the_login_of_the_environment_or_the_file(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[object, ...]] = []
+
+    def web(url: str, *, login: str | None, ca: Path | None) -> None:
+        seen.append((url, login, ca))
+
+    monkeypatch.setattr("client.intake.sources.dicomweb.DicomWeb", web)
+    monkeypatch.delenv("OSTEOFED_DICOMWEB_LOGIN", raising=False)
+    choice = Choice(folder=site.folder, ca=Path("ca.pem"), **WEB)  # type: ignore[arg-type]
+    choose_inputs(choice, site, SCHEMA)
+    monkeypatch.setenv("OSTEOFED_DICOMWEB_LOGIN", "nurse:secret")
+    choose_inputs(choice, site, SCHEMA)
+    url = WEB["dicomweb"]
+    assert seen == [(url, None, Path("ca.pem")), (url, "nurse:secret", Path("ca.pem"))]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_one"),
+    [
+        *(("pacs:1", True), ("pacs:65535", True), ("::1:104", True)),
+        *(("pacs", False), ("pacs:", False), (":104", False), ("pacs:0", False)),
+        *(("pacs:65536", False), ("pacs:-1", False), ("pacs:1_0", False), ("pacs:104 ", False)),
+    ],
+)
+def test_an_address_has_a_host_and_a_port(site: Site, address: str, is_one: bool) -> None:
+    given = {"folder": site.folder}
+    if is_one:
+        choose_inputs(Choice(dimse=address, **given), site, SCHEMA)
+        choose_inputs(Choice(dimse="pacs:104", is_move=True, listen=address, **given), site, SCHEMA)
+    else:
+        assert code_of(site, dimse=address, **given) == "intake.invalid-address"
+        asked = {"dimse": "pacs:104", "is_move": True, "listen": address}
+        assert code_of(site, **asked, **given) == "intake.invalid-address"
+
+
+@pytest.mark.parametrize(
+    ("title", "is_one"),
+    [
+        *(("A", True), ("A" * 16, True), ("OSTEO FED", True)),
+        *(("", False), ("A" * 17, False), ("   ", False), ("A\\B", False), ("Ä", False)),
+    ],
+)
+def test_an_ae_title_is_what_dicom_allows(site: Site, title: str, is_one: bool) -> None:
+    given = {"folder": site.folder, "dimse": "pacs:104"}
+    for option in ("called_aet", "calling_aet"):
+        if is_one:
+            choose_inputs(Choice(**{option: title}, **given), site, SCHEMA)  # type: ignore[arg-type]
+        else:
+            assert code_of(site, **{option: title}, **given) == "intake.invalid-ae-title"
+
+
+def test_films_that_a_pacs_sent_are_deleted_with_their_folder_once(site: Site) -> None:
+    assert not discard_staged(site, SCHEMA)
+    film = site.staging / "hip_bmd" / "patient" / "film.dcm"
+    other = site.staging / "other" / "patient" / "film.dcm"
+    for path in (film, other):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"film")
+    assert discard_staged(site, SCHEMA)
+    assert not (site.staging / "hip_bmd").exists()
+    assert other.exists(), "those of another schema are not this intake's"
+    assert not discard_staged(site, SCHEMA)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,10 +185,12 @@ def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     settings = plan.settings.model_copy(update={"task": task})
     plan = plan.model_copy(update={"settings": settings})
     endpoint = np.array([0.9, 0.9, 0.2, 0.3])
-    outputs = np.stack([1 - endpoint, np.zeros(4), endpoint], axis=1)
     labels = np.array([2.0, 0.0, 1.0, 2.0])  # osteoporosis is class 2
-    scored = exams_of(Scored(outputs, labels, np.zeros((4, 0))), np.arange(4))
-    monkeypatch.setattr(GradientScorer, "score", lambda *_: scored)
+    outputs = np.stack([1 - endpoint, np.zeros(4), endpoint], axis=1)
+    # the last patient comes again, in another class: the earliest exam is the one attacked
+    scored = Scored(np.vstack([outputs, [[0.1, 0.1, 0.8]]]), np.append(labels, 0.0), np.zeros((5, 0)))
+    exams = exams_of(scored, np.array([0, 1, 2, 3, 3]))
+    monkeypatch.setattr(GradientScorer, "score", lambda *_: exams)
     monkeypatch.setattr(membership, "train_release", lambda *_: None)
     kept: list[NDArray[np.float64]] = []
     monkeypatch.setattr(membership, "lira_scores", lambda target, *_: kept.append(target) or target)
@@ -195,6 +198,17 @@ def test_the_signal_of_a_class_is_the_logit_of_the_labelled_one(
     site = AuditedSite(site="aster", pool=pool, is_member=np.arange(4) < 2)
     attack_run(plan, trained(plan), [site], np.zeros(5, np.float32), seed=1)
     np.testing.assert_allclose(kept[0], [logit(0.9), -logit(0.9), -logit(0.2), logit(0.3)])
+
+
+def test_the_signal_of_a_number_is_its_error_in_sds_of_the_target() -> None:
+    plan = attacked_plan(2, {"aster": 2}, epsilon=None)
+    unit = plan.settings.task.target_sd
+    scored = Scored(np.array([[0.7], [0.4], [0.9]]), np.array([0.6, 0.6, 0.0]), np.zeros((3, 0)))
+    scorer = SimpleNamespace(score=lambda *_: exams_of(scored, np.array([0, 1, 1])))
+    pool = random_patients(2, 2, seed=0)
+    site = AuditedSite(site="aster", pool=pool, is_member=np.array([True, False]))
+    found = membership._signals(plan.settings, [site, site], np.zeros(1), scorer)
+    np.testing.assert_allclose(found, [-0.1 / unit, -0.2 / unit] * 2)
 
 
 def test_what_cannot_be_attacked_is_refused() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from client.gate.ledger import Ledger
 from client.gate.outbox import Outbox
 from client.gate.register import export_register
 from server.federation.folder import Home
+from shared.audit.canary import conformance
 from shared.audit.canary.conformance import conformance_findings, shared_noise_findings
 from shared.audit.canary.records import (
     CommittedRegister,
@@ -30,6 +33,8 @@ from shared.audit.recount.outbox import largest_bytes
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan, write_plan
 from shared.errors import AuditError
+from shared.privacy.accountant import epsilon_of
+from shared.privacy.events import GaussianEvent
 from shared.privacy.register_format import RegisterRecord, read_register, write_register
 from shared.signing.keys import create_key
 
@@ -263,3 +268,120 @@ def test_one_register_is_not_taken_for_two(
     write_register(tmp_path / "elm.npz", replace(own, **idle))
     write_register(tmp_path / "own.npz", replace(files["own"], **idle))
     assert len(read("elm", "own")) == 2
+
+
+NOISE, CLIP, RATE = 2.0, 0.5, 0.25
+STAGE = SimpleNamespace(noise_multiplier=NOISE, clip_norm=CLIP, sample_rate=RATE, name="train")
+
+
+def recorded(sums: np.ndarray, coins: np.ndarray, site: str = "elm") -> RegisterRecord:
+    return RegisterRecord(
+        site=site,
+        plan_sha256="a" * 64,
+        salt=b"s",
+        coins=coins,
+        sums=np.asarray(sums, dtype=np.float64),
+        rounds=np.arange(1, len(sums) + 1),
+    )
+
+
+def test_spread_and_mean_of_noise_are_taken_from_who_stayed_out_in_promised_deviations() -> None:
+    # promised SD 1: of ten draws of who stayed out eight are ±2 and two 0
+    coins = np.array([False] * 5 + [True])
+    sums = np.array([[2.0, 2, 2, -2, 0, 99], [2.0, 2, 2, -2, 0, 99]])
+    z, figures = conformance._spread(recorded(sums, coins), STAGE)
+    assert z == pytest.approx((32 - 10) / math.sqrt(20))
+    assert figures == {"noise_multiplier_found": pytest.approx(math.sqrt(3.2) * NOISE), "draws": 10}
+    z, figures = conformance._mean(recorded(sums, coins), STAGE)
+    assert z == pytest.approx(8 / math.sqrt(10))
+    assert figures == {"mean_in_sd": pytest.approx(0.8)}
+
+
+def test_what_a_canary_writes_is_held_to_the_share_of_steps_it_takes_part_in() -> None:
+    coins = np.array([True, True, False])
+    sums = np.array([[-1.0, 0.0, 9], [-0.5, 0.5, 9]])  # written: 2, 0, 1 and −1 clip norms
+    z, figures = conformance._contribution(recorded(sums, coins), STAGE)
+    variance = RATE * (1 - RATE) + NOISE**2
+    assert z == pytest.approx((0.5 - RATE) / math.sqrt(variance / 4))
+    assert figures == {"contribution_promised": RATE, "contribution_found": 0.5}
+
+
+def test_chance_is_looked_for_in_what_a_canary_writes_into_a_pass_over_everybody() -> None:
+    # a pass is four steps: nine steps are two passes, the ninth is left out
+    written = np.array([1.0, 0, 2, 0, 0, 1, 0, -1, 50])
+    record = recorded(-CLIP * written[:, None], np.array([True]))
+    z, figures = conformance._independence(record, STAGE)
+    promised = 4 * (RATE * (1 - RATE) + NOISE**2)
+    squares = ((3 - 1) ** 2 + (0 - 1) ** 2) / promised
+    assert z == pytest.approx((squares - 2) / math.sqrt(2 * 2))
+    assert figures == {
+        "variance_promised": pytest.approx(promised),
+        "variance_found": pytest.approx(2.5),
+        "steps_per_pass": 4,
+        "passes": 2,
+    }
+    short = recorded(-CLIP * written[:3, None], np.array([True]))
+    z, figures = conformance._independence(short, STAGE)
+    assert (figures["steps_per_pass"], figures["passes"]) == (1, 3), "of less than a pass each step"
+    one = promised / 4
+    assert z == pytest.approx((((0.75**2 + 0.25**2 + 1.75**2) / one) - 3) / math.sqrt(6))
+
+
+def test_noise_used_before_is_seen_between_steps_and_between_neighbours() -> None:
+    noise = np.random.default_rng(3).normal(size=(3, 400))
+    noise[2] = noise[0]
+    coins = np.zeros(400, dtype=bool)
+    scaled = noise / noise.std()
+    z, figures = conformance._reuse(recorded(7 * noise, coins), STAGE)
+    assert z == figures["z_two_steps"] == pytest.approx((scaled[0] @ scaled[2]) / 20)
+    assert figures["pairs"] == 3
+    neighbours = (scaled[:, :-1] * scaled[:, 1:]).sum() / math.sqrt(3 * 399)
+    assert figures["z_neighbouring_coordinates"] == pytest.approx(neighbours)
+    smooth = np.repeat(np.random.default_rng(4).normal(size=(2, 200)), 2, axis=1)
+    z, figures = conformance._reuse(recorded(smooth, coins), STAGE)
+    assert z == abs(figures["z_neighbouring_coordinates"]) > 6
+
+
+def test_noise_of_two_sites_is_compared_where_the_canaries_of_both_stayed_out() -> None:
+    draw = np.random.default_rng(6)
+    noise = draw.normal(size=(5, 1000))
+    coins = np.arange(1000) < 400, np.arange(1000) >= 900
+    first, second = (recorded(noise, each, site) for each, site in zip(coins, "ab", strict=True))
+    [found] = shared_noise_findings([first, second])
+    assert (found.site, found.verdict) == ("a, b", "fail")
+    assert found.figures["draws"] == 5 * 500
+    both = noise[:, 400:900] / noise[:, 400:900].std()
+    assert found.figures["z"] == pytest.approx(np.abs(both @ both.T).max() / math.sqrt(500))
+    third = recorded(draw.normal(size=(4, 1000)), coins[0], "c")
+    verdicts = [each.verdict for each in shared_noise_findings([first, second, third])]
+    assert verdicts == ["fail", "pass", "pass"]
+    few = recorded(noise[:3], coins[1], "d")
+    [found] = shared_noise_findings([first, few])
+    assert (found.verdict, found.figures["draws"]) == ("not-run", 3 * 500)
+
+
+@pytest.mark.parametrize(
+    ("z", "verdict"),
+    [(6.0, "pass"), (-6.0, "pass"), (6.01, "fail"), (-6.01, "fail")],
+)
+def test_a_claim_is_refuted_beyond_six_on_either_side(z: float, verdict: str) -> None:
+    assert conformance._judge("elm", "claim", z, {}).verdict == verdict
+
+
+def test_what_a_register_claims_is_the_epsilon_of_training_alone() -> None:
+    event = GaussianEvent(noise_multiplier=2.0, steps=3)
+    rows = [
+        SimpleNamespace(purpose="train", event=event, canaries_sha256="c"),
+        SimpleNamespace(purpose="evaluate.internal", event=event, canaries_sha256=""),
+        SimpleNamespace(purpose="train", event=None, canaries_sha256="c"),
+    ]
+    plan = SimpleNamespace(predicted=SimpleNamespace(delta=1e-5))
+    register = SimpleNamespace(site="elm", commitment="c", coins=np.zeros(40))
+    found = CommittedRegister(register, SimpleNamespace(charges=rows, plan=plan))
+    assert found.claimed_epsilon == epsilon_of([event], 1e-5)
+    judged = found.judge_commitment("canary")
+    assert (judged.verdict, judged.figures) == ("pass", {"charges": 2, "canaries": 40})
+    rows[2].canaries_sha256 = "other"
+    judged = found.judge_commitment("canary")
+    assert judged.verdict == "fail"
+    assert judged.because.startswith("1 of 2 charges")

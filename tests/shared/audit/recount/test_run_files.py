@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from handed_over import HandedOver
@@ -9,9 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from server.run.folder import open_run
-from shared.audit.recount.run_files import read_held, read_reply, read_rounds
+from shared.audit.recount.run_files import read_held, read_reply, read_rounds, reading
 from shared.contract.payload import payload_sha256
-from shared.errors import AuditError
+from shared.errors import AuditError, RunError
 
 
 def test_the_auditor_reads_what_the_coordinator_wrote(made_run: HandedOver) -> None:
@@ -63,3 +65,18 @@ def test_a_round_under_a_name_that_is_no_number_is_damaged(handed: HandedOver) -
     folder.rename(folder.with_name("1st"))
     with pytest.raises(AuditError, match=r"1st/state\.json cannot be read"):
         read_rounds(handed.run_folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(), ValueError(), KeyError("x"), TypeError(), RunError("journal-damaged", "x")],
+    ids=repr,
+)
+def test_whatever_is_wrong_with_a_file_is_one_error_that_names_it(
+    error: Exception, tmp_path: Path
+) -> None:
+    told = rf"0001/state\.json cannot be read: {type(error).__name__}"
+    with pytest.raises(AuditError, match=told), reading(tmp_path / "0001" / "state.json"):
+        raise error
+    with pytest.raises(ZeroDivisionError), reading(tmp_path / "state.json"):
+        raise ZeroDivisionError

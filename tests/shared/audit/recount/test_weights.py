@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 from test_claims import failed, recount
 
 import shared.audit.recount.ledger as recount_ledger
-from shared.audit.recount.held_weights import Tail, read_weights
+from shared.audit.recount.held_weights import Tail, _tail, read_weights
 from shared.audit.recount.recounted import RecountedLedger
 from shared.audit.recount.weights import recount_weights
 from shared.contract.protocol import vector_sha256
@@ -170,3 +171,32 @@ def test_a_damaged_or_missing_weights_file_is_an_error_that_names_it(handed: Han
     file_of(handed, 1).unlink()
     with pytest.raises(AuditError, match=r"0001/state\.safetensors cannot be read"):
         handed.evidence()
+
+
+def test_a_learner_releases_its_last_state_and_a_training_without_its_last_round_none() -> None:
+    def held(number: int, size: int = 3) -> SimpleNamespace:
+        return SimpleNamespace(state=lambda: SimpleNamespace(vector=np.full(size, number, "<f4")))
+
+    plan = SimpleNamespace(trained=SimpleNamespace(name="learn", rounds=3))
+    rounds = {("learn", number): held(number) for number in (1, 2, 3)}
+    assert _tail(rounds, plan) == Tail((3, 3), vector_sha256(np.full(3, 3, "<f4")))
+    assert _tail({("learn", 3): held(3), ("other", 3): held(9)}, plan) is not None
+    del rounds["learn", 3]
+    assert _tail(rounds, plan) is None
+    assert _tail(rounds, SimpleNamespace(trained=None)) is None
+
+
+def test_a_gradient_training_releases_the_mean_of_its_averaged_rounds(made_run: HandedOver) -> None:
+    stage = made_run.plan.training
+    assert stage is not None
+    n = stage.strategy.n_averaged(stage.rounds)
+
+    def held(number: int, size: int = 3) -> SimpleNamespace:
+        return SimpleNamespace(state=lambda: SimpleNamespace(vector=np.full(size, number, "<f4")))
+
+    rounds = {(stage.name, number): held(number) for number in range(1, stage.rounds + 1)}
+    found = _tail(rounds, made_run.plan)
+    assert found is not None
+    assert found.rounds == (stage.rounds - n + 1, stage.rounds)
+    mean = np.mean(range(stage.rounds - n + 1, stage.rounds + 1))
+    assert found.mean_sha256 == vector_sha256(np.full(3, mean, "<f4"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -293,6 +294,20 @@ def test_noised_means_and_sds_are_unbiased() -> None:
     assert np.square(sds).mean() == pytest.approx(
         truth.target.sd.value**2, abs=3 * np.square(sds).std() / math.sqrt(2000)
     )
+
+
+def test_a_margin_is_that_of_drawn_noise_where_patients_are_many() -> None:
+    """A million times the cohort: nothing but the noise moves a figure, and in a straight line."""
+    generator = np.random.default_rng(21)
+    many = 1e6 * sum_table(rows_of(population(400, generator), PLAIN))
+    sd, z, draws = 4e5, NormalDist().inv_cdf(0.975), []
+    for _ in range(1200):
+        draws.append(figures_of(read(many + generator.normal(0, sd, many.size), PLAIN, sd)))
+    exact = figures_of(read(many, PLAIN))
+    for name in exact:
+        values, lows, highs = np.array([each[name] for each in draws], dtype=float).T
+        assert (highs - lows).mean() / (2 * z) == pytest.approx(values.std(), rel=0.08), name
+        assert values.mean() == pytest.approx(exact[name][0], abs=values.std() / 7), name
 
 
 def test_the_square_of_a_means_own_noise_is_taken_off_its_sd() -> None:

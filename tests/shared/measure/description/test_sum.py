@@ -30,3 +30,7 @@ def test_without_noise_the_state_is_the_sum_of_all_sites_contributions() -> None
     assert np.allclose(state.vector, rows.sum(axis=0), atol=1e-8)
     assert asked.bound(state) == sensitivity(spec)
     assert asked.length(state) == spec.n_cells == rows.shape[1]
+    assert state.sums_done == 1
+    assert asked.shares() == (1.0,)
+    assert asked.start().sums_done == 0
+    assert asked.start().vector.size == 0

@@ -135,3 +135,16 @@ def test_a_replicate_of_one_class_is_nan() -> None:
     )
     assert set(found[~np.isnan(found)]) == {1.0}
     assert 10 < np.isnan(found).sum() < 40
+
+
+@pytest.mark.parametrize("n_positive", [0, 1, 5, 6])
+def test_a_variance_needs_two_of_each_class_and_an_auc_one(n_positive: int) -> None:
+    score, is_positive = np.arange(6.0), np.arange(6) >= 6 - n_positive
+    if n_positive in (0, 6):
+        with pytest.raises(ProtocolError):
+            measure_auc(score, is_positive)
+    else:
+        assert measure_auc(score, is_positive) == 1.0
+    with pytest.raises(ProtocolError):
+        delong(score[None], is_positive)
+    assert delong(score[None], np.arange(6) >= 4)[0].tolist() == [1.0]

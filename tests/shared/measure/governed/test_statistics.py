@@ -149,3 +149,24 @@ def test_numbers_that_are_not_one_a_patient_are_refused(short: str) -> None:
         measure_statistics(REGRESSION, **parts | {short: parts[short][1:]})
     with pytest.raises(ProtocolError):
         measure_statistics(CLASSES, **parts)
+
+
+@pytest.mark.parametrize("spec", [REGRESSION, CLASSES])
+def test_every_figure_beyond_what_it_can_be_reads_as_withheld(spec: StatisticsSpec) -> None:
+    shares = {"auc", "auc_se", "sensitivity", "specificity", "brier"}
+    signed = {"r2", "bias", "slope", "intercept", "target_mean"}
+    for place, name in enumerate(spec.figures):
+        vector = np.full(spec.n_figures, 0.5)
+        for value, is_kept in (
+            (0.0, True),
+            (1.0, True),
+            (1.0001, name not in shares | {"r2"}),
+            (-0.0001, name in signed),
+            (math.inf, False),
+            (-math.inf, False),
+            (math.nan, False),
+        ):
+            vector[place] = value
+            read = spec.named(vector)
+            assert math.isnan(read[name]) != is_kept, (name, value)
+            assert all(read[other] == 0.5 for other in read if other != name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from practice_validation import (
@@ -12,9 +14,11 @@ from practice_validation import (
 )
 from sklearn import metrics
 
+from shared.measure.table.cells import score_histograms
 from shared.measure.table.classes import read_classes
 from shared.measure.table.endpoint import endpoint_figures, read_curves
 from shared.measure.table.spec import sensitivity
+from shared.measures.calibration import calibration_curve, recalibrate
 from shared.sums.estimate import TOO_NOISY
 
 BMD = spec_of_numbers(bins=64)
@@ -117,3 +121,23 @@ def test_under_noise_points_that_were_expected_to_say_nothing_are_left_out() -> 
     assert sum(each.observed.value is not None for each in many.calibration) > 30
     figures = read_classes(table, RISK, noise_sd=9.0, minimum_cell=10, n_expected=100)
     assert figures["calibration slope"] == figures["LR+, ill"] == TOO_NOISY
+
+
+def test_noise_of_a_curve_is_that_of_its_cells_in_patients() -> None:
+    """A cell of weight one half holds half of each patient, and the noise of a table whole."""
+    light = replace(RISK, blocks=RISK.blocks.model_copy(update={"ranking": 0.5}))
+    risk, is_ill = risks(3000)
+    table = rows_of_scores(light, risk, is_ill).sum(axis=0)
+    ill, well = score_histograms(table, light)
+    assert ill.sum() + well.sum() == pytest.approx(3000)
+    edges = np.concatenate([[0.0], light.inner_edges, [1.0]])
+    noise = {"cell_sd": 2 * 2.5, "minimum_cell": 0}
+    found = read_curves(table, light, noise_sd=2.5, minimum_cell=0, n_expected=1e9)
+    shown = [each.observed for each in found.calibration if each.observed.value is not None]
+    exact = [each.observed for each in calibration_curve(ill, well, edges, **noise)]
+    assert len(shown) > 10
+    assert all(each in exact for each in shown)
+    line = recalibrate(ill, well, edges, **noise)
+    figures = endpoint_figures(table, light, noise_sd=2.5, minimum_cell=0)
+    assert figures["calibration slope"] == line.slope
+    assert figures["calibration intercept"] == line.intercept

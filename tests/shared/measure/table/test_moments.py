@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from practice_coverage import BMD, POPULATIONS, Population, exact_tables
@@ -162,3 +164,63 @@ def test_limits_of_equal_errors_are_the_bias() -> None:
 
 def test_fewer_than_two_patients_have_no_spread() -> None:
     assert {estimate.status for estimate in read(np.zeros(SPEC.n_cells)).values()} == {"suppressed"}
+
+
+def test_a_margin_is_that_of_drawn_noise_where_patients_are_many(table: np.ndarray) -> None:
+    """A million times the cohort: nothing but the noise moves a figure, and in a straight line."""
+    many, sd = table * 1e6, 3e5
+    generator = np.random.default_rng(11)
+    draws = [read(many + generator.normal(0, sd, many.size), sd) for _ in range(1500)]
+    z = NormalDist().inv_cdf(0.975)
+    for name in ("r2", "mae", "rmse", "bias", "limit_low", "limit_high"):
+        values = np.array([each[name].value for each in draws])
+        margins = np.array([(each[name].high - each[name].low) / (2 * z) for each in draws])
+        assert margins.mean() == pytest.approx(values.std(), rel=0.07), name
+        assert values.mean() == pytest.approx(read(many)[name].value, abs=values.std() / 8), name
+
+
+def test_a_margin_is_that_of_drawn_patients_where_there_is_no_noise() -> None:
+    generator = np.random.default_rng(12)
+    draws = []
+    for _ in range(500):
+        target = generator.normal(1.1, 0.2, 300)
+        prediction = np.clip(target + generator.normal(0.08, 0.12, 300), 0.0, 2.0)
+        draws.append(read(sum_table(rows_of_numbers(SPEC, prediction, target))))
+    z = NormalDist().inv_cdf(0.975)
+    for name in ("r2", "mae", "rmse", "bias", "limit_low", "limit_high"):
+        values = np.array([each[name].value for each in draws])
+        margins = np.array([(each[name].high - each[name].low) / (2 * z) for each in draws])
+        assert margins.mean() == pytest.approx(values.std(), rel=0.12), name
+
+
+def test_one_value_for_everybody_has_no_r2_and_noise_decides_nothing_about_it() -> None:
+    target, prediction = np.full(50, 1.2), np.linspace(1.0, 1.4, 50)
+    table = sum_table(rows_of_numbers(SPEC, prediction, target))
+    assert read(table)["r2"].status == "not-applicable"
+    assert read(table)["mae"].value == pytest.approx(np.abs(prediction - target).mean())
+    assert read(table, 1.0)["r2"].status == "measured"
+    constant = {"constant": 1.2, "minimum_cell": 1}
+    assert read_constant_r2(table, SPEC, noise_sd=0.0, **constant).status == "not-applicable"
+    assert read_constant_r2(table, SPEC, noise_sd=1.0, **constant).status == "measured"
+
+
+def test_bounds_that_do_not_begin_at_zero_move_no_figure(cohort: tuple[np.ndarray, np.ndarray]) -> None:
+    target, prediction = cohort
+    moved = spec_of_numbers(
+        cuts=(11.0,), bins=4, scores=(10.0, 12.0), targets=(10.0, 13.0), error_high=0.8
+    )
+    prediction = target + np.clip(prediction - target, -0.8, 0.8)
+    table = sum_table(rows_of_numbers(moved, prediction + 10.0, target + 10.0))
+    found = read_regression(table, moved, noise_sd=0.0, confidence=0.95)
+    error = prediction - target
+    sst = ((target - target.mean()) ** 2).sum()
+    assert found["r2"].value == pytest.approx(1 - (error**2).sum() / sst)
+    assert found["mae"].value == pytest.approx(np.abs(error).mean())
+    assert found["bias"].value == pytest.approx(error.mean())
+    constant = read_constant_r2(table, moved, constant=10.8, noise_sd=0.0, minimum_cell=1)
+    assert constant.value == pytest.approx(-N * (target.mean() - 0.8) ** 2 / sst)
+    # ends of an interval are in the same units
+    usual = read(sum_table(rows_of_numbers(SPEC, prediction, target)))
+    for name in ("r2", "mae", "bias"):
+        width, expected = (each[name].high - each[name].low for each in (found, usual))
+        assert width == pytest.approx(expected, rel=0.02), name

@@ -183,6 +183,29 @@ def test_cells_below_the_minimum_are_suppressed_and_never_zero() -> None:
     assert few.n_patients.status == few.mae.status == few.r2.status == "suppressed"
 
 
+def test_of_an_exact_table_a_noisy_plan_hides_nothing_and_the_minimum_holds() -> None:
+    prediction, target = np.full(40, 0.7), np.full(40, 0.7)
+    target[:5] = 0.5
+    table = bmd_table(prediction, target)
+
+    def shown(sd: float, names: tuple[str, ...], cell: int = 10) -> Measures:
+        return read_table(
+            table, BMD, noise_sd=sd, minimum_cell=cell, sensitivity_target=0.0, shown=names
+        )
+
+    exact = shown(0.0, ())
+    assert exact.mae.status == exact.specificity.status == "measured"
+    assert exact.n_positive.status == exact.sensitivity.status == "suppressed"
+    assert shown(0.0, (), cell=41).n_patients.status == "suppressed"
+    assert shown(0.0, (), cell=39).n_patients.value == pytest.approx(40)
+    assert shown(0.0, (), cell=4).n_positive.value == pytest.approx(5)
+    # under noise the plan decides alone, and no noisy count does
+    noisy = shown(0.5, ("mae",), cell=1000)
+    assert noisy.mae.status == noisy.n_patients.status == noisy.n_positive.status == "measured"
+    assert noisy.bias.status == noisy.specificity.status == "too-noisy"
+    assert noisy.n_patients.high - noisy.n_patients.low > 0
+
+
 def test_one_class_or_one_value_is_not_applicable_and_never_zero_or_one() -> None:
     prediction, target = bmd_cohort(3, 50)
     found = read(bmd_table(prediction, np.maximum(target, 0.56)), cell=10)
@@ -283,3 +306,16 @@ def test_a_table_that_does_not_fit_is_refused() -> None:
         contributions(BMD, outputs=np.zeros((2, 2)), label=np.zeros(2))
     with pytest.raises(ProtocolError):
         contributions(PROBABILITY, outputs=np.zeros((2, 2)), label=np.zeros(3))
+
+
+def test_a_noisy_count_below_zero_is_shown_as_none_and_its_interval_begins_there() -> None:
+    table = np.zeros(BMD.n_cells)
+    table[: BMD.bins] = -3.0
+    found = read_table(
+        table, BMD, noise_sd=1.0, minimum_cell=1, sensitivity_target=0.0, shown=("auc", "mae")
+    )
+    for count in (found.n_patients, found.n_positive):
+        assert count.value == count.low == 0.0
+        assert count.high >= 0.0
+    assert found.auc.status == found.sensitivity.status == "too-noisy"
+    assert found.promise == "not-applicable"

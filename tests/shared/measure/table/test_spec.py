@@ -72,6 +72,14 @@ def test_an_operating_point_outside_the_scores_is_refused() -> None:
         table_of(settings)
 
 
+@pytest.mark.parametrize("side", ["score_low", "score_high"])
+def test_an_operating_point_on_the_end_of_the_scores_is_refused(side: str) -> None:
+    settings = compose_settings(["task.grades=[]"])
+    [cut] = table_of(settings).cuts
+    with pytest.raises(SettingsError, match="operating point"):
+        table_of(compose_settings(["task.grades=[]", f"validation.{side}={cut}"]))
+
+
 def test_graded_numbers_have_a_row_per_class_and_every_cut_on_an_edge() -> None:
     graded = spec_of_numbers(cuts=(0.6, 0.7), label_cuts=(0.558, 0.738), bins=4)
     assert graded.cut_bins == (2, 3)
