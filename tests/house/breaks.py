@@ -948,8 +948,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        'return np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)',
-        'return np.searchsorted(self.label_cuts, score, side="left").astype(np.intp)',
+        'called = np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)',
+        'called = np.searchsorted(self.label_cuts, score, side="left").astype(np.intp)',
         "a reading is called at the label's cut and not at the one that was validated",
     ),
     Break(
@@ -1050,7 +1050,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/grouping.py",
-        "if any(_words_in(entry) in said for entry in vendor.words):",
+        "if said and any(_words_in(entry) in said for entry in vendor.words):",
         "if any(entry.casefold() in said for entry in vendor.words):",
         "Agfa-Gevaert is taken for GE",
     ),
@@ -1543,7 +1543,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        "found: Bools = score <= at if self.is_regression else score >= at",
+        "found: Bools = (score <= at if self.is_regression else score >= at) & np.isfinite(score)",
         "found: Bools = score < at if self.is_regression else score >= at",
         "who is predicted on the operating point is not called",
     ),
