@@ -129,6 +129,8 @@ def test_a_report_reads_every_ledger_that_was_handed_over(
     monkeypatch.setattr(
         "server.report.page.write_report", lambda folder, _: (folder / "a.html", folder / "a.json")
     )
+    monkeypatch.setattr("server.report.summary.summarise", lambda _: None)
+    monkeypatch.setattr("shared.contract.validation_summary.write_summary", lambda *_, **__: None)
     own = Coordinator(tmp_path, {})
     told = own.told("report", "practice", "--ledger", "a.json", "--ledger", "b.json")
     own.told("report", "practice")

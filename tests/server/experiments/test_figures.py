@@ -260,8 +260,8 @@ def test_the_difference_that_is_printed_is_that_of_the_median_seed(
                for seed, error in enumerate((0.1, 0.9, 0.5))}  # fmt: skip
     outputs["alone"] = target + rng.normal(size=200)
     monkeypatch.setattr(figures, "_read", lambda trained, _: (outputs[trained.weights], target))
-    runs = [figures._Trained(f"federated {seed}", plan) for seed in range(3)]
-    alone = [figures._Trained("alone", plan)] * 3
+    runs = [figures.Trained(f"federated {seed}", plan) for seed in range(3)]
+    alone = [figures.Trained("alone", plan)] * 3
     collected = {("linear", "federated", 1.0): runs, ("linear", "aster alone", 1.0): alone}
     value, *_ = figures._compare(collected, "linear", practice_patients(1))
     ours, theirs = (measure_regression(target, outputs[each]).r2 for each in ("federated 2", "alone"))
