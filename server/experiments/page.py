@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.report.terminal import table_for_terminal
+from server.report.terminal import PRIVACY, table_for_terminal
 from shared.machine.files import PROJECT, write_atomic
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def write_page(figures: Figures, *, root: Path = PROJECT) -> dict[str, Path]:
 
 def write_demo(results: Results, seconds: float, *, root: Path = PROJECT) -> Path:
     """Write what a demo printed into the README: validation, and one line of privacy per site."""
-    validation, privacy = table_for_terminal(results)
+    tables = table_for_terminal(results)
+    validation = tables[0]
+    [privacy] = [table for table in tables if table.title == PRIVACY]
     columns = tuple(column for column in validation.columns if column != "release")
     rows = [row[: len(columns)] for row in validation.rows]
     lines = [

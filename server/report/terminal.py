@@ -18,6 +18,8 @@ from server.report.wording import (
     write_value,
 )
 
+PRIVACY = "Privacy"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TerminalTable:
@@ -113,7 +115,7 @@ def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ..
 
 def _privacy(results: Results) -> TerminalTable:
     return TerminalTable(
-        title="Privacy",
+        title=PRIVACY,
         columns=("site", "training", "run ε", "lifetime ε", "cap", "left", "holds for"),
         rows=tuple(
             (

@@ -9,7 +9,8 @@ import pytest
 
 from server.experiments.figures import Figure, Figures, Row
 from server.experiments.page import shares_of_non_private, write_demo, write_page
-from server.report.results import Results
+from server.report.results import FurtherResult, Results
+from shared.sums.estimate import Estimate
 
 
 def figure(r2: float) -> Figure:
@@ -111,7 +112,11 @@ def test_shares_are_of_the_same_heads_federation_without_privacy() -> None:
 
 
 def test_a_demos_outcome_is_two_tables_and_its_price(root: Path, results: Results) -> None:
-    write_demo(results, 161.4, root=root)
+    accuracy = {"accuracy": Estimate(status="measured", value=0.7, low=0.6, high=0.8)}
+    more = FurtherResult(
+        stage="internal", site="northgate", status="measured", release_class="dp", figures=accuracy
+    )
+    write_demo(results.model_copy(update={"further": (more,)}), 161.4, root=root)
     text = (root / "docs" / "demo-readme.md").read_text()
     assert text.count("\n| internal |") == 4
     assert "release |" not in text.split("\n")[0]
