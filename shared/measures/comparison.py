@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
-from shared.errors import PolicyError
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import (
     PREVALENCE,
     auc_of,
     bell_pair,
+    require_full_cells,
     share_of,
     support_of,
     why_lacking,
@@ -122,12 +122,7 @@ class Comparison:
         Raises:
             PolicyError: one is.
         """
-        if ((total > 0) & (total < minimum_cell)).any():
-            raise PolicyError(
-                "cell-too-small",
-                f"a cell of a comparison holds fewer than {minimum_cell} patients",
-                hint="ask for noised tables (validation.release_class=dp), or for fewer bins",
-            )
+        require_full_cells(total, minimum_cell, of="comparison", fewer="bins")
         return total
 
     def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:

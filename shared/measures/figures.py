@@ -1,4 +1,4 @@
-"""Figures of counts, each with its interval: shares, rankings, agreement. Imports intervals only.
+"""Figures of counts, each with its interval: shares, rankings, agreement. Imports errors and intervals.
 
 Cells are patients, with noise or without; a figure of a class that is empty is not applicable, of too
 few patients suppressed. Shapes as the functions say: b bins · c classes.
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import PolicyError
 from shared.sums.contract import Floats
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
@@ -93,6 +94,26 @@ def widest_of(name: str) -> float:
     """The widest half of an interval that still says something of a figure."""
     widest = _WIDEST_AUC if "AUC" in name else _WIDEST
     return next((width for begin, width in _WIDEST_OF.items() if name.startswith(begin)), widest)
+
+
+def require_full_cells(total: Floats, minimum_cell: int, *, of: str, fewer: str) -> None:
+    """Refuse an exact total of which a cell holds a few patients.
+
+    Args:
+        total: counts of patients.
+        minimum_cell: fewest patients of a cell that is not empty.
+        of: what the cells are of.
+        fewer: what to ask fewer of.
+
+    Raises:
+        PolicyError: one does.
+    """
+    if ((total > 0) & (total < minimum_cell)).any():
+        raise PolicyError(
+            "cell-too-small",
+            f"a cell of a {of} holds fewer than {minimum_cell} patients",
+            hint=f"ask for noised tables (validation.release_class=dp), or for fewer {fewer}",
+        )
 
 
 def why_lacking(count: float, minimum_cell: int) -> Estimate | None:

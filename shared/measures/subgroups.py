@@ -17,9 +17,16 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from shared.errors import PolicyError
 from shared.measures.cut_bins import CutBins, bins_of_release
-from shared.measures.figures import PREVALENCE, auc_of, bell_pair, share_of, support_of, worth_showing
+from shared.measures.figures import (
+    PREVALENCE,
+    auc_of,
+    bell_pair,
+    require_full_cells,
+    share_of,
+    support_of,
+    worth_showing,
+)
 from shared.measures.grouping import Grouping, Vendor, grouping_of, require_vendors
 from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
@@ -112,12 +119,7 @@ class Subgroups:
         Raises:
             PolicyError: one is.
         """
-        if ((total > 0) & (total < minimum_cell)).any():
-            raise PolicyError(
-                "cell-too-small",
-                f"a cell of a subgroup holds fewer than {minimum_cell} patients",
-                hint="ask for noised tables (validation.release_class=dp), or for fewer bins and bands",
-            )
+        require_full_cells(total, minimum_cell, of="subgroup", fewer="bins and bands")
         return total
 
     def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
