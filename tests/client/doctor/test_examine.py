@@ -431,7 +431,7 @@ def test_a_site_without_a_cohort_a_plan_or_a_coordinator_is_told_what_to_do_next
 
 def test_a_joined_site_that_has_approved_nothing_is_told_so(sites: TableSites) -> None:
     folder = sites.site().folder
-    for path in (folder / "approvals").glob("*"):
+    for path in (folder / "approvals").rglob("*.json"):
         path.unlink()
     lines = {line.name: line for line in look_at_site(folder, is_quick=True)}
     assert lines["approval"].state == "not checked"
