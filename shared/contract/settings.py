@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from shared.contract.contradictions import model_contradictions, validation_contradictions
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
@@ -21,7 +22,7 @@ from shared.exam.schema import CohortSchema
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
-from shared.strict import FROZEN, list_mistakes
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 
 
 class Grade(BaseModel):
@@ -349,26 +350,6 @@ class ModelSettings(BaseModel):
     encoder: EncoderSettings
     fusion: FusionSettings
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> ModelSettings:
-        problems = []
-        if self.task.kind == "regression" and self.cohort.label.kind == "class":
-            problems.append("task.kind regression needs a bmd or number label, not class")
-        if self.task.kind == "classification" and self.cohort.label.kind == "number":
-            problems.append("task.kind classification needs a class or bmd label, not number")
-        if self.encoder.name == "none" and self.fusion.name != "clinical_only":
-            problems.append("encoder none needs fusion clinical_only")
-        if self.encoder.training != "frozen" and self.fusion.name == "clinical_only":
-            problems.append(
-                f"encoder.training {self.encoder.training} needs a fusion that reads films, "
-                "not clinical_only"
-            )
-        if self.encoder.name != "none" and not self.cohort.views:
-            problems.append(f"encoder {self.encoder.name} needs at least one view in the cohort")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
 
 class Caps(BaseModel):
     """Public limits on what enters a sum.
@@ -424,6 +405,12 @@ class Settings(ModelSettings):
         return value
 
     @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Settings:
+        found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
+        refuse_contradictions(found)
+        return self
+
+    @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
         if self.learner.kind != "gradient" and self.encoder.training != "frozen":
             raise ValueError(f"learner {self.learner.kind} needs encoder.training frozen")
@@ -459,6 +446,11 @@ class PlanSettings(ModelSettings):
     patience: Patience
     engine: EngineSettings
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> PlanSettings:
+        refuse_contradictions(model_contradictions(self))
+        return self
+
 
 # Settings of a model with the limits of its patients, asked for or planned.
 AnySettings = Settings | PlanSettings
@@ -482,7 +474,9 @@ def read_settings(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines += list_mistakes(error, whole="settings", content=values, shows_values=True)
+        lines += list_mistakes(
+            error, whole="settings", content=values, shows_values=True, model=Settings
+        )
     else:
         if not lines:
             return settings
