@@ -31,7 +31,7 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
     if "experiment" in chosen:
         return []
     wanted = {"class": "classification", "number": "regression"}.get(schema.label.kind)
-    if chosen.get("task") in ("regression", "classification") and chosen["task"] != wanted:
+    if wanted and chosen.get("task") in ("regression", "classification") and chosen["task"] != wanted:
         raise SettingsError(
             "task-and-label",
             f"task {chosen['task']} needs another label than the cohort's, which is of kind "
@@ -66,6 +66,7 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
     sd = _number(chosen.get("task.target_sd"), span / _SDS_IN_RANGE)
     words = label.column.replace("_", " ")
     cut = _number(chosen.get("task.endpoint_threshold"), mean)
+    is_above = chosen.get("task.endpoint_side") == "above"
     has_loss = chosen.get("learner", "gradient") == "gradient"
     loss = {"task.loss_threshold": cut, "task.loss_emphasis": 0.0, "task.loss_scale": sd / 4}
     numbers = {
@@ -83,8 +84,8 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
     return {
         "task": "regression",
         "task.target_unit": _quoted(label.unit),
-        "task.endpoint": _quoted(f"low {words}"),
-        "task.otherwise": _quoted(f"high {words}"),
+        "task.endpoint": _quoted(f"{'high' if is_above else 'low'} {words}"),
+        "task.otherwise": _quoted(f"{'low' if is_above else 'high'} {words}"),
         **{name: f"{value:.6g}" for name, value in numbers.items()},
     }
 

@@ -29,7 +29,7 @@ class Grade(BaseModel):
     """A milder class beside a regression's endpoint.
 
     ``threshold``: y ≤ threshold, where no severer class has it; ``operating_point``: the output at or
-    below which it is called.
+    below which it is called. With the endpoint above, ≥ and at or above.
     """
 
     model_config = FROZEN
@@ -45,9 +45,10 @@ class RegressionTask(BaseModel):
     The target is standardised as z = (y − target_mean)/target_sd with public constants.
     ``loss_threshold`` t and ``loss_emphasis`` a, ``loss_scale`` s give each exam the weight
     1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference.
-    ``endpoint_threshold``: the positive class is y ≤ threshold. ``operating_point``: the output at or
-    below which a patient is called positive, chosen on public data; left out, the endpoint's threshold.
-    ``grades``: milder classes by rising threshold; ``otherwise`` names what lies above them all.
+    ``endpoint_threshold``: the positive class is y ≤ threshold; with ``endpoint_side`` above, y ≥ it.
+    ``operating_point``: the output from which on, to that side, a patient is called positive, chosen on
+    public data; left out, the endpoint's threshold. ``grades``: milder classes, each threshold further
+    from the endpoint than the one before; ``otherwise`` names what lies beyond them all.
     """
 
     model_config = FROZEN
@@ -62,17 +63,20 @@ class RegressionTask(BaseModel):
     loss_scale: float = Field(default=0.05, gt=0)
     endpoint: str
     endpoint_threshold: float
+    endpoint_side: Literal["below", "above"] = "below"
     operating_point: float
     grades: tuple[Grade, ...] = ()
     otherwise: str = "none"
 
     @model_validator(mode="after")
-    def _grades_rise(self) -> RegressionTask:
+    def _grades_lead_away(self) -> RegressionTask:
+        is_below = self.endpoint_side == "below"
         for name in ("threshold", "operating_point"):
             first = self.endpoint_threshold if name == "threshold" else self.operating_point
             cuts = [first, *(getattr(grade, name) for grade in self.grades)]
-            if any(high <= low for low, high in pairwise(cuts)):
-                raise ValueError(f"grades: each {name} must lie above the one before, not {cuts}")
+            if any((after <= cut) if is_below else (after >= cut) for cut, after in pairwise(cuts)):
+                side = "above" if is_below else "below"
+                raise ValueError(f"grades: each {name} must lie {side} the one before, not {cuts}")
         names = [self.endpoint, *(grade.name for grade in self.grades), self.otherwise]
         if len(set(names)) < len(names):
             raise ValueError(f"grades: every class needs a name of its own, not {names}")

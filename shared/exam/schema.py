@@ -248,6 +248,22 @@ class CohortSchema(BaseModel):
         return self
 
 
+def schema_differences(one: CohortSchema, other: CohortSchema) -> list[str]:
+    """Where two schemas differ: settings by their names, fields and views by theirs."""
+    parts = [_named_parts(schema) for schema in (one, other)]
+    names = dict.fromkeys([*parts[0], *parts[1]])
+    return [name for name in names if parts[0].get(name) != parts[1].get(name)]
+
+
+def _named_parts(schema: CohortSchema) -> dict[str, object]:
+    content = schema.model_dump(mode="json")
+    parts: dict[str, object] = {}
+    for kind in ("fields", "views"):
+        parts |= {f"{kind}.{part['name']}": part for part in content.pop(kind)}
+    label = {f"label.{name}": value for name, value in content.pop("label").items()}
+    return content | parts | label
+
+
 def read_schema(path: Path) -> CohortSchema:
     """Read and validate a schema's YAML file.
 

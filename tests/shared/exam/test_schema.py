@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from shared.errors import SettingsError
-from shared.exam.schema import BmdLabel, ClassLabel, CohortSchema, NumberLabel, SplitRule, read_schema
+from shared.exam.schema import (
+    BmdLabel,
+    ClassLabel,
+    CohortSchema,
+    NumberLabel,
+    SplitRule,
+    read_schema,
+    schema_differences,
+)
 
 HIP = Path(__file__).parents[3] / "configs" / "cohort" / "hip_bmd.yaml"
 
@@ -182,3 +190,15 @@ def test_a_class_that_a_spelling_leads_to_must_be_there(
     )
     number = {"kind": "number", "column": "y", "unit": "mm", "low": 1, "high": 1}
     assert "low 1 must be below high 1" in mistakes(tmp_path, content | {"label": number})
+
+
+def test_where_two_schemas_differ_is_named_by_part(content: dict[str, Any]) -> None:
+    one = CohortSchema.model_validate(content)
+    assert schema_differences(one, one) == []
+    changed = deepcopy(content)
+    changed["fields"][0]["low"] = 20
+    changed["fields"].pop()
+    changed["label"]["high"] = 1.5
+    changed["minimum_age_years"] = 55
+    found = schema_differences(one, CohortSchema.model_validate(changed))
+    assert set(found) == {"fields.age", "fields.prior_fracture", "label.high", "minimum_age_years"}
