@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from client.cohort.patients import load_split
-from client.cohort.split import Split, split_of
+from client.cohort.split import SplitCase, splits_of
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from server.simulation.arms import FEDERATED, Trained, arms_of, score_arm, train_arm
@@ -20,7 +20,7 @@ from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.errors import RunError
-from shared.exam.schema import SplitRule
+from shared.exam.schema import Split, SplitRule
 from shared.train.patients import PatientBatch, join_patients
 
 
@@ -29,7 +29,7 @@ class Ward:
     """Everybody with a label at one hospital, and the split of each as its cohort has it."""
 
     site: str
-    patients: tuple[PatientKey, ...]
+    cases: Mapping[PatientKey, SplitCase]
     batch: PatientBatch
     splits: tuple[Split, ...]
 
@@ -39,7 +39,7 @@ class Ward:
             found = self.splits
         else:
             key = hashlib.sha256(f"division {number}, {seed}, {self.site}".encode()).digest()
-            found = tuple(split_of(patient, key=key, rule=rule) for patient in self.patients)
+            found = tuple(splits_of(self.cases, key=key, rule=rule).values())
         return self.batch.select([place for place, each in enumerate(found) if each == split])
 
 
@@ -50,12 +50,17 @@ def load_ward(site: Site, plan: Plan) -> Ward:
         IntakeError: the site has no such cohort.
     """
     data = load_split(site, plan, name=plan.settings.cohort.name, split=None)
-    split_by_patient = {exam.patient: exam.split for exam in data.arrays.exams}
+    # exams stand by rising day: the earliest labelled one says the class, as at the intake
+    first = {exam.patient: exam for exam in reversed(data.arrays.exams) if exam.label is not None}
+    cases = {
+        patient: SplitCase(stratum=(label and label.class_name) or "")
+        for patient, label in ((each, first[each].label) for each in data.arrays.patients)
+    }
     return Ward(
         site=site.name,
-        patients=data.arrays.patients,
+        cases=cases,
         batch=data.batch,
-        splits=tuple(split_by_patient[patient] for patient in data.arrays.patients),
+        splits=tuple(first[patient].split for patient in cases),
     )
 
 

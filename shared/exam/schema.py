@@ -191,31 +191,49 @@ class NumberLabel(BaseModel):
         return self
 
 
+Split = Literal["train", "tune", "internal"]
+
+
 class SplitRule(BaseModel):
-    """Shares of patients per split, assigned by keyed hash so that a patient never moves."""
+    """Who trains and who is held out: shares of patients, by keyed hash so that a patient never moves.
+
+    ``column``: of the table, where it says each patient's split; ``synonyms`` maps its words to ours.
+    ``stratified``: the shares hold within each class; one patient may then move others, so that
+    nothing private can be released.
+    """
 
     model_config = FROZEN
 
     train: float = Field(default=0.8, ge=0, le=1)
     tune: float = Field(default=0.0, ge=0, le=1)
     internal: float = Field(default=0.2, ge=0, le=1)
+    column: str = ""
+    synonyms: dict[str, Split] = {"test": "internal", "val": "tune"}
+    stratified: bool = False
 
     @model_validator(mode="after")
     def _adds_up(self) -> SplitRule:
         if abs(self.train + self.tune + self.internal - 1.0) > 1e-9:
             raise ValueError("split: train + tune + internal must be 1")
+        if self.column and self.stratified:
+            raise ValueError("split: column and stratified exclude each other")
         return self
 
 
 class CohortSchema(BaseModel):
-    """One page that says what an exam is: fields, views, label, exclusions, split."""
+    """One page that says what an exam is: fields, views, label, exclusions, split.
+
+    ``patient_column`` null: every row is another patient, named by all that the row says, so that a row
+    that is corrected is a new patient to the ledger. ``date_column`` null: rows have no date, a patient
+    has one row, and there is no prospective validation. Films need both.
+    """
 
     model_config = FROZEN
 
     name: str = Field(pattern="^[a-z][a-z0-9_-]{1,60}$")
     version: int = Field(ge=1)
-    patient_column: str = "patient_id"
-    date_column: str = "exam_date"
+    patient_column: str | None = "patient_id"
+    date_column: str | None = "exam_date"
     date_format: str = "%Y-%m-%d"
     fields: tuple[ClinicalField, ...] = Field(min_length=1)
     views: tuple[ViewRule, ...] = ()
@@ -229,13 +247,18 @@ class CohortSchema(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CohortSchema:
-        columns = [self.patient_column, self.date_column, self.label.column]
+        named = (self.patient_column, self.date_column, self.label.column, self.split.column)
+        columns = [name for name in named if name]
         columns += [field.name for field in self.fields]
         problems = [
             f"column {name} stands for {count} things; patient, date, label and fields must differ"
             for name, count in Counter(columns).items()
             if count > 1
         ]
+        if self.views and not (self.patient_column and self.date_column):
+            problems.append("views need patient_column and date_column: films meet rows by both")
+        if self.split.stratified and self.label.kind == "number":
+            problems.append("split.stratified needs a label with classes, not a number")
         views = [view.name for view in self.views]
         if len(set(views)) != len(views):
             problems.append(f"views must differ in name, not {views}")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from practice_patients import practice_patients
 
-from client.cohort.split import Split
+from client.cohort.split import SplitCase
 from client.site.linkage import PatientKey
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
@@ -22,7 +22,7 @@ from server.simulation.divide import Ward, measure_division
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.errors import RunError
-from shared.exam.schema import SplitRule
+from shared.exam.schema import Split, SplitRule
 from shared.measures.scored import Scored
 from shared.train.patients import PatientBatch
 
@@ -34,8 +34,8 @@ def ward(site: str, splits: tuple[Split, ...] | None = None) -> Ward:
     """People whose target is their place, so that they can be told apart."""
     batch = practice_patients(N)
     batch = replace(batch, target=torch.arange(N).float()[:, None].expand_as(batch.target).clone())
-    keys = tuple(PatientKey(f"{site}-{number:03d}") for number in range(N))
-    return Ward(site, keys, batch, splits or ("train",) * 40 + ("internal",) * 20)
+    cases = {PatientKey(f"{site}-{number:03d}"): SplitCase() for number in range(N)}
+    return Ward(site, cases, batch, splits or ("train",) * 40 + ("internal",) * 20)
 
 
 def members(found: PatientBatch) -> list[int]:
