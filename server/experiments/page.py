@@ -158,6 +158,10 @@ def _full_page(figures: Figures) -> str:
         "",
         _caption(figures),
         "",
+        "“No hospital training” is the head as it starts: it predicts the public mean. The encoder "
+        "was pretrained on public synthetic films to tell cortical thickness, trabecular share and "
+        "texture, never BMD.",
+        "",
         "| head | arm | ε | R² int | MAE int | AUC int | R² ext | MAE ext | AUC ext | R² int by seed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
