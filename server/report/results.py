@@ -20,11 +20,16 @@ from shared.sums.estimate import Estimate, Measures
 RESULTS_VERSION = 3
 POOLED = "pooled"
 NO_GUARANTEE = "no formal privacy guarantee"
+Side = Literal["≤", "≥"]
 ValidationKind = Literal["internal", "external", "prospective"]
 
 
 class Task(BaseModel):
-    """What was predicted; ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``."""
+    """What was predicted.
+
+    ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``. ``side``: of the operating point, on
+    which the endpoint is called.
+    """
 
     model_config = FROZEN
 
@@ -33,6 +38,7 @@ class Task(BaseModel):
     target_unit: str = ""
     endpoint: str
     endpoint_rule: str
+    side: Side
     operating_point: float
     sensitivity_target: float
 
