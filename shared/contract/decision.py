@@ -26,11 +26,14 @@ _DECIMALS = 6
 class Decision(BaseModel):
     """From a true value and from an output to a class.
 
-    ``classes`` in regression: by rising value, each up to and with its cut, the last above all cuts;
-    in classification: as the label names them. ``endpoint`` is the place of the class that counts as
-    positive. ``output_cuts`` in regression: one for each of ``label_cuts``; in classification: the
-    least probability from which on the endpoint is called. ``is_ordered``: whether the classes stand in
-    an order, such as stages.
+    Attributes:
+        classes: in regression by rising value, each up to and with its cut, the last above all cuts; in
+            classification as the label names them.
+        endpoint: place of the class that counts as positive.
+        label_cuts: of the true value, rising; none in classification.
+        output_cuts: in regression one for each of ``label_cuts``; in classification the least
+            probability from which on the endpoint is called.
+        is_ordered: whether the classes stand in an order, such as stages.
     """
 
     model_config = FROZEN
