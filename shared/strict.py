@@ -6,54 +6,136 @@ Imports nothing of the project.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from difflib import get_close_matches
+from typing import get_args
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 # Of every validated object: unknown keys are refused, values stay, and no error repeats a value.
 FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
+# Names and numbers that lead from a whole to a part of it.
+Place = list[int | str]
+
+_QUOTED = re.compile("'([^']*)'")
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+
 
 def list_mistakes(
-    error: ValidationError, *, whole: str, content: object = None, shows_values: bool = False
+    error: ValidationError,
+    *,
+    whole: str,
+    content: object = None,
+    shows_values: bool = False,
+    model: type[BaseModel] | None = None,
+    where: Callable[[Place], str] = lambda _: "",
 ) -> list[str]:
     """One indented line per mistake: where, what is allowed, and the value if it may be shown.
 
     Args:
         error: pydantic's.
         whole: name of the whole, where a mistake has no place of its own.
-        content: what was validated, so that a place is named as it is written there.
+        content: what was validated, so that a place is named as it is written there; ``...`` in it
+            stands for what is still to be given.
         shows_values: whether the received value may be repeated.
+        model: what it was validated as, so that a misspelt name is answered by the right one.
+        where: what to say of a place besides its name, such as its line.
     """
     lines = []
     for item in error.errors(include_url=False):
-        place = ".".join(_place(item["loc"], content, kind=item["type"])) or whole
+        place = _place(item["loc"], content, kind=item["type"])
         text = item["msg"].removeprefix("Value error, ")
         value = item.get("input")
+        told = item.get("ctx", {})
         if item["type"] == "extra_forbidden":
-            text = "is not a setting"
+            text = "is not a setting" + _nearest(str(place[-1]), _names_beside(model, item["loc"]))
         elif item["type"] == "union_tag_invalid":
             # pydantic's own text repeats the value, whoever typed it
-            told = item["ctx"]
-            place += f".{told['discriminator'].strip(chr(39))}"
+            place = [*place, told["discriminator"].strip("'")]
             text = f"must be one of {told['expected_tags']}"
             text += f", not {told['tag']!r}" if shows_values else ""
+            text += _nearest(str(told["tag"]), _QUOTED.findall(told["expected_tags"]))
+        elif value is ...:
+            text = "must be given"
         elif shows_values and isinstance(value, str | int | float | bool):
             text += f", not {value!r}"
-        lines.append(f"  {place}: {text}")
+        if item["type"] == "literal_error":
+            text += _nearest(str(value), _QUOTED.findall(told["expected"]))
+        text += _how_to_write(item["type"], value)
+        named = _in_words(place, content) or whole
+        lines += [f"  {named}: {each}{where(place)}" for each in text.splitlines()]
     return lines
 
 
-def _place(parts: Sequence[int | str], content: object, *, kind: str) -> list[str]:
+def refuse_contradictions(problems: Iterable[str]) -> None:
+    """Of a validator: every problem becomes a line of its own.
+
+    Raises:
+        ValueError: there is one.
+    """
+    found = list(problems)
+    if found:
+        raise ValueError("\n".join(found))
+
+
+def _nearest(name: str, allowed: Iterable[str]) -> str:
+    """The allowed name that a misspelt one comes closest to, as a question; empty where none does."""
+    found = get_close_matches(name.lower(), [each for each in allowed if each != name], n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _how_to_write(kind: str, value: object) -> str:
+    """What YAML makes of a value that a person meant otherwise."""
+    if kind == "string_type" and isinstance(value, bool):
+        return "; put it in quotes: YAML reads yes, no, on and off as true or false"
+    if kind == "string_type" and isinstance(value, int | float | date):
+        return "; put it in quotes"
+    if kind == "float_parsing" and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+        return "; write a point, not a comma"
+    if kind in ("model_type", "dict_type") and value is None:
+        return "; it is empty"
+    return ""
+
+
+def _names_beside(model: type[BaseModel] | None, place: Sequence[int | str]) -> set[str]:
+    """Names of the settings that may stand where a wrong one does."""
+    models = _models_in(model)
+    for part in place[:-1]:
+        fields = [each.model_fields[part] for each in models if part in each.model_fields]
+        # neither a number nor the name of a variant leads anywhere else
+        models = {each for field in fields for each in _models_in(field.annotation)} or models
+    return {name for each in models for name in each.model_fields}
+
+
+def _models_in(annotation: object) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for part in get_args(annotation) for model in _models_in(part)}
+
+
+def _in_words(place: Place, content: object) -> str:
+    """A place with dots; what has a name in a list is called by it, not by its number."""
+    words = []
+    for part in place:
+        content = _step(content, part)
+        named = content.get("name") if isinstance(content, Mapping) else None
+        words.append(named if isinstance(part, int) and isinstance(named, str) else str(part))
+    return ".".join(words)
+
+
+def _place(parts: Sequence[int | str], content: object, *, kind: str) -> Place:
     """A mistake's place without the names of variants (``kind: number``), which nobody has written."""
-    place = []
+    place: Place = []
     for index, part in enumerate(parts):
         rest = parts[index + 1 :]
         if isinstance(content, Mapping) and part not in content:
             is_lacking = kind == "missing" and len(rest) == 1
             if (rest and rest[0] in content) or is_lacking or (not rest and kind == "value_error"):
                 continue
-        place.append(str(part))
+        place.append(part)
         content = _step(content, part)
     return place
 

@@ -16,7 +16,7 @@ from client.cohort.split import Split
 from client.site.linkage import PatientKey
 from shared.contract.settings import TaskSettings
 from shared.errors import IntakeError
-from shared.exam.schema import CohortSchema
+from shared.exam.schema import CohortSchema, schema_differences
 from shared.exam.standardise import standardise
 
 
@@ -66,10 +66,9 @@ def assemble(
     if cohort.schema != schema:
         raise IntakeError(
             "other-schema",
-            f"cohort {cohort.name} v{cohort.version} was frozen under schema "
-            f"{cohort.schema.name} v{cohort.schema.version}, the plan needs "
-            f"{schema.name} v{schema.version}",
-            hint="ingest again under the plan's schema",
+            f"cohort {cohort.name} v{cohort.version} was frozen under another schema than the plan's; "
+            f"they differ in {', '.join(schema_differences(cohort.schema, schema))}",
+            hint="ingest again under the plan's schema: `osteofed-site ingest --schema PLAN.json`",
         )
     chosen = [exam for exam in cohort.exams if split is None or exam.split == split]
     targets = {exam.exam: _target(exam, schema, task) for exam in chosen}

@@ -65,7 +65,10 @@ _CHANGES = {
 def ingest(
     choice: Choice,
     schema: Annotated[
-        str, typer.Option(help="Cohort schema: a YAML file, or the name of one that OsteoFed brings.")
+        str,
+        typer.Option(
+            help="Cohort schema: a YAML file, a coordinator's plan.json, or the name of a shipped one."
+        ),
     ] = "hip_bmd",
     workers: Workers = 1,
     allow_fewer: AllowFewer = False,
@@ -78,7 +81,8 @@ def ingest(
     from client.intake.sources.choose import choose_inputs
     from client.site.folder import open_site
 
-    site, found = open_site(folder), find_schema(schema)
+    site = open_site(folder)
+    found = find_schema(schema, site)
     with _explained(site, found.name, as_json=as_json), progress("films") as advance:
         report = run_intake(
             choose_inputs(choice, site, found, progress=advance),
@@ -173,12 +177,14 @@ def cohort(
         _show_groups("refused intake", late, examples=examples)
 
 
-def find_schema(named: str) -> CohortSchema:
-    """A schema that comes with OsteoFed, by name, or any from a file.
+def find_schema(named: str, site: Site) -> CohortSchema:
+    """A schema that comes with OsteoFed, by name, any from a file, or the one of a plan.
 
     Raises:
+        PlanError: a JSON file is not a plan, or not of the coordinator that the site joined.
         SettingsError: there is none, or it is not valid.
     """
+    from shared.contract.plan import read_plan
     from shared.exam.schema import read_schema
 
     shipped = sorted(path.stem for path in SCHEMAS.glob("*.yaml"))
@@ -186,9 +192,11 @@ def find_schema(named: str) -> CohortSchema:
     if not path.is_file():
         raise SettingsError(
             "no-schema",
-            f"a cohort schema must be a YAML file or one of {', '.join(shipped)}, not {named}",
+            f"a cohort schema must be a YAML file, a plan or one of {', '.join(shipped)}, not {named}",
             hint="give --schema the path of your file, or one of these names",
         )
+    if path.suffix == ".json":
+        return read_plan(path, coordinator_key=site.settings.coordinator_key).settings.cohort
     return read_schema(path)
 
 

@@ -20,7 +20,7 @@ plan_app = typer.Typer()
 PlanFile = Annotated[Path, typer.Argument(help="The coordinator's plan.json.")]
 Facts = dict[str, object]
 Changes = list[tuple[str, str, str]]
-ALLOWED = "allows it"
+ALLOWED, NOTHING = "allows it", "nothing"
 
 
 @plan_app.command()
@@ -54,6 +54,14 @@ def approve(
             "forbidden-by-policy",
             f"this hospital's policy forbids the plan:\n{facts['policy']}",
             hint="ask for another plan, or change policy.yaml deliberately",
+        )
+    if facts["would stop it"] != NOTHING:
+        raise PlanError(
+            "would-be-refused",
+            "what this plan asks would be refused here, after other hospitals have paid for it:\n"
+            f"{facts['would stop it']}",
+            hint="take in more patients or labels, ask for another plan, or change policy.yaml "
+            "deliberately; `osteofed-site rehearse` tries a plan and charges nothing",
         )
     if not as_json:
         _show(read, facts, changes)
@@ -176,10 +184,14 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
 
     try:
         prices = price_plan(site, plan, current_cohort(site, plan.settings.cohort.name))
-    except IntakeError:
+    except IntakeError as error:
+        needs_one = any(
+            plan.entry(site.name).role in stage.roles and _is_asked_now(stage) for stage in plan.stages
+        )
         return {
             "epsilon of the run": "in the table below",
-            "left for life": f"at most {site.policy.epsilon_lifetime:g}; no cohort was ingested yet",
+            "left for life": f"at most {site.policy.epsilon_lifetime:g}",
+            "would stop it": f"{error.fact}; {error.hint}" if needs_one else NOTHING,
         }
     facts: Facts = {
         f"epsilon, {price.purpose}": f"{write_epsilon(price.run_epsilon)} for the run; dearest patient "
@@ -187,7 +199,7 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
         f"{price.left_after:.2f} left for life"
         for price in prices
     }
-    return facts | {"would stop it": "\n".join(find_shortages(site.policy, prices)) or "nothing"}
+    return facts | {"would stop it": "\n".join(find_shortages(site.policy, prices)) or NOTHING}
 
 
 def _describe_releases(plan: Plan, role: Role) -> str:

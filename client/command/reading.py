@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from client.command.options import By, CoordinatorKey, Folder, Yes, require_yes
+from shared.errors import IntakeError
 from shared.machine.terminal import JsonOption, command, show_facts, show_json
+
+if TYPE_CHECKING:
+    from client.site.folder import Site
+    from shared.contract.release import Release
+    from shared.contract.validation_summary import ValidationSummary
 
 reading_app = typer.Typer()
 
@@ -28,6 +34,15 @@ def predict(
     value: Annotated[
         list[str] | None, typer.Option("--value", "-v", help="A clinical value, name=value.")
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of patients instead of one exam: CSV, Parquet or FHIR; of a release that "
+            "reads no films.",
+            exists=True,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="With --table: CSV file to write.")] = Path("scores.csv"),
     heat_map: Annotated[
         Path | None, typer.Option(help="PNG file to write; by default one in the site's readings/.")
     ] = None,
@@ -35,7 +50,7 @@ def predict(
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Read one exam with a release, here; nothing leaves. Not a medical device."""
+    """Read one exam or a table of patients with a release; nothing leaves. Not a medical device."""
     from client.reading.predict import draw_heat_maps
     from client.reading.predict import predict as read_exam
     from client.site.folder import open_site
@@ -47,6 +62,9 @@ def predict(
     key = site.release_key(coordinator)
     read = read_release(release, coordinator_key=key)
     summary = read_summary(release, read.sha256, coordinator_key=key)
+    if table is not None:
+        _score(read, site, table, out, summary, is_alone=not (films or value), as_json=as_json)
+        return
     reading = read_exam(read, films or [], {name: text for name, _, text in pairs})
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
@@ -62,6 +80,41 @@ def predict(
         show_facts("validation of this release", summary.facts())
     if drawn:
         show_facts("", {"heat map, for this hospital only": drawn})
+
+
+def _score(
+    release: Release,
+    site: Site,
+    table: Path,
+    out: Path,
+    summary: ValidationSummary | None,
+    *,
+    is_alone: bool,
+    as_json: bool,
+) -> None:
+    from client.reading.score_table import score_table
+
+    if not is_alone:
+        raise IntakeError(
+            "table-or-exam",
+            "--table stands for all patients of a file; films and --value for one exam",
+            hint="give one of the two",
+        )
+    scored = score_table(release, table, site.settings.profile, today=site.clock().date())
+    scored.write(out)
+    facts: dict[str, object] = {
+        "rows": len(scored.rows),
+        "with a score": scored.n_scored,
+        "rule": release.record.decision.in_words(),
+        "file, for this hospital only": str(out),
+    }
+    if as_json:
+        rows = summary.model_dump(mode="json")["rows"] if summary else []
+        show_json(facts | {"validation": rows})
+        return
+    show_facts("readings, no diagnoses", facts)
+    if summary and summary.rows:
+        show_facts("validation of this release", summary.facts())
 
 
 @reading_app.command()

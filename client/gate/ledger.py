@@ -260,6 +260,7 @@ class Ledger:
         *,
         allowance: Allowance,
         further: Collection[GaussianEvent] = (),
+        besides: str = "",
     ) -> Budget:
         """What the dearest of these patients has spent and has left for life.
 
@@ -267,12 +268,15 @@ class Ledger:
             members: PatientKeys.
             allowance: the hospital's caps.
             further: events as if they had been charged to all of them; nothing is written.
+            besides: hash of a plan whose charges are left out: its whole price is ``further``.
         """
         with self._file.held():
             lists = self._lists_of(frozenset(members))
             spent = max(
                 (
-                    filter_epsilon((*self._events_of(group), *further), allowance.delta)
+                    filter_epsilon(
+                        (*self._events_of(group, besides=besides), *further), allowance.delta
+                    )
                     for group in lists
                 ),
                 default=0.0,
@@ -439,12 +443,14 @@ class Ledger:
                 groups[patient].add(sha256)
         return {frozenset(group) for group in groups.values()}
 
-    def _events_of(self, lists: frozenset[str], plan_sha256: str | None = None) -> Events:
-        """Every event charged to any of these member lists, of one plan or of all."""
+    def _events_of(
+        self, lists: frozenset[str], plan_sha256: str | None = None, *, besides: str = ""
+    ) -> Events:
+        """Every event charged to any of these member lists, of one plan, of all, or of all but one."""
         return merge_events(
             event
             for (members, plan), events in self._charged.items()
-            if members in lists and plan_sha256 in (None, plan)
+            if members in lists and plan_sha256 in (None, plan) and plan != besides
             for event in events
         )
 

@@ -1,15 +1,18 @@
 """What an intake would change against the version before: a half-mounted archive must not go unseen.
 
-Imports the cohort and the split.
+Imports the cohort and the schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from client.cohort.folder import Cohort, Exam
+from client.cohort.folder import Cohort, Exam, cohort_folder, latest_version, open_cohort
 from client.site.linkage import PatientKey
+from shared.errors import IntakeError
+from shared.exam.schema import CohortSchema, schema_differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,35 @@ class Changes:
     def n_lost(self) -> int:
         """Exams of which something would be gone without anybody having asked for it."""
         return self.missing + self.fewer_films
+
+
+def version_before(store: Path, name: str, schema: CohortSchema) -> Cohort | None:
+    """The newest version. A patient never changes sides: who trained must not validate the next model.
+
+    Raises:
+        IntakeError: it was split otherwise, its schema was changed under the same version, or it is
+            damaged.
+    """
+    version = latest_version(store, name)
+    if not version:
+        return None
+    before = open_cohort(cohort_folder(store, name, version))
+    if before.schema.split != schema.split:
+        raise IntakeError(
+            "split-changed",
+            f"cohort {name} v{version} was split by {before.schema.split.model_dump()}, "
+            f"the schema now says {schema.split.model_dump()}",
+            hint="keep the split of the first version; training patients must not turn into held-out",
+        )
+    changed = schema_differences(before.schema, schema)
+    if changed and "version" not in changed and before.schema.name == schema.name:
+        raise IntakeError(
+            "schema-changed",
+            f"cohort {name} v{version} was frozen under version {schema.version} of schema "
+            f"{schema.name}, which now differs in {', '.join(changed)}",
+            hint="raise `version` in the schema: one version means one thing at every hospital",
+        )
+    return before
 
 
 def compare_exams(

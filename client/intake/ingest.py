@@ -18,14 +18,11 @@ from client.cohort.folder import (
     Cohort,
     Exam,
     StoredFilm,
-    cohort_folder,
-    latest_version,
-    open_cohort,
     write_cohort,
 )
 from client.cohort.quarantine import CodeCount, Quarantined, count_codes
 from client.cohort.split import SPLITS, split_of
-from client.intake.changes import Changes, compare_exams
+from client.intake.changes import Changes, compare_exams, version_before
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
 from client.intake.films import Progress as Progress
@@ -169,7 +166,7 @@ def ingest(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading = ReadingRule(schema.views, schema.image_pixels, at.profile.default_laterality)
     with at.linkage.held(), contextlib.ExitStack() as stack:
-        before = _version_before(at.store, folder.name, schema)
+        before = version_before(at.store, folder.name, schema)
         journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
         named = at.profile.model_copy(update={"issuer": at.linkage.issuer_for(at.profile.issuer)})
         # Films: one by one, and of each only the small normalised image, which the journal keeps.
@@ -308,26 +305,6 @@ def _link(
         for number, code in row_codes.items()
     ]
     return links, quarantined
-
-
-def _version_before(store: Path, name: str, schema: CohortSchema) -> Cohort | None:
-    """The newest version. A patient never changes sides: who trained must not validate the next model.
-
-    Raises:
-        IntakeError: it was split otherwise, or is damaged.
-    """
-    version = latest_version(store, name)
-    if not version:
-        return None
-    before = open_cohort(cohort_folder(store, name, version))
-    if before.schema.split != schema.split:
-        raise IntakeError(
-            "split-changed",
-            f"cohort {name} v{version} was split by {before.schema.split.model_dump()}, "
-            f"the schema now says {schema.split.model_dump()}",
-            hint="keep the split of the first version; training patients must not turn into held-out",
-        )
-    return before
 
 
 def _exams(

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from client.cohort.assemble import assemble
 from client.cohort.folder import Cohort
+from client.cohort.split import Split
 from client.gate.ledger import find_ledger
 from client.site.folder import Site
 from client.site.policy import PolicySettings
@@ -19,6 +21,8 @@ from shared.privacy.cost import events_of, touching
 from shared.privacy.events import merge_events
 from shared.privacy.filter import filter_epsilon
 from shared.privacy.stage_text import purposes_of
+
+_SPLITS: tuple[Split | None, ...] = ("train", "internal", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +43,22 @@ class Price:
 
 
 def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
-    """What the run would cost each group of this cohort's patients, all stages that touch them.
+    """What the run would cost each group of this cohort's labelled patients, all stages they are in.
 
     Raises:
+        IntakeError: the cohort was frozen under another schema, or the task does not suit its label.
         LedgerError: the ledger is damaged or gone, so that nobody knows what was spent.
     """
     role, policy = plan.entry(site.name).role, site.policy
-    train, internal = cohort.patients("train"), cohort.patients("internal")
+    train, internal, everybody = (
+        assemble(cohort, split, schema=plan.settings.cohort, task=plan.settings.task).patients
+        for split in _SPLITS
+    )
     asked: list[tuple[PatientGroup, Collection[str], int]] = [
-        ("everybody", cohort.patients(), policy.minimum_cell)
+        ("everybody", everybody, policy.minimum_cell)
     ]
     if role == "training":
-        others = set(cohort.patients()) - set(train) - set(internal)
+        others = set(everybody) - set(train) - set(internal)
         asked = [
             ("train", train, policy.minimum_cohort_patients),
             ("internal", internal, policy.minimum_cell),
@@ -59,12 +67,15 @@ def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
     prices = []
     for group, members, least in asked:
         stages = touching(plan.stages, role=role, patients=group)
-        if stages and (members or least):
-            prices.append(_price(site, stages, members, least=least))
+        # where nobody is labelled there is no table, and nothing that would be refused
+        if stages and (members or group == "train"):
+            prices.append(_price(site, plan, stages, members, least=least))
     return tuple(prices)
 
 
-def _price(site: Site, stages: Sequence[Stage], members: Collection[str], *, least: int) -> Price:
+def _price(
+    site: Site, plan: Plan, stages: Sequence[Stage], members: Collection[str], *, least: int
+) -> Price:
     allowance = site.policy.allowance
     found = [events_of(stage) for stage in stages]
     events = merge_events(event for each in found if each is not None for event in each)
@@ -72,7 +83,10 @@ def _price(site: Site, stages: Sequence[Stage], members: Collection[str], *, lea
     ledger = find_ledger(site)
     if ledger is not None:
         before = ledger.budget(members, allowance=allowance).epsilon_spent
-        after = ledger.budget(members, allowance=allowance, further=events).epsilon_spent
+        # what the plan itself was charged so far is part of its price, and counts once
+        after = ledger.budget(
+            members, allowance=allowance, further=events, besides=plan.sha256
+        ).epsilon_spent
     return Price(
         purpose=purposes_of(stages),
         n_patients=len(members),

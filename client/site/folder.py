@@ -42,6 +42,7 @@ from client.site.profile import SiteProfile
 from shared.contract.plan import Plan
 from shared.errors import IntakeError, PlanError, PolicyError
 from shared.machine.files import write_atomic
+from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey, create_key, ensure_node_key, load_key, verify
 from shared.strict import FROZEN, list_mistakes
@@ -242,9 +243,7 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
             f"{folder} is a site already",
             hint="choose an empty folder; keys and ledger are never overwritten",
         )
-    settings = _validate(
-        {"site": name, "declared_patients": declared_patients, "profile": profile.model_dump()}
-    )
+    settings = _described(name, declared_patients, profile)
     key = create_key(folder / "keys" / "signing.pem")
     node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
     create_pseudonym_key(folder / "keys" / "pseudonym.key")
@@ -303,15 +302,21 @@ def open_site(folder: Path, *, clock: Clock = utc_now) -> Site:
     Raises:
         IntakeError: there is none, or ``site.yaml`` is not valid; every mistake is named.
     """
-    try:
-        content = yaml.safe_load((folder / "site.yaml").read_bytes())
-    except (OSError, yaml.YAMLError) as error:
+    path = folder / "site.yaml"
+    if not path.is_file():
         raise IntakeError(
             "no-site",
-            f"{folder} is not a site's folder: {type(error).__name__}",
+            f"{folder} is not a site's folder: it has no site.yaml",
             hint="make one with `osteofed-site init`, or name another --folder",
+        )
+    try:
+        return Site(folder, read_yaml(path, SiteSettings, whole="site"), clock)
+    except YamlMistakesError as error:
+        raise IntakeError(
+            "invalid-site",
+            f"site.yaml is not valid:\n{error}",
+            hint="compare it with client/README.md",
         ) from None
-    return Site(folder, _validate(content), clock)
 
 
 def require_person(by: str) -> None:
@@ -328,14 +333,14 @@ def require_person(by: str) -> None:
         )
 
 
-def _validate(content: object) -> SiteSettings:
+def _described(name: str, declared_patients: int, profile: SiteProfile) -> SiteSettings:
     try:
-        return SiteSettings.model_validate(content)
+        return SiteSettings(site=name, declared_patients=declared_patients, profile=profile)
     except ValidationError as error:
         raise IntakeError(
-            "invalid-site",
-            "site.yaml is not valid:\n" + "\n".join(list_mistakes(error, whole="site")),
-            hint="compare it with client/README.md",
+            "invalid-description",
+            "a site cannot be described so:\n" + "\n".join(list_mistakes(error, whole="site")),
+            hint="a name is of lower-case letters, digits and dashes; patients are counted from 1",
         ) from None
 
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from shared.contract.plan import Plan, SplitCost
 from shared.contract.stages import (
@@ -27,10 +26,11 @@ from shared.contract.stages import (
 )
 from shared.errors import OsteoFedError, PlanError, PolicyError
 from shared.machine.files import write_atomic
+from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.privacy.cost import noised_epsilon, predict_cost, touching
 from shared.privacy.events import MINIMUM_NOISE_MULTIPLIER
 from shared.privacy.filter import Allowance
-from shared.strict import FROZEN, list_mistakes
+from shared.strict import FROZEN
 
 _TEMPLATE = """\
 # What this hospital allows. Only a person here can change it; no coordinator can override it.
@@ -158,19 +158,13 @@ def read_policy(path: Path) -> PolicySettings:
         PolicyError: missing, not YAML, or any field unknown, missing or out of range.
     """
     try:
-        return PolicySettings.model_validate(yaml.safe_load(path.read_bytes()))
-    except ValidationError as error:
+        return read_yaml(path, PolicySettings, whole="policy")
+    except YamlMistakesError as error:
         raise PolicyError(
             "invalid",
-            f"{path.name} is not valid:\n" + "\n".join(list_mistakes(error, whole="policy")),
-            hint="compare it with the template that `osteofed-site init` writes into a new folder",
-        ) from None
-    except (OSError, yaml.YAMLError) as error:
-        raise PolicyError(
-            "unreadable",
-            f"{path.name} cannot be read: {type(error).__name__}",
-            hint="restore it from backup, or copy the template that `osteofed-site init` writes into "
-            "another, new folder and fill it in again; without a policy nothing is allowed",
+            f"{path.name} is not valid:\n{error}",
+            hint="compare it with the template that `osteofed-site init` writes into another, new "
+            "folder, or restore it from backup; without a policy nothing is allowed",
         ) from None
 
 

@@ -19,4 +19,13 @@ CohortOption = Annotated[
     str | None,
     typer.Option("--cohort", help="Cohort schema: a YAML file anywhere, or the name of a shipped one."),
 ]
+ConfigsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--configs",
+        help="A folder with options of your own, GROUP/NAME.yaml, chosen as the shipped ones.",
+        exists=True,
+        file_okay=False,
+    ),
+]
 Role = Literal["training", "external"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.command.options import HOME, CohortOption, HomeOption, Run, Sites
+from server.command.options import HOME, CohortOption, ConfigsOption, HomeOption, Run, Sites
 from shared.errors import PlanError, RunError
 from shared.machine.terminal import (
     JsonOption,
@@ -33,6 +33,7 @@ def plan(
     run: Run,
     overrides: Overrides = None,
     cohort: CohortOption = None,
+    configs: ConfigsOption = None,
     release: Annotated[
         str | None,
         typer.Option(help="A run whose release is measured at sites enrolled now; nothing is trained."),
@@ -56,15 +57,15 @@ def plan(
 
     own = Home(home)
     drafted = (
-        _draft_training(own, run, overrides, cohort, is_alone=epsilon is None and not only)
+        _draft_training(own, run, overrides or [], cohort, configs, of_release=epsilon or only)
         if release is None
         else _draft_validation(
             own,
             run,
             release,
-            [*(overrides or []), *([f"--cohort {cohort}"] if cohort else [])],
             epsilon=epsilon,
             only=only or [],
+            of_training=overrides or cohort or configs,
         )
     )
     save_plan(own, drafted)
@@ -99,19 +100,29 @@ def plan(
 
 
 def _draft_training(
-    own: Home, run: str, overrides: list[str] | None, cohort: str | None, *, is_alone: bool
+    own: Home,
+    run: str,
+    overrides: list[str],
+    cohort: str | None,
+    configs: Path | None,
+    *,
+    of_release: object,
 ) -> Plan:
-    from server.federation.compose import compose_settings
+    from server.federation.compose import compose_settings, follow_cohort
     from server.federation.plan import draft_plan
 
-    if not is_alone:
+    if of_release:
         raise PlanError(
             "needs-release",
             "--epsilon and --only belong to a plan that measures a release",
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
+    settings = compose_settings(overrides, cohort=cohort, own=configs)
+    made = follow_cohort(cohort, overrides) if cohort else []
+    if made:
+        say(f"settings that follow from the cohort's file: {' '.join(made)}")
     return draft_plan(
-        compose_settings(overrides or [], cohort=cohort),
+        settings,
         own.active_sites(),
         run=run,
         coordinator_key=own.key().public_hex,
@@ -120,20 +131,14 @@ def _draft_training(
 
 
 def _draft_validation(
-    own: Home,
-    run: str,
-    release: str,
-    overrides: list[str] | None,
-    *,
-    epsilon: float | None,
-    only: list[str],
+    own: Home, run: str, release: str, *, epsilon: float | None, only: list[str], of_training: object
 ) -> Plan:
     from server.federation.validation import draft_validation
 
-    if overrides:
+    if of_training:
         raise PlanError(
             "settings-of-release",
-            f"settings {overrides} are those of the release that is measured",
+            f"a plan that measures a release takes its settings from there, not {of_training}",
             hint="leave them out; --epsilon says what a table costs, --only which sites are asked",
         )
     return draft_validation(own, release, run=run, only=only, epsilon=epsilon, now=datetime.now(UTC))
@@ -218,18 +223,28 @@ def site_folders(paths: list[Path]) -> dict[str, Path]:
     Raises:
         RunError: a folder is not a site's.
     """
-    import yaml
+    from shared.machine.yaml_file import YamlMistakesError, load_yaml
 
-    try:
-        settings = [yaml.safe_load((path / "site.yaml").read_bytes()) for path in paths]
-        names = [str(content["site"]) for content in settings]
-    except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+    found, wrong = {}, []
+    for path in paths:
+        try:
+            content = load_yaml(path / "site.yaml")
+        except YamlMistakesError as error:
+            wrong.append(f"  {path}/site.yaml: {str(error).strip()}")
+            continue
+        if not isinstance(content, dict) or not isinstance(content.get("site"), str):
+            wrong.append(f"  {path}/site.yaml: it names no site")
+        elif content["site"] in found:
+            wrong.append(f"  {path}/site.yaml: a second folder of site {content['site']}")
+        else:
+            found[content["site"]] = path.resolve()
+    if wrong:
         raise RunError(
             "no-site",
-            f"a folder given with --site is not a site's: {type(error).__name__}",
+            "folders given with --site must be sites:\n" + "\n".join(wrong),
             hint="name folders that `osteofed-site init` made",
-        ) from None
-    return dict(zip(names, (path.resolve() for path in paths), strict=True))
+        )
+    return found
 
 
 def _train(run: str, site: list[Path] | None, home: Path, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from server.command.options import CohortOption
+from server.command.options import CohortOption, ConfigsOption
 from shared.machine.terminal import JsonOption, command, show_facts, show_json, show_table
 
 simulate_app = typer.Typer()
@@ -24,6 +24,7 @@ def simulate(
         ),
     ] = None,
     cohort: CohortOption = None,
+    configs: ConfigsOption = None,
     external: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,6 +54,7 @@ def simulate(
         external=external or [],
         split_by=split_by,
         cohort=cohort,
+        configs=configs,
         seed=seed,
         repeats=repeats,
     )

@@ -20,6 +20,7 @@ from server.report.results import (
     PrivacyResult,
     Results,
     RoundResult,
+    Side,
     SiteResult,
     Task,
 )
@@ -29,6 +30,7 @@ from server.run.external import read_externals
 from server.run.folder import RunStore
 from server.run.release import held_release
 from server.run.stage_folder import RoundState, StageFolder
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock
 from shared.contract.stages import Stage
@@ -119,16 +121,18 @@ def _committed(training: StageFolder) -> list[RoundState]:
 def _task(plan: Plan) -> Task:
     task = plan.settings.task
     target, unit = _target_name(plan), ""
+    side: Side = "≤" if decision_of(plan.settings).is_low_positive else "≥"
     rule = f"class {task.positive_class}" if task.kind == "classification" else ""
     if task.kind == "regression":
         unit = task.target_unit
-        rule = f"{target} ≤ {task.endpoint_threshold:g} {unit}"
+        rule = f"{target} {side} {task.endpoint_threshold:g} {unit}"
     return Task(
         kind=task.kind,
         target=target,
         target_unit=unit,
         endpoint=task.endpoint,
         endpoint_rule=rule,
+        side=side,
         operating_point=task.operating_point,
         sensitivity_target=max((table.sensitivity_target for table in plan.tables), default=0.0),
     )

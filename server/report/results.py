@@ -18,6 +18,7 @@ from shared.sums.estimate import Estimate, Measures
 
 POOLED = "pooled"
 NO_GUARANTEE = "no formal privacy guarantee"
+Side = Literal["≤", "≥"]
 ValidationKind = Literal["internal", "external", "prospective"]
 
 
@@ -31,6 +32,7 @@ class Task(BaseModel):
         endpoint: the positive class.
         endpoint_rule: in words, for example ``BMD ≤ 0.558 g/cm2``.
         operating_point: output from which on the endpoint is called.
+        side: of the operating point, on which it is called.
         sensitivity_target: what somebody promised there; 0: nobody did.
     """
 
@@ -41,6 +43,7 @@ class Task(BaseModel):
     target_unit: str = ""
     endpoint: str
     endpoint_rule: str
+    side: Side
     operating_point: float
     sensitivity_target: float
 

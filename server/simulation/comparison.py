@@ -224,7 +224,7 @@ def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, repl
 
 
 def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
-    sign = -1.0 if decision.is_regression else 1.0
+    sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
     aucs, covariance = delong(scores, decision.is_positive(label))
 

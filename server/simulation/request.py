@@ -26,6 +26,7 @@ class Request:
         split_table: one table that is split into hospitals by its column ``split_by``.
         split_external: values of that column, or the names made of them, that never train.
         cohort: a cohort schema's file, or the name of a shipped one; None: as the settings say.
+        configs: a folder with options of one's own, as of ``compose_settings``.
         overrides: settings, as Hydra writes them.
         seed: draws who trains and who is held out; never noise.
         repeats: how many divisions of the patients are drawn.
@@ -37,6 +38,7 @@ class Request:
     split_by: str | None = None
     split_external: tuple[str, ...] = ()
     cohort: str | Path | None = None
+    configs: Path | None = None
     overrides: tuple[str, ...] = ()
     seed: int = 1
     repeats: int = 1
@@ -55,6 +57,7 @@ def request_of(
     external: Sequence[str] = (),
     split_by: str | None = None,
     cohort: str | Path | None = None,
+    configs: Path | None = None,
     seed: int = 1,
     repeats: int = 1,
 ) -> tuple[Request, list[str]]:
@@ -65,6 +68,7 @@ def request_of(
         external: ``SITE=FILE``, or with ``split_by`` a value of the column.
         split_by: a column.
         cohort: as in ``Request``.
+        configs: as in ``Request``.
         seed: as in ``Request``.
         repeats: as in ``Request``.
     """
@@ -87,6 +91,7 @@ def request_of(
             split_by=split_by,
             split_external=values if split_by is not None else (),
             cohort=cohort,
+            configs=configs,
             overrides=settings,
             seed=seed,
             repeats=repeats,

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.federation.compose import cohort_file, compose_settings
+from server.federation.compose import cohort_file, compose_settings, follow_cohort
 from server.report.results import Results
 from server.simulation.comparison import Comparison, Spread
-from server.simulation.defaults import settings_for
 from server.simulation.play import play
 from server.simulation.record import inputs_of, require_same, write_record
 from server.simulation.request import Request, Sources, pairs_of, values_of
@@ -89,6 +88,7 @@ def simulate(
     external: Sources | Sequence[str] = (),
     split_by: str | None = None,
     settings: Sequence[str] = (),
+    configs: Path | str | None = None,
     folder: Path | str = "simulation",
     repeats: int = 1,
     seed: int = 1,
@@ -103,6 +103,7 @@ def simulate(
         external: hospitals that never train, as ``sources``; or with ``split_by`` values of the column.
         split_by: a column whose values are the hospitals.
         settings: ``group=name`` or ``group.key=value``, as of a plan.
+        configs: a folder with options of one's own, ``GROUP/NAME.yaml``, chosen as the shipped ones.
         folder: where everything is written; the same call goes on where it was cut off.
         repeats: how many divisions of the patients are trained and measured.
         seed: draws the divisions, never noise.
@@ -124,6 +125,7 @@ def simulate(
         split_by=split_by,
         split_external=values_of(external),
         cohort=cohort,
+        configs=None if configs is None else Path(configs),
         overrides=tuple(settings),
         seed=seed,
         repeats=repeats,
@@ -160,11 +162,11 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
     if request.repeats < 1:
         found.append(f"  repeats: must be 1 or more, not {request.repeats}")
     schema, settings = _schema(request, found), None
-    made = settings_for(schema, request.overrides) if schema and request.cohort else []
     try:
         settings = compose_settings(
-            [*made, *request.overrides, *_ALWAYS],
+            [*request.overrides, *_ALWAYS],
             cohort=request.cohort if schema else None,
+            own=request.configs,
         )
     except SettingsError as error:
         lines = error.fact.splitlines()
@@ -185,14 +187,13 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
             hint="nothing was written; where a table has other names or units than the cohort's "
             "schema, NAME.profile.yaml beside it (in a folder: profile.yaml) says so",
         )
-    if request.cohort and not any(word.startswith("experiment=") for word in request.overrides):
-        settings = settings.model_copy(update={"experiment": settings.cohort.name})
     n_repeated = repeated_patients(hospitals, settings.cohort) if request.split_table else 0
     if n_repeated:
         say(
             f"{n_repeated} patient numbers occur at several hospitals: each counts at every one of "
             "them, and may be held out at one and train at another, as in a real federation"
         )
+    made = follow_cohort(request.cohort, request.overrides) if request.cohort else []
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
     return settings, hospitals

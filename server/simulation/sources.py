@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from client.cohort.quarantine import count_codes
 from client.cohort.split import split_of
 from client.intake.clinical import ClinicalTable, RawRow, interpret_rows
@@ -27,10 +24,10 @@ from client.site.linkage import Pseudonyms
 from client.site.profile import SiteProfile
 from server.simulation.request import Request
 from shared.contract.stages import Role
-from shared.errors import OsteoFedError
+from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema
+from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import hash_of
-from shared.strict import list_mistakes
 
 PROFILE_FILE = "profile.yaml"
 # As the policy that a new hospital begins with.
@@ -231,19 +228,16 @@ def _profile(path: Path) -> SiteProfile:
     Raises:
         SettingsError: the file is not valid.
     """
-    from shared.errors import SettingsError
-
     file = path if path.name == PROFILE_FILE else path.with_name(f"{path.stem}.{PROFILE_FILE}")
     if not file.is_file():
         return SiteProfile()
     try:
-        return SiteProfile.model_validate(yaml.safe_load(file.read_bytes()))
-    except ValidationError as error:
-        mistakes = "; ".join(line.strip() for line in list_mistakes(error, whole="profile"))
-        raise SettingsError("invalid-profile", f"{file.name} is not valid: {mistakes}") from None
-    except (OSError, yaml.YAMLError) as error:
+        return read_yaml(file, SiteProfile, whole="profile")
+    except YamlMistakesError as error:
         raise SettingsError(
-            "invalid-profile", f"{file.name} cannot be read: {type(error).__name__}"
+            "invalid-profile",
+            f"{file.name} is not valid:\n{error}",
+            hint="it says what `profile` of a site.yaml says (client/README.md)",
         ) from None
 
 

@@ -7,6 +7,8 @@ Legend: n patients · o outputs (1 in regression, else one probability per class
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
@@ -27,9 +29,10 @@ class Decision(BaseModel):
     """From a true value and from an output to a class.
 
     Attributes:
-        classes: in regression by rising value, each up to and with its cut, the last above all cuts; in
-            classification as the label names them.
-        endpoint: place of the class that counts as positive.
+        classes: in regression by rising value, parted by ``label_cuts``; in classification as the label
+            names them.
+        endpoint: place of the class that counts as positive; in regression the first, and what lies on
+            a cut is of the class below it, or the last, and it is of the one above.
         label_cuts: of the true value, rising; none in classification.
         output_cuts: in regression one for each of ``label_cuts``; in classification the least
             probability from which on the endpoint is called.
@@ -46,13 +49,18 @@ class Decision(BaseModel):
 
     @property
     def is_regression(self) -> bool:
-        """Whether a value is predicted, and a low one is positive."""
+        """Whether a value is predicted."""
         return bool(self.label_cuts)
 
     @property
+    def is_low_positive(self) -> bool:
+        """Whether a low score is suspicious: of a value whose endpoint lies below its cut."""
+        return self.is_regression and self.endpoint == 0
+
+    @property
     def operating_point(self) -> float:
-        """The output from which on, downwards in regression, the endpoint is called."""
-        return self.output_cuts[0]
+        """The output from which on, downwards where a low one is positive, the endpoint is called."""
+        return self.output_cuts[0 if self.endpoint == 0 else -1]
 
     def score(self, outputs: Floats) -> Floats:
         """What ranks patients: the predicted value, or the endpoint's probability. [n,o] -> [n]."""
@@ -67,13 +75,13 @@ class Decision(BaseModel):
             return np.where(is_one, label, -1).astype(np.intp)
         with np.errstate(over="ignore"):  # so large a label is rounded to infinity, above all cuts
             rounded = np.round(label, _DECIMALS)
-        place = np.searchsorted(self.label_cuts, rounded, side="left")
+        place = np.searchsorted(self.label_cuts, rounded, side=self._side)
         return np.where(np.isfinite(label), place, -1).astype(np.intp)
 
     def calls(self, score: Floats) -> Bools:
         """Whom a score calls to have the endpoint; one that is no number calls nobody. [n] -> [n]."""
         at = self.operating_point
-        found: Bools = (score <= at if self.is_regression else score >= at) & np.isfinite(score)
+        found: Bools = (score <= at if self.is_low_positive else score >= at) & np.isfinite(score)
         return found
 
     def call(self, outputs: Floats) -> Indices:
@@ -84,7 +92,7 @@ class Decision(BaseModel):
         """
         score, last = self.score(outputs), len(self.classes) - 1
         if self.is_regression:
-            called = np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)
+            called = np.searchsorted(self.output_cuts, score, side=self._side).astype(np.intp)
         else:
             others = outputs.copy()
             others[:, self.endpoint] = -np.inf
@@ -99,8 +107,13 @@ class Decision(BaseModel):
 
     def in_words(self, unit: str = "") -> str:
         """The rule that calls the endpoint, for example ``osteoporosis at ≤ 0.6 g/cm2``."""
-        sign = "≤" if self.is_regression else "≥"
+        sign = "≤" if self.is_low_positive else "≥"
         return f"{self.classes[self.endpoint]} at {sign} {self.operating_point:g} {unit}".rstrip()
+
+    @property
+    def _side(self) -> Literal["left", "right"]:
+        """Of a cut, where a value that equals it belongs: to the endpoint's side."""
+        return "left" if self.is_low_positive else "right"
 
     def _require_outputs(self, outputs: Floats) -> None:
         expected = 1 if self.is_regression else len(self.classes)
@@ -118,12 +131,17 @@ def decision_of(settings: ModelSettings) -> Decision:
     """
     task, label = settings.task, settings.cohort.label
     if task.kind == "regression":
-        graded = task.grades
+        graded, is_below = task.grades, task.endpoint_side == "below"
+        # from the endpoint on; a decision has them by rising value
+        classes = (task.endpoint, *(grade.name for grade in graded), task.otherwise)
+        label_cuts = (task.endpoint_threshold, *(grade.threshold for grade in graded))
+        output_cuts = (task.operating_point, *(grade.operating_point for grade in graded))
+        step = 1 if is_below else -1
         return Decision(
-            classes=(task.endpoint, *(grade.name for grade in graded), task.otherwise),
-            endpoint=0,
-            label_cuts=(task.endpoint_threshold, *(grade.threshold for grade in graded)),
-            output_cuts=(task.operating_point, *(grade.operating_point for grade in graded)),
+            classes=classes[::step],
+            endpoint=0 if is_below else len(classes) - 1,
+            label_cuts=label_cuts[::step],
+            output_cuts=output_cuts[::step],
             is_ordered=True,
         )
     classes = () if label.kind == "number" else label.classes

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from shared.contract.contradictions import model_contradictions, validation_contradictions
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
@@ -21,7 +22,7 @@ from shared.exam.schema import CohortSchema
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
-from shared.strict import FROZEN, list_mistakes
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 
 
 class Grade(BaseModel):
@@ -29,8 +30,9 @@ class Grade(BaseModel):
 
     Attributes:
         name: as reports call it.
-        threshold: who has a y at or below it, and no severer class, is of this class.
-        operating_point: output at or below which it is called.
+        threshold: who has a y at or below it, and no severer class, is of this class; with the endpoint
+            above: at or above it.
+        operating_point: output at or below which it is called; with the endpoint above: at or above.
     """
 
     model_config = FROZEN
@@ -57,10 +59,11 @@ class RegressionTask(BaseModel):
         loss_scale: s: over which range of y the weight rises.
         endpoint: name of the positive class in reports and policies.
         endpoint_threshold: who has a y at or below it is positive.
-        operating_point: output at or below which a patient is called positive, chosen on public data;
-            left out: ``endpoint_threshold``.
-        grades: milder classes by rising threshold.
-        otherwise: name of the class above all thresholds.
+        endpoint_side: ``above``: who has a y at or above the threshold is positive.
+        operating_point: output from which on, to that side, a patient is called positive, chosen on
+            public data; left out: ``endpoint_threshold``.
+        grades: milder classes, each threshold further from the endpoint than the one before.
+        otherwise: name of the class beyond all thresholds.
     """
 
     model_config = FROZEN
@@ -75,17 +78,20 @@ class RegressionTask(BaseModel):
     loss_scale: float = Field(default=0.05, gt=0)
     endpoint: str
     endpoint_threshold: float
+    endpoint_side: Literal["below", "above"] = "below"
     operating_point: float
     grades: tuple[Grade, ...] = ()
     otherwise: str = "none"
 
     @model_validator(mode="after")
-    def _grades_rise(self) -> RegressionTask:
+    def _grades_lead_away(self) -> RegressionTask:
+        is_below = self.endpoint_side == "below"
         for name in ("threshold", "operating_point"):
             first = self.endpoint_threshold if name == "threshold" else self.operating_point
             cuts = [first, *(getattr(grade, name) for grade in self.grades)]
-            if any(high <= low for low, high in pairwise(cuts)):
-                raise ValueError(f"grades: each {name} must lie above the one before, not {cuts}")
+            if any((after <= cut) if is_below else (after >= cut) for cut, after in pairwise(cuts)):
+                side = "above" if is_below else "below"
+                raise ValueError(f"grades: each {name} must lie {side} the one before, not {cuts}")
         names = [self.endpoint, *(grade.name for grade in self.grades), self.otherwise]
         if len(set(names)) < len(names):
             raise ValueError(f"grades: every class needs a name of its own, not {names}")
@@ -456,26 +462,6 @@ class ModelSettings(BaseModel):
     encoder: EncoderSettings
     fusion: FusionSettings
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> ModelSettings:
-        problems = []
-        if self.task.kind == "regression" and self.cohort.label.kind == "class":
-            problems.append("task.kind regression needs a bmd or number label, not class")
-        if self.task.kind == "classification" and self.cohort.label.kind == "number":
-            problems.append("task.kind classification needs a class or bmd label, not number")
-        if self.encoder.name == "none" and self.fusion.name != "clinical_only":
-            problems.append("encoder none needs fusion clinical_only")
-        if self.encoder.training != "frozen" and self.fusion.name == "clinical_only":
-            problems.append(
-                f"encoder.training {self.encoder.training} needs a fusion that reads films, "
-                "not clinical_only"
-            )
-        if self.encoder.name != "none" and not self.cohort.views:
-            problems.append(f"encoder {self.encoder.name} needs at least one view in the cohort")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
 
 class Caps(BaseModel):
     """Public limits on what enters a sum.
@@ -542,6 +528,12 @@ class Settings(ModelSettings):
         return value
 
     @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Settings:
+        found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
+        refuse_contradictions(found)
+        return self
+
+    @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
         if self.learner.kind != "gradient" and self.encoder.training != "frozen":
             raise ValueError(f"learner {self.learner.kind} needs encoder.training frozen")
@@ -587,6 +579,11 @@ class PlanSettings(ModelSettings):
     patience: Patience
     engine: EngineSettings
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> PlanSettings:
+        refuse_contradictions(model_contradictions(self))
+        return self
+
 
 # Settings of a model with the limits of its patients, asked for or planned.
 AnySettings = Settings | PlanSettings
@@ -610,7 +607,9 @@ def read_settings(
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines += list_mistakes(error, whole="settings", content=values, shows_values=True)
+        lines += list_mistakes(
+            error, whole="settings", content=values, shows_values=True, model=Settings
+        )
     else:
         if not lines:
             return settings

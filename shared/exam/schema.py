@@ -7,14 +7,37 @@ the literature, never from a cohort. Imports errors only.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import SettingsError
-from shared.strict import FROZEN, list_mistakes
+from shared.machine.yaml_file import YamlMistakesError, read_yaml
+from shared.strict import FROZEN, refuse_contradictions
+
+
+def _range_problems(low: float, high: float, *, mean: float | None = None) -> list[str]:
+    if low >= high:
+        return [f"low {low:g} must be below high {high:g}"]
+    if mean is not None and not low <= mean <= high:
+        return [f"reference_mean {mean:g} must lie between low {low:g} and high {high:g}"]
+    return []
+
+
+def _word_problems(kind: str, words: Sequence[str], synonyms: Mapping[str, str]) -> list[str]:
+    """Words that a table's cells are compared with, without regard to case."""
+    known = {word.strip().lower(): word for word in words}
+    problems = [] if len(known) == len(words) else [f"{kind} must differ, not {list(words)}"]
+    for spelling, word in synonyms.items():
+        if word not in words:
+            problems.append(f"synonyms.{spelling} must lead to one of {list(words)}, not {word}")
+        elif known.get(spelling.strip().lower(), word) != word:
+            problems.append(f"synonyms.{spelling} is one of {kind} itself and cannot lead to {word}")
+    return problems
 
 
 class NumberField(BaseModel):
@@ -46,9 +69,13 @@ class NumberField(BaseModel):
     may_be_missing: bool = True
 
     @model_validator(mode="after")
-    def _has_a_range(self) -> NumberField:
-        if self.low >= self.high:
-            raise ValueError(f"field {self.name}: a number needs low < high")
+    def _agrees_with_itself(self) -> NumberField:
+        problems = [*_range_problems(self.low, self.high, mean=self.reference_mean)]
+        if self.units and self.units.get(self.unit) != (1.0, 0.0):
+            problems.append(f"units must hold unit {self.unit} as [1, 0]")
+        if any(factor == 0 for factor, _ in self.units.values()):
+            problems.append("no factor in units may be 0")
+        refuse_contradictions(problems)
         return self
 
 
@@ -71,9 +98,10 @@ class CategoryField(BaseModel):
     may_be_missing: bool = True
 
     @model_validator(mode="after")
-    def _has_a_choice(self) -> CategoryField:
-        if len(self.categories) < 2:
-            raise ValueError(f"field {self.name}: a category needs at least 2 categories")
+    def _agrees_with_itself(self) -> CategoryField:
+        few = ["categories must be at least 2"] if len(self.categories) < 2 else []
+        problems = _word_problems("categories", self.categories, self.synonyms)
+        refuse_contradictions([*few, *problems])
         return self
 
 
@@ -134,12 +162,22 @@ class BmdLabel(BaseModel):
     class_t_scores: tuple[float, ...] = (-1.0, -2.5)
 
     @model_validator(mode="after")
-    def _knows_its_reference(self) -> BmdLabel:
+    def _agrees_with_itself(self) -> BmdLabel:
+        problems = [*_range_problems(self.low, self.high, mean=self.reference_mean)]
         if self.reference_vendor not in self.conversions:
-            raise ValueError(
-                f"label: reference_vendor must be one of {sorted(self.conversions)}, "
-                f"not {self.reference_vendor}"
+            known = sorted(self.conversions)
+            problems.append(f"reference_vendor must be one of {known}, not {self.reference_vendor}")
+        if any(slope <= 0 for _, slope in self.conversions.values()):
+            problems.append("every slope b in conversions [a, b] must be above 0")
+        problems += _word_problems("classes", self.classes, {})
+        if len(self.class_t_scores) != len(self.classes) - 1:
+            problems.append(
+                f"class_t_scores must be {len(self.classes) - 1}, one between two classes, "
+                f"not {len(self.class_t_scores)}"
             )
+        if any(later >= before for before, later in pairwise(self.class_t_scores)):
+            problems.append("class_t_scores must fall, as classes go from well to ill")
+        refuse_contradictions(problems)
         return self
 
     @property
@@ -166,6 +204,11 @@ class ClassLabel(BaseModel):
     synonyms: dict[str, str] = {}
     is_ordered: bool = False
 
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> ClassLabel:
+        refuse_contradictions(_word_problems("classes", self.classes, self.synonyms))
+        return self
+
 
 class NumberLabel(BaseModel):
     """A real-valued target with its accepted range.
@@ -184,6 +227,11 @@ class NumberLabel(BaseModel):
     unit: str
     low: float
     high: float
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> NumberLabel:
+        refuse_contradictions(_range_problems(self.low, self.high))
+        return self
 
 
 class SplitRule(BaseModel):
@@ -246,31 +294,53 @@ class CohortSchema(BaseModel):
     split: SplitRule = SplitRule()
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> CohortSchema:
-        names = [field.name for field in self.fields]
-        if len(set(names)) != len(names):
-            raise ValueError(f"fields: names must differ, not {names}")
+    def _agrees_with_itself(self) -> CohortSchema:
+        columns = [self.patient_column, self.date_column, self.label.column]
+        columns += [field.name for field in self.fields]
+        problems = [
+            f"column {name} stands for {count} things; patient, date, label and fields must differ"
+            for name, count in Counter(columns).items()
+            if count > 1
+        ]
+        views = [view.name for view in self.views]
+        if len(set(views)) != len(views):
+            problems.append(f"views must differ in name, not {views}")
+        numbers = [field.name for field in self.fields if field.kind == "number"]
+        if self.age_field and self.age_field not in numbers:
+            problems.append(f"age_field must be one of the numbers {numbers}, not {self.age_field}")
+        if self.minimum_age_years and not self.age_field:
+            problems.append("minimum_age_years needs age_field, the number that holds the age")
+        refuse_contradictions(problems)
         return self
+
+
+def schema_differences(one: CohortSchema, other: CohortSchema) -> list[str]:
+    """Where two schemas differ: settings by their names, fields and views by theirs."""
+    parts = [_named_parts(schema) for schema in (one, other)]
+    names = dict.fromkeys([*parts[0], *parts[1]])
+    return [name for name in names if parts[0].get(name) != parts[1].get(name)]
+
+
+def _named_parts(schema: CohortSchema) -> dict[str, object]:
+    content = schema.model_dump(mode="json")
+    parts: dict[str, object] = {}
+    for kind in ("fields", "views"):
+        parts |= {f"{kind}.{part['name']}": part for part in content.pop(kind)}
+    label = {f"label.{name}": value for name, value in content.pop("label").items()}
+    return content | parts | label
 
 
 def read_schema(path: Path) -> CohortSchema:
     """Read and validate a schema's YAML file.
 
     Raises:
-        SettingsError: not YAML, or not valid; every mistake is named.
+        SettingsError: missing, not YAML, or not valid; every mistake is named with its line.
     """
-    content: object = None
     try:
-        content = yaml.safe_load(path.read_bytes())
-        return CohortSchema.model_validate(content)
-    except ValidationError as error:
+        return read_yaml(path, CohortSchema, whole="schema")
+    except YamlMistakesError as error:
         raise SettingsError(
             "invalid-schema",
-            f"{path.name} is not a valid cohort schema:\n"
-            + "\n".join(list_mistakes(error, whole="schema", content=content)),
+            f"{path.name} is not a valid cohort schema:\n{error}",
             hint="compare it with configs/cohort/hip_bmd.yaml",
-        ) from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(
-            "unreadable-schema", f"{path.name} cannot be read: {type(error).__name__}"
         ) from None

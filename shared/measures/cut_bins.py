@@ -82,6 +82,6 @@ def bins_of_release(rule: Rule, *, low: float, high: float, n_bins: int) -> CutB
         low=low,
         high=high,
         n_bins=n_bins,
-        cut=rule.output_cuts[0],
-        is_low_suspicious=rule.is_regression,
+        cut=rule.operating_point,
+        is_low_suspicious=rule.is_low_positive,
     )

@@ -62,8 +62,13 @@ class Rule(Protocol):
         ...
 
     @property
-    def output_cuts(self) -> tuple[float, ...]:
-        """Of the score, rising."""
+    def operating_point(self) -> float:
+        """The score from which on the endpoint is called."""
+        ...
+
+    @property
+    def is_low_positive(self) -> bool:
+        """Whether a low score is suspicious."""
         ...
 
     @property

@@ -118,7 +118,7 @@ class TableSum:
         score = rule.score(scored.outputs)
         return measure_statistics(
             self.statistics,
-            suspicion=-score if rule.is_regression else score,
+            suspicion=-score if rule.is_low_positive else score,
             is_positive=rule.is_positive(scored.label),
             is_called=rule.calls(score),
             target=scored.label if rule.is_regression else None,

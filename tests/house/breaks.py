@@ -82,8 +82,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/exam/schema.py",
-        "if self.low >= self.high:",
-        "if self.low > self.high:",
+        "    if low >= high:",
+        "    if low > high:",
         "a number may have a range without width",
     ),
     Break(
@@ -942,13 +942,13 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        'place = np.searchsorted(self.label_cuts, rounded, side="left")',
+        "place = np.searchsorted(self.label_cuts, rounded, side=self._side)",
         'place = np.searchsorted(self.label_cuts, rounded, side="right")',
         "a label on the threshold is called healthy",
     ),
     Break(
         "shared/contract/decision.py",
-        'called = np.searchsorted(self.output_cuts, score, side="left").astype(np.intp)',
+        "called = np.searchsorted(self.output_cuts, score, side=self._side).astype(np.intp)",
         'called = np.searchsorted(self.label_cuts, score, side="left").astype(np.intp)',
         "a reading is called at the label's cut and not at the one that was validated",
     ),
@@ -1543,8 +1543,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        "found: Bools = (score <= at if self.is_regression else score >= at) & np.isfinite(score)",
-        "found: Bools = score < at if self.is_regression else score >= at",
+        "found: Bools = (score <= at if self.is_low_positive else score >= at) & np.isfinite(score)",
+        "found: Bools = score < at if self.is_low_positive else score >= at",
         "who is predicted on the operating point is not called",
     ),
     Break(
@@ -2233,7 +2233,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/table.py",
-        "suspicion=-score if rule.is_regression else score,",
+        "suspicion=-score if rule.is_low_positive else score,",
         "suspicion=score,",
         "an exact AUC of a low BMD is turned round",
     ),

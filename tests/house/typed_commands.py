@@ -124,8 +124,9 @@ def _mistake_of_command(command: click.Command, name: str, words: list[str]) -> 
     if left:
         return f"{name}: too many arguments: {left}"
     given = [*values.get("overrides", ()), *filter(is_setting, values.get("words", ()))]
-    has_own_cohort = values.get("cohort", "").endswith(".yaml")  # which its settings must suit
-    return _mistake_of_settings(tuple(given)) if given and not has_own_cohort else ""
+    # What lies in files of the reader's own is known where the page is run.
+    has_own_files = values.get("cohort", "").endswith(".yaml") or "configs" in values
+    return _mistake_of_settings(tuple(given)) if given and not has_own_files else ""
 
 
 def _is_given(given: object) -> bool:

@@ -40,7 +40,7 @@ def learner_plan(
         settings["privacy"] = {**read("privacy/patient_dp"), "epsilon": epsilon}
     if has_classes:
         settings["task"] = {
-            **read("task/binary_classification"),
+            **read("task/classification"),
             "endpoint": "osteoporosis",
             "positive_class": "osteoporosis",
         }

@@ -125,6 +125,7 @@ def sample_results() -> Results:
             target_unit="g/cm2",
             endpoint="osteoporosis",
             endpoint_rule="BMD ≤ 0.558 g/cm2, T ≤ −2.5",
+            side="≤",
             operating_point=0.558,
             sensitivity_target=0.85,
         ),

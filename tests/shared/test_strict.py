@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.strict import FROZEN, list_mistakes
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 
 
 class Ranged(BaseModel):
@@ -30,7 +30,7 @@ class Outer(BaseModel):
     inner: Ranged
 
 
-def mistakes(values: object, kind: type[BaseModel] = Ranged, **options: bool) -> list[str]:
+def mistakes(values: object, kind: type[BaseModel] = Ranged, **options: Any) -> list[str]:
     with pytest.raises(ValidationError) as caught:
         kind.model_validate(values)
     assert "canary" not in str(caught.value), "pydantic repeats no value of its own"
@@ -116,3 +116,62 @@ def test_a_variant_that_there_is_not_is_told_the_ones_there_are() -> None:
     assert list_mistakes(caught.value, whole="shapes", content=content) == [plain]
     shown = list_mistakes(caught.value, whole="shapes", content=content, shows_values=True)
     assert shown == [f"{plain}, not 'canary'"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ending"),
+    [
+        ({"low": 1, "hihg": 2}, "hihg: is not a setting; did you mean high?"),
+        ({"low": 1, "zzz": 2}, "zzz: is not a setting"),
+        ({"low": "0,5"}, "; write a point, not a comma"),
+        (
+            {"low": 1, "name": True},
+            "; put it in quotes: YAML reads yes, no, on and off as true or false",
+        ),
+        ({"low": 1, "name": 12}, "; put it in quotes"),
+    ],
+)
+def test_what_was_meant_is_guessed_from_what_may_be_said(values: object, ending: str) -> None:
+    assert mistakes(values, model=Ranged)[0].endswith(ending)
+
+
+def test_a_misspelt_name_deep_inside_is_answered_by_its_own_neighbours() -> None:
+    wrong = {"inner": {"low": 1, "nmae": "x"}}
+    [line] = mistakes(wrong, Outer, model=Outer, content=wrong)
+    assert line == "  inner.nmae: is not a setting; did you mean name?"
+
+
+def test_a_word_that_is_none_of_the_allowed_is_answered_by_the_nearest() -> None:
+    content = {"shapes": [{"kind": "squere", "side": 1}]}
+    [line] = mistakes(content, Shapes, content=content)
+    assert line.endswith("must be one of 'round', 'square'; did you mean square?")
+
+
+def test_what_has_a_name_in_a_list_is_called_by_it() -> None:
+    content = {"parts": [{"name": "box", "low": 0}, {"name": "lid"}]}
+    [line] = mistakes(content, Parts, content=content)
+    assert line.startswith("  parts.lid.low: Field required")
+
+
+class Parts(BaseModel):
+    model_config = FROZEN
+
+    parts: tuple[Ranged, ...]
+
+
+def test_every_contradiction_of_a_part_has_a_line() -> None:
+    class Pair(BaseModel):
+        model_config = FROZEN
+
+        @model_validator(mode="after")
+        def _agrees(self) -> Pair:
+            refuse_contradictions(["one", "two"])
+            return self
+
+    assert mistakes({}, Pair) == ["  table: one", "  table: two"]
+    refuse_contradictions([])
+
+
+def test_what_else_is_known_of_a_place_stands_after_the_mistake() -> None:
+    [line] = mistakes({"inner": {"low": 2}}, Outer, where=lambda place: f" (at {place})")
+    assert line.endswith("low must be below high (at ['inner'])")

@@ -59,7 +59,9 @@ def confusion_cells(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple
     if spec.ranking == "each" or not spec.cuts:
         return None
     by_class = by_suspicion(graded_histograms(table, spec), spec)[:, ::-1]  # most suspicious first
-    ends = spec.cut_bins if spec.positive_is_low else (spec.bins - spec.cut_bins[0],)
+    ends = spec.cut_bins
+    if not spec.positive_is_low:
+        ends = tuple(spec.bins - below for below in reversed(ends))
     parts = np.split(np.arange(spec.bins), ends)
     cells = np.stack([by_class[:, part].sum(axis=1) for part in parts], axis=1)
     cell_sd = noise_sd / spec.cell_weight

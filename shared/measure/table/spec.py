@@ -52,7 +52,7 @@ class TableSpec:
     """What a table's cells mean. Public: the plan alone determines it.
 
     The cuts of the decision are bin edges wherever the score is what it cuts: a patient is called
-    positive at score ≤ cut in regression, at score ≥ cut in classification.
+    positive at score ≤ cut where a low one is suspicious, else at score ≥ cut.
     """
 
     rule: Decision
@@ -86,7 +86,7 @@ class TableSpec:
     @property
     def positive_is_low(self) -> bool:
         """Whether a low score is suspicious."""
-        return self.rule.is_regression
+        return self.rule.is_low_positive
 
     @property
     def has_moments(self) -> bool:

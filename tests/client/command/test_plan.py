@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,8 +143,9 @@ def test_a_plan_that_the_policy_forbids_cannot_be_approved_with_any_yes(sites: T
 def test_a_budget_that_would_not_last_is_shown(sites: TableSites) -> None:
     sites.answer(sites.train_request())
     sites.change_policy(epsilon_lifetime=2.9, epsilon_per_run=3.1)
-    told = json.loads(approve(sites, "--yes", "--json").stdout)
-    assert "above the cap of 2.9" in told["would stop it"]
+    facts, _ = _judge(sites.site(), sites.plan)
+    assert "above the cap of 2.9" in str(facts["would stop it"])
+    assert "above the cap of 2.9" in approve(sites, "--yes", "--json").stderr
 
 
 def test_a_refusal_needs_no_yes_and_takes_the_approval_away(sites: TableSites) -> None:
@@ -163,4 +165,36 @@ def test_a_plan_is_shown_before_any_cohort_exists(sites: TableSites) -> None:
     told = json.loads(
         CliRunner().invoke(app, ["plan", plan, "--folder", str(site.folder), "--json"]).stdout
     )
-    assert "no cohort" in told["left for life"]
+    assert "has no cohort" in told["would stop it"]
+
+
+def test_a_plan_that_would_be_refused_later_is_not_approved(sites: TableSites) -> None:
+    sites.change_policy(minimum_cohort_patients=140)
+    before = decisions(sites)
+    done = approve(sites, "--yes")
+    assert done.exit_code == 1
+    assert "plan.would-be-refused" in done.stderr
+    assert "patients are fewer than the minimum of 140" in done.stderr
+    assert decisions(sites) == before
+
+
+def test_a_site_without_a_cohort_is_told_to_take_one_in_before_it_approves(sites: TableSites) -> None:
+    shutil.rmtree(sites.site().folder / "cohorts")
+    done = approve(sites, "--yes")
+    assert done.exit_code == 1
+    assert "has no cohort" in done.stderr
+    assert "ingest" in done.stderr
+
+
+def test_a_cohort_of_another_schema_is_said_before_anybody_pays(sites: TableSites) -> None:
+    cohort = sites.plan.settings.cohort.model_copy(update={"max_lost_fraction": 0.3})
+    other = sites.plan.settings.model_copy(update={"cohort": cohort})
+    facts, _ = _judge(sites.site(), sites.plan.model_copy(update={"settings": other}))
+    assert "was frozen under another schema" in str(facts["would stop it"])
+
+
+def test_who_is_asked_for_later_patients_only_needs_no_cohort_yet(sites: TableSites) -> None:
+    shutil.rmtree(sites.site().folder / "cohorts")
+    later = tuple(stage for stage in sites.plan.stages if stage.patients == "accrued")
+    facts, _ = _judge(sites.site(), sites.plan.model_copy(update={"stages": later}))
+    assert facts["would stop it"] == "nothing"

@@ -35,20 +35,20 @@ VALUES = ("-v", "age=70", "-v", "sex=female")
 class Handed:
     """A release's folder as a hospital was handed it, and whose it is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *settings: str) -> None:
         self.home = create_home(folder / "home")
         self.key = self.home.key().public_hex
-        store = _finished(self.home)
+        store = _finished(self.home, settings or ("fusion=linear",))
         release = make_release(store, self.home.key())
         self.sha256, self.folder = release.sha256, folder / "handed"
         copy_release(store.release_folder, self.folder)
 
 
-def _finished(home: Home) -> RunStore:
+def _finished(home: Home, said: tuple[str, ...]) -> RunStore:
     site = Enrolled(
         site="aster", public_key="1" * 64, declared_patients=100, role="training", enrolled_utc=""
     )
-    settings = compose_settings(["fusion=linear", "federation.rounds=1"])
+    settings = compose_settings([*said, "federation.rounds=1"])
     key = home.key().public_hex
     save_plan(home, draft_plan(settings, [site], run="spring", coordinator_key=key, now=NOW))
     store = prepare(home, "spring")
@@ -106,3 +106,21 @@ def test_a_release_that_is_not_whole_or_not_its_coordinators_reads_nothing(
     assert read()["error"] == "weights.wrong-encoder"
     np.save(handed.folder / "weights.npy", np.ones(3, dtype=np.float32))
     assert read()["error"] == "weights.mixed-release"
+
+
+def test_a_table_is_scored_into_a_file_for_the_hospital_only(tmp_path: Path) -> None:
+    handed = Handed(tmp_path, "encoder=none", "fusion=clinical_only")
+    kay = new_hospital(tmp_path / "kay")
+    rows, out = tmp_path / "rows.csv", tmp_path / "scores.csv"
+    rows.write_text(
+        "patient_id,exam_date,age,sex,height,weight,bmi,alcohol,activity,smoking,prior_fracture\n"
+        "P1,2024-05-06,70,female,,,,,,,\nP2,2024-05-06,7,female,,,,,,,\n"
+    )
+    said = ("predict", str(handed.folder), "--coordinator", handed.key, "--table", str(rows))
+    told = kay.told(*said, "--out", str(out))
+    assert (told["rows"], told["with a score"]) == (2, 1)
+    one = kay.told("predict", str(handed.folder), "--coordinator", handed.key, *VALUES)
+    assert f"{one['value']:.4f}" in out.read_text()
+    assert "intake.out-of-range" in out.read_text()
+    assert kay.told(*said, "--out", str(out))["error"] == "intake.file-exists"
+    assert kay.told(*said, "-v", "age=70")["error"] == "intake.table-or-exam"

@@ -349,6 +349,16 @@ def test_another_split_of_the_same_cohort_is_refused(small, schema, tmp_path):
     assert run(small, tmp_path, schema).cohort.fingerprint == first.cohort.fingerprint
 
 
+def test_a_schema_that_changed_needs_another_version(small, schema, tmp_path):
+    run(small, tmp_path, schema)
+    changed = schema.model_copy(update={"max_lost_fraction": schema.max_lost_fraction + 0.01})
+    with pytest.raises(IntakeError, match="now differs in max_lost_fraction") as caught:
+        run(small, tmp_path, changed)
+    assert caught.value.code == "intake.schema-changed"
+    raised = changed.model_copy(update={"version": schema.version + 1})
+    assert run(small, tmp_path, raised).cohort.schema.version == schema.version + 1
+
+
 def test_prospective_intake_takes_later_exams_of_new_patients_only(done, schema, tmp_path):
     later = tmp_path / "later"
     truth = write_later_films(later, SITE, SEED, LOCK, n_new=8, n_seen=3)

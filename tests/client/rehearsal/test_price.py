@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,28 @@ def test_a_description_is_paid_by_every_group_and_by_who_is_in_no_other(tmp_path
     told = {(s.role, s.patients): s.epsilon for s in sites.plan.predicted.splits}
     assert training.run_epsilon == pytest.approx(told["training", "train"])
     assert others.spent_after == pytest.approx(told["training", "everybody"], abs=1e-6)
+
+
+def test_what_a_plan_was_charged_so_far_is_part_of_its_price(sites: TableSites) -> None:
+    cohort = sites.split("train").cohort
+    before = price_plan(sites.site(), sites.plan, cohort)[0]
+    sites.answer(sites.train_request())
+    after = price_plan(sites.site(), sites.plan, cohort)[0]
+    assert after.spent_before > before.spent_before == 0
+    assert after.spent_after == before.spent_after
+
+
+def test_only_labelled_patients_are_asked_and_counted(sites: TableSites) -> None:
+    cohort = sites.split("train").cohort
+    unlabelled = {exam.patient for exam in cohort.exams[:40]}
+    exams = tuple(
+        replace(exam, label=None) if exam.patient in unlabelled else exam for exam in cohort.exams
+    )
+    fewer = replace(cohort, exams=exams)
+    training = price_plan(sites.site(), sites.plan, fewer)[0]
+    assert training.n_patients == len(set(cohort.patients("train")) - unlabelled)
+    nobody = replace(cohort, exams=tuple(replace(exam, label=None) for exam in cohort.exams))
+    [training] = price_plan(sites.site(), sites.plan, nobody)
+    assert (training.purpose, training.n_patients) == ("training", 0)
+    assert find_shortages(sites.site().policy, [training])
+    assert price_plan(sites.site("hop"), sites.plan, nobody) == ()

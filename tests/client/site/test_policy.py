@@ -261,7 +261,7 @@ def test_an_invalid_policy_allows_nothing(
 def test_a_missing_field_or_file_allows_nothing(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         read_policy(tmp_path / "policy.yaml")
-    assert caught.value.code == "policy.unreadable"
+    assert caught.value.code == "policy.invalid"
     write_policy_template(tmp_path / "policy.yaml")
     text = (tmp_path / "policy.yaml").read_text()
     (tmp_path / "policy.yaml").write_text(text.replace("minimum_cell: 10", ""))

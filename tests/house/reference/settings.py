@@ -57,9 +57,10 @@ _Contents = dict[str, dict[str, Any]]
 _INTRODUCTION = (
     "What a coordinator can ask for in `osteofed-coordinator plan`, `demo`, `loopback` and `simulate`. "
     "`group=option` takes another file of `configs/`, `group.key=value` changes one value; both are "
-    "written after the command, several of them with spaces between. All mistakes are told at once. A "
-    "plan carries every value, so that no hospital needs these files. What a hospital allows is its "
-    "own: [policy.yaml](policy.md)."
+    "written after the command, several of them with spaces between. All mistakes are told at once. "
+    "`plan` and `simulate` also take `--configs FOLDER`, a folder with options of your own. A plan "
+    "carries every value, so that no hospital needs these files. What a hospital allows is its own: "
+    "[policy.yaml](policy.md)."
 )
 
 

@@ -18,6 +18,13 @@ OPTIONS = [
     if folder.is_dir()
     for file in sorted(folder.glob("*.yaml"))
 ]
+# What a number's own task leaves open, for BMD.
+_NUMBER = [
+    "task.target_unit=g/cm2",
+    *("task.target_mean=0.75", "task.target_sd=0.12", "task.endpoint=low", "task.otherwise=high"),
+    *("task.endpoint_threshold=0.6", "validation.score_low=0.5", "validation.score_high=0.75"),
+    *("validation.target_low=0.35", "validation.target_high=1", "validation.error_high=0.25"),
+]
 # An option that makes sense only beside another one.
 COMPANIONS = {
     ("encoder", "none"): ["fusion=clinical_only"],
@@ -28,8 +35,10 @@ COMPANIONS = {
         "encoder.weights=packed.safetensors",
         f"encoder.sha256={'0' * 64}",
     ],
-    ("task", "binary_classification"): ["task.positive_class=osteoporosis", "validation=probability"],
-    ("validation", "probability"): ["task=binary_classification", "task.positive_class=osteoporosis"],
+    ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],
+    ("task", "regression"): _NUMBER,
+    ("validation", "number"): ["task=regression", *_NUMBER],
+    ("validation", "probability"): ["task=classification", "task.positive_class=osteoporosis"],
 }
 
 
@@ -145,18 +154,18 @@ def test_an_experiment_that_samples_says_how_to_switch_privacy_off() -> None:
     assert settings.privacy.mode == "off"
 
 
-@pytest.mark.parametrize("task", ["bmd_classes", "binary_classification"])
+@pytest.mark.parametrize("task", ["bmd_classes", "classification"])
 def test_a_task_of_classes_is_validated_by_probabilities_unless_another_is_named(task: str) -> None:
     named_class = "task.positive_class=osteoporosis"
     chosen = compose_settings([f"task={task}", named_class]).validation
     assert (chosen.score_low, chosen.score_high) == (0.0, 1.0)
-    named = compose_settings([f"task={task}", named_class, "validation=bmd"]).validation
-    assert named.score_low == compose_settings([]).validation.score_low == 0.5
+    with pytest.raises(SettingsError, match="score_low and score_high of classes must be 0 and 1"):
+        compose_settings([f"task={task}", named_class, "validation=bmd"])
 
 
 OTHER = Path(__file__).parents[2] / "practice" / "other_disease" / "cohort.yaml"
 OF_TABLES = (
-    *("task=binary_classification", "task.endpoint=malignancy", "task.positive_class=malignant"),
+    *("task=classification", "task.endpoint=malignancy", "task.positive_class=malignant"),
     *("encoder=none", "fusion=clinical_only"),
 )
 
@@ -198,3 +207,76 @@ def test_a_cohort_that_is_named_twice_is_one_of_the_mistakes() -> None:
     with pytest.raises(SettingsError, match="must be named once") as caught:
         compose_settings(["cohort=hip_bmd", "privacy.epsilon=-1"], cohort=OTHER)
     assert "privacy.epsilon" in caught.value.fact
+
+
+def test_what_a_task_leaves_open_must_be_given_and_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings(["task=regression"])
+    for name in ("target_mean", "target_sd", "target_unit", "endpoint", "otherwise"):
+        assert f"task.{name}: must be given" in caught.value.fact
+    assert "validation.error_high: must be given" in caught.value.fact, "no default stands for it"
+
+
+def own_configs(folder: Path, **files: str) -> Path:
+    for place, text in files.items():
+        group, _, name = place.partition("__")
+        (folder / group).mkdir(parents=True, exist_ok=True)
+        (folder / group / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_options_of_ones_own_lie_in_any_folder_and_are_chosen_as_the_shipped_ones(
+    tmp_path: Path,
+) -> None:
+    own = own_configs(
+        tmp_path / "my, own",
+        cohort__cells=OTHER.read_text(),
+        privacy__strict="defaults: [patient_dp]\nepsilon: 0.5\n",
+    )
+    before = sorted(CONFIGS.rglob("*"))
+    settings = compose_settings([*OF_TABLES, "cohort=cells", "privacy=strict"], own=own)
+    assert settings.cohort == read_schema(OTHER)
+    assert (settings.privacy.epsilon, settings.privacy.delta) == (0.5, 1e-5)
+    assert sorted(CONFIGS.rglob("*")) == before
+    with pytest.raises(SettingsError, match="'strict'"):
+        compose_settings(["privacy=strickt"], own=own)
+
+
+def test_every_file_of_ones_own_that_cannot_be_an_option_is_named_with_its_line(tmp_path: Path) -> None:
+    own = own_configs(
+        tmp_path / "own", colours__red="a: 1\n", privacy__off="epsilon: 1\n", task__mine="a: [\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        compose_settings([], own=own)
+    assert caught.value.code == "settings.invalid-configs"
+    for said in (
+        "colours/red.yaml: must lie in a folder named as one of",
+        "privacy/off.yaml: a privacy of that name comes with OsteoFed",
+        "task/mine.yaml: line 2, column 1",
+    ):
+        assert said in caught.value.fact
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="holds no YAML file"):
+        compose_settings([], own=tmp_path / "empty")
+
+
+def test_a_chosen_cohort_of_ones_own_is_read_with_lines(tmp_path: Path) -> None:
+    own = own_configs(tmp_path, cohort__cells=OTHER.read_text().replace("low: 0,", "lou: 0,", 1))
+    with pytest.raises(SettingsError, match=r"fields\.radius\.lou: is not a setting.*line 6, column"):
+        compose_settings([*OF_TABLES, "cohort=cells"], own=own)
+
+
+def test_a_misspelt_setting_is_answered_by_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="is not a setting; did you mean epsilon"):
+        compose_settings(["privacy.epsilonn=3"])
+
+
+def test_what_contradicts_each_other_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings(
+            ["task.target_unit=mg/cm2", "task.target_mean=750", "task.operating_point=0.4"]
+        )
+    assert "3 settings are not valid" in caught.value.fact
+    assert "task.target_unit must be cohort.label.unit 'g/cm2', not 'mg/cm2'" in caught.value.fact
+    assert "task.target_mean 750 must lie between cohort.label.low 0.2" in caught.value.fact
+    assert "task.operating_point 0.4 must lie between validation.score_low 0.5" in caught.value.fact

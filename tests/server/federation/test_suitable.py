@@ -53,11 +53,6 @@ def test_a_learner_of_classes_is_refused_for_a_number() -> None:
     assert refusal("learner=forest").code == "settings.needs-classes"
 
 
-def test_a_positive_class_that_the_label_has_not_is_refused() -> None:
-    error = refusal("experiment=bmd_classes", "task.positive_class=ill")
-    assert error.code == "settings.unknown-class"
-
-
 def test_all_that_do_not_suit_are_named_together_each_with_what_to_do() -> None:
     error = refusal("experiment=bmd_classes", "learner=second_moments", "measure=errors")
     assert error.code == "settings.invalid"

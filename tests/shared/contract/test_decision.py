@@ -19,6 +19,15 @@ GRADED = Decision(
 CLASSES = Decision(classes=("normal", "wedge", "crush"), endpoint=2, output_cuts=(0.3,))
 
 
+# The same people by a number of which a high one is bad: everything is mirrored at 0.
+MIRRORED = Decision(
+    classes=("normal", "osteopenia", "osteoporosis"),
+    endpoint=2,
+    label_cuts=(-0.738, -0.558),
+    output_cuts=(-0.74, -0.6),
+)
+
+
 def column(*values: float) -> np.ndarray:
     return np.array(values)[:, None]
 
@@ -95,3 +104,35 @@ def test_a_class_that_the_label_has_not_is_refused() -> None:
 def test_grades_that_do_not_rise_or_share_a_name_are_refused(grade: str) -> None:
     with pytest.raises(OsteoFedError, match="grades"):
         compose_settings([f"task.grades=[{grade}]"])
+
+
+def test_an_endpoint_above_its_cut_is_the_mirror_of_one_below() -> None:
+    labels = np.array([0.558, 0.5581, 0.738, 0.739, 0.0, np.nan])
+    assert MIRRORED.class_of(-labels).tolist() == [2, 1, 1, 0, 2, -1]
+    assert (MIRRORED.is_positive(-labels) == GRADED.is_positive(labels)).all()
+    outputs = column(0.558, 0.6, 0.601, 0.74, 0.75, np.nan)
+    assert (MIRRORED.call(-outputs) == 2 - GRADED.call(outputs)).all()
+    assert (MIRRORED.calls(-outputs[:, 0]) == GRADED.calls(outputs[:, 0])).all()
+    assert MIRRORED.operating_point == -0.6
+    assert MIRRORED.in_words("mg") == "osteoporosis at ≥ -0.6 mg"
+    assert (GRADED.is_low_positive, MIRRORED.is_low_positive, CLASSES.is_low_positive) == (
+        True,
+        False,
+        False,
+    )
+
+
+ABOVE = (
+    *("task.endpoint_side=above", "task.endpoint=dense", "task.endpoint_threshold=0.9"),
+    *("task.operating_point=0.7", "task.otherwise=thin"),
+)
+
+
+def test_grades_of_an_endpoint_above_lead_downwards() -> None:
+    grade = "task.grades=[{name: middling, threshold: 0.8, operating_point: 0.65}]"
+    decision = decision_of(compose_settings([*ABOVE, grade]))
+    assert decision.classes == ("thin", "middling", "dense")
+    assert (decision.label_cuts, decision.output_cuts) == ((0.8, 0.9), (0.65, 0.7))
+    assert (decision.endpoint, decision.operating_point) == (2, 0.7)
+    with pytest.raises(SettingsError, match="each threshold must lie below the one before"):
+        compose_settings([*ABOVE, grade.replace("0.8", "0.95")])

@@ -102,7 +102,9 @@ def test_task_and_label_must_speak_of_the_same(shipped: Settings) -> None:
     assert "classification needs a class or bmd label" in refused(
         changed(shipped, cohort=number) | wanted
     )
-    assert read_settings(changed(shipped, cohort=classes) | wanted).task.kind == "classification"
+    probability = {"score_low": 0.0, "score_high": 1.0}
+    content = changed(shipped, cohort=classes, validation=probability) | wanted
+    assert read_settings(content).task.kind == "classification"
 
 
 def test_an_encoder_that_learns_needs_a_fusion_that_reads_films(shipped: Settings) -> None:

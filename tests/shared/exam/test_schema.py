@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from shared.errors import SettingsError
-from shared.exam.schema import BmdLabel, ClassLabel, CohortSchema, NumberLabel, SplitRule, read_schema
+from shared.exam.schema import (
+    BmdLabel,
+    ClassLabel,
+    CohortSchema,
+    NumberLabel,
+    SplitRule,
+    read_schema,
+    schema_differences,
+)
 
 HIP = Path(__file__).parents[3] / "configs" / "cohort" / "hip_bmd.yaml"
 
@@ -40,13 +48,13 @@ def test_the_shipped_schema_is_read_as_it_is_written(content: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("name", "change", "fact"),
     [
-        ("age", {"low": None}, "fields.0.low"),
-        ("sex", {"low": 0}, "fields.1.low"),
-        ("age", {"low": 90, "high": 90}, "field age: a number needs low < high"),
-        ("sex", {"categories": ["female"]}, "field sex: a category needs at least 2 categories"),
-        ("age", {"reference_sd": 0}, "fields.0.reference_sd"),
-        ("age", {"colour": "red"}, "fields.0.colour: is not a setting"),
-        ("height", {"name": "age"}, "fields: names must differ"),
+        ("age", {"low": None}, "fields.age.low"),
+        ("sex", {"low": 0}, "fields.sex.low"),
+        ("age", {"low": 90, "high": 90}, "fields.age: low 90 must be below high 90"),
+        ("sex", {"categories": ["female"]}, "fields.sex: categories must be at least 2"),
+        ("age", {"reference_sd": 0}, "fields.age.reference_sd"),
+        ("age", {"colour": "red"}, "fields.age.colour: is not a setting"),
+        ("height", {"name": "age"}, "column age stands for 2 things"),
     ],
 )
 def test_a_field_that_is_not_whole_is_refused(
@@ -108,10 +116,89 @@ def test_a_split_may_be_rounded_but_must_add_up() -> None:
         SplitRule(train=0.7, tune=0.1, internal=0.1)
 
 
-def test_a_file_that_is_no_yaml_is_unreadable(tmp_path: Path) -> None:
+def test_a_file_that_is_no_yaml_or_is_missing_is_named(tmp_path: Path) -> None:
     path = tmp_path / "schema.yaml"
     path.write_text("a: [")
-    for place in (path, tmp_path / "missing.yaml"):
-        with pytest.raises(SettingsError) as caught:
+    for place, said in ((path, "line 1, column 5"), (tmp_path / "missing.yaml", "No such file")):
+        with pytest.raises(SettingsError, match=said) as caught:
             read_schema(place)
-        assert caught.value.code == "settings.unreadable-schema"
+        assert caught.value.code == "settings.invalid-schema"
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        ({"age_field": "agee"}, ["age_field must be one of the numbers"]),
+        ({"age_field": "sex"}, ["age_field must be one of the numbers"]),
+        ({"age_field": ""}, ["minimum_age_years needs age_field"]),
+        ({"date_column": "patient_id"}, ["column patient_id stands for 2 things"]),
+        ({"label": {"column": "age"}}, ["column age stands for 2 things"]),
+        ({"label": {"reference_mean": 8.58}}, ["reference_mean 8.58 must lie between low 0.2"]),
+        ({"label": {"low": 2.0}}, ["low 2 must be below high 1.6"]),
+        ({"label": {"classes": ["well", "ill"]}}, ["class_t_scores must be 1"]),
+        ({"label": {"class_t_scores": [-2.5, -1.0]}}, ["class_t_scores must fall"]),
+        ({"label": {"conversions": {"hologic": [0, 0]}}}, ["every slope b"]),
+        (
+            {"label": {"classes": ["well", "Well", "ill"], "reference_vendor": "acme"}},
+            ["classes must differ", "reference_vendor must be one of"],
+        ),
+    ],
+)
+def test_two_places_that_speak_of_one_thing_must_agree(
+    tmp_path: Path, content: dict[str, Any], change: dict[str, Any], facts: list[str]
+) -> None:
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    lines = mistakes(tmp_path, content).splitlines()[1:]
+    assert len(lines) == len(facts)
+    for fact in facts:
+        assert any(fact in line for line in lines), (fact, lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fact"),
+    [
+        ("age", {"reference_mean": 680}, "reference_mean 680 must lie between low 18 and high 90"),
+        ("height", {"unit": "mm"}, "units must hold unit mm as"),
+        ("height", {"units": {"cm": [2, 0]}}, "units must hold unit cm as"),
+        ("height", {"units": {"cm": [1, 0], "ft": [0, 0]}}, "no factor in units may be 0"),
+        ("sex", {"synonyms": {"f": "femal"}}, "synonyms.f must lead to one of"),
+        ("sex", {"synonyms": {"Male": "female"}}, "synonyms.Male is one of categories itself"),
+        ("sex", {"categories": ["male", "MALE", "female"]}, "categories must differ"),
+    ],
+)
+def test_a_field_must_agree_with_itself(
+    tmp_path: Path, content: dict[str, Any], name: str, change: dict[str, Any], fact: str
+) -> None:
+    field = next(field for field in content["fields"] if field["name"] == name)
+    field |= change
+    assert fact in mistakes(tmp_path, content)
+
+
+def test_a_spelling_of_the_same_word_contradicts_nothing(content: dict[str, Any]) -> None:
+    field = next(field for field in content["fields"] if field["name"] == "sex")
+    field["synonyms"] = {"MALE": "male", "f": "female"}
+    CohortSchema.model_validate(content)
+
+
+def test_a_class_that_a_spelling_leads_to_must_be_there(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    label = {"kind": "class", "column": "y", "classes": ["no", "yes"], "synonyms": {"0": "none"}}
+    assert "synonyms.0 must lead to one of ['no', 'yes'], not none" in mistakes(
+        tmp_path, content | {"label": label}
+    )
+    number = {"kind": "number", "column": "y", "unit": "mm", "low": 1, "high": 1}
+    assert "low 1 must be below high 1" in mistakes(tmp_path, content | {"label": number})
+
+
+def test_where_two_schemas_differ_is_named_by_part(content: dict[str, Any]) -> None:
+    one = CohortSchema.model_validate(content)
+    assert schema_differences(one, one) == []
+    changed = deepcopy(content)
+    changed["fields"][0]["low"] = 20
+    changed["fields"].pop()
+    changed["label"]["high"] = 1.5
+    changed["minimum_age_years"] = 55
+    found = schema_differences(one, CohortSchema.model_validate(changed))
+    assert set(found) == {"fields.age", "fields.prior_fracture", "label.high", "minimum_age_years"}

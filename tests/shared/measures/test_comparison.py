@@ -77,7 +77,7 @@ def test_sensitivity_and_specificity_are_those_at_both_cuts() -> None:
     patients = people(900, seed=1)
     found = read(comparison(), patients)
     is_ill = TASK.rule.is_positive(patients.label)
-    by_release = patients.outputs[:, 0] <= TASK.rule.output_cuts[0]
+    by_release = patients.outputs[:, 0] <= TASK.rule.operating_point
     by_ost = np.round(0.2 * (patients.fields[:, WEIGHT] - patients.fields[:, AGE]), 6) < 2.0
     for word, release, ost in (
         ("sensitivity", by_release[is_ill].mean(), by_ost[is_ill].mean()),

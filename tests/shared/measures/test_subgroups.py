@@ -60,7 +60,7 @@ def test_each_group_is_measured_as_its_own_patients_are(
     patients = people(6000)
     found = read(measure, patients)
     score, label = patients.outputs[:, 0], patients.label
-    is_ill, is_called = TASK.rule.is_positive(label), score <= TASK.rule.output_cuts[0]
+    is_ill, is_called = TASK.rule.is_positive(label), score <= TASK.rule.operating_point
     for name, (column, low, high) in groups.items():
         value = patients.fields[:, column]
         here = (value >= low) & (value < high)

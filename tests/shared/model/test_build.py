@@ -31,7 +31,7 @@ def read(part: str) -> dict[str, object]:
 
 def make_settings(fusion: str, *, task: str = "bmd_regression", **changes: object) -> Settings:
     chosen = read(f"task/{task}")
-    if task == "binary_classification":
+    if task == "classification":
         chosen["positive_class"] = "osteoporosis"
     return read_settings(
         {
@@ -218,7 +218,7 @@ def test_layout_hash_changes_with_architecture() -> None:
 
 
 def test_classification_has_one_output_per_class() -> None:
-    model = build_model(make_settings("linear", task="binary_classification"), 1)
+    model = build_model(make_settings("linear", task="classification"), 1)
     assert model(*make_exams()).shape == (3, 1, 3)
 
 

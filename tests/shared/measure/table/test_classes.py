@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from practice_validation import spec_of_numbers, spec_of_probabilities
+from practice_tables import sum_table
+from practice_validation import rows_of_numbers, spec_of_numbers, spec_of_probabilities
 from sklearn import metrics
 
+from shared.contract.decision import Decision
 from shared.measure.table.classes import read_classes
+from shared.measure.table.reading import read_table
 from shared.measure.table.rows import contributions, graded_score
 from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import TOO_NOISY, Estimate
@@ -204,3 +208,52 @@ def test_a_call_that_is_no_number_is_of_a_class_that_the_patient_is_not_of() -> 
     called = rows.reshape(3, 3, 3).sum(axis=1).argmax(axis=1)
     true = rows.reshape(3, 3, 3).sum(axis=2).argmax(axis=1)
     assert (called != true).all()
+
+
+def mirrored(spec: TableSpec) -> TableSpec:
+    """The same of numbers turned upside down: the endpoint lies above its cut."""
+    rule = spec.rule
+    return replace(
+        spec,
+        rule=Decision(
+            classes=rule.classes[::-1],
+            endpoint=len(rule.classes) - 1,
+            label_cuts=tuple(-cut for cut in rule.label_cuts[::-1]),
+            output_cuts=tuple(-cut for cut in rule.output_cuts[::-1]),
+            is_ordered=True,
+        ),
+        score_low=-spec.score_high,
+        score_high=-spec.score_low,
+        target_low=-spec.target_high,
+        target_high=-spec.target_low,
+    )
+
+
+@pytest.mark.parametrize("cuts", [(0.56,), (0.6, 0.7)])
+def test_an_endpoint_above_its_cut_is_measured_as_its_mirror_below(cuts: tuple[float, ...]) -> None:
+    draw = np.random.default_rng(4)
+    target = draw.normal(0.68, 0.12, 400)
+    prediction = target + draw.normal(0, 0.08, 400)
+    # on a cut
+    prediction[0], target[1] = cuts[0], cuts[-1]
+    below = spec_of_numbers(cuts=cuts, bins=16, scores=(0.4, 0.9))
+    above = mirrored(below)
+    tables = [
+        sum_table(rows_of_numbers(spec, sign * prediction, sign * target))
+        for spec, sign in ((below, 1.0), (above, -1.0))
+    ]
+    reading = {"noise_sd": 0.0, "minimum_cell": 5}
+    found = [
+        read_table(table, spec, sensitivity_target=0.0, **reading)
+        for table, spec in zip(tables, (below, above), strict=True)
+    ]
+    for name in ("auc", "sensitivity", "specificity", "r2", "mae", "rmse"):
+        one, other = (getattr(measures, name) for measures in found)
+        assert (one.value, one.low) == pytest.approx((other.value, other.low), abs=1e-9), name
+    classes = [
+        read_classes(table, spec, n_expected=400.0, **reading)
+        for table, spec in zip(tables, (below, above), strict=True)
+    ]
+    assert classes[0].keys() == classes[1].keys()
+    for name, one in classes[0].items():
+        assert one.value == pytest.approx(classes[1][name].value, abs=1e-9), name

@@ -41,7 +41,7 @@ def test_shipped_groups_make_tables_with_an_edge_at_the_operating_point() -> Non
     spec = table_of(settings)
     assert spec.cuts == (settings.task.operating_point, settings.task.grades[0].operating_point)
     assert set(spec.cuts) <= set(spec.inner_edges.tolist())
-    classes = ["task=binary_classification", "task.positive_class=osteoporosis"]
+    classes = ["task=classification", "task.positive_class=osteoporosis"]
     probability = compose_settings([*classes, "validation=probability", "validation.bins=10"])
     assert table_of(probability).n_cells == 3 * 2 * 10 + 9 + 1
     plain = compose_settings(["task.operating_point=null"])

@@ -8,13 +8,28 @@ import pytest
 from simulated_tables import CLASSES, NUMBER, write_cohort
 
 from server.federation.compose import compose_settings
-from server.simulation.defaults import settings_for
+from server.federation.defaults import settings_for
+from shared.contract.settings import Settings
+from shared.errors import SettingsError
 from shared.exam.schema import read_schema
 
 
-def settings_of(path: Path, label: dict[str, object], *given: str):
-    cohort = write_cohort(path / "c.yaml", label)
-    return compose_settings([*settings_for(read_schema(cohort), given), *given], cohort=cohort)
+def settings_of(path: Path, label: dict[str, object], *given: str) -> Settings:
+    return compose_settings(given, cohort=write_cohort(path / "c.yaml", label))
+
+
+@pytest.mark.parametrize(
+    ("label", "task"), [(NUMBER, "regression"), (CLASSES, "classification"), (CLASSES, "regression")]
+)
+def test_a_task_that_is_named_is_filled_in_as_one_that_is_not(
+    label: dict[str, object], task: str, tmp_path: Path
+) -> None:
+    if label is CLASSES and task == "regression":
+        with pytest.raises(SettingsError, match="task regression needs another label") as caught:
+            settings_of(tmp_path, label, f"task={task}")
+        assert caught.value.code == "settings.task-and-label"
+    else:
+        assert settings_of(tmp_path, label, f"task={task}") == settings_of(tmp_path, label)
 
 
 def test_a_number_is_standardised_by_the_range_of_its_label(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from shared.errors import SettingsError
 from shared.exam.schema import ClassLabel, CohortSchema, NumberLabel
 
 # A public range of targets is taken for five standard deviations, as for expected figures (D-070).
@@ -22,14 +23,26 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
     Args:
         schema: the cohort's.
         given: settings that were chosen; none of them is made up, and beside an experiment none at all.
+
+    Raises:
+        SettingsError: the task that was chosen is not of the label's kind.
     """
     chosen = dict(word.partition("=")[::2] for word in given)
     if "experiment" in chosen:
         return []
+    wanted = {"class": "classification", "number": "regression"}.get(schema.label.kind)
+    if wanted and chosen.get("task") in ("regression", "classification") and chosen["task"] != wanted:
+        raise SettingsError(
+            "task-and-label",
+            f"task {chosen['task']} needs another label than the cohort's, which is of kind "
+            f"{schema.label.kind}",
+            hint="classes of a label of kind class are a classification, a number a regression; of a "
+            "bmd both have a task of their own: bmd_classes, bmd_regression",
+        )
     made: dict[str, str] = {}
     if not schema.views:
         made |= {"encoder": "none", "fusion": "clinical_only"}
-    if "task" not in chosen:
+    if chosen.get("task") in (None, "regression", "classification"):
         if schema.label.kind == "class":
             made |= _for_classes(schema.label)
         elif schema.label.kind == "number":
@@ -40,7 +53,7 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
 def _for_classes(label: ClassLabel) -> dict[str, str]:
     """The last class is the endpoint: classes are written from well to ill."""
     last = _quoted(label.classes[-1])
-    made = {"task": "binary_classification", "task.endpoint": last, "task.positive_class": last}
+    made = {"task": "classification", "task.endpoint": last, "task.positive_class": last}
     if label.is_ordered and len(label.classes) > 2:
         made["learner"] = "proportional_odds"
     return made
@@ -53,6 +66,7 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
     sd = _number(chosen.get("task.target_sd"), span / _SDS_IN_RANGE)
     words = label.column.replace("_", " ")
     cut = _number(chosen.get("task.endpoint_threshold"), mean)
+    is_above = chosen.get("task.endpoint_side") == "above"
     has_loss = chosen.get("learner", "gradient") == "gradient"
     loss = {"task.loss_threshold": cut, "task.loss_emphasis": 0.0, "task.loss_scale": sd / 4}
     numbers = {
@@ -68,12 +82,10 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
         "validation.error_high": _ERROR_SDS * sd,
     }
     return {
-        "task": "bmd_regression",
-        "validation": "bmd",
+        "task": "regression",
         "task.target_unit": _quoted(label.unit),
-        "task.endpoint": _quoted(f"low {words}"),
-        "task.grades": "[]",
-        "task.otherwise": _quoted(f"high {words}"),
+        "task.endpoint": _quoted(f"{'high' if is_above else 'low'} {words}"),
+        "task.otherwise": _quoted(f"{'low' if is_above else 'high'} {words}"),
         **{name: f"{value:.6g}" for name, value in numbers.items()},
     }
 
