@@ -25,7 +25,7 @@ _HEAD = "cross_attention"
 
 
 class DemoOutcome(BaseModel):
-    """What one demo measured, and how long it took."""
+    """What one demo measured: its ``results``, and how many ``seconds`` the whole of it took."""
 
     seconds: float
     results: Results

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from error_codes import LIST, error_list
+from markdown_files import documents
+from reference.codes import code_list
 
 from server.experiments.page import (
     demo_block,
@@ -98,7 +99,7 @@ def test_every_command_is_in_the_readme_of_its_side(program: str) -> None:
 
 
 def test_every_code_that_is_logged_as_an_event_is_in_the_list() -> None:
-    listed = set(re.findall(r"^\| `([^`]+)`", LIST.read_text(), flags=re.MULTILINE))
+    listed = set(code_list())
     logged = set()
     for path in (ROOT / "server").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -149,23 +150,10 @@ def test_every_module_that_a_docstring_names_exists() -> None:
     assert not missing
 
 
-def documents() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return [ROOT / name for name in listed.stdout.split()]
-
-
 def rooms(document: Path) -> list[Path]:
     """Folders in the folder of a README, whose files it may name without them."""
     is_readme = document.name == "README.md" and document.parent != ROOT
     return [path for path in document.parent.iterdir() if path.is_dir()] if is_readme else []
-
-
-def test_the_list_of_error_codes_is_what_the_source_raises() -> None:
-    listed = error_list()
-    assert listed.count("\n| `") > 100
-    assert LIST.read_text() == listed, "run python -m tests.house.error_codes"
 
 
 def test_version_of_package_changelog_and_citation_are_one() -> None:
