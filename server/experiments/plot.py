@@ -56,7 +56,7 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
 
 
 def _describe(drawn: Sequence[Sequence[Row]]) -> str:
-    """The plot in words, for who does not see it."""
+    """The plot in words, for readers who cannot see it."""
     said = []
     for (_, name, *_), points in zip(_ARMS, drawn, strict=True):
         values = ", ".join(

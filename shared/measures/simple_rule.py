@@ -117,7 +117,7 @@ class SimpleRule:
         return cls(settings.name, tuple(terms), settings.intercept, bins)
 
     def values(self, patients: Scored) -> Floats:
-        """The rule's value [n]; NaN for who lacks a field, or whose value is no number."""
+        """The rule's value [n]; NaN for a patient who lacks a field or whose value is no number."""
         total = np.full(len(patients), self.intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             for column, coefficient in self.terms:

@@ -1,4 +1,4 @@
-"""A plan's stages and prices as rows of text, the same for who writes a plan and who approves it.
+"""A plan's stages and prices as rows of text, the same for those who write a plan and those who approve it.
 
 Imports plan, cost and the words of an ε.
 """

@@ -1,4 +1,4 @@
-"""The plot: every arm at every ε, at its height, and in words for who does not see it."""
+"""The plot: every arm at every ε, at its height, and in words for readers who cannot see it."""
 
 from __future__ import annotations
 
