@@ -25,7 +25,12 @@ _HEAD = "cross_attention"
 
 
 class DemoOutcome(BaseModel):
-    """What one demo measured: its ``results``, and how many ``seconds`` the whole of it took."""
+    """What one demo measured.
+
+    Attributes:
+        seconds: that the whole of it took.
+        results: as its report has them.
+    """
 
     seconds: float
     results: Results

@@ -1,4 +1,4 @@
-"""A plan's stages and prices as rows of text, the same for those who write a plan and those who approve it.
+"""A plan's stages and prices as rows of text, the same where it is written and where it is approved.
 
 Imports plan, cost and the words of an ε.
 """
