@@ -20,7 +20,18 @@ from shared.signing.canonical import canonical_json
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
-    """One message that left. ``epsilon`` None with class ``governed`` or ``off``: nothing formal."""
+    """One message that left.
+
+    Attributes:
+        utc: when it left.
+        channel: what was asked (``train``, …), or the file that was written (``export.ledger``, …).
+        release_class: ``public``, ``status``, ``dp``, ``governed``, ``off``, or ``repeat``.
+        message: what it is.
+        n_bytes: of the packed message.
+        payload_sha256: hash of the packed message.
+        epsilon: that it cost a patient; null: nothing formal.
+        plan_sha256: hash of the plan; empty: of none.
+    """
 
     utc: str
     channel: str

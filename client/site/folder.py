@@ -56,7 +56,15 @@ def utc_now() -> datetime:
 
 
 class SiteSettings(BaseModel):
-    """``site.yaml``: what a hospital says about itself. Only name, key and declared size ever leave."""
+    """``site.yaml``: what a hospital says about itself. Only name, key and declared size ever leave.
+
+    Attributes:
+        version: of this file's format.
+        site: the site's name, unique in its federation.
+        declared_patients: training patients, as published: a bucket, never the count.
+        coordinator_key: public key of the coordinator that was joined; `osteofed-site join` writes it.
+        profile: how the hospital's table, films and scanner are to be read.
+    """
 
     model_config = FROZEN
 

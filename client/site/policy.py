@@ -82,6 +82,25 @@ class PolicySettings(BaseModel):
 
     Plans are allowed one by one, by approval of their hash; releases by the classes that ``allows_*``
     names, one per plan and purpose.
+
+    Attributes:
+        version: of this file's format.
+        epsilon_per_run: most that one run may cost a patient, at ``delta``.
+        epsilon_lifetime: most that all runs together may cost a patient, at ``delta``.
+        delta: δ of both caps; a plan's δ may not be above it.
+        noise_multiplier_floor: least noise of a training sum, as a multiple of what one patient can
+            contribute.
+        minimum_cohort_patients: no training on fewer patients.
+        minimum_cell: no validation of fewer patients, and no cell of a governed release.
+        allowed: what may be asked of patients here.
+        allowed_tasks: endpoints that may be trained and validated, for example osteoporosis; empty:
+            any.
+        maximum_canaries: most invented patients that an audited plan may add to a batch.
+        allows_privacy_off: whether training without noise is allowed; it gives no formal guarantee.
+        allows_governed: whether exact numbers may leave under the rules of a governed release.
+        governed_approved_by: first and last name of the person who answers for governed releases.
+        governed_releases_per_split: most governed releases of one split, over all plans; two of them
+            can be subtracted.
     """
 
     model_config = FROZEN

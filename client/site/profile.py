@@ -20,9 +20,11 @@ MISSING_TOKENS = frozenset(
 class FhirMapping(BaseModel):
     """Where a FHIR R4 bundle holds what the schema names.
 
-    ``codes`` maps names of the schema (fields, label column) to LOINC codes of Observations;
-    ``from_patient`` maps fields to ``age`` (from birthDate) or ``gender``. ``identifier_system`` says
-    which identifier is the patient's number; without it the resource's id is.
+    Attributes:
+        codes: codes of Observations (LOINC) by name of the schema: a field or the label's column.
+        from_patient: fields that the Patient holds: ``age`` (from birthDate) or ``gender``.
+        identifier_system: which identifier is the patient's number; null: the resource's id.
+        code_system: system of the codes.
     """
 
     model_config = FROZEN
@@ -36,13 +38,23 @@ class FhirMapping(BaseModel):
 class SiteProfile(BaseModel):
     """Site-local names, units and conventions.
 
-    ``columns`` maps a name of the schema (patient, date, label column, field, ``<field>_unit``) to
-    the table's header; names not listed are spelt as in the schema. ``units`` gives the unit of a
-    field where the table has no ``<field>_unit`` column. ``not_collected`` lists optional fields that
-    the table does not have: they are missing for everybody, on purpose and not by a typing error.
-    ``dxa_vendor`` and ``dxa_skeletal_site`` are needed for BMD labels, ``has_labels: false`` for a
-    table without any. ``issuer`` is who issues the site's patient numbers.
-    ``fhir`` is read only where rows come as FHIR bundles.
+    Attributes:
+        columns: the table's header by name of the schema (patient, date, label column, field,
+            ``<field>_unit``); names not listed are spelt as in the schema.
+        units: unit of a field where the table has no ``<field>_unit`` column.
+        not_collected: optional fields that the table does not have: missing for everybody, on purpose
+            and not by a typing error.
+        missing_tokens: further texts that say "no value", besides an empty cell, NA, null and the like.
+        separator: between the cells of a CSV file.
+        decimal: sign before the decimals of a number.
+        encoding: of a CSV file, by Python's name.
+        date_format: of the exam's date, as strptime reads it; null: the schema's.
+        has_labels: false for a table without any label.
+        dxa_vendor: who made the DXA scanner; needed for BMD labels, which are converted by it.
+        dxa_skeletal_site: region whose BMD the table holds; needed for BMD labels.
+        issuer: who issues the site's patient numbers.
+        default_laterality: side of films whose header names none.
+        fhir: read only where rows come as FHIR bundles.
     """
 
     model_config = FROZEN

@@ -1,4 +1,4 @@
-"""The command of a data scientist: a federation over one's own tables or films, on this machine."""
+"""Commands of a data scientist: a federation over one's own tables or films, and tables to try it."""
 
 from __future__ import annotations
 
@@ -76,3 +76,19 @@ def simulate(
     for arms in tables_for_terminal(found.comparison):
         show_table(arms.title, arms.columns, arms.rows)
     show_facts("", found.files)
+
+
+@simulate_app.command()
+@command
+def example(
+    folder: Annotated[Path, typer.Argument(help="Where the tables are written.")] = Path("example"),
+    seed: Annotated[int, typer.Option(help="Draws the synthetic patients.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Write tables of four synthetic hospitals, to try `simulate` and `osteofed-site ingest` with."""
+    from server.simulation.example import COHORT, write_example
+
+    tables = write_example(folder, seed=seed)
+    facts: dict[str, object] = {name: str(path) for name, path in tables.items()}
+    facts["cohort"] = COHORT
+    show_json(facts) if as_json else show_facts("synthetic tables, each with NAME.profile.yaml", facts)

@@ -33,7 +33,16 @@ HEADS_VERSION = 1
 
 
 class JoinRequest(BaseModel):
-    """What a site tells the coordinator once: name, signing key, Flower node key, declared size."""
+    """What a site tells the coordinator once: name, signing key, Flower node key, declared size.
+
+    Attributes:
+        version: of this file's format.
+        site: the site's name.
+        public_key: under which the site signs.
+        node_key: by which its SuperNode is known to the SuperLink.
+        declared_patients: training patients, as published.
+        signature: of the site.
+    """
 
     model_config = FROZEN
 
@@ -50,7 +59,19 @@ class JoinRequest(BaseModel):
 
 
 class Enrolled(BaseModel):
-    """One line of the registry. ``former_keys``: the site's own, oldest first, each replaced."""
+    """One line of the registry.
+
+    Attributes:
+        site: the site's name.
+        public_key: under which it signs now.
+        node_key: of its SuperNode.
+        declared_patients: training patients, as published.
+        role: in runs.
+        is_required: whether a run is complete only with this site's results.
+        enrolled_utc: when it was enrolled.
+        revoked_utc: when its membership was closed; null: it is open.
+        former_keys: the site's own, oldest first, each replaced.
+    """
 
     model_config = FROZEN
 

@@ -27,7 +27,16 @@ _TURNS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class PooledEffect:
-    """A pooled effect; the prediction interval needs three sites, the interval two."""
+    """A pooled effect.
+
+    Attributes:
+        value: the random-effects mean.
+        low: of the 95 % interval; null below two sites.
+        high: of the interval.
+        prediction_low: of the 95 % prediction interval of another site; null below three sites.
+        prediction_high: of the prediction interval.
+        between_site_variance: of the effects beyond their own.
+    """
 
     value: float
     low: float | None

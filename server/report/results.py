@@ -16,8 +16,6 @@ from shared.measure.table.endpoint import Curves
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
-# 3: a run may have measured the release of an earlier one.
-RESULTS_VERSION = 3
 POOLED = "pooled"
 NO_GUARANTEE = "no formal privacy guarantee"
 Side = Literal["≤", "≥"]
@@ -27,8 +25,15 @@ ValidationKind = Literal["internal", "external", "prospective"]
 class Task(BaseModel):
     """What was predicted.
 
-    ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``. ``side``: of the operating point, on
-    which the endpoint is called.
+    Attributes:
+        kind: a number, or a class.
+        target: name of the label.
+        target_unit: its unit.
+        endpoint: the positive class.
+        endpoint_rule: in words, for example ``BMD ≤ 0.558 g/cm2``.
+        operating_point: output from which on the endpoint is called.
+        side: of the operating point, on which it is called.
+        sensitivity_target: what somebody promised there; 0: nobody did.
     """
 
     model_config = FROZEN
@@ -44,7 +49,13 @@ class Task(BaseModel):
 
 
 class MissingUpdate(BaseModel):
-    """A site whose update did not count in a round, and the code of the reason."""
+    """A site whose update did not count in a round.
+
+    Attributes:
+        site: the site.
+        round: of training.
+        code: of the reason.
+    """
 
     model_config = FROZEN
 
@@ -54,7 +65,19 @@ class MissingUpdate(BaseModel):
 
 
 class SiteResult(BaseModel):
-    """One hospital's part in the run. Bytes are those of message payloads."""
+    """One hospital's part in the run. Bytes are those of message payloads.
+
+    Attributes:
+        site: the site.
+        role: in the run.
+        is_required: whether the run is complete only with this site's results.
+        declared_patients: as published.
+        weight: share in the aggregation.
+        rounds_took_part: rounds in which its update counted.
+        bytes_sent: by the site.
+        bytes_received: by the site.
+        is_offline: whether it handed its table over in a file.
+    """
 
     model_config = FROZEN
 
@@ -70,7 +93,16 @@ class SiteResult(BaseModel):
 
 
 class RoundResult(BaseModel):
-    """One round: who was asked, who took part, the share of weight that took part."""
+    """One round: who was asked, and who took part.
+
+    Attributes:
+        round: of training, from 1 on.
+        asked: sites.
+        took_part: sites whose update counted.
+        missing: sites whose update did not.
+        weight_share: share of weight that took part.
+        duration_s: seconds.
+    """
 
     model_config = FROZEN
 
@@ -85,8 +117,11 @@ class RoundResult(BaseModel):
 class TrainingResult(BaseModel):
     """What a round's total of a site is, how long in each round, and how the sites' are put together.
 
-    ``combined``: by each site's share of the plan (``shares``), by a robust rule that counts sites
-    ``alike``, or ``added`` over their patients. Only shares are weights.
+    Attributes:
+        total: what a site sent: changes of the weights, sums of gradients, or sums of rows.
+        combined: by each site's share of the plan (``shares``), by a robust rule that counts sites
+            ``alike``, or ``added`` over their patients. Only shares are weights.
+        lengths: numbers of a total, by round.
     """
 
     model_config = FROZEN
@@ -102,11 +137,22 @@ class TrainingResult(BaseModel):
 
 
 class PrivacyResult(BaseModel):
-    """What one patient of a site has been promised. Every ε comes with all its qualifiers.
+    """What one patient of a site has been promised. Every ε comes with all its qualifiers; null with
+    privacy off.
 
-    ``run_epsilon`` is this run's for the dearest patient: training or validation, and description;
-    ``lifetime_epsilon`` the ledger's filter over all runs; both None, and ``statement`` says so, when
-    privacy is off.
+    Attributes:
+        site: the site.
+        mode: of training.
+        unit: whom the guarantee is for.
+        adjacency: which two cohorts are told apart.
+        mechanism: what was noised, in words.
+        accountant: what added the costs up.
+        delta: δ of every ε here.
+        training_epsilon: of training alone; 0: no part in it.
+        run_epsilon: of this run for the dearest patient: training or validation, and description.
+        lifetime_epsilon: of all runs, by the ledger's filter.
+        cap_epsilon: most that all runs together may cost.
+        left_epsilon: until the cap.
     """
 
     model_config = FROZEN
@@ -143,10 +189,18 @@ class PrivacyResult(BaseModel):
 class ValidationResult(BaseModel):
     """A release measured at one site, or over the pooled tables of several.
 
-    ``status``: ``measured``; ``not-applicable`` no labelled patients; ``waiting`` not enough new
-    films yet; ``missing`` no valid reply, with its ``code``. ``epsilon`` is its price, None when
-    governed: then the numbers are exact, approved by a named person, and carry no DP promise.
-    ``is_offline``: the hospital wrote its table into a file; it is in no pooled row.
+    Attributes:
+        kind: of validation.
+        site: the site, or ``pooled``.
+        status: ``measured``; ``not-applicable``: no labelled patients; ``waiting``: not enough new
+            films yet; ``missing``: no valid reply.
+        code: of the reason, where it is missing.
+        release_class: of the table.
+        epsilon: its price; null where governed: then the numbers are exact, approved by a named person,
+            and carry no DP promise.
+        is_offline: the hospital wrote its table into a file; it is in no pooled row.
+        measures: figures with their intervals.
+        untrained_r2: R² of the head as it starts: it predicts the public mean for everybody.
     """
 
     model_config = FROZEN
@@ -174,7 +228,16 @@ class ValidationResult(BaseModel):
 
 
 class DescriptionResult(BaseModel):
-    """Who the labelled patients of one site are, or of several pooled; as ``ValidationResult``."""
+    """Who the labelled patients of one site are, or of several pooled.
+
+    Attributes:
+        site: as of a validation.
+        status: as of a validation.
+        code: as of a validation.
+        release_class: as of a validation.
+        epsilon: as of a validation.
+        description: counts, means and shares of the clinical fields.
+    """
 
     model_config = FROZEN
 
@@ -198,7 +261,17 @@ class DescriptionResult(BaseModel):
 
 
 class FurtherResult(BaseModel):
-    """One further measure at a site, or pooled: its figures by name; as ``ValidationResult``."""
+    """One further measure at a site, or pooled.
+
+    Attributes:
+        stage: of the plan.
+        site: as of a validation.
+        status: as of a validation.
+        code: as of a validation.
+        release_class: as of a validation.
+        epsilon: as of a validation.
+        figures: with their intervals, by name.
+    """
 
     model_config = FROZEN
 
@@ -218,7 +291,13 @@ class FurtherResult(BaseModel):
 
 
 class CurveResult(BaseModel):
-    """The endpoint's curves from the pooled tables of one kind of validation, and whose these are."""
+    """The endpoint's curves from the pooled tables of one kind of validation.
+
+    Attributes:
+        kind: of validation.
+        sites: whose tables these are.
+        curves: of the endpoint.
+    """
 
     model_config = FROZEN
 
@@ -228,7 +307,12 @@ class CurveResult(BaseModel):
 
 
 class MeasuredRun(BaseModel):
-    """The earlier run whose release was measured, where this run trained nothing."""
+    """The earlier run whose release was measured, where this run trained nothing.
+
+    Attributes:
+        run: its name.
+        plan_sha256: hash of its plan.
+    """
 
     model_config = FROZEN
 
@@ -239,15 +323,37 @@ class MeasuredRun(BaseModel):
 class Results(BaseModel):
     """A finished run: it trained a release (``training``) or measured another's (``measured``).
 
-    ``site_auc`` is the random-effects mean of the sites' internal AUCs,
-    ``site_auc_without`` the same with each site left out; of three sites at least.
-
-    ``further``: rows of what else tables and further measures say; ``curves``: of pooled tables;
-    ``description``: a row per site, and one of all pooled; each empty where the plan releases none.
+    Attributes:
+        version: of this format.
+        run: its name.
+        experiment: the choice of settings.
+        task: what was predicted.
+        started_utc: when the run began.
+        finished_utc: when its last part was done.
+        duration_s: seconds.
+        plan_sha256: hash of the plan.
+        code_sha256: hash of the code.
+        release_sha256: hash of the release.
+        lock_sha256: hash of its lock; null: not locked.
+        training: what was trained.
+        measured: whose release was measured.
+        sites: each hospital's part.
+        rounds: of training.
+        privacy: what was promised, by site.
+        validation: a row per kind and site, and of all pooled.
+        further: rows of what else tables and further measures say.
+        curves: of pooled tables.
+        description: a row per site, and one of all pooled; empty where the plan releases none.
+        site_auc: random-effects mean of the sites' internal AUCs; of three sites at least.
+        site_auc_without: the same with each site left out.
+        is_synthetic: whether every patient was generated.
+        is_simulated: whether the hospitals were played on one machine.
+        limits: of what is reported, in words.
     """
 
     model_config = FROZEN
 
+    # 3: a run may have measured the release of an earlier one.
     version: Literal[3] = 3
     run: str
     experiment: str

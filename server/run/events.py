@@ -1,7 +1,7 @@
 """Codes of the events log that no error of this program stands for, with meaning and remedy.
 
 Every other code in the log is that of an error: raised here of a reply, or sent by a site that
-refused. The list of codes in ``shared/ERRORS.md`` is made from both.
+refused. The list of codes in ``docs/reference/codes.md`` is made from both.
 """
 
 from __future__ import annotations

@@ -30,14 +30,22 @@ from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
 REPLICATES = 1000
-COMPARISON_VERSION = 1
 INTERNAL = "internal"
 _SEED = 20_261  # of the bootstrap, which is no protective noise
 _CONFIDENCE = 0.95
 
 
 class Figure(BaseModel):
-    """One figure of an arm at a place; None where it does not exist there."""
+    """One figure of an arm at a place.
+
+    Attributes:
+        place: where it was measured.
+        arm: who trained.
+        figure: its name.
+        value: null where it does not exist there.
+        low: of the 95 % interval.
+        high: of the interval.
+    """
 
     model_config = FROZEN
 
@@ -50,7 +58,16 @@ class Figure(BaseModel):
 
 
 class Difference(BaseModel):
-    """Federated minus another arm on the same patients, with its paired interval."""
+    """Federated minus another arm on the same patients, with its paired interval.
+
+    Attributes:
+        place: where it was measured.
+        against: the other arm.
+        figure: its name.
+        value: null where it does not exist there.
+        low: of the 95 % interval.
+        high: of the interval.
+    """
 
     model_config = FROZEN
 
@@ -65,7 +82,13 @@ class Difference(BaseModel):
 class Division(BaseModel):
     """One division of the patients into training and held out, and what every arm reached.
 
-    ``patients``: who is measured, by place; ``training``: who trained, by site.
+    Attributes:
+        version: of this format.
+        number: from 1 on.
+        training: how many patients trained, by site.
+        patients: how many are measured, by place.
+        figures: of every arm at every place.
+        differences: federated minus each other arm.
     """
 
     model_config = FROZEN
@@ -79,7 +102,17 @@ class Division(BaseModel):
 
 
 class Spread(BaseModel):
-    """Mean and standard deviation over divisions; ``against`` is empty for a figure of an arm."""
+    """Mean and standard deviation over divisions.
+
+    Attributes:
+        place: where it was measured.
+        arm: who trained.
+        against: the other arm of a difference; empty for a figure of an arm.
+        figure: its name.
+        mean: over divisions.
+        sd: over divisions.
+        n: divisions.
+    """
 
     model_config = FROZEN
 
@@ -93,7 +126,18 @@ class Spread(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Every division of a simulation: the first is the federation's own, whose arm is its release."""
+    """Every division of a simulation: the first is the federation's own, whose arm is its release.
+
+    Attributes:
+        version: of this format.
+        run: its name.
+        is_regression: whether a number was predicted.
+        endpoint: the positive class.
+        target: name of the label.
+        unit: of the label.
+        training_epsilon: of training; null with privacy off.
+        divisions: of the patients.
+    """
 
     model_config = FROZEN
 

@@ -24,8 +24,14 @@ Verdict = Literal["pass", "fail", "not-run"]
 class Finding(BaseModel):
     """One claim examined by one method.
 
-    ``figures`` holds what was measured, by a short name with its unit; ``because`` says in one sentence
-    why the verdict is what it is; ``blind_to`` what this method could not have noticed.
+    Attributes:
+        method: that examined it.
+        site: whose claim it is.
+        claim: in words.
+        verdict: ``not-run``: it could not be examined.
+        because: why the verdict is what it is, in one sentence.
+        figures: what was measured, by a short name with its unit.
+        blind_to: what this method could not have noticed.
     """
 
     model_config = FROZEN
@@ -40,7 +46,14 @@ class Finding(BaseModel):
 
 
 class Findings(BaseModel):
-    """The findings of one method on one run, as written to ``<method>.json``."""
+    """The findings of one method on one run, as written to ``<method>.json``.
+
+    Attributes:
+        version: of this format.
+        method: that found them.
+        plan_sha256: hash of the run's plan.
+        findings: one for each claim.
+    """
 
     model_config = FROZEN
 

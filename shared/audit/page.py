@@ -46,10 +46,20 @@ PAGE, DATA, PLAN = "audit-report.html", "audit-report.json", "plan.json"
 
 
 class AuditReport(BaseModel):
-    """All that an auditor found on one run. ``sources`` are the findings' files by name and SHA-256.
+    """All that an auditor found on one run.
 
-    ``not_examined`` names the methods without a single examined claim: with any of them the audit is
-    partial, and ``verdict`` is that of what was examined.
+    Attributes:
+        version: of this format.
+        run: the run.
+        plan_sha256: hash of its plan.
+        auditor_key: that signs the report.
+        written_utc: when it was written.
+        code_sha256: hash of the auditor's installed code.
+        sources: the findings' files by name, and their SHA-256.
+        findings: of all methods.
+        not_examined: methods without a single examined claim: with any of them the audit is partial,
+            and its verdict is that of what was examined.
+        page_sha256: hash of the page for people.
     """
 
     model_config = FROZEN

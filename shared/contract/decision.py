@@ -28,12 +28,15 @@ _DECIMALS = 6
 class Decision(BaseModel):
     """From a true value and from an output to a class.
 
-    ``classes`` in regression: by rising value, parted by ``label_cuts``; in classification: as the
-    label names them. ``endpoint`` is the place of the class that counts as positive: in regression the
-    first, and what lies on a cut is of the class below it, or the last, and it is of the one above.
-    ``output_cuts`` in regression: one for each of ``label_cuts``; in classification: the
-    least probability from which on the endpoint is called. ``is_ordered``: whether the classes stand in
-    an order, such as stages.
+    Attributes:
+        classes: in regression by rising value, parted by ``label_cuts``; in classification as the label
+            names them.
+        endpoint: place of the class that counts as positive; in regression the first, and what lies on
+            a cut is of the class below it, or the last, and it is of the one above.
+        label_cuts: of the true value, rising; none in classification.
+        output_cuts: in regression one for each of ``label_cuts``; in classification the least
+            probability from which on the endpoint is called.
+        is_ordered: whether the classes stand in an order, such as stages.
     """
 
     model_config = FROZEN

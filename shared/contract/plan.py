@@ -40,8 +40,14 @@ HASH_OR_NONE = "^([0-9a-f]{64})?$"
 class RosterEntry(BaseModel):
     """One site of a run.
 
-    ``declared_patients`` is a size bucket the hospital publishes; the divisor B of the noised sum and
-    the aggregation weight come from it, never from the cohort's true size.
+    Attributes:
+        site: the site's name.
+        role: ``training``, or ``external``: it never trains and is measured on.
+        is_required: whether the run is complete only with this site's results.
+        public_key: under which it signs.
+        declared_patients: a size bucket that the hospital publishes; the divisor B of the noised sum
+            and the aggregation weight come from it, never from the cohort's true size.
+        weight: share in the aggregation; 0 for external sites.
     """
 
     model_config = FROZEN
@@ -57,7 +63,10 @@ class RosterEntry(BaseModel):
 class SplitCost(BaseModel):
     """What a run costs a patient of a group at sites of a role: all stages that touch the same people.
 
-    ``epsilon`` None: some stage promises nothing formal.
+    Attributes:
+        role: of the sites.
+        patients: the group.
+        epsilon: of all these stages together; null: some stage promises nothing formal.
     """
 
     model_config = FROZEN
@@ -68,10 +77,21 @@ class SplitCost(BaseModel):
 
 
 class PredictedCost(BaseModel):
-    """What a run will cost a patient, known before it starts. ``None``: no formal guarantee.
+    """What a run will cost a patient, known before it starts.
 
     ``splits`` is what matters; the three others price one purpose alone, for people to read. Of
-    training and description, 0 says that the plan has no such stage.
+    training and description, 0 says that the plan has no such stage. Null: no formal guarantee.
+
+    Attributes:
+        unit: whom the guarantee is for.
+        adjacency: which two cohorts are told apart.
+        mechanism: what was noised, in words.
+        accountant: what added the costs up.
+        delta: δ of every ε here.
+        splits: cost by role and group of patients.
+        training_epsilon: of training alone.
+        validation_epsilon: of a validation alone.
+        description_epsilon: of the description alone.
     """
 
     model_config = FROZEN
@@ -94,7 +114,15 @@ class PredictedCost(BaseModel):
 
 
 class MeasuredRelease(BaseModel):
-    """The release of an earlier run that a plan measures, and the stage that trained it, by value."""
+    """The release of an earlier run that a plan measures, and the stage that trained it, by value.
+
+    Attributes:
+        run: that made it.
+        plan_sha256: hash of that run's plan.
+        release_sha256: hash of the release.
+        weights_sha256: hash of its weights.
+        trained: the stage that trained it.
+    """
 
     model_config = FROZEN
 
@@ -108,8 +136,21 @@ class MeasuredRelease(BaseModel):
 class Plan(BaseModel):
     """All that matters to privacy or to the result of one run, by value.
 
-    ``release``: what a validation plan measures; such a plan trains nothing and starts from nothing.
-    In it ``training`` sites are those that trained the release.
+    Attributes:
+        version: of this file's format.
+        run: the run's name.
+        written_utc: when it was written.
+        settings: what all stages share.
+        stages: in the order in which they are played.
+        roster: the sites.
+        coordinator_key: under which the coordinator signs.
+        code_sha256: hash of the code that every side must have installed.
+        encoder_sha256: hash of the encoder's file; empty without one.
+        initial_weights_sha256: hash of the state that training starts from; empty in a validation plan.
+        layout_sha256: hash of the names and shapes of the trainable weights.
+        predicted: what it costs a patient; a site computes it again.
+        release: what a validation plan measures; such a plan trains nothing and starts from nothing,
+            and its ``training`` sites are those that trained the release.
     """
 
     model_config = FROZEN

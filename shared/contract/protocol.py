@@ -24,7 +24,12 @@ Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """``query.hello``: who are you, and do you agree to this plan?"""
+    """``query.hello``: who are you, and do you agree to this plan?
+
+    Attributes:
+        plan_sha256: hash of the plan.
+        nonce: fresh, so that an old answer is worth nothing.
+    """
 
     plan_sha256: str
     nonce: str
@@ -32,7 +37,16 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class HelloReply:
-    """A site names itself. It says nothing about its cohort."""
+    """A site names itself. It says nothing about its cohort.
+
+    Attributes:
+        plan_sha256: hash of the plan.
+        nonce: of the question.
+        site: who answers.
+        code_sha256: hash of the code that the site installed.
+        has_encoder: whether the encoder's file is here already.
+        signature: of the site.
+    """
 
     plan_sha256: str
     nonce: str
@@ -44,7 +58,15 @@ class HelloReply:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsChunk:
-    """``query.weights``: one piece of the encoder's weights file, sent once and cached by hash."""
+    """``query.weights``: one piece of the encoder's weights file, sent once and cached by hash.
+
+    Attributes:
+        plan_sha256: hash of the plan.
+        file_sha256: hash of the whole file.
+        index: of this piece, from 0 on.
+        n_chunks: how many pieces there are.
+        data: the piece.
+    """
 
     plan_sha256: str
     file_sha256: str
@@ -55,7 +77,15 @@ class WeightsChunk:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsReply:
-    """A site has stored a piece; ``is_complete`` once the whole file matches its hash."""
+    """A site has stored a piece.
+
+    Attributes:
+        plan_sha256: hash of the plan.
+        site: who answers.
+        index: of the piece.
+        is_complete: whether the whole file is here and matches its hash.
+        signature: of the site.
+    """
 
     plan_sha256: str
     site: str
@@ -68,9 +98,16 @@ class WeightsReply:
 class SumRequest:
     """``train``: one stage's sum of one round, at a public state.
 
-    ``vector`` [d] is the state: trainable weights, or what a learner's sums so far made; empty where
-    the sum needs none. A stage that measures names the release, a prospective one the lock too.
-    ``ledger_head``: the site's last one that the coordinator has seen, countersigned.
+    Attributes:
+        plan_sha256: hash of the plan.
+        stage: name of the stage.
+        round: of the stage, from 1 on.
+        vector: [d], the state: trainable weights, or what a learner's sums so far made; empty where the
+            sum needs none.
+        release_sha256: the release that a stage measures; else empty.
+        lock_sha256: the lock of a prospective stage; else empty.
+        ledger_head: the site's last one that the coordinator has seen.
+        countersignature: of the coordinator, under that head.
     """
 
     plan_sha256: str
@@ -85,10 +122,21 @@ class SumRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SumReply:
-    """A site's total [m] (``shared.stages``), how it was released, and the head with its charge.
+    """A site's total (``shared.stages``), how it was released, and the head with its charge.
 
-    ``status``: ``measured``; or ``not-applicable`` (no labelled patients to ask), or ``waiting`` (not
-    enough new patients yet); then the total is empty. ``vector_sha256`` names the state of the request.
+    Attributes:
+        plan_sha256: hash of the plan.
+        stage: name of the stage.
+        round: of the stage.
+        site: who answers.
+        status: ``measured``; or ``not-applicable`` (no labelled patients to ask), or ``waiting`` (not
+            enough new patients yet); then the total is empty.
+        release_class: ``dp``, ``governed`` or ``off``.
+        vector_sha256: hash of the state of the request.
+        release_sha256: the release that was measured; else empty.
+        total: [m], noise included where the class is ``dp``.
+        ledger_head: of the site, with the charge that paid for the total.
+        signature: of the site.
     """
 
     plan_sha256: str
@@ -106,7 +154,14 @@ class SumReply:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A site could not or would not: a code and a correlation id, the text stays in its log."""
+    """A site could not or would not: the text stays in its log.
+
+    Attributes:
+        plan_sha256: hash of the plan.
+        site: who answers.
+        code: of the error.
+        correlation_id: under which the text lies in the site's log.
+    """
 
     plan_sha256: str
     site: str

@@ -41,7 +41,21 @@ HASH = Field(pattern="^[0-9a-f]{64}$")
 
 
 class ReleaseRecord(BaseModel):
-    """What was released, from which plan, and by which rule its outputs are read."""
+    """What was released, from which plan, and by which rule its outputs are read.
+
+    Attributes:
+        version: of this file's format.
+        run: that made it.
+        plan_sha256: hash of the run's plan.
+        weights_sha256: hash of the weights.
+        layout_sha256: hash of the names and shapes of the weights.
+        encoder_sha256: hash of the encoder's file; empty without one.
+        preprocessing: how films were prepared.
+        decision: from an output to a class.
+        code_sha256: hash of the code.
+        ledger_heads: each site's ledger head when the release was made.
+        rounds: that were trained.
+    """
 
     model_config = FROZEN
 
@@ -65,7 +79,20 @@ class ReleaseRecord(BaseModel):
 
 
 class Lock(BaseModel):
-    """Freezes a release for prospective validation: what is measured, by which rule, from when on."""
+    """Freezes a release for prospective validation: what is measured, by which rule, from when on.
+
+    Attributes:
+        version: of this file's format.
+        release_sha256: hash of the release.
+        plan_sha256: hash of the run's plan.
+        weights_sha256: hash of the weights.
+        code_sha256: hash of the code.
+        label_rule_sha256: hash of the rule that makes labels.
+        endpoint: the positive class.
+        endpoint_threshold: who is positive, of a number; null of classes.
+        minimum_patients: below which a site answers that it waits.
+        locked_utc: only films acquired after it count.
+    """
 
     model_config = FROZEN
 

@@ -32,8 +32,11 @@ from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 class Grade(BaseModel):
     """A milder class beside a regression's endpoint.
 
-    ``threshold``: y ≤ threshold, where no severer class has it; ``operating_point``: the output at or
-    below which it is called. With the endpoint above, ≥ and at or above.
+    Attributes:
+        name: as reports call it.
+        threshold: who has a y at or below it, and no severer class, is of this class; with the endpoint
+            above: at or above it.
+        operating_point: output at or below which it is called; with the endpoint above: at or above.
     """
 
     model_config = FROZEN
@@ -46,13 +49,25 @@ class Grade(BaseModel):
 class RegressionTask(BaseModel):
     """A number is predicted; how an error is weighed, and who counts as positive.
 
-    The target is standardised as z = (y − target_mean)/target_sd with public constants.
-    ``loss_threshold`` t and ``loss_emphasis`` a, ``loss_scale`` s give each exam the weight
-    1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference.
-    ``endpoint_threshold``: the positive class is y ≤ threshold; with ``endpoint_side`` above, y ≥ it.
-    ``operating_point``: the output from which on, to that side, a patient is called positive, chosen on
-    public data; left out, the endpoint's threshold. ``grades``: milder classes, each threshold further
-    from the endpoint than the one before; ``otherwise`` names what lies beyond them all.
+    The target is standardised by public constants, z = (y − target_mean)/target_sd. In the loss an exam
+    weighs 1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference, with t
+    ``loss_threshold``, a ``loss_emphasis`` and s ``loss_scale``.
+
+    Attributes:
+        target_unit: unit of y, as shown.
+        target_mean: public mean of y, in its unit.
+        target_sd: public standard deviation of y, in its unit.
+        smooth_l1_beta: error, in standard deviations, at which the loss passes from square to linear.
+        loss_threshold: t: exams below it weigh more.
+        loss_emphasis: a: how much more they weigh; 0: all alike.
+        loss_scale: s: over which range of y the weight rises.
+        endpoint: name of the positive class in reports and policies.
+        endpoint_threshold: who has a y at or below it is positive.
+        endpoint_side: ``above``: who has a y at or above the threshold is positive.
+        operating_point: output from which on, to that side, a patient is called positive, chosen on
+            public data; left out: ``endpoint_threshold``.
+        grades: milder classes, each threshold further from the endpoint than the one before.
+        otherwise: name of the class beyond all thresholds.
     """
 
     model_config = FROZEN
@@ -97,7 +112,10 @@ class RegressionTask(BaseModel):
 class ClassificationTask(BaseModel):
     """A class is predicted by cross-entropy; the score is the probability of ``positive_class``.
 
-    ``operating_point``: the probability from which on a patient is called positive.
+    Attributes:
+        endpoint: name of the positive class in reports and policies.
+        positive_class: class of the cohort's label whose probability is the score.
+        operating_point: probability from which on a patient is called positive.
     """
 
     model_config = FROZEN
@@ -114,11 +132,18 @@ TaskSettings = Annotated[RegressionTask | ClassificationTask, Field(discriminato
 class EncoderSettings(BaseModel):
     """Image encoder. Frozen, its tokens are cached at the site; else it learns with the fusion.
 
-    ``weights`` names a safetensors file beside the configuration or an absolute path at the
-    coordinator; ``sha256`` is checked before it is read and travels in the plan. Tokens are scaled by
-    public constants stored in the weights file. ``training`` lora adds trainable matrices of
-    ``lora_rank`` r, scaled by ``lora_alpha``/r, to attention layers; full trains every weight, and
-    without a file starts from the run's seed.
+    Tokens are scaled by public constants stored in the weights file.
+
+    Attributes:
+        name: architecture; ``none`` reads no film.
+        training: ``frozen``: its weights stay. ``lora``: matrices added to its attention layers learn.
+            ``full``: every weight learns, from the run's seed where no file is named.
+        lora_rank: r, rank of the added matrices.
+        lora_alpha: the added matrices are scaled by ``lora_alpha``/r.
+        weights: safetensors file beside the configuration, or an absolute path at the coordinator.
+        sha256: SHA-256 of that file; checked before it is read, and written into the plan.
+        token_channels: width of an image token.
+        token_grid: tokens along one side of a film.
     """
 
     model_config = FROZEN
@@ -150,7 +175,13 @@ class EncoderSettings(BaseModel):
 
 
 class CrossAttention(BaseModel):
-    """Bidirectional cross-attention of image tokens and clinical tokens."""
+    """Bidirectional cross-attention of image tokens and clinical tokens.
+
+    Attributes:
+        width: of a token inside; a multiple of ``heads``.
+        layers: of attention in both directions.
+        heads: of each attention.
+    """
 
     model_config = FROZEN
 
@@ -167,7 +198,11 @@ class CrossAttention(BaseModel):
 
 
 class Concatenation(BaseModel):
-    """Mean image token beside the clinical vector, one hidden layer."""
+    """Mean image token beside the clinical vector, one hidden layer.
+
+    Attributes:
+        hidden: width of the hidden layer.
+    """
 
     model_config = FROZEN
 
@@ -176,7 +211,11 @@ class Concatenation(BaseModel):
 
 
 class LinearHead(BaseModel):
-    """A linear head on the mean image token, the clinical vector, or both."""
+    """A linear head on the mean image token, the clinical vector, or both.
+
+    Attributes:
+        name: ``linear`` reads both; the others read one.
+    """
 
     model_config = FROZEN
 
@@ -190,7 +229,13 @@ FusionSettings = Annotated[CrossAttention | Concatenation | LinearHead, Field(di
 class Schedule(BaseModel):
     """One row of the public table: what suits an ε (never tuned on patients).
 
-    ``fold`` as in ``stages.GradientStage``; ``local_tail`` too.
+    Attributes:
+        up_to_epsilon: largest training ε that the row is for; null: privacy off, and above the others.
+        learning_rate: of each step.
+        rounds: messages of each site.
+        local_steps: noised sums that a site draws in a round.
+        fold: where sums become weights, at the site or the coordinator (``stages.GradientStage``).
+        local_tail: share of a round's last steps that a site averages.
     """
 
     model_config = FROZEN
@@ -206,9 +251,20 @@ class Schedule(BaseModel):
 class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
-    ``max_views`` and ``max_exams``: of one patient; every patient is computed with room for as many.
-    ``noise_multiplier`` and ``update_norm_max`` are null in YAML and filled in when a plan is written.
-    ``canaries``: of the audit register; half of them, drawn by each site, train beside its patients.
+    Attributes:
+        mode: ``patient_dp`` clips and noises; ``off`` does neither, and a hospital's policy must allow
+            it.
+        epsilon: ε that training costs each patient over the whole run; null only where mode is off.
+        delta: δ of every ε in the plan.
+        clip_norm: largest L2 norm of one patient's gradient in a sum.
+        noise_multiplier: noise's standard deviation over ``clip_norm``; null: the least that keeps
+            ``epsilon``, found when the plan is written.
+        sample_rate: probability with which a step draws a patient; 1: every patient in every step.
+        max_views: films of one patient; every patient is computed with room for as many.
+        max_exams: exams of one patient; every patient is computed with room for as many.
+        update_norm_max: largest L2 norm of what leaves a site in a round; null: a public bound from
+            steps, rate and noise, found when the plan is written.
+        canaries: of the audit register; half of them, drawn by each site, train beside its patients.
     """
 
     model_config = FROZEN
@@ -236,8 +292,20 @@ class PrivacySettings(BaseModel):
 class FederationSettings(BaseModel):
     """Rounds, quorum and patience.
 
-    ``rounds``, ``local_steps``, ``learning_rate``, ``fold`` and ``local_tail`` are null in YAML: the
-    fusion's public schedule fills them in when a plan is written.
+    A null of the first five is filled in from the fusion's public schedule when a plan is written.
+
+    Attributes:
+        rounds: messages of each site.
+        local_steps: noised sums that a site draws in a round.
+        learning_rate: of each step.
+        fold: where sums become weights: ``coordinator``, one sum a message; ``site``, several steps
+            there.
+        local_tail: share of a round's last steps that a site averages before they leave; 0: the last
+            weights.
+        quorum: share of the training sites without which a round stops.
+        round_deadline_s: seconds that a site has for its whole answer.
+        liveness_s: seconds after which a node that is offline counts as missing.
+        poll_s: seconds between two looks for answers.
     """
 
     model_config = FROZEN
@@ -254,9 +322,16 @@ class FederationSettings(BaseModel):
 
 
 class BlockSettings(BaseModel):
-    """Weights of a table's blocks as ``BlockWeights``; null: 1 where the task has the block.
+    """Weights of a table's blocks: more weight, less noise in a block and more in the others; 0 leaves
+    a block out.
 
-    ``ranking``: null is 1, beside moments 1.8. ``error``: null is 0.35.
+    Null is the task's own weight, where the task has the block.
+
+    Attributes:
+        ranking: of scores by class; null: 1, and 1.8 beside moments.
+        moments: of targets and errors, in regression.
+        confusion: of true class × called class, where the ranking does not hold it.
+        error: of the Brier score; null: 0.35.
     """
 
     model_config = FROZEN
@@ -268,16 +343,29 @@ class BlockSettings(BaseModel):
 
 
 class ValidationSettings(BaseModel):
-    """What a validation releases.
+    """What a validation releases. All bounds and edges are public.
 
-    ``score_low``/``score_high``/``bins`` are the public edges of the score histogram (probability in
-    classification, predicted target in regression); null bins are chosen from the
-    noise that is expected, for each stage, when the plan is written. Targets are clipped to
-    [target_low, target_high] and errors to ±error_high before their sums leave. ``epsilon`` is the
-    price per validation split.
-    ``description_epsilon``: what it costs every labelled patient, besides training or validation, that
-    the sites describe their cohorts (``shared.measure.description.rows``); null, and none is released.
-    ``description_second_moments`` adds the products of every pair of variables.
+    Attributes:
+        release_class: ``dp``: noised tables. ``governed``: exact statistics under disclosure rules, for
+            which a named person at the hospital answers.
+        epsilon: ε that a table costs each patient of the split; the splits share no patient.
+        bins: of the score histogram; null: chosen for each stage from the noise that is expected, when
+            the plan is written.
+        blocks: weights of the table's blocks.
+        score_low: lower end of the histogram: a probability in classification, a predicted target in
+            regression.
+        score_high: upper end of the histogram.
+        target_low: targets are clipped to it from below before their sums leave.
+        target_high: targets are clipped to it from above.
+        error_high: errors are clipped to plus and minus it.
+        minimum_cell: no figure is shown of fewer patients, and no governed figure leaves that implies
+            fewer.
+        sensitivity_target: sensitivity that somebody promises at the operating point; 0: nobody does.
+        prospective_patients: new patients below which a site answers that it waits.
+        description_epsilon: ε that every labelled patient pays, besides training or validation, for a
+            description of the cohorts (``shared.measure.description.rows``); null: none is released.
+        description_second_moments: whether the description holds the products of every pair of
+            variables.
     """
 
     model_config = FROZEN
@@ -312,7 +400,13 @@ class ValidationSettings(BaseModel):
 
 
 class EngineSettings(BaseModel):
-    """Where ServerApp and ClientApps run."""
+    """Where ServerApp and ClientApps run.
+
+    Attributes:
+        name: ``local``: one process. ``ray``: Flower's simulation. ``deployed``: a SuperLink and the
+            hospitals' SuperNodes.
+        superlink: host:port of the SuperLink, where it is deployed.
+    """
 
     model_config = FROZEN
 
@@ -321,7 +415,13 @@ class EngineSettings(BaseModel):
 
 
 class MeasureRequest(BaseModel):
-    """A further measure of the release: where, and at what price to each patient there."""
+    """A further measure of the release: where, and at what price to each patient there.
+
+    Attributes:
+        groups: validations that it is a part of.
+        epsilon: ε that it costs each patient of such a group, besides the table.
+        measure: its kind and its own settings.
+    """
 
     model_config = FROZEN
 
@@ -341,9 +441,17 @@ class GradientLearner(BaseModel):
 class ModelSettings(BaseModel):
     """What every stage of a run shares: task, cohort and model.
 
-    ``seed`` draws initial weights only, never protective noise. ``is_synthetic``: every patient of the
-    roster's sites was generated; ``is_simulated``: the hospitals were played on one machine, by whoever
-    holds all their data; a report says so.
+    Attributes:
+        experiment: name of the choice of settings, as shown in reports.
+        is_synthetic: whether every patient of the roster's sites was generated; reports say so.
+        is_simulated: whether the hospitals were played on one machine by whoever holds all their data;
+            reports say so.
+        seed: draws initial weights, trees and frequencies; never protective noise.
+        device: ``auto`` takes a CUDA device where there is one.
+        task: what is predicted.
+        cohort: what an exam is.
+        encoder: how a film becomes tokens.
+        fusion: how films and clinical fields meet.
     """
 
     model_config = FROZEN
@@ -362,9 +470,12 @@ class ModelSettings(BaseModel):
 class Caps(BaseModel):
     """Public limits on what enters a sum.
 
-    Of a patient at most ``max_views`` films and ``max_exams`` exams, the first in a keyed order: every
-    patient is computed with room for as many. Of a request no weight beyond ±``weight_max``, since
-    weights that no training reaches only serve to break arithmetic.
+    Attributes:
+        max_views: films of a patient, the first in a keyed order; every patient is computed with room
+            for as many.
+        max_exams: exams of a patient, likewise.
+        weight_max: no weight of a request may be beyond it: weights that no training reaches only serve
+            to break arithmetic.
     """
 
     model_config = FROZEN
@@ -377,8 +488,16 @@ class Caps(BaseModel):
 class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
-    ``schedule``: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
-    without one for privacy off and above.
+    Attributes:
+        schedule: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
+            without one for privacy off and above.
+        learner: what trains: gradients of the fusion, or a learner of tables.
+        privacy: what is promised to a patient.
+        strategy: how the sites' updates become weights.
+        federation: rounds, quorum and patience.
+        validation: what a validation releases.
+        measures: further measures by name.
+        engine: where the programs run.
     """
 
     schedule: tuple[Schedule, ...] = Field(min_length=1)
@@ -435,8 +554,11 @@ class Settings(ModelSettings):
 class Patience(BaseModel):
     """How many sites must take part, and how long they are waited for.
 
-    ``quorum``: share of the training sites without which a round stops. ``round_deadline_s``: for the
-    whole answer; ``liveness_s``: for a node that is offline; ``poll_s``: between two looks.
+    Attributes:
+        quorum: share of the training sites without which a round stops.
+        round_deadline_s: seconds for the whole answer.
+        liveness_s: seconds for a node that is offline.
+        poll_s: seconds between two looks.
     """
 
     model_config = FROZEN
@@ -448,7 +570,14 @@ class Patience(BaseModel):
 
 
 class PlanSettings(ModelSettings):
-    """What the stages of a plan share, every value resolved: nothing in it is null."""
+    """What the stages of a plan share, every value resolved: nothing in it is null.
+
+    Attributes:
+        delta: δ of every ε in the plan.
+        caps: limits on what enters a sum.
+        patience: how long sites are waited for.
+        engine: where the programs run.
+    """
 
     delta: float = Field(gt=0, lt=0.01)
     caps: Caps

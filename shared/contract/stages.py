@@ -35,7 +35,20 @@ Fold = Literal["site", "coordinator"]
 
 
 class StrategySettings(BaseModel):
-    """How the coordinator turns the sites' changes of the weights into new weights."""
+    """How the coordinator turns the sites' changes of the weights into new weights.
+
+    Attributes:
+        name: ``fedavg``: mean by declared size. ``fedprox``: the same, with a pull towards the round's
+            weights at the site. ``fedadam``: adaptive steps at the coordinator. ``median``,
+            ``trimmed_mean``: by coordinate, sites alike.
+        server_learning_rate: by which the aggregated change is multiplied.
+        proximal_mu: μ of FedProx; 0 is FedAvg.
+        adam_beta1: decay of FedAdam's first moment.
+        adam_beta2: decay of FedAdam's second moment.
+        adam_tau: τ of FedAdam, added to the root of the second moment.
+        trimmed_fraction: share of the sites left out at each end, rounded down.
+        tail_average: share of the last rounds whose weights a release averages; at least the last.
+    """
 
     model_config = FROZEN
 
@@ -60,8 +73,9 @@ class StageSettings(BaseModel):
         name: unique in its plan; messages, ledger rows and files carry it.
         roles: of the sites that are asked.
         patients: whose rows are added.
-        release_class: ``dp`` (noised and charged), ``governed`` (exact, a named person answers for
-            it) or ``off`` (exact, no formal guarantee).
+        release_class: ``dp`` (noised and charged), ``governed`` (exact, a named person answers for it)
+            or ``off`` (exact, no formal guarantee).
+        rounds: how often each site is asked.
         noise_multipliers: the noise's standard deviation over the bound of a row, of each sum of a
             message: one for every round, or one for all rounds; 0 unless ``dp``.
     """
@@ -117,11 +131,19 @@ class _Measures(StageSettings):
 class GradientStage(_Trains):
     """Training by sums of clipped patient gradients.
 
-    ``fold`` says where sums become new weights. At the ``coordinator``: one sum a message, added over
-    the sites. At the ``site``: ``local_steps`` sums with the site's own noise, and the bounded change
-    of the weights leaves. ``local_tail``: share of the last local steps whose weights a site averages
-    before the change leaves; 0: the last weights. ``canaries``: of the audit register; half of them,
-    drawn by each site, train beside its patients.
+    Attributes:
+        fold: where sums become new weights. At the ``coordinator``: one sum a message, added over the
+            sites. At the ``site``: ``local_steps`` sums with the site's own noise, and the bounded
+            change of the weights leaves.
+        local_steps: noised sums that a site draws in a round.
+        learning_rate: of each step.
+        clip_norm: largest L2 norm of one patient's gradient.
+        sample_rate: probability with which a step draws a patient.
+        update_norm_max: largest L2 norm of what leaves a site in a round.
+        local_tail: share of the last local steps whose weights a site averages before the change
+            leaves; 0: the last weights.
+        canaries: of the audit register; half of them, drawn by each site, train beside its patients.
+        strategy: how the sites' changes become new weights.
     """
 
     kind: Literal["gradient"] = "gradient"
@@ -164,8 +186,12 @@ class GradientStage(_Trains):
 class LearnerStage(_Trains):
     """A learner of tables: closed-form heads, trees, neighbours, ordered classes (``shared.learners``).
 
-    Its rounds are its sums. ``epsilon``: what the stage promises, by which the learner's public
-    schedule chooses; 0 without privacy.
+    Its rounds are its sums.
+
+    Attributes:
+        learner: its kind and its own settings.
+        epsilon: what the stage promises, by which the learner's public schedule chooses; 0 without
+            privacy.
     """
 
     kind: Literal["learner"] = "learner"
@@ -180,9 +206,13 @@ Ranking = Literal["graded", "each"]
 class BlockWeights(BaseModel):
     """How a table's noise is shared out among its blocks: more weight, less noise in a block.
 
-    A block of weight 0 is left out and costs nothing. ``moments``: of targets and errors, in
-    regression. ``confusion``: true class × called class, where the ranking does not hold it.
-    ``error``: the Brier score.
+    A block of weight 0 is left out and costs nothing.
+
+    Attributes:
+        ranking: of scores by class.
+        moments: of targets and errors, in regression.
+        confusion: of true class × called class, where the ranking does not hold it.
+        error: of the Brier score.
     """
 
     model_config = FROZEN
@@ -197,13 +227,23 @@ class TableStage(_Measures):
     """Validation of a release: bounded rows of classes, scores and errors (``measure.table``).
 
     Where it is governed: exact statistics (``measure.governed``), which need neither bins nor clipping.
+    Bounds and edges are public.
 
-    ``reads``: name of the stage whose last state is measured. Bounds and edges are public:
-    ``score_low``/``score_high``/``bins`` of the histogram, targets clipped to [target_low,
-    target_high] and errors to ±error_high. ``minimum_patients``: a site with fewer
-    accrued patients answers that it waits. ``sensitivity_target``: what somebody promised of the
-    operating point, 0 where nobody did. ``minimum_cell``: no figure is shown of fewer patients, and no
-    governed figure leaves that implies fewer.
+    Attributes:
+        reads: name of the stage whose last state is measured.
+        ranking: how it ranks: ``graded``, by one score with a row of bins per class; ``each``, by each
+            class's probability.
+        blocks: weights of the table's blocks.
+        bins: of the score histogram.
+        score_low: lower end of the histogram.
+        score_high: upper end of the histogram.
+        target_low: targets are clipped to it from below.
+        target_high: targets are clipped to it from above.
+        error_high: errors are clipped to plus and minus it.
+        minimum_cell: no figure is shown of fewer patients, and no governed figure leaves that implies
+            fewer.
+        sensitivity_target: what somebody promised of the operating point; 0: nobody did.
+        minimum_patients: a site with fewer accrued patients answers that it waits.
     """
 
     kind: Literal["table"] = "table"
@@ -230,7 +270,11 @@ class TableStage(_Measures):
 class MeasureStage(_Measures):
     """One further measure of a release, with its own settings (``shared.measures``).
 
-    ``reads``, ``minimum_cell`` and ``minimum_patients`` as in ``TableStage``.
+    Attributes:
+        reads: name of the stage whose last state is measured.
+        measure: its kind and its own settings.
+        minimum_cell: as of a table.
+        minimum_patients: as of a table.
     """
 
     kind: Literal["measure"] = "measure"
@@ -241,7 +285,14 @@ class MeasureStage(_Measures):
 
 
 class DescriptionStage(_Measures):
-    """Who the patients are: counts, means, shares of the clinical fields (``measure.description``)."""
+    """Who the patients are: counts, means, shares of the clinical fields (``measure.description``).
+
+    Attributes:
+        has_second_moments: whether it holds the products of every pair of variables.
+        target_low: targets are clipped to it from below.
+        target_high: targets are clipped to it from above.
+        minimum_cell: no figure is shown of fewer patients.
+    """
 
     kind: Literal["description"] = "description"
     has_second_moments: bool

@@ -20,7 +20,13 @@ SUMMARY_FILE = "validation.json"
 
 
 class SummaryFigure(BaseModel):
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: the figure.
+        low: of the interval; null without one.
+        high: of the interval.
+    """
 
     model_config = FROZEN
 
@@ -36,7 +42,15 @@ class SummaryFigure(BaseModel):
 
 
 class SummaryRow(BaseModel):
-    """One kind of validation, pooled: its price to a patient, and the figures that are shown."""
+    """One kind of validation, pooled: its price to a patient, and the figures that are shown.
+
+    Attributes:
+        kind: of validation.
+        n_sites: pooled.
+        release_class: ``dp`` or ``governed``.
+        epsilon: that it cost each patient; null where it is governed.
+        figures: by name.
+    """
 
     model_config = FROZEN
 
@@ -48,7 +62,14 @@ class SummaryRow(BaseModel):
 
 
 class ValidationSummary(BaseModel):
-    """What is known of one release, by kind of validation; of ``run``'s hospitals."""
+    """What is known of one release, by kind of validation; of ``run``'s hospitals.
+
+    Attributes:
+        version: of this file's format.
+        release_sha256: hash of the release.
+        run: whose hospitals were asked.
+        rows: one for each kind of validation.
+    """
 
     model_config = FROZEN
 

@@ -43,9 +43,17 @@ def _word_problems(kind: str, words: Sequence[str], synonyms: Mapping[str, str])
 class NumberField(BaseModel):
     """A clinical variable that is a number, which becomes one token.
 
-    ``units`` maps each unit accepted in a table to (factor, offset): canonical = factor·x + offset.
-    Numbers outside [low, high] are not taken; they are standardised with the public
-    ``reference_mean`` and ``reference_sd``.
+    It is standardised with the public ``reference_mean`` and ``reference_sd``.
+
+    Attributes:
+        name: as the table's header spells it, unless the site's profile says otherwise.
+        unit: canonical unit.
+        units: (factor, offset) by each unit accepted in a table: canonical = factor·x + offset.
+        low: smallest number that is taken, in the canonical unit.
+        high: largest number that is taken.
+        reference_mean: public mean, in the canonical unit.
+        reference_sd: public standard deviation.
+        may_be_missing: whether an exam without it is kept.
     """
 
     model_config = FROZEN
@@ -74,7 +82,11 @@ class NumberField(BaseModel):
 class CategoryField(BaseModel):
     """A clinical variable that is one of some words, which becomes one token.
 
-    ``synonyms`` maps spellings found in tables to a category.
+    Attributes:
+        name: as the table's header spells it, unless the site's profile says otherwise.
+        categories: the words.
+        synonyms: category by spelling found in tables; case does not matter.
+        may_be_missing: whether an exam without it is kept.
     """
 
     model_config = FROZEN
@@ -97,7 +109,14 @@ ClinicalField = Annotated[NumberField | CategoryField, Field(discriminator="kind
 
 
 class ViewRule(BaseModel):
-    """Which films belong to a view: anatomical site and projection (DICOM PS3.3 C.8.11.1, C.8.11.5)."""
+    """Which films belong to a view: anatomical site and projection (DICOM PS3.3 C.8.11.1, C.8.11.5).
+
+    Attributes:
+        name: as reports call it.
+        body_parts: Body Part Examined of its films, any of these.
+        positions: View Position of its films, any of these.
+        allows_empty_position: whether a film without a View Position is taken.
+    """
 
     model_config = FROZEN
 
@@ -110,8 +129,21 @@ class ViewRule(BaseModel):
 class BmdLabel(BaseModel):
     """A bone mineral density measured by DXA, converted to one vendor's scale and to a T-score.
 
-    ``conversions`` maps each vendor to (a, b) of sBMD = a + b·BMD; every BMD is turned into the
-    scale of ``reference_vendor``, whose young mean and SD give the T-score.
+    Every BMD is turned into the scale of ``reference_vendor``, whose young mean and SD give the
+    T-score.
+
+    Attributes:
+        column: the table's column.
+        unit: of the column.
+        skeletal_site: region that was measured; the site's profile must name the same.
+        reference_vendor: on whose scale labels are.
+        conversions: (a, b) of sBMD = a + b·BMD by vendor.
+        reference_mean: young mean of the reference vendor, in g/cm².
+        reference_sd: young standard deviation.
+        low: smallest BMD that is taken, in g/cm².
+        high: largest BMD that is taken.
+        classes: by falling T-score.
+        class_t_scores: T-scores at or below which the next class begins.
     """
 
     model_config = FROZEN
@@ -155,9 +187,13 @@ class BmdLabel(BaseModel):
 
 
 class ClassLabel(BaseModel):
-    """A class column; ``synonyms`` maps spellings found in tables to a class.
+    """A class column.
 
-    ``is_ordered``: whether ``classes`` stand in an order, such as stages.
+    Attributes:
+        column: the table's column.
+        classes: the words.
+        synonyms: class by spelling found in tables; case does not matter.
+        is_ordered: whether ``classes`` stand in an order, such as stages.
     """
 
     model_config = FROZEN
@@ -175,7 +211,14 @@ class ClassLabel(BaseModel):
 
 
 class NumberLabel(BaseModel):
-    """A real-valued target with its accepted range."""
+    """A real-valued target with its accepted range.
+
+    Attributes:
+        column: the table's column.
+        unit: of the column.
+        low: smallest number that is taken.
+        high: largest number that is taken.
+    """
 
     model_config = FROZEN
 
@@ -197,9 +240,14 @@ Split = Literal["train", "tune", "internal"]
 class SplitRule(BaseModel):
     """Who trains and who is held out: shares of patients, by keyed hash so that a patient never moves.
 
-    ``column``: of the table, where it says each patient's split; ``synonyms`` maps its words to ours.
-    ``stratified``: the shares hold within each class; one patient may then move others, so that
-    nothing private can be released.
+    Attributes:
+        train: share that trains.
+        tune: share kept from training and validation, for what is calibrated later.
+        internal: share held out for internal validation.
+        column: of the table, where that says each patient's split; empty: the keyed hash does.
+        synonyms: words of that column, and the split each stands for.
+        stratified: the shares hold within each class. One patient may then move others, so that nothing
+            private can be released: with privacy off and governed validations only.
     """
 
     model_config = FROZEN
@@ -223,9 +271,22 @@ class SplitRule(BaseModel):
 class CohortSchema(BaseModel):
     """One page that says what an exam is: fields, views, label, exclusions, split.
 
-    ``patient_column`` null: every row is another patient, named by all that the row says, so that a row
-    that is corrected is a new patient to the ledger. ``date_column`` null: rows have no date, a patient
-    has one row, and there is no prospective validation. Films need both.
+    Attributes:
+        name: of the cohort; folders and commands use it.
+        version: of this schema, raised by whoever changes it.
+        patient_column: column of the patient's number; null: every row is another patient, named by all
+            that the row says, so that a row that is corrected is a new patient to the ledger.
+        date_column: column of the exam's date; null: a patient has one row, and nothing is prospective.
+        date_format: of that date, as strptime reads it.
+        fields: clinical variables, one token each.
+        views: kinds of films, which need patient numbers and dates; none: the clinical table alone.
+        label: what is predicted.
+        max_days_between_film_and_row: a row further from a film does not describe it.
+        minimum_age_years: exams of younger patients are left out.
+        age_field: number field that holds the age in years; ages above 90 are taken as 90.
+        max_lost_fraction: an intake that loses a larger share of films and rows is refused.
+        image_pixels: side to which films are scaled.
+        split: who trains and who is held out.
     """
 
     model_config = FROZEN

@@ -32,10 +32,15 @@ _ONE_PATIENT = 1.0
 
 
 class ForestSettings(BaseModel):
-    """``vote_floor``: a leaf counts as if it held so many noise SDs of patients or ``leaf_floor``.
+    """Settings of extra trees whose splits the plan's seed draws.
 
-    ``sharpness``: by how much the mean vote raises the logarithm of a class's odds; many weak trees are
-    surer together than their mean.
+    Attributes:
+        trees: how many.
+        depth: splits from root to leaf.
+        vote_floor: a leaf counts as if it held this many noise SDs of patients at least.
+        leaf_floor: a leaf counts as if it held this many patients at least.
+        sharpness: by how much the mean vote raises the logarithm of a class's odds; many weak trees are
+            surer together than their mean.
     """
 
     model_config = FROZEN

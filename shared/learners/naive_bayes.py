@@ -25,10 +25,15 @@ from shared.sums.lattice import bound_rows
 
 
 class NaiveBayesSettings(BaseModel):
-    """``radius_per_column``: R²/f, to which ‖(u, w·(u² − 1))‖² is clipped; ``square_weight`` is w.
+    """Settings of Gaussian naive Bayes with pooled variances; u is a column in public SDs, f the number
+    of columns.
 
-    ``temper`` divides the columns' evidence, which is not independent, before it is added to the
-    classes' log-frequencies. A variance is never below ``variance_floor`` public variances.
+    Attributes:
+        radius_per_column: R²/f, to which ‖(u, w·(u² − 1))‖² is clipped.
+        square_weight: w.
+        variance_floor: no variance is below this many public variances.
+        temper: divides the columns' evidence, which is not independent, before it is added to the
+            classes' log-frequencies.
     """
 
     model_config = FROZEN

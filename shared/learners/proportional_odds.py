@@ -35,7 +35,12 @@ _TAIL = "tail"
 
 
 class OddsSchedule(BaseModel):
-    """One row of the public table: how far all steps together go at an ε."""
+    """One row of the public table: how far all steps together go at an ε.
+
+    Attributes:
+        up_to_epsilon: largest training ε that the row is for.
+        rate_times_sums: learning rate times the number of sums.
+    """
 
     model_config = FROZEN
 
@@ -44,7 +49,13 @@ class OddsSchedule(BaseModel):
 
 
 class ProportionalOddsSettings(BaseModel):
-    """``schedule``: rows by rising ``up_to_epsilon``; the last is also for privacy off and above."""
+    """Settings of one score with ordered cuts.
+
+    Attributes:
+        sums: steps down the gradient, one sum each.
+        clip_norm: largest L2 norm of one patient's gradient.
+        schedule: rows by rising ``up_to_epsilon``; the last is also for privacy off and above.
+    """
 
     model_config = FROZEN
 

@@ -44,13 +44,20 @@ ReadAs = Literal["ridge", "lasso", "discriminants", "components"]
 
 
 class SecondMomentsSettings(BaseModel):
-    """``read_as``: what predicts; the matrix is the same for all.
+    """Settings of the matrix of all columns and the target, and of what is read from it; f is the
+    number of columns.
 
-    ``centring_share`` of the budget goes to the means. Columns and target about their means are scaled
-    down to ‖·‖² ≤ ``radius_squared`` times the columns' summed public variances; the target weighs
-    ``number_weight`` or ``class_weight`` in it. ``penalty`` is added to the diagonal, or
-    ``noise_share`` of the noise's norm where that is more. ``lasso_multiple`` is c of the LASSO's
-    penalty c·SD·√(2 ln f).
+    Attributes:
+        read_as: what predicts; the matrix is the same for all.
+        centring_share: share of the budget that goes to the means.
+        radius_squared: columns and target about their means are scaled down to ‖·‖² ≤ this many times
+            the columns' summed public variances.
+        number_weight: weight of a target that is a number.
+        class_weight: weight of a target of classes.
+        penalty: added to the diagonal, or the noise's share where that is more.
+        noise_share: share of the noise's norm that is added to the diagonal at least.
+        lasso_multiple: c of the LASSO's penalty c·SD·√(2 ln f).
+        n_components: directions kept where components are read.
     """
 
     model_config = FROZEN

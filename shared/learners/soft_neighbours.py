@@ -31,10 +31,15 @@ from shared.sums.lattice import bound_rows
 
 
 class SoftNeighboursSettings(BaseModel):
-    """``width``: h over the usual distance of two patients, √(2·Σ spread²).
+    """Settings of random Fourier features by class; ψ is a patient's features less their public mean, h
+    the kernel's width.
 
-    ``radius``: the norm R of ψ over its usual one. ``count_weight``: a/R. ``sharpness``: by how much a
-    likeness raises the logarithm of a class's odds.
+    Attributes:
+        frequencies: how many, a cosine and a sine each.
+        width: h over the usual distance of two patients, √(2·Σ spread²).
+        radius: the norm R of ψ over its usual one.
+        count_weight: a/R, with a a patient's weight in the count of the class.
+        sharpness: by how much a likeness raises the logarithm of a class's odds.
     """
 
     model_config = FROZEN

@@ -31,7 +31,12 @@ _ROUNDING = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationPoint:
-    """Share of the ill among the patients of a bin, beside the bin's middle."""
+    """One bin of a stated probability.
+
+    Attributes:
+        predicted: the bin's middle.
+        observed: share of the ill among its patients.
+    """
 
     predicted: float
     observed: Estimate

@@ -40,7 +40,14 @@ Bools = NDArray[np.bool_]
 
 
 class ComparisonSettings(BaseModel):
-    """``low``, ``high``: public ends of the release's scores. ``rule``: what it is compared with."""
+    """Settings of a comparison with a published simple rule.
+
+    Attributes:
+        bins: of the release's scores.
+        low: public lower end of the release's scores.
+        high: public upper end.
+        rule: what the release is compared with.
+    """
 
     model_config = FROZEN
 

@@ -35,7 +35,14 @@ class LikelihoodRatios:
 
 @dataclass(frozen=True, kw_only=True)
 class NetBenefit:
-    """Net benefit per patient of treating whom the model calls at a threshold, all, or nobody."""
+    """Net benefit per patient of treating whom the model calls at a threshold, all, or nobody.
+
+    Attributes:
+        threshold: probability from which on a patient is treated.
+        model: whom the model calls.
+        treat_all: everybody.
+        treat_none: nobody.
+    """
 
     threshold: float
     model: Estimate

@@ -26,7 +26,11 @@ _WIDEST = 0.6
 
 
 class ErrorsSettings(BaseModel):
-    """``edges``: upper ends of the bands of absolute error, rising, in the target's unit; public."""
+    """Settings of the histogram of absolute errors.
+
+    Attributes:
+        edges: upper ends of its bands, rising, in the target's unit; public.
+    """
 
     model_config = FROZEN
 

@@ -28,9 +28,13 @@ Indices = NDArray[np.intp]
 
 
 class Vendor(BaseModel):
-    """A public name, and words by which films' headers name that maker, for example two words in a row.
+    """A maker of scanners, as films' headers name it.
 
-    A header names it if it holds all of one entry's words beside each other, whole and in any case.
+    A header names it if it holds all words of one entry beside each other, whole and in any case.
+
+    Attributes:
+        name: as figures call it.
+        words: entries by which headers name it; one entry may be two words in a row.
     """
 
     model_config = FROZEN

@@ -27,7 +27,12 @@ _DECIMALS = 6
 
 
 class Term(BaseModel):
-    """A number field of the schema, in its unit, and what it is multiplied with."""
+    """A number field of the schema, in its unit, and what it is multiplied with.
+
+    Attributes:
+        field: its name in the schema.
+        times: its coefficient.
+    """
 
     model_config = FROZEN
 
@@ -36,9 +41,17 @@ class Term(BaseModel):
 
 
 class SimpleRuleSettings(BaseModel):
-    """``name``: as figures call it. ``terms``: added up, and the intercept with them. ``calls``: which
-    values are called to have the endpoint, and so which are suspicious. ``low``, ``high``: public
-    ends of its values' bins.
+    """A published rule: a sum of clinical fields, and a cut.
+
+    Attributes:
+        name: as figures call it.
+        terms: added up, and the intercept with them.
+        intercept: added to the terms.
+        calls: which values are called to have the endpoint, and so which are suspicious.
+        cut: the value that tells them apart.
+        bins: of its values.
+        low: public lower end of its values' bins.
+        high: public upper end.
     """
 
     model_config = FROZEN
@@ -104,7 +117,7 @@ class SimpleRule:
         return cls(settings.name, tuple(terms), settings.intercept, bins)
 
     def values(self, patients: Scored) -> Floats:
-        """The rule's value [n]; NaN for who lacks a field, or whose value is no number."""
+        """The rule's value [n]; NaN for a patient who lacks a field or whose value is no number."""
         total = np.full(len(patients), self.intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             for column, coefficient in self.terms:

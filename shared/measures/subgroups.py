@@ -35,9 +35,15 @@ from shared.sums.estimate import Estimate
 
 
 class SubgroupsSettings(BaseModel):
-    """``field``: of the schema, or ``vendor``, who made the scanner. ``edges``: where a number's bands
-    meet, in the schema's unit; none for a category. ``vendors``: with ``vendor`` only. ``low``,
-    ``high``: public ends of the scores' bins.
+    """Settings of figures by groups of patients.
+
+    Attributes:
+        field: of the schema, or ``vendor``, who made the scanner.
+        edges: where a number's bands meet, in the schema's unit; none for a category.
+        vendors: with ``vendor`` only.
+        bins: of the scores.
+        low: public lower end of the scores' bins.
+        high: public upper end.
     """
 
     model_config = FROZEN

@@ -21,7 +21,15 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser
 
 
 class Account(BaseModel):
-    """What the dearest patient has spent and has left at one δ, as the site computed it."""
+    """What the dearest patient has spent and has left at one δ, as the site computed it.
+
+    Attributes:
+        epsilon_spent: over all runs.
+        epsilon_left: until the cap.
+        epsilon_cap: for life.
+        delta: δ of these.
+        n_unprotected: charges without noise.
+    """
 
     model_config = _STRICT
 
@@ -33,7 +41,16 @@ class Account(BaseModel):
 
 
 class LedgerExport(BaseModel):
-    """The file. ``lines`` are the ledger's own, in order."""
+    """The file that a site hands to an auditor.
+
+    Attributes:
+        version: of this format.
+        site: whose ledger it is.
+        public_key: under which its newest rows are signed.
+        account: of the dearest patient.
+        lines: the ledger's own, in order.
+        countersignatures: of heads that a coordinator has signed.
+    """
 
     model_config = _STRICT
 

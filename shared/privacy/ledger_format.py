@@ -43,15 +43,37 @@ class LedgerHead:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerRow:
-    """One row. Fields that a kind does not use are empty or None.
+    """One row. Fields that a kind does not use are empty or null.
 
-    ``charge``: the patients of ``members_sha256`` are about to be touched for ``purpose``. Class
-    ``dp`` carries its noise; ``governed`` (exact numbers, approved by a named person) and ``off``
-    (training without noise) carry none and give no formal privacy guarantee. ``canaries_sha256``
-    commits to the coins of an audit's canaries before they are used.
-    ``outcome``: what became of the charge at ``charge_index``; it never lowers a charge.
-    ``rotated``: ``public_key`` hands over to ``next_public_key``, which agreed by ``next_signature``;
-    ``approved_by`` decided it.
+    Attributes:
+        version: of the row's format.
+        index: of the row, from 0 on.
+        previous_sha256: hash of the row before.
+        utc: when it was written.
+        site: whose ledger it is.
+        public_key: that signs the row.
+        kind: ``opened``: the ledger's first row. ``charge``: patients are about to be touched.
+            ``outcome``: what became of a charge; it never lowers one. ``rotated``: the key hands over
+            to another.
+        purpose: of a charge.
+        plan_sha256: hash of the plan.
+        run: the run.
+        stage: of the plan.
+        round: of the stage.
+        request_sha256: hash of the request that is charged.
+        members_sha256: hash of the patients who are touched, by keyed pseudonym.
+        charge_class: ``dp`` carries its noise; ``governed`` (exact numbers, approved by a named person)
+            and ``off`` (training without noise) carry none and give no formal guarantee.
+        noise_multiplier: of a ``dp`` charge.
+        sample_rate: of a ``dp`` charge.
+        steps: noised sums of a ``dp`` charge.
+        approved_by: the person who approved exact numbers or a new key.
+        canaries_sha256: commits to the coins of an audit's canaries before they are used.
+        charge_index: of an outcome: the charge that it is about.
+        status: of an outcome.
+        payload_sha256: of an outcome: hash of the reply.
+        next_public_key: of a rotation: signs from the next row on.
+        next_signature: of a rotation: the new key agreed.
     """
 
     version: int = LEDGER_VERSION
@@ -138,7 +160,14 @@ _FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Countersignature:
-    """A coordinator's statement that it has seen this head of this site's ledger."""
+    """A coordinator's statement that it has seen this head of this site's ledger.
+
+    Attributes:
+        head_sha256: hash of the row.
+        plan_sha256: plan under which it was signed.
+        coordinator_key: that signed.
+        signature: of the coordinator.
+    """
 
     head_sha256: str
     plan_sha256: str

@@ -56,7 +56,15 @@ _NAMED = ConfigDict(**FROZEN, populate_by_name=True, serialize_by_alias=True)
 class TrainingMechanism(BaseModel):
     """What every noised sum of training was, as the plan fixed it before the first touch.
 
-    ``clip_norm``, ``update_norm_max`` None: a learner's rows have the bound that its settings give.
+    Attributes:
+        name: of the mechanism.
+        clip_norm: largest L2 norm of one patient's gradient; null: a learner's rows have the bound that
+            its settings give.
+        noise_multipliers: noise's standard deviation over the bound, for every round or for each.
+        sample_rate: probability with which a step drew a patient.
+        steps: noised sums of the whole run.
+        rounds: messages of the site.
+        update_norm_max: largest L2 norm of what left in a round; null as ``clip_norm``.
     """
 
     model_config = FROZEN
@@ -71,11 +79,16 @@ class TrainingMechanism(BaseModel):
 
 
 class Cost(BaseModel):
-    """ε of the run at ``delta``; None where no formal guarantee is given.
+    """ε of the run at ``delta``; null where no formal guarantee is given.
 
-    ``planned_epsilon`` was registered in the signed plan; ``training_epsilon`` is that of all charges
-    for training, as if they hit one patient; ``run_epsilon`` is the dearest patient's over training and
-    validation, by the site's member lists. ``n_unprotected`` counts charges without noise.
+    Attributes:
+        delta: δ of every ε here.
+        planned_epsilon: of training, as registered in the signed plan.
+        training_epsilon: of all charges for training, as if they hit one patient.
+        run_epsilon: of the dearest patient over training and validation, by the site's member lists.
+        n_unprotected: charges without noise.
+        accountant: what added the costs up.
+        accountant_version: of the library.
     """
 
     model_config = FROZEN
@@ -90,7 +103,16 @@ class Cost(BaseModel):
 
 
 class Lifetime(BaseModel):
-    """The dearest patient's ε over all runs, by the filter that enforces the cap; at one δ each."""
+    """The dearest patient's ε over all runs, by the filter that enforces the cap; at one δ each.
+
+    Attributes:
+        epsilon: spent.
+        delta: δ of it.
+        filter: that enforces the cap.
+        epsilon_cap: most that all runs together may cost.
+        delta_cap: δ of the cap.
+        n_unprotected: charges without noise.
+    """
 
     model_config = FROZEN
 
@@ -103,7 +125,15 @@ class Lifetime(BaseModel):
 
 
 class CountersignedHead(BaseModel):
-    """The newest head of the ledger that the coordinator has signed."""
+    """The newest head of the ledger that the coordinator has signed.
+
+    Attributes:
+        index: of its row.
+        head_sha256: hash of its row.
+        plan_sha256: plan under which it was signed.
+        coordinator_key: that signed.
+        signature: of the coordinator.
+    """
 
     model_config = FROZEN
 
@@ -115,7 +145,13 @@ class CountersignedHead(BaseModel):
 
 
 class LedgerState(BaseModel):
-    """Where the ledger stood when the statement was made."""
+    """Where the ledger stood when the statement was made.
+
+    Attributes:
+        head_sha256: hash of its last row.
+        head_index: index of its last row.
+        countersigned: newest head that the coordinator has signed; null: none.
+    """
 
     model_config = FROZEN
 
@@ -125,7 +161,12 @@ class LedgerState(BaseModel):
 
 
 class StatedCohort(BaseModel):
-    """Patients that one or more charges of the run touched: a hash over keyed pseudonyms."""
+    """Patients that one or more charges of the run touched.
+
+    Attributes:
+        cohort_id: a hash over keyed pseudonyms.
+        purposes: of the charges.
+    """
 
     model_config = FROZEN
 
@@ -134,7 +175,15 @@ class StatedCohort(BaseModel):
 
 
 class StatedRelease(BaseModel):
-    """One message that left and that a patient had a part in. ``epsilon`` None: nothing formal."""
+    """One message that left and that a patient had a part in.
+
+    Attributes:
+        utc: when it left.
+        channel: what was asked, for example ``train``.
+        release_class: ``dp``, ``governed`` or ``off``.
+        payload_sha256: hash of the packed message.
+        epsilon: that it cost; null: nothing formal.
+    """
 
     model_config = FROZEN
 
@@ -146,7 +195,15 @@ class StatedRelease(BaseModel):
 
 
 class Software(BaseModel):
-    """What the site has installed, and the code the plan was written for."""
+    """What the site has installed, and the code the plan was written for.
+
+    Attributes:
+        code_sha256: hash of the installed code.
+        plan_code_sha256: hash that the plan names.
+        python: its version.
+        torch: its version.
+        opacus: its version.
+    """
 
     model_config = FROZEN
 
@@ -158,7 +215,13 @@ class Software(BaseModel):
 
 
 class StatedAudit(BaseModel):
-    """The verdict of one method of audit, and the SHA-256 of the file that holds its findings."""
+    """The verdict of one method of audit.
+
+    Attributes:
+        method: its name.
+        verdict: ``pass``, ``fail`` or ``not-run``.
+        findings_sha256: hash of the file that holds its findings.
+    """
 
     model_config = FROZEN
 
@@ -170,9 +233,30 @@ class StatedAudit(BaseModel):
 class PrivacyPredicate(BaseModel):
     """All that a site states about one run.
 
-    ``declared_patients`` is the size bucket that the hospital publishes, never a count. ``mechanism``
-    is None at a site that took no part in training. ``n_other_messages`` counts messages by the
-    classes for which no patient was touched.
+    Attributes:
+        version: of this format.
+        site: who states it.
+        run: the run.
+        role: of the site in it.
+        plan_sha256: hash of the plan.
+        issued_utc: when it was stated.
+        unit: whom the guarantee is for.
+        adjacency: which two cohorts are told apart.
+        trust_tier: who adds the noise: the site itself.
+        guarantee: in words.
+        cost: of this run.
+        lifetime: of all runs.
+        mechanism: of training; null at a site that took no part in it.
+        noise_source: where noise is drawn from.
+        declared_patients: the size bucket that the hospital publishes, never a count.
+        cohorts: patients that were touched.
+        ledger: where the ledger stood.
+        releases: messages that a patient had a part in.
+        n_other_messages: messages for which no patient was touched, by class.
+        governed_by: who answers for governed releases.
+        software: what is installed.
+        audits: verdicts of an auditor.
+        caveats: what is not covered, in words.
     """
 
     model_config = FROZEN
@@ -209,7 +293,12 @@ class PrivacyPredicate(BaseModel):
 
 
 class Artefact(BaseModel):
-    """One artefact: a name and its SHA-256."""
+    """One artefact.
+
+    Attributes:
+        name: what it is.
+        digest: its SHA-256.
+    """
 
     model_config = FROZEN
 
@@ -223,7 +312,14 @@ class Artefact(BaseModel):
 
 
 class Statement(BaseModel):
-    """An in-toto Statement v1 with our predicate."""
+    """An in-toto Statement v1 with our predicate.
+
+    Attributes:
+        type_: of the statement, ``_type`` in the file.
+        subject: artefacts that left the site, and the release if the site measured it.
+        predicate_type: ``predicateType`` in the file.
+        predicate: what is stated.
+    """
 
     model_config = _NAMED
 

@@ -12,7 +12,14 @@ Promise = Literal["kept", "broken", "undecided", "not-applicable"]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure with its interval, or the reason why there is none (then all three are None)."""
+    """A figure with its interval, or the reason why there is none (then all three are null).
+
+    Attributes:
+        status: ``suppressed``: too few patients. ``too-noisy``: the plan's noise leaves nothing of it.
+        value: the figure.
+        low: of the 95 % interval.
+        high: of the interval.
+    """
 
     status: Status
     value: float | None = None
@@ -30,9 +37,20 @@ NOT_APPLICABLE = Estimate(status="not-applicable")
 class Measures:
     """All that a table says. Errors are prediction − target, in the target's unit.
 
-    ``bias`` and the limits of agreement are Bland–Altman's (mean error ± 1.96 SD); ``promise`` is
-    whether the operating point's sensitivity reaches the plan's target: ``kept`` when the whole
-    interval does, ``broken`` when none of it does.
+    Attributes:
+        n_patients: measured.
+        n_positive: with the endpoint.
+        auc: of the endpoint.
+        sensitivity: at the operating point.
+        specificity: at the operating point.
+        r2: share of the target's variance that is explained.
+        mae: mean absolute error.
+        rmse: root of the mean squared error.
+        bias: mean error (Bland–Altman).
+        limit_low: lower limit of agreement: bias − 1.96 SD.
+        limit_high: upper limit of agreement.
+        promise: whether the sensitivity reaches the plan's target: ``kept`` when the whole interval
+            does, ``broken`` when none of it does.
     """
 
     n_patients: Estimate

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from reference import files
 from typer.testing import CliRunner
 
 from client.command.app import app
@@ -95,6 +96,22 @@ def test_every_stage_gives_a_result_for_every_site(played: Played) -> None:
     assert {site for kind, site in found if kind == "external"} == {"dune"}
     assert {site for kind, site in found if kind == "prospective"} == training | {"dune", "pooled"}
     assert [len(entry.took_part) for entry in played.results.rounds] == [3, 3]
+
+
+def test_every_file_that_a_federation_leaves_is_one_of_the_reference(played: Played) -> None:
+    folders = [(files.SITE, site) for site in played.folders.folder.glob("sites/*")]
+    [run] = (played.folders.home / "runs").iterdir()
+    folders += [(files.COORDINATOR, played.folders.home), (files.RELEASE, run / "release")]
+    unknown, n_seen = [], 0
+    for known, folder in folders:
+        for path in folder.rglob("*"):
+            name = path.relative_to(folder).as_posix()
+            is_others = known is files.COORDINATOR and (run / "release") in path.parents
+            if path.is_file() and not is_others:
+                n_seen += 1
+                unknown += [name] if not any(file.is_of(name) for file in known) else []
+    assert n_seen > 100
+    assert unknown == []
 
 
 def test_nothing_of_a_patient_is_in_any_byte_that_passed_between_parties(played: Played) -> None:

@@ -28,7 +28,18 @@ Handed = TypeVar("Handed")
 
 
 class DepartedMessage(BaseModel):
-    """One line of a site's outbox, as ``osteofed-site outbox --json`` prints it."""
+    """One line of a site's outbox, as ``osteofed-site outbox --json`` prints it.
+
+    Attributes:
+        utc: when it left.
+        channel: what was asked, or the file that was written.
+        release_class: of the message.
+        message: what it is.
+        n_bytes: of the packed message.
+        payload_sha256: hash of the packed message.
+        epsilon: that it cost a patient; null: nothing formal.
+        plan_sha256: hash of the plan; empty: of none.
+    """
 
     model_config = FROZEN
 

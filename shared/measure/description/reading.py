@@ -39,7 +39,17 @@ KURTOSIS = 9.0
 
 @dataclass(frozen=True, kw_only=True)
 class NumberReading:
-    """A number's mean and SD over the patients that have it, clipped to [low, high]."""
+    """A number's mean and SD over the patients that have it.
+
+    Attributes:
+        name: of the field.
+        unit: of the field.
+        low: values are clipped to it from below.
+        high: values are clipped to it from above.
+        mean: of the clipped values.
+        sd: of the clipped values.
+        missing: share of patients without it.
+    """
 
     name: str
     unit: str
@@ -52,7 +62,13 @@ class NumberReading:
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryReading:
-    """Shares of a field's categories among the patients that have it."""
+    """A field's categories among the patients that have it.
+
+    Attributes:
+        name: of the field.
+        shares: by category.
+        missing: share of patients without it.
+    """
 
     name: str
     shares: dict[str, Estimate]
@@ -63,9 +79,13 @@ class CategoryReading:
 class SecondMoments:
     """Covariance of numbers in public SDs, categories one-hot and the label; missing numbers as 0.
 
-    Each patient's vector is scaled down to a public length, so long ones count less. ``covariance`` is
-    the nearest matrix without negative eigenvalues; ``entry_sd`` is the privacy noise of one entry off
-    the diagonal before that.
+    Each patient's vector is scaled down to a public length, so long ones count less.
+
+    Attributes:
+        names: of the columns.
+        mean: of each column.
+        covariance: the nearest matrix without negative eigenvalues.
+        entry_sd: the privacy noise of one entry off the diagonal before that.
     """
 
     names: tuple[str, ...]
@@ -76,7 +96,18 @@ class SecondMoments:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Who the labelled patients are. Shares are of 1; ``target`` is None in classification."""
+    """Who the labelled patients are. Shares are of 1.
+
+    Attributes:
+        endpoint: the positive class.
+        n_patients: described.
+        n_positive: with the endpoint.
+        prevalence: share with the endpoint.
+        target: the label; null in classification.
+        numbers: of the clinical fields.
+        categories: of the clinical fields.
+        second_moments: null where the plan releases none.
+    """
 
     endpoint: str
     n_patients: Estimate

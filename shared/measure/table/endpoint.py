@@ -35,8 +35,12 @@ FEWEST_BINS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Of the endpoint. ``roc``: share of the others called and sensitivity, from nobody to everybody;
-    ``calibration`` and ``decision`` of a stated probability only.
+    """Of the endpoint.
+
+    Attributes:
+        roc: share of the others called, and sensitivity, from nobody to everybody.
+        calibration: of a stated probability only.
+        decision: of a stated probability only.
     """
 
     roc: tuple[tuple[float, float], ...]

@@ -1,38 +1,50 @@
-"""The list of error codes, read from the source: ``python -m tests.house.error_codes`` rewrites it."""
+"""``codes.md``: every error code that the source raises, every quarantine code and every event."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+
+from reference.markdown import code, page, table
 
 from client.cohort.quarantine import CODES
 from server.run.events import EVENTS
 
-ROOT = Path(__file__).resolve().parents[2]
-LIST = ROOT / "shared" / "ERRORS.md"
+ROOT = Path(__file__).resolve().parents[3]
 _INTRODUCTION = (
     "Only the code leaves a hospital; fact and hint stay in its log. `…` stands for a value. "
     "`osteofed.internal` is any other exception: its text is in the site's `log/refusals.jsonl` "
-    "under the correlation id. A coordinator's `events.jsonl` holds codes of errors and events."
+    "under the correlation id. A coordinator's `events.jsonl` holds codes of errors and events. "
+    "(quarantine): an input that was set aside, with what to do about it; `osteofed-site cohort` "
+    "counts them. (event): no error, but noted."
 )
 
 
-def error_list() -> str:
-    """Markdown: every raised code with its fact and hint, every quarantine code, every event."""
-    rows = {code: (f"{reason.meaning} (quarantine)", reason.remedy) for code, reason in CODES.items()}
-    rows |= {code: (f"{told.fact} (event)", told.remedy) for code, told in EVENTS.items()}
+def codes_page() -> str:
+    """The page, one table for each area of codes."""
+    listed = code_list()
+    areas = groupby(sorted(listed), key=lambda name: name.partition(".")[0])
+    parts = []
+    for area, names in areas:
+        rows = [(code(name), *listed[name]) for name in names]
+        parts.append([f"## {area}", *table(("code", "fact", "hint"), rows)])
+    return page("Error and event codes", _INTRODUCTION, *parts)
+
+
+def code_list() -> dict[str, tuple[str, str]]:
+    """Fact and hint by code."""
+    rows = {name: (f"{reason.meaning} (quarantine)", reason.remedy) for name, reason in CODES.items()}
+    rows |= {name: (f"{told.fact} (event)", told.remedy) for name, told in EVENTS.items()}
     areas = _areas()
     for call in _calls():
         if isinstance(call.func, ast.Name) and call.func.id in areas and call.args:
             name = call.args[0]
             if isinstance(name, ast.Constant):
-                code = f"{areas[call.func.id]}.{name.value}"
-                rows.setdefault(code, (_fact(call), _hint(call)))
-    table = [f"| `{code}` | {fact} | {hint} |" for code, (fact, hint) in sorted(rows.items())]
-    head = ["# Error codes", "", _INTRODUCTION, "", "| code | fact | hint |", "|---|---|---|"]
-    return "\n".join([*head, *table]) + "\n"
+                rows.setdefault(f"{areas[call.func.id]}.{name.value}", (_fact(call), _hint(call)))
+    return rows
 
 
 def _areas() -> dict[str, str]:
@@ -63,7 +75,7 @@ def _hint(call: ast.Call) -> str:
 
 
 def _plain(node: ast.expr) -> str:
-    return re.sub(r"\s+", " ", _text(node)).replace("|", "/").strip().rstrip(":")
+    return re.sub(r"\s+", " ", _text(node)).strip().rstrip(":")
 
 
 def _text(node: ast.expr) -> str:
@@ -76,7 +88,3 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.BinOp):
         return _text(node.left) + _text(node.right)
     return "…"
-
-
-if __name__ == "__main__":
-    LIST.write_text(error_list())
