@@ -36,6 +36,8 @@ _WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
 _SUPPORT = "n, "
+# How far above its noise a cell is expected to be for a figure that such noise would swallow.
+ABOVE_NOISE = 2.0
 # How many are taken to have the endpoint, before anything is known.
 PREVALENCE = 0.2
 
@@ -45,11 +47,14 @@ def worth_showing(
 ) -> dict[str, Estimate]:
     """Noisy figures that were expected to say something; counts of patients always."""
     return {
-        name: each
-        if name.startswith(_SUPPORT) or (is_narrow(name, expected[name]) and each.value is not None)
-        else TOO_NOISY
+        name: each if each.value is not None and is_shown(name, expected[name]) else TOO_NOISY
         for name, each in found.items()
     }
+
+
+def is_shown(name: str, expected: Estimate) -> bool:
+    """Whether a noisy figure is expected to say something; a count of patients always is."""
+    return name.startswith(_SUPPORT) or is_narrow(name, expected)
 
 
 def bell_pair(n_bins: int) -> Floats:

@@ -104,12 +104,18 @@ class Measure(Rows[Scored], Protocol):
     ) -> Mapping[str, Estimate]:
         """Figures by name, each with its interval, from a total [m].
 
+        Under noise what ``expect`` finds too wide is not shown.
+
         Args:
             total: of one site, or pooled.
             sd: standard deviation of the noise in each cell; 0 in a governed release.
             minimum_cell: fewest patients from whom a figure is shown.
-            n_expected: patients by declared sizes; under noise it decides what is worth showing.
+            n_expected: patients by declared sizes.
         """
+        ...
+
+    def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """The same figures of ``n`` expected patients: public values and the noise alone."""
         ...
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:

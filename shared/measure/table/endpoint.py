@@ -25,7 +25,7 @@ from shared.measures.calibration import (
     recalibrate,
 )
 from shared.measures.curves import NetBenefit, decision_curve, likelihood_ratios, roc_points
-from shared.measures.figures import is_narrow
+from shared.measures.figures import ABOVE_NOISE, is_narrow
 from shared.sums.estimate import TOO_NOISY, Estimate
 
 Floats = NDArray[np.float64]
@@ -68,7 +68,9 @@ def endpoint_figures(
         bins = _probability_bins(table, spec)
         cell_sd = noise_sd / spec.cell_weight
         line = recalibrate(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise)
-        error = expected_calibration_error(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell)
+        error = expected_calibration_error(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        )
         found |= {
             "calibration intercept": line.intercept,
             "calibration slope": line.slope,
@@ -82,13 +84,16 @@ def read_curves(
 ) -> Curves:
     """The endpoint's curves, for display; under noise the points that were expected to say something.
 
-    Arguments as of ``read_classes``.
+    Arguments as of ``read_classes``. A point is expected to be swallowed where noise may swallow it, so
+    that what is shown hardly ever depends on what came out.
     """
     found = _curves(table, spec, noise_sd=noise_sd, minimum_cell=0 if noise_sd else minimum_cell)
     if not noise_sd:
         return found
     likely = expected_table(spec, n_patients=n_expected)
-    expected = _curves(likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    expected = _curves(
+        likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=ABOVE_NOISE
+    )
 
     def shown(name: str, each: Estimate, likely: Estimate) -> Estimate:
         return each if each.value is None or is_narrow(name, likely) else TOO_NOISY
@@ -113,7 +118,9 @@ def read_curves(
     )
 
 
-def _curves(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int) -> Curves:
+def _curves(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
+) -> Curves:
     ill, well = (by_suspicion(each, spec) for each in score_histograms(table, spec))
     roc = tuple((float(x), float(y)) for x, y in roc_points(ill, well, minimum_cell=minimum_cell))
     if not _states_probability(spec):
@@ -121,8 +128,12 @@ def _curves(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: in
     bins, cell_sd = _probability_bins(table, spec), noise_sd / spec.cell_weight
     return Curves(
         roc=roc,
-        calibration=calibration_curve(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell),
-        decision=decision_curve(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell),
+        calibration=calibration_curve(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        ),
+        decision=decision_curve(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        ),
     )
 
 
