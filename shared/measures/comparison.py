@@ -72,8 +72,8 @@ class Comparison:
         Raises:
             SettingsError: a field that the schema does not have as a number, or a cut outside its bins.
         """
-        bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
-        return cls(task.rule, bins, SimpleRule.build(settings.rule, task.fields))
+        bins = bins_of_release(task, low=settings.low, high=settings.high, n_bins=settings.bins)
+        return cls(task.rule, bins, SimpleRule.build(settings.rule, task))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -90,10 +90,14 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """What a measure may know of a plan: its rule of classes, and its clinical fields [k]."""
+    """What a measure may know of a plan: its rule of classes, and its clinical fields [k].
+
+    ``setting``: where the measure's own settings stand among a run's, for who must change them.
+    """
 
     rule: Rule
     fields: tuple[ClinicalField, ...]
+    setting: str = "measure"
 
 
 class Measure(Rows[Scored], Protocol):

@@ -79,7 +79,7 @@ class Subgroups:
         groups = grouping_of(
             settings.field, task.fields, edges=settings.edges, vendors=settings.vendors
         )
-        bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
+        bins = bins_of_release(task, low=settings.low, high=settings.high, n_bins=settings.bins)
         return cls(task.rule, bins, groups)
 
     @property
