@@ -63,6 +63,7 @@ def render_page(results: Results) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         is_regression=is_regression,
+        is_noised=any(row.release_class == "dp" for row in results.validation),
         has_weights=results.training is not None and results.training.has_weights,
         headline=wording.headline(results),
         kinds=[

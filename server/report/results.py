@@ -24,7 +24,10 @@ ValidationKind = Literal["internal", "external", "prospective"]
 
 
 class Task(BaseModel):
-    """What was predicted; ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``."""
+    """What was predicted; ``endpoint_rule`` in words, for example ``BMD ≤ 0.558 g/cm2``.
+
+    ``is_graded``: whether noised tables rank ordered classes by one score, which is no probability.
+    """
 
     model_config = FROZEN
 
@@ -35,6 +38,7 @@ class Task(BaseModel):
     endpoint_rule: str
     operating_point: float
     sensitivity_target: float
+    is_graded: bool = False
 
 
 class MissingUpdate(BaseModel):

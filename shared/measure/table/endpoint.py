@@ -64,7 +64,7 @@ def endpoint_figures(
         found["calibration slope"] = _slope(
             table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
         )
-    if _states_probability(spec) and spec.bins >= FEWEST_BINS:
+    if spec.states_probability and spec.bins >= FEWEST_BINS:
         bins = _probability_bins(table, spec)
         cell_sd = noise_sd / spec.cell_weight
         line = recalibrate(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise)
@@ -123,7 +123,7 @@ def _curves(
 ) -> Curves:
     ill, well = (by_suspicion(each, spec) for each in score_histograms(table, spec))
     roc = tuple((float(x), float(y)) for x, y in roc_points(ill, well, minimum_cell=minimum_cell))
-    if not _states_probability(spec):
+    if not spec.states_probability:
         return Curves(roc=roc)
     bins, cell_sd = _probability_bins(table, spec), noise_sd / spec.cell_weight
     return Curves(
@@ -137,11 +137,6 @@ def _curves(
     )
 
 
-def _states_probability(spec: TableSpec) -> bool:
-    """Whether the bins are of the endpoint's probability; those of an order's one score are not."""
-    return not spec.rule.is_regression and bool(spec.cuts)
-
-
 def _probability_bins(table: Floats, spec: TableSpec) -> tuple[Floats, Floats, Floats]:
     """The ill, the well and the edges of the bins. [m] -> [b], [b], [b+1]."""
     ill, well = score_histograms(table, spec)
@@ -151,7 +146,11 @@ def _probability_bins(table: Floats, spec: TableSpec) -> tuple[Floats, Floats, F
 def _slope(
     table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float
 ) -> Estimate:
-    """Of the target on the prediction: below 1 where predictions are too extreme."""
+    """Of the target on the prediction: below 1 where predictions are too extreme.
+
+    Of values as a row holds them: a target is cut to its public range, an error to the largest public
+    one, and the prediction is their sum.
+    """
     moments = read_moments(table, spec, noise_sd=noise_sd)
     half, unit = (spec.target_high - spec.target_low) / 2, spec.error_high
     sums = PairSums(

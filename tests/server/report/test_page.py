@@ -282,3 +282,34 @@ def test_report_json_keeps_the_second_moments(described_results: Results, tmp_pa
     moments = pooled.second_moments
     assert len(moments.covariance) == len(moments.names) == 5
     assert moments.entry_sd > 0
+
+
+def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: Results) -> None:
+    row = FurtherResult(
+        stage="internal", site="northgate", status="measured", release_class="dp", figures={}
+    )
+    noised = results.model_copy(update={"further": (row,)})
+    exact = noised.model_copy(
+        update={
+            "validation": tuple(
+                each.model_copy(update={"release_class": "governed", "epsilon": None})
+                for each in results.validation
+            )
+        }
+    )
+    for words in ("come from different cells", "need not add up", "of values so cut"):
+        assert words in render_page(noised)
+        assert words not in render_page(exact)
+
+
+@pytest.mark.parametrize("is_graded", [True, False])
+def test_an_order_read_by_one_score_is_said_to_have_no_calibration(
+    results: Results, is_graded: bool
+) -> None:
+    task = results.task.model_copy(update={"kind": "classification", "is_graded": is_graded})
+    row = FurtherResult(
+        stage="internal", site="northgate", status="measured", release_class="dp", figures={}
+    )
+    page = render_page(results.model_copy(update={"task": task, "further": (row,)}))
+    assert ("there is no calibration of one" in page) == is_graded
+    assert "of values so cut" not in page
