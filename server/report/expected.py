@@ -141,5 +141,5 @@ def _further_cell(
     half = half_width(expected[figure])
     if half is None:
         return _TOO_NOISY if expected[figure].status == TOO_NOISY.status else _TOO_FEW
-    is_seen = not stage.noise_of(1) or is_shown(figure, expected[figure])
+    is_seen = not stage.noise_of(1) or is_shown(figure, expected)
     return f"{half:.{digits_of(figure)}f}" if is_seen else _TOO_NOISY

@@ -167,7 +167,7 @@ def draw_flow(results: Results) -> str:
         y = 20 + 70 * index + 27
         is_training = site.role == "training" and training is not None
         end = middle - 45 + 90 * (index + 0.5) / len(sites)
-        sent = f"signed {totals}, tables" if is_training else "one table of sums"
+        sent = f"signed {totals}, tables" if is_training else "tables of sums"
         dash = "" if is_training else ' stroke-dasharray="5 4"'
         parts.append(
             f'<rect x="1" y="{y - 26}" width="230" height="54" rx="6" fill="#fff" stroke="{LINE}"/>'

@@ -128,7 +128,7 @@ def test_what_a_plan_foresees_of_a_measure_is_what_its_report_will_show() -> Non
                 cell = found[stage.name, figure][site.site]
                 is_number = cell.replace(".", "").isdigit()
                 assert is_number == (estimate.value is not None), (stage.name, figure, site.site)
-                assert is_number == is_shown(figure, expected[figure])
+                assert is_number == is_shown(figure, expected)
 
 
 def test_a_figure_that_would_be_hidden_says_whether_noise_or_patients_lack() -> None:

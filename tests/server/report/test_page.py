@@ -21,7 +21,7 @@ from server.report.results import (
 )
 from server.report.terminal import table_for_terminal, table_of_patients
 from server.report.wording import write_bytes, write_duration, write_figure, write_time
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
 class Page(HTMLParser):
@@ -313,3 +313,23 @@ def test_an_order_read_by_one_score_is_said_to_have_no_calibration(
     page = render_page(results.model_copy(update={"task": task, "further": (row,)}))
     assert ("there is no calibration of one" in page) == is_graded
     assert "of values so cut" not in page
+
+
+def test_what_noise_hides_at_every_site_is_named_in_one_line(results: Results) -> None:
+    narrow = Estimate(status="measured", value=0.8, low=0.7, high=0.9)
+    rows = tuple(
+        FurtherResult(
+            stage="subgroups_internal",
+            site=site,
+            status="measured",
+            release_class="dp",
+            figures={"AUC, women": auc, "AUC, men": TOO_NOISY, "κ": SUPPRESSED},
+        )
+        for site, auc in (("northgate", narrow), ("eastbridge", TOO_NOISY))
+    )
+    page = render_page(results.model_copy(update={"further": rows}))
+    assert "<h3>Subgroups internal</h3>" in page
+    assert '<th scope="row">AUC, women</th>' in page
+    assert '<th scope="row">κ</th>' in page, "withheld for another reason"
+    assert '<th scope="row">AUC, men</th>' not in page
+    assert "<em>too noisy</em> at every site: AUC, men." in page

@@ -103,6 +103,6 @@ def test_who_sent_what_is_said_of_every_site(results: Results) -> None:
     for site in results.sites:
         assert f">{site.site}</text>" in text
     assert text.count("signed updates, tables: ") == 3
-    assert "one table of sums: 1.5 kB" in text
+    assert "tables of sums: 1.5 kB" in text
     assert "northgate: received 6.1 MB, sent 4.3 MB" in text
     assert text.count('stroke-dasharray="5 4"') == 1
