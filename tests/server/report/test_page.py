@@ -101,7 +101,12 @@ def test_missing_updates_and_replies_appear_with_their_reason(results: Results) 
 
 
 def test_reader_always_sees_what_no_training_gives(results: Results) -> None:
-    assert render_page(results).count("no training<br>") == 2  # internal pooled, external
+    assert render_page(results).count("no training<br>(public mean)") == 2  # internal pooled, external
+    task = results.task.model_copy(update={"kind": "classification", "target_unit": ""})
+    rows = tuple(row.model_copy(update={"untrained_r2": None}) for row in results.validation)
+    classes = render_page(results.model_copy(update={"task": task, "validation": rows}))
+    assert classes.count("no training<br>(all alike)") == 2
+    assert "same table" not in classes
 
 
 def test_report_json_is_the_results(results: Results, tmp_path: Path) -> None:
