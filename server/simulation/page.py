@@ -160,7 +160,8 @@ def _minus(arm: str) -> str:
 
 
 def _cell(row: Figure | Difference) -> str:
-    digits = _DIGITS.get(row.figure, 2)
+    # of a difference one digit more: whether its interval holds 0 must be seen
+    digits = _DIGITS.get(row.figure, 2) + isinstance(row, Difference)
     text = write_figure(_estimate(row), digits=digits)
     is_gain = isinstance(row, Difference) and row.value is not None and row.value > 0
     return f"+{text}" if is_gain else text

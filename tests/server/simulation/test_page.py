@@ -67,8 +67,8 @@ def test_every_arm_and_difference_is_in_the_tables_with_its_interval() -> None:
     assert figures.rows[2][:2] == ("ash alone", "70")
     assert [row[1] for row in figures.rows[3:]] == ["160", "0"], "clinical only, untrained"
     assert figures.is_ours == (True, False, False, False, False)
-    assert differences.rows[1][:2] == ("federated − ash alone", "+0.19 (0.14 to 0.24)")
-    assert differences.rows[0][1] == "−0.04 (−0.09 to 0.01)"
+    assert differences.rows[1][:2] == ("federated − ash alone", "+0.190 (0.140 to 0.240)")
+    assert differences.rows[0][1] == "−0.040 (−0.090 to 0.010)"
     assert [row[-1] for row in of_hop.rows] == ["NA"] * 4
 
 
