@@ -12,7 +12,7 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_patients
-from server.report.governed import read_calibration
+from server.report.governed import read_beside
 from server.report.results import POOLED, FurtherResult
 from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage, TableStage
@@ -38,8 +38,8 @@ def collect_further(store: RunStore) -> tuple[FurtherResult, ...]:
 
 def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:
     if stage.release_class == "governed":
-        statistics = statistics_spec(store.plan.settings.task, stage)
-        return lambda vector, *_: read_calibration(vector, statistics), 0.0
+        statistics = statistics_spec(store.plan.settings, stage)
+        return lambda vector, *_: read_beside(vector, statistics), 0.0
     spec = table_spec(store.plan.settings, stage)
 
     def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
