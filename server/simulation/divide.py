@@ -14,7 +14,17 @@ from client.cohort.patients import load_split
 from client.cohort.split import SplitCase, splits_of
 from client.site.folder import Site
 from client.site.linkage import PatientKey
-from server.simulation.arms import FEDERATED, Trained, arms_of, score_arm, train_arm
+from server.simulation.arms import (
+    CLINICAL_ONLY,
+    FEDERATED,
+    UNTRAINED,
+    Trained,
+    arms_of,
+    clinical_only,
+    score_arm,
+    train_arm,
+    untrained,
+)
 from server.simulation.comparison import INTERNAL, Division, measure_place
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
@@ -103,13 +113,17 @@ def measure_division(
     places = {INTERNAL: join_patients(*(batch.with_films() for batch in held_out))}
     places |= {entry.site: wards[entry.site].batch for entry in plan.roster if entry.role == "external"}
     declared = {entry.site: entry.declared_patients for entry in trains}
-    arms = arms_of(training, declared)
+    arms = {name: (settings, arm) for name, arm in arms_of(training, declared).items()}
+    without_films = clinical_only(settings)
+    if without_films is not None:
+        arms[CLINICAL_ONLY] = (without_films, arms[FEDERATED][1])
     trained = {}
-    for done, (name, arm) in enumerate(arms.items(), start=1):
+    for done, (name, (asked, arm)) in enumerate(arms.items(), start=1):
         is_released = name == FEDERATED and release is not None
-        trained[name] = release if release and is_released else train_arm(settings, arm, run=plan.run)
+        trained[name] = release if release and is_released else train_arm(asked, arm, run=plan.run)
         if progress:
             progress(done, len(arms))
+    trained[UNTRAINED] = untrained(trained[FEDERATED].plan)
     figures, differences = [], []
     decision = decision_of(plan.settings)
     for place, patients in places.items():

@@ -143,6 +143,15 @@ def test_the_federated_arm_is_the_release_on_everybody_held_out(plain: Case) -> 
     assert plain.found.comparison.first.patients == {"internal": len(error), "hop": 90}
 
 
+def test_who_has_seen_nobody_ranks_nobody(plain: Case) -> None:
+    for place in ("internal", EXTERNAL):
+        assert value(plain.found, place, "untrained", "AUC") == 0.5
+        assert value(plain.found, place, "untrained", "R²") <= 0.0
+    page = (plain.folder / "comparison.html").read_text()
+    assert "has seen no patient" in page
+    assert "clinical only" not in page, "tables have no film to leave out"
+
+
 def test_plan_report_and_page_say_that_the_run_was_simulated(plain: Case) -> None:
     store = open_run(plain.folder / "coordinator" / "runs" / "simulation")
     assert store.plan.settings.is_simulated
@@ -200,7 +209,14 @@ def test_results_are_data_frames_for_a_notebook(plain: Case) -> None:
         *("division", "place", "against", "figure", "value", "low", "high")
     ]
     table = found.arms.pivot_table("value", "arm", ["place", "figure"])
-    assert set(table.index) == {"federated", "pooled", "ash alone", "elm alone", "oak alone"}
+    assert set(table.index) == {
+        "federated",
+        "pooled",
+        "ash alone",
+        "elm alone",
+        "oak alone",
+        "untrained",
+    }
     assert {"internal", "external"} == set(found.validation.kind)
     assert found.spread.empty
     assert list(found.spread) == ["place", "arm", "against", "figure", "mean", "sd", "n"]
