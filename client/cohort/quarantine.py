@@ -102,6 +102,11 @@ CODES: dict[str, Reason] = {
     "intake.before-lock": Reason(
         "prospective intake: not acquired after the lock", "nothing", is_loss=False
     ),
+    "intake.after-lock": Reason(
+        "acquired after the day on which the release is locked, and kept for prospective validation",
+        "nothing",
+        is_loss=False,
+    ),
     "intake.seen-in-training": Reason(
         "prospective intake: the patient took part in training", "nothing", is_loss=False
     ),

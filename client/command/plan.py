@@ -223,6 +223,6 @@ def _describe_release(stage: Stage) -> str:
     whom = {
         "internal": "the internal split",
         "everybody": "everybody",
-        "accrued": "films acquired after a lock",
+        "accrued": "who came after a lock",
     }
     return f"1 table of {whom[stage.patients]} ({kind})"

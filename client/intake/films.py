@@ -41,10 +41,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class AdmissionRule:
-    """Nobody who withdrew; prospectively only exams after a date, of patients not used before."""
+    """Nobody who withdrew; prospectively only exams after a date, of patients not used before.
+
+    ``acquired_until``: nothing later, where a release is going to be locked on that day.
+    """
 
     is_withdrawn: Callable[[PatientKey], bool]
     acquired_after: date | None = None
+    acquired_until: date | None = None
     exclude_patients: Set[PatientKey] = frozenset()
 
     def leaves_out(self, patient: PatientKey) -> bool:
@@ -59,6 +63,8 @@ class AdmissionRule:
             return "intake.seen-in-training"
         if self.acquired_after is not None and day <= self.acquired_after:
             return "intake.before-lock"
+        if self.acquired_until is not None and day > self.acquired_until:
+            return "intake.after-lock"
         return None
 
 

@@ -128,6 +128,7 @@ def ingest(
     name: str | None = None,
     progress: Progress | None = None,
     acquired_after: date | None = None,
+    acquired_until: date | None = None,
     exclude_patients: Set[PatientKey] = frozenset(),
     workers: int = 1,
     allows_fewer: bool = False,
@@ -142,6 +143,7 @@ def ingest(
         name: the cohort's name, by default the schema's.
         progress: called with (files done, files in all).
         acquired_after: prospective intake: only exams acquired after this day.
+        acquired_until: a release will be locked on this day, and what is later is kept for it.
         exclude_patients: prospective intake: patients who took part in training.
         workers: processes that read films; their number changes nothing but the time.
         allows_fewer: exams of the version before, or films of them, may be missing.
@@ -155,6 +157,7 @@ def ingest(
     rule = AdmissionRule(
         is_withdrawn=at.linkage.is_withdrawn,
         acquired_after=acquired_after,
+        acquired_until=acquired_until,
         exclude_patients=exclude_patients,
     )
     inputs = folder_inputs(source, at.profile) if isinstance(source, Path) else source

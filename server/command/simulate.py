@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,13 @@ def simulate(
             help="Column that says who trains (train) and who is held out (internal, or test)."
         ),
     ] = None,
+    lock_date: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="Patients who came after this day are kept for a prospective validation.",
+        ),
+    ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Divisions of the patients; more than one shows the spread.")
     ] = 1,
@@ -61,6 +69,7 @@ def simulate(
         split_by=split_by,
         cohort=cohort,
         configs=configs,
+        lock_date=lock_date.date() if lock_date else None,
         seed=seed,
         repeats=repeats,
     )

@@ -157,15 +157,16 @@ def draw_flow(results: Results) -> str:
         f"{s.site}: received {write_bytes(s.bytes_received)}, sent {write_bytes(s.bytes_sent)}"
         for s in sites
     ]
-    parts = [_frame(height, "Who sent what to whom", "; ".join(told) + ". Films stay at the site.")]
+    told_all = f"{'; '.join(told)}. Patients' data stay at the site."
+    parts = [_frame(height, "Who sent what to whom", told_all)]
     parts.append(
         f'<rect x="640" y="{middle - 62}" width="210" height="124" rx="6" fill="#eef4f8" '
         f'stroke="{ACCENT}"/>'
         + _text(745, middle - 34, "coordinator", "middle", INK, weight="600")
         + _text(745, middle - 10, f"adds up {totals},", "middle", MUTED)
         + _text(745, middle + 10, does, "middle", MUTED)
-        + _text(745, middle + 36, "sees no film, no row,", "middle", MUTED)
-        + _text(745, middle + 54, "no patient", "middle", MUTED)
+        + _text(745, middle + 36, "sees no patient and", "middle", MUTED)
+        + _text(745, middle + 54, "nobody's data", "middle", MUTED)
     )
     for index, site in enumerate(sites):
         y = 20 + 70 * index + 27
@@ -176,7 +177,7 @@ def draw_flow(results: Results) -> str:
         parts.append(
             f'<rect x="1" y="{y - 26}" width="230" height="54" rx="6" fill="#fff" stroke="{LINE}"/>'
             + _text(14, y - 5, site.site, "start", INK, weight="600")
-            + _text(14, y + 15, f"{site.role} site · films stay", "start", MUTED)
+            + _text(14, y + 15, f"{site.role} site · data stay", "start", MUTED)
             + f'<path d="M232 {y}H452C530 {y} 540 {end:.0f} 632 {end:.0f}" fill="none" '
             f'stroke="{ACCENT}" stroke-width="1.6"{dash}/>'
             f'<path d="M640 {end:.0f}l-9 -4.5v9Z" fill="{ACCENT}"/>'

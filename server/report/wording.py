@@ -33,12 +33,12 @@ LIMITS = (
 KIND_MEANING = {
     "internal": "held-out patients of the hospitals that trained, same period",
     "external": "a hospital that never took part in training",
-    "prospective": "films taken after the model was locked, of patients unseen in training",
+    "prospective": "patients who came after the model was locked, unseen in training",
 }
 FIGURE_WORD = {"not-applicable": "NA", "suppressed": "suppressed", "too-noisy": "too noisy"}
 STATUS_WORD = {
     "not-applicable": "NA",
-    "waiting": "waiting for new films",
+    "waiting": "waiting for new patients",
     "missing": "no valid reply",
 }
 

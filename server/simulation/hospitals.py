@@ -9,11 +9,13 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from client.cohort.folder import latest_version
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
+from client.intake.accrue import accept_lock, accrue
 from client.intake.ingest import ingest, intake_site
 from client.intake.inputs import Inputs, film_files
 from client.site.folder import Site, create_site, join_federation, open_site, utc_now
@@ -24,6 +26,7 @@ from server.simulation.sources import Hospital, pseudonym_secret
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.contract.stages import Role
+from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
 from shared.machine.files import write_atomic
 from shared.machine.terminal import progress
@@ -80,30 +83,59 @@ def join(folders: Folders, home: Home, hospital: Hospital, settings: Settings, *
         join_federation(own, answer)
 
 
-def take_in(folders: Folders, hospital: Hospital, schema: CohortSchema) -> tuple[str, ...] | None:
-    """Freeze a hospital's cohort; a row for people, or None where it was frozen before."""
+def take_in(
+    folders: Folders, hospital: Hospital, schema: CohortSchema, *, until: date | None
+) -> tuple[str, ...] | None:
+    """Freeze a hospital's cohort; a row for people, or None where it was frozen before.
+
+    Args:
+        until: what is later is kept for a prospective validation.
+    """
     site = open_site(folders.site(hospital.name))
     if latest_version(site.cohorts, schema.name):
         return None
-    films = hospital.films
-    inputs = Inputs(
-        table=lambda: hospital.table, films=lambda: film_files(films) if films is not None else []
-    )
     with progress(f"  {hospital.name}") as advance:
-        report = ingest(inputs, intake_site(site), schema=schema, progress=advance)
+        report = ingest(
+            _inputs(hospital),
+            intake_site(site),
+            schema=schema,
+            progress=advance,
+            acquired_until=until,
+        )
     codes = ", ".join(f"{count.code.removeprefix('intake.')} {count.n}" for count in report.counts)
+    used = f"{report.n_rows_used}/{report.n_rows_read} rows"
+    if schema.views:
+        used += f", {report.n_films_used}/{report.n_films_read} films"
     return (
         hospital.name,
         hospital.role,
-        f"{report.n_films_used}/{report.n_films_read}",
-        f"{report.n_rows_used}/{report.n_rows_read}",
+        used,
         str(len(report.cohort.patients("train"))),
         str(len(report.cohort.patients("internal"))),
         codes,
     )
 
 
-COHORT_COLUMNS = ("site", "role", "films used", "rows used", "train", "internal", "quarantined")
+COHORT_COLUMNS = ("site", "role", "used", "train", "internal", "quarantined")
+
+
+def take_in_later(folders: Folders, hospital: Hospital, lock_file: Path) -> int:
+    """Accrue who came after a lock; how many there are."""
+    site = open_site(folders.site(hospital.name))
+    lock = accept_lock(site, lock_file)
+    try:
+        return len(accrue(site, lock, _inputs(hospital)).cohort.patients())
+    except IntakeError as error:
+        if error.code != "intake.empty-cohort":
+            raise
+        return 0  # its table is not-applicable
+
+
+def _inputs(hospital: Hospital) -> Inputs:
+    films = hospital.films
+    return Inputs(
+        table=lambda: hospital.table, films=lambda: film_files(films) if films is not None else []
+    )
 
 
 def approve(site: Site, plan_file: Path) -> None:

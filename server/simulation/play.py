@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from client.site.folder import Site, open_site
@@ -24,7 +24,7 @@ from server.report.results import Results
 from server.report.training import write_release
 from server.run.folder import RunStore
 from server.run.prepare import prepare
-from server.run.release import make_release
+from server.run.release import lock_run, make_release
 from server.simulation.arms import Trained
 from server.simulation.comparison import Comparison, Division
 from server.simulation.divide import load_ward, measure_division
@@ -36,6 +36,7 @@ from server.simulation.hospitals import (
     export_ledgers,
     join,
     take_in,
+    take_in_later,
 )
 from server.simulation.page import write_comparison
 from server.simulation.sources import Hospital
@@ -70,8 +71,17 @@ def play(
     *,
     seed: int,
     repeats: int,
+    lock_date: date | None = None,
 ) -> Played:
     """Play the whole federation, or what of it is not done yet, and measure every arm.
+
+    Args:
+        folder: where everything is written.
+        hospitals: as they were given.
+        settings: of the simulation.
+        seed: of the divisions.
+        repeats: how many of them.
+        lock_date: patients who came later are measured after a lock of that day.
 
     Raises:
         OsteoFedError: what stopped it; the same command goes on from there.
@@ -79,10 +89,12 @@ def play(
     began = time.monotonic()
     folders = Folders(folder)
     home = _found(folders, hospitals, settings, seed=seed)
-    sites = _take_in(folders, hospitals, settings)
+    sites = _take_in(folders, hospitals, settings, until=lock_date)
     _approve_plan(home, sites, settings)
     store = prepare(home, RUN)
     release = _train_and_measure(store, home, sites)
+    if lock_date is not None:
+        _measure_later(folders, store, home, hospitals, lock_date)
     divisions = _divide(folder, store, sites, settings, release, seed=seed, repeats=repeats)
     _step("report", f"osteofed-site ledger export · osteofed-coordinator report {RUN}")
     ledgers = export_ledgers(sites, folder / "ledgers")
@@ -116,9 +128,11 @@ def _found(folders: Folders, hospitals: Sequence[Hospital], settings: Settings, 
     return home
 
 
-def _take_in(folders: Folders, hospitals: Sequence[Hospital], settings: Settings) -> tuple[Site, ...]:
+def _take_in(
+    folders: Folders, hospitals: Sequence[Hospital], settings: Settings, *, until: date | None
+) -> tuple[Site, ...]:
     _step("intake at each hospital", "osteofed-site ingest ARCHIVE")
-    found = [take_in(folders, hospital, settings.cohort) for hospital in hospitals]
+    found = [take_in(folders, hospital, settings.cohort, until=until) for hospital in hospitals]
     rows = [row for row in found if row is not None]
     if rows:
         show_table("cohorts", COHORT_COLUMNS, rows, is_progress=True)
@@ -166,6 +180,25 @@ def _train_and_measure(store: RunStore, home: Home, sites: Sequence[Site]) -> Tr
             )
             launch_stage(store, stage.name, site_folders=folders)
     return Trained(release.weights, release.plan)
+
+
+def _measure_later(
+    folders: Folders, store: RunStore, home: Home, hospitals: Sequence[Hospital], lock_date: date
+) -> None:
+    """Prospective validation, looking back: the release is locked on an earlier day."""
+    _step(
+        f"locked on {lock_date}, and measured on who came later",
+        f"osteofed-coordinator lock {RUN} · osteofed-site accrue LOCK ARCHIVE",
+    )
+    at = datetime.combine(lock_date, datetime.min.time(), tzinfo=UTC)
+    if not store.lock_file.exists():
+        lock_run(store, home.key(), now=at)
+    found = {each.name: take_in_later(folders, each, store.lock_file) for each in hospitals}
+    say("  " + ", ".join(f"{name}: {n} patients" for name, n in found.items()))
+    sites = {each.name: folders.site(each.name) for each in hospitals}
+    for stage in store.plan.stages:
+        if stage.patients == "accrued" and store.plan.asked(stage):
+            launch_stage(store, stage.name, site_folders=sites)
 
 
 def _divide(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from server.simulation.sources import Hospital
@@ -28,12 +29,15 @@ RECORD_FILE = "simulation.json"
 _SHOWN = 12
 
 
-def inputs_of(hospitals: Sequence[Hospital], settings: Settings, *, seed: int) -> dict[str, object]:
+def inputs_of(
+    hospitals: Sequence[Hospital], settings: Settings, *, seed: int, lock_date: date | None = None
+) -> dict[str, object]:
     """Everything that a simulation's results follow from, but its noise."""
     return {
         "hospital": {hospital.name: hospital.content() for hospital in hospitals},
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
+        "lock date": str(lock_date) if lock_date else "none",
         "OsteoFed": installed_code_hash(),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from server.federation.compose import CONFIGS
@@ -28,6 +29,8 @@ class Request:
         cohort: a cohort schema's file, or the name of a shipped one; None: as the settings say.
         configs: a folder with options of one's own, as of ``compose_settings``.
         overrides: settings, as Hydra writes them.
+        lock_date: who comes later is kept for a prospective validation, as if the release had been
+            locked on that day; None: there is none.
         seed: draws who trains and who is held out; never noise.
         repeats: how many divisions of the patients are drawn.
     """
@@ -40,6 +43,7 @@ class Request:
     cohort: str | Path | None = None
     configs: Path | None = None
     overrides: tuple[str, ...] = ()
+    lock_date: date | None = None
     seed: int = 1
     repeats: int = 1
 
@@ -58,6 +62,7 @@ def request_of(
     split_by: str | None = None,
     cohort: str | Path | None = None,
     configs: Path | None = None,
+    lock_date: date | None = None,
     seed: int = 1,
     repeats: int = 1,
 ) -> tuple[Request, list[str]]:
@@ -69,6 +74,7 @@ def request_of(
         split_by: a column.
         cohort: as in ``Request``.
         configs: as in ``Request``.
+        lock_date: as in ``Request``.
         seed: as in ``Request``.
         repeats: as in ``Request``.
     """
@@ -93,6 +99,7 @@ def request_of(
             cohort=cohort,
             configs=configs,
             overrides=settings,
+            lock_date=lock_date,
             seed=seed,
             repeats=repeats,
         ),

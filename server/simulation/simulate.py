@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,7 @@ def simulate(
     configs: Path | str | None = None,
     folder: Path | str = "simulation",
     split_column: str | None = None,
+    lock_date: date | str | None = None,
     repeats: int = 1,
     seed: int = 1,
 ) -> Simulation:
@@ -107,6 +108,7 @@ def simulate(
         configs: a folder with options of one's own, ``GROUP/NAME.yaml``, chosen as the shipped ones.
         folder: where everything is written; the same call goes on where it was cut off.
         split_column: a column of the tables that says who trains; left out, it is drawn.
+        lock_date: patients who came after this day (``2021-06-30``) are measured prospectively.
         repeats: how many divisions of the patients are trained and measured.
         seed: draws the divisions, never noise.
 
@@ -129,6 +131,7 @@ def simulate(
         cohort=cohort,
         configs=None if configs is None else Path(configs),
         overrides=(*settings, *([f"cohort.split.column={split_column}"] if split_column else [])),
+        lock_date=date.fromisoformat(lock_date) if isinstance(lock_date, str) else lock_date,
         seed=seed,
         repeats=repeats,
     )
@@ -147,10 +150,17 @@ def run_request(request: Request, folder: Path, *, problems: Sequence[str] = ())
         problems: what of it was not understood before.
     """
     settings, hospitals = check(request, problems)
-    inputs = inputs_of(hospitals, settings, seed=request.seed)
+    inputs = inputs_of(hospitals, settings, seed=request.seed, lock_date=request.lock_date)
     require_same(folder, inputs)
     write_record(folder, inputs)
-    played = play(folder, hospitals, settings, seed=request.seed, repeats=request.repeats)
+    played = play(
+        folder,
+        hospitals,
+        settings,
+        seed=request.seed,
+        repeats=request.repeats,
+        lock_date=request.lock_date,
+    )
     return Simulation(played.results, played.comparison, played.files)
 
 
@@ -179,6 +189,10 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         hospitals, others = read_hospitals(request, schema, today=datetime.now(UTC).date())
         found += others
         has_external = bool(request.external or request.split_external)
+        if request.lock_date and schema.date_column is None:
+            found.append(
+                "  lock_date: needs rows with a date, and the cohort's file has no date_column"
+            )
         if schema.split.column and request.repeats > 1:
             found.append(f"  repeats: must be 1, since column {schema.split.column} says who trains")
         if schema.split.internal == 0 and not has_external and not schema.split.column:

@@ -117,7 +117,9 @@ def read_hospitals(
         except OsteoFedError as error:
             problems.append(_line(each.place, error))
             continue
-        hospital = _counted(each, table, schema, seed=request.seed)
+        until = request.lock_date
+        early = tuple(row for row in table.rows if until is None or row.day <= until)
+        hospital = _counted(each, early, schema, seed=request.seed)
         problems += [*_loss_problems(each, table, schema), *_size_problems(hospital)]
         hospitals.append(hospital)
     return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
@@ -241,14 +243,16 @@ def _profile(path: Path) -> SiteProfile:
         ) from None
 
 
-def _counted(given: _Given, table: ClinicalTable, schema: CohortSchema, *, seed: int) -> Hospital:
+def _counted(
+    given: _Given, rows: Sequence[ClinicalRow], schema: CohortSchema, *, seed: int
+) -> Hospital:
     """A hospital with its patients counted: usable, labelled, and how many of them would train."""
     pseudonyms = Pseudonyms(pseudonym_secret(seed, given.name))
 
     def name_of(row: ClinicalRow) -> PatientKey:
         return pseudonyms.patient_key(given.profile.issuer, row.patient_id)
 
-    cases = split_cases((row for row in table.rows if row.label is not None), name_of)
+    cases = split_cases((row for row in rows if row.label is not None), name_of)
     splits = Counter(splits_of(cases, key=pseudonyms.subkey("split"), rule=schema.split).values())
     return Hospital(
         name=given.name,

@@ -100,7 +100,7 @@ def test_what_would_leave_is_told_by_stage_class_and_place(sites: TableSites) ->
     assert _describe_releases(plan, "training").split(", ") == [
         "3 updates of the weights (dp)",
         "1 table of the internal split (dp)",
-        "1 table of films acquired after a lock (dp)",
+        "1 table of who came after a lock (dp)",
     ]
     assert _describe_releases(plan, "external").split(", ")[0] == "1 table of everybody (dp)"
     sums = training.model_copy(update={"fold": "coordinator", "release_class": "off", "canaries": 40})

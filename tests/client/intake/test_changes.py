@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -96,6 +96,9 @@ def test_an_exam_is_admitted_only_after_the_day_of_a_lock_by_patients_unseen() -
     assert admission.exclusion_code(CARL, date(2024, 1, 1)) == "intake.before-lock"
     assert admission.exclusion_code(CARL, late) is None
     assert rule().exclusion_code(CARL, date(1990, 1, 1)) is None
+    until = rule(acquired_until=late)
+    assert until.exclusion_code(CARL, late) is None
+    assert until.exclusion_code(CARL, late + timedelta(days=1)) == "intake.after-lock"
 
 
 def test_a_withdrawn_patients_exams_are_no_loss_when_the_rule_itself_is_asked() -> None:

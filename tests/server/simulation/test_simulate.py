@@ -22,14 +22,14 @@ from simulated_tables import (
 
 import server.simulation.play
 from client.cohort.patients import load_split
-from client.cohort.versions import current_cohort
+from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import Ledger
 from client.site.folder import open_site
 from server.run.folder import open_run
 from server.simulation.arms import Trained, score_arm
 from server.simulation.simulate import Simulation, simulate
 from shared.contract.decision import decision_of
-from shared.contract.release import read_release
+from shared.contract.release import read_lock, read_release
 from shared.errors import EngineError, RunError, SettingsError
 from shared.train.patients import PatientBatch, join_patients
 
@@ -336,3 +336,39 @@ def test_balanced_splits_are_for_what_promises_nothing(tmp_path: Path) -> None:
         for stage in CLASSES["classes"]:
             own = [exam.split for exam in cohort_now.exams if exam.label.class_name == stage]
             assert own.count("train") == round(0.7 * len(own)), (path, stage)
+
+
+def test_a_release_is_measured_on_who_came_after_a_day_of_the_past(tmp_path: Path) -> None:
+    tables, later = {}, {}
+    for site in ("ash", "elm", "hop"):
+        rows = rows_of(site)
+        n_late = {"ash": 31, "elm": 45, "hop": 0}[site]
+        for place, row in enumerate(rows):
+            row["exam_date"] = "2023-05-01" if place < n_late else "2020-05-01"
+        # somebody who comes again is not new
+        rows.append(rows[-1] | {"exam_date": "2023-06-01"})
+        tables[site], later[site] = write_rows(tmp_path / f"{site}.csv", rows), n_late
+    asked = {
+        "external": {"hop": tables.pop("hop")},
+        "cohort": write_cohort(tmp_path / "c.yaml", NUMBER),
+        "folder": tmp_path / "out",
+        "settings": ["privacy=off", *FAST, "privacy.max_exams=1"],
+        "lock_date": "2021-12-31",
+    }
+    found = simulate(tables, **asked)
+    rows = {row.site: row for row in found.results.validation if row.kind == "prospective"}
+    assert {rows[name].status for name in ("ash", "elm")} == {"measured"}
+    assert rows["hop"].status == "not-applicable"
+    lock = read_lock(tmp_path / "out" / "coordinator" / "runs" / "simulation" / "lock.json")
+    assert str(lock.locked_utc.date()) == "2021-12-31"
+    for name in tables:
+        site = open_site(tmp_path / "out" / "sites" / name)
+        cohort = current_cohort(site, "invented_disease")
+        assert len(cohort.patients()) == len(rows_of(name)) - later[name]
+        accrued = current_cohort(site, prospective_name("invented_disease", lock.sha256))
+        assert len(accrued.patients()) == later[name]
+    before = charges(tmp_path / "out", "ash")
+    simulate(tables, **asked)
+    assert charges(tmp_path / "out", "ash") == before
+    with pytest.raises(RunError, match="lock date"):
+        simulate(tables, **(asked | {"lock_date": None}))
