@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from server.engines.ready import require_ready
+from server.engines.telling import told_events
 from server.run.folder import RunStore
 from shared.errors import EngineError
 
@@ -20,9 +22,9 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
     Raises:
         PlanError: the plan has no such stage.
         OsteoFedError: what stopped it, under its own code; a RunError is resumable.
-        EngineError: the engine could not run.
+        EngineError: the engine could not run, or a site of this machine is missing or has not approved.
     """
-    store.plan.stage(stage)  # before anything is started for it
+    asked = store.plan.stage(stage)  # before anything is started for it
     engine = store.plan.settings.engine.name
     if engine != "deployed" and not site_folders:
         raise EngineError(
@@ -30,6 +32,13 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
             f"engine {engine} needs the site folders on this machine",
             hint="add --site FOLDER for each, or plan with engine=deployed",
         )
+    if engine != "deployed":
+        require_ready(store, asked, site_folders)
+    with told_events(store, asked):
+        _play(engine, store, stage, site_folders)
+
+
+def _play(engine: str, store: RunStore, stage: str, site_folders: Mapping[str, Path]) -> None:
     if engine == "local":
         from server.engines.local import run_local
 

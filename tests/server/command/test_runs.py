@@ -83,13 +83,16 @@ def test_a_folder_that_is_no_sites_is_refused_whatever_lies_in_it(
     sound, other = tmp_path / "sound", tmp_path / "other"
     for folder in (sound, other):
         folder.mkdir()
-    (sound / "site.yaml").write_text("site: 12\n")
-    assert site_folders([sound]) == {"12": sound.resolve()}
+    (sound / "site.yaml").write_text("site: elm\n")
+    assert site_folders([sound]) == {"elm": sound.resolve()}
     if content is not None:
         (other / "site.yaml").write_text(content)
     with pytest.raises(RunError) as caught:
         site_folders([sound, other])
     assert caught.value.code == "run.no-site"
+    assert f"{other}/site.yaml" in caught.value.fact
+    with pytest.raises(RunError, match="a second folder of site elm"):
+        site_folders([sound, sound])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import practice_federation as practice
 import pytest
 
+import server.engines.launch
 import server.engines.local
 import server.engines.ray
 import server.engines.superlink
@@ -21,6 +22,16 @@ def with_engine(home: Path, name: str) -> tuple[RunStore, dict[str, Path]]:
     content = store.plan.model_dump()
     content["settings"]["engine"]["name"] = name
     return RunStore(store.folder, Plan.model_validate(content)), folders
+
+
+@pytest.fixture(autouse=True)
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the stages for which it was asked whether the sites are ready."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        server.engines.launch, "require_ready", lambda _, stage, __: asked.append(stage.name)
+    )
+    return asked
 
 
 @pytest.fixture
@@ -38,11 +49,15 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[object, ..
 
 @pytest.mark.parametrize("name", ["local", "ray"])
 def test_an_engine_of_this_machine_gets_the_run_and_its_sites(
-    tmp_path: Path, started: list[tuple[str, tuple[object, ...], object]], name: str
+    tmp_path: Path,
+    started: list[tuple[str, tuple[object, ...], object]],
+    checked: list[str],
+    name: str,
 ) -> None:
     store, folders = with_engine(tmp_path, name)
     launch_stage(store, "internal", site_folders=folders)
     assert started == [(name, (store.folder, folders), "internal")]
+    assert checked == ["internal"]
     with pytest.raises(EngineError) as caught:
         launch_stage(store, "internal", site_folders={})
     assert caught.value.code == "engine.no-sites"
