@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench coverage references figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench coverage references picture figures audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,7 +61,10 @@ references: $(STAMP)  ## every statistic beside that of R or scikit-learn, into 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)
 
-figures: $(STAMP)  ## re-measure the figures printed in README.md
+picture: $(STAMP)  ## the README's picture, from the page that make demo wrote; needs chromium
+	$(BIN)/python tests/bench/report_picture.py $(ARGS)
+
+figures: $(STAMP)  ## re-measure the figures of README.md and docs/
 	$(BIN)/osteofed-coordinator figures --folder figures $(ARGS)
 
 loopback: $(STAMP)  ## a real SuperLink (TLS) and three SuperNodes as processes, a few rounds, torn down

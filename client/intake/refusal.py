@@ -1,4 +1,4 @@
-"""Why an intake is refused as a whole, and the quarantine of the refused one, kept for who asks why.
+"""Why an intake is refused as a whole, and the quarantine of the refused one, kept to be asked about.
 
 It is kept beside the versions until an intake comes through, for the site's eyes. Imports the cohort.
 """

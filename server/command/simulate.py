@@ -1,4 +1,4 @@
-"""The command of a data scientist: a federation over one's own tables or films, on this machine."""
+"""Commands of a data scientist: a federation over one's own tables or films, and tables to try it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def simulate(
     split_by: Annotated[
         str | None, typer.Option(help="Column of the one table whose values are the hospitals.")
     ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that says who trains (train) and who is held out (internal, or test)."
+        ),
+    ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Divisions of the patients; more than one shows the spread.")
     ] = 1,
@@ -50,7 +56,7 @@ def simulate(
     from server.simulation.simulate import run_request
 
     request, problems = request_of(
-        words or [],
+        [*(words or []), *([f"cohort.split.column={split_column}"] if split_column else [])],
         external=external or [],
         split_by=split_by,
         cohort=cohort,
@@ -70,3 +76,19 @@ def simulate(
     for arms in tables_for_terminal(found.comparison):
         show_table(arms.title, arms.columns, arms.rows)
     show_facts("", found.files)
+
+
+@simulate_app.command()
+@command
+def example(
+    folder: Annotated[Path, typer.Argument(help="Where the tables are written.")] = Path("example"),
+    seed: Annotated[int, typer.Option(help="Draws the synthetic patients.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Write tables of four synthetic hospitals, to try `simulate` and `osteofed-site ingest` with."""
+    from server.simulation.example import COHORT, write_example
+
+    tables = write_example(folder, seed=seed)
+    facts: dict[str, object] = {name: str(path) for name, path in tables.items()}
+    facts["cohort"] = COHORT
+    show_json(facts) if as_json else show_facts("synthetic tables, each with NAME.profile.yaml", facts)

@@ -63,7 +63,7 @@ def loopback(
 @workshop_app.command()
 @command
 def figures(
-    folder: Annotated[Path, typer.Option(help="Where raw figures are written.")] = Path("figures"),
+    folder: Annotated[Path, typer.Option(help="Where the demo is played.")] = Path("figures"),
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds; medians are printed.")] = 3,
     evaluated: Annotated[int, typer.Option(min=300, help="Fresh patients per place.")] = 3000,
     as_json: JsonOption = False,

@@ -50,7 +50,7 @@ def in_words(event: Event, stage: Stage) -> str:
         return f"round {event.round} of {stage.rounds} committed"
     words = [event.site, f"round {event.round}" if event.round else ""]
     if event.code not in PROGRESS:
-        words.append(event.code)  # of an error: shared/ERRORS.md says what it means
+        words.append(event.code)  # of an error: docs/reference/codes.md says what it means
     if event.code in EVENTS:
         words.append(EVENTS[event.code].fact)
     return ": ".join(word for word in words if word)

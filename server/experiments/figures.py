@@ -7,7 +7,6 @@ synthetic, the arms of a simulation, measure and plan.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,17 +20,15 @@ from numpy.typing import NDArray
 from server.demo.play import play_demo
 from server.encoders.file import encoder_file
 from server.experiments.figure import Figure, Figures, Row
-from server.experiments.page import write_demo, write_page
+from server.experiments.page import write_demo, write_figures
 from server.federation.compose import compose_settings
-from server.simulation.arms import Arm, Trained, plan_arm, train_arm
+from server.simulation.arms import Arm, Trained, plan_arm, train_arm, untrained
 from server.synthetic.exams import draw_exams, measure_ceiling
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from server.synthetic.physics import random_scanner
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
-from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
-from shared.machine.files import write_atomic
 from shared.measure.exact.discrimination import delong, logit_interval
 from shared.measure.exact.regression import (
     bootstrap_r2,
@@ -54,10 +51,10 @@ _RUN = "figures"
 def measure_figures(
     folder: Path, *, n_seeds: int = 3, n_evaluated: int = 3000, progress: Progress | None = None
 ) -> dict[str, Path]:
-    """Measure every arm, play the demo, and write ``figures.json``, ``figures.md`` and the README.
+    """Measure every arm, play the demo, and write what follows into docs and README.
 
     Args:
-        folder: where raw figures are written.
+        folder: where the demo is played.
         n_seeds: training populations; their median is printed.
         n_evaluated: fresh patients of the training sites together, and of the external one.
         progress: called with (arms done, arms in all).
@@ -86,12 +83,10 @@ def measure_figures(
         operating_points=measure_operating_points(0.85),
         measured_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    raw = folder / "figures.json"
-    write_atomic(raw, json.dumps(asdict(figures), indent=1).encode())
+    written = write_figures(figures)
     began = time.monotonic()
     results, _ = play_demo(folder / "demo", overrides=[], seed=1)
-    write_demo(results, time.monotonic() - began)
-    return {"figures.json": raw} | write_page(figures)
+    return written | write_demo(results, time.monotonic() - began)
 
 
 def measure_operating_points(sensitivity: float, *, seed: int = PUBLIC_SEED) -> tuple[float, ...]:
@@ -126,21 +121,11 @@ def _train_arms(
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
-    arms["no hospital training", None] = Trained(_untrained(plan), plan)
+    arms["no hospital training", None] = untrained(plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
             arms[f"pooled, {single}", None] = _run(single, None, everybody)
     return arms
-
-
-def _untrained(plan: Plan) -> Vector:
-    from shared.stages.kinds import sum_of
-
-    return (
-        sum_of(plan, plan.stage("train"), encoder_file=encoder_file(plan.settings.encoder))
-        .start()
-        .vector
-    )
 
 
 def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> Trained:

@@ -1,90 +1,145 @@
-"""Writes measured figures, and a demo's outcome, into the README: no figure in it is typed by hand.
+"""Writes measured figures, and a demo's outcome, into README and docs: no figure is typed by hand.
 
-Takes figures as data. Imports files and the report's tables.
+What was measured is kept in ``docs/data``; every page, block and plot follows from it, and a test
+writes them again and compares. Imports files, the plot and the report's tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from server.report.terminal import PRIVACY, table_for_terminal
+from pydantic import BaseModel, TypeAdapter
+
+from server.experiments.figure import Figure, Figures, Row
+from server.experiments.plot import HEAD_WORDS, draw_epsilon_plot
+from server.report.results import Results
+from server.report.terminal import PRIVACY, TerminalTable, table_for_terminal
+from server.report.wording import main_row
 from shared.machine.files import PROJECT, write_atomic
 
-if TYPE_CHECKING:
-    from server.experiments.figure import Figure, Figures, Row
-    from server.report.results import Results
-
-_HEAD_WORDS = {
-    "cross_attention": "three-layer cross-attention",
-    "concatenation": "concatenation",
-    "linear": "linear",
-}
-# Arms of the README, each with the ε it is shown at; None for all of them.
-_SHOWN: dict[str, tuple[float | None, ...] | None] = {
-    "no hospital training": None,
-    "pooled": (None,),
-    "federated": None,
-    "aster alone": (None, 1.0),
-}
+FIGURES_DATA, DEMO_DATA = "docs/data/figures.json", "docs/data/demo.json"
+_KINDS = ("internal", "external", "prospective")
+# Whose arms the README's plot shows: the default head.
+_HEAD = "cross_attention"
 
 
-def write_page(figures: Figures, *, root: Path = PROJECT) -> dict[str, Path]:
-    """Write ``docs/figures.md`` with every arm, and the short table into the README."""
-    full = root / "docs" / "figures.md"
-    write_atomic(full, _full_page(figures).encode())
-    return {"figures.md": full, "README.md": _fill(root, "figures", _short_table(figures))}
+class DemoOutcome(BaseModel):
+    """What one demo measured.
+
+    Attributes:
+        seconds: that the whole of it took.
+        results: as its report has them.
+    """
+
+    seconds: float
+    results: Results
 
 
-def write_demo(results: Results, seconds: float, *, root: Path = PROJECT) -> Path:
-    """Write what a demo printed into the README: validation, and one line of privacy per site."""
-    tables = table_for_terminal(results)
-    validation = tables[0]
+def write_figures(figures: Figures, *, root: Path = PROJECT) -> dict[str, Path]:
+    """Keep measured figures, and write their page, the plot and the README's block."""
+    write_atomic(root / FIGURES_DATA, TypeAdapter(Figures).dump_json(figures, indent=1) + b"\n")
+    return _write(root, figure_pages(figures)) | _fill(root, "figures", figures_block(figures))
+
+
+def write_demo(results: Results, seconds: float, *, root: Path = PROJECT) -> dict[str, Path]:
+    """Keep what a demo measured, and write its tables into docs and its pooled rows into the README."""
+    outcome = DemoOutcome(seconds=round(seconds), results=results)
+    write_atomic(root / DEMO_DATA, outcome.model_dump_json(indent=1).encode() + b"\n")
+    return _write(root, demo_pages(outcome)) | _fill(root, "demo", demo_block(outcome))
+
+
+def read_figures(root: Path = PROJECT) -> Figures:
+    """The figures that are kept."""
+    return TypeAdapter(Figures).validate_json((root / FIGURES_DATA).read_bytes())
+
+
+def read_demo(root: Path = PROJECT) -> DemoOutcome:
+    """The demo's outcome that is kept."""
+    return DemoOutcome.model_validate_json((root / DEMO_DATA).read_bytes())
+
+
+def figure_pages(figures: Figures) -> dict[str, str]:
+    """Text by path in the project: every arm, and the plot."""
+    return {
+        "docs/figures.md": _full_page(figures),
+        "docs/pictures/epsilon.svg": draw_epsilon_plot(figures, head=_HEAD),
+    }
+
+
+def demo_pages(outcome: DemoOutcome) -> dict[str, str]:
+    """Text by path in the project: every row of validation, and one line of privacy per site."""
+    tables = table_for_terminal(outcome.results)
     [privacy] = [table for table in tables if table.title == PRIVACY]
-    columns = tuple(column for column in validation.columns if column != "release")
-    rows = [row[: len(columns)] for row in validation.rows]
     lines = [
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        "# The demo's outcome",
         "",
-        "| " + " | ".join(privacy.columns) + " |",
-        "|" + "---|" * len(privacy.columns),
-        *("| " + " | ".join(row) + " |" for row in privacy.rows),
+        "Written by `make figures`; nothing here is typed by hand.",
         "",
-        f"{validation.title}; validation tables: {validation.rows[0][-1]}. "
-        f"{seconds:.0f} s on the machine that wrote this.",
+        *_as_markdown(_without_release(tables[0])),
         "",
+        *_as_markdown(privacy),
+        "",
+        _demo_caption(outcome),
     ]
-    return _fill(root, "demo", "\n".join(lines))
+    return {"docs/demo-readme.md": "\n".join([*lines, ""])}
 
 
-def _fill(root: Path, name: str, block: str) -> Path:
-    """Put a generated block between its markers in the README, and beside it for the test."""
+def demo_block(outcome: DemoOutcome) -> str:
+    """The README's rows of a demo: of each kind of validation the pooled one, or the only one."""
+    table = table_for_terminal(outcome.results)[0]
+    shown = [main_row(outcome.results, kind) for kind in _KINDS]
+    rows = zip(outcome.results.validation, table.rows, strict=True)
+    chosen = tuple(text for row, text in rows if any(row is main for main in shown))
+    pooled = TerminalTable(title=table.title, columns=table.columns, rows=chosen)
+    return "\n".join([*_as_markdown(_without_release(pooled)), "", _demo_caption(outcome), ""])
+
+
+def figures_block(figures: Figures) -> str:
+    """The README's plot, and what it is of."""
+    return (
+        f"![R² against ε: all patients in one place, federated, the smallest hospital alone]"
+        f"(docs/pictures/epsilon.svg)\n\n{HEAD_WORDS[_HEAD].capitalize()}. {_caption(figures)}\n"
+    )
+
+
+def _demo_caption(outcome: DemoOutcome) -> str:
+    table = table_for_terminal(outcome.results)[0]
+    return (
+        f"{table.title}; validation tables: {table.rows[0][-1]}. "
+        f"{outcome.seconds:.0f} s on the machine that wrote this."
+    )
+
+
+def _without_release(table: TerminalTable) -> TerminalTable:
+    """Without its last column, which is the same in every row."""
+    return TerminalTable(
+        title=table.title, columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows)
+    )
+
+
+def _as_markdown(table: TerminalTable) -> list[str]:
+    return [
+        "| " + " | ".join(table.columns) + " |",
+        "|" + "---|" * len(table.columns),
+        *("| " + " | ".join(row) + " |" for row in table.rows),
+    ]
+
+
+def _write(root: Path, pages: Mapping[str, str]) -> dict[str, Path]:
+    for name, text in pages.items():
+        write_atomic(root / name, text.encode())
+    return {Path(name).name: root / name for name in pages}
+
+
+def _fill(root: Path, name: str, block: str) -> dict[str, Path]:
+    """Put a generated block between its markers in the README."""
     readme = root / "README.md"
-    write_atomic(root / "docs" / f"{name}-readme.md", block.encode())
     opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, _, rest = readme.read_text().partition(opening)
     _, _, after = rest.partition(closing)
     write_atomic(readme, f"{before}{opening}\n{block}{closing}{after}".encode())
-    return readme
-
-
-def _short_table(figures: Figures) -> str:
-    lines = [
-        "| head | arm | ε | R² internal | R² external | AUC internal | AUC external |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in figures.rows:
-        shown = _SHOWN.get(row.arm, ())
-        if shown is None or row.epsilon in shown:
-            lines.append(
-                f"| {_HEAD_WORDS[row.head]} | {row.arm} | {_epsilon(row)} | "
-                f"{_cell(row.internal.r2)} | {_cell(row.external.r2)} | "
-                f"{_cell(row.internal.auc)} | {_cell(row.external.auc)} |"
-            )
-    return "\n".join([*lines, "", _caption(figures), ""])
+    return {"README.md": readme}
 
 
 def _utility_rows(figures: Figures) -> list[str]:
@@ -107,6 +162,10 @@ def _full_page(figures: Figures) -> str:
         "Written by `make figures`; nothing here is typed by hand.",
         "",
         _caption(figures),
+        "",
+        "“No hospital training” is the head as it starts: it predicts the public mean. The encoder "
+        "was pretrained on public synthetic films to tell cortical thickness, trabecular share and "
+        "texture, never BMD.",
         "",
         "| head | arm | ε | R² int | MAE int | AUC int | R² ext | MAE ext | AUC ext | R² int by seed |",
         "|---|---|---|---|---|---|---|---|---|---|",

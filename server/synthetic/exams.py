@@ -99,6 +99,21 @@ def draw_exam(
     )
 
 
+def draw_record(
+    site: SyntheticSite, patient: Patient, number: int, rng: np.random.Generator
+) -> SyntheticExam:
+    """One exam of this patient of which there is no film."""
+    return SyntheticExam(
+        number=number,
+        visit=0,
+        patient=patient,
+        scanner=site.scanners[0],
+        films=(),
+        clinical=record_patient(site, patient, rng),
+        bmd_g_cm2=_measure_bmd(site, patient, rng),
+    )
+
+
 def draw_second_visit(
     site: SyntheticSite,
     first: SyntheticExam,

@@ -1,4 +1,4 @@
-"""A plan's stages and prices as rows of text, the same for who writes a plan and who approves it.
+"""A plan's stages and prices as rows of text, the same where it is written and where it is approved.
 
 Imports plan, cost and the words of an ε.
 """

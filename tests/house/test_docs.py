@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from markdown_files import documents
 from reference.codes import code_list
 from reference.commands import PROGRAMS, leaves
+
+from server.experiments.page import (
+    demo_block,
+    demo_pages,
+    figure_pages,
+    figures_block,
+    read_demo,
+    read_figures,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -55,17 +66,18 @@ def test_names_in_the_source_keep_to_the_glossary() -> None:
 
 
 def test_readme_is_short_and_says_what_the_software_is_not_for() -> None:
-    assert len(README.splitlines()) <= 150
+    assert len(README.splitlines()) <= 110
     assert "not a medical device" in README.lower()
     assert "## What leaves a site" in README
 
 
-@pytest.mark.parametrize("block", ["figures", "demo"])
-def test_readme_figures_are_the_generated_ones(block: str) -> None:
-    generated = (ROOT / "docs" / f"{block}-readme.md").read_text().strip()
-    between = README.split(f"<!-- {block} -->")[1].split(f"<!-- /{block} -->")[0].strip()
-    assert len(generated) > 500
-    assert between == generated
+def test_measured_pages_and_blocks_are_what_the_kept_data_give() -> None:
+    figures, demo = read_figures(ROOT), read_demo(ROOT)
+    for name, text in (figure_pages(figures) | demo_pages(demo)).items():
+        assert (ROOT / name).read_text() == text, f"{name}: run make figures"
+    for name, block in (("figures", figures_block(figures)), ("demo", demo_block(demo))):
+        assert f"<!-- {name} -->\n{block}<!-- /{name} -->" in README, "README: run make figures"
+    assert 100 < (ROOT / "docs" / "pictures" / "report.png").stat().st_size < 250_000
 
 
 @pytest.mark.parametrize("program", ["osteofed-coordinator", "osteofed-site"])
@@ -133,3 +145,16 @@ def rooms(document: Path) -> list[Path]:
     """Folders in the folder of a README, whose files it may name without them."""
     is_readme = document.name == "README.md" and document.parent != ROOT
     return [path for path in document.parent.iterdir() if path.is_dir()] if is_readme else []
+
+
+def test_version_of_package_changelog_and_citation_are_one() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert heads[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d{{2}}-\d{{2}}", heads[1])
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (cited["version"], cited["date-released"]) == (version, heads[1].split(" - ")[1])
+    assert cited["license"] == "Apache-2.0"
+    kinds = set(re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE))
+    known = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Privacy", "Clinical"}
+    assert kinds <= known

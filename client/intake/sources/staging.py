@@ -4,8 +4,8 @@
 
 These are whole films, with names and numbers in clear: they lie there only until their cohort is frozen
 (``choose.discard_staged``). An intake that is cut off or refused leaves them, and the next
-one does not fetch them again. Of who withdrew nothing stays and nothing is fetched. Imports linkage,
-inputs and errors.
+one does not fetch them again. Of people who withdrew nothing stays and nothing is fetched.
+Imports linkage, inputs and errors.
 """
 
 from __future__ import annotations

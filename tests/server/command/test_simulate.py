@@ -108,3 +108,13 @@ def test_a_mistake_ends_with_code_1_its_fact_and_its_hint(tmp_path: Path) -> Non
     assert "a cohort must be a YAML file" in told["fact"]
     assert "nothing was written" in told["hint"]
     assert not folder.exists()
+
+
+def test_example_tables_are_told_by_hospital_with_their_cohort(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["example", str(tmp_path), "--seed", "3", "--json"])
+    assert done.exit_code == 0, done.output
+    written = json.loads(done.stdout)
+    assert written.pop("cohort") == "hip_table"
+    assert sorted(written) == ["aster", "birch", "cedar", "dune"]
+    assert all(Path(path).read_text().startswith("patient_id") for path in written.values())
+    assert "dune.csv" in CliRunner().invoke(app, ["example", str(tmp_path)]).output

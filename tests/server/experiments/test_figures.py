@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -161,14 +160,22 @@ def test_the_smallest_site_alone_is_what_a_federation_is_compared_with(
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict[str, int]]]:
+def written() -> list[Figures]:
+    """The figures that were handed to the page."""
+    return []
+
+
+@pytest.fixture
+def quick(
+    monkeypatch: pytest.MonkeyPatch, written: list[Figures]
+) -> list[tuple[str, float | None, dict[str, int]]]:
     """Every arm as an untrained model; the federation, ceiling and demo are measured elsewhere."""
     runs: list[tuple[str, float | None, dict[str, int]]] = []
 
     def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures.Trained:
         runs.append((head, epsilon, {site: len(batch) for site, batch in patients.items()}))
         plan = figures._plan(head, epsilon, list(patients), sizes=runs[-1][2])
-        return figures.Trained(figures._untrained(plan), plan)
+        return figures.untrained(plan)
 
     monkeypatch.setattr(figures, "_run", run)
     monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})
@@ -177,14 +184,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None, dict
     monkeypatch.setattr(figures, "measure_operating_points", lambda sensitivity: (sensitivity,))
     monkeypatch.setattr(figures, "_ceiling", lambda site: {"r2": 0.9})
     monkeypatch.setattr(figures, "play_demo", lambda folder, **options: (None, None))
-    monkeypatch.setattr(figures, "write_demo", lambda results, seconds: None)
-    written: dict[str, Figures] = {}
-    monkeypatch.setattr(figures, "write_page", lambda found: written.update(page=found) or {})
+    monkeypatch.setattr(figures, "write_demo", lambda results, seconds: {})
+    monkeypatch.setattr(figures, "write_figures", lambda found: written.append(found) or {})
     return runs
 
 
 def test_every_arm_is_run_for_every_seed_and_epsilon_on_the_same_patients(
-    quick: list[tuple[str, float | None, dict[str, int]]], tmp_path: Path
+    quick: list[tuple[str, float | None, dict[str, int]]], written: list[Figures], tmp_path: Path
 ) -> None:
     progress: list[tuple[int, int]] = []
     # fresh patients enough for both classes to be there
@@ -200,17 +206,16 @@ def test_every_arm_is_run_for_every_seed_and_epsilon_on_the_same_patients(
         for site, n in everybody.items():
             assert {site: n} in of_epsilon
     assert [head for head, *_ in quick if head != "linear"] == ["image_only", "clinical_only"]
-    raw = json.loads((tmp_path / "figures.json").read_text())
-    assert (raw["n_internal"], raw["n_external"]) == (36, 36)
-    assert raw["operating_points"] == [0.85]
-    assert {row["arm"] for row in raw["rows"]} == {
+    [found] = written
+    assert (found.n_internal, found.n_external, found.operating_points) == (36, 36, (0.85,))
+    assert {row.arm for row in found.rows} == {
         *("pooled", "federated", "no hospital training", "pooled, image_only"),
         *("pooled, clinical_only", "aster alone", "birch alone", "cedar alone"),
     }
-    untrained = next(row for row in raw["rows"] if row["arm"] == "no hospital training")
+    untrained = next(row for row in found.rows if row.arm == "no hospital training")
     # an untrained head predicts the public mean for everybody: no better than 0, by any seed
-    assert untrained["internal"]["r2"][0] <= 0.0
-    assert untrained["internal"]["auc"][0] == pytest.approx(0.5)
+    assert untrained.internal.r2[0] <= 0.0
+    assert untrained.internal.auc[0] == pytest.approx(0.5)
 
 
 def test_a_plan_of_an_arm_has_its_head_its_epsilon_and_the_sizes_that_train() -> None:

@@ -27,6 +27,7 @@ _NUMBER = [
 ]
 # An option that makes sense only beside another one.
 COMPANIONS = {
+    ("cohort", "hip_table"): ["encoder=none", "fusion=clinical_only"],
     ("encoder", "none"): ["fusion=clinical_only"],
     ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
     ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],

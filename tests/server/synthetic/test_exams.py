@@ -12,6 +12,7 @@ from server.synthetic.exams import (
     _regression_r2,
     draw_exam,
     draw_exams,
+    draw_record,
     draw_second_visit,
     draw_sides,
     measure_ceiling,
@@ -127,3 +128,10 @@ def test_a_regression_is_judged_on_patients_it_has_not_seen() -> None:
 def test_a_ceiling_grows_with_what_is_known() -> None:
     found = measure_ceiling(WHOLE, np.random.default_rng(2), n_patients=1500)
     assert 0.1 < found.clinical_r2 < found.image_r2 < found.r2 < 1.0
+
+
+def test_a_record_is_an_exam_without_a_film(patient: Patient) -> None:
+    exam = draw_record(WHOLE, patient, 7, np.random.default_rng(2))
+    assert (exam.number, exam.films, exam.patient) == (7, (), patient)
+    assert exam.clinical["sex"] == patient.sex
+    assert exam.bmd_g_cm2 == pytest.approx(patient.bmd_g_cm2, rel=0.1)

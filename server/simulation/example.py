@@ -1,0 +1,53 @@
+"""Example tables: what the synthetic hospitals would export without their films, to try things with.
+
+One table and one profile per hospital, as a simulation and an intake read them. Imports synthetic.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import yaml
+
+from server.synthetic.clinical_table import Row, format_row, write_table
+from server.synthetic.exams import draw_record, site_generator
+from server.synthetic.hospitals import DEMO_SITES, SyntheticSite, intake_profile
+from server.synthetic.identity import draw_person
+from shared.machine.files import write_atomic
+
+COHORT = "hip_table"
+_STREAM = 6  # of a site's generator; the others draw films and their rows
+
+
+def write_example(folder: Path, *, seed: int = 1) -> dict[str, Path]:
+    """Write a table of each hospital of the demo, and how that table is to be read beside it.
+
+    Each hospital has its own size, separator, units, DXA scanner and gaps; nothing is wrong on purpose.
+
+    Args:
+        folder: created if absent; files of these names are replaced.
+        seed: equal seeds give equal bytes.
+
+    Returns:
+        Each table by the hospital's name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {site.name: folder / f"{site.name}.csv" for site in DEMO_SITES}
+    for site in DEMO_SITES:
+        write_table(tables[site.name], site, _rows(site, seed))
+        profile = yaml.safe_dump(intake_profile(site), sort_keys=False)
+        write_atomic(folder / f"{site.name}.profile.yaml", profile.encode())
+    return tables
+
+
+def _rows(site: SyntheticSite, seed: int) -> list[Row]:
+    """One exam of each patient of the site's period."""
+    rows = []
+    for number in range(site.n_patients):
+        rng = site_generator(site, seed, _STREAM, number)
+        person = draw_person(site, seed, number)
+        exam = draw_record(site, person.patient, number, rng)
+        day = person.first_day + timedelta(days=int(rng.integers(46)))
+        rows.append(format_row(site, exam, patient_id=person.patient_id, day=day, rng=rng))
+    return rows
