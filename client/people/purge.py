@@ -49,6 +49,7 @@ KEPT: Mapping[str, str] = {
     "rotations": "replaced signing keys",
     "plans": "what was asked",
     "approvals": "who allowed it",
+    "offline": "plans of releases that were measured with no connection, and who allowed them",
     "locks": "what was frozen before it was measured",
     "outbox": "what has left",
     "audit": "canaries for an auditor; no patient is in them",

@@ -315,9 +315,9 @@ class Statement(BaseModel):
     """An in-toto Statement v1 with our predicate.
 
     Attributes:
-        type_: of the statement, ``_type`` in the file.
+        type_: of the statement.
         subject: artefacts that left the site, and the release if the site measured it.
-        predicate_type: ``predicateType`` in the file.
+        predicate_type: of what is stated.
         predicate: what is stated.
     """
 

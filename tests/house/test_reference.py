@@ -7,6 +7,7 @@ import importlib
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from mirror import SOURCES, module_of
@@ -18,6 +19,7 @@ from reference.file_formats import FOLDERS, RECORDS
 from reference.pages import FOLDER, reference
 from reference.settings import GROUPS, comment_of, options_of
 
+from client.people.purge import DELETED, KEPT
 from server.federation.compose import CONFIGS
 from shared.contract import protocol, settings
 
@@ -78,7 +80,7 @@ def test_every_field_of_a_validated_object_or_message_has_a_meaning() -> None:
     unsaid = {kind.__name__: [row.name for row in rows_of(kind) if not row.meaning] for kind in kinds}
     assert {name: fields for name, fields in unsaid.items() if fields} == {}
     for kind in kinds:
-        assert set(meanings(kind)) <= {row.name for row in rows_of(kind)}, kind.__name__
+        assert set(meanings(kind)) <= set(get_type_hints(kind)), kind.__name__
 
 
 def test_what_a_field_takes_is_said_in_words() -> None:
@@ -109,6 +111,10 @@ def test_every_version_of_a_format_is_that_of_a_file_in_the_reference() -> None:
     versioned = {kind.__name__ for kind in validated() if "version" in kind.model_fields}
     named = [file.version for _, folder in FOLDERS.values() for file in folder]
     assert versioned - {OWN_VERSION} == {kind.__name__ for kind in named if isinstance(kind, type)}
+
+
+def test_every_entry_of_a_sites_folder_is_one_that_a_purge_knows() -> None:
+    assert {file.path.partition("/")[0] for file in files.SITE} == set(DELETED) | set(KEPT)
 
 
 def test_versions_of_files_are_those_of_their_models() -> None:

@@ -115,6 +115,7 @@ def test_commands_are_split_as_a_shell_splits_them() -> None:
         "osteofed-coordinator plan spring privacy.epsilon=1 fusion=linear 'measure=[errors,subgroups]'",
         "osteofed-coordinator simulate north=a.csv south=b.csv --cohort my.yaml privacy.epsilon=1",
         "osteofed-auditor recount plan.json --ledger a.json --ledger b.json",
+        "osteofed-site init NAME --declared-patients N",
         'make demo ARGS="privacy=off fusion=linear"',
         "make services && make test",
         "anything else --at all",

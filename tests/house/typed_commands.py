@@ -117,16 +117,24 @@ def _mistake_of_command(command: click.Command, name: str, words: list[str]) -> 
         for parameter in command.params:
             if parameter.required and parameter.name not in values:
                 return f"{name}: {parameter.opts[0]} is missing"
-            if parameter.name in values and not isinstance(parameter.type, click.Path):
+            is_free = isinstance(parameter.type, click.Path) or _is_placeholder(
+                values.get(parameter.name)
+            )
+            if parameter.name in values and not is_free:
                 parameter.type_cast_value(context, values[parameter.name])
     except click.UsageError as error:
         return f"{name}: {error.format_message()}"
     if left:
         return f"{name}: too many arguments: {left}"
-    given = [*values.get("overrides", ()), *filter(is_setting, values.get("words", ()))]
+    typed = (*values.get("overrides", ()), *filter(is_setting, values.get("words", ())))
     # What lies in files of the reader's own is known where the page is run.
     has_own_files = values.get("cohort", "").endswith(".yaml") or "configs" in values
-    return _mistake_of_settings(tuple(given)) if given and not has_own_files else ""
+    return _mistake_of_settings(typed) if typed and not has_own_files else ""
+
+
+def _is_placeholder(given: object) -> bool:
+    """Whether a word stands for what a reader puts there: ``N``, ``$count``, ``…``."""
+    return re.fullmatch(r"[A-Z]+|\$.*|…", str(given)) is not None
 
 
 def _is_given(given: object) -> bool:

@@ -21,7 +21,15 @@ from reference.markdown import cell, code, slug, table
 
 from shared.contract.plan import HASH, HASH_OR_NONE
 
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", bytes: "bytes"}
+_WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    bytes: "bytes",
+    datetime: "time (ISO 8601)",
+}
+_PLURALS = {"text": "texts", "whole number": "whole numbers", "number": "numbers", "object": "objects"}
 _ACRONYMS = {"Bmd": "BMD", "Fhir": "FHIR"}
 # Classes whose headings would else be those of others.
 _TITLES = {"PlanSettings": "SharedSettings", "BlockSettings": "TableBlocks"}
@@ -77,7 +85,12 @@ def rows_of(kind: type) -> list[Row]:
     told = meanings(kind)
     if issubclass(kind, BaseModel):
         return [
-            Row(name, takes(field.annotation, field), _default(field), told.get(name) or _naming(field))
+            Row(
+                field.alias or name,
+                takes(field.annotation, field),
+                _default(field),
+                told.get(name) or _naming(field),
+            )
             for name, field in kind.model_fields.items()
         ]
     hints = get_type_hints(kind, include_extras=True)
@@ -140,25 +153,17 @@ def _type(annotation: Any) -> str:
         is_open = type(None) in parts
         words = [_type(part) for part in parts if part is not type(None)]
         return " or ".join([*words, "`null`"] if is_open else words)
+    if origin is list or parts[1:] == (...,):
+        return f"list of {_PLURALS.get(_type(parts[0]), _type(parts[0]))}"
     if origin is tuple:
-        if len(parts) == 2 and parts[1] is ...:
-            return f"list of {_plural(parts[0])}"
         return f"[{', '.join(map(_type, parts))}]"
-    if origin is list:
-        return f"list of {_plural(parts[0])}"
     if origin is dict:
-        return f"map: {_type(parts[0])} → {_type(parts[1])}"
+        return "object" if parts[1] is object else f"map: {_type(parts[0])} → {_type(parts[1])}"
     if isinstance(annotation, type) and (
         issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)
     ):
         return code(annotation.__name__)
-    if annotation is datetime:
-        return "time (ISO 8601)"
-    return _WORDS.get(annotation) or "array of numbers"
-
-
-def _plural(annotation: Any) -> str:
-    return {str: "texts", int: "whole numbers", float: "numbers"}.get(annotation) or _type(annotation)
+    return _WORDS.get(annotation, "array of numbers")
 
 
 def _limits(given: Sequence[Any]) -> str:

@@ -83,7 +83,7 @@ SITE = (
     ),
     File("keys/signing.pem", "PEM", "the site's Ed25519 key"),
     File("keys/pseudonym.key", "bytes", "secret behind pseudonyms, date shifts and splits"),
-    File("keys/node.key", "PEM", "key of the SuperNode, and `node.key.pub`"),
+    File("keys/node.key", "PEM", "key of the SuperNode"),
     File("keys/node.key.pub", "OpenSSH", "its public half"),
     File(
         "linkage/linkage.bin",
@@ -97,6 +97,7 @@ SITE = (
     File("cohorts/NAME/vN/images.npy", "NumPy", "films [n, h, w], float16"),
     File("cohorts/NAME/vN/quarantine.jsonl", "JSON lines", "what was not used, and why"),
     File("cohorts/NAME/vN/purged.json", "JSON", "that the version's data was deleted"),
+    File("cohorts/NAME/.intake/*", "sealed", "what an intake that was cut off has read"),
     File(
         "cohorts/NAME/refused-quarantine.jsonl", "JSON lines", "quarantine of the intake refused last"
     ),
@@ -114,6 +115,8 @@ SITE = (
     File("approvals/SHA256.json", "JSON, signed", "the latest decision about a plan"),
     File("approvals/log.jsonl", "JSON lines, signed", "every decision"),
     File("approvals/settled/SHA256.json", "JSON, signed", "that policy and code allow the plan"),
+    File("offline/plans/SHA256.json", "JSON, signed", "a plan of its own, to measure a release", Plan),
+    File("offline/approvals/*", "JSON, signed", "decisions about these"),
     File("locks/SHA256.json", "JSON, signed", "[a lock](handed-over.md#lock) that was accepted", Lock),
     File("locks/SHA256.accepted.json", "JSON, signed", "that it was, and when"),
     File("outbox/outbox.jsonl", "JSON lines", "[what has left](handed-over.md#departure)"),
