@@ -16,7 +16,6 @@ import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.patients import load_split
-from client.cohort.split import Split
 from client.cohort.versions import current_cohort, prospective_name
 from client.site.folder import Site
 from client.site.linkage import PatientKey
@@ -25,6 +24,7 @@ from shared.contract.protocol import SumRequest, vector_sha256
 from shared.contract.release import read_lock
 from shared.contract.stages import DescriptionStage, PatientGroup, ReleaseStage, Stage
 from shared.errors import IntakeError, PlanError, ProtocolError
+from shared.exam.schema import Split
 from shared.stages.description import FirstExams
 
 Status = Literal["measured", "not-applicable", "waiting"]

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam
-from client.cohort.split import Split
 from client.site.linkage import PatientKey
 from shared.contract.settings import TaskSettings
 from shared.errors import IntakeError
-from shared.exam.schema import CohortSchema, schema_differences
+from shared.exam.schema import CohortSchema, Split, schema_differences
 from shared.exam.standardise import standardise
 
 

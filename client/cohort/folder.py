@@ -27,11 +27,10 @@ from pydantic import ValidationError
 
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
-from client.cohort.split import Split
 from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.exam.schema import CohortSchema
+from shared.exam.schema import CohortSchema, Split
 from shared.machine.files import sync_folder, write_atomic
 from shared.signing.canonical import canonical_json, hash_file, hash_of
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
-from client.cohort.split import Split
 from client.cohort.tokens import load_films, load_tokens
 from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
+from shared.exam.schema import Split
 from shared.train.patients import PatientBatch, build_patients, standardise_target
 
 _NO_TOKENS = np.zeros((0, 0, 0), dtype=np.float32)  # without an encoder no patient has a slot

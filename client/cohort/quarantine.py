@@ -26,6 +26,13 @@ class Reason:
 
 
 CODES: dict[str, Reason] = {
+    "intake.unknown-split": Reason(
+        "the split's column holds no word of the schema",
+        "write train, tune or internal, or map the table's words under split.synonyms",
+    ),
+    "intake.conflicting-split": Reason(
+        "rows of one patient name different splits", "give all rows of a patient the same split"
+    ),
     "intake.unreadable-dicom": Reason(
         "the file is damaged, or no decoder here can read it; that does not make the film bad",
         "send it from the PACS again, uncompressed or in JPEG 2000 lossless",

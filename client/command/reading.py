@@ -71,6 +71,7 @@ def predict(
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}
         show_json(
             figures
+            | {"probability_of": reading.probability_of}
             | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
             | {"validation": summary.model_dump(mode="json")["rows"] if summary else []}
         )

@@ -17,7 +17,7 @@ from client.site.approved import approved_plan
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.contract.release import Lock, read_lock
-from shared.errors import PlanError
+from shared.errors import IntakeError, PlanError
 from shared.exam.schema import CohortSchema
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, hash_of
@@ -79,9 +79,15 @@ def accrue(
 
     Raises:
         PlanError: the lock's plan is not approved here any more.
-        IntakeError: as ``ingest``.
+        IntakeError: as ``ingest``, or the schema has no dates.
     """
     schema = locked_schema(site, lock)
+    if schema.date_column is None:
+        raise IntakeError(
+            "no-dates",
+            f"the schema {schema.name} has no date_column, so that nobody can be told to be later",
+            hint="validate with a schema whose rows have a date",
+        )
     return ingest(
         source,
         intake_site(site),

@@ -65,6 +65,23 @@ def version_before(store: Path, name: str, schema: CohortSchema) -> Cohort | Non
     return before
 
 
+def refuse_moved(before: Cohort | None, exams: Sequence[Exam]) -> None:
+    """Refuse patients who would change sides: by the table's own column, or since others came.
+
+    Raises:
+        IntakeError: there are some.
+    """
+    sides = {exam.patient: exam.split for exam in before.exams} if before else {}
+    moved = {exam.patient for exam in exams if sides.get(exam.patient, exam.split) != exam.split}
+    if moved:
+        raise IntakeError(
+            "split-moved",
+            f"{len(moved)} patients would move to another split than they had before",
+            hint="who trained must not validate: keep each patient's split in the table, and take "
+            "nobody in later under split.stratified",
+        )
+
+
 def compare_exams(
     before: Cohort | None, exams: Sequence[Exam], *, is_left_out: Callable[[PatientKey], bool]
 ) -> Changes:

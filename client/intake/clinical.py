@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -23,14 +23,19 @@ from client.cohort.label import (
     match_category,
 )
 from client.cohort.quarantine import Quarantined
+from client.cohort.split import SPLITS, SplitCase
+from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
-from shared.exam.schema import ClinicalField, CohortSchema, NumberField
+from shared.exam.schema import ClinicalField, CohortSchema, NumberField, Split
+from shared.signing.canonical import hash_of
 
 Value = float | str | None
 
 AGE_CAP_YEARS = 90.0
 OLDEST_YEARS = 120.0
+# The day of every row of a table without dates.
+UNDATED = date(2000, 1, 1)
 MAX_TABLE_BYTES = 256 * 2**20
 
 
@@ -51,6 +56,7 @@ class ClinicalRow:
     day: date = field(repr=False)
     values: Mapping[str, Value] = field(repr=False)
     label: ExamLabel | None = field(repr=False)
+    split: Split | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -153,18 +159,20 @@ def interpret_rows(
         except _Unusable as unusable:
             quarantined.append(Quarantined("row", unusable.code, item))
             if raw.cells is not None:
-                rejected[raw.cells[profile.column(schema.patient_column)]] = unusable.code
+                rejected[_patient_of(raw.cells, schema, profile)] = unusable.code
     kept, duplicates = _drop_duplicates(rows, rejected, item_of)
+    kept, torn = _drop_torn(kept, rejected, item_of)
     return ClinicalTable(
         n_rows=len(raw_rows),
         rows=tuple(kept),
-        quarantined=tuple(quarantined + duplicates),
+        quarantined=tuple(quarantined + duplicates + torn),
         rejected=rejected,
     )
 
 
 def _check_columns(header: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> None:
-    names = [schema.patient_column, schema.date_column]
+    of_row = (schema.patient_column, schema.date_column, schema.split.column)
+    names = [name for name in of_row if name]
     names += [item.name for item in schema.fields if item.name not in profile.not_collected]
     names += [schema.label.column] if profile.has_labels else []
     expected = [profile.column(name) for name in names]
@@ -222,7 +230,7 @@ def _interpret(
 ) -> ClinicalRow:
     if raw.cells is None:
         raise _Unusable("intake.malformed-row")
-    patient_id = raw.cells[profile.column(schema.patient_column)]
+    patient_id = _patient_of(raw.cells, schema, profile)
     if profile.is_missing(patient_id):
         raise _Unusable("intake.missing-patient")
     day = _day(raw.cells, schema, profile, today)
@@ -243,10 +251,38 @@ def _interpret(
     label = _label(raw.cells, schema, profile)
     if label is None and profile.has_labels:
         notes.append(Quarantined("value", "intake.missing-label", item, schema.label.column))
-    return ClinicalRow(number=raw.number, patient_id=patient_id, day=day, values=values, label=label)
+    return ClinicalRow(
+        number=raw.number,
+        patient_id=patient_id,
+        day=day,
+        values=values,
+        label=label,
+        split=_given_split(raw.cells, schema, profile),
+    )
+
+
+def _patient_of(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile) -> str:
+    """The number of a row's patient; without numbers, a name made of all that the row says."""
+    if schema.patient_column is not None:
+        return cells[profile.column(schema.patient_column)]
+    return f"row-{hash_of(dict(sorted(cells.items())))[:32]}"
+
+
+def _given_split(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile) -> Split | None:
+    """What the table says of a patient's split, where the schema goes by it."""
+    if not schema.split.column:
+        return None
+    text = cells[profile.column(schema.split.column)]
+    named = match_category(text, SPLITS, dict(schema.split.synonyms))
+    found = next((split for split in SPLITS if split == named), None)
+    if found is None:
+        raise _Unusable("intake.unknown-split")
+    return found
 
 
 def _day(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile, today: date) -> date:
+    if schema.date_column is None:
+        return UNDATED
     text = cells[profile.column(schema.date_column)]
     try:
         day = datetime.strptime(text, profile.date_format or schema.date_format).date()
@@ -321,6 +357,33 @@ def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile)
     if label.kind == "bmd":
         return label_bmd(number, vendor=str(profile.dxa_vendor), label=label)
     return ExamLabel(number=number)
+
+
+def _drop_torn(
+    rows: Sequence[ClinicalRow], rejected: dict[str, str], item_of: Callable[[int], str]
+) -> tuple[list[ClinicalRow], list[Quarantined]]:
+    """Rows of patients on one side; a patient whom the table puts on two is on none."""
+    sides: dict[str, set[Split | None]] = defaultdict(set)
+    for row in rows:
+        sides[row.patient_id].add(row.split)
+    torn = [row for row in rows if len(sides[row.patient_id]) > 1]
+    for row in torn:
+        rejected[row.patient_id] = "intake.conflicting-split"
+    return (
+        [row for row in rows if len(sides[row.patient_id]) == 1],
+        [Quarantined("row", "intake.conflicting-split", item_of(row.number)) for row in torn],
+    )
+
+
+def split_cases(
+    rows: Iterable[ClinicalRow], name_of: Callable[[ClinicalRow], PatientKey]
+) -> dict[PatientKey, SplitCase]:
+    """What each patient's split may go by: of the earliest row, an earliest labelled one first."""
+    cases: dict[PatientKey, SplitCase] = {}
+    for row in sorted(rows, key=lambda row: (row.label is None, row.day)):
+        stratum = row.label.class_name if row.label is not None else None
+        cases.setdefault(name_of(row), SplitCase(row.split, stratum or ""))
+    return cases
 
 
 def _drop_duplicates(

@@ -21,9 +21,9 @@ from client.cohort.folder import (
     write_cohort,
 )
 from client.cohort.quarantine import CodeCount, Quarantined, count_codes
-from client.cohort.split import SPLITS, split_of
-from client.intake.changes import Changes, compare_exams, version_before
-from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows
+from client.cohort.split import SPLITS, splits_of
+from client.intake.changes import Changes, compare_exams, refuse_moved, version_before
+from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, split_cases
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
 from client.intake.films import Progress as Progress
 from client.intake.inputs import Inputs, RawTable, folder_inputs
@@ -192,6 +192,7 @@ def ingest(
         n_inputs = scan.n_read + table.n_rows
         lost_fraction = sum(count.n for count in counts if count.is_loss) / max(n_inputs, 1)
         changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
+        refuse_moved(before, exams)
         try:
             refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
             if not allows_fewer:
@@ -314,10 +315,15 @@ def _exams(
     pseudonyms: Pseudonyms,
 ) -> tuple[list[Exam], list[int]]:
     """Exams by patient and day with numbered images, and the scratch row of each image."""
-    split_key = pseudonyms.subkey("split")
+
+    def name_of(row: ClinicalRow) -> PatientKey:
+        return pseudonyms.patient_key(profile.issuer, row.patient_id)
+
+    cases = split_cases((linked.row for linked in linked_exams), name_of)
+    splits = splits_of(cases, key=pseudonyms.subkey("split"), rule=schema.split)
     keyed = []
     for linked in linked_exams:
-        patient = pseudonyms.patient_key(profile.issuer, linked.row.patient_id)
+        patient = name_of(linked.row)
         keyed.append((patient, pseudonyms.day_of(patient, linked.day), linked))
     keyed.sort(key=lambda entry: entry[:2])
     order: list[int] = []
@@ -330,7 +336,7 @@ def _exams(
                 exam=pseudonyms.exam_key(patient, day),
                 patient=patient,
                 day=day,
-                split=split_of(patient, key=split_key, rule=schema.split),
+                split=splits[patient],
                 films=tuple(
                     _stored(film, image=index) for index, film in enumerate(linked.films, first)
                 ),

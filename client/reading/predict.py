@@ -36,24 +36,34 @@ _AT_ONCE = 32  # pictures of an exam with a place hidden
 class Prediction:
     """What a release says about one exam.
 
-    ``value`` is in the task's unit (regression) or the endpoint's probability; ``t_score`` is None
-    where the label has none. ``class_name`` is called by ``rule``, as in validation. ``films`` are the
-    normalised films [h, w]; ``heat_maps`` [h, w]: how much hiding that place changes the value.
+    ``value`` is in ``unit``, or the probability of the class ``probability_of``, the endpoint (None
+    where a number is predicted); ``t_score`` is None where the label has none. ``class_name`` is called
+    by ``rule``, as in validation. ``films`` are the normalised films [h, w]; ``heat_maps`` [h, w]: how
+    much hiding that place changes the value.
     """
 
     value: float
     unit: str
+    probability_of: str | None
     t_score: float | None
     class_name: str
     rule: str
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
 
+    @property
+    def scale(self) -> str:
+        """What the value is measured in: a unit, or whose probability."""
+        return self.unit if self.probability_of is None else f"{self.unit} of {self.probability_of}"
+
     def facts(self) -> dict[str, object]:
         """The reading in words; what the label does not have is left out."""
         t_score = None if self.t_score is None else f"{self.t_score:+.2f}"
+        name, value = "value", f"{self.value:.3f} {self.unit}"
+        if self.probability_of is not None:
+            name, value = self.scale, f"{self.value:.3f}"
         words = {
-            "value": f"{self.value:.3f} {self.unit}",
+            name: value,
             "T-score": t_score,
             "class": f"{self.class_name} ({self.rule})",
         }
@@ -77,7 +87,7 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
         return None
     written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
     caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
-    write_heat_maps(written, reading.films, reading.heat_maps, caption=caption, unit=reading.unit)
+    write_heat_maps(written, reading.films, reading.heat_maps, caption=caption, unit=reading.scale)
     return written
 
 
@@ -282,6 +292,7 @@ def _describe(
     return Prediction(
         value=value,
         unit=unit or "probability",
+        probability_of=None if decision.is_regression else decision.classes[decision.endpoint],
         t_score=t_score,
         class_name=decision.classes[int(decision.call(found)[0])],
         rule=decision.in_words(unit),

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from client.cohort.label import label_bmd
-from client.intake.clinical import ClinicalRow, interpret_rows
-from client.intake.inputs import RawTable
+from client.intake.clinical import ClinicalRow, RawRow, interpret_rows
 from client.intake.sources.tables import file_table
 from client.reading.predict import make_scored
 from client.site.profile import SiteProfile
@@ -100,8 +99,8 @@ def score_table(release: Release, path: Path, profile: SiteProfile, *, today: da
         rows=tuple(
             (
                 str(raw_row.number),
-                *_named(raw, raw_row.number, settings.cohort.patient_column, unlabelled),
-                *_named(raw, raw_row.number, settings.cohort.date_column, unlabelled),
+                _typed(raw_row, settings.cohort.patient_column, unlabelled),
+                _typed(raw_row, settings.cohort.date_column, unlabelled),
                 *scores.get(raw_row.number, (_LACKING,) * len(columns)),
                 codes.get(str(raw_row.number), _LACKING),
                 "; ".join(ignored[str(raw_row.number)]),
@@ -112,10 +111,9 @@ def score_table(release: Release, path: Path, profile: SiteProfile, *, today: da
     )
 
 
-def _named(raw: RawTable, number: int, name: str, profile: SiteProfile) -> tuple[str]:
+def _typed(row: RawRow, name: str | None, profile: SiteProfile) -> str:
     """One cell of a row as it was typed, in the hospital's own file for the hospital."""
-    cells = raw.rows[number - 1].cells or {}
-    return (cells.get(profile.column(name), _LACKING),)
+    return (row.cells or {}).get(profile.column(name), _LACKING) if name else _LACKING
 
 
 def _score_columns(release: Release) -> tuple[str, ...]:

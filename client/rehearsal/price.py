@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from client.cohort.assemble import assemble
 from client.cohort.folder import Cohort
-from client.cohort.split import Split
 from client.gate.ledger import find_ledger
 from client.site.folder import Site
 from client.site.policy import PolicySettings
 from shared.contract.plan import Plan
 from shared.contract.stages import PatientGroup, Stage
+from shared.exam.schema import Split
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.cost import events_of, touching
 from shared.privacy.events import merge_events

@@ -51,7 +51,13 @@ def plan(
     """Write, sign and show a plan; nothing runs before each site approves it."""
     from server.federation.folder import Home
     from server.federation.plan import save_plan
-    from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
+    from server.report.expected import (
+        FIGURE_COLUMNS,
+        expected_tables,
+        figure_rows,
+        further_columns,
+        further_rows,
+    )
     from server.report.plan_facts import plan_facts
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
@@ -70,19 +76,23 @@ def plan(
     )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
-    stages, groups, figures = stage_rows(drafted), group_rows(drafted), figure_rows(drafted)
+    stages, groups = stage_rows(drafted), group_rows(drafted)
     if as_json:
         tables = {
             "stages": [dict(zip(STAGE_COLUMNS, row, strict=True)) for row in stages],
             "groups": [dict(zip(GROUP_COLUMNS, row, strict=True)) for row in groups],
-            "figures": [dict(zip(FIGURE_COLUMNS, row, strict=True)) for row in figures],
+            "figures": [dict(zip(FIGURE_COLUMNS, row, strict=True)) for row in figure_rows(drafted)],
+            "further figures": [
+                dict(zip(further_columns(drafted), row, strict=True)) for row in further_rows(drafted)
+            ],
         }
         show_json(facts | tables)
         return
     show_facts("", facts)
     show_table("stages", STAGE_COLUMNS, stages)
     show_table("what a patient pays", GROUP_COLUMNS, groups)
-    show_table(FIGURES_TITLE, FIGURE_COLUMNS, figures)
+    for title, columns, rows in expected_tables(drafted):
+        show_table(title, columns, rows)
     show_table(
         "roster",
         ("site", "role", "required", "declared patients", "weight"),

@@ -34,6 +34,12 @@ def simulate(
     split_by: Annotated[
         str | None, typer.Option(help="Column of the one table whose values are the hospitals.")
     ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that says who trains (train) and who is held out (internal, or test)."
+        ),
+    ] = None,
     repeats: Annotated[
         int, typer.Option(min=1, help="Divisions of the patients; more than one shows the spread.")
     ] = 1,
@@ -50,7 +56,7 @@ def simulate(
     from server.simulation.simulate import run_request
 
     request, problems = request_of(
-        words or [],
+        [*(words or []), *([f"cohort.split.column={split_column}"] if split_column else [])],
         external=external or [],
         split_by=split_by,
         cohort=cohort,

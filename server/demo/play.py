@@ -19,7 +19,7 @@ from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
 from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
-from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
+from server.report.expected import expected_tables
 from server.report.plan_facts import plan_facts
 from server.report.results import Results
 from server.report.training import write_release
@@ -262,7 +262,8 @@ def write_approved_plan(
     show_facts("", plan_facts(plan), is_progress=True)
     show_table("stages", STAGE_COLUMNS, stage_rows(plan), is_progress=True)
     show_table("what a patient pays", GROUP_COLUMNS, group_rows(plan), is_progress=True)
-    show_table(FIGURES_TITLE, FIGURE_COLUMNS, figure_rows(plan), is_progress=True)
+    for title, columns, rows in expected_tables(plan):
+        show_table(title, columns, rows, is_progress=True)
     for site in sites:
         opened = open_site(folders.site(site.name), clock=_clock(INGEST_DAY))
         read = opened.approvals.import_plan(home.run_folder(RUN) / "plan.json")

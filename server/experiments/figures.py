@@ -22,13 +22,12 @@ from server.encoders.file import encoder_file
 from server.experiments.figure import Figure, Figures, Row
 from server.experiments.page import write_demo, write_figures
 from server.federation.compose import compose_settings
-from server.simulation.arms import Arm, Trained, plan_arm, train_arm
+from server.simulation.arms import Arm, Trained, plan_arm, train_arm, untrained
 from server.synthetic.exams import draw_exams, measure_ceiling
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from server.synthetic.physics import random_scanner
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
-from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
 from shared.measure.exact.discrimination import delong, logit_interval
 from shared.measure.exact.regression import (
@@ -122,21 +121,11 @@ def _train_arms(
         for site, batch in patients.items():
             arms[f"{site} alone", epsilon] = _run(head, epsilon, {site: batch})
     plan = _plan(head, None, list(patients))
-    arms["no hospital training", None] = Trained(_untrained(plan), plan)
+    arms["no hospital training", None] = untrained(plan)
     if head == HEADS[0]:
         for single in ("image_only", "clinical_only"):
             arms[f"pooled, {single}", None] = _run(single, None, everybody)
     return arms
-
-
-def _untrained(plan: Plan) -> Vector:
-    from shared.stages.kinds import sum_of
-
-    return (
-        sum_of(plan, plan.stage("train"), encoder_file=encoder_file(plan.settings.encoder))
-        .start()
-        .vector
-    )
 
 
 def _run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> Trained:

@@ -210,11 +210,13 @@ def resolve_stages(settings: Settings, *, n_parameters: int, declared: Declared)
         declared: patients that the sites of each role declare. The smallest that trains has the loudest
             noise per step; all together say how many bins their tables have.
     """
-    tables = [table_stage(settings, *group, declared=declared) for group in _GROUPS]
+    # later patients are told by a date
+    groups = [group for group in _GROUPS if settings.cohort.date_column or group[0] != "prospective"]
+    tables = [table_stage(settings, *group, declared=declared) for group in groups]
     measures = [
         _measure_stage(settings, name, request, *group)
         for name, request in settings.measures.items()
-        for group in _GROUPS
+        for group in groups
         if group[0] in request.groups
     ]
     trained = _trained_stage(settings, n_parameters, min(declared["training"]))

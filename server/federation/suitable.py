@@ -23,9 +23,10 @@ def require_suitable(settings: Settings) -> None:
     Raises:
         SettingsError: the one mistake under its own code, or ``invalid`` with all of them.
     """
-    task = MeasureTask(decision_of(settings), settings.cohort.fields)
+    rule, fields = decision_of(settings), settings.cohort.fields
     checks: list[Callable[[], object]] = [
-        partial(build_measure, request.measure, task) for request in settings.measures.values()
+        partial(build_measure, request.measure, MeasureTask(rule, fields, f"measures.{name}.measure"))
+        for name, request in settings.measures.items()
     ]
     if settings.learner.kind != "gradient":
         checks.append(partial(build_learner, settings.learner, table_task(settings, 0.0)))

@@ -34,6 +34,7 @@ from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock
 from shared.contract.stages import Stage
+from shared.measure.table.spec import table_spec
 from shared.privacy.cost import NOT_TRAINED
 from shared.privacy.ledger_export import LedgerExport, read_exports
 from shared.stages.external_file import ExternalFile
@@ -135,6 +136,11 @@ def _task(plan: Plan) -> Task:
         side=side,
         operating_point=task.operating_point,
         sensitivity_target=max((table.sensitivity_target for table in plan.tables), default=0.0),
+        is_graded=any(
+            not table_spec(plan.settings, table).states_probability
+            for table in plan.tables
+            if task.kind == "classification" and table.release_class == "dp"
+        ),
     )
 
 

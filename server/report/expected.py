@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from server.report.results import POOLED
-from server.report.wording import write_site
+from server.report.wording import digits_of, write_site
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.stages import MeasureStage, TableStage
-from shared.measure.table.expected import Expected, expect
+from shared.measure.table.classes import expect_classes
+from shared.measure.table.expected import Expected, expect, half_width
 from shared.measure.table.planned import patients_asked
 from shared.measure.table.spec import sensitivity, table_spec
+from shared.measures.figures import is_shown
+from shared.stages.measure import measure_of
+from shared.sums.estimate import TOO_NOISY, Estimate
 
-FIGURES_TITLE = "what will be seen: expected half-width of each 95 % interval"
+_FIGURES_TITLE = "what will be seen: expected half-width of each 95 % interval"
 _FIGURES = {
     "auc": "AUC ±",
     "sensitivity": "sensitivity ±",
@@ -22,6 +26,9 @@ _FIGURES = {
     "mae": "MAE ±",
 }
 FIGURE_COLUMNS = ("stage", "site", "patients", *_FIGURES.values())
+_FURTHER_TITLE = "expected half-width of everything else that is measured"
+_UNSEEN_TITLE = "too noisy, or of too few patients, to be seen anywhere"
+_TOO_FEW, _TOO_NOISY, _NOT_ASKED = "too few", "too noisy", "–"
 
 
 def expected_of(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> Expected:
@@ -45,6 +52,22 @@ def expected_patients(plan: Plan, stage: TableStage | MeasureStage, site: Roster
     )
 
 
+def expected_tables(plan: Plan) -> list[tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]]:
+    """Title, head and rows of what a plan is expected to say, for people; none without rows.
+
+    Further figures that nobody will see are named apart, a row per stage.
+    """
+    further = further_rows(plan)
+    unseen = [row for row in further if set(row[2:]) <= {_TOO_FEW, _TOO_NOISY, _NOT_ASKED}]
+    names = {stage: "; ".join(row[1] for row in unseen if row[0] == stage) for stage, *_ in unseen}
+    tables: list[tuple[str, tuple[str, ...], Sequence[tuple[str, ...]]]] = [
+        (_FIGURES_TITLE, FIGURE_COLUMNS, figure_rows(plan)),
+        (_FURTHER_TITLE, further_columns(plan), [row for row in further if row not in unseen]),
+        (_UNSEEN_TITLE, ("stage", "figures"), list(names.items())),
+    ]
+    return [table for table in tables if table[2]]
+
+
 def figure_rows(plan: Plan) -> list[tuple[str, ...]]:
     """A row of ``FIGURE_COLUMNS`` per table and site, and one of all pooled."""
     rows = []
@@ -65,9 +88,58 @@ def _figure_row(
     for figure in _FIGURES:
         half = expected.half_widths[figure]
         digits = 3 if figure == "mae" else 2
-        is_shown = figure in expected.shown or (half is not None and not stage.noise_of(1))
+        is_seen = figure in expected.shown or (half is not None and not stage.noise_of(1))
         if plan.settings.task.kind == "classification" and figure in ("r2", "mae"):
             cells.append("–")
             continue
-        cells.append(f"{half:.{digits}f}" if is_shown else "too few" if half is None else "too noisy")
+        cells.append(f"{half:.{digits}f}" if is_seen else _TOO_FEW if half is None else _TOO_NOISY)
     return (stage.name, write_site(name), f"{patients:.0f}", *cells)
+
+
+def further_columns(plan: Plan) -> tuple[str, ...]:
+    """Head of ``further_rows``: a column per hospital, and one of all pooled."""
+    return ("stage", "figure ±", *(entry.site for entry in plan.roster), write_site(POOLED))
+
+
+def further_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """A row per figure that ``figure_rows`` has not, of noised tables and of each further measure."""
+    tables = [stage for stage in plan.tables if stage.release_class == "dp"]
+    stages: list[TableStage | MeasureStage] = [*tables, *plan.measures]
+    return [row for stage in stages for row in _further_rows(plan, stage)]
+
+
+def _further_rows(plan: Plan, stage: TableStage | MeasureStage) -> list[tuple[str, ...]]:
+    asked = {entry.site: (entry,) for entry in plan.asked(stage)}
+    together = {POOLED: plan.asked(stage)} if len(asked) > 1 else {}
+    expected = {name: _further_of(plan, stage, sites) for name, sites in {**asked, **together}.items()}
+    figures = next(iter(expected.values()), {})
+    columns = [*(entry.site for entry in plan.roster), POOLED]
+    return [
+        (stage.name, figure, *(_further_cell(figure, expected.get(each), stage) for each in columns))
+        for figure in figures
+    ]
+
+
+def _further_of(
+    plan: Plan, stage: TableStage | MeasureStage, sites: Sequence[RosterEntry]
+) -> Mapping[str, Estimate]:
+    n = sum(expected_patients(plan, stage, site) for site in sites)
+    noise, minimum_cell = stage.noise_of(1) * math.sqrt(len(sites)), stage.minimum_cell
+    if isinstance(stage, MeasureStage):
+        measure = measure_of(plan.settings, stage)
+        return measure.expect(n, sd=noise * measure.norm, minimum_cell=minimum_cell)
+    spec = table_spec(plan.settings, stage)
+    noise_sd = noise * sensitivity(spec)
+    return expect_classes(spec, noise_sd=noise_sd, minimum_cell=minimum_cell, n_expected=n)
+
+
+def _further_cell(
+    figure: str, expected: Mapping[str, Estimate] | None, stage: TableStage | MeasureStage
+) -> str:
+    if expected is None:
+        return _NOT_ASKED
+    half = half_width(expected[figure])
+    if half is None:
+        return _TOO_NOISY if expected[figure].status == TOO_NOISY.status else _TOO_FEW
+    is_seen = not stage.noise_of(1) or is_shown(figure, expected)
+    return f"{half:.{digits_of(figure)}f}" if is_seen else _TOO_NOISY

@@ -1,7 +1,7 @@
 """Reads what else is measured of a release: of each class by its tables, and by further measures.
 
 A row of figures for each site that was asked, and one of all pooled. Imports the run store, the
-measures and scores.
+measures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_patients
-from server.report.governed import read_calibration
+from server.report.governed import read_beside
 from server.report.results import POOLED, FurtherResult
 from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage, TableStage
@@ -21,7 +21,7 @@ from shared.measure.table.classes import read_classes
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
-from shared.stages.measure import MeasureSum
+from shared.stages.measure import measure_of
 from shared.sums.estimate import Estimate
 
 # Figures of a total, its noise SD and how many patients are expected in it.
@@ -38,8 +38,8 @@ def collect_further(store: RunStore) -> tuple[FurtherResult, ...]:
 
 def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:
     if stage.release_class == "governed":
-        statistics = statistics_spec(store.plan.settings.task, stage)
-        return lambda vector, *_: read_calibration(vector, statistics), 0.0
+        statistics = statistics_spec(store.plan.settings, stage)
+        return lambda vector, *_: read_beside(vector, statistics), 0.0
     spec = table_spec(store.plan.settings, stage)
 
     def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
@@ -51,12 +51,12 @@ def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:
 
 
 def _of_measure(store: RunStore, stage: MeasureStage) -> tuple[_Read, float]:
-    asked = MeasureSum(store.plan, stage, store.encoder_file if store.plan.encoder_sha256 else None)
+    measure = measure_of(store.plan.settings, stage)
 
     def read(total: np.ndarray, sd: float, n_expected: float) -> Mapping[str, Estimate]:
-        return asked.measure.read(total, sd=sd, minimum_cell=stage.minimum_cell, n_expected=n_expected)
+        return measure.read(total, sd=sd, minimum_cell=stage.minimum_cell, n_expected=n_expected)
 
-    return read, asked.noise_sd
+    return read, stage.noise_of(1) * measure.norm
 
 
 def _rows(

@@ -20,7 +20,13 @@ import numpy as np
 
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_aucs
 from shared.measure.exact.discrimination import logit_interval
-from shared.measure.governed.statistics import LIMIT_SD, Floats, StatisticsSpec
+from shared.measure.governed.statistics import (
+    LIMIT_SD,
+    Floats,
+    StatisticsSpec,
+    share_of,
+    size_of,
+)
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, promise_of
 from shared.sums.intervals import (
     GRID_POINTS,
@@ -46,8 +52,12 @@ def read_statistics(
     return _measures(found, _auc(found, confidence), spec, sensitivity_target, confidence)
 
 
-def read_calibration(vector: Floats, spec: StatisticsSpec) -> dict[str, Estimate]:
-    """Slope, intercept and Brier score as the site computed them, without an interval. Shapes: [m]."""
+def read_beside(vector: Floats, spec: StatisticsSpec) -> dict[str, Estimate]:
+    """What a site computed beside the main figures, suppressed where it was withheld. Shapes: [m].
+
+    Slope, intercept and Brier score, without an interval; of each class beside the endpoint how many
+    are of it and which share is called rightly.
+    """
     words = {
         "slope": "calibration slope",
         "intercept": "calibration intercept",
@@ -55,10 +65,16 @@ def read_calibration(vector: Floats, spec: StatisticsSpec) -> dict[str, Estimate
         "target_mean": "mean of the target",
         "target_sd": "SD of the target",
     }
-    return {
-        words[name]: SUPPRESSED if math.isnan(value) else Estimate(status="measured", value=value)
-        for name, value in spec.named(vector).items()
-        if name in words
+    found = spec.named(vector)
+    plain = words | {size_of(name): size_of(name) for name in spec.others}
+    figures = {
+        plain[name]: SUPPRESSED if math.isnan(value) else Estimate(status="measured", value=value)
+        for name, value in found.items()
+        if name in plain
+    }
+    return figures | {
+        share_of(name): _share(found, share_of(name), found[size_of(name)], 0.95)
+        for name in spec.others
     }
 
 

@@ -6,17 +6,19 @@ colour. Imports results, wording and pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.report import wording
 from server.report.curves import draw_curves
 from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
-from server.report.results import NO_GUARANTEE, Results
+from server.report.results import NO_GUARANTEE, FurtherResult, Results
 from server.report.terminal import further_tables
 from server.report.training import write_combination, write_totals
 from shared.machine.files import write_atomic
-from shared.sums.estimate import Estimate, Measures
+from shared.sums.estimate import TOO_NOISY, Estimate, Measures
 
 TEMPLATE = "report.html.j2"
 
@@ -47,6 +49,7 @@ def render_page(results: Results) -> str:
         "value": wording.write_value,
         "interval": wording.write_interval,
         "site": wording.write_site,
+        "stage": wording.write_stage,
         "digits": wording.digits_of,
         "status": wording.write_status,
         "price": wording.write_price,
@@ -63,6 +66,7 @@ def render_page(results: Results) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         is_regression=is_regression,
+        is_noised=any(row.release_class == "dp" for row in results.validation),
         has_weights=results.training is not None and results.training.has_weights,
         headline=wording.headline(results),
         kinds=[
@@ -70,7 +74,7 @@ def render_page(results: Results) -> str:
             for kind, meaning in wording.KIND_MEANING.items()
             if any(row.kind == kind for row in results.validation)
         ],
-        further=further_tables(results),
+        further=[_seen_apart(*table) for table in further_tables(results)],
         described=described(results.description),
         characteristics=characteristics(results.description),
         clipping=clipping(results.description),
@@ -99,6 +103,24 @@ def render_page(results: Results) -> str:
         no_guarantee=NO_GUARANTEE,
         limits=(*results.limits, *wording.LIMITS),
     )
+
+
+@dataclass(frozen=True)
+class FurtherTable:
+    """A further measure of a run: ``unseen``, its figures that noise hides at every site."""
+
+    stage: str
+    names: tuple[str, ...]
+    unseen: tuple[str, ...]
+    rows: tuple[FurtherResult, ...]
+
+
+def _seen_apart(stage: str, names: Sequence[str], rows: Sequence[FurtherResult]) -> FurtherTable:
+    """A table whose rows are the figures that some site shows, or withholds for another reason."""
+    shown = [row.figures for row in rows if row.figures is not None]
+    unseen = tuple(name for name in names if shown and all(f[name] == TOO_NOISY for f in shown))
+    seen = tuple(name for name in names if name not in unseen)
+    return FurtherTable(stage, seen, unseen, tuple(rows))
 
 
 def _auc_of(measures: Measures) -> Estimate:

@@ -74,7 +74,8 @@ def draw_forest(
 ) -> str:
     """A forest plot from ``floor`` or the lowest interval (whichever is nearer to 1) up to 1.
 
-    Intervals that leave the axis end in an arrow; a missing figure is a word, never a mark.
+    What leaves the axis ends in an arrow, and a figure beyond it has no square; a missing figure is a
+    word, never a mark.
     """
     lows = [row.estimate.low for row in rows if row.estimate and row.estimate.low is not None]
     start = max(floor, min([*lows, reference - 0.05]))
@@ -131,9 +132,12 @@ def _forest_row(row: ForestRow, *, y: float, x: Callable[[float], float], start:
     else:
         marks += (
             f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" stroke="{INK}" '
-            f'stroke-width="1.6"/><rect x="{x(value) - 4.5:.1f}" y="{y - 4.5}" width="9" '
-            f'height="9" fill="{ACCENT}"/>'
+            f'stroke-width="1.6"/>'
         )
+        if value >= start:
+            marks += (
+                f'<rect x="{x(value) - 4.5:.1f}" y="{y - 4.5}" width="9" height="9" fill="{ACCENT}"/>'
+            )
     if low < start:
         marks += f'<path d="M{x(start):.1f} {y}l7 -4v8Z" fill="{INK}"/>'
     figure = _text(right, y + 5, write_value(estimate), "start", INK, weight=weight)
@@ -167,7 +171,7 @@ def draw_flow(results: Results) -> str:
         y = 20 + 70 * index + 27
         is_training = site.role == "training" and training is not None
         end = middle - 45 + 90 * (index + 0.5) / len(sites)
-        sent = f"signed {totals}, tables" if is_training else "one table of sums"
+        sent = f"signed {totals}, tables" if is_training else "tables of sums"
         dash = "" if is_training else ' stroke-dasharray="5 4"'
         parts.append(
             f'<rect x="1" y="{y - 26}" width="230" height="54" rx="6" fill="#fff" stroke="{LINE}"/>'

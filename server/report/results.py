@@ -34,6 +34,7 @@ class Task(BaseModel):
         operating_point: output from which on the endpoint is called.
         side: of the operating point, on which it is called.
         sensitivity_target: what somebody promised there; 0: nobody did.
+        is_graded: whether noised tables rank ordered classes by one score, which is no probability.
     """
 
     model_config = FROZEN
@@ -46,6 +47,7 @@ class Task(BaseModel):
     side: Side
     operating_point: float
     sensitivity_target: float
+    is_graded: bool = False
 
 
 class MissingUpdate(BaseModel):

@@ -102,7 +102,7 @@ def _pool_aucs(plan: Plan, stage: TableStage, tables: Sequence[np.ndarray]) -> P
     if len(tables) < LEAST_SITES:
         return None
     if stage.release_class == "governed":
-        return pool_auc(tables, statistics_spec(plan.settings.task, stage))
+        return pool_auc(tables, statistics_spec(plan.settings, stage))
     spec = table_spec(plan.settings, stage)
     sds = histogram_sds(spec, noise_sd=stage.noise_of(1) * sensitivity(spec))
     found = [score_histograms(table, spec) for table in tables]
@@ -143,7 +143,7 @@ def _governed_figures(
     plan: Plan, stage: TableStage, vectors: Sequence[np.ndarray]
 ) -> dict[str, object]:
     task, promised = plan.settings.task, stage.sensitivity_target
-    spec = statistics_spec(task, stage)
+    spec = statistics_spec(plan.settings, stage)
     found: dict[str, object] = {"epsilon": stage_epsilon(plan, stage), "untrained_r2": None}
     if len(vectors) > 1:
         return found | {"measures": pool_statistics(vectors, spec, sensitivity_target=promised)}

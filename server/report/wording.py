@@ -86,6 +86,12 @@ def as_percent(estimate: Estimate) -> Estimate:
     )
 
 
+def write_stage(stage: str) -> str:
+    """A stage's name as a heading."""
+    words = stage.replace("_", " ")
+    return f"{words[0].upper()}{words[1:]}"
+
+
 def write_site(site: str) -> str:
     """A site's name, or what the pooled row is."""
     return "all sites, pooled" if site == POOLED else site

@@ -1,4 +1,5 @@
-"""Arms of an experiment: a model of each hospital alone, of all data in one place, of the federation.
+"""Arms of an experiment: a model of each hospital alone, of all data in one place, of the federation;
+the federation without films, and without any patient.
 
 An arm is trained in memory by the sums and steps of a real run, under a plan that is drafted for the
 arm's own roster. Figures and simulations share it, so that one way of training is compared with
@@ -11,17 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from server.encoders.file import encoder_file
+from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
 from server.federation.plan import draft_plan
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
+from shared.contract.stages import LearnerStage
 from shared.errors import RunError
 from shared.measures.scored import Scored
 from shared.train.patients import PatientBatch, join_patients
 
 FEDERATED, POOLED = "federated", "pooled"
+CLINICAL_ONLY, UNTRAINED = "clinical only", "untrained"
+# What the schedule of a fusion says: that of another fusion is another.
+_OF_SCHEDULE = ("rounds", "local_steps", "learning_rate", "fold", "local_tail")
 _NO_KEY = "0" * 64
 _NO_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -65,6 +73,20 @@ def arms_of(patients: Mapping[str, PatientBatch], declared: Mapping[str, int]) -
     }
 
 
+def clinical_only(settings: Settings) -> Settings | None:
+    """The same settings for clinical fields alone, by the schedule of their own head.
+
+    Returns:
+        None where these settings read no film either.
+    """
+    if settings.encoder.name == "none" or settings.fusion.name == "clinical_only":
+        return None
+    shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
+    federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))
+    own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedule")}
+    return settings.model_copy(update={**own, "federation": federation})
+
+
 def plan_arm(settings: Settings, declared: Mapping[str, int], *, run: str) -> Plan:
     """The plan of these settings for training sites of these declared sizes; nobody signs it."""
     sites = [
@@ -86,7 +108,28 @@ def train_arm(settings: Settings, arm: Arm, *, run: str) -> Trained:
     if plan.trained is None:
         raise RunError("no-training", f"the plan of run {run} trains nothing")
     file = encoder_file(plan.settings.encoder)
-    return Trained(train_in_memory(plan, plan.trained, arm.patients, encoder_file=file), plan)
+    patients = {site: _as_read(plan, batch) for site, batch in arm.patients.items()}
+    return Trained(train_in_memory(plan, plan.trained, patients, encoder_file=file), plan)
+
+
+def untrained(plan: Plan) -> Trained:
+    """What a plan's training makes of nobody: a model's initial weights, a learner's state of no rows.
+
+    Raises:
+        RunError: the plan trains nothing.
+    """
+    from shared.stages.kinds import sum_of
+
+    stage = plan.trained
+    if stage is None:
+        raise RunError("no-training", f"the plan of run {plan.run} trains nothing")
+    asked = sum_of(plan, stage, encoder_file=encoder_file(plan.settings.encoder))
+    state = asked.start()
+    if isinstance(stage, LearnerStage):
+        for number in range(1, stage.rounds + 1):
+            nobody = np.zeros(asked.bound(number).length)
+            state = asked.advance(state, [nobody], sites=plan.asked(stage))
+    return Trained(state.vector, plan)
 
 
 def score_arm(trained: Trained, patients: PatientBatch) -> Scored:
@@ -95,7 +138,16 @@ def score_arm(trained: Trained, patients: PatientBatch) -> Scored:
 
     plan = trained.plan
     scorer = scorer_of(plan, plan.trained, encoder_file(plan.settings.encoder))
-    return scorer.score(trained.weights, patients).earliest()
+    return scorer.score(trained.weights, _as_read(plan, patients)).earliest()
+
+
+def _as_read(plan: Plan, batch: PatientBatch) -> PatientBatch:
+    """Patients as a plan's model takes them: without their films where it reads none."""
+    if plan.settings.encoder.name != "none":
+        return batch
+    nothing = batch.film_exam[:, :0]
+    tokens = batch.target.new_zeros(len(batch), 0, 0, 0)
+    return replace(batch, tokens=tokens, film_exam=nothing, film_maker=nothing, films=None, makers=())
 
 
 def _in_memory(batch: PatientBatch) -> PatientBatch:

@@ -11,16 +11,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from client.cohort.patients import load_split
-from client.cohort.split import Split, split_of
+from client.cohort.split import SplitCase, splits_of
 from client.site.folder import Site
 from client.site.linkage import PatientKey
-from server.simulation.arms import FEDERATED, Trained, arms_of, score_arm, train_arm
+from server.simulation.arms import (
+    CLINICAL_ONLY,
+    FEDERATED,
+    UNTRAINED,
+    Trained,
+    arms_of,
+    clinical_only,
+    score_arm,
+    train_arm,
+    untrained,
+)
 from server.simulation.comparison import INTERNAL, Division, measure_place
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.errors import RunError
-from shared.exam.schema import SplitRule
+from shared.exam.schema import Split, SplitRule
 from shared.train.patients import PatientBatch, join_patients
 
 
@@ -29,7 +39,7 @@ class Ward:
     """Everybody with a label at one hospital, and the split of each as its cohort has it."""
 
     site: str
-    patients: tuple[PatientKey, ...]
+    cases: Mapping[PatientKey, SplitCase]
     batch: PatientBatch
     splits: tuple[Split, ...]
 
@@ -39,7 +49,7 @@ class Ward:
             found = self.splits
         else:
             key = hashlib.sha256(f"division {number}, {seed}, {self.site}".encode()).digest()
-            found = tuple(split_of(patient, key=key, rule=rule) for patient in self.patients)
+            found = tuple(splits_of(self.cases, key=key, rule=rule).values())
         return self.batch.select([place for place, each in enumerate(found) if each == split])
 
 
@@ -50,12 +60,17 @@ def load_ward(site: Site, plan: Plan) -> Ward:
         IntakeError: the site has no such cohort.
     """
     data = load_split(site, plan, name=plan.settings.cohort.name, split=None)
-    split_by_patient = {exam.patient: exam.split for exam in data.arrays.exams}
+    # exams stand by rising day: the earliest labelled one says the class, as at the intake
+    first = {exam.patient: exam for exam in reversed(data.arrays.exams) if exam.label is not None}
+    cases = {
+        patient: SplitCase(stratum=(label and label.class_name) or "")
+        for patient, label in ((each, first[each].label) for each in data.arrays.patients)
+    }
     return Ward(
         site=site.name,
-        patients=data.arrays.patients,
+        cases=cases,
         batch=data.batch,
-        splits=tuple(split_by_patient[patient] for patient in data.arrays.patients),
+        splits=tuple(first[patient].split for patient in cases),
     )
 
 
@@ -98,13 +113,17 @@ def measure_division(
     places = {INTERNAL: join_patients(*(batch.with_films() for batch in held_out))}
     places |= {entry.site: wards[entry.site].batch for entry in plan.roster if entry.role == "external"}
     declared = {entry.site: entry.declared_patients for entry in trains}
-    arms = arms_of(training, declared)
+    arms = {name: (settings, arm) for name, arm in arms_of(training, declared).items()}
+    without_films = clinical_only(settings)
+    if without_films is not None:
+        arms[CLINICAL_ONLY] = (without_films, arms[FEDERATED][1])
     trained = {}
-    for done, (name, arm) in enumerate(arms.items(), start=1):
+    for done, (name, (asked, arm)) in enumerate(arms.items(), start=1):
         is_released = name == FEDERATED and release is not None
-        trained[name] = release if release and is_released else train_arm(settings, arm, run=plan.run)
+        trained[name] = release if release and is_released else train_arm(asked, arm, run=plan.run)
         if progress:
             progress(done, len(arms))
+    trained[UNTRAINED] = untrained(trained[FEDERATED].plan)
     figures, differences = [], []
     decision = decision_of(plan.settings)
     for place, patients in places.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.report.pictures import ForestRow, draw_forest
 from server.report.wording import NOT_A_DEVICE, write_figure, write_value
-from server.simulation.arms import FEDERATED, POOLED
+from server.simulation.arms import CLINICAL_ONLY, FEDERATED, POOLED, UNTRAINED
 from server.simulation.comparison import INTERNAL, Comparison, Difference, Figure, Spread
 from shared.machine.files import write_atomic
 from shared.sums.estimate import NOT_APPLICABLE, Estimate
@@ -19,6 +19,7 @@ from shared.sums.estimate import NOT_APPLICABLE, Estimate
 TEMPLATE = "comparison.html.j2"
 PAGE, DATA = "comparison.html", "comparison.json"
 _DIGITS = {"MAE": 3}
+_TOGETHER = (FEDERATED, POOLED, CLINICAL_ONLY)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def render_comparison(comparison: Comparison) -> str:
     return environment.get_template(TEMPLATE).render(
         comparison=comparison,
         first=comparison.first,
+        arms={row.arm for row in comparison.first.figures},
         places=[(place, place_words(place), n) for place, n in comparison.first.patients.items()],
         figures={place: arm_table(comparison, place) for place in comparison.first.patients},
         differences={place: difference_table(comparison, place) for place in comparison.first.patients},
@@ -142,7 +144,9 @@ def _heads(comparison: Comparison, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _n_trained(comparison: Comparison, arm: str) -> int:
     training = comparison.first.training
-    if arm in (FEDERATED, POOLED):
+    if arm == UNTRAINED:
+        return 0
+    if arm in _TOGETHER:
         return sum(training.values())
     return training[arm.removesuffix(" alone")]
 
@@ -156,7 +160,8 @@ def _minus(arm: str) -> str:
 
 
 def _cell(row: Figure | Difference) -> str:
-    digits = _DIGITS.get(row.figure, 2)
+    # of a difference one digit more: whether its interval holds 0 must be seen
+    digits = _DIGITS.get(row.figure, 2) + isinstance(row, Difference)
     text = write_figure(_estimate(row), digits=digits)
     is_gain = isinstance(row, Difference) and row.value is not None and row.value > 0
     return f"+{text}" if is_gain else text
@@ -182,7 +187,7 @@ def _forest(comparison: Comparison) -> str:
     for place in comparison.first.patients:
         rows.append(ForestRow(label=place.capitalize()))
         rows += [
-            ForestRow(label=row.arm, estimate=_estimate(row), is_pooled=row.arm in (FEDERATED, POOLED))
+            ForestRow(label=row.arm, estimate=_estimate(row), is_pooled=row.arm in _TOGETHER)
             for row in comparison.first.figures
             if (row.place, row.figure) == (place, main)
         ]

@@ -17,7 +17,7 @@ from server.engines.launch import launch_stage
 from server.federation.folder import Home, create_home
 from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
-from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
+from server.report.expected import expected_tables
 from server.report.page import write_report
 from server.report.plan_facts import plan_facts
 from server.report.results import Results
@@ -142,7 +142,8 @@ def _approve_plan(home: Home, sites: Sequence[Site], settings: Settings) -> None
         show_facts("", plan_facts(plan), is_progress=True)
         show_table("stages", STAGE_COLUMNS, stage_rows(plan), is_progress=True)
         show_table("what a patient pays", GROUP_COLUMNS, group_rows(plan), is_progress=True)
-        show_table(FIGURES_TITLE, FIGURE_COLUMNS, figure_rows(plan), is_progress=True)
+        for title, columns, rows in expected_tables(plan):
+            show_table(title, columns, rows, is_progress=True)
     for site in sites:
         approve(site, plan_file)
     say(f"  approved at {', '.join(site.name for site in sites)} by “{APPROVED_BY}”")

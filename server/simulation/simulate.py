@@ -90,6 +90,7 @@ def simulate(
     settings: Sequence[str] = (),
     configs: Path | str | None = None,
     folder: Path | str = "simulation",
+    split_column: str | None = None,
     repeats: int = 1,
     seed: int = 1,
 ) -> Simulation:
@@ -105,6 +106,7 @@ def simulate(
         settings: ``group=name`` or ``group.key=value``, as of a plan.
         configs: a folder with options of one's own, ``GROUP/NAME.yaml``, chosen as the shipped ones.
         folder: where everything is written; the same call goes on where it was cut off.
+        split_column: a column of the tables that says who trains; left out, it is drawn.
         repeats: how many divisions of the patients are trained and measured.
         seed: draws the divisions, never noise.
 
@@ -126,7 +128,7 @@ def simulate(
         split_external=values_of(external),
         cohort=cohort,
         configs=None if configs is None else Path(configs),
-        overrides=tuple(settings),
+        overrides=(*settings, *([f"cohort.split.column={split_column}"] if split_column else [])),
         seed=seed,
         repeats=repeats,
     )
@@ -177,7 +179,9 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         hospitals, others = read_hospitals(request, schema, today=datetime.now(UTC).date())
         found += others
         has_external = bool(request.external or request.split_external)
-        if schema.split.internal == 0 and not has_external:
+        if schema.split.column and request.repeats > 1:
+            found.append(f"  repeats: must be 1, since column {schema.split.column} says who trains")
+        if schema.split.internal == 0 and not has_external and not schema.split.column:
             found.append("  cohort.split.internal: must be above 0, or an external hospital be named")
     if found or settings is None:
         raise SettingsError(

@@ -16,11 +16,11 @@ from datetime import date
 from pathlib import Path
 
 from client.cohort.quarantine import count_codes
-from client.cohort.split import split_of
-from client.intake.clinical import ClinicalTable, RawRow, interpret_rows
+from client.cohort.split import splits_of
+from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret_rows, split_cases
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.sources.tables import file_table
-from client.site.linkage import Pseudonyms
+from client.site.linkage import PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from server.simulation.request import Request
 from shared.contract.stages import Role
@@ -244,17 +244,19 @@ def _profile(path: Path) -> SiteProfile:
 def _counted(given: _Given, table: ClinicalTable, schema: CohortSchema, *, seed: int) -> Hospital:
     """A hospital with its patients counted: usable, labelled, and how many of them would train."""
     pseudonyms = Pseudonyms(pseudonym_secret(seed, given.name))
-    numbers = {row.patient_id for row in table.rows if row.label is not None}
-    keys = [pseudonyms.patient_key(given.profile.issuer, number) for number in numbers]
-    key = pseudonyms.subkey("split")
-    splits = Counter(split_of(patient, key=key, rule=schema.split) for patient in keys)
+
+    def name_of(row: ClinicalRow) -> PatientKey:
+        return pseudonyms.patient_key(given.profile.issuer, row.patient_id)
+
+    cases = split_cases((row for row in table.rows if row.label is not None), name_of)
+    splits = Counter(splits_of(cases, key=pseudonyms.subkey("split"), rule=schema.split).values())
     return Hospital(
         name=given.name,
         role=given.role,
         table=given.table,
         films=given.films,
         profile=given.profile,
-        n_patients=len(keys),
+        n_patients=len(cases),
         n_training=splits["train"],
     )
 
@@ -273,7 +275,9 @@ def _loss_problems(given: _Given, table: ClinicalTable, schema: CohortSchema) ->
 
 
 def repeated_patients(hospitals: Sequence[Hospital], schema: CohortSchema) -> int:
-    """Patient numbers that occur at several hospitals."""
+    """Patient numbers that occur at several hospitals; none where the tables have no numbers."""
+    if schema.patient_column is None:
+        return 0
     found = Counter(
         number
         for hospital in hospitals

@@ -57,6 +57,15 @@ def validation_contradictions(settings: ModelSettings, validation: ValidationSet
         )
 
 
+def split_contradictions(cohort: CohortSchema, *, is_private: bool) -> Iterator[str]:
+    """Between how a cohort is split and what is promised of it."""
+    if cohort.split.stratified and is_private:
+        yield (
+            "cohort.split.stratified needs privacy off and validation.release_class governed: where "
+            "shares hold within each class, one patient moves others between splits"
+        )
+
+
 def _task_contradictions(task: TaskSettings, cohort: CohortSchema) -> Iterator[str]:
     label = cohort.label
     if task.kind == "regression":

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.contract.contradictions import split_contradictions
 from shared.contract.settings import PlanSettings
 from shared.contract.stages import (
     GradientStage,
@@ -27,7 +28,7 @@ from shared.errors import PlanError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
-from shared.strict import FROZEN
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 
 # 4: a plan may measure the release of an earlier run.
 PLAN_VERSION: Final = 4
@@ -183,6 +184,12 @@ class Plan(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _split_suits_the_stages(self) -> Plan:
+        is_private = any(stage.release_class == "dp" for stage in self.stages)
+        refuse_contradictions(split_contradictions(self.settings.cohort, is_private=is_private))
+        return self
+
+    @model_validator(mode="after")
     def _stages_differ_in_name(self) -> Plan:
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
@@ -304,7 +311,13 @@ def read_plan(path: Path, *, coordinator_key: str | None = None) -> Plan:
                 hint="install the release of OsteoFed that wrote this plan",
             )
         plan = Plan.model_validate(content)
-    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
+    except ValidationError as error:
+        raise PlanError(
+            "not-valid",
+            f"{path.name} is not a valid plan:\n" + "\n".join(list_mistakes(error, whole="plan")),
+            hint="do not approve it; ask the coordinator for another one",
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise PlanError(
             "unreadable",
             f"{path.name} is not a plan: {type(error).__name__}",

@@ -14,7 +14,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from shared.contract.contradictions import model_contradictions, validation_contradictions
+from shared.contract.contradictions import (
+    model_contradictions,
+    split_contradictions,
+    validation_contradictions,
+)
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
@@ -529,8 +533,9 @@ class Settings(ModelSettings):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Settings:
+        is_private = self.privacy.mode != "off" or self.validation.release_class != "governed"
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
-        refuse_contradictions(found)
+        refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
         return self
 
     @model_validator(mode="after")

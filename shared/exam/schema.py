@@ -234,13 +234,20 @@ class NumberLabel(BaseModel):
         return self
 
 
+Split = Literal["train", "tune", "internal"]
+
+
 class SplitRule(BaseModel):
-    """Shares of patients per split, assigned by keyed hash so that a patient never moves.
+    """Who trains and who is held out: shares of patients, by keyed hash so that a patient never moves.
 
     Attributes:
         train: share that trains.
         tune: share kept from training and validation, for what is calibrated later.
         internal: share held out for internal validation.
+        column: of the table, where that says each patient's split; empty: the keyed hash does.
+        synonyms: words of that column, and the split each stands for.
+        stratified: the shares hold within each class. One patient may then move others, so that nothing
+            private can be released: with privacy off and governed validations only.
     """
 
     model_config = FROZEN
@@ -248,11 +255,16 @@ class SplitRule(BaseModel):
     train: float = Field(default=0.8, ge=0, le=1)
     tune: float = Field(default=0.0, ge=0, le=1)
     internal: float = Field(default=0.2, ge=0, le=1)
+    column: str = ""
+    synonyms: dict[str, Split] = {"test": "internal", "val": "tune"}
+    stratified: bool = False
 
     @model_validator(mode="after")
     def _adds_up(self) -> SplitRule:
         if abs(self.train + self.tune + self.internal - 1.0) > 1e-9:
             raise ValueError("split: train + tune + internal must be 1")
+        if self.column and self.stratified:
+            raise ValueError("split: column and stratified exclude each other")
         return self
 
 
@@ -262,26 +274,27 @@ class CohortSchema(BaseModel):
     Attributes:
         name: of the cohort; folders and commands use it.
         version: of this schema, raised by whoever changes it.
-        patient_column: column of the patient's number.
-        date_column: column of the exam's date.
+        patient_column: column of the patient's number; null: every row is another patient, named by all
+            that the row says, so that a row that is corrected is a new patient to the ledger.
+        date_column: column of the exam's date; null: a patient has one row, and nothing is prospective.
         date_format: of that date, as strptime reads it.
         fields: clinical variables, one token each.
-        views: kinds of films; none: the clinical table alone.
+        views: kinds of films, which need patient numbers and dates; none: the clinical table alone.
         label: what is predicted.
         max_days_between_film_and_row: a row further from a film does not describe it.
         minimum_age_years: exams of younger patients are left out.
         age_field: number field that holds the age in years; ages above 90 are taken as 90.
         max_lost_fraction: an intake that loses a larger share of films and rows is refused.
         image_pixels: side to which films are scaled.
-        split: shares of patients per split.
+        split: who trains and who is held out.
     """
 
     model_config = FROZEN
 
     name: str = Field(pattern="^[a-z][a-z0-9_-]{1,60}$")
     version: int = Field(ge=1)
-    patient_column: str = "patient_id"
-    date_column: str = "exam_date"
+    patient_column: str | None = "patient_id"
+    date_column: str | None = "exam_date"
     date_format: str = "%Y-%m-%d"
     fields: tuple[ClinicalField, ...] = Field(min_length=1)
     views: tuple[ViewRule, ...] = ()
@@ -295,13 +308,18 @@ class CohortSchema(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CohortSchema:
-        columns = [self.patient_column, self.date_column, self.label.column]
+        named = (self.patient_column, self.date_column, self.label.column, self.split.column)
+        columns = [name for name in named if name]
         columns += [field.name for field in self.fields]
         problems = [
             f"column {name} stands for {count} things; patient, date, label and fields must differ"
             for name, count in Counter(columns).items()
             if count > 1
         ]
+        if self.views and not (self.patient_column and self.date_column):
+            problems.append("views need patient_column and date_column: films meet rows by both")
+        if self.split.stratified and self.label.kind == "number":
+            problems.append("split.stratified needs a label with classes, not a number")
         views = [view.name for view in self.views]
         if len(set(views)) != len(views):
             problems.append(f"views must differ in name, not {views}")

@@ -71,14 +71,22 @@ class PairSums:
 
 
 def calibration_curve(
-    positives: Floats, negatives: Floats, edges: Floats, *, cell_sd: float, minimum_cell: int
+    positives: Floats,
+    negatives: Floats,
+    edges: Floats,
+    *,
+    cell_sd: float,
+    minimum_cell: int,
+    above_noise: float = 1.0,
 ) -> tuple[CalibrationPoint, ...]:
     """Observed share of each bin with its interval, where its patients are enough and not only noise.
+
+    ``above_noise``: as of ``recalibrate``.
 
     Shapes: positives [b], negatives [b], edges [b+1] -> [b].
     """
     observed = (
-        _observed(float(ill), float(well), cell_sd, minimum_cell)
+        _observed(float(ill), float(well), cell_sd, minimum_cell, above_noise)
         for ill, well in zip(positives, negatives, strict=True)
     )
     return tuple(
@@ -87,8 +95,10 @@ def calibration_curve(
     )
 
 
-def _observed(ill: float, well: float, cell_sd: float, minimum_cell: int) -> Estimate:
-    if cell_sd and ill + well <= normal_quantile(0.95) * cell_sd * math.sqrt(2):
+def _observed(
+    ill: float, well: float, cell_sd: float, minimum_cell: int, above_noise: float
+) -> Estimate:
+    if cell_sd and ill + well <= above_noise * normal_quantile(0.95) * cell_sd * math.sqrt(2):
         return TOO_NOISY
     if lacking := why_lacking(ill + well, minimum_cell):
         return lacking
@@ -163,13 +173,20 @@ def _fit(
 
 
 def expected_calibration_error(
-    positives: Floats, negatives: Floats, edges: Floats, *, cell_sd: float, minimum_cell: int
+    positives: Floats,
+    negatives: Floats,
+    edges: Floats,
+    *,
+    cell_sd: float,
+    minimum_cell: int,
+    above_noise: float = 1.0,
 ) -> Estimate:
     """Mean over patients of |observed share − middle of the bin|.
 
     Chance and noise lift it, the more so the more bins. The interval knows: with d a bin's difference
     and δ its error, sign(d)·δ ≤ |d + δ| − |d| ≤ |δ|, so its high end is the figure and a normal margin,
     and its low end has the mean of Σ|δ| taken off besides. It holds the truth more often than it says.
+    ``above_noise``: as of ``recalibrate``.
 
     Shapes: positives [b], negatives [b], edges [b+1].
     """
@@ -178,7 +195,7 @@ def expected_calibration_error(
         return lacking
     n, z = float(positives.sum() + negatives.sum()), normal_quantile(0.95)
     sd_n = cell_sd * math.sqrt(2 * positives.size)
-    if n <= z * sd_n:
+    if n <= above_noise * z * sd_n:
         return TOO_NOISY
     value = float(np.abs(positives * (1.0 - middles) - negatives * middles).sum()) / n
     ill, well = np.maximum(positives, 0.0), np.maximum(negatives, 0.0)

@@ -79,8 +79,8 @@ class Comparison:
         Raises:
             SettingsError: a field that the schema does not have as a number, or a cut outside its bins.
         """
-        bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
-        return cls(task.rule, bins, SimpleRule.build(settings.rule, task.fields))
+        bins = bins_of_release(task, low=settings.low, high=settings.high, n_bins=settings.bins)
+        return cls(task.rule, bins, SimpleRule.build(settings.rule, task))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -120,8 +120,11 @@ class Comparison:
         found = self._figures(total, sd=sd, minimum_cell=0 if sd else minimum_cell)
         if not sd:
             return found
-        expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
-        return worth_showing(found, expected)
+        return worth_showing(found, self.expect(n_expected, sd=sd, minimum_cell=minimum_cell))
+
+    def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """Figures by name of ``n`` patients whom both tell apart, each with errors of its own."""
+        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -199,7 +202,6 @@ class Comparison:
         return f"{word}, release - {self.simple.name}"
 
     def _expected(self, n: float) -> Floats:
-        """The total of ``n`` patients whom both tell apart, each with errors of its own."""
         _, n_bins, n_rule_bins = self.shape
         shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
         joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]

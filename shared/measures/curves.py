@@ -156,7 +156,13 @@ def _ratio(cells: Floats, variance: Floats, minimum_cell: int, above_noise: floa
 
 
 def decision_curve(
-    positives: Floats, negatives: Floats, edges: Floats, *, cell_sd: float, minimum_cell: int
+    positives: Floats,
+    negatives: Floats,
+    edges: Floats,
+    *,
+    cell_sd: float,
+    minimum_cell: int,
+    above_noise: float = 1.0,
 ) -> tuple[NetBenefit, ...]:
     """Net benefit at every inner edge of bins of probabilities: TP/n − FP/n · t/(1 − t).
 
@@ -166,6 +172,7 @@ def decision_curve(
         edges: of the bins, probabilities; the first and the last are no thresholds.
         cell_sd: of the noise in every bin, in patients; 0: exact.
         minimum_cell: fewest patients of a class from whom a figure is shown.
+        above_noise: how many times what noise alone could have made all patients must be.
 
     Shapes: positives [b], negatives [b], edges [b+1] -> [b−1].
 
@@ -173,10 +180,15 @@ def decision_curve(
         SettingsError: the edges are no probabilities.
     """
     check_probability_edges(edges)
-    lacking = why_either_lacks(float(positives.sum()), float(negatives.sum()), minimum_cell)
+    sizes = float(positives.sum()), float(negatives.sum())
+    lacking = why_either_lacks(*sizes, minimum_cell)
+    noise_sd = cell_sd * math.sqrt(2 * positives.size)
+    is_noise = sum(sizes) <= above_noise * normal_quantile(0.95) * noise_sd
 
     def at(place: int, harm: float) -> Estimate:
-        return lacking or _net_benefit(positives, negatives, place=place, harm=harm, cell_sd=cell_sd)
+        if lacking or is_noise:
+            return lacking or TOO_NOISY
+        return _net_benefit(positives, negatives, place=place, harm=harm, cell_sd=cell_sd)
 
     thresholds = [float(each) for each in edges[1:-1]]
     harms = [threshold / (1.0 - threshold) for threshold in thresholds]
@@ -197,15 +209,12 @@ def _net_benefit(
     """
     ill, well = (float(each[place:].sum()) for each in (positives, negatives))
     n = float(positives.sum() + negatives.sum())
-    z = normal_quantile(0.95)
-    if n <= z * cell_sd * math.sqrt(2 * positives.size):
-        return TOO_NOISY
     mean = (ill - harm * well) / n
     sampling = max(ill, 0.5) + harm**2 * max(well, 0.5) - n * mean**2
     worth = np.zeros((2, positives.size))
     worth[0, place:], worth[1, place:] = 1.0, -harm
     noise = cell_sd**2 * float(np.square(worth - mean).sum())
-    margin = z * math.sqrt(max(sampling, 0.0) + noise) / n
+    margin = normal_quantile(0.95) * math.sqrt(max(sampling, 0.0) + noise) / n
     value = min(max(mean, -harm), 1.0)
     low, high = max(mean - margin, -harm), min(mean + margin, 1.0)
     return Estimate(status="measured", value=value, low=min(low, value), high=max(high, value))

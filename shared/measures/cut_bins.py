@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import SettingsError
-from shared.measures.scored import Rule
+from shared.measures.scored import MeasureTask
 from shared.sums.contract import Floats
 
 Bools = NDArray[np.bool_]
@@ -26,9 +26,6 @@ class CutBins:
     """``low``, ``high``: public ends; a score beyond falls in an end bin.
 
     ``is_cut_called``: whether a score that equals the cut is called.
-
-    Raises:
-        SettingsError: the cut lies outside.
     """
 
     low: float
@@ -38,13 +35,24 @@ class CutBins:
     is_low_suspicious: bool
     is_cut_called: bool = True
 
-    def __post_init__(self) -> None:
-        if not self.low < self.cut < self.high:
-            raise SettingsError(
-                "cut-outside-scores",
-                f"the cut {self.cut} must lie between low {self.low} and high {self.high}",
-                hint="widen the scores that the measure counts",
-            )
+    def require_cut_inside(self, *, of: str, setting: str) -> CutBins:
+        """These bins, whose cut lies between their ends.
+
+        Args:
+            of: what is cut.
+            setting: where ``low`` and ``high`` stand in a run's settings.
+
+        Raises:
+            SettingsError: it does not.
+        """
+        if self.low < self.cut < self.high:
+            return self
+        raise SettingsError(
+            "cut-outside-scores",
+            f"the cut {self.cut:g} of {of} must lie between {setting}.low {self.low:g} and "
+            f"{setting}.high {self.high:g}",
+            hint=f"set {setting}.low below {self.cut:g} and {setting}.high above it",
+        )
 
     @cached_property
     def edges(self) -> Floats:
@@ -72,7 +80,7 @@ class CutBins:
         return np.where(np.isfinite(score), places, np.where(is_ill, 0, self.n_bins - 1))
 
 
-def bins_of_release(rule: Rule, *, low: float, high: float, n_bins: int) -> CutBins:
+def bins_of_release(task: MeasureTask, *, low: float, high: float, n_bins: int) -> CutBins:
     """Bins of a release's score, its operating point on an edge.
 
     Raises:
@@ -82,6 +90,6 @@ def bins_of_release(rule: Rule, *, low: float, high: float, n_bins: int) -> CutB
         low=low,
         high=high,
         n_bins=n_bins,
-        cut=rule.operating_point,
-        is_low_suspicious=rule.is_low_positive,
-    )
+        cut=task.rule.operating_point,
+        is_low_suspicious=task.rule.is_low_positive,
+    ).require_cut_inside(of="the release's score", setting=task.setting)

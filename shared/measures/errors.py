@@ -1,7 +1,8 @@
 """A histogram of errors: how many patients are read within how much of their true value.
 
 One cell per band of |prediction − target|, one-hot; the last band is open. Read as the median and the
-90th percentile of the absolute error, and the share within each edge. Imports the contract of sums.
+90th percentile of the absolute error, and the share within each edge. Imports the contract of sums and
+figures.
 """
 
 from __future__ import annotations
@@ -15,14 +16,11 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import PolicyError, SettingsError
+from shared.measures.figures import share_of, worth_showing
 from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
-from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
-from shared.sums.intervals import share_interval
-
-# The widest interval of a share that still says something.
-_WIDEST = 0.6
+from shared.sums.estimate import Estimate
 
 
 class ErrorsSettings(BaseModel):
@@ -90,22 +88,24 @@ class Errors:
         self, total: Floats, *, sd: float, minimum_cell: int, n_expected: float
     ) -> Mapping[str, Estimate]:
         """The share of patients within each edge."""
-        names = [f"within {edge:g}" for edge in self.edges]
-        if not sd and float(total.sum()) < minimum_cell:
-            return dict.fromkeys(names, SUPPRESSED)
-        if sd and not self._is_worth_showing(sd=sd, minimum_cell=minimum_cell, n_expected=n_expected):
-            return dict.fromkeys(names, TOO_NOISY)
-        shares = [_share(total, place + 1, sd=sd) for place in range(len(names))]
-        return dict(zip(names, shares, strict=True))
+        found = self._figures(total, sd=sd, minimum_cell=0 if sd else minimum_cell)
+        if not sd:
+            return found
+        return worth_showing(found, self.expect(n_expected, sd=sd, minimum_cell=minimum_cell))
 
-    def _is_worth_showing(self, *, sd: float, minimum_cell: int, n_expected: float) -> bool:
-        """Whether half of so many patients, under this noise, is a share that says something."""
-        if n_expected < minimum_cell:
-            return False
-        even = np.full(len(self.edges) + 1, n_expected / (len(self.edges) + 1))
-        middle = _share(even, len(even) // 2, sd=sd)
-        low, high = middle.low or 0.0, middle.high or 1.0
-        return high - low <= _WIDEST
+    def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """The shares of ``n`` patients of whom every band holds as many."""
+        even = np.full(self.n_cells, n / self.n_cells)
+        return self._figures(even, sd=sd, minimum_cell=minimum_cell)
+
+    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+        variance, everybody = np.full(self.n_cells, sd**2), np.ones(self.n_cells, dtype=bool)
+        return {
+            f"within {edge:g}": share_of(
+                total, variance, np.arange(self.n_cells) <= place, everybody, minimum_cell
+            )
+            for place, edge in enumerate(self.edges)
+        }
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """Bands joined to the next larger one until each that holds patients holds enough."""
@@ -121,12 +121,3 @@ class Errors:
                 hint="ask for noised tables (validation.release_class=dp), or measure more patients",
             )
         return joined
-
-
-def _share(total: Floats, n_bands: int, *, sd: float) -> Estimate:
-    """Share of patients in the first bands, with sampling and noise in its interval."""
-    hits, misses = float(total[:n_bands].sum()), float(total[n_bands:].sum())
-    noise = (sd**2 * n_bands, sd**2 * (len(total) - n_bands))
-    low, high = share_interval(hits, misses, noise_variance=noise, confidence=0.95)
-    value = min(max(hits / (hits + misses), 0.0), 1.0)
-    return Estimate(status="measured", value=value, low=low, high=high)

@@ -36,6 +36,8 @@ _WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
 _SUPPORT = "n, "
+# How far above its noise a cell is expected to be for a figure that such noise would swallow.
+ABOVE_NOISE = 2.0
 # How many are taken to have the endpoint, before anything is known.
 PREVALENCE = 0.2
 
@@ -43,13 +45,23 @@ PREVALENCE = 0.2
 def worth_showing(
     found: Mapping[str, Estimate], expected: Mapping[str, Estimate]
 ) -> dict[str, Estimate]:
-    """Noisy figures that were expected to say something; counts of patients always."""
+    """Noisy figures that were expected to say something."""
     return {
-        name: each
-        if name.startswith(_SUPPORT) or (is_narrow(name, expected[name]) and each.value is not None)
-        else TOO_NOISY
+        name: each if each.value is not None and is_shown(name, expected) else TOO_NOISY
         for name, each in found.items()
     }
+
+
+def is_shown(name: str, expected: Mapping[str, Estimate]) -> bool:
+    """Whether a noisy figure is expected to say something, among all of its table.
+
+    A count does where noise moves it by no more than the largest count that is expected.
+    """
+    if not name.startswith(_SUPPORT):
+        return is_narrow(name, expected[name])
+    counts = [each.value or 0.0 for other, each in expected.items() if other.startswith(_SUPPORT)]
+    count = expected[name]
+    return (count.high or 0.0) - (count.value or 0.0) <= max(counts)
 
 
 def bell_pair(n_bins: int) -> Floats:

@@ -95,10 +95,14 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """What a measure may know of a plan: its rule of classes, and its clinical fields [k]."""
+    """What a measure may know of a plan: its rule of classes, and its clinical fields [k].
+
+    ``setting``: where the measure's own settings stand among a run's, for who must change them.
+    """
 
     rule: Rule
     fields: tuple[ClinicalField, ...]
+    setting: str = "measure"
 
 
 class Measure(Rows[Scored], Protocol):
@@ -109,12 +113,18 @@ class Measure(Rows[Scored], Protocol):
     ) -> Mapping[str, Estimate]:
         """Figures by name, each with its interval, from a total [m].
 
+        Under noise what ``expect`` finds too wide is not shown.
+
         Args:
             total: of one site, or pooled.
             sd: standard deviation of the noise in each cell; 0 in a governed release.
             minimum_cell: fewest patients from whom a figure is shown.
-            n_expected: patients by declared sizes; under noise it decides what is worth showing.
+            n_expected: patients by declared sizes.
         """
+        ...
+
+    def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """The same figures of ``n`` expected patients: public values and the noise alone."""
         ...
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:

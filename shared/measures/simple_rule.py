@@ -1,13 +1,12 @@
 """A published simple rule of clinical fields: a public sum of coefficient × number, with a public cut.
 
-Which patients it calls is a function of their own fields and public settings alone. Imports the schema,
-bins and the contract of measures.
+Which patients it calls is a function of their own fields and public settings alone. Imports bins
+and the contract of measures.
 Legend: n patients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +14,8 @@ import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from shared.errors import SettingsError
-from shared.exam.schema import ClinicalField
 from shared.measures.cut_bins import CutBins
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
 
@@ -91,13 +89,15 @@ class SimpleRule:
     bins: CutBins
 
     @classmethod
-    def build(cls, settings: SimpleRuleSettings, fields: Sequence[ClinicalField]) -> SimpleRule:
-        """The rule over a schema's fields.
+    def build(cls, settings: SimpleRuleSettings, task: MeasureTask) -> SimpleRule:
+        """The rule over a plan's fields.
 
         Raises:
             SettingsError: a term of what is no number field, or a cut outside.
         """
-        numbers = {field.name: place for place, field in enumerate(fields) if field.kind == "number"}
+        numbers = {
+            field.name: place for place, field in enumerate(task.fields) if field.kind == "number"
+        }
         unknown = sorted({term.field for term in settings.terms} - set(numbers))
         if unknown:
             raise SettingsError(
@@ -112,7 +112,7 @@ class SimpleRule:
             cut=settings.cut,
             is_low_suspicious=settings.calls in ("below", "up to"),
             is_cut_called=settings.calls in ("up to", "from"),
-        )
+        ).require_cut_inside(of=settings.name, setting=f"{task.setting}.rule")
         terms = sorted((numbers[term.field], term.times) for term in settings.terms)
         return cls(settings.name, tuple(terms), settings.intercept, bins)
 

@@ -85,7 +85,7 @@ class Subgroups:
         groups = grouping_of(
             settings.field, task.fields, edges=settings.edges, vendors=settings.vendors
         )
-        bins = bins_of_release(task.rule, low=settings.low, high=settings.high, n_bins=settings.bins)
+        bins = bins_of_release(task, low=settings.low, high=settings.high, n_bins=settings.bins)
         return cls(task.rule, bins, groups)
 
     @property
@@ -116,8 +116,11 @@ class Subgroups:
         found = self._figures(total, sd=sd, minimum_cell=0 if sd else minimum_cell)
         if not sd:
             return found
-        expected = self._figures(self._expected(n_expected), sd=sd, minimum_cell=minimum_cell)
-        return worth_showing(found, expected)
+        return worth_showing(found, self.expect(n_expected, sd=sd, minimum_cell=minimum_cell))
+
+    def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
+        """Figures by name of ``n`` patients in the usual groups, all of one size."""
+        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -145,7 +148,6 @@ class Subgroups:
         return found
 
     def _expected(self, n: float) -> Floats:
-        """The total of ``n`` patients in the usual groups, all of one size."""
         usual, names = self.groups.n_usual, self.groups.names
         shares = np.array([1.0 - PREVALENCE, PREVALENCE])
         total = np.zeros((len(names), 2, self.bins.n_bins))

@@ -13,10 +13,11 @@ import numpy as np
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
+from shared.contract.settings import PlanSettings
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
 from shared.measures.exams import MeanOverExams
-from shared.measures.scored import MeasureTask
+from shared.measures.scored import Measure, MeasureTask
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
@@ -26,14 +27,21 @@ from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
 
+def measure_of(settings: PlanSettings, stage: MeasureStage) -> Measure:
+    """The measure that a stage names, of the plan's task and clinical fields.
+
+    Raises:
+        SettingsError: it does not suit them.
+    """
+    return build_measure(stage.measure, MeasureTask(decision_of(settings), settings.cohort.fields))
+
+
 class MeasureSum:
     """A measure stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads."""
 
     def __init__(self, plan: Plan, stage: MeasureStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
-        self.measure = build_measure(
-            stage.measure, MeasureTask(decision_of(plan.settings), plan.settings.cohort.fields)
-        )
+        self.measure = measure_of(plan.settings, stage)
         self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
         self.state_kind = self._scored.state_kind
         self.state_largest = self._scored.state_largest

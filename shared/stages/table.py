@@ -40,7 +40,7 @@ class TableSum:
     def __init__(self, plan: Plan, stage: TableStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
         self.spec = table_spec(plan.settings, stage)
-        self.statistics = statistics_spec(plan.settings.task, stage)
+        self.statistics = statistics_spec(plan.settings, stage)
         self._is_governed = stage.release_class == "governed"
         self._sum = OneSum(MeanOverExams(TableRows(self.spec)))
         self._scored = scorer_of(plan, plan.read_by(stage), encoder_file)
@@ -72,6 +72,7 @@ class TableSum:
                 self.statistics,
                 minimum_cell=minimum_cell,
                 earlier=[vector.astype(np.float64) for vector in before if len(vector) == length],
+                is_first=not before,
             )
 
         return Bound(length=length, kind="<f8", suppress=show, may_withhold=True)
@@ -116,6 +117,8 @@ class TableSum:
         """Exact statistics [m], before anything is withheld."""
         rule = self.spec.rule
         score = rule.score(scored.outputs)
+        true = rule.class_of(scored.label)
+        is_right = (rule.call(scored.outputs) == true) & np.isfinite(scored.outputs).all(axis=1)
         return measure_statistics(
             self.statistics,
             suspicion=-score if rule.is_low_positive else score,
@@ -123,6 +126,9 @@ class TableSum:
             is_called=rule.calls(score),
             target=scored.label if rule.is_regression else None,
             prediction=score if rule.is_regression else None,
+            rightly={
+                name: is_right[true == rule.classes.index(name)] for name in self.statistics.others
+            },
         )
 
     def advance(

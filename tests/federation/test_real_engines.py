@@ -128,6 +128,8 @@ def test_a_site_that_did_not_approve_takes_no_part(ground: Ground) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 1
-    assert json.loads(done.stdout)["error"] == "run.site-absent"
-    codes = {event.code for event in open_run(ground.home / "runs" / "unasked").events()}
-    assert "plan.not-approved" in codes
+    told = json.loads(done.stdout)
+    assert told["error"] == "engine.sites-not-ready"
+    for site in ground.sites:
+        assert f"{site}: has not approved plan" in told["fact"]
+    assert not open_run(ground.home / "runs" / "unasked").events()

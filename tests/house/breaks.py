@@ -1013,6 +1013,24 @@ BREAKS: tuple[Break, ...] = (
         "the noise of added bins is that of one",
     ),
     Break(
+        "shared/measure/governed/disclosure.py",
+        "return (*right, *wrong, sum(wrong) - called)",
+        "return (*right, *wrong)",
+        "a few who are confused among other classes follow from what is shown",
+    ),
+    Break(
+        "shared/measures/figures.py",
+        "return (count.high or 0.0) - (count.value or 0.0) <= max(counts)",
+        "return True",
+        "a count that is noise is shown as a number of patients",
+    ),
+    Break(
+        "shared/measure/table/endpoint.py",
+        "likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=ABOVE_NOISE",
+        "likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell",
+        "a curve's points are those that noise has lifted",
+    ),
+    Break(
         "shared/measures/errors.py",
         "if 0 < joined[-1] < minimum_cell:",
         "if joined[-1] < 0:",
@@ -1236,6 +1254,12 @@ BREAKS: tuple[Break, ...] = (
         "what a learner must remember is lost in a halt",
     ),
     Break(
+        "server/report/expected.py",
+        "noise, minimum_cell = stage.noise_of(1) * math.sqrt(len(sites)), stage.minimum_cell",
+        "noise, minimum_cell = stage.noise_of(1), stage.minimum_cell",
+        "pooled sites are foreseen with the noise of one",
+    ),
+    Break(
         "server/report/further.py",
         "pooled = pool_tables([(each.table, noise_sd) for each in measured])",
         "pooled = (measured[0].table, noise_sd)",
@@ -1384,6 +1408,18 @@ BREAKS: tuple[Break, ...] = (
         "{POOLED: sum(declared[site] for site in patients)}",
         "{POOLED: max(declared[site] for site in patients)}",
         "the pooled arm trains as the largest hospital",
+    ),
+    Break(
+        "server/simulation/arms.py",
+        'for name in ("encoder", "fusion", "schedule")}',
+        'for name in ("encoder", "fusion")}',
+        "the arm without films trains by the schedule of a head that reads them",
+    ),
+    Break(
+        "server/simulation/divide.py",
+        "trained[UNTRAINED] = untrained(trained[FEDERATED].plan)",
+        "trained[UNTRAINED] = trained[FEDERATED]",
+        "the federation is compared with itself as untrained",
     ),
     Break(
         "server/simulation/comparison.py",

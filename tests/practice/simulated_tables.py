@@ -51,7 +51,7 @@ def write_one_table(path: Path, column: str = "clinic") -> Path:
     return write_rows(path, rows)
 
 
-def write_cohort(path: Path, label: dict[str, object]) -> Path:
+def write_cohort(path: Path, label: dict[str, object], **changes: object) -> Path:
     """The disease's cohort file."""
     numbers = {"kind": "number", "unit": "1"}
     content = {
@@ -66,5 +66,5 @@ def write_cohort(path: Path, label: dict[str, object]) -> Path:
         "label": label,
         "split": {"train": 0.7, "tune": 0.0, "internal": 0.3},
     }
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    path.write_text(yaml.safe_dump(content | changes, sort_keys=False))
     return path

@@ -17,7 +17,6 @@ from table_federation import found_tables, table_settings, write_table
 import client.answers.answer
 from client.answers.answer import answer_sum
 from client.cohort.patients import SplitData, load_split
-from client.cohort.split import Split
 from client.gate.gate import Gate, Released, open_gate
 from client.site.approved import approved_plan
 from client.site.folder import Site, open_site
@@ -26,6 +25,7 @@ from shared.contract.protocol import SumRequest
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
 from shared.errors import OsteoFedError
+from shared.exam.schema import Split
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
 

@@ -25,6 +25,8 @@ from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
 
 MAX_BYTES = 256 * 2**20
+# What stands for the columns of patient and date where the schema has none.
+_NUMBER, _DAY = "patient", "day"
 _USABLE = frozenset({"final", "amended", "corrected"})  # Observation.status
 _RETRACTED = frozenset({"entered-in-error", "cancelled"})
 
@@ -191,7 +193,7 @@ def _rows(
     profile: SiteProfile,
 ) -> tuple[tuple[str, ...], list[RawRow]]:
     label, fields = schema.label.column, [item.name for item in schema.fields]
-    columns = [schema.patient_column, schema.date_column]
+    columns = [schema.patient_column or _NUMBER, schema.date_column or _DAY]
     columns += [name for name in (*fields, *((label,) if profile.has_labels else ()))]
     columns += [f"{name}_unit" for name in columns[2:]]
     header = tuple(profile.column(name) for name in columns)
@@ -225,8 +227,8 @@ def _cells(
 ) -> dict[str, str]:
     day = anchor.day
     cells = {
-        schema.patient_column: person.number,
-        schema.date_column: day.strftime(profile.date_format or schema.date_format),
+        schema.patient_column or _NUMBER: person.number,
+        schema.date_column or _DAY: day.strftime(profile.date_format or schema.date_format),
     }
     for name, part in profile.fhir.from_patient.items():
         cells[name] = person.gender if part == "gender" else _age(person.birth, day)

@@ -16,7 +16,11 @@ The rules, over all governed figures of a split:
    whatever count the earlier share was rounded from; and never after one that was withheld, since it
    would say on which side the few are.
 4. After another set of patients of the same split nothing is shown: who came or went would be a cell.
-5. What is shown is **rounded** to public digits, on top: no rule relies on it.
+5. **Other classes**, each with its size and the share that is called rightly, are shown all or none, in
+   the first release of a split, and only beside both shares of the endpoint: of each class those called
+   rightly and wrongly, and of all of them together those whom only these classes are confused among
+   (who is called wrongly, less who is called to have the endpoint), hold the minimum.
+6. What is shown is **rounded** to public digits, on top: no rule relies on it.
 
 Not covered: figures that are no counts (AUC, R², errors) are shown of at least the minimum of
 patients (and of each class), one patient's influence on them is not bounded.
@@ -32,11 +36,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.measure.governed.statistics import Floats, Implied, StatisticsSpec
+from shared.measure.governed.statistics import Floats, Implied, StatisticsSpec, share_of, size_of
 
 
 def withhold(
-    exact: Floats, spec: StatisticsSpec, *, minimum_cell: int, earlier: Sequence[Floats] = ()
+    exact: Floats,
+    spec: StatisticsSpec,
+    *,
+    minimum_cell: int,
+    earlier: Sequence[Floats] = (),
+    is_first: bool = True,
 ) -> Floats:
     """What of a site's figures may be shown: rounded, NaN where withheld.
 
@@ -45,6 +54,7 @@ def withhold(
         spec: meaning of the places.
         minimum_cell: fewest patients of a cell that is implied.
         earlier: every governed vector that was shown of this split before, oldest first.
+        is_first: whether nothing else that is exact was shown of it before.
 
     Shapes: exact [m], each of earlier [m] -> [m].
 
@@ -53,6 +63,7 @@ def withhold(
     """
     figures, shown = spec.named(exact), [spec.named(vector) for vector in earlier]
     is_shown = _shown_groups(figures, shown, spec, minimum_cell=minimum_cell)
+    is_shown["others"] = is_shown["others"] and is_first
     rounded = [
         round(value, digits) if is_shown[figure.implies] and math.isfinite(value) else math.nan
         for (value, figure, digits) in zip(exact, spec.figures.values(), spec.digits, strict=True)
@@ -84,12 +95,36 @@ def _shown_groups(
         ]
         return all(abs(hits - other) >= minimum_cell for other in (0, size, *others))
 
+    has_positives = has_share("sensitivity", n_positive)
+    has_negatives = has_share("specificity", n_negative)
     return {
         "patients": has_patients,
         "classes": has_classes,
-        "positives": has_share("sensitivity", n_positive),
-        "negatives": has_share("specificity", n_negative),
+        "positives": has_positives,
+        "negatives": has_negatives,
+        "others": has_positives
+        and has_negatives
+        and not earlier
+        and min(_cells_of_others(figures, spec, n_negative), default=0) >= minimum_cell,
     }
+
+
+def _cells_of_others(
+    figures: dict[str, float], spec: StatisticsSpec, n_negative: int
+) -> tuple[int, ...]:
+    """Patients of each other class called rightly, wrongly, and confused among these classes alone.
+
+    Nothing where one has nobody, or they are not all who lack the endpoint.
+    """
+    sizes = [round(figures[size_of(name)]) for name in spec.others]
+    if sum(sizes) != n_negative or not all(sizes):
+        return ()
+    right = [
+        round(figures[share_of(name)] * size) for name, size in zip(spec.others, sizes, strict=True)
+    ]
+    wrong = [size - hits for size, hits in zip(sizes, right, strict=True)]
+    called = n_negative - round(figures["specificity"] * n_negative)
+    return (*right, *wrong, sum(wrong) - called)
 
 
 def _is_same_patients(figures: dict[str, float], before: dict[str, float]) -> bool:

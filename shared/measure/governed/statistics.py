@@ -18,13 +18,15 @@ errors; Cox 1958 (Biometrika 45:562) for logistic recalibration; Bland & Altman 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import TaskSettings
+from shared.contract.decision import decision_of
+from shared.contract.settings import ModelSettings
 from shared.contract.stages import TableStage
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import delong
@@ -32,8 +34,9 @@ from shared.measure.exact.discrimination import delong
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-# Whom a figure counts: everybody; both classes; or how one class is divided by the decision.
-Implied = Literal["patients", "classes", "positives", "negatives"]
+# Whom a figure counts: everybody; both classes; how one class is divided by the decision; or how each
+# class beside the endpoint is divided by its own call.
+Implied = Literal["patients", "classes", "positives", "negatives", "others"]
 # No figure is beyond it, of either sign: what a coordinator need not believe.
 LARGEST = 1e9
 LIMIT_SD = 1.96  # limits of agreement: bias ± 1.96 SD (Bland & Altman 1986)
@@ -101,16 +104,24 @@ class StatisticsSpec:
         is_regression: whether there is a target beside the classes.
         unit_range: width of the target's public range, in its unit; it says which digits are public.
         error_high: largest error, which a prediction that is not finite gets.
+        others: classes beside the endpoint, where there are two or more: each is counted, and which
+            share of it is called rightly.
     """
 
     is_regression: bool
     unit_range: float = 1.0
     error_high: float = 1.0
+    others: tuple[str, ...] = ()
 
     @property
     def figures(self) -> dict[str, Figure]:
         """Name → figure, in the order of the vector."""
-        return REGRESSION if self.is_regression else CLASSIFICATION
+        counts = {size_of(each): Figure(implies="others", digits=0, low=0.0) for each in self.others}
+        shares = {
+            share_of(each): Figure(implies="others", digits=3, low=0.0, high=1.0)
+            for each in self.others
+        }
+        return (REGRESSION if self.is_regression else CLASSIFICATION) | counts | shares
 
     @property
     def n_figures(self) -> int:
@@ -139,12 +150,25 @@ class StatisticsSpec:
         }
 
 
-def statistics_spec(task: TaskSettings, stage: TableStage) -> StatisticsSpec:
+def size_of(name: str) -> str:
+    """The figure that counts a class beside the endpoint."""
+    return f"n, {name}"
+
+
+def share_of(name: str) -> str:
+    """The figure that says which share of a class beside the endpoint is called rightly."""
+    return f"sensitivity, {name}"
+
+
+def statistics_spec(settings: ModelSettings, stage: TableStage) -> StatisticsSpec:
     """The statistics of a governed stage."""
+    rule = decision_of(settings)
+    others = tuple(name for place, name in enumerate(rule.classes) if place != rule.endpoint)
     return StatisticsSpec(
-        is_regression=task.kind == "regression",
+        is_regression=rule.is_regression,
         unit_range=stage.target_high - stage.target_low,
         error_high=stage.error_high,
+        others=others if len(others) > 1 else (),
     )
 
 
@@ -156,6 +180,7 @@ def measure_statistics(
     is_called: Bools,
     target: Floats | None = None,
     prediction: Floats | None = None,
+    rightly: Mapping[str, Bools] | None = None,
 ) -> Floats:
     """The figures of a site's patients, exact; NaN where there is none. Never to be sent as they are.
 
@@ -166,6 +191,8 @@ def measure_statistics(
         is_called: whether the release's decision calls the patient positive.
         target: regression only, in the target's unit.
         prediction: regression only, in the target's unit.
+        rightly: of each class beside the endpoint, for each of its patients, whether the decision calls
+            that class; a patient with an output that is not finite is called wrongly.
 
     Shapes: suspicion [n], is_positive [n], is_called [n], target [n], prediction [n] -> [m].
 
@@ -188,6 +215,9 @@ def measure_statistics(
         known = np.isfinite(target)
         found = _count_and_rank(suspicion[known], is_positive[known], is_called[known])
         found |= _measure_errors(target[known], prediction[known], error_high=spec.error_high)
+    for name, right in (rightly or {}).items():
+        found |= {size_of(name): float(right.size)}
+        found |= {share_of(name): float(right.mean())} if right.size else {}
     vector = np.array([found.get(name, math.nan) for name in spec.figures])
     bounded: Floats = np.clip(vector, -LARGEST, LARGEST)
     return bounded

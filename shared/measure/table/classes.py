@@ -27,6 +27,7 @@ from shared.measure.table.endpoint import endpoint_figures
 from shared.measure.table.expected import expected_table
 from shared.measure.table.spec import TableSpec
 from shared.measures.figures import (
+    ABOVE_NOISE,
     auc_of,
     balanced_accuracy,
     bounded,
@@ -43,8 +44,6 @@ from shared.sums.estimate import SUPPRESSED, Estimate
 from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
-# How far above its noise a cell is expected to be for a figure that such noise would swallow.
-_ABOVE_NOISE = 2.0
 
 
 def read_classes(
@@ -62,11 +61,21 @@ def read_classes(
     found = _figures(table, spec, noise_sd=noise_sd, minimum_cell=0 if noise_sd else minimum_cell)
     if not noise_sd:
         return found
-    likely = expected_table(spec, n_patients=n_expected)
-    expected = _figures(
-        likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=_ABOVE_NOISE
-    )
+    expected = expect_classes(spec, noise_sd=noise_sd, minimum_cell=minimum_cell, n_expected=n_expected)
     return worth_showing(found, expected)
+
+
+def expect_classes(
+    spec: TableSpec, *, noise_sd: float, minimum_cell: int, n_expected: float
+) -> dict[str, Estimate]:
+    """The same figures of expected patients; arguments as of ``read_classes``."""
+    return _figures(
+        expected_table(spec, n_patients=n_expected),
+        spec,
+        noise_sd=noise_sd,
+        minimum_cell=minimum_cell,
+        above_noise=ABOVE_NOISE,
+    )
 
 
 def _figures(

@@ -25,7 +25,7 @@ from shared.measures.calibration import (
     recalibrate,
 )
 from shared.measures.curves import NetBenefit, decision_curve, likelihood_ratios, roc_points
-from shared.measures.figures import is_narrow
+from shared.measures.figures import ABOVE_NOISE, is_narrow
 from shared.sums.estimate import TOO_NOISY, Estimate
 
 Floats = NDArray[np.float64]
@@ -68,11 +68,13 @@ def endpoint_figures(
         found["calibration slope"] = _slope(
             table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
         )
-    if _states_probability(spec) and spec.bins >= FEWEST_BINS:
+    if spec.states_probability and spec.bins >= FEWEST_BINS:
         bins = _probability_bins(table, spec)
         cell_sd = noise_sd / spec.cell_weight
         line = recalibrate(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise)
-        error = expected_calibration_error(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell)
+        error = expected_calibration_error(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        )
         found |= {
             "calibration intercept": line.intercept,
             "calibration slope": line.slope,
@@ -86,13 +88,16 @@ def read_curves(
 ) -> Curves:
     """The endpoint's curves, for display; under noise the points that were expected to say something.
 
-    Arguments as of ``read_classes``.
+    Arguments as of ``read_classes``. A point is expected to be swallowed where noise may swallow it, so
+    that what is shown hardly ever depends on what came out.
     """
     found = _curves(table, spec, noise_sd=noise_sd, minimum_cell=0 if noise_sd else minimum_cell)
     if not noise_sd:
         return found
     likely = expected_table(spec, n_patients=n_expected)
-    expected = _curves(likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    expected = _curves(
+        likely, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=ABOVE_NOISE
+    )
 
     def shown(name: str, each: Estimate, likely: Estimate) -> Estimate:
         return each if each.value is None or is_narrow(name, likely) else TOO_NOISY
@@ -117,22 +122,23 @@ def read_curves(
     )
 
 
-def _curves(table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int) -> Curves:
+def _curves(
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
+) -> Curves:
     ill, well = (by_suspicion(each, spec) for each in score_histograms(table, spec))
     roc = tuple((float(x), float(y)) for x, y in roc_points(ill, well, minimum_cell=minimum_cell))
-    if not _states_probability(spec):
+    if not spec.states_probability:
         return Curves(roc=roc)
     bins, cell_sd = _probability_bins(table, spec), noise_sd / spec.cell_weight
     return Curves(
         roc=roc,
-        calibration=calibration_curve(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell),
-        decision=decision_curve(*bins, cell_sd=cell_sd, minimum_cell=minimum_cell),
+        calibration=calibration_curve(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        ),
+        decision=decision_curve(
+            *bins, cell_sd=cell_sd, minimum_cell=minimum_cell, above_noise=above_noise
+        ),
     )
-
-
-def _states_probability(spec: TableSpec) -> bool:
-    """Whether the bins are of the endpoint's probability; those of an order's one score are not."""
-    return not spec.rule.is_regression and bool(spec.cuts)
 
 
 def _probability_bins(table: Floats, spec: TableSpec) -> tuple[Floats, Floats, Floats]:
@@ -144,7 +150,11 @@ def _probability_bins(table: Floats, spec: TableSpec) -> tuple[Floats, Floats, F
 def _slope(
     table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float
 ) -> Estimate:
-    """Of the target on the prediction: below 1 where predictions are too extreme."""
+    """Of the target on the prediction: below 1 where predictions are too extreme.
+
+    Of values as a row holds them: a target is cut to its public range, an error to the largest public
+    one, and the prediction is their sum.
+    """
     moments = read_moments(table, spec, noise_sd=noise_sd)
     half, unit = (spec.target_high - spec.target_low) / 2, spec.error_high
     sums = PairSums(

@@ -73,7 +73,7 @@ def expect(
         sensitivity_target=0.0,
     )
     figures: dict[str, Estimate] = {name: getattr(found, name) for name in FIGURES}
-    half_widths = {name: _half_width(estimate) for name, estimate in figures.items()}
+    half_widths = {name: half_width(estimate) for name, estimate in figures.items()}
     error = figures["rmse"].value or 0.0
     shown = {
         name
@@ -153,7 +153,8 @@ def _shuffled(n: int, seed: int) -> Floats:
     return np.random.default_rng(seed).permutation(_quantiles(n))
 
 
-def _half_width(estimate: Estimate) -> float | None:
+def half_width(estimate: Estimate) -> float | None:
+    """The wider half of a figure's interval; None without one."""
     if estimate.value is None or estimate.low is None or estimate.high is None:
         return None
     # The wider side: the other one may end where the figure's range does.

@@ -100,6 +100,11 @@ class TableSpec:
         return self.rule.output_cuts if is_cut else ()
 
     @property
+    def states_probability(self) -> bool:
+        """Whether the bins are of the endpoint's probability; those of an order's one score are not."""
+        return not self.rule.is_regression and bool(self.cuts)
+
+    @property
     def cell_weight(self) -> float:
         """Of a patient in a cell of the ranking."""
         return self.blocks.ranking / (math.sqrt(self.n_classes) if self.ranking == "each" else 1.0)

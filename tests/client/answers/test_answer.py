@@ -16,11 +16,11 @@ import client.site.approved
 import shared.stages.gradient
 from client.answers.asked import first_exams_of
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.split import Split
 from client.cohort.versions import current_cohort
 from shared.contract.protocol import SumReply, SumRequest, vector_sha256
 from shared.contract.stages import DescriptionStage, TableStage
 from shared.errors import OsteoFedError
+from shared.exam.schema import Split
 from shared.measure.description.reading import read_description
 from shared.measure.description.rows import contributions as describe_rows
 from shared.measure.description.rows import description_spec, withhold_small_groups

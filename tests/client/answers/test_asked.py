@@ -16,13 +16,13 @@ from table_site import RELEASE, TableSites
 
 from client.answers.asked import AskedPatients, find_patients, first_exams_of
 from client.cohort.assemble import assemble
-from client.cohort.split import Split
 from client.cohort.versions import current_cohort
 from client.intake.accrue import accept_lock, accrue
 from client.site.folder import open_site
 from shared.contract.protocol import SumReply, SumRequest
 from shared.contract.release import write_lock
 from shared.errors import OsteoFedError
+from shared.exam.schema import Split
 from shared.signing.keys import load_key
 from shared.stages.description import FirstExams
 from shared.train.patients import PatientBatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.cohort.split import SPLITS, split_of
+from client.cohort.split import SPLITS, SplitCase, split_of, splits_of
 from client.site.linkage import PatientKey
 from shared.exam.schema import SplitRule
 
@@ -41,3 +41,35 @@ def test_another_sites_key_splits_independently():
 def test_all_in_one_split_is_possible():
     rule = SplitRule(train=0, tune=0, internal=1)
     assert {split_of(PatientKey(str(n)), key=KEY, rule=rule) for n in range(500)} == {"internal"}
+
+
+def cases(n: int) -> dict[PatientKey, SplitCase]:
+    """A tenth is ill."""
+    return {
+        PatientKey(f"{number:032x}"): SplitCase(stratum="ill" if number % 10 == 0 else "well")
+        for number in range(n)
+    }
+
+
+def test_without_a_word_of_the_table_every_patient_goes_by_the_hash() -> None:
+    people = cases(50)
+    found = splits_of(people, key=KEY, rule=RULE)
+    assert found == {name: split_of(name, key=KEY, rule=RULE) for name in people}
+    assert list(found) == list(people)
+
+
+def test_what_the_table_says_of_a_patient_holds() -> None:
+    people = {PatientKey("a" * 32): SplitCase(given="tune"), PatientKey("b" * 32): SplitCase()}
+    found = splits_of(people, key=KEY, rule=SplitRule(train=1.0, tune=0.0, internal=0.0))
+    assert list(found.values()) == ["tune", "train"]
+
+
+def test_strata_have_their_share_of_every_split_and_the_key_says_who() -> None:
+    rule = RULE.model_copy(update={"stratified": True})
+    people = cases(200)
+    found = splits_of(people, key=KEY, rule=rule)
+    for stratum, size in (("ill", 20), ("well", 180)):
+        own = [found[name] for name, case in people.items() if case.stratum == stratum]
+        assert [own.count(split) for split in SPLITS] == [size * 6 // 10, size // 10, size * 3 // 10]
+    assert splits_of(people, key=b"j" * 32, rule=rule) != found
+    assert splits_of(dict(reversed(people.items())), key=KEY, rule=rule) == found

@@ -86,7 +86,7 @@ def test_a_release_reads_a_film_where_nobody_trained_and_shows_what_was_validate
     read: Callable[..., dict[str, object]], handed: Handed
 ) -> None:
     first = read()
-    assert first["unit"] == "g/cm2"
+    assert (first["unit"], first["probability_of"]) == ("g/cm2", None)
     assert first["validation"] == []
     figures = {"auc": SummaryFigure(value=0.8, low=0.7, high=0.9)}
     row = SummaryRow(kind="internal", n_sites=3, release_class="dp", epsilon=3.0, figures=figures)

@@ -6,10 +6,13 @@ from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 
+import pytest
+
 from client.cohort.folder import Exam, StoredFilm
 from client.cohort.split import PatientKey
-from client.intake.changes import Changes, compare_exams
+from client.intake.changes import Changes, compare_exams, refuse_moved
 from client.intake.films import WITHDRAWN, AdmissionRule
+from shared.errors import IntakeError
 
 ANNA, BERT, CARL = PatientKey("anna"), PatientKey("bert"), PatientKey("carl")
 
@@ -100,3 +103,13 @@ def test_a_withdrawn_patients_exams_are_no_loss_when_the_rule_itself_is_asked() 
         SimpleNamespace(exams=(exam("a", ANNA), exam("c", CARL))), [], is_left_out=rule().leaves_out
     )
     assert (changes.left_out, changes.missing, changes.n_lost) == (1, 1, 1)
+
+
+def test_who_would_change_sides_stops_the_intake() -> None:
+    before = SimpleNamespace(exams=(exam("a", ANNA), exam("b", BERT)))
+    after = [exam("a", ANNA), replace(exam("b", BERT), split="internal"), exam("c", CARL)]
+    with pytest.raises(IntakeError, match="1 patients would move") as caught:
+        refuse_moved(before, after)  # type: ignore[arg-type]
+    assert caught.value.code == "intake.split-moved"
+    refuse_moved(before, [after[0], exam("b", BERT), after[2]])  # type: ignore[arg-type]
+    refuse_moved(None, after)

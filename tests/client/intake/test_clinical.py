@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 from client.cohort.quarantine import CODES, Quarantined
-from client.intake.clinical import ClinicalTable, interpret_rows, read_table
+from client.cohort.split import SplitCase
+from client.intake.clinical import (
+    UNDATED,
+    ClinicalTable,
+    RawRow,
+    interpret_rows,
+    read_table,
+    split_cases,
+)
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -273,3 +281,67 @@ def test_what_lies_beyond_it_is_not(interpret, cells, code):
     table = interpret(cells)
     assert table.rows == ()
     assert [entry.code for entry in table.quarantined] == [code]
+
+
+def read_as(schema: CohortSchema, *rows: dict[str, str]) -> ClinicalTable:
+    raw = [RawRow(number, {**ROW, **row}) for number, row in enumerate(rows, start=1)]
+    header = list(raw[0].cells or {})
+    return interpret_rows(header, raw, schema=schema, profile=PROFILE, today=date(2024, 1, 1))
+
+
+def tabular(schema: CohortSchema, **changes: object) -> CohortSchema:
+    content = schema.model_dump(mode="json") | {"views": []} | changes
+    return CohortSchema.model_validate(content)
+
+
+def test_without_patient_numbers_every_row_is_another_patient(schema):
+    plain = tabular(schema, patient_column=None)
+    table = read_as(plain, {"age": "70"}, {"age": "71"}, {"age": "70"})
+    assert len(table.rows) == 2
+    assert [entry.code for entry in table.quarantined] == ["intake.duplicate-exam"]
+    again = read_as(plain, {"age": "65"}, {"age": "71"}, {"age": "70"})
+    assert {row.patient_id for row in table.rows} < {row.patient_id for row in again.rows}
+
+
+def test_without_dates_a_patient_has_one_row(schema):
+    undated = tabular(schema, date_column=None)
+    rows = [{"exam_date": "whenever", "patient_id": name, "age": age} for name, age in ROWS]
+    table = read_as(undated, *rows)
+    assert [row.patient_id for row in table.rows] == ["P1", "P3"]
+    assert {row.day for row in table.rows} == {UNDATED}
+    assert [entry.code for entry in table.quarantined] == ["intake.conflicting-rows"] * 2
+
+
+ROWS = (("P1", "70"), ("P2", "71"), ("P2", "72"), ("P3", "73"))
+
+
+def test_a_column_may_say_who_trains(schema):
+    split = {"train": 1.0, "tune": 0.0, "internal": 0.0, "column": "part"}
+    given = tabular(schema, split=split)
+    words = (("P1", "Train"), ("P2", "test"), ("P3", "val"), ("P4", "?"), ("P5", "train"))
+    rows = [{"patient_id": name, "part": word} for name, word in words]
+    rows.append({"patient_id": "P5", "part": "internal", "exam_date": "2021-01-01"})
+    table = read_as(given, *rows)
+    assert [row.split for row in table.rows] == ["train", "internal", "tune"]
+    assert [(entry.code, entry.item) for entry in table.quarantined] == [
+        ("intake.unknown-split", "row-4"),
+        ("intake.conflicting-split", "row-5"),
+        ("intake.conflicting-split", "row-6"),
+    ]
+    assert table.rejected["P5"] == "intake.conflicting-split"
+    with pytest.raises(IntakeError, match="part"):
+        read_as(given, {"patient_id": "P1"})
+
+
+def test_a_patients_split_goes_by_the_earliest_labelled_row(schema):
+    rows = read_as(
+        schema,
+        {"bmd_neck": "", "exam_date": "2019-01-01"},
+        {"bmd_neck": "0.4", "exam_date": "2020-01-01"},
+        {"bmd_neck": "0.9", "exam_date": "2021-01-01"},
+        {"patient_id": "P2", "bmd_neck": ""},
+    ).rows
+    assert split_cases(rows, lambda row: row.patient_id) == {
+        "P1": SplitCase(None, "osteoporosis"),
+        "P2": SplitCase(None, ""),
+    }

@@ -399,7 +399,7 @@ def test_nothing_usable_is_refused(small, schema, tmp_path):
     for path in (small / "films").iterdir():
         path.write_bytes(b"damaged")
     with pytest.raises(IntakeError) as refusal:
-        run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1}))
+        run(small, tmp_path, schema.model_copy(update={"version": 2, "max_lost_fraction": 1}))
     assert refusal.value.code == "intake.empty-cohort"
     assert "not used, most by intake.unreadable-dicom (" in refusal.value.fact
 
@@ -409,7 +409,7 @@ def test_an_intake_that_withdrawals_have_emptied_says_so(small, schema, tmp_path
     for patient in run(small, tmp_path, schema).cohort.patients():
         linkage.withdraw(patient, by="Ada Lovelace", now=datetime(2024, 6, 30, tzinfo=UTC))
     with pytest.raises(IntakeError) as refusal:
-        run(small, tmp_path, schema.model_copy(update={"max_lost_fraction": 1}))
+        run(small, tmp_path, schema.model_copy(update={"version": 2, "max_lost_fraction": 1}))
     assert refusal.value.code == "intake.empty-cohort"
     assert "not used, most by intake.withdrawn (" in refusal.value.fact
 

@@ -60,6 +60,9 @@ def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites
     assert reading.value == pytest.approx(torch.softmax(logits, 1)[0, 1].item(), abs=1e-6)
     assert reading.class_name == ("malignant" if reading.value >= 0.5 else "benign")
     assert (reading.unit, reading.t_score, reading.heat_maps) == ("probability", None, ())
+    assert reading.probability_of == "malignant"
+    assert reading.facts()["probability of malignant"] == f"{reading.value:.3f}"
+    assert "value" not in reading.facts()
     assert sites.charges() == 0
     assert sites.gate().outbox.show() == ()
 
@@ -275,3 +278,25 @@ def test_a_picture_is_named_by_the_sites_clock_and_says_what_was_read(
     assert told[0]["unit"] == "g/cm2"
     for words in ("value 0.600 g/cm2", "T-score -2.15", "class osteoporosis"):
         assert words in str(told[0]["caption"])
+
+
+def test_a_probability_says_of_which_class_in_words_and_picture(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = compose_settings(["experiment=bmd_classes"])
+    record = SimpleNamespace(decision=decision_of(settings))
+    release = SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record)
+    film = np.zeros((32, 32), dtype=np.float32)
+    outputs = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
+    reading = _describe(release, outputs, [film], [film])
+    endpoint = settings.task.positive_class
+    place = record.decision.classes.index(endpoint)
+    assert reading.probability_of == endpoint == "osteoporosis"
+    assert reading.facts()["probability of osteoporosis"] == f"{float(outputs[0, place]):.3f}"
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(
+        "client.reading.heat_map.write_heat_maps", lambda *_, **words: told.append(words)
+    )
+    draw_heat_maps(SimpleNamespace(), reading, tmp_path / "x.png")
+    assert told[0]["unit"] == "probability of osteoporosis"
+    assert str(told[0]["caption"]).startswith(f"probability of osteoporosis {reading.value:.3f}")

@@ -120,6 +120,9 @@ def test_a_plan_shows_who_is_in_it_with_what_weight_and_what_will_be_seen(home: 
     assert figures["internal", "ash"]["patients"] == "20"
     assert figures["internal", "all sites, pooled"]["patients"] == "80"
     assert set(told["figures"][0]) == set(FIGURE_COLUMNS)
+    further = {(row["stage"], row["figure ±"]): row for row in told["further figures"]}
+    assert further["internal", "accuracy"].keys() >= {"ash", "elm", "hop", "all sites, pooled"}
+    assert further["internal", "accuracy"]["hop"] == "–"
     shown = coordinator.type("plan", "autumn", *SMALL).output
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]
     roster = {tuple(words[:2]): words[2:] for words in lines if len(words) == 5}

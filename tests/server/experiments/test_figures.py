@@ -175,7 +175,7 @@ def quick(
     def run(head: str, epsilon: float | None, patients: dict[str, PatientBatch]) -> figures.Trained:
         runs.append((head, epsilon, {site: len(batch) for site, batch in patients.items()}))
         plan = figures._plan(head, epsilon, list(patients), sizes=runs[-1][2])
-        return figures.Trained(figures._untrained(plan), plan)
+        return figures.untrained(plan)
 
     monkeypatch.setattr(figures, "_run", run)
     monkeypatch.setattr(figures, "TRAINING_PATIENTS", {"aster": 2, "birch": 3, "cedar": 4})

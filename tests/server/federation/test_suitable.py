@@ -60,3 +60,18 @@ def test_all_that_do_not_suit_are_named_together_each_with_what_to_do() -> None:
     assert "measure errors needs a predicted number" in error.fact
     assert "validation.blocks" in error.fact
     assert "read as ridge needs a target of a number, not classes" in error.fact
+
+
+def test_cuts_outside_are_refused_by_the_full_names_of_their_settings() -> None:
+    error = refusal("measure=[errors,subgroups_age]", "measures.subgroups_age.measure.low=0.7")
+    assert error.code == "settings.cut-outside-scores"
+    assert "the release's score must lie between measures.subgroups_age.measure.low 0.7" in error.fact
+    assert "measures.subgroups_age.measure.high above it" in error.hint
+    both = refusal(
+        "measure=[subgroups,comparison]",
+        "measures.subgroups.measure.high=0.55",
+        "measures.comparison.measure.rule.low=3",
+    )
+    assert both.code == "settings.invalid"
+    assert "measures.subgroups.measure.high 0.55" in both.fact
+    assert "the cut 2 of OST must lie between measures.comparison.measure.rule.low 3" in both.fact

@@ -157,7 +157,14 @@ def test_a_task_is_told_in_a_readers_words(tmp_path: Path) -> None:
     settings = compose_settings(["fusion=linear"])
     assert (bmd.target, bmd.target_unit) == ("femoral neck BMD", settings.task.target_unit)
     limit = settings.task.endpoint_threshold
+    assert not task.is_graded
+    assert not bmd.is_graded
     assert bmd.endpoint_rule == f"femoral neck BMD ≤ {limit:g} {settings.task.target_unit}"
+    noised, exact = (
+        _task(plan_of(compose_settings(["task=bmd_classes", *more]), {"elm": 100}))
+        for more in ([], ["validation.release_class=governed"])
+    )
+    assert (noised.is_graded, exact.is_graded) == (True, False), "statistics are of probabilities"
     measured = plan.model_copy(update={"stages": (plan.stages[0],)})
     assert _task(measured).sensitivity_target == 0.0, "nothing is promised where nothing is measured"
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 from practice_plan import plan_of
 
 from server.federation.compose import compose_settings
-from server.report.expected import FIGURE_COLUMNS, expected_of, expected_patients, figure_rows
+from server.report.expected import (
+    FIGURE_COLUMNS,
+    expected_of,
+    expected_patients,
+    expected_tables,
+    figure_rows,
+    further_columns,
+    further_rows,
+)
 from shared.contract.plan import Plan
 from shared.measure.table.expected import expect
 from shared.measure.table.spec import sensitivity, table_spec
+from shared.measures.figures import is_shown
+from shared.stages.measure import measure_of
 
 
 def plan_for(*overrides: str) -> Plan:
@@ -72,3 +83,75 @@ def test_exact_tables_show_what_they_have_however_wide() -> None:
     assert "too noisy" not in row
     internal = plan.tables[0]
     assert expected_of(plan, internal, plan.asked(internal)).half_widths["auc"] is not None
+
+
+def further_of(plan: Plan) -> dict[tuple[str, str], dict[str, str]]:
+    """Cells by site of each figure of a stage."""
+    head = further_columns(plan)
+    return {(row[0], row[1]): dict(zip(head[2:], row[2:], strict=True)) for row in further_rows(plan)}
+
+
+MEASURES = ("measure=[errors,subgroups,comparison]", "validation.epsilon=3")
+
+
+def test_every_figure_of_every_stage_is_foreseen_at_every_site_that_is_asked() -> None:
+    plan = plan_for(*MEASURES)
+    found = further_of(plan)
+    assert {stage for stage, _ in found} == {stage.name for stage in (*plan.tables, *plan.measures)}
+    for stage in plan.measures:
+        names = set(measure_of(plan.settings, stage).expect(100, sd=1.0, minimum_cell=10))
+        assert {figure for name, figure in found if name == stage.name} == names
+        sites = {site.site for site in plan.asked(stage)}
+        for name in names:
+            cells = found[stage.name, name]
+            assert {site for site in ("elm", "fir", "hop") if cells[site] != "–"} == sites
+    small, large = (found["subgroups_internal", "AUC, sex female"][site] for site in ("elm", "fir"))
+    assert small in ("too few", "too noisy")
+    assert 0.0 < float(large) < 0.2
+    together = found["subgroups_internal", "AUC, sex female"]["all sites, pooled"]
+    assert together == "too noisy", "elm brings twenty patients more, and as much noise again"
+    assert found["errors_external", "within 0.1"]["all sites, pooled"] == "–", "one hospital alone"
+    assert found["comparison_internal", "n, compared"]["fir"].isdigit()
+
+
+def test_what_a_plan_foresees_of_a_measure_is_what_its_report_will_show() -> None:
+    plan = plan_for(*MEASURES)
+    found = further_of(plan)
+    for stage in plan.measures:
+        measure = measure_of(plan.settings, stage)
+        for site in plan.asked(stage):
+            n, sd = expected_patients(plan, stage, site), stage.noise_of(1) * measure.norm
+            options = {"sd": sd, "minimum_cell": stage.minimum_cell}
+            expected = measure.expect(n, **options)
+            read = measure.read(np.full(measure.n_cells, 1e4), n_expected=n, **options)
+            for figure, estimate in read.items():
+                cell = found[stage.name, figure][site.site]
+                is_number = cell.replace(".", "").isdigit()
+                assert is_number == (estimate.value is not None), (stage.name, figure, site.site)
+                assert is_number == is_shown(figure, expected)
+
+
+def test_a_figure_that_would_be_hidden_says_whether_noise_or_patients_lack() -> None:
+    noised = further_of(plan_for("validation.epsilon=3"))
+    assert noised["internal", "NPV, osteoporosis"]["elm"] == "too noisy"
+    exact = further_of(plan_for("validation.release_class=governed", "measure=subgroups"))
+    assert {stage for stage, _ in exact} == {"subgroups_internal", "subgroups_external"}
+    assert exact["subgroups_internal", "AUC, sex female"]["elm"] == "too few"
+    assert float(exact["subgroups_internal", "AUC, sex female"]["fir"]) > 0
+
+
+def test_people_read_each_further_figure_once_and_what_nobody_will_see_apart() -> None:
+    plan = plan_for(*MEASURES)
+    _, (_, columns, seen), (_, _, unseen) = expected_tables(plan)
+    assert columns == further_columns(plan)
+    named = [(stage, name) for stage, names in unseen for name in names.split("; ")]
+    assert sorted([*((row[0], row[1]) for row in seen), *named]) == sorted(further_of(plan))
+    for stage, name in named:
+        assert set(further_of(plan)[stage, name].values()) <= {"too noisy", "too few", "–"}
+    assert all(any(cell.replace(".", "").isdigit() for cell in row[2:]) for row in seen)
+
+
+def test_a_plan_that_says_nothing_more_has_no_second_table() -> None:
+    [(_, columns, rows)] = expected_tables(plan_for("validation.release_class=governed"))
+    assert columns == FIGURE_COLUMNS
+    assert rows

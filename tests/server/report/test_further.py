@@ -28,6 +28,7 @@ def found(home: Path, release_class: str, groups: tuple[str, ...] = ("internal",
     content = practice.practice_settings().model_dump(mode="json")
     content["validation"] |= {"release_class": release_class}
     content["task"] = {"kind": "regression", "endpoint": "low", "endpoint_threshold": 0.5}
+    content["task"]["target_unit"] = "u"
     content["cohort"]["label"] = {"kind": "number", "column": "y", "unit": "u", "low": 0, "high": 1}
     measure = {"kind": "errors", "edges": EDGES}
     content["measures"] = {"errors": {"groups": groups, "epsilon": 1.0, "measure": measure}}

@@ -11,7 +11,7 @@ import pytest
 from server.report.governed import (
     pool_auc,
     pool_statistics,
-    read_calibration,
+    read_beside,
     read_constant_r2,
     read_statistics,
 )
@@ -253,7 +253,7 @@ def test_an_auc_that_does_not_vary_has_an_interval_by_its_sizes(auc: float, auc_
 
 
 def test_calibration_is_read_in_words_and_what_is_withheld_stays_so() -> None:
-    found = read_calibration(sent(slope=math.nan), SPEC)
+    found = read_beside(sent(slope=math.nan), SPEC)
     assert {name: each.value for name, each in found.items()} == {
         "calibration slope": None,
         "calibration intercept": 0.05,
@@ -262,6 +262,16 @@ def test_calibration_is_read_in_words_and_what_is_withheld_stays_so() -> None:
     }
     assert found["calibration slope"].status == "suppressed"
     assert all(each.low is None for each in found.values())
+
+
+def test_classes_beside_the_endpoint_are_read_with_their_sizes_and_intervals() -> None:
+    spec = StatisticsSpec(is_regression=False, others=("middle", "mild"))
+    given = dict.fromkeys(spec.figures, 0.5) | {"n, middle": 80.0, "n, mild": math.nan}
+    given |= {"sensitivity, middle": 0.8, "sensitivity, mild": math.nan}
+    found = read_beside(np.array(list(given.values())), spec)
+    assert found["n, middle"].value == 80.0
+    assert interval(found["sensitivity, middle"]) == pytest.approx((0.6996, 0.8730), abs=1e-3)  # Wilson
+    assert found["n, mild"].status == found["sensitivity, mild"].status == "suppressed"
 
 
 @pytest.mark.parametrize("constant", [0.5, 0.9])

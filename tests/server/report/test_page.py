@@ -21,7 +21,7 @@ from server.report.results import (
 )
 from server.report.terminal import table_for_terminal, table_of_patients
 from server.report.wording import write_bytes, write_duration, write_figure, write_time
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
 class Page(HTMLParser):
@@ -101,7 +101,12 @@ def test_missing_updates_and_replies_appear_with_their_reason(results: Results) 
 
 
 def test_reader_always_sees_what_no_training_gives(results: Results) -> None:
-    assert render_page(results).count("no training<br>") == 2  # internal pooled, external
+    assert render_page(results).count("no training<br>(public mean)") == 2  # internal pooled, external
+    task = results.task.model_copy(update={"kind": "classification", "target_unit": ""})
+    rows = tuple(row.model_copy(update={"untrained_r2": None}) for row in results.validation)
+    classes = render_page(results.model_copy(update={"task": task, "validation": rows}))
+    assert classes.count("no training<br>(all alike)") == 2
+    assert "same table" not in classes
 
 
 def test_report_json_is_the_results(results: Results, tmp_path: Path) -> None:
@@ -282,3 +287,54 @@ def test_report_json_keeps_the_second_moments(described_results: Results, tmp_pa
     moments = pooled.second_moments
     assert len(moments.covariance) == len(moments.names) == 5
     assert moments.entry_sd > 0
+
+
+def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: Results) -> None:
+    row = FurtherResult(
+        stage="internal", site="northgate", status="measured", release_class="dp", figures={}
+    )
+    noised = results.model_copy(update={"further": (row,)})
+    exact = noised.model_copy(
+        update={
+            "validation": tuple(
+                each.model_copy(update={"release_class": "governed", "epsilon": None})
+                for each in results.validation
+            )
+        }
+    )
+    for words in ("come from different cells", "need not add up", "of values so cut"):
+        assert words in render_page(noised)
+        assert words not in render_page(exact)
+
+
+@pytest.mark.parametrize("is_graded", [True, False])
+def test_an_order_read_by_one_score_is_said_to_have_no_calibration(
+    results: Results, is_graded: bool
+) -> None:
+    task = results.task.model_copy(update={"kind": "classification", "is_graded": is_graded})
+    row = FurtherResult(
+        stage="internal", site="northgate", status="measured", release_class="dp", figures={}
+    )
+    page = render_page(results.model_copy(update={"task": task, "further": (row,)}))
+    assert ("there is no calibration of one" in page) == is_graded
+    assert "of values so cut" not in page
+
+
+def test_what_noise_hides_at_every_site_is_named_in_one_line(results: Results) -> None:
+    narrow = Estimate(status="measured", value=0.8, low=0.7, high=0.9)
+    rows = tuple(
+        FurtherResult(
+            stage="subgroups_internal",
+            site=site,
+            status="measured",
+            release_class="dp",
+            figures={"AUC, women": auc, "AUC, men": TOO_NOISY, "κ": SUPPRESSED},
+        )
+        for site, auc in (("northgate", narrow), ("eastbridge", TOO_NOISY))
+    )
+    page = render_page(results.model_copy(update={"further": rows}))
+    assert "<h3>Subgroups internal</h3>" in page
+    assert '<th scope="row">AUC, women</th>' in page
+    assert '<th scope="row">κ</th>' in page, "withheld for another reason"
+    assert '<th scope="row">AUC, men</th>' not in page
+    assert "<em>too noisy</em> at every site: AUC, men." in page

@@ -103,6 +103,18 @@ def test_who_sent_what_is_said_of_every_site(results: Results) -> None:
     for site in results.sites:
         assert f">{site.site}</text>" in text
     assert text.count("signed updates, tables: ") == 3
-    assert "one table of sums: 1.5 kB" in text
+    assert "tables of sums: 1.5 kB" in text
     assert "northgate: received 6.1 MB, sent 4.3 MB" in text
     assert text.count('stroke-dasharray="5 4"') == 1
+
+
+def test_a_figure_beyond_the_axis_is_an_arrow_and_no_square() -> None:
+    def drawn(value: float) -> str:
+        estimate = Estimate(status="measured", value=value, low=value - 0.2, high=value + 0.2)
+        row = ForestRow(label="untrained", estimate=estimate)
+        return draw_forest([row], title="R²", reference=0.0, reference_label="0", floor=-0.5)
+
+    beyond, inside = drawn(-0.8), drawn(0.4)
+    assert ("<rect" in beyond, "l7 -4v8Z" in beyond) == (False, True)
+    assert ("<rect" in inside, "l7 -4v8Z" in inside) == (True, False)
+    assert "−0.80" in beyond

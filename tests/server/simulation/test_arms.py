@@ -10,8 +10,19 @@ import torch
 from practice_patients import practice_patients
 
 from server.federation.compose import compose_settings
-from server.simulation.arms import Arm, arms_of, plan_arm, train_arm
+from server.simulation.arms import (
+    Arm,
+    arms_of,
+    clinical_only,
+    plan_arm,
+    score_arm,
+    train_arm,
+    untrained,
+)
 from shared.errors import PlanError
+from shared.learners.table import LEARNERS
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights
 
 SIZES = {"ash": 8, "elm": 12}
 
@@ -71,3 +82,54 @@ def test_an_arm_learns_with_the_noise_of_its_settings() -> None:
     noised = [train_arm(settings[1], arm, run="arms").weights for _ in range(2)]
     assert np.array_equal(*exact)
     assert not np.array_equal(*noised)
+
+
+def test_an_arm_of_clinical_fields_alone_has_the_schedule_of_its_own_head() -> None:
+    settings = compose_settings(["federation=slow_links", "privacy.epsilon=1"])
+    found = clinical_only(settings)
+    assert found is not None
+    assert (found.fusion.name, found.encoder.name) == ("clinical_only", "none")
+    assert found.privacy == settings.privacy
+    sizes = {"ash": 50, "elm": 150}
+    own = compose_settings(["fusion=clinical_only", "encoder=none", "privacy.epsilon=1"])
+    stages = [plan_arm(each, sizes, run="arms").trained for each in (found, own, settings)]
+    assert stages[0] == stages[1] != stages[2]
+
+
+@pytest.mark.parametrize(
+    "overrides", [["encoder=none", "fusion=clinical_only"], ["fusion=clinical_only"]]
+)
+def test_where_no_film_is_read_there_is_no_arm_without_films(overrides: list[str]) -> None:
+    assert clinical_only(compose_settings(overrides)) is None
+
+
+def test_an_arm_without_films_says_the_same_whatever_films_there_are() -> None:
+    settings = clinical_only(compose_settings(["privacy=off", "fusion=linear"]))
+    assert settings is not None
+    batch = practice_patients(30)
+    assert batch.tokens.shape[1] > 0
+    numbers = torch.arange(batch.film_exam.numel()).reshape(batch.film_exam.shape)
+    filmed = replace(batch, tokens=numbers, films=torch.full((numbers.numel(), 4, 4), 7.0))
+    plain, other = (
+        train_arm(settings, Arm({"ash": each}, {"ash": 30}), run="arms") for each in (batch, filmed)
+    )
+    assert np.array_equal(plain.weights, other.weights)
+    assert np.array_equal(score_arm(plain, batch).outputs, score_arm(plain, filmed).outputs)
+
+
+def test_an_untrained_model_is_its_initial_weights() -> None:
+    plan = plan_arm(compose_settings(["fusion=linear"]), {"ash": 30}, run="arms")
+    model = build_model(plan.settings, generator_seed=plan.settings.seed)
+    assert np.array_equal(untrained(plan).weights, flatten_weights(model))
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_an_untrained_learner_says_the_same_of_everybody(kind: str) -> None:
+    task = [] if kind == "second_moments" else ["task=bmd_classes"]
+    settings = compose_settings([*task, f"learner={kind}", "encoder=none", "fusion=clinical_only"])
+    plan, batch = plan_arm(settings, {"ash": 60, "elm": 60}, run="arms"), practice_patients(20)
+    outputs = score_arm(untrained(plan), batch).outputs
+    assert len(outputs) == len(batch)
+    expected = 1 / outputs.shape[1] if task else settings.task.target_mean
+    assert outputs == pytest.approx(np.full(outputs.shape, expected))
+    assert np.ptp(outputs, axis=0).max() == 0.0, "exactly, so that nobody is ranked"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from practice_patients import practice_patients
 
-from client.cohort.split import Split
+from client.cohort.split import SplitCase
 from client.site.linkage import PatientKey
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
@@ -22,7 +22,7 @@ from server.simulation.divide import Ward, measure_division
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.errors import RunError
-from shared.exam.schema import SplitRule
+from shared.exam.schema import Split, SplitRule
 from shared.measures.scored import Scored
 from shared.train.patients import PatientBatch
 
@@ -34,8 +34,8 @@ def ward(site: str, splits: tuple[Split, ...] | None = None) -> Ward:
     """People whose target is their place, so that they can be told apart."""
     batch = practice_patients(N)
     batch = replace(batch, target=torch.arange(N).float()[:, None].expand_as(batch.target).clone())
-    keys = tuple(PatientKey(f"{site}-{number:03d}") for number in range(N))
-    return Ward(site, keys, batch, splits or ("train",) * 40 + ("internal",) * 20)
+    cases = {PatientKey(f"{site}-{number:03d}"): SplitCase() for number in range(N)}
+    return Ward(site, cases, batch, splits or ("train",) * 40 + ("internal",) * 20)
 
 
 def members(found: PatientBatch) -> list[int]:
@@ -91,6 +91,10 @@ def test_all_arms_train_on_one_side_and_are_measured_on_the_other(
         trained.append(arm.patients)
         return Trained(np.full(1, float(len(trained))), plan)
 
+    def start(asked: Plan) -> Trained:
+        assert asked is plan
+        return Trained(np.full(1, 9.0), plan)
+
     def score(arm: Trained, patients: PatientBatch) -> Scored:
         measured.setdefault(str(arm.weights[0]), []).append(members(patients))
         label = patients.target[:, 0].double().numpy()
@@ -98,6 +102,7 @@ def test_all_arms_train_on_one_side_and_are_measured_on_the_other(
 
     monkeypatch.setattr(divide, "train_arm", train)
     monkeypatch.setattr(divide, "score_arm", score)
+    monkeypatch.setattr(divide, "untrained", start)
     wards = {site: ward(site) for site in ("ash", "elm", "hop")}
     release = Trained(np.zeros(1), plan)
     found = measure_division(1, settings=settings_of(), plan=plan, wards=wards, seed=1, release=release)
@@ -105,9 +110,37 @@ def test_all_arms_train_on_one_side_and_are_measured_on_the_other(
     assert [sorted(arm) for arm in trained] == [["pooled"], ["ash"], ["elm"]]
     assert members(trained[0]["pooled"]) == [*range(40), *range(40)]
     held_out = [*range(40, 60), *range(40, 60)]
-    assert measured == {name: [held_out, list(range(N))] for name in ("0.0", "1.0", "2.0", "3.0")}
+    assert measured == {
+        name: [held_out, list(range(N))] for name in ("0.0", "1.0", "2.0", "3.0", "9.0")
+    }
     assert found.training == {"ash": 40, "elm": 40}
     assert found.patients == {"internal": 40, "hop": 60}
+
+
+def test_where_films_are_read_the_federation_is_trained_without_them_too(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def train(settings: Settings, arm: Arm, *, run: str) -> Trained:
+        asked.append((settings.fusion.name, sorted(arm.patients)))
+        return Trained(np.zeros(1), plan)
+
+    def score(arm: Trained, patients: PatientBatch) -> Scored:
+        label = patients.target[:, 0].double().numpy()
+        return Scored(label[:, None], label, np.zeros((len(label), 0)))
+
+    monkeypatch.setattr(divide, "train_arm", train)
+    monkeypatch.setattr(divide, "score_arm", score)
+    wards = {site: ward(site) for site in ("ash", "elm", "hop")}
+    settings = compose_settings(["fusion=linear", "privacy=off"])
+    found = measure_division(2, settings=settings, plan=plan, wards=wards, seed=1)
+    assert asked[-1] == ("clinical_only", ["ash", "elm"])
+    assert [fusion for fusion, _ in asked[:-1]] == ["linear"] * 4
+    arms = list(dict.fromkeys(row.arm for row in found.figures))
+    assert arms == [
+        *("federated", "pooled", "ash alone", "elm alone", "clinical only", "untrained"),
+    ]
 
 
 def test_a_hospital_with_nobody_left_to_train_on_stops_the_division(plan: Plan) -> None:

@@ -16,7 +16,13 @@ from server.simulation.page import (
     write_comparison,
 )
 
-ARMS = {"federated": 0.71, "pooled": 0.75, "ash alone": 0.52}
+ARMS = {
+    "federated": 0.71,
+    "pooled": 0.75,
+    "ash alone": 0.52,
+    "clinical only": 0.6,
+    "untrained": 0.5,
+}
 
 
 def division(number: int, *, shift: float = 0.0) -> Division:
@@ -27,7 +33,7 @@ def division(number: int, *, shift: float = 0.0) -> Division:
             for arm, value in ARMS.items():
                 at = {"value": value + shift, "low": value - 0.1, "high": value + 0.1}
                 figures.append(Figure(place=place, arm=arm, figure=name, **({} if is_absent else at)))
-            for arm in ("pooled", "ash alone"):
+            for arm in list(ARMS)[1:]:
                 gap = ARMS["federated"] - ARMS[arm] + shift
                 at = {"value": gap, "low": gap - 0.05, "high": gap + 0.05}
                 differences.append(
@@ -59,10 +65,11 @@ def test_every_arm_and_difference_is_in_the_tables_with_its_interval() -> None:
     assert figures.columns == ("arm", "trained on", "R²", "MAE [l]", "AUC")
     assert figures.rows[0][:3] == ("federated", "160", "0.71 (0.61 to 0.81)")
     assert figures.rows[2][:2] == ("ash alone", "70")
-    assert figures.is_ours == (True, False, False)
-    assert differences.rows[1][:2] == ("federated − ash alone", "+0.19 (0.14 to 0.24)")
-    assert differences.rows[0][1] == "−0.04 (−0.09 to 0.01)"
-    assert [row[-1] for row in of_hop.rows] == ["NA", "NA"]
+    assert [row[1] for row in figures.rows[3:]] == ["160", "0"], "clinical only, untrained"
+    assert figures.is_ours == (True, False, False, False, False)
+    assert differences.rows[1][:2] == ("federated − ash alone", "+0.190 (0.140 to 0.240)")
+    assert differences.rows[0][1] == "−0.040 (−0.090 to 0.010)"
+    assert [row[-1] for row in of_hop.rows] == ["NA"] * 4
 
 
 def test_the_page_says_that_it_is_simulated_and_makes_no_request() -> None:
@@ -70,6 +77,7 @@ def test_the_page_says_that_it_is_simulated_and_makes_no_request() -> None:
     assert "<strong>Simulated.</strong>" in page
     assert "training ε = 1.00 of every arm" in page
     assert "--repeats shows that" in page
+    assert "what films add is the difference to it" in page
     assert not re.search(r"(src|href)\s*=|https?://(?!www\.w3\.org)|url\(", page)
     assert "no formal privacy guarantee" in render_comparison(comparison(division(1), epsilon=None))
 
@@ -80,7 +88,7 @@ def test_the_spread_is_shown_where_there_are_divisions() -> None:
     table = spread_table(both, "internal")
     assert table is not None
     assert table.rows[0] == ("federated", "0.72 ± 0.01", "0.720 ± 0.014", "0.72 ± 0.01")
-    assert table.rows[-1][:2] == ("federated − ash alone", "+0.20 ± 0.01")
+    assert table.rows[6][:2] == ("federated − ash alone", "+0.20 ± 0.01")
     page = render_comparison(both)
     assert "Mean ± SD of 2 divisions." in page
     assert "--repeats shows that" not in page
@@ -100,4 +108,4 @@ def test_a_text_of_the_cohort_cannot_become_markup() -> None:
 @pytest.mark.parametrize("place", ["internal", "hop"])
 def test_a_difference_table_has_no_row_of_the_federation_with_itself(place: str) -> None:
     rows = difference_table(comparison(division(1)), place).rows
-    assert [row[0] for row in rows] == ["federated − pooled", "federated − ash alone"]
+    assert [row[0] for row in rows] == [f"federated − {arm}" for arm in list(ARMS)[1:]]

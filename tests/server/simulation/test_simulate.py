@@ -13,6 +13,7 @@ from simulated_tables import (
     FAST,
     NUMBER,
     OF_NUMBER,
+    rows_of,
     write_cohort,
     write_one_table,
     write_rows,
@@ -21,6 +22,7 @@ from simulated_tables import (
 
 import server.simulation.play
 from client.cohort.patients import load_split
+from client.cohort.versions import current_cohort
 from client.gate.ledger import Ledger
 from client.site.folder import open_site
 from server.run.folder import open_run
@@ -63,14 +65,14 @@ def charges(folder: Path, site: str) -> int:
     return sum(row.kind == "charge" for row in rows)
 
 
-def held_out(folder: Path, sites: list[str]) -> tuple[Trained, PatientBatch]:
+def held_out(
+    folder: Path, sites: list[str], name: str = "invented_disease"
+) -> tuple[Trained, PatientBatch]:
     """The release of a simulation, and the internal patients of some hospitals."""
     store = open_run(folder / "coordinator" / "runs" / "simulation")
     release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
     batches = [
-        load_split(
-            open_site(folder / "sites" / site), store.plan, name="invented_disease", split="internal"
-        ).batch
+        load_split(open_site(folder / "sites" / site), store.plan, name=name, split="internal").batch
         for site in sites
     ]
     return Trained(release.weights, store.plan), join_patients(*batches)
@@ -141,6 +143,15 @@ def test_the_federated_arm_is_the_release_on_everybody_held_out(plain: Case) -> 
     assert plain.found.comparison.first.patients == {"internal": len(error), "hop": 90}
 
 
+def test_who_has_seen_nobody_ranks_nobody(plain: Case) -> None:
+    for place in ("internal", EXTERNAL):
+        assert value(plain.found, place, "untrained", "AUC") == 0.5
+        assert value(plain.found, place, "untrained", "R²") <= 0.0
+    page = (plain.folder / "comparison.html").read_text()
+    assert "has seen no patient" in page
+    assert "clinical only" not in page, "tables have no film to leave out"
+
+
 def test_plan_report_and_page_say_that_the_run_was_simulated(plain: Case) -> None:
     store = open_run(plain.folder / "coordinator" / "runs" / "simulation")
     assert store.plan.settings.is_simulated
@@ -198,7 +209,14 @@ def test_results_are_data_frames_for_a_notebook(plain: Case) -> None:
         *("division", "place", "against", "figure", "value", "low", "high")
     ]
     table = found.arms.pivot_table("value", "arm", ["place", "figure"])
-    assert set(table.index) == {"federated", "pooled", "ash alone", "elm alone", "oak alone"}
+    assert set(table.index) == {
+        "federated",
+        "pooled",
+        "ash alone",
+        "elm alone",
+        "oak alone",
+        "untrained",
+    }
     assert {"internal", "external"} == set(found.validation.kind)
     assert found.spread.empty
     assert list(found.spread) == ["place", "arm", "against", "figure", "mean", "sd", "n"]
@@ -275,3 +293,46 @@ def test_one_table_and_the_column_that_splits_it_belong_together(tmp_path: Path)
     for sources, column in ((tables["ash"], None), ({"ash": tables["ash"]}, "clinic")):
         with pytest.raises(SettingsError, match="split_by: must be given with one table"):
             simulate(sources, split_by=column, cohort=cohort, folder=tmp_path / "out")
+
+
+def test_a_bare_table_with_its_own_split_is_enough(tmp_path: Path) -> None:
+    cohort = write_cohort(
+        tmp_path / "c.yaml", NUMBER, patient_column=None, date_column=None, name="bare_rows"
+    )
+    tables = {}
+    for site in ("ash", "elm"):
+        rows = [
+            {
+                **{name: row[name] for name in ("age", "marker", "sex", "capacity")},
+                "part": "test" if place % 4 == 0 else "train",
+            }
+            for place, row in enumerate(rows_of(site))
+        ]
+        tables[site] = write_rows(tmp_path / f"{site}.csv", rows)
+    asked = {"cohort": cohort, "folder": tmp_path / "out", "split_column": "part"}
+    of_high = ["task=regression", "task.endpoint_side=above", "privacy=off", *FAST]
+    with pytest.raises(SettingsError, match="repeats: must be 1, since column part says who trains"):
+        simulate(tables, settings=of_high, repeats=2, **asked)
+    found = simulate(tables, settings=of_high, **asked)
+    assert found.results.task.endpoint_rule == "capacity ≥ 3 l"
+    assert {row.kind for row in found.results.validation} == {"internal"}, "nobody can be later"
+    assert value(found, "internal", "federated", "AUC") > 0.8
+    batch = held_out(tmp_path / "out", ["ash", "elm"], name="bare_rows")[1]
+    assert len(batch) == sum((len(rows_of(site)) + 3) // 4 for site in tables)
+
+
+def test_balanced_splits_are_for_what_promises_nothing(tmp_path: Path) -> None:
+    tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", CLASSES)
+    asked = {"cohort": cohort, "folder": tmp_path / "out"}
+    sources = {site: tables[site] for site in ("ash", "elm")}
+    balanced = ["cohort.split.stratified=true", *FAST]
+    for settings in (balanced, [*balanced, "privacy=off"]):
+        with pytest.raises(SettingsError, match="stratified needs privacy off"):
+            simulate(sources, settings=settings, **asked)
+    exact = ["privacy=off", "validation.release_class=governed"]
+    simulate(sources, settings=[*balanced, *exact], **asked)
+    for site, path in sources.items():
+        cohort_now = current_cohort(open_site(tmp_path / "out" / "sites" / site), "invented_disease")
+        for stage in CLASSES["classes"]:
+            own = [exam.split for exam in cohort_now.exams if exam.label.class_name == stage]
+            assert own.count("train") == round(0.7 * len(own)), (path, stage)

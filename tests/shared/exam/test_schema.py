@@ -202,3 +202,20 @@ def test_where_two_schemas_differ_is_named_by_part(content: dict[str, Any]) -> N
     changed["minimum_age_years"] = 55
     found = schema_differences(one, CohortSchema.model_validate(changed))
     assert set(found) == {"fields.age", "fields.prior_fracture", "label.high", "minimum_age_years"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"patient_column": None}, "views need patient_column and date_column"),
+        ({"date_column": None}, "views need patient_column and date_column"),
+        ({"split": {"column": "part", "stratified": True}}, "column and stratified exclude each other"),
+        ({"split": {"column": "age"}}, "column age stands for 2 things"),
+    ],
+)
+def test_films_need_numbers_and_dates_and_a_split_goes_by_one_thing(
+    tmp_path: Path, content: dict[str, Any], change: dict[str, Any], fact: str
+) -> None:
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    assert fact in mistakes(tmp_path, content)

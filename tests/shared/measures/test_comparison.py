@@ -135,7 +135,8 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
         assert quiet[name].value is not None
         assert quiet[name].high - quiet[name].low < 0.3
         assert loud[name] == TOO_NOISY
-    assert loud["n, compared"].value is not None
+    assert loud["n, compared"] == TOO_NOISY, "of 60 patients, known to ± 62"
+    assert quiet["n, compared"].value is not None
     # decided by the declared size alone: the same total, declared small
     total = federate(OneSum(comparison()), [people(4000)], n_declared=1.0).vector
     small = comparison().read(total, sd=3.7, minimum_cell=5, n_expected=60.0)

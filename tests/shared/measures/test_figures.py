@@ -80,16 +80,20 @@ def test_a_mean_over_classes_is_no_narrower_than_their_mean_and_needs_them_all()
     assert mean_of([*parts, SUPPRESSED]) == SUPPRESSED
 
 
-def test_counts_are_always_shown_and_other_figures_where_they_were_expected_to_say_something() -> None:
+def test_a_count_is_shown_where_noise_moves_it_by_no_more_than_the_largest_that_is_expected() -> None:
+    """An interval of 0 to 335 is nothing to say of a group of 22."""
+    expected = support_of(["a", "b"], np.array([10.0, 4.0]), 5.0, 10)  # ± 9.8
+    found = support_of(["a", "b"], np.array([0.0, 30.0]), 5.0, 10)
+    assert worth_showing(found, expected) == found
+    loud = support_of(["a", "b"], np.array([10.0, 4.0]), 5.2, 10)  # ± 10.2
+    assert set(worth_showing(found, loud).values()) == {TOO_NOISY}
+
+
+def test_figures_are_shown_where_they_were_expected_to_say_something() -> None:
     narrow = Estimate(status="measured", value=0.8, low=0.7, high=0.9)
     wide = Estimate(status="measured", value=0.8, low=0.3, high=1.0)
-    found = support_of(["a"], np.array([5.0]), 3.0, 10) | {
-        "AUC, a": narrow,
-        "κ": wide,
-        "PPV, a": narrow,
-    }
+    found = {"AUC, a": narrow, "κ": wide, "PPV, a": narrow}
     shown = worth_showing(found, found | {"AUC, a": wide, "κ": narrow})
-    assert shown["n, a"].value == 5.0
     assert shown["AUC, a"] == TOO_NOISY
     assert shown["κ"] == wide
     assert shown["PPV, a"] == narrow

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
+from shared.contract.decision import decision_of
 from shared.errors import SettingsError
-from shared.measures.scored import Scored
+from shared.measures.scored import MeasureTask, Scored
 from shared.measures.simple_rule import SimpleRule, SimpleRuleSettings
 
 
@@ -16,7 +17,9 @@ def terms(**times: float) -> list[dict[str, object]]:
     return [{"field": name, "times": value} for name, value in times.items()]
 
 
-FIELDS = compose_settings().cohort.fields
+SETTINGS = compose_settings()
+FIELDS = SETTINGS.cohort.fields
+TASK = MeasureTask(decision_of(SETTINGS), FIELDS)
 AGE, WEIGHT = (next(i for i, f in enumerate(FIELDS) if f.name == name) for name in ("age", "weight"))
 OST = {
     "name": "OST",
@@ -29,7 +32,7 @@ OST = {
 
 
 def rule(**changes: object) -> SimpleRule:
-    return SimpleRule.build(SimpleRuleSettings.model_validate(OST | changes), FIELDS)
+    return SimpleRule.build(SimpleRuleSettings.model_validate(OST | changes), TASK)
 
 
 def people(*pairs: tuple[float, float]) -> Scored:

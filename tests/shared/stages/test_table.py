@@ -11,6 +11,7 @@ from practice_learners import learner_plan, silent
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of, with_training
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.stages import TableStage
 from shared.errors import PlanError, WeightsError
@@ -72,6 +73,12 @@ def test_a_governed_stage_answers_with_the_statistics_of_its_patients() -> None:
     outputs, target = score_patients(plan.settings, practice_patients(20, seed=2), moved(asked))
     output = outputs[:, 0]
     assert plan.settings.task.kind == "regression"
+    rule = decision_of(plan.settings)
+    true, called = (
+        np.searchsorted(cuts, values)
+        for cuts, values in ((rule.label_cuts, target), (rule.output_cuts, output))
+    )
+    assert len(asked.statistics.others) == 2
     expected = measure_statistics(
         asked.statistics,
         suspicion=-output,
@@ -79,6 +86,7 @@ def test_a_governed_stage_answers_with_the_statistics_of_its_patients() -> None:
         is_called=output <= plan.settings.task.operating_point,
         target=target,
         prediction=output,
+        rightly={rule.classes[place]: called[true == place] == place for place in (1, 2)},
     )
     np.testing.assert_array_equal(table_of(asked), expected)
     assert (asked.noise_sd, asked.statistics.named(expected)["n"]) == (0.0, 20)
@@ -97,6 +105,23 @@ def test_a_classifier_calls_at_or_above_its_operating_point() -> None:
     assert plan.settings.task.operating_point == 0.5
     assert (named["sensitivity"], named["specificity"]) == (0.5, 0.5)
     assert named["brier"] == pytest.approx((2 * 0.25 + 0.36 + 0.16) / 4)
+
+
+def test_who_cannot_be_read_is_called_wrongly_in_every_class() -> None:
+    plan = learner_plan("naive_bayes", SITES)
+    stage = plan.stage("internal")
+    governed = stage.model_copy(update={"release_class": "governed", "noise_multipliers": (0.0,)})
+    asked = TableSum(plan, governed, None)
+    first, second, endpoint = decision_of(plan.settings).classes
+    assert asked.statistics.others == (first, second)
+    outputs = np.array(
+        [[0.8, 0.1, 0.1], [np.nan] * 3, [0.6, 0.4, 0.0], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]
+    )
+    scored = Scored(outputs, np.array([0.0, 0.0, 1.0, 1.0, 2.0]), np.zeros((5, 0)))
+    named = asked.statistics.named(asked.measured(scored))
+    assert endpoint == plan.settings.task.positive_class
+    assert (named[f"n, {first}"], named[f"n, {second}"]) == (2, 2)
+    assert (named[f"sensitivity, {first}"], named[f"sensitivity, {second}"]) == (0.5, 0.5)
 
 
 def test_the_noise_in_every_cell_is_the_stages_multiplier_times_the_rows_bound() -> None:
@@ -170,10 +195,18 @@ def test_statistics_leave_only_under_the_rules_and_with_what_was_shown_before_in
     assert bound.suppress is not None
     shown = bound.suppress(vector, 10, [])
     np.testing.assert_array_equal(shown, withhold(vector, spec, minimum_cell=10))
-    assert np.isnan(shown).sum() == 1
+    hidden = {name for name, value in spec.named(shown).items() if np.isnan(value)}
+    assert hidden == {"sensitivity", *(name for name in spec.figures if ", " in name)}
     other = vector.copy()
     other[0] = 101
     assert np.isnan(bound.suppress(other, 10, [shown])).all()
+    named = found | {"sensitivity": 0.5, "specificity": 0.75, "n, osteopenia": 30, "n, normal": 30}
+    whole = np.array(list(named.values()))
+    assert not np.isnan(bound.suppress(whole, 10, [])).any()
+    after = spec.named(bound.suppress(whole, 10, [np.ones(3)]))
+    assert {name for name, value in after.items() if np.isnan(value)} == {
+        name for name in spec.figures if ", " in name
+    }
     of_another_measure = np.ones(3)
     np.testing.assert_array_equal(bound.suppress(vector, 10, [of_another_measure]), shown)
     noised = measured()[2].bound(1)

@@ -160,6 +160,89 @@ def test_the_solver_breaks_rules_that_forget_an_earlier_cut() -> None:
     assert "positives 1:2" in breaches(9, 2, cuts=2, rule=each_by_itself)
 
 
+THREE = StatisticsSpec(is_regression=False, others=("middle", "mild"))
+N_ILL, HITS = 40, 20  # of the endpoint's own class, which the others' figures do not touch
+
+
+def of_three(table: Table) -> np.ndarray:
+    """Exact figures; a table is middle called severe, middle, mild, then mild called the same."""
+    middle, mild = table[:3], table[3:]
+    sizes = {"middle": sum(middle), "mild": sum(mild)}
+    right = {"middle": middle[1], "mild": mild[2]}
+    n_negative = sum(table)
+    plain = vector(N_ILL, n_negative, HITS, n_negative - middle[0] - mild[0])
+    shares = [right[name] / size if size else math.nan for name, size in sizes.items()]
+    return np.array([*plain, *sizes.values(), *shares])
+
+
+def breaches_of_three(n_negative: int, minimum: int, *, rule: Withhold = withhold) -> set[str]:
+    """As ``breaches``, of every group of cells of those who lack the endpoint.
+
+    An AUC says nothing of how these are divided once it is known how many are called.
+    """
+    alike = defaultdict(list)
+    for table in tables(n_negative, 6):
+        alike[key(rule(of_three(table), THREE, minimum_cell=minimum))].append(table)
+    found = set()
+    groups = [np.array(bits, dtype=bool) for bits in itertools.product((0, 1), repeat=6) if any(bits)]
+    for group in alike.values():
+        cells = np.array(group)  # [tables, 6]
+        for members in groups:
+            left = cells[:, members].sum(axis=1)
+            if left.min() >= 1 and left.max() < minimum:
+                found.add("".join(str(int(each)) for each in members))
+    return found
+
+
+@pytest.mark.parametrize(("n_negative", "minimum"), [(8, 2), (11, 2), (12, 3), (16, 3)])
+def test_no_cell_of_other_classes_can_be_solved_for(n_negative: int, minimum: int) -> None:
+    assert breaches_of_three(n_negative, minimum) == set()
+
+
+def by_their_own_cells(exact: np.ndarray, spec: StatisticsSpec, **asked: object) -> np.ndarray:
+    """Each class by its own cells: who is confused among the others follows from the rest."""
+    minimum = int(str(asked["minimum_cell"]))
+    shown, found = withhold(exact, spec, minimum_cell=minimum), spec.named(exact)
+    if math.isnan(shown[NAMES.index("specificity")]):
+        return shown
+    for place, name in enumerate(spec.others):
+        size, share = found[f"n, {name}"], found[f"sensitivity, {name}"]
+        if size and min(share * size, size - share * size) >= minimum - 1e-9:
+            for at, value in ((len(NAMES) + place, size), (len(NAMES) + 2 + place, share)):
+                shown[at] = round(value, 3)
+    return shown
+
+
+def test_the_solver_breaks_rules_that_show_each_class_by_its_own_cells() -> None:
+    found = breaches_of_three(12, 3, rule=by_their_own_cells)
+    assert "001010" in found, "middle called mild, and mild called middle"
+    assert {"000111", "111000"} & found, "the size of a class whose figures are withheld"
+
+
+def test_other_classes_are_shown_all_or_none() -> None:
+    table = (20, 60, 15, 12, 14, 40)
+    shown = THREE.named(withhold(of_three(table), THREE, minimum_cell=10))
+    assert (shown["n, middle"], shown["n, mild"]) == (95, 66)
+    assert (shown["sensitivity, middle"], shown["sensitivity, mild"]) == (0.632, 0.606)
+    for other in (
+        (20, 60, 15, 12, 14, 9),  # few of the mild called rightly
+        (20, 60, 15, 30, 0, 0),  # none
+        (20, 60, 4, 12, 5, 40),  # nine confused among themselves
+        (35, 60, 0, 26, 0, 40),  # none are
+        (5, 60, 15, 4, 14, 40),  # few called to have the endpoint
+    ):
+        hidden = THREE.named(withhold(of_three(other), THREE, minimum_cell=10))
+        assert all(math.isnan(hidden[name]) for name in THREE.figures if ", " in name), other
+
+
+def test_other_classes_are_shown_once() -> None:
+    first, second = of_three((20, 60, 15, 12, 14, 40)), of_three((40, 40, 15, 12, 14, 40))
+    before = withhold(first, THREE, minimum_cell=10)
+    shown = THREE.named(withhold(second, THREE, minimum_cell=10, earlier=[before]))
+    assert not math.isnan(shown["specificity"])
+    assert math.isnan(shown["sensitivity, middle"])
+
+
 def named(shown: np.ndarray) -> dict[str, float]:
     return {name: value for name, value in SPEC.named(shown).items() if not math.isnan(value)}
 

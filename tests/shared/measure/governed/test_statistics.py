@@ -6,11 +6,18 @@ import math
 
 import numpy as np
 import pytest
+from practice_plan import plan_of
 
+from server.federation.compose import compose_settings
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import delong
 from shared.measure.exact.regression import measure_regression
-from shared.measure.governed.statistics import LARGEST, StatisticsSpec, measure_statistics
+from shared.measure.governed.statistics import (
+    LARGEST,
+    StatisticsSpec,
+    measure_statistics,
+    statistics_spec,
+)
 
 REGRESSION = StatisticsSpec(is_regression=True, unit_range=0.65, error_high=0.25)
 CLASSES = StatisticsSpec(is_regression=False)
@@ -170,3 +177,34 @@ def test_every_figure_beyond_what_it_can_be_reads_as_withheld(spec: StatisticsSp
             read = spec.named(vector)
             assert math.isnan(read[name]) != is_kept, (name, value)
             assert all(read[other] == 0.5 for other in read if other != name)
+
+
+def test_other_classes_come_last_each_with_its_size_and_share() -> None:
+    spec = StatisticsSpec(is_regression=False, others=("middle", "mild"))
+    assert list(spec.figures)[-4:] == [
+        *("n, middle", "n, mild", "sensitivity, middle", "sensitivity, mild"),
+    ]
+    assert spec.digits[-4:] == (0, 0, 3, 3)
+    found = spec.named(
+        measure_statistics(
+            spec,
+            suspicion=np.array([0.9, 0.1, 0.2, 0.6]),
+            is_positive=np.array([True, False, False, False]),
+            is_called=np.array([True, False, False, True]),
+            rightly={"middle": np.array([True, False, False]), "mild": np.zeros(0, dtype=bool)},
+        )
+    )
+    assert (found["n, middle"], found["n, mild"]) == (3, 0)
+    assert found["sensitivity, middle"] == pytest.approx(1 / 3)
+    assert math.isnan(found["sensitivity, mild"])
+
+
+def test_two_classes_have_no_figures_of_others_and_three_have() -> None:
+    sizes = {"elm": 100}
+    for overrides, others in (
+        (["task.grades=[]"], ()),
+        ([], ("osteopenia", "normal")),
+        (["task=bmd_classes"], ("normal", "osteopenia")),
+    ):
+        plan = plan_of(compose_settings(["fusion=linear", *overrides]), sizes)
+        assert statistics_spec(plan.settings, plan.tables[0]).others == others

@@ -143,7 +143,7 @@ def test_each_class_comes_with_how_many_are_of_it() -> None:
         assert found[f"n, {name}"].value == pytest.approx((label == place).sum())
     spec = graded(8)
     noisy = read_classes(
-        np.full(spec.n_cells, -1.8), spec, noise_sd=3.6, minimum_cell=10, n_expected=20
+        np.full(spec.n_cells, -1.8), spec, noise_sd=3.6, minimum_cell=10, n_expected=100
     )
     assert (noisy["n, normal"].value, noisy["n, normal"].low) == (0.0, 0.0)
     assert noisy["n, normal"].high == pytest.approx(1.96 * 2 * 8**0.5 - 8, abs=1e-2)

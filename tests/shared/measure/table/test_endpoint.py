@@ -17,6 +17,7 @@ from sklearn import metrics
 from shared.measure.table.cells import score_histograms
 from shared.measure.table.classes import read_classes
 from shared.measure.table.endpoint import endpoint_figures, read_curves
+from shared.measure.table.expected import expected_table
 from shared.measure.table.spec import sensitivity
 from shared.measures.calibration import calibration_curve, recalibrate
 from shared.sums.estimate import TOO_NOISY
@@ -121,6 +122,27 @@ def test_under_noise_points_that_were_expected_to_say_nothing_are_left_out() -> 
     assert sum(each.observed.value is not None for each in many.calibration) > 30
     figures = read_classes(table, RISK, noise_sd=9.0, minimum_cell=10, n_expected=100)
     assert figures["calibration slope"] == figures["LR+, ill"] == TOO_NOISY
+
+
+def test_a_point_that_noise_may_swallow_is_left_out_whatever_came_out() -> None:
+    spec = spec_of_probabilities(bins=16, cut=0.25, error=0.35)
+    n, sd, draw = 6000, 9.0, np.random.default_rng(1)
+    likely = expected_table(spec, n_patients=n)
+    ill, well = score_histograms(likely, spec)
+    is_clear = ill + well > 2 * 1.96 * sd * 2**0.5
+    assert not is_clear.all()
+
+    def shown(table: np.ndarray) -> np.ndarray:
+        found = read_curves(table, spec, noise_sd=sd, minimum_cell=10, n_expected=n)
+        return np.array([point.observed.value is not None for point in found.calibration])
+
+    planned = shown(10 * likely)  # nothing is swallowed of so many
+    assert planned.sum() == 12
+    assert is_clear[planned].all()
+    # a point at twice the 95 % of its noise comes out within it once in forty times, others never
+    drawn = np.array([shown(likely + draw.normal(0, sd, likely.size)) for _ in range(60)])
+    assert drawn[:, planned].mean(axis=0).min() > 0.9
+    assert not drawn[:, ~planned].any()
 
 
 def test_noise_of_a_curve_is_that_of_its_cells_in_patients() -> None:
