@@ -132,6 +132,10 @@ def find_plan(site: Site, rows: Sequence[LedgerRow], run: str) -> Plan:
             f"{sorted(set(known.values()))}",
             hint="name one of these runs; where two bear one name, its plan's hash",
         )
+    # a plan measured offline was written here; the ledger's hash says that it is the one
+    offline = site.folder / "offline" / "plans" / f"{named[0]}.json"
+    if offline.exists():
+        return read_plan(offline)
     return read_plan(site.folder / "plans" / f"{named[0]}.json", coordinator_key=site.coordinator_key)
 
 

@@ -36,9 +36,14 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
         IntakeError: no cohort, or one that was frozen under another schema.
         LedgerError: the ledger is damaged.
     """
+    role = plan.entry(site.name).role
+    refused = (*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name))
+    if all(stage.patients == "accrued" for stage in plan.stages if role in stage.roles):
+        # who is asked about later patients only has no cohort to try a plan on
+        return Rehearsal(prices=(), problems=refused, measured=None, trial=None)
     cohort = current_cohort(site, plan.settings.cohort.name)
     stage = plan.trained
-    trains = stage is not None and plan.entry(site.name).role in stage.roles
+    trains = stage is not None and role in stage.roles
     arrays = assemble(
         cohort, "train" if trains else None, schema=plan.settings.cohort, task=plan.settings.task
     )
@@ -49,11 +54,7 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
         trial = try_learning(plan, stage, site=site.name, file=held_encoder(site, plan))
     return Rehearsal(
         prices=prices,
-        problems=(
-            *site.entry_problems(plan),
-            *check_plan(site.policy, plan, site=site.name),
-            *find_shortages(site.policy, prices),
-        ),
+        problems=(*refused, *find_shortages(site.policy, prices)),
         measured=measured,
         trial=trial,
     )

@@ -333,6 +333,8 @@ def _report(
     from client.gate.ledger import Ledger
     from client.site.folder import open_site
     from server.report.page import write_report
+    from server.report.summary import summarise
+    from shared.contract.validation_summary import write_summary
 
     _step("report", "osteofed-site ledger export · osteofed-coordinator report demo")
     ledgers = []
@@ -342,7 +344,9 @@ def _report(
         ledger.verify()
         ledgers.append(run_folder / "ledgers" / f"{site.name}.json")
         export_ledger(opened, ledger, ledgers[-1])
-    results = collect_results(open_run(run_folder), ledgers=ledgers)
+    store = open_run(run_folder)
+    results = collect_results(store, ledgers=ledgers)
+    write_summary(store.release_folder, summarise(results), Home(store.home).key())
     page, data = write_report(folders.folder, results)
     return results, {"report.html": str(page), "report.json": str(data)}
 

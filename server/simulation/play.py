@@ -21,6 +21,7 @@ from server.report.expected import expected_tables
 from server.report.page import write_report
 from server.report.plan_facts import plan_facts
 from server.report.results import Results
+from server.report.summary import summarise
 from server.report.training import write_release
 from server.run.folder import RunStore
 from server.run.prepare import prepare
@@ -42,6 +43,7 @@ from server.simulation.page import write_comparison
 from server.simulation.sources import Hospital
 from shared.contract.settings import Settings
 from shared.contract.stages import purpose_of
+from shared.contract.validation_summary import write_summary
 from shared.machine.files import write_atomic
 from shared.machine.terminal import progress, say, show_facts, show_table
 from shared.privacy.stage_text import (
@@ -99,6 +101,7 @@ def play(
     _step("report", f"osteofed-site ledger export · osteofed-coordinator report {RUN}")
     ledgers = export_ledgers(sites, folder / "ledgers")
     results = collect_results(store, ledgers=ledgers)
+    write_summary(store.release_folder, summarise(results), home.key())
     comparison = compared(store, results, divisions)
     files = [*write_report(folder, results), *write_comparison(folder, comparison)]
     say(f"  finished in {time.monotonic() - began:.0f} s")

@@ -51,6 +51,9 @@ def test_a_table_is_charged_once_a_day_and_logged_before_its_file(
         ("ExternalFile", "status"),
     ]
     assert 1.4 < float(gone[0].epsilon or 0) <= 1.5
+    stated = kay.told("statement", charge.plan_sha256, "--out", str(sites.folder / "statement.json"))
+    assert stated["plan_sha256"] == charge.plan_sha256
+    assert stated["role"] == "external"
     measure(kay, sites, out, "--epsilon", "1")
     assert len(charges(kay)) == 2, "another price is another table"
 

@@ -32,9 +32,11 @@ from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
 from shared.contract.settings import EncoderSettings
+from shared.errors import IntakeError
 from shared.measures.exams import exams_of
 from shared.measures.scored import Scored
 from shared.privacy.accountant import gaussian_epsilon
+from shared.privacy.cost import predict_cost
 from shared.stages.gradient import GradientSum
 from shared.train.public_batch import draw_public_batch
 
@@ -105,6 +107,21 @@ def test_what_would_stop_the_run_is_said(sites: TableSites) -> None:
     assert "evaluate.external is not allowed" in "\n".join(
         rehearse(sites.site("hop"), sites.plan).problems
     )
+
+
+def test_who_is_asked_for_later_patients_only_rehearses_without_a_cohort(sites: TableSites) -> None:
+    later = tuple(stage for stage in sites.plan.stages if stage.patients == "accrued")
+    predicted = predict_cost(later, delta=sites.plan.settings.delta)
+    plan = sites.plan.model_copy(update={"stages": later, "predicted": predicted})
+    shutil.rmtree(sites.site("hop").cohorts)
+    found = rehearse(sites.site("hop"), plan)
+    assert (found.prices, found.problems, found.measured) == ((), (), None)
+    sites.change_policy("hop", allowed=[])
+    assert "evaluate.prospective is not allowed" in "\n".join(
+        rehearse(sites.site("hop"), plan).problems
+    )
+    with pytest.raises(IntakeError, match="has no cohort"):
+        rehearse(sites.site("hop"), sites.plan)
 
 
 def test_the_measured_round_has_the_cohorts_shape_and_none_of_its_values(sites: TableSites) -> None:
