@@ -202,14 +202,17 @@ def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
 
 
 def _purpose_problems(policy: PolicySettings, asked: Sequence[Stage], role: str) -> list[str]:
-    """A plan may run where some of its tables are forbidden, but not where its main part is."""
+    """A plan may run where some of its tables are forbidden, not where its main part or all is."""
     needed: Purpose = "train" if role == "training" else "evaluate.external"
     try:
         purposes = {purpose_of(stage) for stage in asked}
     except PlanError as error:
         return [error.fact]
-    is_missing = needed in purposes and needed not in policy.allowed
-    return [f"{needed} is not allowed here"] if is_missing else []
+    if needed in purposes and needed not in policy.allowed:
+        return [f"{needed} is not allowed here"]
+    if purposes and not purposes & set(policy.allowed):
+        return [f"{' and '.join(sorted(purposes))} is not allowed here"]
+    return []
 
 
 def _task_problems(policy: PolicySettings, plan: Plan) -> list[str]:
