@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
@@ -178,22 +179,6 @@ class LinearHead(BaseModel):
 FusionSettings = Annotated[CrossAttention | Concatenation | LinearHead, Field(discriminator="name")]
 
 
-class Schedule(BaseModel):
-    """One row of the public table: what suits an ε (never tuned on patients).
-
-    ``fold`` as in ``stages.GradientStage``; ``local_tail`` too.
-    """
-
-    model_config = FROZEN
-
-    up_to_epsilon: float | None = None
-    learning_rate: float = Field(gt=0, le=1e4)
-    rounds: int = Field(ge=1)
-    local_steps: int = Field(ge=1)
-    fold: Fold = "site"
-    local_tail: float = Field(default=0.0, ge=0, le=1)
-
-
 class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
@@ -228,7 +213,9 @@ class FederationSettings(BaseModel):
     """Rounds, quorum and patience.
 
     ``rounds``, ``local_steps``, ``learning_rate``, ``fold`` and ``local_tail`` are null in YAML: the
-    fusion's public schedule fills them in when a plan is written.
+    fusion's public schedule fills them in when a plan is written. ``link_mbit_s`` and ``link_wait_h``
+    declare a site's link, by which a plan foretells its hours: megabits a second, and how long a
+    message waits for its answer besides (a tunnel that opens at night, a courier's way).
     """
 
     model_config = FROZEN
@@ -242,6 +229,8 @@ class FederationSettings(BaseModel):
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
+    link_mbit_s: float = Field(default=10.0, gt=0)
+    link_wait_h: float = Field(default=0.0, ge=0)
 
 
 class BlockSettings(BaseModel):
@@ -388,11 +377,12 @@ class Caps(BaseModel):
 class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
-    ``schedule``: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
-    without one for privacy off and above.
+    ``schedule`` names one of ``schedules``, which are the fusion's, where its YAML has them; one that
+    is null there is none.
     """
 
-    schedule: tuple[Schedule, ...] = Field(min_length=1)
+    schedule: str = STANDARD
+    schedules: dict[str, ScheduleRows] = Field(min_length=1)
     learner: LearnerSettings | GradientLearner = Field(discriminator="kind")
     privacy: PrivacySettings
     strategy: StrategySettings
@@ -408,12 +398,14 @@ class Settings(ModelSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_schedule(cls, values: object) -> object:
+    def _take_schedules(cls, values: object) -> object:
         if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
             return values
         fusion, learner = dict(values["fusion"]), values.get("learner", {"kind": "gradient"})
-        schedule = fusion.pop("schedule", values.get("schedule"))
-        return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
+        schedules = fusion.pop("schedules", values.get("schedules"))
+        if isinstance(schedules, Mapping):
+            schedules = {name: rows for name, rows in schedules.items() if rows is not None}
+        return {**values, "schedules": schedules, "fusion": fusion, "learner": learner}
 
     @field_validator("learner", mode="before")
     @classmethod
@@ -422,6 +414,15 @@ class Settings(ModelSettings):
         if refusal is not None:
             raise ValueError(f"{refusal.fact}; {refusal.hint}")
         return value
+
+    @model_validator(mode="after")
+    def _schedule_is_one_of_the_fusions(self) -> Settings:
+        if self.schedule not in self.schedules:
+            raise ValueError(
+                f"schedule must be one of {sorted(self.schedules)} with fusion {self.fusion.name}, "
+                f"not '{self.schedule}'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _encoder_is_named(self) -> Settings:
