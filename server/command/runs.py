@@ -23,6 +23,7 @@ from shared.machine.terminal import (
 if TYPE_CHECKING:
     from server.federation.folder import Home
     from shared.contract.plan import Plan
+    from shared.contract.settings import Settings
 
 runs_app = typer.Typer()
 
@@ -49,24 +50,22 @@ def plan(
 ) -> None:
     """Write, sign and show a plan; nothing runs before each site approves it."""
     from server.federation.folder import Home
+    from server.federation.measured import read_measured
     from server.federation.plan import save_plan
     from server.report.expected import FIGURE_COLUMNS, FIGURES_TITLE, figure_rows
     from server.report.plan_facts import plan_facts
+    from server.report.schedules import SCHEDULE_COLUMNS, SCHEDULES_TITLE, schedule_rows
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
     own = Home(home)
-    drafted = (
-        _draft_training(own, run, overrides, cohort, is_alone=epsilon is None and not only)
-        if release is None
-        else _draft_validation(
-            own,
-            run,
-            release,
-            [*(overrides or []), *([f"--cohort {cohort}"] if cohort else [])],
-            epsilon=epsilon,
-            only=only or [],
-        )
-    )
+    schedules: list[tuple[str, ...]] = []
+    if release is None:
+        settings = _settings_of_training(overrides, cohort, is_alone=epsilon is None and not only)
+        drafted = _draft_training(own, run, settings)
+        schedules = schedule_rows(settings, drafted, read_measured())
+    else:
+        others = [*(overrides or []), *([f"--cohort {cohort}"] if cohort else [])]
+        drafted = _draft_validation(own, run, release, others, epsilon=epsilon, only=only or [])
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
     stages, groups, figures = stage_rows(drafted), group_rows(drafted), figure_rows(drafted)
@@ -75,6 +74,7 @@ def plan(
             "stages": [dict(zip(STAGE_COLUMNS, row, strict=True)) for row in stages],
             "groups": [dict(zip(GROUP_COLUMNS, row, strict=True)) for row in groups],
             "figures": [dict(zip(FIGURE_COLUMNS, row, strict=True)) for row in figures],
+            "schedules": [dict(zip(SCHEDULE_COLUMNS, row, strict=True)) for row in schedules],
         }
         show_json(facts | tables)
         return
@@ -82,6 +82,8 @@ def plan(
     show_table("stages", STAGE_COLUMNS, stages)
     show_table("what a patient pays", GROUP_COLUMNS, groups)
     show_table(FIGURES_TITLE, FIGURE_COLUMNS, figures)
+    if schedules:
+        show_table(SCHEDULES_TITLE, SCHEDULE_COLUMNS, schedules)
     show_table(
         "roster",
         ("site", "role", "required", "declared patients", "weight"),
@@ -98,11 +100,10 @@ def plan(
     )
 
 
-def _draft_training(
-    own: Home, run: str, overrides: list[str] | None, cohort: str | None, *, is_alone: bool
-) -> Plan:
+def _settings_of_training(
+    overrides: list[str] | None, cohort: str | None, *, is_alone: bool
+) -> Settings:
     from server.federation.compose import compose_settings
-    from server.federation.plan import draft_plan
 
     if not is_alone:
         raise PlanError(
@@ -110,8 +111,14 @@ def _draft_training(
             "--epsilon and --only belong to a plan that measures a release",
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
+    return compose_settings(overrides or [], cohort=cohort)
+
+
+def _draft_training(own: Home, run: str, settings: Settings) -> Plan:
+    from server.federation.plan import draft_plan
+
     return draft_plan(
-        compose_settings(overrides or [], cohort=cohort),
+        settings,
         own.active_sites(),
         run=run,
         coordinator_key=own.key().public_hex,
