@@ -19,6 +19,7 @@ from shared.contract.contradictions import (
     split_contradictions,
     validation_contradictions,
 )
+from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
@@ -226,28 +227,6 @@ class LinearHead(BaseModel):
 FusionSettings = Annotated[CrossAttention | Concatenation | LinearHead, Field(discriminator="name")]
 
 
-class Schedule(BaseModel):
-    """One row of the public table: what suits an ε (never tuned on patients).
-
-    Attributes:
-        up_to_epsilon: largest training ε that the row is for; null: privacy off, and above the others.
-        learning_rate: of each step.
-        rounds: messages of each site.
-        local_steps: noised sums that a site draws in a round.
-        fold: where sums become weights, at the site or the coordinator (``stages.GradientStage``).
-        local_tail: share of a round's last steps that a site averages.
-    """
-
-    model_config = FROZEN
-
-    up_to_epsilon: float | None = None
-    learning_rate: float = Field(gt=0, le=1e4)
-    rounds: int = Field(ge=1)
-    local_steps: int = Field(ge=1)
-    fold: Fold = "site"
-    local_tail: float = Field(default=0.0, ge=0, le=1)
-
-
 class PrivacySettings(BaseModel):
     """Patient-level differential privacy, add/remove adjacency; ``off`` promises nothing formal.
 
@@ -306,6 +285,9 @@ class FederationSettings(BaseModel):
         round_deadline_s: seconds that a site has for its whole answer.
         liveness_s: seconds after which a node that is offline counts as missing.
         poll_s: seconds between two looks for answers.
+        link_mbit_s: megabits a second of a site's link, by which a plan foretells its hours.
+        link_wait_h: hours that a message waits for its answer besides: a tunnel that opens at night, a
+            courier's way.
     """
 
     model_config = FROZEN
@@ -319,6 +301,8 @@ class FederationSettings(BaseModel):
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
+    link_mbit_s: float = Field(default=10.0, gt=0)
+    link_wait_h: float = Field(default=0.0, ge=0)
 
 
 class BlockSettings(BaseModel):
@@ -489,8 +473,8 @@ class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
     Attributes:
-        schedule: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
-            without one for privacy off and above.
+        schedule: which of the schedules fills in what is null.
+        schedules: of the fusion, by name, where its YAML has them; one that is null there is none.
         learner: what trains: gradients of the fusion, or a learner of tables.
         privacy: what is promised to a patient.
         strategy: how the sites' updates become weights.
@@ -500,7 +484,8 @@ class Settings(ModelSettings):
         engine: where the programs run.
     """
 
-    schedule: tuple[Schedule, ...] = Field(min_length=1)
+    schedule: str = STANDARD
+    schedules: dict[str, ScheduleRows] = Field(min_length=1)
     learner: LearnerSettings | GradientLearner = Field(discriminator="kind")
     privacy: PrivacySettings
     strategy: StrategySettings
@@ -516,12 +501,14 @@ class Settings(ModelSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_schedule(cls, values: object) -> object:
+    def _take_schedules(cls, values: object) -> object:
         if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
             return values
         fusion, learner = dict(values["fusion"]), values.get("learner", {"kind": "gradient"})
-        schedule = fusion.pop("schedule", values.get("schedule"))
-        return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
+        schedules = fusion.pop("schedules", values.get("schedules"))
+        if isinstance(schedules, Mapping):
+            schedules = {name: rows for name, rows in schedules.items() if rows is not None}
+        return {**values, "schedules": schedules, "fusion": fusion, "learner": learner}
 
     @field_validator("learner", mode="before")
     @classmethod
@@ -536,6 +523,15 @@ class Settings(ModelSettings):
         is_private = self.privacy.mode != "off" or self.validation.release_class != "governed"
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
         refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_is_one_of_the_fusions(self) -> Settings:
+        if self.schedule not in self.schedules:
+            raise ValueError(
+                f"schedule must be one of {sorted(self.schedules)} with fusion {self.fusion.name}, "
+                f"not '{self.schedule}'"
+            )
         return self
 
     @model_validator(mode="after")

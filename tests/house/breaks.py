@@ -554,9 +554,27 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/plan.py",
-        '_trained_stage(settings, n_parameters, min(declared["training"]))',
-        '_trained_stage(settings, n_parameters, max(declared["training"]))',
+        "math.sqrt(n_parameters) / (privacy.sample_rate * min(training))",
+        "math.sqrt(n_parameters) / (privacy.sample_rate * max(training))",
         "the bound on an update is that of the quietest site",
+    ),
+    Break(
+        "server/federation/measured.py",
+        "and each.signal <= signal_of(epsilon, declared)",
+        "and each.signal >= signal_of(epsilon, declared)",
+        "a plan expects what less noise has reached",
+    ),
+    Break(
+        "server/report/schedules.py",
+        "return asked.start().vector.nbytes + bound.length * np.dtype(bound.kind).itemsize",
+        "return bound.length * np.dtype(bound.kind).itemsize",
+        "the weights that a site is sent are not counted",
+    ),
+    Break(
+        "shared/contract/schedules.py",
+        "return epsilon * sum(declared) / math.sqrt(len(declared))",
+        "return epsilon * sum(declared)",
+        "the noises of many sites are taken for one",
     ),
     Break(
         "server/report/collect.py",
