@@ -24,7 +24,13 @@ MEASURED_FILE = CONFIGS / "schedules.json"
 class MeasuredSchedule(BaseModel):
     """R² of one head under one schedule, of training sites with these declared sizes.
 
-    ``row``: steps and rate as they were run. ``r2``: by training population, in the order of seeds.
+    Attributes:
+        fusion: the head.
+        schedule: its name.
+        epsilon: of a patient, for training.
+        declared: training patients of each site.
+        row: steps and rate as they were run.
+        r2: by training population, in the order of seeds.
     """
 
     model_config = FROZEN

@@ -1429,7 +1429,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/simulation/arms.py",
-        'for name in ("encoder", "fusion", "schedule")}',
+        'for name in ("encoder", "fusion", "schedules")}',
         'for name in ("encoder", "fusion")}',
         "the arm without films trains by the schedule of a head that reads them",
     ),
