@@ -21,6 +21,10 @@ from shared.strict import FROZEN
 MEASURED_FILE = CONFIGS / "schedules.json"
 
 
+# 110 declared patients may be 114.
+_ABOUT = 1.05
+
+
 class MeasuredSchedule(BaseModel):
     """R² of one head under one schedule, of training sites with these declared sizes.
 
@@ -82,7 +86,7 @@ class MeasuredSchedules(BaseModel):
         """The measured figure that a plan may lean on; None where there is none.
 
         Of its own schedule that of the most signal, among those with no more signal and no more
-        patients than the plan.
+        patients than the plan, as sizes are declared: to two digits.
 
         Args:
             settings: model, task and the schedule's name.
@@ -99,8 +103,8 @@ class MeasuredSchedules(BaseModel):
             for each in self.rows
             if (each.fusion, each.schedule) == (settings.fusion, settings.schedule)
             and each.row == _row_for(settings, each.signal)
-            and each.signal <= signal_of(epsilon, declared)
-            and sum(each.declared) <= sum(declared)
+            and each.signal <= _ABOUT * signal_of(epsilon, declared)
+            and sum(each.declared) <= _ABOUT * sum(declared)
         ]
         return max(near, key=lambda each: each.signal, default=None)
 

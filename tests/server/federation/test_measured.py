@@ -67,6 +67,11 @@ def test_a_plan_that_was_measured_expects_the_median_population() -> None:
     assert expected("privacy.epsilon=1", training=(112,)) == 0.50
 
 
+def test_sizes_as_they_are_declared_are_those_that_were_measured() -> None:
+    assert expected("privacy.epsilon=3", training=(110, 220, 450)) == 0.60
+    assert expected("privacy.epsilon=1", training=(110,)) == 0.50
+
+
 def test_between_two_figures_a_plan_expects_that_of_less_signal() -> None:
     assert expected("privacy.epsilon=5") == 0.60
     assert expected("privacy.epsilon=3", training=(700, 700)) == 0.60
