@@ -13,8 +13,9 @@ from statistics import median_low
 from pydantic import BaseModel
 
 from server.federation.compose import CONFIGS
+from shared.contract.model_settings import FusionSettings
 from shared.contract.schedules import ScheduleRow, choose_row, signal_of
-from shared.contract.settings import FusionSettings, Settings
+from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
 from shared.strict import FROZEN
 

@@ -560,8 +560,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/measured.py",
-        "and each.signal <= signal_of(epsilon, declared)",
-        "and each.signal >= signal_of(epsilon, declared)",
+        "and each.signal <= _ABOUT * signal_of(epsilon, declared)",
+        "and each.signal >= _ABOUT * signal_of(epsilon, declared)",
         "a plan expects what less noise has reached",
     ),
     Break(

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract.decision import decision_of
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import TableStage
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import delong

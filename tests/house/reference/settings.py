@@ -12,6 +12,7 @@ from reference.fields import linked, rows_of, setting_table, summary, title_of, 
 from reference.markdown import code, page, slug, table
 
 from server.federation.compose import CONFIGS
+from shared.contract import model_settings as model
 from shared.contract import settings as contract
 from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
@@ -24,13 +25,13 @@ from shared.measures.table import MeasureSettings
 # Groups of configs/ in the order of the page, with the models of their files and of what these hold.
 GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     "experiment": (),
-    "task": (contract.RegressionTask, contract.ClassificationTask, contract.Grade),
+    "task": (model.RegressionTask, model.ClassificationTask, model.Grade),
     "cohort": (),
-    "encoder": (contract.EncoderSettings,),
+    "encoder": (model.EncoderSettings,),
     "fusion": (
-        contract.CrossAttention,
-        contract.Concatenation,
-        contract.LinearHead,
+        model.CrossAttention,
+        model.Concatenation,
+        model.LinearHead,
         ScheduleRow,
     ),
     "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), OddsSchedule),
@@ -47,7 +48,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     ),
     "engine": (contract.EngineSettings,),
 }
-_NESTED = (contract.Grade, ScheduleRow, contract.BlockSettings, OddsSchedule, Term, Vendor)
+_NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, OddsSchedule, Term, Vendor)
 _PREFIXES: dict[type[BaseModel], str] = {
     contract.MeasureRequest: "measures.NAME.",
     SimpleRuleSettings: "measures.NAME.measure.rule.",
@@ -114,7 +115,7 @@ def _top() -> Iterator[str]:
     given = yaml.safe_load((CONFIGS / "config.yaml").read_text())
     rows = [
         (code(row.name), row.takes, value(given[row.name]), row.meaning)
-        for row in rows_of(contract.ModelSettings)
+        for row in rows_of(model.ModelSettings)
         if row.name in given
     ]
     yield from ("## Of every run", *table(("setting", "takes", "default", "meaning"), rows))

@@ -6,8 +6,8 @@ import pytest
 
 from server.experiments.schedules_page import schedules_page, shares_of_standard
 from server.federation.measured import MeasuredSchedule, read_measured
+from shared.contract.model_settings import LinearHead
 from shared.contract.schedules import ScheduleRow
-from shared.contract.settings import LinearHead
 from shared.machine.files import PROJECT
 
 
