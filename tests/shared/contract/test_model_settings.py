@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import yaml
 from practice_patients import CONFIGS
+from practice_settings import changed, refused
 
 from server.federation.compose import compose_settings
 from shared.contract.settings import Settings, read_settings
-from shared.errors import SettingsError
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Settings:
     return compose_settings()
-
-
-def changed(shipped: Settings, **groups: dict[str, Any]) -> dict[str, Any]:
-    content = shipped.model_dump()
-    for name, values in groups.items():
-        content[name] = content[name] | values
-    return content
-
-
-def refused(content: dict[str, Any]) -> str:
-    with pytest.raises(SettingsError) as caught:
-        read_settings(content)
-    assert caught.value.code == "settings.invalid"
-    return caught.value.fact
 
 
 def test_task_and_label_must_speak_of_the_same(shipped: Settings) -> None:
