@@ -242,17 +242,19 @@ def _pooled(sites: Sequence[Named], spec: StatisticsSpec) -> Named:
         return pooled
     weight = n / n.sum()
 
-    def spread(mean: Floats, sd: Floats) -> tuple[float, float]:
+    def spread(mean: Floats, sd: Floats, *, lost: int) -> tuple[float, float]:
+        """Mean and SD of all patients, of SDs with divisor n − lost."""
         middle = float(weight @ mean)
-        return middle, math.sqrt(float(weight @ (sd**2 + (mean - middle) ** 2)))
+        squares = (n - lost) * sd**2 + n * (mean - middle) ** 2
+        return middle, math.sqrt(float(squares.sum() / (n.sum() - lost)))
 
     def error_of(errors: Floats) -> float:
         return math.sqrt(float(((weight * errors) ** 2).sum()))
 
     pooled["mae"] = float(weight @ of("mae"))
     pooled["rmse"] = math.sqrt(float(weight @ of("rmse") ** 2))
-    pooled["bias"], pooled["error_sd"] = spread(of("bias"), of("error_sd"))
-    pooled["target_mean"], pooled["target_sd"] = spread(of("target_mean"), of("target_sd"))
+    pooled["bias"], pooled["error_sd"] = spread(of("bias"), of("error_sd"), lost=1)
+    pooled["target_mean"], pooled["target_sd"] = spread(of("target_mean"), of("target_sd"), lost=0)
     if pooled["rmse"] > 0:
         pooled["rmse_se"] = error_of(of("rmse") * of("rmse_se")) / pooled["rmse"]
     if pooled["target_sd"] > 0:

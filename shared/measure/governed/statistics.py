@@ -40,7 +40,7 @@ Bools = NDArray[np.bool_]
 Implied = Literal["patients", "classes", "positives", "negatives", "others"]
 # No figure is beyond it, of either sign: what a coordinator need not believe.
 LARGEST = 1e9
-LIMIT_SD = 1.96  # limits of agreement: bias ± 1.96 SD (Bland & Altman 1986)
+LIMIT_SD = 1.96  # limits of agreement: bias ± 1.96 SD with divisor n − 1 (Bland & Altman 1986)
 # Decimals of a figure in the target's unit, beyond the first digit of the target's public range.
 _UNIT_DIGITS = 4
 _PROBABILITY_FLOOR = 1e-6  # where a logit ends
@@ -257,7 +257,7 @@ def _measure_errors(target: Floats, prediction: Floats, *, error_high: float) ->
         "mae": float(np.abs(error).mean()),
         "rmse": math.sqrt(mse),
         "bias": bias,
-        "error_sd": spread,
+        "error_sd": float(error.std(ddof=1)),
     }
     if mse > 0:
         found["rmse_se"] = _standard_error(error**2) / (2 * math.sqrt(mse))

@@ -304,7 +304,8 @@ def test_two_hospitals_weigh_by_their_patients_in_every_figure_and_its_interval(
     error = math.hypot(0.05 * 0.004 / 4, 0.1 * 0.01 * 3 / 4) / math.sqrt(mse)
     assert found.rmse.high == pytest.approx(math.sqrt(mse) * math.exp(Z * error / math.sqrt(mse)))
     bias = 0.01 / 4 - 0.02 * 3 / 4
-    spread = math.sqrt((0.049**2 + (0.01 - bias) ** 2) / 4 + (0.09**2 + (-0.02 - bias) ** 2) * 3 / 4)
+    squares = 99 * 0.049**2 + 299 * 0.09**2 + 100 * (0.01 - bias) ** 2 + 300 * (-0.02 - bias) ** 2
+    spread = math.sqrt(squares / 399)
     assert (found.bias.value, found.bias.high) == pytest.approx((bias, bias + Z * spread / 20))
     assert found.limit_high.value == pytest.approx(bias + 1.96 * spread, abs=1e-5)
     limit = found.limit_high.value + Z * math.hypot(0.009 / 4, 0.003 * 3 / 4)
