@@ -1609,6 +1609,18 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measure/governed/statistics.py",
+        " and has_many_values(score)",
+        "",
+        "an AUC of two scores is solved for who has which",
+    ),
+    Break(
+        "shared/measure/governed/values.py",
+        "n**2 / (counts**2).sum() >= min(n / 2, MANY)",
+        "counts.size >= min(n / 2, MANY)",
+        "two large groups hide behind some patients who are alone",
+    ),
+    Break(
+        "shared/measure/governed/statistics.py",
         "prediction, target + error_high)",
         "prediction, target)",
         "who cannot be read is read without an error",

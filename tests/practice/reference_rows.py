@@ -208,7 +208,7 @@ ROWS: tuple[Row, ...] = (
     _sk("mae", "MAE", "mean_absolute_error", _regression("mae")),
     _r("rmse", "RMSE", "by hand", _regression("rmse")),
     _sk("rmse", "RMSE", "mean_squared_error", _regression("rmse")),
-    _r("bland_altman", "Bland–Altman bias and limits (SD with divisor n)", "by hand",
+    _r("bland_altman", "Bland–Altman bias and limits of agreement", "mean, sd",
        _regression("bias", "limit_low", "limit_high")),
     _r("line", "Calibration of a number: slope and intercept with intervals", "lm, confint", _line),
     _r("calibration_slope", "Calibration slope of 64 bins, with interval", "glm",

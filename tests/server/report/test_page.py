@@ -20,7 +20,13 @@ from server.report.results import (
     ValidationResult,
 )
 from server.report.terminal import table_for_terminal, table_of_patients
-from server.report.wording import write_bytes, write_duration, write_figure, write_time
+from server.report.wording import (
+    write_bytes,
+    write_duration,
+    write_figure,
+    write_mean_of_sites,
+    write_time,
+)
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
@@ -305,6 +311,10 @@ def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: R
     for words in ("come from different cells", "need not add up", "of values so cut"):
         assert words in render_page(noised)
         assert words not in render_page(exact)
+    for words in ("have no interval", "the AUC of all sites is the mean of sites", "too few different"):
+        assert words in render_page(exact)
+        assert words not in render_page(noised)
+    assert f"Mean of sites: {write_mean_of_sites(results)}." in render_page(noised)
 
 
 @pytest.mark.parametrize("is_graded", [True, False])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from server.report.results import PrivacyResult, Results, ValidationResult
@@ -16,6 +18,7 @@ from server.report.wording import (
     write_epsilon,
     write_figure,
     write_interval,
+    write_mean_of_sites,
     write_price,
     write_qualifiers,
     write_site,
@@ -170,6 +173,45 @@ def test_the_headline_shows_the_largest_epsilon_and_none_where_any_site_lacks_on
     )
     for promises in ((promise(1.0), promise(None, "off")), ()):
         assert card(results, *promises)[:2] == ("Privacy", "none")
+
+
+def exact_of(results: Results) -> Results:
+    """The same figures as of a governed release."""
+    rows = [
+        each.model_copy(update={"release_class": "governed", "epsilon": None})
+        for each in results.validation
+    ]
+    return results.model_copy(update={"validation": tuple(rows)})
+
+
+def test_the_headline_of_exact_figures_keeps_the_epsilon_of_training_and_names_their_mean(
+    results: Results,
+) -> None:
+    label, figure, detail = card(exact_of(results), promise(3.0), promise(0.0))
+    assert (label, figure) == ("Training ε", "3.00")
+    assert detail.endswith("; validation: exact, no formal privacy guarantee")
+    assert headline(exact_of(results))[0][2].endswith("· mean of sites")
+    assert headline(results)[0][2].endswith("· all sites, pooled")
+
+
+def test_the_mean_of_sites_is_written_with_its_number_of_sites_and_prediction_interval(
+    results: Results,
+) -> None:
+    mean = results.site_auc
+    assert write_mean_of_sites(results) == (
+        f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f}), of 3 sites; expected of one further "
+        f"site: {mean.prediction_low:.2f} to {mean.prediction_high:.2f}"
+    )
+    first = results.validation[0]
+    silent = first.model_copy(
+        update={
+            "release_class": "governed",
+            "measures": replace(first.measures, auc=SUPPRESSED),
+        }
+    )
+    one_less = results.model_copy(update={"validation": (silent, *results.validation[1:])})
+    assert ", of 2 sites; " in write_mean_of_sites(one_less)
+    assert write_mean_of_sites(results.model_copy(update={"site_auc": None})) == ""
 
 
 def test_the_headline_of_a_kind_is_its_pooled_row_else_its_first(results: Results) -> None:
