@@ -179,12 +179,6 @@ BREAKS: tuple[Break, ...] = (
         "a loud table has too many bins",
     ),
     Break(
-        "shared/measure/table/moments.py",
-        "guess = (constant - centre) / half",
-        "guess = (centre - constant) / half",
-        "R² of no training is wrong",
-    ),
-    Break(
         "shared/measure/table/reading.py",
         "if count < max(0.5, normal_quantile(0.95) * sd):",
         "if count < 0:",

@@ -23,7 +23,7 @@ from shared.measure.table.cells import (
     histogram_sds,
     score_histograms,
 )
-from shared.measure.table.moments import read_constant_r2, read_regression
+from shared.measure.table.moments import read_regression
 from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import (
     NOT_APPLICABLE,
@@ -37,7 +37,7 @@ from shared.sums.estimate import (
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Floats = NDArray[np.float64]
-__all__ = ["Estimate", "Measures", "read_constant_r2", "read_table"]
+__all__ = ["Estimate", "Measures", "read_table"]
 
 
 def read_table(
