@@ -119,7 +119,7 @@ def test_a_spread_that_noise_could_have_made_leaves_r2_its_whole_range(table: np
     assert quiet.low > 0.0
 
 
-# ε 3 and ε 1 at the fewest patients of whom R² is shown, and twice as many. Ratios of noisy sums err
+# ε 3 and ε 1, of fewer patients than R² is shown of, and of more. Ratios of noisy sums err
 # low by up to .05 there (600 draws of five populations, 2026-11-26); at n 50 and ε 1, where only draws
 # that noise had not spoilt used to be shown, their mean was off by +.17 to +.27.
 @pytest.mark.parametrize(("multiplier", "n"), [(1.40, 100), (1.40, 200), (3.74, 200), (3.74, 400)])
