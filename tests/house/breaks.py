@@ -1032,8 +1032,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/figures.py",
-        "return (count.high or 0.0) - (count.value or 0.0) <= max(counts)",
-        "return True",
+        "(each.high or 0.0) - (each.value or 0.0) <= max(counts)",
+        "True",
         "a count that is noise is shown as a number of patients",
     ),
     Break(
