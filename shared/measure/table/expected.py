@@ -31,7 +31,7 @@ RANGE_SDS = 5.0
 # How many of these the mean of targets may lie from the middle of their range, where the noise of their
 # spread is least. Of the fewest patients of whom R² is then shown at most one draw in twenty leaves it
 # its whole range (populations of 7, 15 and 25 % below the cut; ε 3, at one site or three, and ε 1).
-OFF_CENTRE = 0.75
+OFF_MIDDLE = 0.75
 # The widest half of an interval that still says something of a model as assumed. An AUC of .8 stays
 # .1 above a ranking at random; an R² of .5 stays above 0, and as a ratio of noisy sums it errs low
 # by .05 at most (test_moments). A sensitivity, of few patients, may lie anywhere; a specificity
@@ -109,7 +109,7 @@ def _swallowed(table: Floats, spec: TableSpec, *, noise_sd: float) -> set[str]:
         for place, name in enumerate(("sensitivity", "specificity")):
             rest_on[name] = [(float(cells[place]), float(variance[place]))]
     if spec.has_moments:
-        rest_on["r2"] = [target_spread(_off_centre(read_moments(table, spec, noise_sd=noise_sd)))]
+        rest_on["r2"] = [target_spread(_off_middle(read_moments(table, spec, noise_sd=noise_sd)))]
     least = ABOVE_NOISE * normal_quantile(0.95)
     return {
         name
@@ -118,9 +118,9 @@ def _swallowed(table: Floats, spec: TableSpec, *, noise_sd: float) -> set[str]:
     }
 
 
-def _off_centre(sums: Moments) -> Moments:
-    """The same of targets that lie ``OFF_CENTRE`` higher: as wide, in more noise."""
-    off = OFF_CENTRE * 2.0 / RANGE_SDS  # of the scaled axis, from −1 to 1
+def _off_middle(sums: Moments) -> Moments:
+    """The same of targets that lie ``OFF_MIDDLE`` higher: as wide, in more noise."""
+    off = OFF_MIDDLE * 2.0 / RANGE_SDS  # of the scaled axis, from −1 to 1
     return replace(
         sums, u=sums.u + off * sums.count, u2=sums.u2 + off * (2 * sums.u + off * sums.count)
     )
