@@ -199,9 +199,7 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
         if row.measures is None:
             cards.append((f"{kind.capitalize()} AUC", write_status(row), where))
             continue
-        auc = row.measures.auc
-        detail = " · ".join(part for part in (write_interval(auc), where) if part)
-        cards.append((f"{kind.capitalize()} AUC", write_value(auc), detail))
+        cards.append((f"{kind.capitalize()} AUC", *_auc_card(row, where)))
     if results.training is None:
         return [*cards, _validation_card(results)]
     spent = [p.training_epsilon for p in results.privacy if p.training_epsilon is not None]
@@ -223,6 +221,15 @@ def _beside_training(results: Results) -> str:
     """That an ε of training is not one of patients whose exact figures were sent."""
     is_exact = any(row.release_class == "governed" for row in results.validation)
     return "; validation: exact, no formal privacy guarantee" if is_exact else ""
+
+
+def _auc_card(row: ValidationResult, where: str) -> tuple[str, str]:
+    """Figure and detail: of a noised release the interval first, in which noise moves the estimate."""
+    auc = row.measures.auc if row.measures is not None else None
+    value, interval = write_value(auc), write_interval(auc)
+    if interval and row.release_class == "dp":
+        return interval, f"estimate {value}, {where}"
+    return value, " · ".join(part for part in (interval, where) if part)
 
 
 def _validation_card(results: Results) -> tuple[str, str, str]:

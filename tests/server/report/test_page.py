@@ -109,10 +109,18 @@ def test_missing_updates_and_replies_appear_with_their_reason(results: Results) 
 def test_reader_always_sees_what_no_training_gives(results: Results) -> None:
     assert render_page(results).count("no training<br>(public mean)") == 2  # internal pooled, external
     task = results.task.model_copy(update={"kind": "classification", "target_unit": ""})
-    rows = tuple(row.model_copy(update={"untrained_r2": None}) for row in results.validation)
-    classes = render_page(results.model_copy(update={"task": task, "validation": rows}))
+    classes = render_page(results.model_copy(update={"task": task}))
     assert classes.count("no training<br>(all alike)") == 2
-    assert "same table" not in classes
+
+
+def test_how_well_no_training_explains_stands_beside_exact_figures_only(results: Results) -> None:
+    assert "same table" not in render_page(results)
+    r2 = Estimate(status="measured", value=-0.12, low=-0.2, high=-0.05)
+    [outside] = [row for row in results.validation if row.kind == "external"]
+    exact = outside.model_copy(update={"release_class": "governed", "untrained_r2": r2})
+    text = render_page(results.model_copy(update={"validation": (exact,)}))
+    assert "same table" in text
+    assert "−0.12<small>−0.20 to −0.05</small>" in text
 
 
 def test_report_json_is_the_results(results: Results, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from server.report.wording import (
     write_time,
     write_value,
 )
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Estimate:
@@ -224,3 +224,23 @@ def test_the_headline_of_a_kind_is_its_pooled_row_else_its_first(results: Result
     ]
     silent = results.model_copy(update={"validation": (row(code="policy.no"),)})
     assert headline(silent)[0] == ("Internal AUC", "no valid reply (policy.no)", "a")
+
+
+def test_of_a_noised_release_the_card_shows_the_interval_and_of_an_exact_one_the_estimate(
+    results: Results,
+) -> None:
+    noised = main_row(results, "internal")
+    auc = Estimate(status="measured", value=1.0, low=0.82, high=1.0)
+    noised = noised.model_copy(update={"measures": replace(noised.measures, auc=auc)})
+    exact = noised.model_copy(update={"release_class": "governed", "epsilon": None})
+    of_nobody = replace(noised.measures, auc=TOO_NOISY)
+    hidden = noised.model_copy(update={"measures": of_nobody})
+    cards = [
+        headline(results.model_copy(update={"validation": (each,)}))[0][1:]
+        for each in (noised, exact, hidden)
+    ]
+    assert cards == [
+        ("0.82 to 1.00", "estimate 1.00, all sites, pooled"),
+        ("1.00", "0.82 to 1.00 · all sites, pooled"),
+        ("too noisy", "all sites, pooled"),
+    ]
