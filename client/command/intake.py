@@ -236,10 +236,13 @@ def _finish(site: Site, report: IntakeReport, *, as_json: bool) -> None:
 def _show_intake(site: Site, report: IntakeReport) -> None:
     cohort = report.cohort
     state = "frozen" if report.is_new else "unchanged"
+    films: dict[str, object] = {}
+    if cohort.schema.views:
+        films = {"films": f"{report.n_films_used} of {report.n_films_read} used"}
     show_facts(
         f"cohort {cohort.name} v{cohort.version}, {state}",
-        {
-            "films": f"{report.n_films_used} of {report.n_films_read} used",
+        films
+        | {
             "rows": f"{report.n_rows_used} of {report.n_rows_read} used",
             "exams": len(cohort.exams),
             "patients": len(cohort.patients()),
@@ -253,7 +256,8 @@ def _show_intake(site: Site, report: IntakeReport) -> None:
             {words: changes[each] for each, words in _CHANGES.items()},
         )
     links = asdict(report.links)
-    show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
+    if cohort.schema.views:
+        show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
     _show_groups("quarantined", _group(site, cohort.quarantined), examples=False)
 
 

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from difflib import get_close_matches
 from pathlib import Path
 
 from client.cohort.label import (
@@ -145,6 +146,7 @@ def interpret_rows(
         IntakeError: a column is missing, or the DXA vendor is undeclared or mixed.
     """
     check_declaration(schema.label, profile)
+    _check_profile(schema, profile)
     _check_columns(header, schema, profile)
     _check_vendor(raw_rows, schema, profile)
     rows: list[ClinicalRow] = []
@@ -168,6 +170,37 @@ def interpret_rows(
         quarantined=tuple(quarantined + duplicates + torn),
         rejected=rejected,
     )
+
+
+def _check_profile(schema: CohortSchema, profile: SiteProfile) -> None:
+    """Refuse misspelt names and unknown units; a name that is like none may be of another schema."""
+    names = {field.name for field in schema.fields}
+    of_row = (schema.patient_column, schema.date_column, schema.split.column, schema.label.column)
+    known = {*names, *filter(None, of_row)}
+    with_units = known | {f"{name}_unit" for name in known} | {f"{schema.label.column}_vendor"}
+    problems = []
+    for setting, given, allowed in (
+        ("columns", profile.columns, with_units),
+        ("units", profile.units, names),
+        ("not_collected", profile.not_collected, names),
+    ):
+        for name in given:
+            near = get_close_matches(name.lower(), sorted(allowed), n=1)
+            if name not in allowed and near:
+                problems.append(f"  {setting}.{name}: is none of the schema's; did you mean {near[0]}?")
+    for each in schema.fields:
+        unit = profile.units.get(each.name)
+        if unit is None:
+            continue
+        units = sorted({each.unit, *each.units}) if each.kind == "number" else []
+        if unit not in units:
+            problems.append(f"  units.{each.name}: must be one of {units}, not {unit}")
+    if problems:
+        raise IntakeError(
+            "profile-and-schema",
+            f"the profile does not fit schema {schema.name}:\n" + "\n".join(problems),
+            hint="correct it in site.yaml, or NAME.profile.yaml beside a simulation's table",
+        )
 
 
 def _check_columns(header: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> None:

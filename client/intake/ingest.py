@@ -34,6 +34,7 @@ from client.intake.refusal import (
     keep_refused,
     refuse_fewer,
     refuse_loss,
+    refuse_unread,
 )
 from client.intake.workers import ReadingRule
 from client.site.folder import Site
@@ -198,6 +199,7 @@ def ingest(
         refuse_moved(before, exams)
         try:
             refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
+            refuse_unread(schema, table.quarantined, table.n_rows)
             if not allows_fewer:
                 refuse_fewer(before, changes)
         except IntakeError:

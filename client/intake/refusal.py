@@ -6,13 +6,14 @@ It is kept beside the versions until an intake comes through, for the site's eye
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from client.cohort.folder import Cohort
-from client.cohort.quarantine import Quarantined, count_codes
+from client.cohort.quarantine import CODES, Quarantined, count_codes
 from client.intake.changes import Changes
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -22,7 +23,7 @@ from shared.signing.canonical import canonical_json
 REFUSED_FILE = "refused-quarantine.jsonl"
 WOULD_SHRINK = "intake.would-shrink"
 # Codes of the refusals below: after them the quarantine can be looked at.
-REFUSALS = frozenset({"intake.too-much-lost", "intake.empty-cohort", WOULD_SHRINK})
+REFUSALS = frozenset({"intake.too-much-lost", "intake.empty-cohort", "intake.field-lost", WOULD_SHRINK})
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,37 @@ def refuse_loss(
             "empty-cohort",
             f"no exam is left: {f'not used, most by {unused}' if unused else 'there was none to read'}",
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
+        )
+
+
+def unread_fields(schema: CohortSchema, quarantined: Sequence[Quarantined], n_rows: int) -> list[str]:
+    """Fields of which more values cannot be read than the schema allows to be lost, a line each."""
+    counts = Counter(
+        (entry.field, entry.code)
+        for entry in quarantined
+        if entry.kind == "value" and entry.field in {field.name for field in schema.fields}
+    )
+    return [
+        f"  {field}: {code} in {n} of {n_rows} rows; {CODES[code].remedy}"
+        for (field, code), n in sorted(counts.items())
+        if n > schema.max_lost_fraction * n_rows
+    ]
+
+
+def refuse_unread(schema: CohortSchema, quarantined: Sequence[Quarantined], n_rows: int) -> None:
+    """Refuse an intake of which a field would be missing for many without anybody noticing.
+
+    Raises:
+        IntakeError: of a field more values are lost than the schema allows.
+    """
+    lost = unread_fields(schema, quarantined, n_rows)
+    if lost:
+        raise IntakeError(
+            "field-lost",
+            f"more than {schema.max_lost_fraction:.0%} of a field's values cannot be read:\n"
+            + "\n".join(lost),
+            hint="map words under `synonyms` of the schema, units under `units` of the profile; a "
+            "field that the table does not have is named under `not_collected`",
         )
 
 

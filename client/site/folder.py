@@ -315,7 +315,7 @@ def open_site(folder: Path, *, clock: Clock = utc_now) -> Site:
         raise IntakeError(
             "invalid-site",
             f"site.yaml is not valid:\n{error}",
-            hint="compare it with client/README.md",
+            hint="docs/reference/site.md says what it holds",
         ) from None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -102,7 +103,11 @@ def take_in(
             progress=advance,
             acquired_until=until,
         )
-    codes = ", ".join(f"{count.code.removeprefix('intake.')} {count.n}" for count in report.counts)
+    counts = Counter((entry.code, entry.field) for entry in report.cohort.quarantined)
+    codes = ", ".join(
+        f"{code.removeprefix('intake.')}{f' of {field}' if field else ''} {n}"
+        for (code, field), n in sorted(counts.items())
+    )
     used = f"{report.n_rows_used}/{report.n_rows_read} rows"
     if schema.views:
         used += f", {report.n_films_used}/{report.n_films_read} films"

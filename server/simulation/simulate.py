@@ -174,6 +174,8 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
     if request.repeats < 1:
         found.append(f"  repeats: must be 1 or more, not {request.repeats}")
     schema, settings = _schema(request, found), None
+    if request.cohort is not None and schema is None:
+        raise _not_valid(found)  # all else is held against the cohort
     try:
         settings = compose_settings(
             [*request.overrides, *_ALWAYS],
@@ -188,23 +190,9 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
     if schema is not None:
         hospitals, others = read_hospitals(request, schema, today=datetime.now(UTC).date())
         found += others
-        has_external = bool(request.external or request.split_external)
-        if request.lock_date and schema.date_column is None:
-            found.append(
-                "  lock_date: needs rows with a date, and the cohort's file has no date_column"
-            )
-        if schema.split.column and request.repeats > 1:
-            found.append(f"  repeats: must be 1, since column {schema.split.column} says who trains")
-        if schema.split.internal == 0 and not has_external and not schema.split.column:
-            found.append("  cohort.split.internal: must be above 0, or an external hospital be named")
+        found += _cohort_problems(request, schema)
     if found or settings is None:
-        raise SettingsError(
-            "invalid-simulation",
-            f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n"
-            + "\n".join(found),
-            hint="nothing was written; where a table has other names or units than the cohort's "
-            "schema, NAME.profile.yaml beside it (in a folder: profile.yaml) says so",
-        )
+        raise _not_valid(found)
     n_repeated = repeated_patients(hospitals, settings.cohort) if request.split_table else 0
     if n_repeated:
         say(
@@ -224,9 +212,31 @@ def _schema(request: Request, found: list[str]) -> CohortSchema | None:
     try:
         return read_schema(cohort_file(request.cohort))
     except OsteoFedError as error:
-        fact = "; ".join(line.strip() for line in error.fact.splitlines())
-        found.append(f"  {request.cohort}: {fact} (hint: {error.hint})")
+        said, *lines = error.fact.splitlines()
+        found += lines or [f"  {said} (hint: {error.hint})"]
         return None
+
+
+def _cohort_problems(request: Request, schema: CohortSchema) -> list[str]:
+    """What is asked for that the cohort's file does not hold."""
+    has_external = bool(request.external or request.split_external)
+    found = []
+    if request.lock_date and schema.date_column is None:
+        found.append("  lock_date: needs rows with a date, and the cohort has no date_column")
+    if schema.split.column and request.repeats > 1:
+        found.append(f"  repeats: must be 1, since column {schema.split.column} says who trains")
+    if schema.split.internal == 0 and not has_external and not schema.split.column:
+        found.append("  cohort.split.internal: must be above 0, or an external hospital be named")
+    return found
+
+
+def _not_valid(found: Sequence[str]) -> SettingsError:
+    return SettingsError(
+        "invalid-simulation",
+        f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n" + "\n".join(found),
+        hint="nothing was written; docs/reference/cohort-schema.md says what a cohort's file holds, "
+        "docs/reference/site.md what NAME.profile.yaml beside a table says of its names and units",
+    )
 
 
 def _estimates(measures: Measures) -> list[tuple[str, dict[str, object]]]:

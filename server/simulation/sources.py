@@ -19,6 +19,7 @@ from client.cohort.quarantine import count_codes
 from client.cohort.split import splits_of
 from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret_rows, split_cases
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
+from client.intake.refusal import unread_fields
 from client.intake.sources.tables import file_table
 from client.site.linkage import PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
@@ -239,7 +240,7 @@ def _profile(path: Path) -> SiteProfile:
         raise SettingsError(
             "invalid-profile",
             f"{file.name} is not valid:\n{error}",
-            hint="it says what `profile` of a site.yaml says (client/README.md)",
+            hint="it holds what `profile` of a site.yaml does: docs/reference/site.md",
         ) from None
 
 
@@ -267,14 +268,19 @@ def _counted(
 
 def _loss_problems(given: _Given, table: ClinicalTable, schema: CohortSchema) -> list[str]:
     """An intake refuses a table of which too much is lost; beside films, it counts these too."""
+    fields = [
+        f"  {given.place}: {line.strip()}"
+        for line in unread_fields(schema, table.quarantined, table.n_rows)
+    ]
     lost = [count for count in count_codes(table.quarantined) if count.is_loss]
     n_lost = sum(count.n for count in lost)
     if schema.views or n_lost <= schema.max_lost_fraction * table.n_rows:
-        return []
+        return fields
     codes = ", ".join(f"{count.code} {count.n}" for count in lost)
     return [
+        *fields,
         f"  {given.place}: {n_lost} of {table.n_rows} rows cannot be used ({codes}), "
-        f"more than the {schema.max_lost_fraction:.0%} that the cohort's file allows"
+        f"more than the {schema.max_lost_fraction:.0%} that the cohort's file allows",
     ]
 
 

@@ -360,5 +360,5 @@ def read_schema(path: Path) -> CohortSchema:
         raise SettingsError(
             "invalid-schema",
             f"{path.name} is not a valid cohort schema:\n{error}",
-            hint="compare it with configs/cohort/hip_bmd.yaml",
+            hint="docs/reference/cohort-schema.md says what it holds; configs/cohort has examples",
         ) from None

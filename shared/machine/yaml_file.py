@@ -59,7 +59,7 @@ def load_yaml(path: Path) -> object:
 def _load(path: Path) -> tuple[yaml.Node, object]:
     """A file's nodes, which know their lines, and what they mean."""
     try:
-        loader = yaml.SafeLoader(path.read_bytes())
+        loader = yaml.SafeLoader(path.read_bytes().decode("utf-8-sig"))
         node = loader.get_single_node()
         if node is None:
             raise YamlMistakesError("  the file is empty")
@@ -71,10 +71,12 @@ def _load(path: Path) -> tuple[yaml.Node, object]:
         raise YamlMistakesError(f"  it cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
         raise YamlMistakesError(_syntax_mistake(error)) from None
+    except UnicodeDecodeError:
+        raise YamlMistakesError("  it is not UTF-8; save it in that encoding") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, YamlMistakesError):
             raise
-        raise YamlMistakesError(f"  it is not YAML in UTF-8: {type(error).__name__}") from None
+        raise YamlMistakesError(f"  it is not YAML: {type(error).__name__}") from None
 
 
 def _syntax_mistake(error: yaml.MarkedYAMLError) -> str:
