@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench coverage references picture figures audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench coverage references picture figures schedules audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,9 @@ picture: $(STAMP)  ## the README's picture, from the page that make demo wrote; 
 
 figures: $(STAMP)  ## re-measure the figures of README.md and docs/
 	$(BIN)/osteofed-coordinator figures --folder figures $(ARGS)
+
+schedules: $(STAMP)  ## re-measure what each schedule reaches, into docs/schedules.md (half an hour)
+	$(BIN)/python -m server.experiments.schedules
 
 loopback: $(STAMP)  ## a real SuperLink (TLS) and three SuperNodes as processes, a few rounds, torn down
 	$(BIN)/osteofed-coordinator loopback --folder loopback $(ARGS)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam
 from client.site.linkage import PatientKey
-from shared.contract.settings import TaskSettings
+from shared.contract.model_settings import TaskSettings
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema, Split, schema_differences
 from shared.exam.standardise import standardise

@@ -15,9 +15,9 @@ import torch
 
 from shared.audit.attack.rehearsal import draw_patients
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings
 from shared.contract.stages import GradientStage, TrainingStage
 from shared.model.build import build_model
 from shared.model.weights import load_flat

@@ -23,6 +23,7 @@ from shared.machine.terminal import (
 if TYPE_CHECKING:
     from server.federation.folder import Home
     from shared.contract.plan import Plan
+    from shared.contract.settings import Settings
 
 runs_app = typer.Typer()
 
@@ -50,6 +51,7 @@ def plan(
 ) -> None:
     """Write, sign and show a plan; nothing runs before each site approves it."""
     from server.federation.folder import Home
+    from server.federation.measured import read_measured
     from server.federation.plan import save_plan
     from server.report.expected import (
         FIGURE_COLUMNS,
@@ -59,21 +61,20 @@ def plan(
         further_rows,
     )
     from server.report.plan_facts import plan_facts
+    from server.report.schedules import SCHEDULE_COLUMNS, SCHEDULES_TITLE, schedule_rows
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
     own = Home(home)
-    drafted = (
-        _draft_training(own, run, overrides or [], cohort, configs, of_release=epsilon or only)
-        if release is None
-        else _draft_validation(
-            own,
-            run,
-            release,
-            epsilon=epsilon,
-            only=only or [],
-            of_training=overrides or cohort or configs,
+    schedules: list[tuple[str, ...]] = []
+    if release is None:
+        settings = _settings_of_training(overrides or [], cohort, configs, of_release=epsilon or only)
+        drafted = _draft_training(own, run, settings)
+        schedules = schedule_rows(settings, drafted, read_measured())
+    else:
+        of_training = overrides or cohort or configs
+        drafted = _draft_validation(
+            own, run, release, epsilon=epsilon, only=only or [], of_training=of_training
         )
-    )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
     stages, groups = stage_rows(drafted), group_rows(drafted)
@@ -85,6 +86,7 @@ def plan(
             "further figures": [
                 dict(zip(further_columns(drafted), row, strict=True)) for row in further_rows(drafted)
             ],
+            "schedules": [dict(zip(SCHEDULE_COLUMNS, row, strict=True)) for row in schedules],
         }
         show_json(facts | tables)
         return
@@ -93,6 +95,8 @@ def plan(
     show_table("what a patient pays", GROUP_COLUMNS, groups)
     for title, columns, rows in expected_tables(drafted):
         show_table(title, columns, rows)
+    if schedules:
+        show_table(SCHEDULES_TITLE, SCHEDULE_COLUMNS, schedules)
     show_table(
         "roster",
         ("site", "role", "required", "declared patients", "weight"),
@@ -109,17 +113,10 @@ def plan(
     )
 
 
-def _draft_training(
-    own: Home,
-    run: str,
-    overrides: list[str],
-    cohort: str | None,
-    configs: Path | None,
-    *,
-    of_release: object,
-) -> Plan:
+def _settings_of_training(
+    overrides: list[str], cohort: str | None, configs: Path | None, *, of_release: object
+) -> Settings:
     from server.federation.compose import compose_settings, follow_cohort
-    from server.federation.plan import draft_plan
 
     if of_release:
         raise PlanError(
@@ -127,10 +124,15 @@ def _draft_training(
             "--epsilon and --only belong to a plan that measures a release",
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
-    settings = compose_settings(overrides, cohort=cohort, own=configs)
     made = follow_cohort(cohort, overrides) if cohort else []
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
+    return compose_settings(overrides, cohort=cohort, own=configs)
+
+
+def _draft_training(own: Home, run: str, settings: Settings) -> Plan:
+    from server.federation.plan import draft_plan
+
     return draft_plan(
         settings,
         own.active_sites(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.errors import RunError
 from shared.machine.files import PROJECT
 from shared.signing.canonical import hash_file

@@ -18,7 +18,8 @@ from server.federation.suitable import require_suitable
 from server.federation.tables import Declared, table_noise, table_stage
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
-from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Schedule, Settings
+from shared.contract.schedules import ScheduleRow, choose_row, signal_of
+from shared.contract.settings import MeasureRequest, Patience, PlanSettings, Settings
 from shared.contract.stages import (
     DescriptionStage,
     GradientStage,
@@ -219,23 +220,20 @@ def resolve_stages(settings: Settings, *, n_parameters: int, declared: Declared)
         for group in groups
         if group[0] in request.groups
     ]
-    trained = _trained_stage(settings, n_parameters, min(declared["training"]))
+    trained = _trained_stage(settings, n_parameters, declared["training"])
     return (trained, *tables, *measures, *_description_stages(settings))
 
 
-def schedule_for(settings: Settings) -> Schedule:
-    """The row of the public schedule that suits the run's ε; the last one when privacy is off."""
-    epsilon = settings.privacy.epsilon if settings.privacy.mode == "patient_dp" else None
-    if epsilon is not None:
-        for row in settings.schedule:
-            if row.up_to_epsilon is not None and epsilon <= row.up_to_epsilon:
-                return row
-    return settings.schedule[-1]
+def schedule_for(settings: Settings, training: Sequence[int]) -> ScheduleRow:
+    """The row of the run's schedule that suits its ε and the declared sizes of the training sites."""
+    epsilon = _promised_epsilon(settings)
+    rows = settings.schedules[settings.schedule]
+    return choose_row(rows, signal_of(epsilon, training) if epsilon else None)
 
 
-def _trained_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> TrainingStage:
+def _trained_stage(settings: Settings, n_parameters: int, training: Sequence[int]) -> TrainingStage:
     if settings.learner.kind == "gradient":
-        return _gradient_stage(settings, n_parameters, smallest_divisor)
+        return gradient_stage(settings, n_parameters=n_parameters, training=training)
     return _learner_stage(settings, settings.learner)
 
 
@@ -268,8 +266,15 @@ def _promised_epsilon(settings: Settings) -> float:
     return 0.0 if privacy.mode == "off" or privacy.epsilon is None else privacy.epsilon
 
 
-def _gradient_stage(settings: Settings, n_parameters: int, smallest_divisor: int) -> GradientStage:
-    asked, privacy, row = settings.federation, settings.privacy, schedule_for(settings)
+def gradient_stage(settings: Settings, *, n_parameters: int, training: Sequence[int]) -> GradientStage:
+    """Training by gradients; what the settings leave open comes from the chosen schedule.
+
+    Args:
+        settings: validated settings.
+        n_parameters: p, number of trainable weights.
+        training: patients that each training site declares.
+    """
+    asked, privacy, row = settings.federation, settings.privacy, schedule_for(settings, training)
     local_steps = asked.local_steps or row.local_steps
     rounds = asked.rounds or row.rounds
     learning_rate = asked.learning_rate or row.learning_rate
@@ -280,7 +285,7 @@ def _gradient_stage(settings: Settings, n_parameters: int, smallest_divisor: int
     if privacy.mode == "off":
         bound = reach * _UNCLIPPED_STEP
     else:
-        loudness = noise * math.sqrt(n_parameters) / (privacy.sample_rate * smallest_divisor)
+        loudness = noise * math.sqrt(n_parameters) / (privacy.sample_rate * min(training))
         bound = reach * privacy.clip_norm * (_SIGNAL_MARGIN + _NOISE_MARGIN * loudness)
     return GradientStage(
         name="train",

@@ -35,7 +35,7 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock
 from shared.contract.stages import Stage
 from shared.measure.table.spec import table_spec
-from shared.privacy.cost import NOT_TRAINED
+from shared.privacy.cost import describe_measuring
 from shared.privacy.ledger_export import LedgerExport, read_exports
 from shared.stages.external_file import ExternalFile
 
@@ -246,14 +246,18 @@ def _privacy(plan: Plan, entry: RosterEntry, ledger: LedgerExport | None) -> Pri
     training_epsilon = predicted.training_epsilon if trains else 0.0
     run_epsilon = predicted.dearest(entry.role)
     is_bounded = (training_epsilon if trains else run_epsilon) is not None
+    # of a run that trained without noise, exact figures alone leave a site nothing that was promised
+    is_off = training_epsilon is None or (predicted.training_epsilon is None and run_epsilon is None)
     account = ledger.account if ledger else None
     return PrivacyResult(
         site=entry.site,
-        mode="patient_dp" if is_bounded else "off",
-        mechanism=predicted.mechanism if trains else NOT_TRAINED,
+        mode="off" if is_off else "patient_dp",
+        mechanism=predicted.mechanism
+        if trains
+        else describe_measuring(stage for stage in plan.stages if entry.role in stage.roles),
         accountant=predicted.accountant,
         delta=predicted.delta,
-        training_epsilon=training_epsilon if is_bounded else None,
+        training_epsilon=None if is_off else training_epsilon,
         run_epsilon=run_epsilon,
         lifetime_epsilon=account.epsilon_spent if account and is_bounded else None,
         cap_epsilon=account.epsilon_cap if account else None,

@@ -13,7 +13,7 @@ from shared.measure.table.classes import expect_classes
 from shared.measure.table.expected import Expected, expect, half_width
 from shared.measure.table.planned import patients_asked
 from shared.measure.table.spec import sensitivity, table_spec
-from shared.measures.figures import is_shown
+from shared.measures.figures import shown_of
 from shared.stages.measure import measure_of
 from shared.sums.estimate import TOO_NOISY, Estimate
 
@@ -141,5 +141,5 @@ def _further_cell(
     half = half_width(expected[figure])
     if half is None:
         return _TOO_NOISY if expected[figure].status == TOO_NOISY.status else _TOO_FEW
-    is_seen = not stage.noise_of(1) or is_shown(figure, expected)
+    is_seen = not stage.noise_of(1) or figure in shown_of(expected)
     return f"{half:.{digits_of(figure)}f}" if is_seen else _TOO_NOISY

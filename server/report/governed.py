@@ -3,9 +3,9 @@
 Exact figures: intervals hold sampling alone. Pooled is what is exact to pool: counts, shares, errors
 and R², each weighted by the patients behind it, as if all were one cohort; their intervals are of
 these hospitals' patients and say nothing of a further hospital. An AUC is not exact to pool: it is a
-random-effects mean, on the logit scale, of three hospitals or more. Not pooled: a share that any
-hospital withheld (withheld are the best and the worst, so the mean of the others is biased),
-calibration, Brier score. Imports the statistics, intervals and the pooling of effects.
+random-effects mean, on the logit scale, of three hospitals or more, a perfect one among them. Not
+pooled: a share that any hospital withheld (withheld are the best and the worst, so the mean of the
+others is biased), calibration, Brier score. Imports the statistics, intervals and pooling of effects.
 
 Source: Wilson 1927 (JASA 22:209) for shares; DeLong et al. 1988 on the logit scale for AUC; standard
 errors of R², RMSE and limits are the sites' (influence functions); ``server.report.pooling``.
@@ -37,7 +37,6 @@ from shared.sums.intervals import (
 )
 
 Named = dict[str, float]
-_FEWEST_POOLED = 3  # hospitals whose AUCs have a mean with an interval that means something
 
 
 def read_statistics(
@@ -191,10 +190,10 @@ def _share(found: Named, name: str, size: float, confidence: float) -> Estimate:
 
 def _auc(found: Named, confidence: float) -> Estimate:
     """DeLong on the logit scale; Newcombe's method 5 where nothing varies (an AUC of 0 or 1)."""
+    if not _has_auc(found):
+        return SUPPRESSED
     auc, error = found["auc"], found["auc_se"]
     positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
-    if not (math.isfinite(auc) and math.isfinite(error) and min(positives, negatives) > 0):
-        return SUPPRESSED
     if 0 < auc < 1 and error > 0:
         return _measured(auc, *logit_interval(auc, error**2, confidence=confidence))
     theta = np.linspace(0.0, 1.0, GRID_POINTS)
@@ -210,14 +209,30 @@ def pool_auc(
 
 
 def _pooled_effect(sites: Sequence[Named], confidence: float) -> PooledEffect | None:
-    known = [found for found in sites if 0 < found["auc"] < 1 and found["auc_se"] > 0]
+    known = [_auc_and_variance(found) for found in sites if _has_auc(found)]
     if len(known) < LEAST_SITES:
         return None
-    return pool_aucs(
-        [found["auc"] for found in known],
-        [found["auc_se"] ** 2 for found in known],
-        confidence=confidence,
-    )
+    return pool_aucs([auc for auc, _ in known], [each for _, each in known], confidence=confidence)
+
+
+def _has_auc(found: Named) -> bool:
+    sizes = found["n_positive"], found["n"] - found["n_positive"]
+    return math.isfinite(found["auc"]) and math.isfinite(found["auc_se"]) and min(sizes) > 0
+
+
+def _auc_and_variance(found: Named) -> tuple[float, float]:
+    """A site's AUC and its variance; where nothing varies (0, 1), with one pair more, half won.
+
+    Half an event is added to either side of a count that has none, so that it has a logit.
+
+    Source: Haldane 1956 (Ann Hum Genet 20:309); Sweeting et al. 2004 (Stat Med 23:1351) for pooling.
+    """
+    auc, error = found["auc"], found["auc_se"]
+    if 0 < auc < 1 and error > 0:
+        return auc, error**2
+    positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
+    inside = (auc * positives * negatives + 0.5) / (positives * negatives + 1)
+    return inside, float(auc_variance(np.array(inside), positives, negatives))
 
 
 def _pooled_auc(sites: Sequence[Named], confidence: float) -> Estimate:
@@ -242,17 +257,19 @@ def _pooled(sites: Sequence[Named], spec: StatisticsSpec) -> Named:
         return pooled
     weight = n / n.sum()
 
-    def spread(mean: Floats, sd: Floats) -> tuple[float, float]:
+    def spread(mean: Floats, sd: Floats, *, lost: int) -> tuple[float, float]:
+        """Mean and SD of all patients, of SDs with divisor n − lost."""
         middle = float(weight @ mean)
-        return middle, math.sqrt(float(weight @ (sd**2 + (mean - middle) ** 2)))
+        squares = (n - lost) * sd**2 + n * (mean - middle) ** 2
+        return middle, math.sqrt(float(squares.sum() / (n.sum() - lost)))
 
     def error_of(errors: Floats) -> float:
         return math.sqrt(float(((weight * errors) ** 2).sum()))
 
     pooled["mae"] = float(weight @ of("mae"))
     pooled["rmse"] = math.sqrt(float(weight @ of("rmse") ** 2))
-    pooled["bias"], pooled["error_sd"] = spread(of("bias"), of("error_sd"))
-    pooled["target_mean"], pooled["target_sd"] = spread(of("target_mean"), of("target_sd"))
+    pooled["bias"], pooled["error_sd"] = spread(of("bias"), of("error_sd"), lost=1)
+    pooled["target_mean"], pooled["target_sd"] = spread(of("target_mean"), of("target_sd"), lost=0)
     if pooled["rmse"] > 0:
         pooled["rmse_se"] = error_of(of("rmse") * of("rmse_se")) / pooled["rmse"]
     if pooled["target_sd"] > 0:

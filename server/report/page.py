@@ -67,6 +67,8 @@ def render_page(results: Results) -> str:
         results=results,
         is_regression=is_regression,
         is_noised=any(row.release_class == "dp" for row in results.validation),
+        has_exact=any(row.release_class == "governed" for row in results.validation),
+        mean_of_sites=wording.write_mean_of_sites(results),
         has_weights=results.training is not None and results.training.has_weights,
         headline=wording.headline(results),
         kinds=[

@@ -12,12 +12,14 @@ from html import escape
 
 from server.report.results import Results
 from server.report.wording import (
+    MEAN_OF_SITES,
     STATUS_WORD,
     write_bytes,
     write_interval,
     write_rounds,
     write_site,
     write_value,
+    write_whose_auc,
 )
 from shared.sums.estimate import Estimate, Measures
 
@@ -45,15 +47,18 @@ def forest_rows(
         group = [row for row in results.validation if row.kind == kind]
         if not group:
             continue
+        has_mean = kind == "internal" and with_random_effects and results.site_auc is not None
         rows.append(ForestRow(label=kind.capitalize()))
         for row in sorted(group, key=lambda item: item.is_pooled):
-            label = write_site(row.site)
+            label = write_whose_auc(row) if with_random_effects else write_site(row.site)
+            if has_mean and label == MEAN_OF_SITES:
+                continue  # the row below, which knows where a further site is expected
             if row.measures is None:
                 rows.append(ForestRow(label=label, note=STATUS_WORD[row.status]))
             else:
                 estimate = choose(row.measures)
                 rows.append(ForestRow(label=label, estimate=estimate, is_pooled=row.is_pooled))
-        if kind == "internal" and with_random_effects and results.site_auc is not None:
+        if has_mean:
             rows.append(_random_effects_row(results))
     return rows
 
@@ -61,12 +66,12 @@ def forest_rows(
 def _random_effects_row(results: Results) -> ForestRow:
     pooled = results.site_auc
     if pooled is None or pooled.low is None or pooled.high is None:
-        return ForestRow(label="mean of sites", note="needs three sites")
+        return ForestRow(label=MEAN_OF_SITES, note="needs three sites")
     reach = None
     if pooled.prediction_low is not None and pooled.prediction_high is not None:
         reach = (pooled.prediction_low, pooled.prediction_high)
     estimate = Estimate(status="measured", value=pooled.value, low=pooled.low, high=pooled.high)
-    return ForestRow(label="mean of sites", estimate=estimate, is_pooled=True, reach=reach)
+    return ForestRow(label=MEAN_OF_SITES, estimate=estimate, is_pooled=True, reach=reach)
 
 
 def draw_forest(

@@ -202,7 +202,8 @@ class ValidationResult(BaseModel):
             and carry no DP promise.
         is_offline: the hospital wrote its table into a file; it is in no pooled row.
         measures: figures with their intervals.
-        untrained_r2: R² of the head as it starts: it predicts the public mean for everybody.
+        untrained_r2: R² of the head as it starts: it predicts the public mean for everybody. Null of
+            noised tables: a ratio of noisy sums without an interval says nothing.
     """
 
     model_config = FROZEN

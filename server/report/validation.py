@@ -11,8 +11,7 @@ import numpy as np
 
 from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_of, expected_patients
-from server.report.governed import pool_auc, pool_statistics, read_statistics
-from server.report.governed import read_constant_r2 as read_governed_constant_r2
+from server.report.governed import pool_auc, pool_statistics, read_constant_r2, read_statistics
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_histograms
 from server.report.results import POOLED, ValidationKind, ValidationResult
 from server.run.external import read_externals
@@ -22,12 +21,11 @@ from shared.contract.stages import Purpose, TableStage, purpose_of
 from shared.measure.governed.statistics import statistics_spec
 from shared.measure.table.cells import by_suspicion, histogram_sds, score_histograms
 from shared.measure.table.expected import WIDEST, expected_table
-from shared.measure.table.reading import read_constant_r2, read_table
+from shared.measure.table.reading import read_table
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import TableSpec, sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
 from shared.stages.external_file import ExternalFile
-from shared.sums.estimate import Estimate
 
 _KINDS: dict[Purpose, ValidationKind] = {
     "evaluate.internal": "internal",
@@ -144,12 +142,12 @@ def _governed_figures(
 ) -> dict[str, object]:
     task, promised = plan.settings.task, stage.sensitivity_target
     spec = statistics_spec(plan.settings, stage)
-    found: dict[str, object] = {"epsilon": stage_epsilon(plan, stage), "untrained_r2": None}
+    found: dict[str, object] = {"epsilon": stage_epsilon(plan, stage)}
     if len(vectors) > 1:
         return found | {"measures": pool_statistics(vectors, spec, sensitivity_target=promised)}
     [vector] = vectors
     if task.kind == "regression":
-        found["untrained_r2"] = read_governed_constant_r2(vector, spec, constant=task.target_mean)
+        found["untrained_r2"] = read_constant_r2(vector, spec, constant=task.target_mean)
     return found | {"measures": read_statistics(vector, spec, sensitivity_target=promised)}
 
 
@@ -172,21 +170,4 @@ def _figures(
             sensitivity_target=stage.sensitivity_target,
             shown=shown,
         ),
-        "untrained_r2": _untrained_r2(plan, stage, spec, table, noise_sd) if "r2" in shown else None,
     }
-
-
-def _untrained_r2(
-    plan: Plan, stage: TableStage, spec: TableSpec, table: np.ndarray, noise_sd: float
-) -> Estimate | None:
-    """R² of the head as it starts: it predicts the public mean for everybody."""
-    task = plan.settings.task
-    if task.kind == "classification" or not spec.has_moments:
-        return None
-    return read_constant_r2(
-        table,
-        spec,
-        constant=task.target_mean,
-        noise_sd=noise_sd,
-        minimum_cell=stage.minimum_cell,
-    )

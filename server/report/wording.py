@@ -30,6 +30,7 @@ LIMITS = (
     "Bounds, and weights where sites have any, are public constants of the plan; none was tuned on a "
     "hospital's patients.",
 )
+MEAN_OF_SITES = "mean of sites"
 KIND_MEANING = {
     "internal": "held-out patients of the hospitals that trained, same period",
     "external": "a hospital that never took part in training",
@@ -103,6 +104,31 @@ def write_status(row: ValidationResult | DescriptionResult | FurtherResult) -> s
     return f"{word} ({row.code})" if row.code else word
 
 
+def write_whose_auc(row: ValidationResult) -> str:
+    """Of whom a row's AUC is: exact AUCs of several sites are not pooled, their mean is."""
+    is_mean = row.is_pooled and row.release_class == "governed"
+    return MEAN_OF_SITES if is_mean else write_site(row.site)
+
+
+def write_mean_of_sites(results: Results) -> str:
+    """The mean of sites in digits, of how many, with its prediction interval; "" if there is none."""
+    mean = results.site_auc
+    if mean is None or mean.low is None or mean.high is None:
+        return ""
+    # an exact AUC that is withheld is in no mean; a noised table is, whatever its row shows
+    n_sites = sum(
+        row.measures is not None and (row.release_class == "dp" or row.measures.auc.value is not None)
+        for row in results.validation
+        if row.kind == "internal" and not (row.is_pooled or row.is_offline)
+    )
+    text = f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f}), of {n_sites} sites"
+    if mean.prediction_low is None or mean.prediction_high is None:
+        return text
+    return (
+        f"{text}; expected of one further site: {mean.prediction_low:.2f} to {mean.prediction_high:.2f}"
+    )
+
+
 def write_price(row: ValidationResult | DescriptionResult | FurtherResult) -> str:
     """What a table cost a patient, with its release class."""
     if row.status != "measured":
@@ -169,13 +195,11 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
         row = main_row(results, kind)
         if row is None:
             continue
-        where = write_site(row.site)
+        where = write_whose_auc(row)
         if row.measures is None:
             cards.append((f"{kind.capitalize()} AUC", write_status(row), where))
             continue
-        auc = row.measures.auc
-        detail = " · ".join(part for part in (write_interval(auc), where) if part)
-        cards.append((f"{kind.capitalize()} AUC", write_value(auc), detail))
+        cards.append((f"{kind.capitalize()} AUC", *_auc_card(row, where)))
     if results.training is None:
         return [*cards, _validation_card(results)]
     spent = [p.training_epsilon for p in results.privacy if p.training_epsilon is not None]
@@ -184,9 +208,28 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
     else:
         delta = max(p.delta for p in results.privacy)
         cards.append(
-            ("Training ε", f"{max(spent):.2f}", f"per patient, largest site, δ = {write_delta(delta)}")
+            (
+                "Training ε",
+                f"{max(spent):.2f}",
+                f"per patient, largest site, δ = {write_delta(delta)}" + _beside_training(results),
+            )
         )
     return cards
+
+
+def _beside_training(results: Results) -> str:
+    """That an ε of training is not one of patients whose exact figures were sent."""
+    is_exact = any(row.release_class == "governed" for row in results.validation)
+    return "; validation: exact, no formal privacy guarantee" if is_exact else ""
+
+
+def _auc_card(row: ValidationResult, where: str) -> tuple[str, str]:
+    """Figure and detail: of a noised release the interval first, in which noise moves the estimate."""
+    auc = row.measures.auc if row.measures is not None else None
+    value, interval = write_value(auc), write_interval(auc)
+    if interval and row.release_class == "dp":
+        return interval, f"estimate {value}, {where}"
+    return value, " · ".join(part for part in (interval, where) if part)
 
 
 def _validation_card(results: Results) -> tuple[str, str, str]:

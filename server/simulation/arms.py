@@ -83,7 +83,7 @@ def clinical_only(settings: Settings) -> Settings | None:
         return None
     shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
     federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))
-    own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedule")}
+    own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedules")}
     return settings.model_copy(update={**own, "federation": federation})
 
 

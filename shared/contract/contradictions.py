@@ -10,12 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.contract.settings import (
-        ModelSettings,
-        RegressionTask,
-        TaskSettings,
-        ValidationSettings,
-    )
+    from shared.contract.model_settings import ModelSettings, RegressionTask, TaskSettings
+    from shared.contract.settings import ValidationSettings
     from shared.exam.schema import BmdLabel, CohortSchema, NumberLabel
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.errors import ProtocolError, SettingsError
 from shared.strict import FROZEN
 

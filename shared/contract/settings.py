@@ -9,8 +9,7 @@ cohort schema and the stages only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -19,233 +18,15 @@ from shared.contract.contradictions import (
     split_contradictions,
     validation_contradictions,
 )
+from shared.contract.model_settings import Caps, ModelSettings
+from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
-from shared.exam.schema import CohortSchema
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN, list_mistakes, refuse_contradictions
-
-
-class Grade(BaseModel):
-    """A milder class beside a regression's endpoint.
-
-    Attributes:
-        name: as reports call it.
-        threshold: who has a y at or below it, and no severer class, is of this class; with the endpoint
-            above: at or above it.
-        operating_point: output at or below which it is called; with the endpoint above: at or above.
-    """
-
-    model_config = FROZEN
-
-    name: str
-    threshold: float
-    operating_point: float
-
-
-class RegressionTask(BaseModel):
-    """A number is predicted; how an error is weighed, and who counts as positive.
-
-    The target is standardised by public constants, z = (y − target_mean)/target_sd. In the loss an exam
-    weighs 1 + a·sigmoid((t − y)/s), divided by its mean over the public normal reference, with t
-    ``loss_threshold``, a ``loss_emphasis`` and s ``loss_scale``.
-
-    Attributes:
-        target_unit: unit of y, as shown.
-        target_mean: public mean of y, in its unit.
-        target_sd: public standard deviation of y, in its unit.
-        smooth_l1_beta: error, in standard deviations, at which the loss passes from square to linear.
-        loss_threshold: t: exams below it weigh more.
-        loss_emphasis: a: how much more they weigh; 0: all alike.
-        loss_scale: s: over which range of y the weight rises.
-        endpoint: name of the positive class in reports and policies.
-        endpoint_threshold: who has a y at or below it is positive.
-        endpoint_side: ``above``: who has a y at or above the threshold is positive.
-        operating_point: output from which on, to that side, a patient is called positive, chosen on
-            public data; left out: ``endpoint_threshold``.
-        grades: milder classes, each threshold further from the endpoint than the one before.
-        otherwise: name of the class beyond all thresholds.
-    """
-
-    model_config = FROZEN
-
-    kind: Literal["regression"] = "regression"
-    target_unit: str = ""
-    target_mean: float = 0.0
-    target_sd: float = Field(default=1.0, gt=0)
-    smooth_l1_beta: float = Field(default=0.7, gt=0)
-    loss_threshold: float = 0.0
-    loss_emphasis: float = Field(default=0.0, ge=0)
-    loss_scale: float = Field(default=0.05, gt=0)
-    endpoint: str
-    endpoint_threshold: float
-    endpoint_side: Literal["below", "above"] = "below"
-    operating_point: float
-    grades: tuple[Grade, ...] = ()
-    otherwise: str = "none"
-
-    @model_validator(mode="after")
-    def _grades_lead_away(self) -> RegressionTask:
-        is_below = self.endpoint_side == "below"
-        for name in ("threshold", "operating_point"):
-            first = self.endpoint_threshold if name == "threshold" else self.operating_point
-            cuts = [first, *(getattr(grade, name) for grade in self.grades)]
-            if any((after <= cut) if is_below else (after >= cut) for cut, after in pairwise(cuts)):
-                side = "above" if is_below else "below"
-                raise ValueError(f"grades: each {name} must lie {side} the one before, not {cuts}")
-        names = [self.endpoint, *(grade.name for grade in self.grades), self.otherwise]
-        if len(set(names)) < len(names):
-            raise ValueError(f"grades: every class needs a name of its own, not {names}")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _reads_at_the_endpoint(cls, values: object) -> object:
-        if isinstance(values, Mapping) and values.get("operating_point") is None:
-            return {**values, "operating_point": values.get("endpoint_threshold")}
-        return values
-
-
-class ClassificationTask(BaseModel):
-    """A class is predicted by cross-entropy; the score is the probability of ``positive_class``.
-
-    Attributes:
-        endpoint: name of the positive class in reports and policies.
-        positive_class: class of the cohort's label whose probability is the score.
-        operating_point: probability from which on a patient is called positive.
-    """
-
-    model_config = FROZEN
-
-    kind: Literal["classification"] = "classification"
-    endpoint: str
-    positive_class: str
-    operating_point: float = Field(default=0.5, gt=0, lt=1)
-
-
-TaskSettings = Annotated[RegressionTask | ClassificationTask, Field(discriminator="kind")]
-
-
-class EncoderSettings(BaseModel):
-    """Image encoder. Frozen, its tokens are cached at the site; else it learns with the fusion.
-
-    Tokens are scaled by public constants stored in the weights file.
-
-    Attributes:
-        name: architecture; ``none`` reads no film.
-        training: ``frozen``: its weights stay. ``lora``: matrices added to its attention layers learn.
-            ``full``: every weight learns, from the run's seed where no file is named.
-        lora_rank: r, rank of the added matrices.
-        lora_alpha: the added matrices are scaled by ``lora_alpha``/r.
-        weights: safetensors file beside the configuration, or an absolute path at the coordinator.
-        sha256: SHA-256 of that file; checked before it is read, and written into the plan.
-        token_channels: width of an image token.
-        token_grid: tokens along one side of a film.
-    """
-
-    model_config = FROZEN
-
-    name: Literal["none", "tiny", "resnet34", "resnet_gn", "dinov2_s"]
-    training: Literal["frozen", "lora", "full"] = "frozen"
-    lora_rank: int = Field(default=4, ge=1, le=64)
-    lora_alpha: float = Field(default=4.0, gt=0, le=1024)
-    weights: str = ""
-    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    token_channels: int = Field(default=0, ge=0)
-    token_grid: int = Field(default=0, ge=0)
-
-    @property
-    def starts_from_seed(self) -> bool:
-        """Whether no file holds its first weights."""
-        is_drawn = self.name == "resnet_gn" and self.training == "full"
-        return is_drawn and not self.weights and not self.sha256
-
-    @model_validator(mode="after")
-    def _can_be_trained(self) -> EncoderSettings:
-        # ResNet-34 has batch normalisation; all of DINOv2 would drown in its own noise.
-        able = {"lora": ("dinov2_s",), "full": ("resnet_gn", "tiny")}.get(self.training)
-        if able is not None and self.name not in able:
-            raise ValueError(
-                f"training {self.training} must be of {' or '.join(able)}, not {self.name}"
-            )
-        return self
-
-
-class CrossAttention(BaseModel):
-    """Bidirectional cross-attention of image tokens and clinical tokens.
-
-    Attributes:
-        width: of a token inside; a multiple of ``heads``.
-        layers: of attention in both directions.
-        heads: of each attention.
-    """
-
-    model_config = FROZEN
-
-    name: Literal["cross_attention"] = "cross_attention"
-    width: int = Field(default=16, ge=1, le=1024)
-    layers: int = Field(default=3, ge=1, le=12)
-    heads: int = Field(default=4, ge=1, le=16)
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> CrossAttention:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
-
-
-class Concatenation(BaseModel):
-    """Mean image token beside the clinical vector, one hidden layer.
-
-    Attributes:
-        hidden: width of the hidden layer.
-    """
-
-    model_config = FROZEN
-
-    name: Literal["concatenation"] = "concatenation"
-    hidden: int = Field(default=64, ge=1, le=4096)
-
-
-class LinearHead(BaseModel):
-    """A linear head on the mean image token, the clinical vector, or both.
-
-    Attributes:
-        name: ``linear`` reads both; the others read one.
-    """
-
-    model_config = FROZEN
-
-    name: Literal["linear", "image_only", "clinical_only"]
-
-
-# How image tokens and clinical tokens meet.
-FusionSettings = Annotated[CrossAttention | Concatenation | LinearHead, Field(discriminator="name")]
-
-
-class Schedule(BaseModel):
-    """One row of the public table: what suits an ε (never tuned on patients).
-
-    Attributes:
-        up_to_epsilon: largest training ε that the row is for; null: privacy off, and above the others.
-        learning_rate: of each step.
-        rounds: messages of each site.
-        local_steps: noised sums that a site draws in a round.
-        fold: where sums become weights, at the site or the coordinator (``stages.GradientStage``).
-        local_tail: share of a round's last steps that a site averages.
-    """
-
-    model_config = FROZEN
-
-    up_to_epsilon: float | None = None
-    learning_rate: float = Field(gt=0, le=1e4)
-    rounds: int = Field(ge=1)
-    local_steps: int = Field(ge=1)
-    fold: Fold = "site"
-    local_tail: float = Field(default=0.0, ge=0, le=1)
 
 
 class PrivacySettings(BaseModel):
@@ -306,6 +87,9 @@ class FederationSettings(BaseModel):
         round_deadline_s: seconds that a site has for its whole answer.
         liveness_s: seconds after which a node that is offline counts as missing.
         poll_s: seconds between two looks for answers.
+        link_mbit_s: megabits a second of a site's link, by which a plan foretells its hours.
+        link_wait_h: hours that a message waits for its answer besides: a tunnel that opens at night, a
+            courier's way.
     """
 
     model_config = FROZEN
@@ -319,6 +103,8 @@ class FederationSettings(BaseModel):
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
+    link_mbit_s: float = Field(default=10.0, gt=0)
+    link_wait_h: float = Field(default=0.0, ge=0)
 
 
 class BlockSettings(BaseModel):
@@ -438,59 +224,12 @@ class GradientLearner(BaseModel):
     kind: Literal["gradient"] = "gradient"
 
 
-class ModelSettings(BaseModel):
-    """What every stage of a run shares: task, cohort and model.
-
-    Attributes:
-        experiment: name of the choice of settings, as shown in reports.
-        is_synthetic: whether every patient of the roster's sites was generated; reports say so.
-        is_simulated: whether the hospitals were played on one machine by whoever holds all their data;
-            reports say so.
-        seed: draws initial weights, trees and frequencies; never protective noise.
-        device: ``auto`` takes a CUDA device where there is one.
-        task: what is predicted.
-        cohort: what an exam is.
-        encoder: how a film becomes tokens.
-        fusion: how films and clinical fields meet.
-    """
-
-    model_config = FROZEN
-
-    experiment: str
-    is_synthetic: bool = False
-    is_simulated: bool = False
-    seed: int = Field(default=1, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    task: TaskSettings
-    cohort: CohortSchema
-    encoder: EncoderSettings
-    fusion: FusionSettings
-
-
-class Caps(BaseModel):
-    """Public limits on what enters a sum.
-
-    Attributes:
-        max_views: films of a patient, the first in a keyed order; every patient is computed with room
-            for as many.
-        max_exams: exams of a patient, likewise.
-        weight_max: no weight of a request may be beyond it: weights that no training reaches only serve
-            to break arithmetic.
-    """
-
-    model_config = FROZEN
-
-    max_views: int = Field(ge=1, le=64)
-    max_exams: int = Field(ge=1, le=64)
-    weight_max: float = Field(default=1000.0, gt=0, le=1e6)
-
-
 class Settings(ModelSettings):
     """What a coordinator asks for; a null is filled in from the public schedule or the promised ε.
 
     Attributes:
-        schedule: of the fusion, where its YAML has it; rows by rising ``up_to_epsilon``, the row
-            without one for privacy off and above.
+        schedule: which of the schedules fills in what is null.
+        schedules: of the fusion, by name, where its YAML has them; one that is null there is none.
         learner: what trains: gradients of the fusion, or a learner of tables.
         privacy: what is promised to a patient.
         strategy: how the sites' updates become weights.
@@ -500,13 +239,14 @@ class Settings(ModelSettings):
         engine: where the programs run.
     """
 
-    schedule: tuple[Schedule, ...] = Field(min_length=1)
+    schedule: str = STANDARD
+    schedules: dict[str, ScheduleRows] = Field(min_length=1)
     learner: LearnerSettings | GradientLearner = Field(discriminator="kind")
     privacy: PrivacySettings
     strategy: StrategySettings
     federation: FederationSettings
     validation: ValidationSettings
-    measures: dict[str, MeasureRequest] = {}
+    measures: dict[str, MeasureRequest] = Field(default_factory=dict)
     engine: EngineSettings
 
     @property
@@ -516,12 +256,14 @@ class Settings(ModelSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _take_schedule(cls, values: object) -> object:
+    def _take_schedules(cls, values: object) -> object:
         if not isinstance(values, Mapping) or not isinstance(values.get("fusion"), Mapping):
             return values
         fusion, learner = dict(values["fusion"]), values.get("learner", {"kind": "gradient"})
-        schedule = fusion.pop("schedule", values.get("schedule"))
-        return {**values, "schedule": schedule, "fusion": fusion, "learner": learner}
+        schedules = fusion.pop("schedules", values.get("schedules"))
+        if isinstance(schedules, Mapping):
+            schedules = {name: rows for name, rows in schedules.items() if rows is not None}
+        return {**values, "schedules": schedules, "fusion": fusion, "learner": learner}
 
     @field_validator("learner", mode="before")
     @classmethod
@@ -536,6 +278,15 @@ class Settings(ModelSettings):
         is_private = self.privacy.mode != "off" or self.validation.release_class != "governed"
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
         refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_is_one_of_the_fusions(self) -> Settings:
+        if self.schedule not in self.schedules:
+            raise ValueError(
+                f"schedule must be one of {sorted(self.schedules)} with fusion {self.fusion.name}, "
+                f"not '{self.schedule}'"
+            )
         return self
 
     @model_validator(mode="after")

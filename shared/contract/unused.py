@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
+from shared.contract.schedules import STANDARD
 from shared.contract.stages import StrategySettings
 from shared.learners.table import LEARNERS
 
@@ -48,7 +49,7 @@ _UNUSED: Mapping[str, Mapping[str, str]] = {
 # Whose own values a task's or a fusion's file names: compared with that file, where it is known.
 _UNUSED_OF_FILES: Mapping[str, tuple[Sequence[str], str]] = {
     "task": (("smooth_l1_beta", "loss_threshold", "loss_emphasis", "loss_scale"), _LOSS),
-    "fusion": (("schedule", "width", "layers", "heads", "hidden"), _HEAD),
+    "fusion": (("schedules", "width", "layers", "heads", "hidden"), _HEAD),
 }
 
 
@@ -85,6 +86,9 @@ def _of_groups(values: Mapping[str, object], groups: Mapping[str, type[BaseModel
 
 
 def _of_fusion(values: Mapping[str, object]) -> Iterator[_Found]:
+    schedule = values.get("schedule", STANDARD)
+    if schedule != STANDARD:
+        yield "schedule", STANDARD, schedule, _SUMS
     name = _group(values, "fusion").get("name")
     # A learner reads the mean image token and the clinical fields, and has no hidden layer.
     if name in ("image_only", "concatenation"):

@@ -36,6 +36,9 @@ _WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
 _SUPPORT = "n, "
+_OTHER_OF_CUT = {"sensitivity": "specificity", "specificity": "sensitivity"}
+# Made of the shares of all classes that are called rightly.
+COMPOSED = frozenset({"balanced accuracy", "macro F1", "κ", "quadratic κ"})
 # How far above its noise a cell is expected to be for a figure that such noise would swallow.
 ABOVE_NOISE = 2.0
 # How many are taken to have the endpoint, before anything is known.
@@ -46,22 +49,38 @@ def worth_showing(
     found: Mapping[str, Estimate], expected: Mapping[str, Estimate]
 ) -> dict[str, Estimate]:
     """Noisy figures that were expected to say something."""
+    shown = shown_of(expected)
     return {
-        name: each if each.value is not None and is_shown(name, expected) else TOO_NOISY
+        name: each if each.value is not None and name in shown else TOO_NOISY
         for name, each in found.items()
     }
 
 
-def is_shown(name: str, expected: Mapping[str, Estimate]) -> bool:
-    """Whether a noisy figure is expected to say something, among all of its table.
+def shown_of(expected: Mapping[str, Estimate]) -> frozenset[str]:
+    """The noisy figures of a table that are expected to say something.
 
-    A count does where noise moves it by no more than the largest count that is expected.
+    A count does where noise moves it by no more than the largest count that is expected. Sensitivity
+    and specificity of one cut do together or not at all, and what is composed of classes' shares where
+    all of these do: a half alone reads as a triumph.
     """
-    if not name.startswith(_SUPPORT):
-        return is_narrow(name, expected[name])
-    counts = [each.value or 0.0 for other, each in expected.items() if other.startswith(_SUPPORT)]
-    count = expected[name]
-    return (count.high or 0.0) - (count.value or 0.0) <= max(counts)
+    counts = [each.value or 0.0 for name, each in expected.items() if name.startswith(_SUPPORT)]
+    shown = {
+        name
+        for name, each in expected.items()
+        if (
+            (each.high or 0.0) - (each.value or 0.0) <= max(counts)
+            if name.startswith(_SUPPORT)
+            else is_narrow(name, each)
+        )
+    }
+    shares = {name for name in expected if name.startswith(tuple(_OTHER_OF_CUT))}
+    shown -= {name for name in shares if not {name, _other_of_cut(name)} <= shown}
+    return frozenset(shown if shares <= shown else shown - COMPOSED)
+
+
+def _other_of_cut(name: str) -> str:
+    word, comma, of = name.partition(",")
+    return _OTHER_OF_CUT[word] + comma + of
 
 
 def bell_pair(n_bins: int) -> Floats:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder

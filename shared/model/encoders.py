@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
 from shared.model import dinov2, resnet34, resnet_gn, tiny_network
 from shared.model.weights import read_weights, write_weights

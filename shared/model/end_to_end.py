@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.errors import SettingsError
 from shared.model.encoders import Encoder, draw_encoder, load_encoder
 from shared.model.lora import add_low_rank

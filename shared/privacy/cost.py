@@ -24,6 +24,7 @@ from shared.privacy.events import GaussianEvent, merge_events
 ROLES: tuple[Role, ...] = ("training", "external")
 NO_MECHANISM = "none: no formal privacy guarantee"
 NOT_TRAINED = "none in training; Gaussian on each table"
+_EXACT = "none in training; exact figures without a formal privacy guarantee"
 _GAUSSIAN = "Gaussian on the sum of clipped patient gradients"
 _GAUSSIAN_ROWS = "Gaussian on sums of one bounded row per patient"
 
@@ -71,7 +72,7 @@ def predict_cost(stages: Sequence[Stage], *, delta: float) -> PredictedCost:
     training = by_purpose.get("train", [])
     noised = [event for stage in stages for event in events_of(stage) or ()]
     return PredictedCost(
-        mechanism=_describe_mechanism(training),
+        mechanism=_describe_mechanism(training) if training else describe_measuring(stages),
         accountant=accountant_name(noised),
         delta=delta,
         splits=tuple(_split_costs(stages, delta=delta)),
@@ -129,9 +130,15 @@ def _epsilon(stages: Sequence[Stage], *, delta: float) -> float | None:
     return epsilon_of(merge_events(known), delta)
 
 
-def _describe_mechanism(training: Sequence[Stage]) -> str:
-    if not training:
+def describe_measuring(stages: Iterable[Stage]) -> str:
+    """What is noised of stages that measure, at a site that takes no part in training."""
+    classes = {stage.release_class for stage in stages}
+    if "governed" not in classes:
         return NOT_TRAINED
+    return f"{_EXACT}; Gaussian on each other table" if "dp" in classes else _EXACT
+
+
+def _describe_mechanism(training: Sequence[Stage]) -> str:
     if any(stage.release_class != "dp" for stage in training):
         return NO_MECHANISM
     if not all(isinstance(stage, GradientStage) for stage in training):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights, load_flat
 from shared.sums.contract import Floats, State

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings
 from shared.contract.stages import LearnerStage
 from shared.errors import PlanError, WeightsError
 from shared.features.columns import Columns, make_columns, name_columns

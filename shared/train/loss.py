@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.contract.settings import RegressionTask, TaskSettings
+from shared.contract.model_settings import RegressionTask, TaskSettings
 from shared.train.patients import PatientBatch
 
 ModelFunction = Callable[..., Tensor]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.contract.settings import TaskSettings
+from shared.contract.model_settings import TaskSettings
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 Order = Sequence[bytes] | Sequence[str] | Sequence[int]

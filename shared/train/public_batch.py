@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from shared.contract.settings import AnySettings, ModelSettings
+from shared.contract.model_settings import ModelSettings
+from shared.contract.settings import AnySettings
 from shared.model.build import build_model
 from shared.train.device import one_thread
 from shared.train.loss import make_patient_loss

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
 from shared.model.weights import load_flat

@@ -6,6 +6,7 @@ the other programs are stored with their scripts in ``tests/practice/references`
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "practice")]
 
 def main() -> None:
     """Compute and write."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     from practice_references import PAGE, page
     from reference_rows import ROWS
 

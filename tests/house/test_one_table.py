@@ -12,12 +12,8 @@ import yaml
 
 from server.command.app import app
 from server.federation.compose import compose_settings
-from shared.contract.settings import (
-    EncoderSettings,
-    EngineSettings,
-    FusionSettings,
-    StrategySettings,
-)
+from shared.contract.model_settings import EncoderSettings, FusionSettings
+from shared.contract.settings import EngineSettings, StrategySettings
 from shared.model.build import build_model
 from shared.model.encoders import ARCHITECTURES
 

@@ -75,7 +75,7 @@ def practice_settings(
             "encoder": {"name": "none"},
             "fusion": {
                 "name": "clinical_only",
-                "schedule": [{"learning_rate": 0.1, "rounds": rounds, "local_steps": 1}],
+                "schedules": {"standard": [{"learning_rate": 0.1, "rounds": rounds, "local_steps": 1}]},
             },
             "privacy": privacy or {"mode": "off", "update_norm_max": 1e5},
             "strategy": strategy or {"name": "fedavg"},

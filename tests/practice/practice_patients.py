@@ -8,7 +8,8 @@ import torch
 import yaml
 from torch import nn
 
-from shared.contract.settings import Settings, TaskSettings, read_settings
+from shared.contract.model_settings import TaskSettings
+from shared.contract.settings import Settings, read_settings
 from shared.exam.schema import CohortSchema
 from shared.model.build import build_model
 from shared.train.loss import PatientLoss, make_patient_loss

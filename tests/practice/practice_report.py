@@ -59,10 +59,15 @@ def found_run(home: Path, *, noise: float | None = None, **options: object) -> R
 
 
 def statistics_of(table: np.ndarray) -> np.ndarray:
-    """Governed statistics of a table's patients, each at the middle of a bin, none withheld."""
-    middle = (np.arange(BINS) + 0.5) / BINS
+    """Governed statistics of a table's patients, each class spread evenly in a bin, none withheld."""
     counts = np.rint(table).astype(int)
-    probability = np.repeat(np.concatenate([middle, middle]), counts)
+    probability = np.concatenate(
+        [
+            (place % BINS + (np.arange(count) + 0.5) / count) / BINS
+            for place, count in enumerate(counts)
+            if count
+        ]
+    )
     vector = measure_statistics(
         STATISTICS,
         suspicion=probability,

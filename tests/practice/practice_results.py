@@ -29,7 +29,6 @@ from shared.measure.description.rows import (
 )
 from shared.measure.description.rows import contributions as description_rows
 from shared.measure.description.rows import sensitivity as description_sensitivity
-from shared.measure.table.moments import read_constant_r2
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import sensitivity
@@ -48,10 +47,9 @@ def table_of(n: int, seed: int) -> np.ndarray:
     return sum_table(rows) + generator.normal(0, NOISE_MULTIPLIER * sensitivity(SPEC), SPEC.n_cells)
 
 
-def measures_of(tables: list[np.ndarray]) -> tuple[Measures, object]:
+def measures_of(tables: list[np.ndarray]) -> Measures:
     table, sd = pool_tables([(t, NOISE_MULTIPLIER * sensitivity(SPEC)) for t in tables])
-    reading = read_table(table, SPEC, noise_sd=sd, minimum_cell=10, sensitivity_target=0.85)
-    return reading, read_constant_r2(table, SPEC, constant=0.75, noise_sd=sd, minimum_cell=10)
+    return read_table(table, SPEC, noise_sd=sd, minimum_cell=10, sensitivity_target=0.85)
 
 
 def rounds_of(sites: tuple[str, ...]) -> tuple[RoundResult, ...]:
@@ -85,7 +83,6 @@ def sample_results() -> Results:
     validation: list[ValidationResult] = []
 
     def add(kind: str, site: str, given: list[np.ndarray]) -> None:
-        measures, untrained = measures_of(given)
         validation.append(
             ValidationResult(
                 kind=kind,
@@ -93,8 +90,7 @@ def sample_results() -> Results:
                 status="measured",
                 release_class="dp",
                 epsilon=3.0,
-                measures=measures,
-                untrained_r2=untrained,
+                measures=measures_of(given),
             )
         )
 

@@ -37,6 +37,13 @@ def _ill(d: Data) -> NDArray[np.bool_]:
     return d["is_ill"] == 1
 
 
+def _calibration_error(d: Data) -> float | None:
+    """Of a hundred times the patients: of so few it would be mostly chance, and not shown."""
+    ill, well, edges = _bins(d)
+    found = expected_calibration_error(100 * ill, 100 * well, edges, cell_sd=0.0, minimum_cell=1)
+    return found.value
+
+
 def _bins(d: Data) -> tuple[Floats, Floats, Floats]:
     """Ill, well and edges of the bins of probability."""
     bins = int(d["bins"])
@@ -208,15 +215,15 @@ ROWS: tuple[Row, ...] = (
     _sk("mae", "MAE", "mean_absolute_error", _regression("mae")),
     _r("rmse", "RMSE", "by hand", _regression("rmse")),
     _sk("rmse", "RMSE", "mean_squared_error", _regression("rmse")),
-    _r("bland_altman", "Bland–Altman bias and limits (SD with divisor n)", "by hand",
+    _r("bland_altman", "Bland–Altman bias and limits of agreement", "mean, sd",
        _regression("bias", "limit_low", "limit_high")),
     _r("line", "Calibration of a number: slope and intercept with intervals", "lm, confint", _line),
     _r("calibration_slope", "Calibration slope of 64 bins, with interval", "glm",
        lambda d: _with_ends(_recalibrated(d).slope)),
     _r("calibration_intercept", "Calibration in the large of 64 bins, with interval",
        "glm with offset", lambda d: _with_ends(_recalibrated(d).intercept)),
-    _sk("expected_calibration_error", "Expected calibration error of 64 bins", "numpy by hand",
-        lambda d: expected_calibration_error(*_bins(d), cell_sd=0.0, minimum_cell=1).value),
+    _sk("expected_calibration_error", "Expected calibration error of 64 bins joined to ten",
+        "numpy by hand", _calibration_error),
     _sk("brier", "Brier score", "brier_score_loss", _brier),
     _sk("likelihood_ratios", "LR+ and LR−", "class_likelihood_ratios", _ratios),
     _r("likelihood_ratio_intervals", "Intervals of LR+ and LR−", "by hand", _ratio_ends),

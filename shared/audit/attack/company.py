@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from shared.audit.finding import Finding
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import Plan
-from shared.contract.settings import AnySettings, ModelSettings
+from shared.contract.settings import AnySettings
 from shared.model.attention import Attention
 from shared.model.build import build_model
 from shared.model.fusion import CrossAttentionFusion

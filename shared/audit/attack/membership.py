@@ -26,9 +26,9 @@ from shared.audit.attack.scores import (
 )
 from shared.audit.finding import Finding, Verdict
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ModelSettings
 from shared.contract.stages import TrainingStage
 from shared.errors import AuditError
 from shared.measure.exact.discrimination import measure_auc

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import DescriptionStage
 from shared.errors import PolicyError, ProtocolError
 from shared.exam.schema import ClinicalField

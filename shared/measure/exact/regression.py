@@ -42,7 +42,7 @@ class Difference:
 
 
 def measure_regression(target: Floats, prediction: Floats) -> RegressionMeasures:
-    """R², MAE, MSE and Bland–Altman bias and limits of agreement. Shapes: both [n].
+    """R², MAE, MSE and Bland–Altman bias and limits of agreement (SD of n − 1). Shapes: both [n].
 
     Raises:
         ProtocolError: fewer than two exams, or all targets are equal.
@@ -50,7 +50,7 @@ def measure_regression(target: Floats, prediction: Floats) -> RegressionMeasures
     _check_varies(target)
     error = prediction - target
     bias, mse = float(error.mean()), float((error**2).mean())
-    spread = 1.96 * float(error.std())
+    spread = 1.96 * float(error.std(ddof=1))
     return RegressionMeasures(
         r2=1 - mse / float(target.var()),
         mae=float(np.abs(error).mean()),

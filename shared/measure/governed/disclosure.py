@@ -20,7 +20,9 @@ The rules, over all governed figures of a split:
    the first release of a split, and only beside both shares of the endpoint: of each class those called
    rightly and wrongly, and of all of them together those whom only these classes are confused among
    (who is called wrongly, less who is called to have the endpoint), hold the minimum.
-6. What is shown is **rounded** to public digits, on top: no rule relies on it.
+6. Of **few values** of scores, or of targets, no figure is computed at all
+   (``shared.measure.governed.values``): it would be solved for who has which.
+7. What is shown is **rounded** to public digits, on top: no rule relies on it.
 
 Not covered: figures that are no counts (AUC, R², errors) are shown of at least the minimum of
 patients (and of each class), one patient's influence on them is not bounded.

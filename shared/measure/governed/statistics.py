@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract.decision import decision_of
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import TableStage
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import delong
+from shared.measure.governed.values import has_many_values
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -39,7 +40,7 @@ Bools = NDArray[np.bool_]
 Implied = Literal["patients", "classes", "positives", "negatives", "others"]
 # No figure is beyond it, of either sign: what a coordinator need not believe.
 LARGEST = 1e9
-LIMIT_SD = 1.96  # limits of agreement: bias ± 1.96 SD (Bland & Altman 1986)
+LIMIT_SD = 1.96  # limits of agreement: bias ± 1.96 SD with divisor n − 1 (Bland & Altman 1986)
 # Decimals of a figure in the target's unit, beyond the first digit of the target's public range.
 _UNIT_DIGITS = 4
 _PROBABILITY_FLOOR = 1e-6  # where a logit ends
@@ -234,7 +235,7 @@ def _count_and_rank(suspicion: Floats, is_positive: Bools, is_called: Bools) -> 
         found["sensitivity"] = float(called[is_positive].mean())
     if n_negative:
         found["specificity"] = float((~called[~is_positive]).mean())
-    if min(n_positive, n_negative) > 1:
+    if min(n_positive, n_negative) > 1 and has_many_values(score):
         auc, covariance = delong(score[None, :], is_positive)
         found |= {"auc": float(auc[0]), "auc_se": math.sqrt(float(covariance[0, 0]))}
     return found
@@ -243,19 +244,20 @@ def _count_and_rank(suspicion: Floats, is_positive: Bools, is_called: Bools) -> 
 def _measure_errors(target: Floats, prediction: Floats, *, error_high: float) -> dict[str, float]:
     """Figures of errors, prediction − target; R² is about the patients' own mean."""
     n = target.size
-    if n < 2:
+    if n < 2 or not has_many_values(target):
         return {}
-    predicted = np.where(np.isfinite(prediction), prediction, target + error_high)
-    error = predicted - target
     mean, variance = float(target.mean()), float(target.var())
+    of_target = {"target_mean": mean, "target_sd": math.sqrt(variance)}
+    predicted = np.where(np.isfinite(prediction), prediction, target + error_high)
+    if not has_many_values(predicted):
+        return of_target
+    error = predicted - target
     bias, spread, mse = float(error.mean()), float(error.std()), float((error**2).mean())
-    found = {
+    found = of_target | {
         "mae": float(np.abs(error).mean()),
         "rmse": math.sqrt(mse),
         "bias": bias,
-        "error_sd": spread,
-        "target_mean": mean,
-        "target_sd": math.sqrt(variance),
+        "error_sd": float(error.std(ddof=1)),
     }
     if mse > 0:
         found["rmse_se"] = _standard_error(error**2) / (2 * math.sqrt(mse))
@@ -282,10 +284,10 @@ def _standard_error(influence: Floats) -> float:
 
 def _measure_probabilities(probability: Floats, is_positive: Bools) -> dict[str, float]:
     """Brier score, and slope and intercept of a logistic regression of the class on the logit."""
-    if is_positive.size == 0:
-        return {}
     outcome = is_positive.astype(np.float64)
     stated = np.where(np.isfinite(probability), probability, 1 - outcome)
+    if not has_many_values(stated):
+        return {}
     found = {"brier": float(((stated - outcome) ** 2).mean())}
     line = _recalibrate(np.clip(stated, _PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR), outcome)
     if line is not None:

@@ -24,10 +24,11 @@ from shared.measure.table.cells import (
     graded_histograms,
 )
 from shared.measure.table.endpoint import endpoint_figures
-from shared.measure.table.expected import expected_table
+from shared.measure.table.expected import BOTH_OF_CUT, expect, expected_table
 from shared.measure.table.spec import TableSpec
 from shared.measures.figures import (
     ABOVE_NOISE,
+    COMPOSED,
     auc_of,
     balanced_accuracy,
     bounded,
@@ -40,7 +41,7 @@ from shared.measures.figures import (
     support_of,
     worth_showing,
 )
-from shared.sums.estimate import SUPPRESSED, Estimate
+from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
@@ -68,14 +69,21 @@ def read_classes(
 def expect_classes(
     spec: TableSpec, *, noise_sd: float, minimum_cell: int, n_expected: float
 ) -> dict[str, Estimate]:
-    """The same figures of expected patients; arguments as of ``read_classes``."""
-    return _figures(
+    """The same figures of expected patients; arguments as of ``read_classes``.
+
+    What is composed of all classes is too noisy where the endpoint's own shares, in ``Measures``, are.
+    """
+    found = _figures(
         expected_table(spec, n_patients=n_expected),
         spec,
         noise_sd=noise_sd,
         minimum_cell=minimum_cell,
         above_noise=ABOVE_NOISE,
     )
+    of_endpoint = expect(spec, n_patients=n_expected, noise_sd=noise_sd, minimum_cell=minimum_cell)
+    if noise_sd and not of_endpoint.shown >= BOTH_OF_CUT:
+        found |= dict.fromkeys(COMPOSED & found.keys(), TOO_NOISY)
+    return found
 
 
 def _figures(

@@ -1,37 +1,44 @@
 """How wide a table's intervals will be, before anything is spent: public values alone decide.
 
 A table of expected patients (public range of the target, an assumed strength of the model) is read
-with the noise that the plan has. What comes out so wide that it says nothing is not shown: if the noisy
-figure itself decided, only figures that noise has flattered would be seen. Imports the table and its
-reading.
+with the noise that the plan has. What comes out so wide that it says nothing is not shown, nor what
+noise may swallow, nor one share of a cut without the other: if the noisy figure itself decided, only
+figures that noise has flattered would be seen. Imports the table and its reading.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 from scipy.optimize import bisect
 
+from shared.measure.table.cells import endpoint_calls, histogram_sds, score_histograms
+from shared.measure.table.moments import Moments, read_moments, target_spread
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import Floats, contributions
 from shared.measure.table.spec import TableSpec
-from shared.measures.figures import PREVALENCE, widest_of
+from shared.measures.figures import ABOVE_NOISE, PREVALENCE, widest_of
 from shared.sums.estimate import FIGURES, Estimate
+from shared.sums.intervals import normal_quantile
 
 # What a model of some use reaches: a share of the target's variance, a ranking, a share of patients.
 ASSUMED_R2, ASSUMED_AUC = 0.5, 0.8
 RANGE_SDS = 5.0
+# How many of these the mean of targets may lie from the middle of their range, where the noise of their
+# spread is least. Of the fewest patients of whom R² is then shown at most one draw in twenty leaves it
+# its whole range (populations of 7, 15 and 25 % below the cut; ε 3, at one site or three, and ε 1).
+OFF_MIDDLE = 0.75
 # The widest half of an interval that still says something of a model as assumed. An AUC of .8 stays
 # .1 above a ranking at random; an R² of .5 stays above 0, and as a ratio of noisy sums it errs low
 # by .05 at most (test_moments). A sensitivity, of few patients, may lie anywhere; a specificity
 # lies near .9, where ±.3 would not tell it from that of a rule that calls a third. Of errors, a
 # share of the error: the ends of an interval are at most a factor of three apart. So, at ε 3, a
-# site of the demo shows none of these four of its 22 or 44 internal or 30 later patients, R² and
-# specificity of 88, and all of 320; three sites together R² and specificity of 154, four of them
-# specificity of 120.
+# site of the demo shows none of these four of its 22, 44 or 88 internal or 30 later patients, and all
+# of 280; three sites together AUC of 154, four of them none of 120.
 WIDEST = {
     "auc": widest_of("AUC"),
     "sensitivity": widest_of("sensitivity"),
@@ -39,6 +46,8 @@ WIDEST = {
     "r2": 0.3,
 }
 WIDEST_OF_ERROR = 0.5
+# One share of a cut reads as a triumph where the other is not told.
+BOTH_OF_CUT = frozenset({"sensitivity", "specificity"})
 _GRID = 60
 
 
@@ -65,8 +74,9 @@ def expect(
         noise_sd: of every cell, of all sites together where tables are pooled; 0: exact.
         minimum_cell: as ``read_table`` takes it.
     """
+    table = expected_table(spec, n_patients=n_patients)
     found = read_table(
-        expected_table(spec, n_patients=n_patients),
+        table,
         spec,
         noise_sd=noise_sd,
         minimum_cell=minimum_cell,
@@ -79,8 +89,41 @@ def expect(
         name
         for name, half in half_widths.items()
         if half is not None and half <= WIDEST.get(name, WIDEST_OF_ERROR * error)
-    }
+    } - _swallowed(table, spec, noise_sd=noise_sd)
+    if not shown >= BOTH_OF_CUT:
+        shown -= BOTH_OF_CUT
     return Expected(half_widths, frozenset(shown))
+
+
+def _swallowed(table: Floats, spec: TableSpec, *, noise_sd: float) -> set[str]:
+    """Figures of which noise may swallow a class, or the spread of targets.
+
+    Theirs is not ``ABOVE_NOISE`` times what noise alone could make. Of fewer patients with the endpoint
+    than expected, or of targets closer together, only draws that noise has lifted would be seen.
+    """
+    classes = zip(score_histograms(table, spec), histogram_sds(spec, noise_sd=noise_sd), strict=True)
+    rest_on = {"auc": [(float(each.sum()), sd**2 * spec.bins) for each, sd in classes]}
+    calls = endpoint_calls(table, spec, noise_sd=noise_sd)
+    if calls is not None:
+        cells, variance = (each.sum(axis=1) for each in calls)
+        for place, name in enumerate(("sensitivity", "specificity")):
+            rest_on[name] = [(float(cells[place]), float(variance[place]))]
+    if spec.has_moments:
+        rest_on["r2"] = [target_spread(_off_middle(read_moments(table, spec, noise_sd=noise_sd)))]
+    least = ABOVE_NOISE * normal_quantile(0.95)
+    return {
+        name
+        for name, sums in rest_on.items()
+        if any(size < least * math.sqrt(variance) for size, variance in sums)
+    }
+
+
+def _off_middle(sums: Moments) -> Moments:
+    """The same of targets that lie ``OFF_MIDDLE`` higher: as wide, in more noise."""
+    off = OFF_MIDDLE * 2.0 / RANGE_SDS  # of the scaled axis, from −1 to 1
+    return replace(
+        sums, u=sums.u + off * sums.count, u2=sums.u2 + off * (2 * sums.u + off * sums.count)
+    )
 
 
 def expected_table(spec: TableSpec, *, n_patients: float) -> Floats:

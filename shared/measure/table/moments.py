@@ -123,22 +123,31 @@ def _variance(sums: Moments) -> float:
     return sums.v2 / sums.count - (sums.v**2 - sums.sd_v**2) / sums.count**2
 
 
-def _r2(sums: Moments, errors: Errors, spec: TableSpec, *, confidence: float) -> Estimate:
-    """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
-    half = (spec.target_high - spec.target_low) / 2
-    mean_u = min(max(sums.u / sums.count, -1.0), 1.0)
+def target_spread(sums: Moments) -> tuple[float, float]:
+    """Σ(u − mean)², and the variance of its noise."""
     # E[(Σu + noise)²] carries one noise variance too much
     spread = sums.u2 - (sums.u**2 - sums.sd_u**2) / sums.count
     # dSST = du2 − 2·mean·du + mean²·dcount, and u2 holds half the count's noise
-    noise_own = sums.sd_u2**2 - sums.sd_count**2 / 4
-    slope_count = 0.5 + mean_u**2
-    noise = noise_own + (2 * mean_u * sums.sd_u) ** 2 + (slope_count * sums.sd_count) ** 2
+    own, mean_u = sums.sd_u2**2 - sums.sd_count**2 / 4, _mean_u(sums)
+    of_count = (0.5 + mean_u**2) * sums.sd_count
+    return spread, own + (2 * mean_u * sums.sd_u) ** 2 + of_count**2
+
+
+def _mean_u(sums: Moments) -> float:
+    return min(max(sums.u / sums.count, -1.0), 1.0)
+
+
+def _r2(sums: Moments, errors: Errors, spec: TableSpec, *, confidence: float) -> Estimate:
+    """1 − SSE/SST with Fieller's interval; sampling variances and covariance as in ``spread``."""
+    half = (spec.target_high - spec.target_low) / 2
+    mean_u = _mean_u(sums)
+    spread, noise = target_spread(sums)
     if spread <= 1e-12 * sums.count and not noise:
         return NOT_APPLICABLE
     could_be_noise = spread < normal_quantile(confidence) * math.sqrt(noise)
     spread = max(spread, math.sqrt(noise))
     to_u = (spec.error_high / half) ** 2  # v² in units of u²
-    shared = to_u * 0.5 * slope_count * sums.sd_count**2
+    shared = to_u * 0.5 * (0.5 + mean_u**2) * sums.sd_count**2
     error = sums.v2 * to_u
     if could_be_noise:  # Fieller's interval of such a ratio has no end
         return within(1 - error / spread, *R2_RANGE, bounds=R2_RANGE)
@@ -231,34 +240,3 @@ def _rmse(
         root, mean_square - root**2, noise + sampling / n, point=point, confidence=confidence
     )
     return Estimate(status="measured", value=point * unit, low=low * unit, high=high * unit)
-
-
-def read_constant_r2(
-    table: Floats, spec: TableSpec, *, constant: float, noise_sd: float, minimum_cell: int
-) -> Estimate:
-    """R² of predicting one public number for everybody: what no training at all would give.
-
-    −n·(mean − constant)²/SST, so 0 at best; a point without interval.
-
-    Args:
-        table: as in ``read_table``.
-        spec: meaning of the cells.
-        constant: in the target's unit, a public reference mean.
-        noise_sd: SD of the noise in every cell.
-        minimum_cell: patients below which it is suppressed, where the table is exact.
-    """
-    if not spec.has_moments:
-        return NOT_APPLICABLE
-    sums = read_moments(table, spec, noise_sd=noise_sd)
-    if sums.count < max(minimum_cell, FEWEST) and not noise_sd:
-        return SUPPRESSED
-    sums = replace(sums, count=max(sums.count, FEWEST))
-    centre, half = (spec.target_low + spec.target_high) / 2, (spec.target_high - spec.target_low) / 2
-    mean_square = (sums.u**2 - sums.sd_u**2) / sums.count**2  # without the noise's own square
-    spread = sums.u2 - mean_square * sums.count
-    if spread <= 1e-12 * sums.count and not noise_sd:
-        return NOT_APPLICABLE
-    spread = max(spread, math.hypot(sums.sd_u2, sums.sd_count / 2))
-    guess = (constant - centre) / half
-    gap = mean_square - 2 * guess * sums.u / sums.count + guess**2
-    return Estimate(status="measured", value=-sums.count * max(gap, 0.0) / spread)

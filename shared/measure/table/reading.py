@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from shared.measure.table.cells import (
     histogram_sds,
     score_histograms,
 )
-from shared.measure.table.moments import read_constant_r2, read_regression
+from shared.measure.table.moments import read_regression
 from shared.measure.table.spec import TableSpec
 from shared.sums.estimate import (
     NOT_APPLICABLE,
@@ -37,7 +38,7 @@ from shared.sums.estimate import (
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
 
 Floats = NDArray[np.float64]
-__all__ = ["Estimate", "Measures", "read_constant_r2", "read_table"]
+__all__ = ["Estimate", "Measures", "read_table"]
 
 
 def read_table(
@@ -51,6 +52,9 @@ def read_table(
     confidence: float = 0.95,
 ) -> Measures:
     """Measures of one site's table, or of pooled tables.
+
+    For display a mean absolute error is at most the root of the mean square, as it is of any patients,
+    where both are shown; noise moves their sums apart.
 
     Args:
         table: summed rows [n_cells], with noise of ``noise_sd`` in every cell.
@@ -99,6 +103,7 @@ def read_table(
         }
     if shown is not None and noise_sd:
         found = {name: _worth_showing(name, estimate, shown) for name, estimate in found.items()}
+    found["mae"] = _at_most(found["mae"], found["rmse"])
     return Measures(
         n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
         # What is counted stays what was counted; what is displayed has no more positives than patients.
@@ -118,6 +123,14 @@ def _worth_showing(name: str, estimate: Estimate, shown: Collection[str]) -> Est
     if estimate == NOT_APPLICABLE and name not in ("auc", "sensitivity", "specificity"):
         return estimate
     return estimate if name in shown and estimate.value is not None else TOO_NOISY
+
+
+def _at_most(estimate: Estimate, other: Estimate) -> Estimate:
+    """An estimate, no larger than another; where either has no value as it is."""
+    if estimate.value is None or estimate.low is None or other.value is None:
+        return estimate
+    value = min(estimate.value, other.value)
+    return replace(estimate, value=value, low=min(estimate.low, value))
 
 
 def _counted(count: float, margin: float) -> Estimate:

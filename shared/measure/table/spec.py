@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract.decision import Decision, decision_of
-from shared.contract.settings import ModelSettings
+from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import BlockWeights, Ranking, TableStage
 from shared.errors import SettingsError
 

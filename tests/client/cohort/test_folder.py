@@ -13,7 +13,7 @@ from client.cohort.folder import Cohort, Exam, StoredFilm, cohort_folder, write_
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
 from client.site.linkage import PatientKey
-from shared.contract.settings import ClassificationTask, RegressionTask
+from shared.contract.model_settings import ClassificationTask, RegressionTask
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import CohortSchema

@@ -30,9 +30,9 @@ from client.rehearsal.price import Price, price_plan
 from client.rehearsal.rehearse import Rehearsal, rehearse
 from client.rehearsal.round import RoundMeasure
 from shared.audit.attack.rehearsal import draw_patients
+from shared.contract.model_settings import EncoderSettings
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import EncoderSettings
 from shared.errors import IntakeError
 from shared.measures.exams import exams_of
 from shared.measures.scored import Scored

@@ -18,8 +18,9 @@ from shared.audit.finding import Finding, Findings
 from shared.audit.page import AuditReport
 from shared.contract import plan, stages
 from shared.contract.decision import Decision
+from shared.contract.model_settings import Caps
 from shared.contract.release import Lock, ReleaseRecord
-from shared.contract.settings import Caps, Patience, PlanSettings
+from shared.contract.settings import Patience, PlanSettings
 from shared.contract.validation_summary import SummaryFigure, SummaryRow, ValidationSummary
 from shared.exam.schema import CohortSchema
 from shared.measure.description.reading import (

@@ -12,7 +12,9 @@ from reference.fields import linked, rows_of, setting_table, summary, title_of, 
 from reference.markdown import code, page, slug, table
 
 from server.federation.compose import CONFIGS
+from shared.contract import model_settings as model
 from shared.contract import settings as contract
+from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
 from shared.learners.proportional_odds import OddsSchedule
 from shared.learners.table import LearnerSettings
@@ -23,14 +25,14 @@ from shared.measures.table import MeasureSettings
 # Groups of configs/ in the order of the page, with the models of their files and of what these hold.
 GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     "experiment": (),
-    "task": (contract.RegressionTask, contract.ClassificationTask, contract.Grade),
+    "task": (model.RegressionTask, model.ClassificationTask, model.Grade),
     "cohort": (),
-    "encoder": (contract.EncoderSettings,),
+    "encoder": (model.EncoderSettings,),
     "fusion": (
-        contract.CrossAttention,
-        contract.Concatenation,
-        contract.LinearHead,
-        contract.Schedule,
+        model.CrossAttention,
+        model.Concatenation,
+        model.LinearHead,
+        ScheduleRow,
     ),
     "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), OddsSchedule),
     "privacy": (contract.PrivacySettings,),
@@ -46,7 +48,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     ),
     "engine": (contract.EngineSettings,),
 }
-_NESTED = (contract.Grade, contract.Schedule, contract.BlockSettings, OddsSchedule, Term, Vendor)
+_NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, OddsSchedule, Term, Vendor)
 _PREFIXES: dict[type[BaseModel], str] = {
     contract.MeasureRequest: "measures.NAME.",
     SimpleRuleSettings: "measures.NAME.measure.rule.",
@@ -92,14 +94,14 @@ def options_of(group: str) -> dict[str, Path]:
 
 
 def comment_of(path: Path) -> str:
-    """What a file says of its option: the comment that it opens with, up to ``schedule:``."""
+    """What a file says of its option: the comment that it opens with, up to ``schedules:``."""
     lines = []
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @package"):
             lines.append(line.removeprefix("#").strip())
-    return " ".join(lines).partition(" schedule:")[0]
+    return " ".join(lines).partition(" schedules:")[0]
 
 
 def _defaults() -> dict[str, object]:
@@ -113,7 +115,7 @@ def _top() -> Iterator[str]:
     given = yaml.safe_load((CONFIGS / "config.yaml").read_text())
     rows = [
         (code(row.name), row.takes, value(given[row.name]), row.meaning)
-        for row in rows_of(contract.ModelSettings)
+        for row in rows_of(model.ModelSettings)
         if row.name in given
     ]
     yield from ("## Of every run", *table(("setting", "takes", "default", "meaning"), rows))
@@ -147,16 +149,18 @@ def _option(group: str, path: Path) -> str:
 
 
 def _schedules(contents: _Contents) -> Iterator[str]:
-    keys = list(contract.Schedule.model_fields)
+    keys = list(ScheduleRow.model_fields)
     rows = [
-        (code(name), *(value(row[key]) if key in row else "" for key in keys))
+        (code(name), code(schedule), *(value(row[key]) if key in row else "" for key in keys))
         for name, content in contents.items()
-        for row in content["schedule"]
+        for schedule, steps in content["schedules"].items()
+        for row in steps
     ]
     yield from ("", "### Schedules", "")
-    yield "Chosen on public synthetic films. The row of an ε is the first whose `up_to_epsilon` reaches"
-    yield "it; `null` is for privacy off, where gradients are not clipped."
-    yield from table(("fusion", *map(code, keys)), rows)
+    yield "Chosen on public synthetic films. The signal is ε × declared training patients ÷ √sites; the"
+    yield "row is the last whose `from_signal` it reaches; `null` is for privacy off, where gradients"
+    yield "are not clipped. What each has reached: [schedules](../schedules.md)."
+    yield from table(("fusion", "`schedule`", *map(code, keys)), rows)
 
 
 def _alike(told: _Contents, kind: type[BaseModel]) -> dict[str, str]:
@@ -189,7 +193,7 @@ def _is_of(content: dict[str, Any], kind: type[BaseModel]) -> bool:
         words = get_args(kind.model_fields[name].annotation) if name in kind.model_fields else ()
         if words and content.get(name) not in words:
             return False
-    return set(content) <= {*kind.model_fields, "schedule", "defaults"}
+    return set(content) <= {*kind.model_fields, "schedules", "defaults"}
 
 
 def _is_short(given: Any) -> bool:

@@ -48,8 +48,7 @@ error <- d$prediction - d$target
 answers$r2 <- 1 - sum(error^2) / sum((d$target - mean(d$target))^2)
 answers$mae <- mean(abs(error))
 answers$rmse <- sqrt(mean(error^2))
-# limits with the SD of these patients (divisor n), as the product has it
-spread <- sqrt(mean((error - mean(error))^2))
+spread <- sd(error)
 answers$bland_altman <- c(mean(error), mean(error) - 1.96 * spread, mean(error) + 1.96 * spread)
 line <- lm(target ~ prediction, data = data.frame(target = d$target, prediction = d$prediction))
 answers$line <- c(coef(line)[2], confint(line)[2, ], coef(line)[1], confint(line)[1, ])

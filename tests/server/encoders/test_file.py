@@ -8,7 +8,7 @@ import pytest
 
 from server.encoders.file import CONFIG_WEIGHTS, encoder_file
 from server.federation.compose import compose_settings
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.errors import RunError
 from shared.signing.canonical import sha256_hex
 

@@ -11,7 +11,7 @@ import yaml
 
 from server.encoders.pretrain import BATCH, QUANTITIES, draw_films, fit_network, pretrain
 from server.synthetic import physics
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.model.encoders import encode, load_encoder
 from shared.model.weights import read_weights

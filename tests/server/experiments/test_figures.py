@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from server.experiments.figures import (
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
 from server.federation.plan import draft_plan
+from server.synthetic.exams import draw_exams
 from server.synthetic.hospitals import DEMO_SITES
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.measure.exact.regression import measure_regression
+from shared.stages.in_memory import train_in_memory
 from shared.train.patients import NO_EXAM, PatientBatch
 
 SITES = {"aster": 5, "birch": 9}
@@ -63,6 +66,39 @@ def test_synthetic_patients_come_as_a_model_takes_them(patients: dict[str, Patie
     assert batch.exam_mask.sum() == 9, "one exam each"
     assert (batch.film_exam != NO_EXAM).any(dim=1).all(), "with at least one film"
     assert torch.isfinite(batch.target).all()
+
+
+def test_no_film_of_a_synthetic_exam_lacks_room() -> None:
+    for site in DEMO_SITES:
+        exams = draw_exams(site, 12, np.random.default_rng(3))
+        assert max(len(exam.films) for exam in exams) <= figures._MOST_FILMS
+
+
+def test_room_for_more_films_and_exams_changes_no_release(patients: dict[str, PatientBatch]) -> None:
+    plan = plan_of("fusion=cross_attention", "federation.rounds=1", "federation.local_steps=2")
+    assert plan.trained is not None
+
+    def wider(values: torch.Tensor, fill: float = 0) -> torch.Tensor:
+        return torch.cat([values, torch.full_like(values, fill)], dim=1)
+
+    roomy = {
+        name: replace(
+            batch,
+            tokens=wider(batch.tokens),
+            film_exam=wider(batch.film_exam, NO_EXAM),
+            film_maker=wider(batch.film_maker),
+            **{
+                part: wider(getattr(batch, part))
+                for part in ("fields", "field_mask", "target", "exam_mask")
+            },
+        )
+        for name, batch in patients.items()
+    }
+    assert roomy["birch"].tokens.shape[1] == 4
+    assert roomy["birch"].target.shape[1] == 2
+    found, wide = (train_in_memory(plan, plan.trained, each) for each in (patients, roomy))
+    assert np.abs(found).max() > 0.1
+    np.testing.assert_allclose(found, wide, atol=1e-5)
 
 
 def figure(r2: float, mae: float = 0.1) -> Figure:

@@ -99,8 +99,19 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     settings = compose_settings([f"experiment={name}", *COMPANIONS.get(("experiment", name), [])])
     assert settings.experiment == name
     assert (settings.privacy.sample_rate < 1) == (settings.encoder.training != "frozen")
-    assert settings.schedule[-1].up_to_epsilon is None
-    assert settings.federation.rounds is None, "the schedule fills it in by epsilon"
+    is_frozen = settings.encoder.training == "frozen"
+    names = {"standard"} | ({"few_messages", "one_message"} if is_frozen else set())
+    assert set(settings.schedules) == names, "few messages were chosen for a frozen encoder only"
+    assert settings.federation.rounds is None, "the schedule fills it in"
+
+
+def test_a_schedule_that_a_fusion_lacks_is_refused_with_those_it_has() -> None:
+    with pytest.raises(
+        SettingsError, match=r"one of \['few_messages', 'one_message', 'standard'\].*not 'slow'"
+    ):
+        compose_settings(["schedule=slow"])
+    with pytest.raises(SettingsError, match=r"one of \['standard'\] with fusion linear"):
+        compose_settings(["experiment=resnet_gn", "schedule=few_messages"])
 
 
 def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -> None:

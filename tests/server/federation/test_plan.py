@@ -11,7 +11,7 @@ import pytest
 
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, create_home
-from server.federation.plan import draft_plan, save_plan, schedule_for
+from server.federation.plan import draft_plan, gradient_stage, save_plan, schedule_for
 from shared.contract.plan import Plan, read_plan
 from shared.contract.stages import GradientStage
 from shared.errors import PlanError, SettingsError
@@ -53,7 +53,7 @@ def test_a_plan_fixes_every_value_that_yaml_leaves_open() -> None:
     settings, stage = compose_settings(), training(plan)
     asked = settings.federation
     assert (asked.rounds, asked.local_steps, asked.learning_rate) == (None, None, None)
-    row = schedule_for(settings)
+    row = schedule_for(settings, [*SIZES.values()])
     assert (stage.rounds, stage.local_steps, stage.learning_rate, stage.fold, stage.local_tail) == (
         *(row.rounds, row.local_steps, row.learning_rate, row.fold, row.local_tail),
     )
@@ -87,11 +87,33 @@ def test_predicted_epsilon_is_at_most_what_was_asked_and_nearly_all_of_it(epsilo
     assert 0.97 * epsilon <= predicted.training_epsilon <= epsilon
 
 
-def test_the_schedule_row_is_the_first_that_covers_epsilon() -> None:
-    rows = compose_settings().schedule
-    assert schedule_for(compose_settings(["privacy.epsilon=0.7"])) == rows[0]
-    assert schedule_for(compose_settings(["privacy.epsilon=1.01"])) == rows[1]
-    assert schedule_for(compose_settings(["privacy=off"])) == rows[-1]
+def test_the_schedule_row_goes_by_epsilon_and_by_declared_size() -> None:
+    # signal: 3 · 400/√2 = 849 and 3 · 1600/√2 = 3394
+    rows = compose_settings().schedules["standard"]
+    assert [row.from_signal for row in rows] == [0, 400, 1000, 3000, None]
+    three = compose_settings(["privacy.epsilon=3"])
+    assert schedule_for(three, [100, 300]) == rows[1]
+    assert schedule_for(three, [1300, 300]) == rows[3]
+    assert schedule_for(compose_settings(["privacy.epsilon=1"]), [1300, 300]) == rows[2]
+    assert schedule_for(compose_settings(["privacy=off"]), [1300, 300]) == rows[-1]
+
+
+HEADS = ("cross_attention", "concatenation", "linear", "image_only", "clinical_only")
+
+
+def stage_of(*overrides: str, training: list[int]) -> GradientStage:
+    return gradient_stage(compose_settings(overrides), n_parameters=100, training=training)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_few_patients_alone_are_asked_for_a_smaller_rate_than_a_federation(head: str) -> None:
+    asked = (f"fusion={head}", "privacy.epsilon=1")
+    alone, together = (stage_of(*asked, training=sizes) for sizes in ([112], [112, 225, 450]))
+    assert alone.learning_rate < together.learning_rate
+
+
+def test_an_external_site_does_not_change_the_schedule() -> None:
+    assert training(draft(external=5000)) == training(draft())
 
 
 def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> None:
@@ -100,15 +122,22 @@ def test_given_rounds_win_over_the_schedule_and_cost_less_noise_when_fewer() -> 
     assert 0 < few.noise_multiplier < many.noise_multiplier
 
 
-@pytest.mark.parametrize("epsilon", [1.0, 3.0])
-def test_slow_links_have_two_messages_whose_tail_the_site_averages(epsilon: float) -> None:
-    plan = draft(["federation=slow_links", f"privacy.epsilon={epsilon}"])
-    stage, usual = training(plan), training(draft([f"privacy.epsilon={epsilon}"]))
-    assert (stage.rounds, stage.fold, stage.local_tail) == (2, "site", 0.5)
-    assert stage.total_steps == 50
-    assert stage.learning_rate == usual.learning_rate
-    assert plan.predicted.training_epsilon is not None
-    assert plan.predicted.training_epsilon <= epsilon
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("schedule", "messages"), [("few_messages", 2), ("one_message", 1)])
+def test_a_schedule_of_few_messages_averages_its_tail_at_the_site(
+    head: str, schedule: str, messages: int
+) -> None:
+    for privacy in ("privacy.epsilon=1", "privacy.epsilon=8", "privacy=off"):
+        stage = stage_of(f"fusion={head}", f"schedule={schedule}", privacy, training=[112, 225, 450])
+        assert (stage.rounds, stage.fold, stage.local_tail) == (messages, "site", 0.5)
+        assert stage.total_steps >= 10
+
+
+def test_few_messages_cost_a_patient_what_many_do() -> None:
+    for schedule in ("standard", "few_messages", "one_message"):
+        predicted = draft([f"schedule={schedule}", "privacy.epsilon=1"]).predicted
+        assert predicted.training_epsilon is not None
+        assert 0.97 <= predicted.training_epsilon <= 1.0
 
 
 def bound_of(**options: object) -> float:
@@ -117,7 +146,7 @@ def bound_of(**options: object) -> float:
 
 def test_the_bound_on_an_update_leaves_room_for_the_noise_of_the_smallest_site_that_trains() -> None:
     bound = bound_of()
-    assert bound_of(sizes=SIZES | {"birch": 1000}) == bound
+    assert bound_of(sizes=SIZES | {"birch": 350}) == bound
     assert bound_of(sizes=SIZES | {"aster": 50}) > bound
     assert bound_of(external=10) == bound, "an external site sends no update"
     assert bound_of(overrides=["privacy.update_norm_max=7.5"]) == 7.5

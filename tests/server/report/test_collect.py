@@ -192,3 +192,16 @@ def test_a_site_that_trains_is_promised_what_the_plan_predicts(tmp_path: Path) -
     assert promise.mechanism == predicted.mechanism
     assert (promise.accountant, promise.delta) == (predicted.accountant, predicted.delta)
     assert _privacy(plan, external, None).mechanism == NOT_TRAINED
+
+
+def test_a_site_that_sent_exact_figures_and_did_not_train_has_no_epsilon_and_no_noise(
+    tmp_path: Path,
+) -> None:
+    plan = found_run(tmp_path).plan  # its validation is governed
+    predicted = plan.predicted.model_copy(update={"training_epsilon": 3.0})
+    plan = plan.model_copy(update={"predicted": predicted})
+    promise = _privacy(plan, plan.roster[-1], None)
+    assert plan.roster[-1].role == "external"
+    assert (promise.mode, promise.training_epsilon, promise.run_epsilon) == ("patient_dp", 0.0, None)
+    assert promise.mechanism == "none in training; exact figures without a formal privacy guarantee"
+    assert promise.left_epsilon is None

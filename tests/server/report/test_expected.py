@@ -18,7 +18,7 @@ from server.report.expected import (
 from shared.contract.plan import Plan
 from shared.measure.table.expected import expect
 from shared.measure.table.spec import sensitivity, table_spec
-from shared.measures.figures import is_shown
+from shared.measures.figures import shown_of
 from shared.stages.measure import measure_of
 
 
@@ -128,7 +128,7 @@ def test_what_a_plan_foresees_of_a_measure_is_what_its_report_will_show() -> Non
                 cell = found[stage.name, figure][site.site]
                 is_number = cell.replace(".", "").isdigit()
                 assert is_number == (estimate.value is not None), (stage.name, figure, site.site)
-                assert is_number == is_shown(figure, expected)
+                assert is_number == (figure in shown_of(expected))
 
 
 def test_a_figure_that_would_be_hidden_says_whether_noise_or_patients_lack() -> None:

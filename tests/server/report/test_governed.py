@@ -304,7 +304,8 @@ def test_two_hospitals_weigh_by_their_patients_in_every_figure_and_its_interval(
     error = math.hypot(0.05 * 0.004 / 4, 0.1 * 0.01 * 3 / 4) / math.sqrt(mse)
     assert found.rmse.high == pytest.approx(math.sqrt(mse) * math.exp(Z * error / math.sqrt(mse)))
     bias = 0.01 / 4 - 0.02 * 3 / 4
-    spread = math.sqrt((0.049**2 + (0.01 - bias) ** 2) / 4 + (0.09**2 + (-0.02 - bias) ** 2) * 3 / 4)
+    squares = 99 * 0.049**2 + 299 * 0.09**2 + 100 * (0.01 - bias) ** 2 + 300 * (-0.02 - bias) ** 2
+    spread = math.sqrt(squares / 399)
     assert (found.bias.value, found.bias.high) == pytest.approx((bias, bias + Z * spread / 20))
     assert found.limit_high.value == pytest.approx(bias + 1.96 * spread, abs=1e-5)
     limit = found.limit_high.value + Z * math.hypot(0.009 / 4, 0.003 * 3 / 4)
@@ -331,11 +332,18 @@ def test_a_hospital_without_patients_changes_nothing_and_none_ill_anywhere_is_no
     assert pooled.specificity.value == pytest.approx(0.6)
 
 
-def test_a_mean_auc_is_of_hospitals_whose_auc_says_something() -> None:
-    perfect = sent(auc=1.0, auc_se=0.0)
+def test_a_mean_auc_is_of_all_hospitals_that_show_one_a_perfect_one_with_half_a_pair_lost() -> None:
     three = [sent(auc=auc) for auc in (0.7, 0.8, 0.9)]
-    assert pool_auc(three, SPEC) is not None
-    assert pool_auc([*three, perfect], SPEC) == pool_auc(three, SPEC)
-    assert pool_auc([*three[:2], perfect], SPEC) is None
+    assert pool_auc([*three[:2], sent(auc=math.nan)], SPEC) is None
+    assert pool_auc([*three, sent(auc=math.nan)], SPEC) == pool_auc(three, SPEC)
+    for auc, half in ((1.0, 2100.5 / 2101), (0.0, 0.5 / 2101)):  # 30 ill, 70 not: 2100 pairs
+        # Hanley and McNeil with Newcombe's 49 for both classes
+        factor = 1 + 49 * ((1 - half) / (2 - half) + half / (1 + half))
+        variances = [*[0.05**2] * 3, half * (1 - half) * factor / 2100]
+        expected = pool_aucs([0.7, 0.8, 0.9, half], variances)
+        assert vars(pool_auc([*three, sent(auc=auc, auc_se=0.0)], SPEC)) == pytest.approx(
+            vars(expected)
+        )
+        assert pool_auc([*three[:2], sent(auc=auc, auc_se=0.0)], SPEC) is not None
     narrow, wide = (pool_auc(three, SPEC, confidence=each) for each in (0.8, 0.95))
     assert narrow.high - narrow.low < wide.high - wide.low

@@ -20,7 +20,13 @@ from server.report.results import (
     ValidationResult,
 )
 from server.report.terminal import table_for_terminal, table_of_patients
-from server.report.wording import write_bytes, write_duration, write_figure, write_time
+from server.report.wording import (
+    write_bytes,
+    write_duration,
+    write_figure,
+    write_mean_of_sites,
+    write_time,
+)
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
@@ -103,10 +109,18 @@ def test_missing_updates_and_replies_appear_with_their_reason(results: Results) 
 def test_reader_always_sees_what_no_training_gives(results: Results) -> None:
     assert render_page(results).count("no training<br>(public mean)") == 2  # internal pooled, external
     task = results.task.model_copy(update={"kind": "classification", "target_unit": ""})
-    rows = tuple(row.model_copy(update={"untrained_r2": None}) for row in results.validation)
-    classes = render_page(results.model_copy(update={"task": task, "validation": rows}))
+    classes = render_page(results.model_copy(update={"task": task}))
     assert classes.count("no training<br>(all alike)") == 2
-    assert "same table" not in classes
+
+
+def test_how_well_no_training_explains_stands_beside_exact_figures_only(results: Results) -> None:
+    assert "same table" not in render_page(results)
+    r2 = Estimate(status="measured", value=-0.12, low=-0.2, high=-0.05)
+    [outside] = [row for row in results.validation if row.kind == "external"]
+    exact = outside.model_copy(update={"release_class": "governed", "untrained_r2": r2})
+    text = render_page(results.model_copy(update={"validation": (exact,)}))
+    assert "same table" in text
+    assert "−0.12<small>−0.20 to −0.05</small>" in text
 
 
 def test_report_json_is_the_results(results: Results, tmp_path: Path) -> None:
@@ -305,6 +319,10 @@ def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: R
     for words in ("come from different cells", "need not add up", "of values so cut"):
         assert words in render_page(noised)
         assert words not in render_page(exact)
+    for words in ("have no interval", "the AUC of all sites is the mean of sites", "too few different"):
+        assert words in render_page(exact)
+        assert words not in render_page(noised)
+    assert f"Mean of sites: {write_mean_of_sites(results)}." in render_page(noised)
 
 
 @pytest.mark.parametrize("is_graded", [True, False])

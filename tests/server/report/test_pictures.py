@@ -43,6 +43,21 @@ def test_groups_follow_the_kinds_and_a_pooled_row_is_last_in_its_own(results: Re
     assert plain[1].estimate == results.validation[0].measures.r2
 
 
+def test_exact_aucs_of_all_sites_are_one_row_that_is_called_their_mean(results: Results) -> None:
+    rows = [
+        each.model_copy(update={"release_class": "governed", "epsilon": None})
+        for each in results.validation
+    ]
+    exact = results.model_copy(update={"validation": tuple(rows)})
+    drawn = forest_rows(exact, lambda measures: measures.auc, with_random_effects=True)
+    assert [row.label for row in drawn[:5]] == [
+        *("Internal", "northgate", "st-anna", "lakeside", "mean of sites"),
+    ]
+    assert drawn[4].reach is not None
+    errors = forest_rows(exact, lambda measures: measures.r2, with_random_effects=False)
+    assert errors[4].label == "all sites, pooled"
+
+
 def test_a_mark_lies_where_its_value_is_on_the_axis() -> None:
     row = ForestRow(label="north", estimate=measured(0.7, 0.6, 0.8))
     text = forest(row, floor=0.4)

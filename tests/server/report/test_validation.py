@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from practice_plan import plan_of
 from practice_release import keep_refusal
 from practice_report import (
     BINS,
@@ -19,13 +20,15 @@ from practice_report import (
     statistics_of,
 )
 
+from server.federation.compose import compose_settings
 from server.report.expected import expected_of
 from server.report.governed import pool_statistics, read_statistics
 from server.report.pooling import pool_aucs, pool_histograms
 from server.report.results import ValidationResult
-from server.report.validation import collect_validations, kind_of, pool_site_aucs
+from server.report.validation import _figures, collect_validations, kind_of, pool_site_aucs
 from server.run.folder import RunStore
 from shared.contract.plan import Plan
+from shared.measure.table.expected import expected_table
 from shared.measure.table.reading import read_table
 from shared.measure.table.spec import TableSpec, sensitivity, table_spec
 from shared.sums.estimate import TOO_NOISY
@@ -98,6 +101,18 @@ def test_noise_of_pooled_tables_adds_in_quadrature(tmp_path: Path) -> None:
     pooled = row(collect_validations(store), "pooled")
     assert pooled.measures == expected(2 * TABLE, store, sd, "site-0", "site-1")
     assert pooled.is_pooled
+
+
+def test_no_noised_table_says_how_well_no_training_does() -> None:
+    """Where noise had taken the target's spread that R² was −6.86, with nothing beside it."""
+    plan = plan_of(compose_settings(["fusion=linear"]), {"elm": 3000})
+    stage, spec = plan.tables[0], spec_of(plan)
+    sd, likely = stage.noise_of(1), expected_table(spec, n_patients=600.0)
+    found = {"kind": "internal", "site": "elm", "status": "measured", "release_class": "dp"}
+    figures = _figures(plan, stage, spec, likely, sd * sensitivity(spec), plan.roster)
+    read = ValidationResult.model_validate(found | figures)
+    assert read.measures.r2.value is not None
+    assert read.untrained_r2 is None
 
 
 def test_one_table_alone_is_not_pooled(tmp_path: Path) -> None:

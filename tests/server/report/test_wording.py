@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from server.report.results import PrivacyResult, Results, ValidationResult
@@ -16,6 +18,7 @@ from server.report.wording import (
     write_epsilon,
     write_figure,
     write_interval,
+    write_mean_of_sites,
     write_price,
     write_qualifiers,
     write_site,
@@ -23,7 +26,7 @@ from server.report.wording import (
     write_time,
     write_value,
 )
-from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate
+from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Estimate:
@@ -172,6 +175,45 @@ def test_the_headline_shows_the_largest_epsilon_and_none_where_any_site_lacks_on
         assert card(results, *promises)[:2] == ("Privacy", "none")
 
 
+def exact_of(results: Results) -> Results:
+    """The same figures as of a governed release."""
+    rows = [
+        each.model_copy(update={"release_class": "governed", "epsilon": None})
+        for each in results.validation
+    ]
+    return results.model_copy(update={"validation": tuple(rows)})
+
+
+def test_the_headline_of_exact_figures_keeps_the_epsilon_of_training_and_names_their_mean(
+    results: Results,
+) -> None:
+    label, figure, detail = card(exact_of(results), promise(3.0), promise(0.0))
+    assert (label, figure) == ("Training ε", "3.00")
+    assert detail.endswith("; validation: exact, no formal privacy guarantee")
+    assert headline(exact_of(results))[0][2].endswith("· mean of sites")
+    assert headline(results)[0][2].endswith("· all sites, pooled")
+
+
+def test_the_mean_of_sites_is_written_with_its_number_of_sites_and_prediction_interval(
+    results: Results,
+) -> None:
+    mean = results.site_auc
+    assert write_mean_of_sites(results) == (
+        f"{mean.value:.2f} ({mean.low:.2f} to {mean.high:.2f}), of 3 sites; expected of one further "
+        f"site: {mean.prediction_low:.2f} to {mean.prediction_high:.2f}"
+    )
+    first = results.validation[0]
+    silent = first.model_copy(
+        update={
+            "release_class": "governed",
+            "measures": replace(first.measures, auc=SUPPRESSED),
+        }
+    )
+    one_less = results.model_copy(update={"validation": (silent, *results.validation[1:])})
+    assert ", of 2 sites; " in write_mean_of_sites(one_less)
+    assert write_mean_of_sites(results.model_copy(update={"site_auc": None})) == ""
+
+
 def test_the_headline_of_a_kind_is_its_pooled_row_else_its_first(results: Results) -> None:
     assert main_row(results, "internal").site == "pooled"
     assert main_row(results, "external").site == "harbour"
@@ -182,3 +224,23 @@ def test_the_headline_of_a_kind_is_its_pooled_row_else_its_first(results: Result
     ]
     silent = results.model_copy(update={"validation": (row(code="policy.no"),)})
     assert headline(silent)[0] == ("Internal AUC", "no valid reply (policy.no)", "a")
+
+
+def test_of_a_noised_release_the_card_shows_the_interval_and_of_an_exact_one_the_estimate(
+    results: Results,
+) -> None:
+    noised = main_row(results, "internal")
+    auc = Estimate(status="measured", value=1.0, low=0.82, high=1.0)
+    noised = noised.model_copy(update={"measures": replace(noised.measures, auc=auc)})
+    exact = noised.model_copy(update={"release_class": "governed", "epsilon": None})
+    of_nobody = replace(noised.measures, auc=TOO_NOISY)
+    hidden = noised.model_copy(update={"measures": of_nobody})
+    cards = [
+        headline(results.model_copy(update={"validation": (each,)}))[0][1:]
+        for each in (noised, exact, hidden)
+    ]
+    assert cards == [
+        ("0.82 to 1.00", "estimate 1.00, all sites, pooled"),
+        ("1.00", "0.82 to 1.00 · all sites, pooled"),
+        ("too noisy", "all sites, pooled"),
+    ]

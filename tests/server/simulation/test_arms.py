@@ -85,13 +85,14 @@ def test_an_arm_learns_with_the_noise_of_its_settings() -> None:
 
 
 def test_an_arm_of_clinical_fields_alone_has_the_schedule_of_its_own_head() -> None:
-    settings = compose_settings(["federation=slow_links", "privacy.epsilon=1"])
+    settings = compose_settings(["schedule=few_messages", "privacy.epsilon=1"])
     found = clinical_only(settings)
     assert found is not None
     assert (found.fusion.name, found.encoder.name) == ("clinical_only", "none")
     assert found.privacy == settings.privacy
     sizes = {"ash": 50, "elm": 150}
-    own = compose_settings(["fusion=clinical_only", "encoder=none", "privacy.epsilon=1"])
+    words = ["fusion=clinical_only", "encoder=none", "privacy.epsilon=1", "schedule=few_messages"]
+    own = compose_settings(words)
     stages = [plan_arm(each, sizes, run="arms").trained for each in (found, own, settings)]
     assert stages[0] == stages[1] != stages[2]
 

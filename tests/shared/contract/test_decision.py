@@ -7,7 +7,7 @@ import pytest
 
 from server.federation.compose import compose_settings
 from shared.contract.decision import Decision, decision_of
-from shared.contract.settings import ClassificationTask
+from shared.contract.model_settings import ClassificationTask
 from shared.errors import OsteoFedError, ProtocolError, SettingsError
 
 GRADED = Decision(

@@ -90,10 +90,14 @@ def test_a_value_as_shipped_was_set_by_nobody() -> None:
 
 
 def test_a_schedule_of_the_fusion_is_not_a_learners() -> None:
-    rows = "[{up_to_epsilon: null, learning_rate: 1, rounds: 1, local_steps: 1}]"
+    rows = "[{from_signal: null, learning_rate: 1, rounds: 1, local_steps: 1}]"
     assert (
-        "  fusion.schedule: must be as in its file"
-        in refusal("learner=second_moments", f"fusion.schedule={rows}").fact
+        "  fusion.schedules: must be as in its file"
+        in refusal("learner=second_moments", f"fusion.schedules.standard={rows}").fact
+    )
+    assert (
+        "  schedule: must be standard with learner second_moments, not 'one_message'"
+        in refusal("learner=second_moments", "schedule=one_message").fact
     )
 
 

@@ -124,9 +124,9 @@ def test_edges_that_are_no_probabilities_are_refused() -> None:
 
 def test_expected_calibration_error_by_hand() -> None:
     edges = np.array([0, 0.5, 1.0])
-    # 5 of 20 in a bin that says .25, 30 of 40 in one that says .75
+    # 50 of 200 in a bin that says .25, 300 of 400 in one that says .75
     true = expected_calibration_error(
-        np.array([5.0, 30]), np.array([15.0, 10]), edges, cell_sd=0.0, minimum_cell=5
+        np.array([50.0, 300]), np.array([150.0, 100]), edges, cell_sd=0.0, minimum_cell=5
     )
     assert true.value == pytest.approx(0.0)
     # 100 of 200 and 250 of 400: wrong by .25 and by .125
@@ -137,6 +137,44 @@ def test_expected_calibration_error_by_hand() -> None:
     # variances 62.5 and 100: a normal margin of 1.96·12.7475/600, and √(2/π)·17.9057/600 of chance
     assert found.high == pytest.approx(0.166667 + 0.041641, abs=2e-6)
     assert found.low == pytest.approx(0.166667 - 0.041641 - 0.023811, abs=3e-6)
+
+
+def test_a_calibration_error_is_of_ten_bins_however_many_the_table_has() -> None:
+    edges = np.linspace(0.0, 1.0, 65)
+    middles = (edges[:-1] + edges[1:]) / 2
+    # of neighbours one says too much and the next too little: within a tenth they make good
+    off = np.where(np.arange(64) % 2, 0.05, -0.05) * (middles > 0.06) * (middles < 0.94)
+    ill, well = 1000 * (middles + off), 1000 * (1 - middles - off)
+    found = expected_calibration_error(ill, well, edges, cell_sd=0.0, minimum_cell=5)
+    assert found.value < 0.01
+    # all of a tenth say .02 too little, and mean it
+    less = expected_calibration_error(
+        1000 * (middles + 0.02 * (middles < 0.9)),
+        1000 * (1 - middles),
+        edges,
+        cell_sd=0.0,
+        minimum_cell=5,
+    )
+    assert 0.005 < less.value < 0.02
+
+
+def test_a_calibration_error_that_would_be_mostly_chance_is_not_shown() -> None:
+    """Of 200 calibrated patients in 64 bins it read .14, of 50 .23."""
+    edges, draw = np.linspace(0.0, 1.0, 65), np.random.default_rng(4)
+
+    def error(n: int, **noise: float) -> Estimate:
+        risk = draw.beta(1.5, 4.0, n)
+        is_ill = draw.random(n) < risk
+        ill, well = (np.histogram(risk[each], edges)[0].astype(float) for each in (is_ill, ~is_ill))
+        options = {"cell_sd": 0.0, "minimum_cell": 1} | noise
+        return expected_calibration_error(ill, well, edges, **options)
+
+    assert {error(50), error(100)} == {SUPPRESSED}
+    shown = [each.value for each in (error(1000) for _ in range(20))]
+    assert max(shown) < 0.08
+    # of noisy ones it is asked of what is expected, and of what came out never
+    assert error(3000, cell_sd=10.0, above_noise=2.0) == TOO_NOISY
+    assert error(3000, cell_sd=10.0).value is not None
 
 
 def test_more_noise_than_patients_leaves_no_calibration_error() -> None:

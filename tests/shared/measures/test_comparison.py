@@ -12,6 +12,7 @@ from shared.contract.decision import decision_of
 from shared.errors import PolicyError, SettingsError
 from shared.measure.exact.discrimination import delong
 from shared.measures.comparison import Comparison, ComparisonSettings
+from shared.measures.figures import is_narrow
 from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.federate import federate
@@ -190,3 +191,16 @@ def test_a_cut_outside_or_ends_that_do_not_rise_are_refused() -> None:
         comparison(low=1.0, high=0.0)
     with pytest.raises(SettingsError, match="terms must be of"):
         comparison(rule=SHIPPED.rule.model_dump() | {"terms": [{"field": "sex", "times": 1.0}]})
+
+
+def test_sensitivity_and_specificity_of_a_cut_are_shown_together_or_not_at_all() -> None:
+    n_hidden, measure = 0, comparison()
+    for n in (200, 300, 400, 500, 600, 700, 3000, 12_000):
+        found = measure.expect(float(n), sd=3.7, minimum_cell=5)
+        total = np.full(measure.n_cells, 100.0)
+        read = measure.read(total, sd=3.7, minimum_cell=5, n_expected=float(n))
+        one, other = (read[f"{word}, release - OST"] for word in ("sensitivity", "specificity"))
+        assert (one == TOO_NOISY) == (other == TOO_NOISY)
+        n_hidden += is_narrow("specificity", found["specificity, release - OST"]) and other == TOO_NOISY
+    assert other != TOO_NOISY
+    assert n_hidden, "of some sizes a specificity alone would be narrow"

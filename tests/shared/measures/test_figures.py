@@ -98,3 +98,17 @@ def test_figures_are_shown_where_they_were_expected_to_say_something() -> None:
     assert shown["κ"] == wide
     assert shown["PPV, a"] == narrow
     assert worth_showing({"κ": SUPPRESSED}, {"κ": narrow})["κ"] == TOO_NOISY
+
+
+def test_a_half_of_a_cut_is_not_shown_alone_nor_what_is_composed_of_it() -> None:
+    narrow = Estimate(status="measured", value=0.9, low=0.85, high=0.95)
+    wide = Estimate(status="measured", value=0.9, low=0.1, high=1.0)
+    cuts = ("release", "OST", "release - OST")
+    names = [f"{word}, {of}" for word in ("sensitivity", "specificity") for of in cuts]
+    both = dict.fromkeys([*names, "balanced accuracy", "κ", "macro F1", "accuracy", "PPV, a"], narrow)
+    assert set(worth_showing(both, both).values()) == {narrow}
+    half = both | {"sensitivity, release - OST": wide, "NPV, a": wide}
+    found = worth_showing(half, half)
+    hidden = {name for name, each in found.items() if each == TOO_NOISY}
+    whole_cuts = {name for name in names if not name.endswith("release - OST")}
+    assert hidden == both.keys() - whole_cuts - {"accuracy", "PPV, a"} | {"NPV, a"}

@@ -10,6 +10,7 @@ from sklearn import metrics
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.errors import PolicyError, SettingsError
+from shared.measures.figures import is_narrow
 from shared.measures.scored import MeasureTask, Scored
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 from shared.sums.estimate import TOO_NOISY
@@ -157,3 +158,16 @@ def test_edges_and_scores_rise() -> None:
     for changes in ({"low": 1.0, "high": 0.0}, {"field": "age", "edges": [75, 65]}):
         with pytest.raises(ValidationError):
             by_sex(**changes)
+
+
+def test_sensitivity_and_specificity_of_a_cut_are_shown_together_or_not_at_all() -> None:
+    n_hidden, measure = 0, by_sex(bins=6)
+    for n in (200, 800, 1500, 3000, 6000, 12_000):
+        found = measure.expect(float(n), sd=3.7, minimum_cell=5)
+        total = np.full(measure.n_cells, 100.0)
+        read = measure.read(total, sd=3.7, minimum_cell=5, n_expected=float(n))
+        one, other = (read[f"{word}, sex female"] for word in ("sensitivity", "specificity"))
+        assert (one == TOO_NOISY) == (other == TOO_NOISY)
+        n_hidden += is_narrow("specificity", found["specificity, sex female"]) and other == TOO_NOISY
+    assert other != TOO_NOISY
+    assert n_hidden, "of some sizes a specificity alone would be narrow"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shared.contract.settings import EncoderSettings
+from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
 from shared.model.encoders import (
     ARCHITECTURES,

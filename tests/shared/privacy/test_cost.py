@@ -193,6 +193,17 @@ def test_a_plan_that_only_measures_says_that_training_costs_nothing(plain: tuple
     assert predicted.dearest("training") == predicted.validation_epsilon
 
 
+def test_exact_figures_of_a_plan_that_only_measures_are_not_called_noised(
+    plain: tuple[Stage, ...],
+) -> None:
+    exact = without_noise(plain[1:], plain[1].name, "governed")
+    mixed = predict_cost(exact, delta=DELTA).mechanism
+    assert mixed.startswith("none in training; exact figures without a formal privacy guarantee")
+    assert mixed.endswith("; Gaussian on each other table")
+    alone = [stage for stage in exact if stage.release_class == "governed"]
+    assert "Gaussian" not in predict_cost(alone, delta=DELTA).mechanism
+
+
 def test_a_table_of_the_patients_who_trained_has_no_price(plain: tuple[Stage, ...]) -> None:
     with pytest.raises(PlanError) as caught:
         predict_cost(changed(plain, "internal", patients="train"), delta=DELTA)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from shared.contract.settings import ClassificationTask, RegressionTask
+from shared.contract.model_settings import ClassificationTask, RegressionTask
 from shared.train.loss import (
     exam_loss,
     exam_weight,

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.settings import ClassificationTask, RegressionTask
+from shared.contract.model_settings import ClassificationTask, RegressionTask
 from shared.train.patients import PatientBatch, build_patients, make_batches, standardise_target
 
 # Five films, tokens [5,1,1] holding their own row number.

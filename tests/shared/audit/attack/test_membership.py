@@ -24,9 +24,9 @@ from shared.audit.attack.membership import (
     membership_findings,
     train_release,
 )
+from shared.contract.model_settings import ClassificationTask
 from shared.contract.plan import Plan
 from shared.contract.protocol import Vector
-from shared.contract.settings import ClassificationTask
 from shared.contract.stages import GradientStage
 from shared.errors import AuditError
 from shared.measures.exams import exams_of

@@ -18,12 +18,12 @@ from shared.measure.exact.regression import (
 
 def test_figures_by_hand() -> None:
     found = measure_regression(np.array([1.0, 2, 3, 4]), np.array([1.5, 2.0, 2.5, 5.0]))
-    # errors 0.5, 0, −0.5, 1: SSE 1.5, SST 5, mean 0.25, SD √(0.375 − 0.0625)
+    # errors 0.5, 0, −0.5, 1: SSE 1.5, SST 5, mean 0.25, SD √((1.5 − 4 · 0.0625) / 3)
     assert found.r2 == pytest.approx(0.7)
     assert found.mae == pytest.approx(0.5)
     assert found.mse == pytest.approx(0.375)
     assert found.bias == pytest.approx(0.25)
-    assert found.limit_high - found.limit_low == pytest.approx(2 * 1.96 * 0.3125**0.5)
+    assert found.limit_high - found.limit_low == pytest.approx(2 * 1.96 * (1.25 / 3) ** 0.5)
 
 
 def test_targets_without_variation_are_refused() -> None:

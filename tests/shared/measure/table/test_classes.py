@@ -13,7 +13,8 @@ from sklearn import metrics
 
 from shared.contract.decision import Decision
 from shared.measure.table.cells import by_suspicion, graded_histograms
-from shared.measure.table.classes import read_classes
+from shared.measure.table.classes import expect_classes, read_classes
+from shared.measure.table.expected import expect
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import contributions, graded_score
 from shared.measure.table.spec import TableSpec
@@ -268,3 +269,20 @@ def test_an_endpoint_above_its_cut_is_measured_as_its_mirror_below(cuts: tuple[f
     assert classes[0].keys() == classes[1].keys()
     for name, one in classes[0].items():
         assert one.value == pytest.approx(classes[1][name].value, abs=1e-9), name
+
+
+def test_nothing_composed_of_all_classes_is_shown_without_the_endpoints_own_shares() -> None:
+    """Balanced accuracy of two classes is half its sensitivity, which was too noisy."""
+    spec = spec_of_probabilities("well", "ill", bins=16, cut=0.3)
+    n_alone = 0
+    for n in (60, 100, 200, 400, 800):
+        for sd in (1.0, 3.0, 6.0):
+            found = expect_classes(spec, noise_sd=sd, minimum_cell=10, n_expected=n)
+            own = expect(spec, n_patients=n, noise_sd=sd, minimum_cell=10)
+            composed = {
+                found[name].value is not None for name in ("balanced accuracy", "macro F1", "κ")
+            }
+            assert composed == {own.shown >= {"sensitivity", "specificity"}}
+            specificity = own.half_widths["specificity"]
+            n_alone += specificity is not None and specificity < 0.2 and composed == {False}
+    assert n_alone > 1, "of some tables a specificity alone is narrow"

@@ -6,11 +6,20 @@ import math
 
 import numpy as np
 import pytest
+from practice_coverage import BMD, POPULATIONS, Population, exact_tables, with_bins
 from practice_plan import table_of
 from scipy.stats import norm
 
 from server.federation.compose import compose_settings
-from shared.measure.table.expected import ASSUMED_AUC, ASSUMED_R2, WIDEST, expect, expected_table
+from shared.measure.table.expected import (
+    ASSUMED_AUC,
+    ASSUMED_R2,
+    BOTH_OF_CUT,
+    WIDEST,
+    expect,
+    expected_table,
+)
+from shared.measure.table.moments import R2_RANGE
 from shared.measure.table.reading import read_table
 from shared.measure.table.spec import TableSpec, sensitivity
 from shared.privacy.accountant import gaussian_mu
@@ -99,3 +108,65 @@ def test_the_expected_half_width_is_that_of_real_noise() -> None:
         half = foretold[name]
         assert half is not None
         assert math.isclose(float(np.median(widths)), half, rel_tol=0.3), name
+
+
+def narrow(names: tuple[str, ...], spec: TableSpec, n: float, sd: float) -> set[str]:
+    """Of figures those narrow enough to be shown, whatever else is asked of them."""
+    found = expect(spec, n_patients=n, noise_sd=sd, minimum_cell=10)
+    return {name for name in names if (found.half_widths[name] or math.inf) <= WIDEST[name]}
+
+
+@pytest.mark.parametrize("population", POPULATIONS[:3], ids=lambda each: each.name)
+def test_an_r2_that_is_shown_hardly_ever_has_its_whole_range_for_an_interval(
+    population: Population,
+) -> None:
+    """Of 154 patients at three sites, ε 3, one in ten to one in five had."""
+    spec, sd = with_bins(8), 3**0.5 * 1.4 * sensitivity(BMD)
+
+    def shown(n: float) -> frozenset[str]:
+        return expect(spec, n_patients=n, noise_sd=sd, minimum_cell=10).shown
+
+    fewest = next(n for n in range(100, 400) if "r2" in shown(n))
+    assert narrow(("r2",), spec, fewest - 1, sd) == {"r2"}, "narrow enough of fewer patients"
+    generator, repetitions = np.random.default_rng(1), 400
+    target, prediction = population.draw(repetitions * fewest, generator)
+    whole = 0
+    for exact in exact_tables(spec, target, prediction, n=fewest):
+        noisy = exact + generator.normal(0, sd, exact.size)
+        r2 = read_table(
+            noisy, spec, noise_sd=sd, minimum_cell=10, sensitivity_target=0.0, shown={"r2"}
+        ).r2
+        whole += (r2.low, r2.high) == R2_RANGE
+    assert whole / repetitions < 0.06
+
+
+def test_a_class_that_noise_may_swallow_has_no_ranking_however_narrow() -> None:
+    spec, sd = with_bins(4), 3.74 * sensitivity(BMD)
+    found = expect(spec, n_patients=210, noise_sd=sd, minimum_cell=10)
+    assert found.half_widths["auc"] < WIDEST["auc"]
+    assert "auc" not in found.shown
+    many = expect(spec, n_patients=400, noise_sd=sd, minimum_cell=10)
+    assert "auc" in many.shown
+
+
+def test_one_share_of_a_cut_is_not_shown_without_the_other() -> None:
+    spec, sd = with_bins(8), 1.4 * sensitivity(BMD)
+    assert narrow(("sensitivity", "specificity"), spec, 120, sd) == {"specificity"}
+    for n in (60, 90, 120, 150, 200, 400):
+        shown = expect(spec, n_patients=n, noise_sd=sd, minimum_cell=10).shown
+        assert len(shown & BOTH_OF_CUT) in (0, 2)
+
+
+def test_no_mean_error_that_is_shown_is_above_the_root_of_the_mean_square() -> None:
+    spec = with_bins(4)
+    sd, draw = 3.74 * sensitivity(spec), np.random.default_rng(2)
+    likely, n_apart = expected_table(spec, n_patients=200.0), 0
+    for _ in range(200):
+        noisy = likely + draw.normal(0, sd, likely.size)
+        options = {"noise_sd": sd, "minimum_cell": 10, "sensitivity_target": 0.0}
+        both = read_table(noisy, spec, shown={"mae", "rmse"}, **options)
+        assert both.mae.low <= both.mae.value <= both.rmse.value
+        alone = read_table(noisy, spec, shown={"mae"}, **options)
+        assert both.mae.high == alone.mae.high
+        n_apart += alone.mae.value > both.rmse.value
+    assert n_apart > 10, "noise moves their sums apart"

@@ -8,6 +8,7 @@ from practice_plan import table_of
 from practice_validation import rows_of_numbers, spec_of_numbers, spec_of_probabilities
 
 from server.federation.compose import compose_settings
+from shared.contract.settings import Settings
 from shared.errors import SettingsError
 from shared.measure.table.spec import MOMENT_WEIGHTS, sensitivity
 
@@ -66,18 +67,20 @@ def test_a_block_that_the_task_has_not_is_refused() -> None:
     assert table_of(settings).n_classes == 2
 
 
-def test_an_operating_point_outside_the_scores_is_refused() -> None:
-    settings = compose_settings(["task.operating_point=0.4"])
-    with pytest.raises(SettingsError, match="operating point"):
-        table_of(settings)
+def unlooked_at(settings: Settings, **changes: float) -> Settings:
+    """Settings whose validation says otherwise, as a stage may that no coordinator composed."""
+    other = settings.validation.model_copy(update=changes)
+    return settings.model_copy(update={"validation": other})
 
 
 @pytest.mark.parametrize("side", ["score_low", "score_high"])
-def test_an_operating_point_on_the_end_of_the_scores_is_refused(side: str) -> None:
+def test_an_operating_point_outside_the_scores_or_on_their_end_is_refused(side: str) -> None:
     settings = compose_settings(["task.grades=[]"])
     [cut] = table_of(settings).cuts
-    with pytest.raises(SettingsError, match="operating point"):
-        table_of(compose_settings(["task.grades=[]", f"validation.{side}={cut}"]))
+    beyond = cut + (0.01 if side == "score_low" else -0.01)
+    for edge in (cut, beyond):
+        with pytest.raises(SettingsError, match="the operating point"):
+            table_of(unlooked_at(settings, **{side: edge}))
 
 
 def test_graded_numbers_have_a_row_per_class_and_every_cut_on_an_edge() -> None:

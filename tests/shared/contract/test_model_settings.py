@@ -1,0 +1,57 @@
+"""Task, cohort, encoder and fusion: what of them cannot stand together is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from practice_patients import CONFIGS
+from practice_settings import changed, refused
+
+from server.federation.compose import compose_settings
+from shared.contract.settings import Settings, read_settings
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Settings:
+    return compose_settings()
+
+
+def test_task_and_label_must_speak_of_the_same(shipped: Settings) -> None:
+    classes = {"label": {"kind": "class", "column": "y", "classes": ["no", "yes"]}}
+    number = {"label": {"kind": "number", "column": "y", "unit": "", "low": 0, "high": 1}}
+    assert "regression needs a bmd or number label" in refused(changed(shipped, cohort=classes))
+    wanted = {"task": {"kind": "classification", "endpoint": "ill", "positive_class": "yes"}}
+    assert "classification needs a class or bmd label" in refused(
+        changed(shipped, cohort=number) | wanted
+    )
+    probability = {"score_low": 0.0, "score_high": 1.0}
+    content = changed(shipped, cohort=classes, validation=probability) | wanted
+    assert read_settings(content).task.kind == "classification"
+
+
+def test_an_encoder_that_learns_needs_a_fusion_that_reads_films(shipped: Settings) -> None:
+    full = {"name": "resnet_gn", "training": "full", "weights": "", "sha256": ""}
+    blind = {"fusion": {"name": "clinical_only"}}
+    assert "needs a fusion that reads films" in refused(changed(shipped, encoder=full) | blind)
+    settings = read_settings(changed(shipped, encoder=full))
+    assert settings.encoder.starts_from_seed
+
+
+def test_only_a_whole_network_without_a_file_starts_from_the_seed(shipped: Settings) -> None:
+    encoder = shipped.encoder
+    for name, training, weights, expected in (
+        ("resnet_gn", "full", "", True),
+        ("resnet_gn", "full", "file", False),
+        ("tiny", "full", "", False),
+        ("resnet_gn", "frozen", "", False),
+    ):
+        one = encoder.model_copy(
+            update={"name": name, "training": training, "weights": weights, "sha256": ""}
+        )
+        assert one.starts_from_seed is expected, (name, training, weights)
+
+
+def test_attention_heads_must_divide_the_width(shipped: Settings) -> None:
+    attention = yaml.safe_load((CONFIGS / "fusion" / "cross_attention.yaml").read_text())
+    text = refused(changed(shipped, fusion=attention | {"width": 10, "heads": 4}))
+    assert "width 10 must be a multiple of heads 4" in text
