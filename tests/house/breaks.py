@@ -2570,8 +2570,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/governed.py",
-        "weight @ (sd**2 + (mean - middle) ** 2)",
-        "weight @ (sd**2)",
+        "squares = (n - lost) * sd**2 + n * (mean - middle) ** 2",
+        "squares = (n - lost) * sd**2",
         "hospitals whose means differ pool to too small an SD",
     ),
     Break(
