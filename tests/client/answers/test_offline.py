@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
-from late_hospital import BY, Hospital
+from late_hospital import BY, SCHEMA, Hospital, new_hospital
 from practice_offline import finish, key_of, measure, store_of, stranger
+from table_federation import write_table
 from table_site import TableSites
 
 from client.answers.offline import plan_offline
 from client.gate.ledger import require_ledger
 from client.gate.outbox import Outbox
 from client.site.folder import open_site
+from shared.contract.plan import Plan
 from shared.errors import OsteoFedError
 from shared.privacy.ledger_format import LedgerRow
 
@@ -85,6 +88,26 @@ def test_who_trained_a_release_is_no_stranger_to_it_under_any_name(sites: TableS
     assert caught.value.code == "plan.measures-its-training"
     planned = plan_offline(sites.site("hop"), release, epsilon=1.0)
     assert planned.plan.entry("hop").role == "external"
+
+
+def test_who_trained_one_release_may_measure_another_offline(sites: TableSites) -> None:
+    sites.answer(sites.train_request())
+    release = finish(sites)
+    others = tuple(entry for entry in release.plan.roster if entry.site != "elm")
+    plan = Plan.model_validate(dict(release.plan.model_dump(), run="of-others", roster=others))
+    planned = plan_offline(sites.site("elm"), replace(release, plan=plan), epsilon=1.0)
+    assert planned.plan.entry("elm").role == "external"
+
+
+def test_a_cohort_without_any_label_writes_no_file(sites: TableSites) -> None:
+    finish(sites)
+    kay = new_hospital(sites.folder / "kay")
+    table = sites.folder / "unlabelled" / "clinical.csv"
+    write_table(table, range(300, 420), word_of={0: "", 1: ""})
+    kay.must("ingest", str(table.parent), "--schema", str(SCHEMA))
+    out = sites.folder / "external.json"
+    assert measure(kay, sites, out)["error"] == "intake.nobody-to-measure"
+    assert not out.exists()
 
 
 def test_a_message_that_names_the_offline_plan_is_refused(sites: TableSites) -> None:

@@ -154,6 +154,23 @@ def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_ar
     charge(ledger, 5, PATIENTS[:1], **exact | {"purpose": "a third"})
 
 
+def test_an_earlier_governed_charge_has_shown_nothing_until_it_is_released(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    exact: dict[str, object] = {"event": None, "charge_class": "governed", "purpose": "a split"}
+    charge(ledger, 1, PATIENTS[:20], **exact)
+    first = ledger.show()[-1]
+    ledger.charge(
+        make_charge(2, **exact | {"plan_sha256": "plan-2"}),
+        members=PATIENTS[:20],
+        allowance=LIFE_ONLY,
+        governed_releases=2,
+    )
+    second = ledger.show()[-1]
+    assert ledger.governed_before(second) == ()
+    ledger.record_outcome(first.request_sha256, status="released")
+    assert ledger.governed_before(second) == (first,)
+
+
 def test_a_round_is_charged_for_one_request_only_but_a_retry_charges_afresh(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     first = ledger.charge(make_charge(1), members=PATIENTS, allowance=ALLOWANCE)

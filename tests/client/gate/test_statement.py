@@ -121,6 +121,15 @@ def test_epsilons_are_those_of_the_charges(made_run: HandedOver) -> None:
     assert external.cost.run_epsilon == pytest.approx(table, abs=1e-9)
 
 
+def test_a_reply_that_was_sent_again_is_stated_again_and_costs_nothing(sites: TableSites) -> None:
+    request = sites.train_request()
+    for _ in range(2):
+        sites.answer(request)
+    first, again = make_statement(sites.site(), RUN).predicate.releases
+    assert (first.release_class, again.release_class, again.epsilon) == ("dp", "repeat", 0.0)
+    assert first.payload_sha256 == again.payload_sha256
+
+
 def test_every_epsilon_comes_with_its_qualifiers_and_no_count_of_patients(
     made_run: HandedOver,
 ) -> None:

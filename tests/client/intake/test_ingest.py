@@ -378,6 +378,16 @@ def test_prospective_intake_takes_later_exams_of_new_patients_only(done, schema,
     assert len(fewer.cohort.exams) == sum(date.fromisoformat(day) > cut for day in days)
 
 
+def test_an_intake_of_the_past_takes_no_exam_of_a_later_day(hospital, small, schema, tmp_path):
+    numbers = {path.name.split("_")[0] for path in (small / "films").iterdir()}
+    people = [person for person in hospital[1].patients if person.patient_id in numbers]
+    days = sorted(date.fromisoformat(day) for person in people for day in person.days)
+    report = run(small, tmp_path, schema, acquired_until=days[2])
+    assert len(report.cohort.exams) == sum(day <= days[2] for day in days) < len(days)
+    assert {count.code for count in report.counts if count.kind == "row"} == {"intake.after-lock"}
+    assert report.lost_fraction == 0
+
+
 def test_too_much_loss_refuses_but_keeps_the_quarantine(small, schema, tmp_path):
     for path in sorted((small / "films").iterdir())[:5]:
         path.write_bytes(b"damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -128,6 +129,24 @@ def test_an_exception_that_a_client_lets_through_leaves_without_its_text(
     logged = capfd.readouterr()
     assert "KeyError" in logged.err
     assert "Mustermann" not in logged.err + logged.out
+
+
+@pytest.mark.parametrize(("said", "limit_s"), [("90", 90.0), ("", executor.TASK_LIMIT_S)])
+def test_a_task_may_take_as_long_as_the_hospital_says(
+    said: str, limit_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in (
+        (run_superexec, "get_executor"),
+        (run_clientapp, "install_from_fab"),
+        (run_clientapp, "get_load_client_app_fn"),
+        (run_clientapp, "pull_and_inflate_object_from_tree"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back after the test
+    command = importlib.import_module("flwr.supercore.cli.flower_superexec")
+    monkeypatch.setattr(command, "flower_superexec", lambda: None)
+    monkeypatch.setenv(executor.TASK_LIMIT, said)
+    executor._run_flower(tmp_path / "beat")
+    assert run_superexec.get_executor()._task_limit_s == limit_s
 
 
 def test_a_site_refuses_to_run_a_server_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,9 @@ from table_site import TableSites
 from typer.testing import CliRunner
 
 import client.rehearsal.learning as learning
+import client.rehearsal.rehearse as rehearsing
 import client.rehearsal.round as measuring
-from client.cohort.assemble import assemble
+from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.tokens import load_tokens
 from client.command.app import app
 from client.command.trial import _describe_encoding, _show_rehearsal
@@ -87,6 +88,16 @@ def test_prices_add_what_was_spent_to_what_the_run_will_cost(sites: TableSites) 
     assert training.left_after == pytest.approx(site.policy.epsilon_lifetime - training.spent_after)
     assert validation.spent_before == 0
     assert validation.spent_after == pytest.approx(plan.predicted.validation_epsilon or 0, abs=1e-6)
+
+
+def test_a_round_is_rehearsed_with_who_would_train_and_nobody_held_out(
+    sites: TableSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ExamArrays] = []
+    monkeypatch.setattr(rehearsing, "measure_round", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(rehearsing, "try_learning", lambda *_, **__: None)
+    rehearse(sites.site(), sites.plan)
+    assert asked[0].patients == sites.split("train").arrays.patients
 
 
 def test_an_external_site_pays_for_everybodys_validation_only(sites: TableSites) -> None:

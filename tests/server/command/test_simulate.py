@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ def test_all_that_was_typed_is_handed_on(asked: list[tuple[Request, Path, list[s
     assert told["comparison"]["divisions"][0]["figures"][0]["value"] == 0.7
     assert told["comparison"]["spread"][0]["sd"] == 0
     assert told["files"] == FILES
+
+
+def test_a_split_of_the_table_and_a_day_of_the_past_are_handed_on(
+    asked: list[tuple[Request, Path, list[str]]],
+) -> None:
+    typed = ["a=a.csv", "--split-column", "part", "--lock-date", "2021-12-31"]
+    done = CliRunner().invoke(app, ["simulate", *typed])
+    assert done.exit_code == 0, done.output
+    assert asked[0][0] == Request(
+        training=(("a", Path("a.csv")),),
+        overrides=("cohort.split.column=part",),
+        lock_date=date(2021, 12, 31),
+    )
 
 
 def test_people_see_the_sites_tables_the_arms_and_the_files(

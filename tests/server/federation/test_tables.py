@@ -75,6 +75,12 @@ def test_whom_a_stage_asks_is_a_share_of_the_declared_or_the_minimum_that_it_wai
     assert asked == pytest.approx([35.0, 10.0, 50.0, 30.0])
 
 
+def test_only_a_prospective_table_waits_for_patients() -> None:
+    found = tables(DECLARED, "validation.prospective_patients=40")
+    waited = {name: stage.minimum_patients for name, stage in found.items()}
+    assert waited == {"internal": 1, "external": 1, "prospective": 40}
+
+
 def test_one_score_grades_numbers_two_classes_and_ordered_ones_read_by_it() -> None:
     def blocks(*overrides: str) -> tuple[str, dict[str, float]]:
         stage = tables(DECLARED, *overrides)["internal"]

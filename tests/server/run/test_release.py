@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from server.federation.folder import Enrolled, Home, create_home
 from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
 from server.run.prepare import prepare
-from server.run.release import lock_run, make_release
+from server.run.release import held_release, lock_run, make_release
 from server.run.stage_folder import RoundState
-from shared.contract.release import read_lock, read_release
+from shared.contract.release import Release, read_lock, read_release
 from shared.errors import RunError, WeightsError
 from shared.signing.keys import create_key
 from shared.stages.stage_sum import StageState
@@ -66,6 +67,21 @@ def test_a_release_of_another_coordinator_is_refused(
     other = create_key(tmp_path / "other.pem").public_hex
     with pytest.raises(WeightsError, match="not signed by the coordinator"):
         read_release(store.release_folder, coordinator_key=other)
+
+
+def test_a_plan_that_measures_one_release_takes_no_other(finished: tuple[Home, RunStore]) -> None:
+    home, store = finished
+    made = make_release(store, home.key())
+
+    def held(release_sha256: str) -> Release:
+        named = SimpleNamespace(release_sha256=release_sha256)
+        plan = store.plan.model_copy(update={"release": named})
+        return held_release(SimpleNamespace(plan=plan, release_folder=store.release_folder))
+
+    assert held(made.sha256).sha256 == made.sha256
+    with pytest.raises(WeightsError) as caught:
+        held("9" * 64)
+    assert caught.value.code == "weights.other-release"
 
 
 def test_an_unfinished_run_has_no_release(finished: tuple[Home, RunStore]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from client.cohort.patients import load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import Ledger
 from client.site.folder import open_site
+from server.federation.compose import compose_settings
 from server.run.folder import open_run
 from server.simulation.arms import Trained, score_arm
+from server.simulation.hospitals import declared_size
 from server.simulation.simulate import Simulation, simulate
 from shared.contract.decision import decision_of
 from shared.contract.release import read_lock, read_release
@@ -286,6 +289,14 @@ def test_a_cohort_that_holds_nobody_out_needs_an_external_hospital(tmp_path: Pat
     everybody = ["cohort.split.train=1", "cohort.split.internal=0"]
     with pytest.raises(SettingsError, match=r"cohort\.split\.internal: must be above 0"):
         simulate({"ash": tables["ash"]}, cohort=cohort, settings=everybody, folder=tmp_path / "out")
+
+
+def test_a_hospital_declares_its_training_patients_in_two_digits(tmp_path: Path) -> None:
+    settings = compose_settings(OF_NUMBER, cohort=write_cohort(tmp_path / "c.yaml", NUMBER))
+    assert settings.cohort.split.train == 0.7
+    for n_patients, declared in ((1, 1), (90, 63), (1234, 860), (30_000, 21_000)):
+        hospital = SimpleNamespace(n_patients=n_patients)
+        assert declared_size(hospital, settings) == declared
 
 
 def test_one_table_and_the_column_that_splits_it_belong_together(tmp_path: Path) -> None:

@@ -221,6 +221,17 @@ def test_patients_who_are_held_out_are_no_patients_to_train_on(
     ]
 
 
+def test_who_came_on_the_day_of_the_lock_counts_and_who_came_later_does_not(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    rows = rows_of("ash")
+    for place, row in enumerate(rows):
+        row["exam_date"] = "2021-12-31" if place < 90 else "2022-01-01"
+    path = write_rows(tmp_path / "ash.csv", rows)
+    found, problems = read(schema, training=(("ash", path),), lock_date=date(2021, 12, 31))
+    assert (problems, found["ash"].n_patients) == ([], 90)
+
+
 def test_the_least_sizes_are_those_of_a_new_hospitals_policy(tmp_path: Path) -> None:
     write_policy_template(tmp_path / "policy.yaml")
     policy = read_policy(tmp_path / "policy.yaml")

@@ -10,6 +10,8 @@ from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
 from server.synthetic.physics import (
     FULL_SCALE,
     HipAnatomy,
+    _project,
+    _Solid,
     draw_public_film,
     random_scanner,
     render_hip,
@@ -157,3 +159,11 @@ def test_soft_tissue_grows_with_bmi():
     slim = np.mean([soft_tissue_cm(20.0, rng) for _ in range(200)])
     obese = np.mean([soft_tissue_cm(40.0, rng) for _ in range(200)])
     assert obese - slim == pytest.approx(0.55 * 20.0, abs=0.5)
+
+
+def test_a_cortex_thicker_than_its_bone_leaves_no_marrow():
+    solid = _Solid((0.0, 0.0), (0.0, 0.0), (10.0, 10.0), (14.0, 14.0), (0.2, 0.2))
+    x, y = np.meshgrid(*[np.arange(-20, 21, dtype=np.float32)] * 2)
+    outer, marrow, spongy = _project((solid,), x, y)
+    assert outer.max() == 20.0
+    assert marrow.max() == spongy.max() == 0.0

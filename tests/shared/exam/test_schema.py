@@ -200,8 +200,9 @@ def test_where_two_schemas_differ_is_named_by_part(content: dict[str, Any]) -> N
     changed["fields"].pop()
     changed["label"]["high"] = 1.5
     changed["minimum_age_years"] = 55
-    found = schema_differences(one, CohortSchema.model_validate(changed))
-    assert set(found) == {"fields.age", "fields.prior_fracture", "label.high", "minimum_age_years"}
+    other = CohortSchema.model_validate(changed)
+    for found in (schema_differences(one, other), schema_differences(other, one)):
+        assert set(found) == {"fields.age", "fields.prior_fracture", "label.high", "minimum_age_years"}
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ def test_groups_that_nobody_is_expected_in_are_not_read_out_of_noise() -> None:
     assert found["n, vendor unknown"].value == pytest.approx(4000, abs=50)
 
 
+def test_the_size_of_a_group_is_as_uncertain_as_the_noise_of_all_its_cells() -> None:
+    size = read(by_sex(bins=6), people(4000), sd=2.0)["n, sex female"]
+    # ill and not, six bins of each
+    assert size.high - size.value == pytest.approx(1.95996 * 2.0 * 12**0.5, rel=1e-4)
+
+
 def test_a_probability_is_called_from_its_operating_point_on() -> None:
     task = MeasureTask(decision_of(CLASSES), CLASSES.cohort.fields)
     settings = SubgroupsSettings(kind="subgroups", field="sex", bins=10, low=0.0, high=1.0)

@@ -15,6 +15,7 @@ from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.model.attention import KeyMask
 from shared.model.build import build_model
+from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.fusion import CrossAttentionFusion, exam_means, films_of_exams, grid_positions
 from shared.model.weights import flatten_weights, layout_sha256, trainable
 
@@ -248,6 +249,14 @@ def test_positions_differ_between_cells_and_know_rows_from_columns() -> None:
     assert distances.min() > 0.1
     assert torch.equal(positions[1, :8], positions[2, :8])  # same row
     assert torch.equal(positions[1, 8:], positions[5, 8:])  # same column
+
+
+def test_a_clinical_token_starts_as_large_with_many_fields_as_with_few() -> None:
+    model = build_model(make_settings("cross_attention"), 3)
+    [tokens] = [each for each in model.modules() if isinstance(each, ClinicalTokens)]
+    assert tokens.embed.in_features > 10
+    # a value meets its slope and its intercept, whatever else there is
+    assert tokens.embed.weight.std().item() == pytest.approx(0.5**0.5, rel=0.1)
 
 
 def test_an_exam_is_the_mean_of_its_films_tokens_however_many_it_has() -> None:

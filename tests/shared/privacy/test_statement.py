@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from practice_patients import practice_settings
+from practice_plan import plan_of, trained
 from practice_statement import HASH, cost, predicate
 
 from shared.errors import AuditError
@@ -14,6 +16,7 @@ from shared.privacy.statement import (
     Artefact,
     Statement,
     countersign_statement,
+    mechanism_of,
     open_statement,
     read_statement,
     sign_statement,
@@ -80,3 +83,13 @@ def test_a_statement_without_caveats_or_of_another_adjacency_is_none() -> None:
     for changes in ({"caveats": ()}, {"adjacency": "replace"}, {"unit": "exam"}, {"version": 1}):
         with pytest.raises(ValueError, match=next(iter(changes))):
             predicate(**changes)
+
+
+def test_a_mechanism_is_stated_with_every_step_and_only_to_who_trains() -> None:
+    plan = plan_of(practice_settings("linear"), {"aster": 60}, external="birch")
+    stage = trained(plan, rounds=4, local_steps=3)
+    others = tuple(each for each in plan.stages if each.name != stage.name)
+    stated = mechanism_of(plan.model_copy(update={"stages": (stage, *others)}), "training")
+    assert stated is not None
+    assert (stated.rounds, stated.steps, stated.sample_rate) == (4, 12, stage.sample_rate)
+    assert mechanism_of(plan, "external") is None

@@ -12,11 +12,13 @@ from practice_validation import rows_of_numbers, spec_of_numbers, spec_of_probab
 from sklearn import metrics
 
 from shared.contract.decision import Decision
+from shared.measure.table.cells import by_suspicion, graded_histograms
 from shared.measure.table.classes import expect_classes, read_classes
 from shared.measure.table.expected import expect
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import contributions, graded_score
 from shared.measure.table.spec import TableSpec
+from shared.measures.figures import auc_of
 from shared.sums.estimate import TOO_NOISY, Estimate
 
 NAMES = ("normal", "wedge", "crush")
@@ -169,6 +171,15 @@ def test_under_noise_what_is_shown_was_decided_before() -> None:
     assert {each for name, each in few.items() if not name.startswith("n, ")} == {TOO_NOISY}
     many = read(spec, cases(6000), sd=2.0)
     assert all(each.value is not None for each in many.values())
+
+
+def test_classes_that_are_taken_together_bring_the_noise_of_each() -> None:
+    spec, (outputs, label), sd = graded(8), people(2000), 3.0
+    table = contributions(spec, outputs=outputs, label=label).sum(axis=0)
+    osteoporosis, osteopenia, normal = by_suspicion(graded_histograms(table, spec), spec)
+    cell_sd = sd / spec.cell_weight
+    expected = auc_of(osteoporosis + osteopenia, normal, (cell_sd * 2**0.5, cell_sd), 1)
+    assert read(spec, (outputs, label), sd=sd)["AUC, osteopenia or worse"] == expected
 
 
 def test_a_score_that_is_no_number_ranks_against_its_class() -> None:
