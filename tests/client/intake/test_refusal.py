@@ -19,6 +19,7 @@ from client.intake.refusal import (
     read_refused,
     refuse_fewer,
     refuse_loss,
+    refuse_unread,
 )
 from shared.errors import IntakeError
 
@@ -89,3 +90,19 @@ def test_a_damaged_one_is_said(tmp_path: Path, content: str) -> None:
     with pytest.raises(IntakeError) as caught:
         read_refused(tmp_path)
     assert caught.value.code == "intake.damaged-quarantine"
+
+
+def values(field: str, code: str, n: int) -> list[Quarantined]:
+    return [Quarantined("value", code, f"row-{number}", field) for number in range(n)]
+
+
+def test_a_field_that_many_rows_lose_is_named_and_stops_the_intake() -> None:
+    lost = values("bmi", "intake.unknown-unit", 26) + values("smoking", "intake.unknown-category", 25)
+    lost += values("bmd_neck", "intake.missing-label", 90)
+    with pytest.raises(IntakeError) as caught:
+        refuse_unread(SCHEMA, lost, 100)
+    assert caught.value.code == "intake.field-lost"
+    assert caught.value.code in REFUSALS
+    lines = caught.value.fact.splitlines()[1:]
+    assert [line.split(";")[0] for line in lines] == ["  bmi: intake.unknown-unit in 26 of 100 rows"]
+    refuse_unread(SCHEMA, lost[26:], 100)

@@ -284,6 +284,24 @@ def test_every_mistake_is_told_at_once_and_nothing_is_written(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cohort_that_cannot_be_read_is_told_alone(tmp_path: Path) -> None:
+    tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", NUMBER)
+    cohort.write_text(cohort.read_text().replace("low:", "lo:", 1))
+    with pytest.raises(SettingsError, match=r"1 thing must be put right|2 things") as caught:
+        simulate({"ash": tables["ash"]}, cohort=cohort, folder=tmp_path / "out")
+    assert "fields.age.lo: is not a setting; did you mean low?" in caught.value.fact
+    assert "films" not in caught.value.fact
+
+
+def test_a_field_in_words_that_nobody_knows_stops_a_simulation(tmp_path: Path) -> None:
+    rows = [row | {"sex": "mann"} for row in rows_of("ash")]
+    table = write_rows(tmp_path / "ash.csv", rows)
+    with pytest.raises(SettingsError, match=r"ash: sex: intake\.unknown-category in 110 of 110 rows"):
+        simulate(
+            {"ash": table}, cohort=write_cohort(tmp_path / "c.yaml", NUMBER), folder=tmp_path / "out"
+        )
+
+
 def test_a_cohort_that_holds_nobody_out_needs_an_external_hospital(tmp_path: Path) -> None:
     tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", NUMBER)
     everybody = ["cohort.split.train=1", "cohort.split.internal=0"]

@@ -81,6 +81,7 @@ def test_a_word_that_yaml_takes_for_something_else_is_to_be_quoted(tmp_path: Pat
         ("? [a, b]\n: 1\n", ["line 1, column 3", "plain values only"]),
         ("version: 1\n---\nversion: 2\n", ["line 2, column 1"]),
         (b"version: \xff\xfe\n", ["UTF-8"]),
+        ("version: 1\n".encode("utf-16"), ["it is not UTF-8; save it in that encoding"]),
         ("", ["empty"]),
         ("# only a remark\n", ["empty"]),
         ("[" * 3000, ["not YAML"]),
@@ -94,6 +95,12 @@ def test_what_is_no_yaml_is_told_in_a_persons_words(
     [line] = mistakes(tmp_path, text)
     for part in parts:
         assert part in line
+
+
+def test_a_mark_that_an_editor_puts_before_utf_8_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "written.yaml"
+    path.write_bytes(b"\xef\xbb\xbfversion: 1\n")
+    assert load_yaml(path) == {"version": 1}
 
 
 def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
