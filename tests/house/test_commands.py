@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +100,18 @@ def test_an_unexpected_error_shows_its_place_and_never_its_text(tmp_path: Path) 
         assert word not in shown.stderr + shown.stdout
 
 
+def take_in(site: Path, tables: Path) -> None:
+    """The table of a synthetic hospital becomes a site's cohort, as its profile says."""
+    assert run("server", "example", str(tables)).returncode == 0
+    settings = yaml.safe_load((site / "site.yaml").read_text())
+    settings["profile"] |= yaml.safe_load((tables / "aster.profile.yaml").read_text())
+    (site / "site.yaml").write_text(yaml.safe_dump(settings))
+    words = ("--table", str(tables / "aster.csv"), "--schema", "hip_table", "--folder", str(site))
+    done = run("client", "ingest", *words)
+    assert done.returncode == 0, done.stderr
+    assert "film" not in done.stdout
+
+
 def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     home, site = str(tmp_path / "home"), str(tmp_path / "site")
     assert run("server", "init", "--home", home).returncode == 0
@@ -112,7 +125,7 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     assert run("client", "join", answer, "--folder", site).returncode == 0
     listed = json.loads(run("server", "sites", "--home", home, "--json").stdout)
     assert [(entry["site"], entry["role"]) for entry in listed] == [("aster", "training")]
-    assert run("server", "plan", "spring", "fusion=linear", "--home", home).returncode == 0
+    assert run("server", "plan", "spring", "experiment=hip_table", "--home", home).returncode == 0
     for verb in ("status", "pause"):
         early = run("server", verb, "spring", "--home", home, "--json")
         assert json.loads(early.stdout)["error"] == "run.not-launched"
@@ -121,13 +134,16 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     plan = str(tmp_path / "home" / "runs" / "spring" / "plan.json")
     judged = json.loads(run("client", "plan", plan, "--folder", site, "--json").stdout)
     assert judged["policy"] == "allows it"
+    early = run("client", "approve", plan, "--by", "Ada Lovelace", "--yes", "--folder", site, "--json")
+    assert json.loads(early.stdout)["error"] == "plan.would-be-refused"
+    take_in(tmp_path / "site", tmp_path / "tables")
     unnamed = run("client", "approve", plan, "--by", "Ada", "--yes", "--folder", site, "--json")
     assert json.loads(unnamed.stdout)["error"] == "plan.unnamed-approval"
     unsure = run("client", "approve", plan, "--by", "Ada Lovelace", "--folder", site, "--json")
     assert json.loads(unsure.stdout)["error"] == "policy.not-confirmed"
     named = run("client", "approve", plan, "--by", "Ada Lovelace", "--yes", "--folder", site)
     assert named.returncode == 0, named.stderr
-    loud = ["privacy.epsilon=9", "fusion=linear", "--home", home]
+    loud = ["privacy.epsilon=9", "experiment=hip_table", "--home", home]
     assert run("server", "plan", "summer", *loud).returncode == 0
     other = str(tmp_path / "home" / "runs" / "summer" / "plan.json")
     refused = run("client", "approve", other, "--by", "Ada Lovelace", "--folder", site, "--json")
