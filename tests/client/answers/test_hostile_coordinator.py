@@ -371,10 +371,10 @@ HOSTILE = {
         under(set_in("privacy", noise_multiplier=0.01)), FORBIDDEN, "at least 0.3"
     ),
     "no noise, called dp": Case(
-        written_by_hand(set_in("train", noise_multipliers=[0.0])), "plan.unreadable"
+        written_by_hand(set_in("train", noise_multipliers=[0.0])), "plan.not-valid"
     ),
     "noise of the first round in every round, charged as more": Case(
-        written_by_hand(set_in("train", noise_multipliers=[2.41, 99.0, 99.0])), "plan.unreadable"
+        written_by_hand(set_in("train", noise_multipliers=[2.41, 99.0, 99.0])), "plan.not-valid"
     ),
     "a table of everybody where they trained": Case(
         under(stages=set_in("external", roles=["training"])),
@@ -382,11 +382,11 @@ HOSTILE = {
         "must not measure a release on the patients who trained it",
     ),
     "noise for fewer rounds than there are": Case(
-        written_by_hand(set_in("train", noise_multipliers=[9.0, 9.0])), "plan.unreadable"
+        written_by_hand(set_in("train", noise_multipliers=[9.0, 9.0])), "plan.not-valid"
     ),
     "exact numbers from training": Case(
         written_by_hand(set_in("train", release_class="governed", noise_multipliers=[0.0])),
-        "plan.unreadable",
+        "plan.not-valid",
     ),
     "exact counts of pairs of patients' values": Case(
         written_by_hand(
@@ -399,11 +399,11 @@ HOSTILE = {
                 has_second_moments=True,
             )
         ),
-        "plan.unreadable",
+        "plan.not-valid",
     ),
-    "two stages of one name": Case(written_by_hand(add_stage("internal")), "plan.unreadable"),
+    "two stages of one name": Case(written_by_hand(add_stage("internal")), "plan.not-valid"),
     "a stage of a kind that nobody knows": Case(
-        written_by_hand(set_in("internal", kind="everything")), "plan.unreadable"
+        written_by_hand(set_in("internal", kind="everything")), "plan.not-valid"
     ),
     "a table of those who trained": Case(
         under(stages=add_stage("internal", name="again", patients="train")),
@@ -417,7 +417,7 @@ HOSTILE = {
         written_by_hand(
             add_stage("train", name="external_again", roles=["external"], patients="everybody")
         ),
-        "plan.unreadable",
+        "plan.not-valid",
     ),
     "training where only tables are allowed": Case(
         with_policy(train, allowed=["evaluate.internal"]), FORBIDDEN, "train is not allowed here"
@@ -466,9 +466,9 @@ HOSTILE = {
     "a bound that bounds nothing": Case(
         under(set_in("privacy", update_norm_max=1e9)), FORBIDDEN, "bounds nothing"
     ),
-    "rounds without number": Case(written_by_hand(set_in("train", rounds=None)), "plan.unreadable"),
+    "rounds without number": Case(written_by_hand(set_in("train", rounds=None)), "plan.not-valid"),
     "an update without a bound": Case(
-        written_by_hand(set_in("train", update_norm_max=None)), "plan.unreadable"
+        written_by_hand(set_in("train", update_norm_max=None)), "plan.not-valid"
     ),
     "ten thousand rounds": Case(
         under(set_in("federation", rounds=10_000)), FORBIDDEN, "above the cap of 3 per run"

@@ -145,7 +145,7 @@ def test_a_budget_that_would_not_last_is_shown(sites: TableSites) -> None:
     sites.change_policy(epsilon_lifetime=2.9, epsilon_per_run=3.1)
     facts, _ = _judge(sites.site(), sites.plan)
     assert "above the cap of 2.9" in str(facts["would stop it"])
-    assert "above the cap of 2.9" in approve(sites, "--yes", "--json").stderr
+    assert "above the cap of 2.9" in approve(sites, "--yes", "--json").stdout
 
 
 def test_a_refusal_needs_no_yes_and_takes_the_approval_away(sites: TableSites) -> None:

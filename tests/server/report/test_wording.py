@@ -191,7 +191,7 @@ def test_the_headline_of_exact_figures_keeps_the_epsilon_of_training_and_names_t
     assert (label, figure) == ("Training ε", "3.00")
     assert detail.endswith("; validation: exact, no formal privacy guarantee")
     assert headline(exact_of(results))[0][2].endswith("· mean of sites")
-    assert headline(results)[0][2].endswith("· all sites, pooled")
+    assert headline(results)[0][2].endswith("all sites, pooled")
 
 
 def test_the_mean_of_sites_is_written_with_its_number_of_sites_and_prediction_interval(
@@ -241,6 +241,6 @@ def test_of_a_noised_release_the_card_shows_the_interval_and_of_an_exact_one_the
     ]
     assert cards == [
         ("0.82 to 1.00", "estimate 1.00, all sites, pooled"),
-        ("1.00", "0.82 to 1.00 · all sites, pooled"),
+        ("1.00", "0.82 to 1.00 · mean of sites"),
         ("too noisy", "all sites, pooled"),
     ]

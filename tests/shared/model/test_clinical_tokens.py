@@ -8,9 +8,9 @@ from shared.exam.schema import CategoryField, NumberField
 from shared.model.clinical_tokens import ClinicalDesign, ClinicalTokens
 
 FIELDS = (
-    NumberField(kind="number", name="age", low=18, high=90),
+    NumberField(kind="number", name="age", low=18, high=90, reference_mean=60),
     CategoryField(kind="category", name="smoking", categories=("never", "former", "current")),
-    NumberField(kind="number", name="weight", low=30, high=200),
+    NumberField(kind="number", name="weight", low=30, high=200, reference_mean=70),
 )
 # columns: slope age, slope weight | never, former, current | missing x 3 | intercept age, weight
 ROW = torch.tensor([[1.5, 2.0, -0.5]])
