@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from client.cohort.label import (
@@ -25,6 +24,7 @@ from client.cohort.label import (
 )
 from client.cohort.quarantine import Quarantined
 from client.cohort.split import SPLITS, SplitCase
+from client.intake.header import require_columns, require_one_vendor, require_profile
 from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
@@ -146,9 +146,9 @@ def interpret_rows(
         IntakeError: a column is missing, or the DXA vendor is undeclared or mixed.
     """
     check_declaration(schema.label, profile)
-    _check_profile(schema, profile)
-    _check_columns(header, schema, profile)
-    _check_vendor(raw_rows, schema, profile)
+    require_profile(schema, profile)
+    require_columns(header, schema, profile)
+    require_one_vendor(raw_rows, schema, profile)
     rows: list[ClinicalRow] = []
     quarantined: list[Quarantined] = []
     rejected: dict[str, str] = {}
@@ -170,87 +170,6 @@ def interpret_rows(
         quarantined=tuple(quarantined + duplicates + torn),
         rejected=rejected,
     )
-
-
-def _check_profile(schema: CohortSchema, profile: SiteProfile) -> None:
-    """Refuse misspelt names and unknown units; a name that is like none may be of another schema."""
-    names = {field.name for field in schema.fields}
-    of_row = (schema.patient_column, schema.date_column, schema.split.column, schema.label.column)
-    known = {*names, *filter(None, of_row)}
-    with_units = known | {f"{name}_unit" for name in known} | {f"{schema.label.column}_vendor"}
-    problems = []
-    for setting, given, allowed in (
-        ("columns", profile.columns, with_units),
-        ("units", profile.units, names),
-        ("not_collected", profile.not_collected, names),
-    ):
-        for name in given:
-            near = get_close_matches(name.lower(), sorted(allowed), n=1)
-            if name not in allowed and near:
-                problems.append(f"  {setting}.{name}: is none of the schema's; did you mean {near[0]}?")
-    for each in schema.fields:
-        unit = profile.units.get(each.name)
-        if unit is None:
-            continue
-        units = sorted({each.unit, *each.units}) if each.kind == "number" else []
-        if unit not in units:
-            problems.append(f"  units.{each.name}: must be one of {units}, not {unit}")
-    if problems:
-        raise IntakeError(
-            "profile-and-schema",
-            f"the profile does not fit schema {schema.name}:\n" + "\n".join(problems),
-            hint="correct it in site.yaml, or NAME.profile.yaml beside a simulation's table",
-        )
-
-
-def _check_columns(header: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> None:
-    of_row = (schema.patient_column, schema.date_column, schema.split.column)
-    names = [name for name in of_row if name]
-    names += [item.name for item in schema.fields if item.name not in profile.not_collected]
-    names += [schema.label.column] if profile.has_labels else []
-    expected = [profile.column(name) for name in names]
-    missing = [column for column in expected if column not in header]
-    required = {item.name for item in schema.fields if not item.may_be_missing}
-    refused = sorted(required & set(profile.not_collected))
-    if refused:
-        raise IntakeError(
-            "missing-column",
-            f"not_collected must not list {refused}: the schema requires them",
-            hint="collect them, or ask the coordinator for another schema",
-        )
-    if missing:
-        # A table without a header line would show a patient's values as its "columns".
-        has_header = any(column in header for column in expected)
-        found = list(header) if has_header else f"none of them among {len(header)} columns"
-        raise IntakeError(
-            "missing-column",
-            f"the table lacks {missing}; expected {expected}, found {found}",
-            hint="map names under columns in the site profile, or list optional fields that "
-            "the site does not collect under not_collected",
-        )
-    named = [column for column in header if column]  # spreadsheets export empty ones
-    if len(named) > len(set(named)):
-        raise IntakeError(
-            "repeated-column",
-            f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
-            hint="give every column a name of its own: one would hide the other",
-        )
-
-
-def _check_vendor(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:
-    """Refuse a table whose own ``<label>_vendor`` column names another scanner than declared."""
-    if schema.label.kind != "bmd" or not profile.has_labels:
-        return
-    column = profile.column(f"{schema.label.column}_vendor")
-    named = {row.cells[column].lower() for row in raw_rows if row.cells and column in row.cells}
-    others = {vendor for vendor in named if not profile.is_missing(vendor)} - {profile.dxa_vendor}
-    if others:
-        raise IntakeError(
-            "mixed-vendors",
-            f"{len(others)} vendor name(s) in the table differ from the declared "
-            f"{profile.dxa_vendor}; allowed are {sorted(schema.label.conversions)}",
-            hint="export the rows of one DXA vendor per intake",
-        )
 
 
 def _interpret(

@@ -345,24 +345,3 @@ def test_a_patients_split_goes_by_the_earliest_labelled_row(schema):
         "P1": SplitCase(None, "osteoporosis"),
         "P2": SplitCase(None, ""),
     }
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"columns": {"aeg": "Alter"}}, "columns.aeg: is none of the schema's; did you mean age?"),
-        ({"units": {"heigt": "m"}}, "units.heigt: is none of the schema's; did you mean height?"),
-        ({"units": {"height": "furlong"}}, "units.height: must be one of ['cm', 'in', 'm']"),
-        ({"not_collected": ("alcohl",)}, "not_collected.alcohl: is none of the schema's"),
-    ],
-)
-def test_a_profile_that_misspells_the_schema_is_refused(interpret, changes, said):
-    with pytest.raises(IntakeError) as caught:
-        interpret({}, profile=with_profile(**changes))
-    assert caught.value.code == "intake.profile-and-schema"
-    assert said in caught.value.fact
-
-
-def test_names_of_another_schema_may_stand_in_a_profile(interpret):
-    other = {"vertebral_height_loss": "VHL", "weight_unit": "kg_or_lb", "bmd_neck_vendor": "scanner"}
-    assert interpret({}, profile=with_profile(columns=other)).rows
