@@ -163,7 +163,8 @@ def decode_tiny_films(folder: Path = TINY_FILMS) -> Line:
     """Whether each transfer syntax really decodes: a ramp of 32 × 32 pixels that is stored in each."""
     import numpy as np
 
-    from client.intake.dicom import DECODERS, read_film
+    from client.intake.decode import DECODERS
+    from client.intake.dicom import read_film
     from shared.errors import IntakeError
 
     ramp = 5 + 4 * np.add.outer(np.arange(32), np.arange(32))

@@ -1,14 +1,11 @@
-"""The one door to ``pydicom`` and ``gdcm`` for reading: a radiograph becomes a ``Film``.
+"""A DICOM file becomes a ``Film``: what is allowed is read, what may not be used is refused.
 
-Only the attributes of ``ALLOWED`` are ever looked at. Pixels go through decode → modality LUT →
-inversion, in this order (PS3.3 C.7.6.3); windows (VOI LUT) are left out because they differ by
-vendor and the later normalisation replaces them. Every failure is an ``IntakeError`` whose text
-holds no value of the file. Imports errors only.
+Only the attributes of ``ALLOWED`` are ever looked at. Every failure is an ``IntakeError`` whose text
+holds no value of the file. Imports the decoders and errors only.
 """
 
 from __future__ import annotations
 
-import logging
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -17,39 +14,20 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels.processing import apply_modality_lut
-from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 from pydicom.uid import (
-    JPEG2000,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 
+from client.intake.decode import HINT, read_pixels
 from shared.errors import IntakeError
-
-# pydicom logs and warns with attribute values; at a hospital these are a patient's.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-# gdcm writes about damaged code streams straight to stderr; here they become a quarantine code.
-gdcm.Trace.SetWarning(False)
-gdcm.Trace.SetError(False)
 
 Laterality = Literal["L", "R", "B"]
 
@@ -59,23 +37,6 @@ MAX_FILE_BYTES = 512 * 2**20
 MAX_INFLATION = 100  # radiographs deflate to a half; deflate itself can reach 1032
 _SMALL_BYTES = 16 * 2**20  # may inflate by any factor
 MAX_PIXELS = 64 * 2**20  # 8192 × 8192; the largest flat panels have about 18 million
-
-# Transfer syntax → pydicom's name of the only decoder used for it ("" = pydicom itself, native).
-DECODERS: Mapping[str, str] = {
-    ImplicitVRLittleEndian: "",
-    ExplicitVRLittleEndian: "",
-    ExplicitVRBigEndian: "",
-    DeflatedExplicitVRLittleEndian: "",
-    RLELossless: "pydicom",
-    JPEGBaseline8Bit: "gdcm",
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    # OpenJPEG's own binding takes most garbled code streams for films; gdcm's refuses them.
-    JPEG2000Lossless: "gdcm",
-    JPEG2000: "gdcm",
-}
 
 RADIOGRAPHS = frozenset(
     {
@@ -185,7 +146,8 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
             warnings.simplefilter("ignore")
             dataset = _open(path)
             _refuse_unwanted(dataset)
-            pixels, is_inverted = _read_pixels(dataset)
+            is_inverted = _is_inverted(dataset)
+            pixels = read_pixels(dataset, invert=is_inverted)
             return _describe(dataset, pixels, is_inverted, default_laterality)
     except IntakeError:
         raise
@@ -221,7 +183,7 @@ def list_dicomdir(path: Path) -> list[tuple[str, ...]]:
 
 
 def _refusal(reason: str, fact: str) -> IntakeError:
-    return IntakeError(reason, fact, hint="`osteofed-site cohort` names the remedy of each code")
+    return IntakeError(reason, fact, hint=HINT)
 
 
 def _open(path: Path) -> Dataset:
@@ -282,36 +244,12 @@ def _refuse_unwanted(dataset: Dataset) -> None:
         raise _refusal("too-large", f"a film must have 1 to {MAX_PIXELS} pixels")
 
 
-def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax not in DECODERS:
-        raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
-    stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
-    if not dataset.PixelRepresentation:
-        # Bits above BitsStored are no part of the value (PS3.5 8.1.1); pydicom clears signed ones.
-        stored = stored & ((1 << int(dataset.BitsStored)) - 1)
-    pixels = _apply_modality(stored, dataset)
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
-        raise _refusal("unreadable-dicom", "pixels must be a finite matrix")
-    # MONOCHROME1 goes with INVERSE (PS3.3 C.8.11.3): together they mean one inversion, not two.
-    is_inverted = (
+def _is_inverted(dataset: Dataset) -> bool:
+    """MONOCHROME1 goes with INVERSE (PS3.3 C.8.11.3): together they mean one inversion, not two."""
+    return (
         _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
         or _text(dataset, "PresentationLUTShape") == "INVERSE"
     )
-    if is_inverted:
-        pixels = (pixels.min() + pixels.max()) - pixels
-    return pixels, is_inverted
-
-
-def _apply_modality(stored: NDArray[np.generic], dataset: Dataset) -> NDArray[np.float32]:
-    """Modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    pixels = stored.astype(np.float32)
-    if slope is not None and intercept is not None:
-        pixels = pixels * np.float32(slope) + np.float32(intercept)
-    return pixels
 
 
 def _describe(

@@ -32,7 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.intake.dicom import DECODERS
+from client.intake.decode import DECODERS
 from client.intake.workers import ReadFilm, ReadingRule, read_films
 from server.synthetic.exams import draw_exams
 from server.synthetic.hospitals import BIRCH

@@ -18,7 +18,8 @@ import pydicom
 from pydicom import Dataset, config, dcmread
 from pydicom.uid import UID
 
-from client.intake.dicom import ALLOWED, DECODERS
+from client.intake.decode import DECODERS
+from client.intake.dicom import ALLOWED
 
 HOSTILE = (
     "", " ", "\0", "A\0B", "\n\r\t", "../../etc/passwd", "%s%n{0}{__class__}", "'; DROP TABLE dxa; --",

@@ -34,7 +34,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from client.intake.dicom import DECODERS, RADIOGRAPHS
+from client.intake.decode import DECODERS
+from client.intake.dicom import RADIOGRAPHS
 from client.intake.sources.credentials import trust
 from client.intake.sources.listing import KEYS, Answer, Level, list_levels
 from client.intake.sources.staging import FilmNotSent, FilmQuery, FilmWriter, ListedFilm

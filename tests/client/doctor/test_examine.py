@@ -30,7 +30,7 @@ from client.doctor.connection import Coordinator, clock_line, look_at_connection
 from client.doctor.examine import AREAS, _last_round, examine, is_well, look_at_site
 from client.doctor.line import Line, observe
 from client.gate.ledger import Budget, Ledger
-from client.intake.dicom import DECODERS
+from client.intake.decode import DECODERS
 from client.people.withdrawal import withdraw
 from client.site.folder import create_site
 from client.site.policy import write_policy_template
