@@ -29,13 +29,13 @@ from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
 from client.site.linkage import PatientKey
 from shared.errors import IntakeError
-from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.exam.pixels import PREPROCESSING_VERSION, Framing, framing_of
 from shared.exam.schema import CohortSchema, Split
 from shared.machine.files import sync_folder, write_atomic
 from shared.signing.canonical import canonical_json, hash_file, hash_of
 
-# 2: a number and a category are two kinds of field in the schema.
-COHORT_FORMAT = 2
+# 2: a number and a category are two kinds of field in the schema. 3: a film's framing.
+COHORT_FORMAT = 3
 _EXAMS, _IMAGES, _QUARANTINE, _HEAD = (
     "exams.jsonl",
     "images.npy",
@@ -46,13 +46,17 @@ _EXAMS, _IMAGES, _QUARANTINE, _HEAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFilm:
-    """One image of an exam: ``image`` is its row in ``Cohort.images``, ``film`` a keyed pseudonym."""
+    """One image of an exam: ``image`` is its row in ``Cohort.images``, ``film`` a keyed pseudonym.
+
+    ``framing``: what of the film that image is; ``pixel_mm``: (row, column) spacing of the film.
+    """
 
     image: int
     film: str
     view: str
     laterality: str | None
     pixel_mm: tuple[float, float] | None
+    framing: Framing
     manufacturer: str
     presentation_intent: str
 
@@ -320,7 +324,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _exam(line: dict[str, Any]) -> Exam:
     films = tuple(
-        StoredFilm(**{**film, "pixel_mm": film["pixel_mm"] and tuple(film["pixel_mm"])})
+        StoredFilm(
+            **film
+            | {
+                "pixel_mm": film["pixel_mm"] and tuple(film["pixel_mm"]),
+                "framing": framing_of(film["framing"]),
+            }
+        )
         for film in line["films"]
     )
     label = None if line["label"] is None else ExamLabel(**line["label"])

@@ -87,6 +87,18 @@ CODES: dict[str, Reason] = {
         "nothing, if other projections are in the export; otherwise correct the tags at the scanner",
         is_loss=False,
     ),
+    "intake.anatomy-not-found": Reason(
+        "the anatomy of the view was not found on the film: another projection, mirrored or turned "
+        "against its tags, or most of it hidden",
+        "look at the film: correct its side, orientation or spacing at the source, or leave it out",
+    ),
+    "intake.anatomy-cut-off": Reason(
+        "too much of the window around the anatomy was not exposed",
+        "look at the film: collimated too closely, or its shutter and padding are written wrongly",
+    ),
+    "intake.metal-on-anatomy": Reason(
+        "metal or a marker lies on the anatomy", "choose a film without implant, or leave it out"
+    ),
     "intake.missing-patient": Reason("the film or row names no patient", "correct the export"),
     "intake.foreign-issuer": Reason(
         "the patient number was issued by another institution",

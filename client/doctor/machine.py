@@ -172,7 +172,7 @@ def decode_tiny_films(folder: Path = TINY_FILMS) -> Line:
     for syntax in DECODERS:
         allowed = _LOSSY_LEVELS if syntax in _LOSSY else 0
         try:
-            pixels = read_film(folder / f"{syntax}.dcm").pixels
+            pixels = read_film(folder / f"{syntax}.dcm").picture.pixels
         except IntakeError:
             failed.append(syntax)
             continue

@@ -14,8 +14,6 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset, config, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
@@ -27,7 +25,9 @@ from pydicom.uid import (
 )
 
 from client.intake.decode import HINT, read_pixels
+from client.intake.picture import TAGS, make_picture, read_spacing
 from shared.errors import IntakeError
+from shared.exam.pixels import Picture
 
 Laterality = Literal["L", "R", "B"]
 
@@ -63,9 +63,6 @@ ALLOWED = (
     "ViewCodeSequence",
     "ImageLaterality",
     "Laterality",
-    "PixelSpacing",
-    "PixelSpacingCalibrationType",
-    "ImagerPixelSpacing",
     "BurnedInAnnotation",
     "PresentationIntentType",
     "PresentationLUTShape",
@@ -82,6 +79,7 @@ ALLOWED = (
     "RescaleIntercept",
     "ModalityLUTSequence",
     "PixelData",
+    *TAGS,
 )
 # Coded anatomy and projection, for films that leave the plain attributes empty: SNOMED CT codes of
 # PS3.16 CID 4031 and CID 4010 → Body Part Examined (PS3.16 annex L) and View Position (C.8.11.5).
@@ -110,13 +108,14 @@ _KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS})
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """One radiograph, bright where it attenuates. Identity and date never show in its repr.
+    """One radiograph. Identity and date never show in its repr.
 
-    ``pixels`` [h, w] float32; ``pixel_mm`` is (row, column) spacing at the detector, or calibrated.
+    ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from.
     """
 
-    pixels: NDArray[np.float32] = field(repr=False)
+    picture: Picture = field(repr=False)
     pixel_mm: tuple[float, float] | None
+    spacing_source: str
     laterality: Laterality | None
     view_position: str
     body_part: str
@@ -147,8 +146,9 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
             dataset = _open(path)
             _refuse_unwanted(dataset)
             is_inverted = _is_inverted(dataset)
-            pixels = read_pixels(dataset, invert=is_inverted)
-            return _describe(dataset, pixels, is_inverted, default_laterality)
+            values = read_pixels(dataset, invert=False)
+            picture = make_picture(dataset, values, is_inverted=is_inverted)
+            return _describe(dataset, picture, is_inverted, default_laterality)
     except IntakeError:
         raise
     except Exception:  # noqa: BLE001 - a damaged file may raise anything, with its values in the text
@@ -254,13 +254,14 @@ def _is_inverted(dataset: Dataset) -> bool:
 
 def _describe(
     dataset: Dataset,
-    pixels: NDArray[np.float32],
+    picture: Picture,
     is_inverted: bool,
     default_laterality: Laterality | None,
 ) -> Film:
     return Film(
-        pixels=pixels,
-        pixel_mm=_spacing(dataset),
+        picture=picture,
+        pixel_mm=picture.pixel_mm,
+        spacing_source=read_spacing(dataset).source,
         laterality=_side(dataset) or default_laterality,
         view_position=_text(dataset, "ViewPosition")
         or _coded(dataset, "ViewCodeSequence", _PROJECTIONS),
@@ -294,25 +295,6 @@ def _side(dataset: Dataset) -> Laterality | None:
     """ImageLaterality (PS3.3 C.8.11.1), else Laterality of the series (PS3.3 C.7.3.1)."""
     sides: dict[str, Laterality] = {"L": "L", "R": "R", "B": "B"}
     return sides.get(_text(dataset, "ImageLaterality")) or sides.get(_text(dataset, "Laterality"))
-
-
-def _spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """PixelSpacing only where it is calibrated, else the detector's (PS3.3 10.7.1.1, C.8.11.4)."""
-    if _text(dataset, "PixelSpacingCalibrationType"):
-        calibrated = _positive_pair(dataset.get("PixelSpacing"))
-        if calibrated:
-            return calibrated
-    return _positive_pair(dataset.get("ImagerPixelSpacing"))
-
-
-def _positive_pair(value: object) -> tuple[float, float] | None:
-    """Two positive finite numbers, or None: some writers store 0.000 for "unknown"."""
-    try:
-        row_mm, column_mm = (float(part) for part in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        return None
-    is_usable = 0 < row_mm < np.inf and 0 < column_mm < np.inf
-    return (row_mm, column_mm) if is_usable else None
 
 
 def _date(dataset: Dataset) -> date | None:

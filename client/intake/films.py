@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,16 @@ from client.cohort.quarantine import Quarantined
 from client.intake.dicom import Film
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.link import FilmRecord
-from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
+from client.intake.workers import DECODER_FAILED, NO_PICTURE, ReadFilm, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
-from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.exam.pixels import PREPROCESSING_VERSION, framing_of
 from shared.signing.canonical import hash_of, sha256_hex
 from shared.signing.keys import seal, unseal
 
 WITHDRAWN = "intake.withdrawn"
 _DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
 _PURPOSE = "intake-journal"
-_NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 
 Progress = Callable[[int, int], None]
 
@@ -114,9 +113,14 @@ class FilmJournal:
         image = self.image(entry["row"]) if entry["sha256"] else b""
         if image and sha256_hex(image) != entry["sha256"]:  # a power cut may leave a hole
             return None
-        return ReadFilm(code=entry["code"], film=_film(entry), view=entry["view"], image=image), entry[
-            "row"
-        ]
+        read = ReadFilm(
+            code=entry["code"],
+            film=_film(entry),
+            view=entry["view"],
+            image=image,
+            framing=framing_of(entry["framing"]),
+        )
+        return read, entry["row"]
 
     def add(self, stamp: str, read: ReadFilm) -> int:
         """Keep what a file was read to; returns the row of its image."""
@@ -129,6 +133,7 @@ class FilmJournal:
             "code": read.code,
             "view": read.view,
             "film": _plain(read.film) if read.film else None,
+            "framing": asdict(read.framing) if read.framing else None,
             "row": row,
             "sha256": sha256_hex(read.image) if read.image else "",
         }
@@ -259,11 +264,13 @@ class FilmScan:
             raise _NotUsed("intake.not-dicom" if is_other and is_damaged else read.code)
         if self._rule.is_withdrawn(self._patient(film)):
             raise _NotUsed(WITHDRAWN)
-        if read.view is None:
+        if read.view is None or read.framing is None:
             raise _NotUsed("intake.wrong-view")
         day = self._admissible_day(film)
         if not read.image.strip(b"\0"):
             raise _NotUsed("intake.blank-film")
+        if read.framing.flags:
+            raise _NotUsed(read.framing.flags[0])
         twins = {("uid", film.sop_instance_uid), (film.patient_id, sha256_hex(read.image))}
         if twins & self._seen:
             raise _NotUsed("intake.duplicate-film")
@@ -275,6 +282,7 @@ class FilmScan:
             view=read.view,
             laterality=film.laterality,
             pixel_mm=film.pixel_mm,
+            framing=read.framing,
             manufacturer=film.manufacturer,
             presentation_intent=film.presentation_intent,
             patient_id=film.patient_id,
@@ -316,7 +324,7 @@ def _private(path: str, flags: int) -> int:
 
 def _plain(film: Film) -> dict[str, object]:
     """A film as JSON values, without its pixels."""
-    kept = {name: value for name, value in vars(film).items() if name != "pixels"}
+    kept = {name: value for name, value in vars(film).items() if name != "picture"}
     return kept | {"acquired": film.acquired.isoformat() if film.acquired else None}
 
 
@@ -328,7 +336,7 @@ def _film(entry: dict[str, Any]) -> Film | None:
     return Film(
         **kept
         | {
-            "pixels": _NO_PIXELS,
+            "picture": NO_PICTURE,
             "acquired": date.fromisoformat(day) if day else None,
             "pixel_mm": tuple(spacing) if spacing else None,
         }

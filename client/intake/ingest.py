@@ -168,7 +168,7 @@ def ingest(
     table = _read_rows(raw, schema, at, today)
     folder = at.store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    reading = ReadingRule(schema.views, schema.image_pixels, at.profile.default_laterality)
+    reading = ReadingRule.of(schema, at.profile)
     with at.linkage.held(), contextlib.ExitStack() as stack:
         before = version_before(at.store, folder.name, schema)
         journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
@@ -359,6 +359,7 @@ def _stored(film: FilmRecord, *, image: int) -> StoredFilm:
         view=film.view,
         laterality=film.laterality,
         pixel_mm=film.pixel_mm,
+        framing=film.framing,
         manufacturer=film.manufacturer,
         presentation_intent=film.presentation_intent,
     )

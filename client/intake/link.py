@@ -12,6 +12,7 @@ from datetime import date
 
 from client.cohort.quarantine import CodeCount
 from client.intake.clinical import ClinicalRow
+from shared.exam.pixels import Framing
 from shared.exam.schema import ViewRule
 
 
@@ -25,6 +26,7 @@ class FilmRecord:
     view: str
     laterality: str | None
     pixel_mm: tuple[float, float] | None
+    framing: Framing
     manufacturer: str
     presentation_intent: str
     patient_id: str = field(repr=False)

@@ -21,18 +21,20 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.intake.dicom import Film, read_film
 from client.intake.link import find_view
+from client.site.profile import SiteProfile
 from shared.errors import IntakeError
-from shared.exam.pixels import is_mirrored, normalise
-from shared.exam.schema import ViewRule
+from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
+from shared.exam.schema import CohortSchema, ViewRule
 
 FILM_TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
 DECODER_FAILED = "intake.decoder-failed"
 _AHEAD = 4  # films in flight per worker: bounds what waits for its turn
-_EMPTY = np.zeros((0, 0), dtype=np.float32)
+NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -43,33 +45,51 @@ class ReadingRule:
     image_pixels: int
     default_laterality: Literal["L", "R", "B"] | None
 
+    @staticmethod
+    def of(schema: CohortSchema, profile: SiteProfile) -> ReadingRule:
+        """The rule of a schema at a hospital."""
+        return ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFilm:
     """What a worker found: a code, or a film without its large pixels.
 
-    ``image`` holds [image_pixels, image_pixels] float16, empty when ``view`` is None.
+    ``image`` holds [image_pixels, image_pixels] float16 and ``framing`` what of the film that is; empty
+    and None when ``view`` is None.
     """
 
     code: str = ""
     film: Film | None = field(default=None, repr=False)
     view: str | None = None
     image: bytes = field(default=b"", repr=False)
+    framing: Framing | None = None
+
+    def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
+        """The image [h, w]."""
+        return np.frombuffer(self.image, np.float16).reshape(rule.image_pixels, rule.image_pixels)
 
 
 def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
-    """Read, place and shrink one film in this process; a refusal is its code."""
+    """From file to image, in this process; a refusal is its code."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
         film = read_film(path, default_laterality=rule.default_laterality)
-        view = find_view(film.body_part, film.view_position, rule.views)
-        image = b""
-        if view is not None:
-            mirror = is_mirrored(film.laterality)
-            small = normalise(film.pixels, rule.image_pixels, mirror=mirror)
-            image = small.astype(np.float16).tobytes()
-        return ReadFilm(film=replace(film, pixels=_EMPTY), view=view, image=image)
+        seen = replace(film, picture=NO_PICTURE)
+        name = find_view(film.body_part, film.view_position, rule.views)
+        view = next((view for view in rule.views if view.name == name), None)
+        if view is None:
+            return ReadFilm(film=seen)
+        image, framing = prepare(
+            film.picture,
+            rule.image_pixels,
+            anatomy=view.anatomy,
+            window_mm=view.window_mm,
+            mirror=is_mirrored(film.laterality),
+        )
+        packed = image.astype(np.float16).tobytes()
+        return ReadFilm(film=seen, view=view.name, image=packed, framing=framing)
     except IntakeError as error:
         return ReadFilm(code=error.code)
     except (OSError, MemoryError, ValueError, ArithmeticError):

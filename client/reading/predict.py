@@ -5,6 +5,7 @@ Nothing is charged, because nothing leaves. Not a medical device. Imports releas
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
-from client.intake.dicom import read_film
-from client.intake.link import find_view
+from client.intake.workers import ReadFilm, ReadingRule, read_films
 from client.site.folder import Site
+from client.site.profile import SiteProfile
 from shared.contract.release import Release
 from shared.errors import IntakeError, WeightsError
-from shared.exam.pixels import PREPROCESSING_VERSION, is_mirrored, normalise
+from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
 
@@ -91,13 +92,20 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
     return written
 
 
-def predict(release: Release, films: Sequence[Path], values: Mapping[str, str]) -> Prediction:
+def predict(
+    release: Release,
+    films: Sequence[Path],
+    values: Mapping[str, str],
+    *,
+    profile: SiteProfile | None = None,
+) -> Prediction:
     """Read one exam with nothing but a release: also where nobody trained, on no roster.
 
     Args:
         release: a verified release, with its encoder.
         films: DICOM files of one exam.
         values: clinical values by field name, in the schema's unit; absent ones are missing.
+        profile: how this hospital's films are named, as for its intake.
 
     Raises:
         IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
@@ -108,7 +116,7 @@ def predict(release: Release, films: Sequence[Path], values: Mapping[str, str]) 
 
     settings = release.plan.settings
     schema = settings.cohort
-    images = [_read(path, schema) for path in films]
+    images = _read(films, ReadingRule.of(schema, profile or SiteProfile()))
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(release)
@@ -242,19 +250,28 @@ def _parse(text: str, field: ClinicalField) -> float | str | None:
     return number if field.low <= number <= field.high else None
 
 
-def _read(path: Path, schema: CohortSchema) -> Image:
-    try:
-        film = read_film(path)
-    except IntakeError as error:
-        remedy = CODES[error.code].remedy
-        raise IntakeError(error.code.partition(".")[2], error.fact, hint=remedy) from None
-    if find_view(film.body_part, film.view_position, schema.views) is None:
+def _read(paths: Sequence[Path], rule: ReadingRule) -> list[Image]:
+    """The images of an exam's films, from the workers that an intake has.
+
+    Raises:
+        IntakeError: a film cannot be read, or should not be.
+    """
+    reads = read_films(paths, rule, workers=min(len(paths), len(os.sched_getaffinity(0))))
+    return [_usable(read, rule).astype(np.float32) for read in reads]
+
+
+def _usable(read: ReadFilm, rule: ReadingRule) -> NDArray[np.float16]:
+    if read.film is not None and read.view is None:
         raise IntakeError(
             "wrong-view",
-            f"the film must show one of {[view.name for view in schema.views]}",
+            f"the film must show one of {[view.name for view in rule.views]}",
             hint="choose another film of the exam",
         )
-    return normalise(film.pixels, schema.image_pixels, mirror=is_mirrored(film.laterality))
+    code = next(iter(read.framing.flags), "") if read.framing else read.code
+    if code:
+        reason = CODES[code]
+        raise IntakeError(code.partition(".")[2], reason.meaning, hint=reason.remedy)
+    return read.pixels(rule)
 
 
 def _occlude(stack: Tensor, view: int, score_of: Callable[[Tensor], Tensor]) -> Image:

@@ -116,6 +116,8 @@ class ViewRule(BaseModel):
         body_parts: Body Part Examined of its films, any of these.
         positions: View Position of its films, any of these.
         allows_empty_position: whether a film without a View Position is taken.
+        anatomy: landmark around which the model's window lies; empty: the whole exposed field.
+        window_mm: edge of that window.
     """
 
     model_config = FROZEN
@@ -124,6 +126,14 @@ class ViewRule(BaseModel):
     body_parts: tuple[str, ...]
     positions: tuple[str, ...]
     allows_empty_position: bool = True
+    anatomy: Literal["", "hip"] = ""
+    window_mm: float = Field(default=0.0, ge=0, le=500)
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> ViewRule:
+        if bool(self.anatomy) != bool(self.window_mm):
+            raise ValueError("anatomy and window_mm go together: a landmark, and millimetres around it")
+        return self
 
 
 class BmdLabel(BaseModel):
