@@ -84,7 +84,7 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
     films = torch.empty(n_films, 1, PIXELS, PIXELS, dtype=torch.uint8)
     quantities = torch.empty(n_films, len(QUANTITIES))
     for index in range(n_films):
-        film = draw_public_film(rng)
+        film = draw_public_film(rng, is_usual=True)  # one hip fills what the encoder reads
         films[index, 0] = torch.from_numpy(_grey_bytes(film))
         quantities[index] = torch.tensor([getattr(film, name) for name in QUANTITIES])
         if progress is not None and (index + 1) % 100 == 0:

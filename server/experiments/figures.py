@@ -98,7 +98,12 @@ def measure_operating_points(sensitivity: float, *, seed: int = PUBLIC_SEED) -> 
     """
     rng = np.random.default_rng(seed)
     sites = [
-        replace(site, name=f"public-{site.name}", scanners=(random_scanner(rng),), bone_offset=0.0)
+        replace(
+            site,
+            name=f"public-{site.name}",
+            scanners=(random_scanner(rng, is_usual=True),),
+            bone_offset=0.0,
+        )
         for site in DEMO_SITES
     ]
     sizes = dict(zip((site.name for site in sites), TRAINING_PATIENTS.values(), strict=False))

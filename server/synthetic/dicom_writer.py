@@ -31,8 +31,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from server.synthetic.hip import Side
 from server.synthetic.hospitals import Syntax
-from server.synthetic.physics import FULL_SCALE, Scanner, Side
+from server.synthetic.physics import FULL_SCALE, Scanner
 
 SYNTAX_UIDS: dict[Syntax, UID] = {
     "implicit": ImplicitVRLittleEndian,

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from server.synthetic.hip import HipAnatomy, Side
 from server.synthetic.hospitals import SyntheticSite
-from server.synthetic.physics import Film, HipAnatomy, Scanner, Side, render_hip
+from server.synthetic.physics import Film, Scanner, render_hip
 from server.synthetic.population import Patient, draw_anatomy, draw_patient, grow_older
 
 Value = float | str | None

@@ -1,10 +1,11 @@
 """Renders a hip AP film: from bone, soft tissue and scanner to detector values.
 
-Owns the anatomy, the X-ray physics and the scanner. A femur is a union of hollow tapered solids
-(head, neck, trochanters, shaft): a cortex around trabecular bone whose texture follows a power law.
-Beer–Lambert attenuation, scatter that rises with soft-tissue thickness, automatic exposure, blur,
-quantum noise and a log detector follow. BMD is no argument here: a film sees only physical
-quantities, which is what makes ``draw_public_film`` fit for pretraining. Imports numpy and scipy.
+Owns the X-ray physics and the scanner. Bones are projected into a map of mineral, a cortex around
+trabecular bone whose texture follows a power law. Beer–Lambert attenuation, scatter that rises with
+soft-tissue thickness, automatic exposure, blur, quantum noise and a log detector follow. A field wider
+than one hip shows the pelvis, the other hip and the air beside the body. BMD is no argument here: a
+film sees only physical quantities, which is what makes ``draw_public_film`` fit for pretraining.
+Imports solids and hip of this package, numpy and scipy.
 
 Legend: h w pixels; lengths in mm unless a name says otherwise.
 """
@@ -13,14 +14,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Side = Literal["left", "right"]
-Array = NDArray[np.float32]
+from server.synthetic.hip import (
+    HipAnatomy,
+    Side,
+    body_outline,
+    half_pelvis,
+    other_side,
+    pose_femur,
+    sockets,
+    soft_tissue_cm,
+    spine,
+    wings,
+)
+from server.synthetic.solids import Array, Chords, Frame, Point, project
 
 TISSUE_MINERAL_G_CM3 = 1.05  # mineral of fully calcified bone matrix: BV/TV 1 has this density
 CORTEX_MINERAL_G_CM3 = 1.0  # the cortex is porous, about 5 % less
@@ -30,28 +41,14 @@ SOFT_TISSUE_PER_CM = 0.21  # linear attenuation of muscle near 50 keV (NIST XCOM
 # al., The Essential Physics of Medical Imaging). A straight line through them, not a fit to data.
 SCATTER_PER_CM = 0.15
 FIELD_TERMS = 5  # cosine terms per axis of the soft-tissue thickness
+AIR_CM = 1.0  # less than this is no body to automatic exposure
 FULL_SCALE = 4095  # 12 stored bits
-
-
-@dataclass(frozen=True)
-class HipAnatomy:
-    """One hip: what the film can show.
-
-    ``trabecular_share`` is the mineralised share of the marrow space (BV/TV); ``cortical_mm`` the
-    cortex of the femoral neck; ``texture_exponent`` the slope of the trabecular power spectrum
-    (higher in healthy bone: Benhamou et al., J Bone Miner Res 2001;16:697).
-    """
-
-    side: Side
-    cortical_mm: float
-    trabecular_share: float
-    texture_exponent: float
-    texture_contrast: float
-    shaft_cortex_ratio: float
-    pelvis_share: float
-    scale: float
-    neck_shaft_degrees: float
-    soft_tissue_cm: float
+ONE_HIP_MM = 170.0  # a field wider or higher than this shows more than one hip
+WINDOW_MM = 128.0  # what a wide field keeps around the hip
+USUAL_PIXEL_MM = 0.93
+TEXTURE_BAND = 0.55  # cycles per mm on either axis: what pixels of the usual size can show
+SATURATION = 2.0  # the detector's range above the mean exposure, in log exposure
+WIDE_SHARE = 0.35  # of public films
 
 
 @dataclass(frozen=True)
@@ -80,10 +77,15 @@ class Scanner:
 
 @dataclass(frozen=True)
 class Film:
-    """Raw grey levels, bone bright, with the bone mask and the physical truth behind them."""
+    """Raw grey levels, bone bright, with the physical truth behind them.
+
+    ``bone_mask`` is the filmed femur; ``landmark`` the middle of its neck's axis, row and column in
+    pixels from the centre of the first one.
+    """
 
     pixels: NDArray[np.uint16]
     bone_mask: NDArray[np.bool_]
+    landmark: Point
     side: Side
     cortical_mm: float
     trabecular_share: float
@@ -91,45 +93,53 @@ class Film:
     pixel_mm: float
 
 
-@dataclass(frozen=True)
-class _Solid:
-    """A tapered hollow capsule: axis a → b, outer radii, cortex and filling at both ends."""
+def random_scanner(rng: np.random.Generator, *, is_usual: bool = False) -> Scanner:
+    """A scanner drawn over a range wider than any hospital's, for public pretraining films.
 
-    a: tuple[float, float]
-    b: tuple[float, float]
-    radius: tuple[float, float]
-    cortex: tuple[float, float]
-    filling: tuple[float, float]
-
-
-def soft_tissue_cm(bmi: float, rng: np.random.Generator) -> float:
-    """AP thickness over the hip: 17 cm at BMI 25, 0.55 cm per kg/m², SD 1.2 cm between people."""
-    return float(np.clip(17.0 + 0.55 * (bmi - 25.0) + rng.normal(0.0, 1.2), 9.0, 34.0))
-
-
-def random_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner drawn over a range wider than any hospital's, for public pretraining films."""
-    size = int(rng.choice((144, 150, 160)))  # products of 2, 3 and 5: quick Fourier transforms
+    Args:
+        rng: draws it.
+        is_usual: whether its field shows one hip and its pixels are near ``USUAL_PIXEL_MM``.
+    """
+    # one hip on 129 to 151 mm, or more; pixels from fine to coarse, wide fields never the finest
+    rows, columns, pixel_mm = _draw_field(rng, is_usual=is_usual)
     return Scanner(
         vendor="Public",
         model="Varied",
-        rows=size,
-        columns=int(rng.choice((144, 150, 160))),
-        pixel_mm=float(140.0 / size * rng.uniform(0.92, 1.08)),
+        rows=rows,
+        columns=columns,
+        pixel_mm=pixel_mm,
         gain=float(rng.uniform(450.0, 1100.0)),
         offset=float(rng.uniform(1600.0, 2400.0)),
         tone=float(rng.uniform(-0.25, 0.25)),
         sharpening=float(rng.uniform(0.0, 0.6)),
         blur_mm=float(rng.uniform(0.3, 1.3)),
-        quanta=float(np.exp(rng.uniform(np.log(1200.0), np.log(12000.0)))),
-        electronic_noise=float(rng.uniform(2.0, 15.0)),
+        # quanta per area, not per pixel, are a machine's
+        quanta=float(np.exp(rng.uniform(np.log(1200.0), np.log(12000.0))))
+        * (pixel_mm / USUAL_PIXEL_MM) ** 2,
+        electronic_noise=float(rng.uniform(2.0, 15.0)) * pixel_mm / USUAL_PIXEL_MM,
         grid_leak=float(rng.uniform(0.12, 0.32)),
         mineral_cm2_g=float(rng.uniform(0.48, 0.72)),
     )
 
 
-def draw_public_film(rng: np.random.Generator) -> Film:
-    """A film whose physical quantities are drawn widely and independently: it has no BMD."""
+def _draw_field(rng: np.random.Generator, *, is_usual: bool) -> tuple[int, int, float]:
+    """Rows, columns and mm per pixel; sizes are products of small primes: quick Fourier transforms."""
+    if is_usual:
+        rows, columns = (int(size) for size in rng.choice((144, 150, 160), 2))
+        return rows, columns, float(140.0 / rows * rng.uniform(0.92, 1.08))
+    is_wide = rng.random() < WIDE_SHARE
+    least, most = ((200.0, 200.0), (350.0, 430.0)) if is_wide else ((129.0, 129.0), (151.0, 151.0))
+    size_mm = rng.uniform(least, most)
+    pixel_mm = float(np.exp(rng.uniform(np.log(0.75 if is_wide else 0.5), np.log(1.3))))
+    rows, columns = (int(fft.next_fast_len(round(edge / pixel_mm), real=True)) for edge in size_mm)
+    return rows, columns, pixel_mm
+
+
+def draw_public_film(rng: np.random.Generator, *, is_usual: bool = False) -> Film:
+    """A film whose physical quantities are drawn widely and independently: it has no BMD.
+
+    ``is_usual`` is that of ``random_scanner``.
+    """
     anatomy = HipAnatomy(
         side="left" if rng.random() < 0.5 else "right",
         cortical_mm=float(rng.uniform(0.6, 3.2)),
@@ -142,25 +152,37 @@ def draw_public_film(rng: np.random.Generator) -> Film:
         neck_shaft_degrees=float(rng.normal(128.0, 6.0)),
         soft_tissue_cm=soft_tissue_cm(float(rng.uniform(17.0, 42.0)), rng),
     )
-    return render_hip(anatomy, random_scanner(rng), rng)
+    return render_hip(anatomy, random_scanner(rng, is_usual=is_usual), rng)
 
 
 def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> Film:
     """A film of this hip on this scanner; pose, soft-tissue folds and quanta come from ``rng``.
 
+    A field of more than one hip's size has this hip anywhere, its surroundings mostly inside.
+
     Shapes: pixels and bone_mask are [scanner.rows, scanner.columns].
     """
-    x, y = _pose(anatomy, scanner, rng)
-    outer, marrow, spongy = _project(_femur(anatomy, rng), x, y)
-    texture = _texture(scanner, anatomy.texture_exponent, rng)
-    # [h,w] g/cm²: cortex plus trabecular bone modulated by its texture
-    mineral = np.float32(0.1 * CORTEX_MINERAL_G_CM3) * (outer - marrow)
-    mineral += np.float32(0.1 * TISSUE_MINERAL_G_CM3) * spongy * _modulation(texture, anatomy)
-    mineral += _pelvis(anatomy, x, y)
-    exposure = _expose(mineral, _soft_tissue(anatomy, scanner, rng), anatomy, scanner, rng)
+    shape = (scanner.rows, scanner.columns)
+    is_wide = max(shape) * scanner.pixel_mm > ONE_HIP_MM
+    frame = _pose(anatomy, scanner, rng, is_wide=is_wide)
+    femur = pose_femur(anatomy, rng)
+    bone = project(femur.solids, frame, shape)
+    modulation = _modulation(_texture(scanner, anatomy.texture_exponent, rng), anatomy)
+    x, y = frame.grid((slice(0, shape[0]), slice(0, shape[1])))
+    mineral = sockets(anatomy, x, y)  # [h,w] g/cm²
+    _add_mineral(mineral, bone, modulation)
+    soft_cm = _soft_tissue(anatomy, scanner, rng)
+    if is_wide:
+        mineral += wings(anatomy, x, y)
+        for other in _surroundings(anatomy, frame, shape, rng):
+            _add_mineral(mineral, other, modulation)
+        soft_cm *= body_outline(anatomy, x, y)
+    bone_mask = np.zeros(shape, np.bool_)
+    bone_mask[bone.box] = bone.outer > 0
     return Film(
-        pixels=_detect(exposure, scanner, rng),
-        bone_mask=outer > 0,
+        pixels=_detect(_expose(mineral, soft_cm, anatomy, scanner, rng), soft_cm, scanner, rng),
+        bone_mask=bone_mask,
+        landmark=frame.pixel_of(femur.neck),
         side=anatomy.side,
         cortical_mm=anatomy.cortical_mm,
         trabecular_share=anatomy.trabecular_share,
@@ -169,130 +191,64 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
     )
 
 
-def _pose(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Pixel coordinates in the femur's own frame: shifted, rotated, magnified, mirrored."""
-    x, y = _pixel_grid(scanner.rows, scanner.columns, scanner.pixel_mm)
-    if anatomy.side == "left":
-        x = -x
+def _pose(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator, *, is_wide: bool) -> Frame:
+    """Where the femur lies on the film: shifted, rotated, magnified, mirrored."""
+    size_mm = np.array([scanner.columns, scanner.rows]) * scanner.pixel_mm
+    mirror = -1.0 if anatomy.side == "left" else 1.0
     turn = np.deg2rad(rng.normal(0.0, 5.0))
-    zoom = np.float32(1.0 / (anatomy.scale * rng.normal(1.0, 0.03)))
-    shift_x, shift_y = rng.normal(0.0, 5.0, 2).astype(np.float32)
-    cosine, sine = np.float32(np.cos(turn)) * zoom, np.float32(np.sin(turn)) * zoom
-    moved_x, moved_y = x - shift_x, y - shift_y
-    return cosine * moved_x - sine * moved_y, sine * moved_x + cosine * moved_y
+    zoom = 1.0 / (anatomy.scale * rng.normal(1.0, 0.03))
+    shift = rng.normal(0.0, 5.0, 2)
+    if is_wide:
+        # lateral and medial, up and down: where people aim, as far as the field allows
+        room = np.maximum((size_mm - WINDOW_MM) / 2, 0)
+        shift += rng.uniform(-np.minimum(room, (110.0, 110.0)), np.minimum(room, (45.0, 80.0)))
+    cosine, sine = np.cos(turn) * zoom, np.sin(turn) * zoom
+    centred = Frame(
+        np.diag([mirror, 1.0]) * scanner.pixel_mm,
+        (scanner.pixel_mm - size_mm) / 2 * (mirror, 1.0) - shift,
+    )
+    return centred.then(np.array([[cosine, -sine], [sine, cosine]]))
 
 
-def _femur(anatomy: HipAnatomy, rng: np.random.Generator) -> tuple[_Solid, ...]:
-    """Head, neck, greater and lesser trochanter, shaft, in a right hip's frame (medial = +x)."""
-    angle = np.deg2rad(anatomy.neck_shaft_degrees)
-    # rotation of the leg foreshortens the neck on the film
-    length = 46.0 * np.cos(np.deg2rad(rng.normal(0.0, 15.0)))
-    base = (-14.0, 6.0)
-    head = (base[0] + length * float(np.sin(angle)), base[1] + length * float(np.cos(angle)))
-    cortex, filling = anatomy.cortical_mm, anatomy.trabecular_share
-    shaft_cortex = cortex * anatomy.shaft_cortex_ratio
+def _surroundings(
+    anatomy: HipAnatomy, frame: Frame, shape: tuple[int, int], rng: np.random.Generator
+) -> tuple[Chords, ...]:
+    """The bones around this hip: pelvis, spine, and the other femur in a pose of its own."""
+    pelvis = half_pelvis(anatomy)
     return (
-        _Solid(head, head, (23.5, 23.5), (0.5 * cortex, 0.5 * cortex), (1.25 * filling,) * 2),
-        _Solid(base, head, (19.0, 16.0), (1.2 * cortex, cortex), (0.8 * filling, filling)),
-        _Solid(
-            (base[0] - 3.0, base[1]),
-            (base[0] - 13.0, base[1] - 21.0),
-            (16.0, 10.0),
-            (0.7 * cortex, 0.5 * cortex),
-            (0.7 * filling, 0.7 * filling),
-        ),
-        _Solid(
-            (base[0] + 10.0, base[1] + 30.0),
-            (base[0] + 13.0, base[1] + 34.0),
-            (9.0, 7.0),
-            (0.8 * cortex, 0.8 * cortex),
-            (0.6 * filling, 0.6 * filling),
-        ),
-        _Solid(
-            base,
-            (base[0] + 3.0, base[1] + 130.0),
-            (20.0, 13.0),
-            (1.2 * cortex, 2.0 * shaft_cortex),
-            (0.8 * filling, 0.1 * filling),
-        ),
+        project(pelvis, frame, shape),
+        project(pelvis, other_side(frame, 0.0), shape),
+        project(spine(anatomy), frame, shape),
+        project(pose_femur(anatomy, rng).solids, other_side(frame, rng.normal(0.0, 5.0)), shape),
     )
 
 
-def _project(solids: tuple[_Solid, ...], x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """Path lengths through the union [h,w]: outer (mm), marrow (mm), marrow weighted by filling.
-
-    Taking the largest chord per layer joins the solids without inner walls.
-    """
-    outer = np.zeros_like(x)
-    marrow = np.zeros_like(x)
-    spongy = np.zeros_like(x)
-    for solid in solids:
-        share, distance2 = _along(solid, x, y)
-        radius = _taper(solid.radius, share)
-        inner = radius - _taper(solid.cortex, share)
-        np.maximum(outer, radius * radius - distance2, out=outer)
-        # a cortex thicker than the bone leaves no marrow
-        hollow = np.maximum(inner, 0) ** 2 - distance2
-        np.maximum(marrow, hollow, out=marrow)
-        hollow *= np.square(_taper(solid.filling, share))
-        np.maximum(spongy, hollow, out=spongy)
-    for half_chord2 in (outer, marrow, spongy):
-        np.sqrt(half_chord2, out=half_chord2)
-        half_chord2 *= 2
-    return outer, marrow, spongy
-
-
-def _along(solid: _Solid, x: Array, y: Array) -> tuple[Array | np.float32, Array]:
-    """Where along the axis each pixel lies (0 at a, 1 at b), and its squared distance from it."""
-    (ax, ay), (bx, by) = solid.a, solid.b
-    dx, dy = x - np.float32(ax), y - np.float32(ay)
-    across = np.float32(bx - ax), np.float32(by - ay)
-    length2 = across[0] ** 2 + across[1] ** 2
-    share: Array | np.float32 = np.float32(0)
-    if length2 > 0:
-        share = dx * (across[0] / length2)
-        share += dy * (across[1] / length2)
-        np.clip(share, 0, 1, out=share)
-        dx -= share * across[0]
-        dy -= share * across[1]
-    dx *= dx
-    dy *= dy
-    dx += dy
-    return share, dx
-
-
-def _taper(ends: tuple[float, float], share: Array | np.float32) -> Array | np.float32:
-    if ends[0] == ends[1]:
-        return np.float32(ends[0])
-    return np.float32(ends[0]) + np.float32(ends[1] - ends[0]) * share
+def _add_mineral(mineral: Array, bone: Chords, modulation: Array) -> None:
+    """Add a bone's g/cm²: cortex, and trabecular bone modulated by its texture."""
+    mineral[bone.box] += np.float32(0.1 * CORTEX_MINERAL_G_CM3) * (bone.outer - bone.marrow)
+    mineral[bone.box] += np.float32(0.1 * TISSUE_MINERAL_G_CM3) * bone.spongy * modulation[bone.box]
 
 
 def _texture(scanner: Scanner, exponent: float, rng: np.random.Generator) -> Array:
-    """Unit-variance random field [h,w] whose power falls as frequency^-exponent (cycles per mm)."""
-    log_frequency = _log_frequency(scanner.rows, scanner.columns, scanner.pixel_mm)
+    """Random field [h,w] whose power falls as frequency^-exponent (cycles per mm).
+
+    Its variance is 1 within ``TEXTURE_BAND``: finer pixels show more detail of the same texture.
+    """
+    log_frequency, in_band = _frequencies(scanner.rows, scanner.columns, scanner.pixel_mm)
     amplitude = np.exp(np.float32(-0.5 * exponent) * log_frequency)
     spectrum = np.empty(amplitude.shape, np.complex64)
     spectrum.real = rng.standard_normal(amplitude.shape, np.float32) * amplitude
     spectrum.imag = rng.standard_normal(amplitude.shape, np.float32) * amplitude
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
     field: Array = fft.irfft2(spectrum, s=(scanner.rows, scanner.columns))
-    field *= np.float32(1.0 / field.std())
+    # Parseval: the sum of power over all frequencies is size times the sum of squares
+    field *= np.float32(field.size / np.sqrt(float(np.vdot(power, in_band))))
     return field
 
 
 def _modulation(texture: Array, anatomy: HipAnatomy) -> Array:
     modulation: Array = np.maximum(1 + np.float32(anatomy.texture_contrast) * texture, 0)
     return modulation
-
-
-def _pelvis(anatomy: HipAnatomy, x: Array, y: Array) -> Array:
-    """Acetabulum behind the head: a ring open towards the femur, mineral in g/cm²."""
-    # the socket surrounds the usual head centre, on its medial and upper side
-    dx, dy = x - np.float32(21.0), y + np.float32(21.0)
-    distance = np.sqrt(dx * dx + dy * dy)
-    wall: Array = np.clip((distance - 26) * np.float32(0.25), 0, 1)
-    wall *= np.clip((dx - dy - 14) * np.float32(0.04), 0, 1)
-    wall *= np.float32(1.6 * anatomy.pelvis_share)
-    return wall
 
 
 def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> Array:
@@ -303,7 +259,8 @@ def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator
     folds[0, 0] = anatomy.soft_tissue_cm
     folds[0, 1] += -0.6 if anatomy.side == "left" else 0.6
     folds[1, 0] += 0.5
-    thickness: Array = (rows @ folds.astype(np.float32)) @ columns.T
+    # few terms: without a thread pool, which costs more than it saves
+    thickness: Array = np.einsum("ik,jk->ij", rows @ folds.astype(np.float32), columns)
     return thickness
 
 
@@ -314,18 +271,20 @@ def _expose(
     scanner: Scanner,
     rng: np.random.Generator,
 ) -> Array:
-    """Detected quanta per pixel [h,w], after automatic exposure to the scanner's fixed mean."""
+    """Detected quanta per pixel [h,w], after automatic exposure to a fixed mean behind the body."""
     primary = np.exp(
         np.float32(-scanner.mineral_cm2_g) * mineral
         - np.float32(SOFT_TISSUE_PER_CM) * (soft_cm - np.float32(anatomy.soft_tissue_cm))
     )
     # the scatter kernel is as wide as the field: scatter is a flat veil over it
-    scatter = SCATTER_PER_CM * anatomy.soft_tissue_cm * scanner.grid_leak * float(primary.mean())
+    body = soft_cm > AIR_CM
+    scatter = SCATTER_PER_CM * anatomy.soft_tissue_cm * scanner.grid_leak
+    scatter *= float(primary.mean(where=body))
     beam = ndimage.gaussian_filter(
         primary, scanner.blur_mm / scanner.pixel_mm, mode="nearest", truncate=3.0
     )
     beam += np.float32(scatter)
-    beam *= np.float32(scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean()))
+    beam *= np.float32(scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean(where=body)))
     # Poisson at these counts is normal with variance = mean
     noise: Array = rng.standard_normal(beam.shape, np.float32)
     noise *= np.sqrt(beam + np.float32(scanner.electronic_noise**2))
@@ -333,35 +292,38 @@ def _expose(
     return noise
 
 
-def _detect(exposure: Array, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Grey levels [h,w]: log detector, vendor's sharpening and tone, level set to a fixed mean."""
+def _detect(
+    exposure: Array, soft_cm: Array, scanner: Scanner, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Grey levels [h,w]: log detector, vendor's sharpening and tone; the body's mean is fixed."""
+    body = soft_cm > AIR_CM
     density = -np.log(np.maximum(exposure, 1.0))
-    density -= density.mean()
+    density -= density.mean(where=body)
+    np.maximum(density, -SATURATION, out=density)  # air: the detector's end
     if scanner.sharpening:
         smooth = ndimage.uniform_filter(density, 9, mode="nearest")
         density += np.float32(scanner.sharpening) * (density - smooth)
     density += np.float32(scanner.tone) * density * np.abs(density)
-    density -= density.mean()
+    density -= density.mean(where=body)
     grey = np.float32(scanner.gain) * density + np.float32(scanner.offset + rng.normal(0.0, 8.0))
     pixels: NDArray[np.uint16] = np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
     return pixels
 
 
-@lru_cache(maxsize=256)
-def _pixel_grid(rows: int, columns: int, pixel_mm: float) -> tuple[Array, Array]:
-    y = (np.arange(rows, dtype=np.float32) - np.float32((rows - 1) / 2)) * np.float32(pixel_mm)
-    x = (np.arange(columns, dtype=np.float32) - np.float32((columns - 1) / 2)) * np.float32(pixel_mm)
-    wide, tall = np.meshgrid(x, y)
-    return wide, tall
-
-
-@lru_cache(maxsize=64)
-def _log_frequency(rows: int, columns: int, pixel_mm: float) -> Array:
-    vertical = np.fft.fftfreq(rows, pixel_mm)[:, None]
+@lru_cache(maxsize=16)
+def _frequencies(rows: int, columns: int, pixel_mm: float) -> tuple[Array, Array]:
+    """Logarithm of each frequency's length, and its weight in the power of the texture's band."""
+    vertical = np.abs(np.fft.fftfreq(rows, pixel_mm))[:, None]
     horizontal = np.fft.rfftfreq(columns, pixel_mm)[None, :]
     # below one cycle in 25 mm the spectrum is flat: a trabecular field has no longer waves
-    log_frequency: Array = np.log(np.maximum(np.hypot(vertical, horizontal), 0.04)).astype(np.float32)
-    return log_frequency
+    length = np.maximum(np.hypot(vertical, horizontal), 0.04)
+    # a real field's spectrum is stored by half: inner columns stand for two; the mean is no power
+    weight = np.where(np.maximum(vertical, horizontal) <= TEXTURE_BAND, np.float32(2.0), np.float32(0))
+    weight[:, 0] /= 2
+    if columns % 2 == 0:
+        weight[:, -1] /= 2
+    weight[0, 0] = 0
+    return np.log(length).astype(np.float32), weight
 
 
 @lru_cache(maxsize=64)

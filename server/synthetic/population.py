@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, stats
 
-from server.synthetic.physics import HipAnatomy, Side, soft_tissue_cm
+from server.synthetic.hip import HipAnatomy, Side, soft_tissue_cm
 
 Sex = Literal["female", "male"]
 Smoking = Literal["never", "former", "current"]

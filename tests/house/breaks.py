@@ -2635,7 +2635,7 @@ BREAKS: tuple[Break, ...] = (
         "referred patients have stronger bones than the population",
     ),
     Break(
-        "server/synthetic/physics.py",
+        "server/synthetic/solids.py",
         "hollow = np.maximum(inner, 0) ** 2 - distance2",
         "hollow = inner**2 - distance2",
         "a cortex thicker than its bone has marrow",

@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from server.synthetic.exams import draw_exams
+from server.synthetic.hip import HipAnatomy
 from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
 from server.synthetic.physics import (
     FULL_SCALE,
-    HipAnatomy,
-    _project,
-    _Solid,
+    ONE_HIP_MM,
+    USUAL_PIXEL_MM,
+    _texture,
     draw_public_film,
     random_scanner,
     render_hip,
-    soft_tissue_cm,
 )
 
 HIP = HipAnatomy(
@@ -139,31 +140,89 @@ def test_public_films_draw_their_quantities_widely_and_independently():
 
 def test_films_fit_twelve_bits_and_their_mask_fits_them():
     rng = np.random.default_rng(9)
-    for _ in range(20):
+    n_wide = 0
+    for _ in range(30):
         scanner = random_scanner(rng)
         film = film_of(HIP, scanner, seed=int(rng.integers(1000)))
         assert film.pixels.shape == film.bone_mask.shape == (scanner.rows, scanner.columns)
         assert film.pixels.dtype == np.uint16
-        assert film.pixels.min() > 0
         assert film.pixels.max() < FULL_SCALE
-        assert 0.08 < film.bone_mask.mean() < 0.5
+        is_wide = max(film.pixels.shape) * scanner.pixel_mm > ONE_HIP_MM
+        n_wide += is_wide
+        assert 0.02 < film.bone_mask.mean() < (0.2 if is_wide else 0.5)
+        if not is_wide:
+            assert film.pixels.min() > 0  # no air: nothing is clipped
+    assert 5 <= n_wide <= 18
+
+
+def wide_unit(width_mm, height_mm, pixel_mm=0.9):
+    return replace(
+        CEDAR_UNIT,
+        rows=round(height_mm / pixel_mm),
+        columns=round(width_mm / pixel_mm),
+        pixel_mm=pixel_mm,
+        quanta=CEDAR_UNIT.quanta * (pixel_mm / CEDAR_UNIT.pixel_mm) ** 2,
+    )
+
+
+def test_the_landmark_is_the_middle_of_the_neck_whatever_the_side_and_the_field():
+    for unit in (CEDAR_UNIT, wide_unit(430, 350), wide_unit(240, 300, 0.5)):
+        for side in ("left", "right"):
+            for seed in range(4):
+                film = film_of(replace(HIP, side=side), unit, seed)
+                row, column = (round(place) for place in film.landmark)
+                half = round(9 / unit.pixel_mm)  # the neck's radius is 17 mm
+                near = film.bone_mask[row - half : row + half + 1, column - half : column + half + 1]
+                assert near.all()
+                # past the neck's edges, up and inwards: no bone of this femur
+                inwards = round((-32 if side == "left" else 32) / unit.pixel_mm)
+                assert not film.bone_mask[row + abs(inwards), column + inwards]
+
+
+def test_wide_fields_have_the_hip_anywhere_and_its_surroundings_mostly_inside():
+    unit = wide_unit(430, 350, 1.2)
+    places = np.array([film_of(HIP, unit, seed).landmark for seed in range(60)]) * unit.pixel_mm
+    assert places.std(axis=0).min() > 25.0
+    size = np.array([unit.rows, unit.columns]) * unit.pixel_mm
+    inside = ((places > 64) & (places < size - 64)).all(axis=1)
+    assert inside.mean() > 0.9
+
+
+def test_a_wide_field_shows_air_beside_the_body_and_the_other_hip():
+    unit = replace(wide_unit(430, 350), quanta=1e6, electronic_noise=0.0, sharpening=0.0)
+    for seed in range(4):
+        film = film_of(HIP, unit, seed)
+        grey = film.pixels.astype(float)
+        lateral, hip = grey[:, :5].mean(), grey[film.bone_mask].mean()
+        assert lateral < hip - 1500
+        # without its pelvis, hip and spine the medial half would be smooth
+        column = round(film.landmark[1] + 60 / unit.pixel_mm)
+        row = round(film.landmark[0])
+        medial = grey[max(row - 60, 0) : row + 60, column:]
+        assert np.abs(np.diff(medial, axis=0)).max() > 60
+
+
+def test_the_hip_looks_alike_on_wide_and_narrow_fields():
+    narrow, wide = film_of(HIP), film_of(HIP, wide_unit(300, 300))
+    around = ndimage.binary_dilation(wide.bone_mask, iterations=12) & ~wide.bone_mask
+    row = round(wide.landmark[0])
+    around[row + 70 :] = False
+    bone = wide.bone_mask.copy()
+    bone[row + 70 :] = False
+    grey = wide.pixels.astype(float)
+    assert grey[bone].mean() - grey[around].mean() == pytest.approx(contrast(narrow), rel=0.35)
+
+
+def test_finer_pixels_show_the_same_texture_with_more_detail():
+    fine = replace(CEDAR_UNIT, rows=480, columns=480, pixel_mm=USUAL_PIXEL_MM / 3)
+    usual = replace(CEDAR_UNIT, rows=160, columns=160, pixel_mm=USUAL_PIXEL_MM)
+    field = _texture(fine, 1.0, np.random.default_rng(3))
+    averaged = field.reshape(160, 3, 160, 3).mean(axis=(1, 3))
+    assert _texture(usual, 1.0, np.random.default_rng(3)).std() == pytest.approx(1.0, abs=0.02)
+    assert field.std() > 1.1
+    assert averaged.std() == pytest.approx(0.93, abs=0.07)  # an average also blurs its own band
 
 
 def test_a_seed_gives_the_same_film_and_another_seed_another_one():
     assert np.array_equal(film_of(HIP).pixels, film_of(HIP).pixels)
     assert not np.array_equal(film_of(HIP).pixels, film_of(HIP, seed=6).pixels)
-
-
-def test_soft_tissue_grows_with_bmi():
-    rng = np.random.default_rng(10)
-    slim = np.mean([soft_tissue_cm(20.0, rng) for _ in range(200)])
-    obese = np.mean([soft_tissue_cm(40.0, rng) for _ in range(200)])
-    assert obese - slim == pytest.approx(0.55 * 20.0, abs=0.5)
-
-
-def test_a_cortex_thicker_than_its_bone_leaves_no_marrow():
-    solid = _Solid((0.0, 0.0), (0.0, 0.0), (10.0, 10.0), (14.0, 14.0), (0.2, 0.2))
-    x, y = np.meshgrid(*[np.arange(-20, 21, dtype=np.float32)] * 2)
-    outer, marrow, spongy = _project((solid,), x, y)
-    assert outer.max() == 20.0
-    assert marrow.max() == spongy.max() == 0.0
