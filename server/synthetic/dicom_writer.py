@@ -33,7 +33,9 @@ from pydicom.uid import (
 
 from server.synthetic.hip import Side
 from server.synthetic.hospitals import Syntax
+from server.synthetic.look import FilmTags
 from server.synthetic.physics import FULL_SCALE, Scanner
+from server.synthetic.solids import Point
 
 SYNTAX_UIDS: dict[Syntax, UID] = {
     "implicit": ImplicitVRLittleEndian,
@@ -53,10 +55,11 @@ _JPEG_2000_START = b"\xff\x4f\xff\x51"  # markers SOC and SIZ, ISO/IEC 15444-1 A
 
 @dataclass(frozen=True)
 class FilmHeader:
-    """What a header says beside the pixels.
+    """What a header says beside the pixels, and ``tags``, what it says of them.
 
-    ``is_legacy``: a CR object with the series' Laterality instead of DX with ImageLaterality.
-    ``uid_root``: a number that makes study, series and instance UIDs (PS3.5 B.2).
+    ``is_legacy``: a CR object with the series' Laterality instead of DX with ImageLaterality; so is any
+    film without spacing or orientation, which DX requires. ``uid_root``: a number that makes study,
+    series and instance UIDs (PS3.5 B.2).
     """
 
     patient_name: str
@@ -74,15 +77,14 @@ class FilmHeader:
     scanner: Scanner
     syntax: Syntax
     uid_root: int
-    is_monochrome1: bool = False
+    tags: FilmTags
     is_for_processing: bool = False
     is_legacy: bool = False
     is_burned_in: bool = False
-    is_calibrated: bool = False
 
 
 def write_film(path: Path, pixels: NDArray[np.uint16], header: FilmHeader) -> None:
-    """Write grey levels, bone bright, [h,w] of 12 bits, as one DICOM file."""
+    """Write grey levels, bone bright, [h,w] of the tags' bits, as one DICOM file."""
     path.write_bytes(encode_film(pixels, header))
 
 
@@ -91,13 +93,26 @@ def encode_film(pixels: NDArray[np.uint16], header: FilmHeader) -> bytes:
     dataset = Dataset()
     _add_patient_and_study(dataset, header)
     _add_equipment(dataset, header)
-    if header.is_legacy:
+    if is_cr(header):
         _add_cr(dataset, header)
     else:
         _add_dx(dataset, header)
     _add_image(dataset, header, pixels.shape)
-    stored = FULL_SCALE - pixels if header.is_monochrome1 else pixels
+    _add_spacing(dataset, header.tags)
+    _add_apertures(dataset, header.tags)
+    stored = full_scale(header.tags) - pixels if header.tags.is_monochrome1 else pixels
     return _serialise(dataset, np.ascontiguousarray(stored, dtype="<u2"), header.syntax)
+
+
+def is_cr(header: FilmHeader) -> bool:
+    """Whether a film of this header is a CR object, which may lack what DX requires."""
+    lacks = header.tags.spacing == "none" or header.tags.orientation is None
+    return header.is_legacy or lacks
+
+
+def full_scale(tags: FilmTags) -> int:
+    """The largest value of the bits stored."""
+    return int(2**tags.bits_stored - 1)
 
 
 def encode_garbled_film(
@@ -142,7 +157,7 @@ def _add_patient_and_study(dataset: Dataset, header: FilmHeader) -> None:
     dataset.StudyDescription = "X-RAY HIP"
     dataset.SeriesNumber = 1
     dataset.InstanceNumber = 1
-    dataset.PatientOrientation = ["L", "F"]
+    dataset.PatientOrientation = list(header.tags.orientation or ())
 
 
 def _add_equipment(dataset: Dataset, header: FilmHeader) -> None:
@@ -156,32 +171,34 @@ def _add_equipment(dataset: Dataset, header: FilmHeader) -> None:
 
 def _add_dx(dataset: Dataset, header: FilmHeader) -> None:
     """DX series, anatomy, image, detector and positioning (PS3.3 C.8.11.1 to C.8.11.5)."""
+    tags = header.tags
+    is_for_processing = header.is_for_processing or tags.is_linear
     dataset.SOPClassUID = (
         DigitalXRayImageStorageForProcessing
-        if header.is_for_processing
+        if is_for_processing
         else DigitalXRayImageStorageForPresentation
     )
     dataset.Modality = "DX"
-    dataset.PresentationIntentType = (
-        "FOR PROCESSING" if header.is_for_processing else "FOR PRESENTATION"
-    )
-    dataset.ImageType = ["ORIGINAL" if header.is_for_processing else "DERIVED", "PRIMARY"]
-    if not header.is_for_processing:
-        dataset.WindowCenter = f"{header.scanner.offset:.0f}"
-        dataset.WindowWidth = f"{4.0 * header.scanner.gain:.0f}"
+    dataset.PresentationIntentType = "FOR PROCESSING" if is_for_processing else "FOR PRESENTATION"
+    dataset.ImageType = ["ORIGINAL" if is_for_processing else "DERIVED", "PRIMARY"]
+    if not is_for_processing:
+        share = header.scanner.offset / FULL_SCALE
+        centre = (1 - share if tags.is_monochrome1 else share) * full_scale(tags)
+        dataset.WindowCenter = f"{centre:.0f}"
+        dataset.WindowWidth = f"{4.0 * header.scanner.gain / FULL_SCALE * full_scale(tags):.0f}"
     dataset.ImageLaterality = header.side[0].upper()
     dataset.AnatomicRegionSequence = [_code("24136001", "SCT", "Hip joint")]
     dataset.BodyPartExamined = header.body_part
     dataset.ViewPosition = header.view_position
     if header.view_position == "AP":
         dataset.ViewCodeSequence = [_code("399348003", "SCT", "antero-posterior")]  # PS3.16 CID 4010
-    dataset.PixelIntensityRelationship = "LOG"
+    dataset.PixelIntensityRelationship = "LIN" if tags.is_linear else "LOG"
     # −1: a larger stored value is less X-ray intensity; inverted storage turns the sign
-    dataset.PixelIntensityRelationshipSign = 1 if header.is_monochrome1 else -1
+    dataset.PixelIntensityRelationshipSign = 1 if tags.is_monochrome1 else -1
     dataset.RescaleIntercept = "0"
     dataset.RescaleSlope = "1"
     dataset.RescaleType = "US"
-    dataset.PresentationLUTShape = "INVERSE" if header.is_monochrome1 else "IDENTITY"
+    dataset.PresentationLUTShape = "INVERSE" if tags.is_monochrome1 else "IDENTITY"
     dataset.DetectorType = "SCINTILLATOR"
     dataset.PositionerType = "NONE"
     dataset.AcquisitionContextSequence = []
@@ -198,20 +215,71 @@ def _add_cr(dataset: Dataset, header: FilmHeader) -> None:
 
 
 def _add_image(dataset: Dataset, header: FilmHeader, shape: tuple[int, ...]) -> None:
-    """Image pixel (PS3.3 C.7.6.3) and spacing with its calibration (PS3.3 10.7.1)."""
+    """Image pixel (PS3.3 C.7.6.3) and what of it is padding (PS3.3 C.7.5.1.1.2)."""
+    tags = header.tags
     dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME1" if header.is_monochrome1 else "MONOCHROME2"
+    dataset.PhotometricInterpretation = "MONOCHROME1" if tags.is_monochrome1 else "MONOCHROME2"
     dataset.Rows, dataset.Columns = shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.BitsAllocated, dataset.BitsStored = 16, tags.bits_stored
+    dataset.HighBit = tags.bits_stored - 1
     dataset.PixelRepresentation = 0
     dataset.BurnedInAnnotation = "YES" if header.is_burned_in else "NO"
     dataset.LossyImageCompression = "00"
-    spacing = f"{header.scanner.pixel_mm:.4f}"
-    dataset.ImagerPixelSpacing = [spacing, spacing]
-    if header.is_calibrated:
-        dataset.PixelSpacing = [spacing, spacing]
+    if tags.padding:
+        # the value is the one nearest to the background, the limit nearest to the picture
+        value, limit = (full_scale(tags) - end if tags.is_monochrome1 else end for end in tags.padding)
+        dataset.PixelPaddingValue = value
+        if limit != value:
+            dataset.PixelPaddingRangeLimit = limit
+
+
+def _add_spacing(dataset: Dataset, tags: FilmTags) -> None:
+    """Spacing with its calibration (PS3.3 10.7.1), or at least the pixels' aspect (C.7.6.3.1.7)."""
+    row_mm, column_mm = tags.pixel_mm
+    spacing = [f"{row_mm:.4f}", f"{column_mm:.4f}"]
+    if tags.spacing == "none":
+        if row_mm != column_mm:
+            dataset.PixelAspectRatio = [round(1000 * row_mm / column_mm), 1000]
+        return
+    dataset.ImagerPixelSpacing = spacing
+    if tags.spacing == "calibrated":
+        dataset.PixelSpacing = spacing
         dataset.PixelSpacingCalibrationType = "GEOMETRY"
         dataset.PixelSpacingCalibrationDescription = "Table to detector distance"
+
+
+def _add_apertures(dataset: Dataset, tags: FilmTags) -> None:
+    """Collimator (PS3.3 C.8.7.3) and display shutter (PS3.3 C.7.6.11), counted from 1."""
+    if tags.collimator:
+        dataset.CollimatorShape = "RECTANGULAR"
+        _add_edges(dataset, "Collimator", tags.collimator)
+    shutter = tags.shutter
+    if shutter is None:
+        return
+    dataset.ShutterShape = shutter.shape
+    # P-values: 0 is black, whatever the photometric interpretation
+    dataset.ShutterPresentationValue = 0xFFFF if shutter.is_white else 0
+    if shutter.shape == "RECTANGULAR":
+        _add_edges(dataset, "Shutter", shutter.points)
+    elif shutter.shape == "CIRCULAR":
+        (row, column), (rim_row, rim_column) = shutter.points
+        dataset.CenterOfCircularShutter = [round(row) + 1, round(column) + 1]
+        dataset.RadiusOfCircularShutter = round(float(np.hypot(rim_row - row, rim_column - column)))
+    else:
+        dataset.VerticesOfThePolygonalShutter = [
+            round(at) + 1 for vertex in shutter.points for at in vertex
+        ]
+
+
+def _add_edges(dataset: Dataset, kind: str, corners: tuple[Point, ...]) -> None:
+    (top, left), (bottom, right) = corners
+    for name, at in (
+        ("UpperHorizontal", top),
+        ("LeftVertical", left),
+        ("LowerHorizontal", bottom),
+        ("RightVertical", right),
+    ):
+        setattr(dataset, f"{kind}{name}Edge", round(at) + 1)
 
 
 def _serialise(dataset: Dataset, stored: NDArray[np.uint16], syntax: Syntax) -> bytes:
@@ -219,7 +287,9 @@ def _serialise(dataset: Dataset, stored: NDArray[np.uint16], syntax: Syntax) -> 
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = uid
     if syntax in _GDCM_SYNTAXES:
-        dataset.PixelData = encapsulate([_encode_with_gdcm(stored, _GDCM_SYNTAXES[syntax])])
+        dataset.PixelData = encapsulate(
+            [_encode_with_gdcm(stored, _GDCM_SYNTAXES[syntax], int(dataset.BitsStored))]
+        )
     elif uid.is_compressed:
         dataset.compress(uid, stored, generate_instance_uid=False)
     else:
@@ -232,13 +302,13 @@ def _serialise(dataset: Dataset, stored: NDArray[np.uint16], syntax: Syntax) -> 
     return stream.getvalue()
 
 
-def _encode_with_gdcm(stored: NDArray[np.uint16], syntax: int) -> bytes:
+def _encode_with_gdcm(stored: NDArray[np.uint16], syntax: int, bits: int) -> bytes:
     """One code stream by gdcm: quick RLE (PS3.5 G), and JPEG Lossless (PS3.5 A.4.1)."""
     writer = gdcm.ImageWriter()  # owns the image: must live until the conversion
     image = writer.GetImage()
     image.SetNumberOfDimensions(2)
     image.SetDimensions((stored.shape[1], stored.shape[0], 1))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, bits, bits - 1, 0))
     photometric = gdcm.PhotometricInterpretation.MONOCHROME2
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(photometric))
     native = gdcm.TransferSyntax.ImplicitVRLittleEndian
@@ -250,7 +320,7 @@ def _encode_with_gdcm(stored: NDArray[np.uint16], syntax: int) -> bytes:
     change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
     change.SetInput(image)
     if not change.Change():
-        raise ValueError("gdcm refused to encode a 12-bit greyscale image")
+        raise ValueError(f"gdcm refused to encode a greyscale image of {bits} bits")
     fragment = change.GetOutput().GetDataElement().GetSequenceOfFragments().GetFragment(0)
     text: str = fragment.GetByteValue().GetBuffer()
     return text.encode("utf-8", "surrogateescape")

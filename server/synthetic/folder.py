@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from server.synthetic.clinical_table import Row, RowFaults, format_row, write_table
-from server.synthetic.dicom_writer import FilmHeader, encode_film, encode_garbled_film
+from server.synthetic.dicom_writer import FilmHeader, encode_film, encode_garbled_film, is_cr
 from server.synthetic.exams import SyntheticExam, draw_exam, draw_second_visit, site_generator
 from server.synthetic.hospitals import SyntheticSite
 from server.synthetic.identity import Person, draw_person
+from server.synthetic.look import FilmTags
 from server.synthetic.physics import Film
 from server.synthetic.population import grow_older
 
@@ -218,7 +219,8 @@ def _write_films(
             (folder / f"{stem}_copy.dcm").write_bytes(data)
         if defect not in ("truncated_films", "garbled_films", "not_dicom"):
             copies = 2 if defect == "duplicate_films" else 1
-            written += [_WrittenFilm(header.syntax, header.is_monochrome1, header.is_legacy)] * copies
+            kept = _WrittenFilm(header.syntax, header.tags.is_monochrome1, is_cr(header))
+            written += [kept] * copies
     return written
 
 
@@ -265,11 +267,14 @@ def _header(
         syntax=syntax,
         # 2.25 roots of 124 random bits; the last two digits are left to the levels
         uid_root=int.from_bytes(rng.bytes(15), "big") * 16,
-        is_monochrome1=bool(rng.random() < site.monochrome1_share),
+        tags=FilmTags(
+            pixel_mm=(film.pixel_mm, film.pixel_mm),
+            is_monochrome1=bool(rng.random() < site.monochrome1_share),
+            spacing="calibrated" if rng.random() < 0.5 else "imager",
+        ),
         is_for_processing=bool(rng.random() < site.for_processing_share),
         is_legacy=is_legacy and defect != "wrong_view",
         is_burned_in=defect == "burned_in",
-        is_calibrated=bool(rng.random() < 0.5),
     )
 
 

@@ -40,7 +40,7 @@ class FilmLook:
         monochrome1: low values are shown white.
         linear: values are proportional to exposure, not to its logarithm; shown as MONOCHROME1.
         unequal_pixels: pixels are not square.
-        no_orientation: upright, without Patient Orientation.
+        no_orientation: upright, without Patient Orientation, which only a CR object may lack.
         no_view: without View Position.
         no_body_part: without Body Part Examined.
         no_spacing: without any spacing of pixels, which only a CR object may lack.

@@ -22,6 +22,7 @@ from server.synthetic.dicom_writer import (
     write_film,
 )
 from server.synthetic.hospitals import BIRCH_UNIT
+from server.synthetic.look import FilmTags, Shutter
 from server.synthetic.physics import FULL_SCALE
 from shared.errors import IntakeError
 
@@ -41,7 +42,15 @@ HEADER = FilmHeader(
     scanner=BIRCH_UNIT,
     syntax="explicit",
     uid_root=2**100,
+    tags=FilmTags(pixel_mm=(0.9, 0.9)),
 )
+
+
+def tagged(**tags):
+    """The header with other tags."""
+    return replace(HEADER, tags=replace(HEADER.tags, **tags))
+
+
 # 0 and FULL_SCALE included, odd width: what encoders get wrong first
 PIXELS = np.random.default_rng(1).integers(0, FULL_SCALE + 1, (37, 41)).astype(np.uint16)
 
@@ -95,14 +104,14 @@ DX_TYPE_2 = [
 ]
 
 
-def reread(header):
-    return dcmread(BytesIO(encode_film(PIXELS, header)))
+def reread(header, pixels=PIXELS):
+    return dcmread(BytesIO(encode_film(pixels, header)))
 
 
 @pytest.mark.parametrize("syntax", SYNTAX_UIDS)
 @pytest.mark.parametrize("is_monochrome1", [False, True])
 def test_pixels_come_back_exactly_in_every_syntax(syntax, is_monochrome1):
-    dataset = reread(replace(HEADER, syntax=syntax, is_monochrome1=is_monochrome1))
+    dataset = reread(replace(tagged(is_monochrome1=is_monochrome1), syntax=syntax))
     expected = FULL_SCALE - PIXELS if is_monochrome1 else PIXELS
     assert np.array_equal(dataset.pixel_array, expected)
     assert dataset.file_meta.TransferSyntaxUID == SYNTAX_UIDS[syntax]
@@ -110,7 +119,7 @@ def test_pixels_come_back_exactly_in_every_syntax(syntax, is_monochrome1):
 
 @pytest.mark.parametrize("is_for_processing", [False, True])
 def test_a_dx_object_carries_every_required_attribute(is_for_processing):
-    dataset = reread(replace(HEADER, is_for_processing=is_for_processing, is_calibrated=True))
+    dataset = reread(replace(tagged(spacing="calibrated"), is_for_processing=is_for_processing))
     for keyword in DX_TYPE_1:
         assert keyword in dataset
         assert dataset[keyword].value not in (None, "", [])
@@ -128,7 +137,7 @@ def test_a_dx_object_carries_every_required_attribute(is_for_processing):
 
 
 def test_inverted_storage_says_so_three_times_consistently():
-    dataset = reread(replace(HEADER, is_monochrome1=True))
+    dataset = reread(tagged(is_monochrome1=True))
     assert dataset.PhotometricInterpretation == "MONOCHROME1"
     assert dataset.PresentationLUTShape == "INVERSE"
     assert dataset.PixelIntensityRelationshipSign == 1
@@ -153,7 +162,7 @@ def test_intake_reads_what_was_written(tmp_path):
     path = tmp_path / "film.dcm"
     write_film(path, PIXELS, replace(HEADER, syntax="jpeg_ls"))
     film = read_film(path)
-    assert np.array_equal(film.pixels, PIXELS)
+    assert np.array_equal(film.picture.pixels, PIXELS)
     assert film.laterality == "L"
     assert film.pixel_mm == (0.9, 0.9)
 
@@ -166,3 +175,86 @@ def test_a_garbled_film_has_a_sound_header_and_no_readable_pixels(tmp_path):
     with pytest.raises(IntakeError) as caught:
         read_film(path)
     assert caught.value.code == "intake.unreadable-dicom"
+
+
+@pytest.mark.parametrize("bits", [10, 14, 15, 16])
+@pytest.mark.parametrize("syntax", SYNTAX_UIDS)
+def test_every_depth_comes_back_exactly_in_every_syntax(bits, syntax):
+    full = 2**bits - 1
+    pixels = np.random.default_rng(bits).integers(0, full + 1, (37, 41)).astype(np.uint16)
+    dataset = reread(replace(tagged(bits_stored=bits, is_monochrome1=True), syntax=syntax), pixels)
+    assert np.array_equal(dataset.pixel_array, full - pixels)
+    assert (dataset.BitsStored, dataset.HighBit, dataset.BitsAllocated) == (bits, bits - 1, 16)
+
+
+def test_the_window_shows_the_same_greys_at_every_depth_and_polarity():
+    plain, deep = reread(tagged()), reread(tagged(bits_stored=16))
+    assert float(plain.WindowCenter) == BIRCH_UNIT.offset
+    assert float(deep.WindowCenter) / 65535 == pytest.approx(BIRCH_UNIT.offset / 4095, abs=1e-4)
+    assert float(deep.WindowWidth) / 65535 == pytest.approx(4 * BIRCH_UNIT.gain / 4095, abs=1e-4)
+    inverted = reread(tagged(is_monochrome1=True))
+    assert float(inverted.WindowCenter) == 4095 - BIRCH_UNIT.offset
+
+
+def test_linear_values_are_for_processing_and_grow_with_exposure():
+    dataset = reread(tagged(is_linear=True, is_monochrome1=True))
+    assert dataset.PixelIntensityRelationship == "LIN"
+    assert dataset.PixelIntensityRelationshipSign == 1
+    assert dataset.PresentationIntentType == "FOR PROCESSING"
+    assert "WindowCenter" not in dataset
+
+
+def test_spacing_is_calibrated_or_the_detectors_or_none():
+    unequal = (0.8, 0.9)
+    calibrated = reread(tagged(pixel_mm=unequal, spacing="calibrated"))
+    assert calibrated.PixelSpacing == calibrated.ImagerPixelSpacing == [0.8, 0.9]
+    assert calibrated.PixelSpacingCalibrationType == "GEOMETRY"
+    imager = reread(tagged(pixel_mm=unequal))
+    assert imager.ImagerPixelSpacing == [0.8, 0.9]
+    assert "PixelSpacing" not in imager
+    none = reread(tagged(pixel_mm=unequal, spacing="none"))
+    assert "PixelSpacing" not in none
+    assert "ImagerPixelSpacing" not in none
+    assert none.PixelAspectRatio == [889, 1000]
+
+
+@pytest.mark.parametrize("lacks", [{"spacing": "none"}, {"orientation": None}])
+def test_what_lacks_an_attribute_that_dx_requires_is_a_cr_object(lacks):
+    dataset = reread(tagged(**lacks))
+    assert dataset.SOPClassUID == ComputedRadiographyImageStorage
+    assert dataset.Laterality == "L"
+
+
+def test_orientation_is_told_as_it_is_stored():
+    assert reread(tagged(orientation=("F", "R"))).PatientOrientation == ["F", "R"]
+    assert not reread(tagged(orientation=None)).PatientOrientation
+
+
+def test_padding_is_told_in_stored_values_nearest_to_the_background_first():
+    plain = reread(tagged(padding=(0, 40)))
+    assert (plain.PixelPaddingValue, plain.PixelPaddingRangeLimit) == (0, 40)
+    # PS3.3 C.7.5.1.1.2: of MONOCHROME1 the value is not below the limit
+    inverted = reread(tagged(padding=(0, 40), is_monochrome1=True))
+    assert (inverted.PixelPaddingValue, inverted.PixelPaddingRangeLimit) == (4095, 4055)
+    single = reread(tagged(padding=(0, 0)))
+    assert single.PixelPaddingValue == 0
+    assert "PixelPaddingRangeLimit" not in single
+
+
+def test_apertures_are_told_with_rows_and_columns_from_one():
+    corners = ((2.0, 3.0), (30.0, 35.0))
+    collimated = reread(tagged(collimator=corners))
+    assert collimated.CollimatorShape == "RECTANGULAR"
+    assert collimated.CollimatorUpperHorizontalEdge == 3
+    assert collimated.CollimatorRightVerticalEdge == 36
+    shut = reread(tagged(shutter=Shutter("RECTANGULAR", corners, is_white=True)))
+    assert shut.ShutterLowerHorizontalEdge == 31
+    assert shut.ShutterLeftVerticalEdge == 4
+    assert shut.ShutterPresentationValue == 0xFFFF
+    disc = reread(tagged(shutter=Shutter("CIRCULAR", ((20.0, 18.0), (20.0, 30.0)), is_white=False)))
+    assert disc.CenterOfCircularShutter == [21, 19]
+    assert disc.RadiusOfCircularShutter == 12
+    assert disc.ShutterPresentationValue == 0
+    triangle = ((0.0, 0.0), (0.0, 30.0), (20.0, 5.0))
+    polygon = reread(tagged(shutter=Shutter("POLYGONAL", triangle, is_white=False)))
+    assert polygon.VerticesOfThePolygonalShutter == [1, 1, 1, 31, 21, 6]
