@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from server.encoders.prepared import hip_schema, prepare_film
 from server.synthetic.physics import Film, draw_public_film
-from shared.exam.pixels import PREPROCESSING_VERSION, normalise
+from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.model.encoders import pack_encoder
 from shared.model.tiny_network import CHANNELS, TinyNetwork
 from shared.train.device import one_thread
@@ -139,7 +140,7 @@ def fit_network(
 
 
 def _grey_bytes(film: Film) -> NDArray[np.uint8]:
-    grey = normalise(film.pixels.astype(np.float32), PIXELS)
+    grey = prepare_film(film, hip_schema().views[0], PIXELS)
     rounded: NDArray[np.uint8] = np.rint(grey * 255.0).astype(np.uint8)
     return rounded
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from shared.exam.anatomy import LAYERS, network_input, scale_channels, scaled_shape
 
-WIDTHS = (2, 16, 24, 32, 32, 32, 32)
+WIDTHS = (2, 12, 16, 24, 24, 24, 24)
 SIZE = 72  # pixels of what it is trained on
 BATCH = 32
 LEARNING_RATE = 2e-3
@@ -129,7 +129,8 @@ def fit_landmark(
         for step, chosen in enumerate(order):
             placed = [place(films[index], rng) for index in chosen]
             squares, targets = (torch.from_numpy(np.stack(part)) for part in zip(*placed, strict=True))
-            loss = focal_loss(network(squares), targets)
+            logits = network(squares.to(memory_format=torch.channels_last))
+            loss = focal_loss(logits, targets)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)

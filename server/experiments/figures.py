@@ -174,7 +174,7 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     """Fresh patients of a synthetic site as the model takes them, films encoded, one exam each."""
     import torch
 
-    from shared.exam.pixels import is_mirrored, normalise
+    from server.encoders.prepared import prepare_film
     from shared.exam.standardise import standardise
     from shared.model.encoders import encode, load_encoder
     from shared.train.patients import build_patients, standardise_target
@@ -186,14 +186,8 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     exam_films: list[tuple[int, ...]] = []
     for exam in exams:
         start = len(films)
-        films += [
-            normalise(
-                film.pixels.astype(np.float32),
-                settings.cohort.image_pixels,
-                mirror=is_mirrored(film.side[0].upper()),
-            )
-            for film in exam.films
-        ]
+        view, edge = settings.cohort.views[0], settings.cohort.image_pixels
+        films += [prepare_film(film, view, edge) for film in exam.films]
         exam_films.append(tuple(range(start, len(films))))
     fields, field_mask = standardise([exam.clinical for exam in exams], settings.cohort)
     weights = encoder_file(settings.encoder)

@@ -2,7 +2,8 @@
 
 What lies around it (a collimator's shadow, a black shutter, padding, the canvas of a turned film) is
 flat, touches the edge, ends sharply, is brighter or darker than what it surrounds, and leaves a convex
-field: soft tissue beside a bone does not. Nothing is fitted on a cohort. Imports numpy and scipy only. Legend: h w pixels.
+field: soft tissue beside a bone does not. Nothing is fitted on a cohort. Imports numpy and scipy only.
+Legend: h w pixels.
 """
 
 from __future__ import annotations

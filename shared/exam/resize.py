@@ -17,7 +17,8 @@ Edges = NDArray[np.float64]
 
 def even_edges(low: float, high: float, n: int) -> Edges:
     """The edges of n equal parts of a line."""
-    return low + np.arange(n + 1) * ((high - low) / n)
+    edges: Edges = low + np.arange(n + 1, dtype=np.float64) * ((high - low) / n)
+    return edges
 
 
 def average(pixels: NDArray[Any], row_edges: Edges, column_edges: Edges) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +40,7 @@ def test_it_is_the_integral_over_the_picture_beyond_which_the_nearest_pixel_coun
     fine = np.arange(0, n, 1e-3) + 5e-4
     for part, (first, last) in zip(
         average(column, edges, np.array([0.0, 1.0]))[:, 0],
-        zip(edges[:-1], edges[1:], strict=True),
+        pairwise(edges),
         strict=True,
     ):
         inside = fine[(fine >= first) & (fine < last)]
