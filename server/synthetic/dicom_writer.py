@@ -93,7 +93,7 @@ def encode_film(pixels: NDArray[np.uint16], header: FilmHeader) -> bytes:
     dataset = Dataset()
     _add_patient_and_study(dataset, header)
     _add_equipment(dataset, header)
-    if is_cr(header):
+    if is_cr(header.tags, is_legacy=header.is_legacy):
         _add_cr(dataset, header)
     else:
         _add_dx(dataset, header)
@@ -104,10 +104,9 @@ def encode_film(pixels: NDArray[np.uint16], header: FilmHeader) -> bytes:
     return _serialise(dataset, np.ascontiguousarray(stored, dtype="<u2"), header.syntax)
 
 
-def is_cr(header: FilmHeader) -> bool:
-    """Whether a film of this header is a CR object, which may lack what DX requires."""
-    lacks = header.tags.spacing == "none" or header.tags.orientation is None
-    return header.is_legacy or lacks
+def is_cr(tags: FilmTags, *, is_legacy: bool) -> bool:
+    """Whether a film of these tags is a CR object, which may lack what DX requires."""
+    return is_legacy or tags.spacing == "none" or tags.orientation is None
 
 
 def full_scale(tags: FilmTags) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.synthetic.hip import HipAnatomy, Side
 from server.synthetic.hospitals import SyntheticSite
-from server.synthetic.physics import Film, Scanner, render_hip
+from server.synthetic.physics import Film, Scanner, render_hip, widen
 from server.synthetic.population import Patient, draw_anatomy, draw_patient, grow_older
 
 Value = float | str | None
@@ -88,6 +88,8 @@ def draw_exam(
     """One exam of this patient; ``anatomy_seed`` keeps the bones equal between visits."""
     seed = int(rng.integers(2**63)) if anatomy_seed is None else anatomy_seed
     scanner = site.scanners[int(rng.integers(len(site.scanners)))]
+    if rng.random() < site.wide_share:
+        scanner = widen(scanner, rng)
     hips = site_anatomy(site, patient, sides or draw_sides(site, rng), seed)
     return SyntheticExam(
         number=number,

@@ -14,15 +14,17 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.synthetic.clinical_table import Row, RowFaults, format_row, write_table
 from server.synthetic.dicom_writer import FilmHeader, encode_film, encode_garbled_film, is_cr
 from server.synthetic.exams import SyntheticExam, draw_exam, draw_second_visit, site_generator
+from server.synthetic.hip import Side
 from server.synthetic.hospitals import SyntheticSite
 from server.synthetic.identity import Person, draw_person
 from server.synthetic.look import FilmTags
-from server.synthetic.physics import Film
 from server.synthetic.population import grow_older
+from server.synthetic.wear import wear
 
 FILM_DEFECTS = ("truncated_films", "garbled_films", "not_dicom", "burned_in", "wrong_view")
 
@@ -211,25 +213,32 @@ def _write_films(
 ) -> list[_WrittenFilm]:
     written = []
     for film in visit.exam.films:
-        header = _header(site, person, visit, film, defect, rng)
-        data = _encode(film, header, defect, rng)
+        worn = wear(film, site.look, rng)
+        header = _header(site, person, visit, film.side, worn.tags, defect, rng)
+        data = _encode(worn.pixels, header, defect, rng)
         stem = f"{person.patient_id}_{visit.exam.visit + 1}{film.side[0].upper()}"
         (folder / f"{stem}.dcm").write_bytes(data)
         if defect == "duplicate_films":
             (folder / f"{stem}_copy.dcm").write_bytes(data)
         if defect not in ("truncated_films", "garbled_films", "not_dicom"):
             copies = 2 if defect == "duplicate_films" else 1
-            kept = _WrittenFilm(header.syntax, header.tags.is_monochrome1, is_cr(header))
+            kept = _WrittenFilm(
+                header.syntax,
+                header.tags.is_monochrome1,
+                is_cr(header.tags, is_legacy=header.is_legacy),
+            )
             written += [kept] * copies
     return written
 
 
-def _encode(film: Film, header: FilmHeader, defect: str, rng: np.random.Generator) -> bytes:
+def _encode(
+    pixels: NDArray[np.uint16], header: FilmHeader, defect: str, rng: np.random.Generator
+) -> bytes:
     if defect == "not_dicom":
         return b"This export failed: see the archive's log.\n"
     if defect == "garbled_films":
-        return encode_garbled_film(film.pixels, header, rng)
-    data = encode_film(film.pixels, header)
+        return encode_garbled_film(pixels, header, rng)
+    data = encode_film(pixels, header)
     return data[: len(data) // 2] if defect == "truncated_films" else data
 
 
@@ -237,7 +246,8 @@ def _header(
     site: SyntheticSite,
     person: Person,
     visit: _Visit,
-    film: Film,
+    side: Side,
+    tags: FilmTags,
     defect: str,
     rng: np.random.Generator,
 ) -> FilmHeader:
@@ -247,8 +257,10 @@ def _header(
         syntax = "jpeg_2000"
     elif defect == "truncated_films":
         syntax = "explicit"
-    is_legacy = bool(rng.random() < site.legacy_share)
-    position = "" if rng.random() < site.empty_view_share else "AP"
+    is_legacy = bool(rng.random() < site.legacy_share) and defect != "wrong_view"
+    # a CR series may name a side only of a paired part (PS3.3 C.7.3.1), and has no code for the part
+    is_plain = is_cr(tags, is_legacy=is_legacy)
+    part = "HIP" if rng.random() < 0.85 or is_plain else "PELVIS"
     return FilmHeader(
         patient_name=person.name,
         patient_id=person.patient_id,
@@ -259,21 +271,16 @@ def _header(
         clock=f"{int(rng.integers(8, 18)):02d}{int(rng.integers(60)):02d}00",
         accession=f"X{int(rng.integers(10**9)):09d}",
         institution=f"{site.name.capitalize()} Hospital",
-        side=film.side,
-        view_position="LATERAL" if defect == "wrong_view" else position,
-        # a CR series may name a side only of a paired part (PS3.3 C.7.3.1)
-        body_part="HIP" if rng.random() < 0.85 or is_legacy else "PELVIS",
+        side=side,
+        view_position="LATERAL" if defect == "wrong_view" else "AP" if tags.has_view else "",
+        body_part=part if tags.has_body_part or is_plain else "",
         scanner=visit.exam.scanner,
         syntax=syntax,
         # 2.25 roots of 124 random bits; the last two digits are left to the levels
         uid_root=int.from_bytes(rng.bytes(15), "big") * 16,
-        tags=FilmTags(
-            pixel_mm=(film.pixel_mm, film.pixel_mm),
-            is_monochrome1=bool(rng.random() < site.monochrome1_share),
-            spacing="calibrated" if rng.random() < 0.5 else "imager",
-        ),
+        tags=tags,
         is_for_processing=bool(rng.random() < site.for_processing_share),
-        is_legacy=is_legacy and defect != "wrong_view",
+        is_legacy=is_legacy,
         is_burned_in=defect == "burned_in",
     )
 

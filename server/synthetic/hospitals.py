@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from server.synthetic.look import FilmLook
 from server.synthetic.physics import Scanner
 from server.synthetic.population import PopulationProfile
 from shared.errors import SettingsError
 
 DxaVendor = Literal["hologic", "lunar", "norland"]
 Syntax = Literal["implicit", "explicit", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"]
+
+
+USUAL_LOOK = FilmLook()
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class SyntheticSite:
 
     Shares are of films, rows or patients, 0 to 1. ``dxa_precision``: SD of one DXA measurement over
     its value. ``bone_offset``: log of how much thicker this population's cortex is at equal BMD.
-    ``pounds_share`` and ``metres_share``: rows whose unit column says lb and m.
+    ``wide_share``: films of more than one hip; ``look``: what its films wear. ``pounds_share`` and
+    ``metres_share``: rows whose unit column says lb and m.
     """
 
     name: str
@@ -89,10 +94,10 @@ class SyntheticSite:
     bone_offset: float = 0.0
     both_hips_share: float = 0.45
     repeat_share: float = 0.20
-    monochrome1_share: float = 0.25
+    wide_share: float = 0.33
     for_processing_share: float = 0.15
     legacy_share: float = 0.10
-    empty_view_share: float = 0.20
+    look: FilmLook = USUAL_LOOK
     syntaxes: tuple[tuple[Syntax, float], ...] = (("explicit", 1.0),)
     missing: tuple[Missingness, ...] = ()
     pounds_share: float = 0.0
@@ -240,7 +245,15 @@ BIRCH = SyntheticSite(
     last_day=date(2023, 11, 30),
     bone_offset=-0.02,
     both_hips_share=0.55,
-    monochrome1_share=0.40,
+    # an old machine and its plates: fewer bits, wider borders, less told
+    look=FilmLook(
+        monochrome1=0.40,
+        border=0.40,
+        border_told=0.20,
+        no_view=0.30,
+        no_spacing=0.08,
+        bits=((10, 0.25), (12, 0.75)),
+    ),
     syntaxes=MIXED_SYNTAXES,
     missing=USUAL_MISSING,
     pounds_share=0.08,
@@ -274,7 +287,18 @@ CEDAR = SyntheticSite(
     first_day=date(2018, 1, 1),
     last_day=date(2023, 11, 30),
     both_hips_share=0.40,
-    monochrome1_share=0.10,
+    wide_share=0.25,
+    # flat panels: more bits, more shutters, most of it told
+    look=FilmLook(
+        monochrome1=0.10,
+        border=0.20,
+        border_told=0.70,
+        shutter=0.12,
+        shutter_told=0.95,
+        no_view=0.10,
+        no_spacing=0.02,
+        bits=((12, 0.30), (14, 0.40), (15, 0.05), (16, 0.25)),
+    ),
     for_processing_share=0.30,
     syntaxes=MIXED_SYNTAXES,
     missing=USUAL_MISSING,
@@ -307,6 +331,11 @@ DUNE = SyntheticSite(
     last_day=date(2023, 11, 30),
     dxa_precision=0.018,
     bone_offset=0.05,
+    wide_share=0.45,
+    # another country's habits: more letters and words, more films turned or on a canvas
+    look=FilmLook(
+        border=0.35, marker=0.85, word=0.05, canvas=0.06, turned=0.05, flipped=0.03, linear=0.05
+    ),
     syntaxes=MIXED_SYNTAXES,
     missing=USUAL_MISSING,
     metres_share=0.10,

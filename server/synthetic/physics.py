@@ -12,7 +12,7 @@ Legend: h w pixels; lengths in mm unless a name says otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -49,6 +49,7 @@ USUAL_PIXEL_MM = 0.93
 TEXTURE_BAND = 0.55  # cycles per mm on either axis: what pixels of the usual size can show
 SATURATION = 2.0  # the detector's range above the mean exposure, in log exposure
 WIDE_SHARE = 0.35  # of public films
+PLATES_MM = ((240.0, 300.0), (300.0, 240.0), (430.0, 350.0))  # usual plates, width and height
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,16 @@ def _draw_field(rng: np.random.Generator, *, is_usual: bool) -> tuple[int, int, 
     pixel_mm = float(np.exp(rng.uniform(np.log(0.75 if is_wide else 0.5), np.log(1.3))))
     rows, columns = (int(fft.next_fast_len(round(edge / pixel_mm), real=True)) for edge in size_mm)
     return rows, columns, pixel_mm
+
+
+def widen(scanner: Scanner, rng: np.random.Generator) -> Scanner:
+    """The same unit with a plate that shows more than one hip."""
+    width_mm, height_mm = PLATES_MM[int(rng.integers(len(PLATES_MM)))]
+    return replace(
+        scanner,
+        rows=round(height_mm / scanner.pixel_mm),
+        columns=round(width_mm / scanner.pixel_mm),
+    )
 
 
 def draw_public_film(rng: np.random.Generator, *, is_usual: bool = False) -> Film:

@@ -1,6 +1,6 @@
 """Written films are valid DX and CR objects whose pixels come back exactly."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date
 from io import BytesIO
 
@@ -12,6 +12,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
 )
+from scipy import ndimage
 
 from client.intake.dicom import read_film
 from server.synthetic.dicom_writer import (
@@ -22,8 +23,9 @@ from server.synthetic.dicom_writer import (
     write_film,
 )
 from server.synthetic.hospitals import BIRCH_UNIT
-from server.synthetic.look import FilmTags, Shutter
-from server.synthetic.physics import FULL_SCALE
+from server.synthetic.look import FilmLook, FilmTags, Shutter
+from server.synthetic.physics import FULL_SCALE, draw_public_film
+from server.synthetic.wear import wear
 from shared.errors import IntakeError
 
 HEADER = FilmHeader(
@@ -258,3 +260,36 @@ def test_apertures_are_told_with_rows_and_columns_from_one():
     triangle = ((0.0, 0.0), (0.0, 30.0), (20.0, 5.0))
     polygon = reread(tagged(shutter=Shutter("POLYGONAL", triangle, is_white=False)))
     assert polygon.VerticesOfThePolygonalShutter == [1, 1, 1, 31, 21, 6]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_intake_hangs_a_worn_film_as_it_was_taken(tmp_path, seed):
+    nothing = {field.name: 0.0 for field in fields(FilmLook)} | {"bits": ((12, 1.0),)}
+    drawn = {"turned": 0.7, "flipped": 0.5, "monochrome1": 0.5, "calibrated": 0.5}
+    stored = FilmLook(**nothing | drawn)
+    rng = np.random.default_rng(seed)
+    clean = draw_public_film(rng, is_usual=True)
+    worn = wear(clean, stored, rng)
+    path = tmp_path / "film.dcm"
+    write_film(path, worn.pixels, replace(HEADER, tags=worn.tags, side=clean.side))
+    film = read_film(path)
+    lowest = film.picture.pixels.min() - clean.pixels.min()
+    assert np.array_equal(film.picture.pixels - lowest, clean.pixels)
+    assert film.pixel_mm == pytest.approx((clean.pixel_mm, clean.pixel_mm), abs=1e-4)
+
+
+def test_intake_finds_shutter_and_padding_where_they_are_told(tmp_path):
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        look = replace(FilmLook(), shutter=1.0, shutter_told=1.0, padding=0.5, padding_told=1.0)
+        worn = wear(draw_public_film(rng, is_usual=True), look, rng)
+        path = tmp_path / f"{seed}.dcm"
+        write_film(path, worn.pixels, replace(HEADER, tags=replace(worn.tags, orientation=("L", "F"))))
+        told = read_film(path).picture.told
+        assert told is not None
+        row, column = (round(place) for place in worn.landmark)
+        assert told[row, column]
+        # what was shut has one even value; a rim of one pixel is a matter of counting
+        within = ndimage.binary_erosion(told, iterations=2)
+        shut = 2**worn.tags.bits_stored - 1 if worn.tags.shutter.is_white else 0
+        assert np.mean(worn.pixels[within] == shut) < 0.05

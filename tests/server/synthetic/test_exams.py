@@ -135,3 +135,13 @@ def test_a_record_is_an_exam_without_a_film(patient: Patient) -> None:
     assert (exam.number, exam.films, exam.patient) == (7, (), patient)
     assert exam.clinical["sex"] == patient.sex
     assert exam.bmd_g_cm2 == pytest.approx(patient.bmd_g_cm2, rel=0.1)
+
+
+def test_wide_films_come_at_their_share() -> None:
+    rng = np.random.default_rng(21)
+    for share in (0.0, 0.5, 1.0):
+        site = replace(ASTER, wide_share=share, both_hips_share=0.0)
+        exams = draw_exams(site, 60, rng)
+        is_wide = [max(film.pixels.shape) > 200 for exam in exams for film in exam.films]
+        assert abs(np.mean(is_wide) - share) < 0.2
+        assert all(exam.films[0].pixels.shape[0] == exam.scanner.rows for exam in exams)

@@ -185,3 +185,29 @@ def test_every_defect_has_its_own_patients():
     plan = plan_defects(SITE, SEED)
     assert len(plan) == len(DEFECT_CODES) + 2
     assert Counter(plan.values())["truncated_films"] == 2
+
+
+def test_films_wear_what_their_sites_look_says(hospital):
+    folder, truth = hospital
+    worn = [header for header in headers(folder) if "SOPClassUID" in header]
+    n = len(worn)
+    # three SD of a share among these films
+    assert truth.n_monochrome1 / n == pytest.approx(SITE.look.monochrome1, abs=1.5 / n**0.5)
+    assert {header.BitsStored for header in worn} == {bits for bits, _ in SITE.look.bits}
+    assert any(header.get("PatientOrientation") not in (["L", "F"], None, []) for header in worn)
+    assert any("CollimatorShape" in header for header in worn)
+    lacking = [header for header in worn if "ImagerPixelSpacing" not in header]
+    assert 0 < len(lacking) < 0.2 * n
+    assert {header.Modality for header in lacking} == {"CR"}
+    # what the coded region would not replace is never left out
+    assert all(header.BodyPartExamined for header in worn if header.Modality == "CR")
+
+
+def test_a_site_has_films_of_one_hip_and_wide_ones(hospital):
+    folder, _ = hospital
+    widths = [
+        header.Columns * float(header.ImagerPixelSpacing[1])
+        for header in headers(folder)
+        if "ImagerPixelSpacing" in header
+    ]
+    assert 0.15 < sum(width > 200 for width in widths) / len(widths) < 0.55

@@ -37,6 +37,10 @@ def test_training_sites_differ_in_size_scanner_and_dxa_vendor():
     assert EXTERNAL_SITE not in TRAINING_SITES
 
 
+def test_films_of_no_two_sites_wear_the_same():
+    assert len({site.look for site in DEMO_SITES}) == len(DEMO_SITES)
+
+
 @pytest.mark.parametrize("site", DEMO_SITES, ids=lambda site: site.name)
 def test_every_site_is_messy_within_reason(site):
     planted = asdict(site.defects)
@@ -45,6 +49,10 @@ def test_every_site_is_messy_within_reason(site):
     assert sum(planted.values()) < 0.12 * site.n_patients
     assert len(site.syntaxes) >= 3
     assert sum(share for _, share in site.syntaxes) == pytest.approx(1.0)
+    looks = {name: share for name, share in asdict(site.look).items() if name != "bits"}
+    assert all(0.0 < share < 1.0 for share in looks.values())
+    assert sum(share for _, share in site.look.bits) == pytest.approx(1.0)
+    assert 0.2 < site.wide_share < 0.5
     assert {rule.field for rule in site.missing} <= {field.name for field in SCHEMA.fields}
 
 

@@ -12,11 +12,13 @@ from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
 from server.synthetic.physics import (
     FULL_SCALE,
     ONE_HIP_MM,
+    PLATES_MM,
     USUAL_PIXEL_MM,
     _texture,
     draw_public_film,
     random_scanner,
     render_hip,
+    widen,
 )
 
 HIP = HipAnatomy(
@@ -97,7 +99,9 @@ def test_a_steeper_texture_has_less_fine_detail():
 
 @pytest.fixture(scope="module")
 def exams():
-    return draw_exams(replace(CEDAR, both_hips_share=0.0), 400, np.random.default_rng(6))
+    return draw_exams(
+        replace(CEDAR, both_hips_share=0.0, wide_share=0.0), 400, np.random.default_rng(6)
+    )
 
 
 def test_the_mean_grey_carries_no_bmd(exams):
@@ -226,3 +230,14 @@ def test_finer_pixels_show_the_same_texture_with_more_detail():
 def test_a_seed_gives_the_same_film_and_another_seed_another_one():
     assert np.array_equal(film_of(HIP).pixels, film_of(HIP).pixels)
     assert not np.array_equal(film_of(HIP).pixels, film_of(HIP, seed=6).pixels)
+
+
+def test_a_wide_plate_changes_the_field_and_nothing_else_of_a_unit():
+    rng = np.random.default_rng(2)
+    units = [widen(CEDAR_UNIT, rng) for _ in range(40)]
+    sizes = {
+        (round(u.columns * u.pixel_mm / 10) * 10, round(u.rows * u.pixel_mm / 10) * 10) for u in units
+    }
+    assert sizes == set(PLATES_MM)
+    for unit in units:
+        assert replace(unit, rows=CEDAR_UNIT.rows, columns=CEDAR_UNIT.columns) == CEDAR_UNIT
