@@ -58,6 +58,7 @@ TAGS = (
 _LEAST_LEFT = 0.05  # a tag that leaves less of a film than this is not true
 _USUAL_MAGNIFICATION = (1.0, 2.0)
 _SQUARE = 0.03
+_DARKEST = 1e-4  # of the largest intensity: what a detector tells from nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,21 +158,22 @@ def _aspect(dataset: Dataset) -> float:
 
 
 def _attenuation(dataset: Dataset, values: Floats, is_inverted: bool) -> Floats:
-    """Bright where it attenuates; raw linear values become logarithms.
+    """Bright where it attenuates; values that are linear in the beam's intensity become logarithms.
 
     What is for presentation is bright as a screen shows it. Raw values say themselves which way the
     beam's intensity goes (PS3.3 C.8.11.3.1.2): +1, larger is more of it; −1, larger is less.
     """
-    is_raw = str(dataset.get("PresentationIntentType") or "").strip().upper() == "FOR PROCESSING"
+    is_raw = _word(dataset, "PresentationIntentType") == "FOR PROCESSING"
     sign = dataset.get("PixelIntensityRelationshipSign") if is_raw else None
     if sign in (1, -1):
         is_inverted = sign == 1
-    if is_raw and str(dataset.get("PixelIntensityRelationship") or "").strip().upper() == "LIN":
-        intensity = values if is_inverted else values.max() + values.min() - values
-        floor = max(float(intensity.max()) * 1e-4, 1e-6)
-        logged: Floats = -np.log(np.maximum(intensity, np.float32(floor)))
+    if not is_inverted:
+        return values
+    if _word(dataset, "PixelIntensityRelationship") == "LIN":
+        floor = max(float(values.max()) * _DARKEST, 1e-6)
+        logged: Floats = -np.log(np.maximum(values, np.float32(floor)))
         return logged
-    return (values.min() + values.max()) - values if is_inverted else values
+    return (values.min() + values.max()) - values
 
 
 def _turns(dataset: Dataset) -> list[Turn]:
@@ -266,6 +268,10 @@ def _circle(shape: tuple[int, ...], middle: tuple[float, float], radius: float) 
     rows, columns = np.ogrid[1 : shape[0] + 1, 1 : shape[1] + 1]
     inside: Mask = (rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 <= radius**2
     return inside
+
+
+def _word(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip().upper()
 
 
 def _shape_words(dataset: Dataset, keyword: str) -> list[str]:

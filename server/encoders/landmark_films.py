@@ -2,24 +2,28 @@
 
 Sound ones have unexposed borders, shutters, markers, tilted canvases and tones of any level, their
 landmark still in sight. Others are no such anatomy: bones dark, mirrored, turned, at a wrong scale.
-Imports physics and the exam package. Legend: h w pixels; places in pixels, a pixel's middle at a half.
+Imports synthetic and the exam package. Legend: h w pixels; places in pixels, a middle at a half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from server.encoders.pretrain_landmark import Seen, see
+from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
+from server.synthetic.wear import wear
 from shared.exam.pixels import Picture, find_field
 
 Floats = NDArray[np.float32]
 Place = tuple[float, float]
 
+WORN = FilmLook(turned=0.0, flipped=0.0, linear=0.0, unequal_pixels=0.0)
 KEPT_PIXELS = 35  # between a landmark and what covers a film's edge
 SCALE_ERROR = 0.03  # SD of the log of a spacing that is told
 WRONG_SCALE = (0.25, 0.9)  # log of one that is no such anatomy any more
@@ -41,17 +45,31 @@ def draw_seen(n_films: int, *, seed: int, progress: Progress | None = None) -> l
 def _three(film: Film, rng: np.random.Generator) -> Iterator[Seen]:
     pixels, place = hung(film)
     yield _seen(pixels, place, film.pixel_mm, rng)
-    yield _seen(*spoil(pixels, place, rng), film.pixel_mm, rng)
+    worn = wear(film, WORN, rng)
+    if rng.random() < 0.5:
+        dressed = replace(film, pixels=worn.pixels, landmark=worn.landmark)
+        yield _seen(*hung(dressed), film.pixel_mm, rng)
+    else:
+        yield _seen(*spoil(pixels, place, rng), film.pixel_mm, rng)
     spoilt, moved = spoil(pixels, place, rng)
     kind = rng.random()
     if kind < 0.40:
         yield _seen(spoilt, moved, film.pixel_mm, rng)
-    elif kind < 0.70:  # bones dark, mirrored, turned, upside down
-        turns = (np.negative, np.fliplr, lambda each: np.rot90(each, int(rng.integers(1, 4))), np.flipud)
-        yield _seen(turns[int(rng.integers(4))](spoilt), None, film.pixel_mm, rng)
+    elif kind < 0.70:
+        yield _seen(_undo(spoilt, rng), None, film.pixel_mm, rng)
     else:
         factor = float(np.exp(rng.choice((-1, 1)) * rng.uniform(*WRONG_SCALE)))
         yield _seen(spoilt, None, film.pixel_mm * factor, rng)
+
+
+def _undo(pixels: Floats, rng: np.random.Generator) -> Floats:
+    """Bones dark, mirrored, upside down, or turned by one to three right angles."""
+    kind = int(rng.integers(6))
+    if kind == 0:
+        return -pixels
+    if kind < 3:
+        return pixels[:, ::-1] if kind == 1 else pixels[::-1]
+    return np.rot90(pixels, kind - 2)
 
 
 def hung(film: Film) -> tuple[Floats, Place]:

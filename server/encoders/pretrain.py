@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from server.encoders.prepared import hip_schema, prepare_film
+from server.encoders.prepared import hip_schema, see_film
+from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.model.encoders import pack_encoder
@@ -32,7 +33,7 @@ BATCH = 50
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
 N_CONSTANT_FILMS = 1_000
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
 
 Progress = Callable[[str, int, int], None]
 
@@ -86,7 +87,7 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
     quantities = torch.empty(n_films, len(QUANTITIES))
     for index in range(n_films):
         film = draw_public_film(rng, is_usual=True)  # one hip fills what the encoder reads
-        films[index, 0] = torch.from_numpy(_grey_bytes(film))
+        films[index, 0] = torch.from_numpy(_grey_bytes(film, rng))
         quantities[index] = torch.tensor([getattr(film, name) for name in QUANTITIES])
         if progress is not None and (index + 1) % 100 == 0:
             progress("drawing public films", index + 1, n_films)
@@ -139,8 +140,8 @@ def fit_network(
     return network, recent
 
 
-def _grey_bytes(film: Film) -> NDArray[np.uint8]:
-    grey = prepare_film(film, hip_schema().views[0], PIXELS)
+def _grey_bytes(film: Film, rng: np.random.Generator) -> NDArray[np.uint8]:
+    grey = see_film(film, FilmLook(), hip_schema().views[0], PIXELS, rng)
     rounded: NDArray[np.uint8] = np.rint(grey * 255.0).astype(np.uint8)
     return rounded
 

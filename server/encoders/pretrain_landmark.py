@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.exam.anatomy import LAYERS, network_input, scale_channels, scaled_shape
+from shared.signing.canonical import hash_file
+from shared.train.device import one_thread
 
 WIDTHS = (2, 12, 16, 24, 24, 24, 24)
 SIZE = 72  # pixels of what it is trained on
+N_FILMS = 2_500
+EPOCHS = 8
 BATCH = 32
 LEARNING_RATE = 2e-3
 SPREAD = 1.1  # of the target around the landmark, in pixels of the map
@@ -142,8 +146,45 @@ def fit_landmark(
     return network, recent
 
 
+def pretrain_landmark(
+    out_path: Path,
+    *,
+    seed: int,
+    n_films: int = N_FILMS,
+    epochs: int = EPOCHS,
+    progress: Progress | None = None,
+) -> str:
+    """Train the network of the hip's landmark and write its file.
+
+    Args:
+        out_path: safetensors file to write.
+        seed: draws films and initial weights; the recipe keeps it.
+        n_films: public films, each of which is seen three times.
+        epochs: passes over them.
+        progress: called with what is being done, how much is done, and of how much.
+
+    Returns:
+        the file's SHA-256.
+    """
+    from server.encoders.landmark_films import draw_seen
+
+    seen = draw_seen(n_films, seed=seed, progress=progress)
+    with one_thread():  # sums come in one order, so equal seeds give an equal file
+        network, loss = fit_landmark(seen, seed=seed, epochs=epochs, progress=progress)
+    recipe: dict[str, object] = {
+        "version": RECIPE_VERSION,
+        "films": n_films,
+        "seed": seed,
+        "epochs": epochs,
+        "batch": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "final_loss": round(loss, 4),
+    }
+    write_landmark(network, out_path, recipe)
+    return hash_file(out_path)
+
+
 def write_landmark(network: LandmarkNetwork, path: Path, recipe: dict[str, object]) -> None:
     """Write weights and recipe as one safetensors file."""
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    path.write_bytes(b"")
     save_file(weights, path, metadata={"recipe": json.dumps(recipe, sort_keys=True)})

@@ -174,7 +174,7 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     """Fresh patients of a synthetic site as the model takes them, films encoded, one exam each."""
     import torch
 
-    from server.encoders.prepared import prepare_film
+    from server.encoders.prepared import see_film
     from shared.exam.standardise import standardise
     from shared.model.encoders import encode, load_encoder
     from shared.train.patients import build_patients, standardise_target
@@ -187,7 +187,7 @@ def draw_patients(site: SyntheticSite, n: int, rng: np.random.Generator) -> Pati
     for exam in exams:
         start = len(films)
         view, edge = settings.cohort.views[0], settings.cohort.image_pixels
-        films += [prepare_film(film, view, edge) for film in exam.films]
+        films += [see_film(film, site.look, view, edge, rng) for film in exam.films]
         exam_films.append(tuple(range(start, len(films))))
     fields, field_mask = standardise([exam.clinical for exam in exams], settings.cohort)
     weights = encoder_file(settings.encoder)

@@ -216,11 +216,13 @@ def test_raw_values_say_themselves_which_way_intensity_goes():
     assert np.allclose(more.pixels, VALUES.min() + VALUES.max() - VALUES)
 
 
-def test_raw_linear_intensity_becomes_attenuation():
+@pytest.mark.parametrize("intent", ["FOR PROCESSING", "FOR PRESENTATION"])
+def test_linear_intensity_becomes_attenuation(intent):
     thickness = np.linspace(0, 5, 2400, dtype=np.float32).reshape(SHAPE)
     picture = picture_of(
         (3000 * np.exp(-thickness)).astype(np.float32),
-        PresentationIntentType="FOR PROCESSING",
+        is_inverted=intent == "FOR PRESENTATION",
+        PresentationIntentType=intent,
         PixelIntensityRelationship="LIN",
         PixelIntensityRelationshipSign=1,
     )
