@@ -156,7 +156,7 @@ def _quantise(grey: Array, tags: FilmTags, rng: np.random.Generator) -> Array:
     full = np.float32(2**tags.bits_stored - 1)
     share = np.clip(grey / np.float32(PHANTOM_FULL_SCALE), 0, 1)
     if tags.is_linear:
-        share = np.expm1(-np.float32(LINEAR_RANGE) * share) / np.expm1(-np.float32(LINEAR_RANGE))
+        share = -np.expm1(-np.float32(LINEAR_RANGE) * share)
     values = share * full
     if tags.bits_stored > 12:  # the phantom's steps are coarser than this detector's
         values += (rng.random(grey.shape, np.float32) - np.float32(0.5)) * full / PHANTOM_FULL_SCALE

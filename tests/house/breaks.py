@@ -2802,4 +2802,28 @@ BREAKS: tuple[Break, ...] = (
         "if number == 0 and not self._is_first(before):",
         "a run may start from other weights than the plan's",
     ),
+    Break(
+        "server/synthetic/sheet.py",
+        "places={name: at + np.array([above, left]) for name, at in self.places.items()},",
+        "places=dict(self.places),",
+        "a film's landmark stays behind when margins are added",
+    ),
+    Break(
+        "server/synthetic/wear.py",
+        "sheet, right, down = sheet.turn_left(), down, _OPPOSITE[right]",
+        "sheet, right, down = sheet.turn_left(), _OPPOSITE[down], right",
+        "a turned film says that it was turned the other way",
+    ),
+    Break(
+        "server/synthetic/dicom_writer.py",
+        "full_scale(tags) - end if tags.is_monochrome1 else end for end in tags.padding",
+        "end for end in tags.padding",
+        "an inverted film's padding is told in values that it has not",
+    ),
+    Break(
+        "server/synthetic/physics.py",
+        "field *= np.float32(field.size / np.sqrt(float(np.vdot(power, in_band))))",
+        "field *= np.float32(1.0 / field.std())",
+        "bone has less texture on finer pixels",
+    ),
 )
