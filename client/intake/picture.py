@@ -173,7 +173,8 @@ def _attenuation(dataset: Dataset, values: Floats, is_inverted: bool) -> Floats:
         floor = max(float(values.max()) * _DARKEST, 1e-6)
         logged: Floats = -np.log(np.maximum(values, np.float32(floor)))
         return logged
-    return (values.min() + values.max()) - values
+    turned_over: Floats = (values.min() + values.max()) - values
+    return turned_over
 
 
 def _turns(dataset: Dataset) -> list[Turn]:
@@ -214,7 +215,7 @@ def _through_modality(dataset: Dataset, stored: NDArray[np.int64]) -> Floats:
     slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
     values = stored.astype(np.float32)
     if slope is not None and intercept is not None:
-        values = values * np.float32(slope) + np.float32(intercept)
+        values = np.asarray(values * np.float32(slope) + np.float32(intercept), dtype=np.float32)
     return values
 
 

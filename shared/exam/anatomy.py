@@ -48,7 +48,7 @@ class Anatomy:
 
 
 ANATOMIES: Mapping[str, Anatomy] = {
-    "hip": Anatomy("hip.safetensors", "the middle of the femoral neck", 0.3),
+    "hip": Anatomy("hip.safetensors", "the middle of the femoral neck", 0.5),
 }
 
 

@@ -261,6 +261,8 @@ def write_perturbed(film: Film, perturbation: Perturbation, scanner: Scanner, pa
                 delattr(dataset, name)
         else:
             setattr(dataset, name, value)
+    if "PixelPaddingValue" in dataset:
+        dataset["PixelPaddingValue"].VR = "US"
     dataset.Rows, dataset.Columns = stored.pixels.shape
     dataset.PixelData = np.ascontiguousarray(stored.pixels, dtype="<u2").tobytes()
     dataset.save_as(path, enforce_file_format=True)
