@@ -65,7 +65,12 @@ def predict(
     if table is not None:
         _score(read, site, table, out, summary, is_alone=not (films or value), as_json=as_json)
         return
-    reading = read_exam(read, films or [], {name: text for name, _, text in pairs})
+    reading = read_exam(
+        read,
+        films or [],
+        {name: text for name, _, text in pairs},
+        film_words=site.settings.profile.films,
+    )
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}

@@ -3,12 +3,15 @@
 Only the attributes of ``ALLOWED`` are ever looked at. Pixels go through decode → modality LUT →
 inversion, in this order (PS3.3 C.7.6.3); windows (VOI LUT) are left out because they differ by
 vendor and the later normalisation replaces them. Every failure is an ``IntakeError`` whose text
-holds no value of the file. Imports errors only.
+holds no value of the file. Imports errors and the names of film words.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+import struct
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -27,6 +30,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.tag import Tag
 from pydicom.uid import (
     JPEG2000,
+    UID,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
@@ -43,6 +47,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from client.intake.film_words import DESCRIPTIONS, SEQUENCES
 from shared.errors import IntakeError
 
 # pydicom logs and warns with attribute values; at a hospital these are a patient's.
@@ -84,6 +89,15 @@ RADIOGRAPHS = frozenset(
         DigitalXRayImageStorageForProcessing,
     }
 )
+# The syntax of a data set that does not name it, by (is implicit, is little endian) as it was read.
+_AS_READ: Mapping[tuple[bool | None, bool | None], UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+_LAST_OF_A_START = 0x0020  # a data set begins with a group length, a character set or an image type
+_DATES = ("AcquisitionDate", "ContentDate", "StudyDate", "AcquisitionDateTime", "SeriesDate")
+_PLACEHOLDER_YEAR = 1900
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame children .1 to .4
 
 ALLOWED = (
@@ -96,10 +110,15 @@ ALLOWED = (
     "AcquisitionDate",
     "ContentDate",
     "StudyDate",
+    "AcquisitionDateTime",
+    "SeriesDate",
     "BodyPartExamined",
     "AnatomicRegionSequence",
     "ViewPosition",
     "ViewCodeSequence",
+    "SeriesDescription",
+    "ProtocolName",
+    "StudyDescription",
     "ImageLaterality",
     "Laterality",
     "PixelSpacing",
@@ -117,34 +136,16 @@ ALLOWED = (
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
+    "PixelPaddingValue",
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
     "PixelData",
 )
-# Coded anatomy and projection, for films that leave the plain attributes empty: SNOMED CT codes of
-# PS3.16 CID 4031 and CID 4010 → Body Part Examined (PS3.16 annex L) and View Position (C.8.11.5).
-_REGIONS: Mapping[str, str] = {
-    "24136001": "HIP",
-    "29836001": "HIP",
-    "816092008": "PELVIS",
-    "71341001": "FEMUR",
-    "816094009": "CHEST",
-    "122495006": "TSPINE",
-    "122496007": "LSPINE",
-    "74670003": "WRIST",
-    "85562004": "HAND",
-    "85050009": "HUMERUS",
-}
-_PROJECTIONS: Mapping[str, str] = {
-    "399348003": "AP",
-    "272479007": "PA",
-    "399067008": "LATERAL",
-    "399173006": "LL",
-    "399198007": "RL",
-}
-_OVERLAYS = tuple(Tag(group, 0x3000) for group in range(0x6000, 0x6020, 2))  # PS3.3 C.9.2
-_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS})
+# Where old films keep overlays in bits above the stored ones (PS3.3 C.9.2); planes of their
+# own are never read.
+_OVERLAY_BITS = tuple(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
+_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAY_BITS})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +153,13 @@ class Film:
     """One radiograph, bright where it attenuates. Identity and date never show in its repr.
 
     ``pixels`` [h, w] float32; ``pixel_mm`` is (row, column) spacing at the detector, or calibrated.
+    ``words``: what it says about itself, by DICOM keyword; typed text may name somebody.
     """
 
     pixels: NDArray[np.float32] = field(repr=False)
     pixel_mm: tuple[float, float] | None
     laterality: Laterality | None
-    view_position: str
-    body_part: str
+    words: Mapping[str, str] = field(repr=False)
     photometric: str
     is_inverted: bool
     manufacturer: str
@@ -174,7 +175,7 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
     """Read one DICOM radiograph.
 
     Args:
-        path: a DICOM file with preamble (PS3.10).
+        path: a DICOM file (PS3.10), or a data set that was written without preamble or meta group.
         default_laterality: the site's rule for films that name no side.
 
     Raises:
@@ -191,6 +192,19 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
         raise
     except Exception:  # noqa: BLE001 - a damaged file may raise anything, with its values in the text
         raise _refusal("unreadable-dicom", "the file cannot be decoded") from None
+
+
+def read_patient_id(path: Path) -> str:
+    """The patient's number in a file that ``read_film`` refused, empty where there is none to read."""
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            _refuse_bomb(path)
+            # a film may end early, but not before its patient
+            found = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
+            return str(found.get("PatientID") or "").strip()
+    except Exception:  # noqa: BLE001 - as in ``read_film``
+        return ""
 
 
 def list_dicomdir(path: Path) -> list[tuple[str, ...]]:
@@ -228,11 +242,23 @@ def _open(path: Path) -> Dataset:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
     _refuse_bomb(path)
-    dataset = dcmread(path)
+    is_bare = _is_bare(path)
+    dataset = dcmread(path, force=is_bare)
+    if is_bare and "SOPClassUID" not in dataset:
+        raise _refusal("unreadable-dicom", "the file begins like a data set and is none")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = _AS_READ[dataset.original_encoding]
     # pydicom's own specific_tags is a linear search per element; elements are still undecoded here.
     for tag in dataset.keys() - _KEPT:
         del dataset[tag]
     return dataset
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a file begins with the first element of a data set instead of the preamble."""
+    with path.open("rb") as stream:
+        group, element = struct.unpack("<HH", stream.read(4).ljust(4, b"\xff"))
+    return group in (0x0002, 0x0008) and element <= _LAST_OF_A_START
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -257,20 +283,18 @@ def _refuse_bomb(path: Path) -> None:
 
 def _refuse_unwanted(dataset: Dataset) -> None:
     sop_class = _text(dataset, "SOPClassUID")
-    image_type = [str(part).upper() for part in dataset.get("ImageType") or ()]
-    if sop_class.startswith(_SECONDARY_CAPTURE) or image_type[1:2] == ["SECONDARY"]:
+    if sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}."):
         raise _refusal("secondary-capture", "the image is a secondary capture")
     if sop_class not in RADIOGRAPHS:
         raise _refusal("not-a-radiograph", "the SOP class must be CR or DX")
     if _text(dataset, "BurnedInAnnotation") == "YES":
         raise _refusal("burned-in-annotation", "BurnedInAnnotation must not be YES")
-    if any(tag in dataset for tag in _OVERLAYS):
-        raise _refusal("overlay-plane", "the film must not carry an overlay plane")
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise _refusal("several-frames", "a film must have one frame")
-    if int(dataset.SamplesPerPixel) != 1 or not _text(dataset, "PhotometricInterpretation").startswith(
-        "MONOCHROME"
-    ):
+    is_grey = _text(dataset, "PhotometricInterpretation").startswith("MONOCHROME")
+    if is_grey and dataset.get("SamplesPerPixel") is None:
+        dataset.SamplesPerPixel = 1  # the only number that goes with it (PS3.3 C.7.6.3.1.2)
+    if not is_grey or int(dataset.SamplesPerPixel) != 1:
         raise _refusal("not-greyscale", "a film must be MONOCHROME1 or MONOCHROME2")
     stored, high = int(dataset.BitsStored), int(dataset.get("HighBit", dataset.BitsStored - 1))
     # The high bit is the last stored one (PS3.5 8.1.1); below it older films hid overlays.
@@ -286,10 +310,9 @@ def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax not in DECODERS:
         raise _refusal("unsupported-syntax", "the transfer syntax has no decoder here")
-    stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
-    if not dataset.PixelRepresentation:
-        # Bits above BitsStored are no part of the value (PS3.5 8.1.1); pydicom clears signed ones.
-        stored = stored & ((1 << int(dataset.BitsStored)) - 1)
+    decoder = DECODERS[syntax]
+    stored = pixel_array(dataset, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
+    stored = _clear_unused_bits(stored, dataset)
     pixels = _apply_modality(stored, dataset)
     if pixels.ndim != 2 or not np.isfinite(pixels).all():
         raise _refusal("unreadable-dicom", "pixels must be a finite matrix")
@@ -301,6 +324,27 @@ def _read_pixels(dataset: Dataset) -> tuple[NDArray[np.float32], bool]:
     if is_inverted:
         pixels = (pixels.min() + pixels.max()) - pixels
     return pixels, is_inverted
+
+
+def _clear_unused_bits(stored: NDArray[np.integer], dataset: Dataset) -> NDArray[np.integer]:
+    """Stored values without what lies above BitsStored: overlays, or the sign again (PS3.5 8.1.1).
+
+    Raises:
+        IntakeError: something else lies there, which would wrap bright values into dark ones.
+    """
+    n_bits, width = int(dataset.BitsStored), 8 * stored.itemsize
+    value_bits, all_bits = (1 << n_bits) - 1, (1 << width) - 1
+    overlays: int = sum({1 << int(dataset[tag].value or 0) for tag in _OVERLAY_BITS if tag in dataset})
+    above = all_bits & ~value_bits & ~overlays
+    plain = stored.astype(f"u{stored.itemsize}")
+    is_stray = (plain & above) != 0
+    if dataset.PixelRepresentation:
+        is_stray &= ((plain & above) != above) | (plain >> (n_bits - 1) & 1 == 0)
+    if (is_stray & (stored != dataset.get("PixelPaddingValue"))).any():
+        raise _refusal("stray-bits", "pixels must not exceed BitsStored")
+    if not dataset.PixelRepresentation:
+        return plain & value_bits
+    return (plain << (width - n_bits)).astype(f"i{stored.itemsize}") >> (width - n_bits)
 
 
 def _apply_modality(stored: NDArray[np.generic], dataset: Dataset) -> NDArray[np.float32]:
@@ -324,10 +368,7 @@ def _describe(
         pixels=pixels,
         pixel_mm=_spacing(dataset),
         laterality=_side(dataset) or default_laterality,
-        view_position=_text(dataset, "ViewPosition")
-        or _coded(dataset, "ViewCodeSequence", _PROJECTIONS),
-        body_part=_text(dataset, "BodyPartExamined")
-        or _coded(dataset, "AnatomicRegionSequence", _REGIONS),
+        words=_words(dataset),
         photometric=_text(dataset, "PhotometricInterpretation"),
         is_inverted=is_inverted,
         manufacturer=_text(dataset, "Manufacturer"),
@@ -344,12 +385,16 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return str(dataset.get(keyword) or "").strip().upper()
 
 
-def _coded(dataset: Dataset, keyword: str, words: Mapping[str, str]) -> str:
-    """The word for the first code of a sequence, empty for a code that has none here."""
-    for item in dataset.get(keyword) or ():
-        if _text(item, "CodingSchemeDesignator") == "SCT":
-            return words.get(_text(item, "CodeValue"), "")
-    return ""
+def _words(dataset: Dataset) -> dict[str, str]:
+    """Texts by keyword: plain ones as written, of a sequence its first "scheme code"."""
+    texts = {name: _text(dataset, name) for name in ("BodyPartExamined", "ViewPosition", *DESCRIPTIONS)}
+    for name in SEQUENCES:
+        first = next(iter(dataset.get(name) or ()), Dataset())
+        texts[name] = f"{_text(first, 'CodingSchemeDesignator')} {_text(first, 'CodeValue')}".strip()
+    image_type = dataset.get("ImageType") or ""
+    parts = [image_type] if isinstance(image_type, str) else image_type
+    texts["ImageType"] = "\\".join(str(part).strip().upper() for part in parts)
+    return {name: text for name, text in texts.items() if text}
 
 
 def _side(dataset: Dataset) -> Laterality | None:
@@ -378,11 +423,12 @@ def _positive_pair(value: object) -> tuple[float, float] | None:
 
 
 def _date(dataset: Dataset) -> date | None:
-    for keyword in ("AcquisitionDate", "ContentDate", "StudyDate"):
-        text = _text(dataset, keyword).replace(".", "")[:8]
+    """The first known day; years before any radiograph are placeholders."""
+    for keyword in _DATES:
+        text = re.sub("[.-]", "", _text(dataset, keyword)[:10])[:8]
         if len(text) == 8 and text.isdigit():
-            try:
-                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                day = date(int(text[:4]), int(text[4:6]), int(text[6:]))
+                if day.year > _PLACEHOLDER_YEAR:
+                    return day
     return None

@@ -22,8 +22,9 @@ from typing import Literal
 
 import numpy as np
 
-from client.intake.dicom import Film, read_film
-from client.intake.link import find_view
+from client.intake.dicom import Film, read_film, read_patient_id
+from client.intake.film_words import Word, find_view, understand, why_none
+from client.site.profile import FilmWords
 from shared.errors import IntakeError
 from shared.exam.pixels import is_mirrored, normalise
 from shared.exam.schema import ViewRule
@@ -37,21 +38,25 @@ _EMPTY = np.zeros((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True)
 class ReadingRule:
-    """How a worker reads: the schema's views and image edge, the site's rule for unnamed sides."""
+    """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words."""
 
     views: tuple[ViewRule, ...]
     image_pixels: int
     default_laterality: Literal["L", "R", "B"] | None
+    film_words: FilmWords = field(default_factory=FilmWords)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFilm:
-    """What a worker found: a code, or a film without its large pixels.
+    """What a worker found: a film without its large pixels, or a code and whose film it is.
 
-    ``image`` holds [image_pixels, image_pixels] float16, empty when ``view`` is None.
+    ``image`` holds [image_pixels, image_pixels] float16, empty when ``view`` is None; then ``code``
+    says why. ``patient_id`` is that of a film that could not be read, where its header could.
     """
 
     code: str = ""
+    patient_id: str = field(default="", repr=False)
+    words: tuple[Word, ...] = field(default=(), repr=False)
     film: Film | None = field(default=None, repr=False)
     view: str | None = None
     image: bytes = field(default=b"", repr=False)
@@ -63,15 +68,22 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
         film = read_film(path, default_laterality=rule.default_laterality)
-        view = find_view(film.body_part, film.view_position, rule.views)
+        shown = understand(film.words, rule.film_words, rule.views)
+        view = find_view(shown, rule.views)
         image = b""
         if view is not None:
             mirror = is_mirrored(film.laterality)
             small = normalise(film.pixels, rule.image_pixels, mirror=mirror)
             image = small.astype(np.float16).tobytes()
-        return ReadFilm(film=replace(film, pixels=_EMPTY), view=view, image=image)
+        return ReadFilm(
+            code="" if view else why_none(shown, rule.views),
+            words=shown.words,
+            film=replace(film, pixels=_EMPTY),
+            view=view,
+            image=image,
+        )
     except IntakeError as error:
-        return ReadFilm(code=error.code)
+        return ReadFilm(code=error.code, patient_id=read_patient_id(path))
     except (OSError, MemoryError, ValueError, ArithmeticError):
         return ReadFilm(code="intake.unreadable-dicom")
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
 from client.intake.dicom import read_film
-from client.intake.link import find_view
+from client.intake.film_words import find_view, understand
 from client.site.folder import Site
+from client.site.profile import FilmWords
 from shared.contract.release import Release
 from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION, is_mirrored, normalise
@@ -91,13 +92,20 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
     return written
 
 
-def predict(release: Release, films: Sequence[Path], values: Mapping[str, str]) -> Prediction:
+def predict(
+    release: Release,
+    films: Sequence[Path],
+    values: Mapping[str, str],
+    *,
+    film_words: FilmWords = FilmWords(),  # noqa: B008 - frozen
+) -> Prediction:
     """Read one exam with nothing but a release: also where nobody trained, on no roster.
 
     Args:
         release: a verified release, with its encoder.
         films: DICOM files of one exam.
         values: clinical values by field name, in the schema's unit; absent ones are missing.
+        film_words: the hospital's words for what a film shows.
 
     Raises:
         IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
@@ -108,7 +116,7 @@ def predict(release: Release, films: Sequence[Path], values: Mapping[str, str]) 
 
     settings = release.plan.settings
     schema = settings.cohort
-    images = [_read(path, schema) for path in films]
+    images = [_read(path, schema, film_words) for path in films]
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(release)
@@ -242,13 +250,13 @@ def _parse(text: str, field: ClinicalField) -> float | str | None:
     return number if field.low <= number <= field.high else None
 
 
-def _read(path: Path, schema: CohortSchema) -> Image:
+def _read(path: Path, schema: CohortSchema, film_words: FilmWords) -> Image:
     try:
         film = read_film(path)
     except IntakeError as error:
         remedy = CODES[error.code].remedy
         raise IntakeError(error.code.partition(".")[2], error.fact, hint=remedy) from None
-    if find_view(film.body_part, film.view_position, schema.views) is None:
+    if find_view(understand(film.words, film_words, schema.views), schema.views) is None:
         raise IntakeError(
             "wrong-view",
             f"the film must show one of {[view.name for view in schema.views]}",

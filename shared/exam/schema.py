@@ -116,6 +116,8 @@ class ViewRule(BaseModel):
         body_parts: Body Part Examined of its films, any of these.
         positions: View Position of its films, any of these.
         allows_empty_position: whether a film without a View Position is taken.
+        allows_derived: whether a film is taken whose Image Type says DERIVED, as it does after a
+            vendor's own resampling or stitching.
     """
 
     model_config = FROZEN
@@ -124,6 +126,7 @@ class ViewRule(BaseModel):
     body_parts: tuple[str, ...]
     positions: tuple[str, ...]
     allows_empty_position: bool = True
+    allows_derived: bool = True
 
 
 class BmdLabel(BaseModel):
@@ -284,7 +287,7 @@ class CohortSchema(BaseModel):
         max_days_between_film_and_row: a row further from a film does not describe it.
         minimum_age_years: exams of younger patients are left out.
         age_field: number field that holds the age in years; ages above 90 are taken as 90.
-        max_lost_fraction: an intake that loses a larger share of films and rows is refused.
+        max_lost_fraction: an intake that loses a larger share of patients is refused.
         image_pixels: side to which films are scaled.
         split: who trains and who is held out.
     """
