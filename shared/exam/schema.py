@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from shared.errors import SettingsError
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
@@ -127,6 +127,12 @@ class ViewRule(BaseModel):
     positions: tuple[str, ...]
     allows_empty_position: bool = True
     allows_derived: bool = True
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """As it was written before ``allows_derived`` came, unless it says no: hashes of plans stay."""
+        written: dict[str, object] = write(self)
+        return {name: value for name, value in written.items() if name != "allows_derived" or not value}
 
 
 class BmdLabel(BaseModel):
