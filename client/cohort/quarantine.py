@@ -1,9 +1,8 @@
 """Why an input was not used: one table of codes, each with its meaning and its remedy.
 
 An entry names a whole film, a whole row, one value of a row that was kept, or a link that could have
-been another. Entries carry a keyed
-``item`` instead of a file name or a row number, because file names hold patients' names; the site's
-linkage file says what an item is. Imports nothing of the project.
+been another. Entries carry a keyed ``item`` instead of a file name or a row number, because file names
+hold patients' names; the site's linkage file says what an item is. Imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -18,11 +17,16 @@ Kind = Literal["film", "row", "value", "link"]
 
 @dataclass(frozen=True)
 class Reason:
-    """What a code means and what to do; ``is_loss``: the input should have been usable."""
+    """What a code means and what to do.
+
+    ``is_loss``: the input should have been usable; ``is_rule``: it is its patient who is left out, so
+    that nobody is lost.
+    """
 
     meaning: str
     remedy: str
     is_loss: bool = True
+    is_rule: bool = False
 
 
 CODES: dict[str, Reason] = {
@@ -60,13 +64,14 @@ CODES: dict[str, Reason] = {
         "export the original CR or DX image",
         is_loss=False,
     ),
+    "intake.derived-film": Reason(
+        "Image Type says DERIVED, and the schema's view takes original films only",
+        "export the original film, if the archive has it",
+        is_loss=False,
+    ),
     "intake.burned-in-annotation": Reason(
         "the film declares text burned into its pixels, which may identify the patient",
         "export the film without annotation",
-    ),
-    "intake.overlay-plane": Reason(
-        "the film carries an overlay plane, which may identify the patient",
-        "export the film without overlays",
     ),
     "intake.not-greyscale": Reason(
         "the film has colour or palette pixels", "export the original greyscale film"
@@ -74,6 +79,10 @@ CODES: dict[str, Reason] = {
     "intake.unsupported-depth": Reason(
         "the film stores other than 2 to 16 bits per pixel in 8 or 16, or not from the lowest bit on",
         "export the original film",
+    ),
+    "intake.stray-bits": Reason(
+        "pixels have bits above BitsStored that are no overlay, so that bright places would turn dark",
+        "ask the vendor which is right, pixels or BitsStored, and send the film again",
     ),
     "intake.several-frames": Reason(
         "the file holds more than one frame", "export single films", is_loss=False
@@ -84,7 +93,13 @@ CODES: dict[str, Reason] = {
     "intake.blank-film": Reason("all pixels are equal", "check the export"),
     "intake.wrong-view": Reason(
         "body part and view position belong to no view of the schema",
-        "nothing, if other projections are in the export; otherwise correct the tags at the scanner",
+        "nothing, if other projections are in the export; otherwise see the words that were found, and "
+        "map them under films in the site profile",
+        is_loss=False,
+    ),
+    "intake.unknown-words": Reason(
+        "the film names no body part, or says body part or position in words that nobody here knows",
+        "see the words that were found, and map them under films in the site profile",
         is_loss=False,
     ),
     "intake.anatomy-not-found": Reason(
@@ -112,18 +127,22 @@ CODES: dict[str, Reason] = {
         "the date lies after today", "check the scanner's clock and the date format"
     ),
     "intake.before-lock": Reason(
-        "prospective intake: not acquired after the lock", "nothing", is_loss=False
+        "prospective intake: not acquired after the lock", "nothing", is_loss=False, is_rule=True
     ),
     "intake.after-lock": Reason(
         "acquired after the day on which the release is locked, and kept for prospective validation",
         "nothing",
         is_loss=False,
+        is_rule=True,
     ),
     "intake.seen-in-training": Reason(
-        "prospective intake: the patient took part in training", "nothing", is_loss=False
+        "prospective intake: the patient took part in training", "nothing", is_loss=False, is_rule=True
     ),
     "intake.withdrawn": Reason(
-        "the patient has withdrawn from research and is not taken in again", "nothing", is_loss=False
+        "the patient has withdrawn from research and is not taken in again",
+        "nothing",
+        is_loss=False,
+        is_rule=True,
     ),
     "intake.unknown-patient": Reason(
         "the film's patient has no row in the clinical table", "add the patient's row"
@@ -147,7 +166,10 @@ CODES: dict[str, Reason] = {
     ),
     "intake.duplicate-film": Reason("the same film is already there", "nothing", is_loss=False),
     "intake.duplicate-exam": Reason(
-        "an equal row of the same patient and date is already there", "nothing", is_loss=False
+        "an equal row of the same patient and date is already there",
+        "nothing",
+        is_loss=False,
+        is_rule=True,
     ),
     "intake.conflicting-rows": Reason(
         "rows of the same patient and date differ, so that none can be trusted",
@@ -178,19 +200,41 @@ CODES: dict[str, Reason] = {
         "fill in the label",
     ),
     "intake.under-age": Reason(
-        "the patient is younger than the schema includes", "nothing", is_loss=False
+        "the patient is younger than the schema includes", "nothing", is_loss=False, is_rule=True
     ),
 }
 
 
+# Codes that nothing gives any more, and that older cohorts hold.
+RETIRED: dict[str, Reason] = {
+    "intake.overlay-plane": Reason(
+        "an earlier release left out films with an overlay plane", "ingest again: they are read now"
+    ),
+}
+
+
+def reason_of(code: str) -> Reason:
+    """What a code means, one of an earlier release too."""
+    return CODES.get(code) or RETIRED[code]
+
+
 @dataclass(frozen=True)
 class Quarantined:
-    """One input, or one value of a kept row, that was not used; or a link that needed a choice."""
+    """One input, or one value of a kept row, that was not used; or a link that needed a choice.
+
+    ``costs_patient``: a film that is the cause why its patient has no exam.
+    """
 
     kind: Kind
     code: str
     item: str
     field: str = ""
+    costs_patient: bool = False
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether something that should have been usable was not, or a patient is lost by it."""
+        return self.costs_patient or reason_of(self.code).is_loss
 
 
 @dataclass(frozen=True)
@@ -204,7 +248,7 @@ class CodeCount:
     @property
     def is_loss(self) -> bool:
         """Whether whole inputs that should have been usable were lost."""
-        return self.kind in ("film", "row") and CODES[self.code].is_loss
+        return self.kind in ("film", "row") and reason_of(self.code).is_loss
 
 
 def count_codes(entries: Iterable[Quarantined]) -> tuple[CodeCount, ...]:

@@ -27,6 +27,7 @@ from client.cohort_page.figures import (
 )
 from client.cohort_page.pictures import draw_bars, draw_histogram, png_uri
 from client.cohort_page.quarantine import group_quarantine
+from client.intake.found_words import read_words
 from client.site.folder import Site
 from shared.exam.schema import BmdLabel, NumberLabel
 from shared.machine.files import write_atomic
@@ -76,6 +77,7 @@ def render_cohort(site: Site, cohort: Cohort) -> str:
             for each in outliers[:SHOWN_OUTLIERS]
         ],
         groups=group_quarantine(cohort.quarantined, site.linkage),
+        words=read_words(site.cohorts / cohort.name),
     )
 
 

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from client.cohort.quarantine import CODES, Quarantined
+from client.cohort.quarantine import Quarantined, reason_of
 from client.site.linkage import Linkage
 
 EXAMPLES = 3
+COSTS = "; the patient has no other film, and is lost"
 # Codes after which nobody knows whether the film or row is good: only that nothing here reads it.
 CANNOT_READ = frozenset(
     {
@@ -26,6 +27,8 @@ CANNOT_READ = frozenset(
         "intake.not-greyscale",
         "intake.malformed-row",
         "intake.not-a-number",
+        "intake.unknown-words",
+        "intake.stray-bits",
     }
 )
 
@@ -59,15 +62,15 @@ class QuarantineGroup:
 
 def group_quarantine(entries: Sequence[Quarantined], linkage: Linkage) -> list[QuarantineGroup]:
     """What was not used, by what it means: unread, to be corrected, left out on purpose."""
-    by_code: dict[tuple[str, str], list[Quarantined]] = {}
+    by_code: dict[tuple[str, str, bool], list[Quarantined]] = {}
     for entry in entries:
-        by_code.setdefault((entry.kind, entry.code), []).append(entry)
+        by_code.setdefault((entry.kind, entry.code, entry.is_loss), []).append(entry)
     unread, wrong, aside = [], [], []
-    for (_, code), members in sorted(by_code.items(), key=lambda item: -len(item[1])):
+    for (_, code, is_loss), members in sorted(by_code.items(), key=lambda item: -len(item[1])):
         row = _quarantine_row(members, linkage)
         if code in CANNOT_READ:
             unread.append(row)
-        elif CODES[code].is_loss:
+        elif is_loss:
             wrong.append(row)
         else:
             aside.append(row)
@@ -102,8 +105,8 @@ def _quarantine_row(members: Sequence[Quarantined], linkage: Linkage) -> Quarant
         kind=first.kind,
         code=first.code,
         n=len(members),
-        meaning=CODES[first.code].meaning,
-        remedy=CODES[first.code].remedy,
+        meaning=reason_of(first.code).meaning + (COSTS if first.costs_patient else ""),
+        remedy=reason_of(first.code).remedy,
         fields=", ".join(f"{field} ({n})" for field, n in counted.most_common(4)),
         examples=tuple(named[:EXAMPLES]),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from client.cohort.folder import Cohort
     from client.cohort.quarantine import Quarantined
     from client.cohort_page.quarantine import QuarantineGroup
+    from client.intake.found_words import FoundWord
     from client.intake.ingest import IntakeReport
     from client.intake.sources.choose import Choice
     from client.site.folder import Site
@@ -145,16 +146,19 @@ def cohort(
 ) -> None:
     """Show what a cohort holds, what was quarantined, why, and what to do about it.
 
-    The quarantine of an intake that was refused is shown too, until one comes through.
+    Also the words of the films of the latest intake, and what they were read as. The quarantine of an
+    intake that was refused is shown too, until one comes through.
     """
     from client.cohort.folder import latest_version
     from client.cohort.versions import current_cohort
     from client.cohort_page.page import write_cohort_page
+    from client.intake.found_words import read_words
     from client.intake.refusal import read_refused
     from client.site.folder import open_site
 
     site = open_site(folder)
     refused = read_refused(site.cohorts / name)
+    words = read_words(site.cohorts / name)
     is_frozen = latest_version(site.cohorts, name) > 0
     found = current_cohort(site, name) if is_frozen or refused is None else None
     facts: dict[str, object] = _describe(found) if found else {"version": None}
@@ -166,7 +170,10 @@ def cohort(
     if as_json:
         refusal = {"utc": at, "quarantined": _as_json(late, examples=examples)} if refused else None
         quarantined = _as_json(frozen, examples=examples)
-        show_json(facts | {"quarantined": quarantined, "refused_intake": refusal})
+        found_words = [asdict(word) for word in words]
+        show_json(
+            facts | {"quarantined": quarantined, "refused_intake": refusal, "film_words": found_words}
+        )
         return
     show_facts(f"cohort {name}", facts)
     _show_groups("quarantined", frozen, examples=examples)
@@ -175,6 +182,7 @@ def cohort(
     if refused:
         say(f"the latest intake was refused at {at}")
         _show_groups("refused intake", late, examples=examples)
+    _show_words(words)
 
 
 def find_schema(named: str, site: Site) -> CohortSchema:
@@ -203,6 +211,7 @@ def find_schema(named: str, site: Site) -> CohortSchema:
 @contextmanager
 def _explained(site: Site, name: str, *, as_json: bool) -> Iterator[None]:
     """Show the quarantine together with the refusal of a whole intake."""
+    from client.intake.found_words import read_words
     from client.intake.refusal import REFUSALS, read_refused
 
     try:
@@ -214,6 +223,7 @@ def _explained(site: Site, name: str, *, as_json: bool) -> Iterator[None]:
         groups = _group(site, refused.quarantined)
         if not as_json:
             _show_groups("quarantined", groups, examples=False)
+            _show_words(read_words(site.cohorts / name))
             raise
         told = {"error": error.code, "fact": error.fact, "hint": error.hint}
         show_json(told | {"quarantined": _as_json(groups, examples=False)})
@@ -238,7 +248,12 @@ def _show_intake(site: Site, report: IntakeReport) -> None:
     state = "frozen" if report.is_new else "unchanged"
     films: dict[str, object] = {}
     if cohort.schema.views:
-        films = {"films": f"{report.n_films_used} of {report.n_films_read} used"}
+        derived = [word for word in report.words if word.attribute == "ImageType"]
+        films = {
+            "films": f"{report.n_films_used} of {report.n_films_read} used",
+            "films, derived": f"{sum(word.n_taken for word in derived)} of "
+            f"{sum(word.n_films for word in derived)} show a view of the schema",
+        }
     show_facts(
         f"cohort {cohort.name} v{cohort.version}, {state}",
         films
@@ -246,6 +261,7 @@ def _show_intake(site: Site, report: IntakeReport) -> None:
             "rows": f"{report.n_rows_used} of {report.n_rows_read} used",
             "exams": len(cohort.exams),
             "patients": len(cohort.patients()),
+            "patients lost": _in_words(report.losses.by_code),
             "fingerprint": cohort.fingerprint,
         },
     )
@@ -259,6 +275,29 @@ def _show_intake(site: Site, report: IntakeReport) -> None:
     if cohort.schema.views:
         show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
     _show_groups("quarantined", _group(site, cohort.quarantined), examples=False)
+    _show_words(report.words)
+
+
+def _in_words(by_code: Mapping[str, int]) -> str:
+    causes = ", ".join(f"{code} {n}" for code, n in by_code.items())
+    return f"{sum(by_code.values())}: {causes}" if causes else "0"
+
+
+def _show_words(words: Sequence[FoundWord]) -> None:
+    """What films said about themselves; a word that is read as nothing is one to map."""
+    rows = [
+        (
+            word.attribute,
+            word.text or "(empty)",
+            ", ".join(word.terms) or "?",
+            word.n_films,
+            word.n_taken,
+        )
+        for word in words
+    ]
+    if rows:
+        columns = ("attribute", "word", "read as", "films", "show a view")
+        show_table("words of the films", columns, rows)
 
 
 def _describe(found: Cohort) -> dict[str, object]:

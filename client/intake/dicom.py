@@ -1,11 +1,14 @@
 """A DICOM file becomes a ``Film``: what is allowed is read, what may not be used is refused.
 
 Only the attributes of ``ALLOWED`` are ever looked at. Every failure is an ``IntakeError`` whose text
-holds no value of the file. Imports the decoders and errors only.
+holds no value of the file. Imports the decoders, picture, errors and the names of film words.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import struct
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from pydicom import Dataset, config, dcmread
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
@@ -25,6 +29,7 @@ from pydicom.uid import (
 )
 
 from client.intake.decode import HINT, read_pixels
+from client.intake.film_words import DESCRIPTIONS, SEQUENCES
 from client.intake.picture import TAGS, make_picture, read_spacing
 from shared.errors import IntakeError
 from shared.exam.pixels import Picture
@@ -45,6 +50,15 @@ RADIOGRAPHS = frozenset(
         DigitalXRayImageStorageForProcessing,
     }
 )
+# The syntax of a data set that does not name it, by (is implicit, is little endian) as it was read.
+_AS_READ: Mapping[tuple[bool | None, bool | None], UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+_LAST_OF_A_START = 0x0020  # a data set begins with a group length, a character set or an image type
+_DATES = ("AcquisitionDate", "ContentDate", "StudyDate", "AcquisitionDateTime", "SeriesDate")
+_PLACEHOLDER_YEAR = 1900
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame children .1 to .4
 
 ALLOWED = (
@@ -57,10 +71,15 @@ ALLOWED = (
     "AcquisitionDate",
     "ContentDate",
     "StudyDate",
+    "AcquisitionDateTime",
+    "SeriesDate",
     "BodyPartExamined",
     "AnatomicRegionSequence",
     "ViewPosition",
     "ViewCodeSequence",
+    "SeriesDescription",
+    "ProtocolName",
+    "StudyDescription",
     "ImageLaterality",
     "Laterality",
     "BurnedInAnnotation",
@@ -75,50 +94,32 @@ ALLOWED = (
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
+    "PixelPaddingValue",
     "RescaleSlope",
     "RescaleIntercept",
     "ModalityLUTSequence",
     "PixelData",
     *TAGS,
 )
-# Coded anatomy and projection, for films that leave the plain attributes empty: SNOMED CT codes of
-# PS3.16 CID 4031 and CID 4010 → Body Part Examined (PS3.16 annex L) and View Position (C.8.11.5).
-_REGIONS: Mapping[str, str] = {
-    "24136001": "HIP",
-    "29836001": "HIP",
-    "816092008": "PELVIS",
-    "71341001": "FEMUR",
-    "816094009": "CHEST",
-    "122495006": "TSPINE",
-    "122496007": "LSPINE",
-    "74670003": "WRIST",
-    "85562004": "HAND",
-    "85050009": "HUMERUS",
-}
-_PROJECTIONS: Mapping[str, str] = {
-    "399348003": "AP",
-    "272479007": "PA",
-    "399067008": "LATERAL",
-    "399173006": "LL",
-    "399198007": "RL",
-}
-_OVERLAYS = tuple(Tag(group, 0x3000) for group in range(0x6000, 0x6020, 2))  # PS3.3 C.9.2
-_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAYS})
+# Where old films keep overlays in bits above the stored ones (PS3.3 C.9.2); planes of their
+# own are never read.
+_OVERLAY_BITS = tuple(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
+_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAY_BITS})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
     """One radiograph. Identity and date never show in its repr.
 
-    ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from.
+    ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from;
+    ``words``: what it says about itself, by DICOM keyword; typed text may name somebody.
     """
 
     picture: Picture = field(repr=False)
     pixel_mm: tuple[float, float] | None
     spacing_source: str
     laterality: Laterality | None
-    view_position: str
-    body_part: str
+    words: Mapping[str, str] = field(repr=False)
     photometric: str
     is_inverted: bool
     manufacturer: str
@@ -134,7 +135,7 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
     """Read one DICOM radiograph.
 
     Args:
-        path: a DICOM file with preamble (PS3.10).
+        path: a DICOM file (PS3.10), or a data set that was written without preamble or meta group.
         default_laterality: the site's rule for films that name no side.
 
     Raises:
@@ -153,6 +154,19 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
         raise
     except Exception:  # noqa: BLE001 - a damaged file may raise anything, with its values in the text
         raise _refusal("unreadable-dicom", "the file cannot be decoded") from None
+
+
+def read_patient_id(path: Path) -> str:
+    """The patient's number in a file that ``read_film`` refused, empty where there is none to read."""
+    try:
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            _refuse_bomb(path)
+            # a film may end early, but not before its patient
+            found = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"])
+            return str(found.get("PatientID") or "").strip()
+    except Exception:  # noqa: BLE001 - as in ``read_film``
+        return ""
 
 
 def list_dicomdir(path: Path) -> list[tuple[str, ...]]:
@@ -190,11 +204,23 @@ def _open(path: Path) -> Dataset:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
     _refuse_bomb(path)
-    dataset = dcmread(path)
+    is_bare = _is_bare(path)
+    dataset = dcmread(path, force=is_bare)
+    if is_bare and "SOPClassUID" not in dataset:
+        raise _refusal("unreadable-dicom", "the file begins like a data set and is none")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = _AS_READ[dataset.original_encoding]
     # pydicom's own specific_tags is a linear search per element; elements are still undecoded here.
     for tag in dataset.keys() - _KEPT:
         del dataset[tag]
     return dataset
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether a file begins with the first element of a data set instead of the preamble."""
+    with path.open("rb") as stream:
+        group, element = struct.unpack("<HH", stream.read(4).ljust(4, b"\xff"))
+    return group in (0x0002, 0x0008) and element <= _LAST_OF_A_START
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -219,20 +245,18 @@ def _refuse_bomb(path: Path) -> None:
 
 def _refuse_unwanted(dataset: Dataset) -> None:
     sop_class = _text(dataset, "SOPClassUID")
-    image_type = [str(part).upper() for part in dataset.get("ImageType") or ()]
-    if sop_class.startswith(_SECONDARY_CAPTURE) or image_type[1:2] == ["SECONDARY"]:
+    if sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}."):
         raise _refusal("secondary-capture", "the image is a secondary capture")
     if sop_class not in RADIOGRAPHS:
         raise _refusal("not-a-radiograph", "the SOP class must be CR or DX")
     if _text(dataset, "BurnedInAnnotation") == "YES":
         raise _refusal("burned-in-annotation", "BurnedInAnnotation must not be YES")
-    if any(tag in dataset for tag in _OVERLAYS):
-        raise _refusal("overlay-plane", "the film must not carry an overlay plane")
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise _refusal("several-frames", "a film must have one frame")
-    if int(dataset.SamplesPerPixel) != 1 or not _text(dataset, "PhotometricInterpretation").startswith(
-        "MONOCHROME"
-    ):
+    is_grey = _text(dataset, "PhotometricInterpretation").startswith("MONOCHROME")
+    if is_grey and dataset.get("SamplesPerPixel") is None:
+        dataset.SamplesPerPixel = 1  # the only number that goes with it (PS3.3 C.7.6.3.1.2)
+    if not is_grey or int(dataset.SamplesPerPixel) != 1:
         raise _refusal("not-greyscale", "a film must be MONOCHROME1 or MONOCHROME2")
     stored, high = int(dataset.BitsStored), int(dataset.get("HighBit", dataset.BitsStored - 1))
     # The high bit is the last stored one (PS3.5 8.1.1); below it older films hid overlays.
@@ -263,10 +287,7 @@ def _describe(
         pixel_mm=picture.pixel_mm,
         spacing_source=read_spacing(dataset).source,
         laterality=_side(dataset) or default_laterality,
-        view_position=_text(dataset, "ViewPosition")
-        or _coded(dataset, "ViewCodeSequence", _PROJECTIONS),
-        body_part=_text(dataset, "BodyPartExamined")
-        or _coded(dataset, "AnatomicRegionSequence", _REGIONS),
+        words=_words(dataset),
         photometric=_text(dataset, "PhotometricInterpretation"),
         is_inverted=is_inverted,
         manufacturer=_text(dataset, "Manufacturer"),
@@ -283,12 +304,16 @@ def _text(dataset: Dataset, keyword: str) -> str:
     return str(dataset.get(keyword) or "").strip().upper()
 
 
-def _coded(dataset: Dataset, keyword: str, words: Mapping[str, str]) -> str:
-    """The word for the first code of a sequence, empty for a code that has none here."""
-    for item in dataset.get(keyword) or ():
-        if _text(item, "CodingSchemeDesignator") == "SCT":
-            return words.get(_text(item, "CodeValue"), "")
-    return ""
+def _words(dataset: Dataset) -> dict[str, str]:
+    """Texts by keyword: plain ones as written, of a sequence its first "scheme code"."""
+    texts = {name: _text(dataset, name) for name in ("BodyPartExamined", "ViewPosition", *DESCRIPTIONS)}
+    for name in SEQUENCES:
+        first = next(iter(dataset.get(name) or ()), Dataset())
+        texts[name] = f"{_text(first, 'CodingSchemeDesignator')} {_text(first, 'CodeValue')}".strip()
+    image_type = dataset.get("ImageType") or ""
+    parts = [image_type] if isinstance(image_type, str) else image_type
+    texts["ImageType"] = "\\".join(str(part).strip().upper() for part in parts)
+    return {name: text for name, text in texts.items() if text}
 
 
 def _side(dataset: Dataset) -> Laterality | None:
@@ -298,11 +323,12 @@ def _side(dataset: Dataset) -> Laterality | None:
 
 
 def _date(dataset: Dataset) -> date | None:
-    for keyword in ("AcquisitionDate", "ContentDate", "StudyDate"):
-        text = _text(dataset, keyword).replace(".", "")[:8]
+    """The first known day; years before any radiograph are placeholders."""
+    for keyword in _DATES:
+        text = re.sub("[.-]", "", _text(dataset, keyword)[:10])[:8]
         if len(text) == 8 and text.isdigit():
-            try:
-                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
-            except ValueError:
-                continue
+            with contextlib.suppress(ValueError):
+                day = date(int(text[:4]), int(text[4:6]), int(text[6:]))
+                if day.year > _PLACEHOLDER_YEAR:
+                    return day
     return None

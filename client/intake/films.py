@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from client.cohort.quarantine import Quarantined
 from client.intake.dicom import Film
+from client.intake.film_words import Word
+from client.intake.found_words import WordTally
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.link import FilmRecord
 from client.intake.workers import DECODER_FAILED, NO_PICTURE, ReadFilm, ReadingRule, read_films
@@ -33,6 +35,8 @@ from shared.signing.keys import seal, unseal
 
 WITHDRAWN = "intake.withdrawn"
 _DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
+# What viewers and file managers lay beside films; a hidden file that is no film belongs to them too.
+_COMPANIONS = frozenset({"version", "lockfile", "autorun", "readme", "license", "thumbs.db"})
 _PURPOSE = "intake-journal"
 
 Progress = Callable[[int, int], None]
@@ -83,6 +87,7 @@ class FilmJournal:
                 "views": [view.model_dump(mode="json") for view in rule.views],
                 "image_pixels": rule.image_pixels,
                 "default_laterality": rule.default_laterality,
+                "film_words": rule.film_words.model_dump(mode="json"),
             }
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -113,8 +118,11 @@ class FilmJournal:
         image = self.image(entry["row"]) if entry["sha256"] else b""
         if image and sha256_hex(image) != entry["sha256"]:  # a power cut may leave a hole
             return None
+        words = tuple(Word(name, text, tuple(terms)) for name, text, terms in entry["words"])
         read = ReadFilm(
             code=entry["code"],
+            patient_id=entry["patient_id"],
+            words=words,
             film=_film(entry),
             view=entry["view"],
             image=image,
@@ -131,6 +139,8 @@ class FilmJournal:
         entry = {
             "stamp": stamp,
             "code": read.code,
+            "patient_id": read.patient_id,
+            "words": [(word.attribute, word.text, word.terms) for word in read.words],
             "view": read.view,
             "film": _plain(read.film) if read.film else None,
             "framing": asdict(read.framing) if read.framing else None,
@@ -178,7 +188,10 @@ class FilmJournal:
 
 
 class FilmScan:
-    """Reads films; keeps a record in memory and a small image on disk."""
+    """Reads films; keeps a record in memory and a small image on disk.
+
+    ``patients``: whose film an item is, where that is known; ``words``: what films said of themselves.
+    """
 
     def __init__(
         self,
@@ -199,6 +212,8 @@ class FilmScan:
         self._seen: set[tuple[str, str]] = set()
         self._issuers: set[str] = set()
         self.places: dict[str, str] = {}
+        self.patients: dict[str, str] = {}
+        self.words = WordTally()
         self.quarantined: list[Quarantined] = []
         self.n_read = 0
 
@@ -258,15 +273,18 @@ class FilmScan:
 
     def _take(self, file: FilmFile, read: ReadFilm, row: int, item: str) -> FilmRecord:
         film = read.film
+        patient_id = film.patient_id if film else read.patient_id
+        if patient_id:
+            if self._rule.is_withdrawn(self._patient(patient_id)):
+                raise _NotUsed(WITHDRAWN)
+            self.patients[item] = patient_id
         if film is None:
-            is_other = file.path.suffix.lower() not in _DICOM_SUFFIXES
             is_damaged = read.code == "intake.unreadable-dicom"
-            raise _NotUsed("intake.not-dicom" if is_other and is_damaged else read.code)
-        if self._rule.is_withdrawn(self._patient(film)):
-            raise _NotUsed(WITHDRAWN)
+            raise _NotUsed("intake.not-dicom" if is_damaged and _is_other(file.path) else read.code)
+        self.words.add(read.words, patient_id, is_taken=read.view is not None)
         if read.view is None or read.framing is None:
-            raise _NotUsed("intake.wrong-view")
-        day = self._admissible_day(film)
+            raise _NotUsed(read.code)
+        day = self._admissible_day(film, item)
         if not read.image.strip(b"\0"):
             raise _NotUsed("intake.blank-film")
         if read.framing.flags:
@@ -289,25 +307,26 @@ class FilmScan:
             day=day,
         )
 
-    def _admissible_day(self, film: Film) -> date:
+    def _admissible_day(self, film: Film, item: str) -> date:
         """The film's date, once patient and date are known to be admissible."""
         if not film.patient_id or not film.sop_instance_uid:
             raise _NotUsed("intake.missing-patient")
         if film.issuer:
             self._issuers.add(film.issuer)
             if self._declared_issuer and film.issuer != self._declared_issuer:
+                del self.patients[item]  # another institution's number names nobody here
                 raise _NotUsed("intake.foreign-issuer")
         if film.acquired is None:
             raise _NotUsed("intake.missing-date")
         if film.acquired > self._today:
             raise _NotUsed("intake.future-date")
-        code = self._rule.exclusion_code(self._patient(film), film.acquired)
+        code = self._rule.exclusion_code(self._patient(film.patient_id), film.acquired)
         if code:
             raise _NotUsed(code)
         return film.acquired
 
-    def _patient(self, film: Film) -> PatientKey:
-        return self._pseudonyms.patient_key(self._issuer, film.patient_id)
+    def _patient(self, patient_id: str) -> PatientKey:
+        return self._pseudonyms.patient_key(self._issuer, patient_id)
 
 
 class _NotUsed(Exception):  # noqa: N818 - a signal inside this module, never an error for users
@@ -316,6 +335,13 @@ class _NotUsed(Exception):  # noqa: N818 - a signal inside this module, never an
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+def _is_other(path: Path) -> bool:
+    """Whether the name of a file that is no film says that it was never meant to be one."""
+    name = path.name.lower()
+    is_companion = name.startswith(".") or name in _COMPANIONS
+    return is_companion or path.suffix.lower() not in _DICOM_SUFFIXES
 
 
 def _private(path: str, flags: int) -> int:

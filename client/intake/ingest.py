@@ -1,7 +1,7 @@
 """Intake: a folder of films and a clinical table become a frozen cohort, every loss with a code.
 
-Order: table → films one by one (only small normalised images are kept, on disk) → links → share of
-loss → comparison with the version before → cohort. Nothing that names a patient enters the cohort
+Order: table → films one by one (only small normalised images are kept, on disk) → links → lost
+patients → comparison with the version before → cohort. Nothing that names a patient enters the cohort
 folder, a report or an error; the sealed linkage file remembers people, and where quarantined items
 came from.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from client.intake.changes import Changes, compare_exams, refuse_moved, version_
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, split_cases
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
 from client.intake.films import Progress as Progress
+from client.intake.found_words import FoundWord, keep_words
 from client.intake.inputs import Inputs, RawTable, folder_inputs
 from client.intake.link import FilmRecord, LinkedExam, Links, Reconciliation, link_films, reconcile
+from client.intake.losses import Losses, find_losses, mark_costs
 from client.intake.refusal import (
     WOULD_SHRINK,
     forget_refused,
@@ -62,8 +64,14 @@ class IntakeReport:
     n_rows_read: int
     n_rows_used: int
     counts: tuple[CodeCount, ...]
-    lost_fraction: float
+    losses: Losses = field(repr=False)
+    words: tuple[FoundWord, ...]
     changes: Changes
+
+    @property
+    def lost_fraction(self) -> float:
+        """Share of patients who should have an exam, and have none."""
+        return self.losses.fraction
 
     @property
     def links(self) -> Reconciliation:
@@ -84,6 +92,8 @@ class IntakeReport:
             "changes": asdict(self.changes),
             "patients": {split: len(cohort.patients(split)) for split in SPLITS},
             "lost_fraction": self.lost_fraction,
+            "lost_patients": self.losses.by_code,
+            "film_words": [asdict(word) for word in self.words],
             "links": asdict(self.links),
             "quarantined": [
                 {"kind": count.kind, "code": count.code, "n": count.n} for count in self.counts
@@ -151,7 +161,7 @@ def ingest(
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
-            changed, more than the schema's share of the inputs is lost, the split differs from the
+            changed, more than the schema's share of patients is lost, the split differs from the
             version before, no exam is left, or exams of the version before would be missing (of people
             who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
     """
@@ -185,25 +195,34 @@ def ingest(
         films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
         # Links: films meet rows by patient and date; what found no partner has a code too.
         links, unlinked = _link(films, table, schema, named, at.pseudonyms, rule)
+        # Losses: who has no exam, and by what; a film that is the cause says so.
+        patients = scan.patients | _row_patients(table, at.pseudonyms)
+        rejected = {
+            number: code
+            for number, code in table.rejected.items()
+            if not rule.leaves_out(at.pseudonyms.patient_key(named.issuer, number))
+        }
+        unused = [*unlinked, *scan.quarantined]
+        kept = {linked.row.patient_id for linked in links.exams}
+        losses = find_losses(kept, unused, patients, rejected)
         quarantined = sorted(
-            [*unlinked, *scan.quarantined],
+            mark_costs(unused, patients, losses),
             key=lambda entry: (entry.kind, entry.code, entry.item, entry.field),
         )
         _remember_places(at.linkage, quarantined, _row_places(raw, at.pseudonyms) | scan.places)
         exams, order = _exams(links.exams, schema, named, at.pseudonyms)
         # Loss and comparison: too much lost, or less than before, is refused before it is frozen.
-        counts = count_codes(quarantined)
-        n_inputs = scan.n_read + table.n_rows
-        lost_fraction = sum(count.n for count in counts if count.is_loss) / max(n_inputs, 1)
+        counts, words = count_codes(quarantined), scan.words.found()
         changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
         refuse_moved(before, exams)
         try:
-            refuse_loss(folder.name, schema, quarantined, lost_fraction, n_exams=len(exams))
+            refuse_loss(folder.name, schema, quarantined, losses, n_exams=len(exams))
             refuse_unread(schema, table.quarantined, table.n_rows)
             if not allows_fewer:
                 refuse_fewer(before, changes)
         except IntakeError:
             keep_refused(folder, quarantined)
+            keep_words(folder, words)
             raise
         # Freeze: people are remembered first, so that no exam is of somebody whom nobody can find.
         at.linkage.add(_identities(links.exams, named, at.pseudonyms), {})
@@ -215,6 +234,7 @@ def ingest(
             images=journal.images(order, schema.image_pixels),
             quarantined=quarantined,
         )
+        keep_words(folder, words)
     forget_refused(folder)
     return IntakeReport(
         cohort=cohort,
@@ -224,7 +244,8 @@ def ingest(
         n_rows_read=table.n_rows,
         n_rows_used=len({linked.row.number for linked in links.exams}),
         counts=counts,
-        lost_fraction=lost_fraction,
+        losses=losses,
+        words=words,
         changes=changes,
     )
 
@@ -238,6 +259,11 @@ def _read_rows(raw: RawTable, schema: CohortSchema, at: IntakeSite, today: date)
         today=today,
         item_of=lambda number: at.pseudonyms.item_key("row", str(number)),
     )
+
+
+def _row_patients(table: ClinicalTable, pseudonyms: Pseudonyms) -> dict[str, str]:
+    """Whose each usable row is, by the name that it has in the quarantine."""
+    return {pseudonyms.item_key("row", str(row.number)): row.patient_id for row in table.rows}
 
 
 def _row_places(raw: RawTable, pseudonyms: Pseudonyms) -> dict[str, str]:

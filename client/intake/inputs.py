@@ -68,6 +68,7 @@ def csv_table(path: Path, profile: SiteProfile) -> RawTable:
 def film_files(root: Path) -> list[FilmFile]:
     """Every file under a folder, or those that a DICOMDIR lists, in a stable order.
 
+    Linked folders are entered, each folder once.
     A file that a DICOMDIR at the folder's top lists and that is not there is listed with a code.
 
     Raises:
@@ -83,13 +84,26 @@ def film_files(root: Path) -> list[FilmFile]:
         )
     films = [
         FilmFile(f"{root.name}/{path.relative_to(root)}", path)
-        for folder, _, files in os.walk(root)
-        for path in (Path(folder) / file for file in files)
+        for folder, files in _walk(root)
+        for path in (folder / file for file in files)
     ]
     index = root / "DICOMDIR"
     if index.is_file():
         films += [film for film in _listed(index, root.name) if film.code]
     return sorted(films, key=lambda film: film.place)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders below a root with their files; a link may lead back to where the walk has been."""
+    seen: set[str] = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        below.sort()
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+        else:
+            seen.add(real)
+            yield Path(folder), files
 
 
 def _listed(index: Path, name: str) -> Iterator[FilmFile]:

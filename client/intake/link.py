@@ -13,7 +13,6 @@ from datetime import date
 from client.cohort.quarantine import CodeCount
 from client.intake.clinical import ClinicalRow
 from shared.exam.pixels import Framing
-from shared.exam.schema import ViewRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +82,6 @@ def reconcile(n_exams: int, counts: Iterable[CodeCount]) -> Reconciliation:
         several_rows=number.get(("link", "intake.several-rows"), 0),
         shared_rows=number.get(("link", "intake.shared-row"), 0),
     )
-
-
-def find_view(body_part: str, position: str, views: Sequence[ViewRule]) -> str | None:
-    """The first view whose body parts and positions a film shows, without regard to case."""
-    for view in views:
-        is_part = body_part.upper() in {name.upper() for name in view.body_parts}
-        is_position = position.upper() in {name.upper() for name in view.positions}
-        if is_part and (is_position or (not position and view.allows_empty_position)):
-            return view.name
-    return None
 
 
 def link_films(

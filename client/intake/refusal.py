@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from client.cohort.folder import Cohort
 from client.cohort.quarantine import CODES, Quarantined, count_codes
 from client.intake.changes import Changes
+from client.intake.losses import Losses
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
 from shared.machine.files import write_atomic
@@ -38,31 +39,41 @@ def refuse_loss(
     name: str,
     schema: CohortSchema,
     quarantined: Sequence[Quarantined],
-    lost_fraction: float,
+    losses: Losses,
     *,
     n_exams: int,
 ) -> None:
-    """Refuse an intake that lost too much, or that leaves no exam.
+    """Refuse an intake that lost too many patients, or that leaves no exam.
 
     Raises:
         IntakeError: more is lost than the schema allows, or no exam is left.
     """
-    counts = sorted(count_codes(quarantined), key=lambda count: -count.n)
-    worst = ", ".join([count.code for count in counts if count.is_loss][:3])
-    if lost_fraction > schema.max_lost_fraction:
+    if losses.fraction > schema.max_lost_fraction:
         raise IntakeError(
             "too-much-lost",
-            f"{lost_fraction:.1%} of films and rows are lost, "
-            f"at most {schema.max_lost_fraction:.1%} may be; most by {worst}",
-            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
+            f"{losses.fraction:.1%} of patients are lost, "
+            f"at most {schema.max_lost_fraction:.1%} may be; "
+            f"most by {_listed(losses.by_code)}{_besides(losses)}",
+            hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each "
+            "remedy, and the words of the films",
         )
     if not n_exams:
+        counts = sorted(count_codes(quarantined), key=lambda count: -count.n)
         unused = ", ".join(f"{count.code} ({count.n})" for count in counts[:3])
         raise IntakeError(
             "empty-cohort",
             f"no exam is left: {f'not used, most by {unused}' if unused else 'there was none to read'}",
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each remedy",
         )
+
+
+def _listed(by_code: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} ({n})" for code, n in list(by_code.items())[:3])
+
+
+def _besides(losses: Losses) -> str:
+    films = dict(sorted(losses.nameless_films.items(), key=lambda item: -item[1]))
+    return f"; films of no known patient: {_listed(films)}" if films else ""
 
 
 def unread_fields(schema: CohortSchema, quarantined: Sequence[Quarantined], n_rows: int) -> list[str]:

@@ -23,9 +23,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.intake.dicom import Film, read_film
-from client.intake.link import find_view
-from client.site.profile import SiteProfile
+from client.intake.dicom import Film, read_film, read_patient_id
+from client.intake.film_words import Word, find_view, understand, why_none
+from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
 from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
 from shared.exam.schema import CohortSchema, ViewRule
@@ -39,27 +39,33 @@ NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 
 @dataclass(frozen=True)
 class ReadingRule:
-    """How a worker reads: the schema's views and image edge, the site's rule for unnamed sides."""
+    """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words."""
 
     views: tuple[ViewRule, ...]
     image_pixels: int
     default_laterality: Literal["L", "R", "B"] | None
+    film_words: FilmWords = field(default_factory=FilmWords)
 
     @staticmethod
     def of(schema: CohortSchema, profile: SiteProfile) -> ReadingRule:
         """The rule of a schema at a hospital."""
-        return ReadingRule(schema.views, schema.image_pixels, profile.default_laterality)
+        return ReadingRule(
+            schema.views, schema.image_pixels, profile.default_laterality, profile.films
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadFilm:
-    """What a worker found: a code, or a film without its large pixels.
+    """What a worker found: a film without its large pixels, or a code and whose film it is.
 
     ``image`` holds [image_pixels, image_pixels] float16 and ``framing`` what of the film that is; empty
-    and None when ``view`` is None.
+    and None when ``view`` is None; then ``code`` says why. ``patient_id`` is that of a film that could
+    not be read, where its header could.
     """
 
     code: str = ""
+    patient_id: str = field(default="", repr=False)
+    words: tuple[Word, ...] = field(default=(), repr=False)
     film: Film | None = field(default=None, repr=False)
     view: str | None = None
     image: bytes = field(default=b"", repr=False)
@@ -77,10 +83,11 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
             return ReadFilm(code="intake.not-dicom")
         film = read_film(path, default_laterality=rule.default_laterality)
         seen = replace(film, picture=NO_PICTURE)
-        name = find_view(film.body_part, film.view_position, rule.views)
+        shown = understand(film.words, rule.film_words, rule.views)
+        name = find_view(shown, rule.views)
         view = next((view for view in rule.views if view.name == name), None)
         if view is None:
-            return ReadFilm(film=seen)
+            return ReadFilm(code=why_none(shown, rule.views), words=shown.words, film=seen)
         image, framing = prepare(
             film.picture,
             rule.image_pixels,
@@ -89,9 +96,9 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
             mirror=is_mirrored(film.laterality),
         )
         packed = image.astype(np.float16).tobytes()
-        return ReadFilm(film=seen, view=view.name, image=packed, framing=framing)
+        return ReadFilm(words=shown.words, film=seen, view=view.name, image=packed, framing=framing)
     except IntakeError as error:
-        return ReadFilm(code=error.code)
+        return ReadFilm(code=error.code, patient_id=read_patient_id(path))
     except (OSError, MemoryError, ValueError, ArithmeticError):
         return ReadFilm(code="intake.unreadable-dicom")
 

@@ -30,6 +30,8 @@ from shared.exam.pixels import PREPROCESSING_VERSION
 
 # Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
 _CUT_OFF = (".intake", ".v*.part")
+# What films of the latest intake said; the next one writes it without the person.
+_FILM_WORDS = "film-words.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,8 @@ def withdraw(
         for pattern in _CUT_OFF:
             for unfinished in site.cohorts.glob(f"*/{pattern}"):
                 shutil.rmtree(unfinished)
+        for words in site.cohorts.glob(f"*/{_FILM_WORDS}"):
+            words.unlink()
         holding = versions_holding(site, patient)
         current = [each for each in holding if each.version == latest_version(site.cohorts, each.name)]
         written = [_write_without(site, cohort, patient) for cohort in current]

@@ -35,6 +35,32 @@ class FhirMapping(BaseModel):
     code_system: str = "http://loinc.org"
 
 
+class FilmWords(BaseModel):
+    """The hospital's words for what a film shows, besides the common ones that are known anyway.
+
+    Case, accents and dots do not matter. ``osteofed-site cohort`` lists the words that were found.
+
+    Attributes:
+        body_parts: the term of DICOM by a word, such as ``BECKEN TIEF: PELVIS``; the word ``""`` stands
+            for films that name no part.
+        positions: the view position by a word; ``""`` stands for films that name none.
+        views: the schema's view by a whole text of any attribute that is read, for what a part and a
+            position cannot say.
+        descriptions: attributes in free text that are read where the coded ones say nothing.
+    """
+
+    model_config = FROZEN
+
+    body_parts: dict[str, str] = {}
+    positions: dict[str, str] = {}
+    views: dict[str, str] = {}
+    descriptions: tuple[Literal["SeriesDescription", "ProtocolName", "StudyDescription"], ...] = (
+        "SeriesDescription",
+        "ProtocolName",
+        "StudyDescription",
+    )
+
+
 class SiteProfile(BaseModel):
     """Site-local names, units and conventions.
 
@@ -54,6 +80,7 @@ class SiteProfile(BaseModel):
         dxa_skeletal_site: region whose BMD the table holds; needed for BMD labels.
         issuer: who issues the site's patient numbers.
         default_laterality: side of films whose header names none.
+        films: the site's words for body parts, view positions and views.
         fhir: read only where rows come as FHIR bundles.
     """
 
@@ -72,6 +99,7 @@ class SiteProfile(BaseModel):
     dxa_skeletal_site: str | None = None
     issuer: str = ""
     default_laterality: Literal["L", "R", "B"] | None = None
+    films: FilmWords = FilmWords()
     fhir: FhirMapping = FhirMapping()
 
     def column(self, name: str) -> str:

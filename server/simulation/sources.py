@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from client.cohort.quarantine import count_codes
 from client.cohort.split import splits_of
 from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret_rows, split_cases
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
+from client.intake.losses import find_losses
 from client.intake.refusal import unread_fields
 from client.intake.sources.tables import file_table
 from client.site.linkage import PatientKey, Pseudonyms
@@ -272,14 +272,13 @@ def _loss_problems(given: _Given, table: ClinicalTable, schema: CohortSchema) ->
         f"  {given.place}: {line.strip()}"
         for line in unread_fields(schema, table.quarantined, table.n_rows)
     ]
-    lost = [count for count in count_codes(table.quarantined) if count.is_loss]
-    n_lost = sum(count.n for count in lost)
-    if schema.views or n_lost <= schema.max_lost_fraction * table.n_rows:
+    losses = find_losses({row.patient_id for row in table.rows}, table.quarantined, {}, table.rejected)
+    if schema.views or losses.fraction <= schema.max_lost_fraction:
         return fields
-    codes = ", ".join(f"{count.code} {count.n}" for count in lost)
+    codes = ", ".join(f"{code} {n}" for code, n in losses.by_code.items())
     return [
         *fields,
-        f"  {given.place}: {n_lost} of {table.n_rows} rows cannot be used ({codes}), "
+        f"  {given.place}: {losses.fraction:.1%} of patients are lost ({codes}), "
         f"more than the {schema.max_lost_fraction:.0%} that the cohort's file allows",
     ]
 

@@ -118,6 +118,8 @@ class ViewRule(BaseModel):
         allows_empty_position: whether a film without a View Position is taken.
         anatomy: landmark around which the model's window lies; empty: the whole exposed field.
         window_mm: edge of that window.
+        allows_derived: whether a film is taken whose Image Type says DERIVED, as it does after a
+            vendor's own resampling or stitching.
     """
 
     model_config = FROZEN
@@ -128,6 +130,7 @@ class ViewRule(BaseModel):
     allows_empty_position: bool = True
     anatomy: Literal["", "hip"] = ""
     window_mm: float = Field(default=0.0, ge=0, le=500)
+    allows_derived: bool = True
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> ViewRule:
@@ -294,7 +297,7 @@ class CohortSchema(BaseModel):
         max_days_between_film_and_row: a row further from a film does not describe it.
         minimum_age_years: exams of younger patients are left out.
         age_field: number field that holds the age in years; ages above 90 are taken as 90.
-        max_lost_fraction: an intake that loses a larger share of films and rows is refused.
+        max_lost_fraction: an intake that loses a larger share of patients is refused.
         image_pixels: side to which films are scaled.
         split: who trains and who is held out.
     """

@@ -6,6 +6,7 @@ people or, with ``--json``, one JSON value for machines. Imports errors only.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -44,7 +45,8 @@ R = TypeVar("R")
 def command(work: Callable[P, R]) -> Callable[P, R]:
     """Turn a failure of ``work`` into fact and hint on stderr and exit code 1.
 
-    Of an unexpected exception only type and place are shown: its text could hold a patient's values.
+    A full disk is said as such. Of an unexpected exception only type and place are shown: its text
+    could hold a patient's values.
     """
 
     @functools.wraps(work)
@@ -66,6 +68,12 @@ def command(work: Callable[P, R]) -> Callable[P, R]:
 
 
 def _unexpected(error: Exception) -> OsteoFedError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OsteoFedError(
+            "disk-full",
+            "no space is left on the disk, or in this user's quota",
+            hint="free some and run the same again: a file is whole or absent, what was read is kept",
+        )
     place = traceback.extract_tb(error.__traceback__)[-1]
     return OsteoFedError(
         "internal",

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydicom import config, dcmread
+
 from client.intake.ingest import Clock, IntakeReport, IntakeSite, ingest
 from client.intake.inputs import Inputs
 from client.site.linkage import Linkage, Pseudonyms
@@ -55,6 +57,18 @@ def take_in(
         "clock": lambda: datetime(2024, 6, 30, tzinfo=UTC),
     }
     return ingest_with(source, **(arguments | changes))
+
+
+def rewrite(path: Path, **attributes: object) -> None:
+    """Change attributes of a film; None deletes one."""
+    with config.disable_value_validation():
+        film = dcmread(path)
+        for keyword, value in attributes.items():
+            if value is None:
+                film.pop(keyword, None)
+            else:
+                setattr(film, keyword, value)
+        film.save_as(path)
 
 
 def counts_of(report: IntakeReport) -> dict[tuple[str, str], int]:

@@ -5,7 +5,7 @@
 These are whole films, with names and numbers in clear: they lie there only until their cohort is frozen
 (``choose.discard_staged``). An intake that is cut off or refused leaves them, and the next
 one does not fetch them again. Of people who withdrew nothing stays and nothing is fetched.
-Imports linkage, inputs and errors.
+Imports linkage, inputs, film words and errors.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from client.intake.dicom import MAX_FILE_BYTES
+from client.intake.film_words import named_part, part_of
 from client.intake.films import WITHDRAWN
 from client.intake.inputs import ABSENT, FilmFile
 from client.site.linkage import PatientKey, Pseudonyms
@@ -45,9 +46,9 @@ class FilmQuery:
         return "-".join(ends) if any(ends) else ""
 
     def wants_series(self, modality: str, body_part: str) -> bool:
-        """Whether a series is asked for; one that does not say what it is is, for its films may."""
-        wanted = {part.upper() for part in self.body_parts}
-        is_part = not wanted or not body_part or body_part.upper() in wanted
+        """Whether a series is asked for; one that nobody here knows is, for its films may tell."""
+        wanted, part = {part_of(each) for each in self.body_parts}, named_part(body_part)
+        is_part = not wanted or not part or part in wanted
         return is_part and (not modality or modality.upper() in self.modalities)
 
 

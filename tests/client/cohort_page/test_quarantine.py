@@ -44,6 +44,14 @@ def test_a_reason_is_counted_with_its_fields_and_a_few_examples_the_commonest_fi
     assert rows[0].remedy == CODES["intake.out-of-range"].remedy
 
 
+def test_films_that_cost_their_patient_stand_apart_from_others_of_their_code() -> None:
+    films = [Quarantined("film", "intake.wrong-view", f"f{n}", costs_patient=n < 2) for n in range(5)]
+    found = groups(films)
+    assert [group.n for group in found] == [0, 2, 3]
+    assert found[1].rows[0].meaning.endswith("the patient has no other film, and is lost")
+    assert found[2].rows[0].meaning == CODES["intake.wrong-view"].meaning
+
+
 def test_one_place_is_named_once() -> None:
     twice = [Quarantined("value", "intake.out-of-range", "r1", field) for field in ("a", "b")]
     [row] = groups(twice)[1].rows

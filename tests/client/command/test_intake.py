@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from practice_intake import rewrite
 from practice_lock import lock_for
 from table_site import TableSites
 from typer.testing import CliRunner
@@ -105,6 +106,42 @@ def test_a_refused_first_intake_tells_its_quarantine_and_cohort_shows_it_afterwa
     assert all(place.removeprefix("films/") in spoilt for place in unread["examples"])
     named = ask("cohort", "--examples").stdout
     assert sum(name in named for name in spoilt) == 3
+
+
+def test_words_of_films_are_told_with_an_intake_its_refusal_and_its_cohort(
+    ask: Ask, archive: Path
+) -> None:
+    for number, path in enumerate(sorted((archive / "films").iterdir())):
+        rewrite(path, BodyPartExamined="HÜFTE", AnatomicRegionSequence=None)
+        rewrite(path, ViewPosition="", ViewCodeSequence=None)
+        rewrite(path, SeriesDescription=f"DOE^JANE {number}", ImageType=["DERIVED", "SECONDARY"])
+    done = ask("ingest", archive)
+    assert done.exit_code == 0, done.output
+    n_films = len(list((archive / "films").iterdir()))
+    for told in (done, ask("cohort")):
+        text = " ".join(told.stdout.split())
+        assert f"BodyPartExamined │ HÜFTE │ HIP │ {n_films} │ {n_films}" in text
+        assert f"ViewPosition │ (empty) │ ? │ {n_films} │ {n_films}" in text
+        assert f"SeriesDescription │ other descriptions │ ? │ {n_films}" in text
+        assert "DOE^" not in told.output
+    assert f"films, derived {n_films} of {n_films} show a view of the schema" in " ".join(
+        done.stdout.split()
+    )
+    assert re.search(r"patients lost +0\n", done.stdout)
+    listed = json.loads(ask("cohort", "--json").stdout)["film_words"]
+    assert {word["text"]: word["terms"] for word in listed}["HÜFTE"] == ["HIP"]
+    page = Path(json.loads(ask("cohort", "--page", "--json").stdout)["page, for this hospital only"])
+    assert "<td>HÜFTE</td><td>HIP</td>" in page.read_text()
+    assert "DOE^" not in page.read_text()
+
+    for path in (archive / "films").iterdir():
+        rewrite(path, BodyPartExamined="GELENK 4", StudyDescription=None)
+    refused = ask("ingest", archive)
+    assert refused.exit_code == 1
+    assert "100.0% of patients are lost" in refused.stderr
+    assert "could not be read" in refused.stdout
+    for told in (refused, ask("cohort")):
+        assert f"BodyPartExamined │ GELENK 4 │ ? │ {n_films} │ 0" in " ".join(told.stdout.split())
 
 
 def test_a_cohort_without_any_intake_is_an_error(ask: Ask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -17,9 +18,10 @@ from pydicom.fileset import FileSet
 
 from client.cohort.folder import Cohort
 from client.intake import workers as intake_workers
+from client.intake.films import FilmJournal
 from client.intake.ingest import JOURNAL_FOLDER
 from client.intake.inputs import film_files
-from client.intake.workers import ReadingRule, read_films
+from client.intake.workers import ReadFilm, ReadingRule, read_films
 from server.synthetic.hospitals import Defects
 from shared.errors import IntakeError
 
@@ -166,6 +168,31 @@ def test_a_damaged_or_outdated_journal_is_read_again(hospital, tmp_path, monkeyp
     assert again == n_files if damage == "other rule" else again < n_files
 
 
+def test_an_intake_that_filled_the_disk_goes_on_where_it_was(hospital, tmp_path, monkeypatch):
+    n_files = len(film_files(hospital / "films"))
+    keep, kept = FilmJournal.add, []
+
+    def add(journal: FilmJournal, stamp: str, read: ReadFilm) -> int:
+        if len(kept) == 3:
+            raise OSError(errno.ENOSPC, "full")
+        kept.append(stamp)
+        return keep(journal, stamp, read)
+
+    monkeypatch.setattr(FilmJournal, "add", add)
+    with pytest.raises(OSError, match="full"):
+        take_in(hospital, tmp_path / "site")
+    monkeypatch.undo()
+    spy_on_reading(monkeypatch)
+    report = take_in(hospital, tmp_path / "site")
+    assert len(SEEN) == n_files - 3
+    monkeypatch.undo()
+    fresh = take_in(hospital, tmp_path / "other")
+    assert report.cohort.fingerprint == fresh.cohort.fingerprint
+    # what films said comes from the journal as well
+    assert report.words == fresh.words
+    assert report.losses.by_code == fresh.losses.by_code
+
+
 def test_a_killed_intake_of_who_then_withdrew_leaves_them_out(hospital, tmp_path):
     from datetime import UTC, datetime
 
@@ -241,6 +268,45 @@ def test_a_dicomdir_and_its_folder_give_the_same_exams(medium, hospital, tmp_pat
         again = take_in(inputs(root), tmp_path / root.name)
         assert counts_of(again)["film", "intake.absent-film"] == 1
         check_sums(again)
+
+
+def test_what_lies_beside_films_is_no_film_and_no_loss(hospital, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(hospital, source)
+    films = source / "films"
+    beside = {
+        ".DS_Store": b"\0\0\0\1Bud1", "VERSION": b"viewer 1.2\n",
+        "LOCKFILE": b"", "Thumbs.db": b"\xd0\xcf",
+        **{f"._{path.name}": b"\0\5\x16\7\0\2\0\0Mac OS X" for path in list(films.iterdir())},
+    }  # fmt: skip
+    for name, data in beside.items():
+        (films / name).write_bytes(data)
+    plain, report = take_in(hospital, tmp_path / "a"), take_in(source, tmp_path / "b")
+    other = ("film", "intake.not-dicom")
+    assert counts_of(report)[other] == counts_of(plain).get(other, 0) + len(beside)
+    assert report.losses.nameless_films == plain.losses.nameless_films
+    assert report.cohort.exams == plain.cohort.exams
+    # a film keeps being one under any name
+    shutil.copy(films / sorted(path.name for path in films.glob("*.dcm"))[-1], films / "VERSION")
+    again = take_in(source, tmp_path / "c")
+    assert counts_of(again)["film", "intake.duplicate-film"] == 1 + counts_of(report).get(
+        ("film", "intake.duplicate-film"), 0
+    )
+
+
+def test_a_linked_folder_is_entered_once_and_never_round_in_a_circle(hospital, tmp_path):
+    archive = tmp_path / "archive"
+    shutil.copytree(hospital / "films", archive / "2021")
+    root = tmp_path / "films"
+    root.mkdir()
+    (root / "pacs").symlink_to(archive)
+    (root / "the same").symlink_to(archive)
+    (archive / "2021" / "back").symlink_to(root)
+    (root / "gone").symlink_to(tmp_path / "nowhere")
+    names = sorted(path.name for path in (hospital / "films").iterdir())
+    found = film_files(root)
+    assert sorted(film.path.name for film in found) == sorted([*names, "gone"])
+    assert {film.place for film in found} >= {f"films/pacs/2021/{names[0]}"}
 
 
 def test_a_dicomdir_that_leads_elsewhere_or_is_damaged_is_refused(medium):

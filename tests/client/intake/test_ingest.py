@@ -21,6 +21,7 @@ from client.cohort.quarantine import CODES
 from client.intake import films as intake_films
 from client.intake.changes import Changes
 from client.intake.clinical import read_table
+from client.intake.found_words import WORDS_FILE
 from client.intake.ingest import IntakeReport
 from client.intake.refusal import REFUSED_FILE, read_refused
 from client.site.linkage import Linkage, PatientKey, Pseudonyms
@@ -396,7 +397,7 @@ def test_too_much_loss_refuses_but_keeps_the_quarantine(small, schema, tmp_path)
     assert refusal.value.code == "intake.too-much-lost"
     assert "intake.unreadable-dicom" in refusal.value.fact
     folder = tmp_path / "cohorts" / "hip_bmd"
-    assert [path.name for path in folder.iterdir()] == [REFUSED_FILE]
+    assert {path.name for path in folder.iterdir()} == {REFUSED_FILE, WORDS_FILE}
     lines = [json.loads(line) for line in (folder / REFUSED_FILE).read_bytes().splitlines()]
     assert [line["code"] for line in lines].count("intake.unreadable-dicom") == 5
     linkage = Linkage(tmp_path / "linkage" / "linkage.bin", PSEUDONYMS)

@@ -8,7 +8,7 @@ import pytest
 
 from client.cohort.quarantine import CodeCount
 from client.intake.clinical import ClinicalRow
-from client.intake.link import FilmRecord, Reconciliation, find_view, link_films, reconcile
+from client.intake.link import FilmRecord, Reconciliation, link_films, reconcile
 from shared.exam.schema import ViewRule
 
 DAY = date(2020, 6, 1)
@@ -62,26 +62,6 @@ def test_window_includes_its_last_day_on_either_side(offset, is_linked):
 def test_film_of_nobody_and_film_of_a_rejected_row_are_told_apart():
     found = links([film("a", "P"), film("b", "Q")], [], {"Q": "intake.under-age"})
     assert found.film_codes == {"a": "intake.unknown-patient", "b": "intake.under-age"}
-
-
-@pytest.mark.parametrize(
-    ("part", "position", "expected"),
-    [
-        ("HIP", "AP", "hip_ap"),
-        ("hip", "ap", "hip_ap"),
-        ("PELVIS", "", "hip_ap"),
-        ("HIP", "LL", None),
-        ("CHEST", "AP", None),
-        ("", "AP", None),
-    ],
-)
-def test_view_needs_body_part_and_position(part, position, expected):
-    assert find_view(part, position, [HIP]) == expected
-
-
-def test_view_may_insist_on_a_position():
-    strict = HIP.model_copy(update={"allows_empty_position": False})
-    assert find_view("HIP", "", [strict]) is None
 
 
 def test_a_choice_between_rows_and_a_row_that_serves_twice_are_said_by_the_first_film():

@@ -11,6 +11,7 @@ from practice_intake import HIP
 
 from client.cohort.quarantine import Quarantined
 from client.intake.changes import Changes
+from client.intake.losses import Losses
 from client.intake.refusal import (
     REFUSALS,
     REFUSED_FILE,
@@ -31,27 +32,42 @@ LOST = [
 ]
 
 
-def loss(fraction: float, *, n_exams: int = 5) -> str:
+def losses(n_lost: int, n_kept: int) -> Losses:
+    """So many patients lost, one of them by a row that cannot be read; and films of nobody."""
+    causes = {str(n): "intake.wrong-view" for n in range(n_lost - 1)}
+    return Losses(
+        n_kept=n_kept,
+        causes=causes | {"r": "intake.not-a-number"},
+        nameless_rows={},
+        nameless_films={"intake.blank-film": 3, "intake.unreadable-dicom": 4},
+    )
+
+
+def loss(found: Losses, *, n_exams: int = 5) -> str:
     with pytest.raises(IntakeError) as caught:
-        refuse_loss("hip", SCHEMA, LOST, fraction, n_exams=n_exams)
+        refuse_loss("hip", SCHEMA, LOST, found, n_exams=n_exams)
     assert caught.value.code in REFUSALS
     return f"{caught.value.code}: {caught.value.fact}"
 
 
-def test_more_than_the_schemas_share_is_too_much_and_the_share_itself_is_not() -> None:
-    refuse_loss("hip", SCHEMA, LOST, 0.25, n_exams=1)
-    text = loss(0.2501)
-    assert text.startswith("intake.too-much-lost: 25.0% of films and rows are lost")
-    # causes by number, without what was left out on purpose
-    assert text.endswith("most by intake.blank-film, intake.missing-film")
+def test_more_than_the_schemas_share_of_patients_is_too_much_and_the_share_itself_is_not() -> None:
+    refuse_loss("hip", SCHEMA, LOST, losses(5, 15), n_exams=1)
+    text = loss(losses(5, 14))
+    assert text.startswith("intake.too-much-lost: 26.3% of patients are lost, at most 25.0%")
+    # causes by number of patients, then the films that could be anybody's
+    assert text.endswith(
+        "most by intake.wrong-view (4), intake.not-a-number (1); "
+        "films of no known patient: intake.unreadable-dicom (4), intake.blank-film (3)"
+    )
 
 
 def test_an_intake_of_nobody_is_refused_with_what_was_not_used() -> None:
-    text = loss(0.0, n_exams=0)
+    nobody = Losses(n_kept=0, causes={}, nameless_rows={}, nameless_films={})
+    text = loss(nobody, n_exams=0)
     assert text.startswith("intake.empty-cohort")
     assert "intake.wrong-view (9), intake.blank-film (3)" in text
     with pytest.raises(IntakeError, match="there was none to read"):
-        refuse_loss("hip", SCHEMA, [], 0.0, n_exams=0)
+        refuse_loss("hip", SCHEMA, [], nobody, n_exams=0)
 
 
 def changes(**counts: int) -> Changes:

@@ -28,6 +28,7 @@ from client.cohort.tokens import _write_tokens
 from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
+from client.intake.found_words import WORDS_FILE
 from client.intake.ingest import JOURNAL_FOLDER, IntakeReport
 from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
@@ -132,16 +133,17 @@ def test_the_next_version_holds_everybody_else_unchanged(ward: Ward) -> None:
 
 def test_who_withdrew_is_nobody_in_the_linkage_and_films_sent_again_stay_out(ward: Ward) -> None:
     n_films = sum(len(exam.films) for exam in ward.cohort().exams_of(ward.patient))
-    lost_before = ward.ingest().lost_fraction
+    lost_before = ward.ingest().losses.by_code
     assert ward.site.linkage.identity_of(ward.patient) == Identity("", ward.patient_id)
     ward.withdraw()
     assert open_site(ward.site.folder).linkage.identity_of(ward.patient) is None
+    assert not list(ward.site.folder.rglob(WORDS_FILE))
     for report in (ward.ingest(), ward.ingest("again"), ward.ingest()):
         assert ward.patient not in report.cohort.patients()
         found = Counter({(count.kind, count.code): count.n for count in report.counts})
         assert found["film", "intake.withdrawn"] >= n_films
         assert found["row", "intake.withdrawn"] >= 1
-        assert report.lost_fraction == lost_before  # it is no loss
+        assert report.losses.by_code == lost_before  # it is no loss
         entries = [entry for entry in report.cohort.quarantined if entry.code == "intake.withdrawn"]
         linkage = open_site(ward.site.folder).linkage
         assert [linkage.place_of(entry.item) for entry in entries] == [None] * len(entries)

@@ -24,6 +24,7 @@ from client.reading.predict import (
     predict,
     read_values,
 )
+from client.site.profile import FilmWords
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
@@ -109,9 +110,10 @@ def test_a_film_is_read_as_an_intake_takes_it_in_with_right_hips_flipped(
     monkeypatch: pytest.MonkeyPatch, laterality: str | None
 ) -> None:
     pixels = np.arange(60 * 40, dtype=np.float32).reshape(60, 40)
-    film = SimpleNamespace(pixels=pixels, laterality=laterality, body_part="HIP", view_position="AP")
+    words = {"BodyPartExamined": "HIP", "ViewPosition": "AP"}
+    film = SimpleNamespace(pixels=pixels, laterality=laterality, words=words)
     monkeypatch.setattr(predicting, "read_film", lambda _: film)
-    read = predicting._read(Path("any.dcm"), HIP)
+    read = predicting._read(Path("any.dcm"), HIP, FilmWords())
     straight, flipped = (normalise(pixels, HIP.image_pixels, mirror=flips) for flips in (False, True))
     assert not np.array_equal(straight, flipped)
     assert np.array_equal(read, flipped if laterality == "R" else straight)
@@ -198,14 +200,15 @@ def test_films_that_this_code_prepares_otherwise_are_not_read(
 def test_a_film_of_another_view_is_not_read(
     monkeypatch: pytest.MonkeyPatch, part: str, position: str
 ) -> None:
-    film = SimpleNamespace(
-        pixels=np.ones((8, 8)), body_part=part, view_position=position, laterality="L"
-    )
+    words = {"BodyPartExamined": part, "ViewPosition": position}
+    film = SimpleNamespace(pixels=np.ones((8, 8)), words=words, laterality="L")
     monkeypatch.setattr(predicting, "read_film", lambda _: film)
     with pytest.raises(IntakeError) as caught:
-        predicting._read(Path("any.dcm"), HIP)
+        predicting._read(Path("any.dcm"), HIP, FilmWords())
     assert caught.value.code == "intake.wrong-view"
     assert "hip_ap" in caught.value.fact
+    own = FilmWords(body_parts={part: "HIP"}, positions={position: "AP"})
+    assert predicting._read(Path("any.dcm"), HIP, own).shape == (HIP.image_pixels, HIP.image_pixels)
 
 
 def test_a_film_that_cannot_be_read_says_what_to_do_about_it(
@@ -216,7 +219,7 @@ def test_a_film_that_cannot_be_read_says_what_to_do_about_it(
 
     monkeypatch.setattr(predicting, "read_film", read)
     with pytest.raises(IntakeError) as caught:
-        predicting._read(Path("any.dcm"), HIP)
+        predicting._read(Path("any.dcm"), HIP, FilmWords())
     assert (caught.value.code, caught.value.fact) == ("intake.unreadable-dicom", "it is torn")
     assert caught.value.hint == CODES["intake.unreadable-dicom"].remedy
 
@@ -239,7 +242,7 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
     monkeypatch.setattr(predicting, "_make_seen", lambda *_: lambda views: views)
     light = {"a": 0.5, "b": 0.7}
     monkeypatch.setattr(
-        predicting, "_read", lambda path, _: np.full((32, 32), light[path.name], np.float32)
+        predicting, "_read", lambda path, *_: np.full((32, 32), light[path.name], np.float32)
     )
     settings = compose_settings()
     record = SimpleNamespace(decision=decision_of(settings), preprocessing=PREPROCESSING_VERSION)

@@ -54,7 +54,8 @@ def _areas() -> dict[str, str]:
         for node in ast.parse((ROOT / "shared" / "errors.py").read_text()).body
         if isinstance(node, ast.ClassDef)
         for statement in node.body
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        and isinstance(statement.value, ast.Constant)
     }
 
 

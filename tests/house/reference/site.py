@@ -6,12 +6,13 @@ import tempfile
 from pathlib import Path
 
 from reference.fields import linked, section
-from reference.markdown import code, fenced, page
+from reference.markdown import code, fenced, page, table
 
+from client.intake.film_vocabulary import BODY_PARTS, POSITIONS
 from client.site.folder import SiteSettings, create_site
-from client.site.profile import MISSING_TOKENS, FhirMapping, SiteProfile
+from client.site.profile import MISSING_TOKENS, FhirMapping, FilmWords, SiteProfile
 
-_KINDS = (SiteSettings, SiteProfile, FhirMapping)
+_KINDS = (SiteSettings, SiteProfile, FilmWords, FhirMapping)
 _INTRODUCTION = (
     "`site.yaml` lies in a site's folder. It says how the hospital's own table, films and DXA scanner "
     "are to be read, so that no code guesses. A profile never travels. `osteofed-site init` writes the "
@@ -25,8 +26,18 @@ def site_page() -> str:
     missing = ", ".join(code(word or "(empty)") for word in sorted(MISSING_TOKENS))
     lines = [line for kind in _KINDS for line in section(kind)]
     tokens = ["", '### What says "no value"', "", f"In any case: {missing}; and `missing_tokens`.", ""]
+    words = [
+        "### Words of films that are known anyway",
+        *table(
+            ("term", "words"),
+            [(code(term), words) for each in (BODY_PARTS, POSITIONS) for term, words in each.items()],
+        ),
+        "",
+        "Case, accents, dots and sides (`LHIP`, `HIP LT`) do not matter; Ä may be AE or A.",
+        "",
+    ]
     written = ["## As `init` writes it", *fenced(_written(), "yaml")]
-    return page("site.yaml", _INTRODUCTION, linked(lines, _KINDS), tokens, written)
+    return page("site.yaml", _INTRODUCTION, linked(lines, _KINDS), tokens, words, written)
 
 
 def _written() -> str:

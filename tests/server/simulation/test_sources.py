@@ -183,7 +183,7 @@ def test_a_table_that_an_intake_would_refuse_is_told_beforehand(
     path = write_rows(tmp_path / "ash.csv", [*spoilt, *rows[30:]])
     _, problems = read(schema, training=(("ash", path),))
     assert problems == [
-        "  ash: 30 of 110 rows cannot be used (intake.out-of-range 30), more than the 20% that the "
+        "  ash: 27.3% of patients are lost (intake.out-of-range 30), more than the 20% that the "
         "cohort's file allows"
     ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 import typer
@@ -43,6 +46,29 @@ def test_the_text_of_an_unexpected_failure_stays_inside(
     shown = json.loads(text)
     assert shown["error"] == "osteofed.internal"
     assert shown["fact"].startswith("ValueError in test_terminal.py, line ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_and_no_path_of_it(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    full = OSError(number, os.strerror(number), "/films/Canary^Jane.dcm")
+    shown = json.loads(failure(full, capfd, as_json=True))
+    assert shown["error"] == "osteofed.disk-full"
+    assert "Canary" not in str(shown)
+    assert "run the same again" in shown["hint"]
+
+
+def test_a_disk_that_is_really_full_is_such_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        Path("/dev/full").write_bytes(b"x")
+    assert "osteofed.disk-full" in failure(caught.value, capfd, as_json=True)
+
+
+def test_another_failure_of_a_file_is_no_full_disk(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(TRACEBACK, raising=False)
+    text = failure(PermissionError(errno.EACCES, "no", "x"), capfd, as_json=True)
+    assert "osteofed.internal" in text
 
 
 def test_who_asks_for_the_traceback_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:

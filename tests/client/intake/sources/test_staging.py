@@ -39,6 +39,12 @@ def test_days_are_a_range_matching_key(first: date | None, last: date | None, te
         ("CR", "HIP", True),
         ("CT", "HIP", False),
         ("DX", "CHEST", False),
+        # a hip in other words
+        ("DX", "HÜFTE RE", True),
+        ("DX", "LHIP", True),
+        ("DX", "BECKEN", False),
+        # nobody here knows what it is
+        ("DX", "UP_EXM", True),
         # a series that does not say what it is may hold what is wanted
         ("", "HIP", True),
         ("DX", "", True),
