@@ -8,6 +8,8 @@ fitted on a cohort. Imports numpy only.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,20 +53,22 @@ def resize_area(pixels: NDArray[np.float32], longer_edge: int) -> NDArray[np.flo
     height, width = pixels.shape
     scale = longer_edge / max(height, width)
     rows = _average_rows(pixels, max(1, round(height * scale)))  # [out_h, w]
-    return _average_rows(rows.T, max(1, round(width * scale))).T  # [out_h, out_w]
+    columns = np.ascontiguousarray(rows.T)  # [w, out_h]
+    return _average_rows(columns, max(1, round(width * scale))).T  # [out_h, out_w]
 
 
 def _average_rows(pixels: NDArray[np.float32] | NDArray[np.float64], n_out: int) -> NDArray[np.float64]:
-    """[n_in, w] → [n_out, w]: differences of the running sum at the new cells' edges.
+    """[n_in, w] → [n_out, w]: whole rows of a new cell are added, rows at its edges in part.
 
-    Running sums instead of a matrix product: as exact, and no thread pool for small films.
+    Every row is read once and added in order: a matrix product takes eight times as long, and its
+    last digits may follow the number of threads.
     """
-    n_in, width = pixels.shape
+    n_in = len(pixels)
     edges = np.arange(n_out + 1) * (n_in / n_out)
     whole = np.minimum(edges.astype(np.int64), n_in - 1)
     part = (edges - whole)[:, None]
-    running = np.zeros((n_in + 1, width), dtype=np.float64)
-    np.cumsum(pixels, axis=0, out=running[1:])
-    sums = running[whole] + part * pixels[whole]
-    averages: NDArray[np.float64] = np.diff(sums, axis=0) * (n_out / n_in)
-    return averages
+    # Row ``whole[i]`` counts for the cell before an edge by its part above, and is taken from the next.
+    sums = np.diff(part * pixels[whole], axis=0)
+    for row, (first, end) in enumerate(pairwise(whole)):
+        sums[row] += pixels[first:end].sum(axis=0, dtype=np.float64)
+    return sums * (n_out / n_in)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,6 +34,41 @@ def test_area_resize_shares_a_pixel_that_two_cells_cover():
 @settings(max_examples=50, deadline=None)
 def test_area_resize_keeps_a_constant(height, width, edge):
     assert np.allclose(resize_area(np.full((height, width), 7, np.float32), edge), 7)
+
+
+def overlaps(n_in: int, n_out: int) -> np.ndarray:
+    """[n_out, n_in]: which share of each new cell an old one covers."""
+    starts, olds = np.arange(n_out)[:, None] * n_in / n_out, np.arange(n_in)
+    shared = np.minimum(starts + n_in / n_out, olds + 1) - np.maximum(starts, olds)
+    return shared.clip(0) * n_out / n_in
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 80), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_area_resize_is_the_product_with_the_shares_of_each_cell(height, width, edge, seed):
+    pixels = np.random.default_rng(seed).normal(1000, 300, (height, width)).astype(np.float32)
+    small = resize_area(pixels, edge)
+    expected = overlaps(height, small.shape[0]) @ pixels @ overlaps(width, small.shape[1]).T
+    assert np.allclose(small, expected, rtol=1e-9)
+
+
+def test_area_resize_has_the_same_bits_whatever_the_number_of_threads():
+    script = (
+        "import sys, numpy; from shared.exam.pixels import resize_area;"
+        "film = numpy.random.default_rng(3).normal(1000, 200, (1501, 903)).astype(numpy.float32);"
+        "sys.stdout.buffer.write(resize_area(film, 128).tobytes())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2", "7")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop()) == 128 * 77 * 8
 
 
 def test_gain_and_offset_of_the_detector_change_nothing(film):
