@@ -46,17 +46,17 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 gdcm.Trace.SetWarning(False)
 gdcm.Trace.SetError(False)
 
-IMAGECODECS = "imagecodecs"
+IMAGECODECS, NATIVE = "imagecodecs", "native"
 Stored = NDArray[np.integer]  # [h, w] as the film has them, of 8 or 16 bits
 HINT = "`osteofed-site cohort` names the remedy of each code"
 
 # Transfer syntax → who decodes it; the second is asked where the first cannot vouch for a stream.
-# "" is pydicom itself, for native values.
+# "" is pydicom itself.
 DECODERS: Mapping[str, tuple[str, ...]] = {
-    ImplicitVRLittleEndian: ("",),
-    ExplicitVRLittleEndian: ("",),
+    ImplicitVRLittleEndian: (NATIVE,),
+    ExplicitVRLittleEndian: (NATIVE,),
     ExplicitVRBigEndian: ("",),
-    DeflatedExplicitVRLittleEndian: ("",),
+    DeflatedExplicitVRLittleEndian: (NATIVE,),
     RLELossless: (IMAGECODECS,),
     JPEGBaseline8Bit: ("gdcm",),
     JPEGExtended12Bit: (IMAGECODECS,),
@@ -85,9 +85,9 @@ def read_pixels(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
         raise IntakeError("unsupported-syntax", "the transfer syntax has no decoder here", hint=HINT)
     stored = _decode(dataset, DECODERS[syntax])
     pixels = _apply_modality(stored, dataset)
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+    if pixels.ndim != 2:
         raise IntakeError("unreadable-dicom", "pixels must be a finite matrix", hint=HINT)
-    return (pixels.min() + pixels.max()) - pixels if invert else pixels
+    return np.subtract(pixels.min() + pixels.max(), pixels, out=pixels) if invert else pixels
 
 
 def _decode(dataset: Dataset, decoders: tuple[str, ...]) -> Stored:
@@ -100,28 +100,34 @@ def _decode(dataset: Dataset, decoders: tuple[str, ...]) -> Stored:
 
 def _decode_by(decoder: str, dataset: Dataset) -> Stored:
     """Values whose bits above BitsStored are cleared: they are no part of it (PS3.5 8.1.1)."""
-    if decoder == IMAGECODECS:
-        stored = decode_stream(
-            dataset.file_meta.TransferSyntaxUID,
-            get_frame(dataset.PixelData, 0, number_of_frames=1),
-            (int(dataset.Rows), int(dataset.Columns)),
-            n_bytes=int(dataset.BitsAllocated) // 8,
-        )
+    shape = int(dataset.Rows), int(dataset.Columns)
+    bits, n_bytes = int(dataset.BitsStored), int(dataset.BitsAllocated) // 8
+    stored: Stored
+    if decoder == NATIVE:  # a view of the file's bytes; what follows them is padding
+        values = np.frombuffer(dataset.PixelData, f"<u{n_bytes}", count=shape[0] * shape[1])
+        stored = values.reshape(shape)
+    elif decoder == IMAGECODECS:
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        stored = decode_stream(dataset.file_meta.TransferSyntaxUID, stream, shape, n_bytes=n_bytes)
     else:
         stored = pixel_array(dataset, raw=True, view_only=True, decoding_plugin=decoder)
-    above = 8 * stored.itemsize - int(dataset.BitsStored)
+    above = 8 * stored.itemsize - bits
     if dataset.PixelRepresentation:  # the highest stored bit is the sign
         return (stored << above).view(f"i{stored.itemsize}") >> above
-    return stored & ((1 << int(dataset.BitsStored)) - 1) if above else stored
+    return stored & ((1 << bits) - 1) if stored.max() >> bits else stored
 
 
 def _apply_modality(stored: Stored, dataset: Dataset) -> NDArray[np.float32]:
     """Modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    pixels = stored.astype(np.float32)
-    if slope is not None and intercept is not None and (slope, intercept) != (1, 0):
+        pixels = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    else:
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+        pixels = stored.astype(np.float32)
+        if slope is None or intercept is None or (slope, intercept) == (1, 0):
+            return pixels
         pixels *= np.float32(slope)
         pixels += np.float32(intercept)
+    if not np.isfinite([pixels.min(), pixels.max()]).all():  # one value that is no number shows in both
+        raise IntakeError("unreadable-dicom", "pixels must be a finite matrix", hint=HINT)
     return pixels

@@ -86,16 +86,19 @@ def holds_exactly(stream: bytes, header: JpegHeader, pixels: NDArray[np.uint16])
         header: what it says of itself.
         pixels: [h, w], what was made of it.
     """
-    data = stream[header.data : stream.rindex(END)].replace(b"\xff\0", b"\xff")
+    data = np.frombuffer(stream[header.data : stream.rindex(END)] + bytes(3), dtype=np.uint8)
+    after = np.flatnonzero(data[:-4] == 0xFF) + 1
+    stuffed = after[data[after] == 0]  # a zero follows each data byte of ones (T.81 B.1.1.5)
     table = [header.codes.get(category, (0, 0)) for category in range(_N_CATEGORIES)]
     code, n_bits = np.array(table, dtype=np.int64).T
     size = np.arange(_N_CATEGORIES) % 16  # after the code of 16 no bits of size follow
     begins, first = _rows_in_stream(pixels, header.bits, n_bits + size)
-    if not 0 <= 8 * len(data) - begins[-1] < 8:
+    if not 0 <= 8 * (len(data) - 3 - len(stuffed)) - begins[-1] < 8:
         return False
     at = begins[:-1]
-    taken = np.frombuffer(data + bytes(3), dtype=np.uint8).astype(np.int64)
-    window = (taken[at >> 3] << 16) | (taken[(at >> 3) + 1] << 8) | taken[(at >> 3) + 2]
+    unstuffed = (at >> 3)[:, None] + np.arange(3)
+    places = unstuffed + np.searchsorted(stuffed - np.arange(len(stuffed)), unstuffed, side="right")
+    window = data[places] @ np.array([1 << 16, 1 << 8, 1])  # 24 bits from where each row begins
     found = window >> (24 - (at & 7) - n_bits[first]) & ((1 << n_bits[first]) - 1)
     return bool((n_bits[first] > 0).all() and (found == code[first]).all())
 
@@ -114,7 +117,9 @@ def _rows_in_stream(
     needed = costs[first].astype(np.int64)
     for row in range(0, len(pixels), _BAND):
         band = pixels[row : row + _BAND]
-        needed[row : row + _BAND] += costs[band[:, 1:] - band[:, :-1]].sum(axis=1, dtype=np.int64)
+        differences = band[:, 1:] - band[:, :-1]
+        taken = np.take(costs, differences, mode="clip")  # "clip" clips nothing, and is twice as fast
+        needed[row : row + _BAND] += taken.sum(axis=1, dtype=np.uint32)
     return np.concatenate([[0], np.cumsum(needed)]), categories[first].astype(np.int64)
 
 

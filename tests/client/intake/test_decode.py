@@ -63,7 +63,9 @@ def test_jpeg_lossless_gives_the_stored_pixels(write_film, stored, tmp_path):
 
 
 def test_no_decoder_is_the_gpl_one():
-    assert {name for names in DECODERS.values() for name in names} == {"", "imagecodecs", "gdcm"}
+    assert {name for names in DECODERS.values() for name in names} == {
+        *("", "native", "imagecodecs", "gdcm")
+    }
     with pytest.raises(ModuleNotFoundError):
         __import__("libjpeg")
 

@@ -49,7 +49,15 @@ def test_area_resize_is_the_product_with_the_shares_of_each_cell(height, width, 
     pixels = np.random.default_rng(seed).normal(1000, 300, (height, width)).astype(np.float32)
     small = resize_area(pixels, edge)
     expected = overlaps(height, small.shape[0]) @ pixels @ overlaps(width, small.shape[1]).T
-    assert np.allclose(small, expected, rtol=1e-9)
+    assert np.allclose(small, expected, rtol=1e-6)
+    whole = pixels.round()
+    exact = overlaps(height, small.shape[0]) @ whole @ overlaps(width, small.shape[1]).T
+    assert np.allclose(resize_area(whole, edge), exact, rtol=1e-7)
+
+
+def test_area_resize_of_many_rows_to_one_pixel_keeps_its_precision():
+    tall = np.random.default_rng(8).normal(1000, 300, (60_000, 2)).astype(np.float32)
+    assert np.allclose(resize_area(tall, 1), tall.mean(dtype=np.float64), rtol=1e-12)
 
 
 def test_area_resize_has_the_same_bits_whatever_the_number_of_threads():
