@@ -47,7 +47,7 @@ mutate: $(STAMP)  ## break the source on purpose, line by line: which breaks doe
 fuzz: $(STAMP)  ## damaged films and tables for 10 minutes; ARGS="--minutes 60"
 	$(BIN)/python tests/intake/fuzz.py $(ARGS)
 
-measure-ingest: $(STAMP)  ## films per second and memory of an intake, into docs/ingest.md
+measure-ingest: $(STAMP)  ## films per second and memory of an intake, real-size films beside pydicom, into docs/ingest.md
 	$(BIN)/python tests/intake/measure_ingest.py
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 intake_app = typer.Typer()
 # Beside the packages, in a checkout and where OsteoFed is installed.
 SCHEMAS = PROJECT / "configs" / "cohort"
-Workers = Annotated[int, typer.Option(help="Processes that read films.", min=1, max=64)]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that read films; as many as cores that it may use, if not said.", min=1, max=64
+    ),
+]
 AllowFewer = Annotated[
     bool,
     typer.Option("--allow-fewer", help="Exams or films of the version before may be missing."),
@@ -71,7 +76,7 @@ def ingest(
             help="Cohort schema: a YAML file, a coordinator's plan.json, or the name of a shipped one."
         ),
     ] = "hip_bmd",
-    workers: Workers = 1,
+    workers: Workers = None,
     allow_fewer: AllowFewer = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
@@ -80,6 +85,7 @@ def ingest(
     from client.intake.ingest import ingest as run_intake
     from client.intake.ingest import intake_site
     from client.intake.sources.choose import choose_inputs
+    from client.intake.workers import usable_cores
     from client.site.folder import open_site
 
     site = open_site(folder)
@@ -90,7 +96,7 @@ def ingest(
             intake_site(site),
             schema=found,
             progress=advance,
-            workers=workers,
+            workers=workers or usable_cores(),
             allows_fewer=allow_fewer,
         )
     _finish(site, report, as_json=as_json)
@@ -102,7 +108,7 @@ def ingest(
 def accrue(
     choice: Choice,
     lock: Annotated[Path, typer.Argument(help="The coordinator's lock.json.")],
-    workers: Workers = 1,
+    workers: Workers = None,
     allow_fewer: AllowFewer = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
@@ -112,6 +118,7 @@ def accrue(
     from client.intake.accrue import accept_lock, locked_schema
     from client.intake.accrue import accrue as run_accrual
     from client.intake.sources.choose import choose_inputs
+    from client.intake.workers import usable_cores
     from client.site.folder import open_site
 
     site = open_site(folder)
@@ -124,7 +131,7 @@ def accrue(
             accepted,
             choose_inputs(choice, site, schema, progress=advance),
             progress=advance,
-            workers=workers,
+            workers=workers or usable_cores(),
             allows_fewer=allow_fewer,
         )
     _finish(site, report, as_json=as_json)

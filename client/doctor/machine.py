@@ -27,7 +27,7 @@ REPEATABLE_BRANCHES = (
     *("AVX", "AVX2", "AVX512", "AVX512_E1"),
 )
 _LOSSY_LEVELS = 2  # of 255; lossless syntaxes must be exact
-_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
+_LOSSY = tuple(f"1.2.840.10008.1.2.4.{syntax}" for syntax in (50, 51, 81, 91, 203))
 _LEAST_MEMORY, _COMFORTABLE_MEMORY = 1.5 * 2**30, 4 * 2**30
 _LEAST_DISK, _COMFORTABLE_DISK = 1 * 2**30, 10 * 2**30
 
@@ -183,6 +183,6 @@ def decode_tiny_films(folder: Path = TINY_FILMS) -> Line:
         return problem(
             "decoders",
             f"{fact}; not {', '.join(failed)}",
-            "install python-gdcm, pyjpegls and pydicom again, or films of these will be quarantined",
+            "install imagecodecs, python-gdcm and pydicom again, or films of these will be quarantined",
         )
     return ok("decoders", fact)

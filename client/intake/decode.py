@@ -2,11 +2,12 @@
 
 Pixels go through decode → modality LUT → inversion, in this order (PS3.3 C.7.6.3); windows (VOI LUT)
 are left out because they differ by vendor and the later normalisation replaces them. No text of an
-error holds a value of the file. Imports errors only.
+error holds a value of the file. Imports the codecs and errors only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -14,16 +15,22 @@ import gdcm
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import Tag
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -31,6 +38,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from client.intake.codecs import decode_stream
 from shared.errors import IntakeError
 
 # pydicom logs and warns with attribute values; at a hospital these are a patient's.
@@ -39,23 +47,33 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 gdcm.Trace.SetWarning(False)
 gdcm.Trace.SetError(False)
 
+IMAGECODECS, NATIVE = "imagecodecs", "native"
+Stored = NDArray[np.integer]  # [h, w] as the film has them, of 8 or 16 bits
+# Where old films keep overlays in bits above the stored ones (PS3.3 C.9.2); planes of their own are
+# never read.
+OVERLAY_BITS = tuple(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
 HINT = "`osteofed-site cohort` names the remedy of each code"
 
-# Transfer syntax → pydicom's name of the only decoder used for it ("" = pydicom itself, native).
-DECODERS: Mapping[str, str] = {
-    ImplicitVRLittleEndian: "",
-    ExplicitVRLittleEndian: "",
-    ExplicitVRBigEndian: "",
-    DeflatedExplicitVRLittleEndian: "",
-    RLELossless: "pydicom",
-    JPEGBaseline8Bit: "gdcm",
-    JPEGLossless: "gdcm",
-    JPEGLosslessSV1: "gdcm",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    # OpenJPEG's own binding takes most garbled code streams for films; gdcm's refuses them.
-    JPEG2000Lossless: "gdcm",
-    JPEG2000: "gdcm",
+# Transfer syntax → who decodes it; the second is asked where the first cannot vouch for a stream.
+# "" is pydicom itself.
+DECODERS: Mapping[str, tuple[str, ...]] = {
+    ImplicitVRLittleEndian: (NATIVE,),
+    ExplicitVRLittleEndian: (NATIVE,),
+    ExplicitVRBigEndian: ("",),
+    DeflatedExplicitVRLittleEndian: (NATIVE,),
+    RLELossless: (IMAGECODECS,),
+    JPEGBaseline8Bit: ("gdcm",),
+    JPEGExtended12Bit: (IMAGECODECS,),
+    JPEGLossless: (IMAGECODECS, "gdcm"),
+    JPEGLosslessSV1: (IMAGECODECS, "gdcm"),
+    JPEGLSLossless: (IMAGECODECS,),
+    JPEGLSNearLossless: (IMAGECODECS,),
+    # pylibjpeg's binding of OpenJPEG takes most garbled code streams for films (D-006).
+    JPEG2000Lossless: (IMAGECODECS, "gdcm"),
+    JPEG2000: (IMAGECODECS, "gdcm"),
+    HTJ2KLossless: (IMAGECODECS,),
+    HTJ2KLosslessRPCL: (IMAGECODECS,),
+    HTJ2K: (IMAGECODECS,),
 }
 
 
@@ -69,22 +87,73 @@ def read_pixels(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax not in DECODERS:
         raise IntakeError("unsupported-syntax", "the transfer syntax has no decoder here", hint=HINT)
-    stored = pixel_array(dataset, raw=True, decoding_plugin=DECODERS[syntax])
-    if not dataset.PixelRepresentation:
-        # Bits above BitsStored are no part of the value (PS3.5 8.1.1); pydicom clears signed ones.
-        stored = stored & ((1 << int(dataset.BitsStored)) - 1)
+    stored = _decode(dataset, DECODERS[syntax])
     pixels = _apply_modality(stored, dataset)
-    if pixels.ndim != 2 or not np.isfinite(pixels).all():
+    if pixels.ndim != 2:
         raise IntakeError("unreadable-dicom", "pixels must be a finite matrix", hint=HINT)
-    return (pixels.min() + pixels.max()) - pixels if invert else pixels
+    return np.subtract(pixels.min() + pixels.max(), pixels, out=pixels) if invert else pixels
 
 
-def _apply_modality(stored: NDArray[np.generic], dataset: Dataset) -> NDArray[np.float32]:
+def _decode(dataset: Dataset, decoders: tuple[str, ...]) -> Stored:
+    """Stored values [h, w] by the first decoder that can read them."""
+    for decoder in decoders[:-1]:
+        with contextlib.suppress(Exception):  # what it finds wrong, the next one judges
+            return _decode_by(decoder, dataset)
+    return _decode_by(decoders[-1], dataset)
+
+
+def _decode_by(decoder: str, dataset: Dataset) -> Stored:
+    """Stored values [h, w] by one decoder."""
+    shape = int(dataset.Rows), int(dataset.Columns)
+    n_bytes = int(dataset.BitsAllocated) // 8
+    stored: Stored
+    if decoder == NATIVE:  # a view of the file's bytes; what follows them is padding
+        values = np.frombuffer(dataset.PixelData, f"<u{n_bytes}", count=shape[0] * shape[1])
+        stored = values.reshape(shape)
+    elif decoder == IMAGECODECS:
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        stored = decode_stream(dataset.file_meta.TransferSyntaxUID, stream, shape, n_bytes=n_bytes)
+    else:
+        stored = pixel_array(
+            dataset, raw=True, view_only=True, decoding_plugin=decoder, correct_unused_bits=False
+        )
+    return _clear_unused_bits(stored, dataset)
+
+
+def _clear_unused_bits(stored: Stored, dataset: Dataset) -> Stored:
+    """Stored values without what lies above BitsStored: overlays, or the sign again (PS3.5 8.1.1).
+
+    Raises:
+        IntakeError: something else lies there, which would wrap bright values into dark ones.
+    """
+    bits, width = int(dataset.BitsStored), 8 * stored.itemsize
+    plain = stored.view(f"u{stored.itemsize}")
+    if not dataset.PixelRepresentation and not int(plain.max()) >> bits:
+        return plain
+    value_bits, all_bits = (1 << bits) - 1, (1 << width) - 1
+    overlays: int = sum({1 << int(dataset[tag].value or 0) for tag in OVERLAY_BITS if tag in dataset})
+    above = all_bits & ~value_bits & ~overlays
+    is_stray = (plain & above) != 0
+    if dataset.PixelRepresentation:  # the highest stored bit is the sign
+        is_stray &= ((plain & above) != above) | (plain >> (bits - 1) & 1 == 0)
+    if (is_stray & (stored != dataset.get("PixelPaddingValue"))).any():
+        raise IntakeError("stray-bits", "pixels must not exceed BitsStored", hint=HINT)
+    if not dataset.PixelRepresentation:
+        return plain & value_bits
+    return (plain << (width - bits)).view(f"i{stored.itemsize}") >> (width - bits)
+
+
+def _apply_modality(stored: Stored, dataset: Dataset) -> NDArray[np.float32]:
     """Modality LUT, or rescale slope and intercept (PS3.3 C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    pixels = stored.astype(np.float32)
-    if slope is not None and intercept is not None:
-        pixels = pixels * np.float32(slope) + np.float32(intercept)
+        pixels = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    else:
+        slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
+        pixels = stored.astype(np.float32)
+        if slope is None or intercept is None or (slope, intercept) == (1, 0):
+            return pixels
+        pixels *= np.float32(slope)
+        pixels += np.float32(intercept)
+    if not np.isfinite([pixels.min(), pixels.max()]).all():  # one value that is no number shows in both
+        raise IntakeError("unreadable-dicom", "pixels must be a finite matrix", hint=HINT)
     return pixels

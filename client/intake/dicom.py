@@ -26,9 +26,12 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
 )
 
-from client.intake.decode import HINT, read_pixels
+from client.intake.decode import HINT, OVERLAY_BITS, read_pixels
 from client.intake.film_words import DESCRIPTIONS, SEQUENCES
 from client.intake.picture import TAGS, make_picture, read_spacing
 from shared.errors import IntakeError
@@ -101,10 +104,7 @@ ALLOWED = (
     "PixelData",
     *TAGS,
 )
-# Where old films keep overlays in bits above the stored ones (PS3.3 C.9.2); planes of their
-# own are never read.
-_OVERLAY_BITS = tuple(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
-_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *_OVERLAY_BITS})
+_KEPT = frozenset({*(Tag(keyword) for keyword in ALLOWED), *OVERLAY_BITS})
 
 
 @dataclass(frozen=True, kw_only=True)

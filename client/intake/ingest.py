@@ -24,10 +24,11 @@ from client.cohort.quarantine import CodeCount, Quarantined, count_codes
 from client.cohort.split import SPLITS, splits_of
 from client.intake.changes import Changes, compare_exams, refuse_moved, version_before
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, split_cases
-from client.intake.films import WITHDRAWN, AdmissionRule, FilmJournal, FilmScan
+from client.intake.films import WITHDRAWN, AdmissionRule, FilmScan
 from client.intake.films import Progress as Progress
 from client.intake.found_words import FoundWord, keep_words
 from client.intake.inputs import Inputs, RawTable, folder_inputs
+from client.intake.journal import JOURNAL_FOLDER, FilmJournal
 from client.intake.link import FilmRecord, LinkedExam, Links, Reconciliation, link_films, reconcile
 from client.intake.losses import Losses, find_losses, mark_costs
 from client.intake.refusal import (
@@ -44,8 +45,6 @@ from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
-
-JOURNAL_FOLDER = ".intake"
 
 Clock = Callable[[], datetime]
 
@@ -235,6 +234,7 @@ def ingest(
             quarantined=quarantined,
         )
         keep_words(folder, words)
+        journal.keep_only(scan.lasting)
     forget_refused(folder)
     return IntakeReport(
         cohort=cohort,
@@ -283,12 +283,11 @@ def _remember_places(
 
 @contextlib.contextmanager
 def _journal_of(folder: Path, reading: ReadingRule, pseudonyms: Pseudonyms) -> Iterator[FilmJournal]:
-    """The journal of an intake: kept when that is cut off or awaits a yes to fewer exams."""
+    """The journal of an intake: kept unless that is refused for good."""
     journal = FilmJournal(folder, reading, pseudonyms)
     keep = True
     try:
         yield journal
-        keep = False
     except IntakeError as error:
         keep = error.code == WOULD_SHRINK
         raise

@@ -7,6 +7,7 @@ Results come back in the order of the paths, whatever the number of workers. A w
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing as mp
 import os
 import resource
@@ -33,6 +34,7 @@ from shared.exam.schema import CohortSchema, ViewRule
 FILM_TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
 DECODER_FAILED = "intake.decoder-failed"
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _AHEAD = 4  # films in flight per worker: bounds what waits for its turn
 NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 
@@ -49,9 +51,7 @@ class ReadingRule:
     @staticmethod
     def of(schema: CohortSchema, profile: SiteProfile) -> ReadingRule:
         """The rule of a schema at a hospital."""
-        return ReadingRule(
-            schema.views, schema.image_pixels, profile.default_laterality, profile.films
-        )
+        return ReadingRule(schema.views, schema.image_pixels, profile.default_laterality, profile.films)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,18 @@ class ReadFilm:
     def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
         """The image [h, w]."""
         return np.frombuffer(self.image, np.float16).reshape(rule.image_pixels, rule.image_pixels)
+
+
+def usable_cores(quota: Path = _QUOTA) -> int:
+    """Cores that this process may use: those it is bound to, or fewer where its group has a quota.
+
+    ``quota``: ``cpu.max`` of the control group (Linux cgroup v2): microseconds of each period.
+    """
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
+        share, period = (int(number) for number in quota.read_text().split())
+        cores = min(cores, max(1, share // period))
+    return cores
 
 
 def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
@@ -106,30 +118,40 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
 def read_films(
     paths: Sequence[Path], rule: ReadingRule, *, workers: int = 1, timeout_s: float | None = None
 ) -> Iterator[ReadFilm]:
-    """One result per path, in order, from ``workers`` processes."""
+    """One result per path, in order, from ``workers`` processes, which go on while one is looked at."""
     patience = FILM_TIMEOUT_S if timeout_s is None else timeout_s
     crew = [_Worker(rule, patience) for _ in range(min(workers, len(paths)))]
     found: dict[int, ReadFilm] = {}
-    given = 0
+    todo = enumerate(paths)
     try:
         for turn in range(len(paths)):
-            while turn not in found:
-                for worker in crew:
-                    if worker.index is None and given < min(len(paths), turn + _AHEAD * workers):
-                        worker.give(given, paths[given])
-                        given += 1
+            while True:
+                _employ(crew, todo, n_waiting=len(found), most=_AHEAD * workers)
+                if turn in found:
+                    break
                 found |= _collect(crew)
             yield found.pop(turn)
+            found |= _collect(crew, patience_s=0.0)
     finally:
         for worker in crew:
             worker.stop()
 
 
-def _collect(crew: Sequence[_Worker]) -> dict[int, ReadFilm]:
+def _employ(
+    crew: Sequence[_Worker], todo: Iterator[tuple[int, Path]], *, n_waiting: int, most: int
+) -> None:
+    """Give idle workers the next films, as long as few enough results wait for their turn."""
+    n_busy = sum(worker.index is not None for worker in crew)
+    idle = [worker for worker in crew if worker.index is None][: max(0, most - n_waiting - n_busy)]
+    for worker, (index, path) in zip(idle, todo, strict=False):
+        worker.give(index, path)
+
+
+def _collect(crew: Sequence[_Worker], patience_s: float = math.inf) -> dict[int, ReadFilm]:
     """Results that are there, or the first that come; who is over time or dead has failed."""
     busy = [worker for worker in crew if worker.index is not None]
-    patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
-    ready = wait([worker.line for worker in busy], timeout=patience)
+    first = min((worker.deadline for worker in busy), default=0.0) - time.monotonic()
+    ready = wait([worker.line for worker in busy], timeout=max(0.0, min(first, patience_s)))
     late = time.monotonic()
     return dict(worker.take() for worker in busy if worker.line in ready or worker.deadline <= late)
 

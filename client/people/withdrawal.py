@@ -1,7 +1,7 @@
 """A patient withdraws: out of every current cohort, staged film and token, and never taken in again.
 
 A frozen version is never edited: the next is written without the person, and pages of those that hold
-the person are deleted, as is what an intake that was cut off has left. Older versions are evidence of
+the person are deleted, as is what intakes remember of films. Older versions are evidence of
 what earlier runs used; they keep the person until ``purge``, which deletes all that such a version
 holds but its head without pseudonyms, so that its fingerprint can still be named. Ledger and member
 lists keep the pseudonym: a charge is never given back, and an update that was released cannot be
@@ -28,8 +28,8 @@ from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 
-# Under a cohort's name: the journal and the unfinished version of an intake that was cut off.
-_CUT_OFF = (".intake", ".v*.part")
+# Under a cohort's name: the journal of intakes, and the unfinished version of one that was cut off.
+_CUT_OFF = (".intake", ".intake.part", ".v*.part")
 # What films of the latest intake said; the next one writes it without the person.
 _FILM_WORDS = "film-words.json"
 
@@ -56,7 +56,7 @@ def withdraw(
     """Take a person out of everything that a later run could use.
 
     Doing it again is harmless, and finishes what was interrupted. A number that was never taken in is
-    remembered too, and kept out when it comes. An intake that was cut off starts again.
+    remembered too, and kept out when it comes. The next intake reads every film again.
 
     Args:
         site: the opened site.

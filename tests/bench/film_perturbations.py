@@ -1,8 +1,9 @@
 """A release reads the same films as they are, and bordered, marked, wider, turned: what is lost?
 
-``make films`` after ``make demo``. Films of fresh patients of the external hospital are written as DICOM
-files, each perturbation in its pixels and tags, and read by the code that reads a hospital's. Every film
-is scored, also those that an intake would flag. Writes docs/films.md and docs/data/films.json.
+``make films`` after ``make demo``. Films of fresh patients of the external hospital are written as
+DICOM files, each perturbation in its pixels and tags, and read by the code that reads a hospital's.
+Every film is scored, also those that an intake would flag. Writes docs/films.md and
+docs/data/films.json.
 """
 
 from __future__ import annotations
@@ -333,7 +334,7 @@ def measure(release_folder: Path, key: str, n: int) -> dict[str, object]:
                     "other_class": float(np.mean(called != calls)),
                 }
             )
-            print(json.dumps(rows[-1]), flush=True)
+            sys.stderr.write(json.dumps(rows[-1]) + "\n")
     return {"patients": n, "preprocessing": release.record.preprocessing, "rows": rows}
 
 
@@ -345,11 +346,11 @@ def page(found: Mapping[str, Any]) -> str:
         "# What a border, a marker or another field costs",
         "",
         f"The demo's release, read on films of {found['patients']} fresh patients of a hospital that "
-        "never trained, each perturbation in pixels and tags of real DICOM files, read by the code that "
-        "reads a hospital's. R² is of **all** films, also of those that an intake would put aside; "
+        "never trained, each perturbation in pixels and tags of real DICOM files, read by the code "
+        "that reads a hospital's. R² is of **all** films, also of those that an intake would put aside; "
         "*put aside* is their share. *Told* says whether the tags say what happened. "
-        f"Preparation: `{found['preprocessing']}`. *Before*: the preparation of version 0.2.0, which took "
-        "the whole film, with the release of its own demo. Written by `make films`.",
+        f"Preparation: `{found['preprocessing']}`. *Before*: the preparation of version 0.2.0, which "
+        "took the whole film, with the release of its own demo. Written by `make films`.",
         "",
         "| film | told | R² | lost | R² of those read | put aside | other class | R² before |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -369,8 +370,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"Of {len(held)} perturbations that should cost at most {LOSS_ASKED} of R², "
         + (f"{len(over)} cost more: {', '.join(over)}." if over else "none costs more."),
         "Pixels three times as coarse have lost the trabecular texture: no preparation brings it back.",
-        "What no tag tells and no picture shows (a film flipped against its side, a wrong spacing) is put "
-        "aside, not read.",
+        "What no tag tells and no picture shows (a film flipped against its side, a wrong spacing) is "
+        "put aside, not read.",
     ]
     return "\n".join(lines) + "\n"
 

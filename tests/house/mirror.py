@@ -72,9 +72,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/intake/sources/tables.py": Elsewhere(
         "client/intake/test_tables.py", "a source of rows is right when its rows are the CSV's"
     ),
-    "client/intake/workers.py": Elsewhere(
-        "client/intake/test_films.py", "workers are tried with films that kill a decoder"
-    ),
     "client/rehearsal/learning.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),

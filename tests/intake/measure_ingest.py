@@ -2,7 +2,7 @@
 
 Each figure comes from a process of its own: one worker, one core, films of the synthetic hospital in
 all its transfer syntaxes. Writes ``docs/ingest.md``. Memory is the peak of resident memory of the
-intake's process.
+intake's process. Films of real size are measured by ``tests/bench/film_reading.py``.
 """
 
 from __future__ import annotations
@@ -66,43 +66,6 @@ def run_pydicom(folder: Path) -> int:
     return len(images)
 
 
-def cpu_of_reading(folder: Path, edge_factor: int) -> tuple[int, int, float, float]:
-    """Rows, columns, and CPU ms per film of our reading and of pydicom's default path, in turns."""
-    import numpy as np
-    from pydicom import dcmread
-
-    from client.intake.workers import ReadingRule, read_one
-    from shared.exam.pixels import normalise
-    from shared.exam.schema import read_schema
-
-    schema = read_schema(ROOT / "configs" / "cohort" / "hip_bmd.yaml")
-    rule = ReadingRule(schema.views, schema.image_pixels, None)
-    paths = sorted((folder / "films").iterdir())[: 40 if edge_factor > 1 else 200]
-    if edge_factor > 1:
-        for path in paths:
-            film = dcmread(path)
-            syntax = film.file_meta.TransferSyntaxUID
-            film.decompress() if syntax.is_compressed else None
-            pixels = np.kron(film.pixel_array, np.ones((edge_factor, edge_factor), np.uint16))
-            # noise, so that coders have what a detector gives them
-            pixels = (pixels + np.random.default_rng(1).integers(0, 16, pixels.shape)) & 0x0FFF
-            film.Rows, film.Columns = pixels.shape
-            film.PixelData = pixels.astype("<u2").tobytes()
-            film["PixelData"].VR = "OW"
-            if syntax.is_compressed and not syntax.startswith("1.2.840.10008.1.2.4.70"):
-                film.compress(syntax, generate_instance_uid=False)
-            film.save_as(path)
-    ours = theirs = 0.0
-    for path in paths:
-        start = time.process_time()
-        read_one(path, rule)
-        middle = time.process_time()
-        film = dcmread(path)
-        normalise(film.pixel_array.astype("float32"), schema.image_pixels)
-        ours, theirs = ours + middle - start, theirs + time.process_time() - middle
-    return film.Rows, film.Columns, 1000 * ours / len(paths), 1000 * theirs / len(paths)
-
-
 def measure(folder: Path, way: str) -> dict[str, float]:
     """Seconds, films and peak memory of one way, in a process of its own."""
     command = [sys.executable, __file__, way, str(folder)]
@@ -124,10 +87,12 @@ def answer(way: str, folder: Path) -> None:
 
 def main() -> None:
     """Write the page."""
+    import film_reading
+
     from server.synthetic.folder import write_hospital
     from server.synthetic.hospitals import BIRCH, Defects
 
-    rows, slopes, cpu = [], {}, []
+    rows, slopes = [], {}
     with tempfile.TemporaryDirectory() as home:
         for n_films in SIZES:
             source, folder = Path(home) / "source", Path(home) / f"n{n_films}"
@@ -140,10 +105,6 @@ def main() -> None:
                     f"| {n_films} | {way} | {found['films'] / found['seconds']:.0f} | "
                     f"{found['seconds']:.1f} | {found['peak_mib']:.0f} |"
                 )
-            if n_films == SIZES[0]:
-                for factor in (1, 16):
-                    high, wide, own, other = cpu_of_reading(folder, factor)
-                    cpu.append(f"| {high} × {wide} | {own:.1f} | {other:.1f} | {1000 / own:.0f} |")
     lines = [
         "# Ingest: throughput and memory",
         "",
@@ -166,20 +127,15 @@ def main() -> None:
             f"- {way}: {slope:.1f} KiB of memory and {1000 / pace:.1f} ms per further film "
             f"({pace:.0f} films/s without the start)."
         )
-    lines += [
-        "",
-        "CPU time per film of reading alone (open, refuse, decode, LUT, inversion, normalise), each "
-        "film read by both ways in turn; large films are the small ones enlarged, with detector noise.",
-        "",
-        "| pixels | ours, ms | pydicom, ms | ours, films per s and core |",
-        "|---|---|---|---|",
-        *cpu,
-    ]
+    lines += film_reading.lines()
     PAGE.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+    sys.path[:0] = [
+        str(ROOT),
+        *(str(ROOT / "tests" / part) for part in ("intake", "practice", "bench")),
+    ]
     if len(sys.argv) == 3:
         answer(sys.argv[1], Path(sys.argv[2]))
     else:

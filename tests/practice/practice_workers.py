@@ -1,12 +1,14 @@
-"""Workers that fail at a film called ``bad``."""
+"""Workers that fail at a film called ``bad``, and a note of what workers are given."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from pathlib import Path
 
-from client.intake.workers import ReadFilm
+from client.intake import films
+from client.intake.workers import ReadFilm, read_films
 
 
 def kill_itself(line, rule) -> None:
@@ -32,3 +34,23 @@ def swell(line, rule) -> None:
         held[::4096] = b"x" * len(held[::4096])
         del held
         line.send(ReadFilm(code=path.name))
+
+
+def spy_on_reading(monkeypatch) -> list[Path]:
+    """The files that are really read, as they are given to workers."""
+    seen: list[Path] = []
+
+    def noting(paths, *arguments, **options):
+        seen.extend(paths)
+        return read_films(paths, *arguments, **options)
+
+    monkeypatch.setattr(films, "read_films", noting)
+    return seen
+
+
+def note_time(line, rule) -> None:
+    """A film takes a moment; its code is when it was read."""
+    while True:
+        line.recv()
+        time.sleep(0.02)
+        line.send(ReadFilm(code=str(time.time())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
@@ -124,11 +125,11 @@ def test_an_overlay_plane_beside_the_pixels_is_never_taken(write_film, stored, p
     film.add_new(0x60000102, "US", 0)
     film.add_new(0x60003000, "OW", plane)
     film.save_as(path)
-    assert np.array_equal(read_film(path).pixels, stored)
+    assert np.array_equal(read_film(path).picture.pixels, stored)
 
 
 def test_one_sample_is_assumed_where_a_grey_film_does_not_say_it(write_film, stored):
-    assert np.array_equal(read_film(write_film(SamplesPerPixel=None)).pixels, stored)
+    assert np.array_equal(read_film(write_film(SamplesPerPixel=None)).picture.pixels, stored)
     assert code_of(write_film(SamplesPerPixel=None, PhotometricInterpretation="RGB")) in (
         "intake.not-greyscale", "intake.unreadable-dicom",
     )  # fmt: skip
@@ -142,7 +143,7 @@ def test_a_film_without_preamble_is_read(write_film, stored, syntax, has_meta):
     meta_end = 144 + int.from_bytes(data[140:144], "little")  # preamble, DICM, group length
     path.write_bytes(data[132:] if has_meta else data[meta_end:])
     film = read_film(path)
-    assert np.array_equal(film.pixels, stored)
+    assert np.array_equal(film.picture.pixels, stored)
     assert film.transfer_syntax == syntax
 
 
@@ -205,7 +206,7 @@ def test_a_film_says_its_words_as_they_were_written(write_film):
 
 def test_a_deflated_bomb_is_refused_before_it_is_inflated(write_film, monkeypatch):
     path = write_film(syntax="1.2.840.10008.1.2.1.99", ImageComments="\0" * 9000)
-    assert read_film(path).pixels.shape == (48, 40)
+    assert read_film(path).picture.pixels.shape == (48, 40)
     monkeypatch.setattr(dicom, "_SMALL_BYTES", 5000)
     monkeypatch.setattr(dicom, "MAX_INFLATION", 1)
     monkeypatch.setattr(dicom, "dcmread", None)  # must not come so far

@@ -29,7 +29,8 @@ from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
 from client.intake.found_words import WORDS_FILE
-from client.intake.ingest import JOURNAL_FOLDER, IntakeReport
+from client.intake.ingest import IntakeReport
+from client.intake.journal import JOURNAL_FOLDER
 from client.people.withdrawal import withdraw
 from client.site.folder import Site, create_site, open_site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms

@@ -97,7 +97,7 @@ SITE = (
     File("cohorts/NAME/vN/images.npy", "NumPy", "films [n, h, w], float16"),
     File("cohorts/NAME/vN/quarantine.jsonl", "JSON lines", "what was not used, and why"),
     File("cohorts/NAME/vN/purged.json", "JSON", "that the version's data was deleted"),
-    File("cohorts/NAME/.intake/*", "sealed", "what an intake that was cut off has read"),
+    File("cohorts/NAME/.intake/*", "sealed", "what films were read to, for the next intake"),
     File(
         "cohorts/NAME/refused-quarantine.jsonl", "JSON lines", "quarantine of the intake refused last"
     ),

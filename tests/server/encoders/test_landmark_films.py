@@ -1,4 +1,4 @@
-"""What teaches a landmark's network: wherever a film is moved, covered or tilted, so is its landmark."""
+"""What teaches a landmark's network: where a film is moved or tilted, so is its landmark."""
 
 from __future__ import annotations
 
@@ -66,5 +66,7 @@ def test_each_film_is_seen_three_times_with_and_without_a_landmark():
     assert all(each.landmark is not None for each in seen[::3])
     for each in seen:
         if each.landmark is not None:
-            assert all(0 <= at <= n for at, n in zip(each.landmark, each.channels.shape[1:], strict=True))
+            assert all(
+                0 <= at <= n for at, n in zip(each.landmark, each.channels.shape[1:], strict=True)
+            )
     assert any(each.landmark is None for each in draw_seen(8, seed=3))

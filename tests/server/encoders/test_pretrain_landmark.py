@@ -70,7 +70,10 @@ def test_the_loss_is_least_where_the_map_is_right():
 def test_it_learns_where_a_dot_is():
     losses: list[float] = []
     network, loss = fit_landmark(
-        dotted(256), seed=1, epochs=6, progress=lambda words, *_: losses.append(float(words.split()[-1]))
+        dotted(256),
+        seed=1,
+        epochs=6,
+        progress=lambda words, *_: losses.append(float(words.split()[-1])),
     )
     assert loss < 0.5 * losses[0]
     assert isinstance(network, LandmarkNetwork)

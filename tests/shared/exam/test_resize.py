@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -51,3 +54,28 @@ def test_it_is_the_integral_over_the_picture_beyond_which_the_nearest_pixel_coun
             assert part == column[0, 0]
         elif first >= n:
             assert part == column[-1, 0]
+
+
+def test_many_rows_to_one_pixel_keep_their_precision():
+    tall = np.random.default_rng(8).normal(1000, 300, (60_000, 2)).astype(np.float32)
+    assert np.allclose(shrunk(tall, 1, 1), tall.mean(dtype=np.float64), rtol=1e-7)
+
+
+def test_the_bits_are_the_same_whatever_the_number_of_threads():
+    script = (
+        "import sys, numpy; from shared.exam.resize import average, even_edges;"
+        "film = numpy.random.default_rng(3).normal(1000, 200, (1501, 903)).astype(numpy.float32);"
+        "small = average(film, even_edges(0, 1501, 128), even_edges(0, 903, 77));"
+        "sys.stdout.buffer.write(small.tobytes())"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2", "7")
+    }
+    assert len(outputs) == 1
+    assert len(outputs.pop()) == 128 * 77 * 4
