@@ -22,6 +22,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ AllowFewer = Annotated[
     bool,
     typer.Option("--allow-fewer", help="Exams or films of the version before may be missing."),
 ]
+_GOES_ON = (
+    "no cohort was changed; films that were read or fetched are kept, and the same command goes on"
+)
 _LINKS = {
     "exams": "exams, a row with its films",
     "films_of_nobody": "films whose patient has no row",
@@ -61,6 +65,7 @@ _CHANGES = {
 
 @intake_app.command()
 @command
+@when_stopped(_GOES_ON)
 @takes_sources
 def ingest(
     choice: Choice,
@@ -97,6 +102,7 @@ def ingest(
 
 @intake_app.command()
 @command
+@when_stopped(_GOES_ON)
 @takes_sources
 def accrue(
     choice: Choice,

@@ -18,6 +18,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from shared.contract.settings import Settings
 
 runs_app = typer.Typer()
+_GOES_ON = (
+    "every committed round of run {run} is kept; `osteofed-coordinator resume {run}` goes on, with the "
+    "same --site and --home"
+)
 
 
 @runs_app.command()
@@ -158,6 +163,7 @@ def _draft_validation(
 
 @runs_app.command()
 @command
+@when_stopped(_GOES_ON)
 def launch(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Train an approved plan to its last round, and make the release."""
     _train(run, site, home, as_json=as_json)
@@ -165,6 +171,7 @@ def launch(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonO
 
 @runs_app.command()
 @command
+@when_stopped(_GOES_ON)
 def resume(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Go on with a run from its last committed round."""
     _train(run, site, home, as_json=as_json)

@@ -30,6 +30,7 @@ from shared.machine.processes import (
     run_command,
     wait_for_port,
 )
+from shared.machine.terminal import say
 
 CONNECTION = "federation"
 START_S = 60.0
@@ -227,4 +228,9 @@ def submit_stage(store: RunStore, stage: str) -> None:
             "no SuperLink was started for this coordinator",
             hint="`osteofed-coordinator serve` starts it",
         )
-    deployment.play(store, stage)
+    try:
+        deployment.play(store, stage)
+    except KeyboardInterrupt:
+        run = store.plan.run
+        say(f"the SuperLink plays on without this command: `osteofed-coordinator pause {run}` stops it")
+        raise

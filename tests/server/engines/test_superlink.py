@@ -283,3 +283,19 @@ def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         submit_stage(store, "train")
     assert caught.value.code == "engine.no-superlink"
+
+
+def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+
+    def stop(*_: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Deployment, "_flwr", stop)
+    (Deployment(store.home).work / "flower").mkdir(parents=True)
+    (Deployment(store.home).work / "flower" / "config.toml").write_text("")
+    with pytest.raises(KeyboardInterrupt):
+        submit_stage(store, "train")
+    assert f"`osteofed-coordinator pause {store.plan.run}` stops it" in capfd.readouterr().err
