@@ -6,12 +6,12 @@ Imports the schema and the profile only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
+from shared.strict import nearest
 
 if TYPE_CHECKING:
     from client.intake.clinical import RawRow
@@ -34,9 +34,9 @@ def require_profile(schema: CohortSchema, profile: SiteProfile) -> None:
         ("not_collected", profile.not_collected, names),
     ):
         for name in given:
-            near = get_close_matches(name.lower(), sorted(allowed), n=1)
-            if name not in allowed and near:
-                problems.append(f"  {setting}.{name}: is none of the schema's; did you mean {near[0]}?")
+            guess = nearest(name, sorted(allowed))
+            if name not in allowed and guess:
+                problems.append(f"  {setting}.{name}: is none of the schema's{guess}")
     for each in schema.fields:
         unit = profile.units.get(each.name)
         if unit is None:
@@ -76,9 +76,15 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
         # A table without a header line would show a patient's values as its "columns".
         has_header = any(column in header for column in expected)
         found = list(header) if has_header else f"none of them among {len(header)} columns"
+        spare = [column for column in header if column not in expected] if has_header else []
+        guesses = [
+            f"\n  {column}: is not there{guess}"
+            for column in missing
+            if (guess := nearest(column, spare))
+        ]
         raise IntakeError(
             "missing-column",
-            f"the table lacks {missing}; expected {expected}, found {found}",
+            f"the table lacks {missing}; expected {expected}, found {found}" + "".join(guesses),
             hint="map names under columns in the site profile, or list optional fields that "
             "the site does not collect under not_collected",
         )

@@ -19,6 +19,7 @@ from shared.exam.schema import CohortSchema, read_schema
 from shared.learners.refused import refusal_of
 from shared.machine.files import PROJECT
 from shared.machine.yaml_file import YamlMistakesError, load_yaml
+from shared.strict import nearest
 
 CONFIGS = PROJECT / "configs"
 # What a cohort file from another folder is called while settings are composed.
@@ -187,7 +188,9 @@ def _sort_overrides(
             # has no file; the settings refuse it by its kind
             values.append(f"++learner.kind={value}")
         elif key in groups and not set(_names_in(value)) <= set(groups[key]):
-            problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
+            wrong = [name for name in _names_in(value) if name not in groups[key]]
+            guess = "".join(nearest(name, groups[key]) for name in wrong)
+            problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'{guess}")
         elif key in groups:
             choices.append(override)
         else:

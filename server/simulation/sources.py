@@ -29,6 +29,7 @@ from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import hash_of
+from shared.strict import nearest
 
 PROFILE_FILE = "profile.yaml"
 # As the policy that a new hospital begins with.
@@ -179,6 +180,7 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     if column not in table.header:
         problems.append(
             f"  --split-by: {path.name} has no column {column}; it has {', '.join(table.header)}"
+            + nearest(column, table.header)
         )
         return []
     groups = _groups(table, column, profile, problems)
@@ -186,7 +188,10 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     absent = sorted(word for word, name in external.items() if name not in set(map(site_name, groups)))
     if absent:
         known = sorted(map(site_name, groups))
-        problems.append(f"  --external: must be among the values of {column}, {known}, not {absent}")
+        guesses = "".join(nearest(site_name(word), known) for word in absent)
+        problems.append(
+            f"  --external: must be among the values of {column}, {known}, not {absent}{guesses}"
+        )
     header = tuple(name for name in table.header if name != column)
     return [
         _Given(

@@ -41,3 +41,19 @@ def test_a_column_that_is_not_there_or_stands_twice_is_refused() -> None:
         require_columns(header[1:], HIP, SiteProfile())
     with pytest.raises(IntakeError, match="have the name of another"):
         require_columns([*header, "age"], HIP, SiteProfile())
+
+
+def test_a_missing_column_is_answered_by_the_tables_nearest_that_is_not_used() -> None:
+    named = [HIP.patient_column, HIP.date_column, *(field.name for field in HIP.fields)]
+    header = [str(name) for name in (*named, HIP.label.column)]
+    by_table = HIP.model_copy(update={"split": HIP.split.model_copy(update={"column": "splt"})})
+    with pytest.raises(IntakeError) as caught:
+        require_columns([*header, "Split"], by_table, SiteProfile())
+    assert caught.value.fact.endswith("\n  splt: is not there; did you mean Split?")
+
+
+def test_a_table_without_a_header_line_shows_none_of_its_values_as_a_guess() -> None:
+    with pytest.raises(IntakeError) as caught:
+        require_columns(["exam_dates", "ages", "Ada Lovelace"], HIP, SiteProfile())
+    assert "did you mean" not in caught.value.fact
+    assert "Lovelace" not in caught.value.fact

@@ -283,6 +283,21 @@ def test_a_misspelt_setting_is_answered_by_the_nearest() -> None:
         compose_settings(["privacy.epsilonn=3"])
 
 
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("fusion=crossattention", "cross_attention"),
+        ("task=regresion", "regression"),
+        ("measure=[errors,subgrups_age]", "subgroups_age"),
+        ("schedule=few_mesages", "few_messages"),
+        ("privcy=off", "privacy"),
+    ],
+)
+def test_a_misspelt_option_or_group_is_answered_by_the_nearest(override: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=rf"; did you mean {meant}\?\n"):
+        compose_settings([override])
+
+
 def test_what_contradicts_each_other_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         compose_settings(
