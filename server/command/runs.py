@@ -121,7 +121,7 @@ def plan(
 def _settings_of_training(
     overrides: list[str], cohort: str | None, configs: Path | None, *, of_release: object
 ) -> Settings:
-    from server.federation.compose import compose_settings, follow_cohort
+    from server.federation.compose import compose_followed
 
     if of_release:
         raise PlanError(
@@ -129,10 +129,10 @@ def _settings_of_training(
             "--epsilon and --only belong to a plan that measures a release",
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
-    made = follow_cohort(cohort, overrides) if cohort else []
+    settings, made = compose_followed(overrides, cohort=cohort, own=configs)
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
-    return compose_settings(overrides, cohort=cohort, own=configs)
+    return settings
 
 
 def _draft_training(own: Home, run: str, settings: Settings) -> Plan:

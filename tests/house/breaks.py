@@ -2539,9 +2539,9 @@ BREAKS: tuple[Break, ...] = (
         "a figure is of one draw of the noise",
     ),
     Break(
-        "server/federation/compose.py",
-        "elif path.stem in groups[group]:",
-        "elif not path.stem:",
+        "server/federation/own_options.py",
+        "if place.stem in groups[group]:",
+        "if not place.stem:",
         "an option of one's own replaces a shipped one in silence",
     ),
     Break(
@@ -2612,8 +2612,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/simulation/request.py",
-        '("." in key or key in groups or key in Settings.model_fields)',
-        '("." in key or key in groups)',
+        "if folder.is_dir()} | set(Settings.model_fields)",
+        "if folder.is_dir()}",
         "a setting of one word is taken for a hospital",
     ),
     Break(
