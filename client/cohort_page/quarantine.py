@@ -104,6 +104,6 @@ def _quarantine_row(members: Sequence[Quarantined], linkage: Linkage) -> Quarant
         n=len(members),
         meaning=CODES[first.code].meaning,
         remedy=CODES[first.code].remedy,
-        fields=", ".join(f"{field} ({n})" for field, n in counted.most_common(4)),
+        fields=", ".join(f"{field} ({n})" for field, n in counted.most_common()),
         examples=tuple(named[:EXAMPLES]),
     )

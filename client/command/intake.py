@@ -296,12 +296,16 @@ def _as_json(groups: Sequence[QuarantineGroup], *, examples: bool) -> list[dict[
 
 
 def _show_groups(title: str, groups: Sequence[QuarantineGroup], *, examples: bool) -> None:
-    columns = ("kind", "code", "n", "meaning", "remedy", *(("for example",) if examples else ()))
     for group in groups:
+        has_fields = any(row.fields for row in group.rows)
+        columns = ("kind", "code", "n", *(("of field",) if has_fields else ()), "meaning", "remedy")
         rows = [
-            (row.kind, row.code, row.n, row.meaning, row.remedy)
+            (row.kind, row.code, row.n)
+            + ((row.fields,) if has_fields else ())
+            + (row.meaning, row.remedy)
             + (("\n".join(row.examples),) if examples else ())
             for row in group.rows
         ]
+        columns += ("for example",) if examples else ()
         if rows:
             show_table(f"{title}: {group.title.lower()}, {group.n}", columns, rows)

@@ -21,6 +21,7 @@ from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.refusal import unread_fields
 from client.intake.sources.tables import file_table
+from client.intake.unreadable import table_problem
 from client.site.linkage import PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from server.simulation.request import Request
@@ -108,6 +109,9 @@ def read_hospitals(
     problems += _name_problems(request, given)
     hospitals = []
     for each in given:
+        if not each.table.rows:
+            problems.append(f"  {each.place}: the table has a header and no row")
+            continue
         try:
             table = interpret_rows(
                 each.table.header,
@@ -136,8 +140,8 @@ def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Itera
     for role, name, path in ((role, *pair) for role, pairs in roles for pair in pairs):
         is_folder = path.is_dir()
         file = path / TABLE_FILE if is_folder else path
-        if not file.is_file():
-            problems.append(f"  {name}: there is no file {file}")
+        if problem := table_problem(file):
+            problems.append(f"  {name}: {problem}")
             continue
         if schema.views and not (path / FILMS_FOLDER).is_dir():
             problems.append(
@@ -165,8 +169,8 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     path, column = request.split_table, request.split_by
     if path is None or column is None:
         return []
-    if not path.is_file():
-        problems.append(f"  {path}: there is no such file")
+    if problem := table_problem(path):
+        problems.append(f"  --split-by: {problem}")
         return []
     if schema.views:
         problems.append(f"  {path}: cohort {schema.name} has films, a table alone cannot be split")

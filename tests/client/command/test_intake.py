@@ -107,6 +107,22 @@ def test_a_refused_first_intake_tells_its_quarantine_and_cohort_shows_it_afterwa
     assert sum(name in named for name in spoilt) == 3
 
 
+def test_a_value_that_cannot_be_used_is_told_with_its_field(ask: Ask, archive: Path) -> None:
+    table = archive / "clinical.csv"
+    header, first, *rows = table.read_text(encoding="utf-8-sig").splitlines()
+    cells = first.split(";")
+    cells[header.split(";").index("height")] = "999"
+    table.write_text("\n".join([header, ";".join(cells), *rows]) + "\n")
+    shown = ask("ingest", archive)
+    assert shown.exit_code == 0, shown.output
+    assert "of field" in shown.stdout
+    assert "height (1)" in shown.stdout
+    assert "height (1)" in ask("cohort").stdout
+    told = json.loads(ask("ingest", archive, "--json").stdout)["quarantined"]
+    [row] = [row for row in told if row["code"] == "intake.out-of-range"]
+    assert (row["n"], row["fields"]) == (1, {"height": 1})
+
+
 def test_a_cohort_without_any_intake_is_an_error(ask: Ask) -> None:
     told = ask("cohort", "--json")
     assert told.exit_code == 1
