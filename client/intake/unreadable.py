@@ -50,7 +50,7 @@ def why_unreadable(path: Path, error: Exception, *, encoding: str = "utf-8") -> 
         case PermissionError():
             return "may not be read by this user", "ask its owner, or copy it to where it may be read"
         case UnicodeError():
-            return f"is not written in {encoding}", f"set encoding in the site profile: {_guess(path)}"
+            return f"is not written in {encoding}", f"set encoding in the site profile: {_guess(path, encoding)}"
         case csv.Error():
             return "is no CSV file", "export it as text, with one row per line"
     return (
@@ -59,9 +59,10 @@ def why_unreadable(path: Path, error: Exception, *, encoding: str = "utf-8") -> 
     )
 
 
-def _guess(path: Path) -> str:
+def _guess(path: Path, encoding: str) -> str:
     """Encodings that a table may be in, by how its file begins."""
     with path.open("rb") as stream:
         start = stream.read(3)
     found = [name for mark, name in _MARKS.items() if start.startswith(mark)]
-    return found[0] if found else "cp1252 of Excel on Windows, latin-1, or utf-8-sig"
+    usual = [name for name in ("utf-8-sig", "cp1252", "latin-1") if name != encoding]
+    return found[0] if found else f"perhaps {' or '.join(usual)}"

@@ -350,7 +350,7 @@ def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
 
 
 def _line(place: str, error: OsteoFedError) -> str:
-    fact = "; ".join(line.strip() for line in error.fact.splitlines())
+    fact = "; ".join(line.strip() for line in error.fact.splitlines()).replace(":; ", ": ")
     return f"  {place}: {fact}" + (f" (hint: {error.hint})" if error.hint else "")
 
 

@@ -23,7 +23,7 @@ TEXT = "patient_id,age\nMüller,70\n"
             TEXT.encode("cp1252"),
             "utf-8-sig",
             "is not written in utf-8-sig",
-            "encoding in the site prof",
+            "site profile: perhaps cp1252 or latin-1",
         ),
         (TEXT.encode("utf-16"), "utf-8-sig", "is not written in utf-8-sig", "site profile: utf-16"),
         (TEXT.encode("utf-8-sig"), "ascii", "is not written in ascii", "site profile: utf-8-sig"),
