@@ -50,7 +50,10 @@ def why_unreadable(path: Path, error: Exception, *, encoding: str = "utf-8") -> 
         case PermissionError():
             return "may not be read by this user", "ask its owner, or copy it to where it may be read"
         case UnicodeError():
-            return f"is not written in {encoding}", f"set encoding in the site profile: {_guess(path, encoding)}"
+            return (
+                f"is not written in {encoding}",
+                f"set encoding in the site profile: {_guess(path, encoding)}",
+            )
         case csv.Error():
             return "is no CSV file", "export it as text, with one row per line"
     return (

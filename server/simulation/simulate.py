@@ -202,6 +202,12 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         )
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
+    if settings.privacy.mode == "off" and settings.validation.release_class == "dp":
+        say(
+            "privacy=off: training has no noise; what the hospitals' gates let out (report.html) keeps "
+            f"its own, ε = {settings.validation.epsilon:g} a table, unless you add "
+            "validation.release_class=governed. The arms beside each other (comparison.html) are exact"
+        )
     return settings, hospitals
 
 

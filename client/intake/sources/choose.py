@@ -251,8 +251,8 @@ def _refuse_absent(choice: Choice, schema: CohortSchema) -> None:
         raise IntakeError(
             "no-input",
             "; ".join(problems),
-            hint=f"a folder holds {TABLE_FILE} and, for a schema with views, {FILMS_FOLDER}/; --table and "
-            "--films name others",
+            hint=f"a folder holds {TABLE_FILE} and, for a schema with views, {FILMS_FOLDER}/; "
+            "--table and --films name others",
         )
 
 
