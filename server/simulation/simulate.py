@@ -241,7 +241,8 @@ def _not_valid(found: Sequence[str]) -> SettingsError:
         "invalid-simulation",
         f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n" + "\n".join(found),
         hint="nothing was written; docs/reference/cohort-schema.md says what a cohort's file holds, "
-        "docs/reference/site.md what NAME.profile.yaml beside a table says of its names and units",
+        "docs/reference/site.md what NAME.profile.yaml beside a table, or profile.yaml in a folder, "
+        "says of its names and units",
     )
 
 

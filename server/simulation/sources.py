@@ -126,7 +126,7 @@ def read_hospitals(
         until = request.lock_date
         early = tuple(row for row in table.rows if until is None or row.day <= until)
         hospital = _counted(each, early, schema, seed=request.seed)
-        problems += [*_loss_problems(each, table, schema), *_size_problems(hospital)]
+        problems += [*_loss_problems(each, table, schema), *size_problems(hospital)]
         hospitals.append(hospital)
     return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
 
@@ -309,7 +309,8 @@ def repeated_patients(hospitals: Sequence[Hospital], schema: CohortSchema) -> in
     return sum(n > 1 for n in found.values())
 
 
-def _size_problems(hospital: Hospital) -> list[str]:
+def size_problems(hospital: Hospital) -> list[str]:
+    """A line where a hospital has fewer patients than its own policy wants of its role."""
     if hospital.role == "training" and hospital.n_training < LEAST_TRAINING:
         return [
             f"  {hospital.name}: {hospital.n_training} patients with a label to train on, of "
