@@ -1477,8 +1477,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/engines/superlink.py",
-        "if known.get(site) == key:",
-        "if site in known:",
+        'if before["key"] != key:',
+        'if before["key"] is None:',
         "a site's new node key is never registered",
     ),
     Break(
