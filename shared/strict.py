@@ -51,23 +51,30 @@ def list_mistakes(
         value = item.get("input")
         told = item.get("ctx", {})
         if item["type"] == "extra_forbidden":
-            text = "is not a setting" + _nearest(str(place[-1]), _names_beside(model, item["loc"]))
+            text = "is not a setting" + nearest(str(place[-1]), _names_beside(model, item["loc"]))
         elif item["type"] == "union_tag_invalid":
             # pydantic's own text repeats the value, whoever typed it
             place = [*place, told["discriminator"].strip("'")]
             text = f"must be one of {told['expected_tags']}"
             text += f", not {told['tag']!r}" if shows_values else ""
-            text += _nearest(str(told["tag"]), _QUOTED.findall(told["expected_tags"]))
+            text += nearest(str(told["tag"]), _QUOTED.findall(told["expected_tags"]))
         elif value is ...:
             text = "must be given"
         elif shows_values and isinstance(value, str | int | float | bool):
             text += f", not {value!r}"
         if item["type"] == "literal_error":
-            text += _nearest(str(value), _QUOTED.findall(told["expected"]))
+            text += nearest(str(value), _QUOTED.findall(told["expected"]))
         text += _how_to_write(item["type"], value)
         named = _in_words(place, content) or whole
         lines += [f"  {named}: {each}{where(place)}" for each in text.splitlines()]
     return lines
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The allowed name that a misspelt one comes closest to, as a question; empty where none does."""
+    words = {each.lower(): each for each in allowed if each != name}
+    found = get_close_matches(name.lower(), list(words), n=1)
+    return f"; did you mean {words[found[0]]}?" if found else ""
 
 
 def refuse_contradictions(problems: Iterable[str]) -> None:
@@ -79,12 +86,6 @@ def refuse_contradictions(problems: Iterable[str]) -> None:
     found = list(problems)
     if found:
         raise ValueError("\n".join(found))
-
-
-def _nearest(name: str, allowed: Iterable[str]) -> str:
-    """The allowed name that a misspelt one comes closest to, as a question; empty where none does."""
-    found = get_close_matches(name.lower(), [each for each in allowed if each != name], n=1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _how_to_write(kind: str, value: object) -> str:

@@ -107,6 +107,6 @@ def _quarantine_row(members: Sequence[Quarantined], linkage: Linkage) -> Quarant
         n=len(members),
         meaning=reason_of(first.code).meaning + (COSTS if first.costs_patient else ""),
         remedy=reason_of(first.code).remedy,
-        fields=", ".join(f"{field} ({n})" for field, n in counted.most_common(4)),
+        fields=", ".join(f"{field} ({n})" for field, n in counted.most_common()),
         examples=tuple(named[:EXAMPLES]),
     )

@@ -22,6 +22,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ AllowFewer = Annotated[
     bool,
     typer.Option("--allow-fewer", help="Exams or films of the version before may be missing."),
 ]
+_GOES_ON = (
+    "no cohort was changed; films that were read or fetched are kept, and the same command goes on"
+)
 _LINKS = {
     "exams": "exams, a row with its films",
     "films_of_nobody": "films whose patient has no row",
@@ -67,6 +71,7 @@ _CHANGES = {
 
 @intake_app.command()
 @command
+@when_stopped(_GOES_ON)
 @takes_sources
 def ingest(
     choice: Choice,
@@ -104,6 +109,7 @@ def ingest(
 
 @intake_app.command()
 @command
+@when_stopped(_GOES_ON)
 @takes_sources
 def accrue(
     choice: Choice,
@@ -336,12 +342,16 @@ def _as_json(groups: Sequence[QuarantineGroup], *, examples: bool) -> list[dict[
 
 
 def _show_groups(title: str, groups: Sequence[QuarantineGroup], *, examples: bool) -> None:
-    columns = ("kind", "code", "n", "meaning", "remedy", *(("for example",) if examples else ()))
     for group in groups:
+        has_fields = any(row.fields for row in group.rows)
+        columns = ("kind", "code", "n", *(("of field",) if has_fields else ()), "meaning", "remedy")
         rows = [
-            (row.kind, row.code, row.n, row.meaning, row.remedy)
+            (row.kind, row.code, row.n)
+            + ((row.fields,) if has_fields else ())
+            + (row.meaning, row.remedy)
             + (("\n".join(row.examples),) if examples else ())
             for row in group.rows
         ]
+        columns += ("for example",) if examples else ()
         if rows:
             show_table(f"{title}: {group.title.lower()}, {group.n}", columns, rows)

@@ -189,6 +189,23 @@ def rotate_key(by: By, folder: Folder = Path(), as_json: JsonOption = False) -> 
     show_json(facts) if as_json else show_facts("signing key replaced", facts)
 
 
+@gate_app.command("rotate-node-key")
+@command
+def rotate_node_key(by: By, folder: Folder = Path(), as_json: JsonOption = False) -> None:
+    """Replace the key by which `start` reaches the coordinator; approvals stay."""
+    from client.site.folder import open_site
+    from client.site.node_key import rotate_node_key as replace_key
+
+    site = open_site(folder)
+    notice, path = replace_key(site, by=by)
+    facts: dict[str, object] = {
+        "site": site.name,
+        "node key": notice.node_key,
+        "notice for the coordinator": str(path),
+    }
+    show_json(facts) if as_json else show_facts("node key replaced", facts)
+
+
 def _open_ledger(folder: Path) -> tuple[Site, Ledger]:
     from client.gate.ledger import require_ledger
     from client.site.folder import open_site

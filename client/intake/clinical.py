@@ -24,7 +24,13 @@ from client.cohort.label import (
 )
 from client.cohort.quarantine import Quarantined
 from client.cohort.split import SPLITS, SplitCase
-from client.intake.header import require_columns, require_one_vendor, require_profile
+from client.intake.header import (
+    require_columns,
+    require_dates,
+    require_one_vendor,
+    require_profile,
+)
+from client.intake.unreadable import unreadable_table
 from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
@@ -85,7 +91,7 @@ def read_table(path: Path, profile: SiteProfile) -> tuple[tuple[str, ...], list[
     """Header and rows of a CSV file, every cell as stripped text.
 
     Raises:
-        IntakeError: the file is absent, not text in the declared encoding, or has no header.
+        IntakeError: the file is absent, not text in the declared encoding, or empty.
     """
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
@@ -96,15 +102,13 @@ def read_table(path: Path, profile: SiteProfile) -> tuple[tuple[str, ...], list[
             )
         with path.open(newline="", encoding=profile.encoding) as stream:
             lines = list(csv.reader(stream, delimiter=profile.separator))
-    except (OSError, ValueError, LookupError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
+        raise unreadable_table(path, error, encoding=profile.encoding) from None
+    if not any(lines):
         raise IntakeError(
             "unreadable-table",
-            f"the clinical table cannot be read: {type(error).__name__}",
-            hint="check path, encoding and separator in the site profile",
-        ) from None
-    if not lines:
-        raise IntakeError(
-            "unreadable-table", "the clinical table is empty", hint="export it with a header line"
+            f"the clinical table {path.name} is empty",
+            hint="export it with a header line",
         )
     header = tuple(name.strip() for name in lines[0])
     rows = [
@@ -143,11 +147,13 @@ def interpret_rows(
         item_of: row number → keyed item for the quarantine.
 
     Raises:
-        IntakeError: a column is missing, or the DXA vendor is undeclared or mixed.
+        IntakeError: a column is missing, no date is written as declared, or the DXA
+            vendor is undeclared or mixed.
     """
     check_declaration(schema.label, profile)
     require_profile(schema, profile)
     require_columns(header, schema, profile)
+    require_dates(raw_rows, schema, profile)
     require_one_vendor(raw_rows, schema, profile)
     rows: list[ClinicalRow] = []
     quarantined: list[Quarantined] = []

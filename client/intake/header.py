@@ -6,15 +6,24 @@ Imports the schema and the profile only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
+from shared.strict import nearest
 
 if TYPE_CHECKING:
     from client.intake.clinical import RawRow
+
+
+_SEPARATORS = (",", ";", "\t", "|")
+# As tables are found to write them; which of two that fit is meant, a person must say.
+_DATE_FORMATS = (
+    *("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d"),
+    *("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%y"),
+)
 
 
 def require_profile(schema: CohortSchema, profile: SiteProfile) -> None:
@@ -34,9 +43,9 @@ def require_profile(schema: CohortSchema, profile: SiteProfile) -> None:
         ("not_collected", profile.not_collected, names),
     ):
         for name in given:
-            near = get_close_matches(name.lower(), sorted(allowed), n=1)
-            if name not in allowed and near:
-                problems.append(f"  {setting}.{name}: is none of the schema's; did you mean {near[0]}?")
+            guess = nearest(name, sorted(allowed))
+            if name not in allowed and guess:
+                problems.append(f"  {setting}.{name}: is none of the schema's{guess}")
     for each in schema.fields:
         unit = profile.units.get(each.name)
         if unit is None:
@@ -76,9 +85,22 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
         # A table without a header line would show a patient's values as its "columns".
         has_header = any(column in header for column in expected)
         found = list(header) if has_header else f"none of them among {len(header)} columns"
+        spare = [column for column in header if column not in expected] if has_header else []
+        guesses = [
+            f"\n  {column}: is not there{guess}"
+            for column in missing
+            if (guess := nearest(column, spare))
+        ]
+        others = [sign for sign in _SEPARATORS if len(header) == 1 and sign in header[0]]
+        if others and profile.separator not in header[0]:
+            raise IntakeError(
+                "one-column",
+                f"the table has one column with separator {profile.separator!r}",
+                hint=f"set separator in the site profile; the header line holds {others}",
+            )
         raise IntakeError(
             "missing-column",
-            f"the table lacks {missing}; expected {expected}, found {found}",
+            f"the table lacks {missing}; expected {expected}, found {found}" + "".join(guesses),
             hint="map names under columns in the site profile, or list optional fields that "
             "the site does not collect under not_collected",
         )
@@ -89,6 +111,35 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
             f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
             hint="give every column a name of its own: one would hide the other",
         )
+
+
+def require_dates(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:
+    """Refuse a table none of whose dates can be read; formats that would read all of them are named.
+
+    Raises:
+        IntakeError: it is one; no date is repeated.
+    """
+    if schema.date_column is None:
+        return
+    column, declared = profile.column(schema.date_column), profile.date_format or schema.date_format
+    dates = {row.cells[column] for row in raw_rows if row.cells}
+    dates = {text for text in dates if not profile.is_missing(text)}
+    if dates and not any(_is_written(text, declared) for text in dates):
+        fitting = [each for each in _DATE_FORMATS if all(_is_written(text, each) for text in dates)]
+        meant = f"; {' or '.join(fitting)} reads all of them" if fitting else ""
+        raise IntakeError(
+            "unreadable-dates",
+            f"no date in column {column} is written as {declared}{meant}",
+            hint="set date_format in the site profile",
+        )
+
+
+def _is_written(text: str, date_format: str) -> bool:
+    try:
+        datetime.strptime(text, date_format)
+    except ValueError:
+        return False
+    return True
 
 
 def require_one_vendor(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:

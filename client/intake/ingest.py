@@ -9,6 +9,7 @@ came from.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -95,9 +96,18 @@ class IntakeReport:
             "film_words": [asdict(word) for word in self.words],
             "links": asdict(self.links),
             "quarantined": [
-                {"kind": count.kind, "code": count.code, "n": count.n} for count in self.counts
+                {"kind": count.kind, "code": count.code, "n": count.n, "fields": self._fields(count)}
+                for count in self.counts
             ],
         }
+
+    def _fields(self, count: CodeCount) -> dict[str, int]:
+        """How many values of each field have a code."""
+        return Counter(
+            entry.field
+            for entry in self.cohort.quarantined
+            if entry.field and (entry.kind, entry.code) == (count.kind, count.code)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

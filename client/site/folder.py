@@ -8,7 +8,7 @@
     <site>/linkage/       identities behind pseudonyms, sealed; never leaves
     <site>/cohorts/       <name>/v<k>/, frozen
     <site>/ledger/        every touch of its patients, for ever; ledger-witness.json vouches for it
-    <site>/rotations/     notices of replaced signing keys, for the coordinator
+    <site>/rotations/     notices of replaced keys, for the coordinator
     <site>/plans/ approvals/   plans read and decisions taken
     <site>/outbox/ replies/    what left; stored replies for repeated requests
     <site>/cache/         encoder weights by hash, tokens by cohort

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from shared.strict import FROZEN
 
@@ -101,6 +101,15 @@ class SiteProfile(BaseModel):
     default_laterality: Literal["L", "R", "B"] | None = None
     films: FilmWords = FilmWords()
     fhir: FhirMapping = FhirMapping()
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError("must name an encoding of text, such as utf-8-sig or cp1252") from None
+        return value
 
     def column(self, name: str) -> str:
         """The table's header for a name of the schema."""

@@ -53,14 +53,23 @@ def enrol(
 @federation_app.command("accept-key")
 @command
 def accept_key(
-    notice: Annotated[Path, typer.Argument(help="What `osteofed-site rotate-key` wrote.")],
+    notice: Annotated[Path, typer.Argument(help="What `rotate-key` or `rotate-node-key` wrote.")],
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Replace a site's enrolled key by the one it has rotated to; then write a new plan."""
-    from server.federation.folder import Home
-    from server.federation.folder import accept_key as enter
+    """Replace a site's enrolled key by the one it has rotated to: a signing key, or its node key.
 
+    After a signing key write a new plan; after a node key start `serve` again.
+    """
+    from server.federation.folder import Home, accept_node_key
+    from server.federation.folder import accept_key as enter
+    from shared.signing.node_notice import is_node_notice
+
+    if is_node_notice(notice):
+        node = accept_node_key(Home(home), notice)
+        told: dict[str, object] = {"site": node.site, "node key": node.node_key}
+        show_json(told) if as_json else show_facts("node key replaced: start `serve` again", told)
+        return
     rotation = enter(Home(home), notice)
     facts: dict[str, object] = {
         "site": rotation.site,

@@ -18,6 +18,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from shared.contract.settings import Settings
 
 runs_app = typer.Typer()
+_GOES_ON = (
+    "every committed round of run {run} is kept; `osteofed-coordinator resume {run}` goes on, with the "
+    "same --site and --home"
+)
 
 
 @runs_app.command()
@@ -116,7 +121,7 @@ def plan(
 def _settings_of_training(
     overrides: list[str], cohort: str | None, configs: Path | None, *, of_release: object
 ) -> Settings:
-    from server.federation.compose import compose_settings, follow_cohort
+    from server.federation.compose import compose_followed
 
     if of_release:
         raise PlanError(
@@ -124,10 +129,10 @@ def _settings_of_training(
             "--epsilon and --only belong to a plan that measures a release",
             hint="add --release RUN; the settings of a training are overrides, privacy.epsilon=2",
         )
-    made = follow_cohort(cohort, overrides) if cohort else []
+    settings, made = compose_followed(overrides, cohort=cohort, own=configs)
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
-    return compose_settings(overrides, cohort=cohort, own=configs)
+    return settings
 
 
 def _draft_training(own: Home, run: str, settings: Settings) -> Plan:
@@ -158,6 +163,7 @@ def _draft_validation(
 
 @runs_app.command()
 @command
+@when_stopped(_GOES_ON)
 def launch(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Train an approved plan to its last round, and make the release."""
     _train(run, site, home, as_json=as_json)
@@ -165,6 +171,7 @@ def launch(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonO
 
 @runs_app.command()
 @command
+@when_stopped(_GOES_ON)
 def resume(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Go on with a run from its last committed round."""
     _train(run, site, home, as_json=as_json)

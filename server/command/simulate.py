@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from server.command.options import CohortOption, ConfigsOption
-from shared.machine.terminal import JsonOption, command, show_facts, show_json, show_table
+from shared.machine.terminal import JsonOption, command, show_facts, show_json, show_table, when_stopped
 
 simulate_app = typer.Typer()
 
 
 @simulate_app.command()
 @command
+@when_stopped("what was done is kept in {folder}; the same command goes on there")
 def simulate(
     words: Annotated[
         list[str] | None,

@@ -19,6 +19,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ validation_app = typer.Typer()
 
 @validation_app.command()
 @command
+@when_stopped("the answers that came are kept, and cost nothing twice; the same command goes on")
 def validate(
     run: Run,
     stage: Annotated[

@@ -15,6 +15,7 @@ from shared.machine.terminal import (
     show_facts,
     show_json,
     show_table,
+    when_stopped,
 )
 
 workshop_app = typer.Typer()
@@ -23,6 +24,7 @@ _AUDITED_CANARIES = 1000
 
 @workshop_app.command()
 @command
+@when_stopped("{folder} is kept to be looked at; the same command begins again from the start")
 def demo(
     overrides: Overrides = None,
     folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo"),

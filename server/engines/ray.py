@@ -7,7 +7,9 @@ times lighter. Ray's workers find their site folder through an environment varia
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,13 +48,13 @@ def run_ray(
 
         client_app = app
     cpus = n_cpus or os.cpu_count() or 1
-    with _announced(site_folders):
+    with _announced(site_folders), _without_notices():
         run_simulation(
             _stage_app(run_folder, stage),
             client_app,
             num_supernodes=len(site_folders),
             backend_config={
-                "init_args": {"num_cpus": cpus},
+                "init_args": {"num_cpus": cpus, "log_to_driver": False},
                 "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
             },
         )
@@ -70,6 +72,23 @@ def _stage_app(run_folder: Path, stage: str) -> ServerApp:
         server_app(grid, replace(context, run_config=config))
 
     return app
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Without what Flower and Ray tell developers at each start: it is for this file, not for users."""
+
+    def is_for_users(record: logging.LogRecord) -> bool:
+        return "DEPRECATED FEATURE" not in record.getMessage()
+
+    logger = logging.getLogger("flwr")
+    logger.addFilter(is_for_users)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(is_for_users)
 
 
 @contextmanager

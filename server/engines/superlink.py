@@ -30,6 +30,7 @@ from shared.machine.processes import (
     run_command,
     wait_for_port,
 )
+from shared.machine.terminal import say
 
 CONNECTION = "federation"
 START_S = 60.0
@@ -108,18 +109,45 @@ class Deployment:
         write_atomic(self.work / "flower" / "config.toml", lines.encode())
 
     def register(self, site: str, public_key: Path) -> None:
-        """Make a site's node key known to the SuperLink, once.
+        """Make a site's node key known to the SuperLink, once, and the one before it unknown.
 
         Flower cannot list keys, and a key that was unregistered can never be used again; so what was
-        registered is remembered here.
+        registered is remembered here, with its node.
+
+        Raises:
+            EngineError: Flower refuses it, or the node of the former key was not remembered.
         """
         memory = self.work / "registered.json"
         known = json.loads(memory.read_bytes()) if memory.exists() else {}
-        key = public_key.read_text()
-        if known.get(site) == key:
-            return
-        self._flwr("supernode", "register", str(public_key.resolve()), CONNECTION, "--name", site)
-        write_atomic(memory, json.dumps(known | {site: key}, indent=1).encode())
+        key, before = public_key.read_text(), known.get(site, {"key": None, "former": []})
+        if isinstance(before, str):  # as releases up to 0.2 wrote it
+            before = {"key": before, "node": None, "former": []}
+        if before["key"] != key:
+            former = [*before["former"], *([before["node"]] if before["key"] else [])]
+            if None in former:
+                raise EngineError(
+                    "unknown-node",
+                    f"the former node key of {site} cannot be taken back: its node was not remembered",
+                    hint=f"delete registered.json and superlink.sqlite in {self.work} and serve again: "
+                    "every site's key is registered anew; a run that was under way is resumed",
+                )
+            told = self._flwr(
+                "supernode", "register", str(public_key.resolve()), CONNECTION, "--name", site
+            )
+            before = {"key": key, "node": str(told["node-id"]), "former": former}
+            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
+        if before["former"]:
+            self._unregister(before["former"])
+            before = before | {"former": []}
+            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
+
+    def _unregister(self, nodes: Sequence[str]) -> None:
+        """Let nodes in no more, those that still are; again after it was cut off."""
+        listed = self._flwr("supernode", "list", CONNECTION)["nodes"]
+        inside = {each["node-id"] for each in listed if each["status"] != "unregistered"}
+        for node in nodes:
+            if node in inside:
+                self._flwr("supernode", "unregister", node, CONNECTION)
 
     def play(
         self,
@@ -227,4 +255,9 @@ def submit_stage(store: RunStore, stage: str) -> None:
             "no SuperLink was started for this coordinator",
             hint="`osteofed-coordinator serve` starts it",
         )
-    deployment.play(store, stage)
+    try:
+        deployment.play(store, stage)
+    except KeyboardInterrupt:
+        run = store.plan.run
+        say(f"the SuperLink plays on without this command: `osteofed-coordinator pause {run}` stops it")
+        raise

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from server.federation.defaults import settings_for
+from server.federation.defaults import fill_open, settings_for
+from server.federation.own_options import inherits_nothing, options_of, take_own
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema, read_schema
 from shared.learners.refused import refusal_of
 from shared.machine.files import PROJECT
-from shared.machine.yaml_file import YamlMistakesError, load_yaml
+from shared.strict import nearest
 
 CONFIGS = PROJECT / "configs"
 # What a cohort file from another folder is called while settings are composed.
@@ -49,9 +50,21 @@ def compose_settings(
         >>> compose_settings(["privacy.epsilon=1"]).privacy.epsilon
         1.0
     """
+    return compose_followed(overrides, configs=configs, cohort=cohort, own=own)[0]
+
+
+def compose_followed(
+    overrides: Sequence[str] = (),
+    *,
+    configs: Path = CONFIGS,
+    cohort: str | Path | None = None,
+    own: Path | None = None,
+) -> tuple[Settings, tuple[str, ...]]:
+    """As ``compose_settings``, and what was made up of the cohort's file, for people to read."""
     with tempfile.TemporaryDirectory(prefix="osteofed-") as folder:
         further = Path(folder)
-        _take_own(own, further, configs)
+        if own is not None:
+            take_own(own, further, configs)
         choices, values, problems = _sort_overrides(overrides, (configs, further))
         if cohort is not None and any(choice.startswith("cohort=") for choice in choices):
             problems.append("  cohort: must be named once, as a file or as a setting")
@@ -59,14 +72,21 @@ def compose_settings(
         if own is not None:
             _require_own_cohort(choices, further)
         chosen, made = [f"hydra.searchpath=[file://{further}]"], []
-        if cohort is not None:
-            made = settings_for(_take_cohort(cohort, further, configs), overrides)
+        schema = None if cohort is None else _take_cohort(cohort, further, configs)
+        if schema is not None:
+            made = settings_for(schema, overrides)
             followed = _sort_overrides(made, (configs, further))
             chosen += [f"cohort={_GIVEN}", *followed[0]]
             values = [*followed[1], *values]
-        settings = _validated([*chosen, *choices], values, problems, configs)
+        chosen += choices
+        composed = _compose([*chosen, *values], configs)
+        shipped = _compose(chosen, configs) if values else composed
+        composed, filled = fill_open(schema, composed) if schema else (composed, [])
+        notes = inherits_nothing(own, choices) if own else []
+        settings = _read(composed, shipped, problems, notes=notes)
     # what no experiment of ours describes is called by its cohort
-    return settings.model_copy(update={"experiment": settings.cohort.name}) if made else settings
+    named = settings.model_copy(update={"experiment": settings.cohort.name}) if made else settings
+    return named, (*made, *filled)
 
 
 def cohort_file(named: str | Path, *, configs: Path = CONFIGS) -> Path:
@@ -86,15 +106,6 @@ def cohort_file(named: str | Path, *, configs: Path = CONFIGS) -> Path:
     return path
 
 
-def follow_cohort(cohort: str | Path, overrides: Sequence[str]) -> list[str]:
-    """What ``compose_settings`` makes up of a cohort's file, for people to read.
-
-    Raises:
-        SettingsError: the file is missing or not valid.
-    """
-    return settings_for(read_schema(cohort_file(cohort)), overrides)
-
-
 def _take_cohort(named: str | Path, further: Path, configs: Path) -> CohortSchema:
     """Put a cohort's file among the options."""
     path = cohort_file(named, configs=configs)
@@ -103,40 +114,6 @@ def _take_cohort(named: str | Path, further: Path, configs: Path) -> CohortSchem
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(path, copy)
     return schema
-
-
-def _take_own(own: Path | None, further: Path, configs: Path) -> None:
-    """Put a person's own files among the options; a shipped one is never replaced."""
-    if own is None:
-        return
-    groups, problems = _options((configs,)), []
-    files = sorted(own.rglob("*.yaml"))
-    for path in files:
-        place = path.relative_to(own)
-        group = place.parent.as_posix()
-        if group not in groups:
-            problems.append(f"  {place}: must lie in a folder named as one of {sorted(groups)}")
-        elif path.stem in groups[group]:
-            problems.append(f"  {place}: a {group} of that name comes with OsteoFed; name it otherwise")
-        else:
-            problems += _syntax_problems(path, place)
-            (further / group).mkdir(exist_ok=True)
-            shutil.copyfile(path, further / place)
-    if problems or not files:
-        raise SettingsError(
-            "invalid-configs",
-            f"{own} must hold options as GROUP/NAME.yaml:\n"
-            + ("\n".join(problems) or "  it holds no YAML file"),
-            hint="configs/README.md says what the groups are",
-        )
-
-
-def _syntax_problems(path: Path, place: Path) -> list[str]:
-    try:
-        load_yaml(path)
-    except YamlMistakesError as error:
-        return [f"  {place}: {line.strip()}" for line in str(error).splitlines()]
-    return []
 
 
 def _require_own_cohort(choices: Sequence[str], further: Path) -> None:
@@ -148,36 +125,36 @@ def _require_own_cohort(choices: Sequence[str], further: Path) -> None:
             read_schema(path)
 
 
-def _validated(choices: list[str], values: list[str], problems: list[str], configs: Path) -> Settings:
-    composed = _compose([*choices, *values], configs)
+def _read(
+    composed: Mapping[str, object],
+    shipped: Mapping[str, object],
+    problems: Sequence[str],
+    *,
+    notes: Sequence[str],
+) -> Settings:
+    """The settings, validated; their mistakes beside the overrides', and notes on what is behind."""
+    found = list(problems)
     try:
-        settings = read_settings(composed, shipped=_compose(choices, configs) if values else composed)
+        settings = read_settings(composed, shipped=shipped)
     except SettingsError as error:
-        if not problems:
+        if not found and not notes:
             raise
-        problems += error.fact.splitlines()[1:] or [f"  learner: {error.fact}; {error.hint}"]
-    if problems:
+        found += error.fact.splitlines()[1:] or [f"  learner: {error.fact}; {error.hint}"]
+        found += notes
+    if found:
         raise SettingsError(
             "invalid",
-            f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} not valid:\n"
-            + "\n".join(problems),
+            f"{len(found)} setting{'s are' if len(found) > 1 else ' is'} not valid:\n"
+            + "\n".join(found),
             hint="correct the overrides; the options are the files in configs/",
         )
     return settings
 
 
-def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
-    """The names that each group has in any of the folders."""
-    found: dict[str, set[str]] = {}
-    for group in (path for folder in folders for path in folder.iterdir() if path.is_dir()):
-        found.setdefault(group.name, set()).update(file.stem for file in group.glob("*.yaml"))
-    return {group: sorted(names) for group, names in found.items()}
-
-
 def _sort_overrides(
     overrides: Sequence[str], folders: Sequence[Path]
 ) -> tuple[list[str], list[str], list[str]]:
-    groups = _options(folders)
+    groups = options_of(folders)
     choices, values, problems = [], [], []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -187,7 +164,9 @@ def _sort_overrides(
             # has no file; the settings refuse it by its kind
             values.append(f"++learner.kind={value}")
         elif key in groups and not set(_names_in(value)) <= set(groups[key]):
-            problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'")
+            wrong = [name for name in _names_in(value) if name not in groups[key]]
+            guess = "".join(nearest(name, groups[key]) for name in wrong)
+            problems.append(f"  {key}: must be one of {groups[key]}, not '{value}'{guess}")
         elif key in groups:
             choices.append(override)
         else:

@@ -6,7 +6,7 @@ was made up here is told, so that a real plan can name it. Imports the schema on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.errors import SettingsError
 from shared.exam.schema import ClassLabel, CohortSchema, NumberLabel
@@ -15,6 +15,8 @@ from shared.exam.schema import ClassLabel, CohortSchema, NumberLabel
 _SDS_IN_RANGE = 5
 # Beyond the mean: what targets are clipped to, where scores are told apart, the largest error.
 _TARGET_SDS, _SCORE_SDS, _ERROR_SDS = 2.7, 1.5, 2.0
+
+_Made = dict[str, str | float]
 
 
 def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
@@ -39,31 +41,65 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
             hint="classes of a label of kind class are a classification, a number a regression; of a "
             "bmd both have a task of their own: bmd_classes, bmd_regression",
         )
-    made: dict[str, str] = {}
+    made: _Made = {}
     if not schema.views:
         made |= {"encoder": "none", "fusion": "clinical_only"}
     if chosen.get("task") in (None, "regression", "classification"):
-        if schema.label.kind == "class":
-            made |= _for_classes(schema.label)
-        elif schema.label.kind == "number":
-            made |= _for_number(schema.label, chosen)
-    return [f"{name}={value}" for name, value in made.items() if name not in chosen]
+        made |= _for_label(schema, chosen)
+    return _as_words((name, value) for name, value in made.items() if name not in chosen)
 
 
-def _for_classes(label: ClassLabel) -> dict[str, str]:
+def fill_open(
+    schema: CohortSchema, composed: Mapping[str, object]
+) -> tuple[dict[str, object], list[str]]:
+    """Settings with what a chosen task or experiment leaves open, where the cohort's label says it.
+
+    Args:
+        schema: the cohort's.
+        composed: settings by group; ``...`` stands for what is still to be given.
+
+    Returns:
+        The settings, and those that were filled in, for people to read.
+    """
+    groups = {name: dict(value) for name, value in composed.items() if isinstance(value, Mapping)}
+    given = {f"task.{name}": str(value) for name, value in groups["task"].items() if value is not ...}
+    made = {
+        name: value
+        for name, value in _for_label(schema, given).items()
+        if _value_at(groups, name) is ...
+    }
+    for name, value in made.items():
+        group, _, key = name.partition(".")
+        groups[group][key] = value
+    return {**composed, **groups}, _as_words(made.items())
+
+
+def _value_at(groups: Mapping[str, Mapping[str, object]], name: str) -> object:
+    group, _, key = name.partition(".")
+    return groups.get(group, {}).get(key)
+
+
+def _for_label(schema: CohortSchema, chosen: Mapping[str, str]) -> _Made:
+    if schema.label.kind == "class":
+        return _for_classes(schema.label)
+    return _for_number(schema.label, chosen) if schema.label.kind == "number" else {}
+
+
+def _for_classes(label: ClassLabel) -> _Made:
     """The last class is the endpoint: classes are written from well to ill."""
-    last = _quoted(label.classes[-1])
-    made = {"task": "classification", "task.endpoint": last, "task.positive_class": last}
+    last = label.classes[-1]
+    made: _Made = {"task": "classification", "task.endpoint": last, "task.positive_class": last}
     if label.is_ordered and len(label.classes) > 2:
         made["learner"] = "proportional_odds"
     return made
 
 
-def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]:
-    """A target of the label's range, and an endpoint: a value below the mean."""
+def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> _Made:
+    """A target of the label's reference or range, and an endpoint: a value below the mean."""
     span = label.high - label.low
-    mean = _number(chosen.get("task.target_mean"), (label.low + label.high) / 2)
-    sd = _number(chosen.get("task.target_sd"), span / _SDS_IN_RANGE)
+    middle = (label.low + label.high) / 2 if label.reference_mean is None else label.reference_mean
+    mean = _number(chosen.get("task.target_mean"), middle)
+    sd = _number(chosen.get("task.target_sd"), label.reference_sd or span / _SDS_IN_RANGE)
     words = label.column.replace("_", " ")
     cut = _number(chosen.get("task.endpoint_threshold"), mean)
     is_above = chosen.get("task.endpoint_side") == "above"
@@ -83,10 +119,10 @@ def _for_number(label: NumberLabel, chosen: Mapping[str, str]) -> dict[str, str]
     }
     return {
         "task": "regression",
-        "task.target_unit": _quoted(label.unit),
-        "task.endpoint": _quoted(f"{'high' if is_above else 'low'} {words}"),
-        "task.otherwise": _quoted(f"{'low' if is_above else 'high'} {words}"),
-        **{name: f"{value:.6g}" for name, value in numbers.items()},
+        "task.target_unit": label.unit,
+        "task.endpoint": f"{'high' if is_above else 'low'} {words}",
+        "task.otherwise": f"{'low' if is_above else 'high'} {words}",
+        **{name: float(f"{value:.6g}") for name, value in numbers.items()},
     }
 
 
@@ -95,6 +131,16 @@ def _number(text: str | None, otherwise: float) -> float:
         return otherwise if text is None else float(text)
     except ValueError:  # the settings say that it is none
         return otherwise
+
+
+def _as_words(made: Iterable[tuple[str, str | float]]) -> list[str]:
+    """Settings as Hydra takes them: the name of an option as it is, a text in quotes, a number."""
+    return [
+        f"{name}={value:.6g}"
+        if isinstance(value, float)
+        else f"{name}={_quoted(value) if '.' in name else value}"
+        for name, value in made
+    ]
 
 
 def _quoted(text: str) -> str:

@@ -27,6 +27,7 @@ from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, read_notice
 from shared.signing.keys import SigningKey, create_key, load_key, verify
+from shared.signing.node_notice import NODE_KEY, NodeNotice, read_node_notice
 from shared.strict import FROZEN
 
 HEADS_VERSION = 1
@@ -49,7 +50,7 @@ class JoinRequest(BaseModel):
     version: Literal[1] = 1
     site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
     public_key: str = Field(pattern="^[0-9a-f]{64}$")
-    node_key: str = Field(pattern="^ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+$")
+    node_key: str = Field(pattern=NODE_KEY)
     declared_patients: int = Field(ge=1)
     signature: str = ""
 
@@ -71,6 +72,7 @@ class Enrolled(BaseModel):
         enrolled_utc: when it was enrolled.
         revoked_utc: when its membership was closed; null: it is open.
         former_keys: the site's own, oldest first, each replaced.
+        former_node_keys: of its SuperNode, oldest first, each replaced.
     """
 
     model_config = FROZEN
@@ -84,6 +86,7 @@ class Enrolled(BaseModel):
     enrolled_utc: str
     revoked_utc: str | None = None
     former_keys: tuple[str, ...] = ()
+    former_node_keys: tuple[str, ...] = ()
 
 
 _REGISTRY = TypeAdapter(list[Enrolled])
@@ -181,6 +184,17 @@ class Home:
     def _stored_heads(self) -> dict[str, Any]:
         return json.loads(self.heads_file.read_bytes()) if self.heads_file.exists() else {"heads": {}}
 
+    def change(self, site: str, **changes: object) -> None:
+        """Write new values into the line of an active site."""
+        self._write_sites(
+            [
+                entry.model_copy(update=changes)
+                if entry.site == site and entry.revoked_utc is None
+                else entry
+                for entry in self.sites()
+            ]
+        )
+
     def _write_sites(self, sites: list[Enrolled]) -> None:
         write_atomic(self.folder / "sites.json", _REGISTRY.dump_json(sites, indent=1))
 
@@ -255,20 +269,31 @@ def accept_key(home: Home, notice: Path) -> KeyRotation:
         )
     folder = home.folder / "rotations" / rotation.site
     write_atomic(folder / f"{rotation.old_key}.json", notice.read_bytes())
-    home._write_sites(
-        [
-            entry.model_copy(
-                update={
-                    "public_key": rotation.new_key,
-                    "former_keys": (*entry.former_keys, rotation.old_key),
-                }
-            )
-            if entry.site == rotation.site and entry.revoked_utc is None
-            else entry
-            for entry in home.sites()
-        ]
-    )
+    former = next(entry.former_keys for entry in sites if entry.site == rotation.site)
+    home.change(rotation.site, public_key=rotation.new_key, former_keys=(*former, rotation.old_key))
     return rotation
+
+
+def accept_node_key(home: Home, notice: Path) -> NodeNotice:
+    """Replace a site's enrolled node key; `serve`, started again, lets in the new one only.
+
+    Raises:
+        ProtocolError: unreadable, or not signed by the enrolled key of an active site.
+        PlanError: the key is or was a site's.
+    """
+    sites = home.active_sites()
+    found = read_node_notice(notice, enrolled_keys={entry.site: entry.public_key for entry in sites})
+    used = {key for entry in home.sites() for key in (entry.node_key, *entry.former_node_keys)}
+    if found.node_key in used:
+        raise PlanError(
+            "node-key-in-use",
+            "this node key is or was enrolled already",
+            hint="ask the site to rotate once more; an earlier notice counts for nothing",
+        )
+    entry = next(entry for entry in sites if entry.site == found.site)
+    former = (*entry.former_node_keys, entry.node_key)
+    home.change(found.site, node_key=found.node_key, former_node_keys=former)
+    return found
 
 
 def revoke(home: Home, site: str, *, now: datetime) -> None:
@@ -283,14 +308,7 @@ def revoke(home: Home, site: str, *, now: datetime) -> None:
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
             hint="`osteofed-coordinator sites` lists them",
         )
-    home._write_sites(
-        [
-            entry.model_copy(update={"revoked_utc": now.isoformat()})
-            if entry.site == site and entry.revoked_utc is None
-            else entry
-            for entry in home.sites()
-        ]
-    )
+    home.change(site, revoked_utc=now.isoformat())
 
 
 def _read_join_request(path: Path) -> JoinRequest:

@@ -1,13 +1,15 @@
 """Arms beside each other on the same patients: figures, and paired differences, with their intervals.
 
 Exact, from each patient's own output: R² and MAE, or accuracy, by a bootstrap of patients, the
-endpoint's AUC by DeLong. A patient counts once, by the earliest labelled exam. Imports measures.
+endpoint's AUC by DeLong; p of the differences adjusted by Holm. A patient counts once, by the earliest
+labelled exam. Imports measures.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -23,7 +25,9 @@ from shared.measure.exact.regression import (
     bootstrap_r2,
     measure_regression,
     percentile_interval,
+    percentile_p,
 )
+from shared.measures.differences import adjust_by_holm
 from shared.measures.scored import Scored
 from shared.strict import FROZEN
 from shared.sums.intervals import normal_quantile
@@ -67,6 +71,8 @@ class Difference(BaseModel):
         value: null where it does not exist there.
         low: of the 95 % interval.
         high: of the interval.
+        p: two-sided, of no difference; null where there is none.
+        p_adjusted: for the comparisons with all other arms by this figure at this place (Holm).
     """
 
     model_config = FROZEN
@@ -77,6 +83,8 @@ class Difference(BaseModel):
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
 
 
 class Division(BaseModel):
@@ -188,19 +196,30 @@ def measure_place(
         values, intervals, paired = found
         for arm, value, (low, high) in zip(arms, values, intervals, strict=True):
             figures.append(Figure(place=place, arm=arm, figure=name, value=value, low=low, high=high))
-        ours = arms.index(FEDERATED)
+        ours, found_here = arms.index(FEDERATED), []
         for index, arm in enumerate(arms):
             if index != ours:
-                low, high = paired(ours, index)
+                low, high, p = paired(ours, index)
                 value = values[ours] - values[index]
-                differences.append(
-                    Difference(place=place, against=arm, figure=name, value=value, low=low, high=high)
-                )
+                where = {"place": place, "against": arm, "figure": name}
+                found_here.append(Difference(**where, value=value, low=low, high=high, p=p))
+        differences += _adjusted(found_here)
     return figures, differences
 
 
+def _adjusted(differences: Sequence[Difference]) -> list[Difference]:
+    """Differences that are looked at together, each with its p adjusted for the others."""
+    adjusted = iter(adjust_by_holm([each.p for each in differences if each.p is not None]))
+    return [
+        each if each.p is None else each.model_copy(update={"p_adjusted": next(adjusted)})
+        for each in differences
+    ]
+
+
 Interval = tuple[float, float]
-_Found = tuple[list[float], list[Interval], Callable[[int, int], Interval]]
+# An interval of a difference, and its p.
+_Paired = tuple[float, float, float | None]
+_Found = tuple[list[float], list[Interval], Callable[[int, int], _Paired]]
 _Measure = Callable[[Floats, Sequence[Floats], Decision, int], _Found]
 
 
@@ -228,11 +247,13 @@ def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -
     scores = sign * np.stack([decision.score(each) for each in outputs])
     aucs, covariance = delong(scores, decision.is_positive(label))
 
-    def paired(a: int, b: int) -> Interval:
+    def paired(a: int, b: int) -> _Paired:
         variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
-        margin = normal_quantile(_CONFIDENCE) * max(0.0, float(variance)) ** 0.5
+        sd = max(0.0, float(variance)) ** 0.5
+        margin = normal_quantile(_CONFIDENCE) * sd
         value = float(aucs[a] - aucs[b])
-        return value - margin, value + margin
+        p = 2 * NormalDist().cdf(-abs(value) / sd) if sd else None
+        return value - margin, value + margin, p
 
     values = [float(auc) for auc in aucs]
     spans = [logit_interval(auc, float(covariance[index, index])) for index, auc in enumerate(values)]
@@ -248,7 +269,12 @@ def _from_replicates(values: list[float], drawn: Floats) -> _Found:
     """Percentile intervals of the figures, and of their differences within the same replicates."""
     drawn = np.where(np.isfinite(drawn), drawn, np.nan)  # a replicate may draw one patient only
     spans = [percentile_interval(column) for column in drawn.T]
-    return values, spans, lambda a, b: percentile_interval(drawn[:, a] - drawn[:, b])
+
+    def paired(a: int, b: int) -> _Paired:
+        difference = drawn[:, a] - drawn[:, b]
+        return *percentile_interval(difference), percentile_p(difference)
+
+    return values, spans, paired
 
 
 _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {

@@ -9,11 +9,12 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from client.cohort.folder import latest_version
+from client.cohort.versions import current_cohort
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
 from client.intake.accrue import accept_lock, accrue
@@ -23,11 +24,11 @@ from client.site.folder import Site, create_site, join_federation, open_site, ut
 from client.site.policy import require_plan
 from server.federation.folder import Home, enrol
 from server.simulation.policy import suit_policy
-from server.simulation.sources import Hospital, pseudonym_secret
+from server.simulation.sources import Hospital, pseudonym_secret, size_problems
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.contract.stages import Role
-from shared.errors import IntakeError
+from shared.errors import IntakeError, RunError
 from shared.exam.schema import CohortSchema
 from shared.machine.files import write_atomic
 from shared.machine.terminal import progress
@@ -119,6 +120,27 @@ def take_in(
         str(len(report.cohort.patients("internal"))),
         codes,
     )
+
+
+def require_patients(folders: Folders, hospitals: Sequence[Hospital], schema: CohortSchema) -> None:
+    """Refuse hospitals of which the intake has left too few: with films, that is known only now.
+
+    Raises:
+        RunError: naming every one.
+    """
+    problems = []
+    for hospital in hospitals:
+        cohort = current_cohort(open_site(folders.site(hospital.name)), schema.name)
+        labelled = {exam.patient: exam.split for exam in cohort.exams if exam.label is not None}
+        n_training = sum(split == "train" for split in labelled.values())
+        problems += size_problems(replace(hospital, n_patients=len(labelled), n_training=n_training))
+    if problems:
+        raise RunError(
+            "too-few-patients",
+            "the intake has left too few patients:\n" + "\n".join(problems),
+            hint=f"`osteofed-site cohort {schema.name} --examples --folder {folders.site('NAME')}` "
+            "says why; mend films and rows, or leave it out, and simulate into another --folder",
+        )
 
 
 COHORT_COLUMNS = ("site", "role", "used", "train", "internal", "quarantined")

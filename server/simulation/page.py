@@ -96,12 +96,12 @@ def arm_table(comparison: Comparison, place: str) -> ArmTable:
 
 
 def difference_table(comparison: Comparison, place: str) -> ArmTable:
-    """Federated minus every other arm at a place, paired."""
+    """Federated minus every other arm at a place, paired, each with its adjusted p."""
     found = [row for row in comparison.first.differences if row.place == place]
     names = _names(found)
-    cells = {(row.against, row.figure): _cell(row) for row in found}
+    cells = {(row.against, row.figure): _cell(row) + _p_words(row) for row in found}
     return ArmTable(
-        title=f"{place_words(place)}: difference on the same patients",
+        title=f"{place_words(place)}: difference on the same patients; p by Holm over a column",
         columns=("", *_heads(comparison, names)),
         rows=tuple(
             (_minus(arm), *(cells[arm, name] for name in names))
@@ -165,6 +165,12 @@ def _cell(row: Figure | Difference) -> str:
     text = write_figure(_estimate(row), digits=digits)
     is_gain = isinstance(row, Difference) and row.value is not None and row.value > 0
     return f"+{text}" if is_gain else text
+
+
+def _p_words(row: Difference) -> str:
+    if row.p_adjusted is None:
+        return ""
+    return ", p < 0.001" if row.p_adjusted < 0.001 else f", p = {row.p_adjusted:.3f}"
 
 
 def _estimate(row: Figure | Difference) -> Estimate:

@@ -36,6 +36,7 @@ from server.simulation.hospitals import (
     approve,
     export_ledgers,
     join,
+    require_patients,
     take_in,
     take_in_later,
 )
@@ -141,6 +142,7 @@ def _take_in(
         show_table("cohorts", COHORT_COLUMNS, rows, is_progress=True)
     if len(rows) < len(found):
         say(f"  {len(found) - len(rows)} cohorts were frozen before")
+    require_patients(folders, hospitals, settings.cohort)
     return tuple(open_site(folders.site(hospital.name).resolve()) for hospital in hospitals)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from server.federation.compose import CONFIGS
 from shared.contract.settings import Settings
+from shared.strict import nearest
 
 Sources = Mapping[str, Path | str] | Sequence[tuple[str, Path | str]]
 
@@ -51,8 +52,18 @@ class Request:
 def is_setting(word: str) -> bool:
     """Whether a word of a command line is a setting: its key is a group, has a dot, or is one alone."""
     key = word.partition("=")[0].lstrip("+~")
-    groups = {folder.name for folder in CONFIGS.iterdir() if folder.is_dir()}
-    return "=" in word and ("." in key or key in groups or key in Settings.model_fields)
+    return "=" in word and ("." in key or key in _setting_names())
+
+
+def _setting_names() -> set[str]:
+    return {folder.name for folder in CONFIGS.iterdir() if folder.is_dir()} | set(Settings.model_fields)
+
+
+def _meant(word: str) -> str:
+    """The setting that a word may be a misspelling of, as a question: what it names is no file."""
+    key, _, value = word.partition("=")
+    is_plain = not Path(value).suffix and len(Path(value).parts) == 1 and not Path(value).exists()
+    return nearest(key, _setting_names()) if is_plain else ""
 
 
 def request_of(
@@ -78,9 +89,12 @@ def request_of(
         seed: as in ``Request``.
         repeats: as in ``Request``.
     """
-    problems = []
+    problems: list[str] = []
     settings = tuple(word for word in words if is_setting(word))
     others = [word for word in words if not is_setting(word)]
+    misspelt = {word: guess for word in others if (guess := _meant(word))}
+    problems += [f"{word}: is no setting and no hospital's file{misspelt[word]}" for word in misspelt]
+    others = [word for word in others if word not in misspelt]
     tables = [word for word in others if "=" not in word]
     if split_by is None and tables:
         problems.append(f"{', '.join(tables)}: must be SITE=FILE, or one table beside --split-by")

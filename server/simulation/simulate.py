@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.federation.compose import cohort_file, compose_settings, follow_cohort
+from server.federation.compose import cohort_file, compose_followed
 from server.report.results import Results
 from server.simulation.comparison import Comparison, Spread
 from server.simulation.play import play
@@ -176,8 +176,9 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
     schema, settings = _schema(request, found), None
     if request.cohort is not None and schema is None:
         raise _not_valid(found)  # all else is held against the cohort
+    made: tuple[str, ...] = ()
     try:
-        settings = compose_settings(
+        settings, made = compose_followed(
             [*request.overrides, *_ALWAYS],
             cohort=request.cohort if schema else None,
             own=request.configs,
@@ -199,9 +200,14 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
             f"{n_repeated} patient numbers occur at several hospitals: each counts at every one of "
             "them, and may be held out at one and train at another, as in a real federation"
         )
-    made = follow_cohort(request.cohort, request.overrides) if request.cohort else []
     if made:
         say(f"settings that follow from the cohort's file: {' '.join(made)}")
+    if settings.privacy.mode == "off" and settings.validation.release_class == "dp":
+        say(
+            "privacy=off: training has no noise; what the hospitals' gates let out (report.html) keeps "
+            f"its own, ε = {settings.validation.epsilon:g} a table, unless you add "
+            "validation.release_class=governed. The arms beside each other (comparison.html) are exact"
+        )
     return settings, hospitals
 
 
@@ -235,7 +241,8 @@ def _not_valid(found: Sequence[str]) -> SettingsError:
         "invalid-simulation",
         f"{len(found)} thing{'s' if len(found) > 1 else ''} must be put right:\n" + "\n".join(found),
         hint="nothing was written; docs/reference/cohort-schema.md says what a cohort's file holds, "
-        "docs/reference/site.md what NAME.profile.yaml beside a table says of its names and units",
+        "docs/reference/site.md what NAME.profile.yaml beside a table, or profile.yaml in a folder, "
+        "says of its names and units",
     )
 
 

@@ -21,6 +21,7 @@ from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.losses import find_losses
 from client.intake.refusal import unread_fields
 from client.intake.sources.tables import file_table
+from client.intake.unreadable import table_problem
 from client.site.linkage import PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
 from server.simulation.request import Request
@@ -29,6 +30,7 @@ from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import hash_of
+from shared.strict import nearest
 
 PROFILE_FILE = "profile.yaml"
 # As the policy that a new hospital begins with.
@@ -107,6 +109,9 @@ def read_hospitals(
     problems += _name_problems(request, given)
     hospitals = []
     for each in given:
+        if not each.table.rows:
+            problems.append(f"  {each.place}: the table has a header and no row")
+            continue
         try:
             table = interpret_rows(
                 each.table.header,
@@ -121,7 +126,7 @@ def read_hospitals(
         until = request.lock_date
         early = tuple(row for row in table.rows if until is None or row.day <= until)
         hospital = _counted(each, early, schema, seed=request.seed)
-        problems += [*_loss_problems(each, table, schema), *_size_problems(hospital)]
+        problems += [*_loss_problems(each, table, schema), *size_problems(hospital)]
         hospitals.append(hospital)
     return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
 
@@ -135,8 +140,8 @@ def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Itera
     for role, name, path in ((role, *pair) for role, pairs in roles for pair in pairs):
         is_folder = path.is_dir()
         file = path / TABLE_FILE if is_folder else path
-        if not file.is_file():
-            problems.append(f"  {name}: there is no file {file}")
+        if problem := table_problem(file):
+            problems.append(f"  {name}: {problem}")
             continue
         if schema.views and not (path / FILMS_FOLDER).is_dir():
             problems.append(
@@ -164,8 +169,8 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     path, column = request.split_table, request.split_by
     if path is None or column is None:
         return []
-    if not path.is_file():
-        problems.append(f"  {path}: there is no such file")
+    if problem := table_problem(path):
+        problems.append(f"  --split-by: {problem}")
         return []
     if schema.views:
         problems.append(f"  {path}: cohort {schema.name} has films, a table alone cannot be split")
@@ -179,6 +184,7 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     if column not in table.header:
         problems.append(
             f"  --split-by: {path.name} has no column {column}; it has {', '.join(table.header)}"
+            + nearest(column, table.header)
         )
         return []
     groups = _groups(table, column, profile, problems)
@@ -186,7 +192,10 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
     absent = sorted(word for word, name in external.items() if name not in set(map(site_name, groups)))
     if absent:
         known = sorted(map(site_name, groups))
-        problems.append(f"  --external: must be among the values of {column}, {known}, not {absent}")
+        guesses = "".join(nearest(site_name(word), known) for word in absent)
+        problems.append(
+            f"  --external: must be among the values of {column}, {known}, not {absent}{guesses}"
+        )
     header = tuple(name for name in table.header if name != column)
     return [
         _Given(
@@ -299,7 +308,8 @@ def repeated_patients(hospitals: Sequence[Hospital], schema: CohortSchema) -> in
     return sum(n > 1 for n in found.values())
 
 
-def _size_problems(hospital: Hospital) -> list[str]:
+def size_problems(hospital: Hospital) -> list[str]:
+    """A line where a hospital has fewer patients than its own policy wants of its role."""
     if hospital.role == "training" and hospital.n_training < LEAST_TRAINING:
         return [
             f"  {hospital.name}: {hospital.n_training} patients with a label to train on, of "
@@ -340,7 +350,7 @@ def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
 
 
 def _line(place: str, error: OsteoFedError) -> str:
-    fact = "; ".join(line.strip() for line in error.fact.splitlines())
+    fact = "; ".join(line.strip() for line in error.fact.splitlines()).replace(":; ", ": ")
     return f"  {place}: {fact}" + (f" (hint: {error.hint})" if error.hint else "")
 
 

@@ -26,7 +26,7 @@ from shared.errors import SettingsError
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
-from shared.strict import FROZEN, list_mistakes, refuse_contradictions
+from shared.strict import FROZEN, list_mistakes, nearest, refuse_contradictions
 
 
 class PrivacySettings(BaseModel):
@@ -285,7 +285,7 @@ class Settings(ModelSettings):
         if self.schedule not in self.schedules:
             raise ValueError(
                 f"schedule must be one of {sorted(self.schedules)} with fusion {self.fusion.name}, "
-                f"not '{self.schedule}'"
+                f"not '{self.schedule}'{nearest(self.schedule, self.schedules)}"
             )
         return self
 

@@ -13,7 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shared.errors import SettingsError
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
@@ -231,6 +237,9 @@ class NumberLabel(BaseModel):
         unit: of the column.
         low: smallest number that is taken.
         high: largest number that is taken.
+        reference_mean: public mean, by which a task standardises the target; null: the middle of the
+            range.
+        reference_sd: public standard deviation for that; null: a fifth of the range.
     """
 
     model_config = FROZEN
@@ -240,11 +249,24 @@ class NumberLabel(BaseModel):
     unit: str
     low: float
     high: float
+    reference_mean: float | None = None
+    reference_sd: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> NumberLabel:
-        refuse_contradictions(_range_problems(self.low, self.high))
+        problems = _range_problems(self.low, self.high, mean=self.reference_mean)
+        widest = (self.high - self.low) / 2  # half at either end
+        if not problems and self.reference_sd is not None and self.reference_sd > widest:
+            problems.append(
+                f"reference_sd {self.reference_sd:g} must be at most {widest:g}, half the range"
+            )
+        refuse_contradictions(problems)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of a label without a reference keeps the hash that it had before there was one
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 Split = Literal["train", "tune", "internal"]

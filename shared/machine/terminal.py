@@ -45,12 +45,15 @@ _PIPED_WIDTH = 150
 _OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _ERR = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
+# As shells name the end by Ctrl-C: 128 + SIGINT.
+_STOPPED = 130
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def command(work: Callable[P, R]) -> Callable[P, R]:
-    """Turn a failure of ``work`` into fact and hint on stderr and exit code 1.
+    """Turn a failure of ``work`` into fact and hint on stderr and exit code 1; Ctrl-C into 130.
 
     A full disk is said as such. Of an unexpected exception only type and place are shown: its text
     could hold a patient's values.
@@ -64,6 +67,9 @@ def command(work: Callable[P, R]) -> Callable[P, R]:
             failure = error
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except KeyboardInterrupt:
+            say("stopped")
+            raise typer.Exit(_STOPPED) from None
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
@@ -72,6 +78,27 @@ def command(work: Callable[P, R]) -> Callable[P, R]:
         raise typer.Exit(1)
 
     return wrapped
+
+
+def when_stopped(words: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a command say, when Ctrl-C stops it, what is kept and how to go on.
+
+    Args:
+        words: one line, with the command's parameters in braces: ``{folder} is kept``.
+    """
+
+    def decorate(work: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(work)
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return work(*args, **kwargs)
+            except KeyboardInterrupt:
+                say(f"stopped: {words.format(**kwargs)}")
+                raise typer.Exit(_STOPPED) from None
+
+        return wrapped
+
+    return decorate
 
 
 def _unexpected(error: Exception) -> OsteoFedError:

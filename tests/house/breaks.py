@@ -1507,8 +1507,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/engines/superlink.py",
-        "if known.get(site) == key:",
-        "if site in known:",
+        'if before["key"] != key:',
+        'if before["key"] is None:',
         "a site's new node key is never registered",
     ),
     Break(
@@ -2582,9 +2582,9 @@ BREAKS: tuple[Break, ...] = (
         "a figure is of one draw of the noise",
     ),
     Break(
-        "server/federation/compose.py",
-        "elif path.stem in groups[group]:",
-        "elif not path.stem:",
+        "server/federation/own_options.py",
+        "if place.stem in groups[group]:",
+        "if not place.stem:",
         "an option of one's own replaces a shipped one in silence",
     ),
     Break(
@@ -2655,8 +2655,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/simulation/request.py",
-        '("." in key or key in groups or key in Settings.model_fields)',
-        '("." in key or key in groups)',
+        "if folder.is_dir()} | set(Settings.model_fields)",
+        "if folder.is_dir()}",
         "a setting of one word is taken for a hospital",
     ),
     Break(

@@ -169,3 +169,52 @@ def test_help_says_what_every_argument_is(side: str) -> None:
         for text in helps:
             assert text, f"{name}: an argument has no help"
             assert text in shown, name
+
+
+@pytest.mark.parametrize(
+    ("side", "arguments", "work", "words"),
+    [
+        (
+            "server",
+            ["simulate", "--folder", "try"],
+            "server.simulation.simulate.run_request",
+            "kept in try; the same command goes on there",
+        ),
+        (
+            "server",
+            ["demo", "--folder", "try"],
+            "server.demo.play.play_demo",
+            "try is kept to be looked at; the same command begins again",
+        ),
+        (
+            "server",
+            ["launch", "spring"],
+            "server.run.prepare.prepare",
+            "every committed round of run spring is kept; `osteofed-coordinator resume spring` goes on",
+        ),
+        (
+            "server",
+            ["validate", "spring", "internal"],
+            "server.run.prepare.prepare",
+            "the answers that came are kept",
+        ),
+        (
+            "client",
+            ["ingest", "archive"],
+            "client.site.folder.open_site",
+            "no cohort was changed; films that were read or fetched are kept",
+        ),
+    ],
+)
+def test_a_command_that_ctrl_c_stops_says_what_is_kept_and_how_to_go_on(
+    side: str, arguments: list[str], work: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, stop)
+    shown = CliRunner().invoke(importlib.import_module(COMMANDS[side]).app, arguments)
+    assert shown.exit_code == 130
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("stopped: ")
+    assert words in line

@@ -16,6 +16,7 @@ from pathlib import Path
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable, film_files
 from client.intake.sources.credentials import read_secret
 from client.intake.sources.staging import FilmQuery, FilmSource, Progress, stage
+from client.intake.unreadable import films_problem, table_problem, why_unreadable
 from client.site.folder import Site
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -74,10 +75,16 @@ def choose_inputs(
 
     Raises:
         IntakeError: none or several sources are named for one of the two, one is not valid, or an
-            option is for a source that is not named.
+            option is for a source that is not named. Of the table: a file or folder is not there.
     """
+    rows = _rows(choice, site, schema)
+
+    def table() -> RawTable:
+        _refuse_absent(choice, schema)  # of films too, before a long table is read
+        return rows()
+
     inputs = Inputs(
-        table=_rows(choice, site, schema),
+        table=table,
         films=_films(choice, site, schema, progress) if schema.views else list,
     )
     _refuse_unused(choice)
@@ -128,9 +135,10 @@ def _select(path: Path) -> str:
     try:
         query = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
+        reason, _ = why_unreadable(path, error)
         raise IntakeError(
             "unreadable-query",
-            f"the file of --sql cannot be read: {type(error).__name__}",
+            f"the file of --sql {reason}",
             hint="name a text file in UTF-8 with one SELECT",
         ) from None
     if not query:
@@ -220,6 +228,31 @@ def _refuse_several(what: str, *named: tuple[str, object]) -> None:
             "several-sources",
             f"{what} must come from one source, not {' and '.join(given)}",
             hint="name one of them",
+        )
+
+
+def _refuse_absent(choice: Choice, schema: CohortSchema) -> None:
+    """Every file and folder that is named and is not there, or is the other of the two."""
+    has_rows = choice.table is not None or choice.sql is not None
+    has_films = not schema.views or any((choice.films, choice.dicomweb, choice.dimse))
+    folder, problems = choice.folder, []
+    if folder is not None and not folder.is_dir() and not (has_rows and has_films):
+        is_file = folder.is_file()
+        problems.append(f"{folder} is a file, no folder" if is_file else f"there is no folder {folder}")
+        folder = None
+    table = folder / TABLE_FILE if folder and not has_rows else choice.table
+    films = folder / FILMS_FOLDER if folder and not has_films else choice.films
+    if table is not None:
+        problems.append(table_problem(table))
+    if films is not None and schema.views:
+        problems.append(films_problem(films))
+    problems = [problem for problem in problems if problem]
+    if problems:
+        raise IntakeError(
+            "no-input",
+            "; ".join(problems),
+            hint=f"a folder holds {TABLE_FILE} and, for a schema with views, {FILMS_FOLDER}/; "
+            "--table and --films name others",
         )
 
 

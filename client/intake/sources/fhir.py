@@ -20,6 +20,7 @@ from typing import Any
 
 from client.intake.clinical import RawRow
 from client.intake.inputs import RawTable
+from client.intake.unreadable import unreadable_table
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -105,9 +106,11 @@ def _resources(path: Path) -> Iterator[Any]:
                 entry.get("resource") if isinstance(entry, dict) else None for entry in list(entries)
             )
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            if isinstance(error, OSError):
+                raise unreadable_table(file, error) from None
             raise IntakeError(
                 "unreadable-table",
-                f"a FHIR file cannot be read: {type(error).__name__}",
+                f"{file.name} is no FHIR file",
                 hint="it must be a Bundle (.json) or one resource per line (.ndjson), in UTF-8",
             ) from None
 

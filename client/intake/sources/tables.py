@@ -15,6 +15,7 @@ from pathlib import Path
 from client.intake.clinical import RawRow
 from client.intake.inputs import RawTable, csv_table
 from client.intake.sources.fhir import fhir_table
+from client.intake.unreadable import FHIR_SUFFIXES, table_problem, unreadable_table
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -23,7 +24,6 @@ MAX_ROWS = 500_000  # about 2 kB each as text
 MAX_COLUMNS = 2_000
 MAX_CELL = 10_000
 _PAGE = 5_000
-_FHIR_SUFFIXES = frozenset({".json", ".ndjson"})
 
 
 def file_table(path: Path, schema: CohortSchema, profile: SiteProfile) -> RawTable:
@@ -32,9 +32,12 @@ def file_table(path: Path, schema: CohortSchema, profile: SiteProfile) -> RawTab
     Raises:
         IntakeError: it cannot be read.
     """
+    problem = table_problem(path)
+    if problem:
+        raise IntakeError("no-input", problem, hint="check the path")
     if path.suffix.lower() == ".parquet":
         return parquet_table(path, schema, profile)
-    if path.is_dir() or path.suffix.lower() in _FHIR_SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in FHIR_SUFFIXES:
         return fhir_table(path, schema, profile)
     return csv_table(path, profile)
 
@@ -59,7 +62,7 @@ def parquet_table(path: Path, schema: CohortSchema, profile: SiteProfile) -> Raw
     except IntakeError:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file may raise anything, with values
-        raise _unreadable(error) from None
+        raise unreadable_table(path, error) from None
 
 
 def sql_table(
@@ -97,7 +100,11 @@ def sql_table(
     except IntakeError:
         raise
     except Exception as error:  # noqa: BLE001 - drivers raise what they like, with the URL in it
-        raise _unreadable(error) from None
+        raise IntakeError(
+            "unreadable-table",
+            f"the database does not answer the query: {type(error).__name__}",
+            hint="try the query with another program; see to address, login and permissions",
+        ) from None
 
 
 def _as_text(
@@ -153,12 +160,4 @@ def _too_large() -> IntakeError:
         "table-too-large",
         f"a clinical table must have at most {MAX_ROWS} rows and {MAX_COLUMNS} columns",
         hint="select the rows of the patients that are to be taken in",
-    )
-
-
-def _unreadable(error: Exception) -> IntakeError:
-    return IntakeError(
-        "unreadable-table",
-        f"the clinical table cannot be read: {type(error).__name__}",
-        hint="try the file or the query with another program; see to address and permissions",
     )

@@ -147,6 +147,20 @@ def percentile_interval(replicates: Floats, *, confidence: float = 0.95) -> tupl
     return float(low), float(high)
 
 
+def percentile_p(replicates: Floats) -> float:
+    """Two-sided p of no difference: where the percentile interval that just holds 0 ends.
+
+    One replicate is added to either side, so that p is at least 2/(replicates + 1).
+
+    Shapes: replicates [r], of a difference; those without a value (NaN) are left out.
+
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, 4.4.
+    """
+    found = replicates[np.isfinite(replicates)]
+    smaller = min(int((found <= 0).sum()), int((found >= 0).sum()))
+    return min(1.0, 2 * (smaller + 1) / (found.size + 1))
+
+
 def _check_varies(target: Floats) -> None:
     if target.size < 2 or float(target.max()) == float(target.min()):
         raise ProtocolError(

@@ -144,6 +144,22 @@ def test_words_of_films_are_told_with_an_intake_its_refusal_and_its_cohort(
         assert f"BodyPartExamined │ GELENK 4 │ ? │ {n_films} │ 0" in " ".join(told.stdout.split())
 
 
+def test_a_value_that_cannot_be_used_is_told_with_its_field(ask: Ask, archive: Path) -> None:
+    table = archive / "clinical.csv"
+    header, first, *rows = table.read_text(encoding="utf-8-sig").splitlines()
+    cells = first.split(";")
+    cells[header.split(";").index("height")] = "999"
+    table.write_text("\n".join([header, ";".join(cells), *rows]) + "\n")
+    shown = ask("ingest", archive)
+    assert shown.exit_code == 0, shown.output
+    assert "of field" in shown.stdout
+    assert "height (1)" in shown.stdout
+    assert "height (1)" in ask("cohort").stdout
+    told = json.loads(ask("ingest", archive, "--json").stdout)["quarantined"]
+    [row] = [row for row in told if row["code"] == "intake.out-of-range"]
+    assert (row["n"], row["fields"]) == (1, {"height": 1})
+
+
 def test_a_cohort_without_any_intake_is_an_error(ask: Ask) -> None:
     told = ask("cohort", "--json")
     assert told.exit_code == 1

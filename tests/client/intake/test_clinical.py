@@ -240,7 +240,7 @@ def test_unreadable_table_is_refused(tmp_path, schema, data):
 
 
 def test_absent_table_is_refused(tmp_path):
-    with pytest.raises(IntakeError, match="FileNotFoundError"):
+    with pytest.raises(IntakeError, match=r"the clinical table none\.csv is not there"):
         read_table(tmp_path / "none.csv", PROFILE)
 
 

@@ -44,3 +44,10 @@ def test_a_name_that_is_not_mapped_is_spelt_as_in_the_schema() -> None:
 def test_what_is_no_setting_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SiteProfile.model_validate(values)
+
+
+def test_an_encoding_that_there_is_not_is_refused_with_the_profile() -> None:
+    for name in ("utf8x", "hex"):
+        with pytest.raises(ValidationError, match="must name an encoding of text"):
+            SiteProfile(encoding=name)
+    assert SiteProfile(encoding="cp1252").encoding == "cp1252"

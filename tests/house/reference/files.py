@@ -35,6 +35,7 @@ from shared.privacy.ledger_format import LEDGER_VERSION
 from shared.privacy.register_format import REGISTER_VERSION
 from shared.privacy.statement import PrivacyPredicate
 from shared.signing.key_rotation import NOTICE_VERSION
+from shared.signing.node_notice import NODE_NOTICE_VERSION
 from shared.stages.external_file import EXTERNAL_VERSION
 
 # Words of a path that stand for what differs, and what those of a form look like.
@@ -129,6 +130,12 @@ SITE = (
         "JSON, signed twice",
         "notice of a replaced key, for the coordinator",
         NOTICE_VERSION,
+    ),
+    File(
+        "rotations/node-*.json",
+        "JSON, signed",
+        "notice of a replaced node key, for the coordinator",
+        NODE_NOTICE_VERSION,
     ),
     File("purges/*.json", "JSON, signed", "what a purge deleted and kept", PURGE_VERSION),
     File("cache/encoders/SHA256.safetensors", "safetensors", "encoder weights"),

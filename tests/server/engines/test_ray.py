@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,19 @@ def test_the_server_app_of_a_simulation_is_told_the_run_and_the_stage(
     context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
     ray._stage_app(tmp_path / "run", "internal")(LocalGrid(ClientApp(), {}), context)
     assert told[0].run_config == {"run-folder": str((tmp_path / "run").resolve()), "stage": "internal"}
+
+
+def test_notices_for_developers_are_kept_from_a_user_and_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def simulate(*_: object, **__: object) -> None:
+        logger = logging.getLogger("flwr")
+        logger.warning("DEPRECATED FEATURE: use another function")
+        logger.warning("a worker has died")
+        warnings.warn("in future versions of Ray", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr("flwr.simulation.run_simulation", simulate)
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
+    ray.run_ray(tmp_path / "run", {"aster": tmp_path / "aster"})
+    assert [record.getMessage() for record in caplog.records] == ["a worker has died"]
+    assert logging.getLogger("flwr").filters == []

@@ -96,18 +96,84 @@ def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str]
     assert caught.value.code == "engine.stage-timeout"
 
 
-def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Nodes:
+    """Flower's answers to what is asked of its nodes, and what was asked."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, str] = {}
+        self.names: list[str] = []
+        self.breaks_off = False
+
+    def answer(self, _: Deployment, command: str, verb: str, *arguments: str) -> dict[str, object]:
+        assert command == "supernode"
+        if verb == "register":
+            node = f"{len(self.status) + 1}"
+            self.status[node] = "registered"
+            self.names.append(arguments[-1])
+            return {"node-id": int(node)}
+        if verb == "list":
+            return {"nodes": [{"node-id": n, "status": s} for n, s in self.status.items()]}
+        if self.breaks_off:
+            raise KeyboardInterrupt
+        assert self.status[arguments[0]] == "registered", "Flower refuses it a second time"
+        self.status[arguments[0]] = "unregistered"
+        return {}
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    nodes = Nodes()
+    monkeypatch.setattr(Deployment, "_flwr", lambda *asked: nodes.answer(*asked))
+    return nodes
+
+
+def register(deployment: Deployment, site: str, key: str) -> None:
+    file = deployment.home / f"{site}.pub"
+    file.write_text(key)
+    deployment.register(site, file)
+
+
+def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_takes_its_place(
+    tmp_path: Path, nodes: Nodes
 ) -> None:
-    asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(Deployment, "_flwr", lambda _, *arguments: asked.append(arguments) or {})
-    deployment, file = Deployment(tmp_path), tmp_path / "aster.pub"
+    deployment = Deployment(tmp_path)
     for key in ("first", "first", "second", "second"):
-        file.write_text(key)
-        deployment.register("aster", file)
-    deployment.register("birch", file)
-    assert [arguments[:2] for arguments in asked] == [("supernode", "register")] * 3
-    assert [arguments[-1] for arguments in asked] == ["aster", "aster", "birch"]
+        register(deployment, "aster", key)
+    register(deployment, "birch", "second")
+    assert nodes.names == ["aster", "aster", "birch"]
+    assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
+
+
+def test_a_former_node_key_is_locked_out_even_where_that_was_cut_off(
+    tmp_path: Path, nodes: Nodes
+) -> None:
+    deployment = Deployment(tmp_path)
+    register(deployment, "aster", "first")
+    nodes.breaks_off = True
+    with pytest.raises(KeyboardInterrupt):
+        register(deployment, "aster", "second")
+    nodes.breaks_off = False
+    register(deployment, "aster", "second")
+    assert nodes.status == {"1": "unregistered", "2": "registered"}
+    # Flower has done it, and it was not remembered
+    memory = deployment.work / "registered.json"
+    known = json.loads(memory.read_text())
+    memory.write_text(json.dumps({"aster": known["aster"] | {"former": ["1"]}}))
+    register(deployment, "aster", "second")
+    assert json.loads(memory.read_text()) == known
+
+
+def test_a_node_that_an_earlier_release_registered_is_kept_and_not_replaced_in_silence(
+    tmp_path: Path, nodes: Nodes
+) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.work.mkdir(parents=True)
+    (deployment.work / "registered.json").write_text(json.dumps({"aster": "first"}))
+    register(deployment, "aster", "first")
+    assert nodes.names == []
+    with pytest.raises(EngineError, match="the former node key of aster cannot be taken back"):
+        register(deployment, "aster", "second")
+    assert nodes.names == []
 
 
 class Started:
@@ -283,3 +349,19 @@ def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         submit_stage(store, "train")
     assert caught.value.code == "engine.no-superlink"
+
+
+def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+
+    def stop(*_: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Deployment, "_flwr", stop)
+    (Deployment(store.home).work / "flower").mkdir(parents=True)
+    (Deployment(store.home).work / "flower" / "config.toml").write_text("")
+    with pytest.raises(KeyboardInterrupt):
+        submit_stage(store, "train")
+    assert f"`osteofed-coordinator pause {store.plan.run}` stops it" in capfd.readouterr().err

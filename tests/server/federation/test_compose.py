@@ -254,24 +254,6 @@ def test_options_of_ones_own_lie_in_any_folder_and_are_chosen_as_the_shipped_one
         compose_settings(["privacy=strickt"], own=own)
 
 
-def test_every_file_of_ones_own_that_cannot_be_an_option_is_named_with_its_line(tmp_path: Path) -> None:
-    own = own_configs(
-        tmp_path / "own", colours__red="a: 1\n", privacy__off="epsilon: 1\n", task__mine="a: [\n"
-    )
-    with pytest.raises(SettingsError) as caught:
-        compose_settings([], own=own)
-    assert caught.value.code == "settings.invalid-configs"
-    for said in (
-        "colours/red.yaml: must lie in a folder named as one of",
-        "privacy/off.yaml: a privacy of that name comes with OsteoFed",
-        "task/mine.yaml: line 2, column 1",
-    ):
-        assert said in caught.value.fact
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(SettingsError, match="holds no YAML file"):
-        compose_settings([], own=tmp_path / "empty")
-
-
 def test_a_chosen_cohort_of_ones_own_is_read_with_lines(tmp_path: Path) -> None:
     own = own_configs(tmp_path, cohort__cells=OTHER.read_text().replace("low: 0,", "lou: 0,", 1))
     with pytest.raises(SettingsError, match=r"fields\.radius\.lou: is not a setting.*line 6, column"):
@@ -281,6 +263,21 @@ def test_a_chosen_cohort_of_ones_own_is_read_with_lines(tmp_path: Path) -> None:
 def test_a_misspelt_setting_is_answered_by_the_nearest() -> None:
     with pytest.raises(SettingsError, match="is not a setting; did you mean epsilon"):
         compose_settings(["privacy.epsilonn=3"])
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("fusion=crossattention", "cross_attention"),
+        ("task=regresion", "regression"),
+        ("measure=[errors,subgrups_age]", "subgroups_age"),
+        ("schedule=few_mesages", "few_messages"),
+        ("privcy=off", "privacy"),
+    ],
+)
+def test_a_misspelt_option_or_group_is_answered_by_the_nearest(override: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=rf"; did you mean {meant}\?\n"):
+        compose_settings([override])
 
 
 def test_what_contradicts_each_other_is_named_at_once() -> None:

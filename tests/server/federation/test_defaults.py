@@ -43,6 +43,18 @@ def test_a_number_is_standardised_by_the_range_of_its_label(tmp_path: Path) -> N
     assert (settings.encoder.name, settings.fusion.name) == ("none", "clinical_only")
 
 
+def test_a_public_reference_of_the_label_comes_before_its_range(tmp_path: Path) -> None:
+    reference: dict[str, object] = {"reference_mean": 3.5, "reference_sd": 0.8}
+    settings = settings_of(tmp_path, NUMBER | reference)
+    task, asked = settings.task, settings.validation
+    assert task.kind == "regression"
+    assert (task.target_mean, task.target_sd, task.endpoint_threshold) == (3.5, 0.8, 3.5)
+    assert (asked.target_low, asked.target_high) == (pytest.approx(1.34), pytest.approx(5.66))
+    chosen = settings_of(tmp_path, NUMBER | reference, "task.target_sd=1").task
+    assert chosen.kind == "regression"
+    assert (chosen.target_mean, chosen.target_sd) == (3.5, 1)
+
+
 def test_what_was_chosen_is_kept_and_what_follows_from_it_follows(tmp_path: Path) -> None:
     given = ("task.target_mean=4", "task.target_sd=0.5", "task.endpoint='weak lungs'")
     task = settings_of(tmp_path, NUMBER, *given).task

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from server.federation.folder import Home, JoinRequest, accept_key, create_home, enrol, revoke
-from shared.errors import LedgerError, PlanError, RunError
+from server.federation.folder import (
+    Home,
+    JoinRequest,
+    accept_key,
+    accept_node_key,
+    create_home,
+    enrol,
+    revoke,
+)
+from shared.errors import OsteoFedError
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, write_notice
 from shared.signing.keys import SigningKey, create_key, load_key, verify
+from shared.signing.node_notice import NodeNotice, write_node_notice
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 NODE = "ecdsa-sha2-nistp384 AAAA"
@@ -44,7 +53,7 @@ def join(home: Home, folder: Path, site: str, *, role: str = "training", **optio
 
 
 def code_of(action: Callable[[], object]) -> str:
-    with pytest.raises((PlanError, LedgerError, RunError)) as caught:
+    with pytest.raises(OsteoFedError) as caught:
         action()
     return caught.value.code
 
@@ -123,6 +132,29 @@ def test_a_key_serves_one_enrolment_and_once_only(home: Home, tmp_path: Path) ->
     accept_key(home, notice(tmp_path, one, two))
     assert code_of(lambda: accept_key(home, notice(tmp_path, two, one))) == "plan.key-in-use"
     assert home.active_sites()[0].public_key == two.public_hex
+
+
+def node_notice(folder: Path, key: SigningKey, node_key: str, site: str = "north") -> Path:
+    path = folder / "node-notice.json"
+    write_node_notice(path, NodeNotice(site=site, node_key=node_key), key=key)
+    return path
+
+
+def test_a_node_key_is_replaced_and_no_earlier_notice_brings_one_back(
+    home: Home, tmp_path: Path
+) -> None:
+    signing, two, three = key_of(tmp_path, "north"), f"{NODE}2", f"{NODE}3"
+    join(home, tmp_path, "north")
+    for node_key in (two, three):
+        accept_node_key(home, node_notice(tmp_path, signing, node_key))
+    [entry] = home.active_sites()
+    assert (entry.node_key, entry.former_node_keys) == (three, (NODE, two))
+    for again in (NODE, two, three):
+        path = node_notice(tmp_path, signing, again)
+        assert code_of(lambda path=path: accept_node_key(home, path)) == "plan.node-key-in-use"
+    revoke(home, "north", now=NOW)
+    path = node_notice(tmp_path, signing, f"{NODE}4")
+    assert code_of(lambda: accept_node_key(home, path)) == "protocol.forged-node-notice"
 
 
 def test_a_revoked_sites_key_cannot_hand_over(home: Home, tmp_path: Path) -> None:

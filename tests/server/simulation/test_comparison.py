@@ -86,6 +86,36 @@ def test_a_difference_of_aucs_has_delongs_variance() -> None:
     )
 
 
+def test_p_is_adjusted_over_the_arms_of_a_figure_by_holm() -> None:
+    arms = numbers({"federated": 0.5, "pooled": 0.5, "ash alone": 0.56, "untrained": 3.0})
+    _, differences = measure_place("internal", arms, LOW)
+    for name in ("R²", "MAE", "AUC"):
+        found = [row for row in differences if row.figure == name]
+        assert len(found) == 3
+        smallest, middle, largest = sorted(found, key=lambda row: row.p)
+        assert smallest.p_adjusted == pytest.approx(min(1, 3 * smallest.p))
+        assert middle.p_adjusted == pytest.approx(min(1, max(3 * smallest.p, 2 * middle.p)))
+        assert largest.p_adjusted == pytest.approx(max(middle.p_adjusted, largest.p))
+        assert smallest.against == "untrained"
+        assert smallest.p_adjusted < 0.05 < largest.p_adjusted
+
+
+def test_p_agrees_with_the_interval_that_holds_0_or_does_not() -> None:
+    noise = {f"{sd:g} alone": sd for sd in (0.5, 0.55, 0.6, 0.65, 0.7, 1.0)}
+    _, differences = measure_place("internal", numbers({"federated": 0.6, **noise}), LOW)
+    told = [(row.low <= 0 <= row.high, row.p > 0.05) for row in differences]
+    assert all(holds == is_large for holds, is_large in told)
+    assert len(set(told)) == 2, "both cases are met"
+
+
+def test_an_auc_that_cannot_vary_has_no_p() -> None:
+    label = np.array([1.0, 2.0, 4.0, 5.0])
+    arms = {"federated": scored(label[:, None], label), "untrained": scored(np.zeros((4, 1)), label)}
+    _, differences = measure_place("internal", arms, LOW)
+    found = pick(differences, figure="AUC")
+    assert (found.value, found.p, found.p_adjusted) == (0.5, None, None)
+
+
 def test_classes_are_called_by_the_rule_that_validates_them() -> None:
     outputs = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.1, 0.5, 0.4]])
     label = np.array([0.0, 1.0, 2.0, 2.0])

@@ -72,6 +72,21 @@ def test_every_arm_and_difference_is_in_the_tables_with_its_interval() -> None:
     assert [row[-1] for row in of_hop.rows] == ["NA"] * 4
 
 
+def test_a_difference_is_shown_with_its_adjusted_p() -> None:
+    rows = tuple(
+        row.model_copy(update={"p": 0.01, "p_adjusted": 0.0004 if row.figure == "R²" else 0.04})
+        for row in division(1).differences
+    )
+    with_p = comparison(division(1).model_copy(update={"differences": rows}))
+    table = difference_table(with_p, "internal")
+    assert table.title.endswith("p by Holm over a column")
+    assert table.rows[0][1:3] == (
+        "−0.040 (−0.090 to 0.010), p < 0.001",
+        "−0.0400 (−0.0900 to 0.0100), p = 0.040",
+    )
+    assert "p adjusted by Holm over the column" in render_comparison(with_p)
+
+
 def test_the_page_says_that_it_is_simulated_and_makes_no_request() -> None:
     page = render_comparison(comparison(division(1)))
     assert "<strong>Simulated.</strong>" in page

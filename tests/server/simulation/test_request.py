@@ -61,6 +61,22 @@ def test_words_that_do_not_belong_together_are_told(
     assert expected in problems[0]
 
 
+def test_a_misspelt_setting_is_not_taken_for_a_hospital() -> None:
+    request, problems = request_of(["north=a.csv", "privcy=off", "schedul=few_messages"])
+    assert problems == [
+        "privcy=off: is no setting and no hospital's file; did you mean privacy?",
+        "schedul=few_messages: is no setting and no hospital's file; did you mean schedule?",
+    ]
+    assert request.training == (("north", Path("a.csv")),)
+
+
+def test_a_hospital_may_be_called_nearly_like_a_setting(tmp_path: Path) -> None:
+    words = ["fusionn=films.csv", f"tasks={tmp_path}"]
+    request, problems = request_of(words)
+    assert problems == []
+    assert [name for name, _ in request.training] == ["fusionn", "tasks"]
+
+
 def test_hospitals_keep_their_order_and_one_may_be_named_twice() -> None:
     assert pairs_of({"b": "b.csv", "a": "a.csv"}) == (("b", Path("b.csv")), ("a", Path("a.csv")))
     assert len(pairs_of([("a", "x.csv"), ("a", "y.csv")])) == 2

@@ -29,11 +29,13 @@ from client.site.folder import open_site
 from server.federation.compose import compose_settings
 from server.run.folder import open_run
 from server.simulation.arms import Trained, score_arm
-from server.simulation.hospitals import declared_size
-from server.simulation.simulate import Simulation, simulate
+from server.simulation.hospitals import Folders, declared_size, require_patients
+from server.simulation.request import Request
+from server.simulation.simulate import Simulation, check, simulate
 from shared.contract.decision import decision_of
 from shared.contract.release import read_lock, read_release
 from shared.errors import EngineError, RunError, SettingsError
+from shared.exam.schema import read_schema
 from shared.train.patients import PatientBatch, join_patients
 
 EXTERNAL = "hop"
@@ -209,7 +211,7 @@ def test_results_are_data_frames_for_a_notebook(plain: Case) -> None:
     found = plain.found
     assert list(found.arms) == ["division", "place", "arm", "figure", "value", "low", "high"]
     assert list(found.differences) == [
-        *("division", "place", "against", "figure", "value", "low", "high")
+        *("division", "place", "against", "figure", "value", "low", "high", "p", "p_adjusted")
     ]
     table = found.arms.pivot_table("value", "arm", ["place", "figure"])
     assert set(table.index) == {
@@ -365,6 +367,46 @@ def test_balanced_splits_are_for_what_promises_nothing(tmp_path: Path) -> None:
         for stage in CLASSES["classes"]:
             own = [exam.split for exam in cohort_now.exams if exam.label.class_name == stage]
             assert own.count("train") == round(0.7 * len(own)), (path, stage)
+
+
+def test_hospitals_of_which_an_intake_leaves_too_few_are_named_before_a_plan_is_written(
+    plain: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = tuple((site, path) for site, path in plain.tables.items() if site != EXTERNAL)
+    _, hospitals = check(Request(training=trained, cohort=plain.cohort))
+    schema, folders = read_schema(plain.cohort), Folders(plain.folder)
+    require_patients(folders, hospitals, schema)
+    most = max(each.n_training for each in hospitals)
+    # what films that cannot be used would do: fewer are left than rows promised
+    monkeypatch.setattr("server.simulation.sources.LEAST_TRAINING", most)
+    with pytest.raises(RunError) as caught:
+        require_patients(folders, hospitals, schema)
+    assert caught.value.code == "run.too-few-patients"
+    few = [each for each in hospitals if each.n_training < most]
+    assert len(caught.value.fact.splitlines()) == 1 + len(few) < 1 + len(hospitals)
+    for each in few:
+        assert f"  {each.name}: {each.n_training} patients with a label" in caught.value.fact
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        (["privacy=off"], True),
+        (["privacy=off", "validation.release_class=governed"], False),
+        (["privacy.epsilon=1"], False),
+    ],
+)
+def test_privacy_off_says_that_tables_keep_their_noise_and_how_they_are_exact(
+    settings: list[str], is_told: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request = Request(
+        training=(("ash", write_rows(tmp_path / "ash.csv", rows_of("ash"))),),
+        cohort=write_cohort(tmp_path / "c.yaml", NUMBER),
+        overrides=tuple(settings),
+    )
+    check(request)
+    said = "keeps its own, ε = 3 a table, unless you add validation.release_class=governed"
+    assert (said in capfd.readouterr().err) is is_told
 
 
 def test_a_release_is_measured_on_who_came_after_a_day_of_the_past(tmp_path: Path) -> None:

@@ -114,6 +114,30 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(
     ]
 
 
+def test_a_misspelt_column_or_value_is_answered_by_the_nearest(
+    tmp_path: Path, schema: CohortSchema
+) -> None:
+    path = write_one_table(tmp_path / "all.csv")
+    _, [column] = read(schema, split_table=path, split_by="clinc")
+    assert column.endswith("; did you mean clinic?")
+    _, problems = read(schema, split_table=path, split_by="clinic", split_external=("Elm Hal",))
+    assert any(line.endswith("not ['Elm Hal']; did you mean elm-hall?") for line in problems)
+
+
+def test_a_profile_that_is_not_valid_is_told_in_one_line(tmp_path: Path, schema: CohortSchema) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    path.with_name("ash.profile.yaml").write_text("encoding: utf8x\n")
+    _, [line] = read(schema, training=(("ash", path),))
+    assert line.startswith("  ash: ash.profile.yaml is not valid: encoding: must name an encoding of")
+
+
+def test_a_header_without_rows_is_told_once(tmp_path: Path, schema: CohortSchema) -> None:
+    path = write_rows(tmp_path / "ash.csv", rows_of("ash"))
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    _, [line] = read(schema, training=(("ash", path),))
+    assert line == "  ash: the table has a header and no row"
+
+
 def test_values_that_make_one_name_are_told(tmp_path: Path, schema: CohortSchema) -> None:
     rows = [{"clinic": "A b", **row} for row in rows_of("ash")]
     rows += [{"clinic": "a-B", **row} for row in rows_of("elm")]

@@ -191,6 +191,19 @@ def test_a_class_that_a_spelling_leads_to_must_be_there(
     )
     number = {"kind": "number", "column": "y", "unit": "mm", "low": 1, "high": 1}
     assert "low 1 must be below high 1" in mistakes(tmp_path, content | {"label": number})
+    wide: dict[str, object] = number | {"high": 5, "reference_mean": 6, "reference_sd": 2.5}
+    assert "reference_mean 6 must lie between" in mistakes(tmp_path, content | {"label": wide})
+    wide["reference_mean"] = 2
+    assert "reference_sd 2.5 must be at most 2, half the range" in mistakes(
+        tmp_path, content | {"label": wide}
+    )
+
+
+def test_a_number_label_without_a_reference_is_written_as_before_there_was_one() -> None:
+    number: dict[str, object] = {"kind": "number", "column": "y", "unit": "mm", "low": 0.0, "high": 5.0}
+    assert NumberLabel.model_validate(number).model_dump(mode="json") == number
+    given = number | {"reference_mean": 2.0, "reference_sd": 1.0}
+    assert NumberLabel.model_validate(given).model_dump(mode="json") == given
 
 
 def test_where_two_schemas_differ_is_named_by_part(content: dict[str, Any]) -> None:

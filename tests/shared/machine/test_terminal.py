@@ -11,7 +11,14 @@ import pytest
 import typer
 
 from shared.errors import PlanError
-from shared.machine.terminal import TRACEBACK, command, format_cell, show_error, show_json
+from shared.machine.terminal import (
+    TRACEBACK,
+    command,
+    format_cell,
+    show_error,
+    show_json,
+    when_stopped,
+)
 
 
 @command
@@ -81,6 +88,30 @@ def test_what_typer_raises_passes_through() -> None:
     for error in (typer.Exit(3), typer.Abort(), typer.BadParameter("x")):
         with pytest.raises(type(error)):
             fail(error)
+
+
+@command
+@when_stopped("{folder} is kept")
+def stop(*, folder: str) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_130_and_a_line_that_says_what_is_kept(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        stop(folder="simulation")
+    assert caught.value.exit_code == 130
+    assert capfd.readouterr() == ("", "stopped: simulation is kept\n")
+
+
+def test_ctrl_c_ends_a_command_that_keeps_nothing_in_one_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        fail(KeyboardInterrupt())  # type: ignore[arg-type]
+    assert caught.value.exit_code == 130
+    assert capfd.readouterr() == ("", "stopped\n")
 
 
 def test_a_command_that_works_returns_its_value() -> None:

@@ -138,9 +138,14 @@ def test_films_and_rows_come_from_one_source_each(site: Site, tmp_path: Path) ->
 
 
 def test_a_folder_holds_what_is_not_named_otherwise(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    for films in (Path("in/films"), Path("f")):
+        films.mkdir(parents=True)
+    for table in (Path("in/clinical.csv"), Path("t.parquet")):
+        table.touch()
     monkeypatch.setattr(choose, "film_files", lambda path: asked.append(path) or [])
     monkeypatch.setattr("client.intake.sources.tables.file_table", lambda path, *_: asked.append(path))
 
@@ -157,6 +162,28 @@ def test_a_folder_holds_what_is_not_named_otherwise(
     assert read(table=Path("t.parquet")) == [Path("in/films"), Path("t.parquet")]
 
 
+def test_everything_that_is_named_and_not_there_is_told_at_once(site: Site, tmp_path: Path) -> None:
+    def told(**given: object) -> str:
+        with pytest.raises(IntakeError) as caught:
+            choose_inputs(Choice(**given), site, SCHEMA).table()  # type: ignore[arg-type]
+        assert caught.value.code == "intake.no-input"
+        return caught.value.fact
+
+    folder, table = tmp_path / "archive", tmp_path / "rows.csv"
+    assert told(folder=folder) == f"there is no folder {folder}"
+    folder.mkdir()
+    assert told(folder=folder) == (
+        f"there is no file {folder / 'clinical.csv'}; "
+        f"there is no folder and no DICOMDIR {folder / 'films'}"
+    )
+    assert told(folder=folder, table=folder) == (
+        f"{folder} is a folder; name the table in it, a .csv or .parquet file; "
+        f"there is no folder and no DICOMDIR {folder / 'films'}"
+    )
+    table.touch()
+    assert told(folder=table) == f"{table} is a file, no folder"
+
+
 def test_a_query_goes_to_the_database_whose_address_is_no_part_of_the_command(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +192,7 @@ def test_a_query_goes_to_the_database_whose_address_is_no_part_of_the_command(
     monkeypatch.setattr("client.intake.sources.tables.sql_table", lambda *given: asked.append(given))
     monkeypatch.delenv("OSTEOFED_TABLE_URL", raising=False)
     query.write_text("  SELECT 1\n")
+    (site.folder / "films").mkdir()
     assert code_of(site, folder=site.folder, sql=query) == "intake.no-table-url"
     monkeypatch.setenv("OSTEOFED_TABLE_URL", "sqlite:///x.db")
     choose_inputs(Choice(folder=site.folder, sql=query), site, SCHEMA).table()

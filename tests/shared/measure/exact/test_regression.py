@@ -13,6 +13,7 @@ from shared.measure.exact.regression import (
     compare_r2,
     measure_regression,
     percentile_interval,
+    percentile_p,
 )
 
 
@@ -80,3 +81,12 @@ def test_means_of_several_readings_are_drawn_together() -> None:
 def test_a_mean_of_nobody_is_refused() -> None:
     with pytest.raises(ProtocolError):
         bootstrap_means(np.zeros((2, 0)), replicates=5, generator=np.random.default_rng(1))
+
+
+def test_the_p_of_replicates_counts_those_on_the_smaller_side_of_0() -> None:
+    ninety_nine = np.concatenate([np.full(95, 0.3), np.full(4, -0.1)])
+    assert percentile_p(ninety_nine) == pytest.approx(2 * 5 / 100)
+    assert percentile_p(-ninety_nine) == pytest.approx(2 * 5 / 100)
+    assert percentile_p(np.append(ninety_nine, np.nan)) == pytest.approx(2 * 5 / 100)
+    assert percentile_p(np.full(99, 0.3)) == pytest.approx(2 / 100)
+    assert percentile_p(np.zeros(99)) == 1.0
