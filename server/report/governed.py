@@ -7,7 +7,7 @@ random-effects mean, on the logit scale, of three hospitals or more, a perfect o
 pooled: a share that any hospital withheld (withheld are the best and the worst, so the mean of the
 others is biased), calibration, Brier score. Imports the statistics, intervals and pooling of effects.
 
-Source: Wilson 1927 (JASA 22:209) for shares; DeLong et al. 1988 on the logit scale for AUC; standard
+Source: Wilson 1927 (JASA 22:209) for shares; ``exact_auc_interval`` for the AUC; standard
 errors of R², RMSE and limits are the sites' (influence functions); ``server.report.pooling``.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_aucs
-from shared.measure.exact.discrimination import logit_interval
+from shared.measure.exact.discrimination import exact_auc_interval
 from shared.measure.governed.statistics import (
     LIMIT_SD,
     Floats,
@@ -28,13 +28,7 @@ from shared.measure.governed.statistics import (
     size_of,
 )
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, promise_of
-from shared.sums.intervals import (
-    GRID_POINTS,
-    accepted,
-    auc_variance,
-    normal_quantile,
-    share_interval,
-)
+from shared.sums.intervals import auc_variance, normal_quantile, share_interval
 
 Named = dict[str, float]
 
@@ -189,16 +183,16 @@ def _share(found: Named, name: str, size: float, confidence: float) -> Estimate:
 
 
 def _auc(found: Named, confidence: float) -> Estimate:
-    """DeLong on the logit scale; Newcombe's method 5 where nothing varies (an AUC of 0 or 1)."""
     if not _has_auc(found):
         return SUPPRESSED
-    auc, error = found["auc"], found["auc_se"]
-    positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
-    if 0 < auc < 1 and error > 0:
-        return _measured(auc, *logit_interval(auc, error**2, confidence=confidence))
-    theta = np.linspace(0.0, 1.0, GRID_POINTS)
-    variance = auc_variance(theta, positives, negatives)
-    return _measured(auc, *accepted(theta, auc - theta, variance, point=auc, confidence=confidence))
+    low, high = exact_auc_interval(
+        found["auc"],
+        found["auc_se"] ** 2,
+        n_positive=found["n_positive"],
+        n_negative=found["n"] - found["n_positive"],
+        confidence=confidence,
+    )
+    return _measured(found["auc"], low, high)
 
 
 def pool_auc(

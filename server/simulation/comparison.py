@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from server.simulation.arms import FEDERATED
 from shared.contract.decision import Decision
 from shared.errors import ProtocolError
-from shared.measure.exact.discrimination import delong, logit_interval
+from shared.measure.exact.discrimination import delong, exact_auc_interval
 from shared.measure.exact.regression import (
     bootstrap_means,
     bootstrap_r2,
@@ -226,7 +226,9 @@ def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, repl
 def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
     sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
-    aucs, covariance = delong(scores, decision.is_positive(label))
+    is_positive = decision.is_positive(label)
+    aucs, covariance = delong(scores, is_positive)
+    n_positive = int(is_positive.sum())
 
     def paired(a: int, b: int) -> Interval:
         variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
@@ -235,7 +237,10 @@ def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -
         return value - margin, value + margin
 
     values = [float(auc) for auc in aucs]
-    spans = [logit_interval(auc, float(covariance[index, index])) for index, auc in enumerate(values)]
+    spans = [
+        exact_auc_interval(auc, variance, n_positive=n_positive, n_negative=label.size - n_positive)
+        for auc, variance in zip(values, np.diag(covariance).tolist(), strict=True)
+    ]
     return values, spans, paired
 
 

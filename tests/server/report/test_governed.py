@@ -16,7 +16,7 @@ from server.report.governed import (
     read_statistics,
 )
 from server.report.pooling import pool_aucs
-from shared.measure.exact.discrimination import logit_interval
+from shared.measure.exact.discrimination import exact_auc_interval
 from shared.measure.exact.regression import measure_regression
 from shared.measure.governed.disclosure import withhold
 from shared.measure.governed.statistics import StatisticsSpec, measure_statistics
@@ -52,7 +52,10 @@ def test_one_sites_figures_are_its_own_and_their_intervals_hold_sampling_alone()
     named = SPEC.named(vector)
     assert (read.n_patients.value, read.n_patients.low, read.n_patients.high) == (200, 200, 200)
     assert read.n_positive.value == np.sum(target <= 0.6)
-    assert (read.auc.low, read.auc.high) == logit_interval(named["auc"], named["auc_se"] ** 2)
+    n_positive = int(np.sum(target <= 0.6))
+    assert (read.auc.low, read.auc.high) == exact_auc_interval(
+        named["auc"], named["auc_se"] ** 2, n_positive=n_positive, n_negative=200 - n_positive
+    )
     for name in ("r2", "mae", "bias", "limit_low", "limit_high"):
         found = getattr(read, name)
         assert found.value == pytest.approx(getattr(expected, name), rel=1e-9), name
