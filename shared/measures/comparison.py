@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
+from shared.measures.counts import support_of
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import (
     PREVALENCE,
@@ -25,7 +26,6 @@ from shared.measures.figures import (
     bell_pair,
     require_full_cells,
     share_of,
-    support_of,
     why_lacking,
     worth_showing,
 )
@@ -163,17 +163,21 @@ class Comparison:
     def _support(
         self, joint: Floats, lacking: Floats, sd: float, minimum_cell: int
     ) -> dict[str, Estimate]:
-        """How many are compared, of them with the endpoint, and how many the rule cannot read."""
+        """How many are compared, with the endpoint and without, and how many the rule cannot read."""
         _, n_bins, n_rule_bins = self.shape
         half = sd * math.sqrt(n_bins * n_rule_bins)
         counts = (
-            ("compared", float(joint.sum()), half * math.sqrt(2)),
-            ("compared, with the endpoint", float(joint[1].sum()), half),
-            (f"{self.simple.name} unknown", float(lacking.sum()), sd * math.sqrt(2)),
+            (("compared",), joint.sum(keepdims=True).ravel(), half * math.sqrt(2)),
+            (
+                ("compared, with the endpoint", "compared, without it"),
+                joint.sum(axis=(1, 2))[::-1],
+                half,
+            ),
+            ((f"{self.simple.name} unknown",), lacking.sum(keepdims=True), sd * math.sqrt(2)),
         )
         found: dict[str, Estimate] = {}
-        for name, count, count_sd in counts:
-            found |= support_of((name,), np.array([count]), count_sd, minimum_cell)
+        for names, of_names, count_sd in counts:
+            found |= support_of(names, of_names, count_sd, minimum_cell)
         return found
 
     def _shares(

@@ -7,12 +7,13 @@ few patients suppressed. Shapes as the functions say: b bins · c classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import PolicyError
+from shared.measures.counts import SUPPORT
 from shared.sums.contract import Floats
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
@@ -35,7 +36,6 @@ _WIDEST_OF: Mapping[str, float] = {
 _WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
-_SUPPORT = "n, "
 _OTHER_OF_CUT = {"sensitivity": "specificity", "specificity": "sensitivity"}
 # Made of the shares of all classes that are called rightly.
 COMPOSED = frozenset({"balanced accuracy", "macro F1", "κ", "quadratic κ"})
@@ -63,13 +63,13 @@ def shown_of(expected: Mapping[str, Estimate]) -> frozenset[str]:
     and specificity of one cut do together or not at all, and what is composed of classes' shares where
     all of these do: a half alone reads as a triumph.
     """
-    counts = [each.value or 0.0 for name, each in expected.items() if name.startswith(_SUPPORT)]
+    counts = [each.value or 0.0 for name, each in expected.items() if name.startswith(SUPPORT)]
     shown = {
         name
         for name, each in expected.items()
         if (
             (each.high or 0.0) - (each.value or 0.0) <= max(counts)
-            if name.startswith(_SUPPORT)
+            if name.startswith(SUPPORT)
             else is_narrow(name, each)
         )
     }
@@ -92,24 +92,6 @@ def bell_pair(n_bins: int) -> Floats:
     bells = np.exp(-0.5 * ((middles - np.array([[0.35], [0.65]])) / 0.25) ** 2)
     shares: Floats = bells / bells.sum(axis=1, keepdims=True)
     return shares
-
-
-def support_of(
-    names: Sequence[str], counts: Floats, sd: float, minimum_cell: int
-) -> dict[str, Estimate]:
-    """How many patients are of each class or group [c], never below none."""
-    margin = normal_quantile(0.95) * sd
-    return {
-        f"{_SUPPORT}{name}": Estimate(
-            status="measured",
-            value=max(float(count), 0.0),
-            low=max(float(count) - margin, 0.0),
-            high=max(float(count) + margin, 0.0),
-        )
-        if sd or not 0.5 <= count < minimum_cell
-        else SUPPRESSED
-        for name, count in zip(names, counts, strict=True)
-    }
 
 
 def is_narrow(name: str, estimate: Estimate) -> bool:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
+from shared.measures.counts import support_of
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import (
     PREVALENCE,
@@ -24,7 +25,6 @@ from shared.measures.figures import (
     bell_pair,
     require_full_cells,
     share_of,
-    support_of,
     worth_showing,
 )
 from shared.measures.grouping import Grouping, Vendor, grouping_of, require_vendors

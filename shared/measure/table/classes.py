@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.measure.table.cells import (
     by_suspicion,
     confusion_cells,
+    count_classes,
     count_patients,
     each_histograms,
     graded_histograms,
@@ -26,6 +27,7 @@ from shared.measure.table.cells import (
 from shared.measure.table.endpoint import endpoint_figures
 from shared.measure.table.expected import BOTH_OF_CUT, expect, expected_table
 from shared.measure.table.spec import TableSpec
+from shared.measures.counts import support_of
 from shared.measures.figures import (
     ABOVE_NOISE,
     COMPOSED,
@@ -38,7 +40,6 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
     smooth_figure,
-    support_of,
     worth_showing,
 )
 from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
@@ -108,10 +109,11 @@ def _ranked(
 ) -> dict[str, Estimate]:
     """How many are of each class, and how the score, or each class's own, ranks them."""
     cell_sd, c = noise_sd / spec.cell_weight, spec.n_classes
-    count_sd = cell_sd * math.sqrt(spec.bins)
+    n_patients, _ = count_patients(table, spec, noise_sd=noise_sd)
+    counts = count_classes(table, spec, noise_sd=noise_sd)
+    found = support_of(spec.classes, *counts, minimum_cell, total=n_patients)
     if spec.ranking == "graded":
         bins = by_suspicion(graded_histograms(table, spec), spec)
-        found = support_of(spec.classes, bins.sum(axis=1), count_sd, minimum_cell)
         for place in range(c - 1):
             ill, well = bins[: place + 1].sum(axis=0), bins[place + 1 :].sum(axis=0)
             sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
@@ -120,7 +122,6 @@ def _ranked(
         found.pop(f"AUC, {spec.classes[0]}")  # in ``Measures``
         return found
     pairs = each_histograms(table, spec)
-    found = support_of(spec.classes, pairs[:, 1].sum(axis=1), count_sd, minimum_cell)
     aucs = {
         f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell)
         for name, (others, own) in zip(spec.classes, pairs, strict=True)

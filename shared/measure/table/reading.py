@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.errors import ProtocolError
 from shared.measure.table.cells import (
     by_suspicion,
+    count_classes,
     count_patients,
     endpoint_calls,
     histogram_sds,
@@ -26,6 +27,7 @@ from shared.measure.table.cells import (
 )
 from shared.measure.table.moments import read_regression
 from shared.measure.table.spec import TableSpec
+from shared.measures.counts import add_up, counted
 from shared.sums.estimate import (
     NOT_APPLICABLE,
     SUPPRESSED,
@@ -54,7 +56,8 @@ def read_table(
     """Measures of one site's table, or of pooled tables.
 
     For display a mean absolute error is at most the root of the mean square, as it is of any patients,
-    where both are shown; noise moves their sums apart.
+    where both are shown; noise moves their sums apart. Counts are displayed whole and add up, over the
+    classes, to the patients; what is counted stays what was counted.
 
     Args:
         table: summed rows [n_cells], with noise of ``noise_sd`` in every cell.
@@ -77,7 +80,7 @@ def read_table(
     positives, negatives = score_histograms(table, spec)
     sds = histogram_sds(spec, noise_sd=noise_sd)
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
-    n_positive, sd_positive = float(positives.sum()), sds[0] * math.sqrt(spec.bins)
+    of_class, sd_class = count_classes(table, spec, noise_sd=noise_sd)
     z = normal_quantile(confidence)
     by_plan = shown is not None and noise_sd > 0
     if by_plan:
@@ -105,10 +108,13 @@ def read_table(
         found = {name: _worth_showing(name, estimate, shown) for name, estimate in found.items()}
     found["mae"] = _at_most(found["mae"], found["rmse"])
     return Measures(
-        n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
-        # What is counted stays what was counted; what is displayed has no more positives than patients.
-        n_positive=_counted(min(n_positive, max(n_patients, 0.0)), z * sd_positive)
-        if by_plan or (is_enough and n_positive >= minimum_cell)
+        n_patients=counted(n_patients, z * sd_patients, displayed=max(round(n_patients), 0))
+        if is_enough
+        else SUPPRESSED,
+        n_positive=counted(
+            float(of_class[0]), z * sd_class, displayed=float(add_up(of_class, n_patients)[0])
+        )
+        if by_plan or (is_enough and of_class[0] >= minimum_cell)
         else SUPPRESSED,
         promise=promise_of(found["sensitivity"], sensitivity_target),
         **found,
@@ -131,11 +137,6 @@ def _at_most(estimate: Estimate, other: Estimate) -> Estimate:
         return estimate
     value = min(estimate.value, other.value)
     return replace(estimate, value=value, low=min(estimate.low, value))
-
-
-def _counted(count: float, margin: float) -> Estimate:
-    low, high = max(count - margin, 0.0), max(count + margin, 0.0)
-    return Estimate(status="measured", value=max(count, 0.0), low=low, high=high)
 
 
 def _lacking(count: float, minimum_cell: int, *, sd: float) -> Estimate | None:

@@ -112,6 +112,21 @@ def test_who_lacks_a_field_of_the_rule_is_counted_and_compared_in_nothing() -> N
     }
 
 
+def test_those_with_the_endpoint_and_without_add_up_to_who_is_compared_under_noise_too() -> None:
+    measure, draw = comparison(), np.random.default_rng(6)
+    exact = federate(OneSum(measure), [people(40)], n_declared=1.0).vector
+    cut_off = 0
+    for _ in range(50):
+        noisy = exact + draw.normal(0.0, 4.0, exact.size)
+        found = measure.read(noisy, sd=4.0, minimum_cell=5, n_expected=1e6)
+        ill, well = (
+            found[f"n, compared, {which}"].value for which in ("with the endpoint", "without it")
+        )
+        assert ill + well == found["n, compared"].value
+        cut_off += ill == 0
+    assert cut_off > 0, "noise took those with the endpoint below none"
+
+
 def test_what_the_release_cannot_read_counts_against_it_alone() -> None:
     patients = people(900, seed=3)
     before = read(comparison(), patients)

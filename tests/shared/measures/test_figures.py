@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from shared.measures.counts import support_of
 from shared.measures.figures import (
     auc_of,
     balanced_accuracy,
@@ -15,7 +16,6 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
     smooth_figure,
-    support_of,
     worth_showing,
 )
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
