@@ -26,6 +26,7 @@ from shared.measures.figures import (
     bell_pair,
     require_full_cells,
     share_of,
+    why_either_is_lacking,
     why_lacking,
     worth_showing,
 )
@@ -124,7 +125,7 @@ class Comparison:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients whom both tell apart, each with errors of its own."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
+        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -135,20 +136,26 @@ class Comparison:
         require_full_cells(total, minimum_cell, of="comparison", fewer="bins")
         return total
 
-    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+    def _figures(
+        self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
+    ) -> dict[str, Estimate]:
         joint, lacking = total[:-2].reshape(self.shape), total[-2:]  # [2,b,r], [2]
         found = self._support(joint, lacking, sd, minimum_cell)
         _, n_bins, n_rule_bins = self.shape
         well, ill = joint
-        sizes = float(ill.sum()), float(well.sum())
-        why = next((each for size in sizes if (each := why_lacking(size, minimum_cell))), None)
+        why = why_either_is_lacking(
+            (float(ill.sum()), float(well.sum())),
+            (sd**2 * ill.size,) * 2,
+            minimum_cell,
+            is_expected=is_expected,
+        )
         found |= {
-            "AUC, release": auc_of(
+            "AUC, release": why
+            or auc_of(
                 ill.sum(axis=1), well.sum(axis=1), (sd * math.sqrt(n_rule_bins),) * 2, minimum_cell
             ),
-            f"AUC, {self.simple.name}": auc_of(
-                ill.sum(axis=0), well.sum(axis=0), (sd * math.sqrt(n_bins),) * 2, minimum_cell
-            ),
+            f"AUC, {self.simple.name}": why
+            or auc_of(ill.sum(axis=0), well.sum(axis=0), (sd * math.sqrt(n_bins),) * 2, minimum_cell),
             self._less("AUC"): why or _estimate(auc_difference(ill, well, cell_sd=sd, confidence=0.95)),
         }
         called = np.broadcast_to(self.bins.is_called[:, None], ill.shape)
@@ -157,7 +164,13 @@ class Comparison:
             ("sensitivity", ill, called, called_by_rule),
             ("specificity", well, ~called, ~called_by_rule),
         ):
-            found |= self._shares(word, part, first, second, sd, minimum_cell)
+            why = why_lacking(
+                float(part.sum()),
+                minimum_cell,
+                noise_variance=sd**2 * part.size,
+                is_expected=is_expected,
+            )
+            found |= self._shares(word, part, first, second, sd, why)
         return found
 
     def _support(
@@ -181,17 +194,25 @@ class Comparison:
         return found
 
     def _shares(
-        self, word: str, part: Floats, first: Bools, second: Bools, sd: float, minimum_cell: int
+        self,
+        word: str,
+        part: Floats,
+        first: Bools,
+        second: Bools,
+        sd: float,
+        why: Estimate | None,
     ) -> dict[str, Estimate]:
-        """A share of one class [b,r] by the release, by the rule, and the first less the second."""
+        """A share of one class [b,r] by the release, by the rule, and the first less the second.
+
+        ``why``: what these are instead, where the class is too small.
+        """
         variance, everybody = np.full(part.shape, sd**2), np.ones(part.shape, dtype=bool)
         apart = first & ~second, ~first & second, first == second
         counts = [float(part[cells].sum()) for cells in apart]
         noise = [float(variance[cells].sum()) for cells in apart]
-        why = why_lacking(float(part.sum()), minimum_cell)
         return {
-            f"{word}, release": share_of(part, variance, first, everybody, minimum_cell),
-            f"{word}, {self.simple.name}": share_of(part, variance, second, everybody, minimum_cell),
+            f"{word}, release": why or share_of(part, variance, first, everybody, 0),
+            f"{word}, {self.simple.name}": why or share_of(part, variance, second, everybody, 0),
             self._less(word): why
             or _estimate(
                 share_difference(

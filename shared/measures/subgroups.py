@@ -120,7 +120,7 @@ class Subgroups:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients in the usual groups, all of one size."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
+        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -131,7 +131,9 @@ class Subgroups:
         require_full_cells(total, minimum_cell, of="subgroup", fewer="bins and bands")
         return total
 
-    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+    def _figures(
+        self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
+    ) -> dict[str, Estimate]:
         bins, names, is_called = self.bins.n_bins, self.groups.names, self.bins.is_called
         cells = total.reshape(len(names), 2, bins)
         found = support_of(names, cells.sum(axis=(1, 2)), sd * math.sqrt(2 * bins), minimum_cell)
@@ -139,12 +141,16 @@ class Subgroups:
         ill, well = np.zeros((2, bins), dtype=bool), np.zeros((2, bins), dtype=bool)
         ill[1], well[0] = True, True
         for name, group in zip(names, cells, strict=True):
-            found[f"AUC, {name}"] = auc_of(group[1], group[0], (sd, sd), minimum_cell)
+            found[f"AUC, {name}"] = auc_of(
+                group[1], group[0], (sd, sd), minimum_cell, is_expected=is_expected
+            )
             for word, hit, of in (
                 ("sensitivity", ill & is_called, ill),
                 ("specificity", well & ~is_called, well),
             ):
-                found[f"{word}, {name}"] = share_of(group, variance, hit, of, minimum_cell)
+                found[f"{word}, {name}"] = share_of(
+                    group, variance, hit, of, minimum_cell, is_expected=is_expected
+                )
         return found
 
     def _expected(self, n: float) -> Floats:

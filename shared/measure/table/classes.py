@@ -79,7 +79,7 @@ def expect_classes(
         spec,
         noise_sd=noise_sd,
         minimum_cell=minimum_cell,
-        above_noise=ABOVE_NOISE,
+        is_expected=True,
     )
     of_endpoint = expect(spec, n_patients=n_expected, noise_sd=noise_sd, minimum_cell=minimum_cell)
     if noise_sd and not of_endpoint.shown >= BOTH_OF_CUT:
@@ -88,14 +88,17 @@ def expect_classes(
 
 
 def _figures(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, is_expected: bool = False
 ) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     if spec.n_classes > 2:
-        found |= _ranked(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+        found |= _ranked(
+            table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, is_expected=is_expected
+        )
     confusion = confusion_cells(table, spec, noise_sd=noise_sd)
     if confusion is not None:
-        found |= _called(spec, *confusion, minimum_cell=minimum_cell)
+        found |= _called(spec, *confusion, minimum_cell=minimum_cell, is_expected=is_expected)
+    above_noise = ABOVE_NOISE if is_expected else 1.0
     found |= endpoint_figures(
         table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
     )
@@ -105,7 +108,7 @@ def _figures(
 
 
 def _ranked(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, is_expected: bool
 ) -> dict[str, Estimate]:
     """How many are of each class, and how the score, or each class's own, ranks them."""
     cell_sd, c = noise_sd / spec.cell_weight, spec.n_classes
@@ -118,12 +121,12 @@ def _ranked(
             ill, well = bins[: place + 1].sum(axis=0), bins[place + 1 :].sum(axis=0)
             sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
             name = spec.classes[place] + (" or worse" if place else "")
-            found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell)
+            found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell, is_expected=is_expected)
         found.pop(f"AUC, {spec.classes[0]}")  # in ``Measures``
         return found
     pairs = each_histograms(table, spec)
     aucs = {
-        f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell)
+        f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell, is_expected=is_expected)
         for name, (others, own) in zip(spec.classes, pairs, strict=True)
     }
     macro = mean_of(list(aucs.values()))
@@ -132,7 +135,7 @@ def _ranked(
 
 
 def _called(
-    spec: TableSpec, confusion: Floats, variance: Floats, *, minimum_cell: int
+    spec: TableSpec, confusion: Floats, variance: Floats, *, minimum_cell: int, is_expected: bool
 ) -> dict[str, Estimate]:
     """Of true × called patients [c,c] and the noise variance of each cell."""
     found: dict[str, Estimate] = {}
@@ -149,9 +152,13 @@ def _called(
             "NPV": (~true & ~called, ~called),
         }
         for word in words:
-            found[f"{word}, {name}"] = share_of(confusion, variance, *shares[word], minimum_cell)
+            found[f"{word}, {name}"] = share_of(
+                confusion, variance, *shares[word], minimum_cell, is_expected=is_expected
+            )
     diagonal = np.eye(spec.n_classes, dtype=bool)
-    found["accuracy"] = share_of(confusion, variance, diagonal, everybody, minimum_cell)
+    found["accuracy"] = share_of(
+        confusion, variance, diagonal, everybody, minimum_cell, is_expected=is_expected
+    )
     smooth = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "κ": kappa}
     if spec.rule.is_ordered and spec.n_classes > 2:  # distances need an order
         smooth["quadratic κ"] = quadratic_kappa
@@ -159,7 +166,12 @@ def _called(
     for name, figure in smooth.items():
         least = -1.0 if "κ" in name else 0.0
         found[name] = smooth_figure(
-            figure, confusion[in_order], variance[in_order], minimum_cell, least=least
+            figure,
+            confusion[in_order],
+            variance[in_order],
+            minimum_cell,
+            least=least,
+            is_expected=is_expected,
         )
     return found
 

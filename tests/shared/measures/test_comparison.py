@@ -219,3 +219,14 @@ def test_sensitivity_and_specificity_of_a_cut_are_shown_together_or_not_at_all()
         n_hidden += is_narrow("specificity", found["specificity, release - OST"]) and other == TOO_NOISY
     assert other != TOO_NOISY
     assert n_hidden, "of some sizes a specificity alone would be narrow"
+
+
+def test_a_figure_is_foreseen_only_where_its_class_is_twice_what_noise_alone_could_make() -> None:
+    measure, sd = comparison(), 3.7
+    least = 2 * 1.959964 * sd * 36**0.5 / 0.2  # a fifth are ill; 36 cells of each class
+    for n, words in ((least - 1, set()), (least + 1, {"sensitivity", "specificity"})):
+        found = measure.expect(n, sd=sd, minimum_cell=5)
+        assert {word for word in words if found[f"{word}, OST"].value is not None} == words
+        assert (found["AUC, OST"] == found["AUC, release - OST"] == TOO_NOISY) == (not words)
+        assert (found["sensitivity, release"] == TOO_NOISY) == (not words)
+        assert found["specificity, OST"].value is not None, "four fifths are well"
