@@ -29,16 +29,16 @@ TITLES = {
 CAUSES = {
     "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
     "known to jump, since only whole patients can be counted (Brown, Cai & DasGupta 2001).",
-    "selected": "In over 1 % of the repetitions there is no figure, since chance or noise left nobody of "
-    "a class or, of an exact share, fewer than ten on a side: the coverage is that of the others, and no "
-    "interval promises it.",
+    "selected": "In over 1 % of the repetitions there is no figure, since chance or noise left nobody "
+    "of a class or, of an exact share, fewer than ten on a side: the coverage is that of the others, and "
+    "no interval promises it.",
     "bins": "Ties within bins move the AUC (by the figure in brackets, over that of the scores); the "
     "interval holds noise and sampling, not this.",
-    "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and a table's Student "
-    "correction does not mend all of it.",
+    "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and a table's "
+    "Student correction does not mend all of it.",
     "noise": "Noise is as large as the figure: ratios and roots of noisy sums are not normal.",
-    "tails": "Errors have heavy tails: a table guesses their kurtosis from the MAE and, where noise hides "
-    "it, draws it to that of normal errors; exact squares of few patients say too little of it.",
+    "tails": "Errors have heavy tails: a table guesses their kurtosis from the MAE and, where noise "
+    "hides it, draws it to that of normal errors; exact squares of few patients say too little of it.",
     "cut": "Public bounds cut the target's tails, so its square varies less than that of a normal "
     "target, which the interval supposes.",
     "chance": "Within one standard error of the range.",
