@@ -125,7 +125,14 @@ class Comparison:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients whom both tell apart, each with errors of its own."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` expected patients."""
+        _, n_bins, n_rule_bins = self.shape
+        shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
+        joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]
+        return np.concatenate([n * joint.ravel(), np.zeros(2)])
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -225,12 +232,6 @@ class Comparison:
 
     def _less(self, word: str) -> str:
         return f"{word}, release - {self.simple.name}"
-
-    def _expected(self, n: float) -> Floats:
-        _, n_bins, n_rule_bins = self.shape
-        shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
-        joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]
-        return np.concatenate([n * joint.ravel(), np.zeros(2)])
 
 
 def _estimate(found: Difference) -> Estimate:

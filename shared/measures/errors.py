@@ -95,8 +95,11 @@ class Errors:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """The shares of ``n`` patients of whom every band holds as many."""
-        even = np.full(self.n_cells, n / self.n_cells)
-        return self._figures(even, sd=sd, minimum_cell=minimum_cell, is_expected=True)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` patients of whom every band holds as many."""
+        return np.full(self.n_cells, n / self.n_cells)
 
     def _figures(
         self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False

@@ -120,7 +120,15 @@ class Subgroups:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients in the usual groups, all of one size."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` expected patients."""
+        usual, names = self.groups.n_usual, self.groups.names
+        shares = np.array([1.0 - PREVALENCE, PREVALENCE])
+        total = np.zeros((len(names), 2, self.bins.n_bins))
+        total[:usual] = n / usual * shares[:, None] * bell_pair(self.bins.n_bins)
+        return total.ravel()
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -152,10 +160,3 @@ class Subgroups:
                     group, variance, hit, of, minimum_cell, is_expected=is_expected
                 )
         return found
-
-    def _expected(self, n: float) -> Floats:
-        usual, names = self.groups.n_usual, self.groups.names
-        shares = np.array([1.0 - PREVALENCE, PREVALENCE])
-        total = np.zeros((len(names), 2, self.bins.n_bins))
-        total[:usual] = n / usual * shares[:, None] * bell_pair(self.bins.n_bins)
-        return total.ravel()

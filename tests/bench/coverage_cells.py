@@ -30,8 +30,8 @@ CAUSES = {
     "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
     "known to jump, since only whole patients can be counted (Brown, Cai & DasGupta 2001).",
     "selected": "In over 1 % of the repetitions there is no figure, since chance or noise left nobody "
-    "of a class or, of an exact share, fewer than ten on a side: the coverage is that of the others, and "
-    "no interval promises it.",
+    "of a class or, of an exact share, fewer than ten on a side: the coverage is that of the others, "
+    "and no interval promises it.",
     "bins": "Ties within bins move the AUC (by the figure in brackets, over that of the scores); the "
     "interval holds noise and sampling, not this.",
     "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and a table's "

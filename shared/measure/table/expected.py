@@ -128,14 +128,18 @@ def _off_middle(sums: Moments) -> Moments:
 
 def expected_table(spec: TableSpec, *, n_patients: float) -> Floats:
     """The exact table [n_cells] of ``n_patients`` expected patients, as real numbers."""
-    if spec.rule.is_regression:
-        outputs, label = _expected_numbers(spec)
-        weight = np.full(label.size, 1.0 / label.size)
-    else:
-        outputs, label, weight = _expected_probabilities(spec)
+    outputs, label, weight = likely_patients(spec)
     rows = contributions(spec, outputs=outputs, label=label)
     table: Floats = weight @ rows * n_patients
     return table
+
+
+def likely_patients(spec: TableSpec) -> tuple[Floats, Floats, Floats]:
+    """Outputs [n,o], labels [n] and weights [n], adding up to 1, of expected patients."""
+    if not spec.rule.is_regression:
+        return _expected_probabilities(spec)
+    outputs, label = _expected_numbers(spec)
+    return outputs, label, np.full(label.size, 1.0 / label.size)
 
 
 def _quantiles(n: int) -> Floats:
