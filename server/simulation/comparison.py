@@ -79,6 +79,22 @@ class Difference(BaseModel):
     high: float | None = None
 
 
+class PublishedRule(BaseModel):
+    """A published simple rule that is measured beside the arms.
+
+    Attributes:
+        name: as figures call it.
+        formula: what it adds up.
+        patients: how many have all its fields, by place; its figures are of these.
+    """
+
+    model_config = FROZEN
+
+    name: str
+    formula: str
+    patients: dict[str, int]
+
+
 class Division(BaseModel):
     """One division of the patients into training and held out, and what every arm reached.
 
@@ -89,6 +105,7 @@ class Division(BaseModel):
         patients: how many are measured, by place.
         figures: of every arm at every place.
         differences: federated minus each other arm.
+        rule: a published simple rule beside them; null where none goes with the cohort.
     """
 
     model_config = FROZEN
@@ -99,6 +116,7 @@ class Division(BaseModel):
     patients: dict[str, int]
     figures: tuple[Figure, ...]
     differences: tuple[Difference, ...]
+    rule: PublishedRule | None = None
 
 
 class Spread(BaseModel):
@@ -226,7 +244,17 @@ def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, repl
 def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
     sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
-    is_positive = decision.is_positive(label)
+    return rank_paired(scores, decision.is_positive(label))
+
+
+def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> _Found:
+    """AUCs of scores on the same patients, their intervals, and DeLong's of a difference.
+
+    Shapes: scores [m,n] that rise with suspicion, is_positive [n].
+
+    Raises:
+        ProtocolError: fewer than two patients of a class.
+    """
     aucs, covariance = delong(scores, is_positive)
     n_positive = int(is_positive.sum())
 
@@ -238,7 +266,9 @@ def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -
 
     values = [float(auc) for auc in aucs]
     spans = [
-        exact_auc_interval(auc, variance, n_positive=n_positive, n_negative=label.size - n_positive)
+        exact_auc_interval(
+            auc, variance, n_positive=n_positive, n_negative=is_positive.size - n_positive
+        )
         for auc, variance in zip(values, np.diag(covariance).tolist(), strict=True)
     ]
     return values, spans, paired
@@ -260,6 +290,11 @@ _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
     True: {"R²": _r2, "MAE": _mae, "AUC": _auc},
     False: {"AUC": _auc, "accuracy": _accuracy},
 }
+
+
+def figure_names(decision: Decision) -> list[str]:
+    """What is measured of every arm."""
+    return list(_MEASURES[decision.is_regression])
 
 
 def _generator() -> np.random.Generator:
