@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.report.pooling import LEAST_SITES, PooledEffect, pool_aucs
+from server.report.pooling import LEAST_SITES, PooledEffect, pool_exact_aucs
 from shared.measure.exact.discrimination import exact_auc_interval
 from shared.measure.governed.statistics import (
     LIMIT_SD,
@@ -28,7 +28,7 @@ from shared.measure.governed.statistics import (
     size_of,
 )
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, promise_of
-from shared.sums.intervals import auc_variance, normal_quantile, share_interval
+from shared.sums.intervals import normal_quantile, share_interval
 
 Named = dict[str, float]
 
@@ -203,30 +203,18 @@ def pool_auc(
 
 
 def _pooled_effect(sites: Sequence[Named], confidence: float) -> PooledEffect | None:
-    known = [_auc_and_variance(found) for found in sites if _has_auc(found)]
+    known = [found for found in sites if _has_auc(found)]
     if len(known) < LEAST_SITES:
         return None
-    return pool_aucs([auc for auc, _ in known], [each for _, each in known], confidence=confidence)
+    auc, n_positive, n = (
+        np.array([found[name] for found in known]) for name in ("auc", "n_positive", "n")
+    )
+    return pool_exact_aucs(auc, n_positive, n - n_positive, confidence=confidence)
 
 
 def _has_auc(found: Named) -> bool:
     sizes = found["n_positive"], found["n"] - found["n_positive"]
     return math.isfinite(found["auc"]) and math.isfinite(found["auc_se"]) and min(sizes) > 0
-
-
-def _auc_and_variance(found: Named) -> tuple[float, float]:
-    """A site's AUC and its variance; where nothing varies (0, 1), with one pair more, half won.
-
-    Half an event is added to either side of a count that has none, so that it has a logit.
-
-    Source: Haldane 1956 (Ann Hum Genet 20:309); Sweeting et al. 2004 (Stat Med 23:1351) for pooling.
-    """
-    auc, error = found["auc"], found["auc_se"]
-    if 0 < auc < 1 and error > 0:
-        return auc, error**2
-    positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
-    inside = (auc * positives * negatives + 0.5) / (positives * negatives + 1)
-    return inside, float(auc_variance(np.array(inside), positives, negatives))
 
 
 def _pooled_auc(sites: Sequence[Named], confidence: float) -> Estimate:

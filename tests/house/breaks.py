@@ -984,8 +984,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/pooling.py",
-        "variances = (sampling + noise / (of_ill * of_well) ** 2) / unit**2",
-        "variances = sampling / unit**2",
+        "variance = sampling + noise / (of_ill * of_well) ** 2",
+        "variance = sampling",
         "the mean of sites does not know the noise of their tables",
     ),
     Break(
