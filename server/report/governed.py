@@ -7,7 +7,7 @@ random-effects mean, on the logit scale, of three hospitals or more, a perfect o
 pooled: a share that any hospital withheld (withheld are the best and the worst, so the mean of the
 others is biased), calibration, Brier score. Imports the statistics, intervals and pooling of effects.
 
-Source: Wilson 1927 (JASA 22:209) for shares; DeLong et al. 1988 on the logit scale for AUC; standard
+Source: Wilson 1927 (JASA 22:209) for shares; ``exact_auc_interval`` for the AUC; standard
 errors of R², RMSE and limits are the sites' (influence functions); ``server.report.pooling``.
 """
 
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.report.pooling import LEAST_SITES, PooledEffect, pool_aucs
-from shared.measure.exact.discrimination import logit_interval
+from server.report.pooling import LEAST_SITES, PooledEffect, pool_exact_aucs
+from shared.measure.exact.discrimination import exact_auc_interval
 from shared.measure.governed.statistics import (
     LIMIT_SD,
     Floats,
@@ -28,13 +28,7 @@ from shared.measure.governed.statistics import (
     size_of,
 )
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, Estimate, Measures, promise_of
-from shared.sums.intervals import (
-    GRID_POINTS,
-    accepted,
-    auc_variance,
-    normal_quantile,
-    share_interval,
-)
+from shared.sums.intervals import normal_quantile, share_interval
 
 Named = dict[str, float]
 
@@ -189,16 +183,16 @@ def _share(found: Named, name: str, size: float, confidence: float) -> Estimate:
 
 
 def _auc(found: Named, confidence: float) -> Estimate:
-    """DeLong on the logit scale; Newcombe's method 5 where nothing varies (an AUC of 0 or 1)."""
     if not _has_auc(found):
         return SUPPRESSED
-    auc, error = found["auc"], found["auc_se"]
-    positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
-    if 0 < auc < 1 and error > 0:
-        return _measured(auc, *logit_interval(auc, error**2, confidence=confidence))
-    theta = np.linspace(0.0, 1.0, GRID_POINTS)
-    variance = auc_variance(theta, positives, negatives)
-    return _measured(auc, *accepted(theta, auc - theta, variance, point=auc, confidence=confidence))
+    low, high = exact_auc_interval(
+        found["auc"],
+        found["auc_se"] ** 2,
+        n_positive=found["n_positive"],
+        n_negative=found["n"] - found["n_positive"],
+        confidence=confidence,
+    )
+    return _measured(found["auc"], low, high)
 
 
 def pool_auc(
@@ -209,30 +203,18 @@ def pool_auc(
 
 
 def _pooled_effect(sites: Sequence[Named], confidence: float) -> PooledEffect | None:
-    known = [_auc_and_variance(found) for found in sites if _has_auc(found)]
+    known = [found for found in sites if _has_auc(found)]
     if len(known) < LEAST_SITES:
         return None
-    return pool_aucs([auc for auc, _ in known], [each for _, each in known], confidence=confidence)
+    auc, n_positive, n = (
+        np.array([found[name] for found in known]) for name in ("auc", "n_positive", "n")
+    )
+    return pool_exact_aucs(auc, n_positive, n - n_positive, confidence=confidence)
 
 
 def _has_auc(found: Named) -> bool:
     sizes = found["n_positive"], found["n"] - found["n_positive"]
     return math.isfinite(found["auc"]) and math.isfinite(found["auc_se"]) and min(sizes) > 0
-
-
-def _auc_and_variance(found: Named) -> tuple[float, float]:
-    """A site's AUC and its variance; where nothing varies (0, 1), with one pair more, half won.
-
-    Half an event is added to either side of a count that has none, so that it has a logit.
-
-    Source: Haldane 1956 (Ann Hum Genet 20:309); Sweeting et al. 2004 (Stat Med 23:1351) for pooling.
-    """
-    auc, error = found["auc"], found["auc_se"]
-    if 0 < auc < 1 and error > 0:
-        return auc, error**2
-    positives, negatives = found["n_positive"], found["n"] - found["n_positive"]
-    inside = (auc * positives * negatives + 0.5) / (positives * negatives + 1)
-    return inside, float(auc_variance(np.array(inside), positives, negatives))
 
 
 def _pooled_auc(sites: Sequence[Named], confidence: float) -> Estimate:

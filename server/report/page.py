@@ -49,6 +49,7 @@ def render_page(results: Results) -> str:
         "value": wording.write_value,
         "interval": wording.write_interval,
         "site": wording.write_site,
+        "row": wording.write_row,
         "stage": wording.write_stage,
         "digits": wording.digits_of,
         "status": wording.write_status,

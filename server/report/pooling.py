@@ -12,7 +12,7 @@ for the prediction interval; Snell et al. 2018 (Stat Methods Med Res 27:3505) fo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,14 +73,52 @@ def pool_effects(effects: Floats, variances: Floats, *, confidence: float = 0.95
     )
 
 
-def pool_aucs(
-    aucs: Sequence[float], variances: Sequence[float], *, confidence: float = 0.95
+def pool_exact_aucs(
+    aucs: Floats, n_positive: Floats, n_negative: Floats, *, confidence: float = 0.95
 ) -> PooledEffect:
-    """Random-effects AUC; variances are those of the AUCs. AUCs must lie strictly within (0, 1)."""
-    auc = np.asarray(aucs, dtype=np.float64)
-    logit = np.log(auc / (1 - auc))
-    variance = np.asarray(variances, dtype=np.float64) / (auc * (1 - auc)) ** 2
-    return _as_auc(pool_effects(logit, variance, confidence=confidence))
+    """Random-effects AUC of sites' exact AUCs, in one stage.
+
+    A site's AUC varies about the mean as its size lets the mean vary, whatever its own error says. So a
+    perfect hospital, whose AUC of 1 has no logit and no error, is one like the others.
+
+    Shapes: aucs [s], n_positive [s], n_negative [s].
+    """
+    pairs = n_positive * n_negative
+
+    def deviations(theta: float) -> tuple[Floats, Floats]:
+        return aucs - theta, _sampling(theta, n_positive, n_negative)
+
+    return _in_turns(float(aucs @ pairs / pairs.sum()), deviations, confidence=confidence)
+
+
+def _in_turns(
+    theta: float, deviations: Callable[[float], tuple[Floats, Floats]], *, confidence: float
+) -> PooledEffect:
+    """The mean of sites of which each deviates from the mean itself, so both are found in turns.
+
+    Args:
+        theta: where to start.
+        deviations: each site's AUC less a mean, and its variance were the mean true.
+        confidence: of the interval.
+    """
+    theta = _inside(theta)
+    for _ in range(_TURNS):
+        unit = theta * (1.0 - theta)  # of an AUC on the logit scale
+        deviation, variance = deviations(theta)
+        effects = math.log(theta / (1.0 - theta)) + deviation / unit
+        found = pool_effects(effects, variance / unit**2, confidence=confidence)
+        theta = _inside(_expit(found.value))
+    return _as_auc(found)
+
+
+def _sampling(theta: float, n_positive: Floats, n_negative: Floats) -> Floats:
+    """Variance of each site's AUC, were it a draw of this one. Shapes: [s], [s] -> [s]."""
+    return np.array(
+        [
+            float(auc_variance(np.array(theta), ill, well))
+            for ill, well in zip(n_positive, n_negative, strict=True)
+        ]
+    )
 
 
 def _as_auc(pooled: PooledEffect) -> PooledEffect:
@@ -106,7 +144,7 @@ def pool_histograms(
 
     A site's statistic is wins − θ·pairs, which is linear in what it released and never divided by a
     noisy count of positives; its sampling and noise variances follow from the pooled histogram and the
-    site's size, not from its own noisy cells. θ is the mean itself, so both are found in turns.
+    site's size, not from its own noisy cells.
 
     Args:
         positives: of each site, by rising suspicion.
@@ -130,23 +168,18 @@ def pool_histograms(
     of_well = sizes - of_ill
     wins = np.einsum("sb,bc,sc->s", positives, kernel, negatives)
     pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    theta = _inside(float(ill @ kernel @ well))
-    found = None
-    for _ in range(_TURNS):
-        unit = theta * (1.0 - theta)  # of an AUC on the logit scale
-        effects = math.log(theta / (1.0 - theta)) + (wins - theta * pairs) / (of_ill * of_well) / unit
+
+    def deviations(theta: float) -> tuple[Floats, Floats]:
         noise = (
             cell_sd[0] ** 2 * ((kernel @ well - theta) ** 2).sum() * of_well**2
             + cell_sd[1] ** 2 * ((ill @ kernel - theta) ** 2).sum() * of_ill**2
             + (cell_sd[0] * cell_sd[1]) ** 2 * float(((kernel - theta) ** 2).sum())
         )
-        sampling = np.array(
-            [float(auc_variance(np.array(theta), a, b)) for a, b in zip(of_ill, of_well, strict=True)]
-        )
-        variances = (sampling + noise / (of_ill * of_well) ** 2) / unit**2
-        found = pool_effects(effects, variances, confidence=confidence)
-        theta = _inside(_expit(found.value))
-    return None if found is None else _as_auc(found)
+        sampling = _sampling(theta, of_ill, of_well)
+        variance = sampling + noise / (of_ill * of_well) ** 2
+        return (wins - theta * pairs) / (of_ill * of_well), variance
+
+    return _in_turns(float(ill @ kernel @ well), deviations, confidence=confidence)
 
 
 def _inside(auc: float) -> float:

@@ -13,6 +13,7 @@ from server.report.wording import (
     write_figure,
     write_price,
     write_qualifiers,
+    write_row,
     write_site,
     write_status,
     write_value,
@@ -109,7 +110,7 @@ def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ..
     if is_regression:
         cells.append(write_figure(measures.mae, digits=3))
     patients = write_value(measures.n_patients, digits=0)
-    site = f"{row.site} (offline)" if row.is_offline else write_site(row.site)
+    site = f"{row.site} (offline)" if row.is_offline else write_row(row)
     return (row.kind, site, patients, *cells, write_price(row))
 
 

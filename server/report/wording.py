@@ -110,6 +110,13 @@ def write_whose_auc(row: ValidationResult) -> str:
     return MEAN_OF_SITES if is_mean else write_site(row.site)
 
 
+def write_row(row: ValidationResult) -> str:
+    """Of whom a row of a validation is; apart, of whom its AUC is, where that is another."""
+    name, auc = write_site(row.site), write_whose_auc(row)
+    has_auc = row.measures is not None and row.measures.auc.value is not None
+    return f"{name} (AUC: {auc})" if has_auc and auc != name else name
+
+
 def write_mean_of_sites(results: Results) -> str:
     """The mean of sites in digits, of how many, with its prediction interval; "" if there is none."""
     mean = results.site_auc

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from server.simulation.arms import FEDERATED
 from shared.contract.decision import Decision
 from shared.errors import ProtocolError
-from shared.measure.exact.discrimination import delong, logit_interval
+from shared.measure.exact.discrimination import delong, exact_auc_interval
 from shared.measure.exact.regression import (
     bootstrap_means,
     bootstrap_r2,
@@ -87,6 +87,22 @@ class Difference(BaseModel):
     p_adjusted: float | None = None
 
 
+class PublishedRule(BaseModel):
+    """A published simple rule that is measured beside the arms.
+
+    Attributes:
+        name: as figures call it.
+        formula: what it adds up.
+        patients: how many have all its fields, by place; its figures are of these.
+    """
+
+    model_config = FROZEN
+
+    name: str
+    formula: str
+    patients: dict[str, int]
+
+
 class Division(BaseModel):
     """One division of the patients into training and held out, and what every arm reached.
 
@@ -97,6 +113,7 @@ class Division(BaseModel):
         patients: how many are measured, by place.
         figures: of every arm at every place.
         differences: federated minus each other arm.
+        rule: a published simple rule beside them; null where none goes with the cohort.
     """
 
     model_config = FROZEN
@@ -107,6 +124,7 @@ class Division(BaseModel):
     patients: dict[str, int]
     figures: tuple[Figure, ...]
     differences: tuple[Difference, ...]
+    rule: PublishedRule | None = None
 
 
 class Spread(BaseModel):
@@ -245,7 +263,19 @@ def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, repl
 def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
     sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
-    aucs, covariance = delong(scores, decision.is_positive(label))
+    return rank_paired(scores, decision.is_positive(label))
+
+
+def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> _Found:
+    """AUCs of scores on the same patients, their intervals, and DeLong's of a difference.
+
+    Shapes: scores [m,n] that rise with suspicion, is_positive [n].
+
+    Raises:
+        ProtocolError: fewer than two patients of a class.
+    """
+    aucs, covariance = delong(scores, is_positive)
+    n_positive = int(is_positive.sum())
 
     def paired(a: int, b: int) -> _Paired:
         variance = covariance[a, a] + covariance[b, b] - 2 * covariance[a, b]
@@ -256,7 +286,12 @@ def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -
         return value - margin, value + margin, p
 
     values = [float(auc) for auc in aucs]
-    spans = [logit_interval(auc, float(covariance[index, index])) for index, auc in enumerate(values)]
+    spans = [
+        exact_auc_interval(
+            auc, variance, n_positive=n_positive, n_negative=is_positive.size - n_positive
+        )
+        for auc, variance in zip(values, np.diag(covariance).tolist(), strict=True)
+    ]
     return values, spans, paired
 
 
@@ -281,6 +316,11 @@ _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
     True: {"R²": _r2, "MAE": _mae, "AUC": _auc},
     False: {"AUC": _auc, "accuracy": _accuracy},
 }
+
+
+def figure_names(decision: Decision) -> list[str]:
+    """What is measured of every arm."""
+    return list(_MEASURES[decision.is_regression])
 
 
 def _generator() -> np.random.Generator:

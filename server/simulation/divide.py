@@ -26,6 +26,7 @@ from server.simulation.arms import (
     untrained,
 )
 from server.simulation.comparison import INTERNAL, Division, measure_place
+from server.simulation.published import build_rule, facts_of, measure_rule, rule_beside
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
@@ -124,19 +125,26 @@ def measure_division(
         if progress:
             progress(done, len(arms))
     trained[UNTRAINED] = untrained(trained[FEDERATED].plan)
-    figures, differences = [], []
-    decision = decision_of(plan.settings)
+    figures, differences, n_read = [], [], dict[str, int]()
+    decision, asked_rule = decision_of(plan.settings), rule_beside(settings)
+    simple = build_rule(asked_rule, settings) if asked_rule else None
     for place, patients in places.items():
         scored = {name: score_arm(arm, patients) for name, arm in trained.items()}
         found = measure_place(place, scored, decision)
         figures += found[0]
         differences += found[1]
+        if simple is not None:
+            beside = measure_rule(place, scored[FEDERATED], simple, decision)
+            figures += beside[0]
+            differences += beside[1]
+            n_read[place] = beside[2]
     return Division(
         number=number,
         training={site: len(batch) for site, batch in training.items()},
         patients={place: _n_scored(patients) for place, patients in places.items()},
         figures=tuple(figures),
         differences=tuple(differences),
+        rule=facts_of(asked_rule, n_read) if asked_rule else None,
     )
 
 

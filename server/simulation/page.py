@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.report.pictures import ForestRow, draw_forest
 from server.report.wording import NOT_A_DEVICE, write_figure, write_value
-from server.simulation.arms import CLINICAL_ONLY, FEDERATED, POOLED, UNTRAINED
+from server.simulation.arms import CLINICAL_ONLY, FEDERATED, POOLED
 from server.simulation.comparison import INTERNAL, Comparison, Difference, Figure, Spread
 from shared.machine.files import write_atomic
 from shared.sums.estimate import NOT_APPLICABLE, Estimate
@@ -144,11 +144,9 @@ def _heads(comparison: Comparison, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _n_trained(comparison: Comparison, arm: str) -> int:
     training = comparison.first.training
-    if arm == UNTRAINED:
-        return 0
     if arm in _TOGETHER:
         return sum(training.values())
-    return training[arm.removesuffix(" alone")]
+    return training.get(arm.removesuffix(" alone"), 0)  # nobody: untrained, a published rule
 
 
 def _names(rows: Sequence[Figure | Difference]) -> tuple[str, ...]:
@@ -190,12 +188,14 @@ def _forest(comparison: Comparison) -> str:
     """The first figure of every arm, by place."""
     main = "R²" if comparison.is_regression else "AUC"
     rows = []
+    rule = comparison.first.rule
     for place in comparison.first.patients:
         rows.append(ForestRow(label=place.capitalize()))
         rows += [
             ForestRow(label=row.arm, estimate=_estimate(row), is_pooled=row.arm in _TOGETHER)
             for row in comparison.first.figures
             if (row.place, row.figure) == (place, main)
+            and not (main == "R²" and rule is not None and row.arm == rule.name)
         ]
     return draw_forest(
         rows,

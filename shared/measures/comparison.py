@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
+from shared.measures.counts import support_of
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import (
     PREVALENCE,
@@ -25,7 +26,7 @@ from shared.measures.figures import (
     bell_pair,
     require_full_cells,
     share_of,
-    support_of,
+    why_either_is_lacking,
     why_lacking,
     worth_showing,
 )
@@ -124,7 +125,14 @@ class Comparison:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients whom both tell apart, each with errors of its own."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` expected patients."""
+        _, n_bins, n_rule_bins = self.shape
+        shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
+        joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]
+        return np.concatenate([n * joint.ravel(), np.zeros(2)])
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -135,20 +143,26 @@ class Comparison:
         require_full_cells(total, minimum_cell, of="comparison", fewer="bins")
         return total
 
-    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+    def _figures(
+        self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
+    ) -> dict[str, Estimate]:
         joint, lacking = total[:-2].reshape(self.shape), total[-2:]  # [2,b,r], [2]
         found = self._support(joint, lacking, sd, minimum_cell)
         _, n_bins, n_rule_bins = self.shape
         well, ill = joint
-        sizes = float(ill.sum()), float(well.sum())
-        why = next((each for size in sizes if (each := why_lacking(size, minimum_cell))), None)
+        why = why_either_is_lacking(
+            (float(ill.sum()), float(well.sum())),
+            (sd**2 * ill.size,) * 2,
+            minimum_cell,
+            is_expected=is_expected,
+        )
         found |= {
-            "AUC, release": auc_of(
+            "AUC, release": why
+            or auc_of(
                 ill.sum(axis=1), well.sum(axis=1), (sd * math.sqrt(n_rule_bins),) * 2, minimum_cell
             ),
-            f"AUC, {self.simple.name}": auc_of(
-                ill.sum(axis=0), well.sum(axis=0), (sd * math.sqrt(n_bins),) * 2, minimum_cell
-            ),
+            f"AUC, {self.simple.name}": why
+            or auc_of(ill.sum(axis=0), well.sum(axis=0), (sd * math.sqrt(n_bins),) * 2, minimum_cell),
             self._less("AUC"): why or _estimate(auc_difference(ill, well, cell_sd=sd, confidence=0.95)),
         }
         called = np.broadcast_to(self.bins.is_called[:, None], ill.shape)
@@ -157,37 +171,55 @@ class Comparison:
             ("sensitivity", ill, called, called_by_rule),
             ("specificity", well, ~called, ~called_by_rule),
         ):
-            found |= self._shares(word, part, first, second, sd, minimum_cell)
+            why = why_lacking(
+                float(part.sum()),
+                minimum_cell,
+                noise_variance=sd**2 * part.size,
+                is_expected=is_expected,
+            )
+            found |= self._shares(word, part, first, second, sd, why)
         return found
 
     def _support(
         self, joint: Floats, lacking: Floats, sd: float, minimum_cell: int
     ) -> dict[str, Estimate]:
-        """How many are compared, of them with the endpoint, and how many the rule cannot read."""
+        """How many are compared, with the endpoint and without, and how many the rule cannot read."""
         _, n_bins, n_rule_bins = self.shape
         half = sd * math.sqrt(n_bins * n_rule_bins)
         counts = (
-            ("compared", float(joint.sum()), half * math.sqrt(2)),
-            ("compared, with the endpoint", float(joint[1].sum()), half),
-            (f"{self.simple.name} unknown", float(lacking.sum()), sd * math.sqrt(2)),
+            (("compared",), joint.sum(keepdims=True).ravel(), half * math.sqrt(2)),
+            (
+                ("compared, with the endpoint", "compared, without it"),
+                joint.sum(axis=(1, 2))[::-1],
+                half,
+            ),
+            ((f"{self.simple.name} unknown",), lacking.sum(keepdims=True), sd * math.sqrt(2)),
         )
         found: dict[str, Estimate] = {}
-        for name, count, count_sd in counts:
-            found |= support_of((name,), np.array([count]), count_sd, minimum_cell)
+        for names, of_names, count_sd in counts:
+            found |= support_of(names, of_names, count_sd, minimum_cell)
         return found
 
     def _shares(
-        self, word: str, part: Floats, first: Bools, second: Bools, sd: float, minimum_cell: int
+        self,
+        word: str,
+        part: Floats,
+        first: Bools,
+        second: Bools,
+        sd: float,
+        why: Estimate | None,
     ) -> dict[str, Estimate]:
-        """A share of one class [b,r] by the release, by the rule, and the first less the second."""
+        """A share of one class [b,r] by the release, by the rule, and the first less the second.
+
+        ``why``: what these are instead, where the class is too small.
+        """
         variance, everybody = np.full(part.shape, sd**2), np.ones(part.shape, dtype=bool)
         apart = first & ~second, ~first & second, first == second
         counts = [float(part[cells].sum()) for cells in apart]
         noise = [float(variance[cells].sum()) for cells in apart]
-        why = why_lacking(float(part.sum()), minimum_cell)
         return {
-            f"{word}, release": share_of(part, variance, first, everybody, minimum_cell),
-            f"{word}, {self.simple.name}": share_of(part, variance, second, everybody, minimum_cell),
+            f"{word}, release": why or share_of(part, variance, first, everybody, 0),
+            f"{word}, {self.simple.name}": why or share_of(part, variance, second, everybody, 0),
             self._less(word): why
             or _estimate(
                 share_difference(
@@ -200,12 +232,6 @@ class Comparison:
 
     def _less(self, word: str) -> str:
         return f"{word}, release - {self.simple.name}"
-
-    def _expected(self, n: float) -> Floats:
-        _, n_bins, n_rule_bins = self.shape
-        shares = np.array([1.0 - PREVALENCE, PREVALENCE])[:, None, None]
-        joint = shares * bell_pair(n_bins)[:, :, None] * bell_pair(n_rule_bins)[:, None, :]
-        return np.concatenate([n * joint.ravel(), np.zeros(2)])
 
 
 def _estimate(found: Difference) -> Estimate:

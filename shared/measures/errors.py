@@ -95,14 +95,24 @@ class Errors:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """The shares of ``n`` patients of whom every band holds as many."""
-        even = np.full(self.n_cells, n / self.n_cells)
-        return self._figures(even, sd=sd, minimum_cell=minimum_cell)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
 
-    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` patients of whom every band holds as many."""
+        return np.full(self.n_cells, n / self.n_cells)
+
+    def _figures(
+        self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
+    ) -> dict[str, Estimate]:
         variance, everybody = np.full(self.n_cells, sd**2), np.ones(self.n_cells, dtype=bool)
         return {
             f"within {edge:g}": share_of(
-                total, variance, np.arange(self.n_cells) <= place, everybody, minimum_cell
+                total,
+                variance,
+                np.arange(self.n_cells) <= place,
+                everybody,
+                minimum_cell,
+                is_expected=is_expected,
             )
             for place, edge in enumerate(self.edges)
         }

@@ -7,12 +7,13 @@ few patients suppressed. Shapes as the functions say: b bins · c classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import PolicyError
+from shared.measures.counts import SUPPORT
 from shared.sums.contract import Floats
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 from shared.sums.intervals import auc_interval, normal_quantile, share_interval
@@ -35,7 +36,6 @@ _WIDEST_OF: Mapping[str, float] = {
 _WIDEST, _WIDEST_AUC = 0.3, 0.2
 _WIDEST_FACTOR = 3.0  # of a ratio: either end is at most so many times away
 _RATIOS = "LR"
-_SUPPORT = "n, "
 _OTHER_OF_CUT = {"sensitivity": "specificity", "specificity": "sensitivity"}
 # Made of the shares of all classes that are called rightly.
 COMPOSED = frozenset({"balanced accuracy", "macro F1", "κ", "quadratic κ"})
@@ -63,13 +63,13 @@ def shown_of(expected: Mapping[str, Estimate]) -> frozenset[str]:
     and specificity of one cut do together or not at all, and what is composed of classes' shares where
     all of these do: a half alone reads as a triumph.
     """
-    counts = [each.value or 0.0 for name, each in expected.items() if name.startswith(_SUPPORT)]
+    counts = [each.value or 0.0 for name, each in expected.items() if name.startswith(SUPPORT)]
     shown = {
         name
         for name, each in expected.items()
         if (
             (each.high or 0.0) - (each.value or 0.0) <= max(counts)
-            if name.startswith(_SUPPORT)
+            if name.startswith(SUPPORT)
             else is_narrow(name, each)
         )
     }
@@ -92,24 +92,6 @@ def bell_pair(n_bins: int) -> Floats:
     bells = np.exp(-0.5 * ((middles - np.array([[0.35], [0.65]])) / 0.25) ** 2)
     shares: Floats = bells / bells.sum(axis=1, keepdims=True)
     return shares
-
-
-def support_of(
-    names: Sequence[str], counts: Floats, sd: float, minimum_cell: int
-) -> dict[str, Estimate]:
-    """How many patients are of each class or group [c], never below none."""
-    margin = normal_quantile(0.95) * sd
-    return {
-        f"{_SUPPORT}{name}": Estimate(
-            status="measured",
-            value=max(float(count), 0.0),
-            low=max(float(count) - margin, 0.0),
-            high=max(float(count) + margin, 0.0),
-        )
-        if sd or not 0.5 <= count < minimum_cell
-        else SUPPRESSED
-        for name, count in zip(names, counts, strict=True)
-    }
 
 
 def is_narrow(name: str, estimate: Estimate) -> bool:
@@ -147,23 +129,54 @@ def require_full_cells(total: Floats, minimum_cell: int, *, of: str, fewer: str)
         )
 
 
-def why_lacking(count: float, minimum_cell: int) -> Estimate | None:
-    """Why a class of this size gives no figure, or None when it does."""
+def why_lacking(
+    count: float, minimum_cell: int, *, noise_variance: float = 0.0, is_expected: bool = False
+) -> Estimate | None:
+    """Why a class of this size gives no figure, or None when it does.
+
+    Of a class that is expected noise may not swallow it: it must be ``ABOVE_NOISE`` times what noise
+    alone could make of nobody. Of one that came out noise decides nothing, or only classes that it has
+    lifted would be seen; the interval says how little it leaves.
+    """
+    if is_expected and count < ABOVE_NOISE * normal_quantile(0.95) * math.sqrt(noise_variance):
+        return TOO_NOISY
     if count < 0.5:
         return NOT_APPLICABLE
     return SUPPRESSED if count < minimum_cell else None
 
 
+def why_either_is_lacking(
+    sizes: tuple[float, float],
+    noise_variance: tuple[float, float],
+    minimum_cell: int,
+    *,
+    is_expected: bool,
+) -> Estimate | None:
+    """Why one of two classes gives no figure of both, or None when neither does."""
+    reasons = (
+        why_lacking(size, minimum_cell, noise_variance=variance, is_expected=is_expected)
+        for size, variance in zip(sizes, noise_variance, strict=True)
+    )
+    return next((reason for reason in reasons if reason), None)
+
+
 def auc_of(
-    positives: Floats, negatives: Floats, cell_sd: tuple[float, float], minimum_cell: int
+    positives: Floats,
+    negatives: Floats,
+    cell_sd: tuple[float, float],
+    minimum_cell: int,
+    *,
+    is_expected: bool = False,
+    confidence: float = 0.95,
 ) -> Estimate:
     """Of two histograms by rising suspicion; patients of one bin count as ties (½)."""
     sizes = float(positives.sum()), float(negatives.sum())
-    lacking = [each for each in (why_lacking(size, minimum_cell) for size in sizes) if each]
+    noise = cell_sd[0] ** 2 * positives.size, cell_sd[1] ** 2 * negatives.size
+    lacking = why_either_is_lacking(sizes, noise, minimum_cell, is_expected=is_expected)
     if lacking:
-        return lacking[0]
+        return lacking
     wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
-    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=0.95)
+    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=confidence)
     value = min(max(wins / (sizes[0] * sizes[1]), 0.0), 1.0)
     return Estimate(status="measured", value=value, low=low, high=high)
 
@@ -177,14 +190,25 @@ def mean_of(parts: list[Estimate]) -> Estimate:
     return Estimate(status="measured", value=value, low=low, high=high)
 
 
-def share_of(cells: Floats, variance: Floats, hit: Bools, of: Bools, minimum_cell: int) -> Estimate:
+def share_of(
+    cells: Floats,
+    variance: Floats,
+    hit: Bools,
+    of: Bools,
+    minimum_cell: int,
+    *,
+    is_expected: bool = False,
+    confidence: float = 0.95,
+) -> Estimate:
     """The share of the patients in ``of`` who are in ``hit``."""
     hits, misses = float(cells[hit].sum()), float(cells[of & ~hit].sum())
-    lacking = why_lacking(hits + misses, minimum_cell)
+    noise = float(variance[hit].sum()), float(variance[of & ~hit].sum())
+    lacking = why_lacking(
+        hits + misses, minimum_cell, noise_variance=sum(noise), is_expected=is_expected
+    )
     if lacking:
         return lacking
-    noise = float(variance[hit].sum()), float(variance[of & ~hit].sum())
-    low, high = share_interval(hits, misses, noise_variance=noise, confidence=0.95)
+    low, high = share_interval(hits, misses, noise_variance=noise, confidence=confidence)
     value = min(max(hits / (hits + misses), 0.0), 1.0)
     return Estimate(status="measured", value=value, low=low, high=high)
 
@@ -196,18 +220,21 @@ def smooth_figure(
     minimum_cell: int,
     *,
     least: float = 0.0,
+    is_expected: bool = False,
 ) -> Estimate:
     """A smooth figure of a confusion matrix, within [least, 1], by the delta method.
 
     Cells vary as Poisson counts do, and by their noise; half a patient in each keeps a perfect matrix
     from having no interval. Where noise alone could have made a class the figure may be anything.
     """
-    lacking = next(
-        (each for row in cells if (each := why_lacking(float(row.sum()), minimum_cell))), None
-    )
-    if lacking:
-        return lacking
-    could_be_noise = cells.sum(axis=1) < normal_quantile(0.95) * np.sqrt(variance.sum(axis=1))
+    sizes, noise = cells.sum(axis=1), variance.sum(axis=1)
+    for size, of_class in zip(sizes, noise, strict=True):
+        lacking = why_lacking(
+            float(size), minimum_cell, noise_variance=float(of_class), is_expected=is_expected
+        )
+        if lacking:
+            return lacking
+    could_be_noise = sizes < normal_quantile(0.95) * np.sqrt(noise)
     if variance.any() and could_be_noise.any():
         return bounded(figure(np.maximum(cells, 0.0) + 0.5), 2.0, least=least)
     held, step = np.maximum(cells, 0.0) + 0.5, 1e-4 * max(float(cells.sum()), 1.0)

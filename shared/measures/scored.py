@@ -123,6 +123,10 @@ class Measure(Rows[Scored], Protocol):
         """
         ...
 
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` expected patients, as real numbers."""
+        ...
+
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """The same figures of ``n`` expected patients: public values and the noise alone."""
         ...

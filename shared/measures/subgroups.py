@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
+from shared.measures.counts import support_of
 from shared.measures.cut_bins import CutBins, bins_of_release
 from shared.measures.figures import (
     PREVALENCE,
@@ -24,7 +25,6 @@ from shared.measures.figures import (
     bell_pair,
     require_full_cells,
     share_of,
-    support_of,
     worth_showing,
 )
 from shared.measures.grouping import Grouping, Vendor, grouping_of, require_vendors
@@ -120,7 +120,15 @@ class Subgroups:
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """Figures by name of ``n`` patients in the usual groups, all of one size."""
-        return self._figures(self._expected(n), sd=sd, minimum_cell=minimum_cell)
+        return self._figures(self.expected(n), sd=sd, minimum_cell=minimum_cell, is_expected=True)
+
+    def expected(self, n: float) -> Floats:
+        """The exact total [m] of ``n`` expected patients."""
+        usual, names = self.groups.n_usual, self.groups.names
+        shares = np.array([1.0 - PREVALENCE, PREVALENCE])
+        total = np.zeros((len(names), 2, self.bins.n_bins))
+        total[:usual] = n / usual * shares[:, None] * bell_pair(self.bins.n_bins)
+        return total.ravel()
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only where no cell of it is of a few patients.
@@ -131,7 +139,9 @@ class Subgroups:
         require_full_cells(total, minimum_cell, of="subgroup", fewer="bins and bands")
         return total
 
-    def _figures(self, total: Floats, *, sd: float, minimum_cell: int) -> dict[str, Estimate]:
+    def _figures(
+        self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
+    ) -> dict[str, Estimate]:
         bins, names, is_called = self.bins.n_bins, self.groups.names, self.bins.is_called
         cells = total.reshape(len(names), 2, bins)
         found = support_of(names, cells.sum(axis=(1, 2)), sd * math.sqrt(2 * bins), minimum_cell)
@@ -139,17 +149,14 @@ class Subgroups:
         ill, well = np.zeros((2, bins), dtype=bool), np.zeros((2, bins), dtype=bool)
         ill[1], well[0] = True, True
         for name, group in zip(names, cells, strict=True):
-            found[f"AUC, {name}"] = auc_of(group[1], group[0], (sd, sd), minimum_cell)
+            found[f"AUC, {name}"] = auc_of(
+                group[1], group[0], (sd, sd), minimum_cell, is_expected=is_expected
+            )
             for word, hit, of in (
                 ("sensitivity", ill & is_called, ill),
                 ("specificity", well & ~is_called, well),
             ):
-                found[f"{word}, {name}"] = share_of(group, variance, hit, of, minimum_cell)
+                found[f"{word}, {name}"] = share_of(
+                    group, variance, hit, of, minimum_cell, is_expected=is_expected
+                )
         return found
-
-    def _expected(self, n: float) -> Floats:
-        usual, names = self.groups.n_usual, self.groups.names
-        shares = np.array([1.0 - PREVALENCE, PREVALENCE])
-        total = np.zeros((len(names), 2, self.bins.n_bins))
-        total[:usual] = n / usual * shares[:, None] * bell_pair(self.bins.n_bins)
-        return total.ravel()

@@ -18,8 +18,9 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import TableStage
 from shared.errors import WeightsError
+from shared.measure.governed.called import statistics_of
 from shared.measure.governed.disclosure import withhold
-from shared.measure.governed.statistics import LARGEST, measure_statistics, statistics_spec
+from shared.measure.governed.statistics import LARGEST, statistics_spec
 from shared.measure.table.spec import sensitivity, table_spec
 from shared.measure.table.sum import TableRows
 from shared.measures.exams import MeanOverExams
@@ -116,20 +117,7 @@ class TableSum:
     def measured(self, scored: Scored) -> Vector:
         """Exact statistics [m], before anything is withheld."""
         rule = self.spec.rule
-        score = rule.score(scored.outputs)
-        true = rule.class_of(scored.label)
-        is_right = (rule.call(scored.outputs) == true) & np.isfinite(scored.outputs).all(axis=1)
-        return measure_statistics(
-            self.statistics,
-            suspicion=-score if rule.is_low_positive else score,
-            is_positive=rule.is_positive(scored.label),
-            is_called=rule.calls(score),
-            target=scored.label if rule.is_regression else None,
-            prediction=score if rule.is_regression else None,
-            rightly={
-                name: is_right[true == rule.classes.index(name)] for name in self.statistics.others
-            },
-        )
+        return statistics_of(self.statistics, rule, outputs=scored.outputs, label=scored.label)
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

@@ -11,33 +11,18 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from coverage_cells import DELTA, EPSILONS, SIZES, TITLES, Cell, entry, outside_of, said_of
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "practice")]
 
 if TYPE_CHECKING:
-    from practice_coverage import Population, Tally
+    from practice_coverage import Population
 
 PAGE = ROOT / "docs" / "coverage.md"
-SIZES, EPSILONS, DELTA = (50, 200, 800, 2000), (None, 3.0, 1.0), 1e-5
-PROMISED = (0.93, 0.97)
-LOUD = 0.015  # noise SD of a cell over the patients: ε = 3 at 200 and more
-TITLES = {
-    "n_patients": "Patients",
-    "n_positive": "Positives",
-    "auc": "AUC",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "r2": "R²",
-    "mae": "MAE, g/cm²",
-    "rmse": "RMSE, g/cm²",
-    "bias": "Bias, g/cm²",
-    "limit_low": "Lower limit of agreement, g/cm²",
-    "limit_high": "Upper limit of agreement, g/cm²",
-}
 INTRODUCTION = """# Coverage of intervals
 
 Written by `make coverage`: {repetitions} repetitions of each cell, {minutes:.1f} minutes. A repetition
@@ -49,8 +34,8 @@ show: where it is noised, what says too little; where it is exact, what is expec
 {minimum} patients. A cell says how often the 95 % interval held the truth · in how many repetitions
 there was a figure, if not in all (noise may leave no patient of a class) · the mean width of the
 interval. With {repetitions} repetitions a share of 95 % has a standard error of {error:.1f} points.
-Promised is 93 to 97 %; **bold** lies outside, and the last section says why, as far as it is known. An
-exact count has no interval: it is right.
+Promised is 93 to 97 %; **bold** lies outside, and a section of that name says how many do and why, as
+far as it is known. An exact count has no interval: it is right.
 
 Targets are femoral neck BMD with SD {sd} g/cm²; positive is ≤ {threshold}. A calibrated prediction
 explains {r2:.0%} of them.
@@ -75,53 +60,6 @@ covariance of both, of sampling and of noise. R² has the covariance of SSE and 
 the table's Σu·v; the kurtosis of errors is read from the ratio of MAE to SD
 (`shared/measure/table/spread.py`). The AUC's variance is DeLong's from the histogram.
 """
-CLASS_SIZES = (200, 800, 2000)
-CLASSES_INTRODUCTION = """## What else a table says of classes
-
-Half as many repetitions. Calibrated probabilities of two classes (a fifth are ill) and of three, and a
-BMD with two cuts; truth is the same figures of half a million patients in 64 bins. A Brier score and a
-calibration error hold the truth more often than they say by design: the spread of a square is bounded
-from above, and chance lifts an error. Ties within bins move an AUC and a calibration, which no interval
-holds; ratios of noisy counts are not normal where the counts are small.
-"""
-CAUSES = {
-    "rare": "Fewer than ten patients are expected on one side of the share, where Wilson's interval is "
-    "known to jump, since only whole patients can be counted (Brown, Cai & DasGupta 2001).",
-    "selected": "In over 1 % of the repetitions chance or noise left no patient of a class: the "
-    "coverage is that of the other tables, and no interval promises it.",
-    "bins": "Ties within bins move the AUC (by the figure in brackets, over that of the scores); the "
-    "interval holds noise and sampling, not this.",
-    "few": "Fifty patients: the mean of skewed or squared errors is not normal yet, and Student's "
-    "correction does not mend all of it.",
-    "noise": "Noise is as large as the figure: ratios and roots of noisy sums are not normal.",
-    "tails": "Errors have heavy tails: their kurtosis is guessed from the MAE and, where noise hides "
-    "it, drawn towards that of normal errors.",
-    "cut": "Public bounds cut the target's tails, so its square varies less than that of a normal "
-    "target, which the interval supposes.",
-    "chance": "Within one standard error of the range.",
-    "unknown": "Not known.",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One population, size and ε."""
-
-    population: Population
-    n: int
-    epsilon: float | None
-    bins: int
-    noise_share: float  # noise SD of a cell over the patients
-    found: dict[str, Tally]
-
-    @property
-    def place(self) -> str:
-        """As the page names it."""
-        return f"{self.population.name} n {self.n} ε {_said(self.epsilon)}"
-
-
-def _said(epsilon: float | None) -> str:
-    return "off" if epsilon is None else f"{epsilon:g}"
 
 
 def measure(repetitions: int) -> list[Cell]:
@@ -165,52 +103,10 @@ def measure(repetitions: int) -> list[Cell]:
     return cells
 
 
-def is_outside(tally: Tally) -> bool:
-    """Whether the coverage lies outside what is promised; what has no interval promises nothing."""
-    return (
-        tally.reach.size > 0 and tally.width > 0 and not PROMISED[0] <= tally.coverage() <= PROMISED[1]
-    )
-
-
-def cause_of(name: str, cell: Cell) -> str:
-    """Why a cell lies outside, the first known cause that applies to it."""
-    tally, population, is_exact = cell.found[name], cell.population, cell.epsilon is None
-    if tally.shown < 0.99:
-        return "selected"
-    if name in ("sensitivity", "specificity") and expected_fewest(name, cell) < 10:
-        return "rare"
-    if name == "auc" and abs(lost_to_bins(population, cell.bins)) > 0.1 * tally.width:
-        return "bins"
-    near = min(abs(tally.coverage() - end) for end in PROMISED)
-    if near <= (0.95 * 0.05 / tally.reach.size) ** 0.5:
-        return "chance"
-    if is_exact and name == "r2" and tally.coverage() > PROMISED[1]:
-        return "cut"
-    if not is_exact and cell.noise_share > LOUD:
-        return "noise"
-    if is_exact and cell.n == SIZES[0]:
-        return "few"
-    is_square = name in ("r2", "rmse", "limit_low", "limit_high")
-    return "tails" if population.has_heavy_tails and is_square else "unknown"
-
-
-def expected_fewest(name: str, cell: Cell) -> float:
-    """Patients expected to be called rightly or wrongly, whichever are fewer."""
-    share = cell.population.truth()[name][0]
-    of_class = cell.population.prevalence
-    of_class = of_class if name == "sensitivity" else 1 - of_class
-    return cell.n * of_class * min(share, 1 - share)
-
-
-def lost_to_bins(population: Population, bins: int) -> float:
-    """AUC of the population's bins less that of its scores."""
-    from practice_coverage import binned_auc
-
-    return binned_auc(population, bins) - population.truth()["auc"][0]
-
-
 def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     """The page."""
+    from class_coverage_section import classes_section
+    from exact_coverage_section import exact_section
     from practice_coverage import (
         BMD,
         MINIMUM_CELL,
@@ -224,7 +120,7 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     bins = defaultdict(list)
     for cell in cells:
         if cell.population is populations[0]:
-            bins[_said(cell.epsilon)].append(str(cell.bins))
+            bins[said_of(cell.epsilon)].append(str(cell.bins))
     parts = [
         INTRODUCTION.format(
             repetitions=repetitions,
@@ -251,55 +147,10 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     ]
     for name, title in TITLES.items():
         parts.append(f"## {title}\n\n" + _table(name, cells, populations))
-    parts.append(_outside(cells))
-    parts.append(_of_classes(repetitions))
+    parts.append("## Outside 93–97 %\n\n" + outside_of(cells))
+    parts.append(exact_section(repetitions, populations))
+    parts.append(classes_section(repetitions))
     PAGE.write_text("\n".join(parts))
-
-
-def _of_classes(repetitions: int) -> str:
-    """What else tables say of classes: a row per figure and ε, and those outside."""
-    from practice_class_coverage import CASES, tally_classes
-
-    from shared.privacy.accountant import calibrate
-
-    parts, n_shown, outside = [CLASSES_INTRODUCTION], 0, []
-    for place, case in enumerate(CASES):
-        found = {}
-        for epsilon in EPSILONS:
-            multiplier = 0.0 if epsilon is None else calibrate(epsilon, DELTA)
-            for n in CLASS_SIZES:
-                found[epsilon, n] = tally_classes(
-                    case,
-                    n,
-                    multiplier=multiplier,
-                    repetitions=repetitions // 2,
-                    seed=7000 * n + place,
-                )
-                sys.stderr.write(f"{case.name} n {n} ε {_said(epsilon)}\n")
-        names = dict.fromkeys(name for each in found.values() for name in each)
-        lines = [
-            f"### {case.name.capitalize()}\n",
-            f"| figure | ε | {' | '.join(f'n {n}' for n in CLASS_SIZES)} |",
-            f"|---|---|{'---|' * len(CLASS_SIZES)}",
-        ]
-        for name in names:
-            for epsilon in EPSILONS:
-                row = []
-                for n in CLASS_SIZES:
-                    held, shown = found[epsilon, n].get(name, (float("nan"), 0.0))
-                    if not shown:
-                        row.append("not shown")
-                        continue
-                    n_shown += 1
-                    said = f"{100 * held:.1f} %"
-                    if not PROMISED[0] <= held <= PROMISED[1]:
-                        outside.append(f"{case.name}, {name}, ε {_said(epsilon)}, n {n}: {said}")
-                        said = f"**{said}**"
-                    row.append(said if shown == 1 else f"{said} · {100 * shown:.0f} %")
-                lines.append(f"| {name} | {_said(epsilon)} | {' | '.join(row)} |")
-        parts.append("\n".join(lines) + "\n")
-    parts.append(f"{len(outside)} of {n_shown} that are shown lie outside 93–97 %.\n")
-    return "\n".join(parts)
 
 
 def _moved(population: Population) -> str:
@@ -318,40 +169,9 @@ def _table(name: str, cells: list[Cell], populations: list[Population]) -> str:
     for population in populations:
         for epsilon in EPSILONS:
             row = [c for c in cells if c.population is population and c.epsilon == epsilon]
-            said = " | ".join(_entry(cell.found[name], name) for cell in row)
-            lines.append(f"| {population.name} | {_said(epsilon)} | {said} |")
+            said = " | ".join(entry(cell.found[name], name) for cell in row)
+            lines.append(f"| {population.name} | {said_of(epsilon)} | {said} |")
     return "\n".join(lines) + "\n"
-
-
-def _entry(tally: Tally, name: str) -> str:
-    if tally.reach.size == 0:
-        return "not shown"
-    coverage = f"{100 * tally.coverage():.1f} %"
-    coverage = f"**{coverage}**" if is_outside(tally) else coverage
-    shown = "" if tally.shown == 1 else f" · {100 * tally.shown:.0f} %"
-    width = f"{tally.width:.1f}" if name.startswith("n_") else f"{tally.width:.3f}"
-    return f"{coverage}{shown} · {width}"
-
-
-def _outside(cells: list[Cell]) -> str:
-    outside: dict[str, dict[str, list[str]]] = {cause: defaultdict(list) for cause in CAUSES}
-    figures = [(name, cell) for name in TITLES for cell in cells if cell.found[name].width > 0]
-    for name, cell in figures:
-        tally = cell.found[name]
-        if is_outside(tally):
-            cause = cause_of(name, cell)
-            said = f"{cell.place}: {100 * tally.coverage():.1f}"
-            if cause == "bins":
-                said += f" ({lost_to_bins(cell.population, cell.bins):+.3f})"
-            outside[cause][TITLES[name].split(",")[0]].append(said)
-    total = sum(len(each) for named in outside.values() for each in named.values())
-    parts = [f"## Outside 93–97 %\n\n{total} of {len(figures)} intervals that are shown.\n"]
-    for cause, named in outside.items():
-        if named:
-            parts.append(f"**{CAUSES[cause]}** ({sum(map(len, named.values()))})\n")
-            parts += [f"- {title}: {'; '.join(places)}" for title, places in named.items()]
-            parts.append("")
-    return "\n".join(parts)
 
 
 def main() -> None:

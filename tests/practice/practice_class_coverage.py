@@ -42,9 +42,9 @@ class ClassCase:
         return total
 
     @cache  # noqa: B019
-    def truth(self) -> dict[str, float]:
-        """Of each figure that exists."""
-        spec = replace(self.spec, bins=EXACT_BINS)
+    def truth(self, bins: int = EXACT_BINS) -> dict[str, float]:
+        """Of each figure that exists, as a table of so many bins gives it."""
+        spec = replace(self.spec, bins=bins)
         table = self.table(spec, TRUTH_PATIENTS, np.random.default_rng(99))
         found = read_classes(table, spec, noise_sd=0.0, minimum_cell=1, n_expected=TRUTH_PATIENTS)
         return {name: each.value for name, each in found.items() if each.value is not None}
@@ -80,10 +80,22 @@ CASES = (
 )
 
 
+@dataclass(frozen=True)
+class ClassTally:
+    """Of a figure: share of intervals that hold the truth, share of repetitions with one, mean width,
+    and how far ties within bins move it.
+    """
+
+    held: float
+    shown: float
+    width: float
+    lost_to_bins: float
+
+
 def tally_classes(
     case: ClassCase, n: int, *, multiplier: float, repetitions: int, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Of each figure that is shown: share of intervals that hold the truth, share of repetitions."""
+) -> dict[str, ClassTally]:
+    """Of each figure that is shown of n patients."""
     bins = bins_for(
         noise_multiplier=multiplier,
         sensitivity=sensitivity(case.spec),
@@ -92,13 +104,26 @@ def tally_classes(
     )
     spec, draw = replace(case.spec, bins=bins), np.random.default_rng(seed)
     sd = multiplier * sensitivity(spec)
-    held: dict[str, list[bool]] = {}
+    spans: dict[str, list[tuple[float, float]]] = {}
     for _ in range(repetitions):
         table = case.table(spec, n, draw) + sd * draw.standard_normal(spec.n_cells)
         found = read_classes(table, spec, noise_sd=sd, minimum_cell=MINIMUM_CELL, n_expected=float(n))
-        for name, truth in case.truth().items():
+        for name in case.truth():
             each = found.get(name)
             if name.startswith("n, ") or each is None or each.low is None or each.high is None:
                 continue
-            held.setdefault(name, []).append(each.low <= truth <= each.high)
-    return {name: (float(np.mean(hits)), len(hits) / repetitions) for name, hits in held.items()}
+            spans.setdefault(name, []).append((each.low, each.high))
+    return {
+        name: _tallied(np.array(each), name, case, bins, repetitions) for name, each in spans.items()
+    }
+
+
+def _tallied(spans: Floats, name: str, case: ClassCase, bins: int, repetitions: int) -> ClassTally:
+    """Shapes: spans [shown,2]."""
+    truth, (low, high) = case.truth()[name], spans.T
+    return ClassTally(
+        held=float(np.mean((low <= truth) & (truth <= high))),
+        shown=len(spans) / repetitions,
+        width=float((high - low).mean()),
+        lost_to_bins=case.truth(bins).get(name, truth) - truth,
+    )

@@ -9,7 +9,7 @@ import pytest
 from practice_tables import sum_table
 from practice_validation import rows_of_numbers, spec_of_numbers
 
-from server.report.pooling import pool_aucs
+from server.report.pooling import pool_exact_aucs
 from server.report.results import (
     DescriptionResult,
     MissingUpdate,
@@ -175,7 +175,9 @@ def sample_results() -> Results:
             for site in sizes
         ),
         validation=tuple(validation),
-        site_auc=pool_aucs([0.87, 0.85, 0.9], [0.0016, 0.0036, 0.0049]),
+        site_auc=pool_exact_aucs(
+            np.array([0.87, 0.85, 0.9]), np.array([30.0, 20.0, 12.0]), np.array([120.0, 90.0, 60.0])
+        ),
         is_synthetic=True,
     )
 

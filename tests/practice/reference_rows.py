@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from practice_references import Data, Floats, Row
 from practice_validation import rows_of_scores, spec_of_probabilities
 
-from server.report.pooling import PooledEffect, pool_aucs
+from server.report.pooling import PooledEffect, pool_effects
 from shared.measure.exact.discrimination import compare_aucs, delong, logit_interval, measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.classes import read_classes
@@ -112,6 +113,13 @@ def _unpaired(d: Data) -> list[float | None]:
     return [gap.value, found.z, found.p, gap.low, gap.high]
 
 
+def _on_logits(auc: Floats, variance: Floats) -> PooledEffect:
+    """Pooled on the logit scale, all but the variance between sites told as AUCs."""
+    found = pool_effects(np.log(auc / (1 - auc)), variance / (auc * (1 - auc)) ** 2, confidence=0.95)
+    ends = {name: value for name, value in vars(found).items() if name != "between_site_variance"}
+    return replace(found, **{name: 1 / (1 + np.exp(-value)) for name, value in ends.items()})
+
+
 def _pooled(figures: Callable[[PooledEffect], list[float | None]]) -> Callable[[Data], object]:
     """A figure of sites that differ, then of sites that do not."""
 
@@ -119,9 +127,7 @@ def _pooled(figures: Callable[[PooledEffect], list[float | None]]) -> Callable[[
         return [
             each
             for kind in ("site", "alike")
-            for each in figures(
-                pool_aucs(d[f"{kind}_auc"].tolist(), d[f"{kind}_variance"].tolist(), confidence=0.95)
-            )
+            for each in figures(_on_logits(d[f"{kind}_auc"], d[f"{kind}_variance"]))
         ]
 
     return ours

@@ -5,7 +5,8 @@ under differential privacy goes through ``shared.measure.table``. DeLong treats 
 with several films per patient use the patient bootstrap. Imports the intervals only.
 
 Source: DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837); Sun & Xu 2014 (IEEE Signal Process
-Lett 21:1389) for the midranks, n log n.
+Lett 21:1389) for the midranks, n log n; Hanley & McNeil 1982 (Radiology 143:29) and Newcombe 2006 (Stat
+Med 25:559) for the variance of few patients.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ProtocolError
-from shared.sums.intervals import normal_quantile
+from shared.sums.intervals import GRID_POINTS, accepted, auc_variance, normal_quantile
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+# Of 20 positives among 200, AUCs of .8 to .95: 0 leaves 84 to 96 % coverage, 5 gives 92 to 98 %, 10
+# covers 97 to 98 % of ordinary scores (1,000 to 1,500 draws of binormal ones, 2026-11-27).
+_BORROWED = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,33 @@ def logit_interval(auc: float, variance: float, *, confidence: float = 0.95) -> 
     centre = math.log(auc / (1 - auc))
     margin = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
     return 1 / (1 + math.exp(margin - centre)), 1 / (1 + math.exp(-margin - centre))
+
+
+def exact_auc_interval(
+    auc: float, variance: float, *, n_positive: float, n_negative: float, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of an AUC from DeLong's variance, which varies itself where a class is small.
+
+    A high AUC of few positives rests on the one or two that are misread: DeLong's variance is then
+    often far too small. It is drawn to Hanley and McNeil's, which the AUC and the sizes give, as if
+    ``_BORROWED`` patients more of the smaller class had said so, and the quantile is Student's of that
+    class. Where nothing varies (an AUC of 0 or 1) it is Newcombe's method 5. See docs/coverage.md.
+    """
+    if not (0 < auc < 1 and variance > 0):
+        theta = np.linspace(0.0, 1.0, GRID_POINTS)
+        spread = auc_variance(theta, n_positive, n_negative)
+        return accepted(theta, auc - theta, spread, point=auc, confidence=confidence)
+    own = max(min(n_positive, n_negative) - 1, 1.0)
+    lent = _BORROWED * float(auc_variance(np.array(auc), n_positive, n_negative))
+    wider = _student(own, confidence) / normal_quantile(confidence)
+    drawn = wider**2 * (own * variance + lent) / (own + _BORROWED)
+    return logit_interval(auc, drawn, confidence=confidence)
+
+
+def _student(freedom: float, confidence: float) -> float:
+    from scipy.stats import t as student
+
+    return float(student.ppf(0.5 + confidence / 2, freedom))
 
 
 def compare_aucs(score_a: Floats, score_b: Floats, is_positive: Bools) -> AucComparison:

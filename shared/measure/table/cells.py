@@ -95,16 +95,51 @@ def _endpoint_or_not(cells: Floats) -> Floats:
 def count_patients(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[float, float]:
     """Patients and noise SD: every block counts them; weighted by their precision."""
     # each block: its sum over a patient's own, and the precision of that sum in units of noise_sd
-    counts: list[tuple[float, float]] = []
-    for name, part in spec.parts.items():
-        if name == "ranking":
-            own = spec.cell_weight * (spec.n_classes if spec.ranking == "each" else 1)
-            counts.append((float(table[part].sum()) / own, own**2 / (part.stop - part.start)))
-        elif name == "confusion":
-            own = spec.blocks.confusion
-            counts.append((float(table[part].sum()) / own, own**2 / (part.stop - part.start)))
-        elif name == "moments":
-            own = spec.blocks.moments * MOMENT_WEIGHTS["count"]
-            counts.append((float(table[part.start]) / own, own**2))
+    counts = [
+        (float(table[cells].sum()) / own, own**2 / (cells.stop - cells.start))
+        for cells, own in _counting_cells(spec)
+    ]
     precision = sum(each for _, each in counts)
     return sum(n * each for n, each in counts) / precision, noise_sd / math.sqrt(precision)
+
+
+def count_classes(table: Floats, spec: TableSpec, *, noise_sd: float) -> tuple[Floats, float]:
+    """Patients of each class, and the noise SD of one of these: they add up to ``count_patients``.
+
+    What the ranking counts of all classes is less certain than that, and is drawn to it, by as much in
+    each class. Shapes: [m] -> [c].
+    """
+    own = _own_cells(spec)  # [c, m]
+    n_patients, _ = count_patients(table, spec, noise_sd=noise_sd)
+    counts = np.array([table[cells].sum() for cells in own]) / spec.cell_weight
+    drawn: Floats = counts + (n_patients - counts.sum()) / spec.n_classes
+    everybody, blocks = np.zeros(spec.n_cells), _counting_cells(spec)
+    precision = sum(weight**2 / (cells.stop - cells.start) for cells, weight in blocks)
+    for cells, weight in blocks:
+        everybody[cells] = weight / (cells.stop - cells.start) / precision
+    first = own[0] / spec.cell_weight
+    first = first + (everybody - own.sum(axis=0) / spec.cell_weight) / spec.n_classes
+    return drawn, noise_sd * float(np.linalg.norm(first))
+
+
+def _counting_cells(spec: TableSpec) -> list[tuple[slice, float]]:
+    """The cells of each block that count patients, and what one patient's add up to."""
+    found = []
+    for name, part in spec.parts.items():
+        if name == "ranking":
+            found.append((part, spec.cell_weight * (spec.n_classes if spec.ranking == "each" else 1)))
+        elif name == "confusion":
+            found.append((part, spec.blocks.confusion))
+        elif name == "moments":
+            first = slice(part.start, part.start + 1)
+            found.append((first, spec.blocks.moments * MOMENT_WEIGHTS["count"]))
+    return found
+
+
+def _own_cells(spec: TableSpec) -> NDArray[np.bool_]:
+    """Which cells of the ranking are of the patients of each class. Shape: [c, m]."""
+    c, ranking = spec.n_classes, spec.parts["ranking"]
+    is_own = np.zeros((c, spec.n_cells), dtype=bool)
+    by_class = np.arange(spec.n_cells)[ranking].reshape(c, -1, spec.bins)[:, -1]  # [c, b]
+    is_own[np.arange(c)[:, None], by_class] = True
+    return is_own

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shared.measure.table.cells import (
     by_suspicion,
     confusion_cells,
+    count_classes,
     count_patients,
     each_histograms,
     graded_histograms,
@@ -26,6 +27,7 @@ from shared.measure.table.cells import (
 from shared.measure.table.endpoint import endpoint_figures
 from shared.measure.table.expected import BOTH_OF_CUT, expect, expected_table
 from shared.measure.table.spec import TableSpec
+from shared.measures.counts import support_of
 from shared.measures.figures import (
     ABOVE_NOISE,
     COMPOSED,
@@ -38,7 +40,6 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
     smooth_figure,
-    support_of,
     worth_showing,
 )
 from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
@@ -78,7 +79,7 @@ def expect_classes(
         spec,
         noise_sd=noise_sd,
         minimum_cell=minimum_cell,
-        above_noise=ABOVE_NOISE,
+        is_expected=True,
     )
     of_endpoint = expect(spec, n_patients=n_expected, noise_sd=noise_sd, minimum_cell=minimum_cell)
     if noise_sd and not of_endpoint.shown >= BOTH_OF_CUT:
@@ -87,14 +88,17 @@ def expect_classes(
 
 
 def _figures(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, above_noise: float = 1.0
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, is_expected: bool = False
 ) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     if spec.n_classes > 2:
-        found |= _ranked(table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell)
+        found |= _ranked(
+            table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, is_expected=is_expected
+        )
     confusion = confusion_cells(table, spec, noise_sd=noise_sd)
     if confusion is not None:
-        found |= _called(spec, *confusion, minimum_cell=minimum_cell)
+        found |= _called(spec, *confusion, minimum_cell=minimum_cell, is_expected=is_expected)
+    above_noise = ABOVE_NOISE if is_expected else 1.0
     found |= endpoint_figures(
         table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, above_noise=above_noise
     )
@@ -104,25 +108,25 @@ def _figures(
 
 
 def _ranked(
-    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int
+    table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, is_expected: bool
 ) -> dict[str, Estimate]:
     """How many are of each class, and how the score, or each class's own, ranks them."""
     cell_sd, c = noise_sd / spec.cell_weight, spec.n_classes
-    count_sd = cell_sd * math.sqrt(spec.bins)
+    n_patients, _ = count_patients(table, spec, noise_sd=noise_sd)
+    counts = count_classes(table, spec, noise_sd=noise_sd)
+    found = support_of(spec.classes, *counts, minimum_cell, total=n_patients)
     if spec.ranking == "graded":
         bins = by_suspicion(graded_histograms(table, spec), spec)
-        found = support_of(spec.classes, bins.sum(axis=1), count_sd, minimum_cell)
         for place in range(c - 1):
             ill, well = bins[: place + 1].sum(axis=0), bins[place + 1 :].sum(axis=0)
             sds = cell_sd * math.sqrt(place + 1), cell_sd * math.sqrt(c - 1 - place)
             name = spec.classes[place] + (" or worse" if place else "")
-            found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell)
+            found[f"AUC, {name}"] = auc_of(ill, well, sds, minimum_cell, is_expected=is_expected)
         found.pop(f"AUC, {spec.classes[0]}")  # in ``Measures``
         return found
     pairs = each_histograms(table, spec)
-    found = support_of(spec.classes, pairs[:, 1].sum(axis=1), count_sd, minimum_cell)
     aucs = {
-        f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell)
+        f"AUC, {name}": auc_of(own, others, (cell_sd, cell_sd), minimum_cell, is_expected=is_expected)
         for name, (others, own) in zip(spec.classes, pairs, strict=True)
     }
     macro = mean_of(list(aucs.values()))
@@ -131,7 +135,7 @@ def _ranked(
 
 
 def _called(
-    spec: TableSpec, confusion: Floats, variance: Floats, *, minimum_cell: int
+    spec: TableSpec, confusion: Floats, variance: Floats, *, minimum_cell: int, is_expected: bool
 ) -> dict[str, Estimate]:
     """Of true × called patients [c,c] and the noise variance of each cell."""
     found: dict[str, Estimate] = {}
@@ -148,9 +152,13 @@ def _called(
             "NPV": (~true & ~called, ~called),
         }
         for word in words:
-            found[f"{word}, {name}"] = share_of(confusion, variance, *shares[word], minimum_cell)
+            found[f"{word}, {name}"] = share_of(
+                confusion, variance, *shares[word], minimum_cell, is_expected=is_expected
+            )
     diagonal = np.eye(spec.n_classes, dtype=bool)
-    found["accuracy"] = share_of(confusion, variance, diagonal, everybody, minimum_cell)
+    found["accuracy"] = share_of(
+        confusion, variance, diagonal, everybody, minimum_cell, is_expected=is_expected
+    )
     smooth = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1, "κ": kappa}
     if spec.rule.is_ordered and spec.n_classes > 2:  # distances need an order
         smooth["quadratic κ"] = quadratic_kappa
@@ -158,7 +166,12 @@ def _called(
     for name, figure in smooth.items():
         least = -1.0 if "κ" in name else 0.0
         found[name] = smooth_figure(
-            figure, confusion[in_order], variance[in_order], minimum_cell, least=least
+            figure,
+            confusion[in_order],
+            variance[in_order],
+            minimum_cell,
+            least=least,
+            is_expected=is_expected,
         )
     return found
 

@@ -8,7 +8,6 @@ figures that noise has flattered would be seen. Imports the table and its readin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -21,9 +20,8 @@ from shared.measure.table.moments import Moments, read_moments, target_spread
 from shared.measure.table.reading import read_table
 from shared.measure.table.rows import Floats, contributions
 from shared.measure.table.spec import TableSpec
-from shared.measures.figures import ABOVE_NOISE, PREVALENCE, widest_of
-from shared.sums.estimate import FIGURES, Estimate
-from shared.sums.intervals import normal_quantile
+from shared.measures.figures import PREVALENCE, why_lacking, widest_of
+from shared.sums.estimate import FIGURES, TOO_NOISY, Estimate
 
 # What a model of some use reaches: a share of the target's variance, a ranking, a share of patients.
 ASSUMED_R2, ASSUMED_AUC = 0.5, 0.8
@@ -110,11 +108,13 @@ def _swallowed(table: Floats, spec: TableSpec, *, noise_sd: float) -> set[str]:
             rest_on[name] = [(float(cells[place]), float(variance[place]))]
     if spec.has_moments:
         rest_on["r2"] = [target_spread(_off_middle(read_moments(table, spec, noise_sd=noise_sd)))]
-    least = ABOVE_NOISE * normal_quantile(0.95)
     return {
         name
         for name, sums in rest_on.items()
-        if any(size < least * math.sqrt(variance) for size, variance in sums)
+        if any(
+            why_lacking(size, 0, noise_variance=variance, is_expected=True) == TOO_NOISY
+            for size, variance in sums
+        )
     }
 
 
@@ -128,14 +128,18 @@ def _off_middle(sums: Moments) -> Moments:
 
 def expected_table(spec: TableSpec, *, n_patients: float) -> Floats:
     """The exact table [n_cells] of ``n_patients`` expected patients, as real numbers."""
-    if spec.rule.is_regression:
-        outputs, label = _expected_numbers(spec)
-        weight = np.full(label.size, 1.0 / label.size)
-    else:
-        outputs, label, weight = _expected_probabilities(spec)
+    outputs, label, weight = likely_patients(spec)
     rows = contributions(spec, outputs=outputs, label=label)
     table: Floats = weight @ rows * n_patients
     return table
+
+
+def likely_patients(spec: TableSpec) -> tuple[Floats, Floats, Floats]:
+    """Outputs [n,o], labels [n] and weights [n], adding up to 1, of expected patients."""
+    if not spec.rule.is_regression:
+        return _expected_probabilities(spec)
+    outputs, label = _expected_numbers(spec)
+    return outputs, label, np.full(label.size, 1.0 / label.size)
 
 
 def _quantiles(n: int) -> Floats:

@@ -9,7 +9,6 @@ the rest of the package only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import ProtocolError
 from shared.measure.table.cells import (
     by_suspicion,
+    count_classes,
     count_patients,
     endpoint_calls,
     histogram_sds,
@@ -26,6 +26,8 @@ from shared.measure.table.cells import (
 )
 from shared.measure.table.moments import read_regression
 from shared.measure.table.spec import TableSpec
+from shared.measures.counts import add_up, counted
+from shared.measures.figures import auc_of, share_of
 from shared.sums.estimate import (
     NOT_APPLICABLE,
     SUPPRESSED,
@@ -33,9 +35,8 @@ from shared.sums.estimate import (
     Estimate,
     Measures,
     promise_of,
-    within,
 )
-from shared.sums.intervals import auc_interval, normal_quantile, share_interval
+from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
 __all__ = ["Estimate", "Measures", "read_table"]
@@ -54,7 +55,8 @@ def read_table(
     """Measures of one site's table, or of pooled tables.
 
     For display a mean absolute error is at most the root of the mean square, as it is of any patients,
-    where both are shown; noise moves their sums apart.
+    where both are shown; noise moves their sums apart. Counts are displayed whole and add up, over the
+    classes, to the patients; what is counted stays what was counted.
 
     Args:
         table: summed rows [n_cells], with noise of ``noise_sd`` in every cell.
@@ -77,7 +79,7 @@ def read_table(
     positives, negatives = score_histograms(table, spec)
     sds = histogram_sds(spec, noise_sd=noise_sd)
     n_patients, sd_patients = count_patients(table, spec, noise_sd=noise_sd)
-    n_positive, sd_positive = float(positives.sum()), sds[0] * math.sqrt(spec.bins)
+    of_class, sd_class = count_classes(table, spec, noise_sd=noise_sd)
     z = normal_quantile(confidence)
     by_plan = shown is not None and noise_sd > 0
     if by_plan:
@@ -87,11 +89,11 @@ def read_table(
         **_called_rightly(
             table, spec, noise_sd=noise_sd, minimum_cell=minimum_cell, confidence=confidence
         ),
-        "auc": _auc(
+        "auc": auc_of(
             by_suspicion(positives, spec),
             by_suspicion(negatives, spec),
-            cell_sd=sds,
-            minimum_cell=minimum_cell,
+            sds,
+            minimum_cell,
             confidence=confidence,
         ),
         **read_regression(table, spec, noise_sd=noise_sd, confidence=confidence),
@@ -105,10 +107,13 @@ def read_table(
         found = {name: _worth_showing(name, estimate, shown) for name, estimate in found.items()}
     found["mae"] = _at_most(found["mae"], found["rmse"])
     return Measures(
-        n_patients=_counted(n_patients, z * sd_patients) if is_enough else SUPPRESSED,
-        # What is counted stays what was counted; what is displayed has no more positives than patients.
-        n_positive=_counted(min(n_positive, max(n_patients, 0.0)), z * sd_positive)
-        if by_plan or (is_enough and n_positive >= minimum_cell)
+        n_patients=counted(n_patients, z * sd_patients, displayed=max(round(n_patients), 0))
+        if is_enough
+        else SUPPRESSED,
+        n_positive=counted(
+            float(of_class[0]), z * sd_class, displayed=float(add_up(of_class, n_patients)[0])
+        )
+        if by_plan or (is_enough and of_class[0] >= minimum_cell)
         else SUPPRESSED,
         promise=promise_of(found["sensitivity"], sensitivity_target),
         **found,
@@ -133,20 +138,6 @@ def _at_most(estimate: Estimate, other: Estimate) -> Estimate:
     return replace(estimate, value=value, low=min(estimate.low, value))
 
 
-def _counted(count: float, margin: float) -> Estimate:
-    low, high = max(count - margin, 0.0), max(count + margin, 0.0)
-    return Estimate(status="measured", value=max(count, 0.0), low=low, high=high)
-
-
-def _lacking(count: float, minimum_cell: int, *, sd: float) -> Estimate | None:
-    """Why a class of this (noisy) size gives no figure, or None when it does."""
-    # a noisy count under one half is the best available statement that the class is empty, and one that
-    # noise alone could have made says nothing of a class
-    if count < max(0.5, normal_quantile(0.95) * sd):
-        return NOT_APPLICABLE
-    return SUPPRESSED if count < minimum_cell else None
-
-
 def _called_rightly(
     table: Floats, spec: TableSpec, *, noise_sd: float, minimum_cell: int, confidence: float
 ) -> dict[str, Estimate]:
@@ -155,49 +146,9 @@ def _called_rightly(
     if calls is None:
         return dict.fromkeys(("sensitivity", "specificity"), NOT_APPLICABLE)
     cells, variance = calls
-    return {
-        name: _share(
-            float(cells[row, right]),
-            float(cells[row, 1 - right]),
-            noise=(float(variance[row, right]), float(variance[row, 1 - right])),
-            minimum_cell=minimum_cell,
-            confidence=confidence,
-        )
-        for name, row, right in (("sensitivity", 0, 0), ("specificity", 1, 1))
-    }
-
-
-def _share(
-    hits: float,
-    misses: float,
-    *,
-    noise: tuple[float, float],
-    minimum_cell: int,
-    confidence: float,
-) -> Estimate:
-    lacking = _lacking(hits + misses, minimum_cell, sd=math.sqrt(sum(noise)))
-    if lacking:
-        return lacking
-    low, high = share_interval(hits, misses, noise_variance=noise, confidence=confidence)
-    return within(hits / (hits + misses), low, high, bounds=(0.0, 1.0))
-
-
-def _auc(
-    positives: Floats,
-    negatives: Floats,
-    *,
-    cell_sd: tuple[float, float],
-    minimum_cell: int,
-    confidence: float,
-) -> Estimate:
-    """Area under the curve of two histograms; patients of one bin count as ties (½)."""
-    n_positive, n_negative = float(positives.sum()), float(negatives.sum())
-    reasons = [
-        _lacking(n, minimum_cell, sd=sd * math.sqrt(positives.size))
-        for n, sd in zip((n_positive, n_negative), cell_sd, strict=True)
-    ]
-    if any(reasons):
-        return NOT_APPLICABLE if NOT_APPLICABLE in reasons else SUPPRESSED
-    wins = float(positives @ (np.cumsum(negatives) - negatives / 2))
-    low, high = auc_interval(positives, negatives, cell_sd=cell_sd, confidence=confidence)
-    return within(wins / (n_positive * n_negative), low, high, bounds=(0.0, 1.0))
+    found = {}
+    for row, name in enumerate(("sensitivity", "specificity")):
+        hit, of = np.zeros((2, 2), dtype=bool), np.zeros((2, 2), dtype=bool)
+        hit[row, row], of[row] = True, True
+        found[name] = share_of(cells, variance, hit, of, minimum_cell, confidence=confidence)
+    return found

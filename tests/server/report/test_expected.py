@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from practice_plan import plan_of
 
 from server.federation.compose import compose_settings
@@ -15,11 +16,16 @@ from server.report.expected import (
     further_columns,
     further_rows,
 )
+from server.report.governed import read_statistics
 from shared.contract.plan import Plan
-from shared.measure.table.expected import expect
+from shared.measure.governed.called import statistics_of
+from shared.measure.governed.disclosure import withhold
+from shared.measure.governed.statistics import statistics_spec
+from shared.measure.table.expected import expect, half_width, likely_patients
 from shared.measure.table.spec import sensitivity, table_spec
 from shared.measures.figures import shown_of
 from shared.stages.measure import measure_of
+from shared.sums.estimate import FIGURES
 
 
 def plan_for(*overrides: str) -> Plan:
@@ -77,12 +83,37 @@ def test_a_row_of_figures_has_the_digits_of_its_unit() -> None:
     assert ("external", "hop") in rows
 
 
-def test_exact_tables_show_what_they_have_however_wide() -> None:
-    plan = plan_for("validation.release_class=governed")
-    [row] = [row for row in figure_rows(plan) if row[:2] == ("external", "hop")]
-    assert "too noisy" not in row
-    internal = plan.tables[0]
-    assert expected_of(plan, internal, plan.asked(internal)).half_widths["auc"] is not None
+EXACT = "validation.release_class=governed"
+
+
+def test_exact_figures_are_foreseen_as_the_rules_of_disclosure_would_leave_them() -> None:
+    plan = plan_for(EXACT)
+    rows = {(row[0], row[1]): dict(zip(FIGURE_COLUMNS, row, strict=True)) for row in figure_rows(plan)}
+    small, large, outside = rows["internal", "elm"], rows["internal", "fir"], rows["external", "hop"]
+    assert small["AUC ±"] == "too few", "of twenty patients fewer than ten have the endpoint"
+    assert float(small["MAE ±"]) > float(large["MAE ±"])
+    assert 0.0 < float(large["AUC ±"]) < float(outside["AUC ±"]) < 0.2
+    assert float(large["sensitivity ±"]) > 0
+    assert outside["sensitivity ±"] == "too few", "fewer than ten of its ill are called, or are not"
+    assert rows["internal", "all sites, pooled"]["AUC ±"] == "too few", "two hospitals have no mean"
+    assert all("too noisy" not in row.values() for row in rows.values())
+
+
+def test_an_exact_interval_is_foreseen_as_wide_as_it_is_read() -> None:
+    plan = plan_for(EXACT)
+    stage, fir = plan.tables[0], plan.entry("fir")
+    statistics, table = statistics_spec(plan.settings, stage), table_spec(plan.settings, stage)
+    outputs, label, weight = likely_patients(table)
+    drawn = np.random.default_rng(7).choice(label.size, 600, p=weight)
+    exact = statistics_of(statistics, table.rule, outputs=outputs[drawn], label=label[drawn])
+    shown = withhold(exact, statistics, minimum_cell=stage.minimum_cell)
+    read = read_statistics(shown, statistics, sensitivity_target=0.0)
+    foreseen = expected_of(plan, stage, [fir])
+    assert foreseen.shown == {name for name in FIGURES if getattr(read, name).value is not None}
+    for name in foreseen.shown:
+        assert foreseen.half_widths[name] == pytest.approx(half_width(getattr(read, name)), rel=0.2), (
+            name
+        )
 
 
 def further_of(plan: Plan) -> dict[tuple[str, str], dict[str, str]]:
@@ -134,10 +165,26 @@ def test_what_a_plan_foresees_of_a_measure_is_what_its_report_will_show() -> Non
 def test_a_figure_that_would_be_hidden_says_whether_noise_or_patients_lack() -> None:
     noised = further_of(plan_for("validation.epsilon=3"))
     assert noised["internal", "NPV, osteoporosis"]["elm"] == "too noisy"
-    exact = further_of(plan_for("validation.release_class=governed", "measure=subgroups"))
-    assert {stage for stage, _ in exact} == {"subgroups_internal", "subgroups_external"}
-    assert exact["subgroups_internal", "AUC, sex female"]["elm"] == "too few"
-    assert float(exact["subgroups_internal", "AUC, sex female"]["fir"]) > 0
+
+
+def test_what_exact_answers_hold_beside_the_main_figures_is_foreseen_where_it_leaves() -> None:
+    found = further_of(plan_for(EXACT, "measure=[errors,subgroups]"))
+    slope, normal = found["internal", "calibration slope"], found["internal", "sensitivity, normal"]
+    assert slope == {"elm": "shown", "fir": "shown", "hop": "–", "all sites, pooled": "–"}
+    assert normal["elm"] == "too few"
+    assert float(normal["fir"]) > 0
+    assert set(found["subgroups_internal", "AUC, sex female"].values()) == {"too few", "–"}
+    errors = found["errors_internal", "within 0.1"]
+    assert errors["elm"] == errors["all sites, pooled"] == "too few", "one hospital's alone leave"
+    assert float(errors["fir"]) > 0
+
+
+def test_an_exact_measure_is_foreseen_where_every_cell_of_it_holds_enough() -> None:
+    settings = compose_settings(["fusion=linear", EXACT, "measure=subgroups"])
+    plan = plan_of(settings, {"elm": 100, "fir": 60_000})
+    found = further_of(plan)["subgroups_internal", "AUC, sex female"]
+    assert found["elm"] == "too few"
+    assert 0.0 < float(found["fir"]) < 0.05
 
 
 def test_people_read_each_further_figure_once_and_what_nobody_will_see_apart() -> None:
@@ -149,9 +196,3 @@ def test_people_read_each_further_figure_once_and_what_nobody_will_see_apart() -
     for stage, name in named:
         assert set(further_of(plan)[stage, name].values()) <= {"too noisy", "too few", "–"}
     assert all(any(cell.replace(".", "").isdigit() for cell in row[2:]) for row in seen)
-
-
-def test_a_plan_that_says_nothing_more_has_no_second_table() -> None:
-    [(_, columns, rows)] = expected_tables(plan_for("validation.release_class=governed"))
-    assert columns == FIGURE_COLUMNS
-    assert rows

@@ -15,8 +15,8 @@ from server.report.governed import (
     read_constant_r2,
     read_statistics,
 )
-from server.report.pooling import pool_aucs
-from shared.measure.exact.discrimination import logit_interval
+from server.report.pooling import pool_exact_aucs
+from shared.measure.exact.discrimination import exact_auc_interval
 from shared.measure.exact.regression import measure_regression
 from shared.measure.governed.disclosure import withhold
 from shared.measure.governed.statistics import StatisticsSpec, measure_statistics
@@ -52,7 +52,10 @@ def test_one_sites_figures_are_its_own_and_their_intervals_hold_sampling_alone()
     named = SPEC.named(vector)
     assert (read.n_patients.value, read.n_patients.low, read.n_patients.high) == (200, 200, 200)
     assert read.n_positive.value == np.sum(target <= 0.6)
-    assert (read.auc.low, read.auc.high) == logit_interval(named["auc"], named["auc_se"] ** 2)
+    n_positive = int(np.sum(target <= 0.6))
+    assert (read.auc.low, read.auc.high) == exact_auc_interval(
+        named["auc"], named["auc_se"] ** 2, n_positive=n_positive, n_negative=200 - n_positive
+    )
     for name in ("r2", "mae", "bias", "limit_low", "limit_high"):
         found = getattr(read, name)
         assert found.value == pytest.approx(getattr(expected, name), rel=1e-9), name
@@ -94,7 +97,8 @@ def test_pooled_figures_are_those_of_all_patients_together() -> None:
 def test_an_auc_is_pooled_by_random_effects_of_three_hospitals_and_not_of_two() -> None:
     vectors = [figures(*drawn(seed)) for seed in range(3)]
     named = [SPEC.named(vector) for vector in vectors]
-    pooled = pool_aucs([each["auc"] for each in named], [each["auc_se"] ** 2 for each in named])
+    auc, ill, n = (np.array([each[name] for each in named]) for name in ("auc", "n_positive", "n"))
+    pooled = pool_exact_aucs(auc, ill, n - ill)
     read = pool_statistics(vectors, SPEC, sensitivity_target=TARGET).auc
     assert (read.value, read.low, read.high) == (pooled.value, pooled.low, pooled.high)
     assert pool_statistics(vectors[:2], SPEC, sensitivity_target=TARGET).auc.status == "suppressed"
@@ -332,18 +336,13 @@ def test_a_hospital_without_patients_changes_nothing_and_none_ill_anywhere_is_no
     assert pooled.specificity.value == pytest.approx(0.6)
 
 
-def test_a_mean_auc_is_of_all_hospitals_that_show_one_a_perfect_one_with_half_a_pair_lost() -> None:
+def test_a_mean_auc_is_of_all_hospitals_that_show_one_a_perfect_one_included() -> None:
     three = [sent(auc=auc) for auc in (0.7, 0.8, 0.9)]
     assert pool_auc([*three[:2], sent(auc=math.nan)], SPEC) is None
     assert pool_auc([*three, sent(auc=math.nan)], SPEC) == pool_auc(three, SPEC)
-    for auc, half in ((1.0, 2100.5 / 2101), (0.0, 0.5 / 2101)):  # 30 ill, 70 not: 2100 pairs
-        # Hanley and McNeil with Newcombe's 49 for both classes
-        factor = 1 + 49 * ((1 - half) / (2 - half) + half / (1 + half))
-        variances = [*[0.05**2] * 3, half * (1 - half) * factor / 2100]
-        expected = pool_aucs([0.7, 0.8, 0.9, half], variances)
-        assert vars(pool_auc([*three, sent(auc=auc, auc_se=0.0)], SPEC)) == pytest.approx(
-            vars(expected)
-        )
+    for auc in (1.0, 0.0):
+        four = pool_exact_aucs(np.array([0.7, 0.8, 0.9, auc]), np.full(4, 30.0), np.full(4, 70.0))
+        assert pool_auc([*three, sent(auc=auc, auc_se=0.0)], SPEC) == four
         assert pool_auc([*three[:2], sent(auc=auc, auc_se=0.0)], SPEC) is not None
     narrow, wide = (pool_auc(three, SPEC, confidence=each) for each in (0.8, 0.95))
     assert narrow.high - narrow.low < wide.high - wide.low

@@ -316,9 +316,16 @@ def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: R
             )
         }
     )
-    for words in ("come from different cells", "need not add up", "of values so cut"):
+    for words in (
+        "its estimate says nothing",
+        "add up to the patients;",
+        "add up to the patients above",
+        "of values so cut",
+    ):
         assert words in render_page(noised)
         assert words not in render_page(exact)
+    assert "all sites, pooled (AUC: mean of sites)</th>" in render_page(exact)
+    assert "(AUC: mean of sites)" not in render_page(noised)
     for words in ("have no interval", "the AUC of all sites is the mean of sites", "too few different"):
         assert words in render_page(exact)
         assert words not in render_page(noised)

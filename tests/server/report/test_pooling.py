@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from server.report.pooling import pool_aucs, pool_effects, pool_histograms
+from server.report.pooling import pool_effects, pool_exact_aucs, pool_histograms
 
 # Colditz 1994 (JAMA 271:698): vaccinated TB +, −, control TB +, −; as dat.bcg in R metafor
 BCG = np.array(
@@ -41,18 +43,52 @@ def test_hartung_knapp_and_prediction_interval_by_formula() -> None:
     assert found.prediction_low == pytest.approx(found.value - reach)
 
 
+MANY = np.full(3, 40.0), np.full(3, 160.0)  # ill and well at each site
+
+
 def test_equal_sites_have_no_variance_between_them() -> None:
-    found = pool_aucs([0.8, 0.8, 0.8], [0.001, 0.002, 0.004])
+    found = pool_exact_aucs(np.full(3, 0.8), *MANY)
     assert found.value == pytest.approx(0.8)
     assert found.between_site_variance == 0.0
-    # never narrower than the fixed-effect interval with t: logit variance 1/Σ(1/v)
-    spread = (0.16**-2 / (1 / 0.001 + 1 / 0.002 + 1 / 0.004)) ** 0.5 * student.ppf(0.975, 2)
+    # never narrower than the fixed-effect interval with t; Hanley and McNeil, Newcombe's 99 for both
+    variance = 0.16 * (1 + 99 * (0.2 / 1.2 + 0.8 / 1.8)) / (40 * 160)
+    spread = (variance / 0.16**2 / 3) ** 0.5 * student.ppf(0.975, 2)
     assert found.low == pytest.approx(1 / (1 + np.exp(-(np.log(4) - spread))))
 
 
-def test_one_site_has_no_interval_and_two_have_no_prediction_interval() -> None:
-    alone, pair = pool_aucs([0.8], [0.001]), pool_aucs([0.8, 0.7], [0.001, 0.001])
-    assert alone.value == pytest.approx(0.8)
+def test_a_perfect_hospital_counts_like_another_and_three_of_them_have_a_mean_below_one() -> None:
+    usual, perfect, all_perfect = (
+        pool_exact_aucs(np.array(aucs), *MANY)
+        for aucs in ([0.98, 0.99, 0.99], [0.98, 0.99, 1.0], [1.0, 1.0, 1.0])
+    )
+    assert usual.value < perfect.value < all_perfect.value < 1.0
+    # two perfect ones between others make the sites differ, and a further one less sure
+    apart = pool_exact_aucs(np.array([0.85, 1.0, 1.0]), *MANY)
+    assert 0.9 < apart.value < 1.0, "not the .85 of the one that errs"
+    assert apart.between_site_variance > 0 == usual.between_site_variance
+    width, usual_width = (each.prediction_high - each.prediction_low for each in (apart, usual))
+    assert width > usual_width
+    assert all_perfect.low > 0.9
+
+
+@pytest.mark.parametrize("theta", [0.8, 0.95])
+def test_the_mean_of_exact_aucs_is_held_as_often_as_it_says(theta: float) -> None:
+    draw, held, n = np.random.default_rng(6), 0, 250
+    sizes = np.array([(20, 120), (40, 200), (60, 90), (30, 300)], dtype=float)
+    apart = NormalDist().inv_cdf(theta) * 2**0.5
+    for _ in range(n):
+        aucs = []
+        for n_ill, n_well in sizes.astype(int):
+            ill, well = draw.normal(apart, 1, n_ill), draw.normal(0, 1, n_well)
+            aucs.append((ill[:, None] > well[None]).mean())
+        found = pool_exact_aucs(np.array(aucs), *sizes.T)
+        held += found.low <= theta <= found.high
+    assert held / n > 0.93
+
+
+def test_two_sites_have_no_prediction_interval_and_one_has_no_interval() -> None:
+    alone, pair = (pool_effects(LOG_RATIO[:n], VARIANCE[:n], confidence=0.95) for n in (1, 2))
+    assert alone.value == pytest.approx(LOG_RATIO[0])
     assert alone.low is None
     assert pair.low is not None
     assert pair.prediction_low is None
@@ -109,7 +145,7 @@ def test_a_margin_grows_with_the_confidence_in_each_of_the_two_intervals() -> No
 
 
 def test_three_sites_have_a_prediction_interval_wider_than_that_of_their_mean() -> None:
-    found = pool_aucs([0.7, 0.8, 0.9], [0.001, 0.001, 0.001])
+    found = pool_exact_aucs(np.array([0.7, 0.8, 0.9]), *MANY)
     assert 0 < found.prediction_low < found.low < found.value < found.high < found.prediction_high < 1
 
 

@@ -18,6 +18,14 @@ def test_each_row_has_its_kind_site_figures_and_price(results: Results) -> None:
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 
+def test_exact_figures_of_all_sites_are_not_called_pooled_where_they_are_a_mean(
+    results: Results,
+) -> None:
+    rows = [row.model_copy(update={"release_class": "governed"}) for row in results.validation]
+    table = table_for_terminal(results.model_copy(update={"validation": tuple(rows)}))[0]
+    assert ("internal", "all sites, pooled (AUC: mean of sites)") in {row[:2] for row in table.rows}
+
+
 def test_a_classification_has_no_columns_of_a_regression(results: Results) -> None:
     task = results.task.model_copy(update={"kind": "classification"})
     regression, other = (

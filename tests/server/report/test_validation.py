@@ -23,7 +23,7 @@ from practice_report import (
 from server.federation.compose import compose_settings
 from server.report.expected import expected_of
 from server.report.governed import pool_statistics, read_statistics
-from server.report.pooling import pool_aucs, pool_histograms
+from server.report.pooling import pool_exact_aucs, pool_histograms
 from server.report.results import ValidationResult
 from server.report.validation import _figures, collect_validations, kind_of, pool_site_aucs
 from server.run.folder import RunStore
@@ -159,7 +159,8 @@ def test_the_mean_of_governed_sites_pools_their_exact_aucs(tmp_path: Path) -> No
         answer(store, f"site-{number}", table)
     found, _ = pool_site_aucs(store)
     named = [STATISTICS.named(statistics_of(table)) for table in tables]
-    assert found == pool_aucs([n["auc"] for n in named], [n["auc_se"] ** 2 for n in named])
+    auc, ill, n = (np.array([each[name] for each in named]) for name in ("auc", "n_positive", "n"))
+    assert found == pool_exact_aucs(auc, ill, n - ill)
 
 
 def test_of_four_sites_each_is_left_out_once(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from server.report.wording import (
     write_mean_of_sites,
     write_price,
     write_qualifiers,
+    write_row,
     write_site,
     write_status,
     write_time,
@@ -192,6 +193,15 @@ def test_the_headline_of_exact_figures_keeps_the_epsilon_of_training_and_names_t
     assert detail.endswith("; validation: exact, no formal privacy guarantee")
     assert headline(exact_of(results))[0][2].endswith("· mean of sites")
     assert headline(results)[0][2].endswith("all sites, pooled")
+
+
+def test_a_pooled_row_of_exact_figures_says_that_its_auc_is_a_mean_of_sites(results: Results) -> None:
+    exact = main_row(exact_of(results), "internal")
+    hidden = exact.model_copy(update={"measures": replace(exact.measures, auc=SUPPRESSED)})
+    assert write_row(exact) == "all sites, pooled (AUC: mean of sites)"
+    assert write_row(hidden) == "all sites, pooled", "there is no mean to name"
+    assert write_row(main_row(results, "internal")) == "all sites, pooled"
+    assert write_row(exact_of(results).validation[0]) == results.validation[0].site
 
 
 def test_the_mean_of_sites_is_written_with_its_number_of_sites_and_prediction_interval(

@@ -98,7 +98,12 @@ def test_all_arms_train_on_one_side_and_are_measured_on_the_other(
     def score(arm: Trained, patients: PatientBatch) -> Scored:
         measured.setdefault(str(arm.weights[0]), []).append(members(patients))
         label = patients.target[:, 0].double().numpy()
-        return Scored(label[:, None], label, np.zeros((len(label), 0)), ((),) * len(label))
+        return Scored(
+            label[:, None],
+            label,
+            np.zeros((len(label), len(settings_of().cohort.fields))),
+            ((),) * len(label),
+        )
 
     monkeypatch.setattr(divide, "train_arm", train)
     monkeypatch.setattr(divide, "score_arm", score)
@@ -128,7 +133,7 @@ def test_where_films_are_read_the_federation_is_trained_without_them_too(
 
     def score(arm: Trained, patients: PatientBatch) -> Scored:
         label = patients.target[:, 0].double().numpy()
-        return Scored(label[:, None], label, np.zeros((len(label), 0)))
+        return Scored(label[:, None], label, np.zeros((len(label), len(settings_of().cohort.fields))))
 
     monkeypatch.setattr(divide, "train_arm", train)
     monkeypatch.setattr(divide, "score_arm", score)
@@ -139,8 +144,10 @@ def test_where_films_are_read_the_federation_is_trained_without_them_too(
     assert [fusion for fusion, _ in asked[:-1]] == ["linear"] * 4
     arms = list(dict.fromkeys(row.arm for row in found.figures))
     assert arms == [
-        *("federated", "pooled", "ash alone", "elm alone", "clinical only", "untrained"),
+        *("federated", "pooled", "ash alone", "elm alone", "clinical only", "untrained", "OST"),
     ]
+    assert found.rule is not None
+    assert found.rule.patients == {"internal": sum(found.patients.values()) - 60, "hop": 60}
 
 
 def test_a_hospital_with_nobody_left_to_train_on_stops_the_division(plan: Plan) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.simulation.comparison import Comparison, Difference, Division, Figure
+from server.simulation.comparison import Comparison, Difference, Division, Figure, PublishedRule
 from server.simulation.page import (
     difference_table,
     render_comparison,
@@ -124,3 +124,26 @@ def test_a_text_of_the_cohort_cannot_become_markup() -> None:
 def test_a_difference_table_has_no_row_of_the_federation_with_itself(place: str) -> None:
     rows = difference_table(comparison(division(1)), place).rows
     assert [row[0] for row in rows] == [f"federated − {arm}" for arm in list(ARMS)[1:]]
+
+
+def test_a_published_rule_is_told_with_its_formula_and_whom_it_can_read() -> None:
+    rule = PublishedRule(
+        name="OST", formula="0.2·weight − 0.2·age", patients={"internal": 60, "hop": 31}
+    )
+    plain = division(1)
+    figures = [
+        Figure(place=place, arm="OST", figure=name, value=0.6 if name == "AUC" else None)
+        for place in plain.patients
+        for name in ("R²", "MAE", "AUC")
+    ]
+    beside = plain.model_copy(update={"figures": (*plain.figures, *figures), "rule": rule})
+    page = render_comparison(comparison(beside))
+    assert "is a published rule, 0.2·weight − 0.2·age, and no model" in page
+    assert "(internal 60, hop 31)" in page
+    assert "published rule" not in render_comparison(comparison(plain))
+    table = tables_for_terminal(comparison(beside))[0]
+    [row] = [row for row in table.rows if row[0] == "OST"]
+    assert (row[1], row[2], row[-1]) == ("0", "NA", "0.60"), "trained on nobody, predicts no number"
+    forest = page[page.index("<svg") : page.index("</svg>")]
+    assert "pooled" in forest
+    assert "OST" not in forest, "the forest is of R², which a rule has not"

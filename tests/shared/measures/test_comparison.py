@@ -112,6 +112,21 @@ def test_who_lacks_a_field_of_the_rule_is_counted_and_compared_in_nothing() -> N
     }
 
 
+def test_those_with_the_endpoint_and_without_add_up_to_who_is_compared_under_noise_too() -> None:
+    measure, draw = comparison(), np.random.default_rng(6)
+    exact = federate(OneSum(measure), [people(40)], n_declared=1.0).vector
+    cut_off = 0
+    for _ in range(50):
+        noisy = exact + draw.normal(0.0, 4.0, exact.size)
+        found = measure.read(noisy, sd=4.0, minimum_cell=5, n_expected=1e6)
+        ill, well = (
+            found[f"n, compared, {which}"].value for which in ("with the endpoint", "without it")
+        )
+        assert ill + well == found["n, compared"].value
+        cut_off += ill == 0
+    assert cut_off > 0, "noise took those with the endpoint below none"
+
+
 def test_what_the_release_cannot_read_counts_against_it_alone() -> None:
     patients = people(900, seed=3)
     before = read(comparison(), patients)
@@ -204,3 +219,14 @@ def test_sensitivity_and_specificity_of_a_cut_are_shown_together_or_not_at_all()
         n_hidden += is_narrow("specificity", found["specificity, release - OST"]) and other == TOO_NOISY
     assert other != TOO_NOISY
     assert n_hidden, "of some sizes a specificity alone would be narrow"
+
+
+def test_a_figure_is_foreseen_only_where_its_class_is_twice_what_noise_alone_could_make() -> None:
+    measure, sd = comparison(), 3.7
+    least = 2 * 1.959964 * sd * 36**0.5 / 0.2  # a fifth are ill; 36 cells of each class
+    for n, words in ((least - 1, set()), (least + 1, {"sensitivity", "specificity"})):
+        found = measure.expect(n, sd=sd, minimum_cell=5)
+        assert {word for word in words if found[f"{word}, OST"].value is not None} == words
+        assert (found["AUC, OST"] == found["AUC, release - OST"] == TOO_NOISY) == (not words)
+        assert (found["sensitivity, release"] == TOO_NOISY) == (not words)
+        assert found["specificity, OST"].value is not None, "four fifths are well"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from shared.measures.counts import support_of
 from shared.measures.figures import (
     auc_of,
     balanced_accuracy,
@@ -15,7 +16,6 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
     smooth_figure,
-    support_of,
     worth_showing,
 )
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
@@ -71,6 +71,33 @@ def test_an_empty_class_has_no_figure_and_a_small_one_is_not_shown() -> None:
     assert share_of(rows, EXACT, of & np.eye(3, dtype=bool), of, 10) == SUPPRESSED
     hit = share_of(CONFUSION, EXACT, of & np.eye(3, dtype=bool), of, 10)
     assert hit.value == pytest.approx(33 / 40)
+
+
+def test_a_class_that_is_expected_is_twice_what_noise_alone_could_make_or_has_no_figure() -> None:
+    sd, many = 3.0, np.full(3, 100.0)  # of a class of three cells: 2·1.96·3·√3 = 20.37
+    of = np.zeros((3, 3), dtype=bool)
+    of[0] = True
+    for size, is_shown in ((20.3, False), (20.4, True)):
+        few = np.full(3, size / 3)
+        cells, variance = np.stack([few, many, many]), np.full((3, 3), sd**2)
+        options = {"minimum_cell": 0, "is_expected": True}
+        for found in (
+            auc_of(few, many, (sd, sd), **options),
+            auc_of(many, few, (sd, sd), **options),
+            share_of(cells, variance, of & np.eye(3, dtype=bool), of, **options),
+            smooth_figure(kappa, cells, variance, **options),
+        ):
+            assert (found != TOO_NOISY) == is_shown, size
+
+
+def test_a_class_that_came_out_small_has_a_figure_whose_interval_says_that_it_says_nothing() -> None:
+    few, many, loud = np.array([1.0, -2.0, 3.0]), np.full(3, 100.0), 8.0
+    ranked = auc_of(few, many, (loud, loud), 0)
+    cells, of = np.stack([few, many]), np.array([[True] * 3, [False] * 3])
+    called = share_of(cells, np.full((2, 3), loud**2), of & (np.arange(3) == 2), of, 0)
+    for found in (ranked, called):
+        assert (found.low, found.high) == (0.0, 1.0)
+    assert auc_of(-few, many, (loud, loud), 0) == NOT_APPLICABLE, "less than nobody"
 
 
 def test_a_mean_over_classes_is_no_narrower_than_their_mean_and_needs_them_all() -> None:

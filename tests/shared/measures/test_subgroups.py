@@ -171,3 +171,13 @@ def test_sensitivity_and_specificity_of_a_cut_are_shown_together_or_not_at_all()
         n_hidden += is_narrow("specificity", found["specificity, sex female"]) and other == TOO_NOISY
     assert other != TOO_NOISY
     assert n_hidden, "of some sizes a specificity alone would be narrow"
+
+
+def test_a_figure_of_a_group_is_foreseen_only_where_its_class_is_twice_what_noise_could_make() -> None:
+    measure, sd = by_sex(bins=6), 3.7
+    least = 2 * 2 * 1.959964 * sd * 6**0.5 / 0.2  # of two groups; a fifth are ill, in six bins
+    for n, is_hidden in ((least - 1, True), (least + 1, False)):
+        found = measure.expect(n, sd=sd, minimum_cell=5)
+        assert (found["AUC, sex male"] == TOO_NOISY) == is_hidden
+        assert (found["sensitivity, sex male"] == TOO_NOISY) == is_hidden
+        assert found["specificity, sex male"].value is not None, "four fifths are well"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from shared.measure.exact.discrimination import (
     bootstrap_auc,
     compare_aucs,
     delong,
+    exact_auc_interval,
     logit_interval,
     measure_auc,
 )
@@ -78,6 +80,49 @@ def test_logit_interval_by_hand_and_inside_zero_and_one() -> None:
     assert low == pytest.approx(0.75183, abs=1e-5)
     assert high == pytest.approx(0.96395, abs=1e-5)
     assert logit_interval(1.0, 0.0) == (1.0, 1.0)
+
+
+def test_an_interval_of_few_positives_leans_on_the_sizes_and_on_students_quantile() -> None:
+    # Hanley and McNeil, 20 and 180: .09·(1 + 99·(.1/1.1 + .9/1.9))/3600 = .00142237; DeLong's .0025:
+    # (19·.0025 + 5·.00142237)/24 = .00227549; t of 19 is 2.093024, half width 2.093024·.0477021/.09
+    low, high = exact_auc_interval(0.9, 0.05**2, n_positive=20, n_negative=180)
+    assert (low, high) == pytest.approx((0.74798, 0.96465), abs=1e-5)
+    many = exact_auc_interval(0.9, 0.05**2, n_positive=20_000, n_negative=180_000)
+    assert many == pytest.approx(logit_interval(0.9, 0.05**2), abs=1e-3)
+
+
+@pytest.mark.parametrize("auc", [0.0, 1.0])
+def test_an_interval_of_a_perfect_ranking_has_the_width_of_its_sizes(auc: float) -> None:
+    few, many = (
+        exact_auc_interval(auc, 0.0, n_positive=n, n_negative=3 * n, confidence=0.95) for n in (10, 100)
+    )
+    assert auc in few
+    assert 0.005 < many[1] - many[0] < few[1] - few[0] < 0.3
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+def test_of_few_positives_the_interval_holds_the_truth_where_delongs_alone_falls_short(
+    spread: float,
+) -> None:
+    draw, auc, n, held = np.random.default_rng(8), 0.9, 200, {"alone": [], "drawn": []}
+    apart = NormalDist().inv_cdf(auc) * (1 + spread**2) ** 0.5
+    for _ in range(1500):
+        positive = np.arange(n) < draw.binomial(n, 0.1)
+        score = np.where(positive, apart, 0.0) + np.where(positive, spread, 1.0) * draw.normal(size=n)
+        (found,), ((variance,),) = delong(score[None], positive)
+        n_positive = int(positive.sum())
+        intervals = {
+            "alone": logit_interval(found, variance),
+            "drawn": exact_auc_interval(
+                found, variance, n_positive=n_positive, n_negative=n - n_positive
+            ),
+        }
+        for name, (low, high) in intervals.items():
+            held[name].append(low <= auc <= high)
+    alone, drawn = (float(np.mean(each)) for each in held.values())
+    assert alone < 0.93
+    assert drawn >= (0.94 if spread == 1.0 else 0.92)
+    assert drawn < 0.98
 
 
 @pytest.mark.parametrize("row", [0, 1])

@@ -8,6 +8,7 @@ from practice_validation import spec_of_numbers, spec_of_probabilities
 
 from shared.measure.table.cells import (
     confusion_cells,
+    count_classes,
     count_patients,
     endpoint_calls,
     histogram_sds,
@@ -49,6 +50,26 @@ def test_counts_are_those_of_the_patients(spec: TableSpec) -> None:
     n_positive = int(spec.rule.is_positive(label).sum())
     assert positives.sum() == pytest.approx(n_positive)
     assert negatives.sum() == pytest.approx(N - n_positive)
+
+
+@ALL
+def test_counts_of_classes_add_up_to_the_patients_and_their_noise_is_that_of_drawn_noise(
+    spec: TableSpec,
+) -> None:
+    table, (_, label) = table_of(spec), drawn(spec)
+    true = spec.rule.class_of(label)
+    expected = [(true == place).sum() for place in spec.order]
+    counts, sd = count_classes(table, spec, noise_sd=0.0)
+    np.testing.assert_allclose(counts, expected, atol=1e-9)
+    assert sd == 0.0
+    noise = np.random.default_rng(6).normal(0, 2.0, (4000, spec.n_cells))
+    found = [count_classes(each, spec, noise_sd=2.0) for each in noise]
+    np.testing.assert_allclose(
+        [counts.sum() for counts, _ in found],
+        [count_patients(each, spec, noise_sd=2.0)[0] for each in noise],
+        atol=1e-9,
+    )
+    assert np.std([counts for counts, _ in found]) == pytest.approx(found[0][1], rel=0.03)
 
 
 @ALL

@@ -12,7 +12,7 @@ from practice_validation import rows_of_numbers, spec_of_numbers, spec_of_probab
 from sklearn import metrics
 
 from shared.contract.decision import Decision
-from shared.measure.table.cells import by_suspicion, graded_histograms
+from shared.measure.table.cells import by_suspicion, count_classes, graded_histograms
 from shared.measure.table.classes import expect_classes, read_classes
 from shared.measure.table.expected import expect
 from shared.measure.table.reading import read_table
@@ -144,12 +144,27 @@ def test_each_class_comes_with_how_many_are_of_it() -> None:
     found = read(named(), (outputs, label))
     for place, name in enumerate(NAMES):
         assert found[f"n, {name}"].value == pytest.approx((label == place).sum())
-    spec = graded(8)
-    noisy = read_classes(
-        np.full(spec.n_cells, -1.8), spec, noise_sd=3.6, minimum_cell=10, n_expected=100
-    )
-    assert (noisy["n, normal"].value, noisy["n, normal"].low) == (0.0, 0.0)
-    assert noisy["n, normal"].high == pytest.approx(1.96 * 2 * 8**0.5 - 8, abs=1e-2)
+
+
+@pytest.mark.parametrize(("spec", "patients"), [(named(), cases(60)), (graded(8), people(60))])
+def test_classes_that_are_displayed_add_up_to_the_patients_beside_them(
+    spec: TableSpec, patients: Patients
+) -> None:
+    outputs, label = patients
+    draw, sums = np.random.default_rng(3), contributions(spec, outputs=outputs, label=label).sum(axis=0)
+    options = {"noise_sd": 6.0, "minimum_cell": 10}
+    hidden = 0
+    for _ in range(60):
+        noisy = sums + draw.normal(0, 6.0, spec.n_cells)
+        beside = read_table(noisy, spec, sensitivity_target=0.0, shown=(), **options)
+        of_each = read_classes(noisy, spec, n_expected=1e6, **options)
+        counts = [of_each[f"n, {name}"] for name in spec.classes]
+        assert sum(each.value for each in counts) == beside.n_patients.value
+        assert counts[0] == beside.n_positive
+        raw = count_classes(noisy, spec, noise_sd=6.0)[0]
+        hidden += (raw < 0).any()
+        assert all(each.low <= each.value <= each.high for each in counts)
+    assert hidden > 0, "noise took a class below zero in some draw"
 
 
 def test_of_two_classes_only_what_the_endpoints_own_figures_do_not_say() -> None:

@@ -60,3 +60,14 @@ def test_a_variance_wrong_by_half_would_be_noticed(stretch: float, multiplier: f
     for name in MEASURES:
         found = row(REFERRED, multiplier)[name].coverage(stretch)
         assert abs(found - 0.95) > 3 * ERROR, name
+
+
+def test_of_far_fewer_ill_than_planned_the_auc_is_seen_whatever_noise_made_of_them() -> None:
+    """Of 200 with 14 ill, noise of 5 patients took the class away in a third of the draws."""
+    screened = POPULATIONS[1]
+    found = tally(
+        screened, 200, spec=with_bins(8), multiplier=MULTIPLIER, repetitions=REPETITIONS, seed=3
+    )
+    for name in ("auc", "sensitivity"):
+        assert found[name].shown > 0.97, name
+        assert found[name].coverage() == pytest.approx(0.955, abs=3 * ERROR)
