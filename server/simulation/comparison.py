@@ -8,6 +8,7 @@ labelled exam. Imports measures.
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal
@@ -214,24 +215,28 @@ def measure_place(
         values, intervals, paired = found
         for arm, value, (low, high) in zip(arms, values, intervals, strict=True):
             figures.append(Figure(place=place, arm=arm, figure=name, value=value, low=low, high=high))
-        ours, found_here = arms.index(FEDERATED), []
+        ours = arms.index(FEDERATED)
         for index, arm in enumerate(arms):
             if index != ours:
                 low, high, p = paired(ours, index)
                 value = values[ours] - values[index]
                 where = {"place": place, "against": arm, "figure": name}
-                found_here.append(Difference(**where, value=value, low=low, high=high, p=p))
-        differences += _adjusted(found_here)
-    return figures, differences
+                differences.append(Difference(**where, value=value, low=low, high=high, p=p))
+    return figures, adjust_columns(differences)
 
 
-def _adjusted(differences: Sequence[Difference]) -> list[Difference]:
-    """Differences that are looked at together, each with its p adjusted for the others."""
-    adjusted = iter(adjust_by_holm([each.p for each in differences if each.p is not None]))
-    return [
-        each if each.p is None else each.model_copy(update={"p_adjusted": next(adjusted)})
-        for each in differences
-    ]
+def adjust_columns(differences: Sequence[Difference]) -> list[Difference]:
+    """Each p adjusted for the others of its column: the same figure at the same place, all arms."""
+    adjusted = list(differences)
+    columns: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, each in enumerate(differences):
+        if each.p is not None:
+            columns[each.place, each.figure].append(index)
+    for column in columns.values():
+        holm = adjust_by_holm([differences[index].p or 0.0 for index in column])
+        for index, p in zip(column, holm, strict=True):
+            adjusted[index] = differences[index].model_copy(update={"p_adjusted": p})
+    return adjusted
 
 
 Interval = tuple[float, float]

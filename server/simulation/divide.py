@@ -25,7 +25,7 @@ from server.simulation.arms import (
     train_arm,
     untrained,
 )
-from server.simulation.comparison import INTERNAL, Division, measure_place
+from server.simulation.comparison import INTERNAL, Division, adjust_columns, measure_place
 from server.simulation.published import build_rule, facts_of, measure_rule, rule_beside
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
@@ -143,7 +143,7 @@ def measure_division(
         training={site: len(batch) for site, batch in training.items()},
         patients={place: _n_scored(patients) for place, patients in places.items()},
         figures=tuple(figures),
-        differences=tuple(differences),
+        differences=tuple(adjust_columns(differences)),
         rule=facts_of(asked_rule, n_read) if asked_rule else None,
     )
 

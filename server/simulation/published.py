@@ -90,10 +90,10 @@ def measure_rule(
         aucs, spans, paired = rank_paired(scores, decision.is_positive(ours.label)[known])
     except ProtocolError:  # fewer than two of a class
         return figures, differences, len(known)
-    (low, high), (low_less, high_less) = spans[1], paired(0, 1)
+    (low, high), (low_less, high_less, p) = spans[1], paired(0, 1)
     figures[at] = figures[at].model_copy(update={"value": aucs[1], "low": low, "high": high})
     differences[at] = differences[at].model_copy(
-        update={"value": aucs[0] - aucs[1], "low": low_less, "high": high_less}
+        update={"value": aucs[0] - aucs[1], "low": low_less, "high": high_less, "p": p}
     )
     return figures, differences, len(known)
 

@@ -347,7 +347,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         f"The demo's release, read on films of {found['patients']} fresh patients of a hospital that "
         "never trained, each perturbation in pixels and tags of real DICOM files, read by the code "
-        "that reads a hospital's. R² is of **all** films, also of those that an intake would put aside; "
+        "that reads a hospital's. R² is of **all** films, also of those that an intake puts aside; "
         "*put aside* is their share. *Told* says whether the tags say what happened. "
         f"Preparation: `{found['preprocessing']}`. *Before*: the preparation of version 0.2.0, which "
         "took the whole film, with the release of its own demo. Written by `make films`.",
