@@ -33,6 +33,7 @@ from server.synthetic.look import FilmTags  # noqa: E402
 from server.synthetic.physics import Film, Scanner, render_hip  # noqa: E402
 from server.synthetic.population import draw_patient  # noqa: E402
 
+SITE = replace(DUNE, wide_share=0.0)  # of each hip a film of its own; wider ones are perturbations
 PAGE, DATA = ROOT / "docs" / "films.md", ROOT / "docs" / "data" / "films.json"
 SEED = 20_261
 FULL = 4095
@@ -301,7 +302,7 @@ def measure(release_folder: Path, key: str, n: int) -> dict[str, object]:
 
     release = read_release(release_folder, coordinator_key=key)
     schema = release.plan.settings.cohort
-    cases = draw_cases(DUNE, n)
+    cases = draw_cases(SITE, n)
     scored, seen = make_scored(release), _make_seen(release)
     bmd = np.array([case.bmd for case in cases])
     rows: list[dict[str, object]] = []
@@ -310,7 +311,7 @@ def measure(release_folder: Path, key: str, n: int) -> dict[str, object]:
         for perturbation in PERTURBATIONS:
             outputs, flagged = [], []
             for case, (images, is_flagged) in zip(
-                cases, _images(cases, perturbation, schema, DUNE, Path(folder)), strict=True
+                cases, _images(cases, perturbation, schema, SITE, Path(folder)), strict=True
             ):
                 fields, mask = (
                     torch.from_numpy(part)[:, None] for part in standardise([case.values], schema)
@@ -402,9 +403,9 @@ def main() -> None:
 
 def write_all(folder: Path, n: int) -> None:
     """Every perturbed film as a file, and what is known of the patients, for another reader."""
-    cases = draw_cases(DUNE, n)
+    cases = draw_cases(SITE, n)
     for place, perturbation in enumerate(PERTURBATIONS):
-        scanner = _wider(DUNE.scanners[0], perturbation.times)
+        scanner = _wider(SITE.scanners[0], perturbation.times)
         for number, case in enumerate(cases):
             for turn, film in enumerate(case.films[perturbation.times]):
                 path = folder / f"{place:02d}" / f"{number:04d}-{turn}.dcm"
