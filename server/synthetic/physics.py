@@ -47,6 +47,7 @@ ONE_HIP_MM = 170.0  # a field wider or higher than this shows more than one hip
 WINDOW_MM = 128.0  # what a wide field keeps around the hip
 USUAL_PIXEL_MM = 0.93
 TEXTURE_BAND = 0.55  # cycles per mm on either axis: what pixels of the usual size can show
+OWN_MM, FADE_MM = 71.0, 24.0  # a hip's own surroundings, and how far beyond others are whole
 SATURATION = 2.0  # the detector's range above the mean exposure, in log exposure
 WIDE_SHARE = 0.35  # of public films
 PLATES_MM = ((240.0, 300.0), (300.0, 240.0), (430.0, 350.0))  # usual plates, width and height
@@ -169,7 +170,9 @@ def draw_public_film(rng: np.random.Generator, *, is_usual: bool = False) -> Fil
 def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> Film:
     """A film of this hip on this scanner; pose, soft-tissue folds and quanta come from ``rng``.
 
-    A field of more than one hip's size has this hip anywhere, its surroundings mostly inside.
+    A field of more than one hip's size has this hip anywhere, its surroundings mostly inside. What it
+    adds (pelvis, other hip, the body's outline) lies beyond ``OWN_MM``, and exposure is measured over
+    the hip: within its own surroundings a hip looks the same on every field.
 
     Shapes: pixels and bone_mask are [scanner.rows, scanner.columns].
     """
@@ -183,15 +186,22 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
     mineral = sockets(anatomy, x, y)  # [h,w] g/cm²
     _add_mineral(mineral, bone, modulation)
     soft_cm = _soft_tissue(anatomy, scanner, rng)
+    measured = np.ones(shape, np.bool_)  # where automatic exposure looks
     if is_wide:
-        mineral += wings(anatomy, x, y)
+        away = np.hypot(x - np.float32(femur.neck[0]), y - np.float32(femur.neck[1]))
+        beyond: Array = np.clip((away - OWN_MM) / np.float32(FADE_MM), 0, 1)
+        around = wings(anatomy, x, y)
         for other in _surroundings(anatomy, frame, shape, rng):
-            _add_mineral(mineral, other, modulation)
-        soft_cm *= body_outline(anatomy, x, y)
+            _add_mineral(around, other, modulation)
+        mineral += around * beyond
+        soft_cm *= 1 + (body_outline(anatomy, x, y) - 1) * beyond
+        measured = (away < OWN_MM) & (soft_cm > AIR_CM)
     bone_mask = np.zeros(shape, np.bool_)
     bone_mask[bone.box] = bone.outer > 0
     return Film(
-        pixels=_detect(_expose(mineral, soft_cm, anatomy, scanner, rng), soft_cm, scanner, rng),
+        pixels=_detect(
+            _expose(mineral, soft_cm, anatomy, scanner, measured, rng), measured, scanner, rng
+        ),
         bone_mask=bone_mask,
         landmark=frame.pixel_of(femur.neck),
         side=anatomy.side,
@@ -280,22 +290,24 @@ def _expose(
     soft_cm: Array,
     anatomy: HipAnatomy,
     scanner: Scanner,
+    measured: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> Array:
-    """Detected quanta per pixel [h,w], after automatic exposure to a fixed mean behind the body."""
+    """Detected quanta per pixel [h,w], after automatic exposure to a fixed mean where it is measured."""
     primary = np.exp(
         np.float32(-scanner.mineral_cm2_g) * mineral
         - np.float32(SOFT_TISSUE_PER_CM) * (soft_cm - np.float32(anatomy.soft_tissue_cm))
     )
     # the scatter kernel is as wide as the field: scatter is a flat veil over it
-    body = soft_cm > AIR_CM
     scatter = SCATTER_PER_CM * anatomy.soft_tissue_cm * scanner.grid_leak
-    scatter *= float(primary.mean(where=body))
+    scatter *= float(primary.mean(where=measured))
     beam = ndimage.gaussian_filter(
         primary, scanner.blur_mm / scanner.pixel_mm, mode="nearest", truncate=3.0
     )
     beam += np.float32(scatter)
-    beam *= np.float32(scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean(where=body)))
+    beam *= np.float32(
+        scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean(where=measured))
+    )
     # Poisson at these counts is normal with variance = mean
     noise: Array = rng.standard_normal(beam.shape, np.float32)
     noise *= np.sqrt(beam + np.float32(scanner.electronic_noise**2))
@@ -304,18 +316,17 @@ def _expose(
 
 
 def _detect(
-    exposure: Array, soft_cm: Array, scanner: Scanner, rng: np.random.Generator
+    exposure: Array, measured: NDArray[np.bool_], scanner: Scanner, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Grey levels [h,w]: log detector, vendor's sharpening and tone; the body's mean is fixed."""
-    body = soft_cm > AIR_CM
+    """Grey levels [h,w]: log detector, vendor's sharpening and tone; the measured mean is fixed."""
     density = -np.log(np.maximum(exposure, 1.0))
-    density -= density.mean(where=body)
+    density -= density.mean(where=measured)
     np.maximum(density, -SATURATION, out=density)  # air: the detector's end
     if scanner.sharpening:
         smooth = ndimage.uniform_filter(density, 9, mode="nearest")
         density += np.float32(scanner.sharpening) * (density - smooth)
     density += np.float32(scanner.tone) * density * np.abs(density)
-    density -= density.mean(where=body)
+    density -= density.mean(where=measured)
     grey = np.float32(scanner.gain) * density + np.float32(scanner.offset + rng.normal(0.0, 8.0))
     pixels: NDArray[np.uint16] = np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
     return pixels
