@@ -293,7 +293,7 @@ def _expose(
     measured: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> Array:
-    """Detected quanta per pixel [h,w], after automatic exposure to a fixed mean where it is measured."""
+    """Detected quanta per pixel [h,w], after exposure to a fixed mean where it is measured."""
     primary = np.exp(
         np.float32(-scanner.mineral_cm2_g) * mineral
         - np.float32(SOFT_TISSUE_PER_CM) * (soft_cm - np.float32(anatomy.soft_tissue_cm))

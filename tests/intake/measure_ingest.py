@@ -54,15 +54,17 @@ def run_ours(folder: Path) -> int:
 
 
 def run_pydicom(folder: Path) -> int:
-    """What a script would do: read, decode by pydicom's defaults, normalise, keep all in a list."""
+    """What a script would do: read, decode by pydicom's defaults, shrink, keep all in a list."""
     from pydicom import dcmread
 
-    from shared.exam.pixels import normalise
+    from shared.exam.pixels import Picture, prepare
 
     images = []
     for path in sorted((folder / "films").iterdir()):
         film = dcmread(path)
-        images.append((film.PatientID, normalise(film.pixel_array.astype("float32"), 128), film))
+        images.append(
+            (film.PatientID, prepare(Picture(pixels=film.pixel_array.astype("float32")), 128), film)
+        )
     return len(images)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from practice_framing import WHOLE
 
 from client.cohort.assemble import assemble
 from client.cohort.folder import Cohort, Exam, StoredFilm, cohort_folder, write_cohort
@@ -53,7 +54,7 @@ def exam(
     films = tuple(
         StoredFilm(
             image=image, film=f"f{image}", view="hip", laterality="L", pixel_mm=(0.1, 0.2),
-            manufacturer="ACME", presentation_intent="",
+            framing=WHOLE, manufacturer="ACME", presentation_intent="",
         )
         for image in images
     )  # fmt: skip

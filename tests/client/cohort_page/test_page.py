@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from practice_framing import WHOLE
 from practice_intake import ingest_with
 from table_site import TableSites
 from typer.testing import CliRunner
@@ -274,6 +275,7 @@ def film(image: int, *, maker: str = "Acme", intent: str = "FOR PRESENTATION", m
         view="hip_ap",
         laterality=side,
         pixel_mm=None if mm is None else (mm, 9.0),
+        framing=WHOLE,
         manufacturer=maker,
         presentation_intent=intent,
     )

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
+from practice_framing import WHOLE
 
 from client.cohort.folder import Exam, StoredFilm
 from client.cohort.split import PatientKey
@@ -24,6 +25,7 @@ def film(name: str, image: int = 0) -> StoredFilm:
         view="hip_ap",
         laterality="L",
         pixel_mm=None,
+        framing=WHOLE,
         manufacturer="Acme",
         presentation_intent="",
     )

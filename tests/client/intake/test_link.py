@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
+from practice_framing import WHOLE
 
 from client.cohort.quarantine import CodeCount
 from client.intake.clinical import ClinicalRow
@@ -23,7 +24,7 @@ def row(number: int, patient: str, offset: int) -> ClinicalRow:
 def film(name: str, patient: str, offset: int = 0) -> FilmRecord:
     return FilmRecord(
         item=name, scratch=0, film=name, view="hip_ap", laterality="L", pixel_mm=None,
-        manufacturer="", presentation_intent="", patient_id=patient,
+        framing=WHOLE, manufacturer="", presentation_intent="", patient_id=patient,
         day=DAY + timedelta(days=offset),
     )  # fmt: skip
 

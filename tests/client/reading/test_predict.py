@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from practice_plan import table_of
+from pydicom import dcmread
 from table_site import TableSites
 
 import client.reading.predict as predicting
 from client.cohort.quarantine import CODES
+from client.intake.workers import ReadingRule, read_films, read_one
 from client.reading.predict import (
     Prediction,
     _describe,
@@ -24,12 +26,14 @@ from client.reading.predict import (
     predict,
     read_values,
 )
-from client.site.profile import FilmWords
+from client.site.profile import FilmWords, SiteProfile
 from server.federation.compose import compose_settings
+from server.synthetic.folder import write_hospital
+from server.synthetic.hospitals import ASTER, Defects
 from shared.contract.decision import decision_of
 from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError, WeightsError
-from shared.exam.pixels import PREPROCESSING_VERSION, normalise
+from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import read_schema
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
@@ -105,18 +109,51 @@ def test_words_become_categories_and_what_may_be_missing_is_left_out() -> None:
         read_values({"age": "70"}, HIP)
 
 
-@pytest.mark.parametrize("laterality", ["L", "R", None])
-def test_a_film_is_read_as_an_intake_takes_it_in_with_right_hips_flipped(
-    monkeypatch: pytest.MonkeyPatch, laterality: str | None
+@pytest.fixture(scope="module")
+def few_films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Synthetic films as files, of both sides, one of which its header does not tell."""
+    folder = tmp_path_factory.mktemp("films")
+    write_hospital(folder, replace(ASTER, n_patients=6, defects=Defects()), 3)
+    films = sorted((folder / "films").iterdir())
+    unsided = dcmread(films[0])
+    for name in ("ImageLaterality", "Laterality"):
+        if name in unsided:
+            delattr(unsided, name)
+    unsided.save_as(films[0])
+    return films
+
+
+@pytest.mark.parametrize("default", [None, "R"])
+def test_a_film_gives_one_image_for_an_intake_and_for_a_reading(
+    few_films: list[Path], default: str | None
 ) -> None:
-    pixels = np.arange(60 * 40, dtype=np.float32).reshape(60, 40)
-    words = {"BodyPartExamined": "HIP", "ViewPosition": "AP"}
-    film = SimpleNamespace(pixels=pixels, laterality=laterality, words=words)
-    monkeypatch.setattr(predicting, "read_film", lambda _: film)
-    read = predicting._read(Path("any.dcm"), HIP, FilmWords())
-    straight, flipped = (normalise(pixels, HIP.image_pixels, mirror=flips) for flips in (False, True))
-    assert not np.array_equal(straight, flipped)
-    assert np.array_equal(read, flipped if laterality == "R" else straight)
+    profile = SiteProfile(default_laterality=default)
+    rule = ReadingRule.of(HIP, profile)
+    taken = [read.pixels(rule) for read in read_films(few_films, rule, workers=2)]
+    read = predicting._read(few_films, rule)
+    assert all(np.array_equal(one, other) for one, other in zip(taken, read, strict=True))
+    # in this process, with whatever threads it has
+    alone = [read_one(path, rule).pixels(rule) for path in few_films]
+    assert all(np.array_equal(one, other) for one, other in zip(taken, alone, strict=True))
+
+
+def test_the_sites_rule_for_unnamed_sides_holds_for_a_reading_too(few_films: list[Path]) -> None:
+    rules = [ReadingRule.of(HIP, SiteProfile(default_laterality=side)) for side in ("L", "R")]
+    left, right = (read_one(few_films[0], rule) for rule in rules)
+    assert left.image != right.image
+
+
+def test_a_film_that_an_intake_would_put_aside_is_not_read(
+    few_films: list[Path], tmp_path: Path
+) -> None:
+    turned = dcmread(few_films[1])
+    turned.decompress()
+    turned.PixelData = turned.pixel_array[::-1, ::-1].tobytes()
+    turned.save_as(tmp_path / "turned.dcm")
+    with pytest.raises(IntakeError) as refusal:
+        predicting._read([tmp_path / "turned.dcm"], ReadingRule.of(HIP, SiteProfile()))
+    assert refusal.value.code == "intake.anatomy-not-found"
+    assert refusal.value.hint == CODES["intake.anatomy-not-found"].remedy
 
 
 def regression(value: float) -> Prediction:
@@ -197,31 +234,32 @@ def test_films_that_this_code_prepares_otherwise_are_not_read(
 
 
 @pytest.mark.parametrize(("part", "position"), [("CHEST", "AP"), ("HIP", "LL")])
-def test_a_film_of_another_view_is_not_read(
-    monkeypatch: pytest.MonkeyPatch, part: str, position: str
+def test_a_film_of_another_view_is_not_read_unless_the_site_says_what_its_words_mean(
+    few_films: list[Path], tmp_path: Path, part: str, position: str
 ) -> None:
-    words = {"BodyPartExamined": part, "ViewPosition": position}
-    film = SimpleNamespace(pixels=np.ones((8, 8)), words=words, laterality="L")
-    monkeypatch.setattr(predicting, "read_film", lambda _: film)
+    other = dcmread(few_films[1])
+    other.BodyPartExamined, other.ViewPosition = part, position
+    for name in ("AnatomicRegionSequence", "ViewCodeSequence"):
+        if name in other:
+            delattr(other, name)
+    other.save_as(tmp_path / "other.dcm")
     with pytest.raises(IntakeError) as caught:
-        predicting._read(Path("any.dcm"), HIP, FilmWords())
+        predicting._read([tmp_path / "other.dcm"], ReadingRule.of(HIP, SiteProfile()))
     assert caught.value.code == "intake.wrong-view"
     assert "hip_ap" in caught.value.fact
-    own = FilmWords(body_parts={part: "HIP"}, positions={position: "AP"})
-    assert predicting._read(Path("any.dcm"), HIP, own).shape == (HIP.image_pixels, HIP.image_pixels)
+    own = SiteProfile(films=FilmWords(body_parts={part: "HIP"}, positions={position: "AP"}))
+    [image] = predicting._read([tmp_path / "other.dcm"], ReadingRule.of(HIP, own))
+    assert image.shape == (HIP.image_pixels, HIP.image_pixels)
 
 
-def test_a_film_that_cannot_be_read_says_what_to_do_about_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def read(_: Path) -> None:
-        raise IntakeError("unreadable-dicom", "it is torn")
-
-    monkeypatch.setattr(predicting, "read_film", read)
+def test_a_film_that_cannot_be_read_says_what_to_do_about_it(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.dcm"
+    torn.write_bytes(b"DICM")
     with pytest.raises(IntakeError) as caught:
-        predicting._read(Path("any.dcm"), HIP, FilmWords())
-    assert (caught.value.code, caught.value.fact) == ("intake.unreadable-dicom", "it is torn")
-    assert caught.value.hint == CODES["intake.unreadable-dicom"].remedy
+        predicting._read([torn], ReadingRule.of(HIP, SiteProfile()))
+    reason = CODES["intake.unreadable-dicom"]
+    assert (caught.value.code, caught.value.fact) == ("intake.unreadable-dicom", reason.meaning)
+    assert caught.value.hint == reason.remedy
 
 
 @pytest.fixture
