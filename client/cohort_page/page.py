@@ -6,16 +6,17 @@ the site's ``pages`` folder, which nothing sends. Imports figures and pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from client.cohort.folder import Cohort, Exam
+from client.cohort.folder import Cohort, Exam, StoredFilm
 from client.cohort_page.figures import (
     OUTLYING,
     Floats,
     class_thresholds,
+    count_framing,
     count_scanners,
     count_splits,
     describe_images,
@@ -33,7 +34,7 @@ from shared.exam.schema import BmdLabel, NumberLabel
 from shared.machine.files import write_atomic
 
 TEMPLATE = "cohort.html.j2"
-SHEET_FILMS, SHOWN_OUTLIERS = 30, 12
+SHEET_FILMS, SHEET_UNSURE, SHOWN_OUTLIERS = 30, 12, 12
 
 
 def write_cohort_page(site: Site, cohort: Cohort) -> Path:
@@ -69,7 +70,9 @@ def render_cohort(site: Site, cohort: Cohort) -> str:
         ),
         years=draw_bars(films_per_year(cohort, site.pseudonyms), title="Films per year"),
         scanners=count_scanners(cohort, described),
-        films=_contact_sheet(cohort),
+        films=_contact_sheet(cohort, by_lot),
+        unsure=_contact_sheet(cohort, by_confidence)[:SHEET_UNSURE],
+        framing=count_framing(cohort),
         n_outliers=len(outliers),
         outlying=OUTLYING,
         outliers=[
@@ -162,14 +165,27 @@ def _draw_fields(cohort: Cohort) -> list[tuple[str, str]]:
     return drawn
 
 
-def _contact_sheet(cohort: Cohort) -> list[tuple[str, str]]:
-    """Thirty films in the order of their keyed names, which is as good as drawing lots."""
-    films = sorted((film.film, film) for exam in cohort.exams for film in exam.films)
+def by_lot(film: StoredFilm) -> tuple[object, ...]:
+    """The order of keyed names, which is as good as drawing lots."""
+    return (film.film,)
+
+
+def by_confidence(film: StoredFilm) -> tuple[object, ...]:
+    """Those first whose anatomy was found with least confidence."""
+    return film.framing.confidence, film.film
+
+
+def _contact_sheet(
+    cohort: Cohort, order: Callable[[StoredFilm], tuple[object, ...]]
+) -> list[tuple[str, str]]:
+    """Thirty films, what the model sees of them, and how sure that is."""
+    films = sorted((film for exam in cohort.exams for film in exam.films), key=order)
     shown = []
-    for key, film in films[:SHEET_FILMS]:
+    for film in films[:SHEET_FILMS]:
         image = np.asarray(cohort.images[film.image])
         side = {"L": "left", "R": "right, mirrored", "B": "both"}.get(
             film.laterality or "", "side unknown"
         )
-        shown.append((png_uri(image), f"{key[:8]} · {side}"))
+        sure = f"{film.framing.confidence:.0%} sure, {film.framing.exposed:.0%} of the film exposed"
+        shown.append((png_uri(image), f"{film.film[:8]} · {side} · {sure}"))
     return shown

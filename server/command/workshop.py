@@ -103,6 +103,32 @@ def pretrain(
     show_json(facts) if as_json else show_facts("put the hash into configs/encoder/tiny.yaml", facts)
 
 
+@workshop_app.command(name="pretrain-landmark")
+@command
+def pretrain_landmark(
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
+        "shared/exam/landmarks/hip.safetensors"
+    ),
+    films: Annotated[int, typer.Option(min=32, help="Public synthetic films.")] = 2_500,
+    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_262,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the network that finds the hip on a film, on public synthetic films."""
+    from server.encoders.pretrain_landmark import pretrain_landmark as fit
+
+    with progress("a landmark") as advance:
+        sha256 = fit(
+            out,
+            n_films=films,
+            seed=seed,
+            progress=lambda _, done, total: advance(done, total),
+        )
+    facts: dict[str, object] = {"weights": str(out), "sha256": sha256}
+    show_json(facts) if as_json else show_facts(
+        "another network is another preprocessing: name it anew in shared/exam/pixels.py", facts
+    )
+
+
 @workshop_app.command()
 @command
 def weights(

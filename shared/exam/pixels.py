@@ -61,6 +61,7 @@ class Framing:
     Attributes:
         window: top, left, bottom, right in pixels of the picture; may reach beyond it.
         exposed: share of the film that was exposed.
+        window_exposed: share of the window that was; what was not is 0.
         confidence: of the landmark; 1 for a view without one.
         pixel_mm: of the image; None where nobody knows it.
         is_inverted: bones were dark, against what the film says.
@@ -72,6 +73,7 @@ class Framing:
     exposed: float
     confidence: float
     pixel_mm: float | None
+    window_exposed: float = 1.0
     is_inverted: bool = False
     is_scale_found: bool = False
     flags: tuple[str, ...] = ()
@@ -131,6 +133,7 @@ def prepare(
         exposed=float(exposed.mean()),
         confidence=found.confidence if found else 1.0,
         pixel_mm=pixel_mm,
+        window_exposed=float(inside.mean()),
         is_inverted=is_inverted,
         is_scale_found=found is not None and picture.pixel_mm is None,
         flags=flags,

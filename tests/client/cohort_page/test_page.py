@@ -33,6 +33,7 @@ from client.cohort_page.figures import (
     Outlier,
     _far_from_middle,
     class_thresholds,
+    count_framing,
     count_scanners,
     count_splits,
     describe_images,
@@ -359,12 +360,36 @@ def test_a_contact_sheet_shows_thirty_films_with_their_sides(small: Callable[...
     films = [film(place, side=side) for place, side in enumerate(sides)]
     images = np.zeros((40, 2, 2), np.float16)
     cohort = small(exam("e1", "a", 0, films=tuple(reversed(films))), images=images)
-    shown = page_module._contact_sheet(cohort)
+    shown = page_module._contact_sheet(cohort, page_module.by_lot)
     assert len(shown) == 30
-    assert [words.partition(" · ")[2] for _, words in shown[:4]] == [
+    assert [words.split(" · ")[1] for _, words in shown[:4]] == [
         *("left", "right, mirrored", "both", "side unknown")
     ]
+    assert shown[0][1].endswith("100% sure, 100% of the film exposed")
     assert shown[0][1].startswith("00000000")
+
+
+def test_films_whose_anatomy_was_found_with_least_confidence_come_first(
+    small: Callable[..., Cohort],
+) -> None:
+    films = [
+        replace(film(place), framing=replace(WHOLE, confidence=sure))
+        for place, sure in enumerate((0.9, 0.6, 1.0))
+    ]
+    cohort = small(exam("e1", "a", 0, films=tuple(films)), images=np.zeros((3, 2, 2), np.float16))
+    shown = page_module._contact_sheet(cohort, page_module.by_confidence)
+    assert [words.split(" · ")[2][:3] for _, words in shown] == ["60%", "90%", "100"]
+
+
+def test_films_that_are_not_what_their_tags_say_are_counted(small: Callable[..., Cohort]) -> None:
+    films = [
+        replace(film(0), framing=replace(WHOLE, is_inverted=True, is_scale_found=True)),
+        replace(film(1), framing=replace(WHOLE, window_exposed=0.8)),
+        film(2),
+    ]
+    counted = count_framing(small(exam("e1", "a", 0, films=tuple(films))))
+    assert list(counted.values()) == [1, 1, 1]
+    assert count_framing(small(exam("e1", "a", 0, films=(film(2),)))) == {}
 
 
 def test_films_are_counted_by_year_with_years_of_none_between(
