@@ -47,7 +47,8 @@ ONE_HIP_MM = 170.0  # a field wider or higher than this shows more than one hip
 WINDOW_MM = 128.0  # what a wide field keeps around the hip
 USUAL_PIXEL_MM = 0.93
 TEXTURE_BAND = 0.55  # cycles per mm on either axis: what pixels of the usual size can show
-OWN_MM, FADE_MM = 71.0, 24.0  # a hip's own surroundings, and how far beyond others are whole
+OWN_MM, FADE_MM = 92.0, 20.0  # a hip's own surroundings, and how far beyond others are whole
+EXPOSED_MM = 71.0  # around a hip: where exposure is measured on a wide field
 SATURATION = 2.0  # the detector's range above the mean exposure, in log exposure
 WIDE_SHARE = 0.35  # of public films
 PLATES_MM = ((240.0, 300.0), (300.0, 240.0), (430.0, 350.0))  # usual plates, width and height
@@ -195,7 +196,7 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
             _add_mineral(around, other, modulation)
         mineral += around * beyond
         soft_cm *= 1 + (body_outline(anatomy, x, y) - 1) * beyond
-        measured = (away < OWN_MM) & (soft_cm > AIR_CM)
+        measured = (away < EXPOSED_MM) & (soft_cm > AIR_CM)
     bone_mask = np.zeros(shape, np.bool_)
     bone_mask[bone.box] = bone.outer > 0
     return Film(

@@ -105,10 +105,6 @@ def test_modality_lut_is_applied_before_inversion(write_film):
     assert read_film(path).picture.pixels.tolist() == [[1600, 1300], [800, 100]]
 
 
-def test_bits_above_bits_stored_are_no_part_of_the_value(write_film):
-    assert read_film(write_film(pixels=SMALL | 0xF000)).picture.pixels.tolist() == SMALL.tolist()
-
-
 def test_windows_change_nothing(write_film, stored):
     film = read_film(write_film(WindowCenter="100", WindowWidth="50"))
     assert np.array_equal(film.picture.pixels, stored)

@@ -45,7 +45,7 @@ def test_side_is_image_then_series_then_configured(
 @pytest.mark.parametrize(
     ("attributes", "expected"),
     [
-        ({"PixelSpacing": ["0.1", "0.2"]}, None),  # uncalibrated: says nothing
+        ({"PixelSpacing": ["0.1", "0.2"]}, (0.1, 0.2)),  # uncalibrated, and nothing else is told
         (
             {"PixelSpacing": ["0.1", "0.2"], "PixelSpacingCalibrationType": "GEOMETRY"},
             (0.1, 0.2),
@@ -62,7 +62,7 @@ def test_side_is_image_then_series_then_configured(
         ),
     ],
 )
-def test_spacing_is_calibrated_or_the_detectors_and_zero_is_missing(write_film, attributes, expected):
+def test_spacing_is_calibrated_or_the_detectors_or_what_there_is_and_zero_is_missing(write_film, attributes, expected):
     assert read_film(write_film(**attributes)).pixel_mm == expected
 
 

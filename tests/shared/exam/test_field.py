@@ -12,13 +12,13 @@ from server.synthetic.physics import draw_public_film
 from shared.exam.field import find_exposed
 from shared.exam.pixels import Picture, find_field
 
-N_FILMS = 12
+N_FILMS = 8
 
 
 @cache
 def films() -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(11)
-    return tuple(draw_public_film(rng).pixels.astype(np.float32) for _ in range(N_FILMS))
+    return tuple(draw_public_film(rng, is_usual=True).pixels.astype(np.float32) for _ in range(N_FILMS))
 
 
 def overlap(found: np.ndarray, true: np.ndarray) -> float:
@@ -41,8 +41,7 @@ def bordered(film: np.ndarray, share: float, level: float, noise: float) -> tupl
 
 def test_a_film_without_a_border_is_exposed_all_over():
     shares = [find_exposed(coarse(film)).mean() for film in films()]
-    # one in twelve may lose a corner of air beside the body
-    assert sorted(shares)[1] > 0.97
+    assert min(shares) > 0.97
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.4])

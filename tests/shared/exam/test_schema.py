@@ -236,11 +236,9 @@ def test_films_need_numbers_and_dates_and_a_split_goes_by_one_thing(
     assert fact in mistakes(tmp_path, content)
 
 
-def test_a_view_that_allows_derived_films_is_written_as_before_that_could_be_refused() -> None:
-    view = ViewRule(name="hip_ap", body_parts=("HIP",), positions=("AP",))
-    assert set(view.model_dump(mode="json")) == {
-        "name", "body_parts", "positions", "allows_empty_position",
-    }  # fmt: skip
-    strict = view.model_copy(update={"allows_derived": False})
-    assert strict.model_dump(mode="json")["allows_derived"] is False
-    assert [ViewRule.model_validate(each.model_dump()) for each in (view, strict)] == [view, strict]
+@pytest.mark.parametrize("given", [{"anatomy": "hip"}, {"window_mm": 128}])
+def test_a_landmark_and_the_window_around_it_go_together(given):
+    view = {"name": "hip_ap", "body_parts": ["HIP"], "positions": ["AP"]}
+    with pytest.raises(ValidationError, match="go together"):
+        ViewRule.model_validate(view | given)
+    assert ViewRule.model_validate(view | {"anatomy": "hip", "window_mm": 128}).window_mm == 128
