@@ -484,7 +484,7 @@ BREAKS: tuple[Break, ...] = (
         "a film of another view costs a patient and nobody is told by what",
     ),
     Break(
-        "client/intake/dicom.py",
+        "client/intake/decode.py",
         "above = all_bits & ~value_bits & ~overlays",
         "above = 0",
         "bright pixels beyond BitsStored wrap into dark ones",
@@ -1962,9 +1962,9 @@ BREAKS: tuple[Break, ...] = (
         "versions that still hold a withdrawn person are not named",
     ),
     Break(
-        "client/reading/predict.py",
-        "mirror=is_mirrored(film.laterality))",
-        "mirror=False)",
+        "client/intake/workers.py",
+        "mirror=is_mirrored(film.laterality),",
+        "mirror=False,",
         "a right hip is read unflipped, as the model never saw one",
     ),
     Break(
@@ -2058,10 +2058,10 @@ BREAKS: tuple[Break, ...] = (
         "films of a DICOMDIR are read twice",
     ),
     Break(
-        "client/intake/dicom.py",
-        'if _text(dataset, "PixelSpacingCalibrationType"):',
-        'if not _text(dataset, "PixelSpacingCalibrationType"):',
-        "pixels have a size that nobody calibrated",
+        "client/intake/picture.py",
+        'if calibrated and str(dataset.get("PixelSpacingCalibrationType") or "").strip():',
+        "if calibrated:",
+        "pixels have a size that nobody calibrated, though the detector's is told",
     ),
     Break(
         "client/intake/films.py",
@@ -2246,9 +2246,9 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/exam/pixels.py",
-        "top, left = (out_pixels - height) // 2, (out_pixels - width) // 2",
-        "top, left = (out_pixels - width) // 2, (out_pixels - height) // 2",
-        "a film that is no square cannot be placed",
+        "left, right = width - right, width - left",
+        "left, right = left, right",
+        "the window of a right film is told where its mirror image lies",
     ),
     Break(
         "shared/features/columns.py",

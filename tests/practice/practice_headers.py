@@ -72,6 +72,8 @@ def _read_attributes() -> Iterator[tuple[str, str, str]]:
 
 def _value(text: str, vr: str) -> object:
     """What the text of a cell was before it became one."""
+    if vr in ("SS", "US"):
+        return int(text)
     if vr == "SQ":
         item = Dataset()
         for group, element, kind, value in _ITEM.findall(text.partition("(0054, 0222)")[0]):

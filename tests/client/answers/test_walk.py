@@ -38,6 +38,7 @@ KEEPING = {
     "site/context.py",
     "site/folder.py",
     "site/policy.py",
+    "site/profile.py",
 }
 GATE = ["Gate.repeat", "Gate.charge", "Charged.release"]
 

@@ -181,7 +181,7 @@ def test_an_inverted_film_is_an_outlier_with_its_picture(ward: Ward) -> None:
     described[spoilt, 0] = 0.95
     found = find_outliers(cohort, described)
     assert isinstance(found[0], Outlier)
-    assert (found[0].image, found[0].patient) == (spoilt, cohort.exams[3].patient)
+    assert (spoilt, cohort.exams[3].patient) in [(each.image, each.patient) for each in found]
 
 
 def test_a_films_padding_does_not_darken_it() -> None:

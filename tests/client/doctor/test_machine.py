@@ -202,7 +202,8 @@ def test_a_lossy_syntax_may_be_two_levels_off_and_any_other_none(
     ramp = 5 + 4 * np.add.outer(np.arange(32), np.arange(32))
 
     def read(path: Path) -> SimpleNamespace:
-        return SimpleNamespace(pixels=ramp - off if path.stem == syntax else ramp)
+        pixels = ramp - off if path.stem == syntax else ramp
+        return SimpleNamespace(picture=SimpleNamespace(pixels=pixels))
 
     monkeypatch.setattr("client.intake.dicom.read_film", read)
     line = machine.decode_tiny_films()

@@ -179,9 +179,10 @@ def test_nothing_that_the_profile_removes_is_in_the_store(planted: Planted) -> N
     }
     # two bytes stand in any picture by chance; those attributes are looked for by name
     assert {name for name, word in found.items() if word != BINARY} == set()
-    assert not any(
-        keyword_for_tag(tag).encode() in planted.store for tag in planted.words if keyword_for_tag(tag)
-    )
+    # where words of a film were looked for is kept by name, not what stood there; names of few letters
+    # stand in sealed bytes by chance
+    names = {keyword_for_tag(tag) for tag in planted.words} - SEARCHED
+    assert not {name for name in names if len(name) > 4 and name.encode() in planted.store}
 
 
 def test_dates_numbers_and_names_that_an_intake_reads_are_not_stored_either(planted: Planted) -> None:

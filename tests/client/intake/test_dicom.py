@@ -62,7 +62,9 @@ def test_side_is_image_then_series_then_configured(
         ),
     ],
 )
-def test_spacing_is_calibrated_or_the_detectors_or_what_there_is_and_zero_is_missing(write_film, attributes, expected):
+def test_spacing_is_calibrated_or_the_detectors_or_what_there_is_and_zero_is_missing(
+    write_film, attributes, expected
+):
     assert read_film(write_film(**attributes)).pixel_mm == expected
 
 
