@@ -51,6 +51,9 @@ def main() -> int:
     chosen = [each for each in newest if options.only in f"{each.file} {each.means}"]
     if options.sample:
         chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
+    if not chosen:
+        _say(f"no break of {len(newest)} has {options.only!r} in its file or meaning")
+        return 2
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
         for number in range(options.jobs):

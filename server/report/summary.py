@@ -20,7 +20,7 @@ def _row(results: Results, pooled: ValidationResult) -> SummaryRow:
     estimates: dict[str, Estimate] = {name: getattr(pooled.measures, name) for name in _FIGURES}
     return SummaryRow(
         kind=pooled.kind,
-        n_sites=sum(row.status == "measured" for row in alike),
+        n_sites=sum(row.status == "measured" and not row.is_offline for row in alike),
         release_class=pooled.release_class,
         epsilon=pooled.epsilon,
         figures={

@@ -177,6 +177,7 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
     if request.cohort is not None and schema is None:
         raise _not_valid(found)  # all else is held against the cohort
     made: tuple[str, ...] = ()
+    alone: SettingsError | None = None  # the only mistake keeps its own code and hint
     try:
         settings, made = compose_followed(
             [*request.overrides, *_ALWAYS],
@@ -184,6 +185,7 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
             own=request.configs,
         )
     except SettingsError as error:
+        alone = error if not found and len(error.fact.splitlines()) == 1 else None
         lines = error.fact.splitlines()
         found += lines[1:] or [f"  {error.fact}" + (f" (hint: {error.hint})" if error.hint else "")]
     schema = settings.cohort if settings else schema
@@ -192,6 +194,8 @@ def check(request: Request, problems: Sequence[str] = ()) -> tuple[Settings, tup
         hospitals, others = read_hospitals(request, schema, today=datetime.now(UTC).date())
         found += others
         found += _cohort_problems(request, schema)
+    if alone is not None and len(found) == 1:
+        raise alone
     if found or settings is None:
         raise _not_valid(found)
     n_repeated = repeated_patients(hospitals, settings.cohort) if request.split_table else 0

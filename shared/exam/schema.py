@@ -38,7 +38,13 @@ def _word_problems(kind: str, words: Sequence[str], synonyms: Mapping[str, str])
     """Words that a table's cells are compared with, without regard to case."""
     known = {word.strip().lower(): word for word in words}
     problems = [] if len(known) == len(words) else [f"{kind} must differ, not {list(words)}"]
+    meant: dict[str, str] = {}
     for spelling, word in synonyms.items():
+        other = meant.setdefault(spelling.strip().lower(), word)
+        if other != word:
+            problems.append(
+                f"synonyms.{spelling} leads to {word} and, spelt in another case, to {other}"
+            )
         if word not in words:
             problems.append(f"synonyms.{spelling} must lead to one of {list(words)}, not {word}")
         elif known.get(spelling.strip().lower(), word) != word:

@@ -30,7 +30,7 @@ def total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = C
         asked: the sum.
         state: before it.
         patients: of one site; none at all give zeros.
-        chunk: rows made at once, a constant of the plan.
+        chunk: rows made at once, a constant of the code and the device, never of the cohort.
     """
     total = np.zeros(asked.length(state), dtype=np.int64)
     for rows in lattice_rows(asked, state, patients, chunk=chunk):

@@ -35,3 +35,10 @@ def test_a_summary_has_the_pooled_row_of_several_hospitals_and_nothing_of_one(
     )
     assert "r2" not in row.figures, "what was not measured is left out"
     assert "site-0" not in summary.model_dump_json()
+    answer(store, "site-2", TABLE)
+    results = collect_results(store)
+    offline = [
+        each.model_copy(update={"is_offline": each.site == "site-2"}) for each in results.validation
+    ]
+    [row] = summarise(results.model_copy(update={"validation": tuple(offline)})).rows
+    assert row.n_sites == 2, "a table that was handed over in a file is in no pooled row"

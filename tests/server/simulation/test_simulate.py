@@ -444,3 +444,11 @@ def test_a_release_is_measured_on_who_came_after_a_day_of_the_past(tmp_path: Pat
     assert charges(tmp_path / "out", "ash") == before
     with pytest.raises(RunError, match="lock date"):
         simulate(tables, **(asked | {"lock_date": None}))
+
+
+def test_the_only_mistake_keeps_its_own_code_and_hint(tmp_path: Path) -> None:
+    tables, cohort = write_tables(tmp_path), write_cohort(tmp_path / "c.yaml", NUMBER)
+    with pytest.raises(SettingsError) as caught:
+        simulate(tables, cohort=cohort, settings=["learner=knn"], folder=tmp_path / "out")
+    assert caught.value.code == "settings.stored-neighbours"
+    assert "cohort-schema" not in str(caught.value.hint)

@@ -166,6 +166,7 @@ def test_two_places_that_speak_of_one_thing_must_agree(
         ("height", {"units": {"cm": [1, 0], "ft": [0, 0]}}, "no factor in units may be 0"),
         ("sex", {"synonyms": {"f": "femal"}}, "synonyms.f must lead to one of"),
         ("sex", {"synonyms": {"Male": "female"}}, "synonyms.Male is one of categories itself"),
+        ("sex", {"synonyms": {"f": "female", "F": "male"}}, "and, spelt in another case, to"),
         ("sex", {"categories": ["male", "MALE", "female"]}, "categories must differ"),
     ],
 )

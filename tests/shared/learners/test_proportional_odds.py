@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from shared.errors import SettingsError
 from shared.features.columns import Columns
-from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings, _apart
 from shared.learners.task import TableTask
 from shared.sums.contract import State
 from shared.sums.federate import Noise, federate
@@ -118,3 +118,11 @@ def test_three_classes_without_an_order_are_refused() -> None:
     with pytest.raises(SettingsError) as error:
         make(table_task(2, n_classes=3, is_ordered=False))
     assert error.value.code == "settings.needs-ordered-classes"
+
+
+@pytest.mark.parametrize("cuts", [[0.0, 0.0], [1.0, -1.0], [0.5, 0.55], [-1.0, 2.0], [3.0, 3.0, 3.0]])
+def test_cuts_stay_apart_so_that_no_class_vanishes(cuts: list[float]) -> None:
+    apart = _apart(np.array(cuts))
+    assert (np.diff(apart) >= 0.1 - 1e-12).all()
+    if (np.diff(cuts) >= 0.1).all():
+        assert apart.tolist() == cuts

@@ -20,7 +20,7 @@ from shared.model.end_to_end import EndToEnd
 from shared.model.weights import flatten_weights
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import first_exams, score_patients, train_update
+from shared.train.update import first_exams, score_patients, train_sum, train_update
 
 
 def settings_without_noise() -> Settings:
@@ -115,6 +115,28 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
     # patient 2 lost the label of the first exam: the second one counts, 0.1 * 2 + 1
     task = settings.task
     assert labels[2] == pytest.approx(task.target_mean + task.target_sd * 1.2)
+
+
+def test_training_and_scoring_ask_for_kernels_that_repeat_themselves() -> None:
+    settings = settings_without_noise()
+    batch, weights, stage = stored_patients(settings, 2), awake(settings), stage_of(settings)
+    seen: list[bool] = []
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())
+    )
+    try:
+        for work in (
+            lambda: train_update(settings, stage, batch, weights, divisor=2),
+            lambda: train_sum(settings, stage, batch, weights),
+            lambda: score_patients(settings, batch, weights),
+        ):
+            seen.clear()
+            work()
+            assert seen
+            assert all(seen)
+    finally:
+        hook.remove()
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("grid", GRIDS)
