@@ -387,7 +387,8 @@ def page(found: Mapping[str, Any]) -> str:
 
 def _lost(row: Mapping[str, Any], unchanged: float, again: float) -> float:
     """R² less than that of the same film, or of another film where it is another."""
-    return (again if "wide" in row["name"] and "border" not in row["name"] else unchanged) - row["r2"]
+    is_another_film = row["name"].startswith(("field", "three times as wide"))
+    return (again if is_another_film else unchanged) - row["r2"]
 
 
 def _r2(score: NDArray[np.float64], bmd: NDArray[np.float64]) -> float:
