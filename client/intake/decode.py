@@ -127,7 +127,7 @@ def _clear_unused_bits(stored: Stored, dataset: Dataset) -> Stored:
         IntakeError: something else lies there, which would wrap bright values into dark ones.
     """
     bits, width = int(dataset.BitsStored), 8 * stored.itemsize
-    plain = stored.view(f"u{stored.itemsize}")
+    plain = stored.astype(f"u{stored.itemsize}", copy=False)  # native order, the same bits
     if not dataset.PixelRepresentation and not int(plain.max()) >> bits:
         return plain
     value_bits, all_bits = (1 << bits) - 1, (1 << width) - 1
