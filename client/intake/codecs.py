@@ -39,6 +39,11 @@ from client.intake.jpeg import (
     read_header,
 )
 
+
+class OtherSizeError(ValueError):
+    """The stream's own size is not the film's: no other decoder may be asked, which would swell."""
+
+
 Shape = tuple[int, int]
 Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -118,8 +123,10 @@ def _ended(stream: bytes) -> bytes:
 
 def _require_jpeg(stream: bytes, shape: Shape, *processes: int) -> JpegHeader:
     header = read_header(_ended(stream))
-    if header.shape != shape or header.process not in processes:
-        raise ValueError("must be of the film's size, by its syntax's process")
+    if header.shape != shape:
+        raise OtherSizeError("must be of the film's size")
+    if header.process not in processes:
+        raise ValueError("must be coded by its syntax's process")
     return header
 
 
@@ -129,8 +136,10 @@ def _require_size(stream: bytes, shape: Shape) -> None:
         raise ValueError("must begin with the size of its image")
     right, lower, left, upper = struct.unpack_from(">4I", stream, 8)
     [n_components] = struct.unpack_from(">H", stream, 40)
-    if (lower - upper, right - left) != shape or n_components != 1:
-        raise ValueError("must be of the film's size, one component")
+    if (lower - upper, right - left) != shape:
+        raise OtherSizeError("must be of the film's size")
+    if n_components != 1:
+        raise ValueError("must be of one component")
 
 
 STREAMS: Mapping[str, Callable[[bytes, Shape, int], Stored]] = {

@@ -7,7 +7,6 @@ error holds a value of the file. Imports the codecs and errors only.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -38,7 +37,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from client.intake.codecs import decode_stream
+from client.intake.codecs import OtherSizeError, decode_stream
 from shared.errors import IntakeError
 
 # pydicom logs and warns with attribute values; at a hospital these are a patient's.
@@ -97,8 +96,12 @@ def read_pixels(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
 def _decode(dataset: Dataset, decoders: tuple[str, ...]) -> Stored:
     """Stored values [h, w] by the first decoder that can read them."""
     for decoder in decoders[:-1]:
-        with contextlib.suppress(Exception):  # what it finds wrong, the next one judges
+        try:
             return _decode_by(decoder, dataset)
+        except OtherSizeError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - what it finds wrong, the next one judges
+            continue
     return _decode_by(decoders[-1], dataset)
 
 
