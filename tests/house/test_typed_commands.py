@@ -17,6 +17,7 @@ NOT_RUN = {
     "make audit": "tests/server/demo/test_audit.py plays it with fewer patients",
     "make install": "it made the environment that this test runs in",
     ". .venv/bin/activate": "it made the environment that this test runs in",
+    "make docs": "tests/house/test_reference.py compares the pages with what it would write",
     "make help": "prints lines of the Makefile",
     "osteofed-site start": "tests/federation/test_real_engines.py starts it beside a coordinator",
     "osteofed-coordinator resume": "tests/server/rounds/test_loop.py stops runs and resumes them",
