@@ -41,6 +41,7 @@ SOFT_TISSUE_PER_CM = 0.21  # linear attenuation of muscle near 50 keV (NIST XCOM
 # al., The Essential Physics of Medical Imaging). A straight line through them, not a fit to data.
 SCATTER_PER_CM = 0.15
 FIELD_TERMS = 5  # cosine terms per axis of the soft-tissue thickness
+FOLDS_MM = 140.0  # that they are drawn over: a usual field of one hip
 AIR_CM = 1.0  # less than this is no body to automatic exposure
 FULL_SCALE = 4095  # 12 stored bits
 ONE_HIP_MM = 170.0  # a field wider or higher than this shows more than one hip
@@ -186,7 +187,8 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
     x, y = frame.grid((slice(0, shape[0]), slice(0, shape[1])))
     mineral = sockets(anatomy, x, y)  # [h,w] g/cm²
     _add_mineral(mineral, bone, modulation)
-    soft_cm = _soft_tissue(anatomy, scanner, rng)
+    neck = frame.pixel_of(femur.neck)
+    soft_cm = _soft_tissue(anatomy, scanner, neck if is_wide else None, rng)
     measured = np.ones(shape, np.bool_)  # where automatic exposure looks
     if is_wide:
         away = np.hypot(x - np.float32(femur.neck[0]), y - np.float32(femur.neck[1]))
@@ -204,7 +206,7 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
             _expose(mineral, soft_cm, anatomy, scanner, measured, rng), measured, scanner, rng
         ),
         bone_mask=bone_mask,
-        landmark=frame.pixel_of(femur.neck),
+        landmark=neck,
         side=anatomy.side,
         cortical_mm=anatomy.cortical_mm,
         trabecular_share=anatomy.trabecular_share,
@@ -273,9 +275,17 @@ def _modulation(texture: Array, anatomy: HipAnatomy) -> Array:
     return modulation
 
 
-def _soft_tissue(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) -> Array:
-    """Thickness map [h,w] in cm: thinner to the side and below, with smooth folds."""
-    rows, columns = _cosines(scanner.rows), _cosines(scanner.columns)
+def _soft_tissue(
+    anatomy: HipAnatomy, scanner: Scanner, neck: tuple[float, float] | None, rng: np.random.Generator
+) -> Array:
+    """Thickness map [h,w] in cm: thinner to the side and below, with smooth folds.
+
+    The folds are those of a body: on a wide field they lie about the ``neck`` (row, column) as on a
+    field of one hip, and go on beyond it.
+    """
+    row, column = neck or (None, None)
+    rows = _cosines(scanner.rows, scanner.pixel_mm, row)
+    columns = _cosines(scanner.columns, scanner.pixel_mm, column)
     order = np.add.outer(np.arange(FIELD_TERMS), np.arange(FIELD_TERMS))
     folds = rng.normal(0.0, 0.4, order.shape) / (1.0 + order)
     folds[0, 0] = anatomy.soft_tissue_cm
@@ -350,7 +360,9 @@ def _frequencies(rows: int, columns: int, pixel_mm: float) -> tuple[Array, Array
 
 
 @lru_cache(maxsize=64)
-def _cosines(size: int) -> Array:
-    position = (np.arange(size) + 0.5) / size
+def _cosines(size: int, pixel_mm: float, centre: float | None) -> Array:
+    """Terms [size, FIELD_TERMS] along one edge: over the film, or over ``FOLDS_MM`` about a pixel."""
+    pixel = np.arange(size) + 0.5
+    position = pixel / size if centre is None else 0.5 + (pixel - 0.5 - centre) * pixel_mm / FOLDS_MM
     cosines: Array = np.cos(np.pi * np.outer(position, np.arange(FIELD_TERMS))).astype(np.float32)
     return cosines

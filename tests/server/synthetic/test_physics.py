@@ -10,10 +10,12 @@ from server.synthetic.exams import draw_exams
 from server.synthetic.hip import HipAnatomy
 from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
 from server.synthetic.physics import (
+    FOLDS_MM,
     FULL_SCALE,
     ONE_HIP_MM,
     PLATES_MM,
     USUAL_PIXEL_MM,
+    _soft_tissue,
     _texture,
     draw_public_film,
     random_scanner,
@@ -215,6 +217,21 @@ def test_the_hip_looks_alike_on_wide_and_narrow_fields():
     bone[row + 70 :] = False
     grey = wide.pixels.astype(float)
     assert grey[bone].mean() - grey[around].mean() == pytest.approx(contrast(narrow), rel=0.35)
+
+
+def test_the_folds_about_a_hip_are_those_of_its_body_whatever_the_field():
+    def folds_about_the_hip(times):
+        scanner = replace(CEDAR_UNIT, rows=144 * times, columns=144 * times, pixel_mm=FOLDS_MM / 144)
+        neck = (scanner.rows - 1) / 2
+        centre = (neck, neck) if times > 1 else None
+        thickness = _soft_tissue(HIP, scanner, centre, np.random.default_rng(8))
+        middle = slice(int(neck) - 50, int(neck) + 51)
+        return thickness[middle, middle]
+
+    narrow = folds_about_the_hip(1)
+    assert np.ptp(narrow) > 0.5
+    for times in (2, 3):
+        assert folds_about_the_hip(times) == pytest.approx(narrow, abs=0.02)
 
 
 def test_finer_pixels_show_the_same_texture_with_more_detail():
