@@ -2727,8 +2727,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/strict.py",
-        'text += f", not {told[\'tag\']!r}" if shows_values else ""',
-        "text += f\", not {told['tag']!r}\"",
+        'shown = f", not {given!r}" if shows_values else ""',
+        'shown = f", not {given!r}"',
         "a kind that is none is repeated where values are hidden",
     ),
     Break(
