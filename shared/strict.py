@@ -32,6 +32,7 @@ def list_mistakes(
     shows_values: bool = False,
     model: type[BaseModel] | None = None,
     where: Callable[[Place], str] = lambda _: "",
+    advice: Callable[[str], str] = lambda _: "",
 ) -> list[str]:
     """One indented line per mistake: where, what is allowed, and the value if it may be shown.
 
@@ -43,6 +44,7 @@ def list_mistakes(
         shows_values: whether the received value may be repeated.
         model: what it was validated as, so that a misspelt name is answered by the right one.
         where: what to say of a place besides its name, such as its line.
+        advice: what to say of a name that is none here, instead of which names there are.
     """
     lines = []
     for item in error.errors(include_url=False):
@@ -51,13 +53,13 @@ def list_mistakes(
         value = item.get("input")
         told = item.get("ctx", {})
         if item["type"] == "extra_forbidden":
-            text = "is not a setting" + nearest(str(place[-1]), _names_beside(model, item["loc"]))
+            text = advice(str(place[-1])) or (
+                "is not a setting" + nearest(str(place[-1]), _names_beside(model, item["loc"]))
+            )
         elif item["type"] == "union_tag_invalid":
             # pydantic's own text repeats the value, whoever typed it
             place = [*place, told["discriminator"].strip("'")]
-            text = f"must be one of {told['expected_tags']}"
-            text += f", not {told['tag']!r}" if shows_values else ""
-            text += nearest(str(told["tag"]), _QUOTED.findall(told["expected_tags"]))
+            text = advice(str(told["tag"])) or _one_of(told, shows_values=shows_values)
         elif value is ...:
             text = "must be given"
         elif shows_values and isinstance(value, str | int | float | bool):
@@ -68,6 +70,12 @@ def list_mistakes(
         named = _in_words(place, content) or whole
         lines += [f"  {named}: {each}{where(place)}" for each in text.splitlines()]
     return lines
+
+
+def _one_of(told: Mapping[str, str], *, shows_values: bool) -> str:
+    allowed, given = told["expected_tags"], told["tag"]
+    shown = f", not {given!r}" if shows_values else ""
+    return f"must be one of {allowed}{shown}" + nearest(given, _QUOTED.findall(allowed))
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 Each learner runs as a stage would: rows, lattice, each site's noise, ``advance``. Patients are drawn as
 for ``server.experiments.figures``; three classes come from their T-score. By hand:
-``python -m server.experiments.learners`` writes ``docs/learners.md``; no figure in it is typed.
+``python -m server.experiments.learners_page`` writes ``docs/learners.md``; no figure in it is typed.
 Imports figures, learners and measures.
 """
 
@@ -12,14 +12,13 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from server.experiments.figures import EVALUATION_SEED, FIRST_SEED, TRAINING_PATIENTS, draw_patients
+from server.experiments.one_score_per_class import OneScorePerClass
 from server.federation.compose import CONFIGS, compose_settings
 from server.synthetic.hospitals import DEMO_SITES
 from shared.contract.settings import Settings
@@ -27,12 +26,11 @@ from shared.errors import SettingsError
 from shared.features.columns import Columns, make_columns, name_columns
 from shared.learners.table import build_learner, read_learner
 from shared.learners.task import TableTask
-from shared.machine.files import PROJECT, write_atomic
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.privacy.accountant import gaussian_mu
 from shared.privacy.noise import NoiseStream
-from shared.sums.contract import Learner
+from shared.sums.contract import Learner, State
 from shared.sums.federate import Noise, federate
 from shared.train.patients import PatientBatch
 
@@ -40,20 +38,31 @@ Floats = NDArray[np.float64]
 EPSILONS = (1.0, 3.0, 8.0, None)
 DELTA = 1e-5
 N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
+# What no run can choose, and is measured only.
+_ONE_SCORE_PER_CLASS = "one_score_per_class"
+# Those of a group train together; what the groups end at is averaged over their patients.
+Groups = list[list[Columns]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A learner as it is measured: its kind, and what of its settings is not the default."""
+    """A learner as it is measured: its kind, and what of its settings is not the default.
+
+    ``is_iterated``: its states can be averaged, so that a site may take all its steps alone.
+    """
 
     name: str
     kind: str
     changes: Mapping[str, object] = field(default_factory=dict)
     has_classes: bool = True
+    is_iterated: bool = False
 
 
 ENTRIES = (
-    Entry("proportional odds", "proportional_odds"),
+    Entry("proportional odds", "proportional_odds", is_iterated=True),
+    Entry("proportional odds, 3 sums", "proportional_odds", {"sums": 3}, is_iterated=True),
+    Entry("proportional odds, 1 sum", "proportional_odds", {"sums": 1}, is_iterated=True),
+    Entry("one score per class", _ONE_SCORE_PER_CLASS, is_iterated=True),
     Entry("discriminants (LDA)", "second_moments", {"read_as": "discriminants"}),
     Entry("naive Bayes", "naive_bayes"),
     Entry("soft neighbours", "soft_neighbours"),
@@ -157,9 +166,9 @@ def _measure(
     for epsilon in EPSILONS:
         found: dict[str, list[float]] = {}
         for population in populations:
-            for arm, sites in _arms(population).items():
+            for arm, groups in _arms(population, is_iterated=entry.is_iterated).items():
                 draws = [
-                    _figure(entry, settings, epsilon, sites, population.fresh)
+                    _figure(entry, settings, epsilon, groups, population.fresh)
                     for _ in range(n_draws if epsilon else 1)
                 ]
                 found.setdefault(arm, []).append(statistics.fmean(draws))
@@ -170,32 +179,41 @@ def _measure(
     return Measured(name=entry.name, figure=figure, arms=arms)
 
 
-def _arms(population: _Population) -> dict[str, list[Columns]]:
-    """Who trains together: three sites, everybody in one place, the largest and the smallest site."""
+def _arms(population: _Population, *, is_iterated: bool) -> dict[str, Groups]:
+    """Who trains together: three sites, everybody in one place, the largest and the smallest site; and
+    each site alone with its last state averaged, which is one message folded at the site."""
     sites = population.sites
     pooled = Columns(
         np.concatenate([part.columns for part in sites.values()]),
         np.concatenate([part.target for part in sites.values()]),
     )
     by_size = sorted(sites, key=lambda name: len(sites[name]))
-    return {
-        "federated": list(sites.values()),
-        "pooled": [pooled],
-        f"{by_size[-1]} alone": [sites[by_size[-1]]],
-        f"{by_size[0]} alone": [sites[by_size[0]]],
+    arms = {"federated": [list(sites.values())]}
+    if is_iterated:
+        arms["one message"] = [[site] for site in sites.values()]
+    return arms | {
+        "pooled": [[pooled]],
+        f"{by_size[-1]} alone": [[sites[by_size[-1]]]],
+        f"{by_size[0]} alone": [[sites[by_size[0]]]],
     }
 
 
 def _figure(
-    entry: Entry, settings: Settings, epsilon: float | None, sites: Sequence[Columns], fresh: Columns
+    entry: Entry, settings: Settings, epsilon: float | None, groups: Groups, fresh: Columns
 ) -> float:
     """Macro one-against-the-rest AUC, or R², of one run on fresh patients."""
     learner = _learner(entry, settings, epsilon)
     if entry.has_classes:
-        sites, fresh = [classes_of(site, settings) for site in sites], classes_of(fresh, settings)
+        groups = [[classes_of(site, settings) for site in group] for group in groups]
+        fresh = classes_of(fresh, settings)
     noise = None if epsilon is None else Noise(gaussian_mu(epsilon, DELTA), NoiseStream())
-    state = federate(learner, sites, n_declared=sum(len(site) for site in sites), noise=noise)
-    output = learner.predict(state, fresh)
+    sizes = [sum(len(site) for site in group) for group in groups]
+    states = [
+        federate(learner, group, n_declared=size, noise=noise)
+        for group, size in zip(groups, sizes, strict=True)
+    ]
+    vector = np.average([state.vector for state in states], axis=0, weights=sizes)
+    output = learner.predict(State(vector, states[0].sums_done), fresh)
     if not entry.has_classes:
         return measure_regression(fresh.target, output[:, 0]).r2
     return statistics.fmean(
@@ -204,7 +222,6 @@ def _figure(
 
 
 def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner[Columns]:
-    shipped = yaml.safe_load((CONFIGS / "learner" / f"{entry.kind}.yaml").read_text())
     label = settings.cohort.label
     n_classes = len(label.classes) if entry.has_classes and label.kind != "number" else 0
     task = TableTask(
@@ -214,41 +231,7 @@ def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner
         seed=settings.seed,
         epsilon=epsilon,
     )
+    if entry.kind == _ONE_SCORE_PER_CLASS:
+        return OneScorePerClass(task)
+    shipped = yaml.safe_load((CONFIGS / "learner" / f"{entry.kind}.yaml").read_text())
     return build_learner(read_learner({**shipped, **entry.changes}), task)
-
-
-def write_learners(measured: Sequence[Measured], *, root: Path = PROJECT) -> Path:
-    """Write ``docs/learners.md``."""
-    page = root / "docs" / "learners.md"
-    write_atomic(page, _page(measured).encode())
-    return page
-
-
-def _page(measured: Sequence[Measured]) -> str:
-    sizes = " + ".join(str(size) for size in TRAINING_PATIENTS.values())
-    lines = [
-        "# Learners of tables",
-        "",
-        "Written by `python -m server.experiments.learners`; nothing here is typed by hand.",
-        "",
-        f"{sizes} training patients at three synthetic sites, {N_POPULATIONS} populations, {N_DRAWS} "
-        f"draws of the noise each; scored on {N_EVALUATED} fresh patients. Columns: the pooled image "
-        "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
-        "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
-        f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
-        "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
-        "standard error over populations. "
-        f"{datetime.now(UTC).date().isoformat()}.",
-        "",
-        "| learner | figure | arm | ε 1 | ε 3 | ε 8 | off |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for found in measured:
-        for arm, values in found.arms.items():
-            cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
-            lines.append(f"| {found.name} | {found.figure} | {arm} | {cells} |")
-    return "\n".join([*lines, ""])
-
-
-if __name__ == "__main__":
-    write_learners(measure_learners())

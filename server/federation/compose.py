@@ -6,6 +6,7 @@ folder: they are composed from copies and stay where they are. Imports settings,
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -139,7 +140,7 @@ def _read(
     except SettingsError as error:
         if not found and not notes:
             raise
-        found += error.fact.splitlines()[1:] or [f"  learner: {error.fact}; {error.hint}"]
+        found += error.fact.splitlines()[1:] or [f"  {error.fact} ({error.code}); {error.hint}"]
         found += notes
     if found:
         raise SettingsError(
@@ -160,9 +161,10 @@ def _sort_overrides(
         key, equals, value = override.partition("=")
         if not equals or not key.replace(".", "").replace("_", "").isalnum():
             problems.append(f"  {override}: must be group=name or group.key=value")
-        elif key == "learner" and refusal_of(value) is not None:
-            # has no file; the settings refuse it by its kind
-            values.append(f"++learner.kind={value}")
+        elif key in groups and value not in groups[key] and refusal_of(value) is not None:
+            # has no file; the settings refuse it by its name
+            name = "_".join(re.findall(r"\w+", value))
+            values.append(f"++{key}.kind={name}" if key == "learner" else f"++{key}.{name}=true")
         elif key in groups and not set(_names_in(value)) <= set(groups[key]):
             wrong = [name for name in _names_in(value) if name not in groups[key]]
             guess = "".join(nearest(name, groups[key]) for name in wrong)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from server.federation.compose import CONFIGS
 from shared.contract.settings import Settings
+from shared.learners.refused import refusal_of
 from shared.strict import nearest
 
 Sources = Mapping[str, Path | str] | Sequence[tuple[str, Path | str]]
@@ -60,10 +61,15 @@ def _setting_names() -> set[str]:
 
 
 def _meant(word: str) -> str:
-    """The setting that a word may be a misspelling of, as a question: what it names is no file."""
+    """What a word that names no file may mean: a setting, or what cannot be private and why."""
     key, _, value = word.partition("=")
     is_plain = not Path(value).suffix and len(Path(value).parts) == 1 and not Path(value).exists()
-    return nearest(key, _setting_names()) if is_plain else ""
+    if not is_plain:
+        return ""
+    refusal = refusal_of(key)
+    if refusal is not None:
+        return f"; {refusal.fact} ({refusal.code}); {refusal.hint}"
+    return nearest(key, _setting_names())
 
 
 def request_of(

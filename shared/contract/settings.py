@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.contract.contradictions import (
     model_contradictions,
@@ -265,14 +265,6 @@ class Settings(ModelSettings):
             schedules = {name: rows for name, rows in schedules.items() if rows is not None}
         return {**values, "schedules": schedules, "fusion": fusion, "learner": learner}
 
-    @field_validator("learner", mode="before")
-    @classmethod
-    def _learner_is_possible(cls, value: object) -> object:
-        refusal = _refusal_in(value)
-        if refusal is not None:
-            raise ValueError(f"{refusal.fact}; {refusal.hint}")
-        return value
-
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Settings:
         is_private = self.privacy.mode != "off" or self.validation.release_class != "governed"
@@ -356,22 +348,30 @@ def read_settings(
 
     Raises:
         SettingsError: anything is unknown, missing, out of range or not used; all mistakes in one text.
-            A learner that cannot be private, alone, keeps its own code.
+            What cannot be private, a learner or a setting, keeps its own code where it is all there is.
     """
     lines = list(list_unused(values, groups=_GROUPS_OF_GRADIENTS, shipped=shipped))
     n_unused = len(lines)
+    refusals: list[SettingsError] = []
+
+    def advice(name: str) -> str:
+        refusal = refusal_of(name)
+        if refusal is None:
+            return ""
+        refusals.append(refusal)
+        return f"{refusal.fact} ({refusal.code}); {refusal.hint}"
+
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         lines += list_mistakes(
-            error, whole="settings", content=values, shows_values=True, model=Settings
+            error, whole="settings", content=values, shows_values=True, model=Settings, advice=advice
         )
     else:
         if not lines:
             return settings
-    refusal = _refusal_in(values.get("learner"))
-    if refusal is not None and len(lines) == 1:
-        raise refusal
+    if len(refusals) == len(lines) and len({refusal.code for refusal in refusals}) == 1:
+        raise refusals[0]
     count = len(lines)
     if count == n_unused:
         raise SettingsError(
@@ -391,7 +391,3 @@ _GROUPS_OF_GRADIENTS: Mapping[str, type[BaseModel]] = {
     "privacy": PrivacySettings,
     "strategy": StrategySettings,
 }
-
-
-def _refusal_in(learner: object) -> SettingsError | None:
-    return refusal_of(str(learner.get("kind"))) if isinstance(learner, Mapping) else None

@@ -1,11 +1,13 @@
 """What cannot be done with patient-level privacy, and what to use instead.
 
-Each is refused by name, with a code of its own, before a plan is written. Imports errors only.
+Each is refused by name, as a learner and as a setting that nobody knows, with a code of its own, before
+a plan is written. Imports errors only.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 
 from shared.errors import SettingsError
@@ -17,7 +19,7 @@ _STORED_NEIGHBOURS = SettingsError(
 )
 _KERNEL_MACHINE = SettingsError(
     "kernel-machine",
-    "a kernel machine's support vectors are patients, stored in the model",
+    "what a kernel machine keeps, support vectors or inducing points, are patients stored in the model",
     hint="use learner=soft_neighbours, or linear scores: learner=proportional_odds",
 )
 _FITTED_TREES = SettingsError(
@@ -62,31 +64,48 @@ _COHORT_STOPPING = SettingsError(
     hint="steps and rate come from a public schedule, and the last half of the states is averaged",
 )
 
+_WORDS: Mapping[SettingsError, str] = {
+    _STORED_NEIGHBOURS: "knn k_nearest_neighbours nearest_neighbours n_neighbours k_neighbours",
+    _KERNEL_MACHINE: "svm svc svr kernel_svm rbf_svm support_vector_machine gaussian_process "
+    "gaussian_processes kernel_ridge kernel_machine",
+    _FITTED_TREES: "random_forest bagging bootstrap decision_tree extra_trees isolation_forest",
+    _SPLIT_SEARCH: "gradient_boosting hist_gradient_boosting boosting boosted_trees xgboost xgb "
+    "lightgbm lgbm catboost adaboost gbm split_search best_split",
+    _COHORT_PERMUTATION: "permutation_importance permute_columns permutation",
+    _COHORT_OVERSAMPLING: "smote adasyn oversampling oversample undersampling undersample "
+    "resampling balanced_sampling class_balancing",
+    _COHORT_SCALER: "scaler standard_scaler min_max_scaler robust_scaler fit_scaler standardise "
+    "standardisation normalise normalisation z_score",
+    _COHORT_CLASS_WEIGHTS: "class_weights balanced_class_weights positive_weight pos_weight",
+    _COHORT_THRESHOLD: "threshold_tuning tune_threshold tuned_threshold fit_threshold "
+    "optimal_threshold best_threshold optimise_threshold threshold_optimisation youden youden_index",
+    _COHORT_STOPPING: "early_stopping early_stop cross_validation cross_validate cv cv_folds k_fold "
+    "grid_search random_search hyperparameter_search best_of best_of_n best_epoch "
+    "restore_best_weights",
+}
 REFUSED: Mapping[str, SettingsError] = {
-    "knn": _STORED_NEIGHBOURS,
-    "nearest_neighbours": _STORED_NEIGHBOURS,
-    "svm": _KERNEL_MACHINE,
-    "kernel_svm": _KERNEL_MACHINE,
-    "random_forest": _FITTED_TREES,
-    "bagging": _FITTED_TREES,
-    "decision_tree": _FITTED_TREES,
-    "gradient_boosting": _SPLIT_SEARCH,
-    "split_search": _SPLIT_SEARCH,
-    "permutation_importance": _COHORT_PERMUTATION,
-    "smote": _COHORT_OVERSAMPLING,
-    "standard_scaler": _COHORT_SCALER,
-    "class_weights": _COHORT_CLASS_WEIGHTS,
-    "threshold_tuning": _COHORT_THRESHOLD,
-    "early_stopping": _COHORT_STOPPING,
-    "cross_validation": _COHORT_STOPPING,
-    "best_of": _COHORT_STOPPING,
+    word: refusal for refusal, words in _WORDS.items() for word in words.split()
 }
 
 
 def refusal_of(name: str) -> SettingsError | None:
-    """Why a learner or a habit of this name cannot be private, as a new error; None where it can."""
-    refusal = REFUSED.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
+    """Why a learner, a setting or a habit of this name cannot be private, as a new error.
+
+    Args:
+        name: in British or American spelling, one or several, its words apart or together. None where
+            nothing speaks against it.
+    """
+    refusal = _BY_LETTERS.get(_letters(name))
     return None if refusal is None else copy.copy(refusal)
+
+
+def _letters(name: str) -> str:
+    """A name's letters, without its plural, in one spelling."""
+    letters = re.sub(r"[\W_]", "", name.lower()).removesuffix("s")
+    return re.sub(r"is(?=e|ation|ing)", "iz", letters).replace("neighbour", "neighbor")
+
+
+_BY_LETTERS = {_letters(word): refusal for word, refusal in REFUSED.items()}
 
 
 def require_possible(name: str) -> None:

@@ -5,7 +5,8 @@ decides about the request when one of these functions is handed, or hands back, 
 approved plan, a stage of it, the charge or the answer; the others open, read and keep files. The gate
 is entered when something outside ``client/gate`` calls a public method of ``Gate`` or of ``Charged``.
 
-``python tests/practice/walk.py`` lists both for a first request, a later round, and a validation.
+``python tests/practice/walk.py`` lists both for a first request, a later round, and a validation;
+``--page`` writes ``docs/explanation/walk-of-a-request.md``, which a test holds to the walk.
 """
 
 from __future__ import annotations
@@ -25,7 +26,20 @@ from shared.contract.plan import Plan
 from shared.contract.protocol import SumReply, SumRequest
 from shared.contract.stages import StageSettings
 
-CLIENT = Path(__file__).resolve().parents[2] / "client"
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "client"
+PAGE = ROOT / "docs" / "explanation" / "walk-of-a-request.md"
+# As one count gave them in the tree before the rooms, of which this is the last commit.
+BEFORE = {"commit": "cef3c75", "files": 19, "gate": 12}
+WHY_ENTERED = {
+    "Gate.repeat": "has this request been answered? Then the stored reply goes out again: nobody is "
+    "looked at, nothing is charged. It comes before the patients are read, so it cannot be part of "
+    "the charge, which needs to know whom it charges",
+    "Gate.charge": "the policy is asked and the charge is on disk before noise is drawn or a row is "
+    "computed, so that a crash can only waste budget",
+    "Charged.release": "only after the total exists can it be checked against its bound, signed, "
+    "stored and logged; only an open charge has this method, and it works once",
+}
 GATE = CLIENT / "gate"
 # What a decision is about.
 SUBJECTS = (Message, SumRequest, SumReply, Plan, StageSettings, Approved, Charge)
@@ -121,6 +135,36 @@ def told(title: str, walked: Walk) -> str:
     return "\n".join([f"{title}: {counts}", *lines])
 
 
+def page(walks: dict[str, Walk]) -> str:
+    """The page: files that decide and files that keep, and the calls of the gate, of each walk."""
+    lines = [
+        "# The walk of one request through a hospital",
+        "",
+        "Written by `python tests/practice/walk.py --page` and held to the code by "
+        "`tests/client/answers/test_walk.py`. A file *decides* when one of its functions is handed, or "
+        "hands back, the request, the plan, a stage, the charge or the answer; the others open, read "
+        "and keep files. Signing, contract and the machine's files are in `shared/` and not counted.",
+        "",
+        f"Before the rooms (commit `{BEFORE['commit']}`) one count gave {BEFORE['files']} files that "
+        f"decide and {BEFORE['gate']} calls of the gate. Now:",
+        "",
+        "| request | files that decide | files that keep | calls of the gate |",
+        "|---|---|---|---|",
+    ]
+    for title, walked in walks.items():
+        counts = (len(walked.deciding), len(walked.files) - len(walked.deciding), len(walked.gate))
+        lines.append(f"| {title} | {' | '.join(map(str, counts))} |")
+    entered = dict.fromkeys(call for walked in walks.values() for call in walked.gate)
+    lines += ["", "Why the gate is called three times, and not twice:", ""]
+    lines += [f"- `{call}`: {WHY_ENTERED[call]}." for call in entered]
+    for title, walked in walks.items():
+        lines += ["", f"## {title.capitalize()}", "", "| file of `client/` | decides in |", "|---|---|"]
+        for name in sorted(walked.files):
+            told_in = walked.deciding.get(name, [])
+            lines.append(f"| `{name}` | {', '.join(f'`{each}`' for each in told_in) or '–'} |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> None:
     """Print the walks at a site of the federation over tables."""
     from table_site import found_table_sites
@@ -130,7 +174,8 @@ def main() -> None:
     from shared.contract.protocol import to_record
 
     with tempfile.TemporaryDirectory() as folder:
-        sites = found_table_sites(Path(folder), *sys.argv[1:])
+        words = [word for word in sys.argv[1:] if word != "--page"]
+        sites = found_table_sites(Path(folder), *words)
 
         def send(request: SumRequest) -> None:
             grid = LocalGrid(app, {"elm": sites.folder / "sites" / "elm"})
@@ -138,12 +183,17 @@ def main() -> None:
                 grid.send_and_receive([grid.create_message(to_record(request), "train", 2, "1", 60.0)])
             )
 
+        walks = {}
         for title, request in (
             ("first request of a plan", sites.train_request()),
             ("training", sites.train_request(round=3)),
             ("validation", sites.measure_request()),
         ):
-            sys.stdout.write(told(title, walk(lambda request=request: send(request))) + "\n")  # type: ignore[misc]
+            walks[title] = walk(lambda request=request: send(request))  # type: ignore[misc]
+            sys.stdout.write(told(title, walks[title]) + "\n")
+        if len(words) < len(sys.argv) - 1:
+            del walks["first request of a plan"]
+            PAGE.write_text(page(walks))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from flwr.app import Message
 from table_site import TableSites
-from walk import Walk, walk
+from walk import PAGE, Walk, page, walk
 
 from client.app import app
 from server.engines.local import LocalGrid
@@ -68,6 +68,13 @@ def test_a_request_is_decided_in_nine_files_and_calls_the_gate_to_repeat_to_char
     assert set(found.deciding) == DECIDING
     assert set(found.files) == DECIDING | KEEPING
     assert found.gate == GATE
+
+
+def test_the_page_of_the_walk_is_what_the_tracer_sees(sites: TableSites) -> None:
+    send(sites.folder / "sites" / "elm", sites.train_request())
+    asked = {"training": sites.train_request(round=3), "validation": sites.measure_request()}
+    walks = {title: walked(sites, request) for title, request in asked.items()}
+    assert PAGE.read_text() == page(walks), "run python tests/practice/walk.py --page"
 
 
 def test_a_request_that_comes_again_looks_at_no_patient(sites: TableSites) -> None:

@@ -121,8 +121,8 @@ def _refused() -> Iterator[str]:
     told = {error.code: error for error in REFUSED.values()}
     rows = [(" ".join(names[each]), code(each), told[each].fact, told[each].hint) for each in names]
     yield from ("## What patient-level privacy does not allow", "")
-    yield "`learner=` any of these is refused, with its code."
-    yield from table(("learner", "code", "why", "instead"), rows)
+    yield "`learner=` any of these is refused, and a setting of that name in any group, with its code."
+    yield from table(("learner or setting", "code", "why", "instead"), rows)
 
 
 def _plan(settings: Settings) -> Plan:

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import practice_federation as practice
 import pytest
 from practice_commands import Coordinator
+from typer.testing import CliRunner
 
 from client.site.folder import create_site
 from client.site.profile import SiteProfile
+from server.command.app import app
 from server.command.runs import site_folders
 from server.federation.compose import compose_settings
 from server.federation.folder import Home, create_home, enrol
@@ -23,6 +25,7 @@ from shared.contract.decision import decision_of
 from shared.contract.plan import read_plan
 from shared.contract.release import ReleaseRecord
 from shared.errors import RunError
+from shared.learners.refused import refusal_of
 from shared.signing.keys import SigningKey
 
 
@@ -72,6 +75,28 @@ def test_a_plan_shows_its_stages_and_what_each_group_of_patients_pays(
     shown = own.type("plan", "a-third", *asked[2:]).output
     for words in ("stages", "what a patient pays", "roster", "prospective"):
         assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("learner=lightgbm", "lightgbm"),
+        ("task.class_weights=[1,2]", "class_weights"),
+        ("validation.tune_threshold=true", "tune_threshold"),
+    ],
+)
+def test_what_cannot_be_private_is_told_with_its_code_and_what_to_use_before_a_plan_is_written(
+    home: Path, override: str, word: str
+) -> None:
+    refusal = refusal_of(word)
+    assert refusal is not None
+    shown = CliRunner().invoke(app, ["plan", "another", override, "--home", str(home), "--json"])
+    assert shown.exit_code == 1
+    told = json.loads(shown.stdout)
+    assert (told["error"], told["fact"], told["hint"]) == (refusal.code, refusal.fact, refusal.hint)
+    for_people = CliRunner().invoke(app, ["plan", "another", override, "--home", str(home)])
+    assert refusal.code in for_people.stderr
+    assert refusal.hint in for_people.stderr
 
 
 @pytest.mark.parametrize(

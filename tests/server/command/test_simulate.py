@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 import server.simulation.simulate
 from server.command.app import app
 from server.simulation.comparison import Comparison, Difference, Division, Figure
+from server.simulation.example import write_example
 from server.simulation.request import Request
 from server.simulation.simulate import Simulation
+from shared.learners.refused import refusal_of
 
 FILES = {"comparison.html": "out/comparison.html"}
 
@@ -132,3 +134,20 @@ def test_example_tables_are_told_by_hospital_with_their_cohort(tmp_path: Path) -
     assert sorted(written) == ["aster", "birch", "cedar", "dune"]
     assert all(Path(path).read_text().startswith("patient_id") for path in written.values())
     assert "dune.csv" in CliRunner().invoke(app, ["example", str(tmp_path)]).output
+
+
+@pytest.mark.parametrize("word", ["learner=xgboost", "learner.early_stopping=true"])
+def test_what_cannot_be_private_is_told_with_its_code_and_what_to_use(
+    word: str, tmp_path: Path
+) -> None:
+    tables = write_example(tmp_path / "tables", seed=1)
+    refusal = refusal_of(word.removesuffix("=true").removeprefix("learner")[1:])
+    assert refusal is not None
+    typed = ["simulate", f"aster={tables['aster']}", f"birch={tables['birch']}", word]
+    done = CliRunner().invoke(
+        app, [*typed, "--cohort", "hip_table", "--folder", str(tmp_path / "out"), "--json"]
+    )
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert (told["error"], told["fact"], told["hint"]) == (refusal.code, refusal.fact, refusal.hint)
+    assert not (tmp_path / "out").exists()

@@ -1,17 +1,18 @@
-"""Classes by T-score, arms, and the page of the learners' figures."""
+"""Classes by T-score, and who trains together in each arm."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from server.experiments import learners
 from server.experiments.figures import TRAINING_PATIENTS
-from server.experiments.learners import Measured, classes_of, write_learners
+from server.experiments.learners import classes_of
 from server.federation.compose import compose_settings
 from shared.features.columns import Columns, name_columns
+from shared.measure.exact.discrimination import measure_auc
+from shared.sums.contract import State
+from shared.sums.federate import federate
 
 SETTINGS = compose_settings()
 
@@ -50,11 +51,14 @@ def test_every_learner_is_measured_in_every_arm(monkeypatch: pytest.MonkeyPatch)
     assert [found.name for found in measured] == [entry.name for entry in learners.ENTRIES]
     assert len(told) == len(measured)
     for found in measured:
-        assert set(found.arms) == {"federated", "pooled", "large alone", "small alone"}
+        arms = {"federated", "pooled", "large alone", "small alone"}
+        assert set(found.arms) - {"one message"} == arms
         assert all(len(values) == 4 for values in found.arms.values())
         without_noise = found.arms["federated"][-1]
         assert without_noise == pytest.approx(found.arms["pooled"][-1], abs=1e-6)
         assert without_noise[0] > (0.6 if found.figure == "AUC" else 0.1)
+    iterated = {entry.name for entry in learners.ENTRIES if entry.is_iterated}
+    assert {found.name for found in measured if "one message" in found.arms} == iterated
 
 
 def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
@@ -75,27 +79,18 @@ def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
             assert figure == pytest.approx(expected)
 
 
-def test_the_page_holds_each_figure_with_its_error(tmp_path: Path) -> None:
-    found = Measured(
-        name="oracle",
-        figure="AUC",
-        arms={"federated": [(0.8, 0.01), (0.81, 0.02), (0.82, 0.03), (0.83, 0.04)]},
-    )
-    text = write_learners([found], root=tmp_path).read_text()
-    row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 | 0.830 ± 0.040 |"
-    assert f"| oracle | AUC | federated {row}" in text
-
-
 def test_arms_are_all_sites_everybody_and_the_largest_and_smallest_alone() -> None:
     sites = {"middle": patients(50, 1), "small": patients(40, 2), "large": patients(90, 3)}
-    arms = learners._arms(learners._Population(sites, patients(1, 4)))
-    assert {name: [len(site) for site in arm] for name, arm in arms.items()} == {
-        "federated": [50, 40, 90],
-        "pooled": [180],
-        "large alone": [90],
-        "small alone": [40],
+    arms = learners._arms(learners._Population(sites, patients(1, 4)), is_iterated=True)
+    sizes = {name: [[len(site) for site in group] for group in arm] for name, arm in arms.items()}
+    assert sizes == {
+        "federated": [[50, 40, 90]],
+        "one message": [[50], [40], [90]],
+        "pooled": [[180]],
+        "large alone": [[90]],
+        "small alone": [[40]],
     }
-    [pooled] = arms["pooled"]
+    [[pooled]] = arms["pooled"]
     np.testing.assert_array_equal(pooled.target[:50], sites["middle"].target)
     np.testing.assert_array_equal(pooled.columns[-90:], sites["large"].columns)
 
@@ -151,9 +146,24 @@ def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
     population = learners._Population({"a": patients(4, 1), "b": patients(5, 2)}, patients(3, 3))
     found = learners._measure(learners.ENTRIES[0], SETTINGS, [population], n_draws=3)
     assert {epsilon: asked.count(epsilon) for epsilon in learners.EPSILONS} == {
-        **dict.fromkeys((1.0, 3.0, 8.0), 12),
-        None: 4,
+        **dict.fromkeys((1.0, 3.0, 8.0), 15),
+        None: 5,
     }
     value, error = found.arms["federated"][0]
     assert value == 0.5
     assert np.isnan(error), "one population has no standard error"
+
+
+def test_one_message_is_the_mean_of_the_sites_own_states_by_their_size() -> None:
+    [entry] = [entry for entry in learners.ENTRIES if entry.name == "proportional odds, 1 sum"]
+    sites, fresh = [patients(40, 1), patients(90, 2)], patients(200, 3)
+    learner = learners._learner(entry, SETTINGS, None)
+    own = [
+        federate(learner, [classes_of(site, SETTINGS)], n_declared=len(site)).vector for site in sites
+    ]
+    mean = State((40 * own[0] + 90 * own[1]) / 130, 1)
+    output = learner.predict(mean, fresh)
+    target = classes_of(fresh, SETTINGS).target
+    expected = np.mean([measure_auc(output[:, index], target == index) for index in range(3)])
+    found = learners._figure(entry, SETTINGS, None, [[site] for site in sites], fresh)
+    assert found == pytest.approx(expected, abs=1e-12)

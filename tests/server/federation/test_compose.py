@@ -133,14 +133,23 @@ def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -
         ("learner=Nearest neighbours", "settings.stored-neighbours"),
         ("learner=smote", "settings.cohort-oversampling"),
         ("learner.kind=early_stopping", "settings.cohort-stopping"),
+        ("learner=xgboost", "settings.split-search"),
+        ("learner.early_stopping=true", "settings.cohort-stopping"),
+        ("task.class_weights=[1,2]", "settings.cohort-class-weights"),
+        ("federation.scaler.kind=standard", "settings.cohort-scaler"),
+        ("validation.tune_threshold=true", "settings.cohort-threshold"),
+        ("fusion=gaussian_process", "settings.kernel-machine"),
+        ("measure=permutation-importance", "settings.cohort-permutation"),
+        ("smote=true", "settings.cohort-oversampling"),
+        ("privacy.best_of=5", "settings.cohort-stopping"),
     ],
 )
 def test_what_cannot_be_private_keeps_its_own_code_and_hint(override: str, code: str) -> None:
     with pytest.raises(SettingsError) as caught:
         compose_settings([override])
     assert caught.value.code == code
-    refusal = refusal_of(override.partition("=")[2])
-    assert refusal is not None
+    words = (override.partition("=")[0].split(".")[-1], override.partition("=")[2])
+    [refusal] = [found for word in words if (found := refusal_of(word)) is not None]
     assert str(caught.value) == str(refusal)
 
 
@@ -150,7 +159,8 @@ def test_beside_other_mistakes_it_is_one_of_them(override: str, mistake: str) ->
     with pytest.raises(SettingsError, match="2 settings are not valid") as caught:
         compose_settings([override, mistake])
     assert caught.value.code == "settings.invalid"
-    assert "learner: nearest neighbours need" in caught.value.fact
+    assert "nearest neighbours need" in caught.value.fact
+    assert "(settings.stored-neighbours)" in caught.value.fact
     assert "use learner=soft_neighbours" in caught.value.fact
 
 

@@ -15,6 +15,8 @@ from shared.contract.settings import (
     ValidationSettings,
     read_settings,
 )
+from shared.errors import SettingsError
+from shared.learners.refused import REFUSED
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,31 @@ def test_every_mistake_is_in_one_text_with_the_value_that_was_typed(shipped: Set
     text = refused(changed(shipped, privacy={"delta": 0.5, "clip_norm": -1}, federation={"quorum": 2}))
     assert text.startswith("3 settings are not valid:")
     assert "not 0.5" in text
+
+
+@pytest.mark.parametrize("word", REFUSED)
+@pytest.mark.parametrize("group", ["learner", "task", "privacy", "federation", "validation", ""])
+def test_what_cannot_be_private_keeps_its_code_in_any_group(
+    shipped: Settings, word: str, group: str
+) -> None:
+    content = changed(shipped, **{group: {word: True}}) if group else {**changed(shipped), word: True}
+    with pytest.raises(SettingsError) as caught:
+        read_settings(content)
+    assert (caught.value.code, caught.value.hint) == (REFUSED[word].code, REFUSED[word].hint)
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_what_cannot_be_private_keeps_its_code_as_a_learner(shipped: Settings, word: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings(changed(shipped, learner={"kind": word}))
+    assert (caught.value.code, caught.value.hint) == (REFUSED[word].code, REFUSED[word].hint)
+
+
+def test_words_of_several_refusals_are_told_together_each_with_its_advice(shipped: Settings) -> None:
+    text = refused(changed(shipped, learner={"early_stopping": 1}, task={"smote": 1}))
+    assert text.startswith("2 settings are not valid:")
+    for word in ("early_stopping", "smote"):
+        assert f"({REFUSED[word].code}); {REFUSED[word].hint}" in text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,23 @@ ASKED = {
     "threshold_tuning": "settings.cohort-threshold",
     "early_stopping": "settings.cohort-stopping",
     "best_of": "settings.cohort-stopping",
+    "XGBoost": "settings.split-search",
+    "light-gbm": "settings.split-search",
+    "catboost": "settings.split-search",
+    "AdaBoost": "settings.split-search",
+    "Gaussian processes": "settings.kernel-machine",
+    "nearest neighbor": "settings.stored-neighbours",
+    "k-nearest-neighbors": "settings.stored-neighbours",
+    "bootstrap": "settings.fitted-trees",
+    "scaler": "settings.cohort-scaler",
+    "standardize": "settings.cohort-scaler",
+    "Standardisation": "settings.cohort-scaler",
+    "class_weight": "settings.cohort-class-weights",
+    "classWeights": "settings.cohort-class-weights",
+    "tune_threshold": "settings.cohort-threshold",
+    "optimize_thresholds": "settings.cohort-threshold",
+    "earlystopping": "settings.cohort-stopping",
+    "k-fold": "settings.cohort-stopping",
 }
 
 
@@ -41,6 +58,20 @@ def test_a_refusal_is_a_new_error_each_time() -> None:
         caught.append(error.value)
     assert caught[0] is not caught[1]
     assert REFUSED["knn"].__traceback__ is None
+
+
+@pytest.mark.parametrize("word", REFUSED)
+def test_every_word_is_found_however_it_is_written(word: str) -> None:
+    american = word.replace("neighbour", "neighbor").replace("isation", "ization").replace("ise", "ize")
+    for written in (word, american, word.upper(), word.replace("_", "-"), word.replace("_", "")):
+        found = refusal_of(written)
+        assert found is not None
+        assert str(found) == str(REFUSED[word])
+        assert found.hint
+
+
+def test_a_refusal_names_a_code_of_its_own() -> None:
+    assert len({error.code for error in REFUSED.values()}) == 10
 
 
 @pytest.mark.parametrize("name", LEARNERS)

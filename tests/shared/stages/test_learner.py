@@ -11,10 +11,11 @@ import torch
 from practice_learners import PLANNED, SITES, learner_plan, patients_of, played, silent, stage_of
 from practice_patients import CHANNELS
 
-from shared.errors import PlanError, WeightsError
+from shared.errors import PlanError, ProtocolError, WeightsError
 from shared.exam.schema import ClassLabel
 from shared.learners.table import build_learner
 from shared.stages.learner import LearnerSum, table_task
+from shared.stages.stage_sum import require_state
 from shared.sums.federate import Noise, federate
 from shared.train.patients import join_patients
 
@@ -82,6 +83,33 @@ def test_a_total_within_reach_of_the_declared_patients_is_below_the_largest() ->
     learner = build_learner(stage_of(plan).learner, table_task(plan.settings, 0.0))
     bound = learner.bound(learner.start())
     assert asked.largest(1, declared_patients=60) == pytest.approx(10 * 60 * bound)
+
+
+@pytest.mark.parametrize("name", PLANNED)
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_state_beyond_any_learning_is_refused_and_at_the_limit_arithmetic_holds(
+    name: str, sign: float
+) -> None:
+    plan = learner_plan(name, SITES)
+    asked, number = LearnerSum(plan, stage_of(plan), None), stage_of(plan).rounds + 1
+    vector = np.zeros(asked.state_length(number))
+    vector[-1] = sign * 1e12
+    require_state(asked, vector, round_number=number)
+    vector[-1] = np.nextafter(sign * 1e12, sign * np.inf)
+    with pytest.raises(ProtocolError) as caught:
+        require_state(asked, vector, round_number=number)
+    assert caught.value.code == "protocol.weights-too-large"
+
+
+def test_a_row_at_the_largest_state_is_finite_and_within_its_bound() -> None:
+    plan = learner_plan("proportional_odds", SITES, epsilon=8.0)
+    asked = LearnerSum(plan, stage_of(plan), None)
+    [patients, _] = patients_of(plan)
+    draw = np.random.default_rng(1)
+    vector = asked.state_largest * draw.choice([-1.0, 1.0], size=asked.state_length(2))
+    total = asked.answer(vector, patients, round_number=2, declared_patients=60, draw_normals=silent)
+    assert np.isfinite(total).all()
+    assert 0 < np.linalg.norm(total) <= len(patients) * 0.5
 
 
 def test_films_are_left_out_where_the_model_reads_none() -> None:

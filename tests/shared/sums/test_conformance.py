@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from practice_patients import practice_patients, practice_settings
+from practice_plan import plan_of, trained
 from practice_sums import SUMS, Case
 
+from shared.contract.settings import PrivacySettings
 from shared.contract.vector_file import open_vectors, write_vectors
 from shared.learners.table import LEARNERS
 from shared.privacy.noise import NoiseStream
+from shared.stages.gradient import GradientSum
 from shared.sums.contract import State, Sum
 from shared.sums.federate import Noise, federate
 from shared.sums.lattice import from_lattice, spacing_of
 from shared.sums.total import CHUNK, exact_total_of, lattice_rows, total_of
+from shared.train.canaries import AuditRegister
+from shared.train.patients import PatientBatch
+from shared.train.update import patients_at_once
 
 
 @pytest.fixture(params=SUMS)
@@ -218,3 +227,59 @@ def test_nobody_has_a_total_of_zeros(case: Case) -> None:
     nobody = case.usual(3, np.random.default_rng(12)).select([])
     state = case.asked.start()
     assert total_of(case.asked, state, nobody).tolist() == [0] * case.asked.length(state)
+
+
+@dataclass(frozen=True)
+class AskedOfGradients:
+    """A private gradient stage as both sides build it, at the chunk that its plan computes at once."""
+
+    asked: GradientSum
+    clip_norm: float
+    chunk: int
+
+    @classmethod
+    def of(cls, fusion: str) -> AskedOfGradients:
+        privacy = PrivacySettings(mode="patient_dp", noise_multiplier=1.0, clip_norm=0.5)
+        settings = practice_settings(fusion).model_copy(update={"privacy": privacy})
+        plan = plan_of(settings, {"aster": 400, "birch": 300})
+        stage = trained(plan, fold="coordinator", local_steps=1, learning_rate=0.2)
+        chunk = patients_at_once(plan.settings, torch.device("cpu"))
+        return cls(GradientSum(plan, stage, None), stage.clip_norm, chunk)
+
+    def total(self, vector: np.ndarray, patients: PatientBatch, coins: np.ndarray | None) -> np.ndarray:
+        """The answer [p] whose noise is drawn as zero, in whole spacings of the lattice."""
+        answer = self.asked.answer(
+            vector,
+            patients,
+            round_number=1,
+            declared_patients=400,
+            draw_normals=lambda n: torch.zeros(n, dtype=torch.float64),
+            register=None if coins is None else AuditRegister(coins),
+        )
+        steps = answer / spacing_of(self.clip_norm)
+        assert np.array_equal(steps, np.rint(steps)), "off the lattice"
+        return steps.astype(np.int64)
+
+
+@pytest.mark.parametrize("fusion", ["linear", "concatenation", "cross_attention"])
+@pytest.mark.parametrize("coins", [None, np.arange(7) % 2 == 1], ids=["no canaries", "canaries"])
+@pytest.mark.parametrize("largest", [0.3, 1e6], ids=["usual weights", "hostile weights"])
+def test_a_patient_moves_the_answer_of_training_by_exactly_that_patients_row(
+    fusion: str, coins: np.ndarray | None, largest: float
+) -> None:
+    case = AskedOfGradients.of(fusion)
+    n = 2 * case.chunk + 37  # three chunks, the last one ragged; with canaries at another edge
+    patients = practice_patients(n, seed=3)
+    start = case.asked.start().vector
+    draw = np.random.default_rng(5)
+    vector = (start + largest * draw.uniform(-1, 1, size=start.size)).astype(np.float32)
+    whole = case.total(vector, patients, coins)
+    moves = []
+    for place in (0, case.chunk - 1, case.chunk, n - 1):
+        others = [index for index in range(n) if index != place]
+        row = case.total(vector, patients.select([place]), None)
+        without = case.total(vector, patients.select(others), coins)
+        assert np.array_equal(whole - without, row)
+        moves.append(np.linalg.norm(row.astype(np.float64)) * spacing_of(case.clip_norm))
+    assert max(moves) <= case.clip_norm
+    assert max(moves) > 0.9 * case.clip_norm, "nobody's gradient was clipped"

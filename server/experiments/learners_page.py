@@ -1,0 +1,108 @@
+"""Writes the learners' figures as ``docs/learners.md``, beside those of the blueprint experiment.
+
+Ours are measured when it runs: ``python -m server.experiments.learners_page``. What the blueprint
+experiment had reached is data with its source (``docs/data/blueprint_learners.json``). Imports the
+figures of the learners.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from server.experiments.figures import TRAINING_PATIENTS
+from server.experiments.learners import (
+    DELTA,
+    EPSILONS,
+    N_DRAWS,
+    N_EVALUATED,
+    N_POPULATIONS,
+    Measured,
+    measure_learners,
+)
+from shared.errors import SettingsError
+from shared.machine.files import PROJECT, write_atomic
+
+BLUEPRINT = PROJECT / "docs" / "data" / "blueprint_learners.json"
+# The arm that the blueprint experiment had too.
+_COMPARED = "federated"
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Figures by learner and ε as another experiment had them, None where it had none; and why not."""
+
+    source: str
+    figures: Mapping[str, Sequence[float | None]]
+    not_compared: Mapping[str, str]
+
+    def of(self, name: str) -> str:
+        """The cell of a learner: its figures at every ε.
+
+        Raises:
+            SettingsError: nothing is said of this learner.
+        """
+        if name in self.figures:
+            return " · ".join("–" if each is None else f"{each:.3f}" for each in self.figures[name])
+        if name not in self.not_compared:
+            raise SettingsError("no-blueprint", f"{BLUEPRINT.name} must say why {name} is not compared")
+        return "not compared"
+
+
+def read_blueprint(path: Path = BLUEPRINT) -> Blueprint:
+    """The figures to compare with.
+
+    Raises:
+        SettingsError: they are at other ε than ours.
+    """
+    content = json.loads(path.read_text())
+    if tuple(content["epsilons"]) != EPSILONS:
+        raise SettingsError("no-blueprint", f"{path.name} must have figures at ε {EPSILONS}")
+    return Blueprint(content["source"], content["figures"], content["not_compared"])
+
+
+def write_learners(measured: Sequence[Measured], *, root: Path = PROJECT) -> Path:
+    """Write ``docs/learners.md``."""
+    page = root / "docs" / "learners.md"
+    write_atomic(page, _page(measured, read_blueprint()).encode())
+    return page
+
+
+def _page(measured: Sequence[Measured], blueprint: Blueprint) -> str:
+    sizes = " + ".join(str(size) for size in TRAINING_PATIENTS.values())
+    lines = [
+        "# Learners of tables",
+        "",
+        "Written by `python -m server.experiments.learners_page`; nothing here is typed by hand.",
+        "",
+        f"{sizes} training patients at three synthetic sites, {N_POPULATIONS} populations, {N_DRAWS} "
+        f"draws of the noise each; scored on {N_EVALUATED} fresh patients. Columns: the pooled image "
+        "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
+        "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
+        f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
+        "*one message*: each site takes all steps alone, its last states are averaged by size; "
+        "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
+        "standard error over populations. *One score per class* (softmax regression by clipped "
+        "gradients, 30 sums) is measured beside proportional odds and no run can choose it. "
+        f"{datetime.now(UTC).date().isoformat()}.",
+        "",
+        f"Last column, at the same four ε: {blueprint.source}.",
+        "",
+        "| learner | figure | arm | ε 1 | ε 3 | ε 8 | off | blueprint experiment |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for found in measured:
+        for arm, values in found.arms.items():
+            cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
+            beside = blueprint.of(found.name) if arm == _COMPARED else ""
+            lines.append(f"| {found.name} | {found.figure} | {arm} | {cells} | {beside} |")
+    told = [f"- {name}: {why}." for name, why in blueprint.not_compared.items()]
+    return "\n".join([*lines, "", "Not compared:", "", *told, ""])
+
+
+if __name__ == "__main__":
+    write_learners(measure_learners(progress=lambda line: sys.stderr.write(line + "\n")))
