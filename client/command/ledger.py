@@ -14,6 +14,7 @@ from shared.machine.terminal import JsonOption, command, show_facts, show_json, 
 if TYPE_CHECKING:
     from client.gate.ledger import Ledger
     from client.site.folder import Site
+    from shared.privacy.statement import PrivacyPredicate
 
 gate_app = typer.Typer()
 ledger_app = typer.Typer(no_args_is_help=True, help="Every touch of a patient, for life.")
@@ -138,13 +139,24 @@ def statement(
         return
     facts: dict[str, object] = {
         "guarantee": predicate.guarantee,
-        "run epsilon": predicate.cost.run_epsilon,
-        "lifetime epsilon": predicate.lifetime.epsilon,
-        "unit, adjacency, delta": f"patient, add/remove, {predicate.cost.delta:g}",
+        **_stated_epsilon(predicate),
         "signed": str(out),
         "to read": str(out.with_suffix(".txt")),
     }
     show_facts(f"privacy statement of {predicate.site}, run {predicate.run}", facts)
+
+
+def _stated_epsilon(predicate: PrivacyPredicate) -> dict[str, object]:
+    """ε of a statement with all that it needs beside it; nothing where nothing was noised."""
+    from shared.privacy.accountant import NO_ACCOUNTANT
+
+    if predicate.cost.accountant == NO_ACCOUNTANT and not predicate.lifetime.epsilon:
+        return {}
+    return {
+        "run epsilon": predicate.cost.run_epsilon,
+        "lifetime epsilon": predicate.lifetime.epsilon,
+        "unit, adjacency, delta": f"patient, add/remove, {predicate.cost.delta:g}",
+    }
 
 
 @gate_app.command()

@@ -111,6 +111,7 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
     """What a plan asks for and costs here, and what differs from the last approved one."""
     from client.site.approval import what_changed
     from client.site.policy import check_plan
+    from shared.privacy.stage_text import qualifier_facts
 
     role = plan.entry(site.name).role
     problems = [*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name)]
@@ -122,9 +123,8 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         "asks for": _describe_asked(plan, role),
         **_describe_measured(plan),
         "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
-        "mechanism": plan.predicted.mechanism,
+        **qualifier_facts(plan),
         **_describe_training(plan),
-        "unit, adjacency, delta": f"patient, add/remove, {plan.settings.delta:g}",
         **_describe_prices(site, plan),
         "releases": _describe_releases(plan, role),
         "last approved plan": "none" if before is None else f"{before.run}, {before.sha256[:12]}",
@@ -194,9 +194,13 @@ def _describe_prices(site: Site, plan: Plan) -> Facts:
             "would stop it": f"{error.fact}; {error.hint}" if needs_one else NOTHING,
         }
     facts: Facts = {
-        f"epsilon, {price.purpose}": f"{write_epsilon(price.run_epsilon)} for the run; dearest patient "
-        f"{price.spent_before:.2f} spent before, {price.spent_after:.2f} then, "
-        f"{price.left_after:.2f} left for life"
+        f"epsilon, {price.purpose}": write_epsilon(price.run_epsilon)
+        + (
+            ""
+            if price.run_epsilon is None
+            else f" for the run; dearest patient {price.spent_before:.2f} spent before, "
+            f"{price.spent_after:.2f} then, {price.left_after:.2f} left for life"
+        )
         for price in prices
     }
     return facts | {"would stop it": "\n".join(find_shortages(site.policy, prices)) or NOTHING}

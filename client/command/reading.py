@@ -73,6 +73,7 @@ def predict(
         show_json(
             figures
             | {"probability_of": reading.probability_of}
+            | {"probabilities": reading.probabilities, "likeliest": reading.likeliest}
             | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
             | {"validation": summary.model_dump(mode="json")["rows"] if summary else []}
         )

@@ -91,8 +91,11 @@ def rehearse(
 
 
 def _show_rehearsal(rehearsal: Rehearsal, *, run: str, delta: float) -> None:
+    is_bounded = any(price.run_epsilon is not None for price in rehearsal.prices)
     show_table(
-        f"run {run}: epsilon of the dearest patient (unit: patient, add/remove, delta {delta:g})",
+        f"run {run}: epsilon of the dearest patient (unit: patient, add/remove, delta {delta:g})"
+        if is_bounded or not rehearsal.prices
+        else f"run {run}: no formal privacy guarantee",
         ("for", "patients", "of the run", "spent before", "spent then", "left for life"),
         [
             (

@@ -19,7 +19,7 @@ from client.site.folder import Site
 from shared.contract.plan import Plan, RosterEntry, read_plan
 from shared.contract.protocol import SumReply
 from shared.errors import AuditError
-from shared.privacy.accountant import ACCOUNTANT_EXACT, accountant_name, epsilon_of
+from shared.privacy.accountant import ACCOUNTANT_SAMPLED, NO_ACCOUNTANT, accountant_name, epsilon_of
 from shared.privacy.events import is_full_batch
 from shared.privacy.ledger_format import LedgerRow
 from shared.privacy.statement import (
@@ -158,7 +158,7 @@ def _cost(ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[Ledg
     events = [row.event for row in charges if row.event is not None]
     n_unprotected = sum(row.event is None for row in charges)
     accountant = accountant_name(events)
-    library = "scipy" if accountant == ACCOUNTANT_EXACT else "opacus"
+    library = "opacus" if accountant == ACCOUNTANT_SAMPLED else "scipy"
     return Cost(
         delta=delta,
         planned_epsilon=plan.predicted.training_epsilon if entry.role == "training" else 0.0,
@@ -170,7 +170,9 @@ def _cost(ledger: Ledger, plan: Plan, entry: RosterEntry, charges: Sequence[Ledg
         else ledger.run_epsilon(plan.sha256, ledger.members_of(charges), delta=delta),
         n_unprotected=n_unprotected,
         accountant=accountant,
-        accountant_version=f"{library} {importlib.metadata.version(library)}",
+        accountant_version=""
+        if accountant == NO_ACCOUNTANT
+        else f"{library} {importlib.metadata.version(library)}",
     )
 
 

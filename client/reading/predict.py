@@ -39,8 +39,9 @@ class Prediction:
 
     ``value`` is in ``unit``, or the probability of the class ``probability_of``, the endpoint (None
     where a number is predicted); ``t_score`` is None where the label has none. ``class_name`` is called
-    by ``rule``, as in validation. ``films`` are the normalised films [h, w]; ``heat_maps`` [h, w]: how
-    much hiding that place changes the value.
+    by ``rule``, as in validation; it need not be the ``likeliest`` of ``probabilities``, which hold
+    every class (None and empty where a number is predicted). ``films`` are the normalised films [h, w];
+    ``heat_maps`` [h, w]: how much hiding that place changes the value.
     """
 
     value: float
@@ -49,6 +50,8 @@ class Prediction:
     t_score: float | None
     class_name: str
     rule: str
+    probabilities: Mapping[str, float]
+    likeliest: str | None
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
 
@@ -60,12 +63,14 @@ class Prediction:
     def facts(self) -> dict[str, object]:
         """The reading in words; what the label does not have is left out."""
         t_score = None if self.t_score is None else f"{self.t_score:+.2f}"
-        name, value = "value", f"{self.value:.3f} {self.unit}"
-        if self.probability_of is not None:
-            name, value = self.scale, f"{self.value:.3f}"
-        words = {
-            name: value,
+        words: dict[str, object] = {
+            f"probability of {name}": f"{p:.3f}" for name, p in self.probabilities.items()
+        }
+        if not self.probabilities:
+            words["value"] = f"{self.value:.3f} {self.unit}".rstrip()
+        words |= {
             "T-score": t_score,
+            "likeliest class": self.likeliest,
             "class": f"{self.class_name} ({self.rule})",
         }
         return {name: text for name, text in words.items() if text is not None}
@@ -306,6 +311,10 @@ def _describe(
     t_score = None
     if decision.is_regression and label.kind == "bmd":
         t_score = label_bmd(value, vendor=label.reference_vendor, label=label).t_score
+    chances, likeliest = {}, None
+    if not decision.is_regression:
+        chances = dict(zip(decision.classes, map(float, found[0]), strict=True))
+        likeliest = decision.classes[int(decision.likeliest(found)[0])]
     return Prediction(
         value=value,
         unit=unit or "probability",
@@ -313,6 +322,8 @@ def _describe(
         t_score=t_score,
         class_name=decision.classes[int(decision.call(found)[0])],
         rule=decision.in_words(unit),
+        probabilities=chances,
+        likeliest=likeliest,
         films=tuple(films),
         heat_maps=tuple(maps),
     )

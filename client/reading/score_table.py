@@ -119,7 +119,7 @@ def _typed(row: RawRow, name: str | None, profile: SiteProfile) -> str:
 def _score_columns(release: Release) -> tuple[str, ...]:
     settings, decision = release.plan.settings, release.record.decision
     if not decision.is_regression:
-        return (*(f"probability of {name}" for name in decision.classes), "class")
+        return (*(f"probability of {name}" for name in decision.classes), "likeliest class", "class")
     unit = f" [{settings.task.target_unit}]" if settings.task.kind == "regression" else ""
     t_score = ("T-score",) if settings.cohort.label.kind == "bmd" else ()
     return (f"value{unit}", *t_score, "class")
@@ -149,5 +149,7 @@ def _scores(release: Release, rows: Sequence[ClinicalRow]) -> Mapping[int, tuple
         if decision.is_regression and label.kind == "bmd":
             read = label_bmd(float(output[0]), vendor=label.reference_vendor, label=label)
             numbers.append(f"{read.t_score:+.2f}")
+        if not decision.is_regression:
+            numbers.append(decision.classes[int(decision.likeliest(output[None])[0])])
         cells[row.number] = (*numbers, decision.classes[int(place)])
     return cells

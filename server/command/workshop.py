@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -20,6 +20,31 @@ from shared.machine.terminal import (
 
 workshop_app = typer.Typer()
 _AUDITED_CANARIES = 1000
+
+
+class _Shipped(NamedTuple):
+    """How a network that OsteoFed ships was made, and what another one needs."""
+
+    file: str
+    films: int
+    seed: int
+    what_next: str
+
+
+_SHIPPED = {
+    "encoder": _Shipped(
+        "configs/encoder/tiny.safetensors",
+        10_500,
+        20_241,
+        "put the hash into configs/encoder/tiny.yaml",
+    ),
+    "landmark": _Shipped(
+        "shared/exam/landmarks/hip.safetensors",
+        2_500,
+        20_262,
+        "another network is another preprocessing: name it anew in shared/exam/pixels.py",
+    ),
+}
 
 
 @workshop_app.command()
@@ -82,51 +107,36 @@ def figures(
 @workshop_app.command()
 @command
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Weights file to write.")] = Path(
-        "configs/encoder/tiny.safetensors"
-    ),
-    films: Annotated[int, typer.Option(min=64, help="Public synthetic films.")] = 10_500,
-    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_241,
+    network: Annotated[
+        Literal["encoder", "landmark"],
+        typer.Argument(help="The default encoder, or what finds the hip on a film."),
+    ] = "encoder",
+    out: Annotated[Path | None, typer.Option(help="File to write; by default the shipped one.")] = None,
+    films: Annotated[
+        int | None,
+        typer.Option(min=64, help="Public synthetic films; by default as the shipped one had."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Draws films and initial weights; by default that of the shipped one."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the default encoder on public synthetic films, taught physical quantities, never BMD."""
-    from server.encoders.pretrain import pretrain as fit
+    """Make a shipped network anew on public synthetic films, taught physical quantities, never BMD."""
+    from server.encoders.pretrain import pretrain as fit_encoder
+    from server.encoders.pretrain_landmark import pretrain_landmark as fit_landmark
 
-    with progress("pretraining") as advance:
-        sha256 = fit(
-            out,
-            n_films=films,
-            seed=seed,
+    shipped = _SHIPPED[network]
+    written = out or Path(shipped.file)
+    with progress(f"pretraining, {network}") as advance:
+        sha256 = {"encoder": fit_encoder, "landmark": fit_landmark}[network](
+            written,
+            n_films=films or shipped.films,
+            seed=shipped.seed if seed is None else seed,
             progress=lambda _, done, total: advance(done, total),
         )
-    facts: dict[str, object] = {"weights": str(out), "sha256": sha256}
-    show_json(facts) if as_json else show_facts("put the hash into configs/encoder/tiny.yaml", facts)
-
-
-@workshop_app.command(name="pretrain-landmark")
-@command
-def pretrain_landmark(
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path(
-        "shared/exam/landmarks/hip.safetensors"
-    ),
-    films: Annotated[int, typer.Option(min=32, help="Public synthetic films.")] = 2_500,
-    seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_262,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the network that finds the hip on a film, on public synthetic films."""
-    from server.encoders.pretrain_landmark import pretrain_landmark as fit
-
-    with progress("a landmark") as advance:
-        sha256 = fit(
-            out,
-            n_films=films,
-            seed=seed,
-            progress=lambda _, done, total: advance(done, total),
-        )
-    facts: dict[str, object] = {"weights": str(out), "sha256": sha256}
-    show_json(facts) if as_json else show_facts(
-        "another network is another preprocessing: name it anew in shared/exam/pixels.py", facts
-    )
+    facts: dict[str, object] = {"weights": str(written), "sha256": sha256}
+    show_json(facts) if as_json else show_facts(shipped.what_next, facts)
 
 
 @workshop_app.command()

@@ -13,14 +13,13 @@ from pathlib import Path
 from server.demo.deployment import StageResult, deploy_loopback
 from server.demo.play import (
     RUN,
+    compose_generated,
     found_federation,
     fresh_folders,
     generate,
     ingest_all,
-    require_generated,
     write_approved_plan,
 )
-from server.federation.compose import compose_settings
 from server.report.answers import MEASURED, answers_to
 from server.run.folder import RunStore
 from server.run.prepare import prepare
@@ -42,8 +41,7 @@ def prepare_federation(
     folder: Path, overrides: Sequence[str], *, sites: Sequence[SyntheticSite], seed: int = _SEED
 ) -> tuple[RunStore, dict[str, Path]]:
     """A small federation up to the approved plan: its prepared run, and site folders by name."""
-    settings = compose_settings([*overrides, "is_synthetic=true"])
-    require_generated(settings)
+    settings = compose_generated(overrides)
     folders = fresh_folders(folder)
     generate(folders, sites, seed=seed)
     home = found_federation(folders, sites, settings)

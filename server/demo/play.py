@@ -26,6 +26,7 @@ from server.report.training import write_release
 from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
+from server.simulation.hospitals import split_cells
 from server.simulation.policy import APPROVED_BY, suit_policy
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite
 from shared.contract.settings import Settings
@@ -101,8 +102,7 @@ def play_demo(
         RunError: the folder holds something else.
     """
     began = time.monotonic()
-    settings = compose_settings([*overrides, "is_synthetic=true"])
-    require_generated(settings)
+    settings = compose_generated(overrides)
     if is_audited and settings.encoder.training != "frozen":
         raise SettingsError(
             "encoder-not-attacked",
@@ -141,17 +141,32 @@ def play_demo(
     return results, files
 
 
-def require_generated(settings: Settings) -> None:
+def compose_generated(overrides: Sequence[str]) -> Settings:
+    """The settings of a federation of generated patients.
+
+    A cohort that is named among the overrides is looked at before anything that does not suit it.
+
+    Raises:
+        SettingsError: an override is not valid, or the cohort is not the generator's.
+    """
+    for key, _, name in (override.partition("=") for override in overrides):
+        if key == "cohort":
+            _require_generated(name)
+    settings = compose_settings([*overrides, "is_synthetic=true"])
+    _require_generated(settings.cohort.name)
+    return settings
+
+
+def _require_generated(name: str) -> None:
     """Refuse a cohort of which no synthetic patient can be made.
 
     Raises:
         SettingsError: it is not the generator's.
     """
-    if settings.cohort.name != GENERATED_COHORT:
+    if name != GENERATED_COHORT:
         raise SettingsError(
             "cohort-not-generated",
-            f"synthetic hospitals can be generated for cohort {GENERATED_COHORT} only, "
-            f"not {settings.cohort.name}",
+            f"synthetic hospitals can be generated for cohort {GENERATED_COHORT} only, not {name}",
             hint="`osteofed-coordinator simulate SITE=FILE … --cohort FILE` plays a federation over "
             "tables or films of your own",
         )
@@ -221,14 +236,12 @@ def ingest_all(folders: DemoFolders, sites: Sequence[SyntheticSite], settings: S
                 schema=settings.cohort,
                 progress=advance,
             )
-        cohort = report.cohort
         rows.append(
             (
                 site.name,
                 f"{report.n_films_used}/{report.n_films_read}",
                 f"{report.n_rows_used}/{report.n_rows_read}",
-                len(cohort.patients("train")),
-                len(cohort.patients("internal")),
+                *split_cells(report.cohort, "external" if site is sites[-1] else "training"),
                 ", ".join(f"{c.code.removeprefix('intake.')} {c.n}" for c in report.counts),
             )
         )

@@ -21,7 +21,7 @@ from server.experiments.figures import (
     TRAINING_PATIENTS,
     draw_patients,
 )
-from server.experiments.schedules_page import schedules_page
+from server.experiments.schedules_page import quote_schedules, schedules_page
 from server.federation.compose import compose_settings
 from server.federation.measured import (
     MEASURED_FILE,
@@ -97,12 +97,14 @@ def measure_schedules(
 
 def write_schedules(
     measured: MeasuredSchedules, *, file: Path = MEASURED_FILE, root: Path = PROJECT
-) -> tuple[Path, Path]:
-    """Write the figures where a plan finds them, and ``docs/schedules.md``."""
+) -> tuple[Path, Path, Path]:
+    """Write the figures where a plan finds them, ``docs/schedules.md``, and what a how-to quotes."""
     write_atomic(file, json.dumps(measured.model_dump(mode="json"), indent=1).encode() + b"\n")
-    page = root / "docs" / "schedules.md"
-    write_atomic(page, schedules_page(read_measured(file)).encode())
-    return file, page
+    page, quoting = root / "docs" / "schedules.md", root / "docs" / "how-to" / "slow-links.md"
+    written = read_measured(file)
+    write_atomic(page, schedules_page(written).encode())
+    write_atomic(quoting, quote_schedules(quoting.read_text(), written).encode())
+    return file, page, quoting
 
 
 def _cells(

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from server.federation.measured import MeasuredSchedule, MeasuredSchedules
 from shared.contract.schedules import STANDARD
 
+# Between them stands what another page quotes.
+QUOTE_BEGINS, QUOTE_ENDS = "<!-- written by make schedules -->", "<!-- end of what is written -->"
+
 
 def schedules_page(measured: MeasuredSchedules) -> str:
     """``docs/schedules.md``: each place in short, then every figure with its row."""
@@ -27,6 +30,51 @@ def schedules_page(measured: MeasuredSchedules) -> str:
         lines += ["", f"## {_place(declared)}", "", *_in_short(measured.rows, declared)]
     lines += ["", "## Every figure", "", *_in_full(measured.rows), ""]
     return "\n".join(lines)
+
+
+def quote_schedules(page: str, measured: MeasuredSchedules) -> str:
+    """A page with what each schedule keeps between its two marks, for each place; the rest as it is.
+
+    Raises:
+        ValueError: the page has not both marks once.
+    """
+    if page.count(QUOTE_BEGINS) != 1 or page.count(QUOTE_ENDS) != 1:
+        raise ValueError(f"the page must have {QUOTE_BEGINS} and {QUOTE_ENDS} once each")
+    before, rest = page.split(QUOTE_BEGINS)
+    _, after = rest.split(QUOTE_ENDS)
+    epsilons = list(dict.fromkeys(row.epsilon for row in measured.rows))
+    lines = [
+        f"Share of the R² of `{STANDARD}` that is kept at ε {_listed(epsilons)}, on synthetic films:"
+    ]
+    for declared in dict.fromkeys(row.declared for row in measured.rows):
+        lines += ["", f"{_place(declared)}:", "", *_kept(measured.rows, declared)]
+    return "\n".join([f"{before}{QUOTE_BEGINS}", *lines, f"{QUOTE_ENDS}{after}"])
+
+
+def _kept(rows: Sequence[MeasuredSchedule], declared: tuple[int, ...]) -> list[str]:
+    """Schedule by head: messages, and the shares of the standard R² by ε."""
+    heads = list(dict.fromkeys(row.fusion.name for row in rows if row.declared == declared))
+    rounds: dict[str, set[int]] = {}
+    shares: dict[tuple[str, str], list[str]] = {}
+    for row, share in zip(rows, shares_of_standard(rows), strict=True):
+        if row.declared == declared:
+            rounds.setdefault(row.schedule, set()).add(row.row.rounds)
+            text = "–" if share is None else f"{100 * share:.0f}"
+            shares.setdefault((row.schedule, row.fusion.name), []).append(text)
+    table = [
+        f"| `schedule=` | messages of a site | {' | '.join(heads)} |",
+        "|---|---|" + "---|" * len(heads),
+    ]
+    for schedule, found in rounds.items():
+        low, high = min(found), max(found)
+        cells = (f"{_listed(shares.get((schedule, head), ['–']))} %" for head in heads)
+        messages = str(low) if low == high else f"{low} to {high}"
+        table.append(f"| `{schedule}` | {messages} | {' | '.join(cells)} |")
+    return table
+
+
+def _listed(values: Sequence[float | str]) -> str:
+    return ", ".join(each if isinstance(each, str) else f"{each:g}" for each in values)
 
 
 def shares_of_standard(rows: Sequence[MeasuredSchedule]) -> list[float | None]:

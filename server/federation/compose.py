@@ -75,7 +75,7 @@ def compose_followed(
         chosen, made = [f"hydra.searchpath=[file://{further}]"], []
         schema = None if cohort is None else _take_cohort(cohort, further, configs)
         if schema is not None:
-            made = settings_for(schema, overrides)
+            made = settings_for(schema, [*choices, *(value.removeprefix("++") for value in values)])
             followed = _sort_overrides(made, (configs, further))
             chosen += [f"cohort={_GIVEN}", *followed[0]]
             values = [*followed[1], *values]
@@ -140,7 +140,9 @@ def _read(
     except SettingsError as error:
         if not found and not notes:
             raise
-        found += error.fact.splitlines()[1:] or [f"  {error.fact} ({error.code}); {error.hint}"]
+        lines = error.fact.splitlines()[1:] or [f"  {error.fact} ({error.code}); {error.hint}"]
+        # where an option has no file, another stands in for it, and what that contradicts says nothing
+        found += [line for line in lines if not (problems and line.startswith("  settings: "))]
         found += notes
     if found:
         raise SettingsError(

@@ -35,12 +35,15 @@ from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock
 from shared.contract.stages import Stage
 from shared.measure.table.spec import table_spec
+from shared.privacy.accountant import NO_ACCOUNTANT
 from shared.privacy.cost import describe_measuring
 from shared.privacy.ledger_export import LedgerExport, read_exports
 from shared.stages.external_file import ExternalFile
 
+_LIMIT_OF_EPSILON = (
+    "Each site's ε covers its own cohort. For a person treated at several sites they add up."
+)
 _LIMITS = (
-    "Each site's ε covers its own cohort. For a person treated at several sites they add up.",
     "The sites' pseudonyms differ, so a person known to two hospitals is counted at both.",
     "Site names, roles, declared sizes and who took part in which round are visible to the "
     "coordinator and carry no privacy guarantee.",
@@ -71,6 +74,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
     validation = collect_validations(store)
     site_auc, without = pool_site_aucs(store)
     offline = _offline_only(store)
+    is_exact = plan.predicted.accountant == NO_ACCOUNTANT
     lock = (
         read_lock(store.lock_file, coordinator_key=plan.coordinator_key)
         if store.lock_file.exists()
@@ -109,7 +113,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         site_auc_without=without,
         is_synthetic=plan.settings.is_synthetic,
         is_simulated=plan.settings.is_simulated,
-        limits=_LIMITS,
+        limits=_LIMITS if is_exact else (_LIMIT_OF_EPSILON, *_LIMITS),
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from server.report.results import NO_GUARANTEE
 from shared.contract.plan import Plan
 from shared.contract.stages import DescriptionStage
+from shared.privacy.stage_text import qualifier_facts
 
 _EXACT = "governed: exact numbers, no formal privacy guarantee"
 
 
 def plan_facts(plan: Plan) -> dict[str, object]:
     """A plan in a few lines; its stages and prices are tables (``shared.privacy.stage_text``)."""
-    settings, predicted = plan.settings, plan.predicted
+    settings = plan.settings
     return {
         "run": plan.run,
         "plan": plan.sha256,
@@ -20,9 +21,7 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         "patients": _whose_patients(plan),
         "model": f"{settings.encoder.name} + {settings.fusion.name}",
         **_training_facts(plan),
-        "mechanism": predicted.mechanism,
-        "accountant": predicted.accountant,
-        "unit, adjacency, delta": f"{predicted.unit}, {predicted.adjacency}, {predicted.delta:g}",
+        **qualifier_facts(plan),
         **_price_facts(plan),
     }
 

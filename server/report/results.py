@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from server.report.pooling import PooledEffect
 from shared.measure.description.reading import Description
 from shared.measure.table.endpoint import Curves
+from shared.privacy.accountant import NO_ACCOUNTANT
 from shared.strict import FROZEN
 from shared.sums.estimate import Estimate, Measures
 
@@ -382,3 +383,8 @@ class Results(BaseModel):
     is_synthetic: bool = False
     is_simulated: bool = False
     limits: tuple[str, ...] = ()
+
+    @property
+    def is_noised(self) -> bool:
+        """Whether anything of the run was noised; else no ε is spoken of."""
+        return any(row.accountant != NO_ACCOUNTANT for row in self.privacy)

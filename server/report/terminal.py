@@ -115,9 +115,11 @@ def _validation_row(row: ValidationResult, is_regression: bool) -> tuple[str, ..
 
 
 def _privacy(results: Results) -> TerminalTable:
+    columns = ("run ε", "lifetime ε", "cap", "left")
+    last = "holds for" if results.is_noised else "mechanism"
     return TerminalTable(
         title=PRIVACY,
-        columns=("site", "training", "run ε", "lifetime ε", "cap", "left", "holds for"),
+        columns=("site", "training", *(columns if results.is_noised else ()), last),
         rows=tuple(
             (
                 row.site,
@@ -130,6 +132,7 @@ def _privacy(results: Results) -> TerminalTable:
                         row.cap_epsilon,
                         row.left_epsilon,
                     )
+                    if results.is_noised
                 ),
                 write_qualifiers(row),
             )

@@ -17,6 +17,7 @@ from server.report.results import (
     Results,
     ValidationResult,
 )
+from shared.privacy.accountant import NO_ACCOUNTANT
 from shared.sums.estimate import Estimate
 
 NOT_A_DEVICE = (
@@ -157,7 +158,9 @@ def write_delta(delta: float) -> str:
 
 
 def write_qualifiers(privacy: PrivacyResult) -> str:
-    """Everything an ε needs beside it."""
+    """Everything an ε needs beside it; of a run that noises nothing, which has none, less."""
+    if privacy.accountant == NO_ACCOUNTANT:
+        return privacy.mechanism
     return (
         f"unit {privacy.unit}, {privacy.adjacency}, δ = {write_delta(privacy.delta)}, "
         f"{privacy.mechanism}, {privacy.accountant}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from client.cohort.folder import latest_version
+from client.cohort.folder import Cohort, latest_version
 from client.cohort.versions import current_cohort
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
@@ -85,6 +85,16 @@ def join(folders: Folders, home: Home, hospital: Hospital, settings: Settings, *
         join_federation(own, answer)
 
 
+COHORT_COLUMNS = ("site", "role", "used", "train", "internal", "quarantined")
+
+
+def split_cells(cohort: Cohort, role: Role) -> tuple[str, str]:
+    """Patients who train, and who are held out; at an external hospital everybody is."""
+    if role == "external":
+        return "–", f"everybody, {len(cohort.patients())}"
+    return str(len(cohort.patients("train"))), str(len(cohort.patients("internal")))
+
+
 def take_in(
     folders: Folders, hospital: Hospital, schema: CohortSchema, *, until: date | None
 ) -> tuple[str, ...] | None:
@@ -112,14 +122,7 @@ def take_in(
     used = f"{report.n_rows_used}/{report.n_rows_read} rows"
     if schema.views:
         used += f", {report.n_films_used}/{report.n_films_read} films"
-    return (
-        hospital.name,
-        hospital.role,
-        used,
-        str(len(report.cohort.patients("train"))),
-        str(len(report.cohort.patients("internal"))),
-        codes,
-    )
+    return (hospital.name, hospital.role, used, *split_cells(report.cohort, hospital.role), codes)
 
 
 def require_patients(folders: Folders, hospitals: Sequence[Hospital], schema: CohortSchema) -> None:
@@ -141,9 +144,6 @@ def require_patients(folders: Folders, hospitals: Sequence[Hospital], schema: Co
             hint=f"`osteofed-site cohort {schema.name} --examples --folder {folders.site('NAME')}` "
             "says why; mend films and rows, or leave it out, and simulate into another --folder",
         )
-
-
-COHORT_COLUMNS = ("site", "role", "used", "train", "internal", "quarantined")
 
 
 def take_in_later(folders: Folders, hospital: Hospital, lock_file: Path) -> int:

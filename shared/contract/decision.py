@@ -100,15 +100,23 @@ class Decision(BaseModel):
         furthest = last if 2 * self.endpoint <= last else 0
         return np.where(np.isfinite(outputs).all(axis=1), called, furthest)
 
+    def likeliest(self, outputs: Floats) -> Indices:
+        """In classification, places of the classes with the highest probability. [n,o] -> [n]."""
+        self._require_outputs(outputs)
+        found: Indices = outputs.argmax(axis=1)
+        return found
+
     def is_positive(self, label: Floats) -> Bools:
         """Which patients have the endpoint. [n] -> [n]."""
         found: Bools = self.class_of(label) == self.endpoint
         return found
 
     def in_words(self, unit: str = "") -> str:
-        """The rule that calls the endpoint, for example ``osteoporosis at ≤ 0.6 g/cm2``."""
+        """The rule that calls a class, for example ``osteoporosis at ≤ 0.6 g/cm2``."""
         sign = "≤" if self.is_low_positive else "≥"
-        return f"{self.classes[self.endpoint]} at {sign} {self.operating_point:g} {unit}".rstrip()
+        rule = f"{self.classes[self.endpoint]} at {sign} {self.operating_point:g} {unit}".rstrip()
+        has_others = not self.is_regression and len(self.classes) > 2
+        return f"{rule}, else the likeliest of the others" if has_others else rule
 
     @property
     def _side(self) -> Literal["left", "right"]:

@@ -1,7 +1,8 @@
-"""What validations said of a release, kept beside it: figures of several hospitals together.
+"""What validations said of a release, kept beside it: figures of hospitals together, none by its name.
 
-A row is pooled over sites, as the report has it; nothing of one hospital or patient is in it. Written
-when a report is, signed by the coordinator, and read where the release is used. Imports the release.
+A row is pooled over sites, as the report has it. Where a release was measured at one external hospital
+alone, the row is of that one and says so (``n_sites`` 1): nothing is pooled in it. Written when a
+report is, signed by the coordinator, and read where the release is used. Imports the release.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ class SummaryFigure(BaseModel):
 
 
 class SummaryRow(BaseModel):
-    """One kind of validation, pooled: its price to a patient, and the figures that are shown.
+    """One kind of validation: its price to a patient, and the figures that are shown.
 
     Attributes:
         kind: of validation.
-        n_sites: pooled.
+        n_sites: pooled; 1: of one hospital alone.
         release_class: ``dp`` or ``governed``.
         epsilon: that it cost each patient; null where it is governed.
         figures: by name.
@@ -55,10 +56,15 @@ class SummaryRow(BaseModel):
     model_config = FROZEN
 
     kind: Literal["internal", "external", "prospective"]
-    n_sites: int = Field(ge=2)
+    n_sites: int = Field(ge=1)
     release_class: Literal["dp", "governed"]
     epsilon: float | None = None
     figures: dict[str, SummaryFigure]
+
+    @property
+    def where(self) -> str:
+        """Of how many hospitals, for example ``3 sites``."""
+        return "1 site, not pooled" if self.n_sites == 1 else f"{self.n_sites} sites"
 
 
 class ValidationSummary(BaseModel):
@@ -81,7 +87,7 @@ class ValidationSummary(BaseModel):
     def facts(self) -> dict[str, object]:
         """The rows in words."""
         return {
-            f"{row.kind}, {row.n_sites} sites": ", ".join(
+            f"{row.kind}, {row.where}": ", ".join(
                 f"{name} {figure.in_words()}" for name, figure in row.figures.items()
             )
             for row in self.rows

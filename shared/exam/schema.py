@@ -349,28 +349,49 @@ class CohortSchema(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> CohortSchema:
-        named = (self.patient_column, self.date_column, self.label.column, self.split.column)
-        columns = [name for name in named if name]
-        columns += [field.name for field in self.fields]
-        problems = [
-            f"column {name} stands for {count} things; patient, date, label and fields must differ"
-            for name, count in Counter(columns).items()
-            if count > 1
-        ]
-        if self.views and not (self.patient_column and self.date_column):
-            problems.append("views need patient_column and date_column: films meet rows by both")
-        if self.split.stratified and self.label.kind == "number":
-            problems.append("split.stratified needs a label with classes, not a number")
-        views = [view.name for view in self.views]
-        if len(set(views)) != len(views):
-            problems.append(f"views must differ in name, not {views}")
-        numbers = [field.name for field in self.fields if field.kind == "number"]
-        if self.age_field and self.age_field not in numbers:
-            problems.append(f"age_field must be one of the numbers {numbers}, not {self.age_field}")
-        if self.minimum_age_years and not self.age_field:
-            problems.append("minimum_age_years needs age_field, the number that holds the age")
-        refuse_contradictions(problems)
+        refuse_contradictions(_contradictions(self.model_dump()))
         return self
+
+
+def _contradictions(content: object) -> list[str]:
+    """What a schema says of one thing in two places, of a file too whose parts are not all valid."""
+    if not isinstance(content, Mapping):
+        return []
+    whole = {name: field.default for name, field in CohortSchema.model_fields.items()} | dict(content)
+    label, split = (_settings(whole[name]) for name in ("label", "split"))
+    fields, views = (_named(whole[name]) for name in ("fields", "views"))
+    names = [whole["patient_column"], whole["date_column"], label.get("column"), split.get("column")]
+    columns = Counter(name for name in (*names, *(each["name"] for each in fields)) if name)
+    problems = [
+        f"column {name} stands for {count} things; patient, date, label and fields must differ"
+        for name, count in columns.items()
+        if count > 1
+    ]
+    if views and not (whole["patient_column"] and whole["date_column"]):
+        problems.append("views need patient_column and date_column: films meet rows by both")
+    if split.get("stratified") and label.get("kind") == "number":
+        problems.append("split.stratified needs a label with classes, not a number")
+    names = [view["name"] for view in views]
+    if len(set(names)) != len(names):
+        problems.append(f"views must differ in name, not {names}")
+    numbers = [each["name"] for each in fields if each.get("kind") != "category"]
+    age = whole["age_field"]
+    if age and age not in numbers:
+        problems.append(f"age_field must be one of the numbers {numbers}, not {age}")
+    if whole["minimum_age_years"] and not age:
+        problems.append("minimum_age_years needs age_field, the number that holds the age")
+    return problems
+
+
+def _settings(value: object) -> Mapping[str, object]:
+    """A part of a file that may be anything: its settings, none where it is no mapping."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _named(value: object) -> list[Mapping[str, object]]:
+    """The parts of a list that have a name."""
+    parts = [_settings(each) for each in value] if isinstance(value, list | tuple) else []
+    return [part for part in parts if isinstance(part.get("name"), str)]
 
 
 def schema_differences(one: CohortSchema, other: CohortSchema) -> list[str]:
@@ -396,7 +417,7 @@ def read_schema(path: Path) -> CohortSchema:
         SettingsError: missing, not YAML, or not valid; every mistake is named with its line.
     """
     try:
-        return read_yaml(path, CohortSchema, whole="schema")
+        return read_yaml(path, CohortSchema, whole="schema", contradictions=_contradictions)
     except YamlMistakesError as error:
         raise SettingsError(
             "invalid-schema",

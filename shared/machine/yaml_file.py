@@ -6,7 +6,7 @@ and columns count from 1. Values are not repeated. Imports ``strict``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,13 +22,21 @@ class YamlMistakesError(ValueError):
     """What is wrong in a file that a person wrote; its text has one indented line per mistake."""
 
 
-def read_yaml(path: Path, model: type[_Model], *, whole: str) -> _Model:
+def read_yaml(
+    path: Path,
+    model: type[_Model],
+    *,
+    whole: str,
+    contradictions: Callable[[object], Iterable[str]] = lambda _: (),
+) -> _Model:
     """Read a file and validate it.
 
     Args:
         path: the file, UTF-8.
         model: what it must be.
         whole: what the file is called where a mistake has no place of its own.
+        contradictions: between parts of what the file holds, for a file whose parts are not all valid:
+            the model's own validator is then not reached.
 
     Raises:
         YamlMistakesError: it is missing, no YAML, names a key twice, or is not valid.
@@ -44,6 +52,8 @@ def read_yaml(path: Path, model: type[_Model], *, whole: str) -> _Model:
             model=model,
             where=lambda place: f" ({_in_words(_mark(node, place))})",
         )
+        if all(item["loc"] for item in error.errors(include_url=False, include_input=False)):
+            mistakes += [f"  {whole}: {problem}" for problem in contradictions(content)]
         raise YamlMistakesError("\n".join(mistakes)) from None
 
 

@@ -26,6 +26,7 @@ from shared.privacy.events import (
 )
 
 ACCOUNTANT_EXACT = "exact Gaussian"
+NO_ACCOUNTANT = "none: nothing is noised"
 ACCOUNTANT_SAMPLED = "PRV (Opacus)"
 NOISE_GRID = 0.01
 MAXIMUM_NOISE_MULTIPLIER = 1000.0
@@ -92,7 +93,13 @@ def epsilon_of(events: Iterable[GaussianEvent], delta: float) -> float:
 
 
 def accountant_name(events: Iterable[GaussianEvent]) -> str:
-    """Name of the accountant that ``epsilon_of`` uses for these events, to print beside the ε."""
+    """Name of the accountant that ``epsilon_of`` uses for these events, to print beside the ε.
+
+    ``NO_ACCOUNTANT`` of no events: there is no ε then, and nothing may be printed beside it.
+    """
+    events = list(events)
+    if not events:
+        return NO_ACCOUNTANT
     return ACCOUNTANT_EXACT if is_full_batch(events) else ACCOUNTANT_SAMPLED
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from shared.contract.plan import Plan
 from shared.contract.stages import GradientStage, Purpose, Stage, purpose_of
-from shared.privacy.accountant import epsilon_of
+from shared.privacy.accountant import NO_ACCOUNTANT, epsilon_of
 from shared.privacy.cost import events_of, touching
 from shared.privacy.statement_text import write_epsilon
 
@@ -63,6 +63,18 @@ def stage_epsilon(plan: Plan, stage: Stage) -> float | None:
     """ε of one stage alone at the plan's δ; None when it promises nothing formal."""
     events = events_of(stage)
     return None if events is None else epsilon_of(events, plan.settings.delta)
+
+
+def qualifier_facts(plan: Plan) -> dict[str, str]:
+    """What every ε of a plan stands beside; of one that noises nothing, which has no ε, less."""
+    predicted = plan.predicted
+    found = {"mechanism": predicted.mechanism}
+    if predicted.accountant == NO_ACCOUNTANT:
+        return found
+    return found | {
+        "accountant": predicted.accountant,
+        "unit, adjacency, delta": f"{predicted.unit}, {predicted.adjacency}, {predicted.delta:g}",
+    }
 
 
 def _sums_a_round(stage: Stage) -> int:

@@ -88,7 +88,7 @@ class Cost(BaseModel):
         run_epsilon: of the dearest patient over training and validation, by the site's member lists.
         n_unprotected: charges without noise.
         accountant: what added the costs up.
-        accountant_version: of the library.
+        accountant_version: of the library; empty where nothing was noised.
     """
 
     model_config = FROZEN

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from shared.privacy.accountant import NO_ACCOUNTANT
 from shared.privacy.statement import NO_GUARANTEE, PrivacyPredicate, StatedRelease
 
 _WIDTH = 96
@@ -45,6 +46,9 @@ def _promise(predicate: PrivacyPredicate) -> Facts:
         if predicate.role == "training"
         else ""
     )
+    without_noise = f"{cost.n_unprotected} charges in this run, {life.n_unprotected} in all runs"
+    if cost.accountant == NO_ACCOUNTANT and not life.epsilon:
+        return {"guarantee": predicate.guarantee, "without noise": without_noise}
     return {
         "guarantee": predicate.guarantee,
         "unit": f"{predicate.unit}: everything of one person in this site's cohort",
@@ -54,8 +58,9 @@ def _promise(predicate: PrivacyPredicate) -> Facts:
         "whole run": f"{write_epsilon(cost.run_epsilon)}, the dearest patient, validation included",
         "lifetime": f"{write_epsilon(life.epsilon)} at delta {life.delta:g}, all runs; cap "
         f"{life.epsilon_cap:g} at delta {life.delta_cap:g}",
-        "without noise": f"{cost.n_unprotected} charges in this run, {life.n_unprotected} in all runs",
-        "accountant": f"{cost.accountant} ({cost.accountant_version}); lifetime: {life.filter}",
+        "without noise": without_noise,
+        "accountant": f"{cost.accountant} ({cost.accountant_version})".removesuffix(" ()")
+        + f"; lifetime: {life.filter}",
         "trust tier": f"{predicate.trust_tier}: holds against everybody, the coordinator included",
     }
 

@@ -2,7 +2,8 @@
 
 A block is marked by a comment in the line above it, which no forge shows:
 ``<!-- run: NAME -->`` is run by a test, blocks of one NAME one after the other in one folder;
-``<!-- file: NAME PATH -->`` is written there as PATH, at its place among them.
+``<!-- file: NAME PATH -->`` is written there as PATH, at its place among them;
+``<!-- shows: NAME -->`` is what the blocks above it print, in these words, whatever the numbers.
 """
 
 from __future__ import annotations

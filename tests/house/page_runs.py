@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from markdown_files import Block, blocks
 
 _LIMIT_S, _GRACE_S = 540, 5
 _END = "OSTEOFED_END_OF_FILE"
+# A hash, the class that a reading is called, a number with its sign.
+_MOVES = re.compile(r"\b[0-9a-f]{64}\b|(?<=^  class)\s+\w+|[-+−]?\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class PageRun:
     def __str__(self) -> str:
         """As a test of it is called."""
         return f"{self.page.stem}-{self.name}"
+
+    def not_printed(self, output: str) -> list[str]:
+        """Lines that the page shows as printed and that no line of an output is, numbers aside."""
+        printed = {_loosely(line) for line in output.splitlines()}
+        return [
+            f"{block.place}: {line}"
+            for block in self.steps
+            if _kind(block) == "shows:"
+            for line in block.text.splitlines()
+            if _loosely(line) not in printed
+        ]
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ def runs_of(pages: Sequence[Path]) -> list[PageRun]:
     found: dict[tuple[Path, str], list[Block]] = {}
     for block in [block for page in pages for block in blocks(page) if _kind(block)]:
         kind, *words = block.mark.split()
-        is_whole = len(words) == {"run:": 1, "file:": 2}[kind]
+        is_whole = len(words) == {"run:": 1, "file:": 2, "shows:": 1}[kind]
         if not is_whole or (kind == "run:" and block.language != "sh"):
             raise ValueError(f"{block.place}: <!-- {block.mark} --> marks no run")
         found.setdefault((block.page, words[0]), []).append(block)
@@ -89,7 +103,12 @@ def play(run: PageRun, folder: Path) -> Ran:
 
 def _kind(block: Block) -> str:
     first = block.mark.split(" ")[0]
-    return first if first in ("run:", "file:") else ""
+    return first if first in ("run:", "file:", "shows:") else ""
+
+
+def _loosely(line: str) -> str:
+    """A line without what may move from run to run: numbers, hashes, a called class, blanks."""
+    return " ".join(_MOVES.sub("#", line).split())
 
 
 def _script(run: PageRun) -> str:
@@ -98,7 +117,7 @@ def _script(run: PageRun) -> str:
         parts.append(f"echo '== {block.place}'\n")
         if is_run(block):
             parts.append(block.text)
-        else:
+        elif _kind(block) == "file:":
             path = block.mark.split()[2]
             parts.append(f"mkdir -p \"$(dirname '{path}')\"\n")
             parts.append(f"cat > '{path}' <<'{_END}'\n{block.text}{_END}\n")

@@ -47,6 +47,7 @@ cat words/hello.txt
 def test_what_a_page_says_to_type_works(run: PageRun, tmp_path: Path) -> None:
     ran = play(run, tmp_path)
     assert ran.code == 0, f"stopped at {ran.reached}\n{ran.output[-3000:]}"
+    assert run.not_printed(ran.output) == [], ran.output[-3000:]
 
 
 def page_of(folder: Path, text: str) -> list[PageRun]:
@@ -90,7 +91,24 @@ def test_what_a_page_starts_and_leaves_running_is_ended(tmp_path: Path) -> None:
     assert not status.exists() or status.read_text().split()[2] in "ZX"
 
 
-@pytest.mark.parametrize("mark", ["run:", "run: two words", "file: name", "file: name two words"])
+def test_what_a_page_shows_was_printed_in_these_words_whatever_the_numbers(tmp_path: Path) -> None:
+    [run] = page_of(
+        tmp_path,
+        "<!-- run: a -->\n```sh\necho 'rows   301 of 301'; echo '  class  normal (at ≤ 0.6)'\n```\n\n"
+        "<!-- shows: a -->\n```\nrows 7 of 9\n  class    osteopenia (at ≤ 0.6)\nrow 7 of 9\n```\n",
+    )
+    ran = play(run, tmp_path)
+    assert ran.code == 0, ran.output
+    assert run.not_printed(ran.output) == ["page.md:6: row 7 of 9"]
+    assert run.not_printed("rows 1 of 1") == [
+        "page.md:6:   class    osteopenia (at ≤ 0.6)",
+        "page.md:6: row 7 of 9",
+    ]
+
+
+@pytest.mark.parametrize(
+    "mark", ["run:", "run: two words", "file: name", "file: name two words", "shows:"]
+)
 def test_a_mark_that_marks_nothing_is_refused(tmp_path: Path, mark: str) -> None:
     with pytest.raises(ValueError, match="marks no run"):
         page_of(tmp_path, f"<!-- {mark} -->\n```sh\ntrue\n```\n")

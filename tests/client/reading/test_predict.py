@@ -342,4 +342,25 @@ def test_a_probability_says_of_which_class_in_words_and_picture(
     )
     draw_heat_maps(SimpleNamespace(), reading, tmp_path / "x.png")
     assert told[0]["unit"] == "probability of osteoporosis"
-    assert str(told[0]["caption"]).startswith(f"probability of osteoporosis {reading.value:.3f}")
+    assert f"probability of osteoporosis {reading.value:.3f}, " in str(told[0]["caption"])
+
+
+def test_a_reading_says_every_probability_the_likeliest_class_and_the_one_that_was_validated() -> None:
+    settings = compose_settings(["experiment=bmd_classes"])
+    decision = decision_of(settings)
+    release = SimpleNamespace(
+        plan=SimpleNamespace(settings=settings), record=SimpleNamespace(decision=decision)
+    )
+    # osteoporosis is called from 0.3 on; normal is likelier here
+    by_name = {"normal": 0.4, "osteopenia": 0.25, "osteoporosis": 0.35}
+    outputs = torch.tensor([[by_name[name] for name in decision.classes]], dtype=torch.float64)
+    reading = _describe(release, outputs, [], [])
+    assert dict(reading.probabilities) == by_name
+    assert (reading.likeliest, reading.class_name) == ("normal", "osteoporosis")
+    facts = reading.facts()
+    assert [facts[f"probability of {name}"] for name in by_name] == ["0.400", "0.250", "0.350"]
+    assert facts["likeliest class"] == "normal"
+    assert facts["class"] == "osteoporosis (osteoporosis at ≥ 0.3, else the likeliest of the others)"
+    number = regression(0.6)
+    assert (number.probabilities, number.likeliest) == ({}, None)
+    assert "likeliest class" not in number.facts()

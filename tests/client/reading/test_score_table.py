@@ -102,11 +102,13 @@ def test_what_cannot_be_read_keeps_its_row_and_says_why(of_bmd: Release, tmp_pat
 def test_classes_have_a_column_of_each_probability(sites: TableSites, tmp_path: Path) -> None:
     archive = sites.folder / "archives" / "hop" / "clinical.csv"
     table = score_table(release_of(sites.plan, sites.weights), archive, SiteProfile(), today=TODAY)
-    assert table.columns[3:6] == ("probability of benign", "probability of malignant", "class")
+    chances = ("probability of benign", "probability of malignant")
+    assert table.columns[3:7] == (*chances, "likeliest class", "class")
     for row in as_rows(table):
         both = float(row["probability of benign"]), float(row["probability of malignant"])
         assert sum(both) == pytest.approx(1, abs=2e-4)
         assert row["class"] == ("malignant" if both[1] >= 0.5 else "benign")
+        assert row["likeliest class"] == ("malignant" if both[1] > both[0] else "benign")
     assert table.n_scored == len(table.rows) == 110
 
 

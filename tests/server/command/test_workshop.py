@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import server.demo.loopback
 import server.demo.play
 import server.encoders.pack_weights
 import server.encoders.pretrain
+import server.encoders.pretrain_landmark
 import server.experiments.figures
 from server.command.app import app
+from server.encoders.pretrain import pretrain as pretrain_anew
+from server.encoders.pretrain_landmark import pretrain_landmark as pretrain_landmark_anew
 
 Seen = list[tuple[tuple[object, ...], dict[str, object]]]
 
@@ -44,6 +48,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         server.experiments.figures, "measure_figures", note({"README.md": Path("README.md")})
     )
     monkeypatch.setattr(server.encoders.pretrain, "pretrain", note("a" * 64))
+    monkeypatch.setattr(server.encoders.pretrain_landmark, "pretrain_landmark", note("c" * 64))
     monkeypatch.setattr(server.encoders.pack_weights, "pack_checkpoint", note("b" * 64))
     return calls
 
@@ -73,6 +78,20 @@ def test_loopback_figures_and_pretraining_hand_on_their_options(seen: Seen, tmp_
     assert loopback["overrides"] == ["federation.rounds=3"]
     assert (figures["n_seeds"], figures["n_evaluated"]) == (2, 300)
     assert (pretrain["n_films"], pretrain["seed"]) == (64, 5)
+
+
+def test_either_shipped_network_is_made_anew_as_it_was_unless_told_otherwise(seen: Seen) -> None:
+    assert told("pretrain")["weights"] == "configs/encoder/tiny.safetensors"
+    landmark = told("pretrain", "landmark", "--seed", "0")
+    assert landmark["sha256"] == "c" * 64
+    assert landmark["weights"] == "shared/exam/landmarks/hip.safetensors"
+    (_, encoder), (_, other) = seen
+    defaults = [
+        inspect.signature(fit).parameters["n_films"].default
+        for fit in (pretrain_anew, pretrain_landmark_anew)
+    ]
+    assert [encoder["n_films"], other["n_films"]] == defaults
+    assert (encoder["seed"], other["seed"]) == (20_241, 0)
 
 
 def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> None:

@@ -223,8 +223,10 @@ def test_a_cohort_that_no_generator_knows_is_refused_and_simulate_is_named(
     play: Callable[..., object], tmp_path: Path
 ) -> None:
     folder = tmp_path / "new"
-    with pytest.raises(SettingsError) as caught:
-        play(folder, overrides=["cohort.name=lungs"])
-    assert caught.value.code == "settings.cohort-not-generated"
-    assert "osteofed-coordinator simulate" in caught.value.hint
+    for override, name in (("cohort.name=lungs", "lungs"), ("cohort=hip_table", "hip_table")):
+        with pytest.raises(SettingsError) as caught:
+            play(folder, overrides=[override])
+        assert caught.value.code == "settings.cohort-not-generated"
+        assert caught.value.fact.endswith(f"for cohort hip_bmd only, not {name}")
+        assert "osteofed-coordinator simulate" in caught.value.hint
     assert not folder.exists()

@@ -8,6 +8,7 @@ import pytest
 
 from server.experiments import schedules
 from server.experiments.schedules import measure_schedules, write_schedules
+from server.experiments.schedules_page import QUOTE_BEGINS, QUOTE_ENDS
 from server.federation.measured import MeasuredSchedule, read_measured
 from shared.contract.schedules import signal_of
 
@@ -47,10 +48,14 @@ def test_every_schedule_of_a_head_learns_from_the_hospitals(quick: tuple) -> Non
 
 def test_the_files_hold_what_was_measured(quick: tuple, tmp_path: Path) -> None:
     _, measured = quick
-    (tmp_path / "docs").mkdir()
-    file, page = write_schedules(measured, file=tmp_path / "schedules.json", root=tmp_path)
+    (tmp_path / "docs" / "how-to").mkdir(parents=True)
+    quoting = tmp_path / "docs" / "how-to" / "slow-links.md"
+    quoting.write_text(f"{QUOTE_BEGINS}\n{QUOTE_ENDS}\n")
+    file, page, quoted = write_schedules(measured, file=tmp_path / "schedules.json", root=tmp_path)
     assert read_measured(file) == measured
     assert page == tmp_path / "docs" / "schedules.md"
+    assert quoted == quoting
+    assert "| `standard` | 10 | 100 % |" in quoting.read_text()
     assert f"{measured.rows[0].r2[0]:.3f} (10; 100 %)" in page.read_text()
 
 

@@ -270,6 +270,18 @@ def test_a_chosen_cohort_of_ones_own_is_read_with_lines(tmp_path: Path) -> None:
         compose_settings([*OF_TABLES, "cohort=cells"], own=own)
 
 
+@pytest.mark.parametrize("cohort", [None, "hip_table"])
+def test_a_misspelt_option_is_told_without_what_its_stand_in_contradicts(cohort: str | None) -> None:
+    overrides = ["task=clasification", "privacy.epsilon=many"]
+    overrides += [] if cohort else ["cohort=hip_table", "encoder=none", "fusion=clinical_only"]
+    with pytest.raises(SettingsError) as caught:
+        compose_settings(overrides, cohort=cohort)
+    lines = caught.value.fact.splitlines()
+    assert lines[0].startswith("2 settings"), "the other mistake is named beside it"
+    assert "did you mean classification?" in lines[1]
+    assert "privacy.epsilon" in lines[2]
+
+
 def test_a_misspelt_setting_is_answered_by_the_nearest() -> None:
     with pytest.raises(SettingsError, match="is not a setting; did you mean epsilon"):
         compose_settings(["privacy.epsilonn=3"])

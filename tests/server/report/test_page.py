@@ -27,6 +27,8 @@ from server.report.wording import (
     write_mean_of_sites,
     write_time,
 )
+from shared.privacy.accountant import NO_ACCOUNTANT
+from shared.privacy.cost import NO_MECHANISM
 from shared.sums.estimate import NOT_APPLICABLE, SUPPRESSED, TOO_NOISY, Estimate
 
 
@@ -86,6 +88,25 @@ def test_privacy_off_is_said_in_words(results: Results, without_privacy) -> None
     assert render_page(off).count("no formal privacy guarantee") >= 4
     assert "no formal privacy guarantee" in table_for_terminal(off)[1].rows[0]
     assert "no formal privacy guarantee" not in render_page(results)
+
+
+def test_a_run_that_noises_nothing_speaks_of_no_epsilon_and_no_delta(results: Results) -> None:
+    exact = {"accountant": NO_ACCOUNTANT, "mechanism": NO_MECHANISM, "mode": "off"}
+    nothing = dict.fromkeys(("training_epsilon", "run_epsilon", "lifetime_epsilon", "left_epsilon"))
+    privacy = tuple(row.model_copy(update=exact | nothing) for row in results.privacy)
+    rows = tuple(
+        row.model_copy(update={"release_class": "governed", "epsilon": None})
+        for row in results.validation
+    )
+    off = results.model_copy(update={"privacy": privacy, "validation": rows, "limits": ()})
+    section = render_page(off).partition('id="privacy"')[2].partition("</section>")[0]
+    table = table_for_terminal(off)[1]
+    for text in (section, str(table)):
+        assert NO_MECHANISM in text
+        for word in ("ε", "δ", "add/remove", "Gaussian", "Lifetime", "lifetime"):
+            assert word not in text, word
+    assert table.columns == ("site", "training", "mechanism")
+    assert "Run ε" in render_page(results)
 
 
 def test_suppressed_and_na_are_words_and_never_numbers(results: Results) -> None:

@@ -1,4 +1,4 @@
-"""What goes with a release: pooled rows of its report, and no hospital's own."""
+"""What goes with a release: pooled rows of its report, and that of a single external hospital."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from practice_release import finish_run
 from practice_report import NOISE, TABLE, answer, found_run
 
 from server.report.collect import collect_results
+from server.report.results import Results
 from server.report.summary import summarise
 
 
@@ -42,3 +43,18 @@ def test_a_summary_has_the_pooled_row_of_several_hospitals_and_nothing_of_one(
     ]
     [row] = summarise(results.model_copy(update={"validation": tuple(offline)})).rows
     assert row.n_sites == 2, "a table that was handed over in a file is in no pooled row"
+
+
+def test_a_single_external_hospital_is_a_row_that_pools_nothing(results: Results) -> None:
+    [external] = [row for row in results.validation if row.kind == "external"]
+    assert external.status == "measured"
+    summary = summarise(results)
+    assert [(row.kind, row.n_sites) for row in summary.rows][:2] == [("internal", 3), ("external", 1)]
+    row = summary.rows[1]
+    assert (row.release_class, row.epsilon) == (external.release_class, external.epsilon)
+    assert external.measures is not None
+    assert row.figures["auc"].value == external.measures.auc.value
+    assert external.site not in summary.model_dump_json()
+    offline = external.model_copy(update={"is_offline": True})
+    only = results.model_copy(update={"validation": (offline,)})
+    assert summarise(only).rows == ()

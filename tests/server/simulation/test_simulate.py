@@ -29,7 +29,7 @@ from client.site.folder import open_site
 from server.federation.compose import compose_settings
 from server.run.folder import open_run
 from server.simulation.arms import Trained, score_arm
-from server.simulation.hospitals import Folders, declared_size, require_patients
+from server.simulation.hospitals import Folders, declared_size, require_patients, split_cells
 from server.simulation.request import Request
 from server.simulation.simulate import Simulation, check, simulate
 from shared.contract.decision import decision_of
@@ -452,3 +452,10 @@ def test_the_only_mistake_keeps_its_own_code_and_hint(tmp_path: Path) -> None:
         simulate(tables, cohort=cohort, settings=["learner=knn"], folder=tmp_path / "out")
     assert caught.value.code == "settings.stored-neighbours"
     assert "cohort-schema" not in str(caught.value.hint)
+
+
+def test_a_table_of_cohorts_gives_an_external_hospital_no_split() -> None:
+    members = {None: "abcde", "train": "abc", "internal": "de"}
+    cohort = SimpleNamespace(patients=lambda split=None: members[split])
+    assert split_cells(cohort, "training") == ("3", "2")
+    assert split_cells(cohort, "external") == ("–", "everybody, 5")

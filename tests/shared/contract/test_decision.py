@@ -59,7 +59,15 @@ def test_the_endpoint_is_called_from_its_probability_on_and_else_the_likeliest_o
     np.testing.assert_array_equal(CLASSES.score(outputs), outputs[:, 2])
     labels = np.array([0.0, 2.0, np.nan, 3.0, -1.0, 1.5, 1e300, -np.inf])
     assert CLASSES.class_of(labels).tolist() == [0, 2, -1, -1, -1, -1, -1, -1]
-    assert CLASSES.in_words() == "crush at ≥ 0.3"
+    assert CLASSES.in_words() == "crush at ≥ 0.3, else the likeliest of the others"
+    two = Decision(classes=("well", "ill"), endpoint=1, output_cuts=(0.3,))
+    assert two.in_words() == "ill at ≥ 0.3"
+
+
+def test_the_likeliest_class_is_told_apart_from_the_called_one() -> None:
+    outputs = np.array([[0.6, 0.1, 0.3], [0.2, 0.55, 0.25], [0.1, 0.1, 0.8]])
+    assert CLASSES.likeliest(outputs).tolist() == [0, 1, 2]
+    assert CLASSES.call(outputs).tolist() == [2, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ def test_a_summary_of_another_release_or_signer_is_refused(tmp_path: Path) -> No
     assert code_of(tmp_path, "a" * 64, key.public_hex) == "weights.bad-signature"
 
 
-def test_a_row_of_one_hospital_is_no_summary() -> None:
+def test_a_row_of_one_hospital_says_that_nothing_is_pooled_and_of_none_there_is_no_row() -> None:
+    one = ROW.model_copy(update={"kind": "external", "n_sites": 1})
+    summary = SUMMARY.model_copy(update={"rows": (one,)})
+    assert list(summary.facts()) == ["external, 1 site, not pooled"]
     with pytest.raises(ValidationError):
-        SummaryRow(kind="external", n_sites=1, release_class="dp", figures={})
+        SummaryRow(kind="external", n_sites=0, release_class="dp", figures={})

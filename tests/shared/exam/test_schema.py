@@ -91,6 +91,13 @@ def test_a_schema_that_contradicts_itself_is_refused(
 def test_every_mistake_is_named_at_once(tmp_path: Path, content: dict[str, Any]) -> None:
     wrong = deepcopy(content) | {"version": 0, "image_pixels": 4096}
     assert len(mistakes(tmp_path, wrong).splitlines()) == 3
+    staged = wrong | {"age_field": "sex", "views": [{**content["views"][0], "pixels": 1}] * 2}
+    staged["fields"] = [*content["fields"], {"name": "bad", "kind": "numbr"}, 7]
+    found = mistakes(tmp_path, staged)
+    for said in ("version", "image_pixels", "pixels: is not a setting", "views must differ in name"):
+        assert said in found, "what the whole contradicts is told beside what its parts do wrong"
+    assert found.count("age_field must be one of the numbers") == 1
+    assert "not sex" in found
 
 
 def test_the_kind_of_a_label_decides_what_else_it_says(content: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from server.federation.plan import resolve_stages
 from shared.errors import PrivacyError
 from shared.privacy import accountant
 from shared.privacy.accountant import (
+    NO_ACCOUNTANT,
     _prv_epsilon,
     accountant_name,
     calibrate,
@@ -100,6 +101,10 @@ def test_sampled_epsilon_agrees_with_privacy_loss_distributions(
     assert abs(found - second) <= 0.02
     assert found < epsilon_of([GaussianEvent(noise_multiplier=noise, steps=steps)], delta)
     assert accountant_name([event]) == "PRV (Opacus)"
+
+
+def test_where_nothing_was_noised_no_accountant_is_named() -> None:
+    assert accountant_name([]) == NO_ACCOUNTANT == "none: nothing is noised"
 
 
 @pytest.mark.parametrize(("noise", "steps"), [(0.8, 1), (4.24, 50), (9.84, 50), (30.0, 1000)])

@@ -15,6 +15,7 @@ from shared.privacy.stage_text import (
     STAGE_COLUMNS,
     group_rows,
     purposes_of,
+    qualifier_facts,
     stage_epsilon,
     stage_rows,
 )
@@ -85,3 +86,18 @@ def test_a_purpose_is_named_once() -> None:
     plan = private_plan()
     internal = plan.stage("internal")
     assert purposes_of([internal, plan.stage("train"), internal]) == "internal validation and training"
+
+
+def test_an_epsilon_has_its_qualifiers_and_a_plan_without_noise_speaks_of_none() -> None:
+    assert qualifier_facts(private_plan()) == {
+        "mechanism": "Gaussian on the sum of clipped patient gradients",
+        "accountant": "exact Gaussian",
+        "unit, adjacency, delta": "patient, add/remove, 1e-05",
+    }
+    asked = practice_settings("linear")
+    off = {"privacy": PrivacySettings(mode="off", epsilon=None)}
+    tables = plan_of(asked.model_copy(update=off), {"aster": 100}, external="dune")
+    assert "accountant" in qualifier_facts(tables), "its tables are noised"
+    exact = off | {"validation": ValidationSettings(release_class="governed")}
+    plan = plan_of(asked.model_copy(update=exact), {"aster": 100}, external="dune")
+    assert qualifier_facts(plan) == {"mechanism": "none: no formal privacy guarantee"}

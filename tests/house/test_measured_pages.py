@@ -1,0 +1,60 @@
+"""A measured page is what its writer makes of its figures, and the figures are of what is shipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bug_table import CLAIM
+from bug_table import page as bugs_page
+from planted import BUGS
+
+from shared.exam.pixels import PREPROCESSING_VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def figures_of(name: str) -> dict[str, Any]:
+    """The data of a page."""
+    found: dict[str, Any] = json.loads((DOCS / "data" / f"{name}.json").read_text())
+    return found
+
+
+def bench(name: str) -> ModuleType:
+    """A measuring program, which lies on no path of the tests."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / "bench" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_planted_bugs_is_its_figures_and_has_every_bug_that_is_planted() -> None:
+    measured = figures_of("planted-bugs")
+    assert (DOCS / "planted-bugs.md").read_text() == bugs_page(measured), (
+        "run python -m tests.practice.bug_table"
+    )
+    assert {name: measured[name] for name in CLAIM} == CLAIM
+    assert [row["bug"] for row in measured["rows"]] == ["none: a correct run", *BUGS]
+
+
+def test_a_bug_is_found_by_either_method_and_a_correct_run_by_none() -> None:
+    correct, *planted = figures_of("planted-bugs")["rows"]
+    assert not correct["canary_refutes"]
+    assert not correct["conformance_refutes"]
+    assert all(row["canary_refutes"] or row["conformance_refutes"] for row in planted)
+
+
+def test_the_page_of_films_is_its_figures_and_they_are_of_this_preparation() -> None:
+    measured = figures_of("films")
+    assert (DOCS / "films.md").read_text() == bench("film_perturbations").page(measured), (
+        "run make films"
+    )
+    assert measured["preprocessing"] == PREPROCESSING_VERSION
