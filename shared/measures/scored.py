@@ -6,8 +6,8 @@ Legend: n patients · m cells.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,22 @@ class Scored:
         [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
         schema's units, categories by place; NaN: missing. makers [n], who made the scanners of a
         patient's films, as headers name them, each once; none where no header does, or without films.
+        replaced [n,k,o], the outputs with each field a public donor's, for a measure that
+        ``ReplacesFields``; else k = 0.
     """
 
     outputs: Floats
     label: Floats
     fields: Floats
     makers: tuple[tuple[str, ...], ...] = ()
+    replaced: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def __post_init__(self) -> None:
         if not self.makers:
             object.__setattr__(self, "makers", ((),) * len(self.label))
+        if not self.replaced.size:
+            nothing = np.zeros((len(self.label), 0, self.outputs.shape[1]))
+            object.__setattr__(self, "replaced", nothing)
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -47,7 +53,9 @@ class Scored:
         """The patients at ``indices``, in that order."""
         rows = np.asarray(indices, dtype=np.intp)
         makers = tuple(self.makers[row] for row in rows)
-        return Scored(self.outputs[rows], self.label[rows], self.fields[rows], makers)
+        return Scored(
+            self.outputs[rows], self.label[rows], self.fields[rows], makers, self.replaced[rows]
+        )
 
 
 class Rule(Protocol):
@@ -137,4 +145,14 @@ class Measure(Rows[Scored], Protocol):
         Raises:
             PolicyError: it cannot be brought to that.
         """
+        ...
+
+
+@runtime_checkable
+class ReplacesFields(Protocol):
+    """A measure that reads outputs with a clinical field replaced by a public donor's."""
+
+    @property
+    def replaced_fields(self) -> Sequence[int]:
+        """Places of these fields among the schema's, in the order of ``Scored.replaced``."""
         ...

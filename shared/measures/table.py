@@ -9,15 +9,18 @@ from pydantic import Field
 
 from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.errors import Errors, ErrorsSettings
+from shared.measures.importance import Importance, ImportanceSettings
 from shared.measures.scored import Measure, MeasureTask
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 
 MeasureSettings = Annotated[
-    ComparisonSettings | ErrorsSettings | SubgroupsSettings, Field(discriminator="kind")
+    ComparisonSettings | ErrorsSettings | ImportanceSettings | SubgroupsSettings,
+    Field(discriminator="kind"),
 ]
 _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
     "comparison": Comparison.build,
     "errors": Errors.build,
+    "importance": Importance.build,
     "subgroups": Subgroups.build,
 }
 MEASURES = tuple(sorted(_BUILDERS))

@@ -6,6 +6,7 @@ Imports the measures, scores and totals.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from shared.contract.protocol import Vector
 from shared.contract.settings import PlanSettings
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
-from shared.measures.exams import MeanOverExams
-from shared.measures.scored import Measure, MeasureTask
+from shared.measures.exams import MeanOverExams, ScoredExams
+from shared.measures.scored import Measure, MeasureTask, ReplacesFields
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
+from shared.stages.donors import with_donors
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
 from shared.sums.one_sum import OneSum
@@ -94,11 +96,23 @@ class MeasureSum:
         return total_with_noise(
             self._sum,
             self._sum.start(),
-            self._scored.score(vector, patients),
+            self._score(vector, patients),
             stage=self._stage,
             round_number=round_number,
             draw_normals=draw_normals,
         )
+
+    def _score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+        """The exams as the state reads them, and with donors' fields where the measure asks."""
+        scored = self._scored.score(vector, patients)
+        if not isinstance(self.measure, ReplacesFields):
+            return scored
+        fields = self._settings.cohort.fields
+        outputs = [
+            self._scored.score(vector, with_donors(patients, place, fields[place])).exams.outputs
+            for place in self.measure.replaced_fields
+        ]
+        return replace(scored, exams=replace(scored.exams, replaced=np.stack(outputs, axis=1)))
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

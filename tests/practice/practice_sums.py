@@ -27,7 +27,7 @@ from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.measure.table.spec import TableSpec
 from shared.measure.table.sum import TableRows
-from shared.measures.scored import MeasureTask, Scored
+from shared.measures.scored import MeasureTask, ReplacesFields, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import Sum
@@ -132,19 +132,29 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
     rule, schema = decision_of(composed), composed.cohort
     task, k = MeasureTask(rule, schema.fields), len(schema.fields)
     o = 1 if rule.is_regression else len(rule.classes)
+    measure = build_measure(settings, task)
+    n_replaced = len(measure.replaced_fields) if isinstance(measure, ReplacesFields) else 0
 
     def usual(n: int, draw: np.random.Generator) -> Scored:
         if rule.is_regression:
             outputs, label = draw.normal(0.7, 0.1, (n, 1)), draw.normal(0.7, 0.1, n)
         else:
             outputs, label = draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64)
-        return Scored(outputs, label, np.floor(draw.uniform(0, 90, (n, k))), drawn_makers(n, draw))
+        replaced = np.stack([draw.permutation(outputs) for _ in range(n_replaced)] or [outputs], axis=1)
+        fields = np.floor(draw.uniform(0, 90, (n, k)))
+        return Scored(outputs, label, fields, drawn_makers(n, draw), replaced)
 
     def hostile(n: int, draw: np.random.Generator) -> Scored:
-        values = odd((n, o + 1 + k), draw)
-        return Scored(values[:, :o], values[:, o], values[:, o + 1 :], drawn_makers(n, draw))
+        values, replaced = odd((n, o + 1 + k), draw), odd((n, n_replaced * o), draw)
+        return Scored(
+            values[:, :o],
+            values[:, o],
+            values[:, o + 1 :],
+            drawn_makers(n, draw),
+            replaced.reshape(n, n_replaced, o),
+        )
 
-    return Case(OneSum(build_measure(settings, task)), usual, hostile)
+    return Case(OneSum(measure), usual, hostile)
 
 
 def of_gradient(fusion: str, **shape: object) -> Case:

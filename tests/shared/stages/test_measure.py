@@ -12,6 +12,7 @@ from practice_patients import read
 from shared.contract.plan import Plan
 from shared.contract.stages import MeasureStage
 from shared.errors import PolicyError, WeightsError
+from shared.stages.donors import with_donors
 from shared.stages.measure import MeasureSum
 from shared.stages.scores import scorer_of
 
@@ -101,3 +102,26 @@ def test_a_measure_takes_patients_and_nothing_else() -> None:
             asked.start().vector, None, round_number=1, declared_patients=60, draw_normals=silent
         )
     assert caught.value.code == "weights.wrong-patients"
+
+
+def test_the_importance_of_a_field_is_what_its_donors_cost() -> None:
+    request = {"groups": ["internal"], "epsilon": 2.0, "measure": {"kind": "importance", "clip": 0.5}}
+    plan = learner_plan("ridge", SITES, measures={"importance": request}, **governed())
+    stage = plan.stage("importance_internal")
+    assert isinstance(stage, MeasureStage)
+    asked = MeasureSum(plan, stage, None)
+    state, [patients, _] = played(plan)[-1], patients_of(plan)
+    total = asked.answer(
+        state.vector, patients, round_number=1, declared_patients=60, draw_normals=silent
+    )
+    scorer, fields = scorer_of(plan, plan.stage("train"), None), plan.settings.cohort.fields
+    before = scorer.score(state.vector, patients).earliest()
+    for place, field in enumerate(fields):
+        after = scorer.score(state.vector, with_donors(patients, place, field)).earliest()
+        rises = np.abs(after.outputs[:, 0] - before.label) - np.abs(before.outputs[:, 0] - before.label)
+        mean = total[1 + place] * len(fields) ** 0.5 / (total[0] / 0.25)
+        assert mean == pytest.approx(np.clip(rises / 0.5, -1, 1).mean(), abs=1e-7)
+    nothing = asked.answer(
+        np.zeros_like(state.vector), patients, round_number=1, declared_patients=60, draw_normals=silent
+    )
+    assert not nothing[1 : 1 + len(fields)].any()
