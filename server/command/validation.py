@@ -173,6 +173,31 @@ def compare(
 
 @validation_app.command()
 @command
+def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Components and LASSO path of a run of learner=second_moments: read again, at no price."""
+    from server.federation.folder import Home
+    from server.report import readings as reading
+    from server.run.folder import open_run
+
+    store = open_run(Home(home).planned_run(run))
+    trained = store.plan.trained
+    if trained is None:
+        raise PlanError("trains-nothing", f"run {run} trains nothing that could be read")
+    found = reading.read_moments(store.plan, store.stage(trained.name).last_committed().state)
+    if as_json:
+        show_json(reading.facts_of(found))
+        return
+    show_table("principal components", reading.COMPONENT_COLUMNS, reading.component_rows(found))
+    if found.path:
+        show_table("LASSO path", reading.PATH_COLUMNS, reading.path_rows(found))
+    say(
+        "above noise: more than the noise of the matrix alone is expected to reach; what is not may be "
+        "noise. Columns kept at a penalty are those that this matrix keeps, not those that matter"
+    )
+
+
+@validation_app.command()
+@command
 def countersign(
     statement: Annotated[Path, typer.Argument(help="A site's statement.json; signed in place.")],
     home: HomeOption = HOME,

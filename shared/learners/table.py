@@ -63,7 +63,8 @@ def require_prediction(settings: LearnerSettings) -> None:
             "predicts-nothing",
             "learner.read_as must be ridge, lasso or discriminants in a run, not components: these are "
             "directions of the columns and predict no target",
-            hint="read a number as ridge or lasso, classes as discriminants",
+            hint="read a number as ridge or lasso, classes as discriminants; "
+            "`osteofed-coordinator readings RUN` reads components of any such run",
         )
 
 

@@ -162,3 +162,17 @@ def test_a_countersigned_statement_is_told_by_whose_it_is_and_who_signed(
         "file": "statement.json",
     }
     assert asked == [Path("statement.json")]
+
+
+def test_the_readings_of_a_run_are_told_where_it_keeps_a_matrix(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    by_sums = (f"federation.{name}=null" for name in ("rounds", "local_steps", "learning_rate"))
+    own = make_coordinator("learner=second_moments", "learner.read_as=discriminants", *by_sums)
+    assert own.with_sites("launch", own.run).exit_code == 0
+    told = own.told("readings", own.run)
+    shares = [each["share"] for each in told["components"]]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.0 < sum(shares) <= 1.0 + 1e-9
+    assert told["path"] == []
+    assert "principal components" in own.type("readings", own.run).output

@@ -1,0 +1,159 @@
+"""What else a run's noised second moments say: principal components, and the LASSO's path.
+
+The last state of learner ``second_moments`` keeps the whole matrix; reading it again is post-processing
+and costs nobody anything. What noise alone would show is said beside it. Imports learners and stages.
+Legend: f columns · c components · p penalties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from shared.contract.plan import Plan
+from shared.contract.stages import LearnerStage
+from shared.errors import RunError
+from shared.learners.moments import Moments, components, lasso_path, noise_penalty
+from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
+from shared.stages.learner import table_task
+from shared.stages.stage_sum import StageState
+from shared.sums.contract import Floats, State
+
+# Columns that are named of a component, and steps of a path.
+_NAMED, _STEPS = 4, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One direction of the columns.
+
+    Attributes:
+        share: of the columns' summed variance.
+        above_noise: whether its eigenvalue exceeds what the matrix's noise alone is expected to reach.
+        weights: the heaviest columns, by name.
+    """
+
+    share: float
+    above_noise: bool
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Columns kept at one penalty, and whether noise alone is expected to stay below it."""
+
+    penalty: float
+    above_noise: bool
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """Components by falling variance; the path of the LASSO, or nothing where classes are told."""
+
+    components: tuple[Component, ...]
+    path: tuple[Step, ...]
+
+
+def read_moments(plan: Plan, state: StageState) -> Readings:
+    """Read a plan's trained matrix.
+
+    Args:
+        plan: trains ``second_moments``.
+        state: the last one of its training.
+
+    Raises:
+        RunError: another learner, or a run that has not ended.
+    """
+    stage = plan.trained
+    settings = stage.learner if isinstance(stage, LearnerStage) else None
+    if not isinstance(stage, LearnerStage) or not isinstance(settings, SecondMomentsSettings):
+        raise RunError(
+            "no-second-moments",
+            f"run {plan.run} keeps no matrix of its columns",
+            hint="components and the LASSO path are read from a run of learner=second_moments",
+        )
+    if "scatter" not in state.memory:
+        raise RunError("not-finished", f"run {plan.run} has not ended its training")
+    task = table_task(plan.settings, stage.epsilon)
+    learner = SecondMoments.build(settings, task)
+    moments = learner.moments_of(State(state.vector, state.round, state.memory))
+    names = [column.name for column in task.columns]
+    path = () if task.n_classes else _path(moments, settings, names)
+    return Readings(components=_components(moments, settings.n_components, names), path=path)
+
+
+def _components(moments: Moments, n: int, names: Sequence[str]) -> tuple[Component, ...]:
+    basis = components(moments, n_components=n).weights  # [f,c]
+    columns = moments.columns
+    values = np.einsum("fc,fg,gc->c", basis, columns, basis)
+    whole = max(float(np.trace(columns)), np.finfo(float).tiny)
+    return tuple(
+        Component(
+            share=float(value) / whole,
+            above_noise=bool(value > moments.noise_norm),
+            weights=_heaviest(direction, names),
+        )
+        for value, direction in zip(values, basis.T, strict=True)
+    )
+
+
+def _heaviest(direction: Floats, names: Sequence[str]) -> dict[str, float]:
+    order = np.argsort(-np.abs(direction), kind="stable")[:_NAMED]
+    return {names[place]: float(direction[place]) for place in order}
+
+
+def _path(moments: Moments, settings: SecondMomentsSettings, names: Sequence[str]) -> tuple[Step, ...]:
+    """From the penalty that keeps no column to a hundredth of it, in equal ratios."""
+    largest = float(np.abs(moments.with_targets[:, 0]).max())
+    if largest == 0.0:
+        return ()
+    penalties = largest * np.geomspace(1.0, 0.01, _STEPS)
+    threshold = noise_penalty(moments, multiple=1.0)
+    ridge = max(settings.penalty, settings.noise_share * moments.noise_norm)
+    weights = lasso_path(moments, penalties.tolist(), ridge_penalty=ridge)  # [p,f]
+    return tuple(
+        Step(
+            penalty=float(penalty),
+            above_noise=bool(penalty >= threshold),
+            kept=tuple(name for name, weight in zip(names, row, strict=True) if weight),
+        )
+        for penalty, row in zip(penalties, weights, strict=True)
+    )
+
+
+def facts_of(readings: Readings) -> dict[str, object]:
+    """Readings as JSON has them."""
+    return asdict(readings)
+
+
+COMPONENT_COLUMNS = ("component", "share of variance", "above noise", "heaviest columns")
+PATH_COLUMNS = ("penalty", "above noise", "columns kept", "which")
+
+
+def component_rows(readings: Readings) -> list[tuple[str, ...]]:
+    """A row per component, for a terminal."""
+    return [
+        (
+            str(number),
+            f"{each.share:.1%}",
+            "yes" if each.above_noise else "no",
+            ", ".join(f"{name} {weight:+.2f}" for name, weight in each.weights.items()),
+        )
+        for number, each in enumerate(readings.components, start=1)
+    ]
+
+
+def path_rows(readings: Readings) -> list[tuple[str, ...]]:
+    """A row per penalty, for a terminal."""
+    return [
+        (
+            f"{step.penalty:.3g}",
+            "yes" if step.above_noise else "no",
+            str(len(step.kept)),
+            ", ".join(step.kept) or "none",
+        )
+        for step in readings.path
+    ]

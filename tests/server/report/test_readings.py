@@ -1,0 +1,91 @@
+"""Components and path of a run's matrix, against numpy and scikit-learn on the pooled columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from practice_learners import SITES, learner_plan, patients_of, played, stage_of
+from practice_patients import read
+from sklearn.linear_model import lars_path_gram
+
+from server.report.readings import component_rows, path_rows, read_moments
+from shared.errors import RunError
+from shared.stages.learner import LearnerSum, table_task
+
+
+def pooled(plan) -> tuple[np.ndarray, np.ndarray]:
+    asked = LearnerSum(plan, stage_of(plan), None)
+    found = [asked.columns_of(patients) for patients in patients_of(plan)]
+    columns = np.vstack([each.columns for each in found])
+    target = np.concatenate([each.target for each in found])
+    return columns - columns.mean(axis=0), target - target.mean()
+
+
+def test_components_are_those_of_the_pooled_columns() -> None:
+    plan = learner_plan("ridge", SITES)
+    found = read_moments(plan, played(plan)[-1]).components
+    columns, _ = pooled(plan)
+    values = np.linalg.svd(columns, compute_uv=False) ** 2
+    shares = values / values.sum()
+    assert [each.share for each in found] == pytest.approx(shares[: len(found)], rel=0.05)
+    assert found[0].share > found[-1].share
+    _, _, directions = np.linalg.svd(columns, full_matrices=False)
+    names = [column.name for column in table_task(plan.settings, 1.0).columns]
+    of_first = dict(zip(names, directions[0], strict=True))
+    told = np.array(list(found[0].weights.values()))
+    own = np.array([of_first[name] for name in found[0].weights])
+    assert told[0] > 0
+    # rows beyond the bound were scaled down
+    assert np.sign(told @ own) * own == pytest.approx(told, abs=0.1)
+    others = set(names) - set(found[0].weights)
+    assert max(abs(of_first[name]) for name in others) < np.abs(told).min() + 0.1
+
+
+def test_the_path_keeps_the_columns_that_scikit_learn_keeps() -> None:
+    plan = learner_plan("ridge", SITES, learner={**read("learner/second_moments"), "penalty": 0.0})
+    state = played(plan)[-1]
+    state = replace(state, memory={**state.memory, "noise": np.zeros(2)})
+    names = [column.name for column in table_task(plan.settings, 1.0).columns]
+    scatter, f = state.memory["scatter"], len(names)
+    values, vectors = np.linalg.eigh(scatter[:f, :f])
+    gram = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    alphas, _, weights = lars_path_gram(scatter[:f, f], gram, n_samples=1, method="lasso")
+    path = read_moments(plan, state).path
+    assert path[0].kept == ()
+    assert len(path[-1].kept) > 3
+    for step in path[1:]:
+        at = [np.interp(step.penalty, alphas[::-1], row[::-1]) for row in weights]
+        kept = {name for name, weight in zip(names, at, strict=True) if abs(weight) > 1e-9}
+        assert set(step.kept) == kept
+
+
+def test_what_noise_alone_reaches_is_said() -> None:
+    plan = learner_plan("ridge", SITES)
+    state = played(plan)[-1]
+    loud = replace(state, memory={**state.memory, "noise": np.array([1e6, 1e6])})
+    readings = read_moments(plan, loud)
+    assert not any(each.above_noise for each in readings.components)
+    assert not any(step.above_noise for step in readings.path)
+    assert {row[2] for row in component_rows(readings)} == {"no"}
+    assert {row[1] for row in path_rows(readings)} == {"no"}
+    quiet = replace(state, memory={**state.memory, "noise": np.array([0.0, 0.0])})
+    assert all(each.above_noise for each in read_moments(plan, quiet).components if each.share > 1e-9)
+
+
+def test_classes_have_components_and_no_path() -> None:
+    plan = learner_plan("discriminants", SITES)
+    readings = read_moments(plan, played(plan)[-1])
+    assert readings.components
+    assert readings.path == ()
+
+
+def test_another_learner_and_a_run_that_has_not_ended_are_refused() -> None:
+    forest = learner_plan("forest", SITES)
+    with pytest.raises(RunError, match="keeps no matrix") as caught:
+        read_moments(forest, played(forest)[-1])
+    assert caught.value.code == "run.no-second-moments"
+    ridge = learner_plan("ridge", SITES)
+    with pytest.raises(RunError, match="has not ended"):
+        read_moments(ridge, played(ridge)[1])
