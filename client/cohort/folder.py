@@ -3,6 +3,7 @@
     cohort.json      format, name, version, schema by value, file hashes, previous version, fingerprint
     exams.jsonl      one exam per line: PatientKey, shifted day, split, films, values, label
     images.npy       [n_films, h, w] float16, memory-mapped; absent when there are no films
+    overviews.npy    [n_films, n, n] uint8, each film whole, for the hospital's own page; may be absent
     quarantine.jsonl what was not used and why, as keyed items
 
 It holds no identity and no absolute date. A format other than ``COHORT_FORMAT`` is refused.
@@ -18,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,10 @@ from shared.signing.canonical import canonical_json, hash_file, hash_of
 
 # 2: a number and a category are two kinds of field in the schema. 3: a film's framing.
 COHORT_FORMAT = 3
-_EXAMS, _IMAGES, _QUARANTINE, _HEAD = (
+_EXAMS, _IMAGES, _OVERVIEWS, _QUARANTINE, _HEAD = (
     "exams.jsonl",
     "images.npy",
+    "overviews.npy",
     "quarantine.jsonl",
     "cohort.json",
 )
@@ -82,7 +85,7 @@ class Cohort:
     """An opened, verified cohort.
 
     Shapes:
-        images [n_films, h, w] float16 in [0, 1].
+        images [n_films, h, w] float16 in [0, 1]; overviews [n_films, n, n] uint8, or [0, 1, 1].
     """
 
     folder: Path
@@ -92,6 +95,7 @@ class Cohort:
     preprocessing: str
     exams: tuple[Exam, ...] = field(repr=False)
     images: NDArray[np.float16] = field(repr=False)
+    overviews: NDArray[np.uint8] = field(repr=False)
     quarantined: tuple[Quarantined, ...] = field(repr=False)
     files: Mapping[str, str] = field(repr=False)
     previous: str | None
@@ -157,6 +161,7 @@ def write_cohort(
     schema: CohortSchema,
     exams: Sequence[Exam],
     images: Iterable[NDArray[np.float16]],
+    overviews: Iterable[NDArray[np.uint8]] = (),
     quarantined: Sequence[Quarantined],
 ) -> Cohort:
     """Freeze exams as the next version of a cohort; nothing new returns the version before.
@@ -167,6 +172,7 @@ def write_cohort(
         schema: stored by value.
         exams: their ``films[*].image`` number the images from 0 without gaps.
         images: [h, w] each, in that order; may be read lazily.
+        overviews: [n, n] each, in that order too; none where nobody has them.
         quarantined: what was not used.
 
     Raises:
@@ -181,7 +187,8 @@ def write_cohort(
     _write_lines(part / _QUARANTINE, [asdict(entry) for entry in quarantined])
     n_films = sum(len(exam.films) for exam in exams)
     if n_films:
-        _write_images(part / _IMAGES, images, n_films, schema.image_pixels)
+        _write_pictures(part / _IMAGES, images, n_films)
+        _write_pictures(part / _OVERVIEWS, overviews, n_films)
     files = {path.name: hash_file(path) for path in sorted(part.iterdir())}
     if previous and previous.files == files and previous.schema == schema:
         shutil.rmtree(part)
@@ -221,12 +228,18 @@ def _write_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     write_atomic(path, b"".join(canonical_json(line) + b"\n" for line in lines), mode=0o600)
 
 
-def _write_images(path: Path, images: Iterable[NDArray[np.float16]], n_films: int, pixels: int) -> None:
-    head = {"descr": "<f2", "fortran_order": False, "shape": (n_films, pixels, pixels)}
+def _write_pictures(path: Path, pictures: Iterable[NDArray[Any]], n_films: int) -> None:
+    """One array of ``n_films`` pictures of a shape; without a first one there is no file."""
+    rest = iter(pictures)
+    first = next(rest, None)
+    if first is None:
+        return
+    kind = first.dtype.newbyteorder("<")
+    head = {"descr": kind.str, "fortran_order": False, "shape": (n_films, *first.shape)}
     with path.open("wb") as stream:  # written through: a mapped file would count as our memory
         np.lib.format.write_array_header_1_0(stream, head)
-        for _, image in zip(range(n_films), images, strict=True):
-            stream.write(np.ascontiguousarray(image, dtype="<f2").tobytes())
+        for _, picture in zip(range(n_films), chain([first], rest), strict=True):
+            stream.write(np.ascontiguousarray(picture, dtype=kind).tobytes())
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -301,6 +314,11 @@ def _assembled(folder: Path, head: Mapping[str, object], fingerprint: str) -> Co
         if _IMAGES in files
         else np.zeros((0, schema.image_pixels, schema.image_pixels), dtype=np.float16)
     )
+    overviews = (
+        np.load(folder / _OVERVIEWS, mmap_mode="r")
+        if _OVERVIEWS in files
+        else np.zeros((0, 1, 1), dtype=np.uint8)
+    )
     previous = head["previous"]
     return Cohort(
         folder=folder,
@@ -310,6 +328,7 @@ def _assembled(folder: Path, head: Mapping[str, object], fingerprint: str) -> Co
         preprocessing=str(head["preprocessing"]),
         exams=tuple(_exam(line) for line in _lines(folder / _EXAMS)),
         images=images,
+        overviews=overviews,
         quarantined=tuple(Quarantined(**line) for line in _lines(folder / _QUARANTINE)),
         files=files,
         previous=None if previous is None else str(previous),

@@ -102,6 +102,10 @@ CODES: dict[str, Reason] = {
         "see the words that were found, and map them under films in the site profile",
         is_loss=False,
     ),
+    "intake.conflicting-side": Reason(
+        "the film's tag names one side, and the words for film or series the other",
+        "correct the side at the source; where a word means something else, map it under films: sides",
+    ),
     "intake.anatomy-not-found": Reason(
         "the anatomy of the view was not found on the film: another projection, mirrored or turned "
         "against its tags, or most of it hidden",

@@ -135,23 +135,6 @@ def describe_images(cohort: Cohort) -> Floats:
     return described
 
 
-def count_framing(cohort: Cohort) -> dict[str, int]:
-    """How many films are not what their tags say, or do not say it; only those that there are."""
-    films = [film for exam in cohort.exams for film in exam.films]
-    counted = {
-        "without a spacing: their scale was found in the picture": sum(
-            film.framing.is_scale_found for film in films
-        ),
-        "with dark bones against their tags: turned over": sum(
-            film.framing.is_inverted for film in films
-        ),
-        "with a part of the window not exposed or beyond the film: black there": sum(
-            film.framing.window_exposed < 1 for film in films
-        ),
-    }
-    return {what: n for what, n in counted.items() if n}
-
-
 def count_scanners(cohort: Cohort, described: Floats) -> list[Scanner]:
     """Manufacturers and presentation intents, those with most films first."""
     groups: dict[tuple[str, str], list[int]] = {}

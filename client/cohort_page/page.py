@@ -7,16 +7,17 @@ the site's ``pages`` folder, which nothing sends. Imports figures and pictures.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from client.cohort.folder import Cohort, Exam, StoredFilm
+from client.cohort.framing import framing_in_words
 from client.cohort_page.figures import (
     OUTLYING,
     Floats,
     class_thresholds,
-    count_framing,
     count_scanners,
     count_splits,
     describe_images,
@@ -26,7 +27,7 @@ from client.cohort_page.figures import (
     missing_shares,
     numbers_of,
 )
-from client.cohort_page.pictures import draw_bars, draw_histogram, png_uri
+from client.cohort_page.pictures import draw_bars, draw_histogram, draw_window, png_uri
 from client.cohort_page.quarantine import group_quarantine
 from client.intake.found_words import read_words
 from client.site.folder import Site
@@ -35,6 +36,15 @@ from shared.machine.files import write_atomic
 
 TEMPLATE = "cohort.html.j2"
 SHEET_FILMS, SHEET_UNSURE, SHOWN_OUTLIERS = 30, 12, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetFilm:
+    """One film of a sheet: what a model sees, as a PNG, and the whole film as SVG, if it is kept."""
+
+    seen: str
+    whole: str
+    caption: str
 
 
 def write_cohort_page(site: Site, cohort: Cohort) -> Path:
@@ -72,7 +82,7 @@ def render_cohort(site: Site, cohort: Cohort) -> str:
         scanners=count_scanners(cohort, described),
         films=_contact_sheet(cohort, by_lot),
         unsure=_contact_sheet(cohort, by_confidence)[:SHEET_UNSURE],
-        framing=count_framing(cohort),
+        framing=framing_in_words(cohort),
         n_outliers=len(outliers),
         outlying=OUTLYING,
         outliers=[
@@ -177,9 +187,10 @@ def by_confidence(film: StoredFilm) -> tuple[object, ...]:
 
 def _contact_sheet(
     cohort: Cohort, order: Callable[[StoredFilm], tuple[object, ...]]
-) -> list[tuple[str, str]]:
-    """Thirty films, what the model sees of them, and how sure that is."""
+) -> list[SheetFilm]:
+    """Thirty films whole, what the model sees of them, and how sure that is."""
     films = sorted((film for exam in cohort.exams for film in exam.films), key=order)
+    with_landmark = {view.name for view in cohort.schema.views if view.anatomy}
     shown = []
     for film in films[:SHEET_FILMS]:
         image = np.asarray(cohort.images[film.image])
@@ -187,5 +198,22 @@ def _contact_sheet(
             film.laterality or "", "side unknown"
         )
         sure = f"{film.framing.confidence:.0%} sure, {film.framing.exposed:.0%} of the film exposed"
-        shown.append((png_uri(image), f"{film.film[:8]} · {side} · {sure}"))
+        caption = f"{film.film[:8]} · {side} · {sure}"
+        whole = _draw_whole(cohort, film, has_landmark=film.view in with_landmark)
+        shown.append(SheetFilm(seen=png_uri(image), whole=whole, caption=caption))
     return shown
+
+
+def _draw_whole(cohort: Cohort, film: StoredFilm, *, has_landmark: bool) -> str:
+    """The whole film with the window on it; empty for a cohort that keeps none."""
+    if not len(cohort.overviews) or not film.framing.shape:
+        return ""
+    grey = np.asarray(cohort.overviews[film.image]) / np.float32(255)
+    height, width = film.framing.shape
+    return draw_window(
+        png_uri(grey),
+        shape=(height, width),
+        pixel=film.pixel_mm or (1.0, 1.0),
+        window=film.framing.window,
+        has_landmark=has_landmark,
+    )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 INK, MUTED, LINE, ACCENT, WARN = "#1b2733", "#5b6875", "#c9d1d9", "#0b5c8a", "#b3541e"
+MARK = "#ff9d2e"  # seen on black, grey and white
 SHADES = ("#0b5c8a", "#7fb2d0", "#b9c4cd", "#d9a679")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 480, 190, 42, 40, 6
 
@@ -151,6 +152,46 @@ def png_uri(image: NDArray[np.generic]) -> str:
         + _chunk(b"IEND", b"")
     )
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def draw_window(
+    uri: str,
+    *,
+    shape: tuple[int, int],
+    pixel: tuple[float, float],
+    window: tuple[float, float, float, float],
+    has_landmark: bool,
+) -> str:
+    """A whole film with the window that a model sees, and the landmark in its middle.
+
+    Args:
+        uri: the film, of any shape.
+        shape: its rows and columns.
+        pixel: height and width of one of its pixels, in one unit.
+        window: top, left, bottom, right in pixels; may reach beyond the film.
+        has_landmark: whether the window lies around one.
+    """
+    high, wide = shape[0] * pixel[0], shape[1] * pixel[1]
+    top, left, bottom, right = (
+        edge * pixel[place % 2] for place, edge in enumerate(window)
+    )  # in the unit of a pixel's height and width
+    low_x, low_y = min(0.0, left), min(0.0, top)
+    all_wide, all_high = max(wide, right) - low_x, max(high, bottom) - low_y
+    stroke = max(all_wide, all_high) / 90
+    x, y, arm = (left + right) / 2, (top + bottom) / 2, 3 * stroke
+    cross = (
+        f'<path d="M{x - arm:.2f} {y:.2f}h{2 * arm:.2f}M{x:.2f} {y - arm:.2f}v{2 * arm:.2f}" '
+        f'stroke="{MARK}" stroke-width="{stroke:.2f}"/>'
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'viewBox="{low_x:.2f} {low_y:.2f} {all_wide:.2f} {all_high:.2f}">'
+        f"<title>The whole film, and the window that a model sees</title>"
+        f'<image href="{uri}" width="{wide:.2f}" height="{high:.2f}" preserveAspectRatio="none"/>'
+        f'<rect x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" height="{bottom - top:.2f}" '
+        f'fill="none" stroke="{MARK}" stroke-width="{stroke:.2f}"/>'
+        f"{cross if has_landmark else ''}</svg>"
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -59,6 +59,7 @@ _LINKS = {
     "several_rows": "exams with several rows near enough",
     "shared_rows": "exams whose row serves another date too",
 }
+_FRAMED = "films of the cohort, how they became images"
 _CHANGES = {
     "added": "new",
     "changed": "with other values, or more films",
@@ -163,6 +164,7 @@ def cohort(
     intake that was refused is shown too, until one comes through.
     """
     from client.cohort.folder import latest_version
+    from client.cohort.framing import count_framing, framing_in_words
     from client.cohort.versions import current_cohort
     from client.cohort_page.page import write_cohort_page
     from client.intake.found_words import read_words
@@ -184,11 +186,13 @@ def cohort(
         refusal = {"utc": at, "quarantined": _as_json(late, examples=examples)} if refused else None
         quarantined = _as_json(frozen, examples=examples)
         found_words = [asdict(word) for word in words]
-        show_json(
-            facts | {"quarantined": quarantined, "refused_intake": refusal, "film_words": found_words}
-        )
+        framed = count_framing(found) if found else {}
+        told = {"quarantined": quarantined, "refused_intake": refusal, "film_words": found_words}
+        show_json(facts | told | {"films_framed": framed})
         return
     show_facts(f"cohort {name}", facts)
+    if found and found.schema.views:
+        show_facts(_FRAMED, framing_in_words(found))
     _show_groups("quarantined", frozen, examples=examples)
     if page and not found:
         say("there is no page: no intake has come through yet")
@@ -257,6 +261,8 @@ def _finish(site: Site, report: IntakeReport, *, as_json: bool) -> None:
 
 
 def _show_intake(site: Site, report: IntakeReport) -> None:
+    from client.cohort.framing import framing_in_words
+
     cohort = report.cohort
     state = "frozen" if report.is_new else "unchanged"
     films: dict[str, object] = {}
@@ -287,6 +293,7 @@ def _show_intake(site: Site, report: IntakeReport) -> None:
     links = asdict(report.links)
     if cohort.schema.views:
         show_facts("films and rows", {words: links[each] for each, words in _LINKS.items()})
+        show_facts(_FRAMED, framing_in_words(cohort))
     _show_groups("quarantined", _group(site, cohort.quarantined), examples=False)
     _show_words(report.words)
 

@@ -79,6 +79,8 @@ DECODERS: Mapping[str, tuple[str, ...]] = {
 def read_pixels(dataset: Dataset, *, invert: bool) -> NDArray[np.float32]:
     """The film's values [h, w] after the modality LUT, each turned over where ``invert``.
 
+    A film that says of no sign, or wrongly of one, leaves with ``PixelRepresentation`` 0.
+
     Raises:
         IntakeError: the transfer syntax has no decoder here, or the values are no finite matrix.
         Exception: a damaged code stream may raise anything, with values of the file in its text.
@@ -131,19 +133,36 @@ def _clear_unused_bits(stored: Stored, dataset: Dataset) -> Stored:
     """
     bits, width = int(dataset.BitsStored), 8 * stored.itemsize
     plain = stored.astype(f"u{stored.itemsize}", copy=False)  # native order, the same bits
-    if not dataset.PixelRepresentation and not int(plain.max()) >> bits:
-        return plain
+    if not dataset.get("PixelRepresentation"):
+        dataset.PixelRepresentation = 0
+        if not int(plain.max()) >> bits:
+            return plain
     value_bits, all_bits = (1 << bits) - 1, (1 << width) - 1
     overlays: int = sum({1 << int(dataset[tag].value or 0) for tag in OVERLAY_BITS if tag in dataset})
     above = all_bits & ~value_bits & ~overlays
-    is_stray = (plain & above) != 0
+    has_bits = (plain & above) != 0
+    is_stray = has_bits
     if dataset.PixelRepresentation:  # the highest stored bit is the sign
-        is_stray &= ((plain & above) != above) | (plain >> (bits - 1) & 1 == 0)
+        is_negative = plain >> (bits - 1) & 1 == 1
+        repeats_sign = has_bits & is_negative & ((plain & above) == above)
+        # a film repeats the sign in all its negative values or in none
+        is_stray = (has_bits & ~repeats_sign) | (is_negative & ~has_bits & repeats_sign.any())
     if (is_stray & (stored != dataset.get("PixelPaddingValue"))).any():
         raise IntakeError("stray-bits", "pixels must not exceed BitsStored", hint=HINT)
+    values = plain & value_bits
     if not dataset.PixelRepresentation:
-        return plain & value_bits
-    return (plain << (width - bits)).view(f"i{stored.itemsize}") >> (width - bits)
+        return values
+    signed: Stored = (plain << (width - bits)).view(f"i{stored.itemsize}") >> (width - bits)
+    if not has_bits.any() and _n_leaps(values, bits) < _n_leaps(signed, bits):
+        dataset.PixelRepresentation = 0  # the header is wrong: with a sign, bright wraps into dark
+        return values
+    return signed
+
+
+def _n_leaps(values: Stored, bits: int) -> int:
+    """How often a value and the next of its row lie more than half of the range apart."""
+    rows = values[::4].astype(np.int32)
+    return int((np.abs(np.diff(rows, axis=1)) > 1 << (bits - 1)).sum())
 
 
 def _apply_modality(stored: Stored, dataset: Dataset) -> NDArray[np.float32]:

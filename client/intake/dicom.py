@@ -112,7 +112,8 @@ class Film:
     """One radiograph. Identity and date never show in its repr.
 
     ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from;
-    ``words``: what it says about itself, by DICOM keyword; typed text may name somebody.
+    ``laterality``: as its tags say; ``words``: what it says about itself, by DICOM keyword; typed text
+    may name somebody.
     """
 
     picture: Picture = field(repr=False)
@@ -131,12 +132,11 @@ class Film:
     sop_instance_uid: str = field(repr=False)
 
 
-def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Film:
+def read_film(path: Path) -> Film:
     """Read one DICOM radiograph.
 
     Args:
         path: a DICOM file (PS3.10), or a data set that was written without preamble or meta group.
-        default_laterality: the site's rule for films that name no side.
 
     Raises:
         IntakeError: the film may not or cannot be used; its code is in ``quarantine.CODES``.
@@ -149,7 +149,7 @@ def read_film(path: Path, *, default_laterality: Laterality | None = None) -> Fi
             is_inverted = _is_inverted(dataset)
             values = read_pixels(dataset, invert=False)
             picture = make_picture(dataset, values, is_inverted=is_inverted)
-            return _describe(dataset, picture, is_inverted, default_laterality)
+            return _describe(dataset, picture, is_inverted)
     except IntakeError:
         raise
     except Exception:  # noqa: BLE001 - a damaged file may raise anything, with its values in the text
@@ -276,17 +276,12 @@ def _is_inverted(dataset: Dataset) -> bool:
     )
 
 
-def _describe(
-    dataset: Dataset,
-    picture: Picture,
-    is_inverted: bool,
-    default_laterality: Laterality | None,
-) -> Film:
+def _describe(dataset: Dataset, picture: Picture, is_inverted: bool) -> Film:
     return Film(
         picture=picture,
         pixel_mm=picture.pixel_mm,
         spacing_source=read_spacing(dataset).source,
-        laterality=_side(dataset) or default_laterality,
+        laterality=_side(dataset),
         words=_words(dataset),
         photometric=_text(dataset, "PhotometricInterpretation"),
         is_inverted=is_inverted,

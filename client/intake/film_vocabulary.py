@@ -8,6 +8,7 @@ without accents, Ä as AE, single spaces. A hospital adds its own in ``films`` o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 # Body part → words for it besides the term itself, comma-separated.
 BODY_PARTS: Mapping[str, str] = {
@@ -90,7 +91,25 @@ SAYS_NOTHING = frozenset(
     {"", "UNKNOWN", "UNK", "NONE", "NA", "N A", "NOT SPECIFIED", "UNSPECIFIED", "UNBEKANNT", "INCONNU"}
 )
 # Sides that scanners join to a part, as in LHIP and HIPLT.
-SIDES = ("LT", "RT", "LI", "RE", "L", "R", "B")
+SIDES: Mapping[str, Literal["L", "R", "B"]] = {
+    "LT": "L", "RT": "R", "LI": "L", "RE": "R", "L": "L", "R": "R", "B": "B",
+}  # fmt: skip
+# Side → words that name it wherever they stand, comma-separated.
+WHOLE_SIDES: Mapping[Literal["L", "R", "B"], str] = {
+    "L": "LEFT, LINKS, LINKE, LINKER, LINKES, LINKEN, LINKSSEITIG, GAUCHE, IZQUIERDA, IZQUIERDO, IZQ, "
+    "IZDA, IZDO, IZQDA, SINISTRA, SINISTRO, SINISTER, ESQUERDA, ESQUERDO, VENSTRE, VANSTER",
+    "R": "RIGHT, RECHTS, RECHTE, RECHTER, RECHTES, RECHTEN, RECHTSSEITIG, DROITE, DROIT, DERECHA, "
+    "DERECHO, DCHA, DCHO, DRCHA, DESTRA, DESTRO, DEXTRA, DEXTER, DIREITA, DIREITO, HOJRE, HOGER",
+    "B": "BOTH, BEIDE, BEIDER, BEIDEN, BEIDSEITS, BEIDSEITIG, BEIDERSEITS, BDS, BILATERAL, BILATERALE, "
+    "BILATERAUX, BILAT, BEIDERZIJDS, AMBAS, AMBOS, AMBEDUE, ENTRAMBE",
+}
+# Abbreviation → side, and whether it may stand before its part too: DX HIP is how a hip was taken,
+# and in ANCA DX a right one.
+SHORT_SIDES: Mapping[str, tuple[Literal["L", "R", "B"], bool]] = {
+    "L": ("L", True), "LT": ("L", True), "LI": ("L", True), "G": ("L", False), "SX": ("L", False),
+    "R": ("R", True), "RT": ("R", True), "RE": ("R", True), "D": ("R", False), "DX": ("R", False),
+    "B": ("B", True), "BI": ("B", True), "BIL": ("B", True),
+}  # fmt: skip
 
 SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
 # Codes of PS3.16 CID 4031 and CID 4010: SNOMED CT, then the SNOMED-RT ones that films carry from before

@@ -40,8 +40,8 @@ _POSITION_ATTRIBUTES = ("ViewPosition", "ViewCodeSequence", "SeriesDescription",
 _UMLAUTS = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "ẞ": "SS", "Ø": "O", "Å": "A", "Æ": "AE"})
 _AP_OR_PA = re.compile(r"\b(?:(A)[.\-/ ]+(P)|(P)[.\-/ ]+(A))\b")
 _INITIALS = re.compile(r"\b([A-Z])\.([A-Z])\b")
-_LONGEST = 3  # words of a phrase
-_SHORTEST = 3  # letters of a part that a side is joined to
+LONGEST = 3  # words of a phrase
+SHORTEST = 3  # letters of a part that a side is joined to
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _phrases(words: Sequence[str], known: _Lexicon) -> Iterator[str]:
     """Known phrases in a text, the longest first, and parts that a side is joined to."""
     at = 0
     while at < len(words):
-        for length in range(min(_LONGEST, len(words) - at), 0, -1):
+        for length in range(min(LONGEST, len(words) - at), 0, -1):
             phrase = " ".join(words[at : at + length])
             word = phrase if known.knows(phrase) else _without_side(phrase, known.parts)
             if word:
@@ -230,7 +230,7 @@ def _phrases(words: Sequence[str], known: _Lexicon) -> Iterator[str]:
 def _without_side(word: str, parts: Mapping[str, str]) -> str:
     """The part in LHIP or HIPLT, empty if there is none."""
     rests = [word.removeprefix(side) for side in SIDES] + [word.removesuffix(side) for side in SIDES]
-    return next((rest for rest in rests if len(rest) >= _SHORTEST and rest in parts), "")
+    return next((rest for rest in rests if len(rest) >= SHORTEST and rest in parts), "")
 
 
 def _narrowest(terms: set[str]) -> str:
@@ -248,9 +248,10 @@ def _seen(attribute: str, text: str, found: Sequence[str], known: _Lexicon) -> W
     return Word(attribute, " … ".join(dict.fromkeys(found)) if is_free_text else text, terms)
 
 
-def _words_of(table: Mapping[str, str]) -> dict[str, str]:
+def words_of(table: Mapping[str, str]) -> dict[str, str]:
+    """Each word of a table of the vocabulary, its terms too, with the term it means."""
     return {word: term for term, words in table.items() for word in (term, *words.split(", "))}
 
 
-_PARTS: dict[str, str] = _words_of(BODY_PARTS)
-_POSITIONS: dict[str, str] = _words_of(POSITIONS)
+_PARTS: dict[str, str] = words_of(BODY_PARTS)
+_POSITIONS: dict[str, str] = words_of(POSITIONS)

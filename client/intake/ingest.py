@@ -21,6 +21,7 @@ from client.cohort.folder import (
     StoredFilm,
     write_cohort,
 )
+from client.cohort.framing import count_framing
 from client.cohort.quarantine import CodeCount, Quarantined, count_codes
 from client.cohort.split import SPLITS, splits_of
 from client.intake.changes import Changes, compare_exams, refuse_moved, version_before
@@ -94,6 +95,7 @@ class IntakeReport:
             "lost_fraction": self.lost_fraction,
             "lost_patients": self.losses.by_code,
             "film_words": [asdict(word) for word in self.words],
+            "films_framed": count_framing(cohort),
             "links": asdict(self.links),
             "quarantined": [
                 {"kind": count.kind, "code": count.code, "n": count.n, "fields": self._fields(count)}
@@ -241,6 +243,7 @@ def ingest(
             schema=schema,
             exams=exams,
             images=journal.images(order, schema.image_pixels),
+            overviews=journal.overviews(order),
             quarantined=quarantined,
         )
         keep_words(folder, words)

@@ -26,15 +26,18 @@ from client.intake import (
     codecs,
     decode,
     dicom,
+    film_sides,
     film_vocabulary,
     film_words,
     jpeg,
+    overview,
     picture,
     workers,
 )
 from client.intake.dicom import Film
 from client.intake.film_words import Word
 from client.intake.inputs import FilmFile
+from client.intake.overview import OVERVIEW_BYTES, OVERVIEW_PIXELS
 from client.intake.workers import NO_PICTURE, ReadFilm, ReadingRule
 from client.site.linkage import Pseudonyms
 from shared.exam import anatomy, field, resize
@@ -47,7 +50,8 @@ JOURNAL_FOLDER = ".intake"
 PARTIAL = ".intake.part"  # beside it, while lines are left out
 _PURPOSE = "intake-journal"
 _READERS = (
-    *(dicom, decode, codecs, jpeg, picture, film_words, film_vocabulary, workers),
+    *(dicom, decode, codecs, jpeg, picture, overview),
+    *(film_words, film_vocabulary, film_sides, workers),
     *(anatomy, field, resize, exam_pixels),
 )
 _DECODERS = ("pydicom", "python-gdcm", "imagecodecs", "numpy")
@@ -64,8 +68,8 @@ class FilmJournal:
         self._folder = folder
         self._reading, self._pseudonyms = rule, pseudonyms
         self._secret = pseudonyms.subkey("intake-journal")
-        image = bytes(rule.image_pixels**2 * np.dtype(np.float16).itemsize)
-        self._image_bytes = len(self._seal(image))
+        self._small_bytes = rule.image_pixels**2 * np.dtype(np.float16).itemsize
+        self._image_bytes = len(self._seal(bytes(self._small_bytes + OVERVIEW_BYTES)))
         self._rule = hash_of(
             {
                 "preprocessing": PREPROCESSING_VERSION,
@@ -122,10 +126,10 @@ class FilmJournal:
         self._lines.seek(at)
         entry = self._open(self._lines.readline())
         try:
-            image = self.image(entry["row"]) if entry["sha256"] else b""
+            both = self.image(entry["row"]) if entry["sha256"] else b""
         except ValueError:  # a power cut may leave a hole
             return None
-        if image and sha256_hex(image) != entry["sha256"]:
+        if both and sha256_hex(both) != entry["sha256"]:
             return None
         words = tuple(Word(name, text, tuple(terms)) for name, text, terms in entry["words"])
         read = ReadFilm(
@@ -134,7 +138,8 @@ class FilmJournal:
             words=words,
             film=_film(entry),
             view=entry["view"],
-            image=image,
+            image=both[: self._small_bytes],
+            overview=both[self._small_bytes :],
             framing=framing_of(entry["framing"]),
         )
         return read, entry["row"]
@@ -143,7 +148,7 @@ class FilmJournal:
         """Keep what a file was read to; returns the row of its image."""
         row = self._images.seek(0, os.SEEK_END) // self._image_bytes
         if read.image:
-            self._images.write(self._seal(read.image))
+            self._images.write(self._seal(read.image + read.overview))
             self._images.flush()
         entry = {
             "stamp": stamp,
@@ -154,7 +159,7 @@ class FilmJournal:
             "film": _plain(read.film) if read.film else None,
             "framing": asdict(read.framing) if read.framing else None,
             "row": row,
-            "sha256": sha256_hex(read.image) if read.image else "",
+            "sha256": sha256_hex(read.image + read.overview) if read.image else "",
         }
         self._known[stamp] = self._lines.seek(0, os.SEEK_END)
         self._lines.write(base64.b64encode(self._seal(json.dumps(entry).encode())) + b"\n")
@@ -164,10 +169,17 @@ class FilmJournal:
     def images(self, rows: Sequence[int], pixels: int) -> Iterator[NDArray[np.float16]]:
         """Images [h, w] of some rows, read one at a time."""
         for row in rows:
-            yield np.frombuffer(self.image(row), np.float16).reshape(pixels, pixels)
+            small = self.image(row)[: self._small_bytes]
+            yield np.frombuffer(small, np.float16).reshape(pixels, pixels)
+
+    def overviews(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Whole films [n, n] of some rows, read one at a time."""
+        for row in rows:
+            whole = self.image(row)[self._small_bytes :]
+            yield np.frombuffer(whole, np.uint8).reshape(OVERVIEW_PIXELS, OVERVIEW_PIXELS)
 
     def image(self, row: int) -> bytes:
-        """The bytes of one image.
+        """The bytes of one image and of the overview that follows it.
 
         Raises:
             ValueError: they are not what was kept.

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
-from shared.exam.pixels import Picture
+from shared.exam.pixels import Change, Picture
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -83,15 +83,18 @@ def make_picture(dataset: Dataset, values: Floats, *, is_inverted: bool) -> Pict
         told = ~padding if told is None else told & ~padding
     if told is not None and told.mean() < _LEAST_LEFT:
         told = None
-    pixels = _attenuation(dataset, values, is_inverted)
+    is_inverted = _is_less_bright(dataset, is_inverted)
+    pixels = _attenuation(dataset, values) if is_inverted else values
     spacing = read_spacing(dataset).mm
     aspect = _aspect(dataset)
-    for turn in _turns(dataset):
+    turns = _turns(dataset)
+    for turn in turns:
         pixels, told = turn(pixels), None if told is None else turn(told)
         if turn is np.transpose:
             spacing = spacing and (spacing[1], spacing[0])
             aspect = 1 / aspect
-    return Picture(pixels=pixels, pixel_mm=spacing, aspect=aspect, told=told)
+    changes = _changes(turns, is_inverted=is_inverted)
+    return Picture(pixels=pixels, pixel_mm=spacing, aspect=aspect, told=told, changes=changes)
 
 
 def read_spacing(dataset: Dataset) -> Spacing:
@@ -157,18 +160,19 @@ def _aspect(dataset: Dataset) -> float:
     return pair[0] / pair[1] if pair else 1.0
 
 
-def _attenuation(dataset: Dataset, values: Floats, is_inverted: bool) -> Floats:
-    """Bright where it attenuates; values that are linear in the beam's intensity become logarithms.
+def _is_less_bright(dataset: Dataset, is_inverted: bool) -> bool:
+    """Whether what attenuates more has smaller values.
 
     What is for presentation is bright as a screen shows it. Raw values say themselves which way the
     beam's intensity goes (PS3.3 C.8.11.3.1.2): +1, larger is more of it; −1, larger is less.
     """
     is_raw = _word(dataset, "PresentationIntentType") == "FOR PROCESSING"
     sign = dataset.get("PixelIntensityRelationshipSign") if is_raw else None
-    if sign in (1, -1):
-        is_inverted = sign == 1
-    if not is_inverted:
-        return values
+    return bool(sign == 1) if sign in (1, -1) else is_inverted
+
+
+def _attenuation(dataset: Dataset, values: Floats) -> Floats:
+    """Values turned over; those that are linear in the beam's intensity become logarithms."""
     if _word(dataset, "PixelIntensityRelationship") == "LIN":
         floor = max(float(values.max()) * _DARKEST, 1e-6)
         logged: Floats = -np.log(np.maximum(values, np.float32(floor)))
@@ -194,6 +198,14 @@ def _turns(dataset: Dataset) -> list[Turn]:
     if column == "H":
         turns.append(np.flipud)
     return turns
+
+
+def _changes(turns: Sequence[Turn], *, is_inverted: bool) -> tuple[Change, ...]:
+    """In words: an odd number of mirrors is a mirror image, an even one a turn."""
+    is_flipped = len(turns) % 2 == 1
+    is_turned = np.transpose in turns or len(turns) == 2
+    found: dict[Change, bool] = {"turned": is_turned, "flipped": is_flipped, "inverted": is_inverted}
+    return tuple(change for change, is_made in found.items() if is_made)
 
 
 def _padding(dataset: Dataset, values: Floats) -> Mask | None:

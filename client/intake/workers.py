@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.intake.dicom import Film, read_film, read_patient_id
+from client.intake.film_sides import CONFLICTING_SIDE, contradicts, named_side
 from client.intake.film_words import Word, find_view, understand, why_none
+from client.intake.overview import draw_overview
 from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
 from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
@@ -58,9 +60,9 @@ class ReadingRule:
 class ReadFilm:
     """What a worker found: a film without its large pixels, or a code and whose film it is.
 
-    ``image`` holds [image_pixels, image_pixels] float16 and ``framing`` what of the film that is; empty
-    and None when ``view`` is None; then ``code`` says why. ``patient_id`` is that of a film that could
-    not be read, where its header could.
+    ``image`` holds [image_pixels, image_pixels] float16, ``framing`` what of the film that is, and
+    ``overview`` the film whole; empty and None when ``view`` is None; then ``code`` says why.
+    ``patient_id`` is that of a film that could not be read, where its header could.
     """
 
     code: str = ""
@@ -69,6 +71,7 @@ class ReadFilm:
     film: Film | None = field(default=None, repr=False)
     view: str | None = None
     image: bytes = field(default=b"", repr=False)
+    overview: bytes = field(default=b"", repr=False)
     framing: Framing | None = None
 
     def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
@@ -93,22 +96,31 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
-        film = read_film(path, default_laterality=rule.default_laterality)
-        seen = replace(film, picture=NO_PICTURE)
+        film = read_film(path)
+        side = film.laterality or named_side(film.words, rule.film_words) or rule.default_laterality
+        seen = replace(film, picture=NO_PICTURE, laterality=side)
         shown = understand(film.words, rule.film_words, rule.views)
         name = find_view(shown, rule.views)
         view = next((view for view in rule.views if view.name == name), None)
         if view is None:
             return ReadFilm(code=why_none(shown, rule.views), words=shown.words, film=seen)
+        if contradicts(film.laterality, film.words, rule.film_words):
+            return ReadFilm(code=CONFLICTING_SIDE, words=shown.words, film=seen)
         image, framing = prepare(
             film.picture,
             rule.image_pixels,
             anatomy=view.anatomy,
             window_mm=view.window_mm,
-            mirror=is_mirrored(film.laterality),
+            mirror=is_mirrored(side),
         )
-        packed = image.astype(np.float16).tobytes()
-        return ReadFilm(words=shown.words, film=seen, view=view.name, image=packed, framing=framing)
+        return ReadFilm(
+            words=shown.words,
+            film=seen,
+            view=view.name,
+            image=image.astype(np.float16).tobytes(),
+            overview=draw_overview(film.picture).tobytes(),
+            framing=framing,
+        )
     except IntakeError as error:
         return ReadFilm(code=error.code, patient_id=read_patient_id(path))
     except (OSError, MemoryError, ValueError, ArithmeticError):

@@ -15,8 +15,8 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort, Exam, latest_version, write_cohort
@@ -154,14 +154,15 @@ def _write_without(site: Site, cohort: Cohort, patient: PatientKey) -> Cohort:
         name=cohort.name,
         schema=cohort.schema,
         exams=exams,
-        images=_images(cohort, images),
+        images=_rows(cohort.images, images),
+        overviews=_rows(cohort.overviews, images if len(cohort.overviews) else []),
         quarantined=cohort.quarantined,
     )
 
 
-def _images(cohort: Cohort, rows: list[int]) -> Iterator[NDArray[np.float16]]:
+def _rows(pictures: NDArray[Any], rows: list[int]) -> Iterator[NDArray[Any]]:
     for row in rows:
-        yield cohort.images[row]
+        yield pictures[row]
 
 
 def _label(cohort: Cohort) -> str:

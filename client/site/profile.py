@@ -44,6 +44,7 @@ class FilmWords(BaseModel):
         body_parts: the term of DICOM by a word, such as ``BECKEN TIEF: PELVIS``; the word ``""`` stands
             for films that name no part.
         positions: the view position by a word; ``""`` stands for films that name none.
+        sides: L, R or B by a word, wherever in a text it stands.
         views: the schema's view by a whole text of any attribute that is read, for what a part and a
             position cannot say.
         descriptions: attributes in free text that are read where the coded ones say nothing.
@@ -53,6 +54,7 @@ class FilmWords(BaseModel):
 
     body_parts: dict[str, str] = {}
     positions: dict[str, str] = {}
+    sides: dict[str, Literal["L", "R", "B"]] = {}
     views: dict[str, str] = {}
     descriptions: tuple[Literal["SeriesDescription", "ProtocolName", "StudyDescription"], ...] = (
         "SeriesDescription",
@@ -79,7 +81,7 @@ class SiteProfile(BaseModel):
         dxa_vendor: who made the DXA scanner; needed for BMD labels, which are converted by it.
         dxa_skeletal_site: region whose BMD the table holds; needed for BMD labels.
         issuer: who issues the site's patient numbers.
-        default_laterality: side of films whose header names none.
+        default_laterality: side of films that name none, in a tag or in words.
         films: the site's words for body parts, view positions and views.
         fhir: read only where rows come as FHIR bundles.
     """

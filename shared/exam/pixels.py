@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ LEAST_EXPOSED = 0.6  # of a window
 NOT_FOUND = "intake.anatomy-not-found"
 CUT_OFF = "intake.anatomy-cut-off"
 METAL_THERE = "intake.metal-on-anatomy"
+Change = Literal["turned", "flipped", "inverted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +47,14 @@ class Picture:
         pixel_mm: (row, column) spacing, None where the film does not say.
         aspect: height of a pixel over its width, where the spacing is unknown.
         told: [h, w], False where the film says that nothing was exposed; None: it says nothing.
+        changes: what its tags made of the stored pixels.
     """
 
     pixels: Floats
     pixel_mm: tuple[float, float] | None = None
     aspect: float = 1.0
     told: Mask | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +63,14 @@ class Framing:
 
     Attributes:
         window: top, left, bottom, right in pixels of the picture; may reach beyond it.
+        shape: rows and columns of the picture; none of a cohort of before.
         exposed: share of the film that was exposed.
         window_exposed: share of the window that was; what was not is 0.
         confidence: of the landmark; 1 for a view without one.
         pixel_mm: of the image; None where nobody knows it.
         is_inverted: bones were dark, against what the film says.
         is_scale_found: the spacing was found in the picture.
+        changes: what the film's tags made of the stored pixels.
         flags: codes of why the film should not be read.
     """
 
@@ -73,9 +78,11 @@ class Framing:
     exposed: float
     confidence: float
     pixel_mm: float | None
+    shape: tuple[int, ...] = ()
     window_exposed: float = 1.0
     is_inverted: bool = False
     is_scale_found: bool = False
+    changes: tuple[Change, ...] = ()
     flags: tuple[str, ...] = ()
 
 
@@ -83,7 +90,10 @@ def framing_of(stored: Mapping[str, Any] | None) -> Framing | None:
     """A framing from its JSON values."""
     if stored is None:
         return None
-    return Framing(**{**stored, "window": tuple(stored["window"]), "flags": tuple(stored["flags"])})
+    plain: dict[str, Any] = {
+        name: tuple(part) if isinstance(part, list) else part for name, part in stored.items()
+    }
+    return Framing(**plain)
 
 
 def prepare(
@@ -133,9 +143,11 @@ def prepare(
         exposed=float(exposed.mean()),
         confidence=found.confidence if found else 1.0,
         pixel_mm=pixel_mm,
+        shape=picture.pixels.shape,
         window_exposed=float(inside.mean()),
         is_inverted=is_inverted,
         is_scale_found=found is not None and picture.pixel_mm is None,
+        changes=picture.changes,
         flags=flags,
     )
 

@@ -472,6 +472,18 @@ BREAKS: tuple[Break, ...] = (
         "a film that names no position is taken by a view that insists on one",
     ),
     Break(
+        "client/intake/film_sides.py",
+        'return {tagged, named} == {"L", "R"}',
+        "return False",
+        "a film whose words contradict its side is read mirrored",
+    ),
+    Break(
+        "client/intake/film_sides.py",
+        "elif may_lead:",
+        "else:",
+        "DX HIP, a modality, is a right hip",
+    ),
+    Break(
         "client/intake/found_words.py",
         "is_common = len(self._patients[word]) >= FEWEST_PATIENTS",
         "is_common = self._films[word] >= FEWEST_PATIENTS",
@@ -488,6 +500,12 @@ BREAKS: tuple[Break, ...] = (
         "above = all_bits & ~value_bits & ~overlays",
         "above = 0",
         "bright pixels beyond BitsStored wrap into dark ones",
+    ),
+    Break(
+        "client/intake/decode.py",
+        "if not has_bits.any() and _n_leaps(values, bits) < _n_leaps(signed, bits):",
+        "if False:",
+        "bright pixels under a header that claims a sign wrap into dark ones",
     ),
     Break(
         "client/intake/sources/fhir.py",
@@ -1963,7 +1981,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/intake/workers.py",
-        "mirror=is_mirrored(film.laterality),",
+        "mirror=is_mirrored(side),",
         "mirror=False,",
         "a right hip is read unflipped, as the model never saw one",
     ),

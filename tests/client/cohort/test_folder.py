@@ -74,10 +74,10 @@ IMAGES = np.random.default_rng(5).random((5, 32, 32)).astype(np.float16)
 LOST = [Quarantined("film", "intake.blank-film", "i1")]
 
 
-def freeze(store: Path, exams=EXAMS, *, schema=None, images=IMAGES) -> Cohort:
+def freeze(store: Path, exams=EXAMS, *, schema=None, images=IMAGES, overviews=()) -> Cohort:
     return write_cohort(
         store, name="small", schema=schema or schema_of(), exams=exams, images=iter(images),
-        quarantined=LOST,
+        overviews=iter(overviews), quarantined=LOST,
     )  # fmt: skip
 
 
@@ -93,6 +93,15 @@ def test_what_is_frozen_comes_back_whole(tmp_path):
     assert cohort.film_keys() == ("f0", "f1", "f2", "f3", "f4")
     assert cohort.film_makers() == ("ACME",) * 5
     assert (cohort.previous, cohort.shared_patients) == (None, frozenset())
+
+
+def test_whole_films_lie_beside_the_images_where_somebody_has_them(tmp_path):
+    assert freeze(tmp_path).overviews.shape == (0, 1, 1)
+    whole = np.random.default_rng(6).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    cohort = freeze(tmp_path, overviews=whole)
+    assert np.array_equal(Cohort.open(cohort.folder).overviews, whole)
+    with pytest.raises(ValueError, match="zip"):  # one for each film
+        freeze(tmp_path, overviews=whole[:4])
 
 
 def test_patients_and_their_exams_are_found_by_split(tmp_path):

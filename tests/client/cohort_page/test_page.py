@@ -33,7 +33,6 @@ from client.cohort_page.figures import (
     Outlier,
     _far_from_middle,
     class_thresholds,
-    count_framing,
     count_scanners,
     count_splits,
     describe_images,
@@ -42,7 +41,7 @@ from client.cohort_page.figures import (
     missing_shares,
 )
 from client.cohort_page.page import render_cohort, write_cohort_page
-from client.cohort_page.pictures import draw_bars, draw_histogram, png_uri
+from client.cohort_page.pictures import draw_bars, draw_histogram, draw_window, png_uri
 from client.cohort_page.quarantine import CANNOT_READ, group_quarantine
 from client.command.app import app
 from client.people.withdrawal import withdraw
@@ -362,11 +361,41 @@ def test_a_contact_sheet_shows_thirty_films_with_their_sides(small: Callable[...
     cohort = small(exam("e1", "a", 0, films=tuple(reversed(films))), images=images)
     shown = page_module._contact_sheet(cohort, page_module.by_lot)
     assert len(shown) == 30
-    assert [words.split(" · ")[1] for _, words in shown[:4]] == [
+    assert [each.caption.split(" · ")[1] for each in shown[:4]] == [
         *("left", "right, mirrored", "both", "side unknown")
     ]
-    assert shown[0][1].endswith("100% sure, 100% of the film exposed")
-    assert shown[0][1].startswith("00000000")
+    assert shown[0].caption.endswith("100% sure, 100% of the film exposed")
+    assert shown[0].caption.startswith("00000000")
+    assert shown[0].whole == ""  # of a cohort of before nobody has the whole film
+
+
+def test_the_whole_film_is_shown_with_the_window_and_the_landmark_on_it(ward: Ward) -> None:
+    _, cohort, _ = ward
+    assert cohort.overviews.shape == (len(cohort.images), 96, 96)
+    for shown in page_module._contact_sheet(cohort, page_module.by_lot):
+        key = shown.caption[:8]
+        film = next(each for e in cohort.exams for each in e.films if each.film.startswith(key))
+        rows, columns = film.framing.shape
+        high, wide = rows * film.pixel_mm[0], columns * film.pixel_mm[1]
+        top, left, bottom, _ = (
+            edge * film.pixel_mm[place % 2] for place, edge in enumerate(film.framing.window)
+        )
+        assert bottom - top == pytest.approx(128)  # the millimetres of the schema
+        assert f'<image href="{png_uri(cohort.overviews[film.image] / 255)}"' in shown.whole
+        assert f'width="{wide:.2f}" height="{high:.2f}" preserveAspectRatio="none"' in shown.whole
+        assert f'<rect x="{left:.2f}" y="{top:.2f}" width="128.00" height="128.00"' in shown.whole
+        assert f"{left + 64:.2f} " in shown.whole.split("<path")[1]
+
+
+def test_a_window_that_reaches_beyond_its_film_is_drawn_whole_and_a_view_may_have_no_landmark() -> None:
+    drawn = draw_window(
+        "data:,", shape=(100, 50), pixel=(2.0, 1.0), window=(-10, 5, 40, 85), has_landmark=True
+    )
+    assert 'viewBox="0.00 -20.00 85.00 220.00"' in drawn
+    assert '<rect x="5.00" y="-20.00" width="80.00" height="100.00"' in drawn
+    assert f"M{45 - 220 / 30:.2f} 30.00h" in drawn
+    without = draw_window("data:,", shape=(9, 9), pixel=(1, 1), window=(0, 0, 9, 9), has_landmark=False)
+    assert "<path" not in without
 
 
 def test_films_whose_anatomy_was_found_with_least_confidence_come_first(
@@ -378,18 +407,7 @@ def test_films_whose_anatomy_was_found_with_least_confidence_come_first(
     ]
     cohort = small(exam("e1", "a", 0, films=tuple(films)), images=np.zeros((3, 2, 2), np.float16))
     shown = page_module._contact_sheet(cohort, page_module.by_confidence)
-    assert [words.split(" · ")[2][:3] for _, words in shown] == ["60%", "90%", "100"]
-
-
-def test_films_that_are_not_what_their_tags_say_are_counted(small: Callable[..., Cohort]) -> None:
-    films = [
-        replace(film(0), framing=replace(WHOLE, is_inverted=True, is_scale_found=True)),
-        replace(film(1), framing=replace(WHOLE, window_exposed=0.8)),
-        film(2),
-    ]
-    counted = count_framing(small(exam("e1", "a", 0, films=tuple(films))))
-    assert list(counted.values()) == [1, 1, 1]
-    assert count_framing(small(exam("e1", "a", 0, films=(film(2),)))) == {}
+    assert [each.caption.split(" · ")[2][:3] for each in shown] == ["60%", "90%", "100"]
 
 
 def test_films_are_counted_by_year_with_years_of_none_between(

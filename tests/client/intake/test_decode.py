@@ -179,6 +179,52 @@ def test_padding_may_lie_above_bits_stored(write_film):
     assert code_of(write_film(pixels=padded)) == "intake.stray-bits"
 
 
+def ramp(low: int, high: int) -> np.ndarray:
+    """Rows that rise from one value to another in small steps."""
+    return np.tile(np.linspace(low, high, 40).astype(np.int16), (48, 1))
+
+
+SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("bits", [10, 12, 15, 16])
+def test_a_sign_that_would_wrap_bright_into_dark_is_no_sign(write_film, bits, syntax):
+    values = np.tile(np.linspace(0, 2**bits - 1, 40).astype(np.uint16), (48, 1))
+    path = write_film(pixels=values, BitsStored=bits, HighBit=bits - 1, syntax=syntax)
+    film = dcmread(path)
+    film.PixelRepresentation = 1
+    film.save_as(path)
+    assert (read_film(path).picture.pixels == values).all()
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_sign_that_makes_a_picture_smooth_is_a_sign(write_film, bits):
+    values = ramp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    pixels = values.view(np.uint16) & np.uint16(2**bits - 1)  # the sign is not repeated above
+    path = write_film(pixels=pixels, PixelRepresentation=1, BitsStored=bits, HighBit=bits - 1)
+    assert (read_film(path).picture.pixels == values).all()
+
+
+def test_a_film_that_says_nothing_of_a_sign_has_none(write_film, stored):
+    assert (read_film(write_film(PixelRepresentation=None)).picture.pixels == stored).all()
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pytest.param(2500, id="a positive value that needs a bit more"),
+        pytest.param(0x1001, id="a bit above of a positive value"),
+        pytest.param(0xF001, id="a repeated sign without a sign"),
+        pytest.param(0x7FFF, id="a sign that is repeated in part"),
+    ],
+)
+def test_a_signed_value_of_more_bits_than_are_stored_is_refused(write_film, strange):
+    values = ramp(-2000, 2000)
+    values[3, 3] = np.uint16(strange).view(np.int16)
+    assert code_of(write_film(pixels=values, PixelRepresentation=1)) == "intake.stray-bits"
+
+
 def test_signed_values_end_at_their_highest_stored_bit(write_film):
     values = np.array([[-2048, -1, 0, 2047]] * 4, dtype=np.int16)
     signed = {"PixelRepresentation": 1}

@@ -25,21 +25,21 @@ def code_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("image_side", "series_side", "default", "expected"),
+    ("image_side", "series_side", "expected"),
     [
-        ("R", "L", "L", "R"),
-        ("", "L", "R", "L"),
-        (None, "R", "L", "R"),
-        (None, None, "B", "B"),
-        ("U", None, None, None),
+        ("R", "L", "R"),
+        ("", "L", "L"),
+        (None, "R", "R"),
+        (None, None, None),
+        ("U", None, None),
+        ("U", "R", "R"),
     ],
 )
-def test_side_is_image_then_series_then_configured(
-    write_film, image_side, series_side, default, expected
+def test_side_is_that_of_the_image_then_that_of_the_series(
+    write_film, image_side, series_side, expected
 ):
     more = {} if series_side is None else {"Laterality": series_side}
-    path = write_film(ImageLaterality=image_side, **more)
-    assert read_film(path, default_laterality=default).laterality == expected
+    assert read_film(write_film(ImageLaterality=image_side, **more)).laterality == expected
 
 
 @pytest.mark.parametrize(

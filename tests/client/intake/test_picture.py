@@ -67,6 +67,22 @@ def collimated(orientation: tuple[str, str], shape: tuple[int, ...]) -> dict[str
     }
 
 
+@pytest.mark.parametrize(
+    ("orientation", "changes"),
+    [
+        (("L", "F"), ()), (("R", "F"), ("flipped",)), (("L", "H"), ("flipped",)),
+        (("R", "H"), ("turned",)), (("H", "L"), ("turned",)), (("F", "R"), ("turned",)),
+        (("F", "L"), ("turned", "flipped")), (("H", "R"), ("turned", "flipped")),
+    ],
+)  # fmt: skip
+def test_what_tags_made_of_a_film_is_told(orientation, changes):
+    stored, told = STORED[orientation](VALUES), {"PatientOrientation": list(orientation)}
+    assert picture_of(stored, **told).changes == changes
+    assert picture_of(stored, is_inverted=True, **told).changes == (*changes, "inverted")
+    raw = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationshipSign": -1}
+    assert picture_of(is_inverted=True, **raw).changes == ()
+
+
 @pytest.mark.parametrize("words", [None, "L", ["", ""], ["L", "R"], ["X", "F"], ["L", "F", "H"]])
 def test_an_orientation_that_says_nothing_leaves_a_film_as_it_is(words):
     given = {} if words is None else {"PatientOrientation": words}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import numpy as np
@@ -164,9 +165,16 @@ def test_a_film_that_should_not_be_read_says_why_and_is_prepared_all_the_same():
 
 
 def test_a_framing_survives_json():
-    framing = Framing(window=(1.0, 2.0, 3.0, 4.5), exposed=0.9, confidence=0.8, pixel_mm=None)
-    stored = {**vars(framing), "window": [1.0, 2.0, 3.0, 4.5], "flags": []}
-    assert framing_of(stored) == framing
+    framing = Framing(
+        window=(1.0, 2.0, 3.0, 4.5),
+        exposed=0.9,
+        confidence=0.8,
+        pixel_mm=None,
+        shape=(30, 40),
+        changes=("turned", "inverted"),
+        flags=("intake.anatomy-cut-off",),
+    )
+    assert framing_of(json.loads(json.dumps(vars(framing)))) == framing
     assert framing_of(None) is None
 
 

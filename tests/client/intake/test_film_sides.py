@@ -1,0 +1,106 @@
+"""Which side a film names in words, and when its words and its tag contradict each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from client.intake.film_sides import CONFLICTING_SIDE, contradicts, named_side, side_in
+from client.intake.workers import ReadFilm, ReadingRule, read_one
+from client.site.profile import FilmWords
+from shared.exam.schema import ViewRule
+
+NONE = FilmWords()
+RULE = ReadingRule((ViewRule(name="hip_ap", body_parts=("HIP",), positions=("AP",)),), 32, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("LHIP", "L"), ("RHIP", "R"), ("HIPLT", "L"), ("HIP_RT", "R"), ("HIP LT", "L"), ("R HIP", "R"),
+        ("LEFT HIP", "L"), ("XR HIP 2 VIEWS RIGHT", "R"), ("LINKE HÜFTE", "L"), ("Hüfte re.", "R"),
+        ("Rechtes Hüftgelenk ap", "R"), ("HUEFTE LI AP", "L"), ("Beckenübersicht mit li. Hüfte", "L"),
+        ("HANCHE G", "L"), ("Hanche D de face", "R"), ("hanche gauche", "L"), ("HANCHE DROITE", "R"),
+        ("CADERA IZDA", "L"), ("Cadera dcha. AP", "R"), ("cadera izquierda", "L"),
+        ("CADERA DERECHA", "R"),
+        ("ANCA DX", "R"), ("Anca sx", "L"), ("anca destra", "R"), ("ANCA SINISTRA", "L"),
+        ("HEUP LINKS", "L"), ("rechter heup", "R"), ("HEUP RE", "R"), ("RT HIP AP", "R"),
+        ("BOTH HIPS", "B"), ("Hüfte beidseits", "B"), ("HIP BILATERAL", "B"), ("HÜFTE RE LI", "B"),
+        ("LEFT AND RIGHT HIP", "B"), ("anche bilaterale", "B"),
+        ("", None), ("HIP", None), ("DX HIP AP", None), ("L SPINE", None), ("HIP AND L SPINE", None),
+        ("CHEST LEFT LATERAL", None), ("PLATE R 24 HIP", None), ("D 12 HIP", None), ("LIP", None),
+        ("RX HIP", None), ("HIP LL", None), ("Dr. R Hipper", None),
+    ],
+)  # fmt: skip
+def test_a_side_is_known_in_five_languages_and_an_abbreviation_beside_a_part_only(
+    text: str, side: str | None
+) -> None:
+    assert side_in(text, NONE) == side
+
+
+def test_the_attribute_nearest_to_the_film_that_names_a_side_wins() -> None:
+    words = {
+        "BodyPartExamined": "HIP",
+        "SeriesDescription": "HIP LEFT",
+        "StudyDescription": "HIP RIGHT",
+    }
+    assert named_side(words, NONE) == "L"
+    assert named_side(words | {"BodyPartExamined": "RHIP"}, NONE) == "R"
+    of_study = NONE.model_copy(update={"descriptions": ("StudyDescription",)})
+    assert named_side(words, of_study) == "R"
+    assert named_side({}, NONE) is None
+
+
+def test_the_hospitals_own_words_name_a_side_too() -> None:
+    own = FilmWords(body_parts={"Koxa": "HIP"}, sides={"Seite 1": "L", "Links": "R"})
+    assert side_in("KOXA, seite 1", own) == "L"
+    assert side_in("KOXA RE", own) == "R"
+    assert side_in("HIP LINKS", own) == "R"
+
+
+@pytest.mark.parametrize(
+    ("tagged", "words", "expected"),
+    [
+        ("L", {"BodyPartExamined": "RHIP"}, True),
+        ("R", {"SeriesDescription": "Hüfte links"}, True),
+        ("L", {"BodyPartExamined": "LHIP", "SeriesDescription": "HIP RIGHT"}, False),
+        ("L", {"SeriesDescription": "BOTH HIPS"}, False),
+        ("B", {"SeriesDescription": "LEFT HIP"}, False),
+        (None, {"SeriesDescription": "LEFT HIP"}, False),
+        ("L", {"StudyDescription": "RIGHT HIP"}, False),
+        ("L", {}, False),
+    ],
+)
+def test_a_tag_is_contradicted_by_the_words_of_film_or_series_alone(tagged, words, expected) -> None:
+    assert contradicts(tagged, words, NONE) is expected
+
+
+def read(path: Path, **rule: object) -> ReadFilm:
+    return read_one(path, ReadingRule(RULE.views, RULE.image_pixels, **rule))
+
+
+def test_a_film_whose_tag_is_empty_is_of_the_side_of_its_words_and_else_of_the_sites_rule(
+    write_film,
+) -> None:
+    plain = read(write_film(), default_laterality=None)
+    mirrored = read(write_film(ImageLaterality="R"), default_laterality=None)
+    assert plain.image != mirrored.image
+    for words, image, side in (
+        ({"BodyPartExamined": "RHIP"}, mirrored.image, "R"),
+        ({"SeriesDescription": "HANCHE G"}, plain.image, "L"),
+        ({}, mirrored.image, "R"),
+    ):
+        found = read(write_film(ImageLaterality=None, **words), default_laterality="R")
+        assert found.film is not None
+        assert (found.film.laterality, found.image) == (side, image)
+
+
+def test_a_film_whose_words_contradict_its_tag_is_put_aside_and_keeps_its_patient(write_film) -> None:
+    found = read(write_film(BodyPartExamined="RHIP"), default_laterality=None)
+    assert (found.code, found.view, found.image) == (CONFLICTING_SIDE, None, b"")
+    assert found.film is not None
+    assert found.film.patient_id == "CANARY-7"
+    # a film of another view has that code
+    path = write_film(BodyPartExamined="CHEST", SeriesDescription="R HIP")
+    assert read(path, default_laterality=None).code == "intake.wrong-view"
