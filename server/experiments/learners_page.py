@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from server.experiments.figures import TRAINING_PATIENTS
@@ -105,4 +106,4 @@ def _page(measured: Sequence[Measured], blueprint: Blueprint) -> str:
 
 
 if __name__ == "__main__":
-    write_learners(measure_learners(progress=lambda line: sys.stderr.write(line + "\n")))
+    write_learners(measure_learners(progress=partial(print, file=sys.stderr)))

@@ -58,7 +58,8 @@ class OneScorePerClass:
         shown = self._shown(patients)
         hot = one_hot(patients.target, self.task.n_classes)
         apart = softmax(self._scores(state, shown)) - hot
-        gradients = by_class(shown, apart, is_usable=np.isfinite(shown).all(axis=1))
+        is_usable = np.asarray(np.isfinite(shown).all(axis=1))
+        gradients = by_class(shown, apart, is_usable=is_usable)
         return bound_rows(gradients, bound=self.clip_norm)
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:

@@ -79,7 +79,8 @@ def read_moments(plan: Plan, state: StageState) -> Readings:
         raise RunError("not-finished", f"run {plan.run} has not ended its training")
     task = table_task(plan.settings, stage.epsilon)
     learner = SecondMoments.build(settings, task)
-    moments = learner.moments_of(State(state.vector, state.round, state.memory))
+    vector = np.asarray(state.vector, dtype=np.float64)
+    moments = learner.moments_of(State(vector, state.round, state.memory))
     names = [column.name for column in task.columns]
     path = () if task.n_classes else _path(moments, settings, names)
     return Readings(components=_components(moments, settings.n_components, names), path=path)
