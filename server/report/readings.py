@@ -93,7 +93,7 @@ def _components(moments: Moments, n: int, names: Sequence[str]) -> tuple[Compone
     whole = max(float(np.trace(columns)), np.finfo(float).tiny)
     return tuple(
         Component(
-            share=float(value) / whole,
+            share=max(float(value), 0.0) / whole,
             above_noise=bool(value > moments.noise_norm),
             weights=_heaviest(direction, names),
         )

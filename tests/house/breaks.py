@@ -1194,8 +1194,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/scored.py",
-        "return Scored(self.outputs[rows], self.label[rows], self.fields[rows], makers)",
-        "return Scored(self.outputs[rows], self.label, self.fields[rows], makers)",
+        "self.outputs[rows], self.label[rows], self.fields[rows], makers, self.replaced[rows]",
+        "self.outputs[rows], self.label, self.fields[rows], makers, self.replaced[rows]",
         "scores get the labels of others",
     ),
     Break(

@@ -99,10 +99,10 @@ def test_what_a_page_shows_was_printed_in_these_words_whatever_the_numbers(tmp_p
     )
     ran = play(run, tmp_path)
     assert ran.code == 0, ran.output
-    assert run.not_printed(ran.output) == ["page.md:6: row 7 of 9"]
+    assert run.not_printed(ran.output) == ["page.md:7: row 7 of 9"]
     assert run.not_printed("rows 1 of 1") == [
-        "page.md:6:   class    osteopenia (at ≤ 0.6)",
-        "page.md:6: row 7 of 9",
+        "page.md:7:   class    osteopenia (at ≤ 0.6)",
+        "page.md:7: row 7 of 9",
     ]
 
 

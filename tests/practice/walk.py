@@ -158,10 +158,10 @@ def page(walks: dict[str, Walk]) -> str:
     lines += ["", "Why the gate is called three times, and not twice:", ""]
     lines += [f"- `{call}`: {WHY_ENTERED[call]}." for call in entered]
     for title, walked in walks.items():
-        lines += ["", f"## {title.capitalize()}", "", "| file of `client/` | decides in |", "|---|---|"]
+        lines += ["", f"## {title.capitalize()}", "", "| file | decides in |", "|---|---|"]
         for name in sorted(walked.files):
             told_in = walked.deciding.get(name, [])
-            lines.append(f"| `{name}` | {', '.join(f'`{each}`' for each in told_in) or '–'} |")
+            lines.append(f"| `client/{name}` | {', '.join(f'`{each}`' for each in told_in) or '–'} |")
     return "\n".join([*lines, ""])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,7 @@ def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -
         ("learner.kind=early_stopping", "settings.cohort-stopping"),
         ("learner=xgboost", "settings.split-search"),
         ("learner.early_stopping=true", "settings.cohort-stopping"),
+        ("learner.early-stopping=true", "settings.cohort-stopping"),
         ("task.class_weights=[1,2]", "settings.cohort-class-weights"),
         ("federation.scaler.kind=standard", "settings.cohort-scaler"),
         ("validation.tune_threshold=true", "settings.cohort-threshold"),
@@ -148,7 +150,7 @@ def test_what_cannot_be_private_keeps_its_own_code_and_hint(override: str, code:
     with pytest.raises(SettingsError) as caught:
         compose_settings([override])
     assert caught.value.code == code
-    words = (override.partition("=")[0].split(".")[-1], override.partition("=")[2])
+    words = re.split("[.=]", override)
     [refusal] = [found for word in words if (found := refusal_of(word)) is not None]
     assert str(caught.value) == str(refusal)
 
