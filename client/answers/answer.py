@@ -144,6 +144,7 @@ def charge_for(
         plan_sha256=approved.plan.sha256,
         run=approved.plan.run,
         stage=stage.name,
+        stage_kind=stage.kind,
         round=request.round,
         request_sha256=request_sha256(request),
         approved_by=approved.governed_by if is_governed else "",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.gate.ledger_file import LedgerFile, has_rows
+from shared.contract.stages import TABLE_KIND
 from shared.errors import LedgerError, PrivacyError
 from shared.machine.files import write_atomic
 from shared.privacy.accountant import epsilon_of
@@ -35,6 +36,7 @@ from shared.privacy.ledger_format import (
 )
 from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey
+from shared.stages.stage_sum import beside_exact_error
 
 if TYPE_CHECKING:
     from client.site.folder import Site
@@ -54,6 +56,7 @@ class Charge:
     stage: str
     round: int
     request_sha256: str
+    stage_kind: str = ""
     approved_by: str = ""
     canaries_sha256: str = ""
 
@@ -135,6 +138,8 @@ class Ledger:
                 ``round-repeated`` when this round of the plan was charged for another request;
                 ``governed-repeated`` when a split has had its governed releases, or a further one
                 would be of other patients of it.
+            PolicyError: ``exact-beside-exact`` when a further one is of anything but main statistics,
+                or not of what the earlier ones were.
         """
         with self._file.held():
             self._refuse_other_request(charge)
@@ -149,6 +154,7 @@ class Ledger:
                 plan_sha256=charge.plan_sha256,
                 run=charge.run,
                 stage=charge.stage,
+                stage_kind=charge.stage_kind,
                 round=charge.round,
                 request_sha256=charge.request_sha256,
                 members_sha256=self._store_members(members),
@@ -423,6 +429,8 @@ class Ledger:
                 "a further governed release must be of the same patients as the one before",
                 hint="ask for noised tables: the difference of exact figures is a few patients",
             )
+        if before and {charge.stage_kind, *(row.stage_kind for row in before)} != {TABLE_KIND}:
+            raise beside_exact_error()
 
     def _refuse_overspending(
         self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance

@@ -22,6 +22,7 @@ from shared.contract.stages import (
     ReleaseStage,
     Stage,
     TrainingStage,
+    exact_conflicts,
     purpose_of,
 )
 from shared.errors import OsteoFedError, PlanError, PolicyError
@@ -72,7 +73,8 @@ allows_governed: false
 governed_approved_by: null
 
 # Most governed releases of one split (internal, external, prospective), over all plans. Two of them
-# can be subtracted; a further one is shown only where it differs by enough patients.
+# can be subtracted: further ones are statistics of the same patients, shown where they differ by enough
+# of them. A table of groups, errors or a comparison is released exactly only if nothing else was.
 governed_releases_per_split: 1
 """
 
@@ -180,7 +182,7 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
-    problems += _repeated_problems(policy, asked)
+    problems += [*_repeated_problems(policy, asked), *exact_conflicts(asked)]
     problems += [*_cost_problems(policy, plan, role), *_prediction_problems(plan)]
     return tuple(dict.fromkeys(problems))  # stages may share a fault
 

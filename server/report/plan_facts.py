@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.report.results import NO_GUARANTEE
 from shared.contract.plan import Plan
-from shared.contract.stages import DescriptionStage
+from shared.contract.stages import DescriptionStage, exact_conflicts
 from shared.privacy.stage_text import qualifier_facts
 
 _EXACT = "governed: exact numbers, no formal privacy guarantee"
@@ -23,7 +23,19 @@ def plan_facts(plan: Plan) -> dict[str, object]:
         **_training_facts(plan),
         **qualifier_facts(plan),
         **_price_facts(plan),
+        "would stop it": "\n".join(_conflicts(plan)) or "nothing",
     }
+
+
+def _conflicts(plan: Plan) -> tuple[str, ...]:
+    """What the gate of every site would refuse, whatever its policy says."""
+    roles = dict.fromkeys(entry.role for entry in plan.roster)
+    found = [
+        each
+        for role in roles
+        for each in exact_conflicts(stage for stage in plan.stages if role in stage.roles)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _whose_patients(plan: Plan) -> str:

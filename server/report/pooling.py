@@ -1,12 +1,15 @@
 """One AUC out of several sites' AUCs or tables: random effects on the logit scale.
 
 REML between-site variance, Hartung–Knapp interval (never narrower than without the correction), and
-a prediction interval: where the AUC of one further hospital would lie. Two hospitals say nothing about
-a third: below three there is no mean. Imports the variance of an AUC only.
+a prediction interval: where the AUC of one further hospital would lie, over all between-site variances
+that the sites do not contradict, since one estimate of it from few sites is often far too small. Two
+hospitals say nothing about a third: below three there is no mean. Imports the variance of an AUC only.
 
 Source: Viechtbauer 2005 (J Educ Behav Stat 30:261) for REML; Hartung & Knapp 2001 (Stat Med 20:3875)
-with the floor of Röver et al. 2015 (BMC Med Res Methodol 15:99); Higgins et al. 2009 (JRSS A 172:137)
-for the prediction interval; Snell et al. 2018 (Stat Methods Med Res 27:3505) for the logit scale.
+with the floor of Röver et al. 2015 (BMC Med Res Methodol 15:99); Nagashima, Noma & Furukawa 2019 (Stat
+Methods Med Res 28:1689) for a prediction over the confidence distribution of the between-site variance,
+which is that of the Q-profile, Viechtbauer 2007 (Stat Med 26:37); Snell et al. 2018 (Stat Methods Med
+Res 27:3505) for the logit scale.
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.sums.intervals import auc_variance
+from shared.sums.intervals import auc_variance, expit
 
 Floats = NDArray[np.float64]
 LEAST_SITES = 3
-_TURNS = 6
+_TURNS = 5
+_QUANTILES = 99  # of the confidence distribution of the between-site variance
+_HALVINGS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +56,78 @@ def pool_effects(effects: Floats, variances: Floats, *, confidence: float = 0.95
     from scipy.stats import t as student
 
     n_sites = effects.size
-    between = between_site_variance(effects, variances)
-    weight = 1 / (variances + between)
-    mean = float((weight * effects).sum() / weight.sum())
+    between, weight, mean = _weighed(effects, variances)
     if n_sites < 2:
         return _without_interval(mean)
     scale = max(float((weight * (effects - mean) ** 2).sum()) / (n_sites - 1), 1.0)
     variance = scale / float(weight.sum())
     margin = float(student.ppf(0.5 + confidence / 2, n_sites - 1)) * math.sqrt(variance)
-    reach = None
-    if n_sites > 2:
-        quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 2))
-        reach = quantile * math.sqrt(between + variance)
+    low, high = mean - margin, mean + margin
+    reach: tuple[float | None, float | None] = (None, None)
+    if n_sites >= LEAST_SITES:
+        # a further site is known no better than the mean, whose floor makes it wide where sites are few
+        ends = predict_effect(effects, variances, confidence=confidence)
+        reach = min(low, ends[0]), max(high, ends[1])
     return PooledEffect(
         value=mean,
-        low=mean - margin,
-        high=mean + margin,
-        prediction_low=None if reach is None else mean - reach,
-        prediction_high=None if reach is None else mean + reach,
+        low=low,
+        high=high,
+        prediction_low=reach[0],
+        prediction_high=reach[1],
         between_site_variance=between,
     )
+
+
+def _weighed(effects: Floats, variances: Floats) -> tuple[float, Floats, float]:
+    """Variance between sites, the sites' weights [s] under it, and the mean."""
+    between = between_site_variance(effects, variances)
+    weight = 1 / (variances + between)
+    return between, weight, float((weight * effects).sum() / weight.sum())
+
+
+def predict_effect(
+    effects: Floats, variances: Floats, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Where the effect of one further site would lie.
+
+    Were τ² the variance between sites, Q(τ²) = Σ w·(effect − mean)², w = 1/(variance + τ²), would be χ²
+    with s − 1 degrees of freedom, and it falls with τ²: each quantile of χ² gives a τ² (0 where Q never
+    reaches it), and each τ² a normal effect about its own mean. The ends are those of their mixture.
+
+    Shapes: effects [s], variances [s] > 0, s ≥ 3.
+    """
+    from scipy.stats import chi2, norm
+
+    n_sites = effects.size
+    wanted = chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, n_sites - 1)  # [q]
+
+    def weighted(between: Floats) -> tuple[Floats, Floats, Floats]:
+        weight = 1 / (variances + between[:, None])  # [q,s]
+        total = weight.sum(axis=1)
+        mean = weight @ effects / total
+        return mean, total, (weight * (effects - mean[:, None]) ** 2).sum(axis=1)
+
+    most = float(((effects - effects.mean()) ** 2).sum()) / float(wanted[0])
+    between = _halved(lambda each: weighted(each)[2] > wanted, np.zeros(_QUANTILES), most)
+    mean, total, _ = weighted(between)
+    sd = np.sqrt(between + 1 / total)
+
+    def end(share: float) -> float:
+        low, high = np.array([(mean - 12 * sd).min()]), float((mean + 12 * sd).max())
+        held = _halved(lambda x: norm.cdf((x[:, None] - mean) / sd).mean(axis=1) < share, low, high)
+        return float(held[0])
+
+    return end(0.5 - confidence / 2), end(0.5 + confidence / 2)
+
+
+def _halved(is_below: Callable[[Floats], NDArray[np.bool_]], low: Floats, most: float) -> Floats:
+    """Where something stops to be below, from ``low`` [q] to ``most``; ``low`` where it never is."""
+    high = np.full_like(low, most)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        below = is_below(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
 
 
 def pool_exact_aucs(
@@ -101,14 +158,17 @@ def _in_turns(
         deviations: each site's AUC less a mean, and its variance were the mean true.
         confidence: of the interval.
     """
-    theta = _inside(theta)
-    for _ in range(_TURNS):
+
+    def on_logit_scale(theta: float) -> tuple[Floats, Floats]:
         unit = theta * (1.0 - theta)  # of an AUC on the logit scale
         deviation, variance = deviations(theta)
-        effects = math.log(theta / (1.0 - theta)) + deviation / unit
-        found = pool_effects(effects, variance / unit**2, confidence=confidence)
-        theta = _inside(_expit(found.value))
-    return _as_auc(found)
+        return math.log(theta / (1.0 - theta)) + deviation / unit, variance / unit**2
+
+    theta = _inside(theta)
+    for _ in range(_TURNS):
+        *_, mean = _weighed(*on_logit_scale(theta))
+        theta = _inside(expit(mean))
+    return _as_auc(pool_effects(*on_logit_scale(theta), confidence=confidence))
 
 
 def _sampling(theta: float, n_positive: Floats, n_negative: Floats) -> Floats:
@@ -124,7 +184,7 @@ def _sampling(theta: float, n_positive: Floats, n_negative: Floats) -> Floats:
 def _as_auc(pooled: PooledEffect) -> PooledEffect:
     """From the logit scale."""
     return PooledEffect(
-        value=_expit(pooled.value),
+        value=expit(pooled.value),
         low=_maybe_expit(pooled.low),
         high=_maybe_expit(pooled.high),
         prediction_low=_maybe_expit(pooled.prediction_low),
@@ -228,9 +288,5 @@ def _without_interval(mean: float) -> PooledEffect:
     )
 
 
-def _expit(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
-
-
 def _maybe_expit(value: float | None) -> float | None:
-    return None if value is None else _expit(value)
+    return None if value is None else expit(value)

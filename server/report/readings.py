@@ -89,7 +89,7 @@ def read_moments(plan: Plan, state: StageState) -> Readings:
 def _components(moments: Moments, n: int, names: Sequence[str]) -> tuple[Component, ...]:
     basis = components(moments, n_components=n).weights  # [f,c]
     columns = moments.columns
-    values = np.einsum("fc,fg,gc->c", basis, columns, basis)
+    values = np.linalg.eigvalsh(columns)[::-1][:n]
     whole = max(float(np.trace(columns)), np.finfo(float).tiny)
     return tuple(
         Component(

@@ -5,7 +5,7 @@ Noised tables and governed statistics give the same measures. Imports the run st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -64,22 +64,26 @@ def _read_offline(file: ExternalFile) -> ValidationResult:
 def pool_site_aucs(store: RunStore) -> tuple[PooledEffect | None, dict[str, PooledEffect]]:
     """Random-effects AUC over the sites' internal tables, and the same without each site in turn.
 
-    None, and none left out, where there are too few sites, or noise was expected to leave nothing.
+    Each of them is shown or not by itself: None, or left out, where its sites are too few or noise was
+    expected to leave nothing of it.
     """
     stage = next((stage for stage in store.plan.tables if kind_of(stage) == "internal"), None)
     if stage is None:
         return None, {}
-    found = [answer for answer in answers_to(store, stage) if answer.status == MEASURED]
-    entries = [store.plan.entry(answer.site) for answer in found]
-    if stage.noise_of(1) and not _is_worth_showing(store.plan, stage, entries):
-        return None, {}
-    tables = {answer.site: answer.table for answer in found}
-    without = {
-        left: _pool_aucs(store.plan, stage, [table for site, table in tables.items() if site != left])
-        for left in tables
-    }
-    pooled = _pool_aucs(store.plan, stage, list(tables.values()))
-    return pooled, {site: each for site, each in without.items() if each is not None}
+    tables = {a.site: a.table for a in answers_to(store, stage) if a.status == MEASURED}
+    without = {left: _mean_of_sites(store.plan, stage, tables, without=left) for left in tables}
+    shown = {site: each for site, each in without.items() if each is not None}
+    return _mean_of_sites(store.plan, stage, tables), shown
+
+
+def _mean_of_sites(
+    plan: Plan, stage: TableStage, tables: Mapping[str, np.ndarray], *, without: str = ""
+) -> PooledEffect | None:
+    """The random-effects AUC of these sites but one; None where noise was expected to leave nothing."""
+    kept = {site: table for site, table in tables.items() if site != without}
+    if stage.noise_of(1) and not _is_worth_showing(plan, stage, [plan.entry(site) for site in kept]):
+        return None
+    return _pool_aucs(plan, stage, list(kept.values()))
 
 
 def _is_worth_showing(plan: Plan, stage: TableStage, sites: Sequence[RosterEntry]) -> bool:

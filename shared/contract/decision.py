@@ -78,25 +78,21 @@ class Decision(BaseModel):
         place = np.searchsorted(self.label_cuts, rounded, side=self._side)
         return np.where(np.isfinite(label), place, -1).astype(np.intp)
 
-    def calls(self, score: Floats) -> Bools:
-        """Whom a score calls to have the endpoint; one that is no number calls nobody. [n] -> [n]."""
-        at = self.operating_point
-        found: Bools = (score <= at if self.is_low_positive else score >= at) & np.isfinite(score)
-        return found
-
     def call(self, outputs: Floats) -> Indices:
         """Places of the called classes. [n,o] -> [n].
 
         In classification the endpoint from its cut on, else the likeliest of the others. Where an
-        output is no number, the class that lies furthest from the endpoint.
+        output is no number, the class that lies furthest from the endpoint. Outputs of any precision
+        are compared in that of the cuts, so that who is validated and who is read are called alike.
         """
+        outputs = np.asarray(outputs, dtype=np.float64)
         score, last = self.score(outputs), len(self.classes) - 1
         if self.is_regression:
             called = np.searchsorted(self.output_cuts, score, side=self._side).astype(np.intp)
         else:
             others = outputs.copy()
             others[:, self.endpoint] = -np.inf
-            called = np.where(self.calls(score), self.endpoint, others.argmax(axis=1))
+            called = np.where(score >= self.operating_point, self.endpoint, others.argmax(axis=1))
         furthest = last if 2 * self.endpoint <= last else 0
         return np.where(np.isfinite(outputs).all(axis=1), called, furthest)
 

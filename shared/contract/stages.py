@@ -10,7 +10,8 @@ of measures.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -199,6 +200,9 @@ class LearnerStage(_Trains):
     epsilon: float = Field(ge=0, le=50)
 
 
+# Of statistics alone several exact releases of a split are compared before they are shown.
+TABLE_KIND: Final = "table"
+
 # How a table ranks: by one score with a row of bins per class, or by each class's probability.
 Ranking = Literal["graded", "each"]
 
@@ -246,7 +250,7 @@ class TableStage(_Measures):
         minimum_patients: a site with fewer accrued patients answers that it waits.
     """
 
-    kind: Literal["table"] = "table"
+    kind: Literal["table"] = TABLE_KIND
     reads: str = "train"
     ranking: Ranking
     blocks: BlockWeights
@@ -346,3 +350,21 @@ def purpose_of(stage: Stage) -> Purpose:
             hint="measure on internal, everybody (of an external site) or accrued patients",
         )
     return "train"
+
+
+def exact_conflicts(stages: Iterable[Stage]) -> tuple[str, ...]:
+    """Stages of one site that ask exact numbers of the same patients, of which its gate releases one.
+
+    Statistics are compared with statistics before they are shown; of another table nobody could say how
+    few patients its difference from them is.
+    """
+    asked: dict[Purpose, list[Stage]] = {}
+    for stage in stages:
+        if stage.release_class == "governed":
+            asked.setdefault(purpose_of(stage), []).append(stage)
+    return tuple(
+        f"{' and '.join(each.name for each in group)} ask exact numbers of the same patients, whose "
+        "difference may be a few of them: a hospital releases the first alone"
+        for group in asked.values()
+        if len(group) > 1 and {each.kind for each in group} != {TABLE_KIND}
+    )

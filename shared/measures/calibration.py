@@ -151,7 +151,7 @@ def _fit(
     none = TOO_NOISY if cell_sd else NOT_APPLICABLE
     found = np.zeros(design.shape[1])
     for _ in range(_TURNS):
-        p = 1.0 / (1.0 + np.exp(-(offset + design @ found)))
+        p = 0.5 * (1.0 + np.tanh(0.5 * (offset + design @ found)))  # no logit is too large for it
         weight = p * (1.0 - p)
         information = (design.T * ((ill + well) * weight)) @ design  # [k, k]
         values, axes = np.linalg.eigh(information)

@@ -23,8 +23,8 @@ from shared.signing.countersign import verify_countersignature
 from shared.signing.key_rotation import KeyRotation
 from shared.signing.keys import SigningKey, verify
 
-# 3: rows name the stage of the plan.
-LEDGER_VERSION = 3
+# 3: rows name the stage of the plan. 4: and what kind of stage it is.
+LEDGER_VERSION = 4
 GENESIS = "0" * 64
 RowKind = Literal["opened", "charge", "outcome", "rotated"]
 ChargeClass = Literal["dp", "governed", "off"]
@@ -59,6 +59,7 @@ class LedgerRow:
         plan_sha256: hash of the plan.
         run: the run.
         stage: of the plan.
+        stage_kind: of a charge: what kind of stage; empty in rows that were written before version 4.
         round: of the stage.
         request_sha256: hash of the request that is charged.
         members_sha256: hash of the patients who are touched, by keyed pseudonym.
@@ -87,6 +88,7 @@ class LedgerRow:
     plan_sha256: str = ""
     run: str = ""
     stage: str = ""
+    stage_kind: str = ""
     round: int = 0
     request_sha256: str = ""
     members_sha256: str = ""
@@ -151,9 +153,11 @@ class LedgerRow:
 _NEWEST = tuple(field.name for field in fields(LedgerRow))
 _SINCE_2 = frozenset({"canaries_sha256", "next_public_key", "next_signature"})
 _SINCE_3 = frozenset({"stage"})
+_SINCE_4 = frozenset({"stage_kind"})
 _FIELDS = {
-    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3),
-    2: tuple(name for name in _NEWEST if name not in _SINCE_3),
+    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3 | _SINCE_4),
+    2: tuple(name for name in _NEWEST if name not in _SINCE_3 | _SINCE_4),
+    3: tuple(name for name in _NEWEST if name not in _SINCE_4),
     LEDGER_VERSION: _NEWEST,
 }
 

@@ -24,7 +24,13 @@ from shared.measure.description.rows import (
 )
 from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.privacy.noise import DrawNormals
-from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.stages.stage_sum import (
+    Bound,
+    StageState,
+    largest_noised,
+    require_alone,
+    total_with_noise,
+)
 from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 
@@ -76,7 +82,8 @@ class DescriptionSum:
     def bound(self, round_number: int) -> Bound:
         """The cells of a description; exact ones are withheld from too few patients."""
 
-        def withhold(table: Vector, minimum_cell: int, _: Sequence[Vector]) -> Vector:
+        def withhold(table: Vector, minimum_cell: int, before: Sequence[Vector]) -> Vector:
+            require_alone(before)
             return withhold_small_groups(table.astype(np.float64), self.spec, minimum_cell=minimum_cell)
 
         return Bound(length=self.spec.n_cells, kind="<f8", suppress=withhold)

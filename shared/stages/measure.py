@@ -23,7 +23,13 @@ from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
 from shared.stages.donors import with_donors
 from shared.stages.scores import scorer_of
-from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.stages.stage_sum import (
+    Bound,
+    StageState,
+    largest_noised,
+    require_alone,
+    total_with_noise,
+)
 from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -64,9 +70,10 @@ class MeasureSum:
         return self._scored.length
 
     def bound(self, round_number: int) -> Bound:
-        """The measure's cells; exact ones as it suppresses them."""
+        """The measure's cells; exact ones as it suppresses them, and where none were shown before."""
 
-        def suppress(total: Vector, minimum_cell: int, _: Sequence[Vector]) -> Vector:
+        def suppress(total: Vector, minimum_cell: int, before: Sequence[Vector]) -> Vector:
+            require_alone(before)
             return self.measure.suppress(total.astype(np.float64), minimum_cell)
 
         return Bound(length=self._length, kind="<f8", suppress=suppress)

@@ -2,7 +2,8 @@
 
 A noised table is one bounded row of each patient, the mean over that patient's exams, added up. A
 governed stage sends no table: it sends figures that the site computes of each patient's earliest exam,
-under the rules of ``shared.measure.governed.disclosure``. Imports scoring, table and statistics.
+since rules of disclosure count whole patients and a rank needs one score of each
+(``shared.measure.governed.disclosure``). Imports scoring, table and statistics.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ from shared.measures.exams import MeanOverExams
 from shared.measures.scored import Scored
 from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
-from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.stages.stage_sum import (
+    Bound,
+    StageState,
+    largest_noised,
+    require_alone,
+    total_with_noise,
+)
 from shared.sums.one_sum import OneSum
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -68,12 +75,12 @@ class TableSum:
         length = self.statistics.n_figures
 
         def show(exact: Vector, minimum_cell: int, before: Sequence[Vector]) -> Vector:
+            require_alone([vector for vector in before if len(vector) != length])
             return withhold(
                 exact.astype(np.float64),
                 self.statistics,
                 minimum_cell=minimum_cell,
-                earlier=[vector.astype(np.float64) for vector in before if len(vector) == length],
-                is_first=not before,
+                earlier=[vector.astype(np.float64) for vector in before],
             )
 
         return Bound(length=length, kind="<f8", suppress=show, may_withhold=True)

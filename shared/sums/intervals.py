@@ -11,6 +11,7 @@ Source: Fieller 1954 (J R Stat Soc B 16:175); Wilson 1927 (JASA 22:209); Newcomb
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -25,6 +26,11 @@ SCALE_RANGE = (0.5, 1.5)
 def normal_quantile(confidence: float) -> float:
     """z such that a standard normal lies within ±z with this confidence."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def expit(logit: float) -> float:
+    """1/(1 + e^−logit), of a logit of any size: the exponential itself overflows below −709."""
+    return 0.5 * (1 + math.tanh(0.5 * logit))
 
 
 def accepted(

@@ -115,6 +115,7 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
         THRESHOLD,
         TRUTH_PATIENTS,
     )
+    from sites_coverage_section import measure_sites, sites_section
 
     populations = list(dict.fromkeys(cell.population for cell in cells))
     bins = defaultdict(list)
@@ -150,6 +151,8 @@ def write(cells: list[Cell], *, repetitions: int, minutes: float) -> None:
     parts.append("## Outside 93–97 %\n\n" + outside_of(cells))
     parts.append(exact_section(repetitions, populations))
     parts.append(classes_section(repetitions))
+    measure_sites(max(repetitions // 2, 1))
+    parts.append(sites_section())
     PAGE.write_text("\n".join(parts))
 
 

@@ -1,7 +1,8 @@
 """Time of the patient bootstrap beside scikit-learn's loop, and of DeLong beside the pair matrix.
 
-``python tests/bench/measures.py`` from the repository's root, on one thread. Before a ratio is printed,
-both ways must have given the same answers; each way's fastest repeat counts.
+``make bench-measures``, or ``python tests/bench/measures.py`` from the repository's root, on one
+thread; writes docs/data/bench_measures.json, of which docs/references.md has a table. Before a ratio is
+kept, both ways must have given the same answers; each way's fastest repeat counts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ T = TypeVar("T")
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SAME = 1e-10
+DATA = ROOT / "docs" / "data" / "bench_measures.json"
 
 
 def draw(n: int) -> tuple[Floats, Bools]:
@@ -64,18 +67,19 @@ def fastest(way: Callable[[], T], repeats: int) -> tuple[T, float]:
     return answer, min(seconds)
 
 
-def say(name: str, ours: float, theirs: float, apart: float) -> None:
-    """One line; ends the run when the answers differ."""
+def compared(name: str, other: str, ours: float, theirs: float, apart: float) -> dict[str, object]:
+    """One row, said; ends the run when the answers differ."""
     if not apart <= SAME:
         raise SystemExit(f"{name}: answers differ by {apart:.1e}")
     sys.stdout.write(
         f"{name:42} ours {1e3 * ours:9.2f} ms  other {1e3 * theirs:10.2f} ms  "
         f"ratio {theirs / ours:6.1f}  differ by {apart:.0e}\n"
     )
+    return {"what": name, "other": other, "ours_s": ours, "other_s": theirs, "differ_by": apart}
 
 
 def main() -> None:
-    """Print both ratios."""
+    """Measure, say and keep both ratios."""
     from shared.measure.exact.discrimination import bootstrap_auc, delong
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -96,11 +100,13 @@ def main() -> None:
     found, ours = fastest(bootstrap, 5)
     looped, theirs = fastest(lambda: loop_of_sklearn(scores[0], is_positive, asked.replicates), 1)
     name = f"bootstrap, {asked.replicates} replicates of {asked.exams} exams"
-    say(name, ours, theirs, float(np.abs(found - looped).max()))
+    rows = [compared(name, "scikit-learn's loop", ours, theirs, float(np.abs(found - looped).max()))]
     (aucs, covariance), ours = fastest(lambda: delong(scores, is_positive), 20)
     (pair_aucs, pair_covariance), theirs = fastest(lambda: pair_matrix(scores, is_positive), 3)
     apart = max(np.abs(aucs - pair_aucs).max(), np.abs(covariance - pair_covariance).max())
-    say(f"DeLong, two scores of {asked.exams} exams", ours, theirs, float(apart))
+    name = f"DeLong, two scores of {asked.exams} exams"
+    rows.append(compared(name, "the pair matrix", ours, theirs, float(apart)))
+    DATA.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -216,8 +216,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/pooling.py",
-        "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 2))",
-        "quantile = float(student.ppf(0.5 + confidence / 2, n_sites - 1))",
+        "wanted = chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, n_sites - 1)",
+        "wanted = chi2.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, n_sites)",
         "a prediction interval has a degree of freedom too many",
     ),
     Break(
@@ -1038,8 +1038,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/validation.py",
-        "for site, table in tables.items() if site != left]",
-        "for site, table in tables.items() if site]",
+        "for site, table in tables.items() if site != without}",
+        "for site, table in tables.items() if site}",
         "nobody is left out",
     ),
     Break(
@@ -1663,9 +1663,15 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        "found: Bools = (score <= at if self.is_low_positive else score >= at) & np.isfinite(score)",
-        "found: Bools = score < at if self.is_low_positive else score >= at",
+        "np.where(score >= self.operating_point, self.endpoint, others.argmax(axis=1))",
+        "np.where(score > self.operating_point, self.endpoint, others.argmax(axis=1))",
         "who is predicted on the operating point is not called",
+    ),
+    Break(
+        "shared/contract/decision.py",
+        "outputs = np.asarray(outputs, dtype=np.float64)",
+        "outputs = np.asarray(outputs)",
+        "an output of single precision is called at another cut",
     ),
     Break(
         "shared/contract/decision.py",

@@ -83,13 +83,14 @@ CASES = (
 @dataclass(frozen=True)
 class ClassTally:
     """Of a figure: share of intervals that hold the truth, share of repetitions with one, mean width,
-    and how far ties within bins move it.
+    how far ties within bins move it, and the share that holds it so moved.
     """
 
     held: float
     shown: float
     width: float
     lost_to_bins: float
+    held_of_bins: float = float("nan")
 
 
 def tally_classes(
@@ -121,9 +122,11 @@ def tally_classes(
 def _tallied(spans: Floats, name: str, case: ClassCase, bins: int, repetitions: int) -> ClassTally:
     """Shapes: spans [shown,2]."""
     truth, (low, high) = case.truth()[name], spans.T
+    of_bins = case.truth(bins).get(name, truth)
     return ClassTally(
         held=float(np.mean((low <= truth) & (truth <= high))),
         shown=len(spans) / repetitions,
         width=float((high - low).mean()),
-        lost_to_bins=case.truth(bins).get(name, truth) - truth,
+        lost_to_bins=of_bins - truth,
+        held_of_bins=float(np.mean((low <= of_bins) & (of_bins <= high))),
     )

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 FOLDER = Path(__file__).resolve().parent / "references"
 PAGE = FOLDER.parents[2] / "docs" / "references.md"
 TOOLS = {"r": "R", "sklearn": "Python"}
+TIMES = PAGE.parent / "data" / "bench_measures.json"
 TOLERANCE, ROUNDING = 1e-10, 1e-12
 SHOWN_VALUES = 6
 INTRODUCTION = """# References
@@ -125,7 +126,22 @@ def page(rows: Sequence[Row]) -> str:
             f"| `answers_{tool}.json` | {born['tool']} | `tests/practice/references/{born['script']}` "
             f"| {born['date']} | `{born['data_sha256'][:16]}…` |\n"
         )
-    return "".join(parts)
+    return "".join([*parts, *_times()])
+
+
+def _times() -> list[str]:
+    """How long what is computed many times takes, as `make bench-measures` kept it."""
+    rows = json.loads(TIMES.read_text())["rows"]
+    return [
+        "\n## Time\n\nKept by `make bench-measures`: both ways of a row in one run, on one thread, "
+        f"with the same answers to {TOLERANCE:g}; the fastest repeat of each.\n\n",
+        "| what | ours, ms | beside | its, ms | ratio |\n|---|---|---|---|---|\n",
+        *(
+            f"| {each['what']} | {1e3 * each['ours_s']:.3g} | {each['other']} "
+            f"| {1e3 * each['other_s']:.4g} | {each['other_s'] / each['ours_s']:.0f} |\n"
+            for each in rows
+        ),
+    ]
 
 
 def _line_of(found: Compared) -> str:

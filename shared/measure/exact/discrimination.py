@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ProtocolError
-from shared.sums.intervals import GRID_POINTS, accepted, auc_variance, normal_quantile
+from shared.sums.intervals import GRID_POINTS, accepted, auc_variance, expit, normal_quantile
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -88,7 +88,7 @@ def logit_interval(auc: float, variance: float, *, confidence: float = 0.95) -> 
         return auc, auc
     centre = math.log(auc / (1 - auc))
     margin = normal_quantile(confidence) * math.sqrt(variance) / (auc * (1 - auc))
-    return 1 / (1 + math.exp(margin - centre)), 1 / (1 + math.exp(-margin - centre))
+    return expit(centre - margin), expit(centre + margin)
 
 
 def exact_auc_interval(

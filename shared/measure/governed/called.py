@@ -22,13 +22,13 @@ def statistics_of(spec: StatisticsSpec, rule: Decision, *, outputs: Floats, labe
 
     Shapes: outputs [n,o], label [n] -> [m].
     """
-    score, true = rule.score(outputs), rule.class_of(label)
-    is_right = (rule.call(outputs) == true) & np.isfinite(outputs).all(axis=1)
+    score, true, called = rule.score(outputs), rule.class_of(label), rule.call(outputs)
+    is_right = (called == true) & np.isfinite(outputs).all(axis=1)
     return measure_statistics(
         spec,
         suspicion=-score if rule.is_low_positive else score,
         is_positive=rule.is_positive(label),
-        is_called=rule.calls(score),
+        is_called=called == rule.endpoint,
         target=label if rule.is_regression else None,
         prediction=score if rule.is_regression else None,
         rightly={name: is_right[true == rule.classes.index(name)] for name in spec.others},

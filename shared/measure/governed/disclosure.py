@@ -16,6 +16,8 @@ The rules, over all governed figures of a split:
    whatever count the earlier share was rounded from; and never after one that was withheld, since it
    would say on which side the few are.
 4. After another set of patients of the same split nothing is shown: who came or went would be a cell.
+   Beside a table of another kind nothing is released (``client.gate.ledger``): what lies between them
+   is a cell that none of these rules knows.
 5. **Other classes**, each with its size and the share that is called rightly, are shown all or none, in
    the first release of a split, and only beside both shares of the endpoint: of each class those called
    rightly and wrongly, and of all of them together those whom only these classes are confused among
@@ -47,7 +49,6 @@ def withhold(
     *,
     minimum_cell: int,
     earlier: Sequence[Floats] = (),
-    is_first: bool = True,
 ) -> Floats:
     """What of a site's figures may be shown: rounded, NaN where withheld.
 
@@ -56,7 +57,6 @@ def withhold(
         spec: meaning of the places.
         minimum_cell: fewest patients of a cell that is implied.
         earlier: every governed vector that was shown of this split before, oldest first.
-        is_first: whether nothing else that is exact was shown of it before.
 
     Shapes: exact [m], each of earlier [m] -> [m].
 
@@ -65,7 +65,6 @@ def withhold(
     """
     figures, shown = spec.named(exact), [spec.named(vector) for vector in earlier]
     is_shown = _shown_groups(figures, shown, spec, minimum_cell=minimum_cell)
-    is_shown["others"] = is_shown["others"] and is_first
     rounded = [
         round(value, digits) if is_shown[figure.implies] and math.isfinite(value) else math.nan
         for (value, figure, digits) in zip(exact, spec.figures.values(), spec.digits, strict=True)

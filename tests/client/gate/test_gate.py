@@ -95,6 +95,7 @@ def charge(
         "plan_sha256": plan.sha256,
         "run": plan.run,
         "stage": stage.name,
+        "stage_kind": stage.kind,
         "round": request.round,
         "request_sha256": request_sha256(request),
         "approved_by": gate.policy.governed_approved_by or "",
@@ -412,6 +413,37 @@ def test_a_split_has_one_governed_release_over_all_plans_unless_the_policy_allow
     shown = release(gate, 1, specificity=0.275)
     assert "specificity" not in shown
     assert "auc" in shown
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("table", "measure"),
+        ("measure", "measure"),
+        ("measure", "table"),
+        ("description", "table"),
+        ("", "table"),  # a charge that was written before rows said what kind of stage it was
+    ],
+)
+def test_an_exact_table_of_groups_and_other_exact_numbers_of_a_split_exclude_each_other(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    gate = make_gate(tmp_path, **GOVERNED, governed_releases_per_split=9)
+    one, two = two_plans(tmp_path)
+    charge(gate, one, measure_request(one), stage_kind=first)
+    refused(
+        "policy.exact-beside-exact",
+        charge,
+        gate,
+        two,
+        measure_request(two),
+        PATIENTS,
+        stage_kind=second,
+    )
+    # each by itself may leave, and the same request may be answered again
+    charge(gate, one, measure_request(one), stage_kind=first)
+    other = make_gate(tmp_path / "other", **GOVERNED, governed_releases_per_split=9)
+    charge(other, two, measure_request(two), stage_kind=second)
 
 
 def test_what_an_earlier_governed_release_showed_must_be_known(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_ar
 ) -> None:
     ledger = open_ledger(tmp_path)
     exact: dict[str, object] = {"event": None, "charge_class": "governed", "purpose": "a split"}
+    exact |= {"stage_kind": "table"}
     charge(ledger, 1, PATIENTS[:20], **exact)
     charge(ledger, 1, PATIENTS[:20], **exact)  # a retry of the same request
     charge(ledger, 2, PATIENTS[20:], **exact)  # patients of whom nothing was shown
@@ -157,6 +158,7 @@ def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_ar
 def test_an_earlier_governed_charge_has_shown_nothing_until_it_is_released(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     exact: dict[str, object] = {"event": None, "charge_class": "governed", "purpose": "a split"}
+    exact |= {"stage_kind": "table"}
     charge(ledger, 1, PATIENTS[:20], **exact)
     first = ledger.show()[-1]
     ledger.charge(

@@ -13,6 +13,7 @@ from client.site.policy import check_plan, read_policy, require_plan, write_poli
 from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled
 from server.federation.plan import draft_plan
+from shared.contract.stages import MeasureStage
 from shared.errors import PlanError, PolicyError
 from shared.privacy.cost import predict_cost
 
@@ -157,6 +158,22 @@ def test_a_plan_asks_for_no_more_governed_releases_of_a_split_than_the_policy_al
     )
     policy = policy.model_copy(update={"governed_releases_per_split": 2})
     assert "governed releases of" not in str(check_plan(policy, twice, site=SITE))
+
+
+def test_exact_groups_beside_exact_statistics_of_a_split_are_forbidden_whatever_the_policy(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(tmp_path, validation__release_class="governed")
+    table = next(stage for stage in plan.stages if stage.name == "internal")
+    shared = ("roles", "patients", "release_class", "noise_multipliers", "minimum_cell")
+    content = {name: getattr(table, name) for name in (*shared, "minimum_patients")}
+    errors = {"name": "errors", "measure": {"kind": "errors", "edges": (0.05,)}}
+    exact = MeasureStage.model_validate(content | errors)
+    policy = make_policy(tmp_path, **GOVERNED | {"governed_releases_per_split": 100})
+    both = plan.model_copy(update={"stages": (*plan.stages, exact)})
+    [problem] = check_plan(policy, both, site=SITE)
+    assert problem.startswith("internal and errors ask exact numbers of the same patients")
+    assert check_plan(policy, plan, site=SITE) == ()
 
 
 GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}

@@ -32,10 +32,25 @@ answers$logit_interval <- plogis(c(centre - half, centre + half))
 pool <- function(auc, variance) {
   found <- rma(yi = qlogis(auc), vi = variance / (auc * (1 - auc))^2, method = "REML", test = "adhoc",
                control = list(threshold = 1e-14, maxiter = 10000))
-  # Higgins 2009: k - 2 degrees of freedom, which this version of predict() does not offer
-  reach <- qt(0.975, found$k - 2) * sqrt(found$tau2 + found$se^2)
+  y <- qlogis(auc)
+  v <- variance / (auc * (1 - auc))^2
+  # prediction over the confidence distribution of tau^2: Q-profile of Viechtbauer 2007, by hand
+  q_of <- function(tau2) {
+    w <- 1 / (v + tau2)
+    sum(w * (y - sum(w * y) / sum(w))^2)
+  }
+  tau2 <- sapply(qchisq((1:99 - 0.5) / 99, length(y) - 1), function(wanted) {
+    if (q_of(0) <= wanted) return(0)
+    uniroot(function(t) q_of(t) - wanted, c(0, 10), tol = 1e-16, maxiter = 10000)$root
+  })
+  mean <- sapply(tau2, function(t) weighted.mean(y, 1 / (v + t)))
+  sd <- sapply(tau2, function(t) sqrt(t + 1 / sum(1 / (v + t))))
+  reach <- sapply(c(0.025, 0.975), function(p) {
+    uniroot(function(x) base::mean(pnorm((x - mean) / sd)) - p, c(-20, 20), tol = 1e-14, maxiter = 10000)$root
+  })
+  reach <- c(min(reach[1], found$ci.lb), max(reach[2], found$ci.ub))  # no narrower than the mean's
   list(tau2 = found$tau2, mean = plogis(as.numeric(found$beta)), interval = plogis(c(found$ci.lb, found$ci.ub)),
-       prediction = plogis(as.numeric(found$beta) + c(-reach, reach)))
+       prediction = plogis(reach))
 }
 apart_sites <- pool(d$site_auc, d$site_variance)
 alike_sites <- pool(d$alike_auc, d$alike_variance)
@@ -93,6 +108,7 @@ said <- function(package) paste(package, packageVersion(package))
 certificate <- list(
   tool = paste0("R ", R.version$major, ".", R.version$minor, ", ", said("pROC"), ", ", said("metafor")),
   script = "answers.R", date = commandArgs(TRUE)[1],
+  script_sha256 = digest::digest(file.path(here, "answers.R"), algo = "sha256", file = TRUE),
   data_sha256 = digest::digest(path, algo = "sha256", file = TRUE)
 )
 written <- lapply(answers, function(each) sprintf("%.17g", as.numeric(each)))

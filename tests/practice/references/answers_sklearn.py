@@ -62,6 +62,7 @@ def main() -> None:
         "tool": f"scikit-learn {sklearn.__version__}, numpy {np.__version__}",
         "script": Path(__file__).name,
         "date": sys.argv[1],
+        "script_sha256": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         "data_sha256": hashlib.sha256(raw).hexdigest(),
     }
     plain = {name: np.asarray(each, dtype=float).ravel().tolist() for name, each in answers.items()}

@@ -347,7 +347,12 @@ def test_the_page_says_what_noise_and_public_bounds_do_to_its_figures(results: R
         assert words not in render_page(exact)
     assert "all sites, pooled (AUC: mean of sites)</th>" in render_page(exact)
     assert "(AUC: mean of sites)" not in render_page(noised)
-    for words in ("have no interval", "the AUC of all sites is the mean of sites", "too few different"):
+    for words in (
+        "have no interval",
+        "the AUC of all sites is the mean of sites",
+        "too few different",
+        "each patient's earliest exam",
+    ):
         assert words in render_page(exact)
         assert words not in render_page(noised)
     assert f"Mean of sites: {write_mean_of_sites(results)}." in render_page(noised)

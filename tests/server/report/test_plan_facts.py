@@ -70,3 +70,16 @@ def test_a_description_has_its_own_price_and_an_exact_one_none() -> None:
     exact = plan.predicted.model_copy(update={"description_epsilon": None})
     told = plan_facts(plan.model_copy(update={"predicted": exact}))
     assert str(told["epsilon, description"]).startswith("governed: exact")
+
+
+def test_a_plan_says_before_anything_is_spent_what_every_gate_would_refuse() -> None:
+    settings = practice_settings("linear").model_dump(mode="json")
+    request = {"groups": ["internal"], "epsilon": 2.0, "measure": {"kind": "errors", "edges": [0.05]}}
+    settings["measures"] = {"errors": request}
+    for release_class, told in (
+        ("dp", "nothing"),
+        ("governed", "internal and errors_internal ask exact numbers of the same patients"),
+    ):
+        settings["validation"]["release_class"] = release_class
+        facts = plan_facts(plan_of(read_settings(settings), {"aster": 3000, "birch": 3000}))
+        assert str(facts["would stop it"]).startswith(told)

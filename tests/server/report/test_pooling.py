@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import sys
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from scipy.stats import t as student
 
-from server.report.pooling import pool_effects, pool_exact_aucs, pool_histograms
+from server.report.pooling import (
+    pool_effects,
+    pool_exact_aucs,
+    pool_histograms,
+    predict_effect,
+)
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 # Colditz 1994 (JAMA 271:698): vaccinated TB +, −, control TB +, −; as dat.bcg in R metafor
 BCG = np.array(
@@ -33,14 +44,12 @@ def test_reml_gives_the_published_answer_on_the_bcg_trials() -> None:
     assert found.value == pytest.approx(-0.7145, abs=5e-5)
 
 
-def test_hartung_knapp_and_prediction_interval_by_formula() -> None:
+def test_hartung_knapp_by_formula() -> None:
     found = pool_effects(LOG_RATIO, VARIANCE)
     weight = 1 / (VARIANCE + found.between_site_variance)
     scale = (weight * (LOG_RATIO - found.value) ** 2).sum() / 12
     se = (max(scale, 1.0) / weight.sum()) ** 0.5
     assert found.high - found.value == pytest.approx(student.ppf(0.975, 12) * se)
-    reach = student.ppf(0.975, 11) * (found.between_site_variance + se**2) ** 0.5
-    assert found.prediction_low == pytest.approx(found.value - reach)
 
 
 MANY = np.full(3, 40.0), np.full(3, 160.0)  # ill and well at each site
@@ -126,6 +135,25 @@ def test_the_interval_of_a_mean_of_noisy_tables_covers(
     assert np.median(widths) < (0.5 if n_sites == 3 else 0.3), "and says something"
 
 
+def test_a_few_small_and_noisy_hospitals_have_a_prediction_interval_and_no_overflow() -> None:
+    edges, widest = np.linspace(-1.5, 3.0, 7), 0.0
+    for seed in range(400):
+        draw = np.random.default_rng(seed)
+        tables = np.zeros((2, 3, 8))
+        for site, n in enumerate((28, 54, 105)):
+            is_ill = draw.random(n) < 0.2
+            places = np.searchsorted(edges, draw.normal(size=n) + 1.2 * is_ill)
+            tables[0, site], tables[1, site] = (
+                np.bincount(places[side], minlength=8) for side in (is_ill, ~is_ill)
+            )
+        found = pool_histograms(*(tables + draw.normal(0, 2.06, tables.shape)), cell_sd=(2.06, 2.06))
+        if found is None:
+            continue
+        assert 0.0 <= found.prediction_low <= found.low <= found.high <= found.prediction_high <= 1.0
+        widest = max(widest, found.prediction_high - found.prediction_low)
+    assert widest == 1.0, "one of them would have overflowed"
+
+
 def test_without_noise_the_mean_of_equal_tables_is_their_auc() -> None:
     positives, negatives = np.array([1.0, 2, 3, 14]), np.array([40.0, 25, 10, 5])
     found = pool_histograms(np.tile(positives, (4, 1)), np.tile(negatives, (4, 1)), cell_sd=(0.0, 0.0))
@@ -140,8 +168,37 @@ def test_a_margin_grows_with_the_confidence_in_each_of_the_two_intervals() -> No
         weight = 1 / (VARIANCE + found.between_site_variance)
         se = (max((weight * (LOG_RATIO - found.value) ** 2).sum() / 12, 1.0) / weight.sum()) ** 0.5
         assert found.low == pytest.approx(found.value - student.ppf(tail, 12) * se)
-        reach = student.ppf(tail, 11) * (found.between_site_variance + se**2) ** 0.5
-        assert found.prediction_high == pytest.approx(found.value + reach)
+    narrow, usual, wide = (predict_effect(LOG_RATIO, VARIANCE, confidence=c) for c in (0.8, 0.95, 0.99))
+    assert wide[0] < usual[0] < narrow[0] < narrow[1] < usual[1] < wide[1]
+    found = pool_effects(LOG_RATIO, VARIANCE)
+    assert (found.prediction_low, found.prediction_high) == usual
+    alike = pool_effects(np.full(3, 1.2), np.full(3, 0.05))
+    ends = predict_effect(np.full(3, 1.2), np.full(3, 0.05))
+    assert alike.low < ends[0], "three sites alike: the mean's own floor is wider"
+    assert (alike.prediction_low, alike.prediction_high) == (alike.low, alike.high)
+
+
+def test_a_prediction_is_over_all_variances_between_sites_that_are_not_contradicted() -> None:
+    effects, own = np.array([0.4, 0.9, 1.3, 2.0]), 0.2
+    # of equal errors Q is a square sum over (own + τ²), and the mean is the mean
+    quantiles = chi2.ppf((np.arange(99) + 0.5) / 99, 3)
+    between = np.maximum(((effects - 1.15) ** 2).sum() / quantiles - own, 0.0)
+    assert between.min() == 0.0 < between.max()
+    sd = np.sqrt(between + (own + between) / 4)
+    low, high = predict_effect(effects, np.full(4, own))
+    assert norm.cdf((low - 1.15) / sd).mean() == pytest.approx(0.025, abs=1e-9)
+    assert norm.cdf((high - 1.15) / sd).mean() == pytest.approx(0.975, abs=1e-9)
+
+
+@pytest.mark.parametrize("n_sites", [3, 8])
+def test_a_further_hospital_lies_in_its_prediction_as_often_as_it_says(n_sites: int) -> None:
+    draw, held, n = np.random.default_rng(3), 0, 400
+    for _ in range(n):
+        variances = draw.uniform(0.02, 0.1, n_sites)
+        effects = draw.normal(1.2, np.sqrt(0.16 + variances))
+        low, high = predict_effect(effects, variances)
+        held += low <= draw.normal(1.2, 0.4) <= high
+    assert 0.92 < held / n < 0.98
 
 
 def test_three_sites_have_a_prediction_interval_wider_than_that_of_their_mean() -> None:
@@ -186,3 +243,18 @@ def test_two_tables_have_no_mean_and_a_table_of_one_class_none_either() -> None:
 def test_noise_that_leaves_no_positives_leaves_no_mean() -> None:
     nobody = np.full((3, 4), -0.5)
     assert pool_histograms(nobody, np.full((3, 4), 20.0), cell_sd=(1.0, 1.0)) is None
+
+
+def test_the_page_says_of_several_hospitals_what_was_measured() -> None:
+    page = (BENCH.parents[1] / "docs" / "coverage.md").read_text()
+    sys.path.insert(0, str(BENCH))
+    try:
+        section = importlib.import_module("sites_coverage_section")
+    finally:
+        sys.path.remove(str(BENCH))
+    assert section.sites_section() in page, "run make coverage"
+    cells = json.loads(section.DATA.read_text())["cells"]
+    noisy = [each["figures"] for each in cells if each["n_sites"] == 8 and each["spread"]]
+    for figures in noisy:
+        assert figures["mean of sites"]["held"] >= 0.93
+        assert figures["prediction, mean of sites"]["held"] >= 0.92

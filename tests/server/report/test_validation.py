@@ -176,6 +176,16 @@ def test_of_four_sites_each_is_left_out_once(tmp_path: Path) -> None:
     assert without["site-1"].value > without["site-0"].value, "the flat one is not in it"
 
 
+def test_each_set_of_sites_is_shown_by_what_was_expected_of_it_alone(tmp_path: Path) -> None:
+    four = {"n_sites": 4, "weights_of_sites": (0.25,) * 4, "declared": (9000, 120, 120, 120)}
+    store = found_run(tmp_path, noise=NOISE, **four)
+    for number in range(4):
+        answer(store, f"site-{number}", TABLE)
+    found, without = pool_site_aucs(store)
+    assert found is not None
+    assert set(without) == {"site-1", "site-2", "site-3"}, "three small ones say nothing by themselves"
+
+
 def test_two_sites_have_no_mean(tmp_path: Path) -> None:
     store = found_run(tmp_path)
     for site in ("site-0", "site-1"):

@@ -47,8 +47,23 @@ def test_an_output_is_called_at_the_outputs_own_cuts() -> None:
 
 
 def test_who_is_scored_on_the_operating_point_is_called_and_who_has_no_number_is_not() -> None:
-    assert GRADED.calls(np.array([0.599, 0.6, 0.601, np.nan])).tolist() == [True, True, False, False]
-    assert CLASSES.calls(np.array([0.299, 0.3, 0.301, np.nan])).tolist() == [False, True, True, False]
+    on_cut = np.array([[0.701, 0.0, 0.299], [0.7, 0.0, 0.3], [0.699, 0.0, 0.301], [0.7, 0.0, np.nan]])
+    assert (CLASSES.call(on_cut) == CLASSES.endpoint).tolist() == [False, True, True, False]
+    # a middle endpoint whose own probability would call it, beside one that is no number
+    middle = CLASSES.model_copy(update={"endpoint": 1})
+    assert middle.call(np.array([[0.2, 0.7, np.nan]])).tolist() == [2]
+
+
+@pytest.mark.parametrize("value", [0.6, 0.74, 0.3, np.float32(0.6), np.float32(0.3)])
+def test_an_output_of_single_precision_is_called_as_the_same_number_of_double_precision(
+    value: float,
+) -> None:
+    single = np.array([[value]], dtype=np.float32)
+    for decision in (GRADED, MIRRORED):
+        sign = 1 if decision is GRADED else -1
+        assert decision.call(sign * single) == decision.call(sign * single.astype(np.float64))
+    shares = np.array([[1 - value, 0.0, value]], dtype=np.float32)
+    assert CLASSES.call(shares) == CLASSES.call(shares.astype(np.float64))
 
 
 def test_the_endpoint_is_called_from_its_probability_on_and_else_the_likeliest_other() -> None:
@@ -120,7 +135,6 @@ def test_an_endpoint_above_its_cut_is_the_mirror_of_one_below() -> None:
     assert (MIRRORED.is_positive(-labels) == GRADED.is_positive(labels)).all()
     outputs = column(0.558, 0.6, 0.601, 0.74, 0.75, np.nan)
     assert (MIRRORED.call(-outputs) == 2 - GRADED.call(outputs)).all()
-    assert (MIRRORED.calls(-outputs[:, 0]) == GRADED.calls(outputs[:, 0])).all()
     assert MIRRORED.operating_point == -0.6
     assert MIRRORED.in_words("mg") == "osteoporosis at ≥ -0.6 mg"
     assert (GRADED.is_low_positive, MIRRORED.is_low_positive, CLASSES.is_low_positive) == (

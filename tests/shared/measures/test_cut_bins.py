@@ -72,5 +72,9 @@ def test_a_release_is_called_in_its_bins_as_its_decision_calls(overrides: list[s
     bins = bins_of_release(MeasureTask(rule, ()), low=0.05, high=0.95, n_bins=7)
     score = np.append(np.linspace(0.0, 1.0, 200), rule.operating_point)
     places = bins.places(score, np.zeros(201, dtype=bool))
-    assert bins.is_called[places].tolist() == rule.calls(score).tolist()
+    outputs = score[:, None]
+    if not rule.is_regression:
+        outputs = np.zeros((score.size, len(rule.classes)))
+        outputs[:, rule.endpoint] = score
+    assert (bins.is_called[places] == (rule.call(outputs) == rule.endpoint)).all()
     assert 0 < bins.is_called[places].sum() < 201

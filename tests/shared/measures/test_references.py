@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 import numpy as np
 import pytest
 from practice_references import (
@@ -19,6 +22,8 @@ from practice_references import (
 )
 from reference_rows import ROWS
 
+PROGRAMS = {"r": ("R", "pROC", "metafor"), "sklearn": ("scikit-learn", "numpy")}
+
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} ({row.tool})")
 def test_a_statistic_is_that_of_the_reference(row: Row) -> None:
@@ -35,10 +40,24 @@ def test_every_stored_answer_is_held_against_something() -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_answers_are_of_these_data_and_say_who_gave_them(tool: str) -> None:
     born = certificate_of(tool)
-    assert born["data_sha256"] == data_sha256()
-    assert (FOLDER / born["script"]).exists()
-    assert born["tool"]
-    assert born["date"] >= "2026-11-26"
+    assert set(born) == {"tool", "script", "date", "script_sha256", "data_sha256"}
+    assert born["data_sha256"] == data_sha256(), "answers to other data"
+    script = (FOLDER / born["script"]).read_bytes()
+    assert born["script_sha256"] == hashlib.sha256(script).hexdigest(), "answers of another script"
+    named = ", ".join(rf"{re.escape(name)} \d+(\.\d+)+" for name in PROGRAMS[tool])
+    assert re.fullmatch(named, born["tool"]), "every program with its version"
+
+
+def test_two_programs_give_one_answer_where_both_have_it() -> None:
+    both = {row.answer for row in ROWS if row.tool == "r"} & {
+        row.answer for row in ROWS if row.tool == "sklearn"
+    }
+    assert {"auc", "r2", "mae", "rmse"} <= both
+    for name in both:
+        r, python = (
+            np.ravel(answers_of(tool)["answers"][name]).astype(float) for tool in ("r", "sklearn")
+        )
+        np.testing.assert_allclose(r, python, rtol=1e-12)
 
 
 def test_the_page_is_what_the_generator_writes() -> None:

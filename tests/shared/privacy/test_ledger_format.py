@@ -13,6 +13,7 @@ from shared.errors import LedgerError
 from shared.privacy.events import GaussianEvent
 from shared.privacy.ledger_format import (
     GENESIS,
+    LEDGER_VERSION,
     Countersignature,
     LedgerRow,
     decode_row,
@@ -198,7 +199,7 @@ def test_only_a_row_with_all_of_its_noise_is_an_event(key: SigningKey) -> None:
 
 def test_rows_of_an_unknown_version_are_refused_by_it(key: SigningKey) -> None:
     line = json.loads(encode_row(chain(key, 1)[0], key))
-    line["row"]["version"] = 4
+    line["row"]["version"] = LEDGER_VERSION + 1
     with pytest.raises(LedgerError) as caught:
         decode_row(json.dumps(line).encode(), after=None)
     assert caught.value.code == "ledger.unknown-version"
@@ -206,7 +207,11 @@ def test_rows_of_an_unknown_version_are_refused_by_it(key: SigningKey) -> None:
 
 @pytest.mark.parametrize(
     ("version", "newer"),
-    [(1, {"canaries_sha256", "next_public_key", "next_signature", "stage"}), (2, {"stage"})],
+    [
+        (1, {"canaries_sha256", "next_public_key", "next_signature", "stage", "stage_kind"}),
+        (2, {"stage", "stage_kind"}),
+        (3, {"stage_kind"}),
+    ],
 )
 def test_a_row_of_an_earlier_version_has_the_fields_it_had_then(
     key: SigningKey, version: int, newer: set[str]

@@ -121,6 +121,8 @@ def test_exact_cells_of_small_groups_are_withheld() -> None:
     assert not np.array_equal(shown, total)
     with pytest.raises(PolicyError):
         bound.suppress(total_of(asked, first_exams(plan, 6)), 10, [])
+    with pytest.raises(PolicyError, match="exact numbers were released of these patients"):
+        bound.suppress(total, 10, [shown])
 
 
 def test_an_honest_description_of_ten_times_the_declared_patients_is_not_beyond_the_largest() -> None:

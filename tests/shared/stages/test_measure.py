@@ -9,9 +9,12 @@ import pytest
 from practice_learners import SITES, learner_plan, patients_of, played, silent
 from practice_patients import read
 
+from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
 from shared.contract.stages import MeasureStage
 from shared.errors import PolicyError, WeightsError
+from shared.measures.scored import MeasureTask, Scored
+from shared.measures.subgroups import Subgroups, SubgroupsSettings
 from shared.stages.donors import with_donors
 from shared.stages.measure import MeasureSum
 from shared.stages.scores import scorer_of
@@ -83,6 +86,41 @@ def test_exact_cells_leave_only_as_the_measure_shows_them() -> None:
     assert bound.suppress(np.array([1, 9, 0, 12]), 5, []).tolist() == [0, 10, 0, 12]
     with pytest.raises(PolicyError):
         bound.suppress(np.array([9, 9, 9, 1]), 5, [])
+
+
+def old_and_young(n: int, column: int, n_fields: int) -> Scored:
+    """Patients, rightly read, of whom each two hundredth is between 70 and 70.3 years old."""
+    draw = np.random.default_rng(4)
+    age = np.where(np.arange(n) % 2 == 0, 66.0, 74.0)
+    age[::200] = 70.1
+    label = draw.normal(0.68, 0.1, n)
+    fields = np.zeros((n, n_fields))
+    fields[:, column] = age
+    return Scored(label[:, None], label, fields)
+
+
+def test_two_exact_tables_of_groups_would_show_the_few_between_their_edges() -> None:
+    plan, _ = measured("ridge", **governed())
+    task = MeasureTask(decision_of(plan.settings), plan.settings.cohort.fields)
+    column = next(place for place, field in enumerate(task.fields) if field.name == "age")
+    patients = old_and_young(3000, column, len(task.fields))
+    totals = []
+    for edge in (70.0, 70.3):
+        settings = SubgroupsSettings(
+            kind="subgroups", field="age", edges=(edge,), bins=4, low=0.5, high=0.8
+        )
+        measure = Subgroups.build(settings, task)
+        total = measure.rows_of(patients).sum(axis=0)
+        totals.append(measure.suppress(total, 10))  # each by itself may leave
+    between = totals[1] - totals[0]
+    assert 0 < between.max() < 10, "and their difference is a cell of few"
+    # so no gate lets a second one out, nor one after the main statistics, nor those after one
+    bound = measured("ridge", **governed())[1].bound(1)
+    assert bound.suppress is not None
+    for earlier in (totals[0], np.ones(4), np.ones(20)):
+        with pytest.raises(PolicyError) as caught:
+            bound.suppress(np.array([10, 10, 10, 12]), 5, [earlier])
+        assert caught.value.code == "policy.exact-beside-exact"
 
 
 def test_measuring_reads_the_last_state_and_changes_nothing_of_it() -> None:

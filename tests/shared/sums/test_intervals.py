@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from practice_class_coverage import CASES, ClassCase
 from practice_validation import rows_of_numbers, spec_of_numbers
 
 from shared.measure.exact.discrimination import delong
+from shared.measure.table.classes import read_classes
 from shared.measure.table.reading import read_table
+from shared.measure.table.spec import sensitivity
+from shared.sums.estimate import FIGURES
 from shared.sums.intervals import (
     accepted,
     auc_interval,
     auc_variance,
+    expit,
     ratio_interval,
     share_interval,
 )
@@ -102,3 +109,33 @@ def test_auc_interval_has_the_size_of_delongs_where_nothing_is_noisy() -> None:
     assert high - low == pytest.approx(2 * 1.959964 * covariance[0, 0] ** 0.5, rel=0.02)
     hanley = 2 * 1.959964 * auc_variance(np.array([auc]), 300.0, 900.0)[0] ** 0.5
     assert abs(high - low - hanley) > 0.05 * hanley
+
+
+def test_a_logit_of_any_size_has_its_share() -> None:
+    assert [expit(each) for each in (-1e6, -800.0, 0.0, 800.0, 1e6)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert expit(np.log(3.0)) == pytest.approx(0.75, abs=1e-15)
+
+
+@pytest.mark.parametrize("bins", [4, 8, 64])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_tables_of_hardly_anybody_under_any_noise_have_finite_figures(
+    case: ClassCase, bins: int
+) -> None:
+    spec, n_read = replace(case.spec, bins=bins), 0
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        n, loud = int(draw.integers(1, 60)), float(draw.choice([0.0, 0.3, 2.06, 8.0, 300.0]))
+        sd = loud * sensitivity(spec)
+        table = case.table(spec, n, draw) + sd * draw.standard_normal(spec.n_cells)
+        few, many = (
+            read_classes(table, spec, noise_sd=sd, minimum_cell=1, n_expected=each) for each in (n, 1e6)
+        )
+        read = read_table(
+            table, spec, noise_sd=sd, minimum_cell=1, sensitivity_target=0.0, shown=FIGURES
+        )
+        for each in (*few.values(), *many.values(), *(getattr(read, name) for name in FIGURES)):
+            if each.value is not None and each.low is not None:
+                assert np.isfinite([each.low, each.value, each.high]).all()
+                assert each.low - 1e-9 <= each.value <= each.high + 1e-9
+                n_read += 1
+    assert n_read > 100

@@ -80,6 +80,7 @@ def test_logit_interval_by_hand_and_inside_zero_and_one() -> None:
     assert low == pytest.approx(0.75183, abs=1e-5)
     assert high == pytest.approx(0.96395, abs=1e-5)
     assert logit_interval(1.0, 0.0) == (1.0, 1.0)
+    assert logit_interval(0.9999, 0.05**2) == (0.0, 1.0), "980 on the logit scale is no overflow"
 
 
 def test_an_interval_of_few_positives_leans_on_the_sizes_and_on_students_quantile() -> None:

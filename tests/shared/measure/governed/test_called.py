@@ -52,3 +52,11 @@ def test_each_other_class_is_called_rightly_by_its_likeliest_and_who_cannot_be_r
     assert (named["n, early"], named["n, middle"]) == (3, 1)
     assert named["sensitivity, early"] == pytest.approx(1 / 3)
     assert (named["sensitivity, middle"], named["sensitivity"]) == (1.0, 0.5)
+
+
+def test_who_cannot_be_read_is_called_alike_by_statistics_and_by_a_reading() -> None:
+    rule = THREE.model_copy(update={"endpoint": 1})
+    spec = StatisticsSpec(is_regression=False, others=("early", "late"))
+    outputs = np.array([[0.2, 0.7, np.nan], [0.2, 0.7, 0.1]])
+    named = spec.named(statistics_of(spec, rule, outputs=outputs, label=np.ones(2)))
+    assert named["sensitivity"] == (rule.call(outputs) == 1).mean() == 0.5
