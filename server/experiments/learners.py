@@ -2,12 +2,15 @@
 
 Each learner runs as a stage would: rows, lattice, each site's noise, ``advance``. Patients are drawn as
 for ``server.experiments.figures``; three classes come from their T-score. By hand:
-``python -m server.experiments.learners`` writes ``docs/learners.md``; no figure in it is typed.
+``python -m server.experiments.learners`` writes ``docs/learners.md``; no figure in it is typed. What it
+has measured is kept by learner, so that a run that was cut off goes on; ``--quick`` measures one small
+population and writes beside what is kept.
 Imports figures, learners and measures.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +43,7 @@ Floats = NDArray[np.float64]
 EPSILONS = (1.0, 3.0, 8.0, None)
 DELTA = 1e-5
 N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
+KEPT = PROJECT / "figures" / "work" / "learners.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,34 @@ ENTRIES = (
     Entry("naive Bayes", "naive_bayes"),
     Entry("soft neighbours", "soft_neighbours"),
     Entry("forest", "forest"),
+    Entry("logistic", "logistic"),
+    Entry("linear SVM", "linear_svm"),
+    Entry("network", "mlp"),
+    Entry("LDA, reading by ε", "lda"),
+    Entry("nearest centroid", "nearest_centroid"),
+    Entry("boosting", "boosting"),
+    Entry("20 columns kept, proportional odds", "selection"),
     Entry("ridge", "second_moments", {"read_as": "ridge"}, has_classes=False),
     Entry("LASSO", "second_moments", {"read_as": "lasso"}, has_classes=False),
 )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        populations: training populations, each with the same fresh patients.
+        evaluated: fresh patients of the training sites together, and of the external hospital.
+        draws: of the noise, per population.
+    """
+
+    populations: int = N_POPULATIONS
+    evaluated: int = N_EVALUATED
+    draws: int = N_DRAWS
+
+
+QUICK = Size(populations=1, evaluated=600, draws=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,36 +105,59 @@ class Measured:
 class _Population:
     sites: dict[str, Columns]
     fresh: Columns
+    external: Columns
 
 
 def measure_learners(
-    *,
-    n_populations: int = N_POPULATIONS,
-    n_evaluated: int = N_EVALUATED,
-    n_draws: int = N_DRAWS,
-    progress: Callable[[str], None] | None = None,
+    *, size: Size, kept: Path | None = None, progress: Callable[[str], None] | None = None
 ) -> tuple[Measured, ...]:
     """Every learner in every arm.
 
     Args:
-        n_populations: training populations, each with the same fresh patients.
-        n_evaluated: fresh patients of the training sites together.
-        n_draws: of the noise, per population.
+        size: how much.
+        kept: a file with a line per learner that is done at a size; each new one is added.
         progress: called with what is done.
     """
-    settings = compose_settings()
-    populations = _draw_populations(settings, n_populations, n_evaluated)
+    settings, done = compose_settings(), _read_kept(kept, size)
+    populations = (
+        []
+        if all(entry.name in done for entry in ENTRIES)
+        else _draw_populations(settings, size.populations, size.evaluated)
+    )
     measured = []
     for entry in ENTRIES:
-        found = _measure(entry, settings, populations, n_draws)
+        found = done.get(entry.name)
+        if found is None:
+            found = _measure(entry, settings, populations, size.draws)
+            _keep(kept, size, found)
         measured.append(found)
         if progress:
             progress(json.dumps(asdict(found)))
     return tuple(measured)
 
 
+def _read_kept(kept: Path | None, size: Size) -> dict[str, Measured]:
+    """What was measured at this size, by name."""
+    if kept is None or not kept.exists():
+        return {}
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    found = {}
+    for line in lines:
+        if line["size"] == asdict(size):
+            arms = {arm: [(value, error) for value, error in row] for arm, row in line["arms"].items()}
+            found[line["name"]] = Measured(name=line["name"], figure=line["figure"], arms=arms)
+    return found
+
+
+def _keep(kept: Path | None, size: Size, found: Measured) -> None:
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a") as stream:
+            stream.write(json.dumps({"size": asdict(size), **asdict(found)}) + "\n")
+
+
 def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Population]:
-    sites = DEMO_SITES[:-1]
+    sites, outside = DEMO_SITES[:-1], DEMO_SITES[-1]
     share = -(-n_evaluated // len(sites))
     fresh = [
         _columns(settings, draw_patients(site, share, np.random.default_rng([EVALUATION_SEED, place])))
@@ -115,6 +167,8 @@ def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Pop
         np.concatenate([part.columns for part in fresh]),
         np.concatenate([part.target for part in fresh]),
     )
+    rng = np.random.default_rng([EVALUATION_SEED, len(sites)])
+    external = _columns(settings, draw_patients(outside, n_evaluated, rng))
     populations = []
     for seed in range(FIRST_SEED, FIRST_SEED + n):
         training = {}
@@ -122,7 +176,7 @@ def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Pop
             rng = np.random.default_rng([seed, place])
             drawn = draw_patients(site, TRAINING_PATIENTS[site.name], rng)
             training[site.name] = _columns(settings, drawn)
-        populations.append(_Population(training, joined))
+        populations.append(_Population(training, joined, external))
     return populations
 
 
@@ -157,9 +211,9 @@ def _measure(
     for epsilon in EPSILONS:
         found: dict[str, list[float]] = {}
         for population in populations:
-            for arm, sites in _arms(population).items():
+            for arm, (sites, fresh) in _arms(population).items():
                 draws = [
-                    _figure(entry, settings, epsilon, sites, population.fresh)
+                    _figure(entry, settings, epsilon, sites, fresh)
                     for _ in range(n_draws if epsilon else 1)
                 ]
                 found.setdefault(arm, []).append(statistics.fmean(draws))
@@ -170,19 +224,25 @@ def _measure(
     return Measured(name=entry.name, figure=figure, arms=arms)
 
 
-def _arms(population: _Population) -> dict[str, list[Columns]]:
-    """Who trains together: three sites, everybody in one place, the largest and the smallest site."""
+def _arms(population: _Population) -> dict[str, tuple[list[Columns], Columns]]:
+    """Who trains together and who is scored.
+
+    Three sites, read at home and at a hospital that never trained; everybody in one place; the largest
+    and the smallest site.
+    """
     sites = population.sites
     pooled = Columns(
         np.concatenate([part.columns for part in sites.values()]),
         np.concatenate([part.target for part in sites.values()]),
     )
     by_size = sorted(sites, key=lambda name: len(sites[name]))
+    fresh = population.fresh
     return {
-        "federated": list(sites.values()),
-        "pooled": [pooled],
-        f"{by_size[-1]} alone": [sites[by_size[-1]]],
-        f"{by_size[0]} alone": [sites[by_size[0]]],
+        "federated": (list(sites.values()), fresh),
+        "federated, external": (list(sites.values()), population.external),
+        "pooled": ([pooled], fresh),
+        f"{by_size[-1]} alone": ([sites[by_size[-1]]], fresh),
+        f"{by_size[0]} alone": ([sites[by_size[0]]], fresh),
     }
 
 
@@ -217,26 +277,27 @@ def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner
     return build_learner(read_learner({**shipped, **entry.changes}), task)
 
 
-def write_learners(measured: Sequence[Measured], *, root: Path = PROJECT) -> Path:
+def write_learners(measured: Sequence[Measured], *, size: Size, root: Path = PROJECT) -> Path:
     """Write ``docs/learners.md``."""
     page = root / "docs" / "learners.md"
-    write_atomic(page, _page(measured).encode())
+    write_atomic(page, _page(measured, size).encode())
     return page
 
 
-def _page(measured: Sequence[Measured]) -> str:
-    sizes = " + ".join(str(size) for size in TRAINING_PATIENTS.values())
+def _page(measured: Sequence[Measured], size: Size) -> str:
+    sizes = " + ".join(str(n) for n in TRAINING_PATIENTS.values())
     lines = [
         "# Learners of tables",
         "",
         "Written by `python -m server.experiments.learners`; nothing here is typed by hand.",
         "",
-        f"{sizes} training patients at three synthetic sites, {N_POPULATIONS} populations, {N_DRAWS} "
-        f"draws of the noise each; scored on {N_EVALUATED} fresh patients. Columns: the pooled image "
-        "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
+        f"{sizes} training patients at three synthetic sites, {size.populations} populations, "
+        f"{size.draws} draws of the noise each; scored on {size.evaluated} fresh patients. "
+        "Columns: the pooled image token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
         "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
         f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
-        "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
+        "*external*: scored at a hospital that never trained; *pooled*: all patients in one place, one "
+        "noise; *alone*: one site, its own noise. ± is the "
         "standard error over populations. "
         f"{datetime.now(UTC).date().isoformat()}.",
         "",
@@ -250,5 +311,14 @@ def _page(measured: Sequence[Measured]) -> str:
     return "\n".join([*lines, ""])
 
 
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one small population, one draw")
+    size = QUICK if parser.parse_args().quick else Size()
+    root = KEPT.parent if size == QUICK else PROJECT
+    write_learners(measure_learners(size=size, kept=KEPT), size=size, root=root)
+
+
 if __name__ == "__main__":
-    write_learners(measure_learners())
+    main()
