@@ -293,7 +293,8 @@ def _page(measured: Sequence[Measured], size: Size) -> str:
         "",
         f"{sizes} training patients at three synthetic sites, {size.populations} populations, "
         f"{size.draws} draws of the noise each; scored on {size.evaluated} fresh patients. "
-        "Columns: the pooled image token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
+        "Columns: the pooled image token and the clinical fields. "
+        "AUC: macro one against the rest of normal, osteopenia and "
         "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
         f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
         "*external*: scored at a hospital that never trained; *pooled*: all patients in one place, one "
