@@ -3,6 +3,7 @@
 Each learner runs as a stage would: rows, lattice, each site's noise, ``advance``. Patients are drawn as
 for ``server.experiments.figures``; three classes come from their T-score. By hand:
 ``python -m server.experiments.learners_page`` writes ``docs/learners.md``; no figure in it is typed.
+What it has measured is kept by learner, so that a run that was cut off goes on.
 Imports figures, learners and measures.
 """
 
@@ -12,13 +13,13 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from server.experiments.figures import EVALUATION_SEED, FIRST_SEED, TRAINING_PATIENTS, draw_patients
-from server.experiments.one_score_per_class import OneScorePerClass
 from server.federation.compose import CONFIGS, compose_settings
 from server.synthetic.hospitals import DEMO_SITES
 from shared.contract.settings import Settings
@@ -37,9 +38,6 @@ from shared.train.patients import PatientBatch
 Floats = NDArray[np.float64]
 EPSILONS = (1.0, 3.0, 8.0, None)
 DELTA = 1e-5
-N_POPULATIONS, N_EVALUATED, N_DRAWS = 6, 2400, 3
-# What no run can choose, and is measured only.
-_ONE_SCORE_PER_CLASS = "one_score_per_class"
 # Those of a group train together; what the groups end at is averaged over their patients.
 Groups = list[list[Columns]]
 
@@ -62,14 +60,38 @@ ENTRIES = (
     Entry("proportional odds", "proportional_odds", is_iterated=True),
     Entry("proportional odds, 3 sums", "proportional_odds", {"sums": 3}, is_iterated=True),
     Entry("proportional odds, 1 sum", "proportional_odds", {"sums": 1}, is_iterated=True),
-    Entry("one score per class", _ONE_SCORE_PER_CLASS, is_iterated=True),
     Entry("discriminants (LDA)", "second_moments", {"read_as": "discriminants"}),
     Entry("naive Bayes", "naive_bayes"),
     Entry("soft neighbours", "soft_neighbours"),
     Entry("forest", "forest"),
+    Entry("logistic", "logistic", is_iterated=True),
+    Entry("linear SVM", "linear_svm"),
+    Entry("network", "mlp"),
+    Entry("LDA, reading by ε", "lda"),
+    Entry("nearest centroid", "nearest_centroid"),
+    Entry("boosting", "boosting"),
+    Entry("20 columns kept, proportional odds", "selection"),
     Entry("ridge", "second_moments", {"read_as": "ridge"}, has_classes=False),
     Entry("LASSO", "second_moments", {"read_as": "lasso"}, has_classes=False),
 )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        populations: training populations, each with the same fresh patients.
+        evaluated: fresh patients of the training sites together, and of the external hospital.
+        draws: of the noise, per population.
+    """
+
+    populations: int = 6
+    evaluated: int = 2400
+    draws: int = 3
+
+
+QUICK = Size(populations=1, evaluated=600, draws=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,36 +107,59 @@ class Measured:
 class _Population:
     sites: dict[str, Columns]
     fresh: Columns
+    external: Columns
 
 
 def measure_learners(
-    *,
-    n_populations: int = N_POPULATIONS,
-    n_evaluated: int = N_EVALUATED,
-    n_draws: int = N_DRAWS,
-    progress: Callable[[str], None] | None = None,
+    *, size: Size, kept: Path | None = None, progress: Callable[[str], None] | None = None
 ) -> tuple[Measured, ...]:
     """Every learner in every arm.
 
     Args:
-        n_populations: training populations, each with the same fresh patients.
-        n_evaluated: fresh patients of the training sites together.
-        n_draws: of the noise, per population.
+        size: how much.
+        kept: a file with a line per learner that is done at a size; each new one is added.
         progress: called with what is done.
     """
-    settings = compose_settings()
-    populations = _draw_populations(settings, n_populations, n_evaluated)
+    settings, done = compose_settings(), _read_kept(kept, size)
+    populations = (
+        []
+        if all(entry.name in done for entry in ENTRIES)
+        else _draw_populations(settings, size.populations, size.evaluated)
+    )
     measured = []
     for entry in ENTRIES:
-        found = _measure(entry, settings, populations, n_draws)
+        found = done.get(entry.name)
+        if found is None:
+            found = _measure(entry, settings, populations, size.draws)
+            _keep(kept, size, found)
         measured.append(found)
         if progress:
             progress(json.dumps(asdict(found)))
     return tuple(measured)
 
 
+def _read_kept(kept: Path | None, size: Size) -> dict[str, Measured]:
+    """What was measured at this size, by name."""
+    if kept is None or not kept.exists():
+        return {}
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    found = {}
+    for line in lines:
+        if line["size"] == asdict(size):
+            arms = {arm: [(value, error) for value, error in row] for arm, row in line["arms"].items()}
+            found[line["name"]] = Measured(name=line["name"], figure=line["figure"], arms=arms)
+    return found
+
+
+def _keep(kept: Path | None, size: Size, found: Measured) -> None:
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with kept.open("a") as stream:
+            stream.write(json.dumps({"size": asdict(size), **asdict(found)}) + "\n")
+
+
 def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Population]:
-    sites = DEMO_SITES[:-1]
+    sites, outside = DEMO_SITES[:-1], DEMO_SITES[-1]
     share = -(-n_evaluated // len(sites))
     fresh = [
         _columns(settings, draw_patients(site, share, np.random.default_rng([EVALUATION_SEED, place])))
@@ -124,6 +169,8 @@ def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Pop
         np.concatenate([part.columns for part in fresh]),
         np.concatenate([part.target for part in fresh]),
     )
+    rng = np.random.default_rng([EVALUATION_SEED, len(sites)])
+    external = _columns(settings, draw_patients(outside, n_evaluated, rng))
     populations = []
     for seed in range(FIRST_SEED, FIRST_SEED + n):
         training = {}
@@ -131,7 +178,7 @@ def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Pop
             rng = np.random.default_rng([seed, place])
             drawn = draw_patients(site, TRAINING_PATIENTS[site.name], rng)
             training[site.name] = _columns(settings, drawn)
-        populations.append(_Population(training, joined))
+        populations.append(_Population(training, joined, external))
     return populations
 
 
@@ -166,9 +213,9 @@ def _measure(
     for epsilon in EPSILONS:
         found: dict[str, list[float]] = {}
         for population in populations:
-            for arm, groups in _arms(population, is_iterated=entry.is_iterated).items():
+            for arm, (groups, fresh) in _arms(population, is_iterated=entry.is_iterated).items():
                 draws = [
-                    _figure(entry, settings, epsilon, groups, population.fresh)
+                    _figure(entry, settings, epsilon, groups, fresh)
                     for _ in range(n_draws if epsilon else 1)
                 ]
                 found.setdefault(arm, []).append(statistics.fmean(draws))
@@ -179,22 +226,27 @@ def _measure(
     return Measured(name=entry.name, figure=figure, arms=arms)
 
 
-def _arms(population: _Population, *, is_iterated: bool) -> dict[str, Groups]:
-    """Who trains together: three sites, everybody in one place, the largest and the smallest site; and
-    each site alone with its last state averaged, which is one message folded at the site."""
-    sites = population.sites
+def _arms(population: _Population, *, is_iterated: bool) -> dict[str, tuple[Groups, Columns]]:
+    """Who trains together and who is scored.
+
+    Three sites, read at home and at a hospital that never trained; each site alone with its last state
+    averaged, which is one message folded at the site; everybody in one place; the largest and the
+    smallest site.
+    """
+    sites, fresh = population.sites, population.fresh
     pooled = Columns(
         np.concatenate([part.columns for part in sites.values()]),
         np.concatenate([part.target for part in sites.values()]),
     )
     by_size = sorted(sites, key=lambda name: len(sites[name]))
-    arms = {"federated": [list(sites.values())]}
+    together: Groups = [list(sites.values())]
+    arms = {"federated": (together, fresh), "federated, external": (together, population.external)}
     if is_iterated:
-        arms["one message"] = [[site] for site in sites.values()]
+        arms["one message"] = [[site] for site in sites.values()], fresh
     return arms | {
-        "pooled": [[pooled]],
-        f"{by_size[-1]} alone": [[sites[by_size[-1]]]],
-        f"{by_size[0]} alone": [[sites[by_size[0]]]],
+        "pooled": ([[pooled]], fresh),
+        f"{by_size[-1]} alone": ([[sites[by_size[-1]]]], fresh),
+        f"{by_size[0]} alone": ([[sites[by_size[0]]]], fresh),
     }
 
 
@@ -222,6 +274,7 @@ def _figure(
 
 
 def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner[Columns]:
+    shipped = yaml.safe_load((CONFIGS / "learner" / f"{entry.kind}.yaml").read_text())
     label = settings.cohort.label
     n_classes = len(label.classes) if entry.has_classes and label.kind != "number" else 0
     task = TableTask(
@@ -231,7 +284,4 @@ def _learner(entry: Entry, settings: Settings, epsilon: float | None) -> Learner
         seed=settings.seed,
         epsilon=epsilon,
     )
-    if entry.kind == _ONE_SCORE_PER_CLASS:
-        return OneScorePerClass(task)
-    shipped = yaml.safe_load((CONFIGS / "learner" / f"{entry.kind}.yaml").read_text())
     return build_learner(read_learner({**shipped, **entry.changes}), task)

@@ -1,12 +1,14 @@
 """Writes the learners' figures as ``docs/learners.md``, beside those of the blueprint experiment.
 
-Ours are measured when it runs: ``python -m server.experiments.learners_page``. What the blueprint
+Ours are measured when it runs: ``python -m server.experiments.learners_page``, or with ``--quick`` of
+one small population, beside what is kept. What the blueprint
 experiment had reached is data with its source (``docs/data/blueprint_learners.json``). Imports the
 figures of the learners.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,19 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from server.experiments.figures import TRAINING_PATIENTS
-from server.experiments.learners import (
-    DELTA,
-    EPSILONS,
-    N_DRAWS,
-    N_EVALUATED,
-    N_POPULATIONS,
-    Measured,
-    measure_learners,
-)
+from server.experiments.learners import DELTA, EPSILONS, QUICK, Measured, Size, measure_learners
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT, write_atomic
 
 BLUEPRINT = PROJECT / "docs" / "data" / "blueprint_learners.json"
+KEPT = PROJECT / "figures" / "work" / "learners.jsonl"
 # The arm that the blueprint experiment had too.
 _COMPARED = "federated"
 
@@ -66,29 +61,28 @@ def read_blueprint(path: Path = BLUEPRINT) -> Blueprint:
     return Blueprint(content["source"], content["figures"], content["not_compared"])
 
 
-def write_learners(measured: Sequence[Measured], *, root: Path = PROJECT) -> Path:
+def write_learners(measured: Sequence[Measured], *, size: Size, root: Path = PROJECT) -> Path:
     """Write ``docs/learners.md``."""
     page = root / "docs" / "learners.md"
-    write_atomic(page, _page(measured, read_blueprint()).encode())
+    write_atomic(page, _page(measured, size, read_blueprint()).encode())
     return page
 
 
-def _page(measured: Sequence[Measured], blueprint: Blueprint) -> str:
-    sizes = " + ".join(str(size) for size in TRAINING_PATIENTS.values())
+def _page(measured: Sequence[Measured], size: Size, blueprint: Blueprint) -> str:
+    sizes = " + ".join(str(n) for n in TRAINING_PATIENTS.values())
     lines = [
         "# Learners of tables",
         "",
         "Written by `python -m server.experiments.learners_page`; nothing here is typed by hand.",
         "",
-        f"{sizes} training patients at three synthetic sites, {N_POPULATIONS} populations, {N_DRAWS} "
-        f"draws of the noise each; scored on {N_EVALUATED} fresh patients. Columns: the pooled image "
+        f"{sizes} training patients at three synthetic sites, {size.populations} populations, "
+        f"{size.draws} draws of the noise each; scored on {size.evaluated} fresh patients. Columns: the pooled image "
         "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
         "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
         f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
-        "*one message*: each site takes all steps alone, its last states are averaged by size; "
+        "*external*: scored at a hospital that never trained; *one message*: each site takes all steps alone, its last states are averaged by size; "
         "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
-        "standard error over populations. *One score per class* (softmax regression by clipped "
-        "gradients, 30 sums) is measured beside proportional odds and no run can choose it. "
+        "standard error over populations. "
         f"{datetime.now(UTC).date().isoformat()}.",
         "",
         f"Last column, at the same four ε: {blueprint.source}.",
@@ -105,5 +99,15 @@ def _page(measured: Sequence[Measured], blueprint: Blueprint) -> str:
     return "\n".join([*lines, "", "Not compared:", "", *told, ""])
 
 
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one small population, one draw")
+    size = QUICK if parser.parse_args().quick else Size()
+    root = KEPT.parent if size == QUICK else PROJECT
+    measured = measure_learners(size=size, kept=KEPT, progress=partial(print, file=sys.stderr))
+    write_learners(measured, size=size, root=root)
+
+
 if __name__ == "__main__":
-    write_learners(measure_learners(progress=partial(print, file=sys.stderr)))
+    main()

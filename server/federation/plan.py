@@ -31,7 +31,7 @@ from shared.contract.stages import (
     TrainingStage,
 )
 from shared.errors import PlanError
-from shared.learners.table import LearnerSettings, build_learner
+from shared.learners.table import LearnerSettings, build_learner, settle_learner
 from shared.privacy.cost import predict_cost
 from shared.signing.canonical import hash_of
 from shared.signing.code_hash import installed_code_hash
@@ -242,6 +242,7 @@ def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage
     from shared.privacy.accountant import NOISE_GRID, gaussian_mu
 
     privacy, epsilon = settings.privacy, _promised_epsilon(settings)
+    learner = settle_learner(learner, epsilon=epsilon or None)
     shares = build_learner(learner, table_task(settings, epsilon)).shares()
     noise = [0.0]
     if epsilon:

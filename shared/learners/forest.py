@@ -1,10 +1,11 @@
 """A forest of random splits: extra trees whose structure is public, so that one sum fills all leaves.
 
-Columns, the more often the larger their public SD, and thresholds are drawn from the plan's seed, never
-from patients. A patient falls into one leaf of each tree; a row is leaf × class over √trees, of norm 1.
-What the leaves say is shrunk by what the noise puts into them. Imports columns and the contract.
+A patient falls into one leaf of each tree (``public_trees``); a row is leaf × class over √trees, of
+norm 1 for every patient with a class. What the leaves say is shrunk by what the noise puts into them.
+With public splits there is one forest: bags and searched splits, by which a random forest differs from
+extra trees, depend on all patients at once. Imports public trees and the contract.
 
-Source: Geurts, Ernst, Wehenkel 2006 (Machine Learning 63:3), with one candidate split per node.
+Source: Geurts, Ernst, Wehenkel 2006 (Machine Learning 63:3).
 
 Legend: n patients · f columns · q classes · e trees · l leaves of a tree.
 """
@@ -17,17 +18,15 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns
+from shared.learners.public_trees import PublicTrees
 from shared.learners.rows import Floats, all_finite, one_hot, softmax, standardised
 from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
 
-# Thresholds are drawn evenly from a column's centre up to so many public SDs on either side.
-_THRESHOLD_REACH_SD = 2.0
 _ONE_PATIENT = 1.0
 
 
@@ -81,7 +80,7 @@ class Forest:
     def length(self, state: State) -> int:
         """e·l·q."""
         del state
-        return self.settings.trees * self._n_leaves * self.task.n_classes
+        return self.settings.trees * self.trees.n_leaves * self.task.n_classes
 
     def bound(self, state: State) -> float:
         """1."""
@@ -95,9 +94,9 @@ class Forest:
         values = standardised(patients.columns, self.task.columns)
         usable = np.isfinite(hot[:, 0]) & all_finite(values)
         vote = np.where(usable[:, None], hot, 0.0) / math.sqrt(n_trees)
-        rows = np.zeros((n, n_trees, self._n_leaves, n_classes))
+        rows = np.zeros((n, n_trees, self.trees.n_leaves, n_classes))
         patient, tree = np.arange(n)[:, None], np.arange(n_trees)[None, :]
-        rows[patient, tree, self._leaves(values)] = vote[:, None, :]
+        rows[patient, tree, self.trees.leaves(patients.columns)] = vote[:, None, :]
         return rows.reshape(n, self.length(state))
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
@@ -105,7 +104,7 @@ class Forest:
         del n_declared
         n_trees, n_classes = self.settings.trees, self.task.n_classes
         unit = math.sqrt(n_trees)
-        counts = unit * total.reshape(n_trees, self._n_leaves, n_classes)
+        counts = unit * total.reshape(n_trees, self.trees.n_leaves, n_classes)
         everybody = np.maximum(counts.sum(axis=(0, 1)), _ONE_PATIENT)
         everybody = everybody / everybody.sum()  # [q]
         held = counts.sum(axis=2, keepdims=True)
@@ -118,38 +117,18 @@ class Forest:
         """Probability of each class [n,q]: its share, raised by the trees' mean vote."""
         n_classes = self.task.n_classes
         everybody = state.vector[:n_classes]
-        more = state.vector[n_classes:].reshape(self.settings.trees, self._n_leaves, n_classes)
+        more = state.vector[n_classes:].reshape(self.settings.trees, self.trees.n_leaves, n_classes)
         trees = np.arange(self.settings.trees)
-        leaves = self._leaves(standardised(patients.columns, self.task.columns))
+        leaves = self.trees.leaves(patients.columns)
         votes = more[trees, leaves].mean(axis=1)
         return softmax(np.log(everybody) + self.settings.sharpness * votes)
 
-    @property
-    def _n_leaves(self) -> int:
-        return int(2**self.settings.depth)
-
-    def _leaves(self, values: Floats) -> NDArray[np.intp]:
-        """Each patient's leaf of each tree: values [n,f] in public SDs -> [n,e]."""
-        column, threshold = self._splits
-        n_nodes = column.shape[1]
-        trees = np.arange(len(column))
-        node = np.zeros((len(values), len(column)), dtype=np.intp)
-        for _ in range(self.settings.depth):
-            value = values[np.arange(len(values))[:, None], column[trees, node]]
-            node = 2 * node + 1 + (value > threshold[trees, node])
-        leaf: NDArray[np.intp] = node - n_nodes
-        return leaf
-
     @cached_property
-    def _splits(self) -> tuple[NDArray[np.intp], Floats]:
-        """Column and threshold of each node, root first, each [e, l − 1]."""
-        shape = (self.settings.trees, self._n_leaves - 1)
-        # The stream of RandomState is the same in every version of numpy (NEP 19).
-        draw = np.random.RandomState([self.task.seed, *shape])
-        spread = np.array([each.spread for each in self.task.columns])
-        chance = np.cumsum(spread) / spread.sum()
-        column = np.searchsorted(chance, draw.random_sample(shape), side="right")
-        column = np.minimum(column, len(spread) - 1)
-        threshold = _THRESHOLD_REACH_SD * (2.0 * draw.random_sample(shape) - 1.0)
-        is_mark = np.array([each.is_mark for each in self.task.columns])
-        return column, np.where(is_mark[column], 0.0, threshold)
+    def trees(self) -> PublicTrees:
+        """The trees that the plan's seed draws."""
+        return PublicTrees(
+            columns=self.task.columns,
+            n_trees=self.settings.trees,
+            depth=self.settings.depth,
+            seed=self.task.seed,
+        )

@@ -17,7 +17,15 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns
-from shared.learners.rows import Floats, all_finite, by_class, one_hot, softmax, standardised
+from shared.learners.rows import (
+    Floats,
+    all_finite,
+    by_class,
+    kept_of,
+    one_hot,
+    softmax,
+    standardised,
+)
 from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
@@ -104,7 +112,7 @@ class NaiveBayes:
         common = sums.sum(axis=0) / n  # [f]
         square = 1.0 + table[:, 1 + f :].sum(axis=0) / self.settings.square_weight / n  # [f]
         apart = sums / count[:, None] - common  # [q,f]
-        means = common + apart * _kept(apart, sd / count)
+        means = common + apart * kept_of(apart, sd / count)
         within = square - (count[:, None] * means**2).sum(axis=0) / n
         variance = np.maximum(within, self.settings.variance_floor)
         return State(np.concatenate([np.log(count / n), means.ravel(), variance]), state.sums_done + 1)
@@ -117,14 +125,3 @@ class NaiveBayes:
         u = standardised(patients.columns, self.task.columns)
         evidence = np.stack([-0.5 * ((u - mean) ** 2 / variance).sum(axis=1) for mean in means], axis=1)
         return softmax(frequency + evidence / self.settings.temper)
-
-
-def _kept(apart: Floats, noise_sd: Floats) -> Floats:
-    """Share [q,1] of each class's distances [q,f] that is not noise of SD ``noise_sd`` [q].
-
-    Source: James and Stein 1961, positive part.
-    """
-    length = (apart**2).sum(axis=1)
-    noise = max(apart.shape[1] - 2, 1) * noise_sd**2
-    kept: Floats = np.where(length > 0, np.maximum(1.0 - noise / np.maximum(length, 1e-300), 0.0), 0.0)
-    return kept[:, None]

@@ -1,19 +1,16 @@
 """Ordered classes by one score and ordered cuts: P(class ≤ k) = sigmoid(cut_k − score).
 
-A row is one patient's gradient of the negative log-likelihood, clipped. Each sum is one step down the
-gradient, and the last state is the mean of the last half of the steps. One score needs less budget than
-one per class, and ranks a middle class, which linear one-against-the-rest scores cannot.
-Imports columns, the contract and the lattice.
+A row is one patient's gradient of the negative log-likelihood, clipped; each sum is one step
+(``descent``). One score needs less budget than one per class, and ranks a middle class, which linear
+one-against-the-rest scores cannot. Imports columns and the descent.
 
-Source: McCullagh 1980 (J R Stat Soc B 42:109), the proportional-odds model; the patient's gradient is
-clipped as by Abadi et al. 2016 (arXiv 1607.00133).
+Source: McCullagh 1980 (J R Stat Soc B 42:109), the proportional-odds model.
 
 Legend: n patients · f columns · q classes.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,31 +18,14 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns, clip_columns
+from shared.learners.descent import REACH, Descent, RateRow
 from shared.learners.rows import Floats, weighted_sums
 from shared.learners.task import TableTask, require_order
 from shared.strict import FROZEN
 from shared.sums.contract import State
-from shared.sums.lattice import bound_rows
 
-# A score or a cut beyond it is certain to 1e-13.
-_REACH = 30.0
 # Cuts stay this far apart, so that no class vanishes; they begin at equal shares of the classes.
 _GAP = 0.1
-_TAIL = "tail"
-
-
-class OddsSchedule(BaseModel):
-    """One row of the public table: how far all steps together go at an ε.
-
-    Attributes:
-        up_to_epsilon: largest training ε that the row is for.
-        rate_times_sums: learning rate times the number of sums.
-    """
-
-    model_config = FROZEN
-
-    up_to_epsilon: float = Field(gt=0)
-    rate_times_sums: float = Field(gt=0, le=1e5)
 
 
 class ProportionalOddsSettings(BaseModel):
@@ -62,7 +42,7 @@ class ProportionalOddsSettings(BaseModel):
     kind: Literal["proportional_odds"]
     sums: int = Field(default=10, ge=1, le=1000)
     clip_norm: float = Field(default=0.5, gt=0, le=1e6)
-    schedule: tuple[OddsSchedule, ...] = Field(min_length=1)
+    schedule: tuple[RateRow, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -70,9 +50,7 @@ class ProportionalOdds:
     """State [f + q − 1]: the score's weights, then the cuts."""
 
     task: TableTask
-    sums: int
-    clip_norm: float
-    learning_rate: float
+    descent: Descent
 
     @classmethod
     def build(cls, settings: ProportionalOddsSettings, task: TableTask) -> ProportionalOdds:
@@ -82,12 +60,7 @@ class ProportionalOdds:
             SettingsError: the target is no class, or its classes have no order.
         """
         require_order(task, kind=settings.kind)
-        return cls(
-            task=task,
-            sums=settings.sums,
-            clip_norm=settings.clip_norm,
-            learning_rate=_rate(settings.schedule, task.epsilon) / settings.sums,
-        )
+        return cls(task, Descent.of(settings, epsilon=task.epsilon))
 
     def start(self) -> State:
         """No weights, and cuts at which all classes are equally frequent."""
@@ -96,7 +69,7 @@ class ProportionalOdds:
 
     def shares(self) -> tuple[float, ...]:
         """Equal."""
-        return (1.0 / self.sums,) * self.sums
+        return self.descent.shares()
 
     def length(self, state: State) -> int:
         """Weights and cuts."""
@@ -105,36 +78,31 @@ class ProportionalOdds:
     def bound(self, state: State) -> float:
         """The clip norm."""
         del state
-        return self.clip_norm
+        return self.descent.clip_norm
 
     def rows(self, state: State, patients: Columns) -> Floats:
         """Clipped gradients [n, f + q − 1]."""
         values = clip_columns(patients.columns, self.task.columns)
         weights, cuts = self._split(state)
-        score = np.clip(weighted_sums(values, weights[:, None])[:, 0], -_REACH, _REACH)
-        by_score, by_cut = _slopes(score, np.clip(cuts, -_REACH, _REACH), patients.target)
-        return bound_rows(np.hstack([by_score[:, None] * values, by_cut]), bound=self.clip_norm)
+        score = np.clip(weighted_sums(values, weights[:, None])[:, 0], -REACH, REACH)
+        by_score, by_cut = _slopes(score, np.clip(cuts, -REACH, REACH), patients.target)
+        return self.descent.rows(np.hstack([by_score[:, None] * values, by_cut]))
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
         """One step down the gradient; after the last, the mean of the last half of the states."""
         del sd
-        vector = state.vector - self.learning_rate / n_declared * total
         n_cuts = self.task.n_classes - 1
-        vector[-n_cuts:] = _apart(vector[-n_cuts:])
-        done = state.sums_done + 1
-        n_tail = math.ceil(self.sums / 2)
-        tail = state.memory.get(_TAIL, np.zeros_like(vector))
-        if done > self.sums - n_tail:
-            tail = tail + vector
-        if done == self.sums:
-            return State(tail / n_tail, done)
-        return State(vector, done, {_TAIL: tail})
+
+        def in_order(vector: Floats) -> Floats:
+            return np.concatenate([vector[:-n_cuts], _apart(vector[-n_cuts:])])
+
+        return self.descent.step(state, total, n_declared=n_declared, tidied=in_order)
 
     def predict(self, state: State, patients: Columns) -> Floats:
         """Probability of each class [n, q]."""
         weights, cuts = self._split(state)
         score = weighted_sums(clip_columns(patients.columns, self.task.columns), weights[:, None])
-        below = 1.0 / (1.0 + np.exp(np.clip(score - cuts, -_REACH, _REACH)))  # [n, q − 1]
+        below = 1.0 / (1.0 + np.exp(np.clip(score - cuts, -REACH, REACH)))  # [n, q − 1]
         edges = np.hstack([np.zeros((len(below), 1)), below, np.ones((len(below), 1))])
         shares: Floats = np.diff(edges, axis=1)
         return shares
@@ -142,14 +110,6 @@ class ProportionalOdds:
     def _split(self, state: State) -> tuple[Floats, Floats]:
         f = len(self.task.columns)
         return state.vector[:f], state.vector[f:]
-
-
-def _rate(schedule: tuple[OddsSchedule, ...], epsilon: float | None) -> float:
-    """The schedule's learning rate times sums at ε: the first row that reaches it."""
-    for row in schedule:
-        if epsilon is not None and epsilon <= row.up_to_epsilon:
-            return row.rate_times_sums
-    return schedule[-1].rate_times_sums
 
 
 def _slopes(score: Floats, cuts: Floats, target: Floats) -> tuple[Floats, Floats]:

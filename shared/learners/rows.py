@@ -66,3 +66,14 @@ def all_finite(values: Floats) -> Bools:
     """Which rows of [n,m] hold finite numbers only, [n]."""
     finite: Bools = np.logical_and.reduce(np.isfinite(values), axis=1)
     return finite
+
+
+def kept_of(apart: Floats, noise_sd: Floats) -> Floats:
+    """Share [q,1] of each class's distances [q,f] that is not noise of SD ``noise_sd`` [q].
+
+    Source: James and Stein 1961, positive part.
+    """
+    length = (apart**2).sum(axis=1)
+    noise = max(apart.shape[1] - 2, 1) * noise_sd**2
+    kept: Floats = np.where(length > 0, np.maximum(1.0 - noise / np.maximum(length, 1e-300), 0.0), 0.0)
+    return kept[:, None]

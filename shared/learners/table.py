@@ -13,30 +13,51 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.errors import SettingsError
 from shared.features.columns import Columns
+from shared.learners.boosting import Boosting, BoostingSettings
 from shared.learners.forest import Forest, ForestSettings
+from shared.learners.lda import Lda, LdaSettings
+from shared.learners.linear_svm import LinearSvm, LinearSvmSettings
+from shared.learners.logistic import Logistic, LogisticSettings
+from shared.learners.mlp import Mlp, MlpSettings
 from shared.learners.naive_bayes import NaiveBayes, NaiveBayesSettings
+from shared.learners.nearest_centroid import NearestCentroid, NearestCentroidSettings
 from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
 from shared.learners.refused import require_possible
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
+from shared.learners.selection import Selection, SelectionSettings
 from shared.learners.soft_neighbours import SoftNeighbours, SoftNeighboursSettings
 from shared.learners.task import TableTask
 from shared.strict import list_mistakes
 from shared.sums.contract import Learner
 
 LearnerSettings = Annotated[
-    ForestSettings
+    BoostingSettings
+    | ForestSettings
+    | LdaSettings
+    | LinearSvmSettings
+    | LogisticSettings
+    | MlpSettings
     | NaiveBayesSettings
+    | NearestCentroidSettings
     | ProportionalOddsSettings
     | SecondMomentsSettings
+    | SelectionSettings
     | SoftNeighboursSettings,
     Field(discriminator="kind"),
 ]
 # Each takes its own settings, which the discriminator has matched.
 _BUILDERS: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
+    "boosting": Boosting.build,
     "forest": Forest.build,
+    "lda": Lda.build,
+    "linear_svm": LinearSvm.build,
+    "logistic": Logistic.build,
+    "mlp": Mlp.build,
     "naive_bayes": NaiveBayes.build,
+    "nearest_centroid": NearestCentroid.build,
     "proportional_odds": ProportionalOdds.build,
     "second_moments": SecondMoments.build,
+    "selection": Selection.build,
     "soft_neighbours": SoftNeighbours.build,
 }
 LEARNERS = tuple(sorted(_BUILDERS))
@@ -50,6 +71,13 @@ def build_learner(settings: LearnerSettings, task: TableTask) -> Learner[Columns
         SettingsError: it does not suit the task's target.
     """
     return _BUILDERS[settings.kind](settings, task)
+
+
+def settle_learner(settings: LearnerSettings, *, epsilon: float | None) -> LearnerSettings:
+    """The settings with what a stage's ε (None: without privacy) chooses written down, for a plan."""
+    if settings.kind == "lda":
+        return settings.model_copy(update={"reading": settings.reading_at(epsilon)})
+    return settings
 
 
 def require_prediction(settings: LearnerSettings) -> None:

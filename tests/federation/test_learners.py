@@ -42,6 +42,10 @@ LEARNERS: Mapping[str, tuple[str, ...]] = {
     "proportional_odds": ("learner=proportional_odds", "learner.sums=3"),
     "discriminants": ("learner=second_moments", "learner.read_as=discriminants"),
     "soft_neighbours": ("learner=soft_neighbours", "learner.frequencies=64"),
+    "logistic": ("learner=logistic", "learner.sums=4"),
+    "lda": ("learner=lda",),
+    "boosting": ("learner=boosting", "learner.rounds=2", "learner.trees=10"),
+    "selection": ("learner=selection", "learner.keep=4", "learner.then.sums=3"),
     "ridge": ("learner=second_moments", "learner.read_as=ridge"),
     "lasso": ("learner=second_moments", "learner.read_as=lasso"),
 }

@@ -882,8 +882,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/learners/forest.py",
-        "counts = unit * total.reshape(n_trees, self._n_leaves, n_classes)",
-        "counts = total.reshape(n_trees, self._n_leaves, n_classes)",
+        "counts = unit * total.reshape(n_trees, self.trees.n_leaves, n_classes)",
+        "counts = total.reshape(n_trees, self.trees.n_leaves, n_classes)",
         "leaves hold fewer patients than were counted",
     ),
     Break(
@@ -905,16 +905,76 @@ BREAKS: tuple[Break, ...] = (
         "the count of a patient is not in the bound of a neighbour",
     ),
     Break(
-        "shared/learners/proportional_odds.py",
+        "shared/learners/descent.py",
         "if done > self.sums - n_tail:",
         "if done >= self.sums - n_tail:",
         "a state too many is in the mean of the tail",
     ),
     Break(
-        "shared/learners/proportional_odds.py",
+        "shared/learners/descent.py",
         "vector = state.vector - self.learning_rate / n_declared * total",
         "vector = state.vector + self.learning_rate / n_declared * total",
         "steps go up the gradient",
+    ),
+    Break(
+        "shared/learners/class_sums.py",
+        "return math.hypot(self.count_weight, self.radius)",
+        "return self.radius",
+        "the count of a patient is not in the bound of sums by class",
+    ),
+    Break(
+        "shared/learners/class_sums.py",
+        "max(sd / self.count_weight, _FEWEST)",
+        "_FEWEST",
+        "a class that noise swallows is taken for one patient by centroids",
+    ),
+    Break(
+        "shared/learners/lda.py",
+        "return math.hypot(self._by_class.bound, matrix)",
+        "return self._by_class.bound",
+        "the triangle of a patient is not in the bound of discriminants",
+    ),
+    Break(
+        "shared/learners/lda.py",
+        "columns -= n * np.outer(common, common)",
+        "columns -= np.outer(common, common)",
+        "the scatter within classes is not about their common mean",
+    ),
+    Break(
+        "shared/learners/linear_svm.py",
+        "n_classes=self.task.n_classes) + 1.0 - hot",
+        "n_classes=self.task.n_classes)",
+        "a support vector machine without a margin",
+    ),
+    Break(
+        "shared/learners/boosting.py",
+        "common = -whole_slope / whole  # [q]",
+        "common = whole_slope / whole  # [q]",
+        "boosting moves all patients towards the rarer class",
+    ),
+    Break(
+        "shared/learners/boosting.py",
+        "first = min(state.sums_done, self.settings.rounds - 1) * e",
+        "first = 0",
+        "every round of boosting fills the first round's trees",
+    ),
+    Break(
+        "shared/learners/selection.py",
+        'kept = np.argsort(-scores, kind="stable")[: self.settings.keep]',
+        'kept = np.argsort(scores, kind="stable")[: self.settings.keep]',
+        "the columns that say least are kept",
+    ),
+    Break(
+        "shared/learners/selection.py",
+        "rest = tuple((1.0 - self.share) * each for each in self._then(self._any).shares())",
+        "rest = tuple(self._then(self._any).shares())",
+        "the choice of columns is not paid for",
+    ),
+    Break(
+        "shared/learners/varclus.py",
+        "if noise > _LOUDEST * usual:",
+        "if noise > usual:",
+        "columns are clustered by what noise says",
     ),
     Break(
         "shared/learners/second_moments.py",
@@ -2300,8 +2360,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/learners/naive_bayes.py",
-        "means = common + apart * _kept(apart, sd / count)",
-        "means = common + apart * _kept(apart, sd)",
+        "means = common + apart * kept_of(apart, sd / count)",
+        "means = common + apart * kept_of(apart, sd)",
         "large classes are shrunk as small ones are",
     ),
     Break(

@@ -229,6 +229,7 @@ def of_description(*, has_moments: bool) -> Case:
     return Case(OneSum(DescriptionRows(spec)), usual, hostile)
 
 
+VARCLUS = {"kind": "varclus", "shares": [{"up_to_epsilon": 50, "share": 0.25}]}
 BMD_TABLE = spec_of_numbers()
 CLASS_TABLE = spec_of_probabilities()
 
@@ -238,6 +239,8 @@ SUMS: dict[str, Case] = {
     "lasso": of_learner("second_moments", n_classes=0, read_as="lasso"),
     "discriminants": of_learner("second_moments", read_as="discriminants"),
     "components": of_learner("second_moments", read_as="components", n_components=4),
+    "lda from sums by class": of_learner("lda", reading="class_sums"),
+    "selection by varclus": of_learner("selection", by=VARCLUS, keep=8),
     "table of numbers": of_table(BMD_TABLE),
     "table of two classes": of_table(CLASS_TABLE),
     "table of graded numbers": of_table(spec_of_numbers(cuts=(0.6, 0.7))),

@@ -16,12 +16,16 @@ from shared.contract import model_settings as model
 from shared.contract import settings as contract
 from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
-from shared.learners.proportional_odds import OddsSchedule
+from shared.learners.descent import RateRow
 from shared.learners.table import LearnerSettings
+from shared.learners.univariate import ShareRow, UnivariateSettings
+from shared.learners.varclus import VarclusSettings
 from shared.measures.grouping import Vendor
 from shared.measures.simple_rule import SimpleRuleSettings, Term
 from shared.measures.table import MeasureSettings
 
+# What the settings of learners hold besides numbers.
+_OF_LEARNERS = (RateRow, UnivariateSettings, VarclusSettings, ShareRow)
 # Groups of configs/ in the order of the page, with the models of their files and of what these hold.
 GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     "experiment": (),
@@ -34,7 +38,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
         model.LinearHead,
         ScheduleRow,
     ),
-    "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), OddsSchedule),
+    "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), *_OF_LEARNERS),
     "privacy": (contract.PrivacySettings,),
     "strategy": (StrategySettings,),
     "federation": (contract.FederationSettings,),
@@ -48,7 +52,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     ),
     "engine": (contract.EngineSettings,),
 }
-_NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, OddsSchedule, Term, Vendor)
+_NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, *_OF_LEARNERS, Term, Vendor)
 _PREFIXES: dict[type[BaseModel], str] = {
     contract.MeasureRequest: "measures.NAME.",
     SimpleRuleSettings: "measures.NAME.measure.rule.",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from reference.fields import plain
 from reference.markdown import code, page, table
 from reference.settings import options_of
@@ -21,7 +22,6 @@ from shared.learners.table import build_learner
 from shared.stages.kinds import sum_of
 from shared.stages.learner import table_task
 from shared.sums import contract
-from shared.sums.contract import State
 
 # Of each learner of tables, the settings of a task that suits it.
 _SUITED = {"second_moments": "fusion=linear"}
@@ -79,7 +79,10 @@ def _learner_cells(settings: Settings) -> tuple[object, ...]:
         raise TypeError("a learner of tables")
     learner = build_learner(settings.learner, table_task(settings, settings.privacy.epsilon or 0.0))
     shares = learner.shares()
-    states = [State(learner.start().vector, sums_done=done) for done in range(len(shares))]
+    states = [learner.start()]
+    for _ in shares[1:]:
+        total = np.zeros(learner.length(states[-1]))
+        states.append(learner.advance(states[-1], total, sd=1.0, n_declared=1.0))
     lengths = dict.fromkeys(f"{learner.length(state):,}" for state in states)
     bounds = dict.fromkeys(f"{learner.bound(state):.3g}" for state in states)
     parts = dict.fromkeys(f"{share:.2g}" for share in shares)

@@ -1,6 +1,8 @@
-"""Classes by T-score, and who trains together in each arm."""
+"""Classes by T-score, and who trains together and is scored in each arm."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,26 +41,39 @@ def test_classes_do_not_depend_on_the_scale_that_the_target_is_learnt_in() -> No
     assert found.target.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_every_learner_is_measured_in_every_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_learner_is_measured_in_every_arm_and_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     population = learners._Population(
-        {"small": patients(40, 1), "large": patients(90, 2)}, patients(200, 3)
+        {"small": patients(40, 1), "large": patients(90, 2)}, patients(200, 3), patients(200, 4)
     )
     monkeypatch.setattr(learners, "_draw_populations", lambda *given: [population, population])
+    monkeypatch.setattr(learners, "EPSILONS", (1.0, None))
     told: list[str] = []
-    measured = learners.measure_learners(
-        n_populations=2, n_evaluated=200, n_draws=1, progress=told.append
-    )
+    size = learners.Size(populations=2, evaluated=200, draws=1)
+    kept = tmp_path / "work" / "kept.jsonl"
+    measured = learners.measure_learners(size=size, kept=kept, progress=told.append)
     assert [found.name for found in measured] == [entry.name for entry in learners.ENTRIES]
     assert len(told) == len(measured)
     for found in measured:
-        arms = {"federated", "pooled", "large alone", "small alone"}
-        assert set(found.arms) - {"one message"} == arms
-        assert all(len(values) == 4 for values in found.arms.values())
+        assert set(found.arms) - {"one message"} == {
+            "federated",
+            "federated, external",
+            "pooled",
+            "large alone",
+            "small alone",
+        }
+        assert all(len(values) == 2 for values in found.arms.values())
         without_noise = found.arms["federated"][-1]
         assert without_noise == pytest.approx(found.arms["pooled"][-1], abs=1e-6)
         assert without_noise[0] > (0.6 if found.figure == "AUC" else 0.1)
     iterated = {entry.name for entry in learners.ENTRIES if entry.is_iterated}
     assert {found.name for found in measured if "one message" in found.arms} == iterated
+    # what was kept is not measured again, and another size is another measurement
+    monkeypatch.setattr(learners, "_measure", lambda entry, *_: pytest.fail(entry.name))
+    assert learners.measure_learners(size=size, kept=kept) == measured
+    with pytest.raises(pytest.fail.Exception, match=learners.ENTRIES[0].name):
+        learners.measure_learners(size=learners.QUICK, kept=kept)
 
 
 def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
@@ -67,7 +82,9 @@ def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
     values = [0.6, 0.7, 0.8, 0.9]
     populations = [
         learners._Population(
-            {"small": patients(4, 1), "large": patients(9, 2)}, Columns(np.zeros((1, 1)), [value])
+            {"small": patients(4, 1), "large": patients(9, 2)},
+            Columns(np.zeros((1, 1)), [value]),
+            Columns(np.zeros((1, 1)), [value]),
         )
         for value in values
     ]
@@ -81,16 +98,21 @@ def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
 
 def test_arms_are_all_sites_everybody_and_the_largest_and_smallest_alone() -> None:
     sites = {"middle": patients(50, 1), "small": patients(40, 2), "large": patients(90, 3)}
-    arms = learners._arms(learners._Population(sites, patients(1, 4)), is_iterated=True)
-    sizes = {name: [[len(site) for site in group] for group in arm] for name, arm in arms.items()}
+    population = learners._Population(sites, patients(1, 4), patients(2, 5))
+    arms = learners._arms(population, is_iterated=True)
+    sizes = {name: [[len(site) for site in group] for group in arm] for name, (arm, _) in arms.items()}
     assert sizes == {
         "federated": [[50, 40, 90]],
+        "federated, external": [[50, 40, 90]],
         "one message": [[50], [40], [90]],
         "pooled": [[180]],
         "large alone": [[90]],
         "small alone": [[40]],
     }
-    [[pooled]] = arms["pooled"]
+    assert {name: len(scored) for name, (_, scored) in arms.items() if len(scored) > 1} == {
+        "federated, external": 2
+    }
+    [[pooled]], _ = arms["pooled"]
     np.testing.assert_array_equal(pooled.target[:50], sites["middle"].target)
     np.testing.assert_array_equal(pooled.columns[-90:], sites["large"].columns)
 
@@ -108,10 +130,10 @@ def test_a_population_is_drawn_anew_for_training_and_once_for_evaluation(
     monkeypatch.setattr(learners, "_columns", lambda _, patients: patients)
     first, second = learners._draw_populations(SETTINGS, 2, 10)
     assert [(name, n) for name, n, _ in drawn] == [
-        *(("aster", 4), ("birch", 4), ("cedar", 4)),
+        *(("aster", 4), ("birch", 4), ("cedar", 4), ("dune", 10)),
         *(("aster", 112), ("birch", 225), ("cedar", 450)) * 2,
     ]
-    assert len({seed for *_, seed in drawn}) == 9, "nobody is drawn twice"
+    assert len({seed for *_, seed in drawn}) == 10, "nobody is drawn twice"
     assert first.fresh is second.fresh
     assert first.fresh.columns[:, 0].tolist() == [1.0] * 4 + [2.0] * 4 + [3.0] * 4
     assert {name: len(site) for name, site in second.sites.items()} == TRAINING_PATIENTS
@@ -143,7 +165,9 @@ def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
 ) -> None:
     asked: list[float | None] = []
     monkeypatch.setattr(learners, "_figure", lambda *given: asked.append(given[2]) or 0.5)
-    population = learners._Population({"a": patients(4, 1), "b": patients(5, 2)}, patients(3, 3))
+    population = learners._Population(
+        {"a": patients(4, 1), "b": patients(5, 2)}, patients(3, 3), patients(3, 4)
+    )
     found = learners._measure(learners.ENTRIES[0], SETTINGS, [population], n_draws=3)
     assert {epsilon: asked.count(epsilon) for epsilon in learners.EPSILONS} == {
         **dict.fromkeys((1.0, 3.0, 8.0), 15),

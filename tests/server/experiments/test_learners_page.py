@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.experiments import learners_page
-from server.experiments.learners import ENTRIES, Measured
+from server.experiments.learners import ENTRIES, QUICK, Measured
 from server.experiments.learners_page import BLUEPRINT, read_blueprint, write_learners
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT
@@ -20,7 +20,7 @@ def test_the_page_holds_each_figure_with_its_error_and_the_blueprints_beside_the
     tmp_path: Path,
 ) -> None:
     found = Measured(name="proportional odds", figure="AUC", arms={"federated": FOUR, "pooled": FOUR})
-    text = write_learners([found], root=tmp_path).read_text()
+    text = write_learners([found], size=QUICK, root=tmp_path).read_text()
     row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 | 0.830 ± 0.040 |"
     assert f"| proportional odds | AUC | federated {row} 0.830 · 0.834 · – · 0.834 |" in text
     assert f"| proportional odds | AUC | pooled {row}  |" in text
@@ -29,7 +29,7 @@ def test_the_page_holds_each_figure_with_its_error_and_the_blueprints_beside_the
 
 def test_a_learner_that_cannot_be_compared_is_told_why(tmp_path: Path) -> None:
     found = Measured(name="LASSO", figure="R²", arms={"federated": FOUR})
-    text = write_learners([found], root=tmp_path).read_text()
+    text = write_learners([found], size=QUICK, root=tmp_path).read_text()
     assert "| not compared |" in text
     assert "- LASSO: the blueprint experiment counted which columns a LASSO keeps" in text
 
@@ -43,7 +43,9 @@ def test_every_learner_that_is_measured_is_compared_or_has_its_reason_and_no_oth
 
 def test_a_learner_that_nobody_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        write_learners([Measured(name="oracle", figure="R²", arms={"federated": FOUR})], root=tmp_path)
+        write_learners(
+            [Measured(name="oracle", figure="R²", arms={"federated": FOUR})], size=QUICK, root=tmp_path
+        )
     assert caught.value.code == "settings.no-blueprint"
     assert not (tmp_path / "docs" / "learners.md").exists()
 

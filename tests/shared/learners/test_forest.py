@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from practice_sums import COLUMNS
 from practice_tables import classes, in_three, table_task
 
 from shared.errors import SettingsError
@@ -22,7 +21,7 @@ def make(task: TableTask, **changes: object) -> Forest:
 
 def walk(forest: Forest, tree: int, values: np.ndarray) -> int:
     """The leaf of one patient in one tree, from the left."""
-    column, threshold = forest._splits
+    column, threshold = forest.trees.splits
     node = 0
     for _ in range(forest.settings.depth):
         node = 2 * node + (2 if values[column[tree, node]] > threshold[tree, node] else 1)
@@ -71,35 +70,6 @@ def test_without_noise_odds_are_raised_by_the_mean_of_the_leaves_votes() -> None
     expected = everybody * np.exp(2.0 * (mean / everybody - 1.0))
     expected = expected / expected.sum(axis=1, keepdims=True)
     assert np.allclose(forest.predict(state, fresh), expected, atol=1e-9)
-
-
-def test_trees_come_from_the_seed_and_the_public_columns_alone() -> None:
-    task = TableTask(columns=COLUMNS, n_classes=3, seed=7)
-    column, threshold = make(task)._splits
-    again = make(task)._splits
-    assert np.array_equal(column, again[0])
-    assert np.array_equal(threshold, again[1])
-    assert not np.array_equal(column, make(TableTask(columns=COLUMNS, n_classes=3, seed=8))._splits[0])
-    is_mark = np.array([each.is_mark for each in COLUMNS])
-    assert (threshold[is_mark[column]] == 0.0).all()
-    assert (threshold[~is_mark[column]] != 0.0).all()
-
-
-def test_the_trees_of_a_seed_do_not_change_between_versions_of_numpy() -> None:
-    # Made with numpy 2.4's RandomState on 2026-11-26, whose stream is frozen (NEP 19).
-    column, threshold = make(table_task(5, n_classes=3, seed=1), trees=2, depth=2)._splits
-    assert column.tolist() == [[3, 4, 2], [4, 0, 4]]
-    assert threshold.ravel() == pytest.approx(
-        [0.3807866326, 1.8099844017, 0.3427905841, 1.6391327316, 0.1010684581, 1.7366677879], abs=1e-9
-    )
-
-
-def test_a_value_at_a_threshold_goes_to_the_left() -> None:
-    forest = make(table_task(1, n_classes=2), trees=1, depth=1)
-    threshold = forest._splits[1][0, 0]
-    values = np.array([[threshold], [np.nextafter(threshold, np.inf)]])
-    rows = forest.rows(forest.start(), Columns(values, np.zeros(2)))
-    assert rows.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_a_leaf_counts_as_its_floor_of_noise_by_hand() -> None:

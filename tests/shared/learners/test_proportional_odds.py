@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from practice_tables import classes, in_three, number_columns, table_task
+from practice_tables import classes, in_three, table_task
 from scipy.optimize import minimize
 
 from shared.errors import SettingsError
@@ -69,16 +69,6 @@ def test_without_noise_and_clipping_it_comes_to_the_maximum_of_the_likelihood() 
     assert np.allclose(state.vector, best, atol=0.02 * np.abs(best).max())
 
 
-def test_the_last_state_is_the_mean_of_the_last_half_by_hand() -> None:
-    learner = make(TableTask(columns=number_columns(1), n_classes=2), sums=3, rate=3.0)
-    state = learner.start()
-    assert state.vector.tolist() == [0.0, 0.0]
-    for step in (1.0, 2.0, 4.0):  # rate 1 a sum, 10 patients: weights −1, −3, −7 and cuts 0
-        state = learner.advance(state, np.array([10.0 * step, 0.0]), sd=0.0, n_declared=10)
-    assert state.vector.tolist() == [-5.0, 0.0]
-    assert state.memory == {}
-
-
 def test_cuts_stay_in_order_whatever_the_noise() -> None:
     draw = np.random.default_rng(0)
     learner = make(table_task(4, n_classes=5))
@@ -95,11 +85,6 @@ def test_before_any_sum_all_classes_are_equally_likely() -> None:
     learner = make(table_task(2, n_classes=3))
     shares = learner.predict(learner.start(), Columns(np.ones((1, 2)), np.zeros(1)))
     assert shares[0].tolist() == pytest.approx([1 / 3] * 3)
-
-
-@pytest.mark.parametrize(("epsilon", "rate"), [(0.5, 0.5), (1.0, 0.5), (1.1, 1.0), (None, 1.0)])
-def test_the_rate_is_the_schedules_at_the_stages_epsilon(epsilon: float | None, rate: float) -> None:
-    assert make(table_task(2, n_classes=3, epsilon=epsilon)).learning_rate == rate
 
 
 @pytest.mark.parametrize("target", [np.nan, np.inf, -1.0, 3.0, 0.5, 1e300])

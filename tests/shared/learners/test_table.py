@@ -29,7 +29,7 @@ def test_a_yaml_names_its_learner_and_sets_everything(kind: str) -> None:
     assert settings.kind == kind
     assert settings.model_fields_set == set(type(settings).model_fields)
     n_classes = 0 if kind == "second_moments" else 3
-    assert build_learner(settings, table_task(4, n_classes=n_classes)).start().sums_done == 0
+    assert build_learner(settings, table_task(24, n_classes=n_classes)).start().sums_done == 0
 
 
 def test_a_setting_of_another_learner_is_refused_and_named() -> None:

@@ -1,0 +1,198 @@
+"""Columns are chosen by a first sum, then a learner is trained on the ones that are kept.
+
+The first sum has a public share of the budget, by ε; where the share is none, all columns are kept and
+there is no first sum. How columns are scored is one of ``univariate`` and ``varclus``; as many are kept
+as the plan says, so that the length of every sum is public. What comes out is *columns kept*: with
+noise no method finds which columns a target truly follows. Imports the scorings and the learners that
+may follow.
+
+Legend: n patients · f columns · d numbers of the following learner's state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from shared.errors import SettingsError
+from shared.features.columns import Columns
+from shared.learners.lda import Lda, LdaSettings
+from shared.learners.logistic import Logistic, LogisticSettings
+from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.rows import Floats
+from shared.learners.task import TableTask
+from shared.learners.univariate import Univariate, UnivariateSettings
+from shared.learners.varclus import Varclus, VarclusSettings
+from shared.strict import FROZEN
+from shared.sums.contract import Learner, State
+
+Following = Annotated[
+    LdaSettings | LogisticSettings | ProportionalOddsSettings, Field(discriminator="kind")
+]
+Scoring = Annotated[UnivariateSettings | VarclusSettings, Field(discriminator="kind")]
+
+
+class SelectionSettings(BaseModel):
+    """Settings of a learner on chosen columns.
+
+    Attributes:
+        by: how columns are scored, with its share of the budget.
+        keep: how many are kept.
+        then: the learner that is trained on them, with its own settings.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["selection"]
+    by: Scoring
+    keep: int = Field(default=20, ge=1, le=10_000)
+    then: Following
+
+
+class Scores(Protocol):
+    """One bounded row per patient, and how its total scores columns."""
+
+    @property
+    def length(self) -> int:
+        """m."""
+        ...
+
+    @property
+    def bound(self) -> float:
+        """Largest L2 norm of a row."""
+        ...
+
+    def rows(self, patients: Columns) -> Floats:
+        """[n,m]."""
+        ...
+
+    def scores(self, total: Floats, *, sd: float, n_declared: float) -> Floats:
+        """How much each column is worth keeping [f]; only their order counts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """State [0] → [f + d]: scores of the columns, then the state of the learner on those kept.
+
+    Where nothing is chosen, the state is the following learner's alone.
+    """
+
+    task: TableTask
+    settings: SelectionSettings
+    asked: Scores
+    share: float
+
+    @classmethod
+    def build(cls, settings: SelectionSettings, task: TableTask) -> Selection:
+        """The learner of a plan.
+
+        Raises:
+            SettingsError: the target does not suit it, or there are fewer columns than are kept.
+        """
+        if settings.keep > len(task.columns):
+            raise SettingsError(
+                "too-many-kept",
+                f"learner.keep must be at most {len(task.columns)}, the number of columns, "
+                f"not {settings.keep}",
+                hint="keep fewer, or train on all columns: learner=" + settings.then.kind,
+            )
+        by = settings.by
+        asked = (
+            Univariate.build(by, task)
+            if isinstance(by, UnivariateSettings)
+            else Varclus.build(by, task)
+        )
+        _following(settings.then, task)
+        return cls(task, settings, asked, by.share_at(task.epsilon))
+
+    def start(self) -> State:
+        """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
+        return State(np.zeros(0)) if self.share else self._then(self._everything).start()
+
+    def shares(self) -> tuple[float, ...]:
+        """The choice's, then the following learner's of what is left."""
+        rest = tuple((1.0 - self.share) * each for each in self._then(self._any).shares())
+        return (self.share, *rest) if self.share else rest
+
+    def length(self, state: State) -> int:
+        """Of the choice, then of the following learner."""
+        if self._is_choosing(state):
+            return self.asked.length
+        kept, inner = self._split(state)
+        return self._then(kept).length(inner)
+
+    def bound(self, state: State) -> float:
+        """Of the choice, then of the following learner."""
+        if self._is_choosing(state):
+            return self.asked.bound
+        kept, inner = self._split(state)
+        return self._then(kept).bound(inner)
+
+    def rows(self, state: State, patients: Columns) -> Floats:
+        """Of the choice, then of the following learner on the columns kept."""
+        if self._is_choosing(state):
+            return self.asked.rows(patients)
+        kept, inner = self._split(state)
+        return self._then(kept).rows(inner, _only(patients, kept))
+
+    def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
+        """The scores of all columns; then as the following learner does."""
+        if self._is_choosing(state):
+            scores = self.asked.scores(total, sd=sd, n_declared=n_declared)
+            return State(np.concatenate([scores, self._then(self._any).start().vector]), 1)
+        kept, inner = self._split(state)
+        after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
+        scores = state.vector[: len(self.task.columns)] if self.share else np.zeros(0)
+        return State(np.concatenate([scores, after.vector]), state.sums_done + 1, after.memory)
+
+    def predict(self, state: State, patients: Columns) -> Floats:
+        """As the following learner does, from the columns kept."""
+        kept, inner = self._split(state)
+        return self._then(kept).predict(inner, _only(patients, kept))
+
+    def columns_kept(self, state: State) -> tuple[str, ...]:
+        """Names of the columns that were kept, the highest score first."""
+        return tuple(self.task.columns[place].name for place in self._split(state)[0])
+
+    def _is_choosing(self, state: State) -> bool:
+        return bool(self.share) and state.sums_done == 0
+
+    @property
+    def _everything(self) -> NDArray[np.intp]:
+        return np.arange(len(self.task.columns))
+
+    @property
+    def _any(self) -> NDArray[np.intp]:
+        """As many columns as are kept: what does not depend on which."""
+        return self._everything[: self.settings.keep] if self.share else self._everything
+
+    def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
+        """Places of the columns kept, by falling score, and the following learner's state."""
+        if not self.share:
+            return self._everything, state
+        f = len(self.task.columns)
+        # Ties, and what is no number in a state that nobody made, stand in the columns' order.
+        scores = np.nan_to_num(state.vector[:f], nan=-np.inf)
+        kept = np.argsort(-scores, kind="stable")[: self.settings.keep]
+        return kept, State(state.vector[f:], state.sums_done - 1, state.memory)
+
+    def _then(self, kept: NDArray[np.intp]) -> Learner[Columns]:
+        columns = tuple(self.task.columns[place] for place in kept)
+        return _following(self.settings.then, replace(self.task, columns=columns))
+
+
+def _following(settings: Following, task: TableTask) -> Learner[Columns]:
+    if isinstance(settings, LdaSettings):
+        return Lda.build(settings, task)
+    if isinstance(settings, LogisticSettings):
+        return Logistic.build(settings, task)
+    return ProportionalOdds.build(settings, task)
+
+
+def _only(patients: Columns, kept: NDArray[np.intp]) -> Columns:
+    return Columns(np.ascontiguousarray(patients.columns[:, kept]), patients.target)
