@@ -20,6 +20,24 @@ from shared.machine.terminal import (
 
 workshop_app = typer.Typer()
 _AUDITED_CANARIES = 1000
+# The table of architectures imports torch, and `--help` must not: a test holds these to the table.
+_Published = Literal[
+    "vgg19",
+    "inception_v3",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "dinov2_s",
+    "dinov2_b",
+    "vit_s",
+    "efficientnet_lite0",
+]
+_Layout = Literal[
+    "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
+]
+_Pretrained = Literal[
+    "tiny", "standin_vgg", "standin_inception", "standin_resnet", "standin_densenet", "standin_vit"
+]
 
 
 @workshop_app.command()
@@ -82,25 +100,33 @@ def figures(
 @workshop_app.command()
 @command
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Weights file to write.")] = Path(
-        "configs/encoder/tiny.safetensors"
-    ),
-    films: Annotated[int, typer.Option(min=64, help="Public synthetic films.")] = 10_500,
+    encoder: Annotated[_Pretrained, typer.Option(help="Which network.")] = "tiny",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Weights file to write; if not said, configs/encoder/ENCODER.safetensors."),
+    ] = None,
+    films: Annotated[
+        int | None, typer.Option(min=64, help="Public synthetic films; if not said, of its recipe.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws films and initial weights.")] = 20_241,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the default encoder on public synthetic films, taught physical quantities, never BMD."""
+    """Make the default encoder or a stand-in on public synthetic films, taught physics, never BMD."""
     from server.encoders.pretrain import pretrain as fit
 
+    file = out or Path("configs/encoder") / f"{encoder}.safetensors"
     with progress("pretraining") as advance:
         sha256 = fit(
-            out,
+            file,
+            encoder=encoder,
             n_films=films,
             seed=seed,
             progress=lambda _, done, total: advance(done, total),
         )
-    facts: dict[str, object] = {"weights": str(out), "sha256": sha256}
-    show_json(facts) if as_json else show_facts("put the hash into configs/encoder/tiny.yaml", facts)
+    facts: dict[str, object] = {"weights": str(file), "sha256": sha256}
+    show_json(facts) if as_json else show_facts(
+        f"put the hash into configs/encoder/{encoder}.yaml", facts
+    )
 
 
 @workshop_app.command(name="pretrain-landmark")
@@ -135,16 +161,18 @@ def weights(
     checkpoint: Annotated[
         Path, typer.Argument(help="State dict on this machine.", exists=True, dir_okay=False)
     ],
-    encoder: Annotated[
-        Literal["resnet34", "dinov2_s"], typer.Option(help="Which architecture it is for.")
-    ],
+    encoder: Annotated[_Published, typer.Option(help="Which architecture it is for.")],
     out: Annotated[Path, typer.Option(help="Encoder file to write.")],
+    layout: Annotated[
+        _Layout | None,
+        typer.Option(help="Whose names its tensors have; if not said, the first one of the encoder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pack a local checkpoint for use as an encoder; prints its hash for the settings."""
     from server.encoders.pack_weights import pack_checkpoint
 
-    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder)
+    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder, layout=layout)
     facts: dict[str, object] = {
         "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
     }

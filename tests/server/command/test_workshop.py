@@ -72,7 +72,16 @@ def test_loopback_figures_and_pretraining_hand_on_their_options(seen: Seen, tmp_
     loopback, figures, pretrain = (given for _, given in seen)
     assert loopback["overrides"] == ["federation.rounds=3"]
     assert (figures["n_seeds"], figures["n_evaluated"]) == (2, 300)
-    assert (pretrain["n_films"], pretrain["seed"]) == (64, 5)
+    assert (pretrain["n_films"], pretrain["seed"], pretrain["encoder"]) == (64, 5, "tiny")
+
+
+def test_a_stand_in_is_written_beside_its_yaml(seen: Seen) -> None:
+    assert told("pretrain", "--encoder", "standin_vgg")["weights"] == (
+        "configs/encoder/standin_vgg.safetensors"
+    )
+    [(arguments, given)] = seen
+    assert arguments == (Path("configs/encoder/standin_vgg.safetensors"),)
+    assert (given["encoder"], given["n_films"]) == ("standin_vgg", None)
 
 
 def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> None:
@@ -81,4 +90,9 @@ def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> 
     out = tmp_path / "packed.safetensors"
     words = ("weights", str(checkpoint), "--encoder", "resnet34", "--out", str(out))
     settings = str(told(*words)["settings"])
+    assert [given["layout"] for _, given in seen] == [None]
+    told(
+        "weights", str(checkpoint), "--encoder", "resnet50", "--layout", "radimagenet-torch", *words[4:]
+    )
+    assert (seen[-1][1]["encoder"], seen[-1][1]["layout"]) == ("resnet50", "radimagenet-torch")
     assert settings == f"encoder=resnet34 encoder.weights={out} encoder.sha256={'b' * 64}"
