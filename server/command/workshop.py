@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,31 +20,35 @@ from shared.machine.terminal import (
 
 workshop_app = typer.Typer()
 _AUDITED_CANARIES = 1000
+# The table of architectures imports torch, and `--help` must not: a test holds these to the table.
+_Published = Literal[
+    "vgg19",
+    "inception_v3",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "dinov2_s",
+    "dinov2_b",
+    "vit_s",
+    "efficientnet_lite0",
+]
+_Layout = Literal[
+    "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
+]
+_Pretrained = Literal[
+    "tiny",
+    "standin_vgg",
+    "standin_inception",
+    "standin_resnet",
+    "standin_densenet",
+    "standin_vit",
+    "landmark",
+]
 
 
-class _Shipped(NamedTuple):
-    """How a network that OsteoFed ships was made, and what another one needs."""
-
-    file: str
-    films: int
-    seed: int
-    what_next: str
-
-
-_SHIPPED = {
-    "encoder": _Shipped(
-        "configs/encoder/tiny.safetensors",
-        10_500,
-        20_241,
-        "put the hash into configs/encoder/tiny.yaml",
-    ),
-    "landmark": _Shipped(
-        "shared/exam/landmarks/hip.safetensors",
-        2_500,
-        20_262,
-        "another network is another preprocessing: name it anew in shared/exam/pixels.py",
-    ),
-}
+_LANDMARK = "shared/exam/landmarks/hip.safetensors"
+_LANDMARK_FILMS, _LANDMARK_SEED = 2_500, 20_262
+_ENCODER_SEED = 20_241
 
 
 @workshop_app.command()
@@ -108,9 +112,11 @@ def figures(
 @command
 def pretrain(
     network: Annotated[
-        Literal["encoder", "landmark"],
-        typer.Argument(help="The default encoder, or what finds the hip on a film."),
-    ] = "encoder",
+        _Pretrained,
+        typer.Argument(
+            help="The default encoder, a stand-in of a family of published ones, or what finds the hip."
+        ),
+    ] = "tiny",
     out: Annotated[Path | None, typer.Option(help="File to write; by default the shipped one.")] = None,
     films: Annotated[
         int | None,
@@ -126,17 +132,26 @@ def pretrain(
     from server.encoders.pretrain import pretrain as fit_encoder
     from server.encoders.pretrain_landmark import pretrain_landmark as fit_landmark
 
-    shipped = _SHIPPED[network]
-    written = out or Path(shipped.file)
+    is_landmark = network == "landmark"
+    written = out or Path(_LANDMARK if is_landmark else f"configs/encoder/{network}.safetensors")
     with progress(f"pretraining, {network}") as advance:
-        sha256 = {"encoder": fit_encoder, "landmark": fit_landmark}[network](
-            written,
-            n_films=films or shipped.films,
-            seed=shipped.seed if seed is None else seed,
-            progress=lambda _, done, total: advance(done, total),
-        )
+
+        def show(_: str, done: int, total: int) -> None:
+            advance(done, total)
+
+        if is_landmark:
+            n, drawn = films or _LANDMARK_FILMS, _LANDMARK_SEED if seed is None else seed
+            sha256 = fit_landmark(written, n_films=n, seed=drawn, progress=show)
+        else:
+            drawn = _ENCODER_SEED if seed is None else seed
+            sha256 = fit_encoder(written, encoder=network, n_films=films, seed=drawn, progress=show)
     facts: dict[str, object] = {"weights": str(written), "sha256": sha256}
-    show_json(facts) if as_json else show_facts(shipped.what_next, facts)
+    what_next = (
+        "another network is another preprocessing: name it anew in shared/exam/pixels.py"
+        if is_landmark
+        else f"put the hash into configs/encoder/{network}.yaml"
+    )
+    show_json(facts) if as_json else show_facts(what_next, facts)
 
 
 @workshop_app.command()
@@ -145,16 +160,18 @@ def weights(
     checkpoint: Annotated[
         Path, typer.Argument(help="State dict on this machine.", exists=True, dir_okay=False)
     ],
-    encoder: Annotated[
-        Literal["resnet34", "dinov2_s"], typer.Option(help="Which architecture it is for.")
-    ],
+    encoder: Annotated[_Published, typer.Option(help="Which architecture it is for.")],
     out: Annotated[Path, typer.Option(help="Encoder file to write.")],
+    layout: Annotated[
+        _Layout | None,
+        typer.Option(help="Whose names its tensors have; if not said, the first one of the encoder."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pack a local checkpoint for use as an encoder; prints its hash for the settings."""
     from server.encoders.pack_weights import pack_checkpoint
 
-    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder)
+    sha256 = pack_checkpoint(checkpoint, out, encoder=encoder, layout=layout)
     facts: dict[str, object] = {
         "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
     }

@@ -13,20 +13,22 @@ from torch import Tensor
 
 from server.encoders.pretrain import draw_films
 from shared.errors import WeightsError
-from shared.model.encoders import pack_encoder
+from shared.model.architectures import ARCHITECTURES
+from shared.model.encoders import find_layout, pack_encoder
 from shared.model.weights import read_weights
 from shared.signing.canonical import hash_file
 
 PUBLIC_FILMS, PUBLIC_SEED = 256, 20_242
 
 
-def pack_checkpoint(checkpoint: Path, out: Path, *, encoder: str) -> str:
-    """Write ``out`` from a checkpoint in the architecture's published layout.
+def pack_checkpoint(checkpoint: Path, out: Path, *, encoder: str, layout: str | None = None) -> str:
+    """Write ``out`` from a checkpoint in one of the architecture's published layouts.
 
     Args:
         checkpoint: ``.safetensors``, or a state dict saved by ``torch.save``.
         out: encoder file to write.
-        encoder: ``resnet34`` (torchvision's names) or ``dinov2_s`` (the authors' names).
+        encoder: an architecture that others publish.
+        layout: whose names the checkpoint has; None: the first that the architecture's row lists.
 
     Returns:
         The file's SHA-256, for ``encoder.sha256``.
@@ -34,14 +36,17 @@ def pack_checkpoint(checkpoint: Path, out: Path, *, encoder: str) -> str:
     Raises:
         WeightsError: unreadable, or not this layout; nothing is written.
     """
+    named = layout or next(iter(ARCHITECTURES[encoder].published))
+    find_layout(encoder, named)  # refused before films are drawn
     state = _read_state(checkpoint)
     films, _ = draw_films(PUBLIC_FILMS, seed=PUBLIC_SEED)
     recipe: dict[str, object] = {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": hash_file(checkpoint),
+        "layout": named,
         "constants": f"{PUBLIC_FILMS} public synthetic films, seed {PUBLIC_SEED}",
     }
-    return pack_encoder(encoder, state, films.float() / 255.0, out, recipe=recipe)
+    return pack_encoder(encoder, state, films.float() / 255.0, out, recipe=recipe, layout=named)
 
 
 def _read_state(checkpoint: Path) -> dict[str, Tensor]:

@@ -1,15 +1,17 @@
-"""Pretrains the small encoder on public synthetic films, once, at the coordinator.
+"""Pretrains small encoders on public synthetic films, once, at the coordinator.
 
-It learns physical quantities (cortical thickness, trabecular share, texture exponent) of films from
-widely varied scanners. Neither BMD nor anything of a patient is an input or a target here: whatever
-predicts BMD later was learned from the hospitals. Owns the recipe that the weights file carries.
-Legend: n films · h w pixels.
+The default, and a stand-in for each family of published networks: the same code with narrow layers, so
+that every path runs where no published file is at hand. They learn physical quantities (cortical
+thickness, trabecular share, texture exponent) of films from widely varied scanners. Neither BMD nor
+anything of a patient is an input or a target here: whatever predicts BMD later was learned from the
+hospitals. Owns the recipe that the weights file carries. Legend: n films · h w pixels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +24,13 @@ from server.encoders.prepared import hip_schema, see_film
 from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.model.encoders import pack_encoder
-from shared.model.tiny_network import CHANNELS, TinyNetwork
+from shared.model.architectures import ARCHITECTURES, Architecture
+from shared.model.encoders import colour, pack_encoder
 from shared.train.device import one_thread
 
 QUANTITIES = ("cortical_mm", "trabecular_share", "texture_exponent")
 PIXELS = 128
-EPOCHS = 6
 BATCH = 50
-LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
 N_CONSTANT_FILMS = 1_000
 RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
@@ -38,43 +38,68 @@ RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """How one network is taught: public films, passes over them, learning rate at the peak."""
+
+    n_films: int = 3_000
+    epochs: int = 6
+    learning_rate: float = 2e-3
+
+
+LESSONS = {
+    "tiny": Lesson(n_films=10_500),
+    "standin_vgg": Lesson(),
+    "standin_inception": Lesson(),
+    "standin_resnet": Lesson(),
+    "standin_densenet": Lesson(),
+    "standin_vit": Lesson(epochs=30, learning_rate=1e-3),  # six passes left .63 of a variance unread
+}
+
+
 def pretrain(
     out_path: Path,
     *,
     seed: int,
-    n_films: int = 10_500,
-    epochs: int = EPOCHS,
+    encoder: str = "tiny",
+    n_films: int | None = None,
+    epochs: int | None = None,
     progress: Progress | None = None,
 ) -> str:
-    """Train the small encoder and write its weights file.
+    """Train a small encoder and write its weights file.
 
     Args:
         out_path: safetensors file to write.
         seed: draws films and initial weights; the recipe keeps it.
-        n_films: public films, ≥ ``BATCH``.
-        epochs: passes over them.
+        encoder: one of ``LESSONS``.
+        n_films: public films, ≥ ``BATCH``; None: as its lesson says.
+        epochs: passes over them; None: as its lesson says.
         progress: called with what is being done, how much is done, and of how much.
 
     Returns:
         the file's SHA-256.
     """
-    films, quantities = draw_films(n_films, seed=seed, progress=progress)
+    own = LESSONS[encoder]
+    lesson = replace(own, n_films=n_films or own.n_films, epochs=epochs or own.epochs)
+    films, quantities = draw_films(lesson.n_films, seed=seed, progress=progress)
     with one_thread():  # sums come in one order, so equal seeds give an equal file
-        network, loss = fit_network(films, quantities, seed=seed, epochs=epochs, progress=progress)
+        network, loss = fit_network(
+            encoder, films, quantities, seed=seed, lesson=lesson, progress=progress
+        )
     recipe: dict[str, object] = {
         "version": RECIPE_VERSION,
         "supervision": list(QUANTITIES),
-        "films": n_films,
+        "films": lesson.n_films,
         "seed": seed,
-        "epochs": epochs,
+        "epochs": lesson.epochs,
         "batch": BATCH,
-        "learning_rate": LEARNING_RATE,
+        "learning_rate": lesson.learning_rate,
         "preprocessing": PREPROCESSING_VERSION,
         "pixels": PIXELS,
         "final_loss": round(loss, 4),
     }
     constant_films = films[:N_CONSTANT_FILMS].float() / 255.0
-    return pack_encoder("tiny", network.state_dict(), constant_films, out_path, recipe=recipe)
+    return pack_encoder(encoder, network.state_dict(), constant_films, out_path, recipe=recipe)
 
 
 def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
@@ -96,13 +121,14 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
 
 
 def fit_network(
+    name: str,
     films: Tensor,
     quantities: Tensor,
     *,
     seed: int,
-    epochs: int,
+    lesson: Lesson,
     progress: Progress | None = None,
-) -> tuple[TinyNetwork, float]:
+) -> tuple[nn.Module, float]:
     """Train network and a linear read-out of its mean token; the read-out is thrown away.
 
     Adam with a learning rate that rises over the first tenth and then falls to zero along a cosine.
@@ -110,24 +136,27 @@ def fit_network(
     Shapes: films [n,1,h,w] uint8, quantities [n,q].
 
     Returns:
-        the network and the mean squared error of its last epoch, in SD².
+        the network, in evaluation mode, and the mean squared error of its last epoch, in SD².
     """
     torch.manual_seed(seed)  # the layers' own initial draws take no generator
     order = torch.Generator().manual_seed(seed)
-    network, readout = TinyNetwork(), nn.Linear(CHANNELS, quantities.shape[1])
+    shape = ARCHITECTURES[name]
+    network = draw_network(shape)
+    readout = nn.Linear(shape.channels, quantities.shape[1])
     weights = [*network.parameters(), *readout.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    n_steps = epochs * (len(films) // BATCH)
+    optimizer = torch.optim.AdamW(weights, lr=lesson.learning_rate, weight_decay=WEIGHT_DECAY)
+    n_steps = lesson.epochs * (len(films) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step / n_steps))
     recent = 0.0
-    for epoch in range(epochs):
+    for epoch in range(lesson.epochs):
         recent = 0.0
         rows = torch.randperm(len(films), generator=order)[: len(films) // BATCH * BATCH]
         for step, chosen in enumerate(torch.split(rows, BATCH)):
             batch = films[chosen].float() / 255.0
             if torch.rand((), generator=order) < 0.5:
                 batch = batch.flip(-1)
-            pooled = network(batch).mean(dim=(2, 3))  # [b,c]
+            pooled = network(batch if shape.image is None else colour(batch, shape.image))
+            pooled = pooled.mean(dim=(2, 3))  # [b,c]
             loss = functional.mse_loss(readout(pooled), quantities[chosen])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -136,8 +165,20 @@ def fit_network(
             schedule.step()
             recent += (float(loss.detach()) - recent) / (step + 1)
         if progress is not None:
-            progress(f"training, error {recent:.3f} SD²", epoch + 1, epochs)
-    return network, recent
+            progress(f"training, error {recent:.3f} SD²", epoch + 1, lesson.epochs)
+    return network.eval(), recent
+
+
+def draw_network(shape: Architecture) -> nn.Module:
+    """A network with its layers' own initial draws; embeddings that a file would fill are drawn small.
+
+    Source: σ = .02 as Dosovitskiy et al. 2020.
+    """
+    network = shape.make()
+    for name, weight in network.named_parameters():
+        if name in ("cls_token", "pos_embed"):
+            nn.init.normal_(weight, std=0.02)
+    return network
 
 
 def _grey_bytes(film: Film, rng: np.random.Generator) -> NDArray[np.uint8]:

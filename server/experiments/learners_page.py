@@ -76,11 +76,12 @@ def _page(measured: Sequence[Measured], size: Size, blueprint: Blueprint) -> str
         "Written by `python -m server.experiments.learners_page`; nothing here is typed by hand.",
         "",
         f"{sizes} training patients at three synthetic sites, {size.populations} populations, "
-        f"{size.draws} draws of the noise each; scored on {size.evaluated} fresh patients. Columns: the pooled image "
-        "token and the clinical fields. AUC: macro one against the rest of normal, osteopenia and "
-        "osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
+        f"{size.draws} draws of the noise each; scored on {size.evaluated} fresh patients. Columns: "
+        "the pooled image token and the clinical fields. AUC: macro one against the rest of normal, "
+        "osteopenia and osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient (add/remove) at "
         f"δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its own noise; "
-        "*external*: scored at a hospital that never trained; *one message*: each site takes all steps alone, its last states are averaged by size; "
+        "*external*: scored at a hospital that never trained; *one message*: each site takes all steps "
+        "alone, its last states are averaged by size; "
         "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
         "standard error over populations. "
         f"{datetime.now(UTC).date().isoformat()}.",

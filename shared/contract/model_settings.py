@@ -135,7 +135,25 @@ class EncoderSettings(BaseModel):
 
     model_config = FROZEN
 
-    name: Literal["none", "tiny", "resnet34", "resnet_gn", "dinov2_s"]
+    name: Literal[
+        "none",
+        "tiny",
+        "resnet_gn",
+        "vgg19",
+        "inception_v3",
+        "resnet34",
+        "resnet50",
+        "densenet121",
+        "dinov2_s",
+        "dinov2_b",
+        "vit_s",
+        "efficientnet_lite0",
+        "standin_vgg",
+        "standin_inception",
+        "standin_resnet",
+        "standin_densenet",
+        "standin_vit",
+    ]
     training: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: int = Field(default=4, ge=1, le=64)
     lora_alpha: float = Field(default=4.0, gt=0, le=1024)
@@ -152,8 +170,9 @@ class EncoderSettings(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_trained(self) -> EncoderSettings:
-        # ResNet-34 has batch normalisation; all of DINOv2 would drown in its own noise.
-        able = {"lora": ("dinov2_s",), "full": ("resnet_gn", "tiny")}.get(self.training)
+        # The others have batch normalisation; all of a transformer would drown in its own noise.
+        transformers = ("dinov2_b", "dinov2_s", "standin_vit", "vit_s")
+        able = {"lora": transformers, "full": ("resnet_gn", "tiny")}.get(self.training)
         if able is not None and self.name not in able:
             raise ValueError(
                 f"training {self.training} must be of {' or '.join(able)}, not {self.name}"

@@ -4,14 +4,12 @@ An encoder is a weights file with its SHA-256 and a layout name, loaded strictly
 stored activations; it comes out frozen, and ``end_to_end`` frees what is to be trained. The file also
 holds the public constants that standardise its tokens: channel mean
 and SD, and one global factor that gives the pooled token a norm of about 3. Legend: b batch ·
-c channels · h w pixels · t tokens. Imports the networks and weights.
+c channels · h w pixels · t tokens. Imports the table of architectures, layouts and weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,75 +18,34 @@ from torch.nn import functional
 
 from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
-from shared.model import dinov2, resnet34, resnet_gn, tiny_network
+from shared.model import resnet_gn
+from shared.model.architectures import ARCHITECTURES, Architecture, PublicImage
+from shared.model.layouts import PublishedLayout, load_strictly, own_state, wrong_layout
 from shared.model.weights import read_weights, write_weights
 
 POOLED_NORM = 3.0
 _FILMS_AT_ONCE = {"cpu": 1, "cuda": 64}
-PUBLIC_PIXELS = 224  # edge of the films that both public networks take
 _CONSTANTS = ("osteofed.channel_mean", "osteofed.channel_sd", "osteofed.scale")
 _PROBE = ("osteofed.probe_film", "osteofed.probe_tokens")
-# ImageNet's channel statistics, with which both public networks were trained.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_SD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a name stands for.
-
-    ``channels`` and ``grid``: the shape of its map. ``is_public``: a published network, which takes
-    films of ``PUBLIC_PIXELS`` with three channels. ``unused``: keys of its layout that are left out.
-    """
-
-    layout: str
-    channels: int
-    grid: int
-    make: Callable[[], nn.Module]
-    is_public: bool = False
-    unused: frozenset[str] = frozenset()
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "tiny": Architecture(
-        "osteofed-tiny-1", tiny_network.CHANNELS, tiny_network.GRID, tiny_network.TinyNetwork
-    ),
-    "resnet34": Architecture(
-        "torchvision-resnet34",
-        resnet34.CHANNELS,
-        resnet34.GRID,
-        resnet34.ResNet34Map,
-        is_public=True,
-        unused=frozenset({"fc.weight", "fc.bias"}),
-    ),
-    "resnet_gn": Architecture(
-        "osteofed-resnet-gn-1", resnet_gn.CHANNELS, resnet_gn.GRID, resnet_gn.GroupNormResNet
-    ),
-    "dinov2_s": Architecture(
-        "dinov2-vits14",
-        dinov2.WIDTH,
-        dinov2.GRID,
-        dinov2.DinoV2Small,
-        is_public=True,
-        unused=frozenset({"mask_token"}),
-    ),
-}
 
 
 class Encoder(nn.Module):
     """A network with its standardising constants.
 
-    Tokens are averaged from the network's grid to ``grid``; rows first.
+    Tokens are averaged from the network's grid to ``grid``; rows first. ``image``: what a film is made
+    into first, None where the network takes it as it is.
     """
 
     channel_mean: Tensor
     channel_sd: Tensor
     scale: Tensor
 
-    def __init__(self, network: nn.Module, *, pixels: int | None, grid: int, channels: int) -> None:
+    def __init__(
+        self, network: nn.Module, *, image: PublicImage | None, grid: int, channels: int
+    ) -> None:
         super().__init__()
         self.network = network
-        self.pixels = pixels
+        self.image = image
         self.grid = grid
         self.register_buffer("channel_mean", torch.zeros(channels))
         self.register_buffer("channel_sd", torch.ones(channels))
@@ -99,22 +56,33 @@ class Encoder(nn.Module):
 
         Shapes: films [b,1,h,w] -> [b,t,c].
         """
-        mapped = self.network(self._prepare(films))  # [b,c,g,g]
+        mapped = self.map_films(films)  # [b,c,g,g]
         if mapped.shape[-1] != self.grid:
             mapped = shrink_map(mapped, self.grid)
         tokens = mapped.flatten(2).transpose(1, 2)  # [b,t,c]
         standard: Tensor = (tokens - self.channel_mean) / self.channel_sd * self.scale
         return standard
 
-    def _prepare(self, films: Tensor) -> Tensor:
-        """A public network's input: 224 pixels, three equal channels, ImageNet statistics."""
-        if self.pixels is None:
-            return films
-        size = (self.pixels, self.pixels)
+    def map_films(self, films: Tensor) -> Tensor:
+        """The network's map, before it is shrunk and standardised.
+
+        Shapes: films [b,1,h,w] -> [b,c,g,g].
+        """
+        mapped: Tensor = self.network(films if self.image is None else colour(films, self.image))
+        return mapped
+
+
+def colour(films: Tensor, image: PublicImage) -> Tensor:
+    """Films as a network of colour images takes them: its size, three equal channels, its statistics.
+
+    Shapes: [b,1,h,w] -> [b,3,pixels,pixels].
+    """
+    size = (image.pixels, image.pixels)
+    if films.shape[-2:] != size:
         films = functional.interpolate(films, size=size, mode="bilinear", align_corners=False)
-        mean = films.new_tensor(_IMAGENET_MEAN).reshape(1, 3, 1, 1)
-        deviation = films.new_tensor(_IMAGENET_SD).reshape(1, 3, 1, 1)
-        return (films.expand(-1, 3, -1, -1) - mean) / deviation
+    mean = films.new_tensor(image.mean).reshape(1, 3, 1, 1)
+    deviation = films.new_tensor(image.sd).reshape(1, 3, 1, 1)
+    return (films.expand(-1, 3, -1, -1) - mean) / deviation
 
 
 def shrink_map(mapped: Tensor, grid: int) -> Tensor:
@@ -139,8 +107,7 @@ def shrink_map(mapped: Tensor, grid: int) -> Tensor:
 def make_encoder(name: str, *, grid: int) -> Encoder:
     """An encoder of this architecture without its weights, in evaluation mode and frozen."""
     shape = ARCHITECTURES[name]
-    pixels = PUBLIC_PIXELS if shape.is_public else None
-    encoder = Encoder(shape.make(), pixels=pixels, grid=grid, channels=shape.channels)
+    encoder = Encoder(shape.make(), image=shape.image, grid=grid, channels=shape.channels)
     encoder.requires_grad_(False)
     return encoder.eval()
 
@@ -149,23 +116,22 @@ def load_encoder(settings: EncoderSettings, path: Path) -> Encoder:
     """The frozen encoder of a run, from the file at ``path``.
 
     Raises:
-        WeightsError: ``missing``, ``wrong-hash``, ``wrong-layout`` (keys, shapes, constants or the
-            plan's token shape differ) or ``failed-activation-check``.
+        WeightsError: ``missing``, ``wrong-hash``, ``wrong-layout`` (keys, shapes, constants, probe or
+            the plan's token shape differ) or ``failed-activation-check``.
     """
     tensors, metadata = read_weights(path, sha256=settings.sha256 or None)
     shape = _architecture(settings.name)
     if metadata.get("layout") != shape.layout:
-        raise _wrong_layout(path, f"layout must be {shape.layout}, not {metadata.get('layout')}")
-    _check_token_shape(settings, path)
-    lacking = [name for name in _CONSTANTS if name not in tensors]
+        raise wrong_layout(f"its layout must be {shape.layout}, not {metadata.get('layout')}")
+    _check_token_shape(settings)
+    lacking = [name for name in (*_CONSTANTS, *_PROBE) if name not in tensors]
     if lacking:
-        raise _wrong_layout(path, f"it lacks the token constants {lacking}")
+        raise wrong_layout(f"{path.name} lacks the token constants or the probe {lacking}")
     encoder = make_encoder(settings.name, grid=shape.grid)
     state = {name: value for name, value in tensors.items() if not name.startswith("osteofed.")}
-    _load_strictly(encoder.network, state, path)
-    _set_constants(encoder, *(tensors[name] for name in _CONSTANTS), path=path)
-    if _PROBE[0] in tensors:
-        _check_activations(encoder, tensors[_PROBE[0]], tensors[_PROBE[1]], path)
+    load_strictly(encoder.network, state)
+    _set_constants(encoder, *(tensors[name] for name in _CONSTANTS))
+    _check_activations(encoder, *(tensors[name] for name in _PROBE), path=path)
     encoder.grid = settings.token_grid
     return encoder
 
@@ -178,7 +144,7 @@ def draw_encoder(settings: EncoderSettings, generator: torch.Generator) -> Encod
     Raises:
         WeightsError: the plan's token shape is not the network's.
     """
-    _check_token_shape(settings, Path(settings.name))
+    _check_token_shape(settings)
     encoder = make_encoder(settings.name, grid=settings.token_grid)
     resnet_gn.draw_weights(encoder.network, generator)
     encoder.scale.fill_(POOLED_NORM / math.sqrt(settings.token_channels))
@@ -218,15 +184,17 @@ def pack_encoder(
     path: Path,
     *,
     recipe: dict[str, object],
+    layout: str | None = None,
 ) -> str:
     """Write an encoder's file: network, token constants measured on public films, and a probe.
 
     Args:
         name: an architecture.
-        state: the network's tensors in its published layout.
+        state: the network's tensors.
         films: public films [n,1,h,w] in [0,1]; the constants come from them, the probe is the first.
         path: file to write.
         recipe: how the weights came to be (JSON values), kept in the file.
+        layout: a published one of the architecture's, whose names ``state`` has; None: its own.
 
     Returns:
         the file's SHA-256.
@@ -236,14 +204,10 @@ def pack_encoder(
     """
     shape = _architecture(name)
     encoder = make_encoder(name, grid=shape.grid)
-    kept = {
-        key: value
-        for key, value in state.items()
-        if key not in shape.unused and not key.endswith("num_batches_tracked")
-    }
-    _load_strictly(encoder.network, kept, path)
+    kept = own_state(encoder.network, state, find_layout(name, layout))
+    load_strictly(encoder.network, kept)
     mean, deviation, scale = measure_constants(encode(encoder, films))
-    _set_constants(encoder, mean, deviation, scale, path=path)
+    _set_constants(encoder, mean, deviation, scale)
     probe = films[:1]
     tensors = {
         **kept,
@@ -265,6 +229,20 @@ def measure_constants(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, deviation, torch.tensor(POOLED_NORM / math.sqrt(tokens.shape[-1]))
 
 
+def find_layout(name: str, layout: str | None) -> PublishedLayout:
+    """A published layout of an architecture; its own where none is named.
+
+    Raises:
+        WeightsError: ``wrong-layout``: nobody publishes this architecture so.
+    """
+    published = _architecture(name).published
+    if layout is None:
+        return PublishedLayout()
+    if layout not in published:
+        raise wrong_layout(f"layout of {name} must be one of {sorted(published)}, not {layout}")
+    return published[layout]
+
+
 def _architecture(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise WeightsError(
@@ -273,54 +251,24 @@ def _architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def _check_token_shape(settings: EncoderSettings, path: Path) -> None:
+def _check_token_shape(settings: EncoderSettings) -> None:
     shape = _architecture(settings.name)
     if settings.token_channels != shape.channels or not 1 <= settings.token_grid <= shape.grid:
-        raise _wrong_layout(
-            path,
+        raise wrong_layout(
             f"{settings.name} gives {shape.channels} channels on a grid of 1 to {shape.grid}, "
             f"not {settings.token_channels} on {settings.token_grid}",
         )
 
 
-def _wrong_layout(path: Path, fact: str) -> WeightsError:
-    return WeightsError(
-        "wrong-layout",
-        f"{path.name}: {fact}",
-        hint="name the encoder this file was packed for, or pack the checkpoint again",
-    )
-
-
-def _load_strictly(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Every key and shape must match; counters of batch normalisation carry nothing here."""
-    own = {
-        name: value
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    unknown = sorted(set(state) - set(own))
-    lacking = sorted(set(own) - set(state))
-    reshaped = sorted(name for name in set(own) & set(state) if own[name].shape != state[name].shape)
-    if unknown or lacking or reshaped:
-        raise _wrong_layout(
-            path,
-            f"{len(unknown)} unknown, {len(lacking)} lacking and {len(reshaped)} reshaped tensors, "
-            f"first {[*unknown, *lacking, *reshaped][:3]}",
-        )
-    network.load_state_dict(state, strict=False)
-
-
-def _set_constants(
-    encoder: Encoder, mean: Tensor, deviation: Tensor, scale: Tensor, *, path: Path
-) -> None:
+def _set_constants(encoder: Encoder, mean: Tensor, deviation: Tensor, scale: Tensor) -> None:
     for name, value in (("channel_mean", mean), ("channel_sd", deviation), ("scale", scale)):
         own = getattr(encoder, name)
         if own.shape != value.shape or not value.isfinite().all():
-            raise _wrong_layout(path, f"constant {name} must be finite of shape {tuple(own.shape)}")
+            raise wrong_layout(f"constant {name} must be finite of shape {tuple(own.shape)}")
         own.copy_(value)
 
 
-def _check_activations(encoder: Encoder, film: Tensor, expected: Tensor, path: Path) -> None:
+def _check_activations(encoder: Encoder, film: Tensor, expected: Tensor, *, path: Path) -> None:
     """The probe's tokens, to 1e-3 of their largest: kernels differ between processors."""
     found = encode(encoder, film)
     tolerance = 1e-3 * float(expected.abs().max())

@@ -1,6 +1,6 @@
 """Low-rank changes to frozen attention layers: W + (α/r)·B·A, where only A and B are trained.
 
-Owns the adapted layer and which layers of a network get one. Imports torch and the DINOv2 network.
+Owns the adapted layer and which layers of a network get one. Imports torch and the transformer.
 Legend: b batch · t tokens · d width of the input · p parts · r rank.
 
 Source: Hu et al. 2021 (arXiv 2106.09685), sections 4.1 and 4.2.
@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from shared.model.dinov2 import SelfAttention
+from shared.model.vision_transformer import SelfAttention
 
 
 class LowRankLinear(nn.Module):

@@ -2419,7 +2419,7 @@ BREAKS: tuple[Break, ...] = (
         "an exam with two films is their sum",
     ),
     Break(
-        "shared/model/dinov2.py",
+        "shared/model/vision_transformer.py",
         "kept: Tensor = self.norm(tokens)[:, 1:]",
         "kept: Tensor = self.norm(tokens)[:, :-1]",
         "every token stands one place further",

@@ -30,6 +30,7 @@ class Elsewhere:
 _COMMAND = "a command is tried as it is typed, on a whole site"
 _DEMO = "it sets up what the whole run then shows"
 _PACS = "it speaks with a real PACS, which the services tests start"
+_PUBLISHED = "every published network is held against its publisher's own"
 _RECOUNT = "a claim is shown on forgeries of whole runs, not on invented evidence"
 
 ELSEWHERE: dict[str, Elsewhere] = {
@@ -112,17 +113,31 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "shared/measure/table/reading.py": Elsewhere(
         "shared/measure/table/test_rows.py", "rows and their reading are shown against the cohort"
     ),
-    "shared/model/dinov2.py": Elsewhere(
-        "shared/model/test_encoders.py", "all encoders keep one promise", "shared/model/encoders.py"
+    "shared/model/densenet.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
+    ),
+    "shared/model/efficientnet.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
+    ),
+    "shared/model/inception.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
+    ),
+    "shared/model/resnet.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
+    ),
+    "shared/model/vgg.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
+    ),
+    "shared/model/vision_transformer.py": Elsewhere(
+        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
     ),
     "shared/model/fusion.py": Elsewhere(
         "shared/model/test_build.py", "each fusion is built from its YAML and tried"
     ),
-    "shared/model/resnet34.py": Elsewhere(
-        "shared/model/test_encoders.py", "all encoders keep one promise", "shared/model/encoders.py"
-    ),
     "shared/model/tiny_network.py": Elsewhere(
-        "shared/model/test_encoders.py", "all encoders keep one promise", "shared/model/encoders.py"
+        "shared/model/test_encoders.py",
+        "all encoders keep one promise",
+        "shared/model/architectures.py",
     ),
 }
 

@@ -11,11 +11,12 @@ import typer
 import yaml
 
 from server.command.app import app
+from server.encoders.pretrain import LESSONS
 from server.federation.compose import compose_settings
 from shared.contract.model_settings import EncoderSettings, FusionSettings
 from shared.contract.settings import EngineSettings, StrategySettings
+from shared.model.architectures import ARCHITECTURES
 from shared.model.build import build_model
-from shared.model.encoders import ARCHITECTURES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 GROUPS: Mapping[str, Any] = {
@@ -53,11 +54,22 @@ def test_encoders_of_a_plan_are_the_architectures() -> None:
     assert names_of(EncoderSettings) - {"none"} == set(ARCHITECTURES)
 
 
-def test_checkpoints_are_packed_for_the_public_architectures() -> None:
-    public = {name for name, shape in ARCHITECTURES.items() if shape.is_public}
-    command = typer.main.get_command(app).commands["weights"]  # type: ignore[attr-defined]
-    [encoder] = [param for param in command.params if param.name == "encoder"]
-    assert set(encoder.type.choices) == public
+def choices_of(command: str, option: str) -> set[str]:
+    """What an option of a coordinator's command may be."""
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    [param] = [param for param in found.params if param.name == option]
+    return set(param.type.choices)
+
+
+def test_checkpoints_are_packed_for_the_published_architectures_in_their_layouts() -> None:
+    published = {name: set(row.published) for name, row in ARCHITECTURES.items() if row.published}
+    assert choices_of("weights", "encoder") == set(published)
+    assert choices_of("weights", "layout") == set.union(*published.values())
+
+
+def test_an_encoder_that_is_neither_published_nor_drawn_can_be_pretrained() -> None:
+    unpublished = {name for name, row in ARCHITECTURES.items() if not row.published}
+    assert choices_of("pretrain", "encoder") == set(LESSONS) == unpublished - {"resnet_gn"}
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 from practice_patients import practice_model, practice_patients, practice_settings
 from torch import nn
 
-from shared.model import dinov2, encoders
+from shared.model import encoders
+from shared.model.architectures import ARCHITECTURES, PublicImage
 from shared.model.build import build_model
+from shared.model.vision_transformer import DINOV2_S, VisionTransformer
 from shared.model.weights import trainable
 from shared.train.patients import PatientBatch
 
@@ -26,13 +29,16 @@ _WIDTH, _DEPTH, _HEADS, _GRID = 48, 2, 3, 4
 @contextmanager
 def small_dinov2() -> Iterator[None]:
     """DINOv2's own code at depth 2, width 48 and 17 tokens instead of 12, 384 and 257."""
-    shape = encoders.ARCHITECTURES["dinov2_s"]
-    small = dataclasses.replace(shape, channels=_WIDTH, grid=_GRID)
+    size = dataclasses.replace(DINOV2_S, width=_WIDTH, depth=_DEPTH, heads=_HEADS, grid=_GRID)
+    small = dataclasses.replace(
+        ARCHITECTURES["dinov2_s"],
+        channels=_WIDTH,
+        grid=_GRID,
+        make=partial(VisionTransformer, size),
+        image=PublicImage(size.pixels),
+    )
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("WIDTH", _WIDTH), ("DEPTH", _DEPTH), ("HEADS", _HEADS), ("GRID", _GRID)):
-            patch.setattr(dinov2, name, value)
-        patch.setattr(encoders, "PUBLIC_PIXELS", _GRID * dinov2.PATCH)
-        patch.setitem(encoders.ARCHITECTURES, "dinov2_s", small)
+        patch.setitem(ARCHITECTURES, "dinov2_s", small)
         yield
 
 
@@ -68,7 +74,7 @@ def film_model(kind: str, file: EncoderFile, *, is_awake: bool = True) -> nn.Mod
     changes: dict[str, object] = {
         "name": "dinov2_s" if kind == "lora" else "resnet_gn",
         "training": kind,
-        "token_channels": encoders.ARCHITECTURES["dinov2_s"].channels if kind == "lora" else 128,
+        "token_channels": ARCHITECTURES["dinov2_s"].channels if kind == "lora" else 128,
         "sha256": file.sha256 if kind == "lora" else None,
         "weights": str(file.path) if kind == "lora" else None,
     }

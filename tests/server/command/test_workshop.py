@@ -17,7 +17,6 @@ import server.encoders.pretrain
 import server.encoders.pretrain_landmark
 import server.experiments.figures
 from server.command.app import app
-from server.encoders.pretrain import pretrain as pretrain_anew
 from server.encoders.pretrain_landmark import pretrain_landmark as pretrain_landmark_anew
 
 Seen = list[tuple[tuple[object, ...], dict[str, object]]]
@@ -77,7 +76,14 @@ def test_loopback_figures_and_pretraining_hand_on_their_options(seen: Seen, tmp_
     loopback, figures, pretrain = (given for _, given in seen)
     assert loopback["overrides"] == ["federation.rounds=3"]
     assert (figures["n_seeds"], figures["n_evaluated"]) == (2, 300)
-    assert (pretrain["n_films"], pretrain["seed"]) == (64, 5)
+    assert (pretrain["n_films"], pretrain["seed"], pretrain["encoder"]) == (64, 5, "tiny")
+
+
+def test_a_stand_in_is_written_beside_its_yaml(seen: Seen) -> None:
+    assert told("pretrain", "standin_vgg")["weights"] == ("configs/encoder/standin_vgg.safetensors")
+    [(arguments, given)] = seen
+    assert arguments == (Path("configs/encoder/standin_vgg.safetensors"),)
+    assert (given["encoder"], given["n_films"]) == ("standin_vgg", None)
 
 
 def test_either_shipped_network_is_made_anew_as_it_was_unless_told_otherwise(seen: Seen) -> None:
@@ -86,11 +92,9 @@ def test_either_shipped_network_is_made_anew_as_it_was_unless_told_otherwise(see
     assert landmark["sha256"] == "c" * 64
     assert landmark["weights"] == "shared/exam/landmarks/hip.safetensors"
     (_, encoder), (_, other) = seen
-    defaults = [
-        inspect.signature(fit).parameters["n_films"].default
-        for fit in (pretrain_anew, pretrain_landmark_anew)
-    ]
-    assert [encoder["n_films"], other["n_films"]] == defaults
+    assert encoder["n_films"] is None, "its recipe says"
+    default = inspect.signature(pretrain_landmark_anew).parameters["n_films"].default
+    assert other["n_films"] == default
     assert (encoder["seed"], other["seed"]) == (20_241, 0)
 
 
@@ -100,4 +104,9 @@ def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> 
     out = tmp_path / "packed.safetensors"
     words = ("weights", str(checkpoint), "--encoder", "resnet34", "--out", str(out))
     settings = str(told(*words)["settings"])
+    assert [given["layout"] for _, given in seen] == [None]
+    told(
+        "weights", str(checkpoint), "--encoder", "resnet50", "--layout", "radimagenet-torch", *words[4:]
+    )
+    assert (seen[-1][1]["encoder"], seen[-1][1]["layout"]) == ("resnet50", "radimagenet-torch")
     assert settings == f"encoder=resnet34 encoder.weights={out} encoder.sha256={'b' * 64}"

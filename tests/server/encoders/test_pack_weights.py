@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_layouts import LAYOUTS, draw_state
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from server.encoders.pack_weights import pack_checkpoint
 from server.federation.compose import compose_settings
 from shared.errors import WeightsError
 from shared.model.encoders import encode, load_encoder, make_encoder
+from shared.model.weights import read_weights
 
 
 def checkpoint_of(name: str, path: Path) -> None:
@@ -51,6 +53,24 @@ def test_a_checkpoint_of_another_network_is_refused_and_nothing_is_written(
         pack_checkpoint(tmp_path / "own.safetensors", tmp_path / "packed", encoder="resnet34")
     assert caught.value.code == "weights.wrong-layout"
     assert not (tmp_path / "packed").exists()
+
+
+def test_a_layout_that_nobody_publishes_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="layout of resnet50 must be one of"):
+        pack_checkpoint(tmp_path / "absent", tmp_path / "packed", encoder="resnet50", layout="dinov2")
+
+
+def test_the_named_layout_stands_in_the_files_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.encoders.pack_weights.PUBLIC_FILMS", 2)
+    shapes = LAYOUTS["efficientnet_lite0"][1]
+    save_file(draw_state(shapes), tmp_path / "own.safetensors")
+    pack_checkpoint(tmp_path / "own.safetensors", tmp_path / "packed", encoder="efficientnet_lite0")
+    tensors, metadata = read_weights(tmp_path / "packed", sha256=None)
+    assert isinstance(metadata["recipe"], dict)
+    assert metadata["recipe"]["layout"] == metadata["layout"] == "efficientnet-lite0"
+    assert not [name for name in tensors if name.startswith("_fc")]
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.exam.schema import read_schema
 from shared.learners.refused import refusal_of
+from shared.model.architectures import ARCHITECTURES
 
+PUBLISHED = {name for name, row in ARCHITECTURES.items() if row.published}
 OPTIONS = [
     (folder.name, file.stem)
     for folder in sorted(CONFIGS.iterdir())
@@ -26,17 +28,16 @@ _NUMBER = [
     *("task.endpoint_threshold=0.6", "validation.score_low=0.5", "validation.score_high=0.75"),
     *("validation.target_low=0.35", "validation.target_high=1", "validation.error_high=0.25"),
 ]
+_PACKED = ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"]
+_UNSHIPPED = {
+    name for group, name in OPTIONS if group == "encoder" and name.removesuffix("_lora") in PUBLISHED
+}
 # An option that makes sense only beside another one.
 COMPANIONS = {
     ("cohort", "hip_table"): ["encoder=none", "fusion=clinical_only"],
     ("encoder", "none"): ["fusion=clinical_only"],
-    ("encoder", "resnet34"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
-    ("encoder", "dinov2_s"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
-    ("encoder", "dinov2_s_lora"): ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"],
-    ("experiment", "dinov2_s_lora"): [
-        "encoder.weights=packed.safetensors",
-        f"encoder.sha256={'0' * 64}",
-    ],
+    **{("encoder", name): _PACKED for name in _UNSHIPPED},
+    ("experiment", "dinov2_s_lora"): _PACKED,
     ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("task", "regression"): _NUMBER,
     ("validation", "number"): ["task=regression", *_NUMBER],

@@ -61,7 +61,10 @@ def test_settings_are_the_same_after_a_way_through_json(shipped: Settings) -> No
         ({"encoder": {"sha256": "xyz"}}, "encoder.sha256"),
         ({"encoder": {"name": "none"}}, "encoder none needs fusion clinical_only"),
         ({"encoder": {"name": "resnet34", "training": "full"}}, "must be of resnet_gn or tiny"),
-        ({"encoder": {"name": "resnet_gn", "training": "lora"}}, "must be of dinov2_s"),
+        (
+            {"encoder": {"name": "resnet_gn", "training": "lora"}},
+            "must be of dinov2_b or dinov2_s or standin_vit or vit_s",
+        ),
         ({"encoder": {"sha256": ""}}, "needs encoder.weights and encoder.sha256"),
         ({"cohort": {"views": []}}, "needs at least one view"),
         ({"engine": {"name": "cloud"}}, "engine.name"),

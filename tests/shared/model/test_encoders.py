@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
+from shared.model.architectures import ARCHITECTURES
 from shared.model.encoders import (
-    ARCHITECTURES,
-    Encoder,
+    colour,
     encode,
+    find_layout,
     load_encoder,
     make_encoder,
     measure_constants,
@@ -141,6 +142,8 @@ def test_keys_shapes_layout_and_constants_must_all_fit(
     assert with_changes(**{"project.bias": None}) == wrong
     assert with_changes(**{"project.bias": torch.zeros(7)}) == wrong
     assert with_changes(**{"osteofed.scale": None}) == wrong
+    assert with_changes(**{"osteofed.probe_film": None}) == wrong
+    assert with_changes(**{"osteofed.probe_tokens": None}) == wrong
     assert with_changes(**{"osteofed.channel_mean": torch.full((48,), torch.nan)}) == wrong
     assert with_changes(metadata={"layout": "torchvision-resnet34"}) == wrong
     assert refuse(settings.model_copy(update={"token_channels": 64}), path) == wrong
@@ -162,11 +165,13 @@ def test_packing_leaves_out_the_published_classifier_and_nothing_else(tmp_path: 
     state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
     state |= {"bn1.num_batches_tracked": torch.tensor(3)}
     path = tmp_path / "resnet34.safetensors"
-    digest = pack_encoder("resnet34", state, random_films(2), path, recipe={"source": "random"})
+    films, recipe = random_films(2), {"source": "random"}
+    digest = pack_encoder("resnet34", state, films, path, recipe=recipe, layout="torchvision")
     settings = EncoderSettings(name="resnet34", sha256=digest, token_channels=512, token_grid=7)
     assert encode(load_encoder(settings, path), random_films(1)).shape == (1, 49, 512)
+    odd = state | {"odd": torch.zeros(1)}
     with pytest.raises(WeightsError) as caught:
-        pack_encoder("resnet34", state | {"odd": torch.zeros(1)}, random_films(2), path, recipe={})
+        pack_encoder("resnet34", odd, films, path, recipe={}, layout="torchvision")
     assert caught.value.code == "weights.wrong-layout"
 
 
@@ -265,11 +270,30 @@ def test_public_networks_equal_an_independent_reference(name: str, reference: ob
 
 
 def test_public_networks_see_three_equal_imagenet_channels_of_224_pixels() -> None:
-    encoder = make_encoder("resnet34", grid=7)
-    assert isinstance(encoder, Encoder)
-    prepared = encoder._prepare(torch.full((1, 1, 128, 128), 0.485))
+    image = ARCHITECTURES["resnet34"].image
+    assert image is not None
+    prepared = colour(torch.full((1, 1, 128, 128), 0.485), image)
     assert prepared.shape == (1, 3, 224, 224)
     # (0.485 − mean)/SD per channel
     assert prepared[0, :, 5, 5].tolist() == pytest.approx(
         [0.0, (0.485 - 0.456) / 0.224, (0.485 - 0.406) / 0.225], abs=1e-5
     )
+
+
+def test_an_encoder_hands_its_network_the_image_of_its_row() -> None:
+    encoder = make_encoder("standin_inception", grid=4)
+    films = random_films(1)
+    # (x − .5)/.5 of 171 pixels in three channels
+    image = functional.interpolate(films, size=(171, 171), mode="bilinear") * 2 - 1
+    with torch.inference_mode():
+        found, expected = encoder.map_films(films), encoder.network(image.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layout_that_nobody_publishes_of_an_architecture_is_refused_with_those_there_are() -> None:
+    with pytest.raises(
+        WeightsError, match=r"one of \['radimagenet-torch', 'torchvision'\], not dinov2"
+    ):
+        find_layout("resnet50", "dinov2")
+    with pytest.raises(WeightsError, match=r"one of \[\], not torchvision"):
+        find_layout("tiny", "torchvision")

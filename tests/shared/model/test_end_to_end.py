@@ -199,7 +199,7 @@ def test_layouts_of_frozen_low_rank_and_full_training_differ(small_file: Encoder
 @pytest.mark.parametrize(
     ("overrides", "fact"),
     [
-        (["encoder=tiny", "encoder.training=lora"], "training lora must be of dinov2_s, not tiny"),
+        (["encoder=tiny", "encoder.training=lora"], "dinov2_s or standin_vit or vit_s, not tiny"),
         (["encoder=none", "encoder.training=full", "fusion=clinical_only"], "not none"),
         (["encoder=resnet34", "encoder.training=full"], "resnet_gn or tiny, not resnet34"),
         (["encoder=dinov2_s", "encoder.training=full"], "resnet_gn or tiny, not dinov2_s"),

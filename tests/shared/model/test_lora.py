@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from shared.model import dinov2
-from shared.model.dinov2 import Block
 from shared.model.lora import LowRankLinear, add_low_rank
+from shared.model.vision_transformer import DINOV2_S, Block, VisionTransformer
 from shared.model.weights import trainable
 
 WIDTH, RANK = 12, 2
@@ -73,7 +72,7 @@ def test_a_base_layer_that_was_trainable_is_frozen() -> None:
 
 def test_real_size_adds_as_many_weights_as_its_shapes_say() -> None:
     with torch.device("meta"):
-        network = dinov2.DinoV2Small().requires_grad_(False)
+        network = VisionTransformer(DINOV2_S).requires_grad_(False)
     add_low_rank(network, rank=4, alpha=4.0, generator=seeded())
     # 12 blocks · 4 layers (q, k, v, out) · rank 4 · (384 in + 384 out)
     assert sum(weight.numel() for _, weight in trainable(network)) == 12 * 4 * 4 * 768

@@ -22,7 +22,8 @@ from practice_films import (
 from practice_patients import in_double, practice_loss, practice_settings
 from torch import Tensor
 
-from shared.model.encoders import ARCHITECTURES, encode, make_encoder
+from shared.model.architectures import ARCHITECTURES
+from shared.model.encoders import encode, make_encoder
 from shared.model.weights import flatten_weights
 from shared.privacy.noise import NoiseStream
 from shared.sums.lattice import spacing_of
@@ -114,7 +115,7 @@ def test_hostile_weights_turn_nobodys_gradient_on_the_device(grid: int) -> None:
     assert set(counts.values()) == {0}, counts
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet_gn", "resnet34", "dinov2_s"])
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_a_films_tokens_on_the_device_do_not_depend_on_the_others(name: str) -> None:
     encoder = make_encoder(name, grid=ARCHITECTURES[name].grid)
     draw = torch.Generator().manual_seed(0)
