@@ -20,7 +20,7 @@ _STORED_NEIGHBOURS = SettingsError(
 _KERNEL_MACHINE = SettingsError(
     "kernel-machine",
     "what a kernel machine keeps, support vectors or inducing points, are patients stored in the model",
-    hint="use learner=soft_neighbours, or linear scores: learner=proportional_odds",
+    hint="use learner=soft_neighbours, or linear scores: learner=linear_svm or proportional_odds",
 )
 _FITTED_TREES = SettingsError(
     "fitted-trees",
@@ -31,7 +31,7 @@ _FITTED_TREES = SettingsError(
 _SPLIT_SEARCH = SettingsError(
     "split-search",
     "a search for splits spends the budget on splits that are then not taken, and little is left",
-    hint="use learner=forest: random splits that the plan's seed draws",
+    hint="use learner=boosting: it adds trees whose splits the plan's seed draws, or learner=forest",
 )
 _COHORT_PERMUTATION = SettingsError(
     "cohort-permutation",
@@ -69,7 +69,7 @@ _WORDS: Mapping[SettingsError, str] = {
     _KERNEL_MACHINE: "svm svc svr kernel_svm rbf_svm support_vector_machine gaussian_process "
     "gaussian_processes kernel_ridge kernel_machine",
     _FITTED_TREES: "random_forest bagging bootstrap decision_tree extra_trees isolation_forest",
-    _SPLIT_SEARCH: "gradient_boosting hist_gradient_boosting boosting boosted_trees xgboost xgb "
+    _SPLIT_SEARCH: "gradient_boosting hist_gradient_boosting boosted_trees xgboost xgb "
     "lightgbm lgbm catboost adaboost gbm split_search best_split",
     _COHORT_PERMUTATION: "permutation_importance permute_columns permutation",
     _COHORT_OVERSAMPLING: "smote adasyn oversampling oversample undersampling undersample "

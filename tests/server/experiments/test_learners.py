@@ -142,8 +142,9 @@ def test_a_population_is_drawn_anew_for_training_and_once_for_evaluation(
 def test_a_figure_is_the_mean_auc_of_the_classes_or_r2(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[list[int], float, bool]] = []
 
-    def sum_up(_: object, sites: list[Columns], *, n_declared: float, noise: object) -> None:
+    def sum_up(_: object, sites: list[Columns], *, n_declared: float, noise: object) -> State:
         asked.append(([len(site) for site in sites], n_declared, noise is None))
+        return State(np.zeros(1))
 
     class Oracle:
         def predict(self, _: object, fresh: Columns) -> np.ndarray:
@@ -152,12 +153,12 @@ def test_a_figure_is_the_mean_auc_of_the_classes_or_r2(monkeypatch: pytest.Monke
     monkeypatch.setattr(learners, "federate", sum_up)
     monkeypatch.setattr(learners, "_learner", lambda *_: Oracle())
     sites, fresh = [patients(30, 1), patients(20, 2)], patients(300, 3)
-    assert learners._figure(learners.ENTRIES[0], SETTINGS, None, sites, fresh) == 1.0
-    assert learners._figure(learners.ENTRIES[0], SETTINGS, 3.0, sites, fresh) == 1.0
+    assert learners._figure(learners.ENTRIES[0], SETTINGS, None, [sites], fresh) == 1.0
+    assert learners._figure(learners.ENTRIES[0], SETTINGS, 3.0, [sites], fresh) == 1.0
     assert asked == [([30, 20], 50, True), ([30, 20], 50, False)]
     ridge = next(entry for entry in learners.ENTRIES if not entry.has_classes)
     monkeypatch.setattr(Oracle, "predict", lambda _, __, fresh: fresh.target[:, None])
-    assert learners._figure(ridge, SETTINGS, None, sites, fresh) == 1.0
+    assert learners._figure(ridge, SETTINGS, None, [sites], fresh) == 1.0
 
 
 def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
@@ -170,8 +171,8 @@ def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
     )
     found = learners._measure(learners.ENTRIES[0], SETTINGS, [population], n_draws=3)
     assert {epsilon: asked.count(epsilon) for epsilon in learners.EPSILONS} == {
-        **dict.fromkeys((1.0, 3.0, 8.0), 15),
-        None: 5,
+        **dict.fromkeys((1.0, 3.0, 8.0), 18),
+        None: 6,
     }
     value, error = found.arms["federated"][0]
     assert value == 0.5
