@@ -16,6 +16,7 @@ from shared.contract import model_settings as model
 from shared.contract import settings as contract
 from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
+from shared.features import sources
 from shared.learners.proportional_odds import OddsSchedule
 from shared.learners.table import LearnerSettings
 from shared.measures.grouping import Vendor
@@ -35,6 +36,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
         ScheduleRow,
     ),
     "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), OddsSchedule),
+    "features": (sources.FeatureSettings, *get_args(get_args(sources.FeatureSource)[0])),
     "privacy": (contract.PrivacySettings,),
     "strategy": (StrategySettings,),
     "federation": (contract.FederationSettings,),
@@ -51,6 +53,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
 _NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, OddsSchedule, Term, Vendor)
 _PREFIXES: dict[type[BaseModel], str] = {
     contract.MeasureRequest: "measures.NAME.",
+    **{kind: "features.sources." for kind in get_args(get_args(sources.FeatureSource)[0])},
     SimpleRuleSettings: "measures.NAME.measure.rule.",
     **{kind: "measures.NAME.measure." for kind in get_args(get_args(MeasureSettings)[0])},
 }
