@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films own-tables audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables audit loopback images loopback-containers pretrain clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,9 @@ films: $(STAMP)  ## what a border, a marker or another field costs, into docs/fi
 
 own-tables: $(STAMP)  ## seconds from four tables to a report by one command, into docs/how-to/own-disease.md
 	$(BIN)/python tests/bench/own_tables.py
+
+radiomics: $(STAMP)  ## how radiomics agree with IBSI and pyradiomics, and their time, into docs/radiomics.md
+	$(BIN)/python tests/bench/radiomics.py $(ARGS)
 
 pretrain: $(STAMP)  ## remake the default encoder on public synthetic films
 	$(BIN)/osteofed-coordinator pretrain $(ARGS)

@@ -1,8 +1,8 @@
 """Patients of a site as the model takes them: the right cohort, the right split, with their films.
 
-A frozen encoder's model gets tokens from the cache; one that learns gets the films, which stay on disk
-until their patient's turn. A model that reads films never trains without any. Imports the cohort, the
-token cache and ``PatientBatch``.
+A frozen encoder's model gets tokens from the cache, a learner of tables also columns of films; one that
+learns an encoder gets the films, which stay on disk until their patient's turn. A model that reads
+films never trains without any. Imports the cohort, the token cache and ``PatientBatch``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
-from client.cohort.tokens import load_films, load_tokens
+from client.cohort.tokens import load_film_columns, load_films, load_tokens
 from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
 from shared.exam.schema import Split
 from shared.train.patients import PatientBatch, build_patients, standardise_target
-
-_NO_TOKENS = np.zeros((0, 0, 0), dtype=np.float32)  # without an encoder no patient has a slot
 
 
 @dataclass(frozen=True)
@@ -52,21 +50,23 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
     arrays = assemble(cohort, split, schema=settings.cohort, task=settings.task)
     has_encoder = settings.encoder.name != "none"
     is_frozen = settings.encoder.training == "frozen"
+    no_tokens = np.zeros((len(cohort.images), 0, 0), dtype=np.float32)
     batch = build_patients(
         fields=arrays.fields,
         field_mask=arrays.field_mask,
         target=standardise_target(arrays.target, settings.task),
         patient_index=arrays.patient_index,
-        exam_films=[films if has_encoder else () for films in arrays.exam_films],
+        exam_films=[films if settings.reads_films else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
         exam_order=[exam.exam for exam in arrays.exams],
-        tokens=load_tokens(site, plan, cohort) if has_encoder and is_frozen else _NO_TOKENS,
+        tokens=load_tokens(site, plan, cohort) if has_encoder and is_frozen else no_tokens,
+        film_columns=load_film_columns(site, cohort, settings.features),
         films=None if is_frozen else load_films(cohort),
         film_makers=cohort.film_makers(),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )
-    if has_encoder and settings.fusion.name != "clinical_only":
+    if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
         _require_films(cohort, batch)
     return SplitData(cohort=cohort, arrays=arrays, batch=batch)
 
@@ -77,5 +77,6 @@ def _require_films(cohort: Cohort, batch: PatientBatch) -> None:
         raise IntakeError(
             "no-films",
             f"cohort {cohort.name} v{cohort.version} has exams without a film, which the model reads",
-            hint="ingest the films too, or ask for a plan with encoder=none and fusion=clinical_only",
+            hint="ingest the films too, or ask for a plan with encoder=none and fusion=clinical_only "
+            "and the usual features",
         )

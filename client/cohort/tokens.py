@@ -1,13 +1,13 @@
-"""What a model sees of a cohort's films: cached tokens of a frozen encoder, else the films themselves.
+"""What a model sees of a cohort's films: cached tokens of a frozen encoder, else the films themselves;
+and cached columns of the sources of films.
 
-Tokens are computed once, kept at the site and memory-mapped. The cache is keyed by cohort fingerprint
-and encoder hash, so that neither a new version nor new weights can meet stale tokens. Imports the
-encoder and the cohort.
+Each block is computed once, kept at the site and memory-mapped (``token_cache``). Imports the encoder,
+the sources and the cohort.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort
-from client.cohort.token_cache import token_file
+from client.cohort.token_cache import block_file, load_block, token_file
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.machine.files import sync_folder
+from shared.features.sources import FeatureSettings, measure_films
 from shared.train.device import choose_device, repeatable
 
 if TYPE_CHECKING:
@@ -38,11 +38,29 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
     _require_preprocessing(cohort)
-    path = token_file(site, plan, cohort)
-    if not path.exists():
-        _write_tokens(path, _encode_films(site, plan, cohort))
-    tokens: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-    return tokens
+    return load_block(token_file(site, plan, cohort), lambda: _encode_films(site, plan, cohort))
+
+
+def load_film_columns(site: Site, cohort: Cohort, features: FeatureSettings) -> Tokens | None:
+    """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
+
+    Each source is a block of its own in the cache.
+
+    Raises:
+        WeightsError: public constants that are not those of the plan, or the cohort was preprocessed
+            otherwise.
+    """
+    if not features.of_films:
+        return None
+    _require_preprocessing(cohort)
+    blocks = [
+        load_block(
+            block_file(site, cohort, source.model_dump(mode="json")),
+            functools.partial(measure_films, cohort.images, [source]),
+        )
+        for source in features.of_films
+    ]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
 def load_films(cohort: Cohort) -> Tensor:
@@ -88,14 +106,3 @@ def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
             pieces.append(encode(encoder, torch.from_numpy(films)[:, None]).numpy())
     channels, grid = plan.settings.encoder.token_channels, plan.settings.encoder.token_grid
     return np.concatenate([np.zeros((0, grid**2, channels), dtype=np.float32), *pieces])
-
-
-def _write_tokens(path: Path, tokens: Tokens) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
-        np.save(stream, tokens)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-    sync_folder(path.parent)

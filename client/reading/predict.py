@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
+from shared.features.sources import FeatureSettings, measure_films
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,7 +126,7 @@ def predict(
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(release)
-    if settings.encoder.name == "none":
+    if not settings.reads_films:
         return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [], [])
     if not images:
         raise IntakeError(
@@ -140,9 +141,9 @@ def predict(
         """Outputs [n,o] of views [n,v,h,w], each with this exam's clinical values."""
         parts = []
         for part in torch.split(views, _AT_ONCE):
-            parts.append(
-                scored(seen_by_model(part), *(each.expand(len(part), 1, -1) for each in clinical))
-            )
+            values, present = (each.expand(len(part), 1, -1) for each in clinical)
+            said = _columns_of(part, settings.features)
+            parts.append(scored(seen_by_model(part), values, present, said))
         return torch.cat(parts)
 
     def score_of(views: Tensor) -> Tensor:
@@ -154,11 +155,18 @@ def predict(
     return _describe(release, outputs_of(stack[None]), images, maps)
 
 
-def make_scored(release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What scores exams with a release, as validation does: in the task's unit, or a probability.
+class Scored(Protocol):
+    """What scores exams with a release."""
 
-    Returns:
-        (tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k]) -> outputs [n,o].
+    def __call__(
+        self, tokens: Tensor, fields: Tensor, field_mask: Tensor, film_columns: Tensor | None = None, /
+    ) -> Tensor:
+        """Outputs [n,o] of tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k], and
+        what sources of films say of each [n,v,f]."""
+
+
+def make_scored(release: Release) -> Scored:
+    """What scores exams with a release, as validation does: in the task's unit, or a probability.
 
     Raises:
         PlanError: the release's plan trains nothing.
@@ -171,7 +179,9 @@ def make_scored(release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     plan = release.plan
     scorer = scorer_of(plan, plan.trained, release.encoder_file)
 
-    def scored(tokens: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+    def scored(
+        tokens: Tensor, fields: Tensor, field_mask: Tensor, film_columns: Tensor | None = None, /
+    ) -> Tensor:
         n = len(tokens)
         exams = PatientBatch(
             tokens=tokens,
@@ -180,6 +190,7 @@ def make_scored(release: Release) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
             field_mask=field_mask,
             target=torch.zeros(n, 1),
             exam_mask=torch.ones(n, 1, dtype=torch.bool),
+            film_columns=torch.empty(0) if film_columns is None else film_columns,
         )
         return torch.from_numpy(scorer.score(release.weights, exams).exams.outputs)
 
@@ -211,6 +222,16 @@ def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
         return tokens.reshape(n, v, *tokens.shape[1:])
 
     return tokens_of
+
+
+def _columns_of(views: Tensor, features: FeatureSettings) -> Tensor:
+    """What sources of films say of films, as an intake's cohort has it: [n,v,h,w] -> [n,v,f]."""
+    import torch
+
+    n, v, h, w = views.shape
+    # A cohort keeps films as half precision.
+    films = views.reshape(n * v, h, w).half().numpy()
+    return torch.from_numpy(measure_films(films, features.of_films)).reshape(n, v, -1)
 
 
 def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, float | str | None]:

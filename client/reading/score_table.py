@@ -71,7 +71,7 @@ def score_table(release: Release, path: Path, profile: SiteProfile, *, today: da
         IntakeError: the release reads films, or the table lacks a column that the model needs.
     """
     settings = release.plan.settings
-    if settings.encoder.name != "none":
+    if settings.reads_films:
         raise IntakeError(
             "reads-films",
             "this release reads films, and a table has none",

@@ -81,23 +81,23 @@ def measure_round(
 def draw_in_shape_of(settings: PlanSettings, cohort: Cohort, arrays: ExamArrays) -> PatientBatch:
     """Random values where this cohort's training split has values, films and labels."""
     rng = np.random.default_rng(0)
-    has_encoder, is_frozen = settings.encoder.name != "none", settings.encoder.training == "frozen"
-    n_exams = len(arrays.exams)
+    is_frozen, n_exams = settings.encoder.training == "frozen", len(arrays.exams)
     target = rng.normal(size=n_exams)
     if settings.task.kind == "classification":
         target = rng.integers(0, 2, n_exams).astype(np.float64)
-    n_films = len(cohort.images) if has_encoder else 0
+    n_films = len(cohort.images) if settings.reads_films else 0
     images = draw_images(settings, (n_films,), torch.Generator().manual_seed(0))
     return build_patients(
         fields=_random_fields(settings, n_exams, rng),
         field_mask=arrays.field_mask,
         target=np.where(arrays.exam_mask, target, np.nan),
         patient_index=arrays.patient_index,
-        exam_films=[films if has_encoder else () for films in arrays.exam_films],
+        exam_films=[films if settings.reads_films else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
         exam_order=[exam.exam for exam in arrays.exams],
         tokens=images if is_frozen else None,
         films=None if is_frozen else images.half(),
+        film_columns=rng.normal(size=(n_films, settings.features.layout.film_width)),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )

@@ -190,7 +190,7 @@ def shared_settings(settings: Settings) -> PlanSettings:
 
 _SHARED = (
     *("experiment", "is_synthetic", "is_simulated", "seed", "device"),
-    *("task", "cohort", "encoder", "fusion"),
+    *("task", "cohort", "encoder", "fusion", "features"),
 )
 
 

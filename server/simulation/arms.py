@@ -79,11 +79,12 @@ def clinical_only(settings: Settings) -> Settings | None:
     Returns:
         None where these settings read no film either.
     """
-    if settings.encoder.name == "none" or settings.fusion.name == "clinical_only":
+    has_tokens = settings.encoder.name != "none" and settings.fusion.name != "clinical_only"
+    if not has_tokens and not settings.features.of_films:
         return None
     shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
     federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))
-    own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedules")}
+    own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedules", "features")}
     return settings.model_copy(update={**own, "federation": federation})
 
 
@@ -143,11 +144,19 @@ def score_arm(trained: Trained, patients: PatientBatch) -> Scored:
 
 def _as_read(plan: Plan, batch: PatientBatch) -> PatientBatch:
     """Patients as a plan's model takes them: without their films where it reads none."""
-    if plan.settings.encoder.name != "none":
+    if plan.settings.reads_films:
         return batch
     nothing = batch.film_exam[:, :0]
     tokens = batch.target.new_zeros(len(batch), 0, 0, 0)
-    return replace(batch, tokens=tokens, film_exam=nothing, film_maker=nothing, films=None, makers=())
+    return replace(
+        batch,
+        tokens=tokens,
+        film_exam=nothing,
+        film_maker=nothing,
+        film_columns=nothing[..., None][..., :0].float(),
+        films=None,
+        makers=(),
+    )
 
 
 def _in_memory(batch: PatientBatch) -> PatientBatch:

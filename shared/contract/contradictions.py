@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def model_contradictions(settings: ModelSettings) -> Iterator[str]:
-    """Between task, cohort, encoder and fusion."""
+    """Between task, cohort, encoder, fusion and features."""
     yield from _task_contradictions(settings.task, settings.cohort)
     encoder, is_clinical = settings.encoder, settings.fusion.name == "clinical_only"
     if encoder.name == "none" and not is_clinical:
@@ -25,6 +25,11 @@ def model_contradictions(settings: ModelSettings) -> Iterator[str]:
         yield f"encoder.training {encoder.training} needs a fusion that reads films, not clinical_only"
     if encoder.name != "none" and not settings.cohort.views:
         yield f"encoder {encoder.name} needs at least one view in the cohort"
+    kinds = [source.kind for source in settings.features.sources]
+    if settings.features.of_films and not settings.cohort.views:
+        yield f"features.sources {kinds} need at least one view in the cohort"
+    if kinds == ["image"] and is_clinical:
+        yield "features.sources image needs a fusion that reads films, not clinical_only"
 
 
 def validation_contradictions(settings: ModelSettings, validation: ValidationSettings) -> Iterator[str]:

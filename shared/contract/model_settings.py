@@ -1,7 +1,7 @@
 """What is learnt and by what model: task, cohort, encoder, fusion, and the limits of a patient.
 
 Both what a coordinator asks for and what a plan carries hold these (``settings``). Imports the cohort
-schema only.
+schema and the sources of features.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shared.exam.schema import CohortSchema
+from shared.features.sources import FeatureSettings
 from shared.strict import FROZEN
 
 
@@ -246,6 +253,7 @@ class ModelSettings(BaseModel):
         cohort: what an exam is.
         encoder: how a film becomes tokens.
         fusion: how films and clinical fields meet.
+        features: what a learner of tables reads.
     """
 
     model_config = FROZEN
@@ -259,6 +267,20 @@ class ModelSettings(BaseModel):
     cohort: CohortSchema
     encoder: EncoderSettings
     fusion: FusionSettings
+    features: FeatureSettings = FeatureSettings()
+
+    @property
+    def reads_films(self) -> bool:
+        """Whether an encoder or another source of features looks at films."""
+        return self.encoder.name != "none" or bool(self.features.of_films)
+
+    @model_serializer(mode="wrap")
+    def _without_usual_features(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of the usual features keeps the hash that it had before there were others
+        is_usual = self.features == FeatureSettings()
+        return {
+            name: value for name, value in write(self).items() if name != "features" or not is_usual
+        }
 
 
 class Caps(BaseModel):

@@ -23,6 +23,7 @@ from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
+from shared.features.sources import FeatureSettings
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
@@ -269,6 +270,10 @@ class Settings(ModelSettings):
     def _agrees_with_itself(self) -> Settings:
         is_private = self.privacy.mode != "off" or self.validation.release_class != "governed"
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
+        if self.learner.kind == "gradient" and self.features != FeatureSettings():
+            found.append(
+                "features must be as usual with learner gradient, which reads encoder and fusion"
+            )
         refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
         return self
 

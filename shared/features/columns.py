@@ -1,10 +1,11 @@
-"""A patient as one row of columns: pooled image tokens and clinical fields, publicly scaled.
+"""A patient as one row of columns: pooled image tokens, features of films, clinical fields.
 
-A row is the mean over the patient's labelled exams of [the exam's mean image token · numbers in public
-SDs · categories one-hot · "missing" marks], the columns of the linear head in the same order. Every
-column has a public range, to which it is clipped. Sums run over exams, films and tokens in one fixed
-order by element, so that a row is that patient's alone, bit for bit. Owns ``Column``, ``Columns`` and
-the way from padded patients. Imports the cohort schema only.
+A row is the mean over the patient's labelled exams of the sources that a layout names, in its order;
+by default [the exam's mean image token · numbers in public SDs · categories one-hot · "missing" marks],
+the columns of the linear head in the same order. Every column is publicly scaled and has a public
+range, to which it is clipped. Sums run over exams, films and tokens in one fixed order by element, so
+that a row is that patient's alone, bit for bit. Owns ``Column``, ``Columns`` and the way from padded
+patients. Imports the cohort schema only.
 
 Legend: n patients · s film slots of a patient · u exams of a patient · t tokens · c channels ·
 k fields · f columns.
@@ -12,8 +13,9 @@ k fields · f columns.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,6 +26,7 @@ from shared.exam.schema import ClinicalField
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Source = Literal["image", "radiomics", "clinical"]
 
 # Norm to which an encoder's file scales its pooled token, by constants of public films.
 IMAGE_NORM = 3.0
@@ -39,12 +42,32 @@ class Column:
     """What is public of a column: its name, its source, its range, and what values are usual in it."""
 
     name: str
-    source: Literal["image", "clinical"]
+    source: Source
     low: float
     high: float
     centre: float
     spread: float
     is_mark: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Which sources follow each other in a row.
+
+    ``film``: the columns of each source that is measured on films, in the order in which they lie
+    beside each other in ``PaddedPatients.film_columns``.
+    """
+
+    order: tuple[Source, ...] = ("image", "clinical")
+    film: Mapping[Source, tuple[Column, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def film_width(self) -> int:
+        """Columns of all sources of films."""
+        return sum(len(columns) for columns in self.film.values())
+
+
+USUAL = Layout()
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,10 @@ class PaddedPatients(Protocol):
         """[n,s], the exam that a slot's film belongs to, −1 for an empty slot."""
 
     @property
+    def film_columns(self) -> ArrayLike:
+        """[n,s,f], what sources of films say of each slot's film."""
+
+    @property
     def fields(self) -> ArrayLike:
         """[n,u,k]."""
 
@@ -97,8 +124,17 @@ class PaddedPatients(Protocol):
         """[n,u]."""
 
 
-def name_columns(fields: Sequence[ClinicalField], *, channels: int) -> tuple[Column, ...]:
+def name_columns(
+    fields: Sequence[ClinicalField], *, channels: int, layout: Layout = USUAL
+) -> tuple[Column, ...]:
     """The columns of these clinical fields beside an image of so many channels (0: none), in order."""
+    spread = IMAGE_NORM / math.sqrt(channels) if channels else 0.0
+    image = tuple(_number(f"image[{channel}]", "image", spread) for channel in range(channels))
+    columns = {**layout.film, "image": image, "clinical": _name_clinical(fields)}
+    return tuple(column for source in layout.order for column in columns[source])
+
+
+def _name_clinical(fields: Sequence[ClinicalField]) -> tuple[Column, ...]:
     numbers = [field for field in fields if field.kind == "number"]
     categories = [
         f"{field.name}={word}"
@@ -106,15 +142,13 @@ def name_columns(fields: Sequence[ClinicalField], *, channels: int) -> tuple[Col
         if field.kind == "category"
         for word in field.categories
     ]
-    spread = IMAGE_NORM / math.sqrt(channels) if channels else 0.0
-    image = [_number(f"image[{channel}]", "image", spread) for channel in range(channels)]
     clinical = [_number(field.name, "clinical", 1.0) for field in numbers]
     words = [_mark(name, _CATEGORY_SHARE) for name in categories]
     missing = [_mark(f"{field.name} is missing", _MISSING_SHARE) for field in fields]
-    return (*image, *clinical, *words, *missing)
+    return (*clinical, *words, *missing)
 
 
-def _number(name: str, source: Literal["image", "clinical"], spread: float) -> Column:
+def _number(name: str, source: Source, spread: float) -> Column:
     reach = REACH_SD * spread
     return Column(name=name, source=source, low=-reach, high=reach, centre=0.0, spread=spread)
 
@@ -140,7 +174,12 @@ def clip_columns(values: Floats, columns: Sequence[Column]) -> Floats:
 
 
 def make_columns(
-    patients: PaddedPatients, fields: Sequence[ClinicalField], *, is_class: bool, channels: int
+    patients: PaddedPatients,
+    fields: Sequence[ClinicalField],
+    *,
+    is_class: bool,
+    channels: int,
+    layout: Layout = USUAL,
 ) -> Columns:
     """One row per patient.
 
@@ -149,8 +188,9 @@ def make_columns(
         fields: the cohort schema's, in its order.
         is_class: whether the target is a class index.
         channels: of an image token; 0 leaves the image out.
+        layout: which sources follow each other.
     """
-    exams = _exams_of(patients, fields, channels)
+    exams = _exams_of(patients, fields, channels, layout)
     total, count = np.zeros_like(exams.values[:, 0]), np.zeros(len(exams.is_labelled))
     target = np.zeros(len(count))
     for exam in range(exams.is_labelled.shape[1]):
@@ -165,7 +205,8 @@ def make_columns(
     values = total / shown[:, None]
     values[count == 0] = np.nan
     target = np.where(count > 0, target if is_class else target / shown, np.nan)
-    return Columns(clip_columns(values, name_columns(fields, channels=channels)), target)
+    columns = name_columns(fields, channels=channels, layout=layout)
+    return Columns(clip_columns(values, columns), target)
 
 
 @dataclass(frozen=True)
@@ -177,15 +218,25 @@ class _Exams:
     is_labelled: Bools
 
 
-def _exams_of(patients: PaddedPatients, fields: Sequence[ClinicalField], channels: int) -> _Exams:
+def _exams_of(
+    patients: PaddedPatients, fields: Sequence[ClinicalField], channels: int, layout: Layout
+) -> _Exams:
     """Every exam's columns: the one place that knows how patients are laid out."""
     is_labelled = np.asarray(patients.exam_mask, dtype=np.bool_)
-    values = [_clinical(patients, fields)]
-    if channels:
-        tokens, film_exam = np.asarray(patients.tokens), np.asarray(patients.film_exam)
-        values.insert(0, _mean_token(tokens, film_exam, n_exams=is_labelled.shape[1]))
+    film_exam, n_exams = np.asarray(patients.film_exam), is_labelled.shape[1]
+    values: dict[str, Floats] = {}
+    if "clinical" in layout.order:
+        values["clinical"] = _clinical(patients, fields)
+    if channels and "image" in layout.order:
+        values["image"] = _mean_token(np.asarray(patients.tokens), film_exam, n_exams=n_exams)
+    if layout.film:
+        # A film's columns are as one token of it.
+        one = np.asarray(patients.film_columns)[:, :, None]  # [n,s,1,f]
+        found = _mean_token(one, film_exam, n_exams=n_exams)
+        ends = np.cumsum([len(columns) for columns in layout.film.values()])
+        values |= dict(zip(layout.film, np.split(found, ends[:-1], axis=2), strict=True))
     return _Exams(
-        values=np.concatenate(values, axis=2),
+        values=np.concatenate([values[name] for name in layout.order if name in values], axis=2),
         target=np.asarray(patients.target, dtype=np.float64),
         is_labelled=is_labelled,
     )

@@ -132,6 +132,7 @@ class LearnerSum:
             self._settings.cohort.fields,
             is_class=self._settings.task.kind == "classification",
             channels=_channels(self._settings),
+            layout=self._settings.features.layout,
         )
 
     def _state(
@@ -159,7 +160,9 @@ def table_task(settings: ModelSettings, epsilon: float) -> TableTask:
     """
     label, is_class = settings.cohort.label, settings.task.kind == "classification"
     return TableTask(
-        columns=name_columns(settings.cohort.fields, channels=_channels(settings)),
+        columns=name_columns(
+            settings.cohort.fields, channels=_channels(settings), layout=settings.features.layout
+        ),
         n_classes=len(label.classes) if is_class and label.kind != "number" else 0,
         is_ordered=label.kind != "number" and label.is_ordered,
         seed=settings.seed,

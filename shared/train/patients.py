@@ -37,7 +37,9 @@ class PatientBatch:
         missing); field_mask [b,u,k], True = present; target [b,u] float32 (standardised, or a class
         index); exam_mask [b,u], True = a labelled exam; canary [b] int64, −1 for a patient, else the
         canary's place in the audit register (``canaries``); film_maker [b,s] int64, the number in
-        ``makers`` of who made the scanner of a slot's film, from 1 on, 0 where no header says it.
+        ``makers`` of who made the scanner of a slot's film, from 1 on, 0 where no header says it;
+        film_columns [b,s,f] float32, what sources of films (``shared.features.sources``) say of a
+        slot's film, f = 0 where a plan has none.
     """
 
     tokens: Tensor
@@ -48,12 +50,16 @@ class PatientBatch:
     exam_mask: Tensor
     canary: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     film_maker: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    film_columns: Tensor = dataclasses.field(default_factory=lambda: torch.empty(0))
     films: Tensor | None = dataclasses.field(default=None, kw_only=True)
     makers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.film_maker.shape != self.film_exam.shape and not self.film_maker.numel():
             object.__setattr__(self, "film_maker", torch.zeros_like(self.film_exam))
+        if self.film_columns.shape[:-1] != self.film_exam.shape and not self.film_columns.numel():
+            nothing = torch.zeros(*self.film_exam.shape, 0, device=self.film_exam.device)
+            object.__setattr__(self, "film_columns", nothing)
         if self.target.ndim == 2 and not len(self.canary):
             nobody = torch.full((len(self),), -1, dtype=torch.int64, device=self.target.device)
             object.__setattr__(self, "canary", nobody)
@@ -63,12 +69,12 @@ class PatientBatch:
         return self.target.shape[0]
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """The eight tensors by field name."""
+        """The nine tensors by field name."""
         names = (entry.name for entry in dataclasses.fields(self) if not entry.kw_only)
         return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """The eight tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
+        """The nine tensors in field order, as ``PatientBatch(*batch.tensors())`` takes them."""
         return tuple(self.named_tensors().values())
 
     def n_films(self) -> Tensor:
@@ -141,6 +147,7 @@ def build_patients(
     tokens: Array | Tensor | None = None,
     films: Tensor | None = None,
     film_makers: Sequence[str] = (),
+    film_columns: Array | None = None,
     max_views: int,
     max_exams: int,
 ) -> PatientBatch:
@@ -161,6 +168,7 @@ def build_patients(
         tokens: [n_films,t,c]; [0,0,0] when the plan has no encoder, which takes no slots.
         films: instead of tokens, [n_films,h,w] in [0,1], kept as it is stored.
         film_makers: for each film who made its scanner, as its header says; empty: not known.
+        film_columns: [n_films,f], what sources of films say of each; None: a plan has none.
         max_views: films per patient, ≥ 1.
         max_exams: exams per patient, ≥ 1.
     """
@@ -178,7 +186,8 @@ def build_patients(
     number = {maker: place for place, maker in enumerate(makers, 1)}
     made_by = [number.get(maker, 0) for maker in film_makers]
     b, u, k = len(of_patient), max_exams, fields.shape[1]
-    s = max_views if films is not None or blocks.shape[-1] else 0
+    beside = np.zeros((len(film_order), 0)) if film_columns is None else film_columns
+    s = max_views if films is not None or blocks.shape[-1] or beside.shape[-1] else 0
     batch = PatientBatch(
         tokens=torch.zeros(b, s, *blocks.shape[1:], dtype=torch.from_numpy(blocks[:0].copy()).dtype),
         film_exam=torch.full((b, s), NO_EXAM),
@@ -186,6 +195,7 @@ def build_patients(
         field_mask=torch.zeros(b, u, k, dtype=torch.bool),
         target=torch.zeros(b, u),
         exam_mask=torch.zeros(b, u, dtype=torch.bool),
+        film_columns=torch.zeros(b, s, beside.shape[-1]),
         films=films,
         makers=makers,
     )
@@ -199,6 +209,8 @@ def build_patients(
             # Indexing copies these blocks only, and makes them writable.
             batch.tokens[patient, : len(slots)] = torch.from_numpy(blocks[views])
             batch.film_exam[patient, : len(slots)] = torch.tensor([place for _, place in slots])
+            said = np.asarray(beside[views], dtype=np.float32)
+            batch.film_columns[patient, : len(slots)] = torch.from_numpy(said)
             if made_by:
                 batch.film_maker[patient, : len(slots)] = torch.tensor(
                     [made_by[film] for film in views]

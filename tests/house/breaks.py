@@ -1555,8 +1555,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/simulation/arms.py",
-        'for name in ("encoder", "fusion", "schedules")}',
-        'for name in ("encoder", "fusion")}',
+        'for name in ("encoder", "fusion", "schedules", "features")}',
+        'for name in ("encoder", "fusion", "features")}',
         "the arm without films trains by the schedule of a head that reads them",
     ),
     Break(

@@ -43,9 +43,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/cohort/patients.py": Elsewhere(
         "client/people/test_lost_files.py", "patients are loaded from a whole site"
     ),
-    "client/cohort/tokens.py": Elsewhere(
-        "client/people/test_withdrawal.py", "the cache is what must follow a withdrawal"
-    ),
     "client/cohort_page/figures.py": Elsewhere(
         "client/cohort_page/test_page.py", "figures are counted by hand on the page's own ward"
     ),

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import client.people.withdrawal
 from client.cohort.folder import Cohort
-from client.cohort.tokens import _write_tokens
+from client.cohort.token_cache import _write_block
 from client.cohort.versions import PURGED_FILE, current_cohort, ever_in_cohort
 from client.command.app import app
 from client.intake.accrue import accept_lock, accrue
@@ -163,7 +163,7 @@ def test_tokens_of_every_version_that_held_the_person_are_deleted(ward: Ward) ->
     cache = ward.site.folder / "cache" / "tokens"
     held, other = cache / f"{ward.cohort().fingerprint[:32]}-abc-2.npy", cache / "0123-abc-2.npy"
     for path in (held, other):
-        _write_tokens(path, np.zeros((1, 4, 3), dtype=np.float32))
+        _write_block(path, np.zeros((1, 4, 3), dtype=np.float32))
     ward.withdraw()
     assert (held.exists(), other.exists()) == (False, True)
 

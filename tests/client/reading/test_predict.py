@@ -36,6 +36,7 @@ from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import read_schema
+from shared.features.sources import measure_films
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
 from shared.model.weights import load_flat
@@ -290,14 +291,28 @@ def test_a_film_that_cannot_be_read_says_what_to_do_about_it(tmp_path: Path) -> 
     assert caught.value.hint == reason.remedy
 
 
+def test_a_reading_measures_films_as_the_cohort_keeps_them() -> None:
+    films = torch.rand(2, 3, 16, 16)
+    features = compose_settings(
+        ["features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments"]
+    ).features
+    said = predicting._columns_of(films, features)
+    kept = films[1].numpy().astype(np.float16)
+    assert said.shape == (2, 3, 16)
+    assert np.array_equal(said[1].numpy(), measure_films(kept, features.of_films))
+
+
 @pytest.fixture
 def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
     """A release that reads of an exam how light its films are, plus its age in SDs."""
     seen: list[int] = []
 
     def make(*_: object) -> object:
-        def scored(views: torch.Tensor, fields: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        def scored(
+            views: torch.Tensor, fields: torch.Tensor, mask: torch.Tensor, said: torch.Tensor
+        ) -> torch.Tensor:
             seen.append(len(views))
+            assert said.shape == (*views.shape[:2], 0)  # the usual features measure no film
             assert fields.shape[0] == mask.shape[0] == len(views)
             assert len(views) <= 32
             return views.mean(dim=(1, 2, 3)).double()[:, None] + fields[:, 0, :1]

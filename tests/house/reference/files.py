@@ -141,7 +141,7 @@ SITE = (
     ),
     File("purges/*.json", "JSON, signed", "what a purge deleted and kept", PURGE_VERSION),
     File("cache/encoders/SHA256.safetensors", "safetensors", "encoder weights"),
-    File("cache/tokens/*.npy", "NumPy", "tokens of a cohort's films"),
+    File("cache/tokens/*.npy", "NumPy", "tokens and columns of a cohort's films"),
     File("pages/NAME-vN.html", "HTML", "a cohort's page, for local eyes"),
     File("readings/*.png", "PNG", "a film that was read, beside its heat map"),
     File("staging/**", "DICOM", "films fetched from an archive, until the cohort is frozen"),

@@ -16,6 +16,7 @@ from shared.contract import model_settings as model
 from shared.contract import settings as contract
 from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
+from shared.features import sources
 from shared.learners.descent import RateRow
 from shared.learners.table import LearnerSettings
 from shared.learners.univariate import ShareRow, UnivariateSettings
@@ -39,6 +40,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
         ScheduleRow,
     ),
     "learner": (contract.GradientLearner, *get_args(get_args(LearnerSettings)[0]), *_OF_LEARNERS),
+    "features": (sources.FeatureSettings, *get_args(get_args(sources.FeatureSource)[0])),
     "privacy": (contract.PrivacySettings,),
     "strategy": (StrategySettings,),
     "federation": (contract.FederationSettings,),
@@ -55,6 +57,7 @@ GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
 _NESTED = (model.Grade, ScheduleRow, contract.BlockSettings, *_OF_LEARNERS, Term, Vendor)
 _PREFIXES: dict[type[BaseModel], str] = {
     contract.MeasureRequest: "measures.NAME.",
+    **{kind: "features.sources." for kind in get_args(get_args(sources.FeatureSource)[0])},
     SimpleRuleSettings: "measures.NAME.measure.rule.",
     **{kind: "measures.NAME.measure." for kind in get_args(get_args(MeasureSettings)[0])},
 }

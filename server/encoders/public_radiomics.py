@@ -1,0 +1,83 @@
+"""Remakes the public constants of radiomics: means, SDs and components of public synthetic films.
+
+``make radiomics ARGS=--constants``. No film of a hospital and no
+clinical value is an input. Imports the block that reads its file and the films of ``pretrain``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from server.encoders.pretrain import PIXELS, draw_films
+from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.features.radiomics.table import feature_names
+from shared.features.radiomics_block import (
+    ALL,
+    FILE,
+    LEVELS,
+    MOST_COMPONENTS,
+    PublicConstants,
+    measure_film,
+    standardise_features,
+)
+from shared.signing.canonical import hash_file
+
+Floats = NDArray[np.float64]
+
+N_FILMS, SEED = 300, 14
+RECIPE_VERSION = 1
+
+
+def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SEED) -> str:
+    """Measure public films and write their constants.
+
+    Args:
+        path: safetensors file to write.
+        n_films: public films, more than there are features.
+        seed: draws them.
+
+    Returns:
+        the file's SHA-256.
+    """
+    films, _ = draw_films(n_films, seed=seed)
+    features = np.stack([measure_film(film.numpy() / 255.0) for film in films[:, 0]])
+    constants = fit_constants(features)
+    about = {
+        "features": list(feature_names(ALL)),
+        "preprocessing": PREPROCESSING_VERSION,
+        "levels": LEVELS,
+        "recipe": {"version": RECIPE_VERSION, "films": n_films, "pixels": PIXELS, "seed": seed},
+    }
+    tensors = {name: np.ascontiguousarray(value) for name, value in vars(constants).items()}
+    save_file(tensors, path, {"osteofed": json.dumps(about, sort_keys=True)})
+    return hash_file(path)
+
+
+def fit_constants(features: Floats) -> PublicConstants:
+    """Means, SDs and the first components of features [n,f] of public films.
+
+    A component's sign is that of its largest weight, so that equal films give an equal file.
+    """
+    f = features.shape[1]
+    first = PublicConstants(
+        mean=features.mean(axis=0),
+        sd=features.std(axis=0),
+        directions=np.zeros((f, 0)),
+        variances=np.zeros(0),
+    )
+    standard = np.stack([standardise_features(row, first) for row in features])
+    variances, directions = np.linalg.eigh(np.cov(standard, rowvar=False, bias=True))
+    order = np.argsort(variances)[::-1][:MOST_COMPONENTS]
+    chosen = directions[:, order]
+    largest = chosen[np.abs(chosen).argmax(axis=0), np.arange(len(order))]
+    return PublicConstants(
+        mean=first.mean,
+        sd=first.sd,
+        directions=chosen * np.sign(largest),
+        variances=variances[order],
+    )

@@ -1,0 +1,136 @@
+"""Radiomics as columns: standardised by public constants, as they are or as public components.
+
+The constants are those of public synthetic films and lie in ``radiomics/public.safetensors``,
+which ``make radiomics ARGS=--constants`` remakes; a plan names its hash. Whether columns are
+features or components, a film's block has a norm of about ``IMAGE_NORM``: one factor for all columns,
+so that components keep their shares of the variance (no whitening). Sums go by element in one order,
+so that a film's columns are that film's alone, bit for bit.
+
+Legend: f features · k components · h w pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from shared.errors import WeightsError
+from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.features.columns import IMAGE_NORM, REACH_SD, Column
+from shared.features.radiomics.table import FAMILIES, feature_names, measure_radiomics
+from shared.signing.canonical import hash_file
+
+Floats = NDArray[np.float64]
+
+FILE = Path(__file__).resolve().parent / "radiomics" / "public.safetensors"
+LEVELS = 32
+MOST_COMPONENTS = 32
+ALL = tuple(FAMILIES)
+_NO_SPREAD = 1e-9  # a feature that is the same on every public film tells nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicConstants:
+    """What public films say of the features.
+
+    Shapes: mean [f], sd [f], directions [f,k] of the standardised features, variances [k].
+    """
+
+    mean: Floats
+    sd: Floats
+    directions: Floats
+    variances: Floats
+
+
+def measure_block(film: NDArray[np.floating], constants: PublicConstants, *, components: int) -> Floats:
+    """Columns of a film, [h,w] -> [f] or [components]; 0 components: the features themselves."""
+    return project(measure_film(film), constants, components=components)
+
+
+def measure_film(film: NDArray[np.floating]) -> Floats:
+    """The features of a whole film before any constant, [h,w] -> [f]."""
+    return measure_radiomics(film, families=ALL, n_levels=LEVELS)
+
+
+def project(features: Floats, constants: PublicConstants, *, components: int) -> Floats:
+    """Features [f] as columns of the public norm, [f] or [components]."""
+    standard = standardise_features(features, constants)
+    if not components:
+        return standard * _factor(np.ones(len(standard)))
+    total = np.zeros(components)
+    for value, direction in zip(standard, constants.directions[:, :components], strict=True):
+        total += value * direction
+    return total * _factor(constants.variances[:components])
+
+
+def standardise_features(features: Floats, constants: PublicConstants) -> Floats:
+    """Features [f] in public SDs about their public means, at most ``REACH_SD`` away."""
+    has_spread = constants.sd > _NO_SPREAD
+    standard = (features - constants.mean) / np.where(has_spread, constants.sd, 1.0)
+    clipped: Floats = np.where(has_spread, np.clip(standard, -REACH_SD, REACH_SD), 0.0)
+    return clipped
+
+
+def block_columns(constants: PublicConstants, *, components: int) -> tuple[Column, ...]:
+    """What is public of each column."""
+    if components:
+        names: Sequence[str] = [f"radiomics[{place}]" for place in range(components)]
+        variances = constants.variances[:components]
+    else:
+        names = [f"radiomics.{name}" for name in feature_names(ALL)]
+        variances = np.ones(len(names))
+    spreads = np.sqrt(variances) * _factor(variances)
+    return tuple(
+        Column(
+            name=name,
+            source="radiomics",
+            low=-REACH_SD * spread,
+            high=REACH_SD * spread,
+            centre=0.0,
+            spread=spread,
+        )
+        for name, spread in zip(names, spreads.tolist(), strict=True)
+    )
+
+
+def _factor(variances: Floats) -> float:
+    """What brings a block of columns of these variances to the public norm."""
+    return IMAGE_NORM / math.sqrt(float(variances.sum()))
+
+
+@cache
+def read_constants(sha256: str, path: Path = FILE) -> PublicConstants:
+    """The constants that are installed here.
+
+    Raises:
+        WeightsError: ``wrong-hash``: they are not those of the plan. ``wrong-layout``: they are of
+            other features or of films prepared otherwise.
+    """
+    found = hash_file(path)
+    if found != sha256:
+        raise WeightsError(
+            "wrong-hash",
+            f"{path.name} has SHA-256 {found}, the plan names {sha256}",
+            hint="install the release of OsteoFed that the plan was written with",
+        )
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["osteofed"])
+        names = file.keys()
+        tensors = {name: file.get_tensor(name).astype(np.float64) for name in names}
+    expected = {"features": list(feature_names(ALL)), "preprocessing": PREPROCESSING_VERSION}
+    if {name: about.get(name) for name in expected} != expected:
+        raise WeightsError(
+            "wrong-layout",
+            f"{path.name} must be of the {len(expected['features'])} features and the preparation "
+            f"{PREPROCESSING_VERSION} of this code",
+            hint="`make radiomics ARGS=--constants` remakes it; name its hash in configs/features",
+        )
+    return PublicConstants(**tensors)

@@ -1,0 +1,27 @@
+"""Public constants of radiomics are made of public films only, and equal seeds give an equal file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.encoders.public_radiomics import fit_constants, write_constants
+from shared.features.radiomics_block import MOST_COMPONENTS, read_constants, standardise_features
+
+
+def test_components_are_those_of_the_standardised_features() -> None:
+    rng = np.random.default_rng(3)
+    mixed = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 40)) + 0.05 * rng.normal(size=(300, 40))
+    found = fit_constants(5.0 + 2.0 * mixed)
+    standard = np.stack([standardise_features(row, found) for row in 5.0 + 2.0 * mixed])
+    assert found.variances[:3].sum() / np.var(standard, axis=0).sum() > 0.98
+    scores = (standard - standard.mean(axis=0)) @ found.directions
+    assert np.var(scores, axis=0) == pytest.approx(found.variances)
+
+
+def test_equal_seeds_give_an_equal_file(tmp_path: Path) -> None:
+    first, again = (write_constants(tmp_path / name, n_films=4, seed=5) for name in ("a", "b"))
+    assert first == again
+    assert read_constants(first, tmp_path / "a").directions.shape == (66, MOST_COMPONENTS)

@@ -1,0 +1,100 @@
+"""A film's block: public constants, a public norm, components that keep their shares."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from server.synthetic.physics import draw_public_film
+from shared.errors import WeightsError
+from shared.features.columns import IMAGE_NORM, REACH_SD
+from shared.features.radiomics_block import (
+    FILE,
+    MOST_COMPONENTS,
+    PublicConstants,
+    block_columns,
+    measure_block,
+    measure_film,
+    project,
+    read_constants,
+    standardise_features,
+)
+from shared.signing.canonical import hash_file
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "features"
+RNG = np.random.default_rng(8)
+CONSTANTS = PublicConstants(
+    mean=np.array([1.0, -2.0, 5.0]),
+    sd=np.array([2.0, 1.0, 0.0]),
+    directions=np.array([[0.6, -0.8], [0.8, 0.6], [0.0, 0.0]]),
+    variances=np.array([1.5, 0.5]),
+)
+
+
+@pytest.mark.parametrize("name", ["radiomics", "image_radiomics"])
+def test_the_shipped_constants_are_those_that_the_settings_name(name: str) -> None:
+    sources = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["sources"]
+    [named] = [source["sha256"] for source in sources if source["kind"] == "radiomics"]
+    assert named == hash_file(FILE)
+    assert read_constants(named).directions.shape == (66, MOST_COMPONENTS)
+
+
+def test_shipped_directions_are_orthogonal_and_fall_in_variance() -> None:
+    found = read_constants(hash_file(FILE))
+    assert np.allclose(found.directions.T @ found.directions, np.eye(MOST_COMPONENTS), atol=1e-9)
+    assert (np.diff(found.variances) <= 0).all()
+
+
+@pytest.mark.parametrize("components", [0, 16])
+def test_a_block_of_films_not_seen_before_has_the_public_norm(components: int) -> None:
+    from server.encoders.prepared import hip_schema, see_film
+    from server.synthetic.look import FilmLook
+
+    rng, constants = np.random.default_rng(77), read_constants(hash_file(FILE))
+    films = [
+        see_film(draw_public_film(rng, is_usual=True), FilmLook(), hip_schema().views[0], 128, rng)
+        for _ in range(12)
+    ]
+    norms = [np.square(measure_block(film, constants, components=components)).sum() for film in films]
+    assert 0.4 * IMAGE_NORM**2 < np.mean(norms) < 2.5 * IMAGE_NORM**2
+
+
+def test_components_by_hand_are_not_whitened() -> None:
+    film = project(np.array([3.0, -1.0, 9.0]), CONSTANTS, components=2)
+    factor = IMAGE_NORM / 2.0**0.5
+    assert film == pytest.approx(np.array([0.6 + 0.8, -0.8 + 0.6]) * factor)
+    spreads = [column.spread for column in block_columns(CONSTANTS, components=2)]
+    assert spreads == pytest.approx([1.5**0.5 * factor, 0.5**0.5 * factor])
+
+
+def test_a_feature_without_public_spread_says_nothing_and_none_goes_beyond_its_reach() -> None:
+    standard = standardise_features(np.array([1e9, -2.0, 1e9]), CONSTANTS)
+    assert standard.tolist() == [REACH_SD, 0.0, 0.0]
+
+
+def test_features_themselves_are_columns_by_name() -> None:
+    constants = read_constants(hash_file(FILE))
+    columns = block_columns(constants, components=0)
+    assert columns[0].name == "radiomics.first_order.mean"
+    assert [column.spread for column in columns] == pytest.approx([IMAGE_NORM / 66**0.5] * 66)
+    film = RNG.random((20, 20))
+    shown = measure_block(film, constants, components=0)
+    assert (np.abs(shown) <= [column.high for column in columns]).all()
+    assert len(measure_film(film)) == 66
+
+
+def test_other_constants_than_the_plans_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError) as refused:
+        read_constants("0" * 64)
+    assert refused.value.code == "weights.wrong-hash"
+    copy = tmp_path / "public.safetensors"
+    shutil.copyfile(FILE, copy)
+    save_file(load_file(copy), copy, {"osteofed": '{"features": ["first_order.mean"]}'})
+    with pytest.raises(WeightsError) as refused:
+        read_constants(hash_file(copy), copy)
+    assert refused.value.code == "weights.wrong-layout"
