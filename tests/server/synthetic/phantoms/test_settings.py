@@ -73,3 +73,9 @@ def test_a_mistake_in_a_file_is_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(SettingsError, match="energy_kev") as caught:
         settings.read_phantom.__wrapped__("knee")
     assert caught.value.code == "settings.invalid-phantom"
+
+
+def test_no_film_wears_metal_that_its_truth_does_not_know() -> None:
+    for name in phantom_names():
+        for hospital in read_hospitals():
+            assert site_of(hospital, read_phantom(name)).look.metal == 0.0
