@@ -110,6 +110,33 @@ def figures(
 
 @workshop_app.command()
 @command
+def phantoms(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all, if none is named.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("phantoms"),
+    seed: Annotated[int, typer.Option(help="Draws the synthetic patients.")] = 1,
+    patients: Annotated[
+        int, typer.Option(min=0, help="Of each hospital; 0: contact sheets alone.")
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw synthetic films of other body parts: a contact sheet each, and eight hospitals' folders."""
+    from server.synthetic.phantoms.folder import write_hospital, write_profile
+    from server.synthetic.phantoms.settings import phantom_names, read_hospitals
+    from server.synthetic.phantoms.sheet import write_sheet
+
+    told: dict[str, object] = {}
+    for name in names or phantom_names():
+        picture = folder / f"phantom-{name}.png"
+        told |= {str(picture): list(write_sheet(picture, name, seed=seed))}
+        for hospital in read_hospitals() if patients else ():
+            write_hospital(folder / name / hospital, name, hospital, seed, n_patients=patients)
+            write_profile(folder / name / f"{hospital}.profile.yaml", name, hospital)
+            told |= {str(folder / name / hospital): f"{patients} patients"}
+    show_json(told) if as_json else show_facts("written", told)
+
+
+@workshop_app.command()
+@command
 def pretrain(
     network: Annotated[
         _Pretrained,

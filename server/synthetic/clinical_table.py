@@ -7,7 +7,7 @@ Owns the cells; which rows exist is decided by the folder's writer. Column names
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -82,21 +82,36 @@ def format_row(
     faults: RowFaults = RowFaults(),
 ) -> Row:
     """The cells of one exam as this site writes them."""
-    record = exam.clinical
-    row = {"patient_id": patient_id, "exam_date": day.isoformat()}
-    for field in ("age", "sex", "bmi", "alcohol", "activity", "smoking", "prior_fracture"):
-        row[field] = _cell(site, field, record[field], rng)
-    row["height"], row["height_unit"] = _height(site, record["height"], rng)
-    row["weight"], row["weight_unit"] = _weight(site, record["weight"], rng)
+    row = format_fields(site, exam.clinical, patient_id=patient_id, day=day, rng=rng)
     bmd = to_vendor_scale(exam.bmd_g_cm2, site.dxa_vendor)
     row["bmd_neck"] = _number(site, bmd, 3)
     _spoil(site, row, exam, faults, rng)
     return row
 
 
-def write_table(path: Path, site: SyntheticSite, rows: Iterable[Row]) -> None:
+def format_fields(
+    site: SyntheticSite,
+    record: Mapping[str, Value],
+    *,
+    patient_id: str,
+    day: date,
+    rng: np.random.Generator,
+) -> Row:
+    """The cells of a patient's number, day and clinical fields, without a label."""
+    row = {"patient_id": patient_id, "exam_date": day.isoformat()}
+    for field in ("age", "sex", "bmi", "alcohol", "activity", "smoking", "prior_fracture"):
+        row[field] = _cell(site, field, record[field], rng)
+    row["height"], row["height_unit"] = _height(site, record["height"], rng)
+    row["weight"], row["weight_unit"] = _weight(site, record["weight"], rng)
+    return row
+
+
+def write_table(
+    path: Path, site: SyntheticSite, rows: Iterable[Row], *, label_column: str = COLUMNS[-1]
+) -> None:
     """The rows as CSV with this site's separator; unit columns only where units vary."""
-    names = [name for name in COLUMNS if name != "height_unit" or site.metres_share > 0]
+    columns = (*COLUMNS[:-1], label_column)
+    names = [name for name in columns if name != "height_unit" or site.metres_share > 0]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(
             stream, names, delimiter=site.separator, extrasaction="ignore", lineterminator="\n"

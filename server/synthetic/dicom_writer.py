@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import gdcm
 import numpy as np
@@ -31,10 +32,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from server.synthetic.beam import FULL_SCALE, Scanner
 from server.synthetic.hip import Side
 from server.synthetic.hospitals import Syntax
 from server.synthetic.look import FilmTags
-from server.synthetic.physics import FULL_SCALE, Scanner
 from server.synthetic.solids import Point
 
 SYNTAX_UIDS: dict[Syntax, UID] = {
@@ -49,6 +50,12 @@ _GDCM_SYNTAXES = {
     "rle": gdcm.TransferSyntax.RLELossless,
     "jpeg_lossless": gdcm.TransferSyntax.JPEGLosslessProcess14_1,
     "jpeg_2000": gdcm.TransferSyntax.JPEG2000Lossless,
+}
+# View Position -> what its code says (PS3.16 CID 4010)
+VIEW_CODES = {
+    "AP": ("399348003", "antero-posterior"),
+    "PA": ("272479007", "postero-anterior"),
+    "LL": ("399173006", "left lateral"),
 }
 _JPEG_2000_START = b"\xff\x4f\xff\x51"  # markers SOC and SIZ, ISO/IEC 15444-1 A.4
 
@@ -71,7 +78,7 @@ class FilmHeader:
     clock: str
     accession: str
     institution: str
-    side: Side
+    side: Side | Literal["unpaired"]
     view_position: str
     body_part: str
     scanner: Scanner
@@ -81,6 +88,8 @@ class FilmHeader:
     is_for_processing: bool = False
     is_legacy: bool = False
     is_burned_in: bool = False
+    region: tuple[str, str] = ("24136001", "Hip joint")
+    description: str = "X-RAY HIP"
 
 
 def write_film(path: Path, pixels: NDArray[np.uint16], header: FilmHeader) -> None:
@@ -153,7 +162,7 @@ def _add_patient_and_study(dataset: Dataset, header: FilmHeader) -> None:
     dataset.ReferringPhysicianName = ""
     dataset.StudyID = header.accession[-6:]
     dataset.AccessionNumber = header.accession
-    dataset.StudyDescription = "X-RAY HIP"
+    dataset.StudyDescription = header.description
     dataset.SeriesNumber = 1
     dataset.InstanceNumber = 1
     dataset.PatientOrientation = list(header.tags.orientation or ())
@@ -186,11 +195,12 @@ def _add_dx(dataset: Dataset, header: FilmHeader) -> None:
         dataset.WindowCenter = f"{centre:.0f}"
         dataset.WindowWidth = f"{4.0 * header.scanner.gain / FULL_SCALE * full_scale(tags):.0f}"
     dataset.ImageLaterality = header.side[0].upper()
-    dataset.AnatomicRegionSequence = [_code("24136001", "SCT", "Hip joint")]
+    dataset.AnatomicRegionSequence = [_code(header.region[0], "SCT", header.region[1])]
     dataset.BodyPartExamined = header.body_part
     dataset.ViewPosition = header.view_position
-    if header.view_position == "AP":
-        dataset.ViewCodeSequence = [_code("399348003", "SCT", "antero-posterior")]  # PS3.16 CID 4010
+    if header.view_position in VIEW_CODES:
+        value, meaning = VIEW_CODES[header.view_position]
+        dataset.ViewCodeSequence = [_code(value, "SCT", meaning)]
     dataset.PixelIntensityRelationship = "LIN" if tags.is_linear else "LOG"
     # −1: a larger stored value is less X-ray intensity; inverted storage turns the sign
     dataset.PixelIntensityRelationshipSign = 1 if tags.is_monochrome1 else -1
@@ -208,7 +218,8 @@ def _add_cr(dataset: Dataset, header: FilmHeader) -> None:
     dataset.SOPClassUID = ComputedRadiographyImageStorage
     dataset.Modality = "CR"
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
-    dataset.Laterality = header.side[0].upper()
+    if header.side != "unpaired":
+        dataset.Laterality = header.side[0].upper()
     dataset.BodyPartExamined = header.body_part
     dataset.ViewPosition = header.view_position
 

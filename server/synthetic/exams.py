@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from server.synthetic.beam import Scanner
 from server.synthetic.hip import HipAnatomy, Side
 from server.synthetic.hospitals import SyntheticSite
-from server.synthetic.physics import Film, Scanner, render_hip, widen
+from server.synthetic.physics import Film, render_hip, widen
 from server.synthetic.population import Patient, draw_anatomy, draw_patient, grow_older
 
 Value = float | str | None

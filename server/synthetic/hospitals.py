@@ -2,7 +2,7 @@
 
 A ``SyntheticSite`` is complete by itself: with a seed it fixes every film and every row. The demo
 federation has three training sites of clearly different size, scanner and DXA vendor, and one site
-that never trains. Imports physics and population of this package.
+that never trains. Imports beam, look and population of this package.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from server.synthetic.beam import Scanner
 from server.synthetic.look import FilmLook
-from server.synthetic.physics import Scanner
 from server.synthetic.population import PopulationProfile
 from shared.errors import SettingsError
 

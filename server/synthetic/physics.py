@@ -1,11 +1,10 @@
 """Renders a hip AP film: from bone, soft tissue and scanner to detector values.
 
-Owns the X-ray physics and the scanner. Bones are projected into a map of mineral, a cortex around
-trabecular bone whose texture follows a power law. Beer–Lambert attenuation, scatter that rises with
-soft-tissue thickness, automatic exposure, blur, quantum noise and a log detector follow. A field wider
-than one hip shows the pelvis, the other hip and the air beside the body. BMD is no argument here: a
-film sees only physical quantities, which is what makes ``draw_public_film`` fit for pretraining.
-Imports solids and hip of this package, numpy and scipy.
+Owns what of a hip lies on a field, and its pose. Bones are projected into a map of mineral, a cortex
+around trabecular bone whose texture follows a power law; Beer–Lambert attenuation follows, and
+``beam``. A field wider than one hip shows the pelvis, the other hip and the air beside the body. BMD is
+no argument here: a film sees only physical quantities, which is what makes ``draw_public_film`` fit for
+pretraining. Imports beam, solids and hip of this package, numpy and scipy.
 
 Legend: h w pixels; lengths in mm unless a name says otherwise.
 """
@@ -17,8 +16,18 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
+from server.synthetic.beam import (
+    AIR_CM,
+    SCATTER_PER_CM,
+    Scanner,
+    add_mineral,
+    detect,
+    draw_texture,
+    expose,
+    modulate,
+)
 from server.synthetic.hip import (
     HipAnatomy,
     Side,
@@ -33,50 +42,16 @@ from server.synthetic.hip import (
 )
 from server.synthetic.solids import Array, Chords, Frame, Point, project
 
-TISSUE_MINERAL_G_CM3 = 1.05  # mineral of fully calcified bone matrix: BV/TV 1 has this density
-CORTEX_MINERAL_G_CM3 = 1.0  # the cortex is porous, about 5 % less
 SOFT_TISSUE_PER_CM = 0.21  # linear attenuation of muscle near 50 keV (NIST XCOM: 0.23 at 50 keV)
-# Scatter over primary without a grid: about 3 at 20 cm of water in a 30 x 30 cm field, rising about
-# linearly from 10 to 30 cm (slabs: Johns & Yaffe, Med Phys 1982;9:231; textbook curves: Bushberg et
-# al., The Essential Physics of Medical Imaging). A straight line through them, not a fit to data.
-SCATTER_PER_CM = 0.15
 FIELD_TERMS = 5  # cosine terms per axis of the soft-tissue thickness
 FOLDS_MM = 140.0  # that they are drawn over: a usual field of one hip
-AIR_CM = 1.0  # less than this is no body to automatic exposure
-FULL_SCALE = 4095  # 12 stored bits
 ONE_HIP_MM = 170.0  # a field wider or higher than this shows more than one hip
 WINDOW_MM = 128.0  # what a wide field keeps around the hip
 USUAL_PIXEL_MM = 0.93
-TEXTURE_BAND = 0.55  # cycles per mm on either axis: what pixels of the usual size can show
 OWN_MM, FADE_MM = 92.0, 20.0  # a hip's own surroundings, and how far beyond others are whole
 EXPOSED_MM = 71.0  # around a hip: where exposure is measured on a wide field
-SATURATION = 2.0  # the detector's range above the mean exposure, in log exposure
 WIDE_SHARE = 0.35  # of public films
 PLATES_MM = ((240.0, 300.0), (300.0, 240.0), (430.0, 350.0))  # usual plates, width and height
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """One X-ray unit; every constant is a property of the machine, none of the patient.
-
-    ``grid_leak`` is scatter over primary transmission of the anti-scatter grid; ``mineral_cm2_g``
-    the mass attenuation of bone mineral in its beam; ``gain`` grey levels per unit of log exposure.
-    """
-
-    vendor: str
-    model: str
-    rows: int
-    columns: int
-    pixel_mm: float
-    gain: float
-    offset: float
-    tone: float
-    sharpening: float
-    blur_mm: float
-    quanta: float
-    electronic_noise: float
-    grid_leak: float
-    mineral_cm2_g: float
 
 
 @dataclass(frozen=True)
@@ -183,10 +158,12 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
     frame = _pose(anatomy, scanner, rng, is_wide=is_wide)
     femur = pose_femur(anatomy, rng)
     bone = project(femur.solids, frame, shape)
-    modulation = _modulation(_texture(scanner, anatomy.texture_exponent, rng), anatomy)
+    modulation = modulate(
+        draw_texture(scanner, anatomy.texture_exponent, rng), anatomy.texture_contrast
+    )
     x, y = frame.grid((slice(0, shape[0]), slice(0, shape[1])))
     mineral = sockets(anatomy, x, y)  # [h,w] g/cm²
-    _add_mineral(mineral, bone, modulation)
+    add_mineral(mineral, bone, modulation)
     neck = frame.pixel_of(femur.neck)
     soft_cm = _soft_tissue(anatomy, scanner, neck if is_wide else None, rng)
     measured = np.ones(shape, np.bool_)  # where automatic exposure looks
@@ -195,16 +172,18 @@ def render_hip(anatomy: HipAnatomy, scanner: Scanner, rng: np.random.Generator) 
         beyond: Array = np.clip((away - OWN_MM) / np.float32(FADE_MM), 0, 1)
         around = wings(anatomy, x, y)
         for other in _surroundings(anatomy, frame, shape, rng):
-            _add_mineral(around, other, modulation)
+            add_mineral(around, other, modulation)
         mineral += around * beyond
         soft_cm *= 1 + (body_outline(anatomy, x, y) - 1) * beyond
         measured = (away < EXPOSED_MM) & (soft_cm > AIR_CM)
+    log_primary = np.float32(-scanner.mineral_cm2_g) * mineral - np.float32(SOFT_TISSUE_PER_CM) * (
+        soft_cm - np.float32(anatomy.soft_tissue_cm)
+    )
+    scatter = SCATTER_PER_CM * anatomy.soft_tissue_cm * scanner.grid_leak
     bone_mask = np.zeros(shape, np.bool_)
     bone_mask[bone.box] = bone.outer > 0
     return Film(
-        pixels=_detect(
-            _expose(mineral, soft_cm, anatomy, scanner, measured, rng), measured, scanner, rng
-        ),
+        pixels=detect(expose(log_primary, scatter, scanner, measured, rng), measured, scanner, rng),
         bone_mask=bone_mask,
         landmark=neck,
         side=anatomy.side,
@@ -247,34 +226,6 @@ def _surroundings(
     )
 
 
-def _add_mineral(mineral: Array, bone: Chords, modulation: Array) -> None:
-    """Add a bone's g/cm²: cortex, and trabecular bone modulated by its texture."""
-    mineral[bone.box] += np.float32(0.1 * CORTEX_MINERAL_G_CM3) * (bone.outer - bone.marrow)
-    mineral[bone.box] += np.float32(0.1 * TISSUE_MINERAL_G_CM3) * bone.spongy * modulation[bone.box]
-
-
-def _texture(scanner: Scanner, exponent: float, rng: np.random.Generator) -> Array:
-    """Random field [h,w] whose power falls as frequency^-exponent (cycles per mm).
-
-    Its variance is 1 within ``TEXTURE_BAND``: finer pixels show more detail of the same texture.
-    """
-    log_frequency, in_band = _frequencies(scanner.rows, scanner.columns, scanner.pixel_mm)
-    amplitude = np.exp(np.float32(-0.5 * exponent) * log_frequency)
-    spectrum = np.empty(amplitude.shape, np.complex64)
-    spectrum.real = rng.standard_normal(amplitude.shape, np.float32) * amplitude
-    spectrum.imag = rng.standard_normal(amplitude.shape, np.float32) * amplitude
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    field: Array = fft.irfft2(spectrum, s=(scanner.rows, scanner.columns))
-    # Parseval: the sum of power over all frequencies is size times the sum of squares
-    field *= np.float32(field.size / np.sqrt(float(np.vdot(power, in_band))))
-    return field
-
-
-def _modulation(texture: Array, anatomy: HipAnatomy) -> Array:
-    modulation: Array = np.maximum(1 + np.float32(anatomy.texture_contrast) * texture, 0)
-    return modulation
-
-
 def _soft_tissue(
     anatomy: HipAnatomy, scanner: Scanner, neck: tuple[float, float] | None, rng: np.random.Generator
 ) -> Array:
@@ -294,69 +245,6 @@ def _soft_tissue(
     # few terms: without a thread pool, which costs more than it saves
     thickness: Array = np.einsum("ik,jk->ij", rows @ folds.astype(np.float32), columns)
     return thickness
-
-
-def _expose(
-    mineral: Array,
-    soft_cm: Array,
-    anatomy: HipAnatomy,
-    scanner: Scanner,
-    measured: NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> Array:
-    """Detected quanta per pixel [h,w], after exposure to a fixed mean where it is measured."""
-    primary = np.exp(
-        np.float32(-scanner.mineral_cm2_g) * mineral
-        - np.float32(SOFT_TISSUE_PER_CM) * (soft_cm - np.float32(anatomy.soft_tissue_cm))
-    )
-    # the scatter kernel is as wide as the field: scatter is a flat veil over it
-    scatter = SCATTER_PER_CM * anatomy.soft_tissue_cm * scanner.grid_leak
-    scatter *= float(primary.mean(where=measured))
-    beam = ndimage.gaussian_filter(
-        primary, scanner.blur_mm / scanner.pixel_mm, mode="nearest", truncate=3.0
-    )
-    beam += np.float32(scatter)
-    beam *= np.float32(
-        scanner.quanta * np.exp(rng.normal(0.0, 0.08)) / float(beam.mean(where=measured))
-    )
-    # Poisson at these counts is normal with variance = mean
-    noise: Array = rng.standard_normal(beam.shape, np.float32)
-    noise *= np.sqrt(beam + np.float32(scanner.electronic_noise**2))
-    noise += beam
-    return noise
-
-
-def _detect(
-    exposure: Array, measured: NDArray[np.bool_], scanner: Scanner, rng: np.random.Generator
-) -> NDArray[np.uint16]:
-    """Grey levels [h,w]: log detector, vendor's sharpening and tone; the measured mean is fixed."""
-    density = -np.log(np.maximum(exposure, 1.0))
-    density -= density.mean(where=measured)
-    np.maximum(density, -SATURATION, out=density)  # air: the detector's end
-    if scanner.sharpening:
-        smooth = ndimage.uniform_filter(density, 9, mode="nearest")
-        density += np.float32(scanner.sharpening) * (density - smooth)
-    density += np.float32(scanner.tone) * density * np.abs(density)
-    density -= density.mean(where=measured)
-    grey = np.float32(scanner.gain) * density + np.float32(scanner.offset + rng.normal(0.0, 8.0))
-    pixels: NDArray[np.uint16] = np.clip(np.rint(grey), 0, FULL_SCALE).astype(np.uint16)
-    return pixels
-
-
-@lru_cache(maxsize=16)
-def _frequencies(rows: int, columns: int, pixel_mm: float) -> tuple[Array, Array]:
-    """Logarithm of each frequency's length, and its weight in the power of the texture's band."""
-    vertical = np.abs(np.fft.fftfreq(rows, pixel_mm))[:, None]
-    horizontal = np.fft.rfftfreq(columns, pixel_mm)[None, :]
-    # below one cycle in 25 mm the spectrum is flat: a trabecular field has no longer waves
-    length = np.maximum(np.hypot(vertical, horizontal), 0.04)
-    # a real field's spectrum is stored by half: inner columns stand for two; the mean is no power
-    weight = np.where(np.maximum(vertical, horizontal) <= TEXTURE_BAND, np.float32(2.0), np.float32(0))
-    weight[:, 0] /= 2
-    if columns % 2 == 0:
-        weight[:, -1] /= 2
-    weight[0, 0] = 0
-    return np.log(length).astype(np.float32), weight
 
 
 @lru_cache(maxsize=64)

@@ -26,11 +26,12 @@ from pydicom import Dataset, dcmread
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from server.synthetic.beam import Scanner  # noqa: E402
 from server.synthetic.dicom_writer import FilmHeader, encode_film  # noqa: E402
 from server.synthetic.exams import draw_exam, site_anatomy  # noqa: E402
 from server.synthetic.hospitals import DUNE, SyntheticSite  # noqa: E402
 from server.synthetic.look import FilmTags  # noqa: E402
-from server.synthetic.physics import Film, Scanner, render_hip  # noqa: E402
+from server.synthetic.physics import Film, render_hip  # noqa: E402
 from server.synthetic.population import draw_patient  # noqa: E402
 
 SITE = replace(DUNE, wide_share=0.0)  # of each hip a film of its own; wider ones are perturbations

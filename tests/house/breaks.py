@@ -2978,7 +2978,7 @@ BREAKS: tuple[Break, ...] = (
         "an inverted film's padding is told in values that it has not",
     ),
     Break(
-        "server/synthetic/physics.py",
+        "server/synthetic/beam.py",
         "field *= np.float32(field.size / np.sqrt(float(np.vdot(power, in_band))))",
         "field *= np.float32(1.0 / field.std())",
         "bone has less texture on finer pixels",

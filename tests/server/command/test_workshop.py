@@ -110,3 +110,26 @@ def test_a_packed_checkpoint_is_told_as_settings(seen: Seen, tmp_path: Path) -> 
     )
     assert (seen[-1][1]["encoder"], seen[-1][1]["layout"]) == ("resnet50", "radimagenet-torch")
     assert settings == f"encoder=resnet34 encoder.weights={out} encoder.sha256={'b' * 64}"
+
+
+def test_phantoms_named_are_drawn_as_sheets_and_hospitals_only_where_patients_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import server.synthetic.phantoms.folder
+    import server.synthetic.phantoms.sheet
+
+    written: list[tuple[str, str, int, int]] = []
+
+    def write(folder: Path, name: str, hospital: str, seed: int, *, n_patients: int) -> None:
+        written.append((name, hospital, seed, n_patients))
+        folder.mkdir(parents=True)
+
+    monkeypatch.setattr(server.synthetic.phantoms.sheet, "write_sheet", lambda *_, **__: ("x",))
+    monkeypatch.setattr(server.synthetic.phantoms.folder, "write_hospital", write)
+    sheets = told("phantoms", "wrist", "spine", "--folder", str(tmp_path))
+    assert list(sheets) == [str(tmp_path / f"phantom-{name}.png") for name in ("wrist", "spine")]
+    assert not written
+    told("phantoms", "wrist", "--folder", str(tmp_path), "--patients", "5", "--seed", "3")
+    assert len(written) == 8
+    assert {entry[:1] + entry[2:] for entry in written} == {("wrist", 3, 5)}
+    assert (tmp_path / "wrist" / "larch.profile.yaml").is_file()

@@ -168,9 +168,7 @@ def test_beside_other_mistakes_it_is_one_of_them(override: str, mistake: str) ->
 
 
 def test_an_unknown_kind_of_learner_is_told_the_known_ones() -> None:
-    with pytest.raises(
-        SettingsError, match=r"learner\.kind: must be one of 'boosting', .* not 'oracle'"
-    ):
+    with pytest.raises(SettingsError, match=r"kind: must be one of 'boosting', .* not 'oracle'"):
         compose_settings(["learner.kind=oracle"])
 
 

@@ -15,6 +15,7 @@ from pydicom.uid import (
 from scipy import ndimage
 
 from client.intake.dicom import read_film
+from server.synthetic.beam import FULL_SCALE
 from server.synthetic.dicom_writer import (
     SYNTAX_UIDS,
     FilmHeader,
@@ -24,7 +25,7 @@ from server.synthetic.dicom_writer import (
 )
 from server.synthetic.hospitals import BIRCH_UNIT
 from server.synthetic.look import FilmLook, FilmTags, Shutter
-from server.synthetic.physics import FULL_SCALE, draw_public_film
+from server.synthetic.physics import draw_public_film
 from server.synthetic.wear import wear
 from shared.errors import IntakeError
 

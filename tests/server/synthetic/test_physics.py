@@ -6,17 +6,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from server.synthetic.beam import FULL_SCALE
 from server.synthetic.exams import draw_exams
 from server.synthetic.hip import HipAnatomy
 from server.synthetic.hospitals import CEDAR, CEDAR_UNIT
 from server.synthetic.physics import (
     FOLDS_MM,
-    FULL_SCALE,
     ONE_HIP_MM,
     PLATES_MM,
-    USUAL_PIXEL_MM,
     _soft_tissue,
-    _texture,
     draw_public_film,
     random_scanner,
     render_hip,
@@ -232,16 +230,6 @@ def test_the_folds_about_a_hip_are_those_of_its_body_whatever_the_field():
     assert np.ptp(narrow) > 0.5
     for times in (2, 3):
         assert folds_about_the_hip(times) == pytest.approx(narrow, abs=0.02)
-
-
-def test_finer_pixels_show_the_same_texture_with_more_detail():
-    fine = replace(CEDAR_UNIT, rows=480, columns=480, pixel_mm=USUAL_PIXEL_MM / 3)
-    usual = replace(CEDAR_UNIT, rows=160, columns=160, pixel_mm=USUAL_PIXEL_MM)
-    field = _texture(fine, 1.0, np.random.default_rng(3))
-    averaged = field.reshape(160, 3, 160, 3).mean(axis=(1, 3))
-    assert _texture(usual, 1.0, np.random.default_rng(3)).std() == pytest.approx(1.0, abs=0.02)
-    assert field.std() > 1.1
-    assert averaged.std() == pytest.approx(0.93, abs=0.07)  # an average also blurs its own band
 
 
 def test_a_seed_gives_the_same_film_and_another_seed_another_one():
