@@ -80,10 +80,9 @@ def _page(measured: Sequence[Measured], size: Size, blueprint: Blueprint) -> str
         "the pooled image token and the clinical fields. AUC: macro one against the rest of normal, "
         "osteopenia and osteoporosis (T-score cuts −1 and −2.5); R² of BMD. ε of a patient "
         f"(add/remove) at δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its "
-        "own noise; *external*: scored at a hospital that never trained; *one message*: each site takes all steps "
-        "alone, its last states are averaged by size; "
-        "*pooled*: all patients in one place, one noise; *alone*: one site, its own noise. ± is the "
-        "standard error over populations. "
+        "own noise; *external*: scored at a hospital that never trained; *one message*: each site "
+        "takes all steps alone, its last states are averaged by size; *pooled*: all patients in one "
+        "place, one noise; *alone*: one site, its own noise. ± is the standard error over populations. "
         f"{datetime.now(UTC).date().isoformat()}.",
         "",
         f"Last column, at the same four ε: {blueprint.source}.",
