@@ -10,8 +10,10 @@ from practice_settings import changed, refused
 from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
-from shared.features.columns import USUAL, make_columns, name_columns
+from shared.features.columns import USUAL, clip_columns, make_columns, name_columns
 from shared.features.sources import FeatureSettings, film_block, measure_films
+from shared.stages.learner import table_task
+from shared.train.patients import build_patients
 
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
 
@@ -107,3 +109,34 @@ def test_settings_of_the_usual_features_are_written_as_before() -> None:
     assert "features" not in compose_settings().model_dump(mode="json")
     written = compose_settings(["features=radiomics", *READY]).model_dump(mode="json")
     assert [source["kind"] for source in written["features"]["sources"]] == ["radiomics", "clinical"]
+
+
+def test_films_without_an_encoder_fill_slots_and_reach_the_learner() -> None:
+    settings = compose_settings(["features=radiomics", *READY])
+    n_fields = len(settings.cohort.fields)
+    films = np.random.default_rng(6).random((3, 24, 24)).astype(np.float16)
+    batch = build_patients(
+        fields=np.zeros((2, n_fields), dtype=np.float32),
+        field_mask=np.ones((2, n_fields), dtype=np.bool_),
+        target=np.array([0.1, 0.2]),
+        patient_index=np.array([0, 1]),
+        exam_films=[(0, 2), (1,)],
+        film_order=range(3),
+        exam_order=range(2),
+        tokens=np.zeros((3, 0, 0), dtype=np.float32),
+        film_columns=measure_films(films, settings.features.of_films),
+        max_views=2,
+        max_exams=1,
+    )
+    rows = make_columns(
+        batch,
+        settings.cohort.fields,
+        is_class=False,
+        channels=0,
+        layout=settings.features.layout,
+    ).columns
+    said = measure_films(films, settings.features.of_films).astype(np.float64)
+    columns = table_task(settings, 1.0).columns
+    expected = clip_columns(np.stack([(said[0] + said[2]) / 2, said[1]]), columns[:16])
+    assert rows[:, :16] == pytest.approx(expected)
+    assert rows.shape == (2, len(columns))
