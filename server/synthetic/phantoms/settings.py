@@ -144,7 +144,16 @@ class UnitSettings(BaseModel):
     """A machine: as ``Scanner``, but what depends on the field is given by area and by energy.
 
     Attributes:
+        vendor: an invented name.
+        model: an invented name.
+        gain: grey levels per unit of log exposure.
+        offset: grey level of the mean exposure.
+        tone: bend of the vendor's curve.
+        sharpening: share of detail that its software adds.
+        blur_mm: SD of its blur.
         quanta_per_mm2: mean quanta detected.
+        electronic_noise: SD, in quanta of a pixel.
+        grid_leak: scatter over primary transmission of its grid.
         pixel_share: its pixels over the phantom's.
         energy_shift_kev: against the phantom's energy: tube, filter and protocol.
     """
@@ -192,6 +201,12 @@ class HospitalSettings(BaseModel):
 
 
 class _Hospitals(BaseModel):
+    """The file of hospitals.
+
+    Attributes:
+        hospitals: by name.
+    """
+
     model_config = FROZEN
 
     hospitals: dict[str, HospitalSettings]
