@@ -1,8 +1,10 @@
 """Sums of columns by class: what centroids, linear discriminants and the choice of columns need.
 
-A row is class ⊗ (a, z), with z a patient's columns about their public centres in public SDs, scaled
-down to ‖z‖ ≤ R, and a what the patient weighs in the count of the class. Its norm is √(a² + ‖z‖²), at
-most √(a² + R²), which every patient attains whose columns reach R. Imports columns and the lattice.
+A row is class ⊗ (a, z), with z a patient's columns about their public centres over one common public
+SD, scaled down to ‖z‖ ≤ R, and a what the patient weighs in the count of the class. Its norm is √(a² +
+‖z‖²), at most √(a² + R²), which every patient attains whose columns reach R. One SD for all, the root
+of the columns' mean public variance: many narrow columns, as of an image, then take no more of R than
+they hold. Imports columns and the lattice.
 
 Legend: n patients · f columns · q classes.
 """
@@ -15,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shared.features.columns import Column, Columns
-from shared.learners.rows import Floats, all_finite, by_class, one_hot, standardised
+from shared.features.columns import Column, Columns, clip_columns
+from shared.learners.rows import Floats, all_finite, by_class, one_hot
 from shared.sums.lattice import bound_rows
 
 # A class never counts for fewer patients, whatever the noise leaves of it.
@@ -25,7 +27,7 @@ _FEWEST = 1.0
 
 @dataclass(frozen=True)
 class ClassMeans:
-    """Counts [q], means [q,f] in public SDs, and the SD of the noise in each class's means [q]."""
+    """Counts [q], means [q,f] of z, and the SD of the noise in each class's means [q]."""
 
     counts: Floats
     means: Floats
@@ -58,9 +60,16 @@ class ClassSums:
         """√(a² + R²)."""
         return math.hypot(self.count_weight, self.radius)
 
+    def scaled(self, patients: Columns) -> Floats:
+        """z before it is scaled down [n,f]."""
+        centre = np.array([column.centre for column in self.columns])
+        spread = np.array([column.spread for column in self.columns])
+        apart: Floats = clip_columns(patients.columns, self.columns) - centre
+        return apart / math.sqrt(float((spread**2).mean()))
+
     def bounded(self, patients: Columns) -> Floats:
         """z [n,f]; NaN where a column is not finite."""
-        z = standardised(patients.columns, self.columns)
+        z = self.scaled(patients)
         return np.where(all_finite(z)[:, None], bound_rows(z, bound=self.radius), np.nan)
 
     def rows(self, patients: Columns) -> Floats:

@@ -38,7 +38,7 @@ LdaReading = Literal["class_sums", "matrix"]
 
 
 class LdaSettings(BaseModel):
-    """Settings of linear discriminants; z is a patient's columns in public SDs, f their number.
+    """Settings of linear discriminants; z is as in ``class_sums``, f the number of columns.
 
     Attributes:
         reading: from the sums by class alone, or also from the matrix; null: by ε, which a plan writes
@@ -56,7 +56,7 @@ class LdaSettings(BaseModel):
     kind: Literal["lda"]
     reading: LdaReading | None = None
     matrix_from_epsilon: float = Field(default=2.0, gt=0)
-    radius_per_column: float = Field(default=0.2, gt=0, le=100)
+    radius_per_column: float = Field(default=0.4, gt=0, le=100)
     count_weight: float = Field(default=0.5, gt=0, le=10)
     matrix_weight: float = Field(default=0.5, gt=0, le=10)
     penalty: float = Field(default=30.0, ge=0, le=1e6)

@@ -19,14 +19,14 @@ from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns
 from shared.learners.class_sums import ClassSums
-from shared.learners.rows import Floats, kept_of, softmax, standardised
+from shared.learners.rows import Floats, kept_of, softmax
 from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
 
 
 class NearestCentroidSettings(BaseModel):
-    """Settings of nearest centroids; distances are in public SDs, f is the number of columns.
+    """Settings of nearest centroids; distances are those of z, f is the number of columns.
 
     Attributes:
         radius_per_column: R²/f, to which a patient's squared distance from the public centre is
@@ -38,14 +38,14 @@ class NearestCentroidSettings(BaseModel):
     model_config = FROZEN
 
     kind: Literal["nearest_centroid"]
-    radius_per_column: float = Field(default=0.2, gt=0, le=100)
+    radius_per_column: float = Field(default=0.4, gt=0, le=100)
     count_weight: float = Field(default=0.5, gt=0, le=10)
     temper: float = Field(default=4.0, gt=0, le=1e4)
 
 
 @dataclass(frozen=True)
 class NearestCentroid:
-    """State after the sum [q·f]: each class's mean in public SDs."""
+    """State after the sum [q·f]: each class's mean z."""
 
     task: TableTask
     asked: ClassSums
@@ -102,7 +102,7 @@ class NearestCentroid:
 
     def predict(self, state: State, patients: Columns) -> Floats:
         """Probability of each class [n,q]."""
-        z = standardised(patients.columns, self.task.columns)
+        z = self.asked.scaled(patients)
         means = state.vector.reshape(self.task.n_classes, -1)
         squared = np.stack([((z - mean) ** 2).sum(axis=1) for mean in means], axis=1)
         return softmax(-0.5 * squared / self.temper)

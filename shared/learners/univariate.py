@@ -58,7 +58,7 @@ class UnivariateSettings(BaseModel):
 
     kind: Literal["univariate"]
     shares: tuple[ShareRow, ...] = Field(min_length=1)
-    radius_per_column: float = Field(default=0.2, gt=0, le=100)
+    radius_per_column: float = Field(default=0.4, gt=0, le=100)
     count_weight: float = Field(default=0.5, gt=0, le=10)
 
     def share_at(self, epsilon: float | None) -> float:
