@@ -174,7 +174,7 @@ def compare(
 @validation_app.command()
 @command
 def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """Components and LASSO path of a run of learner=second_moments: read again, at no price."""
+    """Components and LASSO path of second_moments, or columns kept of selection, at no price."""
     from server.federation.folder import Home
     from server.report import readings as reading
     from server.run.folder import open_run
@@ -183,9 +183,13 @@ def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> 
     trained = store.plan.trained
     if trained is None:
         raise PlanError("trains-nothing", f"run {run} trains nothing that could be read")
-    found = reading.read_moments(store.plan, store.stage(trained.name).last_committed().state)
+    found = reading.read_again(store.plan, store.stage(trained.name).last_committed().state)
     if as_json:
         show_json(reading.facts_of(found))
+        return
+    if found.kept:
+        show_table("columns kept", ("place", "column"), reading.kept_rows(found))
+        say("columns kept: under noise no method finds which columns a target truly follows")
         return
     show_table("principal components", reading.COMPONENT_COLUMNS, reading.component_rows(found))
     if found.path:

@@ -1,7 +1,8 @@
-"""What else a run's noised second moments say: principal components, and the LASSO's path.
+"""What else a run's last state says: principal components and the LASSO's path, or the columns kept.
 
-The last state of learner ``second_moments`` keeps the whole matrix; reading it again is post-processing
-and costs nobody anything. What noise alone would show is said beside it. Imports learners and stages.
+Learner ``second_moments`` keeps its whole noised matrix, ``selection`` the noised scores of columns;
+reading them again is post-processing and costs nobody anything. What noise alone would show is said
+beside it. Imports learners and stages.
 Legend: f columns · c components · p penalties.
 """
 
@@ -17,6 +18,7 @@ from shared.contract.stages import LearnerStage
 from shared.errors import RunError
 from shared.learners.moments import Moments, components, lasso_path, noise_penalty
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
+from shared.learners.selection import Selection, SelectionSettings
 from shared.stages.learner import table_task
 from shared.stages.stage_sum import StageState
 from shared.sums.contract import Floats, State
@@ -51,36 +53,47 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Readings:
-    """Components by falling variance; the path of the LASSO, or nothing where classes are told."""
+    """What a state was read as.
 
-    components: tuple[Component, ...]
-    path: tuple[Step, ...]
+    Attributes:
+        components: by falling variance.
+        path: of the LASSO; none where classes are told.
+        kept: columns that a selection kept, the highest score first; under noise not those that matter.
+    """
+
+    components: tuple[Component, ...] = ()
+    path: tuple[Step, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
-def read_moments(plan: Plan, state: StageState) -> Readings:
-    """Read a plan's trained matrix.
+def read_again(plan: Plan, state: StageState) -> Readings:
+    """Read the last state of a plan's training.
 
     Args:
-        plan: trains ``second_moments``.
-        state: the last one of its training.
+        plan: trains ``second_moments`` or ``selection``.
+        state: the last one.
 
     Raises:
         RunError: another learner, or a run that has not ended.
     """
     stage = plan.trained
     settings = stage.learner if isinstance(stage, LearnerStage) else None
-    if not isinstance(stage, LearnerStage) or not isinstance(settings, SecondMomentsSettings):
+    if not isinstance(stage, LearnerStage) or not isinstance(
+        settings, SecondMomentsSettings | SelectionSettings
+    ):
         raise RunError(
-            "no-second-moments",
-            f"run {plan.run} keeps no matrix of its columns",
-            hint="components and the LASSO path are read from a run of learner=second_moments",
+            "nothing-to-read",
+            f"run {plan.run} keeps no matrix of its columns and no scores of them",
+            hint="components and the LASSO path are read from a run of learner=second_moments, the "
+            "columns kept from one of learner=selection",
         )
-    if "scatter" not in state.memory:
+    if state.round < stage.rounds:
         raise RunError("not-finished", f"run {plan.run} has not ended its training")
     task = table_task(plan.settings, stage.epsilon)
-    learner = SecondMoments.build(settings, task)
-    vector = np.asarray(state.vector, dtype=np.float64)
-    moments = learner.moments_of(State(vector, state.round, state.memory))
+    held = State(np.asarray(state.vector, dtype=np.float64), state.round, state.memory)
+    if isinstance(settings, SelectionSettings):
+        return Readings(kept=Selection.build(settings, task).columns_kept(held))
+    moments = SecondMoments.build(settings, task).moments_of(held)
     names = [column.name for column in task.columns]
     path = () if task.n_classes else _path(moments, settings, names)
     return Readings(components=_components(moments, settings.n_components, names), path=path)
@@ -158,3 +171,8 @@ def path_rows(readings: Readings) -> list[tuple[str, ...]]:
         )
         for step in readings.path
     ]
+
+
+def kept_rows(readings: Readings) -> list[tuple[str, ...]]:
+    """A row per column that was kept, for a terminal."""
+    return [(str(place), name) for place, name in enumerate(readings.kept, start=1)]

@@ -10,7 +10,7 @@ from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import read
 from sklearn.linear_model import lars_path_gram
 
-from server.report.readings import component_rows, path_rows, read_moments
+from server.report.readings import component_rows, kept_rows, path_rows, read_again
 from shared.errors import RunError
 from shared.stages.learner import LearnerSum, table_task
 
@@ -25,7 +25,7 @@ def pooled(plan) -> tuple[np.ndarray, np.ndarray]:
 
 def test_components_are_those_of_the_pooled_columns() -> None:
     plan = learner_plan("ridge", SITES)
-    found = read_moments(plan, played(plan)[-1]).components
+    found = read_again(plan, played(plan)[-1]).components
     columns, _ = pooled(plan)
     values = np.linalg.svd(columns, compute_uv=False) ** 2
     shares = values / values.sum()
@@ -52,7 +52,7 @@ def test_the_path_keeps_the_columns_that_scikit_learn_keeps() -> None:
     values, vectors = np.linalg.eigh(scatter[:f, :f])
     gram = (vectors * np.maximum(values, 0.0)) @ vectors.T
     alphas, _, weights = lars_path_gram(scatter[:f, f], gram, n_samples=1, method="lasso")
-    path = read_moments(plan, state).path
+    path = read_again(plan, state).path
     assert path[0].kept == ()
     assert len(path[-1].kept) > 3
     for step in path[1:]:
@@ -65,27 +65,40 @@ def test_what_noise_alone_reaches_is_said() -> None:
     plan = learner_plan("ridge", SITES)
     state = played(plan)[-1]
     loud = replace(state, memory={**state.memory, "noise": np.array([1e6, 1e6])})
-    readings = read_moments(plan, loud)
+    readings = read_again(plan, loud)
     assert not any(each.above_noise for each in readings.components)
     assert not any(step.above_noise for step in readings.path)
     assert {row[2] for row in component_rows(readings)} == {"no"}
     assert {row[1] for row in path_rows(readings)} == {"no"}
     quiet = replace(state, memory={**state.memory, "noise": np.array([0.0, 0.0])})
-    assert all(each.above_noise for each in read_moments(plan, quiet).components if each.share > 1e-9)
+    assert all(each.above_noise for each in read_again(plan, quiet).components if each.share > 1e-9)
 
 
 def test_classes_have_components_and_no_path() -> None:
     plan = learner_plan("discriminants", SITES)
-    readings = read_moments(plan, played(plan)[-1])
+    readings = read_again(plan, played(plan)[-1])
     assert readings.components
     assert readings.path == ()
+
+
+def test_of_a_selection_the_columns_kept_are_told_by_falling_score() -> None:
+    learner = {**read("learner/selection"), "keep": 5}
+    plan = learner_plan("proportional_odds", SITES, learner=learner, epsilon=1.0)
+    state = played(plan)[-1]
+    names = [column.name for column in table_task(plan.settings, 1.0).columns]
+    scores = state.vector[: len(names)]
+    expected = [names[place] for place in np.argsort(-scores, kind="stable")[:5]]
+    found = read_again(plan, state)
+    assert list(found.kept) == expected
+    assert found.components == ()
+    assert kept_rows(found)[0] == ("1", expected[0])
 
 
 def test_another_learner_and_a_run_that_has_not_ended_are_refused() -> None:
     forest = learner_plan("forest", SITES)
     with pytest.raises(RunError, match="keeps no matrix") as caught:
-        read_moments(forest, played(forest)[-1])
-    assert caught.value.code == "run.no-second-moments"
+        read_again(forest, played(forest)[-1])
+    assert caught.value.code == "run.nothing-to-read"
     ridge = learner_plan("ridge", SITES)
     with pytest.raises(RunError, match="has not ended"):
-        read_moments(ridge, played(ridge)[1])
+        read_again(ridge, played(ridge)[1])
