@@ -32,10 +32,23 @@ _PACKED = ["encoder.weights=packed.safetensors", f"encoder.sha256={'0' * 64}"]
 _UNSHIPPED = {
     name for group, name in OPTIONS if group == "encoder" and name.removesuffix("_lora") in PUBLISHED
 }
+_OTHER_PARTS = {
+    **dict.fromkeys(("elbow_abnormal", "humerus_abnormal", "wrist_abnormal"), "abnormal"),
+    "spine_fracture": "moderate_or_severe",
+}
 # An option that makes sense only beside another one.
 COMPANIONS = {
     ("cohort", "hip_table"): ["encoder=none", "fusion=clinical_only"],
+    **{
+        ("cohort", name): [
+            "task=classification",
+            f"task.positive_class={ill}",
+            "validation=probability",
+        ]
+        for name, ill in _OTHER_PARTS.items()
+    },
     ("encoder", "none"): ["fusion=clinical_only"],
+    **{("features", name): ["learner=second_moments"] for name in ("image_radiomics", "radiomics")},
     **{("encoder", name): _PACKED for name in _UNSHIPPED},
     ("experiment", "dinov2_s_lora"): _PACKED,
     ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],
@@ -53,7 +66,9 @@ def test_every_shipped_yaml_composes(group: str, name: str) -> None:
 
 def test_there_is_an_option_in_every_group() -> None:
     groups = {"cohort", "task", "encoder", "fusion", "privacy", "strategy", "federation", "validation"}
-    assert groups | {"engine", "experiment", "learner", "measure"} == {group for group, _ in OPTIONS}
+    assert groups | {"engine", "experiment", "features", "learner", "measure"} == {
+        group for group, _ in OPTIONS
+    }
 
 
 def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:
