@@ -3201,8 +3201,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/table.py",
-        "is_first=not before,",
-        "is_first=True,",
+        "earlier=[vector.astype(np.float64) for vector in before],",
+        "earlier=[],",
         "a second governed table is withheld as if it were the first",
     ),
     Break(
