@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.gate.ledger_file import LedgerFile, has_rows
-from shared.contract.stages import TABLE_KIND
+from shared.contract.stages import TABLE_KIND, beside_exact_error
 from shared.errors import LedgerError, PrivacyError
 from shared.machine.files import write_atomic
 from shared.privacy.accountant import epsilon_of
@@ -36,7 +36,6 @@ from shared.privacy.ledger_format import (
 )
 from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey
-from shared.stages.stage_sum import beside_exact_error
 
 if TYPE_CHECKING:
     from client.site.folder import Site

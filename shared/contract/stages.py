@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from shared.errors import PlanError
+from shared.errors import PlanError, PolicyError
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
 from shared.strict import FROZEN
@@ -202,6 +202,17 @@ class LearnerStage(_Trains):
 
 # Of statistics alone several exact releases of a split are compared before they are shown.
 TABLE_KIND: Final = "table"
+
+
+def beside_exact_error() -> PolicyError:
+    """The error of exact numbers whose difference from earlier ones nobody bounds."""
+    return PolicyError(
+        "exact-beside-exact",
+        "exact numbers were released of these patients, and the difference between them and a table "
+        "of another kind may be a few patients",
+        hint="ask for noised tables (validation.release_class=dp), or for one exact table of a split",
+    )
+
 
 # How a table ranks: by one score with a row of bins per class, or by each class's probability.
 Ranking = Literal["graded", "each"]

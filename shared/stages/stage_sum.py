@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
-from shared.contract.stages import StageSettings
-from shared.errors import PolicyError, ProtocolError
+from shared.contract.stages import StageSettings, beside_exact_error
+from shared.errors import ProtocolError
 from shared.privacy.noise import DrawNormals
 from shared.sums.contract import Floats, State, Sum
 from shared.sums.lattice import from_lattice, spacing_of
@@ -56,16 +56,6 @@ def require_alone(before: Sequence[Vector]) -> None:
     """
     if before:
         raise beside_exact_error()
-
-
-def beside_exact_error() -> PolicyError:
-    """The error of exact numbers whose difference from earlier ones nobody bounds."""
-    return PolicyError(
-        "exact-beside-exact",
-        "exact numbers were released of these patients, and the difference between them and a table "
-        "of another kind may be a few patients",
-        hint="ask for noised tables (validation.release_class=dp), or for one exact table of a split",
-    )
 
 
 @dataclass(frozen=True)

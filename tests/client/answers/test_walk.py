@@ -33,6 +33,7 @@ DECIDING = {
 KEEPING = {
     "cohort/assemble.py",
     "cohort/folder.py",
+    "cohort/tokens.py",
     "cohort/versions.py",
     "gate/ledger_file.py",
     "site/context.py",

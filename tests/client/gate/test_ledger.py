@@ -28,6 +28,7 @@ from shared.privacy.accountant import epsilon_of, gaussian_epsilon
 from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import Allowance
 from shared.privacy.ledger_format import (
+    LEDGER_VERSION,
     Countersignature,
     LedgerHead,
     LedgerRow,
@@ -425,7 +426,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Tampered], object], str]] = {
     ),
     "a note beside a row": (lambda it: it.edit(it.path, 2, note="paid"), "damaged"),
     "a later format of row": (
-        lambda it: it.edit(it.path, 2, row={"version": 4}),
+        lambda it: it.edit(it.path, 2, row={"version": LEDGER_VERSION + 1}),
         "unknown-version",
     ),
     "no row at all": (lambda it: it.path.write_bytes(b"[]\n"), "damaged"),
@@ -526,11 +527,15 @@ def test_a_torn_countersignature_is_cut_and_the_next_one_is_whole(tmp_path: Path
     ledger.verify()
 
 
-NEWER_FIELDS = {1: ("canaries_sha256", "next_public_key", "next_signature", "stage"), 2: ("stage",)}
+NEWER_FIELDS = {
+    1: ("canaries_sha256", "next_public_key", "next_signature", "stage", "stage_kind"),
+    2: ("stage", "stage_kind"),
+    3: ("stage_kind",),
+}
 
 
 def earlier_line(row: LedgerRow, key: SigningKey) -> bytes:
-    """A row as its version wrote it: without canaries, next key and stage; or without stage alone."""
+    """A row as its version wrote it: without what later versions added."""
     newer = NEWER_FIELDS[row.version]
     values = {name: value for name, value in asdict(row).items() if name not in newer}
     content = canonical_json(values)
@@ -539,7 +544,7 @@ def earlier_line(row: LedgerRow, key: SigningKey) -> bytes:
     return canonical_json(line) + b"\n"
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", sorted(NEWER_FIELDS))
 def test_rows_of_earlier_formats_keep_charging_and_new_rows_follow_them(
     tmp_path: Path, version: int
 ) -> None:
@@ -556,7 +561,7 @@ def test_rows_of_earlier_formats_keep_charging_and_new_rows_follow_them(
     charge(ledger, 2, PATIENTS)
     assert spent(open_ledger(tmp_path), PATIENTS) == pytest.approx(epsilon_of([COSTLY] * 2, 1e-5))
     assert (tmp_path / "ledger" / "ledger.jsonl").read_bytes().startswith(before)
-    assert [row.version for row in open_ledger(tmp_path).show()] == [version, version, 3]
+    assert [row.version for row in open_ledger(tmp_path).show()] == [version, version, LEDGER_VERSION]
     open_ledger(tmp_path).verify()
 
 
