@@ -17,11 +17,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from server.experiments.figures import TRAINING_PATIENTS
 from server.experiments.learners import DELTA, EPSILONS, QUICK, Measured, Size, measure_learners
+from server.federation.compose import compose_settings
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT, write_atomic
 
+DATA = "docs/data/learners.json"
 BLUEPRINT = PROJECT / "docs" / "data" / "blueprint_learners.json"
 KEPT = PROJECT / "figures" / "work" / "learners.jsonl"
 # The arm that the blueprint experiment had too.
@@ -61,14 +65,33 @@ def read_blueprint(path: Path = BLUEPRINT) -> Blueprint:
     return Blueprint(content["source"], content["figures"], content["not_compared"])
 
 
-def write_learners(measured: Sequence[Measured], *, size: Size, root: Path = PROJECT) -> Path:
-    """Write ``docs/learners.md``."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one run of the command measured, when, how much, and with which encoder (its SHA-256)."""
+
+    date: str
+    encoder_sha256: str
+    size: Size
+    measured: tuple[Measured, ...]
+
+
+def write_learners(outcome: Outcome, *, root: Path = PROJECT) -> Path:
+    """Keep what was measured, and write ``docs/learners.md`` from it."""
     page = root / "docs" / "learners.md"
-    write_atomic(page, _page(measured, size, read_blueprint()).encode())
+    text = learners_page(outcome, read_blueprint())
+    write_atomic(root / DATA, TypeAdapter(Outcome).dump_json(outcome, indent=1) + b"\n")
+    write_atomic(page, text.encode())
     return page
 
 
-def _page(measured: Sequence[Measured], size: Size, blueprint: Blueprint) -> str:
+def read_learners(root: Path = PROJECT) -> Outcome:
+    """What is kept."""
+    return TypeAdapter(Outcome).validate_json((root / DATA).read_bytes())
+
+
+def learners_page(outcome: Outcome, blueprint: Blueprint) -> str:
+    """The page of what was measured, beside the blueprint's figures."""
+    size = outcome.size
     sizes = " + ".join(str(n) for n in TRAINING_PATIENTS.values())
     lines = [
         "# Learners of tables",
@@ -83,14 +106,14 @@ def _page(measured: Sequence[Measured], size: Size, blueprint: Blueprint) -> str
         "own noise; *external*: scored at a hospital that never trained; *one message*: each site "
         "takes all steps alone, its last states are averaged by size; *pooled*: all patients in one "
         "place, one noise; *alone*: one site, its own noise. ± is the standard error over populations. "
-        f"{datetime.now(UTC).date().isoformat()}.",
+        f"{outcome.date}.",
         "",
         f"Last column, at the same four ε: {blueprint.source}.",
         "",
         "| learner | figure | arm | ε 1 | ε 3 | ε 8 | off | blueprint experiment |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for found in measured:
+    for found in outcome.measured:
         for arm, values in found.arms.items():
             cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
             beside = blueprint.of(found.name) if arm == _COMPARED else ""
@@ -106,7 +129,13 @@ def main() -> None:
     size = QUICK if parser.parse_args().quick else Size()
     root = KEPT.parent if size == QUICK else PROJECT
     measured = measure_learners(size=size, kept=KEPT, progress=partial(print, file=sys.stderr))
-    write_learners(measured, size=size, root=root)
+    outcome = Outcome(
+        date=datetime.now(UTC).date().isoformat(),
+        encoder_sha256=compose_settings().encoder.sha256,
+        size=size,
+        measured=measured,
+    )
+    write_learners(outcome, root=root)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from server.experiments import learners_page
+from server.experiments import learners_page as module
 from server.experiments.learners import ENTRIES, QUICK, Measured
-from server.experiments.learners_page import BLUEPRINT, read_blueprint, write_learners
+from server.experiments.learners_page import (
+    BLUEPRINT,
+    Outcome,
+    learners_page,
+    read_blueprint,
+    read_learners,
+    write_learners,
+)
+from server.federation.compose import compose_settings
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT
+
+
+def of(found: Measured) -> Outcome:
+    return Outcome(date="2026-11-27", encoder_sha256="e" * 64, size=QUICK, measured=(found,))
+
 
 FOUR = [(0.8, 0.01), (0.81, 0.02), (0.82, 0.03), (0.83, 0.04)]
 
@@ -20,7 +33,7 @@ def test_the_page_holds_each_figure_with_its_error_and_the_blueprints_beside_the
     tmp_path: Path,
 ) -> None:
     found = Measured(name="proportional odds", figure="AUC", arms={"federated": FOUR, "pooled": FOUR})
-    text = write_learners([found], size=QUICK, root=tmp_path).read_text()
+    text = write_learners(of(found), root=tmp_path).read_text()
     row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 | 0.830 ± 0.040 |"
     assert f"| proportional odds | AUC | federated {row} 0.830 · 0.834 · – · 0.834 |" in text
     assert f"| proportional odds | AUC | pooled {row}  |" in text
@@ -29,7 +42,7 @@ def test_the_page_holds_each_figure_with_its_error_and_the_blueprints_beside_the
 
 def test_a_learner_that_cannot_be_compared_is_told_why(tmp_path: Path) -> None:
     found = Measured(name="LASSO", figure="R²", arms={"federated": FOUR})
-    text = write_learners([found], size=QUICK, root=tmp_path).read_text()
+    text = write_learners(of(found), root=tmp_path).read_text()
     assert "| not compared |" in text
     assert "- LASSO: the blueprint experiment counted which columns a LASSO keeps" in text
 
@@ -43,9 +56,8 @@ def test_every_learner_that_is_measured_is_compared_or_has_its_reason_and_no_oth
 
 def test_a_learner_that_nobody_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        write_learners(
-            [Measured(name="oracle", figure="R²", arms={"federated": FOUR})], size=QUICK, root=tmp_path
-        )
+        unknown = Measured(name="oracle", figure="R²", arms={"federated": FOUR})
+        write_learners(of(unknown), root=tmp_path)
     assert caught.value.code == "settings.no-blueprint"
     assert not (tmp_path / "docs" / "learners.md").exists()
 
@@ -59,5 +71,14 @@ def test_figures_at_other_epsilons_are_not_put_beside_ours(tmp_path: Path) -> No
 
 def test_the_page_in_the_documents_names_this_command_and_every_learner() -> None:
     shown = (PROJECT / "docs" / "learners.md").read_text()
-    assert f"python -m {learners_page.__name__}" in shown
+    assert f"python -m {module.__name__}" in shown
     assert all(f"| {entry.name} |" in shown for entry in ENTRIES)
+
+
+def test_the_page_is_what_is_kept_and_was_measured_with_the_shipped_encoder() -> None:
+    kept = read_learners()
+    page = (PROJECT / "docs" / "learners.md").read_text()
+    assert page == learners_page(kept, read_blueprint()), f"run python -m {module.__name__}"
+    assert kept.encoder_sha256 == compose_settings().encoder.sha256
+    assert kept.size.populations >= 3
+    assert [found.name for found in kept.measured] == [entry.name for entry in ENTRIES]
