@@ -55,8 +55,8 @@ def test_every_learner_that_is_measured_is_compared_or_has_its_reason_and_no_oth
 
 
 def test_a_learner_that_nobody_compared_is_refused(tmp_path: Path) -> None:
+    unknown = Measured(name="oracle", figure="R²", arms={"federated": FOUR})
     with pytest.raises(SettingsError) as caught:
-        unknown = Measured(name="oracle", figure="R²", arms={"federated": FOUR})
         write_learners(of(unknown), root=tmp_path)
     assert caught.value.code == "settings.no-blueprint"
     assert not (tmp_path / "docs" / "learners.md").exists()
