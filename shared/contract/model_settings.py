@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.contract.encoder_names import EncoderName
 from shared.exam.schema import CohortSchema
 from shared.features.sources import FeatureSettings
 from shared.strict import FROZEN
@@ -142,25 +143,7 @@ class EncoderSettings(BaseModel):
 
     model_config = FROZEN
 
-    name: Literal[
-        "none",
-        "tiny",
-        "resnet_gn",
-        "vgg19",
-        "inception_v3",
-        "resnet34",
-        "resnet50",
-        "densenet121",
-        "dinov2_s",
-        "dinov2_b",
-        "vit_s",
-        "efficientnet_lite0",
-        "standin_vgg",
-        "standin_inception",
-        "standin_resnet",
-        "standin_densenet",
-        "standin_vit",
-    ]
+    name: EncoderName
     training: Literal["frozen", "lora", "full"] = "frozen"
     lora_rank: int = Field(default=4, ge=1, le=64)
     lora_alpha: float = Field(default=4.0, gt=0, le=1024)
