@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,8 @@ from pathlib import Path
 from queue import Queue
 
 from tests.house.breaks import BREAKS, Break
-from tests.house.mirror import ROOT, TESTS, find_tests
+from tests.house.mirror import TESTS, find_tests
+from tests.house.tree import copy_tree
 
 ASKED_SHARE = 0.9
 TIMEOUT_S = 600
@@ -57,7 +57,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
         for number in range(options.jobs):
-            copies.put(_copy_tree(Path(folder) / str(number)))
+            copies.put(copy_tree(Path(folder) / str(number)))
         if not options.no_baseline and not _passes_unbroken(copies, chosen):
             return 2
 
@@ -89,21 +89,6 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument("--mirror-only", action="store_true", help="ask the mirrored tests alone")
     parser.add_argument("--no-baseline", action="store_true", help="trust that the tests pass unbroken")
     return parser.parse_args()
-
-
-def _copy_tree(folder: Path) -> Path:
-    """The files of the working tree that git does not ignore."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    ).stdout.decode()
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    return folder
 
 
 def _passes_unbroken(copies: Queue[Path], chosen: Sequence[Break]) -> bool:

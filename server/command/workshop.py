@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from shared.contract.encoder_names import Published, Taught
 from shared.machine.terminal import (
     JsonOption,
     Overrides,
@@ -20,30 +21,11 @@ from shared.machine.terminal import (
 
 workshop_app = typer.Typer()
 _AUDITED_CANARIES = 1000
-# The table of architectures imports torch, and `--help` must not: a test holds these to the table.
-_Published = Literal[
-    "vgg19",
-    "inception_v3",
-    "resnet34",
-    "resnet50",
-    "densenet121",
-    "dinov2_s",
-    "dinov2_b",
-    "vit_s",
-    "efficientnet_lite0",
-]
+# The table of architectures imports torch, and `--help` must not: a test holds this to the table.
 _Layout = Literal[
     "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
 ]
-_Pretrained = Literal[
-    "tiny",
-    "standin_vgg",
-    "standin_inception",
-    "standin_resnet",
-    "standin_densenet",
-    "standin_vit",
-    "landmark",
-]
+_Pretrained = Literal[Taught, "landmark"]
 
 
 _LANDMARK = "shared/exam/landmarks/hip.safetensors"
@@ -187,7 +169,7 @@ def weights(
     checkpoint: Annotated[
         Path, typer.Argument(help="State dict on this machine.", exists=True, dir_okay=False)
     ],
-    encoder: Annotated[_Published, typer.Option(help="Which architecture it is for.")],
+    encoder: Annotated[Published, typer.Option(help="Which architecture it is for.")],
     out: Annotated[Path, typer.Option(help="Encoder file to write.")],
     layout: Annotated[
         _Layout | None,

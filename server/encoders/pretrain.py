@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch.nn import functional
 from server.encoders.prepared import hip_schema, see_film
 from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
+from shared.contract.encoder_names import Taught
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.model.architectures import ARCHITECTURES, Architecture
 from shared.model.encoders import colour, pack_encoder
@@ -47,14 +49,11 @@ class Lesson:
     learning_rate: float = 2e-3
 
 
-LESSONS = {
+_OTHER_LESSONS = {
     "tiny": Lesson(n_films=10_500),
-    "standin_vgg": Lesson(),
-    "standin_inception": Lesson(),
-    "standin_resnet": Lesson(),
-    "standin_densenet": Lesson(),
     "standin_vit": Lesson(epochs=30, learning_rate=1e-3),  # six passes left .63 of a variance unread
 }
+LESSONS = {name: _OTHER_LESSONS.get(name, Lesson()) for name in get_args(Taught)}
 
 
 def pretrain(

@@ -25,12 +25,27 @@ from shared.features.radiomics_block import (
     measure_film,
     standardise_features,
 )
+from shared.machine.files import PROJECT
 from shared.signing.canonical import hash_file
 
 Floats = NDArray[np.float64]
 
+CONFIG_FEATURES = PROJECT / "configs" / "features"
 N_FILMS, SEED = 300, 14
 RECIPE_VERSION = 1
+
+
+def remake_constants(*, n_films: int = N_FILMS) -> str:
+    """Write the shipped constants anew and name them in the settings that named the former ones.
+
+    Returns:
+        the file's SHA-256.
+    """
+    former = hash_file(FILE)
+    sha256 = write_constants(n_films=n_films)
+    for path in sorted(CONFIG_FEATURES.glob("*.yaml")):
+        path.write_text(path.read_text().replace(former, sha256))
+    return sha256
 
 
 def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SEED) -> str:

@@ -1,6 +1,7 @@
 """The table of encoders: which network a name stands for, what it is given, whose files it takes.
 
-A new encoder is a row here, its name in ``EncoderSettings`` and a YAML. Imports the networks.
+A new encoder is a row here, its name in ``shared.contract.encoder_names`` and a YAML. Imports the
+networks.
 """
 
 from __future__ import annotations

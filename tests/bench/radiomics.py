@@ -1,8 +1,8 @@
 """How radiomics agree with IBSI and pyradiomics, and what they cost, into docs/radiomics.md.
 
 ``make radiomics``, or ``python tests/bench/radiomics.py`` from the repository's root; ``--constants``
-remakes the public constants first and prints their hash. Times are processor time on one thread, the
-fastest of many, which on a shared machine is what repeats.
+only remakes the public constants and names their hash in configs/features. Times are processor time on
+one thread, the fastest of many, which on a shared machine is what repeats.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def fastest_ms(work: Callable[[], object]) -> float:
     return 1e3 * best
 
 
-def differences(family: str) -> tuple[float | None, float]:
-    """Largest difference from IBSI, as a share, where it publishes the family; and from pyradiomics."""
+def differences(family: str) -> tuple[float | None, float | None]:
+    """Largest difference from IBSI, as a share, and from pyradiomics, where they have the family."""
     from practice_radiomics import answered, both_answers, mean_over_slices, published, stored, whole
 
     from shared.features.radiomics.table import FAMILIES
@@ -55,7 +55,7 @@ def differences(family: str) -> tuple[float | None, float]:
         ibsi = max(abs(ours[name] / value - 1.0) for name, value in published(family).items())
     pairs = [both_answers(name, family) for name, each in answered() if each == family]
     apart = [abs(a[name] - b[name]) / max(1.0, abs(b[name])) for a, b in pairs for name in b]
-    return ibsi, max(apart)
+    return ibsi, max(apart, default=None)
 
 
 def family_rows() -> list[str]:
@@ -76,9 +76,9 @@ def family_rows() -> list[str]:
         ibsi, theirs = differences(family)
         regions = [find_region(film, n_levels=LEVELS) for film in films]
         times = [fastest_ms(lambda each=each, of=measure: of(each)) for each in regions]
-        shown = "not published" if ibsi is None else f"{ibsi:.1e}"
+        shown = ["not published" if each is None else f"{each:.1e}" for each in (ibsi, theirs)]
         n = len(feature_names((family,)))
-        rows.append(f"| {family} | {n} | {shown} | {theirs:.1e} | {times[0]:.1f} · {times[1]:.1f} |")
+        rows.append(f"| {family} | {n} | {shown[0]} | {shown[1]} | {times[0]:.1f} · {times[1]:.1f} |")
     times = [fastest_ms(lambda each=each: measure_film(each)) for each in films]
     n = len(feature_names(ALL))
     rows.append(f"| **all, with levels** | {n} | | | {times[0]:.1f} · {times[1]:.1f} |")
@@ -155,11 +155,11 @@ def page() -> str:
 def main() -> None:
     """Compute and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--constants", action="store_true", help="remake the public constants first")
+    parser.add_argument("--constants", action="store_true", help="remake the public constants")
     if parser.parse_args().constants:
-        from server.encoders.public_radiomics import write_constants
+        from server.encoders.public_radiomics import remake_constants
 
-        sys.stdout.write(f"sha256: {write_constants()}\n")
+        sys.stdout.write(f"sha256: {remake_constants()}\n")
         return
     PAGE.write_text(page())
 

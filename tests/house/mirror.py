@@ -30,7 +30,6 @@ class Elsewhere:
 _COMMAND = "a command is tried as it is typed, on a whole site"
 _DEMO = "it sets up what the whole run then shows"
 _PACS = "it speaks with a real PACS, which the services tests start"
-_PUBLISHED = "every published network is held against its publisher's own"
 _RECOUNT = "a claim is shown on forgeries of whole runs, not on invented evidence"
 
 ELSEWHERE: dict[str, Elsewhere] = {
@@ -110,33 +109,28 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "shared/measure/table/reading.py": Elsewhere(
         "shared/measure/table/test_rows.py", "rows and their reading are shown against the cohort"
     ),
-    "shared/model/densenet.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
-    "shared/model/efficientnet.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
-    "shared/model/inception.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
-    "shared/model/resnet.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
-    "shared/model/vgg.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
-    "shared/model/vision_transformer.py": Elsewhere(
-        "shared/model/test_architectures.py", _PUBLISHED, "shared/model/architectures.py"
-    ),
     "shared/model/fusion.py": Elsewhere(
         "shared/model/test_build.py", "each fusion is built from its YAML and tried"
     ),
-    "shared/model/tiny_network.py": Elsewhere(
-        "shared/model/test_encoders.py",
-        "all encoders keep one promise",
-        "shared/model/architectures.py",
-    ),
 }
+
+
+ARCHITECTURES = "shared/model/architectures.py"
+
+
+def networks() -> dict[str, Elsewhere]:
+    """Networks of the table of encoders, which one test holds to account row by row."""
+    held = Elsewhere(
+        "shared/model/test_architectures.py",
+        "a published network is held against its publisher's own, each against its row",
+        through=ARCHITECTURES,
+    )
+    names = {f"{name.replace('.', '/')}.py" for name in imports_of(ROOT / ARCHITECTURES)}
+    return {
+        name: held
+        for name in sorted(names)
+        if (ROOT / name).exists() and not mirrored(Path(name)).exists()
+    }
 
 
 def module_of(path: Path | str) -> str:
@@ -215,3 +209,6 @@ def find_tests(source: Path) -> list[Path]:
     name = module_of(source)
     others = [path for path in sorted(TESTS.rglob("test_*.py")) if name in imports_of(path)]
     return [*([first] if first else []), *(path for path in others if path != first)]
+
+
+ELSEWHERE |= networks()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from server.encoders.public_radiomics import fit_constants, write_constants
-from shared.features.radiomics_block import MOST_COMPONENTS, read_constants, standardise_features
+from shared.features.radiomics.table import feature_names
+from shared.features.radiomics_block import ALL, MOST_COMPONENTS, read_constants, standardise_features
 
 
 def test_components_are_those_of_the_standardised_features() -> None:
@@ -24,4 +25,7 @@ def test_components_are_those_of_the_standardised_features() -> None:
 def test_equal_seeds_give_an_equal_file(tmp_path: Path) -> None:
     first, again = (write_constants(tmp_path / name, n_films=4, seed=5) for name in ("a", "b"))
     assert first == again
-    assert read_constants(first, tmp_path / "a").directions.shape == (66, MOST_COMPONENTS)
+    assert read_constants(first, tmp_path / "a").directions.shape == (
+        len(feature_names(ALL)),
+        MOST_COMPONENTS,
+    )

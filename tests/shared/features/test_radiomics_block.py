@@ -13,7 +13,9 @@ from safetensors.numpy import load_file, save_file
 from server.synthetic.physics import draw_public_film
 from shared.errors import WeightsError
 from shared.features.columns import IMAGE_NORM, REACH_SD
+from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import (
+    ALL,
     FILE,
     MOST_COMPONENTS,
     PublicConstants,
@@ -27,6 +29,7 @@ from shared.features.radiomics_block import (
 from shared.signing.canonical import hash_file
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "features"
+N_FEATURES = len(feature_names(ALL))
 RNG = np.random.default_rng(8)
 CONSTANTS = PublicConstants(
     mean=np.array([1.0, -2.0, 5.0]),
@@ -41,7 +44,7 @@ def test_the_shipped_constants_are_those_that_the_settings_name(name: str) -> No
     sources = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["sources"]
     [named] = [source["sha256"] for source in sources if source["kind"] == "radiomics"]
     assert named == hash_file(FILE)
-    assert read_constants(named).directions.shape == (66, MOST_COMPONENTS)
+    assert read_constants(named).directions.shape == (N_FEATURES, MOST_COMPONENTS)
 
 
 def test_shipped_directions_are_orthogonal_and_fall_in_variance() -> None:
@@ -81,11 +84,13 @@ def test_features_themselves_are_columns_by_name() -> None:
     constants = read_constants(hash_file(FILE))
     columns = block_columns(constants, components=0)
     assert columns[0].name == "radiomics.first_order.mean"
-    assert [column.spread for column in columns] == pytest.approx([IMAGE_NORM / 66**0.5] * 66)
+    assert [column.spread for column in columns] == pytest.approx(
+        [IMAGE_NORM / N_FEATURES**0.5] * N_FEATURES
+    )
     film = RNG.random((20, 20))
     shown = measure_block(film, constants, components=0)
     assert (np.abs(shown) <= [column.high for column in columns]).all()
-    assert len(measure_film(film)) == 66
+    assert len(measure_film(film)) == N_FEATURES
 
 
 def test_other_constants_than_the_plans_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 from published_layouts import LAYOUTS, draw_image, draw_state, some_values
 
 from shared.model.architectures import ARCHITECTURES
+from shared.model.encoders import make_encoder
 from shared.model.layouts import load_strictly, own_state
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +52,18 @@ def test_every_layout_that_is_promised_is_accepted_somewhere() -> None:
     named = {layout for row in ARCHITECTURES.values() for layout in row.published}
     promised = {"torchvision", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"}
     assert named == promised | {"torchvision-file"}
+
+
+@pytest.mark.parametrize("name", sorted({*ARCHITECTURES} - {*LAYOUTS} - {"resnet34"}))
+def test_a_network_of_our_own_gives_the_map_of_its_row_film_by_film(name: str) -> None:
+    row = ARCHITECTURES[name]
+    encoder = make_encoder(name, grid=row.grid)
+    films = torch.rand(2, 1, 128, 128, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        both, second = encoder.map_films(films), encoder.map_films(films[1:])
+    assert both.shape == (2, row.channels, row.grid, row.grid)
+    assert float((both[0] - both[1]).abs().max()) > 0, "a network that sees nothing"
+    torch.testing.assert_close(both[1:], second, atol=1e-5, rtol=1e-4)
 
 
 def test_radimagenet_numbers_torchvisions_children() -> None:
