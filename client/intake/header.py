@@ -78,13 +78,13 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
     if refused:
         raise IntakeError(
             "missing-column",
-            f"not_collected must not list {refused}: the schema requires them",
+            f"not_collected must not list {', '.join(refused)}: the schema requires them",
             hint="collect them, or ask the coordinator for another schema",
         )
     if missing:
         # A table without a header line would show a patient's values as its "columns".
         has_header = any(column in header for column in expected)
-        found = list(header) if has_header else f"none of them among {len(header)} columns"
+        found = ", ".join(header) if has_header else f"none of them among {len(header)} columns"
         spare = [column for column in header if column not in expected] if has_header else []
         guesses = [
             f"\n  {column}: is not there{guess}"
@@ -100,9 +100,10 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
             )
         raise IntakeError(
             "missing-column",
-            f"the table lacks {missing}; expected {expected}, found {found}" + "".join(guesses),
+            f"the table lacks {', '.join(missing)}; expected {', '.join(expected)}; found {found}"
+            + "".join(guesses),
             hint="map names under columns in the site profile, or list optional fields that "
-            "the site does not collect under not_collected",
+            "the site does not collect under not_collected" + _without(missing, schema, profile),
         )
     named = [column for column in header if column]  # spreadsheets export empty ones
     if len(named) > len(set(named)):
@@ -111,6 +112,17 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
             f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
             hint="give every column a name of its own: one would hide the other",
         )
+
+
+def _without(missing: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> str:
+    """What a schema says where tables have no patient numbers or dates; of those that are missing."""
+    row_settings = {"patient_column": schema.patient_column, "date_column": schema.date_column}
+    nulls = [
+        f"{setting}: null"
+        for setting, name in row_settings.items()
+        if name is not None and profile.column(name) in missing
+    ]
+    return f"; a cohort whose rows have none says {' and '.join(nulls)} in its file" if nulls else ""
 
 
 def require_dates(raw_rows: Sequence[RawRow], schema: CohortSchema, profile: SiteProfile) -> None:

@@ -8,7 +8,6 @@ intake's own readers.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from client.intake.sources.tables import file_table
 from client.intake.unreadable import table_problem
 from client.site.linkage import PatientKey, Pseudonyms
 from client.site.profile import SiteProfile
+from server.simulation.names import name_problems, site_name, site_names
 from server.simulation.request import Request
 from shared.contract.stages import Role
 from shared.errors import OsteoFedError, SettingsError
@@ -36,9 +36,6 @@ from shared.strict import nearest
 PROFILE_FILE = "profile.yaml"
 # As the policy that a new hospital begins with.
 LEAST_TRAINING, LEAST_EXTERNAL = 50, 10
-# What arms, places and rows of a report are called.
-_RESERVED = ("federated", "pooled", "internal", "external", "prospective")
-_SITE_NAME = re.compile("[a-z][a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +126,16 @@ def read_hospitals(
         hospital = _counted(each, early, schema, seed=request.seed)
         problems += [*_loss_problems(each, table, schema), *size_problems(hospital)]
         hospitals.append(hospital)
-    return tuple(sorted(hospitals, key=lambda hospital: hospital.role == "external")), problems
+    ordered = sorted(hospitals, key=lambda hospital: hospital.role == "external")
+    return tuple(ordered), _told_once(problems)
+
+
+def _told_once(problems: Sequence[str]) -> list[str]:
+    """Lines ``place: fact`` with the places of an equal fact in one."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for place, _, fact in (problem.strip().partition(": ") for problem in problems):
+        places[fact].append(place)
+    return [f"  {', '.join(dict.fromkeys(named))}: {fact}" for fact, named in places.items()]
 
 
 def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Iterator[_Given]:
@@ -196,19 +202,21 @@ def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[
         )
         return []
     groups = _groups(table, column, profile, problems)
-    external = {word: site_name(word) for word in request.split_external}
-    absent = sorted(word for word, name in external.items() if name not in set(map(site_name, groups)))
+    names = site_names(list(groups))
+    known = sorted(set(names.values()))
+    external = {word: names.get(word) or site_name(word) for word in request.split_external}
+    absent = sorted(word for word, name in external.items() if name not in known)
     if absent:
-        known = sorted(map(site_name, groups))
-        guesses = "".join(nearest(site_name(word), known) for word in absent)
+        guesses = "".join(nearest(external[word], known) for word in absent)
         problems.append(
-            f"  --external: must be among the values of {column}, {known}, not {absent}{guesses}"
+            f"  --external: must be among the values of {column}, {', '.join(known)}, "
+            f"not {', '.join(absent)}{guesses}"
         )
     header = tuple(name for name in table.header if name != column)
     return [
         _Given(
-            name=site_name(value),
-            role="external" if site_name(value) in external.values() else "training",
+            name=names[value],
+            role="external" if names[value] in external.values() else "training",
             place=f"{column} {value}",
             table=RawTable(path.name, header, rows),
             films=None,
@@ -234,12 +242,6 @@ def _groups(
     if n_without:
         problems.append(f"  --split-by: {n_without} rows have no value in column {column}")
     return groups
-
-
-def site_name(value: str) -> str:
-    """A site's name made of a table's value: lower case, dashes, a letter first."""
-    plain = re.sub("[^a-z0-9]+", "-", value.strip().lower()).strip("-")
-    return (plain if re.match("[a-z][a-z0-9-]", plain) else f"site-{plain}")[:41]
 
 
 def _profile(path: Path) -> SiteProfile:
@@ -333,24 +335,9 @@ def size_problems(hospital: Hospital) -> list[str]:
 
 def _name_problems(request: Request, given: Sequence[_Given]) -> list[str]:
     named = [name for name, _ in (*request.training, *request.external)]
-    names = [*named, *(each.name for each in given if each.name not in named)]
-    split = Counter(each.name for each in given)
-    problems = [
-        f"  {name}: a hospital's name must be 2 to 41 lower-case letters, digits and dashes"
-        for name in dict.fromkeys(names)
-        if not _SITE_NAME.fullmatch(name)
-    ]
-    problems += [
-        f"  {name}: a hospital cannot be called so, results are"
-        for name in dict.fromkeys(names)
-        if name in _RESERVED
-    ]
-    counts = Counter(named) | split
-    problems += [
-        f"  {name}: {n} hospitals have this name; each needs its own"
-        for name, n in counts.items()
-        if n > 1
-    ]
+    problems = name_problems(
+        named, [(each.name, each.place) for each in given if each.place != each.name]
+    )
     is_unread = request.split_table is not None and not given
     if not request.training and not is_unread and all(each.role == "external" for each in given):
         problems.append("  no hospital trains: at least one must, as SITE=FILE or by --split-by")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from markdown_files import ROOT, Block, blocks, manual, prose
 from page_runs import is_run
-from typed_commands import commands_of, mistake_in, unknown_name_in
+from typed_commands import commands_of, mistake_in, mistake_in_sentence
 
 # Commands that no test runs as they are typed, by their first words, and why.
 NOT_RUN = {
@@ -71,17 +71,34 @@ def test_the_list_of_pages_that_are_not_run_names_only_pages_that_show_commands(
 
 
 @pytest.mark.parametrize("page", manual(), ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_commands_and_options_named_in_a_sentence_exist(page: Path) -> None:
-    typed = re.findall(r"`(osteofed-[a-z]+ [^`]+)`", prose(page))
-    assert [mistake for text in typed if (mistake := unknown_name_in(tuple(text.split())))] == []
+def test_commands_named_in_a_sentence_exist_and_take_what_is_named_with_them(page: Path) -> None:
+    typed = re.findall(r"`((?:osteofed-[a-z]+|make|python -m) [^`]+)`", prose(page))
+    assert [f"{text}: {said}" for text in typed if (said := mistake_in_sentence(text))] == []
 
 
-def test_a_name_in_a_sentence_that_does_not_exist_is_noticed() -> None:
-    site, coordinator = "osteofed-site", "osteofed-coordinator"
-    assert unknown_name_in((site, "ingets", "FOLDER")) == "no such command: ingets FOLDER"
-    assert unknown_name_in((site, "ingest", "--tables")) == "ingest: no such option: --tables"
-    assert unknown_name_in((site, "ledger", "show")) == ""
-    assert unknown_name_in((coordinator, "plan", "RUN", "--release", "OLD", "…")) == ""
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("osteofed-site ingets FOLDER", "no such command: ingets FOLDER"),
+        ("osteofed-site ingest --tables", "ingest: No such option"),
+        ("osteofed-site ingest a b c", "ingest: too many arguments"),
+        ("osteofed-coordinator plan RUN fusion=none", "settings.invalid"),
+        ("make demos", "no such target: make demos"),
+        ("python -m server.experiments.learner_page", "no such module"),
+        ("python -m no.such.room", "no such module"),
+        ("osteofed-site ledger show", ""),
+        ("osteofed-coordinator plan", ""),
+        ("osteofed-coordinator plan --release", ""),
+        ("osteofed-coordinator plan RUN [OVERRIDES…]", ""),
+        ("osteofed-coordinator demo fusion=NAME", ""),
+        ("make figures", ""),
+        ("python -m server.experiments.learners_page", ""),
+    ],
+)
+def test_a_name_in_a_sentence_that_does_not_exist_is_noticed(text: str, mistake: str) -> None:
+    said = mistake_in_sentence(text)
+    assert said.startswith(mistake)
+    assert bool(said) is bool(mistake)
 
 
 def block_of(text: str) -> Block:

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 
 import click
 from markdown_files import ROOT, Block
@@ -22,6 +23,8 @@ Words = tuple[str, ...]
 _SEPARATORS = frozenset({"&&", "||", "|", ";", "&", "(", ")", "()", ";;"})
 _BEFORE = frozenset({"do", "then", "else", "!", "time", "exec", "nohup", "{"})
 _LOOPS = frozenset({"for", "while", "if", "done", "fi", "case", "esac", "}"})
+# How click says what a sentence need not: "RUN is missing", "Option '--folder' requires an argument."
+_LEFT_OUT = ("is missing", "requires an argument.")
 _MAKE = (ROOT / "Makefile").read_text()
 
 
@@ -83,14 +86,28 @@ def _command(words: list[str]) -> Words:
     return () if kept and kept[0] in _LOOPS else tuple(kept)
 
 
-def unknown_name_in(words: Words) -> str:
-    """The command or option of a program of ours that does not exist, where only names are told."""
-    name, command = _find(PROGRAMS[words[0]], words[1:]) if words[0] in PROGRAMS else ("", None)
-    if command is None:
-        return f"no such command: {' '.join(words[1:3])}"
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-    options = [re.split("[=/,]", word)[0] for word in words if word.startswith("--")]
-    return next((f"{name}: no such option: {each}" for each in options if each not in known), "")
+def mistake_in_sentence(text: str) -> str:
+    """As of ``mistake_in`` for a command that a sentence names, which may leave out what is required.
+
+    Args:
+        text: what stands between the backticks; ``[WORD…]`` and ``group=NAME`` are open.
+    """
+    is_open = re.compile(r"\[.*\]|[\w.]+=[A-Z]+")
+    for words in commands_of(Block(ROOT / "README.md", 1, "sh", text, "")):
+        mistake = mistake_in(tuple(word for word in words if not is_open.fullmatch(word)))
+        if mistake and not mistake.endswith(_LEFT_OUT):
+            return mistake
+        if words[:2] == ("python", "-m") and not is_module(words[2]):
+            return f"no such module: {words[2]}"
+    return ""
+
+
+def is_module(name: str) -> bool:
+    """Whether ``python -m`` finds a module."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _find(program: click.Group, words: Words) -> tuple[str, click.Command | None]:

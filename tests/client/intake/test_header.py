@@ -44,6 +44,37 @@ def test_a_column_that_is_not_there_or_stands_twice_is_refused() -> None:
         require_columns([*header, "age"], HIP, SiteProfile())
 
 
+def test_a_missing_column_is_told_in_plain_words() -> None:
+    header = ["patient_id", "exam_date", "Alter"]
+    of_age = HIP.model_copy(update={"fields": HIP.fields[:1]})
+    with pytest.raises(IntakeError) as caught:
+        require_columns(header, of_age, SiteProfile(has_labels=False))
+    assert caught.value.fact == (
+        "the table lacks age; expected patient_id, exam_date, age; found patient_id, exam_date, Alter"
+    )
+    assert "null" not in caught.value.hint
+    with pytest.raises(IntakeError, match="must not list age: the schema requires them"):
+        require_columns(header, of_age, SiteProfile(not_collected=("age",)))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (["age", "number"], "says patient_column: null and date_column: null in its file"),
+        (["age", "number", "exam_date"], "says patient_column: null in its file"),
+        (["age", "PID"], "says date_column: null in its file"),
+    ],
+)
+def test_rows_without_patient_or_date_are_told_what_the_cohorts_file_then_says(
+    header: list[str], said: str
+) -> None:
+    mapped = SiteProfile(columns={"patient_id": "PID"}, has_labels=False)
+    of_age = HIP.model_copy(update={"fields": HIP.fields[:1]})
+    with pytest.raises(IntakeError) as caught:
+        require_columns(header, of_age, mapped)
+    assert caught.value.hint.endswith(said)
+
+
 def test_a_missing_column_is_answered_by_the_tables_nearest_that_is_not_used() -> None:
     named = [HIP.patient_column, HIP.date_column, *(field.name for field in HIP.fields)]
     header = [str(name) for name in (*named, HIP.label.column)]
