@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from client.intake.film_vocabulary import BODY_PARTS, POSITIONS, SHORT_SIDES, SIDES, WHOLE_SIDES
-from client.intake.film_words import DESCRIPTIONS, LONGEST, SHORTEST, fold, words_of
+from client.intake.film_vocabulary import (
+    BODY_PARTS,
+    POSITIONS,
+    SHORT_SIDES,
+    SIDES,
+    UNPAIRED,
+    WHOLE_SIDES,
+)
+from client.intake.film_words import DESCRIPTIONS, LONGEST, SHORTEST, fold, part_of, words_of
 from client.site.profile import FilmWords
+from shared.exam.schema import ViewRule
 
 Side = Literal["L", "R", "B"]
 
@@ -28,6 +36,11 @@ _SIDED_POSITIONS = frozenset(
 _WHOLE: Mapping[str, Side] = {
     word: side for side, words in WHOLE_SIDES.items() for word in words.split(", ")
 }
+
+
+def is_paired(view: ViewRule) -> bool:
+    """Whether a view's films have a side: a chest, a spine or a pelvis as a whole has none."""
+    return any(part_of(word) not in UNPAIRED for word in view.body_parts)
 
 
 def named_side(words: Mapping[str, str], own: FilmWords) -> Side | None:

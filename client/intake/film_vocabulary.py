@@ -56,6 +56,12 @@ BODY_PARTS: Mapping[str, str] = {
     "BREAST": "MAMMA, MAMMOGRAPHY, MAMMOGRAPHIE, MAMMELLA",
 }  # fmt: skip
 
+# There is one of each, or the film shows both halves: no side of it is ever mirrored.
+UNPAIRED = frozenset(
+    {"PELVIS", "CHEST", "SPINE", "CSPINE", "TSPINE", "LSPINE", "TLSPINE", "LSSPINE", "SSPINE", "COCCYX",
+     "STERNUM", "ABDOMEN", "SKULL"}
+)  # fmt: skip
+
 # View position → words for it besides the term itself.
 POSITIONS: Mapping[str, str] = {
     "AP": "ANTEROPOSTERIOR, ANTERO POSTERIOR, ANTERO POSTERIEUR, ANTEROPOSTERIEUR, ANTEROPOSTERIORE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,35 @@ def test_a_film_whose_words_contradict_its_tag_is_put_aside_and_keeps_its_patien
     # a film of another view has that code
     path = write_film(BodyPartExamined="CHEST", SeriesDescription="R HIP")
     assert read(path, default_laterality=None).code == "intake.wrong-view"
+
+
+@pytest.mark.parametrize("part", ["CHEST", "LSPINE", "SPINE", "ABDOMEN", "PELVIS", "SKULL"])
+def test_what_there_is_one_of_is_never_mirrored_by_word_tag_or_rule(write_film, part: str) -> None:
+    rule = ReadingRule((ViewRule(name="whole", body_parts=(part,), positions=("AP",)),), 32, None)
+    plain = read_one(write_film(BodyPartExamined=part, ImageLaterality=None), rule)
+    right = replace(rule, default_laterality="R")
+    for path, asked in (
+        (write_film(BodyPartExamined=part, ImageLaterality="R"), rule),
+        (write_film(BodyPartExamined=part, ImageLaterality=None), right),
+        (
+            write_film(
+                BodyPartExamined=part, ImageLaterality=None, SeriesDescription="R/O FX RIGHT LUNG"
+            ),
+            rule,
+        ),
+        # nor do words and tag contradict each other
+        (write_film(BodyPartExamined=part, SeriesDescription="RIGHT LUNG"), rule),
+    ):
+        found = read_one(path, asked)
+        assert (found.code, found.image) == ("", plain.image)
+        assert found.film is not None
+        assert found.film.laterality is None
+
+
+def test_a_pelvis_film_of_a_hips_view_has_the_side_of_that_hip(write_film) -> None:
+    view = ViewRule(name="hip_ap", body_parts=("HIP", "PELVIS"), positions=("AP",))
+    rule = ReadingRule((view,), 32, None)
+    left, right = (
+        read_one(write_film(BodyPartExamined="PELVIS", ImageLaterality=side), rule) for side in "LR"
+    )
+    assert left.image != right.image

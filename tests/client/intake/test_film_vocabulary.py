@@ -15,6 +15,7 @@ from client.intake.film_vocabulary import (
     ONLY_AS_POSITION,
     POSITIONS,
     SAYS_NOTHING,
+    UNPAIRED,
     WIDER,
 )
 from client.intake.film_words import fold
@@ -49,6 +50,10 @@ def test_words_stand_as_they_are_looked_up() -> None:
 def test_a_wider_term_is_a_term_of_the_same_kind() -> None:
     for term, wider in WIDER.items():
         assert any({term, wider} <= set(table) for table in (BODY_PARTS, POSITIONS)), term
+
+
+def test_what_has_no_side_is_a_body_part() -> None:
+    assert set(BODY_PARTS) > UNPAIRED
 
 
 def test_every_code_is_one_of_the_standards_lists_under_its_own_name() -> None:
