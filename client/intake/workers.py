@@ -100,11 +100,11 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
         shown = understand(film.words, rule.film_words, rule.views)
         name = find_view(shown, rule.views)
         view = next((view for view in rule.views if view.name == name), None)
-        side = _side(film, rule) if view and is_paired(view) else None
+        side = _side(film, rule, view) if view and is_paired(view) else None
         seen = replace(film, picture=NO_PICTURE, laterality=side)
         if view is None:
             return ReadFilm(code=why_none(shown, rule.views), words=shown.words, film=seen)
-        if is_paired(view) and contradicts(film.laterality, film.words, rule.film_words):
+        if is_paired(view) and _is_disputed(film, rule, view):
             return ReadFilm(code=CONFLICTING_SIDE, words=shown.words, film=seen)
         image, framing = prepare(
             film.picture,
@@ -127,9 +127,14 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
         return ReadFilm(code="intake.unreadable-dicom")
 
 
-def _side(film: Film, rule: ReadingRule) -> Laterality | None:
+def _side(film: Film, rule: ReadingRule, view: ViewRule) -> Laterality | None:
     """The side of a paired part: of its tags, else of its words, else of the site's rule."""
-    return film.laterality or named_side(film.words, rule.film_words) or rule.default_laterality
+    return film.laterality or named_side(film.words, rule.film_words, view) or rule.default_laterality
+
+
+def _is_disputed(film: Film, rule: ReadingRule, view: ViewRule) -> bool:
+    """Whether tags, or a tag and words, name opposite sides."""
+    return film.has_two_sides or contradicts(film.laterality, film.words, rule.film_words, view)
 
 
 def read_films(
