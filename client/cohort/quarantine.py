@@ -105,7 +105,7 @@ CODES: dict[str, Reason] = {
         is_loss=False,
     ),
     "intake.conflicting-side": Reason(
-        "the film's tag names one side, and the words for film or series the other",
+        "the film's tag names one side, and its series' tag or the words for film or series the other",
         "correct the side at the source; where a word means something else, map it under films: sides",
     ),
     "intake.anatomy-not-found": Reason(

@@ -62,6 +62,10 @@ _AS_READ: Mapping[tuple[bool | None, bool | None], UID] = {
 _LAST_OF_A_START = 0x0020  # a data set begins with a group length, a character set or an image type
 _DATES = ("AcquisitionDate", "ContentDate", "StudyDate", "AcquisitionDateTime", "SeriesDate")
 _PLACEHOLDER_YEAR = 1900
+_SIDES: Mapping[str, Laterality] = {
+    **{"L": "L", "LT": "L", "LEFT": "L", "R": "R", "RT": "R", "RIGHT": "R"},
+    **{"B": "B", "BOTH": "B", "BILATERAL": "B"},
+}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame children .1 to .4
 
 ALLOWED = (
@@ -112,7 +116,7 @@ class Film:
     """One radiograph. Identity and date never show in its repr.
 
     ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from;
-    ``laterality``: as its tags say; ``words``: what it says about itself, by DICOM keyword; typed text
+    ``laterality``: as its tags say; ``has_two_sides``: image and series say left and right; ``words``: what it says about itself, by DICOM keyword; typed text
     may name somebody.
     """
 
@@ -120,6 +124,7 @@ class Film:
     pixel_mm: tuple[float, float] | None
     spacing_source: str
     laterality: Laterality | None
+    has_two_sides: bool
     words: Mapping[str, str] = field(repr=False)
     photometric: str
     is_inverted: bool
@@ -282,6 +287,7 @@ def _describe(dataset: Dataset, picture: Picture, is_inverted: bool) -> Film:
         pixel_mm=picture.pixel_mm,
         spacing_source=read_spacing(dataset).source,
         laterality=_side(dataset),
+        has_two_sides=set(_tagged_sides(dataset)) == {"L", "R"},
         words=_words(dataset),
         photometric=_text(dataset, "PhotometricInterpretation"),
         is_inverted=is_inverted,
@@ -313,8 +319,15 @@ def _words(dataset: Dataset) -> dict[str, str]:
 
 def _side(dataset: Dataset) -> Laterality | None:
     """ImageLaterality (PS3.3 C.8.11.1), else Laterality of the series (PS3.3 C.7.3.1)."""
-    sides: dict[str, Laterality] = {"L": "L", "R": "R", "B": "B"}
-    return sides.get(_text(dataset, "ImageLaterality")) or sides.get(_text(dataset, "Laterality"))
+    of_image, of_series = _tagged_sides(dataset)
+    return of_image or of_series
+
+
+def _tagged_sides(dataset: Dataset) -> tuple[Laterality | None, Laterality | None]:
+    """Of the image and of its series; whole words too, which some writers store instead of codes."""
+    names = ("ImageLaterality", "Laterality")
+    of_image, of_series = (_SIDES.get(_text(dataset, name)) for name in names)
+    return of_image, of_series
 
 
 def _date(dataset: Dataset) -> date | None:

@@ -14,7 +14,7 @@ from typing import Literal
 BODY_PARTS: Mapping[str, str] = {
     "HIP": "HIPS, HIP JOINT, HUEFTE, HUEFTEN, HUFTE, HUFTEN, HUEFTGELENK, HUFTGELENK, HUEFTGELENKE, "
     "HANCHE, HANCHES, CADERA, CADERAS, ANCA, ANCHE, COXA, COXAE, COXOFEMORAL, COXOFEMORALE, "
-    "COXO FEMORAL, COXO FEMORALE, FEMORAL HEAD, FEMORAL NECK, HEUP, HOEFT, HOFTE",
+    "COXO FEMORAL, COXO FEMORALE, FEMORAL HEAD, FEMORAL NECK, HEUP, HOEFT, HOFT, HOFTE",
     "PELVIS": "BECKEN, BECKENUEBERSICHT, BECKENUBERSICHT, BASSIN, PELVIC, PELVIEN, BACINO, BAECKEN, "
     "BEKKEN, PELVICA",
     "FEMUR": "THIGH, OBERSCHENKEL, FEMORE, CUISSE, MUSLO, COSCIA, FEMORAL SHAFT, DIAPHYSE FEMORALE",
@@ -55,6 +55,12 @@ BODY_PARTS: Mapping[str, str] = {
     "TOE": "TOES, ZEHE, ZEHEN, ORTEIL, ORTEILS",
     "BREAST": "MAMMA, MAMMOGRAPHY, MAMMOGRAPHIE, MAMMELLA",
 }  # fmt: skip
+
+# There is one of each, or the film shows both halves: no side of it is ever mirrored.
+UNPAIRED = frozenset(
+    {"PELVIS", "CHEST", "SPINE", "CSPINE", "TSPINE", "LSPINE", "TLSPINE", "LSSPINE", "SSPINE", "COCCYX",
+     "STERNUM", "ABDOMEN", "SKULL"}
+)  # fmt: skip
 
 # View position → words for it besides the term itself.
 POSITIONS: Mapping[str, str] = {
@@ -97,19 +103,30 @@ SIDES: Mapping[str, Literal["L", "R", "B"]] = {
 # Side → words that name it wherever they stand, comma-separated.
 WHOLE_SIDES: Mapping[Literal["L", "R", "B"], str] = {
     "L": "LEFT, LINKS, LINKE, LINKER, LINKES, LINKEN, LINKSSEITIG, GAUCHE, IZQUIERDA, IZQUIERDO, IZQ, "
-    "IZDA, IZDO, IZQDA, SINISTRA, SINISTRO, SINISTER, ESQUERDA, ESQUERDO, VENSTRE, VANSTER",
+    "IZDA, IZDO, IZQDA, SINISTRA, SINISTRO, SINISTER, ESQUERDA, ESQUERDO, VENSTRE, VANSTER, "
+    "VAENSTER",
     "R": "RIGHT, RECHTS, RECHTE, RECHTER, RECHTES, RECHTEN, RECHTSSEITIG, DROITE, DROIT, DERECHA, "
-    "DERECHO, DCHA, DCHO, DRCHA, DESTRA, DESTRO, DEXTRA, DEXTER, DIREITA, DIREITO, HOJRE, HOGER",
+    "DERECHO, DCHA, DCHO, DRCHA, DESTRA, DESTRO, DEXTRA, DEXTER, DIREITA, DIREITO, HOJRE, HOGER, "
+    "HOEGER",
     "B": "BOTH, BEIDE, BEIDER, BEIDEN, BEIDSEITS, BEIDSEITIG, BEIDERSEITS, BDS, BILATERAL, BILATERALE, "
     "BILATERAUX, BILAT, BEIDERZIJDS, AMBAS, AMBOS, AMBEDUE, ENTRAMBE",
 }
-# Abbreviation → side, and whether it may stand before its part too: DX HIP is how a hip was taken,
-# and in ANCA DX a right one.
+# Abbreviation → side, and whether it may stand before its part too: DX HIP is how a hip was taken.
 SHORT_SIDES: Mapping[str, tuple[Literal["L", "R", "B"], bool]] = {
     "L": ("L", True), "LT": ("L", True), "LI": ("L", True), "G": ("L", False), "SX": ("L", False),
     "R": ("R", True), "RT": ("R", True), "RE": ("R", True), "D": ("R", False), "DX": ("R", False),
     "B": ("B", True), "BI": ("B", True), "BIL": ("B", True),
 }  # fmt: skip
+# Those that mean something else in English (diagnosis, regarding): beside ANCA and HÜFTE only.
+NOT_ENGLISH = frozenset({"LI", "RE", "G", "D", "SX", "DX"})
+ENGLISH_PARTS = frozenset(BODY_PARTS) | {
+    "HIPS", "HIP JOINT", "FEMORAL HEAD", "FEMORAL NECK", "PELVIC", "THIGH", "FEMORAL SHAFT", "KNEES",
+    "WRISTS", "HANDS", "FINGERS", "RADIUS ULNA", "ELBOWS", "UPPER ARM", "SHOULDERS", "RIBS",
+    "LOWER LEG", "TIBIA FIBULA", "TIB FIB", "TIBIA", "ANKLES", "FEET", "HEEL", "TOES",
+}  # fmt: skip
+# Between a part and its side, besides positions.
+PASSING = frozenset({"VIEW", "VIEWS", "PROJECTION", "UNILAT", "UNILATERAL"})
+NO_SIDES = frozenset({"RT PLANNING", "RT PLAN", "RT SIM", "RT SIMULATION", "RT TREATMENT"})
 
 SCHEMES = frozenset({"SCT", "SRT", "SNM3", "99SDM"})
 # Codes of PS3.16 CID 4031 and CID 4010: SNOMED CT, then the SNOMED-RT ones that films carry from before

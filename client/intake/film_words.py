@@ -40,6 +40,7 @@ _POSITION_ATTRIBUTES = ("ViewPosition", "ViewCodeSequence", "SeriesDescription",
 _UMLAUTS = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "ẞ": "SS", "Ø": "O", "Å": "A", "Æ": "AE"})
 _AP_OR_PA = re.compile(r"\b(?:(A)[.\-/ ]+(P)|(P)[.\-/ ]+(A))\b")
 _INITIALS = re.compile(r"\b([A-Z])\.([A-Z])\b")
+LETTERS = re.compile(r"[A-Z0-9]+")
 LONGEST = 3  # words of a phrase
 SHORTEST = 3  # letters of a part that a side is joined to
 
@@ -71,10 +72,14 @@ class Shown:
 
 def fold(text: str) -> str:
     """Capitals without accents and signs, single spaces; A.P. and a-p become AP, Ü becomes UE."""
+    return " ".join(LETTERS.findall(without_accents(text)))
+
+
+def without_accents(text: str) -> str:
+    """Capitals without accents, signs as they stand, initials joined."""
     upper = unicodedata.normalize("NFC", text).upper().translate(_UMLAUTS)
     plain = unicodedata.normalize("NFKD", upper).encode("ascii", "ignore").decode()
-    joined = _INITIALS.sub(r"\1\2", _AP_OR_PA.sub(r"\1\2\3\4", plain.replace("_", " ")))
-    return " ".join(re.findall(r"[A-Z0-9]+", joined))
+    return _INITIALS.sub(r"\1\2", _AP_OR_PA.sub(r"\1\2\3\4", plain.replace("_", " ")))
 
 
 def part_of(word: str) -> str:

@@ -24,8 +24,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.intake.dicom import Film, read_film, read_patient_id
-from client.intake.film_sides import CONFLICTING_SIDE, contradicts, named_side
+from client.intake.dicom import Film, Laterality, read_film, read_patient_id
+from client.intake.film_sides import CONFLICTING_SIDE, contradicts, is_paired, named_side
 from client.intake.film_words import Word, find_view, understand, why_none
 from client.intake.overview import draw_overview
 from client.intake.png_film import png_patient_id, read_png_film
@@ -116,14 +116,14 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
         film = rule.read(path)
-        side = film.laterality or named_side(film.words, rule.film_words) or rule.default_laterality
-        seen = replace(film, picture=NO_PICTURE, laterality=side)
         shown = understand(film.words, rule.film_words, rule.views)
         name = find_view(shown, rule.views)
         view = next((view for view in rule.views if view.name == name), None)
+        side = _side(film, rule, view) if view and is_paired(view) else None
+        seen = replace(film, picture=NO_PICTURE, laterality=side)
         if view is None:
             return ReadFilm(code=why_none(shown, rule.views), words=shown.words, film=seen)
-        if contradicts(film.laterality, film.words, rule.film_words):
+        if is_paired(view) and _is_disputed(film, rule, view):
             return ReadFilm(code=CONFLICTING_SIDE, words=shown.words, film=seen)
         image, framing = prepare(
             film.picture,
@@ -144,6 +144,16 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
         return ReadFilm(code=error.code, patient_id=rule.patient_id(path))
     except (OSError, MemoryError, ValueError, ArithmeticError):
         return ReadFilm(code="intake.unreadable-dicom")
+
+
+def _side(film: Film, rule: ReadingRule, view: ViewRule) -> Laterality | None:
+    """The side of a paired part: of its tags, else of its words, else of the site's rule."""
+    return film.laterality or named_side(film.words, rule.film_words, view) or rule.default_laterality
+
+
+def _is_disputed(film: Film, rule: ReadingRule, view: ViewRule) -> bool:
+    """Whether tags, or a tag and words, name opposite sides."""
+    return film.has_two_sides or contradicts(film.laterality, film.words, rule.film_words, view)
 
 
 def read_films(

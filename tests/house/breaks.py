@@ -479,14 +479,14 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/intake/film_sides.py",
-        'return {tagged, named} == {"L", "R"}',
+        'return {tagged, named_side(near, own, view)} == {"L", "R"}',
         "return False",
         "a film whose words contradict its side is read mirrored",
     ),
     Break(
         "client/intake/film_sides.py",
-        "elif may_lead:",
-        "else:",
+        "before += [word] * may_lead",
+        "before += [word]",
         "DX HIP, a modality, is a right hip",
     ),
     Break(

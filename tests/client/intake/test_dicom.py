@@ -33,6 +33,10 @@ def code_of(path: Path) -> str:
         (None, None, None),
         ("U", None, None),
         ("U", "R", "R"),
+        ("RIGHT", None, "R"),
+        ("Lt", None, "L"),
+        (None, "LEFT", "L"),
+        ("RT", "BOTH", "R"),
     ],
 )
 def test_side_is_that_of_the_image_then_that_of_the_series(

@@ -12,9 +12,16 @@ from pydicom.sr._snomed_dict import mapping
 from client.intake.film_vocabulary import (
     BODY_PARTS,
     CODES,
+    ENGLISH_PARTS,
+    NO_SIDES,
     ONLY_AS_POSITION,
+    PASSING,
     POSITIONS,
     SAYS_NOTHING,
+    SHORT_SIDES,
+    SIDES,
+    UNPAIRED,
+    WHOLE_SIDES,
     WIDER,
 )
 from client.intake.film_words import fold
@@ -49,6 +56,18 @@ def test_words_stand_as_they_are_looked_up() -> None:
 def test_a_wider_term_is_a_term_of_the_same_kind() -> None:
     for term, wider in WIDER.items():
         assert any({term, wider} <= set(table) for table in (BODY_PARTS, POSITIONS)), term
+
+
+def test_words_for_sides_stand_as_they_are_looked_up() -> None:
+    whole = [word for words in WHOLE_SIDES.values() for word in words.split(", ")]
+    words = [*whole, *SHORT_SIDES, *SIDES, *PASSING, *NO_SIDES, *SAYS_NOTHING]
+    assert [word for word in words if fold(word) != word] == []
+    assert [word for word, n in Counter([*whole, *SHORT_SIDES]).items() if n > 1] == []
+    assert set(WORDS) > ENGLISH_PARTS
+
+
+def test_what_has_no_side_is_a_body_part() -> None:
+    assert set(BODY_PARTS) > UNPAIRED
 
 
 def test_every_code_is_one_of_the_standards_lists_under_its_own_name() -> None:
