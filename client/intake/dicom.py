@@ -116,15 +116,15 @@ class Film:
     """One radiograph. Identity and date never show in its repr.
 
     ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from;
-    ``laterality``: as its tags say; ``has_two_sides``: image and series say left and right; ``words``: what it says about itself, by DICOM keyword; typed text
-    may name somebody.
+    ``laterality``: as its tags say; ``has_two_sides``: image and series say left and right; ``words``:
+    what it says about itself, by DICOM keyword; typed text may name somebody.
     """
 
     picture: Picture = field(repr=False)
     pixel_mm: tuple[float, float] | None
     spacing_source: str
     laterality: Laterality | None
-    has_two_sides: bool
+    has_two_sides: bool = False
     words: Mapping[str, str] = field(repr=False)
     photometric: str
     is_inverted: bool

@@ -89,7 +89,7 @@ def _grey_of(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8
     """[h, w] of [h, w], or of [h, w, 4] whose colours are equal and opaque."""
     if pixels.ndim == 2:
         return pixels
-    red, green, blue, opacity = np.moveaxis(pixels, -1, 0)
+    red, green, blue, opacity = (pixels[..., place] for place in range(4))
     if not (opacity == 255).all() or (red != green).any() or (red != blue).any():
         raise _refusal("not-greyscale", "a film must be grey, and nowhere transparent")
     return red
