@@ -39,7 +39,7 @@ CODES: dict[str, Reason] = {
     ),
     "intake.unreadable-dicom": Reason(
         "the file is damaged, or no decoder here can read it; that does not make the film bad",
-        "send it from the PACS again, uncompressed or in JPEG 2000 lossless",
+        "send it from the PACS again, uncompressed or in JPEG 2000 lossless; a PNG, export it again",
     ),
     "intake.decoder-failed": Reason(
         "reading the film crashed the decoder, took too long or too much memory",
@@ -54,7 +54,9 @@ CODES: dict[str, Reason] = {
         "ask the PACS to send uncompressed or JPEG 2000 lossless",
     ),
     "intake.not-dicom": Reason(
-        "the file is no DICOM file", "move it out of the films folder", is_loss=False
+        "the file is no DICOM file, or in a tree of PNG files no PNG",
+        "move it out of the films folder",
+        is_loss=False,
     ),
     "intake.not-a-radiograph": Reason(
         "the object is no CR or DX image", "export radiographs only", is_loss=False

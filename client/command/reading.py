@@ -26,7 +26,7 @@ def predict(
     films: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="DICOM files of one exam; none where the release reads no films.",
+            help="Films of one exam; none where the release reads no films.",
             exists=True,
             dir_okay=False,
         ),

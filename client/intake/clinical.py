@@ -30,6 +30,7 @@ from client.intake.header import (
     require_one_vendor,
     require_profile,
 )
+from client.intake.tree_place import STUDY_COLUMN, UNDATED, study_day
 from client.intake.unreadable import unreadable_table
 from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
@@ -41,17 +42,19 @@ Value = float | str | None
 
 AGE_CAP_YEARS = 90.0
 OLDEST_YEARS = 120.0
-# The day of every row of a table without dates.
-UNDATED = date(2000, 1, 1)
 MAX_TABLE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class RawRow:
-    """One line of a table, as text. ``number`` counts data rows from 1; None cells: malformed."""
+    """One line of a table, as text. ``number`` counts data rows from 1; None cells: malformed.
+
+    ``place``: where it stands, for people at the site; empty: in the table, by its number.
+    """
 
     number: int
     cells: Mapping[str, str] | None = field(repr=False)
+    place: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +242,11 @@ def _given_split(cells: Mapping[str, str], schema: CohortSchema, profile: SitePr
 
 
 def _day(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile, today: date) -> date:
+    if schema.films == "png_tree":
+        of_study = study_day(cells[STUDY_COLUMN])
+        if of_study is None:
+            raise _Unusable("intake.missing-date")
+        return of_study
     if schema.date_column is None:
         return UNDATED
     text = cells[profile.column(schema.date_column)]

@@ -6,7 +6,7 @@ inputs, the journal, workers and the exam package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,10 +20,14 @@ from client.intake.link import FilmRecord
 from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
+from shared.exam.schema import FilmFiles
 from shared.signing.canonical import sha256_hex
 
 WITHDRAWN = "intake.withdrawn"
-_DICOM_SUFFIXES = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
+_FILM_SUFFIXES: Mapping[FilmFiles, Set[str]] = {
+    "dicom": frozenset({"", ".dcm", ".dicom", ".dic", ".ima"}),
+    "png_tree": frozenset({".png"}),
+}
 # What viewers and file managers lay beside films; a hidden file that is no film belongs to them too.
 _COMPANIONS = frozenset({"version", "lockfile", "autorun", "readme", "license", "thumbs.db"})
 
@@ -75,6 +79,7 @@ class FilmScan:
         pseudonyms: Pseudonyms,
         today: date,
         rule: AdmissionRule,
+        films: FilmFiles = "dicom",
     ) -> None:
         self._journal = journal
         self._issuer = issuer
@@ -82,6 +87,7 @@ class FilmScan:
         self._pseudonyms = pseudonyms
         self._today = today
         self._rule = rule
+        self._suffixes = _FILM_SUFFIXES[films]
         self._seen: set[tuple[str, str]] = set()
         self._issuers: set[str] = set()
         self.places: dict[str, str] = {}
@@ -157,7 +163,8 @@ class FilmScan:
             self.patients[item] = patient_id
         if film is None:
             is_damaged = read.code == "intake.unreadable-dicom"
-            raise _NotUsed("intake.not-dicom" if is_damaged and _is_other(file.path) else read.code)
+            is_stray = is_damaged and _is_other(file.path, self._suffixes)
+            raise _NotUsed("intake.not-dicom" if is_stray else read.code)
         self.words.add(read.words, patient_id, is_taken=read.view is not None)
         if read.view is None or read.framing is None:
             raise _NotUsed(read.code)
@@ -214,8 +221,8 @@ class _NotUsed(Exception):  # noqa: N818 - a signal inside this module, never an
         self.code = code
 
 
-def _is_other(path: Path) -> bool:
+def _is_other(path: Path, suffixes: Set[str]) -> bool:
     """Whether the name of a file that is no film says that it was never meant to be one."""
     name = path.name.lower()
     is_companion = name.startswith(".") or name in _COMPANIONS
-    return is_companion or path.suffix.lower() not in _DICOM_SUFFIXES
+    return is_companion or path.suffix.lower() not in suffixes

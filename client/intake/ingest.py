@@ -29,7 +29,7 @@ from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, s
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmScan
 from client.intake.films import Progress as Progress
 from client.intake.found_words import FoundWord, keep_words
-from client.intake.inputs import Inputs, RawTable, folder_inputs
+from client.intake.inputs import Inputs, RawTable
 from client.intake.journal import JOURNAL_FOLDER, FilmJournal
 from client.intake.link import FilmRecord, LinkedExam, Links, Reconciliation, link_films, reconcile
 from client.intake.losses import Losses, find_losses, mark_costs
@@ -41,6 +41,7 @@ from client.intake.refusal import (
     refuse_loss,
     refuse_unread,
 )
+from client.intake.sources.folder import folder_inputs
 from client.intake.workers import ReadingRule
 from client.site.folder import Site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
@@ -182,7 +183,7 @@ def ingest(
         acquired_until=acquired_until,
         exclude_patients=exclude_patients,
     )
-    inputs = folder_inputs(source, at.profile) if isinstance(source, Path) else source
+    inputs = folder_inputs(source, schema, at.profile) if isinstance(source, Path) else source
     today = at.clock().date()
     # Rows: the table in the schema's words, each unusable one with a code.
     raw = inputs.table()
@@ -202,6 +203,7 @@ def ingest(
             pseudonyms=at.pseudonyms,
             today=today,
             rule=rule,
+            films=schema.films,
         )
         films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
         # Links: films meet rows by patient and date; what found no partner has a code too.
@@ -282,7 +284,8 @@ def _row_patients(table: ClinicalTable, pseudonyms: Pseudonyms) -> dict[str, str
 def _row_places(raw: RawTable, pseudonyms: Pseudonyms) -> dict[str, str]:
     """Where each row stands, by the name that it has in the quarantine."""
     return {
-        pseudonyms.item_key("row", str(row.number)): f"{raw.name} row {row.number}" for row in raw.rows
+        pseudonyms.item_key("row", str(row.number)): row.place or f"{raw.name} row {row.number}"
+        for row in raw.rows
     }
 
 

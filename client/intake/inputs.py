@@ -23,7 +23,7 @@ ABSENT = "intake.absent-film"
 
 @dataclass(frozen=True)
 class FilmFile:
-    """One film that should be there; ``place`` names it to the site, ``code`` says why it is not."""
+    """One film that should be there; ``place`` names it to the site, ``code``: why it is not read."""
 
     place: str = field(repr=False)
     path: Path = field(repr=False)
@@ -45,14 +45,6 @@ class Inputs:
 
     table: Callable[[], RawTable]
     films: Callable[[], Sequence[FilmFile]]
-
-
-def folder_inputs(source: Path, profile: SiteProfile) -> Inputs:
-    """``clinical.csv`` and ``films/`` of a folder."""
-    return Inputs(
-        table=lambda: csv_table(source / TABLE_FILE, profile),
-        films=lambda: film_files(source / FILMS_FOLDER),
-    )
 
 
 def csv_table(path: Path, profile: SiteProfile) -> RawTable:
@@ -82,19 +74,15 @@ def film_files(root: Path) -> list[FilmFile]:
             f"the schema has views, but there is no folder or DICOMDIR {root.name}",
             hint=f"put the DICOM files into {FILMS_FOLDER}/ beside {TABLE_FILE}, or name --films",
         )
-    films = [
-        FilmFile(f"{root.name}/{path.relative_to(root)}", path)
-        for folder, files in _walk(root)
-        for path in (folder / file for file in files)
-    ]
+    films = [FilmFile(f"{root.name}/{path.relative_to(root)}", path) for path in walk_files(root)]
     index = root / "DICOMDIR"
     if index.is_file():
         films += [film for film in _listed(index, root.name) if film.code]
     return sorted(films, key=lambda film: film.place)
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders below a root with their files; a link may lead back to where the walk has been."""
+def walk_files(root: Path) -> Iterator[Path]:
+    """Every file below a root; a link may lead back to where the walk has been."""
     seen: set[str] = set()
     for folder, below, files in os.walk(root, followlinks=True):
         below.sort()
@@ -103,7 +91,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
             below.clear()
         else:
             seen.add(real)
-            yield Path(folder), files
+            yield from (Path(folder) / file for file in files)
 
 
 def _listed(index: Path, name: str) -> Iterator[FilmFile]:

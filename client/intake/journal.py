@@ -32,6 +32,8 @@ from client.intake import (
     jpeg,
     overview,
     picture,
+    png_film,
+    tree_place,
     workers,
 )
 from client.intake.dicom import Film
@@ -50,11 +52,11 @@ JOURNAL_FOLDER = ".intake"
 PARTIAL = ".intake.part"  # beside it, while lines are left out
 _PURPOSE = "intake-journal"
 _READERS = (
-    *(dicom, decode, codecs, jpeg, picture, overview),
+    *(dicom, decode, codecs, jpeg, picture, png_film, tree_place, overview),
     *(film_words, film_vocabulary, film_sides, workers),
     *(anatomy, field, resize, exam_pixels),
 )
-_DECODERS = ("pydicom", "python-gdcm", "imagecodecs", "numpy")
+_DECODERS = ("pydicom", "python-gdcm", "imagecodecs", "pillow", "numpy")
 
 
 class FilmJournal:
@@ -76,6 +78,7 @@ class FilmJournal:
                 "program": _program(),
                 "views": [view.model_dump(mode="json") for view in rule.views],
                 "image_pixels": rule.image_pixels,
+                "films": rule.films,
                 "default_laterality": rule.default_laterality,
                 "film_words": rule.film_words.model_dump(mode="json"),
             }

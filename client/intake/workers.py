@@ -28,10 +28,11 @@ from client.intake.dicom import Film, read_film, read_patient_id
 from client.intake.film_sides import CONFLICTING_SIDE, contradicts, named_side
 from client.intake.film_words import Word, find_view, understand, why_none
 from client.intake.overview import draw_overview
+from client.intake.png_film import png_patient_id, read_png_film
 from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
 from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
-from shared.exam.schema import CohortSchema, ViewRule
+from shared.exam.schema import CohortSchema, FilmFiles, ViewRule
 
 FILM_TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
@@ -43,17 +44,35 @@ NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 
 @dataclass(frozen=True)
 class ReadingRule:
-    """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words."""
+    """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words.
+
+    ``films``: what the files are, as the schema says.
+    """
 
     views: tuple[ViewRule, ...]
     image_pixels: int
     default_laterality: Literal["L", "R", "B"] | None
     film_words: FilmWords = field(default_factory=FilmWords)
+    films: FilmFiles = "dicom"
 
     @staticmethod
     def of(schema: CohortSchema, profile: SiteProfile) -> ReadingRule:
         """The rule of a schema at a hospital."""
-        return ReadingRule(schema.views, schema.image_pixels, profile.default_laterality, profile.films)
+        return ReadingRule(
+            schema.views,
+            schema.image_pixels,
+            profile.default_laterality,
+            profile.films,
+            schema.films,
+        )
+
+    def read(self, path: Path) -> Film:
+        """One file as a film. Raises IntakeError: it may not or cannot be used."""
+        return read_png_film(path) if self.films == "png_tree" else read_film(path)
+
+    def patient_id(self, path: Path) -> str:
+        """The patient of a file that could not be read, empty where nothing names one."""
+        return png_patient_id(path) if self.films == "png_tree" else read_patient_id(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +115,7 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
-        film = read_film(path)
+        film = rule.read(path)
         side = film.laterality or named_side(film.words, rule.film_words) or rule.default_laterality
         seen = replace(film, picture=NO_PICTURE, laterality=side)
         shown = understand(film.words, rule.film_words, rule.views)
@@ -122,7 +141,7 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
             framing=framing,
         )
     except IntakeError as error:
-        return ReadFilm(code=error.code, patient_id=read_patient_id(path))
+        return ReadFilm(code=error.code, patient_id=rule.patient_id(path))
     except (OSError, MemoryError, ValueError, ArithmeticError):
         return ReadFilm(code="intake.unreadable-dicom")
 

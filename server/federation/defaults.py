@@ -20,7 +20,7 @@ _Made = dict[str, str | float]
 
 
 def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
-    """Settings that a cohort without films, with a class or a number as label, still needs.
+    """Settings that a cohort still needs: without films or fields, with a class or number as label.
 
     Args:
         schema: the cohort's.
@@ -44,6 +44,8 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
     made: _Made = {}
     if not schema.views:
         made |= {"encoder": "none", "fusion": "clinical_only"}
+    elif not schema.fields:
+        made |= {"fusion": "image_only"}
     if chosen.get("task") in (None, "regression", "classification"):
         made |= _for_label(schema, chosen)
     return _as_words((name, value) for name, value in made.items() if name not in chosen)

@@ -17,9 +17,10 @@ from client.cohort.folder import Cohort, latest_version
 from client.cohort.versions import current_cohort
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
-from client.intake.accrue import accept_lock, accrue
+from client.intake.accrue import accept_lock, accrue, locked_schema
 from client.intake.ingest import ingest, intake_site
-from client.intake.inputs import Inputs, film_files
+from client.intake.inputs import Inputs
+from client.intake.sources.folder import films_of
 from client.site.folder import Site, create_site, join_federation, open_site, utc_now
 from client.site.policy import require_plan
 from server.federation.folder import Home, enrol
@@ -108,7 +109,7 @@ def take_in(
         return None
     with progress(f"  {hospital.name}") as advance:
         report = ingest(
-            _inputs(hospital),
+            _inputs(hospital, schema),
             intake_site(site),
             schema=schema,
             progress=advance,
@@ -151,17 +152,18 @@ def take_in_later(folders: Folders, hospital: Hospital, lock_file: Path) -> int:
     site = open_site(folders.site(hospital.name))
     lock = accept_lock(site, lock_file)
     try:
-        return len(accrue(site, lock, _inputs(hospital)).cohort.patients())
+        return len(accrue(site, lock, _inputs(hospital, locked_schema(site, lock))).cohort.patients())
     except IntakeError as error:
         if error.code != "intake.empty-cohort":
             raise
         return 0  # its table is not-applicable
 
 
-def _inputs(hospital: Hospital) -> Inputs:
+def _inputs(hospital: Hospital, schema: CohortSchema) -> Inputs:
     films = hospital.films
     return Inputs(
-        table=lambda: hospital.table, films=lambda: film_files(films) if films is not None else []
+        table=lambda: hospital.table,
+        films=lambda: films_of(films, schema) if films is not None else [],
     )
 
 

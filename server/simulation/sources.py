@@ -20,6 +20,7 @@ from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.losses import find_losses
 from client.intake.refusal import unread_fields
+from client.intake.sources.png_tree import tree_table
 from client.intake.sources.tables import file_table
 from client.intake.unreadable import table_problem
 from client.site.linkage import PatientKey, Pseudonyms
@@ -138,19 +139,20 @@ def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Itera
         ("external", request.external),
     )
     for role, name, path in ((role, *pair) for role, pairs in roles for pair in pairs):
-        is_folder = path.is_dir()
-        file = path / TABLE_FILE if is_folder else path
-        if problem := table_problem(file):
+        is_tree, file = schema.films == "png_tree", path / TABLE_FILE if path.is_dir() else path
+        if not is_tree and (problem := table_problem(file)):
             problems.append(f"  {name}: {problem}")
             continue
         if schema.views and not (path / FILMS_FOLDER).is_dir():
+            held = f"{FILMS_FOLDER}/" if is_tree else f"{TABLE_FILE} and {FILMS_FOLDER}/"
             problems.append(
-                f"  {name}: cohort {schema.name} has films: must be a folder with {TABLE_FILE} and "
-                f"{FILMS_FOLDER}/, not {path}"
+                f"  {name}: cohort {schema.name} has films: must be a folder with {held}, not {path}"
             )
+            if is_tree:
+                continue
         try:
-            profile = _profile(path / PROFILE_FILE if is_folder else path)
-            table = file_table(file, schema, profile)
+            profile = _profile(path / PROFILE_FILE if path.is_dir() else path)
+            table = _own_table(path / FILMS_FOLDER if is_tree else file, schema, profile)
         except OsteoFedError as error:
             problems.append(_line(name, error))
             continue
@@ -162,6 +164,12 @@ def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Itera
             films=path / FILMS_FOLDER if schema.views else None,
             profile=profile,
         )
+
+
+def _own_table(path: Path, schema: CohortSchema, profile: SiteProfile) -> RawTable:
+    """The rows of a hospital: of its table, or of its tree of PNG files."""
+    read = tree_table if schema.films == "png_tree" else file_table
+    return read(path, schema, profile)
 
 
 def _split(request: Request, schema: CohortSchema, problems: list[str]) -> list[_Given]:

@@ -25,6 +25,9 @@ def model_contradictions(settings: ModelSettings) -> Iterator[str]:
         yield f"encoder.training {encoder.training} needs a fusion that reads films, not clinical_only"
     if encoder.name != "none" and not settings.cohort.views:
         yield f"encoder {encoder.name} needs at least one view in the cohort"
+    is_read_alone = settings.fusion.name == "image_only" or (is_clinical and settings.features.of_films)
+    if not settings.cohort.fields and not is_read_alone:
+        yield f"fusion {settings.fusion.name} needs clinical fields in the cohort, image_only does not"
     kinds = [source.kind for source in settings.features.sources]
     if settings.features.of_films and not settings.cohort.views:
         yield f"features.sources {kinds} need at least one view in the cohort"

@@ -275,6 +275,7 @@ class NumberLabel(BaseModel):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
+FilmFiles = Literal["dicom", "png_tree"]
 Split = Literal["train", "tune", "internal"]
 
 
@@ -319,8 +320,11 @@ class CohortSchema(BaseModel):
             that the row says, so that a row that is corrected is a new patient to the ledger.
         date_column: column of the exam's date; null: a patient has one row, and nothing is prospective.
         date_format: of that date, as strptime reads it.
-        fields: clinical variables, one token each.
+        fields: clinical variables, one token each; a table's needs one, a tree of PNG files has none.
         views: kinds of films, which need patient numbers and dates; none: the clinical table alone.
+        films: what they are: `dicom`, or `png_tree`: PNG files in `part/patient/study_label`, where
+            folders are the table, dates and the size of pixels are unknown, and studies of a patient
+            stand in the order of their numbers.
         label: what is predicted.
         max_days_between_film_and_row: a row further from a film does not describe it.
         minimum_age_years: exams of younger patients are left out.
@@ -337,8 +341,9 @@ class CohortSchema(BaseModel):
     patient_column: str | None = "patient_id"
     date_column: str | None = "exam_date"
     date_format: str = "%Y-%m-%d"
-    fields: tuple[ClinicalField, ...] = Field(min_length=1)
+    fields: tuple[ClinicalField, ...] = ()
     views: tuple[ViewRule, ...] = ()
+    films: FilmFiles = "dicom"
     label: BmdLabel | ClassLabel | NumberLabel = Field(discriminator="kind")
     max_days_between_film_and_row: int = Field(default=180, ge=0)
     minimum_age_years: float = Field(default=0.0, ge=0)
@@ -351,6 +356,12 @@ class CohortSchema(BaseModel):
     def _agrees_with_itself(self) -> CohortSchema:
         refuse_contradictions(_contradictions(self.model_dump()))
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_usual_films(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of DICOM films keeps the hash that it had before there were others
+        written: dict[str, object] = write(self)
+        return {name: value for name, value in written.items() if (name, value) != ("films", "dicom")}
 
 
 def _contradictions(content: object) -> list[str]:
@@ -367,8 +378,12 @@ def _contradictions(content: object) -> list[str]:
         for name, count in columns.items()
         if count > 1
     ]
-    if views and not (whole["patient_column"] and whole["date_column"]):
+    if whole["films"] == "png_tree":
+        problems += _tree_problems(whole)
+    elif views and not (whole["patient_column"] and whole["date_column"]):
         problems.append("views need patient_column and date_column: films meet rows by both")
+    if whole["films"] != "png_tree" and not whole["fields"]:
+        problems.append("fields must hold at least one clinical variable")
     if split.get("stratified") and label.get("kind") == "number":
         problems.append("split.stratified needs a label with classes, not a number")
     names = [view["name"] for view in views]
@@ -381,6 +396,22 @@ def _contradictions(content: object) -> list[str]:
     if whole["minimum_age_years"] and not age:
         problems.append("minimum_age_years needs age_field, the number that holds the age")
     return problems
+
+
+def _tree_problems(whole: Mapping[str, object]) -> list[str]:
+    """What a tree of PNG files cannot say: dates, clinical variables, a label that is a number."""
+    label = _settings(whole["label"])
+    asked = {
+        "views, at least one": bool(whole["views"]),
+        "a patient_column": bool(whole["patient_column"]),
+        "date_column: null": whole["date_column"] is None,
+        "fields: []": not whole["fields"],
+        "max_days_between_film_and_row: 0": whole["max_days_between_film_and_row"] == 0,
+        "a label of kind class": label.get("kind") in ("class", None),
+        "no split.column": not _settings(whole["split"]).get("column"),
+    }
+    missing = [name for name, is_so in asked.items() if not is_so]
+    return [f"films: png_tree needs {', '.join(missing)}"] if missing else []
 
 
 def _settings(value: object) -> Mapping[str, object]:

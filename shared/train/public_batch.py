@@ -43,26 +43,26 @@ def draw_public_batch(settings: AnySettings) -> PatientBatch:
     n_exams, n_slots = caps.max_exams, caps.max_views if settings.encoder.token_channels else 0
     shape = (_PATIENTS, n_exams)
     rows = torch.arange(_PATIENTS)[:, None].expand(shape)
-    columns = [
-        (rows + torch.arange(n_exams)).remainder(len(field.categories)).float()
-        if field.kind == "category"
-        else torch.randn(shape, generator=generator)
-        for field in fields
-    ]
+    columns = torch.zeros(*shape, len(fields))
+    for place, field in enumerate(fields):
+        columns[..., place] = (
+            (rows + torch.arange(n_exams)).remainder(len(field.categories)).float()
+            if field.kind == "category"
+            else torch.randn(shape, generator=generator)
+        )
     # Each field is missing in one patient of six, never all of them at once.
-    present = [(rows + place).remainder(_PATIENTS) != 0 for place in range(len(fields))]
+    mask = (rows[..., None] + torch.arange(len(fields))).remainder(_PATIENTS) != 0
     target = torch.randn(shape, generator=generator)
     if settings.task.kind == "classification":
         label = settings.cohort.label
         n_classes = 1 if label.kind == "number" else len(label.classes)
         target = rows.remainder(n_classes).float()
-    mask = torch.stack(present, dim=-1)
     film_exam = (torch.arange(n_slots) % n_exams).repeat(_PATIENTS, 1)
     film_exam[1::3, n_exams:] = NO_EXAM
     return PatientBatch(
         tokens=draw_images(settings, (_PATIENTS, n_slots), generator),
         film_exam=film_exam,
-        fields=torch.stack(columns, dim=-1) * mask,
+        fields=columns * mask,
         field_mask=mask,
         target=target,
         exam_mask=torch.ones(shape, dtype=torch.bool),

@@ -454,6 +454,12 @@ BREAKS: tuple[Break, ...] = (
         "units are converted the wrong way",
     ),
     Break(
+        "client/intake/tree_place.py",
+        "(self.part, self.patient, self.study, self.image)",
+        "(self.part, self.study, self.image)",
+        "films of two patients of a tree are taken for one",
+    ),
+    Break(
         "client/intake/link.py",
         "return sorted(near, key=lambda row: (abs((row.day - day).days), row.day))",
         "return sorted(near, key=lambda row: (row.day, abs((row.day - day).days)))",
@@ -1705,8 +1711,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/train/public_batch.py",
-        "present = [(rows + place).remainder(_PATIENTS) != 0",
-        "present = [(rows + place).remainder(_PATIENTS) >= 0",
+        "torch.arange(len(fields))).remainder(_PATIENTS) != 0",
+        "torch.arange(len(fields))).remainder(_PATIENTS) >= 0",
         "nothing is missing in the patients that a model is tried on",
     ),
     Break(

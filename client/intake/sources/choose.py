@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
-from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable, film_files
+from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable
 from client.intake.sources.credentials import read_secret
+from client.intake.sources.folder import films_of
+from client.intake.sources.png_tree import tree_table
 from client.intake.sources.staging import FilmQuery, FilmSource, Progress, stage
 from client.intake.unreadable import films_problem, table_problem, why_unreadable
 from client.site.folder import Site
@@ -112,6 +114,9 @@ def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawT
 
     profile = site.settings.profile
     query, path = choice.sql, choice.table
+    if schema.films == "png_tree":
+        root = _tree(choice)
+        return lambda: tree_table(root, schema, profile)
     _refuse_several("rows", ("--table", path), ("--sql", query))
     if query is not None:
         url = read_secret(TABLE_URL, choice.url_file)
@@ -129,6 +134,22 @@ def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawT
         raise _nothing_named("rows", "--table or --sql")
     found = path
     return lambda: file_table(found, schema, profile)
+
+
+def _tree(choice: Choice) -> Path:
+    """The folder of a tree, which is films and table in one."""
+    _refuse_several(
+        "films and rows of a tree of PNG files",
+        ("its folders", True),
+        ("--table", choice.table),
+        ("--sql", choice.sql),
+        ("--dicomweb", choice.dicomweb),
+        ("--dimse", choice.dimse),
+    )
+    root = choice.films or (choice.folder and choice.folder / FILMS_FOLDER)
+    if root is None:
+        raise _nothing_named("films", "--films")
+    return root
 
 
 def _select(path: Path) -> str:
@@ -162,7 +183,7 @@ def _films(
         if root is None:
             raise _nothing_named("films", "--films, --dicomweb or --dimse")
         found = root
-        return lambda: film_files(found)
+        return lambda: films_of(found, schema)
     source = _pacs(choice)
 
     def bring() -> list[FilmFile]:
@@ -233,7 +254,7 @@ def _refuse_several(what: str, *named: tuple[str, object]) -> None:
 
 def _refuse_absent(choice: Choice, schema: CohortSchema) -> None:
     """Every file and folder that is named and is not there, or is the other of the two."""
-    has_rows = choice.table is not None or choice.sql is not None
+    has_rows = schema.films == "png_tree" or choice.table is not None or choice.sql is not None
     has_films = not schema.views or any((choice.films, choice.dicomweb, choice.dimse))
     folder, problems = choice.folder, []
     if folder is not None and not folder.is_dir() and not (has_rows and has_films):

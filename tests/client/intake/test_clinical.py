@@ -11,13 +11,13 @@ import yaml
 from client.cohort.quarantine import CODES, Quarantined
 from client.cohort.split import SplitCase
 from client.intake.clinical import (
-    UNDATED,
     ClinicalTable,
     RawRow,
     interpret_rows,
     read_table,
     split_cases,
 )
+from client.intake.tree_place import UNDATED
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema

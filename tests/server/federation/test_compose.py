@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.federation.compose import CONFIGS, compose_settings
+from server.federation.compose import CONFIGS, compose_followed, compose_settings
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.exam.schema import read_schema
@@ -314,3 +314,13 @@ def test_what_contradicts_each_other_is_named_at_once() -> None:
     assert "task.target_unit must be cohort.label.unit 'g/cm2', not 'mg/cm2'" in caught.value.fact
     assert "task.target_mean 750 must lie between cohort.label.low 0.2" in caught.value.fact
     assert "task.operating_point 0.4 must lie between validation.score_low 0.5" in caught.value.fact
+
+
+@pytest.mark.parametrize("fusion", ["linear", "cross_attention", "concatenation"])
+def test_a_fusion_with_clinical_fields_is_refused_where_there_are_none(fusion: str) -> None:
+    named = [f"fusion={fusion}"]
+    with pytest.raises(SettingsError, match=f"fusion {fusion} needs clinical fields in the cohort"):
+        compose_followed(named, cohort="mura_wrist")
+    settings, made = compose_followed([], cohort="mura_wrist")
+    assert (settings.fusion.name, settings.cohort.fields) == ("image_only", ())
+    assert "fusion=image_only" in made

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from simulated_tables import CLASSES, NUMBER, write_cohort
 
-from server.federation.compose import compose_settings
+from server.federation.compose import cohort_file, compose_settings
 from server.federation.defaults import settings_for
 from shared.contract.settings import Settings
 from shared.errors import SettingsError
@@ -85,6 +85,10 @@ def test_a_learner_of_tables_has_no_loss_and_an_experiment_is_left_alone(tmp_pat
 
 
 def test_the_shipped_cohort_of_films_needs_nothing() -> None:
-    from server.federation.compose import cohort_file
-
     assert settings_for(read_schema(cohort_file("hip_bmd")), []) == []
+
+
+def test_a_cohort_without_clinical_fields_is_read_from_its_films_alone() -> None:
+    schema = read_schema(cohort_file("mura_wrist"))
+    assert "fusion=image_only" in settings_for(schema, [])
+    assert not [word for word in settings_for(schema, ["fusion=linear"]) if word.startswith("fusion")]

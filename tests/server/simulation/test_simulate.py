@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from practice_png_tree import write_tree
 from simulated_tables import (
     CLASSES,
     FAST,
@@ -25,8 +26,9 @@ import server.simulation.play
 from client.cohort.patients import load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import Ledger
+from client.reading.predict import predict
 from client.site.folder import open_site
-from server.federation.compose import compose_settings
+from server.federation.compose import cohort_file, compose_settings
 from server.run.folder import open_run
 from server.simulation.arms import Trained, score_arm
 from server.simulation.hospitals import Folders, declared_size, require_patients, split_cells
@@ -459,3 +461,32 @@ def test_a_table_of_cohorts_gives_an_external_hospital_no_split() -> None:
     cohort = SimpleNamespace(patients=lambda split=None: members[split])
     assert split_cells(cohort, "training") == ("3", "2")
     assert split_cells(cohort, "external") == ("–", "everybody, 5")
+
+
+def test_hospitals_with_trees_of_png_files_train_a_model_that_reads_such_a_file(tmp_path: Path) -> None:
+    n_patients = 60
+    text = (
+        cohort_file("mura_wrist").read_text().replace("train: 0.7, tune: 0.1", "train: 0.9, tune: 0.0")
+    )
+    (tmp_path / "wrist.yaml").write_text(text.replace("internal: 0.2", "internal: 0.1"))
+    drawn = {
+        site: write_tree(tmp_path / site / "films", site, n_patients) for site in ("hazel", "alder")
+    }
+    out = tmp_path / "out"
+    found = simulate(
+        {site: tmp_path / site for site in drawn},
+        cohort=tmp_path / "wrist.yaml",
+        settings=["privacy=off", "fusion=image_only", "encoder=tiny", *FAST],
+        folder=out,
+    )
+    assert 0.0 <= value(found, "internal", "federated", "AUC") <= 1.0
+    for site, labels in drawn.items():
+        exams = current_cohort(open_site(out / "sites" / site), "mura_wrist").exams
+        assert sorted(exam.label.class_name for exam in exams) == sorted(labels.values())
+    store = open_run(out / "coordinator" / "runs" / "simulation")
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    film = next((tmp_path / "hazel").rglob("*.png"))
+    reading = predict(release, [film], {})
+    assert sum(reading.probabilities.values()) == pytest.approx(1.0)
+    exams = current_cohort(open_site(out / "sites" / "hazel"), "mura_wrist")
+    assert any(np.array_equal(reading.films[0], image) for image in exams.images)

@@ -251,3 +251,36 @@ def test_a_landmark_and_the_window_around_it_go_together(given):
     with pytest.raises(ValidationError, match="go together"):
         ViewRule.model_validate(view | given)
     assert ViewRule.model_validate(view | {"anatomy": "hip", "window_mm": 128}).window_mm == 128
+
+
+TREE = Path(__file__).parents[3] / "configs" / "cohort" / "mura_wrist.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "fact"),
+    [
+        ({"date_column": "exam_date"}, "films: png_tree needs date_column: null"),
+        ({"patient_column": None}, "needs a patient_column"),
+        ({"views": []}, "needs views, at least one"),
+        ({"max_days_between_film_and_row": 1}, "needs max_days_between_film_and_row: 0"),
+        ({"split": {"column": "part"}}, "needs no split.column"),
+        ({"label": {"kind": "number", "column": "y", "unit": "", "low": 0, "high": 1}}, "kind class"),
+        ({"fields": [{"name": "sex", "kind": "category", "categories": ["f", "m"]}]}, "fields: []"),
+        ({"films": "jpeg"}, "films"),
+        ({"films": "dicom"}, "views need patient_column and date_column"),
+    ],
+)
+def test_a_schema_of_png_files_asks_nothing_that_a_tree_cannot_say(
+    tmp_path: Path, change: dict[str, Any], fact: str
+) -> None:
+    tree = yaml.safe_load(TREE.read_text())
+    assert read_schema(TREE).films == "png_tree"
+    assert fact in mistakes(tmp_path, tree | change)
+
+
+def test_a_schema_of_dicom_films_is_written_as_before_there_were_others(
+    content: dict[str, Any],
+) -> None:
+    assert "films" not in CohortSchema.model_validate(content).model_dump(mode="json")
+    tree = read_schema(TREE)
+    assert CohortSchema.model_validate(tree.model_dump(mode="json")) == tree

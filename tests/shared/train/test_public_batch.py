@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from server.federation.compose import compose_settings
+from server.federation.compose import compose_followed, compose_settings
 from shared.errors import PrivacyError
 from shared.model.encoders import Encoder
 from shared.train import public_batch
@@ -70,3 +70,9 @@ def test_an_encoder_that_is_to_learn_and_gets_no_gradient_is_refused(
     assert "encoder.network.stem.weight gets no gradient" in caught.value.fact
     assert "encoder.network.blocks.3.conv2.weight gets no gradient" in caught.value.fact
     assert "head." not in caught.value.fact
+
+
+def test_a_model_of_films_alone_is_tried_without_clinical_fields() -> None:
+    settings, _ = compose_followed([], cohort="mura_wrist")
+    assert draw_public_batch(settings).fields.shape == (6, settings.caps.max_exams, 0)
+    validate_settings_model(settings)

@@ -146,7 +146,7 @@ def test_a_folder_holds_what_is_not_named_otherwise(
         films.mkdir(parents=True)
     for table in (Path("in/clinical.csv"), Path("t.parquet")):
         table.touch()
-    monkeypatch.setattr(choose, "film_files", lambda path: asked.append(path) or [])
+    monkeypatch.setattr(choose, "films_of", lambda path, _: asked.append(path) or [])
     monkeypatch.setattr("client.intake.sources.tables.file_table", lambda path, *_: asked.append(path))
 
     def read(**given: object) -> list[object]:
@@ -319,3 +319,34 @@ def test_films_that_a_pacs_sent_are_deleted_with_their_folder_once(site: Site) -
     assert not (site.staging / "hip_bmd").exists()
     assert other.exists(), "those of another schema are not this intake's"
     assert not discard_staged(site, SCHEMA)
+
+
+TREE = CohortSchema.model_validate(yaml.safe_load(HIP.with_name("mura_wrist.yaml").read_text()))
+
+
+def test_a_tree_is_films_and_table_in_one(site: Site, tmp_path: Path) -> None:
+    lying = tmp_path / "in" / "films" / "XR_WRIST" / "p1" / "study1_positive" / "a.png"
+    lying.parent.mkdir(parents=True)
+    lying.touch()
+    for given in ({"folder": tmp_path / "in"}, {"films": tmp_path / "in" / "films"}):
+        inputs = choose_inputs(Choice(**given), site, TREE)
+        assert [film.path for film in inputs.films()] == [lying]
+        assert [row.cells for row in inputs.table().rows] == [
+            {"patient": "p1", "finding": "positive", "study": "study1"}
+        ]
+
+
+@pytest.mark.parametrize("given", [{"table": Path("t.csv")}, {"sql": Path("q.sql")}, WEB, DIMSE])
+def test_a_tree_beside_another_source_is_refused(given: dict[str, object], site: Site) -> None:
+    with pytest.raises(IntakeError) as caught:
+        choose_inputs(Choice(**{"folder": site.folder} | given), site, TREE)  # type: ignore[arg-type]
+    assert caught.value.code == "intake.several-sources"
+
+
+def test_a_tree_that_nobody_names_or_that_is_not_there_is_told(site: Site) -> None:
+    with pytest.raises(IntakeError) as caught:
+        choose_inputs(Choice(), site, TREE)
+    assert caught.value.code == "intake.no-source"
+    with pytest.raises(IntakeError) as caught:
+        choose_inputs(Choice(films=site.folder / "gone"), site, TREE).table()
+    assert caught.value.code == "intake.no-input"
