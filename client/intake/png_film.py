@@ -18,6 +18,8 @@ from client.intake.tree_place import place_in_tree, study_day
 from shared.errors import IntakeError
 from shared.exam.pixels import Picture
 
+Stored = NDArray[np.uint8] | NDArray[np.uint16]
+
 HINT = "`osteofed-site cohort --examples` says which film; export it again as a grey PNG"
 # What each of Pillow's modes is read as; the others do not fit into 16 bits.
 _READ_AS = {"1": "L", "L": "L", "I;16": "I;16"} | dict.fromkeys(("LA", "P", "RGB", "RGBA"), "RGBA")
@@ -59,7 +61,7 @@ def png_patient_id(path: Path) -> str:
     return place.patient if place else ""
 
 
-def _read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _read_grey(path: Path) -> Stored:
     """Pixels [h, w] as they are stored; colours count where they are grey."""
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
@@ -85,14 +87,14 @@ def _read_grey(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return _grey_of(pixels)
 
 
-def _grey_of(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _grey_of(pixels: Stored) -> Stored:
     """[h, w] of [h, w], or of [h, w, 4] whose colours are equal and opaque."""
     if pixels.ndim == 2:
         return pixels
-    red, green, blue, opacity = (pixels[..., place] for place in range(4))
-    if not (opacity == 255).all() or (red != green).any() or (red != blue).any():
+    grey: Stored = pixels[..., 0]
+    if (pixels[..., 3] != 255).any() or (pixels[..., 1:3] != grey[..., None]).any():
         raise _refusal("not-greyscale", "a film must be grey, and nowhere transparent")
-    return red
+    return grey
 
 
 def _refusal(reason: str, fact: str) -> IntakeError:

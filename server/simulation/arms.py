@@ -77,10 +77,10 @@ def clinical_only(settings: Settings) -> Settings | None:
     """The same settings for clinical fields alone, by the schedule of their own head.
 
     Returns:
-        None where these settings read no film either.
+        None where these settings read no film either, or the cohort has no clinical field.
     """
     has_tokens = settings.encoder.name != "none" and settings.fusion.name != "clinical_only"
-    if not has_tokens and not settings.features.of_films:
+    if not settings.cohort.fields or not (has_tokens or settings.features.of_films):
         return None
     shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
     federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))

@@ -138,15 +138,14 @@ def _rows(choice: Choice, site: Site, schema: CohortSchema) -> Callable[[], RawT
 
 def _tree(choice: Choice) -> Path:
     """The folder of a tree, which is films and table in one."""
-    named = {"--table": choice.table, "--sql": choice.sql}
-    pacs = {"--dicomweb": choice.dicomweb, "--dimse": choice.dimse}
-    given = [option for option, value in (named | pacs).items() if value is not None]
-    if given:
-        raise IntakeError(
-            "several-sources",
-            f"the schema takes films of a tree of PNG files, which is its own table, not {given[0]}",
-            hint="leave it out; name the tree by --films",
-        )
+    _refuse_several(
+        "films and rows of a tree of PNG files",
+        ("its folders", True),
+        ("--table", choice.table),
+        ("--sql", choice.sql),
+        ("--dicomweb", choice.dicomweb),
+        ("--dimse", choice.dimse),
+    )
     root = choice.films or (choice.folder and choice.folder / FILMS_FOLDER)
     if root is None:
         raise _nothing_named("films", "--films")

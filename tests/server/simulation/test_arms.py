@@ -104,6 +104,10 @@ def test_where_no_film_is_read_there_is_no_arm_without_films(overrides: list[str
     assert clinical_only(compose_settings(overrides)) is None
 
 
+def test_a_cohort_without_clinical_fields_has_no_arm_of_them_alone() -> None:
+    assert clinical_only(compose_settings(cohort="mura_wrist")) is None
+
+
 def test_an_arm_without_films_says_the_same_whatever_films_there_are() -> None:
     settings = clinical_only(compose_settings(["privacy=off", "fusion=linear"]))
     assert settings is not None
