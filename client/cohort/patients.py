@@ -1,25 +1,30 @@
 """Patients of a site as the model takes them: the right cohort, the right split, with their films.
 
 A frozen encoder's model gets tokens from the cache, a learner of tables also columns of films; one that
-learns an encoder gets the films, which stay on disk until their patient's turn. A model that reads
+learns an encoder gets the films, or what its frozen blocks make of them, which stay on disk until
+their patient's turn. A model that reads
 films never trains without any. Imports the cohort, the token cache and ``PatientBatch``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
-from client.cohort.tokens import load_film_columns, load_films, load_tokens
+from client.cohort.tokens import load_activations, load_film_columns, load_films, load_tokens
 from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
 from shared.exam.schema import Split
 from shared.train.patients import PatientBatch, build_patients, standardise_target
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         exam_order=[exam.exam for exam in arrays.exams],
         tokens=load_tokens(site, plan, cohort) if has_encoder and is_frozen else no_tokens,
         film_columns=load_film_columns(site, cohort, settings.features),
-        films=None if is_frozen else load_films(cohort),
+        films=None if is_frozen else _load_store(site, plan, cohort),
         film_makers=cohort.film_makers(),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
@@ -69,6 +74,13 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
     if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
         _require_films(cohort, batch)
     return SplitData(cohort=cohort, arrays=arrays, batch=batch)
+
+
+def _load_store(site: Site, plan: Plan, cohort: Cohort) -> Tensor:
+    """Films, or what an encoder's frozen blocks make of them."""
+    if plan.settings.encoder.trained_blocks:
+        return load_activations(site, plan, cohort)
+    return load_films(cohort)
 
 
 def _require_films(cohort: Cohort, batch: PatientBatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from shared.train.device import choose_device, repeatable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from shared.model.encoders import Encoder
 
 Tokens = NDArray[np.float32]
 _FILMS_AT_ONCE = 256
@@ -69,12 +72,28 @@ def load_films(cohort: Cohort) -> Tensor:
     Raises:
         WeightsError: the cohort was preprocessed otherwise.
     """
-    import torch
-
     _require_preprocessing(cohort)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(cohort.images)
+    return _as_tensor(cohort.images)
+
+
+def load_activations(site: Site, plan: Plan, cohort: Cohort) -> Tensor:
+    """What the frozen blocks of a partly trained encoder make of each row of ``cohort.images``.
+
+    Shapes: [n_films,t,d] float32, memory-mapped; never written to.
+
+    Raises:
+        SettingsError: the network has fewer blocks than are to learn.
+        WeightsError: as ``load_tokens``.
+    """
+    _require_preprocessing(cohort)
+    made_by = {
+        "kind": "activations",
+        "encoder": plan.encoder_sha256,
+        "trained_blocks": plan.settings.encoder.trained_blocks,
+    }
+    return _as_tensor(
+        load_block(block_file(site, cohort, made_by), lambda: _activate_films(site, plan, cohort))
+    )
 
 
 def encoder_file(site: Site, plan: Plan) -> Path | None:
@@ -92,17 +111,43 @@ def _require_preprocessing(cohort: Cohort) -> None:
         )
 
 
-def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
+def _as_tensor(array: NDArray[np.floating]) -> Tensor:
     import torch
 
-    from shared.model.encoders import encode, load_encoder
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
+    from shared.model.encoders import encode
+
+    encoder = _frozen_encoder(site, plan)
+    return _of_films(cohort, lambda films: encode(encoder, films))
+
+
+def _activate_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
+    from shared.model.partial import activate, count_frozen
+
+    encoder = _frozen_encoder(site, plan)
+    blocks = count_frozen(encoder, plan.settings.encoder)
+    return _of_films(cohort, lambda films: activate(encoder, films, blocks=blocks))
+
+
+def _frozen_encoder(site: Site, plan: Plan) -> Encoder:
+    from shared.model.encoders import load_encoder
 
     encoder = load_encoder(plan.settings.encoder, site.encoder_file(plan.encoder_sha256))
-    encoder = encoder.to(choose_device(plan.settings.device))
+    return encoder.to(choose_device(plan.settings.device))
+
+
+def _of_films(cohort: Cohort, work: Callable[[Tensor], Tensor]) -> Tokens:
+    """What ``work`` makes of films [n,1,h,w], some at a time; of none at all too, for its shape."""
+    import torch
+
     pieces = []
     with repeatable():
-        for start in range(0, len(cohort.images), _FILMS_AT_ONCE):
+        for start in range(0, max(len(cohort.images), 1), _FILMS_AT_ONCE):
             films = np.asarray(cohort.images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
-            pieces.append(encode(encoder, torch.from_numpy(films)[:, None]).numpy())
-    channels, grid = plan.settings.encoder.token_channels, plan.settings.encoder.token_grid
-    return np.concatenate([np.zeros((0, grid**2, channels), dtype=np.float32), *pieces])
+            pieces.append(work(torch.from_numpy(films)[:, None]).numpy())
+    return np.concatenate(pieces)

@@ -132,9 +132,14 @@ class EncoderSettings(BaseModel):
     Attributes:
         name: architecture; ``none`` reads no film.
         training: ``frozen``: its weights stay. ``lora``: matrices added to its attention layers learn.
-            ``full``: every weight learns, from the run's seed where no file is named.
+            ``blocks``: its last ``trained_blocks`` blocks learn. ``full``: every weight learns, from
+            the run's seed where no file is named.
+        trained_blocks: how many last blocks of a transformer learn, 0: all; what the others make of a
+            film is computed once and cached at the site.
         lora_rank: r, rank of the added matrices.
         lora_alpha: the added matrices are scaled by ``lora_alpha``/r.
+        lora_trains: ``both``: of the added B·A both learn. ``up``: only B; A stays as the seed drew it,
+            so that a mean of weights over sites is a mean of the sites' changes.
         weights: safetensors file beside the configuration, or an absolute path at the coordinator.
         sha256: SHA-256 of that file; checked before it is read, and written into the plan.
         token_channels: width of an image token.
@@ -144,9 +149,11 @@ class EncoderSettings(BaseModel):
     model_config = FROZEN
 
     name: EncoderName
-    training: Literal["frozen", "lora", "full"] = "frozen"
+    training: Literal["frozen", "lora", "blocks", "full"] = "frozen"
+    trained_blocks: int = Field(default=0, ge=0, le=64)
     lora_rank: int = Field(default=4, ge=1, le=64)
     lora_alpha: float = Field(default=4.0, gt=0, le=1024)
+    lora_trains: Literal["both", "up"] = "both"
     weights: str = ""
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     token_channels: int = Field(default=0, ge=0)
@@ -162,12 +169,31 @@ class EncoderSettings(BaseModel):
     def _can_be_trained(self) -> EncoderSettings:
         # The others have batch normalisation; all of a transformer would drown in its own noise.
         transformers = ("dinov2_b", "dinov2_s", "standin_vit", "vit_s")
-        able = {"lora": transformers, "full": ("resnet_gn", "tiny")}.get(self.training)
+        able = {
+            "lora": transformers,
+            "blocks": transformers,
+            "full": ("resnet_gn", "tiny"),
+        }.get(self.training)
         if able is not None and self.name not in able:
             raise ValueError(
                 f"training {self.training} must be of {' or '.join(able)}, not {self.name}"
             )
+        if self.trained_blocks and self.training not in ("lora", "blocks"):
+            raise ValueError(f"trained_blocks must be 0 with training {self.training}")
+        if self.training == "blocks" and not self.trained_blocks:
+            raise ValueError("trained_blocks must be ≥ 1 with training blocks, not 0")
+        if self.lora_trains == "up" and self.training != "lora":
+            raise ValueError(f"lora_trains must be both with training {self.training}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when these were not there, keeps its hash
+        is_usual = {
+            "trained_blocks": not self.trained_blocks,
+            "lora_trains": self.lora_trains == "both",
+        }
+        return {name: value for name, value in write(self).items() if not is_usual.get(name)}
 
 
 class CrossAttention(BaseModel):

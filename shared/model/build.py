@@ -17,6 +17,7 @@ from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, PooledFusion
+from shared.model.partial import count_frozen
 
 
 def count_outputs(settings: ModelSettings) -> int:
@@ -51,7 +52,8 @@ def build_model(
     _draw_weights(head, generator)
     if settings.encoder.training == "frozen":
         return head
-    return EndToEnd(start_encoder(settings.encoder, encoder_file, generator), head)
+    encoder = start_encoder(settings.encoder, encoder_file, generator)
+    return EndToEnd(encoder, head, frozen_blocks=count_frozen(encoder, settings.encoder))
 
 
 def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion:

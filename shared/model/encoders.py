@@ -10,6 +10,7 @@ c channels · h w pixels · t tokens. Imports the table of architectures, layout
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -56,7 +57,13 @@ class Encoder(nn.Module):
 
         Shapes: films [b,1,h,w] -> [b,t,c].
         """
-        mapped = self.map_films(films)  # [b,c,g,g]
+        return self.standardise(self.map_films(films))
+
+    def standardise(self, mapped: Tensor) -> Tensor:
+        """Standardised tokens of the network's map.
+
+        Shapes: [b,c,g,g] -> [b,t,c].
+        """
         if mapped.shape[-1] != self.grid:
             mapped = shrink_map(mapped, self.grid)
         tokens = mapped.flatten(2).transpose(1, 2)  # [b,t,c]
@@ -68,8 +75,12 @@ class Encoder(nn.Module):
 
         Shapes: films [b,1,h,w] -> [b,c,g,g].
         """
-        mapped: Tensor = self.network(films if self.image is None else colour(films, self.image))
+        mapped: Tensor = self.network(self.image_of(films))
         return mapped
+
+    def image_of(self, films: Tensor) -> Tensor:
+        """Films as the network takes them."""
+        return films if self.image is None else colour(films, self.image)
 
 
 def colour(films: Tensor, image: PublicImage) -> Tensor:
@@ -164,16 +175,26 @@ def encode(encoder: Encoder, films: Tensor, *, batch: int | None = None) -> Tens
 
     Shapes: films [n,1,h,w] -> [n,t,c].
     """
-    device = encoder.scale.device
+    nothing = torch.zeros(0, encoder.grid**2, encoder.channel_mean.shape[0])
+    return by_batches(encoder, films, nothing=nothing, device=encoder.scale.device, batch=batch)
+
+
+def by_batches(
+    work: Callable[[Tensor], Tensor],
+    films: Tensor,
+    *,
+    nothing: Tensor,
+    device: torch.device,
+    batch: int | None = None,
+) -> Tensor:
+    """What ``work`` makes of films, as ``encode`` says; ``nothing`` where there is no film."""
     size = batch or _FILMS_AT_ONCE[device.type]
-    pieces = []
+    pieces = [nothing]
     with torch.inference_mode():
-        for piece in torch.split(films, size):
+        for piece in torch.split(films, size) if len(films) else ():
             black = piece.new_zeros((size - len(piece), *piece.shape[1:]))
-            tokens = encoder(torch.cat([piece, black]).to(device))[: len(piece)]
-            pieces.append(tokens.float().cpu())
-    if not pieces:
-        return torch.zeros(0, encoder.grid**2, encoder.channel_mean.shape[0])
+            made = work(torch.cat([piece, black]).to(device))[: len(piece)]
+            pieces.append(made.float().cpu())
     return torch.cat(pieces).clone()
 
 

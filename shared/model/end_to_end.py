@@ -18,35 +18,54 @@ from shared.contract.model_settings import EncoderSettings
 from shared.errors import SettingsError
 from shared.model.encoders import Encoder, draw_encoder, load_encoder
 from shared.model.lora import add_low_rank
+from shared.model.partial import activation_shape, finish, last_blocks
 
 
 class EndToEnd(nn.Module):
     """Encoder and fusion in one; a fusion's forward with films in place of tokens.
 
     Every film is encoded by itself, empty slots included, which the fusion then masks.
+
+    Args:
+        encoder: from ``start_encoder``.
+        head: the fusion.
+        frozen_blocks: how many first blocks never learn; if any, a film's activations after them are
+            taken in place of the film, and told from it by their shape.
     """
 
-    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+    def __init__(self, encoder: Encoder, head: nn.Module, *, frozen_blocks: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.frozen_blocks = frozen_blocks
 
     def forward(self, films: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
-        """Shapes: films [b,s,h,w], film_exam [b,s], fields [b,u,k], field_mask [b,u,k] -> [b,u,o]."""
+        """Outputs of each exam.
+
+        Shapes: films [b,s,h,w] or activations [b,s,t,d], film_exam [b,s], fields [b,u,k],
+            field_mask [b,u,k] -> [b,u,o].
+        """
         shape = (*film_exam.shape, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
         if film_exam.numel():
             # Fused attention kernels have no rule for one gradient per patient (vmap), and no fixed
             # order of summation on a GPU.
             with sdpa_kernel(SDPBackend.MATH):
-                tokens = self.encoder(films.reshape(-1, 1, *films.shape[-2:])).reshape(shape)
+                tokens = self._encode(films.reshape(-1, *films.shape[-2:])).reshape(shape)
         else:
             tokens = films.new_zeros(shape)
         output: Tensor = self.head(tokens, film_exam, fields, field_mask)
         return output
 
+    def _encode(self, films: Tensor) -> Tensor:
+        """Films [n,h,w] or activations [n,t,d] to tokens."""
+        if self.frozen_blocks and films.shape[1:] == activation_shape(self.encoder):
+            return finish(self.encoder, films, blocks=self.frozen_blocks)
+        tokens: Tensor = self.encoder(films.unsqueeze(1))
+        return tokens
+
 
 def start_encoder(settings: EncoderSettings, file: Path | None, generator: torch.Generator) -> Encoder:
-    """An encoder whose trainable tensors are those of ``settings.training``, lora or full.
+    """An encoder whose trainable tensors are those of ``settings.training``: lora, blocks or full.
 
     Args:
         settings: names network, training and file.
@@ -69,8 +88,12 @@ def start_encoder(settings: EncoderSettings, file: Path | None, generator: torch
         encoder = load_encoder(settings, file)
     if settings.training == "lora":
         add_low_rank(
-            encoder.network, rank=settings.lora_rank, alpha=settings.lora_alpha, generator=generator
+            last_blocks(encoder, settings),
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            generator=generator,
+            trains_down=settings.lora_trains == "both",
         )
     else:
-        encoder.network.requires_grad_(True)
+        last_blocks(encoder, settings).requires_grad_(True)
     return encoder

@@ -3,7 +3,8 @@
 Owns the adapted layer and which layers of a network get one. Imports torch and the transformer.
 Legend: b batch · t tokens · d width of the input · p parts · r rank.
 
-Source: Hu et al. 2021 (arXiv 2106.09685), sections 4.1 and 4.2.
+Source: Hu et al. 2021 (arXiv 2106.09685), sections 4.1 and 4.2; A frozen: Sun et al. 2024 (arXiv
+2403.12313).
 """
 
 from __future__ import annotations
@@ -25,17 +26,26 @@ class LowRankLinear(nn.Module):
         alpha: α; the change is scaled by α/r.
         parts: equal slices of the output, each with an A and a B of its own.
         generator: draws A.
+        trains_down: whether A learns too; where it does not, means of B over sites are means of the
+            changes.
     """
 
     def __init__(
-        self, base: nn.Linear, *, rank: int, alpha: float, parts: int, generator: torch.Generator
+        self,
+        base: nn.Linear,
+        *,
+        rank: int,
+        alpha: float,
+        parts: int,
+        generator: torch.Generator,
+        trains_down: bool = True,
     ) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         self.scale = alpha / rank
         inputs, outputs = base.in_features, base.out_features // parts
         drawn = torch.randn(parts, rank, inputs, generator=generator) / math.sqrt(inputs)
-        self.down = nn.Parameter(drawn)  # A
+        self.down = nn.Parameter(drawn, requires_grad=trains_down)  # A
         self.up = nn.Parameter(torch.zeros(parts, outputs, rank))  # B
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -46,7 +56,14 @@ class LowRankLinear(nn.Module):
         return adapted
 
 
-def add_low_rank(network: nn.Module, *, rank: int, alpha: float, generator: torch.Generator) -> None:
+def add_low_rank(
+    network: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    generator: torch.Generator,
+    trains_down: bool = True,
+) -> None:
     """Adapt queries, keys, values and output of every attention layer of ``network``, in place.
 
     The joint projection counts as three layers: each of q, k and v gets its own A and B.
@@ -54,6 +71,11 @@ def add_low_rank(network: nn.Module, *, rank: int, alpha: float, generator: torc
     for attention in [part for part in network.modules() if isinstance(part, SelfAttention)]:
         for name, parts in (("qkv", 3), ("proj", 1)):
             layer = LowRankLinear(
-                getattr(attention, name), rank=rank, alpha=alpha, parts=parts, generator=generator
+                getattr(attention, name),
+                rank=rank,
+                alpha=alpha,
+                parts=parts,
+                generator=generator,
+                trains_down=trains_down,
             )
             setattr(attention, name, layer)

@@ -142,11 +142,21 @@ class VisionTransformer(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Shapes: image [b,3,g·patch,g·patch] -> [b,d,g,g]."""
-        width, grid = self.size.width, self.size.grid
+        return self.finish(self.start(image, blocks=0), blocks=0)
+
+    def start(self, image: Tensor, *, blocks: int) -> Tensor:
+        """Tokens after the first ``blocks`` blocks, [b,3,g·patch,g·patch] -> [b,1+g²,d]."""
         patches = self.patch_embed(image)  # [b,g²,d]
-        start = self.cls_token.expand(image.shape[0], 1, width)
-        tokens = torch.cat([start, patches], dim=1) + self._positions()
-        for block in self.blocks:
+        first = self.cls_token.expand(image.shape[0], 1, self.size.width)
+        tokens: Tensor = torch.cat([first, patches], dim=1) + self._positions()
+        for block in self.blocks[:blocks]:
+            tokens = block(tokens)
+        return tokens
+
+    def finish(self, tokens: Tensor, *, blocks: int) -> Tensor:
+        """The map of tokens that the first ``blocks`` blocks have made, [b,1+g²,d] -> [b,d,g,g]."""
+        width, grid = self.size.width, self.size.grid
+        for block in self.blocks[blocks:]:
             tokens = block(tokens)
         kept: Tensor = self.norm(tokens)[:, 1:]
         return kept.transpose(1, 2).reshape(-1, width, grid, grid)

@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import client.cohort.tokens as tokens
 from client.cohort.token_cache import delete_tokens
-from client.cohort.tokens import load_film_columns
+from client.cohort.tokens import load_activations, load_film_columns
+from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.features.sources import FeatureSettings, measure_films
+from shared.model import partial
+from shared.model.encoders import load_encoder
+from shared.model.partial import activate
 
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
 
@@ -80,3 +85,33 @@ def test_films_that_were_prepared_otherwise_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as refused:
         load_film_columns(SimpleNamespace(folder=tmp_path), cohort(preprocessing="old"), radiomics())
     assert refused.value.code == "weights.other-preprocessing"
+
+
+def test_what_frozen_blocks_make_of_films_is_computed_once_per_number_of_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = np.random.default_rng(1).random((3, 128, 128)).astype(np.float16)
+    some = cohort()
+    some.images = films
+    site = SimpleNamespace(
+        folder=tmp_path, encoder_file=lambda _: CONFIG_WEIGHTS / "standin_vit.safetensors"
+    )
+    made: list[int] = []
+
+    def count(encoder: Any, films: Any, *, blocks: int) -> Any:
+        made.append(blocks)
+        return activate(encoder, films, blocks=blocks)
+
+    monkeypatch.setattr(partial, "activate", count)
+    for trained in (1, 1, 2):
+        asked = ("encoder=standin_vit", "encoder.training=lora", f"encoder.trained_blocks={trained}")
+        settings = compose_settings(["fusion=linear", *asked])
+        plan = SimpleNamespace(settings=settings, encoder_sha256=settings.encoder.sha256)
+        found = load_activations(site, plan, some)
+        assert found.shape == (3, 65, 64)
+        encoder = load_encoder(settings.encoder, site.encoder_file(None))
+        expected = activate(encoder, torch.from_numpy(films).float()[:, None], blocks=3 - trained)
+        assert torch.equal(found, expected)
+    assert made == [2, 1]
+    delete_tokens(site, some)
+    assert not list((tmp_path / "cache" / "tokens").iterdir())

@@ -91,3 +91,31 @@ def test_adapted_blocks_start_as_the_blocks_and_queries_change_by_queries_own_pa
     moved = (qkv(tokens) - before).abs().amax(dim=(0, 1))
     assert moved[:WIDTH].min() > 0
     assert not moved[WIDTH:].any()
+
+
+def test_a_mean_over_sites_is_their_mean_change_only_where_a_is_frozen() -> None:
+    bias = {}
+    for trains_down in (True, False):
+        sites = [
+            LowRankLinear(
+                nn.Linear(WIDTH, WIDTH),
+                rank=RANK,
+                alpha=5.0,
+                parts=1,
+                generator=seeded(),
+                trains_down=trains_down,
+            )
+            for _ in range(3)
+        ]
+        for place, layer in enumerate(sites):
+            for _, weight in trainable(layer):
+                weight.data += 0.3 * torch.randn(weight.shape, generator=seeded(place + 1))
+        mean_change = torch.stack([layer.up[0] @ layer.down[0] for layer in sites]).mean(dim=0)
+        up, down = (
+            torch.stack([getattr(layer, half)[0] for layer in sites]).mean(dim=0)
+            for half in ("up", "down")
+        )
+        apart = (up @ down - mean_change).norm() / mean_change.norm()
+        bias[trains_down] = float(apart.detach())
+    assert bias[False] < 1e-6
+    assert bias[True] > 0.1
