@@ -608,7 +608,7 @@ LINKS = {
     "app.py", "node/supernode.py", "doctor/examine.py", "doctor/connection.py",
     "intake/sources/dicomweb.py", "intake/sources/dimse.py", "intake/sources/credentials.py",
 }  # fmt: skip
-# Beside messages, signed are the ledger's rows and head, and records that a hospital keeps or hands over.
+# Signed beside messages: the ledger's rows and head, records that a hospital keeps or hands over.
 SIGNERS = {
     "gate/gate.py", "gate/ledger.py", "gate/ledger_file.py", "site/approval.py", "site/approved.py",
     "site/folder.py", "intake/accrue.py", "people/purge.py",
