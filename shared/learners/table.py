@@ -77,6 +77,8 @@ def settle_learner(settings: LearnerSettings, *, epsilon: float | None) -> Learn
     """The settings with what a stage's ε (None: without privacy) chooses written down, for a plan."""
     if settings.kind == "lda":
         return settings.model_copy(update={"reading": settings.reading_at(epsilon)})
+    if settings.kind == "selection":
+        return settings.model_copy(update={"then": settle_learner(settings.then, epsilon=epsilon)})
     return settings
 
 

@@ -608,6 +608,11 @@ LINKS = {
     "app.py", "node/supernode.py", "doctor/examine.py", "doctor/connection.py",
     "intake/sources/dicomweb.py", "intake/sources/dimse.py", "intake/sources/credentials.py",
 }  # fmt: skip
+# Signed beside messages: the ledger's rows and head, records that a hospital keeps or hands over.
+SIGNERS = {
+    "gate/gate.py", "gate/ledger.py", "gate/ledger_file.py", "site/approval.py", "site/approved.py",
+    "site/folder.py", "intake/accrue.py", "people/purge.py",
+}  # fmt: skip
 CLIENT = sorted((ROOT / "client").rglob("*.py"))
 
 
@@ -629,6 +634,8 @@ def check_call(node: ast.Call, name: str) -> None:
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if called in ("signed_bytes", "Released", "Charged", "_sign", "_send"):
         assert name == "gate/gate.py", f"line {node.lineno}: only the gate signs and releases"
+    if called == "sign":
+        assert name in SIGNERS, f"line {node.lineno}: only the gate signs, but for what is named here"
     if called == "to_record":
         assert name == "app.py", f"line {node.lineno}: only the app turns replies into records"
         [argument] = node.args
@@ -644,6 +651,7 @@ def check_call(node: ast.Call, name: str) -> None:
         "signed_bytes(reply)",
         "Charged(gate, row, request)",
         "gate._send(reply)",
+        "site.key.sign(content)",
     ],
 )
 def test_the_test_of_the_only_exit_would_notice_another(source: str) -> None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from practice_tables import table_task
 
 from shared.errors import SettingsError
-from shared.learners.table import LEARNERS, build_learner, read_learner, require_prediction
+from shared.learners.selection import Following
+from shared.learners.table import (
+    LEARNERS,
+    build_learner,
+    read_learner,
+    require_prediction,
+    settle_learner,
+)
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "learner"
 
@@ -17,6 +25,24 @@ FOLDER = Path(__file__).resolve().parents[3] / "configs" / "learner"
 def shipped(kind: str) -> dict[str, object]:
     values: dict[str, object] = yaml.safe_load((FOLDER / f"{kind}.yaml").read_text())
     return values
+
+
+# The learners that may be trained on the columns that a selection keeps.
+FOLLOWING = [
+    str(get_args(settings.model_fields["kind"].annotation)[0])
+    for settings in get_args(get_args(Following)[0])
+]
+ASKED = {kind: shipped(kind) for kind in LEARNERS} | {
+    f"selection then {kind}": {**shipped("selection"), "then": shipped(kind)} for kind in FOLLOWING
+}
+
+
+def nulls(content: object, name: str = "learner") -> list[str]:
+    """Where nothing stands."""
+    if isinstance(content, dict | list | tuple):
+        parts = content.items() if isinstance(content, dict) else enumerate(content)
+        return [place for key, part in parts for place in nulls(part, f"{name}.{key}")]
+    return [name] if content is None else []
 
 
 def test_there_is_one_yaml_for_each_learner() -> None:
@@ -59,3 +85,19 @@ def test_components_are_no_prediction() -> None:
     with pytest.raises(SettingsError) as error:
         require_prediction(read_learner({**shipped("second_moments"), "read_as": "components"}))
     assert error.value.code == "settings.predicts-nothing"
+
+
+def test_what_yaml_leaves_open_is_found_at_any_depth() -> None:
+    assert "lda" in FOLLOWING
+    opened = read_learner(ASKED["selection then lda"])
+    assert nulls(opened.model_dump()) == ["learner.then.reading"]
+
+
+@pytest.mark.parametrize("epsilon", [None, 1.0, 8.0])
+@pytest.mark.parametrize("values", ASKED.values(), ids=list(ASKED))
+def test_a_plan_holds_no_open_value_of_a_learner(
+    values: dict[str, object], epsilon: float | None
+) -> None:
+    settled = settle_learner(read_learner(values), epsilon=epsilon)
+    assert settled.kind == values["kind"]
+    assert nulls(settled.model_dump()) == []
