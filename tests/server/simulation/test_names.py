@@ -45,7 +45,8 @@ def test_values_without_a_name_are_numbered_whatever_their_order() -> None:
             ["a"],
             [],
             [
-                "  a: a hospital's name must be 2 to 41 lower-case letters, digits and dashes; did you mean site-a?"
+                "  a: a hospital's name must be 2 to 41 lower-case letters, digits and dashes; "
+                "did you mean site-a?"
             ],
         ),
         (["北"], [], ["  北: a hospital's name must be 2 to 41 lower-case letters, digits and dashes"]),
