@@ -1,8 +1,9 @@
 """Four hospitals' tables of one's own, from CSV to a report by one command: how many seconds?
 
-``make own-tables``. The tables are those of ``example``; the command is the README's
-with an external hospital, once without privacy and once under ε = 1. A comparison that lacks an arm is
-refused. Writes docs/data/own-tables.json and the block in docs/how-to/own-disease.md. Before there was ``simulate``, the same took 25 commands and 10 minutes.
+``make own-tables``. The tables are those of ``example``; the command is the README's with an external
+hospital, once without privacy and once under ε = 1. A comparison that lacks an arm is refused. Writes
+docs/data/own-tables.json and the block in docs/how-to/own-disease.md. Before there was ``simulate``,
+the same took 25 commands and 10 minutes.
 """
 
 from __future__ import annotations
@@ -79,10 +80,10 @@ def block(measured: Mapping[str, Any]) -> str:
     seconds = measured["seconds"]
     return (
         f"`{measured['command']}`, on the tables of `example`, with `privacy=off` and with "
-        f"`privacy.epsilon=1`: from {measured['tables']} tables of {measured['rows']:,} rows together "
-        f"to a report with the arms alone, pooled and federated in {seconds['off']:g} s without privacy "
-        f"and {seconds['1']:g} s under ε = 1, by that one command and no edit, on the machine that wrote "
-        f"this, {measured['measured']}."
+        f"`privacy.epsilon=1`: from {measured['tables']} tables of {measured['rows']:,} rows "
+        f"together to a report with the arms alone, pooled and federated in {seconds['off']:g} s without "
+        f"privacy and {seconds['1']:g} s under ε = 1, by that one command and no edit, on the machine "
+        f"that wrote this, {measured['measured']}."
     )
 
 
