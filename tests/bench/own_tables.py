@@ -80,9 +80,9 @@ def block(measured: Mapping[str, Any]) -> str:
     seconds = measured["seconds"]
     return (
         f"`{measured['command']}`, on the tables of `example`, with `privacy=off` and with "
-        f"`privacy.epsilon=1`: from {measured['tables']} tables of {measured['rows']:,} rows "
-        f"together to a report with the arms alone, pooled and federated in {seconds['off']:g} s "
-        f"without privacy and {seconds['1']:g} s under ε = 1, by that one command and no edit, on the machine "
+        f"`privacy.epsilon=1`: from {measured['tables']} tables of {measured['rows']:,} rows together "
+        f"to a report with the arms alone, pooled and federated in {seconds['off']:g} s without "
+        f"privacy and {seconds['1']:g} s under ε = 1, by that one command and no edit, on the machine "
         f"that wrote this, {measured['measured']}."
     )
 
