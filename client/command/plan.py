@@ -60,8 +60,9 @@ def approve(
             "would-be-refused",
             "what this plan asks would be refused here, after other hospitals have paid for it:\n"
             f"{facts['would stop it']}",
-            hint="take in more patients or labels, ask for another plan, or change policy.yaml "
-            "deliberately; `osteofed-site rehearse` tries a plan and charges nothing",
+            hint="take in more patients or labels, install the plan's release, ask for another plan, "
+            "or change policy.yaml deliberately; `osteofed-site rehearse` tries a plan and charges "
+            "nothing",
         )
     if not as_json:
         _show(read, facts, changes)
@@ -130,6 +131,9 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         "last approved plan": "none" if before is None else f"{before.run}, {before.sha256[:12]}",
         "policy": "\n".join(problems) or ALLOWED,
     }
+    if other := _other_code(plan):
+        stops = [other, *([] if facts["would stop it"] == NOTHING else [str(facts["would stop it"])])]
+        facts["would stop it"] = "\n".join(stops)
     return facts, what_changed(before, plan) if before else []
 
 
@@ -166,12 +170,19 @@ def _describe_training(plan: Plan) -> Facts:
 
 
 def _describe_code(plan: Plan) -> str:
+    return f"{plan.code_sha256} ({'NOT the code ' if _other_code(plan) else ''}installed here)"
+
+
+def _other_code(plan: Plan) -> str:
+    """Why no round of a plan would run here: it was written for other code; empty: it was not."""
     from shared.signing.code_hash import installed_code_hash
 
-    if plan.code_sha256 == installed_code_hash():
-        return f"{plan.code_sha256} (installed here)"
+    installed = installed_code_hash()
+    if plan.code_sha256 == installed:
+        return ""
     return (
-        f"{plan.code_sha256} (NOT the code installed here, {installed_code_hash()[:12]}: no round runs)"
+        f"the plan was written for code {plan.code_sha256[:12]}, installed here is {installed[:12]}: "
+        "no round runs until coordinator and hospitals install the same release"
     )
 
 

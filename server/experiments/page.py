@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from server.experiments.figure import Figure, Figures, Row
-from server.experiments.plot import HEAD_WORDS, draw_epsilon_plot
+from server.experiments.plot import ARMS, HEAD_WORDS, draw_epsilon_plot
 from server.report.results import Results
 from server.report.terminal import PRIVACY, TerminalTable, table_for_terminal
 from server.report.wording import main_row
@@ -99,8 +99,16 @@ def figures_block(figures: Figures) -> str:
     """The README's plot, and what it is of."""
     return (
         f"![R² against ε: all patients in one place, federated, the smallest hospital alone]"
-        f"(docs/pictures/epsilon.svg)\n\n{HEAD_WORDS[_HEAD].capitalize()}. {_caption(figures)}\n"
+        f"(docs/pictures/epsilon.svg)\n\n{_at_epsilon_1(figures)}\n\n"
+        f"{HEAD_WORDS[_HEAD].capitalize()}. {_caption(figures)}\n"
     )
+
+
+def _at_epsilon_1(figures: Figures) -> str:
+    """The plot's numbers where privacy is strictest: R² of fresh internal patients by arm."""
+    r2 = {row.arm: row.internal.r2 for row in figures.rows if (row.head, row.epsilon) == (_HEAD, 1.0)}
+    told = ", ".join(f"{words} {_cell(r2[arm])}" for arm, words, *_ in ARMS)
+    return f"R² at ε = 1: {told}."
 
 
 def _demo_caption(outcome: DemoOutcome) -> str:

@@ -17,7 +17,7 @@ HEAD_WORDS = {
     "linear": "linear",
 }
 # Arms that are drawn, with what they are called, their colour and their place beside the tick.
-_ARMS = (
+ARMS = (
     ("pooled", "all patients in one place", MUTED, -9),
     ("federated", "federated", ACCENT, 0),
     ("aster alone", "smallest hospital alone", WARN, 9),
@@ -37,7 +37,7 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
         KeyError: an arm was not measured at an ε.
     """
     rows = {(row.arm, row.epsilon): row for row in figures.rows if row.head == head}
-    drawn = [[rows[arm, epsilon] for epsilon in _EPSILONS] for arm, *_ in _ARMS]
+    drawn = [[rows[arm, epsilon] for epsilon in _EPSILONS] for arm, *_ in ARMS]
     title = f"R² against ε, {HEAD_WORDS[head]}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
@@ -49,7 +49,7 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
         *(_tick(place, epsilon) for place, epsilon in enumerate(_EPSILONS)),
         _text(_x(1.5), _HEIGHT - 12, "ε of each patient for training", INK, "middle"),
     ]
-    for (_, name, colour, shift), points in zip(_ARMS, drawn, strict=True):
+    for (_, name, colour, shift), points in zip(ARMS, drawn, strict=True):
         parts.append(_line(points, colour, shift))
         parts.append(_text(_x(3) + 22, _label_y(name), name, colour))
     return "".join([*parts, "</svg>\n"])
@@ -58,7 +58,7 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
 def _describe(drawn: Sequence[Sequence[Row]]) -> str:
     """The plot in words, for readers who cannot see it."""
     said = []
-    for (_, name, *_), points in zip(_ARMS, drawn, strict=True):
+    for (_, name, *_), points in zip(ARMS, drawn, strict=True):
         values = ", ".join(
             f"{_epsilon_word(row.epsilon)}: {row.internal.r2[0]:.3f} "
             f"({row.internal.r2[1]:.3f} to {row.internal.r2[2]:.3f})"
@@ -84,7 +84,7 @@ def _line(points: Sequence[Row], colour: str, shift: int) -> str:
 
 def _label_y(name: str) -> float:
     """Names stand below each other beside the last points, in the order of the arms."""
-    return _y(0.62) + 18 * [arm[1] for arm in _ARMS].index(name)
+    return _y(0.62) + 18 * [arm[1] for arm in ARMS].index(name)
 
 
 def _grid_line(value: float) -> str:

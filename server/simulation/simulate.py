@@ -121,6 +121,7 @@ def simulate(
         ``simulate({"north": "a.csv", "south": "b.csv"}, cohort="my.yaml",
         settings=["privacy.epsilon=1"]).arms.pivot_table("value", "arm", ["place", "figure"])``
     """
+    problems: list[str] = []
     table = Path(sources) if isinstance(sources, Path | str) else None
     request = Request(
         training=() if isinstance(sources, Path | str) else pairs_of(sources),
@@ -131,14 +132,24 @@ def simulate(
         cohort=cohort,
         configs=None if configs is None else Path(configs),
         overrides=(*settings, *([f"cohort.split.column={split_column}"] if split_column else [])),
-        lock_date=date.fromisoformat(lock_date) if isinstance(lock_date, str) else lock_date,
+        lock_date=_day_of(lock_date, problems),
         seed=seed,
         repeats=repeats,
     )
-    problems = []
     if (table is None) != (split_by is None):
         problems.append("split_by: must be given with one table, and not with several")
     return run_request(request, Path(folder), problems=problems)
+
+
+def _day_of(lock_date: date | str | None, problems: list[str]) -> date | None:
+    """The day; None, with the reason among the problems, where it is written otherwise."""
+    if not isinstance(lock_date, str):
+        return lock_date
+    try:
+        return date.fromisoformat(lock_date)
+    except ValueError:
+        problems.append(f"lock_date: must be a day as 2021-06-30, not {lock_date}")
+        return None
 
 
 def run_request(request: Request, folder: Path, *, problems: Sequence[str] = ()) -> Simulation:

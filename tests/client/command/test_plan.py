@@ -126,11 +126,19 @@ def test_a_plan_is_told_by_what_this_site_would_do(sites: TableSites) -> None:
     assert _describe_training(plan.model_copy(update={"stages": plan.stages[1:]})) == {}
 
 
-def test_code_that_is_not_installed_is_shown_as_such(
+def test_a_plan_of_code_that_is_not_installed_is_shown_and_not_approved(
     sites: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = decisions(sites)
     monkeypatch.setattr("shared.signing.code_hash.installed_code_hash", lambda: "9" * 64)
-    assert "NOT the code installed here" in approve(sites, answer="n\n").output
+    facts, _ = _judge(sites.site(), sites.plan)
+    assert "NOT the code installed here" in str(facts["code"])
+    assert f"written for code {sites.plan.code_sha256[:12]}" in str(facts["would stop it"])
+    done = approve(sites, "--yes")
+    assert done.exit_code == 1
+    assert "plan.would-be-refused" in done.stderr
+    assert "installed here is 999999999999" in done.stderr
+    assert decisions(sites) == before
 
 
 def test_a_plan_that_the_policy_forbids_cannot_be_approved_with_any_yes(sites: TableSites) -> None:

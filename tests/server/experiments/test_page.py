@@ -40,6 +40,15 @@ def test_only_the_block_between_the_markers_changes(root: Path) -> None:
     assert (root / "README.md").read_text() == text
 
 
+def test_the_plot_has_its_numbers_where_privacy_is_strictest_beside_it(root: Path) -> None:
+    write_figures(FIGURES, root=root)
+    [line] = [text for text in (root / "README.md").read_text().splitlines() if text[:2] == "R²"]
+    r2 = {each.arm: each.internal.r2 for each in FIGURES.rows if each.epsilon == 1.0}
+    assert line.startswith("R² at ε = 1: ")
+    assert f"federated {r2['federated'][0]:.3f} (" in line
+    assert f"smallest hospital alone {r2['aster alone'][0]:.3f} (" in line
+
+
 def test_what_was_measured_is_kept_and_gives_the_same_pages_again(root: Path) -> None:
     written = write_figures(FIGURES, root=root)
     kept = read_figures(root)

@@ -272,17 +272,19 @@ def test_every_mistake_is_told_at_once_and_nothing_is_written(tmp_path: Path) ->
             settings=["privacy.epsilon=-1", "fusion=magic"],
             folder=tmp_path / "out",
             repeats=0,
+            lock_date="30.06.2021",
         )
     assert caught.value.code == "settings.invalid-simulation"
     for words in (
-        "7 things",
+        "8 things",
         "ash: 2 hospitals have this name",
         "No Name: a hospital's name must be",
         f"gone: there is no file {tmp_path / 'gone.csv'}",
-        "short: the table lacks ['age', 'marker', 'sex', 'capacity']",
+        "short: the table lacks age, marker, sex, capacity; expected",
         "privacy.epsilon",
         "fusion: must be one of",
         "repeats: must be 1 or more, not 0",
+        "lock_date: must be a day as 2021-06-30, not 30.06.2021",
     ):
         assert words in caught.value.fact
     assert not (tmp_path / "out").exists()
