@@ -31,11 +31,14 @@ DERIVED_FILM = "intake.derived-film"
 WRONG_VIEW = "intake.wrong-view"
 
 # Attributes whose values are chosen from a list (CS); the others are typed by people.
-CODED = ("BodyPartExamined", "ViewPosition", "ImageType")
+CODED = ("BodyPartExamined", "ViewPosition", "ImageType", "PatientOrientation")
 SEQUENCES = ("AnatomicRegionSequence", "ViewCodeSequence")
 DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription")
 _PART_ATTRIBUTES = ("BodyPartExamined", "AnatomicRegionSequence", *DESCRIPTIONS)
 _POSITION_ATTRIBUTES = ("ViewPosition", "ViewCodeSequence", "SeriesDescription", "ProtocolName")
+
+_ORIENTATION = "PatientOrientation"
+_FRONTAL = {"AP", "PA", "FRONTAL"}
 
 _UMLAUTS = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE", "ẞ": "SS", "Ø": "O", "Å": "A", "Æ": "AE"})
 _AP_OR_PA = re.compile(r"\b(?:(A)[.\-/ ]+(P)|(P)[.\-/ ]+(A))\b")
@@ -59,7 +62,8 @@ class Shown:
     """What a film shows: terms of DICOM, empty where it does not say.
 
     ``view``: the schema's view that the profile names for its words; ``is_unknown``: it says something
-    that nobody here knows, or no body part at all; ``words``: what was looked at.
+    that nobody here knows, several positions, or no body part at all; ``is_from_side``: its rows or
+    columns run to the patient's front or back; ``words``: what was looked at.
     """
 
     part: str
@@ -67,6 +71,7 @@ class Shown:
     view: str
     is_unknown: bool
     is_derived: bool
+    is_from_side: bool
     words: tuple[Word, ...]
 
 
@@ -118,10 +123,13 @@ def understand(words: Mapping[str, str], own: FilmWords, views: Sequence[ViewRul
     position, of_position = _first(found, _POSITION_ATTRIBUTES, known.positions)
     if fold(texts["BodyPartExamined"]) in SAYS_NOTHING:
         part = part or known.parts.get("", "")
-    is_silent = fold(texts["ViewPosition"]) in SAYS_NOTHING
+    several = any(_is_torn(found[name], known.positions) for name in of_position)
+    position = "" if several else position
+    is_silent = not several and _says_no_position(texts)
     if is_silent:
         position = position or known.positions.get("", "")
     image_type = texts.get("ImageType", "")
+    is_from_side = seen_from_side(texts)
     is_derived = image_type.split("\\")[0].strip().upper() == "DERIVED"
     looked_at = dict.fromkeys([*of_part, *of_position])
     return Shown(
@@ -130,11 +138,30 @@ def understand(words: Mapping[str, str], own: FilmWords, views: Sequence[ViewRul
         view=view,
         is_unknown=not part or not (position or is_silent),
         is_derived=is_derived,
+        is_from_side=is_from_side,
         words=(
             *(_seen(name, texts[name], found[name], known) for name in looked_at),
             *([Word("ImageType", image_type, ("DERIVED",))] if is_derived else []),
+            *([Word(_ORIENTATION, texts[_ORIENTATION], ("LATERAL",))] if is_from_side else []),
         ),
     )
+
+
+def seen_from_side(words: Mapping[str, str]) -> bool:
+    """Whether Patient Orientation runs to front or back along a side of the film, and up or down
+    along the other (PS3.3 C.7.6.1.1.1): a frontal film runs from side to side."""
+    first = {direction.strip()[:1] for direction in words.get(_ORIENTATION, "").split("\\")}
+    return bool(first & {"A", "P"} and first & {"H", "F"})
+
+
+def _says_no_position(texts: Mapping[str, str]) -> bool:
+    return fold(texts["ViewPosition"]) in SAYS_NOTHING and not texts.get("ViewCodeSequence")
+
+
+def _is_torn(words: Sequence[str], terms: Mapping[str, str]) -> bool:
+    """Whether words mean things that contradict each other."""
+    meant = {terms[word] for word in words if word in terms}
+    return bool(meant) and not _narrowest(meant)
 
 
 def find_view(shown: Shown, views: Sequence[ViewRule]) -> str | None:
@@ -158,6 +185,8 @@ def _shows(view: ViewRule, shown: Shown) -> bool:
     if shown.part not in {part_of(word) for word in view.body_parts}:
         return False
     positions = {position_of(word) for word in view.positions}
+    if shown.is_from_side and positions <= _FRONTAL:
+        return False
     if {shown.position, WIDER.get(shown.position)} & positions:
         return True
     # "frontal" says less than AP: it is taken where a film that says nothing would be

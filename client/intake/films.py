@@ -169,8 +169,6 @@ class FilmScan:
         if read.view is None or read.framing is None:
             raise _NotUsed(read.code)
         day = self._admissible_day(film, item)
-        if not read.image.strip(b"\0"):
-            raise _NotUsed("intake.blank-film")
         if read.framing.flags:
             raise _NotUsed(read.framing.flags[0])
         twins = {("uid", film.sop_instance_uid), (film.patient_id, sha256_hex(read.image))}

@@ -100,14 +100,17 @@ def make_picture(dataset: Dataset, values: Floats, *, is_inverted: bool) -> Pict
 def read_spacing(dataset: Dataset) -> Spacing:
     """The spacing in the patient where it is known, else at the detector (PS3.3 10.7.1, C.8.11.4).
 
-    Calibrated Pixel Spacing; Imager Pixel Spacing over the magnification, where that is told; the
-    scanner's of a digitised film; Pixel Spacing that says of no calibration; the field of view over
-    its pixels.
+    Pixel Spacing that is calibrated, or another than the detector's; Imager Pixel Spacing over the
+    magnification, where that is told; the scanner's of a digitised film; Pixel Spacing that says of no
+    calibration; the field of view over its pixels.
     """
     calibrated = positive_pair(dataset.get("PixelSpacing"))
-    if calibrated and str(dataset.get("PixelSpacingCalibrationType") or "").strip():
-        return Spacing(mm=calibrated, source="calibrated")
     at_detector = positive_pair(dataset.get("ImagerPixelSpacing"))
+    is_typed = bool(str(dataset.get("PixelSpacingCalibrationType") or "").strip())
+    # a Pixel Spacing that is another than the detector's has been corrected (PS3.3 10.7.1.3)
+    is_corrected = bool(at_detector and not np.allclose(calibrated or 0, at_detector, rtol=1e-3))
+    if calibrated and (is_typed or is_corrected):
+        return Spacing(mm=calibrated, source="calibrated")
     if at_detector:
         factor = _number(dataset.get("EstimatedRadiographicMagnificationFactor")) or 1.0
         low, high = _USUAL_MAGNIFICATION

@@ -130,7 +130,7 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
             rule.image_pixels,
             anatomy=view.anatomy,
             window_mm=view.window_mm,
-            mirror=is_mirrored(side),
+            mirror=is_mirrored(side) and not shown.is_from_side,
         )
         return ReadFilm(
             words=shown.words,

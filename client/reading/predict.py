@@ -287,16 +287,12 @@ def _read(paths: Sequence[Path], rule: ReadingRule) -> list[Image]:
 
 
 def _usable(read: ReadFilm, rule: ReadingRule) -> NDArray[np.float16]:
-    if read.film is not None and read.view is None:
-        raise IntakeError(
-            "wrong-view",
-            f"the film must show one of {[view.name for view in rule.views]}",
-            hint="choose another film of the exam",
-        )
     code = next(iter(read.framing.flags), "") if read.framing else read.code
     if code:
-        reason = CODES[code]
-        raise IntakeError(code.partition(".")[2], reason.meaning, hint=reason.remedy)
+        reason, fact = CODES[code], CODES[code].meaning
+        if read.film is not None and read.view is None:
+            fact += f"; views are {[view.name for view in rule.views]}"
+        raise IntakeError(code.partition(".")[2], fact, hint=reason.remedy)
     return read.pixels(rule)
 
 

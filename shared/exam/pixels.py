@@ -32,6 +32,7 @@ HIGH_PERCENTILE = 98.0
 METAL = 3.5  # so many times the height of bone above soft tissue: a marker or an implant
 COARSE_PIXELS = 160  # longer edge, at most, of the picture in which field and landmark are found
 LEAST_EXPOSED = 0.6  # of a window
+BLANK = "intake.blank-film"
 NOT_FOUND = "intake.anatomy-not-found"
 CUT_OFF = "intake.anatomy-cut-off"
 METAL_THERE = "intake.metal-on-anatomy"
@@ -106,7 +107,7 @@ def prepare(
 ) -> tuple[Floats, Framing]:
     """A film as [out_pixels, out_pixels] float32 in [0, 1], and what of it that is.
 
-    A blank film becomes zeros. A film that cannot be trusted is prepared all the same, with flags.
+    A film that is blank (it becomes zeros) or cannot be trusted is prepared all the same, with flags.
 
     Args:
         picture: the film.
@@ -138,7 +139,10 @@ def prepare(
         flags += (CUT_OFF,)
     if anatomy and metal[_middle(out_pixels)].mean() > 0.25:
         flags += (METAL_THERE,)
-    return _scale_grey(grey, inside, metal), Framing(
+    image = _scale_grey(grey, inside, metal)
+    if not image.any():
+        flags = (BLANK, *flags)
+    return image, Framing(
         window=coarse.as_stored(window),
         exposed=float(exposed.mean()),
         confidence=found.confidence if found else 1.0,

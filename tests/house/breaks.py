@@ -2053,7 +2053,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/intake/workers.py",
-        "mirror=is_mirrored(side),",
+        "mirror=is_mirrored(side) and not shown.is_from_side,",
         "mirror=False,",
         "a right hip is read unflipped, as the model never saw one",
     ),
@@ -2149,7 +2149,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/intake/picture.py",
-        'if calibrated and str(dataset.get("PixelSpacingCalibrationType") or "").strip():',
+        "if calibrated and (is_typed or is_corrected):",
         "if calibrated:",
         "pixels have a size that nobody calibrated, though the detector's is told",
     ),

@@ -34,7 +34,7 @@ def code_of(path: Path) -> str:
         ("U", None, None),
         ("U", "R", "R"),
         ("RIGHT", None, "R"),
-        ("Lt", None, "L"),
+        ("LT", None, "L"),
         (None, "LEFT", "L"),
         ("RT", "BOTH", "R"),
     ],
@@ -54,7 +54,7 @@ def test_side_is_that_of_the_image_then_that_of_the_series(
             {"PixelSpacing": ["0.1", "0.2"], "PixelSpacingCalibrationType": "GEOMETRY"},
             (0.1, 0.2),
         ),
-        ({"PixelSpacing": ["0.1", "0.1"], "ImagerPixelSpacing": ["0.3", "0.4"]}, (0.3, 0.4)),
+        ({"PixelSpacing": ["0.1", "0.1"], "ImagerPixelSpacing": ["0.3", "0.4"]}, (0.1, 0.1)),
         ({"ImagerPixelSpacing": ["0.000", "0.000"]}, None),
         (
             {

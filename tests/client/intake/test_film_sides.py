@@ -164,3 +164,17 @@ def test_a_film_whose_tags_name_opposite_sides_is_put_aside(write_film) -> None:
     for image, series in (("R", "RIGHT"), ("R", "B"), ("L", "U")):
         found = read(write_film(ImageLaterality=image, Laterality=series), default_laterality=None)
         assert found.code == ""
+
+
+def test_a_lateral_film_that_was_turned_to_the_front_is_not_mirrored(write_film) -> None:
+    view = ViewRule(name="hip_lateral", body_parts=("HIP",), positions=("LATERAL",))
+    rule = ReadingRule((view,), 32, None)
+    left, right = (
+        read_one(
+            write_film(ViewPosition="LATERAL", PatientOrientation=["A", "F"], ImageLaterality=side),
+            rule,
+        )
+        for side in "LR"
+    )
+    assert left.view == right.view == "hip_lateral"
+    assert left.image == right.image

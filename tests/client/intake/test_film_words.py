@@ -79,11 +79,36 @@ def test_an_empty_part_or_position_is_looked_for_in_what_describes_the_series(
     assert placed(NONE.model_copy(update={"descriptions": ()}), **{attribute: text}) == "unknown-words"
 
 
-def test_a_description_that_names_several_positions_says_none() -> None:
-    assert placed(BodyPartExamined="HIP", SeriesDescription="HIP AP AND LAT") == "hip_ap"
-    strict = (HIP_AP.model_copy(update={"allows_empty_position": False}), HIP_LATERAL)
-    words = {"BodyPartExamined": "HIP", "SeriesDescription": "HIP AP AND LAT"}
-    assert placed(views=strict, **words) == "wrong-view"
+def test_a_description_that_names_several_positions_is_no_silence() -> None:
+    words = {"BodyPartExamined": "HIP", "SeriesDescription": "HIP AP/LAT"}
+    assert placed(**words) == "unknown-words"
+    assert placed(**words, ViewPosition="AP") == "hip_ap"
+    assert placed(BodyPartExamined="HIP", ViewCodeSequence="99LOCAL 7") == "unknown-words"
+    assert placed(BodyPartExamined="HIP", ViewCodeSequence="99LOCAL 7", ViewPosition="AP") == "hip_ap"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hüfte 2. Ebene", "wrong-view"), ("HIP LATL", "hip_lateral"), ("HIP SIDE VIEW", "hip_lateral"),
+        ("HIP HORIZONTAL BEAM", "hip_lateral"), ("HIP LATERALS", "hip_lateral"),
+        ("HIP AX.", "wrong-view"), ("HIP SHOOT-THROUGH", "hip_lateral"), ("HIP HBL", "hip_lateral"),
+        ("Hüfte Lauenstein1", "wrong-view"), ("HIP ALA", "wrong-view"),
+        ("Hüfte Rippstein", "wrong-view"), ("HANCHE ARCELIN", "hip_lateral"),
+    ],
+)  # fmt: skip
+def test_another_projection_is_not_taken_for_silence(text: str, expected: str) -> None:
+    assert placed(BodyPartExamined="HIP", SeriesDescription=text) == expected
+
+
+def test_a_film_seen_from_the_side_is_no_frontal_one() -> None:
+    words = {"BodyPartExamined": "HIP", "ViewPosition": "AP"}
+    for orientation in ("A\\F", "P\\F", "F\\A", "AF\\FR"):
+        assert placed(**words, PatientOrientation=orientation) == "wrong-view"
+    lateral = words | {"ViewPosition": "LATERAL"}
+    assert placed(**lateral, PatientOrientation="A\\F") == "hip_lateral"
+    for orientation in ("L\\F", "R\\H", "F\\L", "", "A\\P"):
+        assert placed(**words, PatientOrientation=orientation) == "hip_ap"
 
 
 def test_a_study_tells_the_part_and_never_the_position_of_a_film() -> None:

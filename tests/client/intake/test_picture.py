@@ -102,7 +102,16 @@ def test_a_lateral_view_looks_to_the_front():
             (0.1, 0.2),
             "cal",
         ),
-        ({"PixelSpacing": ["0.1", "0.1"], "ImagerPixelSpacing": ["0.3", "0.4"]}, (0.3, 0.4), "det"),
+        ({"PixelSpacing": ["0.1", "0.1"], "ImagerPixelSpacing": ["0.3", "0.4"]}, (0.1, 0.1), "cal"),
+        (
+            {
+                "PixelSpacing": ["0.3", "0.3"],
+                "ImagerPixelSpacing": ["0.3", "0.3"],
+                "EstimatedRadiographicMagnificationFactor": "1.2",
+            },
+            (0.25, 0.25),
+            "det",
+        ),
         (
             {
                 "ImagerPixelSpacing": ["0.3", "0.3"],

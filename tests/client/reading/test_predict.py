@@ -281,6 +281,29 @@ def test_a_film_of_another_view_is_not_read_unless_the_site_says_what_its_words_
     assert image.shape == (HIP.image_pixels, HIP.image_pixels)
 
 
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"BodyPartExamined": "XQ", "AnatomicRegionSequence": []}, "intake.unknown-words"),
+        ({"ImageLaterality": "L", "Laterality": "R"}, "intake.conflicting-side"),
+        ({"PixelData": b""}, "intake.blank-film"),
+    ],
+)
+def test_a_reading_refuses_a_film_by_the_code_and_remedy_of_an_intake(
+    few_films: list[Path], tmp_path: Path, tags: dict[str, object], code: str
+) -> None:
+    film = dcmread(few_films[1])
+    film.decompress()
+    film.StudyDescription = ""
+    for name, value in tags.items():
+        setattr(film, name, bytes(len(film.PixelData)) if name == "PixelData" else value)
+    film.save_as(tmp_path / "odd.dcm")
+    with pytest.raises(IntakeError) as caught:
+        predicting._read([tmp_path / "odd.dcm"], ReadingRule.of(HIP, SiteProfile()))
+    assert caught.value.code == code
+    assert caught.value.hint == CODES[code].remedy
+
+
 def test_a_film_that_cannot_be_read_says_what_to_do_about_it(tmp_path: Path) -> None:
     torn = tmp_path / "torn.dcm"
     torn.write_bytes(b"DICM")

@@ -99,9 +99,13 @@ def test_right_films_are_mirrored_and_others_are_not(film):
 
 @pytest.mark.parametrize("value", [0, 5, 1234.567, -3000.1])
 @pytest.mark.parametrize("anatomy", ["", "hip"])
-def test_a_blank_film_becomes_zeros(value, anatomy):
+def test_a_blank_film_becomes_zeros_and_is_flagged(value, anatomy):
     blank = np.full((301, 277), value, np.float32)
-    assert not whole(blank, 128, anatomy=anatomy, window_mm=128.0 if anatomy else 0.0).any()
+    image, framing = prepare(
+        Picture(pixels=blank), 128, anatomy=anatomy, window_mm=128.0 if anatomy else 0.0
+    )
+    assert not image.any()
+    assert framing.flags[0] == "intake.blank-film"
 
 
 def test_pixels_that_are_not_square_become_square(film):
