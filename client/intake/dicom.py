@@ -116,8 +116,8 @@ class Film:
     """One radiograph. Identity and date never show in its repr.
 
     ``pixel_mm`` is the (row, column) spacing of ``picture``, and ``spacing_source`` the tag it is from;
-    ``laterality``: as its tags say; ``has_two_sides``: image and series say left and right; ``words``:
-    what it says about itself, by DICOM keyword; typed text may name somebody.
+    ``laterality``: as its tags say; ``has_two_sides``: image and series say left and right;
+    ``words``: what it says about itself, by DICOM keyword; typed text may name somebody.
     """
 
     picture: Picture = field(repr=False)
@@ -311,9 +311,10 @@ def _words(dataset: Dataset) -> dict[str, str]:
     for name in SEQUENCES:
         first = next(iter(dataset.get(name) or ()), Dataset())
         texts[name] = f"{_text(first, 'CodingSchemeDesignator')} {_text(first, 'CodeValue')}".strip()
-    image_type = dataset.get("ImageType") or ""
-    parts = [image_type] if isinstance(image_type, str) else image_type
-    texts["ImageType"] = "\\".join(str(part).strip().upper() for part in parts)
+    for name in ("ImageType", "PatientOrientation"):
+        value = dataset.get(name) or ""
+        parts = [value] if isinstance(value, str) else value
+        texts[name] = "\\".join(str(part).strip().upper() for part in parts)
     return {name: text for name, text in texts.items() if text}
 
 
