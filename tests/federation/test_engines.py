@@ -110,7 +110,7 @@ def test_the_bundle_is_small_holds_our_code_only_and_is_the_same_each_time(tmp_p
         )
         [bundle] = project.glob("*.fab")
         digests.add(bundle.read_bytes())
-        assert bundle.stat().st_size < 2_500_000
+        assert bundle.stat().st_size < 4_000_000  # Flower takes 10 MB
         with zipfile.ZipFile(bundle) as content:
             names = {name for name in content.namelist() if not name.startswith(".info/")}
             content.extractall(tmp_path / f"unpacked-{number}")
