@@ -11,6 +11,7 @@ is entered when something outside ``client/gate`` calls a public method of ``Gat
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from shared.contract.stages import StageSettings
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "client"
 PAGE = ROOT / "docs" / "explanation" / "walk-of-a-request.md"
-# As one count gave them in the tree before the rooms, of which this is the last commit.
+# As they were counted by hand in the tree before the rooms, of which this is the last commit.
 BEFORE = {"commit": "cef3c75", "files": 19, "gate": 12}
 WHY_ENTERED = {
     "Gate.repeat": "has this request been answered? Then the stored reply goes out again: nobody is "
@@ -145,8 +146,9 @@ def page(walks: dict[str, Walk]) -> str:
         "hands back, the request, the plan, a stage, the charge or the answer; the others open, read "
         "and keep files. Signing, contract and the machine's files are in `shared/` and not counted.",
         "",
-        f"Before the rooms (commit `{BEFORE['commit']}`) one count gave {BEFORE['files']} files that "
-        f"decide and {BEFORE['gate']} calls of the gate. Now:",
+        f"Before the rooms, on commit `{BEFORE['commit']}`, {BEFORE['files']} files that decide and "
+        f"{BEFORE['gate']} calls of the gate were counted by hand. The tracer counts now (*training* "
+        "is a later round; the *first request of a plan* also settles policy and model):",
         "",
         "| request | files that decide | files that keep | calls of the gate |",
         "|---|---|---|---|",
@@ -184,15 +186,17 @@ def main() -> None:
             )
 
         walks = {}
-        for title, request in (
-            ("first request of a plan", sites.train_request()),
-            ("training", sites.train_request(round=3)),
-            ("validation", sites.measure_request()),
-        ):
+        asked = {
+            "first request of a plan": sites.train_request(),
+            "training": sites.train_request(round=3),
+            "validation": sites.measure_request(),
+        }
+        # What is settled once a plan, the first request settles.
+        shutil.rmtree(sites.folder / "sites" / "elm" / "approvals" / "settled")
+        for title, request in asked.items():
             walks[title] = walk(lambda request=request: send(request))  # type: ignore[misc]
             sys.stdout.write(told(title, walks[title]) + "\n")
         if len(words) < len(sys.argv) - 1:
-            del walks["first request of a plan"]
             PAGE.write_text(page(walks))
 
 

@@ -72,8 +72,13 @@ def test_a_request_is_decided_in_nine_files_and_calls_the_gate_to_repeat_to_char
 
 
 def test_the_page_of_the_walk_is_what_the_tracer_sees(sites: TableSites) -> None:
-    send(sites.folder / "sites" / "elm", sites.train_request())
-    asked = {"training": sites.train_request(round=3), "validation": sites.measure_request()}
+    asked = {
+        "first request of a plan": sites.train_request(),
+        "training": sites.train_request(round=3),
+        "validation": sites.measure_request(),
+    }
+    # what is settled once a plan, the first request settles
+    shutil.rmtree(sites.folder / "sites" / "elm" / "approvals" / "settled")
     walks = {title: walked(sites, request) for title, request in asked.items()}
     assert PAGE.read_text() == page(walks), "run python tests/practice/walk.py --page"
 
