@@ -3,9 +3,9 @@
 ``python -m tests.mutate [--sample N --seed S] [--newest N] [--only WORD] [--jobs J]`` copies the tree
 into a temporary folder, applies each break of ``tests/house/breaks.py`` there and runs the tests that
 hold the file to account: those of the break, else the mirrored one, else every test that imports it. A
-break is caught when a test fails; one that hangs is caught too, and named. Before that the same tests
-must pass unbroken, or a red test would catch anything. Exit code 1 if less than the asked share was
-caught.
+break is caught when a test fails; one that hangs, or whose tests cannot be collected, is counted apart.
+Before that every test that may be asked must pass unbroken, or a red one would catch anything. Exit
+code 1 if less than the asked share was caught.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -29,6 +31,9 @@ from tests.house.mirror import TESTS, find_tests
 from tests.house.tree import copy_tree
 
 ASKED_SHARE = 0.9
+HANGS = 124
+# By pytest's exit code. What cannot be collected or hangs is no test that looked, and is counted apart.
+_VERDICTS = {1: "caught", 2: "NO IMPORT", HANGS: "HANGS"}
 TIMEOUT_S = 600
 # Whole federations and real services take minutes: they are asked only where nothing else is there.
 _SLOW = ("federation", "services", "intake")
@@ -36,7 +41,7 @@ _SLOW = ("federation", "services", "intake")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a break: ``caught`` or ``survived``, by which test, after how long."""
+    """What became of a break (``_VERDICTS``, or ``SURVIVED``), by which test, after how long."""
 
     broken: Break
     verdict: str
@@ -93,8 +98,8 @@ def _read_options() -> argparse.Namespace:
 
 def _passes_unbroken(copies: Queue[Path], chosen: Sequence[Break]) -> bool:
     copy = copies.get()
-    asked = sorted({test for each in chosen for test in _ordered(each)[:1]})
-    code, last = _run_tests(copy, asked, timeout_s=TIMEOUT_S * 3)
+    asked = sorted({test for each in chosen for test in _ordered(each)})
+    code, last = _run_tests(copy, asked, timeout_s=TIMEOUT_S * len(asked))
     copies.put(copy)
     if code:
         _say(f"unbroken, these tests must pass first ({last})")
@@ -119,8 +124,8 @@ def _try(broken: Break, copy: Path, *, goes_on: bool) -> Outcome:
         for test in _ordered(broken)[: None if goes_on else 1]:
             code, last = _run_tests(copy, [test], timeout_s=TIMEOUT_S)
             if code:
-                by = f"{test}: {last}"
-                return Outcome(broken, "caught", by, time.monotonic() - began)
+                verdict = _VERDICTS[code]
+                return Outcome(broken, verdict, f"{test}: {last}", time.monotonic() - began)
     finally:
         path.write_text(whole)
     return Outcome(broken, "SURVIVED", "", time.monotonic() - began)
@@ -130,21 +135,27 @@ def _run_tests(copy: Path, tests: Sequence[str], *, timeout_s: float) -> tuple[i
     """Exit code of pytest, and the first test that failed; a run that hangs has code 124."""
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+    running = subprocess.Popen(
+        [*command, *(f"tests/{test}" for test in tests)],
+        cwd=copy,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # a group of its own, so that nothing of it outlives it
+    )
     try:
-        done = subprocess.run(
-            [*command, *(f"tests/{test}" for test in tests)],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        said, _ = running.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        return 124, "hangs"
-    if done.returncode not in (0, 1, 2):
-        raise RuntimeError(f"pytest could not run {tests}: {done.stdout[-500:]}{done.stderr[-500:]}")
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return done.returncode, failed[0].partition("::")[2][:70] if failed else ""
+        return HANGS, "hangs"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    if running.returncode not in (0, *_VERDICTS):
+        raise RuntimeError(f"pytest could not run {tests}: {said[-1000:]}")
+    failed = [line for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return running.returncode, failed[0].partition("::")[2][:70] if failed else ""
 
 
 def _report(outcomes: Sequence[Outcome]) -> int:
