@@ -71,6 +71,11 @@ def test_noise_is_the_rounded_normals_in_units_of_the_lattice() -> None:
         total, bound=1.5, noise_multiplier=2.0, draw_normals=lambda n: np.array([0.5, -1.0])[:n]
     )
     assert (found - total).tolist() == [round(1.5 * 2**30), round(-3.0 * 2**30)]
+    between = np.array([0.6, -0.6, 7.4, -7.4]) * spacing_of(1.5) / 3.0  # lattice steps of an SD of 3
+    nearest = noised(
+        np.zeros(4, dtype=np.int64), bound=1.5, noise_multiplier=2.0, draw_normals=lambda n: between[:n]
+    )
+    assert nearest.tolist() == [1, -1, 7, -7], "towards zero would be less noise than was promised"
 
 
 def test_noise_of_the_operating_system_has_the_sd_that_was_asked() -> None:
