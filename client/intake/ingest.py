@@ -28,6 +28,7 @@ from client.intake.changes import Changes, compare_exams, refuse_moved, version_
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, split_cases
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmScan
 from client.intake.films import Progress as Progress
+from client.intake.folder_inputs import folder_inputs
 from client.intake.found_words import FoundWord, keep_words
 from client.intake.inputs import Inputs, RawTable
 from client.intake.journal import JOURNAL_FOLDER, FilmJournal
@@ -41,7 +42,6 @@ from client.intake.refusal import (
     refuse_loss,
     refuse_unread,
 )
-from client.intake.sources.folder import folder_inputs
 from client.intake.workers import ReadingRule
 from client.site.folder import Site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms

@@ -18,9 +18,9 @@ from client.cohort.versions import current_cohort
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
 from client.intake.accrue import accept_lock, accrue, locked_schema
+from client.intake.folder_inputs import films_of
 from client.intake.ingest import ingest, intake_site
 from client.intake.inputs import Inputs
-from client.intake.sources.folder import films_of
 from client.site.folder import Site, create_site, join_federation, open_site, utc_now
 from client.site.policy import require_plan
 from server.federation.folder import Home, enrol

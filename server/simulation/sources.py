@@ -18,8 +18,8 @@ from client.cohort.split import splits_of
 from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret_rows, split_cases
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.losses import find_losses
+from client.intake.png_tree import tree_table
 from client.intake.refusal import unread_fields
-from client.intake.sources.png_tree import tree_table
 from client.intake.sources.tables import file_table
 from client.intake.unreadable import table_problem
 from client.site.linkage import PatientKey, Pseudonyms

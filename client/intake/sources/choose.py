@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
+from client.intake.folder_inputs import films_of
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable
+from client.intake.png_tree import tree_table
 from client.intake.sources.credentials import read_secret
-from client.intake.sources.folder import films_of
-from client.intake.sources.png_tree import tree_table
 from client.intake.sources.staging import FilmQuery, FilmSource, Progress, stage
 from client.intake.unreadable import films_problem, table_problem, why_unreadable
 from client.site.folder import Site

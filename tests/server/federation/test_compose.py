@@ -47,6 +47,10 @@ COMPANIONS = {
         ]
         for name, ill in _OTHER_PARTS.items()
     },
+    ("cohort", "mura_wrist"): [
+        *("task=classification", "task.positive_class=abnormal"),
+        *("validation=probability", "fusion=image_only"),
+    ],
     ("encoder", "none"): ["fusion=clinical_only"],
     **{("features", name): ["learner=second_moments"] for name in ("image_radiomics", "radiomics")},
     **{("encoder", name): _PACKED for name in _UNSHIPPED},

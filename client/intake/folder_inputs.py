@@ -16,7 +16,7 @@ from client.intake.inputs import (
     csv_table,
     film_files,
 )
-from client.intake.sources.png_tree import tree_films, tree_table
+from client.intake.png_tree import tree_films, tree_table
 from client.site.profile import SiteProfile
 from shared.exam.schema import CohortSchema
 

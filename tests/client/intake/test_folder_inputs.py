@@ -5,7 +5,7 @@ from pathlib import Path
 from practice_intake import HIP
 from practice_png_tree import MURA_WRIST, write_png
 
-from client.intake.sources.folder import films_of, folder_inputs
+from client.intake.folder_inputs import films_of, folder_inputs
 from client.site.profile import SiteProfile
 
 

@@ -10,7 +10,7 @@ import pytest
 from practice_intake import PSEUDONYMS, check_sums, counts_of, take_in
 from practice_png_tree import MURA_WRIST, write_png, write_tree
 
-from client.intake.sources.png_tree import tree_films, tree_table
+from client.intake.png_tree import tree_films, tree_table
 from client.intake.workers import ReadingRule, read_one
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
