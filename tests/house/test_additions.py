@@ -57,6 +57,7 @@ def run_commands(tree: Path, addition: Addition) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("what", ADDITIONS)
 def test_something_of_its_kind_is_added_by_few_files_and_holds(what: str, tmp_path: Path) -> None:
     addition = ADDITIONS[what]
