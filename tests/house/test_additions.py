@@ -20,8 +20,6 @@ from tree import copy_tree
 from shared.signing.canonical import hash_file
 
 MOST_FILES = 4
-# An encoder is taught and takes minutes: OSTEOFED_ADDITIONS=all tries them too.
-TRIED = list(ADDITIONS)[: None if os.environ.get("OSTEOFED_ADDITIONS") == "all" else 2]
 
 
 def files_of(tree: Path) -> dict[str, str]:
@@ -60,7 +58,7 @@ def run_commands(tree: Path, addition: Addition) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("what", TRIED)
+@pytest.mark.parametrize("what", ADDITIONS)
 def test_something_of_its_kind_is_added_by_few_files_and_holds(what: str, tmp_path: Path) -> None:
     addition = ADDITIONS[what]
     tree = copy_tree(tmp_path / "tree")
