@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables audit loopback images loopback-containers pretrain clean
+.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables audit loopback images loopback-containers pretrain bench-device clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ measure-ingest: $(STAMP)  ## films per second and memory of an intake, real-size
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
 	$(BIN)/python tests/bench/dp_step.py $(ARGS)
+
+bench-device: $(STAMP)  ## the same on a GPU, with encoders that learn, and films a second; ARGS="--device cpu"
+	$(BIN)/python tests/bench/device.py $(ARGS)
 
 bench-measures: $(STAMP)  ## the bootstrap beside scikit-learn's loop, DeLong beside the pair matrix, into docs/references.md
 	$(BIN)/python tests/bench/measures.py $(ARGS)

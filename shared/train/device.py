@@ -51,7 +51,8 @@ def repeatable() -> Iterator[None]:
 
     On a GPU the default ones do not: convolutions add by atomics, choose their algorithm by trial, and
     round to 10 bits (TF32). Their work space must be fixed before torch starts
-    (``CUBLAS_WORKSPACE_CONFIG``, set in ``shared``). On a processor this changes nothing.
+    (``CUBLAS_WORKSPACE_CONFIG``, set in ``shared``). cuDNN itself is off: convolutions are matrix
+    products of torch's own (docs/devices.md has what that costs). On a processor this changes nothing.
     """
     is_strict = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -62,7 +63,9 @@ def repeatable() -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+        with torch.backends.cudnn.flags(
+            enabled=False, deterministic=True, benchmark=False, allow_tf32=False
+        ):
             yield
     finally:
         torch.use_deterministic_algorithms(is_strict, warn_only=only_warns)

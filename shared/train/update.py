@@ -29,12 +29,14 @@ from shared.train.patients import NO_EXAM, PatientBatch, make_batches
 Floats = NDArray[np.float64]
 Weights = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
-# Patients computed at once, constants of plan and device: heads, and encoders with what they keep for
-# the way back. On a processor more films at once are no faster, and what attention keeps of more
-# patients leaves its cache.
-_HEADS_AT_ONCE = {"cpu": {"cross_attention": 64}, "cuda": {}}
-_OTHER_HEADS_AT_ONCE = 128
-_WITH_FILMS_AT_ONCE = {"cpu": 1, "cuda": 16}
+# Patients computed at once. On a processor more films are no faster, and what attention keeps of more
+# patients leaves its cache. A GPU waits for launches, which cost the same for few and for many.
+_HEADS_AT_ONCE = {"cpu": 128, "cuda": 1024}
+_ATTENTION_ON_PROCESSOR = 64
+_MOST_PATIENTS_ON_GPU = 128
+# What DINOv2-S with low-rank changes keeps of one film for the way back (measured; DINOv2-B keeps about
+# twice of it), and the share of a GPU's memory that all of them may take.
+_BYTES_A_FILM, _SHARE_OF_GPU = 176 * 2**20, 0.4
 
 
 def train_update(
@@ -77,7 +79,7 @@ def train_update(
             proximal_mu=stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=patients_at_once(settings, device),
+            chunk=patients_at_once(settings, device, n_films=batch.tokens.shape[1]),
         )
 
 
@@ -106,7 +108,7 @@ def train_sum(
             sample_rate=stage.sample_rate,
             draw_normals=draw_normals or NoiseStream(),
             register=register,
-            chunk=patients_at_once(settings, device),
+            chunk=patients_at_once(settings, device, n_films=batch.tokens.shape[1]),
         )
 
 
@@ -151,7 +153,7 @@ def score_exams(
     load_flat(model, weights)
     model = model.to(device).eval()
     outputs = [torch.zeros(0, count_outputs(settings), dtype=torch.float64)]
-    size = patients_at_once(settings, device)
+    size = patients_at_once(settings, device, n_films=exams.tokens.shape[1])
     threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
     with torch.no_grad(), threads, repeatable():
         for part in make_batches(exams, size):
@@ -196,8 +198,28 @@ def _scorable(batch: PatientBatch) -> torch.Tensor:
     return batch.exam_mask.any(dim=1).nonzero()[:, 0]
 
 
-def patients_at_once(settings: ModelSettings, device: torch.device) -> int:
-    """How many patients one chunk of a plan holds on a device: a constant, whoever they are."""
+def patients_at_once(settings: ModelSettings, device: torch.device, *, n_films: int = 1) -> int:
+    """How many patients one chunk of a plan holds on a device: a constant of both, whoever they are.
+
+    On a GPU it follows from all of its memory, never from what is free.
+
+    Args:
+        settings: of the plan.
+        device: on which the site computes.
+        n_films: places for films that each patient has.
+    """
+    is_on_gpu = device.type == "cuda"
     if settings.encoder.training == "frozen":
-        return _HEADS_AT_ONCE[device.type].get(settings.fusion.name, _OTHER_HEADS_AT_ONCE)
-    return _WITH_FILMS_AT_ONCE[device.type]
+        is_attention = settings.fusion.name == "cross_attention"
+        on_processor = _ATTENTION_ON_PROCESSOR if is_attention else _HEADS_AT_ONCE["cpu"]
+        return _HEADS_AT_ONCE["cuda"] if is_on_gpu else on_processor
+    if not is_on_gpu:
+        return 1
+    memory = int(torch.cuda.get_device_properties(device).total_memory)
+    return patients_in(memory, n_films=n_films)
+
+
+def patients_in(memory: int, *, n_films: int) -> int:
+    """Patients of so many films at once on a GPU of so many bytes: a power of two, at least 1."""
+    fit = int(memory * _SHARE_OF_GPU) // (_BYTES_A_FILM * max(n_films, 1))
+    return min(1 << max(fit.bit_length() - 1, 0), _MOST_PATIENTS_ON_GPU)

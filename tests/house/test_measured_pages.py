@@ -63,3 +63,13 @@ def test_the_page_of_films_is_its_figures_and_they_are_of_this_preparation() -> 
 def test_the_seconds_of_ones_own_tables_are_those_measured() -> None:
     page = (DOCS / "how-to" / "own-disease.md").read_text()
     assert page == bench("own_tables").quoted(page, figures_of("own-tables")), "run make own-tables"
+
+
+def test_the_page_of_devices_is_its_figures_and_the_sums_there_were_the_same() -> None:
+    lines = [json.loads(line) for line in (DOCS / "data" / "devices.jsonl").read_text().splitlines()]
+    assert (DOCS / "devices.md").read_text() == bench("device").page(lines), (
+        "run tests/bench/device.py --page docs/data/devices.jsonl"
+    )
+    steps = [line for line in lines if "step" in line]
+    assert steps
+    assert all(line["same_twice"] and line["same_reversed"] for line in steps)

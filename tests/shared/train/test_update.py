@@ -20,7 +20,7 @@ from shared.model.end_to_end import EndToEnd
 from shared.model.weights import flatten_weights
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import first_exams, score_patients, train_sum, train_update
+from shared.train.update import first_exams, patients_in, score_patients, train_sum, train_update
 
 
 def settings_without_noise() -> Settings:
@@ -106,7 +106,7 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
         "forward",
         lambda self, *inputs: passes.append(len(inputs[0])) or forward(self, *inputs),
     )
-    monkeypatch.setattr(shared.train.update, "_WITH_FILMS_AT_ONCE", {"cpu": 2})
+    monkeypatch.setattr(shared.train.update, "patients_at_once", lambda *_, **__: 2)
     in_parts, again = score_patients(settings, batch, weights)
     assert passes == [2, 2, 2], "the last part is filled"
     np.testing.assert_allclose(in_parts, at_once, rtol=1e-5)
@@ -223,3 +223,10 @@ def test_the_noised_sum_of_a_sampled_step_is_divided_by_the_patients_expected_in
         assert moved.size > 200
         expected = 0.1 * 1000 * 0.5 / (200 * rate)
         assert moved.std() == pytest.approx(expected, rel=5 / (2 * moved.size) ** 0.5)
+
+
+def test_a_gpus_chunk_follows_from_its_whole_memory_and_the_places_for_films() -> None:
+    gib = 2**30
+    assert [patients_in(n * gib, n_films=1) for n in (8, 24, 139)] == [16, 32, 128]
+    assert patients_in(24 * gib, n_films=4) == 8
+    assert patients_in(gib // 2, n_films=4) == 1, "one patient is always tried"
