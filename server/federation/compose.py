@@ -166,7 +166,7 @@ def _sort_overrides(
             problems.append(f"  {override}: must be group=name or group.key=value")
         elif key in groups and value not in groups[key] and refusal_of(value) is not None:
             # has no file; the settings refuse it by its name
-            name = "_".join(re.findall(r"\w+", value))
+            name = "_".join(re.findall(r"\w+", value.rpartition(".")[2]))
             values.append(f"++{key}.kind={name}" if key == "learner" else f"++{name}=true")
         elif key in groups and not set(_names_in(value)) <= set(groups[key]):
             wrong = [name for name in _names_in(value) if name not in groups[key]]

@@ -137,10 +137,12 @@ def _first_state(settings: Settings) -> _FirstState:
         PrivacyError: the model cannot be trained with one gradient per patient.
     """
     if settings.learner.kind != "gradient":
-        task = table_task(settings, _promised_epsilon(settings))
-        start = build_learner(settings.learner, task).start().vector
+        epsilon = _promised_epsilon(settings)
+        learner = settle_learner(settings.learner, epsilon=epsilon or None)
+        task = table_task(settings, epsilon)
+        start = build_learner(learner, task).start().vector
         columns = [column.name for column in task.columns]
-        layout = hash_of({"columns": columns, "learner": settings.learner.model_dump(mode="json")})
+        layout = hash_of({"columns": columns, "learner": learner.model_dump(mode="json")})
         return _FirstState(start.size, vector_sha256(start), layout)
     from shared.model.build import build_model
     from shared.model.weights import flatten_weights, layout_sha256

@@ -299,8 +299,9 @@ class Caps(BaseModel):
         max_views: films of a patient, the first in a keyed order; every patient is computed with room
             for as many.
         max_exams: exams of a patient, likewise.
-        weight_max: no weight of a request may be beyond it: weights that no training reaches only serve
-            to break arithmetic.
+        weight_max: no weight of a network in a request may be beyond it: weights that no training
+            reaches only serve to break arithmetic.
+        state_max: likewise no number of a learner's state; a row's bound holds for any state.
     """
 
     model_config = FROZEN
@@ -308,3 +309,4 @@ class Caps(BaseModel):
     max_views: int = Field(ge=1, le=64)
     max_exams: int = Field(ge=1, le=64)
     weight_max: float = Field(default=1000.0, gt=0, le=1e6)
+    state_max: float = Field(default=1e12, gt=0, le=1e12)

@@ -65,9 +65,10 @@ _COHORT_STOPPING = SettingsError(
 )
 
 _WORDS: Mapping[SettingsError, str] = {
-    _STORED_NEIGHBOURS: "knn k_nearest_neighbours nearest_neighbours n_neighbours k_neighbours",
-    _KERNEL_MACHINE: "svm svc svr kernel_svm rbf_svm support_vector_machine gaussian_process "
-    "gaussian_processes kernel_ridge kernel_machine",
+    _STORED_NEIGHBOURS: "knn k_nearest_neighbours nearest_neighbours n_neighbours k_neighbours "
+    "radius_neighbours",
+    _KERNEL_MACHINE: "svm svc svr nu_svc nu_svr one_class_svm kernel_svm rbf_svm "
+    "support_vector_machine gaussian_process gaussian_processes kernel_ridge kernel_machine",
     _FITTED_TREES: "random_forest bagging bootstrap decision_tree extra_trees isolation_forest",
     _SPLIT_SEARCH: "gradient_boosting hist_gradient_boosting boosted_trees xgboost xgb "
     "lightgbm lgbm catboost adaboost gbm split_search best_split",
@@ -78,9 +79,10 @@ _WORDS: Mapping[SettingsError, str] = {
     "standardisation normalise normalisation z_score",
     _COHORT_CLASS_WEIGHTS: "class_weights balanced_class_weights positive_weight pos_weight",
     _COHORT_THRESHOLD: "threshold_tuning tune_threshold tuned_threshold fit_threshold "
-    "optimal_threshold best_threshold optimise_threshold threshold_optimisation youden youden_index",
+    "decision_threshold optimal_threshold best_threshold optimise_threshold threshold_optimisation "
+    "youden youden_index",
     _COHORT_STOPPING: "early_stopping early_stop cross_validation cross_validate cv cv_folds k_fold "
-    "grid_search random_search hyperparameter_search best_of best_of_n best_epoch "
+    "grid_search random_search randomised_search hyperparameter_search best_of best_of_n best_epoch "
     "restore_best_weights",
 }
 REFUSED: Mapping[str, SettingsError] = {
@@ -92,16 +94,21 @@ def refusal_of(name: str) -> SettingsError | None:
     """Why a learner, a setting or a habit of this name cannot be private, as a new error.
 
     Args:
-        name: in British or American spelling, one or several, its words apart or together. None where
-            nothing speaks against it.
+        name: in British or American spelling, one or several, its words apart or together, also as a
+            class of scikit-learn is called (``KNeighborsClassifier``, ``sklearn.svm.SVC``) or with what
+            counts it (``early_stopping_rounds``). None where nothing speaks against it.
     """
     refusal = _BY_LETTERS.get(_letters(name))
     return None if refusal is None else copy.copy(refusal)
 
 
+# Endings that say of what kind a thing is, or how it is counted, not what it is.
+_ENDING = re.compile(r"(?<=.)(classifier|regressor|cv|round|patience|s)+$")
+
+
 def _letters(name: str) -> str:
-    """A name's letters, without its plural, in one spelling."""
-    letters = re.sub(r"[\W_]", "", name.lower()).removesuffix("s")
+    """The letters of a name's last part, without endings, in one spelling."""
+    letters = _ENDING.sub("", re.sub(r"[\W_]", "", name.rpartition(".")[2].lower()))
     return re.sub(r"is(?=e|ation|ing)", "iz", letters).replace("neighbour", "neighbor")
 
 

@@ -129,7 +129,7 @@ class SecondMoments:
             return bound_rows(joined, bound=self._radius)
         with np.errstate(over="ignore", invalid="ignore"):
             apart = joined - state.vector
-        usable = np.isfinite((apart / self._radius).sum(axis=1, keepdims=True))
+            usable = np.isfinite((apart / self._radius).sum(axis=1, keepdims=True))
         v = np.hstack([usable.astype(np.float64), bound_rows(apart, bound=self._radius)])
         first, second, scale = self._triangle
         products: Floats = np.take(v, first, axis=1) * np.take(v, second, axis=1) * scale

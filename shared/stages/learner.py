@@ -28,9 +28,6 @@ from shared.sums.contract import Floats, State
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
 
-# Beyond it a state's number only breaks arithmetic; a row's bound holds for any state.
-_STATE_LARGEST = 1e12
-
 
 class LearnerSum:
     """A learner stage of a plan, for ``kinds.sum_of``.
@@ -45,10 +42,10 @@ class LearnerSum:
     """
 
     state_kind = "<f8"
-    state_largest = _STATE_LARGEST
 
     def __init__(self, plan: Plan, stage: LearnerStage, _: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
+        self.state_largest = plan.settings.caps.state_max
         self._learner = build_learner(stage.learner, table_task(plan.settings, stage.epsilon))
         if len(self._learner.shares()) != stage.rounds:
             raise PlanError(

@@ -142,7 +142,8 @@ def require_state(asked: StageSum, vector: Vector, *, round_number: int) -> None
         raise ProtocolError(
             "weights-too-large",
             f"no number of a state may be beyond {largest:g}: no training of this plan reaches it",
-            hint="the plan's caps.weight_max says how large a weight may be",
+            hint="the plan's caps say how large: weight_max a weight of a network, state_max a number "
+            "of a learner's state",
         )
 
 

@@ -26,6 +26,13 @@ PLANNED: Mapping[str, tuple[str, dict[str, object], bool]] = {
     "forest": ("forest", {"trees": 8}, True),
     "soft_neighbours": ("soft_neighbours", {"frequencies": 16}, True),
     "proportional_odds": ("proportional_odds", {"sums": 3}, True),
+    "logistic": ("logistic", {"sums": 3}, True),
+    "linear_svm": ("linear_svm", {"sums": 3}, True),
+    "mlp": ("mlp", {"sums": 3, "hidden": 4}, True),
+    "nearest_centroid": ("nearest_centroid", {}, True),
+    "lda": ("lda", {}, True),
+    "boosting": ("boosting", {"rounds": 2, "trees": 8}, True),
+    "selection": ("selection", {"keep": 4, "then": {"kind": "lda"}}, True),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -150,6 +149,11 @@ def test_ordered_classes_have_their_own_head_unless_another_learner_is_named() -
     [
         ("learner=knn", "settings.stored-neighbours"),
         ("learner=SVM", "settings.kernel-machine"),
+        ("learner=KNeighborsClassifier", "settings.stored-neighbours"),
+        ("learner=sklearn.svm.SVC", "settings.kernel-machine"),
+        ("learner=GradientBoostingClassifier", "settings.split-search"),
+        ("learner.early-stopping-rounds=5", "settings.cohort-stopping"),
+        ("task.decision_threshold=0.4", "settings.cohort-threshold"),
         ("learner=kernel-svm", "settings.kernel-machine"),
         ("learner=Nearest neighbours", "settings.stored-neighbours"),
         ("learner=smote", "settings.cohort-oversampling"),
@@ -170,7 +174,7 @@ def test_what_cannot_be_private_keeps_its_own_code_and_hint(override: str, code:
     with pytest.raises(SettingsError) as caught:
         compose_settings([override])
     assert caught.value.code == code
-    words = re.split("[.=]", override)
+    words = [*override.partition("=")[0].split("."), override.partition("=")[2]]
     [refusal] = [found for word in words if (found := refusal_of(word)) is not None]
     assert str(caught.value) == str(refusal)
 

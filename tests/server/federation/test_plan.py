@@ -13,9 +13,12 @@ from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, create_home
 from server.federation.plan import draft_plan, gradient_stage, save_plan, schedule_for
 from shared.contract.plan import Plan, read_plan
+from shared.contract.protocol import vector_sha256
 from shared.contract.stages import GradientStage
 from shared.errors import PlanError, SettingsError
+from shared.learners.table import LEARNERS
 from shared.signing.keys import create_key
+from shared.stages.kinds import sum_of
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 SIZES = {"aster": 100, "birch": 300}
@@ -74,6 +77,28 @@ def nulls(content: object, name: str = "plan") -> Iterator[str]:
 def training(plan: Plan) -> GradientStage:
     assert plan.training is not None
     return plan.training
+
+
+# What a plan is asked for, so that the task suits the learner.
+OF_CLASSES = ("experiment=bmd_classes",)
+OF_A_NUMBER = ("learner.read_as=ridge",)
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_learner_starts_where_a_site_finds_that_it_starts(kind: str) -> None:
+    chosen = OF_A_NUMBER if kind == "second_moments" else OF_CLASSES
+    plan = draft([*chosen, f"learner={kind}", "privacy.epsilon=1"])
+    found = sum_of(plan, plan.trained, encoder_file=None).start()
+    assert vector_sha256(found.vector) == plan.initial_weights_sha256
+
+
+def test_a_layout_is_that_of_what_is_trained_not_of_what_was_left_open() -> None:
+    def layout(epsilon: int, *settings: str) -> str:
+        chosen = [*OF_CLASSES, "learner=lda", f"privacy.epsilon={epsilon}", *settings]
+        return draft(chosen).layout_sha256
+
+    assert layout(1) == layout(1, "learner.reading=class_sums")
+    assert layout(8) == layout(8, "learner.reading=matrix") != layout(1)
 
 
 def test_weights_follow_the_declared_sizes() -> None:

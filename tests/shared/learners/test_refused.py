@@ -39,6 +39,26 @@ ASKED = {
     "optimize_thresholds": "settings.cohort-threshold",
     "earlystopping": "settings.cohort-stopping",
     "k-fold": "settings.cohort-stopping",
+    "KNeighborsClassifier": "settings.stored-neighbours",
+    "KNeighborsRegressor": "settings.stored-neighbours",
+    "sklearn.neighbors.RadiusNeighborsClassifier": "settings.stored-neighbours",
+    "sklearn.svm.SVC": "settings.kernel-machine",
+    "NuSVC": "settings.kernel-machine",
+    "GaussianProcessClassifier": "settings.kernel-machine",
+    "RandomForestClassifier": "settings.fitted-trees",
+    "ExtraTreesClassifier": "settings.fitted-trees",
+    "DecisionTreeClassifier": "settings.fitted-trees",
+    "GradientBoostingClassifier": "settings.split-search",
+    "HistGradientBoostingRegressor": "settings.split-search",
+    "XGBClassifier": "settings.split-search",
+    "LGBMClassifier": "settings.split-search",
+    "StandardScaler": "settings.cohort-scaler",
+    "GridSearchCV": "settings.cohort-stopping",
+    "RandomizedSearchCV": "settings.cohort-stopping",
+    "early-stopping-rounds": "settings.cohort-stopping",
+    "early_stopping_patience": "settings.cohort-stopping",
+    "decision_threshold": "settings.cohort-threshold",
+    "TunedThresholdClassifierCV": "settings.cohort-threshold",
 }
 
 
@@ -72,6 +92,11 @@ def test_every_word_is_found_however_it_is_written(word: str) -> None:
 
 def test_a_refusal_names_a_code_of_its_own() -> None:
     assert len({error.code for error in REFUSED.values()}) == 10
+
+
+@pytest.mark.parametrize("name", ["Classifier", "rounds", "LogisticRegressionCV", "MLPClassifier"])
+def test_an_ending_alone_refuses_nothing(name: str) -> None:
+    assert refusal_of(name) is None
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -13,7 +13,7 @@ from practice_patients import CHANNELS
 
 from shared.errors import PlanError, ProtocolError, WeightsError
 from shared.exam.schema import ClassLabel
-from shared.learners.table import build_learner
+from shared.learners.table import LEARNERS, build_learner
 from shared.stages.learner import LearnerSum, table_task
 from shared.stages.stage_sum import require_state
 from shared.sums.federate import Noise, federate
@@ -85,20 +85,60 @@ def test_a_total_within_reach_of_the_declared_patients_is_below_the_largest() ->
     assert asked.largest(1, declared_patients=60) == pytest.approx(10 * 60 * bound)
 
 
+def test_every_learner_of_the_table_is_tried_as_a_stage() -> None:
+    assert {kind for kind, _, _ in PLANNED.values()} == set(LEARNERS)
+
+
+# A number that somebody puts into a state, and what it is refused as; None where it may be one.
+HOSTILE = {
+    "at the limit": (1e12, None),
+    "at the limit, negative": (-1e12, None),
+    "subnormal": (5e-324, None),
+    "beyond the limit": (np.nextafter(1e12, np.inf), "protocol.weights-too-large"),
+    "beyond it, negative": (np.nextafter(-1e12, -np.inf), "protocol.weights-too-large"),
+    "of 1e300": (1e300, "protocol.weights-too-large"),
+    "not a number": (np.nan, "protocol.unsound-weights"),
+    "infinite": (-np.inf, "protocol.unsound-weights"),
+}
+
+
 @pytest.mark.parametrize("name", PLANNED)
-@pytest.mark.parametrize("sign", [-1.0, 1.0])
-def test_a_state_beyond_any_learning_is_refused_and_at_the_limit_arithmetic_holds(
-    name: str, sign: float
-) -> None:
+def test_of_hostile_states_those_that_no_sum_survives_are_refused_in_every_round(name: str) -> None:
     plan = learner_plan(name, SITES)
-    asked, number = LearnerSum(plan, stage_of(plan), None), stage_of(plan).rounds + 1
-    vector = np.zeros(asked.state_length(number))
-    vector[-1] = sign * 1e12
-    require_state(asked, vector, round_number=number)
-    vector[-1] = np.nextafter(sign * 1e12, sign * np.inf)
-    with pytest.raises(ProtocolError) as caught:
+    asked, n_rounds = LearnerSum(plan, stage_of(plan), None), stage_of(plan).rounds
+    lengths = [asked.state_length(number) for number in range(1, n_rounds + 2)]
+    assert lengths[-1] > 0
+    for number, length in enumerate(lengths, start=1):
+        found = {}
+        for what, (value, _) in HOSTILE.items():
+            vector = np.zeros(length)
+            vector[-1:] = value
+            found[what] = code_of(asked, vector, number)
+        wanted = {what: code for what, (_, code) in HOSTILE.items()}
+        assert found == (wanted if length else dict.fromkeys(HOSTILE))
+        for other in {length - 1, length + 1} - {-1}:
+            assert code_of(asked, np.zeros(other), number) == "protocol.wrong-shape"
+        floats = np.zeros(length, dtype=np.float32)
+        assert code_of(asked, floats, number) == "protocol.unsound-weights"
+
+
+def code_of(asked: LearnerSum, vector: np.ndarray, number: int) -> str | None:
+    """What a request that carries a state is refused as; None where it is not."""
+    try:
         require_state(asked, vector, round_number=number)
-    assert caught.value.code == "protocol.weights-too-large"
+    except ProtocolError as error:
+        return error.code
+    return None
+
+
+def test_the_largest_state_is_the_plans_cap_and_the_refusal_names_it() -> None:
+    plan = learner_plan("naive_bayes", SITES)
+    caps = plan.settings.caps.model_copy(update={"state_max": 7.0})
+    plan = plan.model_copy(update={"settings": plan.settings.model_copy(update={"caps": caps})})
+    asked = LearnerSum(plan, stage_of(plan), None)
+    with pytest.raises(ProtocolError, match="may be beyond 7:") as caught:
+        require_state(asked, np.full(asked.state_length(2), 7.5), round_number=2)
+    assert "state_max a number of a learner's state" in str(caught.value.hint)
 
 
 def test_a_row_at_the_largest_state_is_finite_and_within_its_bound() -> None:

@@ -15,11 +15,14 @@ from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of, trained
 from practice_sums import SUMS, Case
 
+from shared.contract.model_settings import Caps
 from shared.contract.settings import PrivacySettings
 from shared.contract.vector_file import open_vectors, write_vectors
+from shared.errors import WeightsError
 from shared.learners.table import LEARNERS
 from shared.privacy.noise import NoiseStream
 from shared.stages.gradient import GradientSum
+from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import State, Sum
 from shared.sums.federate import Noise, federate
 from shared.sums.lattice import from_lattice, spacing_of
@@ -74,9 +77,21 @@ def hostile_states(state: State) -> Iterator[State]:
             np.full(d, 1e300),
             1e6 * draw.normal(size=d),
             np.where(np.arange(d) % 2, 1e30, 1e-30),
+            np.where(np.arange(d) % 2, 5e-324, -1e-310),
             np.zeros(d),
         ):
             yield State(vector, state.sums_done, state.memory)
+
+
+def unsound_states(state: State) -> Iterator[State]:
+    """What no request may carry (``require_state``)."""
+    places = np.arange(len(state.vector))
+    for vector in (
+        np.where(places % 3, state.vector, np.nan),
+        np.where(places % 3, state.vector, np.inf),
+        np.where(places % 2, np.inf, -np.inf),
+    ):
+        yield State(vector, state.sums_done, state.memory)
 
 
 def row_of(asked: Sum[Any], state: State, patients: Any, index: int) -> np.ndarray:
@@ -118,6 +133,22 @@ def test_rows_are_bounded_before_they_are_cut_to_the_bound(case: Case) -> None:
                 assert rows.shape == (len(part), case.asked.length(tried))
                 assert np.isfinite(rows).all()
                 assert np.linalg.norm(rows, axis=1).max() <= case.asked.bound(tried) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_numbers_that_no_request_may_carry_take_no_row_beyond_its_bound(name: str) -> None:
+    asked = SUMS[name].asked
+    patients = SUMS[name].hostile(CHUNK, np.random.default_rng(14))
+    for state in some(states_of(SUMS[name])):
+        for tried in unsound_states(state) if len(state.vector) else ():
+            if isinstance(asked, PatientGradients):  # a network takes no such weights at all
+                with pytest.raises(WeightsError):
+                    asked.rows(tried, patients)
+                continue
+            rows = asked.rows(tried, patients)
+            assert rows.shape == (CHUNK, asked.length(tried))
+            assert np.isfinite(rows).all()
+            assert np.linalg.norm(rows, axis=1).max() <= asked.bound(tried) * (1 + 1e-12)
 
 
 def test_the_total_is_the_sum_of_rows_made_alone(case: Case) -> None:
@@ -219,6 +250,7 @@ def test_under_any_noise_a_run_ends_in_a_finite_state(case: Case, mu: float) -> 
     noise = Noise(mu, NoiseStream())
     state = federate(case.asked, [patients, patients.select(range(5))], n_declared=65, noise=noise)
     assert np.isfinite(state.vector).all()
+    assert np.abs(state.vector).max(initial=0.0) <= Caps(max_views=1, max_exams=1).state_max
     if hasattr(case.asked, "predict"):
         assert np.isfinite(case.asked.predict(state, patients)).all()
 
