@@ -1,4 +1,4 @@
-"""First contact: who this site is, whether it approved the plan, and the encoder it is sent.
+"""First contact: who this site is, whether it approved the plan, and the encoders it is sent.
 
 Answers name the site, its code and nothing about its cohort. Encoder weights arrive in pieces, are
 kept up to a bound whatever the coordinator sends, and count only once the whole file has the hash
@@ -34,43 +34,44 @@ def answer_hello(site: Site, gate: Gate, request: Hello) -> Released:
             nonce=request.nonce,
             site=site.name,
             code_sha256=installed_code_hash(),
-            has_encoder=_holds_encoder(site, plan),
+            has_encoder=_holds_encoders(site, plan),
         )
     )
 
 
 def store_chunk(site: Site, gate: Gate, request: WeightsChunk) -> Released:
-    """Keep one piece of the encoder; after the last, check the hash of the whole.
+    """Keep one piece of an encoder; after the last, check the hash of the whole.
 
     A site that holds the whole file keeps no further piece of it.
 
     Raises:
-        ProtocolError: the piece is not of the plan's encoder, or out of bounds.
+        ProtocolError: the piece is not of an encoder of the plan, or out of bounds.
         WeightsError: all pieces together are too large, or the whole has another hash; they are
             thrown away.
     """
     plan = approved_plan(site, request.plan_sha256).plan
-    is_wanted = request.file_sha256 == plan.encoder_sha256
+    is_wanted = request.file_sha256 in plan.encoder_places
     is_bounded = (
         0 <= request.index < request.n_chunks <= _MAX_CHUNKS
         and 0 < len(request.data) <= _MAX_CHUNK_BYTES
     )
     if not (is_wanted and is_bounded):
         raise ProtocolError("unwanted-weights", "a piece of weights is not one that the plan names")
-    if not _holds_encoder(site, plan):
-        _keep_piece(site.encoder_file(request.file_sha256), request)
+    kept = site.encoder_file(request.file_sha256)
+    if not kept.exists():
+        _keep_piece(kept, request)
     return gate.release_public(
         WeightsReply(
             plan_sha256=plan.sha256,
             site=site.name,
             index=request.index,
-            is_complete=_holds_encoder(site, plan),
+            is_complete=kept.exists(),
         )
     )
 
 
-def _holds_encoder(site: Site, plan: Plan) -> bool:
-    return not plan.encoder_sha256 or site.encoder_file(plan.encoder_sha256).exists()
+def _holds_encoders(site: Site, plan: Plan) -> bool:
+    return all(site.encoder_file(sha256).exists() for sha256 in plan.encoder_places)
 
 
 def _keep_piece(target: Path, request: WeightsChunk) -> None:

@@ -73,7 +73,7 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
         OsteoFedError: as ``answer_approved``.
     """
     approved = _approve(site, planned.plan, by=by)
-    _keep_encoder(site, planned.release)
+    _keep_encoders(site, planned.release)
     gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
     released = answer_approved(approved, gate, _request(planned))
     reply = released.message
@@ -106,16 +106,15 @@ def _approve(site: Site, plan: Plan, *, by: str) -> Approved:
     return Approved(site, approvals.approved(plan.sha256))
 
 
-def _keep_encoder(site: Site, release: Release) -> None:
-    """Cache the release's encoder, whose hash was checked when the release was read."""
-    if release.encoder_file is None:
-        return
-    kept = site.encoder_file(release.record.encoder_sha256)
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(".part")
-        shutil.copyfile(release.encoder_file, part)
-        part.replace(kept)
+def _keep_encoders(site: Site, release: Release) -> None:
+    """Cache the release's encoders, whose hashes were checked when the release was read."""
+    for sha256, file in release.encoders.items():
+        kept = site.encoder_file(sha256)
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_suffix(".part")
+            shutil.copyfile(file, part)
+            part.replace(kept)
 
 
 def _request(planned: Planned) -> SumRequest:

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort
 from client.cohort.token_cache import block_file, load_block, token_file
 from client.site.folder import Site
+from shared.contract.model_settings import EncoderSettings, ModelSettings
 from shared.contract.plan import Plan
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.features.sources import FeatureSettings, measure_films
+from shared.features.sources import FeatureSource
 from shared.train.device import choose_device, repeatable
 
 if TYPE_CHECKING:
@@ -44,26 +45,52 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     return load_block(token_file(site, plan, cohort), lambda: _encode_films(site, plan, cohort))
 
 
-def load_film_columns(site: Site, cohort: Cohort, features: FeatureSettings) -> Tokens | None:
+def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
     Each source is a block of its own in the cache.
 
     Raises:
-        WeightsError: public constants that are not those of the plan, or the cohort was preprocessed
-            otherwise.
+        WeightsError: public constants or an encoder's file are not those of the plan or not here, or
+            the cohort was preprocessed otherwise.
     """
-    if not features.of_films:
+    settings = plan.settings
+    if not settings.features.of_films:
         return None
     _require_preprocessing(cohort)
+
+    def measure(source: FeatureSource) -> Tokens:
+        from shared.train.film_columns import make_measure
+
+        return make_measure(settings, source, site.encoder_file)(cohort.images)
+
     blocks = [
-        load_block(
-            block_file(site, cohort, source.model_dump(mode="json")),
-            functools.partial(measure_films, cohort.images, [source]),
-        )
-        for source in features.of_films
+        load_block(source_file(site, settings, cohort, source), functools.partial(measure, source))
+        for source in settings.features.of_films
     ]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+
+
+def encoded_blocks(site: Site, plan: Plan, cohort: Cohort) -> list[tuple[Path, EncoderSettings]]:
+    """Every block that a frozen encoder makes of a cohort's films: its file, and the encoder."""
+    settings = plan.settings
+    own = [(token_file(site, plan, cohort), settings.encoder)] if settings.reads_tokens else []
+    of_sources = [
+        (source_file(site, settings, cohort, source), encoder)
+        for source in settings.features.of_films
+        if (encoder := settings.encoder_of(source)) is not None
+    ]
+    return own + of_sources
+
+
+def source_file(site: Site, settings: ModelSettings, cohort: Cohort, source: FeatureSource) -> Path:
+    """Where a source's block of a cohort's films lies, by all that decides its numbers."""
+    encoder = settings.encoder_of(source)
+    if encoder is None:
+        return block_file(site, cohort, source.model_dump(mode="json"))
+    components = getattr(source, "components", 0)
+    made_by = {"kind": "pooled", "encoder": encoder.sha256, "components": components}
+    return block_file(site, cohort, made_by)
 
 
 def load_films(cohort: Cohort) -> Tensor:

@@ -24,7 +24,6 @@ from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
-from shared.features.sources import FeatureSettings, measure_films
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,15 +134,14 @@ def predict(
             hint="name the exam's DICOM files before the values",
         )
     _require_preprocessing(release)
-    seen_by_model = _make_seen(release)
+    seen_by_model, columns_of = _make_seen(release), _make_columns(release)
 
     def outputs_of(views: Tensor) -> Tensor:
         """Outputs [n,o] of views [n,v,h,w], each with this exam's clinical values."""
         parts = []
         for part in torch.split(views, _AT_ONCE):
             values, present = (each.expand(len(part), 1, -1) for each in clinical)
-            said = _columns_of(part, settings.features)
-            parts.append(scored(seen_by_model(part), values, present, said))
+            parts.append(scored(seen_by_model(part), values, present, columns_of(part)))
         return torch.cat(parts)
 
     def score_of(views: Tensor) -> Tensor:
@@ -214,6 +212,8 @@ def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
     settings, file = release.plan.settings.encoder, release.encoder_file
     if settings.training != "frozen" or file is None:
         return lambda views: views
+    if not release.plan.settings.reads_tokens:
+        return lambda views: views.new_zeros(*views.shape[:2], 0, 0)
     encoder = load_encoder(settings, file)
 
     def tokens_of(views: Tensor) -> Tensor:
@@ -224,14 +224,26 @@ def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
     return tokens_of
 
 
-def _columns_of(views: Tensor, features: FeatureSettings) -> Tensor:
+def _make_columns(release: Release) -> Callable[[Tensor], Tensor]:
     """What sources of films say of films, as an intake's cohort has it: [n,v,h,w] -> [n,v,f]."""
     import torch
 
-    n, v, h, w = views.shape
-    # A cohort keeps films as half precision.
-    films = views.reshape(n * v, h, w).half().numpy()
-    return torch.from_numpy(measure_films(films, features.of_films)).reshape(n, v, -1)
+    from shared.train.film_columns import make_measure
+
+    settings = release.plan.settings
+    measures = [
+        make_measure(settings, source, release.encoders.__getitem__)
+        for source in settings.features.of_films
+    ]
+
+    def columns_of(views: Tensor) -> Tensor:
+        n, v, h, w = views.shape
+        # A cohort keeps films as half precision.
+        films = views.reshape(n * v, h, w).half().numpy()
+        blocks = [np.zeros((n * v, 0), dtype=np.float32), *(measure(films) for measure in measures)]
+        return torch.from_numpy(np.concatenate(blocks, axis=1)).reshape(n, v, -1)
+
+    return columns_of
 
 
 def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, float | str | None]:

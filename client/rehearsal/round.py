@@ -19,9 +19,9 @@ import torch
 
 from client.cohort.assemble import ExamArrays
 from client.cohort.folder import Cohort
-from client.cohort.token_cache import token_file
-from client.cohort.tokens import encoder_file
+from client.cohort.tokens import encoded_blocks, encoder_file
 from client.site.folder import Site
+from shared.contract.model_settings import EncoderSettings
 from shared.contract.plan import Plan
 from shared.contract.settings import PlanSettings
 from shared.contract.stages import TrainingStage
@@ -116,27 +116,36 @@ def _random_fields(
 
 
 def look_for_tokens(site: Site, plan: Plan, cohort: Cohort) -> Encoding:
-    """Whether a frozen encoder has to turn this cohort's films into tokens, or has done so."""
-    encoder = plan.settings.encoder
-    if encoder.name == "none" or encoder.training != "frozen" or not len(cohort.images):
+    """Whether frozen encoders have to turn this cohort's films into tokens, or have done so."""
+    blocks = encoded_blocks(site, plan, cohort)
+    if not blocks or not len(cohort.images):
         return "not needed"
-    if token_file(site, plan, cohort).exists():
+    lacking = [encoder for path, encoder in blocks if not path.exists()]
+    if not lacking:
         return "done"
-    return "needed" if held_encoder(site, plan) else "unknown"
+    is_here = all(site.encoder_file(encoder.sha256).exists() for encoder in lacking)
+    return "needed" if is_here else "unknown"
 
 
 def _encoding_time(site: Site, plan: Plan, cohort: Cohort) -> float:
-    """Seconds to turn every film into tokens, once, before round 1; from a few random films."""
+    """Seconds to turn every film into what is lacking, before round 1; from a few random films."""
+    blocks = encoded_blocks(site, plan, cohort)
+    lacking = [encoder for path, encoder in blocks if not path.exists()]
+    a_film = [_time_of_a_film(site, plan, encoder) for encoder in lacking]
+    return sum(a_film) * len(cohort.images)
+
+
+def _time_of_a_film(site: Site, plan: Plan, settings: EncoderSettings) -> float:
     from shared.model.encoders import encode, load_encoder
 
-    file = site.encoder_file(str(plan.encoder_sha256))
-    encoder = load_encoder(plan.settings.encoder, file).to(choose_device(plan.settings.device))
+    file = site.encoder_file(settings.sha256)
+    encoder = load_encoder(settings, file).to(choose_device(plan.settings.device))
     pixels = plan.settings.cohort.image_pixels
     films = torch.rand(_ENCODED_FILMS, 1, pixels, pixels, generator=torch.Generator().manual_seed(0))
     encode(encoder, films[:1])  # the first call sets things up
     began = time.perf_counter()
     encode(encoder, films)
-    return (time.perf_counter() - began) / _ENCODED_FILMS * len(cohort.images)
+    return (time.perf_counter() - began) / _ENCODED_FILMS
 
 
 def held_encoder(site: Site, plan: Plan) -> Path | None:

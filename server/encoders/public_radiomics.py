@@ -15,12 +15,12 @@ from safetensors.numpy import save_file
 
 from server.encoders.pretrain import PIXELS, draw_films
 from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.features.components import fit_components
 from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import (
     ALL,
     FILE,
     LEVELS,
-    MOST_COMPONENTS,
     PublicConstants,
     measure_film,
     standardise_features,
@@ -74,10 +74,7 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
 
 
 def fit_constants(features: Floats) -> PublicConstants:
-    """Means, SDs and the first components of features [n,f] of public films.
-
-    A component's sign is that of its largest weight, so that equal films give an equal file.
-    """
+    """Means, SDs and the first components of features [n,f] of public films."""
     f = features.shape[1]
     first = PublicConstants(
         mean=features.mean(axis=0),
@@ -86,13 +83,5 @@ def fit_constants(features: Floats) -> PublicConstants:
         variances=np.zeros(0),
     )
     standard = np.stack([standardise_features(row, first) for row in features])
-    variances, directions = np.linalg.eigh(np.cov(standard, rowvar=False, bias=True))
-    order = np.argsort(variances)[::-1][:MOST_COMPONENTS]
-    chosen = directions[:, order]
-    largest = chosen[np.abs(chosen).argmax(axis=0), np.arange(len(order))]
-    return PublicConstants(
-        mean=first.mean,
-        sd=first.sd,
-        directions=chosen * np.sign(largest),
-        variances=variances[order],
-    )
+    directions, variances = fit_components(standard)
+    return PublicConstants(mean=first.mean, sd=first.sd, directions=directions, variances=variances)

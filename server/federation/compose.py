@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from server.federation.defaults import fill_open, settings_for
+from server.federation.encoder_sources import fill_sources
 from server.federation.own_options import inherits_nothing, options_of, take_own
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
@@ -46,6 +47,8 @@ def compose_settings(
     Raises:
         SettingsError: an override is malformed, names no option, or yields an invalid setting; or a
             file is missing or not valid.
+        RunError: the encoder's file of a source is not at hand.
+        WeightsError: such a file lacks the components that are asked.
 
     Example:
         >>> compose_settings(["privacy.epsilon=1"]).privacy.epsilon
@@ -83,6 +86,7 @@ def compose_followed(
         composed = _compose([*chosen, *values], configs)
         shipped = _compose(chosen, configs) if values else composed
         composed, filled = fill_open(schema, composed) if schema else (composed, [])
+        composed = fill_sources(composed, (configs, further))
         notes = inherits_nothing(own, choices) if own else []
         settings = _read(composed, shipped, problems, notes=notes)
     # what no experiment of ours describes is called by its cohort

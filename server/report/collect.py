@@ -164,7 +164,7 @@ def _site(
         for before, after in pairwise(states)
         if entry.site in {part.site for part in after.contributions}
     ]
-    encoder = store.encoder_file.stat().st_size if store.plan.encoder_sha256 else 0
+    encoders = sum(path.stat().st_size for path in store.encoders.values())
     sent = {stage.name: _bytes_sent(store, stage, entry.site) for stage in store.plan.stages}
     n_measured = sum(sent[stage.name] > 0 for stage in (*store.plan.tables, *store.plan.measures))
     return SiteResult(
@@ -175,7 +175,7 @@ def _site(
         weight=entry.weight,
         rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
-        bytes_received=encoder + sum(read) + n_measured * release_bytes,
+        bytes_received=encoders + sum(read) + n_measured * release_bytes,
     )
 
 

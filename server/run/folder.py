@@ -4,6 +4,7 @@
         run.json                     format version, run name, plan hash
         plan.json                    the signed plan
         encoder.safetensors          the frozen encoder's weights, when the plan has one
+        encoders/                    weights of the encoders that its features name, by hash
         rounds/STAGE/, replies/STAGE/   a stage's states and replies (``server.run.stage_folder``)
         averaged.safetensors         the tail average, from which the release is made
         release/                     the release (``shared.contract.release``), in it lock.json
@@ -18,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 
 from server.run.journal import RoundJournal
 from server.run.stage_folder import RUN_VERSION, RoundState, StageFolder, require_version
-from shared.contract.plan import Plan, read_plan
+from shared.contract.plan import ENCODER_FILE, Plan, read_plan
 from shared.contract.protocol import Vector, vector_sha256
 from shared.contract.vector_file import open_vectors, write_vectors
 from shared.errors import RunError
@@ -81,8 +82,13 @@ class RunStore:
 
     @property
     def encoder_file(self) -> Path:
-        """Where the encoder's weights lie."""
-        return self.folder / "encoder.safetensors"
+        """Where the own encoder's weights lie."""
+        return self.folder / ENCODER_FILE
+
+    @property
+    def encoders(self) -> dict[str, Path]:
+        """Where the weights of every encoder lie, by their hash."""
+        return {sha256: self.folder / place for sha256, place in self.plan.encoder_places.items()}
 
     @property
     def release_folder(self) -> Path:
@@ -169,8 +175,10 @@ class RunStore:
                 yield json.loads(line)
 
 
-def prepare_run(folder: Path, *, initial_state: Vector | None, encoder: Path | None = None) -> RunStore:
-    """Make a folder that holds a signed plan into a run: each stage's first state, the encoder.
+def prepare_run(
+    folder: Path, *, initial_state: Vector | None, encoders: Iterable[Path] = ()
+) -> RunStore:
+    """Make a folder that holds a signed plan into a run: each stage's first state, the encoders.
 
     A run that exists already is opened as it is.
 
@@ -183,11 +191,12 @@ def prepare_run(folder: Path, *, initial_state: Vector | None, encoder: Path | N
     plan = read_plan(folder / "plan.json")
     if initial_state is not None and vector_sha256(initial_state) != plan.initial_weights_sha256:
         raise RunError("wrong-weights", "initial weights differ from the plan's hash")
-    if (hash_file(encoder) if encoder else "") != plan.encoder_sha256:
+    store, files = RunStore(folder, plan), {hash_file(path): path for path in encoders}
+    if set(files) != set(store.encoders):
         raise RunError("wrong-encoder", "the encoder's weights differ from the plan's hash")
-    store = RunStore(folder, plan)
-    if encoder is not None:
-        shutil.copyfile(encoder, store.encoder_file)
+    for sha256, place in store.encoders.items():
+        place.parent.mkdir(exist_ok=True)
+        shutil.copyfile(files[sha256], place)
     if initial_state is not None and not store.training.round_folder(0).exists():
         start = StageState(round=0, vector=initial_state)
         store.training.commit(RoundState(state=start))

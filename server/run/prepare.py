@@ -1,11 +1,11 @@
-"""Lays out a run's folder on first use: the signed plan's initial weights and encoder, checked.
+"""Lays out a run's folder on first use: the signed plan's initial weights and encoders, checked.
 
 Imports the model, to draw the initial weights from the plan's seed, where it is needed.
 """
 
 from __future__ import annotations
 
-from server.encoders.file import encoder_file
+from server.encoders.file import encoder_file, encoder_files
 from server.federation.folder import Home
 from server.run.folder import RunStore, open_run, prepare_run
 from server.run.release import held_release
@@ -19,7 +19,7 @@ def prepare(home: Home, run: str) -> RunStore:
     Of a validation plan, the release that it measures is copied from its own run.
 
     Raises:
-        RunError: there is no such run, or its encoder file is not the plan's.
+        RunError: there is no such run, or an encoder file is not the plan's.
         WeightsError: the release that a validation plan measures is not there any more.
     """
     from shared.stages.kinds import sum_of
@@ -31,7 +31,8 @@ def prepare(home: Home, run: str) -> RunStore:
     if plan.release is not None:
         copy_release(home.planned_run(plan.release.run) / "release", folder / "release")
         release = held_release(RunStore(folder, plan))
-        return prepare_run(folder, initial_state=None, encoder=release.encoder_file)
+        return prepare_run(folder, initial_state=None, encoders=release.encoders.values())
     file = encoder_file(plan.settings.encoder)
     first = [] if plan.trained is None else [sum_of(plan, plan.trained, encoder_file=file).start()]
-    return prepare_run(folder, initial_state=first[0].vector if first else None, encoder=file)
+    initial = first[0].vector if first else None
+    return prepare_run(folder, initial_state=initial, encoders=encoder_files(plan.settings))

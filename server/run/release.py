@@ -50,7 +50,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             weights,
             plan_file=store.folder / "plan.json",
             key=key,
-            encoder_file=store.encoder_file if plan.encoder_sha256 else None,
+            encoders={place: store.folder / place for place in plan.encoder_places.values()},
         )
     return held_release(store)
 

@@ -31,7 +31,8 @@ def model_contradictions(settings: ModelSettings) -> Iterator[str]:
     kinds = [source.kind for source in settings.features.sources]
     if settings.features.of_films and not settings.cohort.views:
         yield f"features.sources {kinds} need at least one view in the cohort"
-    if kinds == ["image"] and is_clinical:
+    images = [source for source in settings.features.sources if source.kind == "image"]
+    if is_clinical and (kinds == ["image"] or any(image.components for image in images)):
         yield "features.sources image needs a fusion that reads films, not clinical_only"
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 
 from shared.contract.encoder_names import EncoderName
 from shared.exam.schema import CohortSchema
-from shared.features.sources import FeatureSettings
+from shared.features.sources import FeatureSettings, FeatureSource
 from shared.strict import FROZEN
 
 
@@ -282,6 +282,37 @@ class ModelSettings(BaseModel):
     def reads_films(self) -> bool:
         """Whether an encoder or another source of features looks at films."""
         return self.encoder.name != "none" or bool(self.features.of_films)
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the model takes the tokens of a frozen encoder as they are."""
+        has_tokens = self.encoder.name != "none" and self.encoder.training == "frozen"
+        return has_tokens and self.features.reads_token
+
+    @property
+    def encoders(self) -> tuple[EncoderSettings, ...]:
+        """Every encoder that has a file: the run's own, then those of sources, each file once."""
+        found: dict[str, EncoderSettings] = {}
+        for each in (self.encoder, *map(self.encoder_of, self.features.of_films)):
+            if each is not None and each.sha256:
+                found.setdefault(each.sha256, each)
+        return tuple(found.values())
+
+    def encoder_of(self, source: FeatureSource) -> EncoderSettings | None:
+        """The frozen encoder whose mean token a source of films is; None of other sources."""
+        if source.kind == "image":
+            return self.encoder.model_copy(update={"token_grid": 1})
+        if source.kind != "encoder":
+            return None
+        return EncoderSettings.model_validate(
+            {
+                "name": source.encoder,
+                "weights": source.weights,
+                "sha256": source.sha256,
+                "token_channels": source.token_channels,
+                "token_grid": 1,
+            }
+        )
 
     @model_serializer(mode="wrap")
     def _without_usual_features(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:

@@ -34,6 +34,7 @@ from shared.strict import FROZEN, list_mistakes, refuse_contradictions
 PLAN_VERSION: Final = 4
 RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
 HASH = "^[0-9a-f]{64}$"
+ENCODER_FILE = "encoder.safetensors"
 HASH_OR_NONE = "^([0-9a-f]{64})?$"
 
 
@@ -204,6 +205,16 @@ class Plan(BaseModel):
     def canonical(self) -> bytes:
         """Canonical JSON bytes, the ones that are hashed and signed."""
         return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def encoder_places(self) -> dict[str, str]:
+        """Where a run and a release keep each encoder's file, by its hash; the own one first."""
+        return {
+            each.sha256: ENCODER_FILE
+            if each.sha256 == self.encoder_sha256
+            else f"encoders/{each.sha256}.safetensors"
+            for each in self.settings.encoders
+        }
 
     def entry(self, site: str) -> RosterEntry:
         """The roster's entry of a site.

@@ -44,7 +44,7 @@ class HelloReply:
         nonce: of the question.
         site: who answers.
         code_sha256: hash of the code that the site installed.
-        has_encoder: whether the encoder's file is here already.
+        has_encoder: whether every encoder's file of the plan is here already.
         signature: of the site.
     """
 

@@ -6,6 +6,7 @@
     <release>/weights.npy           [p], little-endian: weights, float32; a learner's state, float64
     <release>/plan.json             the signed plan: architecture, preprocessing, thresholds, by value
     <release>/encoder.safetensors   the encoder's file, where the plan names one
+    <release>/encoders/             files of the encoders that its features name, by hash
     <release>/validation.json       what validations said, once there are some (``validation_summary``)
 
 A release is self-contained: a hospital that was on no roster reads with it. A lock is a signed,
@@ -15,9 +16,11 @@ canonical, files.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +30,7 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 from shared.contract.decision import Decision, decision_of
-from shared.contract.plan import Plan, read_plan
+from shared.contract.plan import ENCODER_FILE, Plan, read_plan
 from shared.errors import WeightsError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, hash_file, hash_of, sha256_hex
@@ -36,7 +39,6 @@ from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
 
 Record = TypeVar("Record", bound=BaseModel)
-ENCODER_FILE = "encoder.safetensors"
 HASH = Field(pattern="^[0-9a-f]{64}$")
 
 
@@ -115,12 +117,17 @@ class Lock(BaseModel):
 
 @dataclass(frozen=True)
 class Release:
-    """A release read back and verified: record, plan, weights [p], and the encoder's file if any."""
+    """A release read back and verified: record, plan, weights [p], and encoder files by their hash."""
 
     record: ReleaseRecord
     plan: Plan
     weights: np.ndarray
-    encoder_file: Path | None = None
+    encoders: Mapping[str, Path] = dataclasses.field(default_factory=dict)
+
+    @property
+    def encoder_file(self) -> Path | None:
+        """The file of the run's own encoder, if any."""
+        return self.encoders.get(self.plan.encoder_sha256)
 
     @property
     def sha256(self) -> str:
@@ -135,12 +142,15 @@ def write_release(
     *,
     plan_file: Path,
     key: SigningKey,
-    encoder_file: Path | None = None,
+    encoders: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write a release folder, record last, so that a folder with a record is whole."""
-    if encoder_file is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(encoder_file, folder / ENCODER_FILE)
+    """Write a release folder, record last, so that a folder with a record is whole.
+
+    ``encoders``: files by the place that the plan gives them (``Plan.encoder_places``).
+    """
+    for place, file in (encoders or {}).items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, folder / place)
     buffer = io.BytesIO()
     np.save(buffer, weights)
     write_atomic(folder / "weights.npy", buffer.getvalue())
@@ -149,7 +159,7 @@ def write_release(
 
 
 def read_release(folder: Path, *, coordinator_key: str) -> Release:
-    """Read a release and check signature, plan, weights and encoder.
+    """Read a release and check signature, plan, weights and encoders.
 
     Raises:
         WeightsError: damaged, not signed by the coordinator, or parts of different releases.
@@ -174,9 +184,11 @@ def read_release(folder: Path, *, coordinator_key: str) -> Release:
             f"{folder.name} holds parts that do not belong together",
             hint="copy the whole release folder again",
         )
-    return Release(
-        record=record, plan=plan, weights=weights, encoder_file=_encoder_file(folder, record)
-    )
+    encoders = {
+        sha256: _encoder_file(folder / place, sha256, folder)
+        for sha256, place in plan.encoder_places.items()
+    }
+    return Release(record=record, plan=plan, weights=weights, encoders=encoders)
 
 
 def copy_release(folder: Path, into: Path) -> None:
@@ -186,9 +198,11 @@ def copy_release(folder: Path, into: Path) -> None:
         WeightsError: a file is missing.
     """
     into.mkdir(parents=True, exist_ok=True)
-    has_encoder = (folder / ENCODER_FILE).exists()
-    for name in ("weights.npy", "plan.json", *([ENCODER_FILE] if has_encoder else []), "release.json"):
+    held = [path for path in (folder / ENCODER_FILE, *folder.glob("encoders/*")) if path.exists()]
+    encoders = [str(path.relative_to(folder)) for path in held]
+    for name in ("weights.npy", "plan.json", *encoders, "release.json"):
         try:
+            (into / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(folder / name, into / name)
         except OSError as error:
             raise _unreadable(folder / name, error) from None
@@ -235,13 +249,10 @@ def read_lock(path: Path, *, coordinator_key: str) -> Lock:
     return read_signed(path, Lock, coordinator_key)
 
 
-def _encoder_file(folder: Path, record: ReleaseRecord) -> Path | None:
-    """The encoder's file of a release, which must be the one that its record names."""
-    if not record.encoder_sha256:
-        return None
-    path = folder / ENCODER_FILE
+def _encoder_file(path: Path, sha256: str, folder: Path) -> Path:
+    """An encoder's file of a release, which must be the one that its plan names."""
     found = "holds another encoder than the one" if path.exists() else "lacks the encoder"
-    if not path.exists() or hash_file(path) != record.encoder_sha256:
+    if not path.exists() or hash_file(path) != sha256:
         raise WeightsError(
             "wrong-encoder",
             f"{folder.name} {found} that the release names",

@@ -17,7 +17,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,6 @@ from shared.exam.schema import ClinicalField
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Source = Literal["image", "radiomics", "clinical"]
 
 # Norm to which an encoder's file scales its pooled token, by constants of public films.
 IMAGE_NORM = 3.0
@@ -39,10 +38,10 @@ _CATEGORY_SHARE, _MISSING_SHARE = 0.5, 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What is public of a column: its name, its source, its range, and what values are usual in it."""
+    """What is public of a column: its name, its source's name, its range, and what is usual in it."""
 
     name: str
-    source: Source
+    source: str
     low: float
     high: float
     centre: float
@@ -58,8 +57,8 @@ class Layout:
     beside each other in ``PaddedPatients.film_columns``.
     """
 
-    order: tuple[Source, ...] = ("image", "clinical")
-    film: Mapping[Source, tuple[Column, ...]] = dataclasses.field(default_factory=dict)
+    order: tuple[str, ...] = ("image", "clinical")
+    film: Mapping[str, tuple[Column, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def film_width(self) -> int:
@@ -130,7 +129,7 @@ def name_columns(
     """The columns of these clinical fields beside an image of so many channels (0: none), in order."""
     spread = IMAGE_NORM / math.sqrt(channels) if channels else 0.0
     image = tuple(_number(f"image[{channel}]", "image", spread) for channel in range(channels))
-    columns = {**layout.film, "image": image, "clinical": _name_clinical(fields)}
+    columns = {"image": image, **layout.film, "clinical": _name_clinical(fields)}
     return tuple(column for source in layout.order for column in columns[source])
 
 
@@ -148,7 +147,7 @@ def _name_clinical(fields: Sequence[ClinicalField]) -> tuple[Column, ...]:
     return (*clinical, *words, *missing)
 
 
-def _number(name: str, source: Source, spread: float) -> Column:
+def _number(name: str, source: str, spread: float) -> Column:
     reach = REACH_SD * spread
     return Column(name=name, source=source, low=-reach, high=reach, centre=0.0, spread=spread)
 
@@ -227,7 +226,7 @@ def _exams_of(
     values: dict[str, Floats] = {}
     if "clinical" in layout.order:
         values["clinical"] = _clinical(patients, fields)
-    if channels and "image" in layout.order:
+    if channels and "image" in layout.order and "image" not in layout.film:
         values["image"] = _mean_token(np.asarray(patients.tokens), film_exam, n_exams=n_exams)
     if layout.film:
         # A film's columns are as one token of it.

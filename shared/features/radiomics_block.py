@@ -2,9 +2,8 @@
 
 The constants are those of public synthetic films and lie in ``radiomics/public.safetensors``,
 which ``make radiomics ARGS=--constants`` remakes; a plan names its hash. Whether columns are
-features or components, a film's block has a norm of about ``IMAGE_NORM``: one factor for all columns,
-so that components keep their shares of the variance (no whitening). Sums go by element in one order,
-so that a film's columns are that film's alone, bit for bit.
+features or components, a film's block has a norm of about ``IMAGE_NORM``: one factor for all columns
+(``components``).
 
 Legend: f features · k components · h w pixels.
 """
@@ -12,7 +11,6 @@ Legend: f features · k components · h w pixels.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +22,13 @@ from safetensors import safe_open
 
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.features.columns import IMAGE_NORM, REACH_SD, Column
+from shared.features.columns import REACH_SD, Column
+from shared.features.components import (
+    film_columns,
+    public_factor,
+    public_spreads,
+)
+from shared.features.components import project as project_components
 from shared.features.radiomics.table import FAMILIES, feature_names, measure_radiomics
 from shared.signing.canonical import hash_file
 
@@ -32,7 +36,6 @@ Floats = NDArray[np.float64]
 
 FILE = Path(__file__).resolve().parent / "radiomics" / "public.safetensors"
 LEVELS = 32
-MOST_COMPONENTS = 32
 ALL = tuple(FAMILIES)
 _NO_SPREAD = 1e-9  # a feature that is the same on every public film tells nothing
 
@@ -64,11 +67,9 @@ def project(features: Floats, constants: PublicConstants, *, components: int) ->
     """Features [f] as columns of the public norm, [f] or [components]."""
     standard = standardise_features(features, constants)
     if not components:
-        return standard * _factor(np.ones(len(standard)))
-    total = np.zeros(components)
-    for value, direction in zip(standard, constants.directions[:, :components], strict=True):
-        total += value * direction
-    return total * _factor(constants.variances[:components])
+        return standard * public_factor(np.ones(len(standard)))
+    directions, variances = constants.directions[:, :components], constants.variances[:components]
+    return project_components(standard, directions, variances)
 
 
 def standardise_features(features: Floats, constants: PublicConstants) -> Floats:
@@ -87,23 +88,7 @@ def block_columns(constants: PublicConstants, *, components: int) -> tuple[Colum
     else:
         names = [f"radiomics.{name}" for name in feature_names(ALL)]
         variances = np.ones(len(names))
-    spreads = np.sqrt(variances) * _factor(variances)
-    return tuple(
-        Column(
-            name=name,
-            source="radiomics",
-            low=-REACH_SD * spread,
-            high=REACH_SD * spread,
-            centre=0.0,
-            spread=spread,
-        )
-        for name, spread in zip(names, spreads.tolist(), strict=True)
-    )
-
-
-def _factor(variances: Floats) -> float:
-    """What brings a block of columns of these variances to the public norm."""
-    return IMAGE_NORM / math.sqrt(float(variances.sum()))
+    return film_columns("radiomics", names, public_spreads(variances))
 
 
 @cache

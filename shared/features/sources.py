@@ -1,34 +1,98 @@
-"""Which features a learner of tables reads: named sources in order, and the table of those of a film.
+"""Which features a learner of tables reads: named sources in order, and the columns of those of films.
 
-A source that is measured on a film without the run's encoder gives one block of columns per film: the
-same settings give the same block, which a hospital computes once and keeps. A new one is a settings
-class, a file with its block, and a line in ``_BLOCKS``. Imports columns and the blocks.
+A source of films gives one block of columns per film: the same settings give the same block, which a
+hospital computes once and keeps. Radiomics are measured here; what a frozen encoder says of a film is
+measured where networks are (``shared.train.film_columns``), and its columns are known from the plan
+alone. A new source is a settings class, a file with its block, and a line in ``_COLUMNS``. Imports
+columns, components and the blocks.
 
 Legend: n films · h w pixels · f columns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shared.features import radiomics_block as block
-from shared.features.columns import Column, Floats, Layout
+from shared.features.columns import IMAGE_NORM, Column, Layout
+from shared.features.components import MOST_COMPONENTS, film_columns
 from shared.strict import FROZEN
+
+Components = Annotated[int, Field(ge=0, le=MOST_COMPONENTS)]
+Spreads = tuple[Annotated[float, Field(gt=0, lt=100)], ...]
+_OTHER_KINDS = ("image", "radiomics", "clinical")
 
 
 class ImageSource(BaseModel):
-    """The mean token of the run's encoder; nothing where fusion is clinical_only."""
+    """The mean token of the run's encoder; nothing where fusion is clinical_only.
+
+    Attributes:
+        components: how many public components of the token, 0: the token itself.
+        spreads: usual size of each component, which composing the settings fills in from the encoder's
+            file.
+    """
 
     model_config = FROZEN
 
     kind: Literal["image"] = "image"
+    components: Components = 0
+    spreads: Spreads = ()
+
+    @model_validator(mode="after")
+    def _has_spreads(self) -> ImageSource:
+        _require_spreads(self.components, self.spreads)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there were no components, keeps its hash
+        return write(self) if self.components else {"kind": self.kind}
+
+
+class EncoderSource(BaseModel):
+    """The mean token of a frozen encoder beside the run's own; several may be named.
+
+    Attributes:
+        encoder: one of ``configs/encoder``, which fills in what is left out; in a plan its
+            architecture.
+        name: how its columns are called; left out: as the encoder is chosen.
+        components: how many public components of the token, 0: the token itself.
+        weights: safetensors file beside the configuration, or an absolute path at the coordinator.
+        sha256: SHA-256 of that file.
+        token_channels: width of its token.
+        spreads: usual size of each component, which composing the settings fills in from the file.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["encoder"] = "encoder"
+    encoder: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    name: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    components: Components = 16
+    weights: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    token_channels: int = Field(ge=1)
+    spreads: Spreads = ()
+
+    @model_validator(mode="after")
+    def _has_spreads(self) -> EncoderSource:
+        _require_spreads(self.components, self.spreads)
+        if self.name in _OTHER_KINDS:
+            raise ValueError(f"name must not be one of {list(_OTHER_KINDS)}, not {self.name}")
+        return self
 
 
 class ClinicalSource(BaseModel):
@@ -50,39 +114,54 @@ class RadiomicsSource(BaseModel):
     model_config = FROZEN
 
     kind: Literal["radiomics"] = "radiomics"
-    components: int = Field(default=16, ge=0, le=block.MOST_COMPONENTS)
+    components: Components = 16
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-FeatureSource = Annotated[ImageSource | RadiomicsSource | ClinicalSource, Field(discriminator="kind")]
+FeatureSource = Annotated[
+    ImageSource | EncoderSource | RadiomicsSource | ClinicalSource, Field(discriminator="kind")
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilmBlock:
-    """Columns that a source measures on a film: ``measure`` takes [h,w] in [0, 1] and gives [f]."""
-
-    columns: tuple[Column, ...]
-    measure: Callable[[NDArray[np.floating]], Floats]
+def key_of(source: FeatureSource) -> str:
+    """How the columns of a source are called."""
+    return source.name if source.kind == "encoder" else source.kind
 
 
-def _radiomics(source: RadiomicsSource) -> FilmBlock:
-    constants = block.read_constants(source.sha256)
-    n = source.components
-    return FilmBlock(
-        columns=block.block_columns(constants, components=n),
-        measure=lambda film: block.measure_block(film, constants, components=n),
-    )
+def _require_spreads(components: int, spreads: Sequence[float]) -> None:
+    if len(spreads) != components:
+        raise ValueError(
+            f"spreads must be {components} numbers, which composing the settings fills in, "
+            f"not {len(spreads)}"
+        )
+
+
+def _of_token(source: ImageSource | EncoderSource) -> tuple[Column, ...]:
+    """The columns of an encoder's token, or of its components, at the public norm."""
+    spreads: Sequence[float] = source.spreads
+    if source.kind == "encoder" and not spreads:
+        spreads = (IMAGE_NORM / math.sqrt(source.token_channels),) * source.token_channels
+    name = key_of(source)
+    return film_columns(name, [f"{name}[{place}]" for place in range(len(spreads))], spreads)
+
+
+def _of_radiomics(source: RadiomicsSource) -> tuple[Column, ...]:
+    return block.block_columns(block.read_constants(source.sha256), components=source.components)
 
 
 # Each takes its own settings, by which the discriminator has chosen.
-_BLOCKS: Mapping[str, Callable[..., FilmBlock]] = {"radiomics": _radiomics}
+_COLUMNS: Mapping[str, Callable[..., tuple[Column, ...]]] = {
+    "image": _of_token,
+    "encoder": _of_token,
+    "radiomics": _of_radiomics,
+}
 
 
 class FeatureSettings(BaseModel):
     """What a learner of tables reads of a patient.
 
     Attributes:
-        sources: in the order of their columns, each at most once.
+        sources: in the order of their columns, each name at most once.
     """
 
     model_config = FROZEN
@@ -91,15 +170,24 @@ class FeatureSettings(BaseModel):
 
     @model_validator(mode="after")
     def _each_once(self) -> FeatureSettings:
-        kinds = [source.kind for source in self.sources]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"sources must differ in kind, not {kinds}")
+        keys = [key_of(source) for source in self.sources]
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"sources must differ in name, not {keys}")
         return self
 
     @property
     def of_films(self) -> tuple[FeatureSource, ...]:
-        """The sources that are measured on films without the run's encoder, in order."""
-        return tuple(source for source in self.sources if source.kind in _BLOCKS)
+        """The sources with columns of films beside the token that the run's encoder gives, in order."""
+        return tuple(
+            source
+            for source in self.sources
+            if source.kind in _COLUMNS and (source.kind != "image" or source.components)
+        )
+
+    @property
+    def reads_token(self) -> bool:
+        """Whether a source is the run's encoder's token as it is."""
+        return any(source.kind == "image" and not source.components for source in self.sources)
 
     @cached_property
     def layout(self) -> Layout:
@@ -108,27 +196,28 @@ class FeatureSettings(BaseModel):
         Raises:
             WeightsError: public constants that are not those installed here.
         """
-        film = {source.kind: film_block(source).columns for source in self.of_films}
-        return Layout(order=tuple(source.kind for source in self.sources), film=film)
+        film = {key_of(source): columns_of(source) for source in self.of_films}
+        return Layout(order=tuple(key_of(source) for source in self.sources), film=film)
 
 
-def film_block(source: FeatureSource) -> FilmBlock:
-    """The block of a source in ``FeatureSettings.of_films``.
+def columns_of(source: FeatureSource) -> tuple[Column, ...]:
+    """The columns of a source in ``FeatureSettings.of_films``.
 
     Raises:
         WeightsError: public constants that are not those installed here.
     """
-    return _BLOCKS[source.kind](source)
+    return _COLUMNS[source.kind](source)
 
 
-def measure_films(films: NDArray[np.floating], sources: Sequence[FeatureSource]) -> NDArray[np.float32]:
-    """Columns of films by the sources in order, each film by itself: [n,h,w] -> [n,f]."""
-    blocks = [film_block(source) for source in sources]
-    width = sum(len(each.columns) for each in blocks)
-    measured = np.zeros((len(films), width), dtype=np.float32)
-    if not blocks:
-        return measured
+def measure_radiomics(films: NDArray[np.floating], source: RadiomicsSource) -> NDArray[np.float32]:
+    """Radiomics of films, each by itself: [n,h,w] -> [n,f].
+
+    Raises:
+        WeightsError: public constants that are not those installed here.
+    """
+    constants = block.read_constants(source.sha256)
+    measured = np.zeros((len(films), len(columns_of(source))), dtype=np.float32)
     for row, film in enumerate(films):
         pixels = np.asarray(film, dtype=np.float64)
-        measured[row] = np.concatenate([each.measure(pixels) for each in blocks])
+        measured[row] = block.measure_block(pixels, constants, components=source.components)
     return measured

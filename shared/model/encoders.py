@@ -13,12 +13,14 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
+from shared.features.components import TENSORS, fit_components
 from shared.model import resnet_gn
 from shared.model.architectures import ARCHITECTURES, Architecture, PublicImage
 from shared.model.layouts import PublishedLayout, load_strictly, own_state, wrong_layout
@@ -207,12 +209,13 @@ def pack_encoder(
     recipe: dict[str, object],
     layout: str | None = None,
 ) -> str:
-    """Write an encoder's file: network, token constants measured on public films, and a probe.
+    """Write an encoder's file: network, constants measured on public films, and a probe.
 
     Args:
         name: an architecture.
         state: the network's tensors.
-        films: public films [n,1,h,w] in [0,1]; the constants come from them, the probe is the first.
+        films: public films [n,1,h,w] in [0,1]; token constants and components come from them, the probe
+            is the first.
         path: file to write.
         recipe: how the weights came to be (JSON values), kept in the file.
         layout: a published one of the architecture's, whose names ``state`` has; None: its own.
@@ -227,13 +230,15 @@ def pack_encoder(
     encoder = make_encoder(name, grid=shape.grid)
     kept = own_state(encoder.network, state, find_layout(name, layout))
     load_strictly(encoder.network, kept)
-    mean, deviation, scale = measure_constants(encode(encoder, films))
+    tokens = encode(encoder, films)
+    mean, deviation, scale = measure_constants(tokens)
     _set_constants(encoder, mean, deviation, scale)
     probe = films[:1]
     tensors = {
         **kept,
         **dict(zip(_CONSTANTS, (mean, deviation, scale), strict=True)),
         **dict(zip(_PROBE, (probe, encode(encoder, probe)), strict=True)),
+        **measure_components((tokens - mean) / deviation * scale),
     }
     return write_weights(path, tensors, {"layout": shape.layout, "recipe": recipe})
 
@@ -248,6 +253,16 @@ def measure_constants(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     deviation = pooled.std(dim=0).clamp(min=1e-6)
     # A standardised pooled token has a squared norm of c on average.
     return mean, deviation, torch.tensor(POOLED_NORM / math.sqrt(tokens.shape[-1]))
+
+
+def measure_components(tokens: Tensor) -> dict[str, Tensor]:
+    """Public components of the standardised pooled token, as an encoder's file holds them.
+
+    Shapes: tokens [n,t,c] of public films -> directions [c,k], variances [k].
+    """
+    pooled = tokens.mean(dim=1).numpy().astype(np.float64)
+    fitted = fit_components(pooled)
+    return {name: torch.from_numpy(value).float() for name, value in zip(TENSORS, fitted, strict=True)}
 
 
 def find_layout(name: str, layout: str | None) -> PublishedLayout:

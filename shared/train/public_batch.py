@@ -40,7 +40,9 @@ def draw_public_batch(settings: AnySettings) -> PatientBatch:
     """Random patients of the plan's shape; the same for the same settings."""
     generator = torch.Generator().manual_seed(0)
     fields, caps = settings.cohort.fields, settings.caps
-    n_exams, n_slots = caps.max_exams, caps.max_views if settings.encoder.token_channels else 0
+    n_columns = settings.features.layout.film_width
+    n_exams = caps.max_exams
+    n_slots = caps.max_views if settings.encoder.token_channels or n_columns else 0
     shape = (_PATIENTS, n_exams)
     rows = torch.arange(_PATIENTS)[:, None].expand(shape)
     columns = torch.zeros(*shape, len(fields))
@@ -66,6 +68,7 @@ def draw_public_batch(settings: AnySettings) -> PatientBatch:
         field_mask=mask,
         target=target,
         exam_mask=torch.ones(shape, dtype=torch.bool),
+        film_columns=torch.randn(_PATIENTS, n_slots, n_columns, generator=generator),
     )
 
 

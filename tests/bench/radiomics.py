@@ -100,12 +100,12 @@ def cache_text() -> str:
         fingerprint="0" * 64, images=films, preprocessing=PREPROCESSING_VERSION, name="", version=1
     )
     ready = ("features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments")
-    features = compose_settings(ready).features
+    plan = SimpleNamespace(settings=compose_settings(ready))
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
             began = time.process_time()
-            np.asarray(load_film_columns(SimpleNamespace(folder=Path(folder)), cohort, features)).sum()
+            np.asarray(load_film_columns(SimpleNamespace(folder=Path(folder)), plan, cohort)).sum()
             seconds.append(time.process_time() - began)
     return (
         f"Columns of {N_FILMS} films of {films.shape[1]} × {films.shape[2]} pixels, processor time: "

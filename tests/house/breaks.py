@@ -651,8 +651,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/collect.py",
-        "bytes_received=encoder + sum(read) + n_measured * release_bytes,",
-        "bytes_received=encoder + sum(read),",
+        "bytes_received=encoders + sum(read) + n_measured * release_bytes,",
+        "bytes_received=encoders + sum(read),",
         "weights of a validation are not counted",
     ),
     Break(
@@ -730,8 +730,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/encoders/file.py",
-        "if not path.exists() or hash_file(path) != encoder.sha256:",
-        "if not path.exists():",
+        "if not path.is_file() or hash_file(path) != sha256:",
+        "if not path.is_file():",
         "another encoder than the plan's is sent",
     ),
     # what the table began with, and pure functions of rooms that are near the coordinator's loop
@@ -1874,8 +1874,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/run/folder.py",
-        'if (hash_file(encoder) if encoder else "") != plan.encoder_sha256:',
-        "if encoder and hash_file(encoder) != plan.encoder_sha256:",
+        "if set(files) != set(store.encoders):",
+        "if set(files) - set(store.encoders):",
         "a run begins without the encoder that its plan names",
     ),
     Break(
@@ -2223,8 +2223,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/rehearsal/round.py",
-        "/ _ENCODED_FILMS * len(cohort.images)",
-        "/ _ENCODED_FILMS * len(cohort.exams)",
+        "return sum(a_film) * len(cohort.images)",
+        "return sum(a_film) * len(cohort.exams)",
         "films are announced to be encoded faster than they are",
     ),
     Break(
@@ -2256,6 +2256,24 @@ BREAKS: tuple[Break, ...] = (
         "if split is None or exam.split == split]",
         "if exam.split == split]",
         "a site that only validates has nobody",
+    ),
+    Break(
+        "client/cohort/tokens.py",
+        'made_by = {"kind": "pooled", "encoder": encoder.sha256, "components": components}',
+        'made_by = {"kind": "pooled", "encoder": encoder.sha256}',
+        "a plan of other components takes the columns of the last one",
+    ),
+    Break(
+        "client/answers/hello.py",
+        "return all(site.encoder_file(sha256).exists() for sha256 in plan.encoder_places)",
+        "return any(site.encoder_file(sha256).exists() for sha256 in plan.encoder_places)",
+        "a site that holds one encoder of three is not sent the others",
+    ),
+    Break(
+        "shared/train/film_columns.py",
+        "if not np.allclose(public_spreads(variances), spreads, rtol=_SAME_SPREAD, atol=0.0):",
+        "if len(variances) != len(spreads):",
+        "columns have other ranges than the plan says",
     ),
     Break(
         "client/cohort/token_cache.py",
@@ -3124,7 +3142,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/answers/hello.py",
-        "if not _holds_encoder(site, plan):",
+        "if not kept.exists():",
         "if request.data:",
         "a site that holds the encoder keeps its pieces again",
     ),
@@ -3202,8 +3220,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/rounds/weights_delivery.py",
-        "receivers.remove(arrival.site)",
-        "receivers.sort()",
+        "takers.remove(arrival.site)",
+        "takers.sort()",
         "a site that refused a piece counts as having the encoder",
     ),
     Break(

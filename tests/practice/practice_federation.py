@@ -166,7 +166,8 @@ def found_federation(
             "release_class": stages[0].release_class,
         }
         (folders[entry.site] / "site.json").write_text(json.dumps(site))
-    return prepare_run(folder, initial_state=initial, encoder=encoder_file), folders
+    files = [] if encoder_file is None else [encoder_file]
+    return prepare_run(folder, initial_state=initial, encoders=files), folders
 
 
 def release_of(store: RunStore) -> Release:

@@ -34,7 +34,7 @@ def make_release(store: RunStore) -> None:
         weights,
         plan_file=store.folder / "plan.json",
         key=load_key(store.home / "keys" / "coordinator.pem"),
-        encoder_file=store.encoder_file if store.plan.encoder_sha256 else None,
+        encoders={place: store.folder / place for place in store.plan.encoder_places.values()},
     )
 
 

@@ -82,6 +82,7 @@ def draw_patients(settings: PlanSettings, n_patients: int, *, seed: int) -> Pati
         batch,
         tokens=draw_images(settings, tuple(batch.film_exam.shape), generator),
         fields=torch.where(is_number, numbers, batch.fields),
+        film_columns=torch.randn(batch.film_columns.shape, generator=generator),
         target=target,
     )
 

@@ -10,38 +10,62 @@ import numpy as np
 import pytest
 import torch
 
-import client.cohort.tokens as tokens
 from client.cohort.token_cache import delete_tokens
 from client.cohort.tokens import load_activations, load_film_columns
 from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
-from shared.features.sources import FeatureSettings, measure_films
+from shared.features.sources import key_of, measure_radiomics
 from shared.model import partial
 from shared.model.encoders import load_encoder
 from shared.model.partial import activate
+from shared.signing.canonical import hash_file
+from shared.train import film_columns
+from shared.train.film_columns import make_measure
 
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
+VIT = compose_settings(["encoder=standin_vit"]).encoder
+OTHER = {
+    "encoder": "standin_vit",
+    "name": "standin_vit",
+    "sha256": VIT.sha256,
+    "token_channels": VIT.token_channels,
+    "components": 0,
+    "spreads": (),
+}
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many films each measuring looked at."""
-    counts: list[int] = []
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which source each measuring of films was of."""
+    names: list[str] = []
 
-    def count(films: Any, sources: Any) -> Any:
-        counts.append(len(films))
-        return measure_films(films, sources)
+    def count(settings: Any, source: Any, file_of: Any) -> Any:
+        names.append(key_of(source))
+        return make_measure(settings, source, file_of)
 
-    monkeypatch.setattr(tokens, "measure_films", count)
-    return counts
+    monkeypatch.setattr(film_columns, "make_measure", count)
+    return names
 
 
-def radiomics(components: int = 16) -> FeatureSettings:
-    shipped = compose_settings(["features=radiomics", *READY]).features
-    first, *others = shipped.sources
-    return FeatureSettings(sources=(first.model_copy(update={"components": components}), *others))
+def plan_of(*asked: str, **changed: object) -> SimpleNamespace:
+    """A plan of these features; of its first source some settings may be changed."""
+    settings = compose_settings([*asked, *READY])
+    first, *others = settings.features.sources
+    sources = (first.model_copy(update=changed), *others)
+    features = settings.features.model_copy(update={"sources": sources})
+    return SimpleNamespace(settings=settings.model_copy(update={"features": features}))
+
+
+def radiomics(components: int = 16) -> SimpleNamespace:
+    return plan_of("features=radiomics", components=components)
+
+
+def site_of(folder: Path) -> SimpleNamespace:
+    """A site that was sent the shipped encoders."""
+    files = {hash_file(path): path for path in CONFIG_WEIGHTS.glob("*.safetensors")}
+    return SimpleNamespace(folder=folder, encoder_file=files.__getitem__)
 
 
 def cohort(letter: str = "a", preprocessing: str = PREPROCESSING_VERSION) -> SimpleNamespace:
@@ -51,39 +75,70 @@ def cohort(letter: str = "a", preprocessing: str = PREPROCESSING_VERSION) -> Sim
     )
 
 
-def test_a_second_run_measures_no_film(tmp_path: Path, measured: list[int]) -> None:
-    site = SimpleNamespace(folder=tmp_path)
-    first, again = (load_film_columns(site, cohort(), radiomics()) for _ in range(2))
-    assert measured == [4]
+def test_a_second_run_measures_no_film(tmp_path: Path, measured: list[str]) -> None:
+    site = site_of(tmp_path)
+    first, again = (load_film_columns(site, radiomics(), cohort()) for _ in range(2))
+    assert measured == ["radiomics"]
     assert isinstance(again, np.memmap)
     assert np.array_equal(first, again)
-    assert np.array_equal(again, measure_films(cohort().images, radiomics().of_films))
+    [source] = radiomics().settings.features.of_films
+    assert np.array_equal(again, measure_radiomics(cohort().images, source))
 
 
 def test_a_changed_input_measures_its_own_block_and_no_other(
-    tmp_path: Path, measured: list[int]
+    tmp_path: Path, measured: list[str]
 ) -> None:
-    site = SimpleNamespace(folder=tmp_path)
+    site = site_of(tmp_path)
     for _ in range(2):
-        load_film_columns(site, cohort("a"), radiomics(16))
-        load_film_columns(site, cohort("b"), radiomics(16))  # a new version of the cohort
-        load_film_columns(site, cohort("a"), radiomics(8))  # another setting
-    assert measured == [4, 4, 4]
-    delete_tokens(site, cohort("b"))
-    load_film_columns(site, cohort("a"), radiomics(16))
+        load_film_columns(site, radiomics(16), cohort("a"))
+        load_film_columns(site, radiomics(16), cohort("b"))  # a new version of the cohort
+        load_film_columns(site, radiomics(8), cohort("a"))  # another setting
     assert len(measured) == 3
-    load_film_columns(site, cohort("b"), radiomics(16))
+    delete_tokens(site, cohort("b"))
+    load_film_columns(site, radiomics(16), cohort("a"))
+    assert len(measured) == 3
+    load_film_columns(site, radiomics(16), cohort("b"))
     assert len(measured) == 4
 
 
-def test_the_usual_features_measure_nothing(tmp_path: Path, measured: list[int]) -> None:
-    assert load_film_columns(SimpleNamespace(folder=tmp_path), cohort(), FeatureSettings()) is None
+def test_one_changed_source_of_several_measures_its_own_block_and_touches_no_other(
+    tmp_path: Path, measured: list[str]
+) -> None:
+    site, films = site_of(tmp_path), cohort()
+    folder = tmp_path / "cache" / "tokens"
+
+    def ages() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    three = plan_of("features=three_encoders")
+    whole = load_film_columns(site, three, films)
+    assert whole.shape == (4, 48)
+    assert measured == ["standin_vgg", "standin_inception", "standin_resnet"]
+    before = ages()
+    assert np.array_equal(load_film_columns(site, three, films), whole)
+    assert len(measured) == 3
+    # other components of the first, another encoder in its place, another name of the same
+    spreads = three.settings.features.sources[0].spreads
+    fewer = plan_of("features=three_encoders", components=0, spreads=())
+    assert load_film_columns(site, fewer, films).shape == (4, 64 + 32)
+    other = plan_of("features=three_encoders", **OTHER)
+    assert load_film_columns(site, other, films).shape == (4, 64 + 32)
+    renamed = plan_of("features=three_encoders", name="other", spreads=spreads)
+    assert np.array_equal(load_film_columns(site, renamed, films), whole)
+    assert measured[3:] == ["standin_vgg", "standin_vit"]
+    assert {name: age for name, age in ages().items() if name in before} == before
+    assert len(ages()) == 5
+
+
+def test_the_usual_features_measure_nothing(tmp_path: Path, measured: list[str]) -> None:
+    usual = SimpleNamespace(settings=compose_settings())
+    assert load_film_columns(site_of(tmp_path), usual, cohort()) is None
     assert not measured
 
 
 def test_films_that_were_prepared_otherwise_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as refused:
-        load_film_columns(SimpleNamespace(folder=tmp_path), cohort(preprocessing="old"), radiomics())
+        load_film_columns(site_of(tmp_path), radiomics(), cohort(preprocessing="old"))
     assert refused.value.code == "weights.other-preprocessing"
 
 

@@ -36,10 +36,10 @@ from shared.contract.release import Release, ReleaseRecord
 from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import read_schema
-from shared.features.sources import measure_films
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
 from shared.model.weights import load_flat
+from shared.train.film_columns import measure_films
 
 HIP = read_schema(Path(__file__).resolve().parents[3] / "configs" / "cohort" / "hip_bmd.yaml")
 VALUES = {
@@ -316,13 +316,14 @@ def test_a_film_that_cannot_be_read_says_what_to_do_about_it(tmp_path: Path) -> 
 
 def test_a_reading_measures_films_as_the_cohort_keeps_them() -> None:
     films = torch.rand(2, 3, 16, 16)
-    features = compose_settings(
+    settings = compose_settings(
         ["features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments"]
-    ).features
-    said = predicting._columns_of(films, features)
+    )
+    release = SimpleNamespace(plan=SimpleNamespace(settings=settings), encoders={})
+    said = predicting._make_columns(release)(films)
     kept = films[1].numpy().astype(np.float16)
     assert said.shape == (2, 3, 16)
-    assert np.array_equal(said[1].numpy(), measure_films(kept, features.of_films))
+    assert np.array_equal(said[1].numpy(), measure_films(kept, settings, {}.__getitem__))
 
 
 @pytest.fixture

@@ -164,6 +164,11 @@ COORDINATOR = (
         RECIPE_VERSION,
     ),
     File(
+        "runs/RUN/encoders/SHA256.safetensors",
+        "safetensors",
+        "weights of an encoder that the plan's features name",
+    ),
+    File(
         "runs/RUN/rounds/STAGE/NNNN/state.json",
         "JSON",
         "who contributed, who is missing and why",
@@ -191,6 +196,9 @@ RELEASE = (
     File("weights.npy", "NumPy", "weights [p], float32; of a learner its state, float64"),
     File("plan.json", "JSON, signed", "[the plan](plan.md)", Plan),
     File("encoder.safetensors", "safetensors", "the encoder's file, where the plan names one"),
+    File(
+        "encoders/SHA256.safetensors", "safetensors", "an encoder's file that the plan's features name"
+    ),
     File(
         "validation.json",
         "JSON, signed",

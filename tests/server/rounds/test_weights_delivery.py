@@ -31,6 +31,7 @@ class Sites:
     silent: Mapping[str, str] = field(default_factory=dict)
     needs_encoder: set[str] = field(default_factory=set)
     received: dict[str, bytes] = field(default_factory=dict)
+    holds: frozenset[tuple[str, str]] = frozenset()
     pieces: list[tuple[str, int, int]] = field(default_factory=list)
 
     def ask(
@@ -41,12 +42,14 @@ class Sites:
                 yield Arrival(site, code=self.silent[site])
                 continue
             self.pieces.append((site, chunk.index, chunk.n_chunks))
-            self.received[site] = self.received.get(site, b"") + chunk.data
+            before = self.received.get(site, b"") if chunk.index else b""
+            self.received[site] = before + chunk.data
             reply = WeightsReply(
                 plan_sha256=chunk.plan_sha256,
                 site=site,
                 index=chunk.index,
-                is_complete=sha256_hex(self.received[site]) == chunk.file_sha256,
+                is_complete=sha256_hex(self.received[site]) == chunk.file_sha256
+                or (site, chunk.file_sha256) in self.holds,
             )
             signed = self.sign(reply, site)
             yield Arrival(site, message=self.spoil.get(site, lambda r: r)(signed), has_answered=True)
@@ -74,6 +77,35 @@ def test_those_who_lack_it_get_every_piece_once_in_order(sites: Sites) -> None:
     assert sites.pieces == [(site, n, 3) for n in range(3) for site in ("site-0", "site-1")]
     assert sites.received == {"site-0": CONTENT, "site-1": CONTENT}
     assert sites.needs_encoder == set()
+
+
+def test_of_several_encoders_a_site_gets_those_whole_that_it_lacks(
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second"
+    second.write_bytes(CONTENT[:1500])
+    files = {sha256_hex(CONTENT): sites.store.encoder_file, sha256_hex(CONTENT[:1500]): second}
+    monkeypatch.setattr(RunStore, "encoders", files)
+    sites.holds = frozenset({("site-0", sha256_hex(CONTENT))})
+    assert deliver(sites) == []
+    first = [("site-0", 0, 3), ("site-1", 0, 3), ("site-1", 1, 3), ("site-1", 2, 3)]
+    both = [(site, n, 2) for n in range(2) for site in ("site-0", "site-1")]
+    assert sites.pieces == first + both
+    assert sites.needs_encoder == set()
+
+
+def test_who_did_not_take_the_first_encoder_is_not_sent_the_second(
+    sites: Sites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second"
+    second.write_bytes(b"second")
+    files = {sha256_hex(CONTENT): sites.store.encoder_file, sha256_hex(b"second"): second}
+    monkeypatch.setattr(RunStore, "encoders", files)
+    sites.spoil = {"site-0": lambda reply: replace(reply, signature="00" * 64)}
+    assert deliver(sites) == [("site-0", "protocol.bad-signature")]
+    assert [piece for piece in sites.pieces if piece[0] == "site-0"] == [("site-0", 0, 3)]
+    assert ("site-1", 0, 1) in sites.pieces
+    assert sites.needs_encoder == {"site-0"}
 
 
 def test_an_encoder_of_whole_pieces_has_no_empty_one_at_its_end(

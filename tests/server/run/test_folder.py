@@ -49,10 +49,9 @@ def test_a_run_does_not_begin_without_the_encoder_that_its_plan_names(
     file = tmp_path / "given.bin"
     if given is not None:
         file.write_bytes(given)
+    files = [file] if file.exists() else []
     with pytest.raises(RunError) as caught:
-        prepare_run(
-            store.folder, initial_state=np.zeros(P, "<f4"), encoder=file if file.exists() else None
-        )
+        prepare_run(store.folder, initial_state=np.zeros(P, "<f4"), encoders=files)
     assert caught.value.code == "run.wrong-encoder"
     assert not (store.folder / "run.json").exists()
 

@@ -48,7 +48,7 @@ class Made:
             WEIGHTS,
             plan_file=self.home / "plan.json",
             key=coordinator_key(self.home),
-            encoder_file=self.home / "encoder",
+            encoders={"encoder.safetensors": self.home / "encoder"},
         )
 
 

@@ -13,11 +13,11 @@ from safetensors.numpy import load_file, save_file
 from server.synthetic.physics import draw_public_film
 from shared.errors import WeightsError
 from shared.features.columns import IMAGE_NORM, REACH_SD
+from shared.features.components import MOST_COMPONENTS
 from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import (
     ALL,
     FILE,
-    MOST_COMPONENTS,
     PublicConstants,
     block_columns,
     measure_block,

@@ -10,13 +10,27 @@ from practice_settings import changed, refused
 from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
-from shared.features.columns import USUAL, clip_columns, make_columns, name_columns
+from shared.features.columns import IMAGE_NORM, USUAL, clip_columns, make_columns, name_columns
 from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import ALL
-from shared.features.sources import FeatureSettings, film_block, measure_films
+from shared.features.sources import (
+    ClinicalSource,
+    EncoderSource,
+    FeatureSettings,
+    ImageSource,
+    columns_of,
+    measure_radiomics,
+)
 from shared.stages.learner import table_task
 from shared.train.patients import build_patients
 
+VGG = {
+    "encoder": "standin_vgg",
+    "name": "vgg",
+    "weights": "any",
+    "sha256": "a" * 64,
+    "token_channels": 64,
+}
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
 
 
@@ -76,24 +90,68 @@ def test_a_patients_row_does_not_change_with_the_company() -> None:
 
 def test_films_are_measured_one_by_one() -> None:
     films = np.random.default_rng(2).random((3, 24, 24)).astype(np.float16)
-    sources = features("radiomics").of_films
-    together = measure_films(films, sources)
+    [source] = features("radiomics").of_films
+    together = measure_radiomics(films, source)
     assert together.shape == (3, 16)
-    assert together[1:2].tobytes() == measure_films(films[1:2], sources).tobytes()
-    assert measure_films(films, ()).shape == (3, 0)
+    assert together[1:2].tobytes() == measure_radiomics(films[1:2], source).tobytes()
 
 
-def test_the_block_of_a_source_has_a_column_for_each_number_it_measures() -> None:
+def test_radiomics_have_a_column_for_each_number_that_is_measured() -> None:
+    films = np.random.default_rng(1).random((1, 16, 16))
     for components in (0, 5):
         [source] = features("radiomics").of_films
-        block = film_block(source.model_copy(update={"components": components}))
-        measured = block.measure(np.random.default_rng(1).random((16, 16)))
-        assert len(block.columns) == len(measured) == (components or len(feature_names(ALL)))
+        chosen = source.model_copy(update={"components": components})
+        n_columns = len(columns_of(chosen))
+        assert n_columns == measure_radiomics(films, chosen).shape[1]
+        assert n_columns == (components or len(feature_names(ALL)))
 
 
-def test_a_source_is_named_once() -> None:
-    with pytest.raises(ValidationError, match="must differ in kind"):
+def test_an_encoders_columns_bear_its_name_and_reach_four_spreads() -> None:
+    columns = columns_of(EncoderSource(**VGG, components=2, spreads=(1.5, 0.5)))
+    assert [column.name for column in columns] == ["vgg[0]", "vgg[1]"]
+    assert [(column.low, column.high) for column in columns] == [(-6.0, 6.0), (-2.0, 2.0)]
+    whole = columns_of(EncoderSource(**VGG, components=0))
+    assert len(whole) == 64
+    assert sum(column.spread**2 for column in whole) == pytest.approx(IMAGE_NORM**2)
+
+
+def test_components_of_the_runs_own_encoder_take_the_place_of_its_token() -> None:
+    settings = FeatureSettings(
+        sources=(ImageSource(components=2, spreads=(2.0, 1.0)), ClinicalSource())
+    )
+    columns = name_columns(SCHEMA.fields, channels=CHANNELS, layout=settings.layout)
+    assert [column.name for column in columns][:3] == ["image[0]", "image[1]", "age"]
+    assert [column.spread for column in columns][:2] == [2.0, 1.0]
+    batch = practice_patients(5, exams=1)
+    said = torch.full((*batch.film_exam.shape, 2), 0.5)
+    batch = type(batch)(**{**batch.named_tensors(), "film_columns": said})
+    rows = make_columns(
+        batch, SCHEMA.fields, is_class=False, channels=CHANNELS, layout=settings.layout
+    ).columns
+    assert rows.shape[1] == len(columns)
+    has_film = (batch.film_exam == 0).any(dim=1).numpy()
+    assert np.array_equal(rows[:, 0], 0.5 * has_film)
+
+
+def test_a_source_is_named_once_and_spreads_are_as_many_as_components() -> None:
+    with pytest.raises(ValidationError, match="must differ in name"):
         FeatureSettings(sources=({"kind": "clinical"}, {"kind": "clinical"}))
+    vgg = {**VGG, "components": 0}
+    with pytest.raises(ValidationError, match="must differ in name"):
+        FeatureSettings(sources=(EncoderSource(**vgg), EncoderSource(**vgg)))
+    FeatureSettings(sources=(EncoderSource(**vgg), EncoderSource(**{**vgg, "name": "other"})))
+    with pytest.raises(ValidationError, match="spreads must be 3 numbers"):
+        EncoderSource(**VGG, components=3, spreads=(1.0,))
+    with pytest.raises(ValidationError, match="spreads must be 1 numbers"):
+        ImageSource(components=1)
+    with pytest.raises(ValidationError, match="name must not be one of"):
+        EncoderSource(**{**vgg, "name": "clinical"})
+
+
+def test_an_image_without_components_is_written_as_before() -> None:
+    assert ImageSource().model_dump() == {"kind": "image"}
+    asked = ImageSource(components=1, spreads=(3.0,))
+    assert ImageSource.model_validate(asked.model_dump()) == asked
 
 
 def test_gradients_read_the_usual_features_only() -> None:
@@ -126,7 +184,7 @@ def test_films_without_an_encoder_fill_slots_and_reach_the_learner() -> None:
         film_order=range(3),
         exam_order=range(2),
         tokens=np.zeros((3, 0, 0), dtype=np.float32),
-        film_columns=measure_films(films, settings.features.of_films),
+        film_columns=measure_radiomics(films, settings.features.of_films[0]),
         max_views=2,
         max_exams=1,
     )
@@ -137,7 +195,7 @@ def test_films_without_an_encoder_fill_slots_and_reach_the_learner() -> None:
         channels=0,
         layout=settings.features.layout,
     ).columns
-    said = measure_films(films, settings.features.of_films).astype(np.float64)
+    said = measure_radiomics(films, settings.features.of_films[0]).astype(np.float64)
     columns = table_task(settings, 1.0).columns
     expected = clip_columns(np.stack([(said[0] + said[2]) / 2, said[1]]), columns[:16])
     assert rows[:, :16] == pytest.approx(expected)
