@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort
+from client.cohort.masks import crop_masks
 from client.cohort.token_cache import block_file, load_block, token_file
 from client.site.folder import Site
 from shared.contract.plan import Plan
@@ -47,7 +48,7 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 def load_film_columns(site: Site, cohort: Cohort, features: FeatureSettings) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
-    Each source is a block of its own in the cache.
+    Each source is a block of its own in the cache; crops are measured within their masks.
 
     Raises:
         WeightsError: public constants that are not those of the plan, or the cohort was preprocessed
@@ -59,7 +60,7 @@ def load_film_columns(site: Site, cohort: Cohort, features: FeatureSettings) -> 
     blocks = [
         load_block(
             block_file(site, cohort, source.model_dump(mode="json")),
-            functools.partial(measure_films, cohort.images, [source]),
+            functools.partial(measure_films, cohort.images, [source], crop_masks(cohort)),
         )
         for source in features.of_films
     ]

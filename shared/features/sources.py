@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from shared.features import radiomics_block as block
 from shared.features.columns import Column, Floats, Layout
+from shared.features.radiomics.region import Mask
 from shared.strict import FROZEN
 
 
@@ -59,10 +60,10 @@ FeatureSource = Annotated[ImageSource | RadiomicsSource | ClinicalSource, Field(
 
 @dataclass(frozen=True, kw_only=True)
 class FilmBlock:
-    """Columns that a source measures on a film: ``measure`` takes [h,w] in [0, 1] and gives [f]."""
+    """Columns of a film: ``measure`` takes [h,w] in [0, 1] and a mask [h,w] or None, and gives [f]."""
 
     columns: tuple[Column, ...]
-    measure: Callable[[NDArray[np.floating]], Floats]
+    measure: Callable[[NDArray[np.floating], Mask | None], Floats]
 
 
 def _radiomics(source: RadiomicsSource) -> FilmBlock:
@@ -70,7 +71,7 @@ def _radiomics(source: RadiomicsSource) -> FilmBlock:
     n = source.components
     return FilmBlock(
         columns=block.block_columns(constants, components=n),
-        measure=lambda film: block.measure_block(film, constants, components=n),
+        measure=lambda film, mask: block.measure_block(film, constants, components=n, mask=mask),
     )
 
 
@@ -121,8 +122,18 @@ def film_block(source: FeatureSource) -> FilmBlock:
     return _BLOCKS[source.kind](source)
 
 
-def measure_films(films: NDArray[np.floating], sources: Sequence[FeatureSource]) -> NDArray[np.float32]:
-    """Columns of films by the sources in order, each film by itself: [n,h,w] -> [n,f]."""
+def measure_films(
+    films: NDArray[np.floating],
+    sources: Sequence[FeatureSource],
+    masks: Sequence[Mask | None] | None = None,
+) -> NDArray[np.float32]:
+    """Columns of films by the sources in order, each film by itself: [n,h,w] -> [n,f].
+
+    Args:
+        films: prepared, in [0, 1].
+        sources: of ``FeatureSettings.of_films``.
+        masks: of each film [h,w] or None: the whole; None: all whole.
+    """
     blocks = [film_block(source) for source in sources]
     width = sum(len(each.columns) for each in blocks)
     measured = np.zeros((len(films), width), dtype=np.float32)
@@ -130,5 +141,6 @@ def measure_films(films: NDArray[np.floating], sources: Sequence[FeatureSource])
         return measured
     for row, film in enumerate(films):
         pixels = np.asarray(film, dtype=np.float64)
-        measured[row] = np.concatenate([each.measure(pixels) for each in blocks])
+        mask = None if masks is None else masks[row]
+        measured[row] = np.concatenate([each.measure(pixels, mask) for each in blocks])
     return measured

@@ -30,9 +30,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many films each measuring looked at."""
     counts: list[int] = []
 
-    def count(films: Any, sources: Any) -> Any:
+    def count(films: Any, sources: Any, masks: Any) -> Any:
         counts.append(len(films))
-        return measure_films(films, sources)
+        return measure_films(films, sources, masks)
 
     monkeypatch.setattr(tokens, "measure_films", count)
     return counts
@@ -47,7 +47,12 @@ def radiomics(components: int = 16) -> FeatureSettings:
 def cohort(letter: str = "a", preprocessing: str = PREPROCESSING_VERSION) -> SimpleNamespace:
     films = np.random.default_rng(ord(letter)).random((4, 16, 16)).astype(np.float16)
     return SimpleNamespace(
-        fingerprint=letter * 64, images=films, preprocessing=preprocessing, name="hips", version=1
+        fingerprint=letter * 64,
+        images=films,
+        preprocessing=preprocessing,
+        name="hips",
+        version=1,
+        masks=None,
     )
 
 

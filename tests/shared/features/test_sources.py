@@ -87,7 +87,7 @@ def test_the_block_of_a_source_has_a_column_for_each_number_it_measures() -> Non
     for components in (0, 5):
         [source] = features("radiomics").of_films
         block = film_block(source.model_copy(update={"components": components}))
-        measured = block.measure(np.random.default_rng(1).random((16, 16)))
+        measured = block.measure(np.random.default_rng(1).random((16, 16)), None)
         assert len(block.columns) == len(measured) == (components or len(feature_names(ALL)))
 
 
