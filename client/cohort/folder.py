@@ -53,7 +53,8 @@ _EXAMS, _IMAGES, _OVERVIEWS, _MASKS, _QUARANTINE, _HEAD = (
 class StoredFilm:
     """One image of an exam: ``image`` is its row in ``Cohort.images``, ``film`` a keyed pseudonym.
 
-    ``framing``: what of the film that image is; ``pixel_mm``: (row, column) spacing of the film.
+    ``framing``: what of the film that image is; ``pixel_mm``: (row, column) spacing of the film;
+    ``unit``: what was cropped from it, empty: the film as its view says.
     """
 
     image: int
@@ -64,6 +65,7 @@ class StoredFilm:
     framing: Framing
     manufacturer: str
     presentation_intent: str
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +191,7 @@ def write_cohort(
     part = store / name / f".v{number + 1}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o700)
-    _write_lines(part / _EXAMS, [asdict(exam) for exam in exams])
+    _write_lines(part / _EXAMS, [_plain(exam) for exam in exams])
     _write_lines(part / _QUARANTINE, [asdict(entry) for entry in quarantined])
     n_films = sum(len(exam.films) for exam in exams)
     if n_films:
@@ -229,6 +231,15 @@ def _publish(part: Path, folder: Path) -> Path:
         ) from None
     sync_folder(folder.parent)
     return folder
+
+
+def _plain(exam: Exam) -> dict[str, object]:
+    """An exam as JSON values; a film that is no crop says nothing of a unit, as ever."""
+    line = asdict(exam)
+    for film in line["films"]:
+        if not film["unit"]:
+            del film["unit"]
+    return line
 
 
 def _write_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:

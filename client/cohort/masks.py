@@ -22,6 +22,20 @@ def load_masks(cohort: Cohort) -> Masks | None:
     return cohort.masks
 
 
+def crop_masks(cohort: Cohort) -> list[Masks | None] | None:
+    """The mask of each crop in the order of ``cohort.images``, None for one without, or a whole film.
+
+    None where nothing is cropped: what is measured on whole films does not depend on who drew masks.
+    """
+    if cohort.masks is None or cohort.schema.crops is None:
+        return None
+    given = has_mask(cohort)
+    crops = {film.image for exam in cohort.exams for film in exam.films if film.unit}
+    return [
+        mask if image in crops and given[image] else None for image, mask in enumerate(cohort.masks)
+    ]
+
+
 def has_mask(cohort: Cohort) -> Masks:
     """Which rows of ``cohort.images`` have a mask, [n_films]; it then marks at least one pixel."""
     if cohort.masks is None:

@@ -1,8 +1,8 @@
 """Why an input was not used: one table of codes, each with its meaning and its remedy.
 
 An entry names a whole film, a whole row, one value of a row that was kept, a link that could have been
-another, or a region of a film, such as a mask. Entries carry a keyed ``item`` instead of a file name or
-a row number, because file names hold patients' names; the site's linkage file says what an item is.
+another, or a region of a film: a box or a mask. Entries carry a keyed ``item`` instead of a file name
+or a row number, because file names hold patients' names; the site's linkage file says what an item is.
 Imports nothing of the project.
 """
 
@@ -115,7 +115,7 @@ CODES: dict[str, Reason] = {
         "look at the film: correct its side, orientation or spacing at the source, or leave it out",
     ),
     "intake.anatomy-cut-off": Reason(
-        "too much of the window around the anatomy was not exposed",
+        "too much of the window around the anatomy, or of a crop, was not exposed",
         "look at the film: collimated too closely, or its shutter and padding are written wrongly",
     ),
     "intake.metal-on-anatomy": Reason(
@@ -221,6 +221,27 @@ CODES: dict[str, Reason] = {
     "intake.seg-without-film": Reason(
         "the DICOM Segmentation does not say on which film it was drawn",
         "export it with its Derivation Image Sequence, or with the one film of its series",
+    ),
+    "intake.missing-crop": Reason(
+        "no box or mask of the film can be used, and the schema looks at crops only",
+        "mark the film's bones, or see the codes of its boxes and masks",
+    ),
+    "intake.empty-box": Reason(
+        "the box has no width or height, or its edges are exchanged",
+        "write x0 < x1 and y0 < y1, in pixels of the film as it is stored",
+    ),
+    "intake.box-outside-film": Reason(
+        "the box reaches beyond the film: it was drawn on another size, or the film turned",
+        "write its edges in pixels of the film as it is stored",
+    ),
+    "intake.unknown-crop-unit": Reason(
+        "the box or mask is of a unit that the schema does not crop",
+        "nothing, if it is of none; else map its word under films: units in the site profile",
+        is_loss=False,
+    ),
+    "intake.duplicate-unit": Reason(
+        "a unit of the film is marked more than once, so that none of the marks can be trusted",
+        "keep the correct one",
     ),
     "intake.region-of-unknown-film": Reason(
         "no film of the intake is called so, or several are",

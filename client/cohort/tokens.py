@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.cohort.folder import Cohort
+from client.cohort.masks import crop_masks
 from client.cohort.token_cache import block_file, load_block, token_file
 from client.site.folder import Site
 from shared.contract.model_settings import EncoderSettings, ModelSettings
@@ -48,7 +49,7 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
-    Each source is a block of its own in the cache.
+    Each source is a block of its own in the cache; crops are measured within their masks.
 
     Raises:
         WeightsError: public constants or an encoder's file are not those of the plan or not here, or
@@ -62,7 +63,7 @@ def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
     def measure(source: FeatureSource) -> Tokens:
         from shared.train.film_columns import make_measure
 
-        return make_measure(settings, source, site.encoder_file)(cohort.images)
+        return make_measure(settings, source, site.encoder_file)(cohort.images, crop_masks(cohort))
 
     blocks = [
         load_block(source_file(site, settings, cohort, source), functools.partial(measure, source))

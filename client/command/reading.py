@@ -43,6 +43,13 @@ def predict(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="With --table: CSV file to write.")] = Path("scores.csv"),
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="CSV of boxes on the films, where the release reads crops.", exists=True),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks of the films, likewise.", file_okay=False)
+    ] = None,
     heat_map: Annotated[
         Path | None, typer.Option(help="PNG file to write; by default one in the site's readings/.")
     ] = None,
@@ -66,7 +73,9 @@ def predict(
         _score(read, site, table, out, summary, is_alone=not (films or value), as_json=as_json)
         return
     values = {name: text for name, _, text in pairs}
-    reading = read_exam(read, films or [], values, profile=site.settings.profile)
+    reading = read_exam(
+        read, films or [], values, profile=site.settings.profile, boxes=boxes, masks=masks
+    )
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
         figures = {"value": reading.value, "unit": reading.unit, "t_score": reading.t_score}

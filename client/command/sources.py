@@ -54,6 +54,9 @@ def name_sources(
     masks: Annotated[
         Path | None, typer.Option(help="Folder of masks, PNG or DICOM SEG; else masks/ of the folder.")
     ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of boxes in pixels of films; else boxes.csv of the folder.")
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="CSV, Parquet, or FHIR: .json, .ndjson or a folder of them.")
     ] = None,
@@ -96,6 +99,7 @@ def name_sources(
         folder=source,
         films=films,
         masks=masks,
+        boxes=boxes,
         dicomweb=dicomweb,
         ca=ca,
         login_file=login_file,

@@ -280,13 +280,19 @@ def _value(
     return min(number, AGE_CAP_YEARS, clinical.high) if is_age else number
 
 
-def _number(text: str, profile: SiteProfile) -> float:
+def parse_number(text: str, profile: SiteProfile) -> float | None:
+    """A finite number in the site's notation; None where a text is none."""
     plain = text.replace(",", ".") if profile.decimal == "," and "." not in text else text
     try:
         number = float(plain) if "_" not in plain else math.nan
     except ValueError:
         number = math.nan
-    if not math.isfinite(number):
+    return number if math.isfinite(number) else None
+
+
+def _number(text: str, profile: SiteProfile) -> float:
+    number = parse_number(text, profile)
+    if number is None:
         raise _Unusable("intake.not-a-number")
     return number
 

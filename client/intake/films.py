@@ -7,7 +7,7 @@ inputs, the journal, workers and the exam package.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from client.intake.regions import Regions
 from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
-from shared.exam.schema import FilmFiles
+from shared.exam.schema import CropRule, FilmFiles
 from shared.signing.canonical import sha256_hex
 
 WITHDRAWN = "intake.withdrawn"
+NO_CROP = "intake.missing-crop"
 UNKNOWN_FILM = "intake.region-of-unknown-film"
 _FILM_SUFFIXES: Mapping[FilmFiles, Set[str]] = {
     "dicom": frozenset({"", ".dcm", ".dicom", ".dic", ".ima"}),
@@ -91,6 +92,7 @@ class FilmScan:
         self._pseudonyms = pseudonyms
         self._today = today
         self._rule = rule
+        self._crops: CropRule | None = None
         self._suffixes = _FILM_SUFFIXES[films]
         self._seen: set[tuple[str, str]] = set()
         self._issuers: set[str] = set()
@@ -111,18 +113,19 @@ class FilmScan:
             IntakeError: several institutions issued the patient numbers, and none is declared.
         """
         records: list[FilmRecord] = []
+        self._crops = reading.crops
         for film, stamp, read, row in self._read(files, reading, workers):
             item = self._pseudonyms.item_key("film", film.place)
             self.places[item] = film.place
             self.n_read += 1
             try:
-                records.append(self._take(film, read, row, item))
+                records += self._take(film, read, row, item)
                 self.lasting.add(stamp)
                 self._region_codes |= dict(read.regions)
             except _NotUsed as unused:
                 self.quarantined.append(Quarantined("film", unused.code, item))
-                code = WITHDRAWN if unused.code == WITHDRAWN else UNUSED_FILM
-                for place, _ in read.regions:
+                for place, own in read.regions:
+                    code = WITHDRAWN if unused.code == WITHDRAWN else own or UNUSED_FILM
                     self._region_codes.setdefault(place, code)
                 if unused.code != WITHDRAWN:
                     self.lasting.add(stamp)
@@ -139,8 +142,8 @@ class FilmScan:
 
     def _quarantine_regions(self, regions: Regions) -> None:
         """A code for each region that no film used."""
-        for place, own in regions.places.items():
-            code = own or self._region_codes.get(place, UNKNOWN_FILM)
+        codes = {place: own or UNKNOWN_FILM for place, own in regions.places.items()}
+        for place, code in (codes | self._region_codes).items():
             if code:
                 item = self._pseudonyms.item_key("region", place)
                 self.places[item] = place
@@ -173,7 +176,8 @@ class FilmScan:
         except OSError:
             return ""
 
-    def _take(self, file: FilmFile, read: ReadFilm, row: int, item: str) -> FilmRecord:
+    def _take(self, file: FilmFile, read: ReadFilm, row: int, item: str) -> list[FilmRecord]:
+        """The records of a film: of the whole, or of what the schema crops from it."""
         film = read.film
         patient_id = film.patient_id if film else read.patient_id
         if patient_id:
@@ -194,7 +198,9 @@ class FilmScan:
         if twins & self._seen:
             raise _NotUsed("intake.duplicate-film")
         self._seen |= twins
-        return FilmRecord(
+        if self._crops is not None and not read.crops:
+            raise _NotUsed(NO_CROP)
+        whole = FilmRecord(
             item=item,
             scratch=row,
             has_mask=bool(read.mask),
@@ -208,6 +214,19 @@ class FilmScan:
             patient_id=film.patient_id,
             day=day,
         )
+        if self._crops is None:
+            return [whole]
+        return [whole] * self._crops.keeps_film + [
+            replace(
+                whole,
+                scratch=row + place,
+                film=self._pseudonyms.film_key(f"{film.sop_instance_uid} {crop.unit}"),
+                unit=crop.unit,
+                framing=crop.framing,
+                has_mask=bool(crop.mask),
+            )
+            for place, crop in enumerate(read.crops, start=1)
+        ]
 
     def _admissible_day(self, film: Film, item: str) -> date:
         """The film's date, once patient and date are known to be admissible."""

@@ -195,7 +195,7 @@ def ingest(
         before = version_before(at.store, folder.name, schema)
         # Films and their regions: each region says which film it lies on.
         films = inputs.films() if schema.views else ()
-        regions = Regions.of(inputs.regions() if films else (), [film.path for film in films])
+        regions = Regions.of(inputs.regions() if schema.views else (), [film.path for film in films])
         reading = ReadingRule.of(schema, at.profile, regions)
         journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
         named = at.profile.model_copy(update={"issuer": at.linkage.issuer_for(at.profile.issuer)})
@@ -261,7 +261,7 @@ def ingest(
         cohort=cohort,
         is_new=before is None or cohort.version > before.version,
         n_films_read=scan.n_read,
-        n_films_used=len(order),
+        n_films_used=len({film.item for linked in links.exams for film in linked.films}),
         n_rows_read=table.n_rows,
         n_rows_used=len({linked.row.number for linked in links.exams}),
         counts=counts,
@@ -409,6 +409,7 @@ def _stored(film: FilmRecord, *, image: int) -> StoredFilm:
         framing=film.framing,
         manufacturer=film.manufacturer,
         presentation_intent=film.presentation_intent,
+        unit=film.unit,
     )
 
 

@@ -45,7 +45,7 @@ from client.intake.dicom import Film
 from client.intake.film_words import Word
 from client.intake.inputs import FilmFile
 from client.intake.overview import OVERVIEW_BYTES, OVERVIEW_PIXELS
-from client.intake.workers import NO_PICTURE, ReadFilm, ReadingRule
+from client.intake.workers import NO_PICTURE, ReadCrop, ReadFilm, ReadingRule
 from client.site.linkage import Pseudonyms
 from shared.exam import anatomy, field, resize
 from shared.exam import pixels as exam_pixels
@@ -91,6 +91,7 @@ class FilmJournal:
                 "default_laterality": rule.default_laterality,
                 "film_words": rule.film_words.model_dump(mode="json"),
                 "regions": rule.regions.fingerprint,
+                "crops": rule.crops.model_dump(mode="json") if rule.crops else None,
             }
         )
         if folder.name != PARTIAL:
@@ -145,6 +146,10 @@ class FilmJournal:
         if kept and sha256_hex(kept) != entry["sha256"]:
             return None
         image, whole, mask = self._parts(kept)
+        try:
+            crops = tuple(self._crop(crop) for crop in entry["crops"])
+        except ValueError:
+            return None
         words = tuple(Word(name, text, tuple(terms)) for name, text, terms in entry["words"])
         read = ReadFilm(
             code=entry["code"],
@@ -157,15 +162,22 @@ class FilmJournal:
             mask=mask if entry["has_mask"] else b"",
             framing=framing_of(entry["framing"]),
             regions=tuple((place, code) for place, code in entry["regions"]),
+            crops=crops,
         )
         return read, entry["row"]
 
     def add(self, stamp: str, read: ReadFilm) -> int:
         """Keep what a file was read to; returns the row of its image."""
         row = self._images.seek(0, os.SEEK_END) // self._image_bytes
-        plain = read.image + read.overview + (read.mask or bytes(self._mask_bytes))
+        plain = self._record(read.image, read.overview, read.mask)
+        crops = []
         if read.image:
             self._images.write(self._seal(plain))
+            for place, crop in enumerate(read.crops, start=row + 1):
+                own = self._record(crop.image, read.overview, crop.mask)
+                self._images.write(self._seal(own))
+                told = {"unit": crop.unit, "framing": asdict(crop.framing), "row": place}
+                crops.append(told | {"has_mask": bool(crop.mask), "sha256": sha256_hex(own)})
             self._images.flush()
         entry = {
             "stamp": stamp,
@@ -177,6 +189,7 @@ class FilmJournal:
             "framing": asdict(read.framing) if read.framing else None,
             "has_mask": bool(read.mask),
             "regions": read.regions,
+            "crops": crops,
             "row": row,
             "sha256": sha256_hex(plain) if read.image else "",
         }
@@ -213,6 +226,20 @@ class FilmJournal:
         self._images.seek(row * self._image_bytes)
         return unseal(self._secret, self._images.read(self._image_bytes), purpose=_PURPOSE)
 
+    def _record(self, image: bytes, overview: bytes, mask: bytes) -> bytes:
+        return image + overview + (mask or bytes(self._mask_bytes))
+
+    def _crop(self, told: dict[str, Any]) -> ReadCrop:
+        """A crop that was kept. Raises ValueError: its image is not what was kept."""
+        kept = self.image(told["row"])
+        framing = framing_of(told["framing"])
+        if sha256_hex(kept) != told["sha256"] or framing is None:
+            raise ValueError("another image")
+        image, _, mask = self._parts(kept)
+        return ReadCrop(
+            unit=told["unit"], image=image, mask=mask if told["has_mask"] else b"", framing=framing
+        )
+
     def _parts(self, plain: bytes) -> tuple[bytes, bytes, bytes]:
         """Image, overview and mask."""
         end = self._small_bytes + OVERVIEW_BYTES
@@ -228,7 +255,7 @@ class FilmJournal:
                 entry = self._open(line)
             except ValueError:
                 break
-            n_used = max(n_used, entry["row"] + bool(entry["sha256"]))
+            n_used = max(n_used, entry["row"] + bool(entry["sha256"]) + len(entry["crops"]))
             if n_used > n_images:
                 break
             self._known[entry["stamp"]] = at

@@ -19,6 +19,7 @@ from shared.exam.pixels import Framing
 class FilmRecord:
     """A readable film without its pixels; ``scratch`` is the row where they wait.
 
+    ``unit``: what of the film it is, empty: the whole; crops of a film share its ``item``.
     ``has_mask``: whether its bone is given.
     """
 
@@ -31,6 +32,7 @@ class FilmRecord:
     framing: Framing
     manufacturer: str
     presentation_intent: str
+    unit: str = ""
     has_mask: bool = False
     patient_id: str = field(repr=False)
     day: date = field(repr=False)

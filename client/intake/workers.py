@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.intake.dicom import Film, Laterality, read_film, read_patient_id
-from client.intake.film_regions import UNUSED_FILM, read_regions
+from client.intake.film_regions import EMPTY_MASK, UNUSED_FILM, FilmRegions, mask_in, read_regions
 from client.intake.film_sides import CONFLICTING_SIDE, contradicts, is_paired, named_side
 from client.intake.film_words import Word, find_view, understand, why_none
 from client.intake.overview import draw_overview
@@ -34,7 +34,7 @@ from client.intake.regions import Region, Regions
 from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
 from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
-from shared.exam.schema import CohortSchema, FilmFiles, ViewRule
+from shared.exam.schema import CohortSchema, CropRule, FilmFiles, ViewRule
 
 FILM_TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
@@ -48,7 +48,8 @@ NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 class ReadingRule:
     """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words.
 
-    ``films``: what the files are, as the schema says; ``regions``: what is given beside them.
+    ``films``: what the files are, as the schema says; ``regions``: what is given beside them,
+    and ``crops``: what of them is seen.
     """
 
     views: tuple[ViewRule, ...]
@@ -57,6 +58,7 @@ class ReadingRule:
     film_words: FilmWords = field(default_factory=FilmWords)
     films: FilmFiles = "dicom"
     regions: Regions = field(default_factory=Regions)
+    crops: CropRule | None = None
 
     @staticmethod
     def of(schema: CohortSchema, profile: SiteProfile, regions: Regions | None = None) -> ReadingRule:
@@ -68,15 +70,37 @@ class ReadingRule:
             profile.films,
             schema.films,
             regions or Regions(),
+            schema.crops,
         )
 
     def read(self, path: Path) -> Film:
         """One file as a film. Raises IntakeError: it may not or cannot be used."""
         return read_png_film(path) if self.films == "png_tree" else read_film(path)
 
+    def image_of(self, image: bytes) -> NDArray[np.float16]:
+        """An image [h, w] from its bytes."""
+        return np.frombuffer(image, np.float16).reshape(self.image_pixels, self.image_pixels)
+
+    def mask_of(self, packed: bytes) -> NDArray[np.bool_] | None:
+        """A mask [h, w] from its packed bits; None where there are none."""
+        if not packed:
+            return None
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=self.image_pixels**2)
+        return bits.astype(np.bool_).reshape(self.image_pixels, self.image_pixels)
+
     def patient_id(self, path: Path) -> str:
         """The patient of a file that could not be read, empty where nothing names one."""
         return png_patient_id(path) if self.films == "png_tree" else read_patient_id(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadCrop:
+    """A unit of a film, prepared: as the fields of ``ReadFilm`` of the same names."""
+
+    unit: str
+    image: bytes = field(repr=False)
+    mask: bytes = field(repr=False)
+    framing: Framing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +124,11 @@ class ReadFilm:
     mask: bytes = field(default=b"", repr=False)
     framing: Framing | None = None
     regions: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    crops: tuple[ReadCrop, ...] = ()
 
     def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
         """The image [h, w]."""
-        return np.frombuffer(self.image, np.float16).reshape(rule.image_pixels, rule.image_pixels)
+        return rule.image_of(self.image)
 
 
 def usable_cores(quota: Path = _QUOTA) -> int:
@@ -144,22 +169,49 @@ def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
             window_mm=view.window_mm,
             mirror=mirror,
         )
-        found = read_regions(given, film.picture)
-        mask = found.mask_in(framing.window, rule.image_pixels, mirror=mirror)
+        found = read_regions(given, film.picture, rule.crops, rule.film_words.units)
+        codes = dict(found.codes)
+        crops = _prepare_crops(found, film.picture, codes, rule, mirror=mirror)
+        mask = mask_in(found.bone, framing.window, rule.image_pixels, mirror=mirror)
+        if mask is None and rule.crops is None:  # masks beside the window
+            codes = {place: code or EMPTY_MASK for place, code in codes.items()}
         return ReadFilm(
             words=shown.words,
             film=seen,
             view=view.name,
             image=image.astype(np.float16).tobytes(),
             overview=draw_overview(film.picture).tobytes(),
-            mask=b"" if mask is None else np.packbits(mask).tobytes(),
+            mask=_packed(mask),
             framing=framing,
-            regions=tuple(found.codes.items()),
+            regions=tuple(codes.items()),
+            crops=crops,
         )
     except IntakeError as error:
         return ReadFilm(code=error.code, patient_id=rule.patient_id(path), regions=_unused(given))
     except (OSError, MemoryError, ValueError, ArithmeticError):
         return ReadFilm(code="intake.unreadable-dicom", regions=_unused(given))
+
+
+def _prepare_crops(
+    found: FilmRegions, picture: Picture, codes: dict[str, str], rule: ReadingRule, *, mirror: bool
+) -> tuple[ReadCrop, ...]:
+    """The crops of a film; one that cannot be used gets a code."""
+    n, crops = rule.image_pixels, []
+    for crop in found.crops:
+        image, framing = prepare(picture, n, mirror=mirror, window=crop.window)
+        if framing.flags:
+            codes[crop.place] = framing.flags[0]
+            continue
+        mask = mask_in(crop.mask, framing.window, n, mirror=mirror)
+        if crop.mask is not None and mask is None:
+            codes[f"{crop.place} mask"] = EMPTY_MASK
+        small = image.astype(np.float16).tobytes()
+        crops.append(ReadCrop(unit=crop.unit, image=small, mask=_packed(mask), framing=framing))
+    return tuple(crops)
+
+
+def _packed(mask: NDArray[np.bool_] | None) -> bytes:
+    return b"" if mask is None else np.packbits(mask).tobytes()
 
 
 def _unused(regions: Iterable[Region]) -> tuple[tuple[str, str], ...]:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
+from client.intake.films import NO_CROP
+from client.intake.folder_inputs import regions_of
+from client.intake.regions import Regions
 from client.intake.workers import ReadFilm, ReadingRule, read_films
 from client.site.folder import Site
 from client.site.profile import SiteProfile
@@ -24,11 +27,13 @@ from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
+from shared.features.radiomics.region import Mask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 _PATCH, _STRIDE = 16, 8  # pixels of the normalised film
 _AT_ONCE = 32  # pictures of an exam with a place hidden
 
@@ -103,6 +108,8 @@ def predict(
     values: Mapping[str, str],
     *,
     profile: SiteProfile | None = None,
+    boxes: Path | None = None,
+    masks: Path | None = None,
 ) -> Prediction:
     """Read one exam with nothing but a release: also where nobody trained, on no roster.
 
@@ -111,6 +118,8 @@ def predict(
         films: DICOM files of one exam.
         values: clinical values by field name, in the schema's unit; absent ones are missing.
         profile: how this hospital's films are named, as for its intake.
+        boxes: a table of what is cropped from them, where the release's schema crops by boxes.
+        masks: a folder of masks, for crops by masks or within them.
 
     Raises:
         IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
@@ -121,7 +130,10 @@ def predict(
 
     settings = release.plan.settings
     schema = settings.cohort
-    images = _read(films, ReadingRule.of(schema, profile or SiteProfile()))
+    own = profile or SiteProfile()
+    given = regions_of(None, schema, own, masks=masks, boxes=boxes)
+    seen = _read(films, ReadingRule.of(schema, own, Regions.of(given, films)))
+    images = [view.image for view in seen]
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(release)
@@ -141,7 +153,8 @@ def predict(
         parts = []
         for part in torch.split(views, _AT_ONCE):
             values, present = (each.expand(len(part), 1, -1) for each in clinical)
-            parts.append(scored(seen_by_model(part), values, present, columns_of(part)))
+            said = columns_of(part, [view.mask for view in seen])
+            parts.append(scored(seen_by_model(part), values, present, said))
         return torch.cat(parts)
 
     def score_of(views: Tensor) -> Tensor:
@@ -224,8 +237,11 @@ def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
     return tokens_of
 
 
-def _make_columns(release: Release) -> Callable[[Tensor], Tensor]:
-    """What sources of films say of films, as an intake's cohort has it: [n,v,h,w] -> [n,v,f]."""
+def _make_columns(release: Release) -> Callable[[Tensor, Sequence[Mask | None]], Tensor]:
+    """What sources of films say of films and their masks, as an intake's cohort has it.
+
+    Shapes: [n,v,h,w] and v masks, the same of each n -> [n,v,f].
+    """
     import torch
 
     from shared.train.film_columns import make_measure
@@ -236,11 +252,12 @@ def _make_columns(release: Release) -> Callable[[Tensor], Tensor]:
         for source in settings.features.of_films
     ]
 
-    def columns_of(views: Tensor) -> Tensor:
+    def columns_of(views: Tensor, masks: Sequence[Mask | None]) -> Tensor:
         n, v, h, w = views.shape
         # A cohort keeps films as half precision.
         films = views.reshape(n * v, h, w).half().numpy()
-        blocks = [np.zeros((n * v, 0), dtype=np.float32), *(measure(films) for measure in measures)]
+        nothing = np.zeros((n * v, 0), dtype=np.float32)
+        blocks = [nothing, *(measure(films, [*masks] * n) for measure in measures)]
         return torch.from_numpy(np.concatenate(blocks, axis=1)).reshape(n, v, -1)
 
     return columns_of
@@ -288,24 +305,40 @@ def _parse(text: str, field: ClinicalField) -> float | str | None:
     return number if field.low <= number <= field.high else None
 
 
-def _read(paths: Sequence[Path], rule: ReadingRule) -> list[Image]:
+@dataclass(frozen=True)
+class _View:
+    """An image [h,w] of an exam; the mask of a crop, None where none is given, or of a whole film."""
+
+    image: Image
+    mask: Mask | None = None
+
+
+def _read(paths: Sequence[Path], rule: ReadingRule) -> list[_View]:
     """The images of an exam's films, from the workers that an intake has.
 
     Raises:
         IntakeError: a film cannot be read, or should not be.
     """
     reads = read_films(paths, rule, workers=min(len(paths), len(os.sched_getaffinity(0))))
-    return [_usable(read, rule).astype(np.float32) for read in reads]
+    return [view for read in reads for view in _usable(read, rule)]
 
 
-def _usable(read: ReadFilm, rule: ReadingRule) -> NDArray[np.float16]:
+def _usable(read: ReadFilm, rule: ReadingRule) -> list[_View]:
     code = next(iter(read.framing.flags), "") if read.framing else read.code
+    if not code and rule.crops is not None and not read.crops:
+        code = next((of_region for _, of_region in read.regions if of_region), NO_CROP)
     if code:
         reason, fact = CODES[code], CODES[code].meaning
         if read.film is not None and read.view is None:
             fact += f"; views are {[view.name for view in rule.views]}"
         raise IntakeError(code.partition(".")[2], fact, hint=reason.remedy)
-    return read.pixels(rule)
+    whole = _View(rule.image_of(read.image).astype(np.float32))
+    if rule.crops is None:
+        return [whole]
+    return [whole] * rule.crops.keeps_film + [
+        _View(rule.image_of(crop.image).astype(np.float32), rule.mask_of(crop.mask))
+        for crop in read.crops
+    ]
 
 
 def _occlude(stack: Tensor, view: int, score_of: Callable[[Tensor], Tensor]) -> Image:

@@ -47,6 +47,8 @@ class FilmWords(BaseModel):
         sides: L, R or B by a word, wherever in a text it stands.
         views: the schema's view by a whole text of any attribute that is read, for what a part and a
             position cannot say.
+        units: the schema's unit of a crop by a word of a box's row, a mask's file or level, or a
+            segment's label, such as ``LWK1: L1``.
         descriptions: attributes in free text that are read where the coded ones say nothing.
     """
 
@@ -56,6 +58,7 @@ class FilmWords(BaseModel):
     positions: dict[str, str] = {}
     sides: dict[str, Literal["L", "R", "B"]] = {}
     views: dict[str, str] = {}
+    units: dict[str, str] = {}
     descriptions: tuple[Literal["SeriesDescription", "ProtocolName", "StudyDescription"], ...] = (
         "SeriesDescription",
         "ProtocolName",

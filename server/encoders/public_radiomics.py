@@ -7,6 +7,7 @@ clinical value is an input. Imports the block that reads its file and the films 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from server.encoders.pretrain import PIXELS, draw_films
-from shared.exam.pixels import PREPROCESSING_VERSION
+from server.synthetic.phantoms.exams import draw_exams
+from server.synthetic.phantoms.settings import read_phantom
+from server.synthetic.phantoms.table import UNITS
+from shared.exam.pixels import PREPROCESSING_VERSION, Picture, prepare
+from shared.exam.regions import box_of, cut_mask, grow
 from shared.features.components import fit_components
 from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import (
@@ -22,6 +27,7 @@ from shared.features.radiomics_block import (
     FILE,
     LEVELS,
     PublicConstants,
+    is_shape,
     measure_film,
     standardise_features,
 )
@@ -32,7 +38,8 @@ Floats = NDArray[np.float64]
 
 CONFIG_FEATURES = PROJECT / "configs" / "features"
 N_FILMS, SEED = 300, 14
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2  # 2: shape is that of vertebrae in their crops
+UNITS_PER_FILM, HOSPITAL, MARGIN = 6, "spruce", 0.15
 
 
 def remake_constants(*, n_films: int = N_FILMS) -> str:
@@ -61,7 +68,7 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
     """
     films, _ = draw_films(n_films, seed=seed)
     features = np.stack([measure_film(film.numpy() / 255.0) for film in films[:, 0]])
-    constants = fit_constants(features)
+    constants = fit_constants(features, measure_shapes(max(1, n_films // UNITS_PER_FILM), seed=seed))
     about = {
         "features": list(feature_names(ALL)),
         "preprocessing": PREPROCESSING_VERSION,
@@ -73,8 +80,33 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
     return hash_file(path)
 
 
-def fit_constants(features: Floats) -> PublicConstants:
-    """Means, SDs and the first components of features [n,f] of public films."""
+def measure_shapes(n_films: int, *, seed: int) -> Floats:
+    """Features of public vertebrae, each in its crop and within its mask, [n,f]; shape is used."""
+    phantom, rng = read_phantom("spine"), np.random.default_rng(seed)
+    found = []
+    for exam in draw_exams(phantom, HOSPITAL, n_films, rng):
+        for unit in UNITS["spine"]:
+            mask = exam.film.parts[unit]
+            picture = Picture(pixels=exam.film.pixels.astype(np.float32))
+            image, framing = prepare(picture, PIXELS, window=grow(box_of(mask), MARGIN))
+            found.append(measure_film(image, cut_mask(mask, framing.window, PIXELS)))
+    return np.stack(found)
+
+
+def fit_constants(features: Floats, shapes: Floats | None = None) -> PublicConstants:
+    """Means, SDs and the first components of features [n,f] of public films.
+
+    A component's sign is that of its largest weight, so that equal films give an equal file. Mean and
+    SD of shape are those of ``shapes`` [m,f]; whole films have no shape, so no component holds any.
+    """
+    if shapes is not None:
+        whole = fit_constants(np.where(is_shape(), 0.0, features))
+        of_shape = (
+            np.where(is_shape(), own, of_film)
+            for own, of_film in ((shapes.mean(axis=0), whole.mean), (shapes.std(axis=0), whole.sd))
+        )
+        mean, sd = of_shape
+        return replace(whole, mean=mean, sd=sd)
     f = features.shape[1]
     first = PublicConstants(
         mean=features.mean(axis=0),

@@ -164,7 +164,7 @@ def _inputs(hospital: Hospital, schema: CohortSchema) -> Inputs:
     return Inputs(
         table=lambda: hospital.table,
         films=lambda: films_of(films, schema) if films is not None else [],
-        regions=lambda: regions_of(films.parent) if films is not None else [],
+        regions=lambda: regions_of(films.parent, schema, hospital.profile) if films is not None else [],
     )
 
 

@@ -107,6 +107,7 @@ def prepare(
     anatomy: str = "",
     window_mm: float = 0.0,
     mirror: bool = False,
+    window: Window | None = None,
 ) -> tuple[Floats, Framing]:
     """A film as [out_pixels, out_pixels] float32 in [0, 1], and what of it that is.
 
@@ -118,27 +119,31 @@ def prepare(
         anatomy: a key of ``ANATOMIES``; empty: the whole exposed field.
         window_mm: edge of the window around the landmark.
         mirror: whether to flip left and right.
+        window: what is cropped instead, in pixels of the picture; made square in millimetres.
     """
-    coarse = _Coarse(picture, mirror)
+    coarse, is_crop = _Coarse(picture, mirror), window is not None
     exposed = find_exposed(coarse.grey, coarse.told)
-    if anatomy and float(np.ptp(coarse.grey)) > 0:
+    found: Found | None = None
+    flags: tuple[str, ...] = ()
+    if window is not None:
+        window = coarse.square(coarse.as_stored(window))
+        pixel_mm = _spacing(picture, window, out_pixels)
+    elif anatomy and float(np.ptp(coarse.grey)) > 0:
         found = find_landmark(
             coarse.grey, exposed, spacing=coarse.spacing, is_known=coarse.is_known, anatomy=anatomy
         )
         window = coarse.window_at(found, window_mm)
-        pixel_mm: float | None = window_mm / out_pixels
-        flags: tuple[str, ...] = (
-            () if found.confidence >= ANATOMIES[anatomy].least_confidence else (NOT_FOUND,)
-        )
+        pixel_mm = window_mm / out_pixels
+        flags = () if found.confidence >= ANATOMIES[anatomy].least_confidence else (NOT_FOUND,)
     else:
-        window, found, flags = coarse.window_of(exposed), None, ()
+        window = coarse.window_of(exposed)
         pixel_mm = _spacing(picture, window, out_pixels)
     grey = coarse.cut(window, out_pixels)
     is_inverted = found is not None and found.is_inverted
     grey = -grey if is_inverted else grey
     inside = coarse.cut_mask(exposed, window, out_pixels)
     metal = _metal(grey, inside)
-    if anatomy and inside.mean() < LEAST_EXPOSED:
+    if (anatomy or is_crop) and inside.mean() < LEAST_EXPOSED:
         flags += (CUT_OFF,)
     if anatomy and metal[_middle(out_pixels)].mean() > 0.25:
         flags += (METAL_THERE,)
@@ -217,6 +222,11 @@ class _Coarse:
         top, left = rows[0] * self._block[0], columns[0] * self._block[1]
         bottom = height if rows[-1] + 1 == len(exposed) else (rows[-1] + 1) * self._block[0]
         right = width if columns[-1] + 1 == exposed.shape[1] else (columns[-1] + 1) * self._block[1]
+        return self.square((float(top), float(left), float(bottom), float(right)))
+
+    def square(self, window: Window) -> Window:
+        """The smallest square, in millimetres, around a window."""
+        top, left, bottom, right = window
         edge = max((bottom - top) * self._mm[0], (right - left) * self._mm[1])
         middle = (top + bottom) / 2, (left + right) / 2
         tall, wide = (edge / mm / 2 for mm in self._mm)
@@ -247,7 +257,7 @@ class _Coarse:
         return inside
 
     def as_stored(self, window: Window) -> Window:
-        """A window in pixels of the picture as it was before it was mirrored."""
+        """A window in pixels of the picture as it was before it was mirrored, or the way back."""
         top, left, bottom, right = (float(edge) for edge in window)
         if self._mirror:
             width = self._pixels.shape[1]

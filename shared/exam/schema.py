@@ -151,6 +151,29 @@ class ViewRule(BaseModel):
         return self
 
 
+class CropRule(BaseModel):
+    """An exam's images are windows around bones that the hospital has marked, one for each.
+
+    Attributes:
+        source: what marks them: `boxes` of a table, or `masks`, PNG files or DICOM SEG.
+        units: what is cropped, such as L1; level k of a mask stands for the k-th.
+        margin: share of a box's own height and width that is added on every side.
+        keeps_film: whether the whole film is an image of the exam too.
+    """
+
+    model_config = FROZEN
+
+    source: Literal["boxes", "masks"]
+    units: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(default=0.15, ge=0, le=1)
+    keeps_film: bool = False
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> CropRule:
+        refuse_contradictions(_word_problems("units", self.units, {}))
+        return self
+
+
 class BmdLabel(BaseModel):
     """A bone mineral density measured by DXA, converted to one vendor's scale and to a T-score.
 
@@ -325,6 +348,7 @@ class CohortSchema(BaseModel):
         films: what they are: `dicom`, or `png_tree`: PNG files in `part/patient/study_label`, where
             folders are the table, dates and the size of pixels are unknown, and studies of a patient
             stand in the order of their numbers.
+        crops: what of the films is seen, where that is not a window around an anatomy or the whole.
         label: what is predicted.
         max_days_between_film_and_row: a row further from a film does not describe it.
         minimum_age_years: exams of younger patients are left out.
@@ -344,6 +368,7 @@ class CohortSchema(BaseModel):
     fields: tuple[ClinicalField, ...] = ()
     views: tuple[ViewRule, ...] = ()
     films: FilmFiles = "dicom"
+    crops: CropRule | None = None
     label: BmdLabel | ClassLabel | NumberLabel = Field(discriminator="kind")
     max_days_between_film_and_row: int = Field(default=180, ge=0)
     minimum_age_years: float = Field(default=0.0, ge=0)
@@ -358,10 +383,11 @@ class CohortSchema(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_usual_films(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        # a plan of DICOM films keeps the hash that it had before there were others
+    def _without_what_is_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of whole DICOM films keeps the hash that it had before there were others
         written: dict[str, object] = write(self)
-        return {name: value for name, value in written.items() if (name, value) != ("films", "dicom")}
+        usual = {"films": "dicom", "crops": None}
+        return {name: value for name, value in written.items() if usual.get(name, ...) != value}
 
 
 def _contradictions(content: object) -> list[str]:
@@ -378,6 +404,8 @@ def _contradictions(content: object) -> list[str]:
         for name, count in columns.items()
         if count > 1
     ]
+    if whole["crops"] and not views:
+        problems.append("crops need at least one view: they are cut from films")
     if whole["films"] == "png_tree":
         problems += _tree_problems(whole)
     elif views and not (whole["patient_column"] and whole["date_column"]):

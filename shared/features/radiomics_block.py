@@ -29,6 +29,7 @@ from shared.features.components import (
     public_spreads,
 )
 from shared.features.components import project as project_components
+from shared.features.radiomics.region import Mask
 from shared.features.radiomics.table import FAMILIES, feature_names, measure_radiomics
 from shared.signing.canonical import hash_file
 
@@ -42,7 +43,7 @@ _NO_SPREAD = 1e-9  # a feature that is the same on every public film tells nothi
 
 @dataclass(frozen=True, kw_only=True)
 class PublicConstants:
-    """What public films say of the features.
+    """What public films say of the features; of shape, masks of public vertebrae in their crops.
 
     Shapes: mean [f], sd [f], directions [f,k] of the standardised features, variances [k].
     """
@@ -53,14 +54,32 @@ class PublicConstants:
     variances: Floats
 
 
-def measure_block(film: NDArray[np.floating], constants: PublicConstants, *, components: int) -> Floats:
-    """Columns of a film, [h,w] -> [f] or [components]; 0 components: the features themselves."""
-    return project(measure_film(film), constants, components=components)
+def measure_block(
+    film: NDArray[np.floating],
+    constants: PublicConstants,
+    *,
+    components: int,
+    mask: Mask | None = None,
+) -> Floats:
+    """Columns of a film, [h,w] -> [f] or [components]; 0 components: the features themselves.
+
+    Within a mask [h,w] where there is one, which must hold a pixel. A whole film is a square and has no
+    shape of its own: its shape is the public mean.
+    """
+    features = measure_film(film, mask)
+    if mask is None:
+        features = np.where(is_shape(), constants.mean, features)
+    return project(features, constants, components=components)
 
 
-def measure_film(film: NDArray[np.floating]) -> Floats:
-    """The features of a whole film before any constant, [h,w] -> [f]."""
-    return measure_radiomics(film, families=ALL, n_levels=LEVELS)
+def measure_film(film: NDArray[np.floating], mask: Mask | None = None) -> Floats:
+    """The features of a film, or of its mask [h,w], before any constant, [h,w] -> [f]."""
+    return measure_radiomics(film, mask=mask, families=ALL, n_levels=LEVELS)
+
+
+def is_shape() -> Mask:
+    """Which features are those of a region's shape, [f]."""
+    return np.array([name.startswith("shape.") for name in feature_names(ALL)])
 
 
 def project(features: Floats, constants: PublicConstants, *, components: int) -> Floats:

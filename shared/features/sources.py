@@ -29,6 +29,7 @@ from pydantic import (
 from shared.features import radiomics_block as block
 from shared.features.columns import IMAGE_NORM, Column, Layout
 from shared.features.components import MOST_COMPONENTS, film_columns
+from shared.features.radiomics.region import Mask
 from shared.strict import FROZEN
 
 Components = Annotated[int, Field(ge=0, le=MOST_COMPONENTS)]
@@ -209,8 +210,18 @@ def columns_of(source: FeatureSource) -> tuple[Column, ...]:
     return _COLUMNS[source.kind](source)
 
 
-def measure_radiomics(films: NDArray[np.floating], source: RadiomicsSource) -> NDArray[np.float32]:
+def measure_radiomics(
+    films: NDArray[np.floating],
+    masks: Sequence[Mask | None] | None = None,
+    *,
+    source: RadiomicsSource,
+) -> NDArray[np.float32]:
     """Radiomics of films, each by itself: [n,h,w] -> [n,f].
+
+    Args:
+        films: prepared, in [0, 1].
+        masks: of each film [h,w] or None: the whole; None: all whole.
+        source: whose constants and components.
 
     Raises:
         WeightsError: public constants that are not those installed here.
@@ -219,5 +230,6 @@ def measure_radiomics(films: NDArray[np.floating], source: RadiomicsSource) -> N
     measured = np.zeros((len(films), len(columns_of(source))), dtype=np.float32)
     for row, film in enumerate(films):
         pixels = np.asarray(film, dtype=np.float64)
-        measured[row] = block.measure_block(pixels, constants, components=source.components)
+        mask = None if masks is None else masks[row]
+        measured[row] = block.measure_block(pixels, constants, components=source.components, mask=mask)
     return measured

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from shared.contract.model_settings import EncoderSettings, ModelSettings
 from shared.errors import WeightsError
 from shared.features.components import project, public_spreads, read_components
+from shared.features.radiomics.region import Mask
 from shared.features.sources import (
     FeatureSource,
     RadiomicsSource,
@@ -30,14 +31,17 @@ from shared.train.device import choose_device, repeatable
 
 Films = NDArray[np.floating]
 Block = NDArray[np.float32]
-Measure = Callable[[Films], Block]
+Masks = Sequence[Mask | None] | None
+Measure = Callable[[Films, Masks], Block]
 FileOf = Callable[[str], Path]
 _FILMS_AT_ONCE = 256
 _SAME_SPREAD = 1e-6  # of a spread: a plan repeats what the file holds
 
 
 def make_measure(settings: ModelSettings, source: FeatureSource, file_of: FileOf) -> Measure:
-    """What measures films by a source, [n,h,w] in [0,1] -> [n,f] float32.
+    """What measures films by a source, [n,h,w] in [0,1] and their masks or None -> [n,f] float32.
+
+    Radiomics are measured within a mask, an encoder sees the whole film.
 
     Args:
         settings: of the run.
@@ -58,9 +62,10 @@ def make_measure(settings: ModelSettings, source: FeatureSource, file_of: FileOf
     )
 
 
-def measure_films(films: Films, settings: ModelSettings, file_of: FileOf) -> Block:
+def measure_films(films: Films, settings: ModelSettings, file_of: FileOf, masks: Masks = None) -> Block:
     """Columns of films by all sources of films in order, [n,h,w] -> [n,f]; f = 0 without any."""
-    blocks = [make_measure(settings, source, file_of)(films) for source in settings.features.of_films]
+    measures = [make_measure(settings, source, file_of) for source in settings.features.of_films]
+    blocks = [measure(films, masks) for measure in measures]
     return np.concatenate([np.zeros((len(films), 0), dtype=np.float32), *blocks], axis=1)
 
 
@@ -69,7 +74,7 @@ def _token_measure(
 ) -> Measure:
     encoder = load_encoder(settings, file).to(device)
     if not spreads:
-        return partial(_mean_tokens, encoder)
+        return lambda films, _: _mean_tokens(encoder, films)
     directions, variances = read_components(file, len(spreads))
     if not np.allclose(public_spreads(variances), spreads, rtol=_SAME_SPREAD, atol=0.0):
         raise WeightsError(
@@ -78,7 +83,7 @@ def _token_measure(
             hint="ask the coordinator for a plan that is composed anew, with no spreads by hand",
         )
 
-    def components_of(films: Films) -> Block:
+    def components_of(films: Films, _: Masks) -> Block:
         measured = np.zeros((len(films), len(spreads)), dtype=np.float32)
         for row, token in enumerate(_mean_tokens(encoder, films).astype(np.float64)):
             measured[row] = project(token, directions, variances)

@@ -78,7 +78,7 @@ def counts_of(report: IntakeReport) -> dict[tuple[str, str], int]:
 
 def check_sums(report: IntakeReport) -> None:
     """Every film and row is used, or in quarantine once."""
-    lost = {kind: 0 for kind in ("film", "row", "value", "link")}
+    lost = {kind: 0 for kind in ("film", "row", "value", "link", "region")}
     for (kind, _), n in counts_of(report).items():
         lost[kind] += n
     assert report.n_films_used + lost["film"] == report.n_films_read

@@ -39,6 +39,7 @@ class Choice:
     folder: Path | None = None
     films: Path | None = None
     masks: Path | None = None
+    boxes: Path | None = None
     dicomweb: str | None = None
     ca: Path | None = None
     login_file: Path | None = None
@@ -89,7 +90,9 @@ def choose_inputs(
     inputs = Inputs(
         table=table,
         films=_films(choice, site, schema, progress) if schema.views else list,
-        regions=lambda: regions_of(choice.folder, masks=choice.masks),
+        regions=lambda: regions_of(
+            choice.folder, schema, site.settings.profile, masks=choice.masks, boxes=choice.boxes
+        ),
     )
     _refuse_unused(choice)
     return inputs
@@ -271,6 +274,8 @@ def _refuse_absent(choice: Choice, schema: CohortSchema) -> None:
         problems.append(films_problem(films))
     if choice.masks is not None and not choice.masks.is_dir():
         problems.append(f"there is no folder {choice.masks}")
+    if choice.boxes is not None:
+        problems.append(table_problem(choice.boxes))
     problems = [problem for problem in problems if problem]
     if problems:
         raise IntakeError(

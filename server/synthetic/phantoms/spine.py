@@ -86,7 +86,7 @@ def draw_scene(traits: Traits, rng: np.random.Generator) -> Scene:
     bones = [*_body_bones(bodies, losses, traits, rng), *_arches(bodies, traits)]
     bones += [_crest(bodies, traits), *_ribs(bodies, traits)]
     if traits.age_years > 60 and rng.random() < 0.35:
-        bones.append(_aorta(bodies, rng))
+        bones += _aorta(bodies, rng)
     return Scene(
         bones=tuple(bones),
         soft_cm=_soft_tissue(traits, rng),
@@ -276,8 +276,8 @@ def _ribs(bodies: tuple[Body, ...], traits: Traits) -> list[Bone]:
     return bones
 
 
-def _aorta(bodies: tuple[Body, ...], rng: np.random.Generator) -> Bone:
-    """Plaques in the wall of the aorta, which is no bone."""
+def _aorta(bodies: tuple[Body, ...], rng: np.random.Generator) -> list[Bone]:
+    """Plaques in the wall of the aorta, which is no bone; now and then there are none."""
     plaques: list[Solid] = []
     for body in bodies[3:7]:
         if rng.random() < 0.7:
@@ -288,7 +288,7 @@ def _aorta(bodies: tuple[Body, ...], rng: np.random.Generator) -> Bone:
                 for step in (0, 1)
             )
             plaques += chain(ends, (float(rng.uniform(0.7, 1.4)),), (1.5,), (0.0,))
-    return Bone("aorta", solids=tuple(plaques), is_marked=False)
+    return [Bone("aorta", solids=tuple(plaques), is_marked=False)] if plaques else []
 
 
 def _soft_tissue(traits: Traits, rng: np.random.Generator) -> SoftTissue:

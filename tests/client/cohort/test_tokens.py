@@ -71,7 +71,12 @@ def site_of(folder: Path) -> SimpleNamespace:
 def cohort(letter: str = "a", preprocessing: str = PREPROCESSING_VERSION) -> SimpleNamespace:
     films = np.random.default_rng(ord(letter)).random((4, 16, 16)).astype(np.float16)
     return SimpleNamespace(
-        fingerprint=letter * 64, images=films, preprocessing=preprocessing, name="hips", version=1
+        fingerprint=letter * 64,
+        images=films,
+        preprocessing=preprocessing,
+        name="hips",
+        version=1,
+        masks=None,
     )
 
 
@@ -82,7 +87,7 @@ def test_a_second_run_measures_no_film(tmp_path: Path, measured: list[str]) -> N
     assert isinstance(again, np.memmap)
     assert np.array_equal(first, again)
     [source] = radiomics().settings.features.of_films
-    assert np.array_equal(again, measure_radiomics(cohort().images, source))
+    assert np.array_equal(again, measure_radiomics(cohort().images, source=source))
 
 
 def test_a_changed_input_measures_its_own_block_and_no_other(

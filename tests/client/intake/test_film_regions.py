@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 from practice_masks import write_png
 
-from client.intake.film_regions import EMPTY_MASK, MASK_SIZE, read_regions
+from client.intake.film_regions import (
+    DUPLICATE_UNIT,
+    EMPTY_MASK,
+    MASK_SIZE,
+    mask_in,
+    read_regions,
+)
 from client.intake.regions import Region
 from client.intake.seg import UNREADABLE
 from shared.exam.pixels import Picture
+from shared.exam.schema import CropRule
 
 STORED = np.zeros((20, 30), dtype=bool)
 
@@ -46,11 +53,18 @@ def test_what_cannot_be_used_has_a_code(tmp_path):
     assert np.array_equal(found.bone, masks["good.png"])
 
 
-def test_a_mask_beside_the_window_is_none_and_says_so(tmp_path):
+def test_a_mask_beside_the_window_is_none():
     mask = marked(slice(0, 3), slice(0, 3))
-    found = read_regions(
-        [Region(place="a.png", path=write_png(tmp_path / "a.png", mask))],
-        Picture(pixels=STORED.astype(np.float32)),
-    )
-    assert found.mask_in((10, 10, 20, 20), 5, mirror=False) is None
-    assert found.codes == {"a.png": EMPTY_MASK}
+    assert mask_in(mask, (10, 10, 20, 20), 5, mirror=False) is None
+    assert mask_in(None, (0, 0, 20, 20), 5, mirror=False) is None
+    assert mask_in(mask, (0, 0, 6, 6), 6, mirror=False).sum() == 9
+
+
+def test_a_unit_that_is_marked_twice_is_not_cropped(tmp_path):
+    rule = CropRule(source="boxes", units=("L1", "L2"), margin=0.5)
+    boxes = {"a": ("L1", (2, 2, 8, 6)), "b": ("l1", (3, 3, 9, 7)), "c": ("LWK 2", (2, 8, 8, 12))}
+    regions = [Region(place=place, unit=unit, box=box) for place, (unit, box) in boxes.items()]
+    picture = Picture(pixels=STORED.astype(np.float32))
+    found = read_regions(regions, picture, rule, {"lwk 2": "L2"})
+    assert found.codes == {"a": DUPLICATE_UNIT, "b": DUPLICATE_UNIT, "c": ""}
+    assert [(crop.unit, crop.window) for crop in found.crops] == [("L2", (6.0, -1.0, 14.0, 11.0))]

@@ -133,7 +133,7 @@ def test_a_film_gives_one_image_for_an_intake_and_for_a_reading(
     rule = ReadingRule.of(HIP, profile)
     taken = [read.pixels(rule) for read in read_films(few_films[1:], rule, workers=2)]
     read = predicting._read(few_films[1:], rule)
-    assert all(np.array_equal(one, other) for one, other in zip(taken, read, strict=True))
+    assert all(np.array_equal(one, other.image) for one, other in zip(taken, read, strict=True))
     # in this process, with whatever threads it has
     alone = [read_one(path, rule).pixels(rule) for path in few_films[1:]]
     assert all(np.array_equal(one, other) for one, other in zip(taken, alone, strict=True))
@@ -152,7 +152,7 @@ def test_every_worn_film_of_a_cohort_is_read_as_it_was_taken_in(
     for read, image in zip(
         predicting._read(taken, ReadingRule.of(cohort.schema, profile)), cohort.images, strict=True
     ):
-        assert np.array_equal(read, image)
+        assert np.array_equal(read.image, image)
     # among them are films that tags turn or invert, and films with a border
     framings = [film.framing for exam in cohort.exams for film in exam.films]
     assert {change for framing in framings for change in framing.changes} >= CHANGES[ward.name]
@@ -253,7 +253,7 @@ def test_films_that_this_code_prepares_otherwise_are_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     film = np.zeros((32, 32), dtype=np.float32)
-    monkeypatch.setattr(predicting, "_read", lambda *_: [film])
+    monkeypatch.setattr(predicting, "_read", lambda *_: [predicting._View(film)])
     monkeypatch.setattr(predicting, "make_scored", lambda _: None)
     record = SimpleNamespace(preprocessing="of another time")
     release = SimpleNamespace(plan=SimpleNamespace(settings=compose_settings()), record=record)
@@ -277,8 +277,8 @@ def test_a_film_of_another_view_is_not_read_unless_the_site_says_what_its_words_
     assert caught.value.code == "intake.wrong-view"
     assert "hip_ap" in caught.value.fact
     own = SiteProfile(films=FilmWords(body_parts={part: "HIP"}, positions={position: "AP"}))
-    [image] = predicting._read([tmp_path / "other.dcm"], ReadingRule.of(HIP, own))
-    assert image.shape == (HIP.image_pixels, HIP.image_pixels)
+    [view] = predicting._read([tmp_path / "other.dcm"], ReadingRule.of(HIP, own))
+    assert view.image.shape == (HIP.image_pixels, HIP.image_pixels)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_reading_measures_films_as_the_cohort_keeps_them() -> None:
         ["features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments"]
     )
     release = SimpleNamespace(plan=SimpleNamespace(settings=settings), encoders={})
-    said = predicting._make_columns(release)(films)
+    said = predicting._make_columns(release)(films, [None] * 3)
     kept = films[1].numpy().astype(np.float16)
     assert said.shape == (2, 3, 16)
     assert np.array_equal(said[1].numpy(), measure_films(kept, settings, {}.__getitem__))
@@ -349,7 +349,9 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
     monkeypatch.setattr(
         predicting,
         "_read",
-        lambda paths, _: [np.full((32, 32), light[path.name], np.float32) for path in paths],
+        lambda paths, _: [
+            predicting._View(np.full((32, 32), light[path.name], np.float32)) for path in paths
+        ],
     )
     settings = compose_settings()
     record = SimpleNamespace(decision=decision_of(settings), preprocessing=PREPROCESSING_VERSION)

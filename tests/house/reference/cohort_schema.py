@@ -13,6 +13,7 @@ _KINDS = (
     schema.NumberField,
     schema.CategoryField,
     schema.ViewRule,
+    schema.CropRule,
     schema.BmdLabel,
     schema.ClassLabel,
     schema.NumberLabel,

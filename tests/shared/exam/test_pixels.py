@@ -194,3 +194,29 @@ def test_another_network_of_a_landmark_is_another_preprocessing():
     known = {"exposed-window-1": "a045dbd75fa30c3744d208bc4466d1e3989d22b8e5ea006d9cef5505034a802a"}
     joined = b"".join(weights["hip"][key].tobytes() for key in sorted(weights["hip"]))
     assert known[PREPROCESSING_VERSION] == sha256_hex(joined)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_window_that_is_given_is_cut_square_on_the_side_where_it_lies(mirror: bool) -> None:
+    film = np.random.default_rng(4).random((120, 160)).astype(np.float32)
+    film[40:60, 100:140] = 3.0
+    picture = Picture(pixels=film, pixel_mm=(0.2, 0.1))  # 4 mm × 4 mm
+    image, framing = prepare(picture, 40, window=(40, 100, 60, 140), mirror=mirror)
+    assert framing.window == (40, 100, 60, 140)
+    assert framing.pixel_mm == pytest.approx(0.1)
+    wide, about = prepare(picture, 40, window=(30, 100, 70, 140), mirror=mirror)
+    assert about.window == (30, 80, 70, 160)
+    bright = wide > 0.9
+    assert not image.any()  # all equal: nothing to see, and it says so
+    assert framing.flags == ("intake.blank-film",)
+    assert bright[11:29, 11:29].all()
+    assert bright.sum() <= 20 * 20
+
+
+def test_a_crop_of_which_most_was_not_exposed_says_so() -> None:
+    film = np.random.default_rng(5).random((100, 100)).astype(np.float32)
+    told = np.ones(film.shape, dtype=bool)
+    told[:, :60] = False
+    picture = Picture(pixels=film, told=told)
+    assert prepare(picture, 32, window=(20, 62, 50, 92))[1].flags == ()
+    assert prepare(picture, 32, window=(20, 40, 50, 70))[1].flags == ("intake.anatomy-cut-off",)

@@ -20,6 +20,7 @@ from shared.features.radiomics_block import (
     FILE,
     PublicConstants,
     block_columns,
+    is_shape,
     measure_block,
     measure_film,
     project,
@@ -103,3 +104,24 @@ def test_other_constants_than_the_plans_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as refused:
         read_constants(hash_file(copy), copy)
     assert refused.value.code == "weights.wrong-layout"
+
+
+def test_within_a_mask_nothing_outside_of_it_counts_and_its_shape_does() -> None:
+    constants = read_constants(hash_file(FILE))
+    film = RNG.random((48, 48))
+    y, x = np.ogrid[:48, :48]
+    disc, bar = np.hypot(y - 24, x - 24) < 15, np.abs(y - 24) < 6
+    changed = np.where(disc, film, RNG.random((48, 48)))
+    one, other = (measure_block(each, constants, components=0, mask=disc) for each in (film, changed))
+    assert one.tobytes() == other.tobytes()
+    assert not np.array_equal(one, measure_block(film, constants, components=0))
+    long = measure_block(film, constants, components=0, mask=np.broadcast_to(bar, (48, 48)))
+    assert (one[is_shape()] != long[is_shape()]).any()
+
+
+def test_a_whole_film_has_no_shape_and_components_hold_none() -> None:
+    constants = read_constants(hash_file(FILE))
+    whole = measure_block(RNG.random((48, 48)), constants, components=0)
+    assert not whole[is_shape()].any()
+    assert (constants.sd[is_shape()] > 0).all()
+    assert np.allclose(constants.directions[is_shape()], 0.0, atol=1e-12)

@@ -91,9 +91,9 @@ def test_a_patients_row_does_not_change_with_the_company() -> None:
 def test_films_are_measured_one_by_one() -> None:
     films = np.random.default_rng(2).random((3, 24, 24)).astype(np.float16)
     [source] = features("radiomics").of_films
-    together = measure_radiomics(films, source)
+    together = measure_radiomics(films, source=source)
     assert together.shape == (3, 16)
-    assert together[1:2].tobytes() == measure_radiomics(films[1:2], source).tobytes()
+    assert together[1:2].tobytes() == measure_radiomics(films[1:2], source=source).tobytes()
 
 
 def test_radiomics_have_a_column_for_each_number_that_is_measured() -> None:
@@ -102,7 +102,7 @@ def test_radiomics_have_a_column_for_each_number_that_is_measured() -> None:
         [source] = features("radiomics").of_films
         chosen = source.model_copy(update={"components": components})
         n_columns = len(columns_of(chosen))
-        assert n_columns == measure_radiomics(films, chosen).shape[1]
+        assert n_columns == measure_radiomics(films, source=chosen).shape[1]
         assert n_columns == (components or len(feature_names(ALL)))
 
 
@@ -184,7 +184,7 @@ def test_films_without_an_encoder_fill_slots_and_reach_the_learner() -> None:
         film_order=range(3),
         exam_order=range(2),
         tokens=np.zeros((3, 0, 0), dtype=np.float32),
-        film_columns=measure_radiomics(films, settings.features.of_films[0]),
+        film_columns=measure_radiomics(films, source=settings.features.of_films[0]),
         max_views=2,
         max_exams=1,
     )
@@ -195,7 +195,7 @@ def test_films_without_an_encoder_fill_slots_and_reach_the_learner() -> None:
         channels=0,
         layout=settings.features.layout,
     ).columns
-    said = measure_radiomics(films, settings.features.of_films[0]).astype(np.float64)
+    said = measure_radiomics(films, source=settings.features.of_films[0]).astype(np.float64)
     columns = table_task(settings, 1.0).columns
     expected = clip_columns(np.stack([(said[0] + said[2]) / 2, said[1]]), columns[:16])
     assert rows[:, :16] == pytest.approx(expected)

@@ -11,6 +11,7 @@ from server.synthetic.phantoms.spine import (
     CLASSES,
     LEVELS,
     SPINE,
+    _aorta,
     _apparent_loss,
     _draw_losses,
     body_rim,
@@ -108,3 +109,15 @@ def test_a_person_with_the_finding_has_lost_height_and_one_without_has_not(seen)
     # a fractured vertebra is not measured: its bone lies closer
     measured = {bone.name for bone in scene.bones if bone.is_measured}
     assert not measured & {loss.level for loss in scene.losses}
+
+
+def test_an_aorta_without_a_plaque_is_no_bone():
+    bodies = stack_bodies((), np.random.default_rng(1))
+
+    class NoPlaque:
+        """Draws above every share."""
+
+        def random(self) -> float:
+            return 0.99
+
+    assert _aorta(bodies, NoPlaque()) == []

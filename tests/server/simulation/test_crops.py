@@ -1,0 +1,73 @@
+"""Hospitals with boxes on their spines learn from vertebrae; privacy and intervals go by patient."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from client.cohort.masks import crop_masks
+from client.cohort.versions import current_cohort
+from client.reading.predict import predict
+from client.site.folder import open_site
+from server.federation.compose import cohort_file
+from server.run.folder import open_run
+from server.simulation.simulate import simulate
+from server.synthetic.phantoms.folder import write_hospital, write_profile
+from shared.contract.release import read_release
+
+SITES, N = ("alder", "spruce"), 80
+
+
+def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path) -> None:
+    for site in SITES:
+        write_hospital(tmp_path / site, "spine", site, 21, n_patients=N)
+        write_profile(tmp_path / site / "profile.yaml", "spine", site)
+    out = tmp_path / "out"
+    found = simulate(
+        {site: tmp_path / site for site in SITES},
+        cohort=cohort_file("spine_vertebrae"),
+        settings=[
+            "privacy.epsilon=8", "validation.epsilon=30", "privacy.max_views=6",
+            "features=radiomics", "encoder=none", "fusion=clinical_only",
+            "learner=proportional_odds", "federation.poll_s=0.01",
+        ],
+        folder=out,
+    )  # fmt: skip
+    cohorts = [current_cohort(open_site(out / "sites" / site), "spine_vertebrae") for site in SITES]
+    # every patient has several crops, and they are measured within their masks
+    n_crops = sum(len(cohort.images) for cohort in cohorts)
+    n_patients = sum(len(cohort.patients()) for cohort in cohorts)
+    assert n_patients > 1.9 * N
+    assert n_crops > 5 * n_patients
+    for cohort in cohorts:
+        masks = crop_masks(cohort)
+        assert masks is not None
+        assert all(mask is not None for mask in masks)
+        assert all(film.unit for exam in cohort.exams for film in exam.films)
+    # the report counts patients: noise of ε 30 is far smaller than what crops would count for
+    held_out = sum(len(cohort.patients("internal")) for cohort in cohorts)
+    [row] = [row for row in found.results.validation if row.is_pooled and row.kind == "internal"]
+    n_measured = row.measures.n_patients
+    assert abs(n_measured.value - held_out) < held_out
+    assert n_measured.high < 3 * held_out < n_crops * held_out / n_patients
+    assert all(each.training_epsilon <= 8 for each in found.results.privacy if each.training_epsilon)
+    # the release reads a film's vertebrae as the intake did
+    store = open_run(out / "coordinator" / "runs" / "simulation")
+    release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
+    source = tmp_path / SITES[0]
+    film = next((source / "films").iterdir())
+    shutil.copytree(source / "masks", tmp_path / "masks")
+    own = open_site(out / "sites" / SITES[0])
+    reading = predict(
+        release,
+        [film],
+        {"age": "70", "sex": "female"},
+        profile=own.settings.profile,
+        boxes=source / "boxes.csv",
+        masks=tmp_path / "masks",
+    )
+    kept = {image.tobytes() for image in np.asarray(cohorts[0].images, dtype=np.float32)}
+    assert {image.tobytes() for image in reading.films} <= kept
+    assert len(reading.films) > 1
