@@ -27,7 +27,6 @@ from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
-from shared.features.radiomics.region import Mask
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,6 +12,7 @@ import pytest
 import server.app
 from server.app import main, play
 from server.engines.local import LocalGrid
+from server.run.folder import Event
 from shared.errors import PlanError, RunError
 
 
@@ -20,6 +21,22 @@ def test_a_stage_that_is_none_is_refused_with_those_there_are(tmp_path: Path) ->
     with pytest.raises(PlanError, match=r"the plan has stages .*'train', 'internal'") as caught:
         play(LocalGrid(practice.app, folders), store, "guess")
     assert caught.value.code == "plan.no-such-stage"
+
+
+def test_an_event_says_after_which_round_it_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = LocalGrid(practice.app, folders)
+    play(grid, store, "train")
+    done = store.training.last_committed().round
+    assert done > 0
+    monkeypatch.setattr(server.app, "Exchange", lambda grid, plan, *, log: log)
+    monkeypatch.setattr(
+        server.app, "run_stage", lambda log, store, stage, *, key: log("aster", "run.late")
+    )
+    play(grid, store, "train")
+    assert store.events()[-1] == Event(round=done, site="aster", code="run.late")
 
 
 @pytest.mark.parametrize("stops", [False, True])

@@ -22,6 +22,14 @@ def test_components_are_those_of_the_standardised_features() -> None:
     assert np.var(scores, axis=0) == pytest.approx(found.variances)
 
 
+def test_the_largest_weight_of_a_component_is_positive_whatever_a_library_gives() -> None:
+    mixed = np.random.default_rng(4).normal(size=(60, 8)) @ np.diag(np.arange(1.0, 9.0))
+    directions = fit_constants(mixed).directions
+    assert directions.shape == (8, 8)
+    largest = np.abs(directions).argmax(axis=0)
+    assert (directions[largest, np.arange(8)] > 0).all()
+
+
 def test_equal_seeds_give_an_equal_file(tmp_path: Path) -> None:
     first, again = (write_constants(tmp_path / name, n_films=4, seed=5) for name in ("a", "b"))
     assert first == again

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from server.synthetic.physics import draw_public_film
 from shared.errors import WeightsError
+from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.features.columns import IMAGE_NORM, REACH_SD
 from shared.features.components import MOST_COMPONENTS
 from shared.features.radiomics.table import feature_names
@@ -99,11 +100,14 @@ def test_other_constants_than_the_plans_are_refused(tmp_path: Path) -> None:
         read_constants("0" * 64)
     assert refused.value.code == "weights.wrong-hash"
     copy = tmp_path / "public.safetensors"
-    shutil.copyfile(FILE, copy)
-    save_file(load_file(copy), copy, {"osteofed": '{"features": ["first_order.mean"]}'})
-    with pytest.raises(WeightsError) as refused:
-        read_constants(hash_file(copy), copy)
-    assert refused.value.code == "weights.wrong-layout"
+    own = {"features": list(feature_names(ALL)), "preprocessing": PREPROCESSING_VERSION}
+    for other in ({"features": ["first_order.mean"]}, {"preprocessing": "whole-film-0"}):
+        save_file(load_file(FILE), copy, {"osteofed": json.dumps(own | other)})
+        with pytest.raises(WeightsError) as refused:
+            read_constants(hash_file(copy), copy)
+        assert refused.value.code == "weights.wrong-layout"
+    save_file(load_file(FILE), copy, {"osteofed": json.dumps(own)})
+    assert read_constants(hash_file(copy), copy).mean.shape == (N_FEATURES,)
 
 
 def test_within_a_mask_nothing_outside_of_it_counts_and_its_shape_does() -> None:

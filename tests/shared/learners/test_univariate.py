@@ -41,6 +41,15 @@ def test_classes_without_an_order_are_scored_as_by_an_f_test() -> None:
     assert np.corrcoef(found, expected)[0, 1] > 0.99
 
 
+def test_a_class_counts_by_its_patients_by_hand() -> None:
+    # 6, 2 and 2 patients: a column of the large class apart, and one of a small class by as much
+    target = np.repeat([0.0, 1.0, 2.0], [6, 2, 2])
+    columns = np.stack([target == 0, target == 1], axis=1).astype(np.float64)
+    large, small = scores(table_task(2, n_classes=3, is_ordered=False), Columns(columns, target))
+    # Σ n (mean − common mean)²: 6 · .4² + 4 · .6² and 2 · .8² + 8 · .2², in one public unit
+    assert small / large == pytest.approx(1.6 / 2.4)
+
+
 def test_ordered_classes_are_scored_by_the_covariance_with_their_place() -> None:
     patients = apart()
     expected = [

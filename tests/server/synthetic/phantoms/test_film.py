@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from server.synthetic.phantoms.film import with_marker
+from server.synthetic.phantoms.film import _moved, with_marker
+from server.synthetic.phantoms.scene import Break
 from server.synthetic.phantoms.table import ANATOMIES
+from server.synthetic.solids import Frame
 
 PARTS = sorted(ANATOMIES)
 
@@ -84,3 +86,18 @@ def test_a_marked_film_says_so_and_nothing_else_changes(seen):
     assert marked.truth.has_marker
     assert not film.truth.has_marker
     assert marked.truth.bmd_g_cm2 == film.truth.bmd_g_cm2
+
+
+def test_the_far_part_of_a_fracture_lies_where_it_was_turned_and_shifted_to_by_hand():
+    fracture = Break(
+        at=(10.0, 0.0),
+        direction=(1.0, 0.0),
+        turn_degrees=0.0,
+        shift=(4.0, -2.0),
+        gap=1.0,
+        rough=0.0,
+        seed=1,
+    )
+    frame = Frame(0.5 * np.eye(2), np.zeros(2))  # two pixels a millimetre
+    # its own (20, 6) is seen at (24, 4): row 8, column 48
+    assert _moved(frame, fracture).pixel_of((20.0, 6.0)) == pytest.approx((8.0, 48.0))
