@@ -2420,6 +2420,18 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/model/fusion.py",
+        "found = found + exam_means(weights, of_exam)",
+        "found = exam_means(weights, of_exam)",
+        "attention to fields is that of the last layer alone",
+    ),
+    Break(
+        "shared/model/build.py",
+        "if fusion.image_reads and n_fields < 2:",
+        "if fusion.image_reads and n_fields < 1:",
+        "attention over one clinical field is planned, which is none",
+    ),
+    Break(
+        "shared/model/fusion.py",
         "return total / weight.sum(dim=-1, keepdim=True).clamp(min=1.0)",
         "return total",
         "an exam with two films is their sum",

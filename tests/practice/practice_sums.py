@@ -157,13 +157,18 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
     return Case(OneSum(measure), usual, hostile)
 
 
-def of_gradient(fusion: str, **shape: object) -> Case:
+def of_gradient(fusion: str, *, is_odds: bool = False, **shape: object) -> Case:
     """Training of a head; hostile patients have numbers that no film and no clinic gives."""
     settings = practice_settings(fusion)
     settings = settings.model_copy(update={"fusion": settings.fusion.model_copy(update=shape)})
+    if is_odds:
+        task = compose_settings(["experiment=xattn_bmd_classes"]).task
+        settings = settings.model_copy(update={"task": task})
 
     def usual(n: int, draw: np.random.Generator) -> PatientBatch:
-        return practice_patients(n, seed=int(draw.integers(1 << 30)))
+        patients = practice_patients(n, seed=int(draw.integers(1 << 30)))
+        classes = (patients.target > -0.5).float() + (patients.target > 0.5)
+        return replace(patients, target=classes) if is_odds else patients
 
     def hostile(n: int, draw: np.random.Generator) -> PatientBatch:
         patients = usual(n, draw)
@@ -261,6 +266,10 @@ SUMS: dict[str, Case] = {
     "gradients of a linear head": of_gradient("linear"),
     "gradients of a hidden layer": of_gradient("concatenation", hidden=8),
     "gradients of cross-attention": of_gradient("cross_attention", width=8, layers=1, heads=2),
+    "gradients of attention in one direction": of_gradient(
+        "cross_attention", width=8, layers=1, heads=2, directions="image_reads", head_hidden=4
+    ),
+    "gradients of one score of classes": of_gradient("linear", is_odds=True),
     "description": of_description(has_moments=False),
     "description with second moments": of_description(has_moments=True),
 }
