@@ -4,6 +4,7 @@
     exams.jsonl      one exam per line: PatientKey, shifted day, split, films, values, label
     images.npy       [n_films, h, w] float16, memory-mapped; absent when there are no films
     overviews.npy    [n_films, n, n] uint8, each film whole, for the hospital's own page; may be absent
+    masks.npy        [n_films, h, w] bool, bone of each image; all False: none given; absent without any
     quarantine.jsonl what was not used and why, as keyed items
 
 It holds no identity and no absolute date. A format other than ``COHORT_FORMAT`` is refused.
@@ -38,10 +39,11 @@ from shared.signing.canonical import canonical_json, hash_file, hash_of
 
 # 2: a number and a category are two kinds of field in the schema. 3: a film's framing.
 COHORT_FORMAT = 3
-_EXAMS, _IMAGES, _OVERVIEWS, _QUARANTINE, _HEAD = (
+_EXAMS, _IMAGES, _OVERVIEWS, _MASKS, _QUARANTINE, _HEAD = (
     "exams.jsonl",
     "images.npy",
     "overviews.npy",
+    "masks.npy",
     "quarantine.jsonl",
     "cohort.json",
 )
@@ -85,7 +87,8 @@ class Cohort:
     """An opened, verified cohort.
 
     Shapes:
-        images [n_films, h, w] float16 in [0, 1]; overviews [n_films, n, n] uint8, or [0, 1, 1].
+        images [n_films, h, w] float16 in [0, 1]; overviews [n_films, n, n] uint8, or [0, 1, 1]; masks
+        as ``client.cohort.masks`` gives them, or None.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class Cohort:
     exams: tuple[Exam, ...] = field(repr=False)
     images: NDArray[np.float16] = field(repr=False)
     overviews: NDArray[np.uint8] = field(repr=False)
+    masks: NDArray[np.bool_] | None = field(repr=False, default=None)
     quarantined: tuple[Quarantined, ...] = field(repr=False)
     files: Mapping[str, str] = field(repr=False)
     previous: str | None
@@ -162,6 +166,7 @@ def write_cohort(
     exams: Sequence[Exam],
     images: Iterable[NDArray[np.float16]],
     overviews: Iterable[NDArray[np.uint8]] = (),
+    masks: Iterable[NDArray[np.bool_]] = (),
     quarantined: Sequence[Quarantined],
 ) -> Cohort:
     """Freeze exams as the next version of a cohort; nothing new returns the version before.
@@ -173,6 +178,7 @@ def write_cohort(
         exams: their ``films[*].image`` number the images from 0 without gaps.
         images: [h, w] each, in that order; may be read lazily.
         overviews: [n, n] each, in that order too; none where nobody has them.
+        masks: [h, w] each, likewise; all False for an image whose bone is not given.
         quarantined: what was not used.
 
     Raises:
@@ -189,6 +195,7 @@ def write_cohort(
     if n_films:
         _write_pictures(part / _IMAGES, images, n_films)
         _write_pictures(part / _OVERVIEWS, overviews, n_films)
+        _write_pictures(part / _MASKS, masks, n_films)
     files = {path.name: hash_file(path) for path in sorted(part.iterdir())}
     if previous and previous.files == files and previous.schema == schema:
         shutil.rmtree(part)
@@ -319,6 +326,7 @@ def _assembled(folder: Path, head: Mapping[str, object], fingerprint: str) -> Co
         if _OVERVIEWS in files
         else np.zeros((0, 1, 1), dtype=np.uint8)
     )
+    masks = np.load(folder / _MASKS, mmap_mode="r") if _MASKS in files else None
     previous = head["previous"]
     return Cohort(
         folder=folder,
@@ -329,6 +337,7 @@ def _assembled(folder: Path, head: Mapping[str, object], fingerprint: str) -> Co
         exams=tuple(_exam(line) for line in _lines(folder / _EXAMS)),
         images=images,
         overviews=overviews,
+        masks=masks,
         quarantined=tuple(Quarantined(**line) for line in _lines(folder / _QUARANTINE)),
         files=files,
         previous=None if previous is None else str(previous),

@@ -1,8 +1,9 @@
 """Why an input was not used: one table of codes, each with its meaning and its remedy.
 
-An entry names a whole film, a whole row, one value of a row that was kept, or a link that could have
-been another. Entries carry a keyed ``item`` instead of a file name or a row number, because file names
-hold patients' names; the site's linkage file says what an item is. Imports nothing of the project.
+An entry names a whole film, a whole row, one value of a row that was kept, a link that could have been
+another, or a region of a film, such as a mask. Entries carry a keyed ``item`` instead of a file name or
+a row number, because file names hold patients' names; the site's linkage file says what an item is.
+Imports nothing of the project.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["film", "row", "value", "link"]
+Kind = Literal["film", "row", "value", "link", "region"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,29 @@ CODES: dict[str, Reason] = {
     "intake.missing-label": Reason(
         "the row has no label; it is kept, and counts neither in training nor in measures",
         "fill in the label",
+    ),
+    "intake.unreadable-mask": Reason(
+        "the mask is no grey PNG and no DICOM Segmentation, or it is damaged",
+        "export it again: a PNG with 0 beside the bone, or a SEG",
+    ),
+    "intake.mask-size": Reason(
+        "the mask has other rows or columns than its film",
+        "draw it on the film as it is stored, neither cut nor turned nor made smaller",
+    ),
+    "intake.empty-mask": Reason(
+        "nothing is marked in the mask, or nothing within what the model sees of the film",
+        "look at mask and film together; leave the mask out if the film shows no bone",
+    ),
+    "intake.seg-without-film": Reason(
+        "the DICOM Segmentation does not say on which film it was drawn",
+        "export it with its Derivation Image Sequence, or with the one film of its series",
+    ),
+    "intake.region-of-unknown-film": Reason(
+        "no film of the intake is called so, or several are",
+        "call the film by its SOP Instance UID, or by its file with the folder it lies in",
+    ),
+    "intake.region-of-unused-film": Reason(
+        "the film to which it belongs was not used", "see that film's own code", is_loss=False
     ),
     "intake.under-age": Reason(
         "the patient is younger than the schema includes", "nothing", is_loss=False, is_rule=True

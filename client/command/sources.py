@@ -51,6 +51,9 @@ def name_sources(
         typer.Argument(help="Folder with films/ and clinical.csv, where nothing else is named."),
     ] = None,
     films: Annotated[Path | None, typer.Option(help="Folder of DICOM files, or a DICOMDIR.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks, PNG or DICOM SEG; else masks/ of the folder.")
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="CSV, Parquet, or FHIR: .json, .ndjson or a folder of them.")
     ] = None,
@@ -92,6 +95,7 @@ def name_sources(
     return Choice(
         folder=source,
         films=films,
+        masks=masks,
         dicomweb=dicomweb,
         ca=ca,
         login_file=login_file,

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from client.cohort.quarantine import Quarantined
 from client.intake.dicom import Film
+from client.intake.film_regions import UNUSED_FILM
 from client.intake.found_words import WordTally
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.journal import FilmJournal
 from client.intake.link import FilmRecord
+from client.intake.regions import Regions
 from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
@@ -24,6 +26,7 @@ from shared.exam.schema import FilmFiles
 from shared.signing.canonical import sha256_hex
 
 WITHDRAWN = "intake.withdrawn"
+UNKNOWN_FILM = "intake.region-of-unknown-film"
 _FILM_SUFFIXES: Mapping[FilmFiles, Set[str]] = {
     "dicom": frozenset({"", ".dcm", ".dicom", ".dic", ".ima"}),
     "png_tree": frozenset({".png"}),
@@ -67,7 +70,8 @@ class FilmScan:
     """Reads films; keeps a record in memory and a small image on disk.
 
     ``lasting``: stamps of what may stay in the journal: all but films of who withdrew; ``patients``:
-    whose film an item is, where that is known; ``words``: what films said of themselves.
+    whose film an item is, where that is known; ``words``: what films said of themselves;
+    ``quarantined`` holds regions too, of which each is used by a film or has a code.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class FilmScan:
         self.patients: dict[str, str] = {}
         self.words = WordTally()
         self.quarantined: list[Quarantined] = []
+        self._region_codes: dict[str, str] = {}
         self.lasting: set[str] = set()
         self.n_read = 0
 
@@ -113,8 +118,12 @@ class FilmScan:
             try:
                 records.append(self._take(film, read, row, item))
                 self.lasting.add(stamp)
+                self._region_codes |= dict(read.regions)
             except _NotUsed as unused:
                 self.quarantined.append(Quarantined("film", unused.code, item))
+                code = WITHDRAWN if unused.code == WITHDRAWN else UNUSED_FILM
+                for place, _ in read.regions:
+                    self._region_codes.setdefault(place, code)
                 if unused.code != WITHDRAWN:
                     self.lasting.add(stamp)
             if progress:
@@ -125,7 +134,17 @@ class FilmScan:
                 f"{len(self._issuers)} institutions issued the films' patient numbers",
                 hint="name the one of the clinical table as issuer in the site profile",
             )
+        self._quarantine_regions(reading.regions)
         return records
+
+    def _quarantine_regions(self, regions: Regions) -> None:
+        """A code for each region that no film used."""
+        for place, own in regions.places.items():
+            code = own or self._region_codes.get(place, UNKNOWN_FILM)
+            if code:
+                item = self._pseudonyms.item_key("region", place)
+                self.places[item] = place
+                self.quarantined.append(Quarantined("region", code, item))
 
     def _read(
         self, files: Sequence[FilmFile], reading: ReadingRule, workers: int
@@ -178,6 +197,7 @@ class FilmScan:
         return FilmRecord(
             item=item,
             scratch=row,
+            has_mask=bool(read.mask),
             film=self._pseudonyms.film_key(film.sop_instance_uid),
             view=read.view,
             laterality=film.laterality,

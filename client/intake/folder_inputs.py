@@ -16,7 +16,9 @@ from client.intake.inputs import (
     csv_table,
     film_files,
 )
+from client.intake.masks import MASKS_FOLDER, list_masks
 from client.intake.png_tree import tree_films, tree_table
+from client.intake.regions import Region
 from client.site.profile import SiteProfile
 from shared.exam.schema import CohortSchema
 
@@ -30,7 +32,15 @@ def folder_inputs(source: Path, schema: CohortSchema, profile: SiteProfile) -> I
             return tree_table(films, schema, profile)
         return csv_table(source / TABLE_FILE, profile)
 
-    return Inputs(table=table, films=lambda: films_of(films, schema))
+    return Inputs(
+        table=table, films=lambda: films_of(films, schema), regions=lambda: regions_of(source)
+    )
+
+
+def regions_of(source: Path | None, *, masks: Path | None = None) -> list[Region]:
+    """What is given of films: a folder of masks that is named, else ``masks/`` of the source."""
+    folder = masks or (source / MASKS_FOLDER if source is not None else None)
+    return list_masks(folder) if folder is not None and folder.is_dir() else []
 
 
 def films_of(root: Path, schema: CohortSchema) -> list[FilmFile]:

@@ -42,6 +42,7 @@ from client.intake.refusal import (
     refuse_loss,
     refuse_unread,
 )
+from client.intake.regions import Regions
 from client.intake.workers import ReadingRule
 from client.site.folder import Site
 from client.site.linkage import Identity, Linkage, PatientKey, Pseudonyms
@@ -190,12 +191,15 @@ def ingest(
     table = _read_rows(raw, schema, at, today)
     folder = at.store / (name or schema.name)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    reading = ReadingRule.of(schema, at.profile)
     with at.linkage.held(), contextlib.ExitStack() as stack:
         before = version_before(at.store, folder.name, schema)
+        # Films and their regions: each region says which film it lies on.
+        films = inputs.films() if schema.views else ()
+        regions = Regions.of(inputs.regions() if films else (), [film.path for film in films])
+        reading = ReadingRule.of(schema, at.profile, regions)
         journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
         named = at.profile.model_copy(update={"issuer": at.linkage.issuer_for(at.profile.issuer)})
-        # Films: one by one, and of each only the small normalised image, which the journal keeps.
+        # Reading: one by one, and of each only the small normalised image, which the journal keeps.
         scan = FilmScan(
             journal,
             issuer=named.issuer,
@@ -205,9 +209,9 @@ def ingest(
             rule=rule,
             films=schema.films,
         )
-        films = scan.run(inputs.films() if schema.views else (), reading, workers, progress)
+        records = scan.run(films, reading, workers, progress)
         # Links: films meet rows by patient and date; what found no partner has a code too.
-        links, unlinked = _link(films, table, schema, named, at.pseudonyms, rule)
+        links, unlinked = _link(records, table, schema, named, at.pseudonyms, rule)
         # Losses: who has no exam, and by what; a film that is the cause says so.
         patients = scan.patients | _row_patients(table, at.pseudonyms)
         rejected = {
@@ -237,6 +241,7 @@ def ingest(
             keep_refused(folder, quarantined)
             keep_words(folder, words)
             raise
+        has_masks = any(film.has_mask for linked in links.exams for film in linked.films)
         # Freeze: people are remembered first, so that no exam is of somebody whom nobody can find.
         at.linkage.add(_identities(links.exams, named, at.pseudonyms), {})
         cohort = write_cohort(
@@ -246,6 +251,7 @@ def ingest(
             exams=exams,
             images=journal.images(order, schema.image_pixels),
             overviews=journal.overviews(order),
+            masks=journal.masks(order, schema.image_pixels) if has_masks else (),
             quarantined=quarantined,
         )
         keep_words(folder, words)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from client.intake.clinical import RawRow, read_table
 from client.intake.dicom import list_dicomdir
+from client.intake.regions import Region
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 
@@ -41,10 +42,14 @@ class RawTable:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A table, and how to come by the films: called once, after the table has been understood."""
+    """A table, and how to come by the films: called once, after the table has been understood.
+
+    ``regions``: what is given of the films beside them, called after them.
+    """
 
     table: Callable[[], RawTable]
     films: Callable[[], Sequence[FilmFile]]
+    regions: Callable[[], Sequence[Region]] = tuple
 
 
 def csv_table(path: Path, profile: SiteProfile) -> RawTable:

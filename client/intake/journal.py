@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence, Set
@@ -26,13 +27,17 @@ from client.intake import (
     codecs,
     decode,
     dicom,
+    film_regions,
     film_sides,
     film_vocabulary,
     film_words,
     jpeg,
+    masks,
     overview,
     picture,
     png_film,
+    regions,
+    seg,
     tree_place,
     workers,
 )
@@ -44,6 +49,7 @@ from client.intake.workers import NO_PICTURE, ReadFilm, ReadingRule
 from client.site.linkage import Pseudonyms
 from shared.exam import anatomy, field, resize
 from shared.exam import pixels as exam_pixels
+from shared.exam import regions as exam_regions
 from shared.exam.pixels import PREPROCESSING_VERSION, framing_of
 from shared.signing.canonical import hash_of, sha256_hex
 from shared.signing.keys import seal, unseal
@@ -54,6 +60,7 @@ _PURPOSE = "intake-journal"
 _READERS = (
     *(dicom, decode, codecs, jpeg, picture, png_film, tree_place, overview),
     *(film_words, film_vocabulary, film_sides, workers),
+    *(regions, masks, seg, film_regions, exam_regions),
     *(anatomy, field, resize, exam_pixels),
 )
 _DECODERS = ("pydicom", "python-gdcm", "imagecodecs", "pillow", "numpy")
@@ -71,7 +78,9 @@ class FilmJournal:
         self._reading, self._pseudonyms = rule, pseudonyms
         self._secret = pseudonyms.subkey("intake-journal")
         self._small_bytes = rule.image_pixels**2 * np.dtype(np.float16).itemsize
-        self._image_bytes = len(self._seal(bytes(self._small_bytes + OVERVIEW_BYTES)))
+        self._mask_bytes = math.ceil(rule.image_pixels**2 / 8) if rule.regions else 0
+        plain_bytes = self._small_bytes + OVERVIEW_BYTES + self._mask_bytes
+        self._image_bytes = len(self._seal(bytes(plain_bytes)))
         self._rule = hash_of(
             {
                 "preprocessing": PREPROCESSING_VERSION,
@@ -81,6 +90,7 @@ class FilmJournal:
                 "films": rule.films,
                 "default_laterality": rule.default_laterality,
                 "film_words": rule.film_words.model_dump(mode="json"),
+                "regions": rule.regions.fingerprint,
             }
         )
         if folder.name != PARTIAL:
@@ -129,11 +139,12 @@ class FilmJournal:
         self._lines.seek(at)
         entry = self._open(self._lines.readline())
         try:
-            both = self.image(entry["row"]) if entry["sha256"] else b""
+            kept = self.image(entry["row"]) if entry["sha256"] else b""
         except ValueError:  # a power cut may leave a hole
             return None
-        if both and sha256_hex(both) != entry["sha256"]:
+        if kept and sha256_hex(kept) != entry["sha256"]:
             return None
+        image, whole, mask = self._parts(kept)
         words = tuple(Word(name, text, tuple(terms)) for name, text, terms in entry["words"])
         read = ReadFilm(
             code=entry["code"],
@@ -141,17 +152,20 @@ class FilmJournal:
             words=words,
             film=_film(entry),
             view=entry["view"],
-            image=both[: self._small_bytes],
-            overview=both[self._small_bytes :],
+            image=image,
+            overview=whole,
+            mask=mask if entry["has_mask"] else b"",
             framing=framing_of(entry["framing"]),
+            regions=tuple((place, code) for place, code in entry["regions"]),
         )
         return read, entry["row"]
 
     def add(self, stamp: str, read: ReadFilm) -> int:
         """Keep what a file was read to; returns the row of its image."""
         row = self._images.seek(0, os.SEEK_END) // self._image_bytes
+        plain = read.image + read.overview + (read.mask or bytes(self._mask_bytes))
         if read.image:
-            self._images.write(self._seal(read.image + read.overview))
+            self._images.write(self._seal(plain))
             self._images.flush()
         entry = {
             "stamp": stamp,
@@ -161,8 +175,10 @@ class FilmJournal:
             "view": read.view,
             "film": _plain(read.film) if read.film else None,
             "framing": asdict(read.framing) if read.framing else None,
+            "has_mask": bool(read.mask),
+            "regions": read.regions,
             "row": row,
-            "sha256": sha256_hex(read.image + read.overview) if read.image else "",
+            "sha256": sha256_hex(plain) if read.image else "",
         }
         self._known[stamp] = self._lines.seek(0, os.SEEK_END)
         self._lines.write(base64.b64encode(self._seal(json.dumps(entry).encode())) + b"\n")
@@ -172,23 +188,35 @@ class FilmJournal:
     def images(self, rows: Sequence[int], pixels: int) -> Iterator[NDArray[np.float16]]:
         """Images [h, w] of some rows, read one at a time."""
         for row in rows:
-            small = self.image(row)[: self._small_bytes]
+            small, _, _ = self._parts(self.image(row))
             yield np.frombuffer(small, np.float16).reshape(pixels, pixels)
+
+    def masks(self, rows: Sequence[int], pixels: int) -> Iterator[NDArray[np.bool_]]:
+        """Bone [h, w] of some rows, read one at a time; all False where none is given."""
+        for row in rows:
+            _, _, packed = self._parts(self.image(row))
+            bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels**2)
+            yield bits.astype(np.bool_).reshape(pixels, pixels)
 
     def overviews(self, rows: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """Whole films [n, n] of some rows, read one at a time."""
         for row in rows:
-            whole = self.image(row)[self._small_bytes :]
+            _, whole, _ = self._parts(self.image(row))
             yield np.frombuffer(whole, np.uint8).reshape(OVERVIEW_PIXELS, OVERVIEW_PIXELS)
 
     def image(self, row: int) -> bytes:
-        """The bytes of one image and of the overview that follows it.
+        """The bytes of one image, and of the overview and the mask that follow it.
 
         Raises:
             ValueError: they are not what was kept.
         """
         self._images.seek(row * self._image_bytes)
         return unseal(self._secret, self._images.read(self._image_bytes), purpose=_PURPOSE)
+
+    def _parts(self, plain: bytes) -> tuple[bytes, bytes, bytes]:
+        """Image, overview and mask."""
+        end = self._small_bytes + OVERVIEW_BYTES
+        return plain[: self._small_bytes], plain[self._small_bytes : end], plain[end:]
 
     def _recover(self) -> None:
         """Take what is whole; a torn end, in lines or images, is cut off and read again."""

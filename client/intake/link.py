@@ -17,7 +17,10 @@ from shared.exam.pixels import Framing
 
 @dataclass(frozen=True, kw_only=True)
 class FilmRecord:
-    """A readable film without its pixels; ``scratch`` is the row where they wait."""
+    """A readable film without its pixels; ``scratch`` is the row where they wait.
+
+    ``has_mask``: whether its bone is given.
+    """
 
     item: str
     scratch: int
@@ -28,6 +31,7 @@ class FilmRecord:
     framing: Framing
     manufacturer: str
     presentation_intent: str
+    has_mask: bool = False
     patient_id: str = field(repr=False)
     day: date = field(repr=False)
 

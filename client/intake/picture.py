@@ -7,9 +7,8 @@ the exam package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,10 @@ from PIL import Image, ImageDraw
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
-from shared.exam.pixels import Change, Picture
+from shared.exam.pixels import Change, Picture, Turn
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Turn = Callable[[NDArray[Any]], NDArray[Any]]
 
 TAGS = (
     "PatientOrientation",
@@ -94,7 +92,14 @@ def make_picture(dataset: Dataset, values: Floats, *, is_inverted: bool) -> Pict
             spacing = spacing and (spacing[1], spacing[0])
             aspect = 1 / aspect
     changes = _changes(turns, is_inverted=is_inverted)
-    return Picture(pixels=pixels, pixel_mm=spacing, aspect=aspect, told=told, changes=changes)
+    return Picture(
+        pixels=pixels,
+        pixel_mm=spacing,
+        aspect=aspect,
+        told=told,
+        changes=changes,
+        turns=tuple(turns),
+    )
 
 
 def read_spacing(dataset: Dataset) -> Spacing:

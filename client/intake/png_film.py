@@ -7,6 +7,7 @@ text holds no value of the file. Imports dicom's ``Film``, the tree's places and
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ Stored = NDArray[np.uint8] | NDArray[np.uint16]
 
 HINT = "`osteofed-site cohort --examples` says which film; export it again as a grey PNG"
 # What each of Pillow's modes is read as; the others do not fit into 16 bits.
-_READ_AS = {"1": "L", "L": "L", "I;16": "I;16"} | dict.fromkeys(("LA", "P", "RGB", "RGBA"), "RGBA")
+READ_AS = {"1": "L", "L": "L", "I;16": "I;16"} | dict.fromkeys(("LA", "P", "RGB", "RGBA"), "RGBA")
 
 
 def read_png_film(path: Path) -> Film:
@@ -38,7 +39,7 @@ def read_png_film(path: Path) -> Film:
     if place is None:
         raise _refusal("missing-patient", "a PNG file must lie in part/patient/study_label/")
     return Film(
-        picture=Picture(pixels=_read_grey(path).astype(np.float32)),
+        picture=Picture(pixels=read_levels(path).astype(np.float32)),
         pixel_mm=None,
         spacing_source="",
         laterality=None,
@@ -61,8 +62,16 @@ def png_patient_id(path: Path) -> str:
     return place.patient if place else ""
 
 
-def _read_grey(path: Path) -> Stored:
-    """Pixels [h, w] as they are stored; colours count where they are grey."""
+def read_levels(path: Path, read_as: Mapping[str, str] = READ_AS) -> Stored:
+    """Pixels [h, w] of a PNG file as they are stored; colours count where they are grey.
+
+    Args:
+        path: of the file.
+        read_as: what each of Pillow's modes is read as; others are refused.
+
+    Raises:
+        IntakeError: it is damaged, too large, or of another mode.
+    """
     if path.stat().st_size > MAX_FILE_BYTES:
         raise _refusal("too-large", f"a film must be smaller than {MAX_FILE_BYTES} bytes")
     try:
@@ -78,10 +87,10 @@ def _read_grey(path: Path) -> Stored:
             raise _refusal("too-large", f"a film must have 1 to {MAX_PIXELS} pixels")
         if getattr(image, "n_frames", 1) != 1:
             raise _refusal("several-frames", "a film must have one frame")
-        if image.mode not in _READ_AS:
+        if image.mode not in read_as:
             raise _refusal("unsupported-depth", "a film must store up to 16 bits of grey")
         try:
-            pixels = np.asarray(image.convert(_READ_AS[image.mode]))
+            pixels = np.asarray(image.convert(read_as[image.mode]))
         except Exception:  # noqa: BLE001 - as above
             raise _refusal("unreadable-dicom", "the file ends early, or is damaged") from None
     return _grey_of(pixels)

@@ -14,7 +14,7 @@ import resource
 import signal
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.intake.dicom import Film, Laterality, read_film, read_patient_id
+from client.intake.film_regions import UNUSED_FILM, read_regions
 from client.intake.film_sides import CONFLICTING_SIDE, contradicts, is_paired, named_side
 from client.intake.film_words import Word, find_view, understand, why_none
 from client.intake.overview import draw_overview
 from client.intake.png_film import png_patient_id, read_png_film
+from client.intake.regions import Region, Regions
 from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
 from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
@@ -46,7 +48,7 @@ NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 class ReadingRule:
     """How a worker reads: the schema's views and image edge, the site's unnamed sides and its words.
 
-    ``films``: what the files are, as the schema says.
+    ``films``: what the files are, as the schema says; ``regions``: what is given beside them.
     """
 
     views: tuple[ViewRule, ...]
@@ -54,9 +56,10 @@ class ReadingRule:
     default_laterality: Literal["L", "R", "B"] | None
     film_words: FilmWords = field(default_factory=FilmWords)
     films: FilmFiles = "dicom"
+    regions: Regions = field(default_factory=Regions)
 
     @staticmethod
-    def of(schema: CohortSchema, profile: SiteProfile) -> ReadingRule:
+    def of(schema: CohortSchema, profile: SiteProfile, regions: Regions | None = None) -> ReadingRule:
         """The rule of a schema at a hospital."""
         return ReadingRule(
             schema.views,
@@ -64,6 +67,7 @@ class ReadingRule:
             profile.default_laterality,
             profile.films,
             schema.films,
+            regions or Regions(),
         )
 
     def read(self, path: Path) -> Film:
@@ -81,7 +85,9 @@ class ReadFilm:
 
     ``image`` holds [image_pixels, image_pixels] float16, ``framing`` what of the film that is, and
     ``overview`` the film whole; empty and None when ``view`` is None; then ``code`` says why.
-    ``patient_id`` is that of a film that could not be read, where its header could.
+    ``patient_id`` is that of a film that could not be read, where its header could. ``mask``: packed
+    bits of the image's bone, empty where none is given; ``regions``: place and code of each that
+    belongs to the film, no code: used.
     """
 
     code: str = ""
@@ -91,7 +97,9 @@ class ReadFilm:
     view: str | None = None
     image: bytes = field(default=b"", repr=False)
     overview: bytes = field(default=b"", repr=False)
+    mask: bytes = field(default=b"", repr=False)
     framing: Framing | None = None
+    regions: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
         """The image [h, w]."""
@@ -112,38 +120,51 @@ def usable_cores(quota: Path = _QUOTA) -> int:
 
 def read_one(path: Path, rule: ReadingRule) -> ReadFilm:
     """From file to image, in this process; a refusal is its code."""
+    given = rule.regions.of_film(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return ReadFilm(code="intake.not-dicom")
         film = rule.read(path)
+        given = rule.regions.of_film(path, film.sop_instance_uid)
         shown = understand(film.words, rule.film_words, rule.views)
         name = find_view(shown, rule.views)
         view = next((view for view in rule.views if view.name == name), None)
         side = _side(film, rule, view) if view and is_paired(view) else None
         seen = replace(film, picture=NO_PICTURE, laterality=side)
         if view is None:
-            return ReadFilm(code=why_none(shown, rule.views), words=shown.words, film=seen)
+            code = why_none(shown, rule.views)
+            return ReadFilm(code=code, words=shown.words, film=seen, regions=_unused(given))
         if is_paired(view) and _is_disputed(film, rule, view):
-            return ReadFilm(code=CONFLICTING_SIDE, words=shown.words, film=seen)
+            return ReadFilm(code=CONFLICTING_SIDE, words=shown.words, film=seen, regions=_unused(given))
+        mirror = is_mirrored(side) and not shown.is_from_side
         image, framing = prepare(
             film.picture,
             rule.image_pixels,
             anatomy=view.anatomy,
             window_mm=view.window_mm,
-            mirror=is_mirrored(side) and not shown.is_from_side,
+            mirror=mirror,
         )
+        found = read_regions(given, film.picture)
+        mask = found.mask_in(framing.window, rule.image_pixels, mirror=mirror)
         return ReadFilm(
             words=shown.words,
             film=seen,
             view=view.name,
             image=image.astype(np.float16).tobytes(),
             overview=draw_overview(film.picture).tobytes(),
+            mask=b"" if mask is None else np.packbits(mask).tobytes(),
             framing=framing,
+            regions=tuple(found.codes.items()),
         )
     except IntakeError as error:
-        return ReadFilm(code=error.code, patient_id=rule.patient_id(path))
+        return ReadFilm(code=error.code, patient_id=rule.patient_id(path), regions=_unused(given))
     except (OSError, MemoryError, ValueError, ArithmeticError):
-        return ReadFilm(code="intake.unreadable-dicom")
+        return ReadFilm(code="intake.unreadable-dicom", regions=_unused(given))
+
+
+def _unused(regions: Iterable[Region]) -> tuple[tuple[str, str], ...]:
+    """Regions of a film that is not used."""
+    return tuple((region.place, UNUSED_FILM) for region in regions)
 
 
 def _side(film: Film, rule: ReadingRule, view: ViewRule) -> Laterality | None:

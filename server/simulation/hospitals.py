@@ -18,7 +18,7 @@ from client.cohort.versions import current_cohort
 from client.gate.export import export_ledger
 from client.gate.ledger import Ledger
 from client.intake.accrue import accept_lock, accrue, locked_schema
-from client.intake.folder_inputs import films_of
+from client.intake.folder_inputs import films_of, regions_of
 from client.intake.ingest import ingest, intake_site
 from client.intake.inputs import Inputs
 from client.site.folder import Site, create_site, join_federation, open_site, utc_now
@@ -164,6 +164,7 @@ def _inputs(hospital: Hospital, schema: CohortSchema) -> Inputs:
     return Inputs(
         table=lambda: hospital.table,
         films=lambda: films_of(films, schema) if films is not None else [],
+        regions=lambda: regions_of(films.parent) if films is not None else [],
     )
 
 

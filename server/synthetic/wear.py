@@ -10,7 +10,9 @@ Legend: h w pixels; places are row and column, in pixels from the centre of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +27,7 @@ PHANTOM_FULL_SCALE = 4095
 KEPT_MM = 50.0  # around the landmark people neither collimate nor lay letters
 LINEAR_RANGE = 3.5  # natural logarithm of the exposures that a linear detector stores
 MARKER_SHARES = (0.002, 0.02)  # of the exposed field
+Box = tuple[float, float, float, float]  # left, top, right, bottom edges in pixels
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "F": "H", "H": "F"}
 
 
@@ -45,16 +48,25 @@ class Phantom(Protocol):
 
 @dataclass(frozen=True)
 class WornFilm:
-    """A film as it is stored, bone bright, of ``tags.bits_stored`` bits; the mask has visible bone."""
+    """A film as it is stored, bone bright, of ``tags.bits_stored`` bits; the mask has visible bone.
+
+    ``boxes``: left, top, right and bottom edge of each box that was named, in pixels.
+    """
 
     pixels: NDArray[np.uint16]
     bone_mask: NDArray[np.bool_]
     landmark: Point
     tags: FilmTags
+    boxes: Mapping[str, Box]
 
 
 def wear(
-    film: Phantom, look: FilmLook, rng: np.random.Generator, *, upright: tuple[str, str] = ("L", "F")
+    film: Phantom,
+    look: FilmLook,
+    rng: np.random.Generator,
+    *,
+    upright: tuple[str, str] = ("L", "F"),
+    boxes: Mapping[str, Box] = MappingProxyType({}),
 ) -> WornFilm:
     """The film with what this look's frequencies draw for it.
 
@@ -63,11 +75,12 @@ def wear(
         look: frequencies.
         rng: draws.
         upright: where row and column lead on a film as it hangs (PS3.3 C.7.6.1.1.1).
+        boxes: edges of boxes on the clean film by name; they move along.
     """
     sheet = Sheet(
         film.pixels.astype(np.float32),
         film.bone_mask,
-        {"landmark": np.array([film.landmark])},
+        {"landmark": np.array([film.landmark])} | {name: _corners(box) for name, box in boxes.items()},
         (film.pixel_mm, film.pixel_mm),
     )
     sheet = _in_the_room(sheet, film.side[0].upper(), look, rng)
@@ -84,7 +97,7 @@ def wear(
     )
     tags = replace(tags, is_monochrome1=_is(look.monochrome1, rng) or tags.is_linear)
     sheet = replace(sheet, grey=_quantise(sheet.grey, tags, rng))
-    return _in_the_machine(sheet, tags, look, rng)
+    return _in_the_machine(sheet, tags, look, rng, names=tuple(boxes))
 
 
 def _in_the_room(sheet: Sheet, letter: str, look: FilmLook, rng: np.random.Generator) -> Sheet:
@@ -109,7 +122,9 @@ def _in_the_room(sheet: Sheet, letter: str, look: FilmLook, rng: np.random.Gener
     return sheet
 
 
-def _in_the_machine(sheet: Sheet, tags: FilmTags, look: FilmLook, rng: np.random.Generator) -> WornFilm:
+def _in_the_machine(
+    sheet: Sheet, tags: FilmTags, look: FilmLook, rng: np.random.Generator, *, names: tuple[str, ...]
+) -> WornFilm:
     """Word, shutter, padding and canvas: what software adds to stored values."""
     full = float(2**tags.bits_stored - 1)
     if _is(look.word, rng):
@@ -138,7 +153,19 @@ def _in_the_machine(sheet: Sheet, tags: FilmTags, look: FilmLook, rng: np.random
         bone_mask=sheet.bone,
         landmark=_points(sheet.places["landmark"])[0],
         tags=tags,
+        boxes={name: _box(sheet.places[name]) for name in names},
     )
+
+
+def _corners(box: Box) -> Places:
+    """Upper left and lower right corner of a box, from the centre of the first pixel, [2,2]."""
+    left, top, right, bottom = box
+    return np.array([(top, left), (bottom, right)]) - 0.5
+
+
+def _box(corners: Places) -> Box:
+    (top, left), (bottom, right) = corners.min(axis=0) + 0.5, corners.max(axis=0) + 0.5
+    return float(left), float(top), float(right), float(bottom)
 
 
 def _is(share: float, rng: np.random.Generator) -> bool:

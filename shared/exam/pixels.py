@@ -10,7 +10,7 @@ that all look like left ones. Nothing is fitted on a cohort. Imports resize, fie
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -37,6 +37,7 @@ NOT_FOUND = "intake.anatomy-not-found"
 CUT_OFF = "intake.anatomy-cut-off"
 METAL_THERE = "intake.metal-on-anatomy"
 Change = Literal["turned", "flipped", "inverted"]
+Turn = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class Picture:
         aspect: height of a pixel over its width, where the spacing is unknown.
         told: [h, w], False where the film says that nothing was exposed; None: it says nothing.
         changes: what its tags made of the stored pixels.
+        turns: by what the stored pixels were hung, in order: transposed, or mirrored by numpy.
     """
 
     pixels: Floats
@@ -56,6 +58,7 @@ class Picture:
     aspect: float = 1.0
     told: Mask | None = None
     changes: tuple[Change, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
-from client.intake.folder_inputs import films_of
+from client.intake.folder_inputs import films_of, regions_of
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, FilmFile, Inputs, RawTable
 from client.intake.png_tree import tree_table
 from client.intake.sources.credentials import read_secret
@@ -38,6 +38,7 @@ class Choice:
 
     folder: Path | None = None
     films: Path | None = None
+    masks: Path | None = None
     dicomweb: str | None = None
     ca: Path | None = None
     login_file: Path | None = None
@@ -88,6 +89,7 @@ def choose_inputs(
     inputs = Inputs(
         table=table,
         films=_films(choice, site, schema, progress) if schema.views else list,
+        regions=lambda: regions_of(choice.folder, masks=choice.masks),
     )
     _refuse_unused(choice)
     return inputs
@@ -267,6 +269,8 @@ def _refuse_absent(choice: Choice, schema: CohortSchema) -> None:
         problems.append(table_problem(table))
     if films is not None and schema.views:
         problems.append(films_problem(films))
+    if choice.masks is not None and not choice.masks.is_dir():
+        problems.append(f"there is no folder {choice.masks}")
     problems = [problem for problem in problems if problem]
     if problems:
         raise IntakeError(

@@ -1,12 +1,15 @@
-"""Writes a phantom's hospital as a folder: ``films/*.dcm``, ``clinical.csv`` and ``truth.json``.
+"""Writes a phantom's hospital as a folder: films, table, masks, boxes of a spine, and what is true.
 
-The first two are what an intake reads by the phantom's cohort schema; ``truth.json`` is for tests.
+``films/*.dcm``, ``clinical.csv``, ``masks/*.png`` and ``boxes.csv`` are what an intake reads by the
+phantom's cohort schema; ``truth.json`` is for tests. Masks have the visible bone of the film as it is
+stored, boxes those vertebrae that can be seen.
 Equal phantom, hospital and seed give equal bytes. Imports exams, settings; clinical_table,
 dicom_writer, identity and wear of the package above.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
+from PIL import Image
 
 from server.synthetic.clinical_table import Row, format_fields, write_table
 from server.synthetic.dicom_writer import FilmHeader, encode_film, is_cr
@@ -24,9 +29,11 @@ from server.synthetic.identity import Person, draw_person
 from server.synthetic.look import FilmTags
 from server.synthetic.phantoms.exams import PhantomExam, draw_exam
 from server.synthetic.phantoms.settings import PhantomSettings, read_phantom, site_of
-from server.synthetic.wear import wear
+from server.synthetic.phantoms.table import UNITS
+from server.synthetic.wear import Box, wear
 from shared.machine.files import write_atomic
 
+LEAST_SEEN = 0.5  # of a vertebra's box is bone that the film shows
 _STREAM = 8  # of a site's generator; the others draw hips
 # sBMD = b·BMD at the spine: Genant et al., J Bone Miner Res 1994;9:1503
 SPINE_SCALE: dict[DxaVendor, float] = {"hologic": 1.0755, "lunar": 0.9522, "norland": 1.0761}
@@ -49,18 +56,22 @@ def write_hospital(
     """
     phantom = read_phantom(phantom_name)
     site = site_of(hospital, phantom)
-    (folder / "films").mkdir(parents=True, exist_ok=True)
+    for name in ("films", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
+    boxes: list[tuple[str, ...]] = []
     patients: list[dict[str, object]] = []
     for number in range(n_patients or site.n_patients):
         rng = site_generator(site, seed, _STREAM, number)
         person = draw_person(site, seed, number)
         exam = draw_exam(phantom, site, person.patient, rng)
-        _write_film(folder / "films", phantom, site, person, exam, rng)
+        boxes += _write_film(folder, phantom, site, person, exam, rng)
         rows.append(_row(phantom, site, person, exam, rng))
         truth = {"patient_id": person.patient_id, "t_score": exam.t_score, **asdict(exam.film.truth)}
         patients.append(truth | {"label": rows[-1][phantom.label_column]})
     write_table(folder / "clinical.csv", site, rows, label_column=phantom.label_column)
+    if phantom.anatomy in UNITS:
+        _write_boxes(folder / "boxes.csv", site, boxes)
     truths = {"phantom": phantom_name, "site": hospital, "seed": seed, "patients": patients}
     (folder / "truth.json").write_text(json.dumps(truths, indent=1) + "\n", encoding="utf-8")
     return truths
@@ -105,10 +116,37 @@ def _write_film(
     person: Person,
     exam: PhantomExam,
     rng: np.random.Generator,
-) -> None:
-    worn = wear(exam.film, site.look, rng, upright=phantom.film.upright)
+) -> list[tuple[str, ...]]:
+    """Write film and mask; the lines of the film's boxes."""
+    film, name = exam.film, person.patient_id
+    units = {unit: _box_of(film.parts[unit]) for unit in UNITS.get(phantom.anatomy, ())}
+    worn = wear(film, site.look, rng, upright=phantom.film.upright, boxes=units)
     header = _header(phantom, site, person, exam, worn.tags, rng)
-    (folder / f"{person.patient_id}.dcm").write_bytes(encode_film(worn.pixels, header))
+    (folder / "films" / f"{name}.dcm").write_bytes(encode_film(worn.pixels, header))
+    Image.fromarray(worn.bone_mask).save(folder / "masks" / f"{name}.png")
+    whole = {unit: tuple(round(edge) for edge in box) for unit, box in worn.boxes.items()}
+    return [
+        (name, unit, *map(str, box)) for unit, box in whole.items() if _is_seen(worn.bone_mask, box)
+    ]
+
+
+def _box_of(mask: NDArray[np.bool_]) -> Box:
+    """The edges of the smallest box around a bone."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _is_seen(bone: NDArray[np.bool_], box: tuple[int, ...]) -> bool:
+    """Whether a person would draw this box: bone is seen in most of it."""
+    left, top, right, bottom = box
+    seen = bone[max(0, top) : bottom, max(0, left) : right]
+    return bool(seen.sum() >= LEAST_SEEN * (right - left) * (bottom - top))
+
+
+def _write_boxes(path: Path, site: SyntheticSite, lines: list[tuple[str, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=site.separator, lineterminator="\n")
+        writer.writerows([("film", "unit", "x0", "y0", "x1", "y1"), *lines])
 
 
 def _header(

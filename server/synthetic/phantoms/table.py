@@ -16,3 +16,5 @@ ANATOMIES: Mapping[str, Callable[[Traits, np.random.Generator], Scene]] = {
     "wrist": wrist.draw_scene,
     "elbow": elbow.draw_scene,
 }
+# Bones of which a hospital has boxes, as they are called in ``PhantomFilm.parts``.
+UNITS: Mapping[str, tuple[str, ...]] = {"spine": spine.LEVELS}

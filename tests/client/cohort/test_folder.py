@@ -74,10 +74,10 @@ IMAGES = np.random.default_rng(5).random((5, 32, 32)).astype(np.float16)
 LOST = [Quarantined("film", "intake.blank-film", "i1")]
 
 
-def freeze(store: Path, exams=EXAMS, *, schema=None, images=IMAGES, overviews=()) -> Cohort:
+def freeze(store: Path, exams=EXAMS, *, schema=None, images=IMAGES, overviews=(), masks=()) -> Cohort:
     return write_cohort(
         store, name="small", schema=schema or schema_of(), exams=exams, images=iter(images),
-        overviews=iter(overviews), quarantined=LOST,
+        overviews=iter(overviews), masks=iter(masks), quarantined=LOST,
     )  # fmt: skip
 
 
