@@ -316,6 +316,12 @@ class ModelSettings(BaseModel):
         """Whether an encoder or another source of features looks at films."""
         return self.encoder.name != "none" or bool(self.features.of_films)
 
+    @property
+    def reads_tokens_alone(self) -> bool:
+        """Whether the model looks at films by its encoder, and in no other way."""
+        has_tokens = self.encoder.name != "none" and self.fusion.name != "clinical_only"
+        return has_tokens and not self.features.of_films
+
     @model_serializer(mode="wrap")
     def _without_usual_features(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         # a plan of the usual features keeps the hash that it had before there were others

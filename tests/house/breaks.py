@@ -1279,8 +1279,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/scored.py",
-        "self.outputs[rows], self.label[rows], self.fields[rows], makers, self.replaced[rows]",
-        "self.outputs[rows], self.label, self.fields[rows], makers, self.replaced[rows]",
+        "self.label[rows],",
+        "self.label,",
         "scores get the labels of others",
     ),
     Break(
