@@ -15,17 +15,26 @@ from typing import Literal
 import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.patients import load_split
+from client.cohort.explained import explain_split
+from client.cohort.patients import SplitData, load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumRequest, vector_sha256
 from shared.contract.release import read_lock
-from shared.contract.stages import DescriptionStage, PatientGroup, ReleaseStage, Stage
+from shared.contract.stages import (
+    DescriptionStage,
+    MeasureStage,
+    PatientGroup,
+    ReleaseStage,
+    Stage,
+)
 from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.exam.schema import Split
+from shared.measures.scored import ReadsBone
 from shared.stages.description import FirstExams
+from shared.stages.measure import measure_of
 
 Status = Literal["measured", "not-applicable", "waiting"]
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -73,7 +82,17 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
         return AskedPatients("measured", data.arrays.patients, data.batch)
     if 0 < len(data.arrays.patients) < stage.minimum_patients:
         return AskedPatients("waiting")
-    return _found(data.arrays, data.batch)
+    return _found(data.arrays, _as_read(site, plan, stage, data))
+
+
+def _as_read(site: Site, plan: Plan, stage: ReleaseStage, data: SplitData) -> object:
+    """A split in the form that a stage reads: with its masks where the measure is of bone."""
+    if not isinstance(stage, MeasureStage):
+        return data.batch
+    measure = measure_of(plan.settings, stage)
+    if not isinstance(measure, ReadsBone):
+        return data.batch
+    return explain_split(site, plan, data, reads=measure.reads_bone)
 
 
 def _found(arrays: ExamArrays, patients: object) -> AskedPatients:

@@ -15,7 +15,13 @@ import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
-from client.cohort.tokens import load_activations, load_film_columns, load_films, load_tokens
+from client.cohort.tokens import (
+    Tokens,
+    load_activations,
+    load_film_columns,
+    load_films,
+    load_tokens,
+)
 from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
@@ -56,7 +62,40 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
     has_encoder = settings.encoder.name != "none"
     is_frozen = settings.encoder.training == "frozen"
     no_tokens = np.zeros((len(cohort.images), 0, 0), dtype=np.float32)
-    batch = build_patients(
+    batch = batch_of(
+        plan,
+        cohort,
+        arrays,
+        tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens,
+        films=None if is_frozen else _load_store(site, plan, cohort),
+        film_columns=load_film_columns(site, plan, cohort),
+    )
+    if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
+        _require_films(cohort, batch)
+    return SplitData(cohort=cohort, arrays=arrays, batch=batch)
+
+
+def batch_of(
+    plan: Plan,
+    cohort: Cohort,
+    arrays: ExamArrays,
+    *,
+    tokens: Tokens | None = None,
+    films: Tensor | None = None,
+    film_columns: Tokens | None = None,
+) -> PatientBatch:
+    """Patients of a split as a padded batch, with these tokens, or these films, of the cohort's images.
+
+    Args:
+        plan: an approved plan.
+        cohort: an opened cohort.
+        arrays: of a split of it.
+        tokens: as ``build_patients`` takes them, as are the others.
+        films: likewise.
+        film_columns: likewise.
+    """
+    settings = plan.settings
+    return build_patients(
         fields=arrays.fields,
         field_mask=arrays.field_mask,
         target=standardise_target(arrays.target, settings.task),
@@ -64,16 +103,13 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         exam_films=[films if settings.reads_films else () for films in arrays.exam_films],
         film_order=cohort.film_keys(),
         exam_order=[exam.exam for exam in arrays.exams],
-        tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens,
-        film_columns=load_film_columns(site, plan, cohort),
-        films=None if is_frozen else _load_store(site, plan, cohort),
+        tokens=tokens,
+        film_columns=film_columns,
+        films=films,
         film_makers=cohort.film_makers(),
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )
-    if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
-        _require_films(cohort, batch)
-    return SplitData(cohort=cohort, arrays=arrays, batch=batch)
 
 
 def _load_store(site: Site, plan: Plan, cohort: Cohort) -> Tensor:

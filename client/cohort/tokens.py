@@ -101,7 +101,7 @@ def load_films(cohort: Cohort) -> Tensor:
         WeightsError: the cohort was preprocessed otherwise.
     """
     _require_preprocessing(cohort)
-    return _as_tensor(cohort.images)
+    return as_tensor(cohort.images)
 
 
 def load_activations(site: Site, plan: Plan, cohort: Cohort) -> Tensor:
@@ -119,7 +119,7 @@ def load_activations(site: Site, plan: Plan, cohort: Cohort) -> Tensor:
         "encoder": plan.encoder_sha256,
         "trained_blocks": plan.settings.encoder.trained_blocks,
     }
-    return _as_tensor(
+    return as_tensor(
         load_block(block_file(site, cohort, made_by), lambda: _activate_films(site, plan, cohort))
     )
 
@@ -139,7 +139,8 @@ def _require_preprocessing(cohort: Cohort) -> None:
         )
 
 
-def _as_tensor(array: NDArray[np.floating]) -> Tensor:
+def as_tensor(array: NDArray[np.floating]) -> Tensor:
+    """A memory-mapped array as a tensor that is never written to."""
     import torch
 
     with warnings.catch_warnings():
@@ -148,10 +149,19 @@ def _as_tensor(array: NDArray[np.floating]) -> Tensor:
 
 
 def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
+    return encode_films(site, plan, cohort.images)
+
+
+def encode_films(site: Site, plan: Plan, images: NDArray[np.floating]) -> Tokens:
+    """What the plan's frozen encoder makes of films [n,h,w], [n,t,c].
+
+    Raises:
+        WeightsError: the encoder is not cached here.
+    """
     from shared.model.encoders import encode
 
     encoder = _frozen_encoder(site, plan)
-    return _of_films(cohort, lambda films: encode(encoder, films))
+    return _of_films(images, lambda films: encode(encoder, films))
 
 
 def _activate_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
@@ -159,7 +169,7 @@ def _activate_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 
     encoder = _frozen_encoder(site, plan)
     blocks = count_frozen(encoder, plan.settings.encoder)
-    return _of_films(cohort, lambda films: activate(encoder, films, blocks=blocks))
+    return _of_films(cohort.images, lambda films: activate(encoder, films, blocks=blocks))
 
 
 def _frozen_encoder(site: Site, plan: Plan) -> Encoder:
@@ -169,13 +179,13 @@ def _frozen_encoder(site: Site, plan: Plan) -> Encoder:
     return encoder.to(choose_device(plan.settings.device))
 
 
-def _of_films(cohort: Cohort, work: Callable[[Tensor], Tensor]) -> Tokens:
+def _of_films(images: NDArray[np.floating], work: Callable[[Tensor], Tensor]) -> Tokens:
     """What ``work`` makes of films [n,1,h,w], some at a time; of none at all too, for its shape."""
     import torch
 
     pieces = []
     with repeatable():
-        for start in range(0, max(len(cohort.images), 1), _FILMS_AT_ONCE):
-            films = np.asarray(cohort.images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
+        for start in range(0, max(len(images), 1), _FILMS_AT_ONCE):
+            films = np.asarray(images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
             pieces.append(work(torch.from_numpy(films)[:, None]).numpy())
     return np.concatenate(pieces)

@@ -83,11 +83,15 @@ def predict(
             figures
             | {"probability_of": reading.probability_of}
             | {"probabilities": reading.probabilities, "likeliest": reading.likeliest}
+            | {"field_attention": dict(reading.field_attention)}
             | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
             | {"validation": summary.model_dump(mode="json")["rows"] if summary else []}
         )
         return
     show_facts("reading, not a diagnosis", reading.facts())
+    if reading.field_attention:
+        shares = {name: f"{share:.0%}" for name, share in reading.field_attention.items()}
+        show_facts("the films attend to", shares)
     if summary and summary.rows:
         show_facts("validation of this release", summary.facts())
     if drawn:

@@ -1,11 +1,12 @@
-"""Films of one exam beside where the model looked, as one PNG that stays at the site.
+"""Films of one exam beside where the model looked, and which fields it attended to, as one PNG
+that stays at the site.
 
 Imports matplotlib (through this package, its one door) and numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,15 @@ Image = NDArray[np.float32]
 
 
 def write_heat_maps(
-    path: Path, films: Sequence[Image], heat_maps: Sequence[Image], *, caption: str, unit: str
+    path: Path,
+    films: Sequence[Image],
+    heat_maps: Sequence[Image],
+    *,
+    caption: str,
+    unit: str,
+    field_attention: Mapping[str, float],
 ) -> None:
-    """Write one row per view: the film, and the film under its heat map.
+    """Write one row per view: the film, and the film under its heat map; below, attention to fields.
 
     Args:
         path: PNG file to write.
@@ -25,15 +32,17 @@ def write_heat_maps(
         heat_maps: change of the output when a place is hidden [h, w], in ``unit``.
         caption: the reading in words.
         unit: unit of the change.
+        field_attention: share of the films' attention by clinical field; empty: nothing is drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 3.5 * len(films) + 0.9), dpi=110, layout="constrained")
+    n_rows = len(films) + bool(field_attention)
+    figure = Figure(figsize=(7.2, 3.5 * n_rows + 0.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(films), 2, squeeze=False)
+    grid = figure.subplots(n_rows, 2, squeeze=False)
     top = max((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0
-    for (plain, covered), film, heat in zip(grid, films, heat_maps, strict=True):
+    for (plain, covered), film, heat in zip(grid[: len(films)], films, heat_maps, strict=True):
         plain.imshow(film, cmap="gray", vmin=0, vmax=1)
         plain.set_title("film as the model sees it", fontsize=9)
         covered.imshow(film, cmap="gray", vmin=0, vmax=1)
@@ -42,6 +51,12 @@ def write_heat_maps(
         figure.colorbar(shown, ax=covered, fraction=0.046, label=unit)
         for axes in (plain, covered):
             axes.set_axis_off()
+    if field_attention:
+        bars, beside = grid[-1]
+        bars.barh(list(field_attention), list(field_attention.values()))
+        bars.invert_yaxis()
+        bars.set_title("share of the films' attention by field", fontsize=9)
+        beside.set_axis_off()
     figure.suptitle(caption + "\nresearch use only: not a medical device", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

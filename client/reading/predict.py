@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +20,7 @@ from client.intake.films import NO_CROP
 from client.intake.folder_inputs import regions_of
 from client.intake.regions import Regions
 from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.reading.field_attention import attend_fields
 from client.site.folder import Site
 from client.site.profile import SiteProfile
 from shared.contract.release import Release
@@ -45,7 +46,8 @@ class Prediction:
     where a number is predicted); ``t_score`` is None where the label has none. ``class_name`` is called
     by ``rule``, as in validation; it need not be the ``likeliest`` of ``probabilities``, which hold
     every class (None and empty where a number is predicted). ``films`` are the normalised films [h, w];
-    ``heat_maps`` [h, w]: how much hiding that place changes the value.
+    ``heat_maps`` [h, w]: how much hiding that place changes the value. ``field_attention``: how much
+    the films attend to each clinical field, where a release has such attention.
     """
 
     value: float
@@ -58,6 +60,7 @@ class Prediction:
     likeliest: str | None
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
+    field_attention: Mapping[str, float]
 
     @property
     def scale(self) -> str:
@@ -97,7 +100,14 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
         return None
     written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
     caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
-    write_heat_maps(written, reading.films, reading.heat_maps, caption=caption, unit=reading.scale)
+    write_heat_maps(
+        written,
+        reading.films,
+        reading.heat_maps,
+        caption=caption,
+        unit=reading.scale,
+        field_attention=reading.field_attention,
+    )
     return written
 
 
@@ -162,7 +172,9 @@ def predict(
 
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
     maps = [_occlude(stack, view, score_of) for view in range(len(images))]
-    return _describe(release, outputs_of(stack[None]), images, maps)
+    attention = attend_fields(release, seen_by_model(stack[None]), *clinical)
+    reading = _describe(release, outputs_of(stack[None]), images, maps)
+    return replace(reading, field_attention=attention)
 
 
 class Scored(Protocol):
@@ -387,4 +399,5 @@ def _describe(
         likeliest=likeliest,
         films=tuple(films),
         heat_maps=tuple(maps),
+        field_attention={},
     )

@@ -24,8 +24,13 @@ def require_suitable(settings: Settings) -> None:
         SettingsError: the one mistake under its own code, or ``invalid`` with all of them.
     """
     rule, fields = decision_of(settings), settings.cohort.fields
+    looks_at_tokens = settings.reads_tokens_alone
     checks: list[Callable[[], object]] = [
-        partial(build_measure, request.measure, MeasureTask(rule, fields, f"measures.{name}.measure"))
+        partial(
+            build_measure,
+            request.measure,
+            MeasureTask(rule, fields, f"measures.{name}.measure", looks_at_tokens),
+        )
         for name, request in settings.measures.items()
     ]
     if settings.learner.kind != "gradient":

@@ -37,7 +37,12 @@ KIND_MEANING = {
     "external": "a hospital that never took part in training",
     "prospective": "patients who came after the model was locked, unseen in training",
 }
-FIGURE_WORD = {"not-applicable": "NA", "suppressed": "suppressed", "too-noisy": "too noisy"}
+FIGURE_WORD = {
+    "not-applicable": "NA",
+    "suppressed": "suppressed",
+    "too-noisy": "too noisy",
+    "not-assessed": "not assessed",
+}
 STATUS_WORD = {
     "not-applicable": "NA",
     "waiting": "waiting for new patients",

@@ -78,10 +78,14 @@ def _task_contradictions(task: TaskSettings, cohort: CohortSchema) -> Iterator[s
             yield "task.kind regression needs a bmd or number label, not class"
         else:
             yield from _number_contradictions(task, label)
-    elif label.kind == "number":
+        return
+    if label.kind == "number":
         yield "task.kind classification needs a class or bmd label, not number"
-    elif task.positive_class not in label.classes:
+        return
+    if task.positive_class not in label.classes:
         yield f"task.positive_class must be one of {list(label.classes)}, not {task.positive_class}"
+    if task.link == "odds" and not label.is_ordered:
+        yield f"task.link odds needs classes in an order, not {list(label.classes)}"
 
 
 def _number_contradictions(task: RegressionTask, label: BmdLabel | NumberLabel) -> Iterator[str]:

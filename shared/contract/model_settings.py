@@ -111,6 +111,8 @@ class ClassificationTask(BaseModel):
         endpoint: name of the positive class in reports and policies.
         positive_class: class of the cohort's label whose probability is the score.
         operating_point: probability from which on a patient is called positive.
+        link: from a model to probabilities. ``softmax``: a score for each class. ``odds``: one score of
+            ordered classes, which moves the odds of each class against the one before it alike.
     """
 
     model_config = FROZEN
@@ -119,6 +121,16 @@ class ClassificationTask(BaseModel):
     endpoint: str
     positive_class: str
     operating_point: float = Field(default=0.5, gt=0, lt=1)
+    link: Literal["softmax", "odds"] = "softmax"
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_link(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there was no other, keeps its hash
+        return {
+            name: value
+            for name, value in write(self).items()
+            if name != "link" or self.link != "softmax"
+        }
 
 
 TaskSettings = Annotated[RegressionTask | ClassificationTask, Field(discriminator="kind")]
@@ -201,8 +213,11 @@ class CrossAttention(BaseModel):
 
     Attributes:
         width: of a token inside; a multiple of ``heads``.
-        layers: of attention in both directions.
+        layers: of attention.
         heads: of each attention.
+        directions: ``both``; or only one: ``image_reads``, image tokens attend to clinical ones, or
+            ``clinical_reads``, clinical tokens to image ones.
+        head_hidden: width of the head's hidden layer; 0: the head is linear.
     """
 
     model_config = FROZEN
@@ -211,6 +226,24 @@ class CrossAttention(BaseModel):
     width: int = Field(default=16, ge=1, le=1024)
     layers: int = Field(default=3, ge=1, le=12)
     heads: int = Field(default=4, ge=1, le=16)
+    directions: Literal["both", "image_reads", "clinical_reads"] = "both"
+    head_hidden: int = Field(default=0, ge=0, le=4096)
+
+    @property
+    def image_reads(self) -> bool:
+        """Whether image tokens attend to clinical tokens."""
+        return self.directions != "clinical_reads"
+
+    @property
+    def clinical_reads(self) -> bool:
+        """Whether clinical tokens attend to image tokens."""
+        return self.directions != "image_reads"
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when these were not there, keeps its hash
+        is_usual = {"directions": self.directions == "both", "head_hidden": not self.head_hidden}
+        return {name: value for name, value in write(self).items() if not is_usual.get(name)}
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> CrossAttention:
@@ -313,6 +346,12 @@ class ModelSettings(BaseModel):
                 "token_grid": 1,
             }
         )
+
+    @property
+    def reads_tokens_alone(self) -> bool:
+        """Whether the model looks at films by its encoder, and in no other way."""
+        has_tokens = self.encoder.name != "none" and self.fusion.name != "clinical_only"
+        return has_tokens and not self.features.of_films
 
     @model_serializer(mode="wrap")
     def _without_usual_features(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:

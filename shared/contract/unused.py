@@ -48,8 +48,11 @@ _UNUSED: Mapping[str, Mapping[str, str]] = {
 }
 # Whose own values a task's or a fusion's file names: compared with that file, where it is known.
 _UNUSED_OF_FILES: Mapping[str, tuple[Sequence[str], str]] = {
-    "task": (("smooth_l1_beta", "loss_threshold", "loss_emphasis", "loss_scale"), _LOSS),
-    "fusion": (("schedules", "width", "layers", "heads", "hidden"), _HEAD),
+    "task": (("smooth_l1_beta", "loss_threshold", "loss_emphasis", "loss_scale", "link"), _LOSS),
+    "fusion": (
+        ("schedules", "width", "layers", "heads", "hidden", "directions", "head_hidden"),
+        _HEAD,
+    ),
 }
 
 

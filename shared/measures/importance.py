@@ -9,9 +9,9 @@ Legend: n patients · k fields · o outputs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -19,19 +19,11 @@ from pydantic import BaseModel, Field
 
 from shared.errors import PolicyError
 from shared.measures.counts import support_of
-from shared.measures.figures import why_lacking
+from shared.measures.means import COUNT, Means, count_tells
 from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
 from shared.sums.estimate import TOO_NOISY, Estimate
-from shared.sums.intervals import normal_quantile
-
-# Shares of a row's norm: the count and the squares are needed less exactly than the rises.
-_COUNT, _SQUARES = 0.25, 0.25
-# A rise is told from none when its interval is no wider than this share of the clip on either side.
-_NARROW = 0.15
-# The spread of rises in clips, before anything is known.
-_EXPECTED_SPREAD = 0.25
 
 
 class ImportanceSettings(BaseModel):
@@ -66,15 +58,20 @@ class Importance:
         """Places of the fields whose donors' outputs the measure reads."""
         return range(len(self.names))
 
+    @cached_property
+    def means(self) -> Means:
+        """Of the rises in clips."""
+        return Means(tuple(f"error rises by, without {name}" for name in self.names), unit=self.clip)
+
     @property
     def n_cells(self) -> int:
         """1 + 2k."""
-        return 1 + 2 * len(self.names)
+        return self.means.n_cells
 
     @property
     def norm(self) -> float:
-        """√(1 + w² + v²): k rises of at most a clip at weight 1/√k, the count at w, squares at v/√k."""
-        return math.sqrt(1.0 + _COUNT**2 + _SQUARES**2)
+        """Of a mean's row."""
+        return self.means.norm
 
     def rows_of(self, patients: Scored) -> Floats:
         """A row [n, 1 + 2k]; zeros without a label. What is no number errs most."""
@@ -88,15 +85,7 @@ class Importance:
         )
         with np.errstate(invalid="ignore", over="ignore"):
             rises = np.clip((after - before[:, None]) / self.clip, -1.0, 1.0)
-        rises = np.where(np.isfinite(rises), rises, 0.0) / math.sqrt(len(self.names))
-        rows = np.concatenate(
-            [
-                np.full((len(patients), 1), _COUNT),
-                rises,
-                _SQUARES * math.sqrt(len(self.names)) * rises**2,
-            ],
-            axis=1,
-        )
+        rows = self.means.rows_of(rises)
         rows[self.rule.class_of(patients.label) < 0] = 0.0
         return rows
 
@@ -119,15 +108,8 @@ class Importance:
         if not sd:
             return found
         expected = self.expect(n_expected, sd=sd, minimum_cell=minimum_cell)
-        return {name: each if self._says(expected[name]) else TOO_NOISY for name, each in found.items()}
-
-    def _says(self, expected: Estimate) -> bool:
-        """Whether a figure of public values and noise alone has an interval that tells something."""
-        if expected.value is None or expected.high is None:
-            return False
-        if expected.value:  # the count
-            return expected.high <= 2.0 * expected.value
-        return expected.high <= _NARROW * self.clip
+        says = {name: self.means.tells if name in self.means.names else count_tells for name in found}
+        return {name: each if says[name](expected[name]) else TOO_NOISY for name, each in found.items()}
 
     def expect(self, n: float, *, sd: float, minimum_cell: int) -> Mapping[str, Estimate]:
         """No rises, of the usual spread."""
@@ -135,9 +117,7 @@ class Importance:
 
     def expected(self, n: float) -> Floats:
         """The exact total [m] of ``n`` patients without a mean rise."""
-        k = len(self.names)
-        squares = np.full(k, _SQUARES / math.sqrt(k) * _EXPECTED_SPREAD**2)
-        return np.concatenate([[_COUNT * n], np.zeros(k), squares * n])
+        return self.means.expected(n)
 
     def suppress(self, total: Floats, minimum_cell: int) -> Floats:
         """An exact total leaves only of enough patients.
@@ -145,7 +125,7 @@ class Importance:
         Raises:
             PolicyError: it is of fewer.
         """
-        if 0 < total[0] / _COUNT < minimum_cell - 0.5:
+        if 0 < self.means.count_of(total) < minimum_cell - 0.5:
             raise PolicyError(
                 "cell-too-small",
                 f"the importance of fields is of fewer than {minimum_cell} patients",
@@ -156,23 +136,7 @@ class Importance:
     def _figures(
         self, total: Floats, *, sd: float, minimum_cell: int, is_expected: bool = False
     ) -> dict[str, Estimate]:
-        k, root = len(self.names), math.sqrt(len(self.names))
-        n = float(total[0]) / _COUNT
-        found = support_of(("measured",), np.array([n]), sd / _COUNT, minimum_cell)
-        why = why_lacking(n, minimum_cell, noise_variance=(sd / _COUNT) ** 2, is_expected=is_expected)
-        for place, name in enumerate(self.names):
-            figure = f"error rises by, without {name}"
-            if why:
-                found[figure] = why
-                continue
-            mean = float(total[1 + place]) * root / n  # in clips
-            square = float(total[1 + k + place]) * root / (_SQUARES * n)
-            spread = max(square, mean**2) - mean**2
-            noise = (sd * root / n) ** 2 + (mean * sd / (_COUNT * n)) ** 2
-            half = normal_quantile(0.95) * math.sqrt(spread / n + noise)
-            ends = (
-                min(max(value, -1.0), 1.0) * self.clip for value in (mean, mean - half, mean + half)
-            )
-            value, low, high = ends
-            found[figure] = Estimate(status="measured", value=value, low=low, high=high)
-        return found
+        count = np.array([self.means.count_of(total)])
+        return support_of(("measured",), count, sd / COUNT, minimum_cell) | self.means.figures(
+            total, sd=sd, minimum_cell=minimum_cell, is_expected=is_expected
+        )

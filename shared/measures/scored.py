@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.errors import SettingsError
 from shared.exam.schema import ClinicalField
 from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
 from shared.sums.one_sum import Rows
 
+Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
 
@@ -28,8 +30,10 @@ class Scored:
         [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
         schema's units, categories by place; NaN: missing. makers [n], who made the scanners of a
         patient's films, as headers name them, each once; none where no header does, or without films.
-        replaced [n,k,o], the outputs with each field a public donor's, for a measure that
-        ``ReplacesFields``; else k = 0.
+        replaced [n,q,o], outputs with something of the patient replaced: each field by a public
+        donor's for a measure that ``ReplacesFields``, bone and as much else for one that ``ReadsBone``
+        hidden; else q = 0. is_assessed [n], whether the films have masks of bone; maps [n,3], where the
+        model looks (``saliency``), for one that ``ReadsBone`` by maps, else [n,0].
     """
 
     outputs: Floats
@@ -37,6 +41,8 @@ class Scored:
     fields: Floats
     makers: tuple[tuple[str, ...], ...] = ()
     replaced: Floats = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    is_assessed: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    maps: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         if not self.makers:
@@ -44,6 +50,10 @@ class Scored:
         if not self.replaced.size:
             nothing = np.zeros((len(self.label), 0, self.outputs.shape[1]))
             object.__setattr__(self, "replaced", nothing)
+        if not self.is_assessed.size:
+            object.__setattr__(self, "is_assessed", np.zeros(len(self.label), dtype=np.bool_))
+        if not self.maps.size:
+            object.__setattr__(self, "maps", np.zeros((len(self.label), 0)))
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -54,7 +64,13 @@ class Scored:
         rows = np.asarray(indices, dtype=np.intp)
         makers = tuple(self.makers[row] for row in rows)
         return Scored(
-            self.outputs[rows], self.label[rows], self.fields[rows], makers, self.replaced[rows]
+            self.outputs[rows],
+            self.label[rows],
+            self.fields[rows],
+            makers,
+            self.replaced[rows],
+            self.is_assessed[rows],
+            self.maps[rows],
         )
 
 
@@ -106,11 +122,26 @@ class MeasureTask:
     """What a measure may know of a plan: its rule of classes, and its clinical fields [k].
 
     ``setting``: where the measure's own settings stand among a run's, for who must change them.
+    ``reads_tokens``: whether the model reads image tokens, and films in no other way.
     """
 
     rule: Rule
     fields: tuple[ClinicalField, ...]
     setting: str = "measure"
+    reads_tokens: bool = True
+
+    def require_tokens(self, kind: str) -> None:
+        """Refuse a measure of where the model looks, of a model that does not look at tokens.
+
+        Raises:
+            SettingsError: it reads no films, or measures of films beside tokens.
+        """
+        if not self.reads_tokens:
+            raise SettingsError(
+                "needs-image-tokens",
+                f"measure {kind} needs a model that reads films by its encoder alone",
+                hint="choose an encoder, a fusion that reads films, and features=usual",
+            )
 
 
 class Measure(Rows[Scored], Protocol):
@@ -155,4 +186,14 @@ class ReplacesFields(Protocol):
     @property
     def replaced_fields(self) -> Sequence[int]:
         """Places of these fields among the schema's, in the order of ``Scored.replaced``."""
+        ...
+
+
+@runtime_checkable
+class ReadsBone(Protocol):
+    """A measure of films with masks of bone: by scores with bone hidden, or by maps of a model."""
+
+    @property
+    def reads_bone(self) -> Literal["hidden", "maps"]:
+        """What it reads."""
         ...

@@ -7,20 +7,29 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from shared.measures.bone import Bone, BoneSettings
 from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.importance import Importance, ImportanceSettings
+from shared.measures.maps import Maps, MapsSettings
 from shared.measures.scored import Measure, MeasureTask
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 
 MeasureSettings = Annotated[
-    ComparisonSettings | ErrorsSettings | ImportanceSettings | SubgroupsSettings,
+    BoneSettings
+    | ComparisonSettings
+    | ErrorsSettings
+    | ImportanceSettings
+    | MapsSettings
+    | SubgroupsSettings,
     Field(discriminator="kind"),
 ]
 _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
+    "bone": Bone.build,
     "comparison": Comparison.build,
     "errors": Errors.build,
     "importance": Importance.build,
+    "maps": Maps.build,
     "subgroups": Subgroups.build,
 }
 MEASURES = tuple(sorted(_BUILDERS))

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.contract.model_settings import ModelSettings
+from shared.contract.model_settings import CrossAttention, ModelSettings
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
-from shared.model.fusion import CrossAttentionFusion, PooledFusion
+from shared.model.fusion import CrossAttentionFusion, OneScore, PooledFusion
 from shared.model.partial import count_frozen
 
 
@@ -47,18 +47,21 @@ def build_model(
         SettingsError: the fusion cannot work with these tokens, or the encoder's file was not given.
         WeightsError: the file is not the plan's.
     """
-    head = _shape_model(settings)
+    task, n_outputs = settings.task, count_outputs(settings)
+    has_one_score = task.kind == "classification" and task.link == "odds"
+    fusion = _shape_model(settings, outputs=1 if has_one_score else n_outputs)
     generator = torch.Generator().manual_seed(generator_seed)
-    _draw_weights(head, generator)
+    _draw_weights(fusion, generator)
+    head = OneScore(fusion, n_outputs) if has_one_score else fusion
     if settings.encoder.training == "frozen":
         return head
     encoder = start_encoder(settings.encoder, encoder_file, generator)
     return EndToEnd(encoder, head, frozen_blocks=count_frozen(encoder, settings.encoder))
 
 
-def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion:
+def _shape_model(settings: ModelSettings, *, outputs: int) -> CrossAttentionFusion | PooledFusion:
     fusion, encoder, fields = settings.fusion, settings.encoder, settings.cohort.fields
-    outputs, channels = count_outputs(settings), settings.encoder.token_channels
+    channels = encoder.token_channels
     if fusion.name != "clinical_only" and not channels:
         raise SettingsError(
             "no-tokens",
@@ -66,13 +69,7 @@ def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion
             hint="choose an encoder, or fusion=clinical_only",
         )
     if fusion.name == "cross_attention":
-        if encoder.token_grid < 2:
-            raise SettingsError(
-                "one-image-token",
-                f"fusion cross_attention needs encoder.token_grid ≥ 2, not {encoder.token_grid}: "
-                "softmax over one key is always 1",
-                hint="keep the encoder's grid, or use fusion=linear on pooled tokens",
-            )
+        _require_several_keys(fusion, encoder.token_grid, len(fields))
         return CrossAttentionFusion(
             fields,
             channels=channels,
@@ -81,6 +78,9 @@ def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion
             layers=fusion.layers,
             heads=fusion.heads,
             outputs=outputs,
+            image_reads=fusion.image_reads,
+            clinical_reads=fusion.clinical_reads,
+            head_hidden=fusion.head_hidden,
         )
     return PooledFusion(
         () if fusion.name == "image_only" else fields,
@@ -88,6 +88,28 @@ def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion
         hidden=fusion.hidden if fusion.name == "concatenation" else 0,
         outputs=outputs,
     )
+
+
+def _require_several_keys(fusion: CrossAttention, grid: int, n_fields: int) -> None:
+    """Refuse attention over one key.
+
+    Raises:
+        SettingsError: a direction would have it.
+    """
+    if fusion.clinical_reads and grid < 2:
+        raise SettingsError(
+            "one-image-token",
+            f"fusion cross_attention needs encoder.token_grid ≥ 2, not {grid}: softmax over one key is "
+            "always 1",
+            hint="keep the encoder's grid, or use fusion=linear on pooled tokens",
+        )
+    if fusion.image_reads and n_fields < 2:
+        raise SettingsError(
+            "one-clinical-field",
+            f"fusion cross_attention needs at least 2 clinical fields, not {n_fields}: softmax over "
+            "one key is always 1",
+            hint="add fields to the cohort, or use fusion.directions=clinical_reads or fusion=linear",
+        )
 
 
 def _draw_weights(model: CrossAttentionFusion | PooledFusion, generator: torch.Generator) -> None:

@@ -45,16 +45,18 @@ class EndToEnd(nn.Module):
         Shapes: films [b,s,h,w] or activations [b,s,t,d], film_exam [b,s], fields [b,u,k],
             field_mask [b,u,k] -> [b,u,o].
         """
-        shape = (*film_exam.shape, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
-        if film_exam.numel():
-            # Fused attention kernels have no rule for one gradient per patient (vmap), and no fixed
-            # order of summation on a GPU.
-            with sdpa_kernel(SDPBackend.MATH):
-                tokens = self._encode(films.reshape(-1, *films.shape[-2:])).reshape(shape)
-        else:
-            tokens = films.new_zeros(shape)
-        output: Tensor = self.head(tokens, film_exam, fields, field_mask)
+        output: Tensor = self.head(self.tokens_of(films, film_exam), film_exam, fields, field_mask)
         return output
+
+    def tokens_of(self, films: Tensor, film_exam: Tensor) -> Tensor:
+        """What the encoder makes of each slot's film. Shapes: as ``forward`` -> [b,s,t,c]."""
+        shape = (*film_exam.shape, self.encoder.grid**2, self.encoder.channel_mean.shape[0])
+        if not film_exam.numel():
+            return films.new_zeros(shape)
+        # Fused attention kernels have no rule for one gradient per patient (vmap), and no fixed order
+        # of summation on a GPU.
+        with sdpa_kernel(SDPBackend.MATH):
+            return self._encode(films.reshape(-1, *films.shape[-2:])).reshape(shape)
 
     def _encode(self, films: Tensor) -> Tensor:
         """Films [n,h,w] or activations [n,t,d] to tokens."""

@@ -1,4 +1,4 @@
-"""How image tokens and clinical tokens meet: five heads with one signature.
+"""How image tokens and clinical tokens meet: five heads with one signature, and classes by one score.
 
 ``forward(tokens [b,s,t,c], film_exam [b,s], fields [b,u,k], field_mask [b,u,k]) -> [b,u,o]``: films
 of a patient lie in slots, each with the number of its exam, −1 for an empty slot, so that the work is
@@ -11,8 +11,9 @@ o outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -90,33 +91,55 @@ class Mix(nn.Module):
 
 
 class CrossLayer(nn.Module):
-    """One layer of bidirectional cross-attention with a learned gate per stream.
+    """One layer of cross-attention, in both directions or one, with a learned gate per stream.
 
     I' = LN(I + MHA(I ← M)), M' = LN(M + MHA(M ← I)); I ← g·I' + (1 − g)·I, and M alike.
 
     Source: XAttn-BMD (arXiv 2511.14604), without the feed-forward part.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, image_reads: bool, clinical_reads: bool) -> None:
         super().__init__()
-        self.image_mix = Mix()
-        self.clinical_mix = Mix()
-        self.image_from_clinical = Attention(width, heads)
-        self.clinical_from_image = Attention(width, heads)
-        self.image_norm = nn.LayerNorm(width)
-        self.clinical_norm = nn.LayerNorm(width)
+        self.image_reads, self.clinical_reads = image_reads, clinical_reads
+        # in this order, which is that of the weights of a release
+        if image_reads:
+            self.image_mix = Mix()
+        if clinical_reads:
+            self.clinical_mix = Mix()
+        if image_reads:
+            self.image_from_clinical = Attention(width, heads)
+        if clinical_reads:
+            self.clinical_from_image = Attention(width, heads)
+        if image_reads:
+            self.image_norm = nn.LayerNorm(width)
+        if clinical_reads:
+            self.clinical_norm = nn.LayerNorm(width)
 
     def forward(self, image: Tensor, clinical: Tensor, readable: Readable) -> tuple[Tensor, Tensor]:
         """Shapes: image [b,s,t,d], clinical [b,u,k,d]."""
-        of_film = (readable.to_film @ clinical.flatten(-2)).reshape(
-            *readable.to_film.shape[:-1], *clinical.shape[-2:]
-        )  # [b,s,k,d]
-        read_clinical = self.image_from_clinical(image, of_film, readable.fields)
-        asked, films = clinical.flatten(-3, -2), image.flatten(-3, -2)  # [b,u·k,d], [b,s·t,d]
-        read_image = self.clinical_from_image(asked, films, readable.films).reshape(clinical.shape)
-        image_new = self.image_norm(image + read_clinical)
-        clinical_new = self.clinical_norm(clinical + read_image)
-        return self.image_mix(image_new, image), self.clinical_mix(clinical_new, clinical)
+        read_image, read_clinical = image, clinical
+        if self.image_reads:
+            read = self.image_from_clinical(image, _by_film(clinical, readable), readable.fields)
+            read_image = self.image_mix(self.image_norm(image + read), image)
+        if self.clinical_reads:
+            asked, films = clinical.flatten(-3, -2), image.flatten(-3, -2)  # [b,u·k,d], [b,s·t,d]
+            read = self.clinical_from_image(asked, films, readable.films).reshape(clinical.shape)
+            read_clinical = self.clinical_mix(self.clinical_norm(clinical + read), clinical)
+        return read_image, read_clinical
+
+    def field_weights(self, image: Tensor, clinical: Tensor, readable: Readable) -> Tensor:
+        """How much each image token attends to each field, mean over heads; where the image reads.
+
+        Shapes: image [b,s,t,d], clinical [b,u,k,d] -> [b,s,t,k].
+        """
+        asked = _by_film(clinical, readable)
+        return self.image_from_clinical.weights(image, asked, readable.fields).mean(dim=-3)
+
+
+def _by_film(clinical: Tensor, readable: Readable) -> Tensor:
+    """The clinical tokens of each slot's exam: [b,u,k,d] -> [b,s,k,d]."""
+    of_film: Tensor = readable.to_film @ clinical.flatten(-2)
+    return of_film.reshape(*readable.to_film.shape[:-1], *clinical.shape[-2:])
 
 
 class CrossAttentionFusion(nn.Module):
@@ -139,26 +162,64 @@ class CrossAttentionFusion(nn.Module):
         layers: int,
         heads: int,
         outputs: int,
+        image_reads: bool = True,
+        clinical_reads: bool = True,
+        head_hidden: int = 0,
     ) -> None:
         super().__init__()
         self.project = nn.Linear(channels, width)
         self.register_buffer("positions", grid_positions(grid, width), persistent=False)
         self.clinical = ClinicalTokens(fields, width)
-        self.layers = nn.ModuleList([CrossLayer(width, heads) for _ in range(layers)])
-        self.head = nn.Linear(4 * width, outputs)
+        self.image_reads = image_reads
+        self.layers = nn.ModuleList(
+            [
+                CrossLayer(width, heads, image_reads=image_reads, clinical_reads=clinical_reads)
+                for _ in range(layers)
+            ]
+        )
+        self.inner = nn.Linear(4 * width, head_hidden) if head_hidden else None
+        self.head = nn.Linear(head_hidden or 4 * width, outputs)
 
     def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
         """Shapes: see the module's charter."""
-        image = self.project(tokens) + self.positions  # [b,s,t,d]
-        clinical = self.clinical(fields, field_mask)  # [b,u,k,d]
         of_exam = films_of_exams(film_exam, fields.shape[-2])
+        *_, last = streams = list(self._streams(tokens, of_exam, fields, field_mask))
+        pooled = [
+            part
+            for image, clinical, _ in (streams[0], last)
+            for part in (exam_means(image, of_exam), clinical.mean(dim=-2))
+        ]
+        return _read_out(torch.cat(pooled, dim=-1), self.inner, self.head)
+
+    def field_attention(
+        self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor
+    ) -> Tensor:
+        """How much an exam's films attend to each field: mean over image tokens, heads and layers.
+
+        Of an exam with a film and a field the weights add up to 1; all are 0 where the image does not
+        read. Shapes: as ``forward`` -> [b,u,k].
+        """
+        of_exam = films_of_exams(film_exam, fields.shape[-2])
+        found = torch.zeros_like(fields)
+        if not self.image_reads:
+            return found
+        streams = self._streams(tokens, of_exam, fields, field_mask)
+        for layer, stream in zip(self.layers, streams, strict=False):  # one more: what the last gives
+            weights = cast(CrossLayer, layer).field_weights(*stream)  # [b,s,t,k]
+            found = found + exam_means(weights, of_exam)
+        return found / len(self.layers)
+
+    def _streams(
+        self, tokens: Tensor, of_exam: Tensor, fields: Tensor, field_mask: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Readable]]:
+        """Image tokens [b,s,t,d] and clinical tokens [b,u,k,d] before each layer and after the last."""
+        image = self.project(tokens) + self.positions
+        clinical = self.clinical(fields, field_mask)
         readable = Readable.within(of_exam, field_mask, tokens.shape[-2], image.dtype)
-        raw = [exam_means(image, of_exam), clinical.mean(dim=-2)]
+        yield image, clinical, readable
         for layer in self.layers:
             image, clinical = layer(image, clinical, readable)
-        enhanced = [exam_means(image, of_exam), clinical.mean(dim=-2)]
-        output: Tensor = self.head(torch.cat([*raw, *enhanced], dim=-1))
-        return output
+            yield image, clinical, readable
 
 
 class PooledFusion(nn.Module):
@@ -185,8 +246,34 @@ class PooledFusion(nn.Module):
             parts.append(exam_means(tokens, films_of_exams(film_exam, fields.shape[-2])))
         if self.design is not None:
             parts.append(self.design.vector(fields, field_mask))
-        joined = torch.cat(parts, dim=-1)
-        if self.inner is not None:
-            joined = torch.nn.functional.gelu(self.inner(joined))
-        output: Tensor = self.head(joined)
+        return _read_out(torch.cat(parts, dim=-1), self.inner, self.head)
+
+
+def _read_out(pooled: Tensor, inner: nn.Linear | None, head: nn.Linear) -> Tensor:
+    """Outputs of a head with one hidden layer, or of a linear one: [b,u,n] -> [b,u,o]."""
+    output: Tensor = head(pooled if inner is None else torch.nn.functional.gelu(inner(pooled)))
+    return output
+
+
+class OneScore(nn.Module):
+    """Ordered classes by one score: the scores of classes are k·s + b_k, k = 0, 1, …
+
+    So s moves the log odds of each class against the one before it alike, and no order of the b is
+    needed. A fusion with one output gives s. Only the b learn here.
+
+    Source: Agresti 2010, Analysis of Ordinal Categorical Data, section 4.1 (adjacent categories).
+    """
+
+    def __init__(self, fusion: nn.Module, n_classes: int) -> None:
+        super().__init__()
+        self.fusion = fusion
+        self.classes = nn.Linear(1, n_classes)
+        with torch.no_grad():
+            self.classes.weight.copy_(torch.arange(n_classes)[:, None])
+            self.classes.bias.zero_()
+        self.classes.weight.requires_grad_(False)
+
+    def forward(self, tokens: Tensor, film_exam: Tensor, fields: Tensor, field_mask: Tensor) -> Tensor:
+        """Shapes: see the module's charter."""
+        output: Tensor = self.classes(self.fusion(tokens, film_exam, fields, field_mask))
         return output

@@ -18,10 +18,11 @@ from shared.contract.settings import PlanSettings
 from shared.contract.stages import MeasureStage
 from shared.errors import WeightsError
 from shared.measures.exams import MeanOverExams, ScoredExams
-from shared.measures.scored import Measure, MeasureTask, ReplacesFields
+from shared.measures.scored import Measure, MeasureTask, ReadsBone, ReplacesFields
 from shared.measures.table import build_measure
 from shared.privacy.noise import DrawNormals
 from shared.stages.donors import with_donors
+from shared.stages.explained import ExplainedPatients, score_hidden, score_maps
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import (
     Bound,
@@ -41,7 +42,10 @@ def measure_of(settings: PlanSettings, stage: MeasureStage) -> Measure:
     Raises:
         SettingsError: it does not suit them.
     """
-    return build_measure(stage.measure, MeasureTask(decision_of(settings), settings.cohort.fields))
+    task = MeasureTask(
+        decision_of(settings), settings.cohort.fields, reads_tokens=settings.reads_tokens_alone
+    )
+    return build_measure(stage.measure, task)
 
 
 class MeasureSum:
@@ -98,8 +102,6 @@ class MeasureSum:
         register: AuditRegister | None = None,
     ) -> Vector:
         """The measure's total [m] over patients, each scored by the state ``vector`` [d]."""
-        if not isinstance(patients, PatientBatch):
-            raise WeightsError("wrong-patients", "a measure takes a batch of patients")
         return total_with_noise(
             self._sum,
             self._sum.start(),
@@ -109,15 +111,29 @@ class MeasureSum:
             draw_normals=draw_normals,
         )
 
-    def _score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
-        """The exams as the state reads them, and with donors' fields where the measure asks."""
+    def _score(self, vector: Vector, patients: object) -> ScoredExams:
+        """The exams as the state reads them, and as the measure asks besides.
+
+        Raises:
+            WeightsError: patients are not in the form that the measure reads.
+        """
+        measure = self.measure
+        if isinstance(measure, ReadsBone) and isinstance(patients, ExplainedPatients):
+            if measure.reads_bone == "hidden":
+                return score_hidden(self._scored, vector, patients)
+            return score_maps(self._scored, vector, patients, decision_of(self._settings))
+        if isinstance(measure, ReadsBone) or not isinstance(patients, PatientBatch):
+            raise WeightsError(
+                "wrong-patients",
+                "a measure takes a batch of patients, one of bone with masks beside it",
+            )
         scored = self._scored.score(vector, patients)
-        if not isinstance(self.measure, ReplacesFields):
+        if not isinstance(measure, ReplacesFields):
             return scored
         fields = self._settings.cohort.fields
         outputs = [
             self._scored.score(vector, with_donors(patients, place, fields[place])).exams.outputs
-            for place in self.measure.replaced_fields
+            for place in measure.replaced_fields
         ]
         return replace(scored, exams=replace(scored.exams, replaced=np.stack(outputs, axis=1)))
 

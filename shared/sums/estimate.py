@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["measured", "suppressed", "too-noisy", "not-applicable"]
+Status = Literal["measured", "suppressed", "too-noisy", "not-applicable", "not-assessed"]
 
 Promise = Literal["kept", "broken", "undecided", "not-applicable"]
 
@@ -16,6 +16,7 @@ class Estimate:
 
     Attributes:
         status: ``suppressed``: too few patients. ``too-noisy``: the plan's noise leaves nothing of it.
+            ``not-assessed``: nobody's films have masks.
         value: the figure.
         low: of the 95 % interval.
         high: of the interval.
@@ -31,6 +32,8 @@ SUPPRESSED = Estimate(status="suppressed")
 # The plan's noise leaves nothing of it, whatever came out.
 TOO_NOISY = Estimate(status="too-noisy")
 NOT_APPLICABLE = Estimate(status="not-applicable")
+# Nobody's films have what it is read from.
+NOT_ASSESSED = Estimate(status="not-assessed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1299,8 +1299,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/scored.py",
-        "self.outputs[rows], self.label[rows], self.fields[rows], makers, self.replaced[rows]",
-        "self.outputs[rows], self.label, self.fields[rows], makers, self.replaced[rows]",
+        "self.label[rows],",
+        "self.label,",
         "scores get the labels of others",
     ),
     Break(
@@ -2474,6 +2474,18 @@ BREAKS: tuple[Break, ...] = (
         "_standard_error(error**2) / (2 * math.sqrt(mse))",
         "_standard_error(error**2) / math.sqrt(mse)",
         "an RMSE has twice its standard error",
+    ),
+    Break(
+        "shared/model/fusion.py",
+        "found = found + exam_means(weights, of_exam)",
+        "found = exam_means(weights, of_exam)",
+        "attention to fields is that of the last layer alone",
+    ),
+    Break(
+        "shared/model/build.py",
+        "if fusion.image_reads and n_fields < 2:",
+        "if fusion.image_reads and n_fields < 1:",
+        "attention over one clinical field is planned, which is none",
     ),
     Break(
         "shared/model/fusion.py",

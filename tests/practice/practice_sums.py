@@ -27,7 +27,7 @@ from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.measure.table.spec import TableSpec
 from shared.measure.table.sum import TableRows
-from shared.measures.scored import MeasureTask, ReplacesFields, Scored
+from shared.measures.scored import MeasureTask, ReadsBone, ReplacesFields, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
 from shared.sums.contract import Sum
@@ -134,6 +134,9 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
     o = 1 if rule.is_regression else len(rule.classes)
     measure = build_measure(settings, task)
     n_replaced = len(measure.replaced_fields) if isinstance(measure, ReplacesFields) else 0
+    n_maps = 0
+    if isinstance(measure, ReadsBone):
+        n_replaced, n_maps = (2, 0) if measure.reads_bone == "hidden" else (0, 3)
 
     def usual(n: int, draw: np.random.Generator) -> Scored:
         if rule.is_regression:
@@ -142,7 +145,8 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
             outputs, label = draw.dirichlet(np.ones(o), n), draw.integers(0, o, n).astype(np.float64)
         replaced = np.stack([draw.permutation(outputs) for _ in range(n_replaced)] or [outputs], axis=1)
         fields = np.floor(draw.uniform(0, 90, (n, k)))
-        return Scored(outputs, label, fields, drawn_makers(n, draw), replaced)
+        has_masks, maps = draw.random(n) < 0.8, draw.uniform(-0.5, 1.0, (n, n_maps))
+        return Scored(outputs, label, fields, drawn_makers(n, draw), replaced, has_masks, maps)
 
     def hostile(n: int, draw: np.random.Generator) -> Scored:
         values, replaced = odd((n, o + 1 + k), draw), odd((n, n_replaced * o), draw)
@@ -152,18 +156,25 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
             values[:, o + 1 :],
             drawn_makers(n, draw),
             replaced.reshape(n, n_replaced, o),
+            draw.random(n) < 0.5,
+            odd((n, n_maps), draw) if n_maps else np.zeros((n, 0)),
         )
 
     return Case(OneSum(measure), usual, hostile)
 
 
-def of_gradient(fusion: str, **shape: object) -> Case:
+def of_gradient(fusion: str, *, is_odds: bool = False, **shape: object) -> Case:
     """Training of a head; hostile patients have numbers that no film and no clinic gives."""
     settings = practice_settings(fusion)
     settings = settings.model_copy(update={"fusion": settings.fusion.model_copy(update=shape)})
+    if is_odds:
+        task = compose_settings(["experiment=xattn_bmd_classes"]).task
+        settings = settings.model_copy(update={"task": task})
 
     def usual(n: int, draw: np.random.Generator) -> PatientBatch:
-        return practice_patients(n, seed=int(draw.integers(1 << 30)))
+        patients = practice_patients(n, seed=int(draw.integers(1 << 30)))
+        classes = (patients.target > -0.5).float() + (patients.target > 0.5)
+        return replace(patients, target=classes) if is_odds else patients
 
     def hostile(n: int, draw: np.random.Generator) -> PatientBatch:
         patients = usual(n, draw)
@@ -261,6 +272,10 @@ SUMS: dict[str, Case] = {
     "gradients of a linear head": of_gradient("linear"),
     "gradients of a hidden layer": of_gradient("concatenation", hidden=8),
     "gradients of cross-attention": of_gradient("cross_attention", width=8, layers=1, heads=2),
+    "gradients of attention in one direction": of_gradient(
+        "cross_attention", width=8, layers=1, heads=2, directions="image_reads", head_hidden=4
+    ),
+    "gradients of one score of classes": of_gradient("linear", is_odds=True),
     "description": of_description(has_moments=False),
     "description with second moments": of_description(has_moments=True),
 }

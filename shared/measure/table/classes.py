@@ -140,11 +140,11 @@ def _called(
     """Of true × called patients [c,c] and the noise variance of each cell."""
     found: dict[str, Estimate] = {}
     everybody = np.ones_like(confusion, dtype=bool)
-    for place, name in enumerate(spec.classes[: 1 if spec.n_classes == 2 else None]):
+    for name, group in _groups(spec):
         # the endpoint's own sensitivity and specificity are in ``Measures``
-        words = ("PPV", "NPV") if place == 0 else ("sensitivity", "specificity", "PPV", "NPV")
+        words = ("PPV", "NPV") if group == [0] else ("sensitivity", "specificity", "PPV", "NPV")
         true, called = np.zeros_like(everybody), np.zeros_like(everybody)
-        true[place], called[:, place] = True, True
+        true[group], called[:, group] = True, True
         shares = {
             "sensitivity": (true & called, true),
             "specificity": (~true & ~called, ~true),
@@ -173,6 +173,17 @@ def _called(
             least=least,
             is_expected=is_expected,
         )
+    return found
+
+
+def _groups(spec: TableSpec) -> list[tuple[str, list[int]]]:
+    """Classes whose calls are told, by name: each, and where one score grades them all above a cut."""
+    if spec.n_classes == 2:
+        return [(spec.classes[0], [0])]
+    found = [(name, [place]) for place, name in enumerate(spec.classes)]
+    if spec.ranking == "graded":
+        cuts = range(1, spec.n_classes - 1)
+        found += [(f"{spec.classes[place]} or worse", list(range(place + 1))) for place in cuts]
     return found
 
 

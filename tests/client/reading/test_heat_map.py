@@ -27,7 +27,7 @@ def test_each_view_has_a_row(tmp_path: Path) -> None:
     sizes = []
     for n in (1, 2):
         path = tmp_path / "deep" / f"{n}.png"
-        write_heat_maps(path, films(n), films(n), caption="BMD 0.55", unit="g/cm²")
+        write_heat_maps(path, films(n), films(n), caption="BMD 0.55", unit="g/cm²", field_attention={})
         sizes.append(size_of(path))
     # 3.5 inches a row and 0.9 for the caption, at 110 dots
     assert sizes == [(792, 484), (792, 869)]
@@ -35,13 +35,27 @@ def test_each_view_has_a_row(tmp_path: Path) -> None:
 
 def test_what_changes_nothing_is_a_picture_too(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
-    write_heat_maps(path, films(1), [np.zeros((16, 16), np.float32)], caption="", unit="")
+    write_heat_maps(
+        path, films(1), [np.zeros((16, 16), np.float32)], caption="", unit="", field_attention={}
+    )
     assert size_of(path) == (792, 484)
+
+
+def test_attention_to_fields_is_a_row_of_bars_below_the_films(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    shares = {"age": 0.6, "bmi": 0.4}
+    write_heat_maps(tmp_path / "x.png", films(1), films(1), caption="", unit="", field_attention=shares)
+    bars = [patch.get_width() for axes in drawn[0].axes for patch in axes.patches]
+    assert bars == [0.6, 0.4]
+    assert drawn[0].get_size_inches().tolist() == pytest.approx([7.2, 7.9])
 
 
 def test_a_film_without_its_map_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="argument"):
-        write_heat_maps(tmp_path / "x.png", films(2), films(1), caption="", unit="")
+        write_heat_maps(tmp_path / "x.png", films(2), films(1), caption="", unit="", field_attention={})
 
 
 def test_all_views_share_one_scale_up_to_the_strongest_place(
@@ -50,7 +64,9 @@ def test_all_views_share_one_scale_up_to_the_strongest_place(
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
     maps = [np.full((16, 16), top, np.float32) for top in (0.2, 0.5, 0.1)]
-    write_heat_maps(tmp_path / "x.png", films(3), maps, caption="BMD 0.55", unit="g/cm²")
+    write_heat_maps(
+        tmp_path / "x.png", films(3), maps, caption="BMD 0.55", unit="g/cm²", field_attention={}
+    )
     images = [image for axes in drawn[0].axes for image in axes.images]
     limits = [image.get_clim() for image in images if image.get_cmap().name == "inferno"]
     assert limits == [pytest.approx((0.0, 0.5))] * 3

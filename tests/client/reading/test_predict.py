@@ -345,6 +345,7 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
 
     monkeypatch.setattr(predicting, "make_scored", make)
     monkeypatch.setattr(predicting, "_make_seen", lambda *_: lambda views: views)
+    monkeypatch.setattr(predicting, "attend_fields", lambda *_: {"age": 1.0})
     light = {"a": 0.5, "b": 0.7}
     monkeypatch.setattr(
         predicting,
@@ -367,6 +368,7 @@ def test_an_exam_is_read_of_all_its_films_and_values_together(brightness: Releas
     # a film of one light has nothing to hide
     assert not np.concatenate(reading.heat_maps).round(6).any()
     assert reading.unit == "g/cm2"
+    assert reading.field_attention == {"age": 1.0}
 
 
 def test_a_release_that_reads_films_is_not_asked_without_one(brightness: Release) -> None:

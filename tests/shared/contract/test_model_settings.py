@@ -51,6 +51,27 @@ def test_only_a_whole_network_without_a_file_starts_from_the_seed(shipped: Setti
         assert one.starts_from_seed is expected, (name, training, weights)
 
 
+def test_one_score_of_classes_needs_their_order(shipped: Settings) -> None:
+    label = {"kind": "class", "column": "y", "classes": ["no", "old", "new"]}
+    task = {"kind": "classification", "endpoint": "ill", "positive_class": "new", "link": "odds"}
+    probability = {"score_low": 0.0, "score_high": 1.0}
+    content = changed(shipped, cohort={"label": label}, validation=probability) | {"task": task}
+    assert "task.link odds needs classes in an order" in refused(content)
+    ordered = {"label": label | {"is_ordered": True}}
+    content = changed(shipped, cohort=ordered, validation=probability) | {"task": task}
+    assert read_settings(content).task.link == "odds"
+
+
+def test_what_is_as_usual_leaves_a_plans_hash_as_it_was(shipped: Settings) -> None:
+    assert set(shipped.fusion.model_dump()) == {"name", "width", "layers", "heads"}
+    other = compose_settings(["experiment=xattn_bmd_image_reads", "fusion.head_hidden=4"])
+    assert other.fusion.model_dump()["directions"] == "image_reads"
+    assert other.fusion.model_dump()["head_hidden"] == 4
+    classes = compose_settings(["experiment=xattn_bmd_classes"]).task.model_dump()
+    assert classes["link"] == "odds"
+    assert "link" not in compose_settings(["experiment=bmd_classes"]).task.model_dump()
+
+
 def test_attention_heads_must_divide_the_width(shipped: Settings) -> None:
     attention = yaml.safe_load((CONFIGS / "fusion" / "cross_attention.yaml").read_text())
     text = refused(changed(shipped, fusion=attention | {"width": 10, "heads": 4}))

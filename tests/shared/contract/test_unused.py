@@ -35,6 +35,8 @@ SET = {
     "fusion.width": "32",
     "fusion.layers": "1",
     "fusion.heads": "2",
+    "fusion.directions": "image_reads",
+    "fusion.head_hidden": "8",
 }
 
 

@@ -20,7 +20,13 @@ from shared.model.fusion import CrossAttentionFusion, exam_means, films_of_exams
 from shared.model.weights import flatten_weights, layout_sha256, trainable
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-FUSIONS = ("cross_attention", "concatenation", "linear", "image_only", "clinical_only")
+# Variants of one fusion, by what is changed of it.
+VARIANTS: dict[str, dict[str, object]] = {
+    "image_reads": {"directions": "image_reads"},
+    "clinical_reads": {"directions": "clinical_reads"},
+    "hidden_head": {"head_hidden": 8},
+}
+FUSIONS = ("cross_attention", *VARIANTS, "concatenation", "linear", "image_only", "clinical_only")
 Exam = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -31,6 +37,8 @@ def read(part: str) -> dict[str, object]:
 
 
 def make_settings(fusion: str, *, task: str = "bmd_regression", **changes: object) -> Settings:
+    if fusion in VARIANTS:
+        fusion, changes = "cross_attention", {**VARIANTS[fusion], **changes}
     chosen = read(f"task/{task}")
     if task == "classification":
         chosen["positive_class"] = "osteoporosis"
@@ -159,6 +167,61 @@ def test_a_masked_field_gets_weight_zero_in_every_layer() -> None:
         torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 8))
 
 
+def shares(model: nn.Module, exam: Exam) -> torch.Tensor:
+    assert isinstance(model, CrossAttentionFusion)
+    with torch.no_grad():
+        return model.field_attention(*exam)
+
+
+def test_attention_to_fields_is_the_mean_weight_over_tokens_heads_and_layers() -> None:
+    model = awake("cross_attention", layers=1)
+    tokens, film_exam, fields, field_mask = make_exams(1)
+    field_mask[..., 4] = False
+    found = shares(model, (tokens, film_exam, fields, field_mask))
+    image = (model.project(tokens) + model.positions).flatten(1, 2)  # [1,s·t,d]
+    clinical = model.clinical(fields, field_mask)[:, 0]
+    mask = KeyMask.of(field_mask)
+    expected = model.layers[0].image_from_clinical.weights(image, clinical, mask).mean(dim=(1, 2))
+    torch.testing.assert_close(found[:, 0], expected)
+    assert found[0, 0, 4] == 0.0
+    assert found.sum().item() == pytest.approx(1.0)
+    whole = shares(awake("cross_attention"), make_exams())
+    torch.testing.assert_close(whole.sum(-1), torch.ones(3, 1))
+    without_film = shares(model, (tokens, torch.full_like(film_exam, -1), fields, field_mask))
+    assert not without_film.any()
+    assert not shares(awake("clinical_reads"), make_exams()).any(), "no film attends to a field"
+
+
+def test_one_direction_has_the_weights_of_that_direction_alone() -> None:
+    names = {
+        fusion: {name for name, _ in trainable(build_model(make_settings(fusion), 1))}
+        for fusion in ("cross_attention", "image_reads", "clinical_reads")
+    }
+    shared = {name for name in names["cross_attention"] if not name.startswith("layers.")}
+    assert names["image_reads"] | names["clinical_reads"] == names["cross_attention"]
+    assert names["image_reads"] & names["clinical_reads"] == shared
+
+
+def test_one_score_moves_the_odds_of_each_class_against_the_one_before_alike() -> None:
+    settings = make_settings("linear", task="bmd_classes")
+    odds = settings.model_copy(update={"task": settings.task.model_copy(update={"link": "odds"})})
+    model = build_model(odds, 3)
+    assert torch.equal(model(*make_exams()), torch.zeros(3, 1, 3)), "at the start all are as likely"
+    draw = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for _, weight in trainable(model):
+            weight += torch.randn(weight.shape, generator=draw)
+        scores = model(*make_exams())[:, 0]
+    log_odds = scores.diff(dim=1)  # [3,2]
+    moved = log_odds[1:] - log_odds[0]
+    torch.testing.assert_close(moved[:, 1], moved[:, 0])
+    assert moved.abs().min() > 1e-2
+    linear = {name: weight.numel() for name, weight in trainable(build_model(settings, 3))}
+    one = {name: weight.numel() for name, weight in trainable(model)}
+    assert one.pop("classes.bias") == 3
+    assert sum(one.values()) == sum(linear.values()) // 3
+
+
 def test_cross_attention_sees_interactions_that_a_sum_of_parts_cannot() -> None:
     model = awake("cross_attention")
     tokens, film_exam, fields, mask = make_exams(1)
@@ -240,6 +303,25 @@ def test_cross_attention_over_one_image_token_is_refused() -> None:
     with pytest.raises(SettingsError) as caught:
         build_model(settings.model_copy(update={"encoder": one_token}), 1)
     assert caught.value.code == "settings.one-image-token"
+
+
+def test_cross_attention_over_one_clinical_field_is_refused() -> None:
+    settings = make_settings("cross_attention")
+    one = settings.cohort.model_copy(update={"fields": settings.cohort.fields[:1]})
+    with pytest.raises(SettingsError, match="at least 2 clinical fields, not 1") as caught:
+        build_model(settings.model_copy(update={"cohort": one}), 1)
+    assert caught.value.code == "settings.one-clinical-field"
+
+
+def test_one_key_is_refused_only_of_the_direction_that_reads_it() -> None:
+    for fusion, part, change in (
+        ("clinical_reads", "cohort", {"fields": make_settings("linear").cohort.fields[:1]}),
+        ("image_reads", "encoder", {"token_grid": 1}),
+    ):
+        settings = make_settings(fusion)
+        changed = getattr(settings, part).model_copy(update=change)
+        model = build_model(settings.model_copy(update={part: changed}), 1)
+        assert isinstance(model, CrossAttentionFusion)
 
 
 def test_positions_differ_between_cells_and_know_rows_from_columns() -> None:

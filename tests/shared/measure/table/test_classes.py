@@ -66,6 +66,15 @@ def test_graded_classes_are_measured_as_on_the_patients_themselves() -> None:
     expected = metrics.roc_auc_score(label <= 0.738, -outputs[:, 0])
     assert found["AUC, osteopenia or worse"] == pytest.approx(expected, abs=1e-3)
     agrees_with_sklearn(found, true, called, spec.rule.classes)
+    low, read_low = label <= 0.738, outputs[:, 0] <= 0.7  # T ≤ −1, and what is called so
+    for word, truth, said in (
+        ("sensitivity", low, read_low),
+        ("specificity", ~low, ~read_low),
+        ("PPV", read_low, low),
+        ("NPV", ~read_low, ~low),
+    ):
+        expected = (truth & said).sum() / truth.sum()
+        assert found[f"{word}, osteopenia or worse"] == pytest.approx(expected, abs=1e-10)
     quadratic = metrics.cohen_kappa_score(true, called, weights="quadratic")
     assert found["quadratic κ"] == pytest.approx(quadratic, abs=1e-10)
 

@@ -1,0 +1,192 @@
+"""Patients whose films are explained: bone hidden, places hidden, and nobody touched by another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from practice_learners import SITES, learner_plan, patients_of, played
+from practice_patients import GRID, practice_patients, practice_settings
+from practice_plan import plan_of
+
+from shared.contract.decision import decision_of
+from shared.measures.exams import ScoredExams, exams_of
+from shared.measures.saliency import agreement
+from shared.measures.scored import Scored
+from shared.stages.explained import (
+    NO_MASK,
+    ExplainedPatients,
+    hide_place,
+    score_hidden,
+    score_maps,
+    shares_of_places,
+)
+from shared.stages.scores import Scorer, scorer_of
+from shared.train.patients import PatientBatch
+
+N_PLACES = GRID * GRID
+RULE = decision_of(practice_settings("linear"))
+
+
+def explained(n: int = 9, *, seed: int = 0, unlabelled: int = 1) -> ExplainedPatients:
+    """Patients with several exams and films; the first have no label; some films have no mask."""
+    own = practice_patients(n, seed=seed)
+    own.exam_mask[:unlabelled] = False
+    draw = torch.Generator().manual_seed(seed + 1)
+    hidden = tuple(
+        replace(own, tokens=own.tokens + torch.randn(own.tokens.shape, generator=draw))
+        for _ in range(2)
+    )
+    bone = torch.rand(*own.film_exam.shape, N_PLACES, generator=draw)
+    has_mask = torch.rand(own.film_exam.shape, generator=draw) < 0.8
+    return ExplainedPatients(own, hidden, torch.where(has_mask[..., None], bone, NO_MASK))
+
+
+def trained(fusion: str) -> tuple[Scorer, np.ndarray]:
+    plan = plan_of(practice_settings(fusion), SITES)
+    scorer = scorer_of(plan, plan.trained, None)
+    start = scorer.start().vector
+    return scorer, start + np.random.default_rng(0).normal(0, 0.3, len(start)).astype(start.dtype)
+
+
+@pytest.mark.parametrize("fusion", ["linear", "cross_attention"])
+def test_hidden_films_are_scored_as_films_are(fusion: str) -> None:
+    scorer, vector = trained(fusion)
+    patients = explained()
+    found = score_hidden(scorer, vector, patients)
+    own = scorer.score(vector, patients.own)
+    assert np.array_equal(found.exams.outputs, own.exams.outputs)
+    assert np.array_equal(found.starts, own.starts)
+    for place, batch in enumerate(patients.hidden):
+        expected = scorer.score(vector, batch).exams.outputs
+        assert np.array_equal(found.exams.replaced[:, place], expected)
+
+
+def test_who_has_a_labelled_film_without_a_mask_is_not_assessed() -> None:
+    patients = explained(40)
+    expected = []
+    for row in range(40):
+        exams = patients.own.exam_mask[row]
+        slots = [
+            slot
+            for slot, exam in enumerate(patients.own.film_exam[row].tolist())
+            if exam >= 0 and exams[exam]
+        ]
+        masks = [bool(patients.bone[row, slot, 0] >= 0) for slot in slots]
+        expected.append(bool(masks) and all(masks))
+    assert patients.is_assessed().tolist() == expected
+    assert 5 < sum(expected) < 35
+
+
+@dataclass
+class Watching:
+    """Scores an exam by the places of its films, each place with its own weight."""
+
+    weights: torch.Tensor
+
+    def score(self, vector: np.ndarray, patients: PatientBatch) -> ScoredExams:
+        patient, exam = patients.exam_mask.nonzero(as_tuple=True)
+        of_exam = patients.film_exam[patient] == exam[:, None]  # [e,s]
+        seen = (patients.tokens.mean(dim=-1) * self.weights).sum(dim=-1)[patient]  # [e,s]
+        outputs = (seen * of_exam).sum(dim=1) / of_exam.sum(dim=1).clamp(min=1)
+        label = patients.target[patient, exam].double().numpy()
+        nothing = np.zeros((len(label), 0))
+        scored = Scored(outputs.double().numpy()[:, None], label, nothing)
+        return exams_of(scored, patient.numpy())
+
+
+def test_a_map_is_what_hiding_a_place_changes_and_its_agreement_is_the_mean_over_films() -> None:
+    weights = torch.linspace(-1.0, 1.0, N_PLACES)
+    patients = explained(30)
+    found = score_maps(Watching(weights), np.zeros(0), patients, RULE)
+    held, at = patients.labelled(), 0
+    for row in range(len(held.own)):
+        n_exams = int(held.own.exam_mask[row].sum())
+        looked_at, films = held.is_looked_at()[row], []
+        for slot in looked_at.nonzero()[:, 0].tolist():
+            tokens = held.own.tokens[row, slot].mean(dim=-1)
+            change = (weights * (tokens - tokens.mean())).abs().double().numpy()
+            films.append(agreement(change, held.bone[row, slot].double().numpy()))
+        is_assessed = bool(held.is_assessed()[row])
+        for exam in range(at, at + n_exams):
+            assert found.exams.is_assessed[exam] == is_assessed
+            expected = np.mean(films, axis=0) if is_assessed else np.zeros(3)
+            np.testing.assert_allclose(found.exams.maps[exam], expected, atol=1e-4)
+        at += n_exams
+    assert found.exams.is_assessed.sum() > 5
+    assert np.abs(found.exams.maps).max() > 0.1
+
+
+def test_a_model_that_looks_at_bone_agrees_with_it_and_one_that_looks_beside_it_does_not() -> None:
+    weights = torch.zeros(N_PLACES)
+    weights[0] = 1.0
+    patients = explained(30)
+    on, beside = (torch.zeros_like(patients.bone) for _ in range(2))
+    on[..., 0] = 1.0
+    beside[..., 1] = 1.0
+    means = [
+        score_maps(Watching(weights), np.zeros(0), replace(patients, bone=bone), RULE)
+        for bone in (on, beside)
+    ]
+    good, bad = (each.exams.maps[each.exams.is_assessed] for each in means)
+    assert (good > 0.5).all()
+    assert (bad < 0.0).all()
+
+
+@pytest.mark.parametrize("reads", ["hidden", "maps"])
+@pytest.mark.parametrize("fusion", ["linear", "cross_attention"])
+def test_a_patients_values_do_not_depend_on_who_else_is_there(reads: str, fusion: str) -> None:
+    scorer, vector = trained(fusion)
+    patients = explained(7, unlabelled=0)
+
+    def scored(each: ExplainedPatients) -> ScoredExams:
+        if reads == "hidden":
+            return score_hidden(scorer, vector, each)
+        return score_maps(scorer, vector, each, RULE)
+
+    together = scored(patients)
+    for row in range(7):
+        alone = scored(
+            ExplainedPatients(
+                patients.own.select([row]),
+                tuple(each.select([row]) for each in patients.hidden),
+                patients.bone[[row]],
+            )
+        )
+        own = together.select([row]).exams
+        for name in ("outputs", "replaced", "is_assessed", "maps"):
+            assert np.array_equal(getattr(alone.exams, name), getattr(own, name)), name
+
+
+def test_learners_of_tables_are_explained_by_their_patients_too() -> None:
+    plan = learner_plan("ridge", SITES)
+    state, [own, _] = played(plan)[-1], patients_of(plan)
+    scorer = scorer_of(plan, plan.trained, None)
+    bone = torch.zeros(*own.film_exam.shape, N_PLACES)
+    bone[..., 0] = 1.0
+    found = score_maps(scorer, state.vector, ExplainedPatients(own, (), bone), RULE)
+    assert len(found) == int(own.exam_mask.any(dim=1).sum())
+    assert found.exams.maps[found.exams.is_assessed].any()
+
+
+def test_hiding_a_place_of_a_store_of_films_hides_a_square_of_one_film() -> None:
+    films = torch.rand(5, 16, 16, generator=torch.Generator().manual_seed(0)).half()
+    own = practice_patients(3)
+    numbers = torch.arange(3)[:, None].expand(own.film_exam.shape).contiguous() + 1
+    hidden = hide_place(replace(own, tokens=numbers, films=films), 1, 5, 16)
+    shown = replace(own, tokens=numbers, films=films).with_films().tokens
+    changed = (hidden.tokens != shown).nonzero()
+    assert set(changed[:, 1].tolist()) == {1}
+    assert {(int(y) // 4, int(x) // 4) for *_, y, x in changed} == {(1, 1)}
+    assert torch.equal(hidden.tokens[0, 1, 4:8, 4:8], films[0].float().mean().expand(4, 4))
+
+
+def test_shares_of_places_are_means_of_the_mask_rows_first() -> None:
+    masks = np.zeros((2, 6, 6), dtype=np.bool_)
+    masks[0, :3, 3:] = True
+    masks[0, 3, 0] = True
+    shares = shares_of_places(masks, 2)
+    assert shares[0].tolist() == [0.0, 1.0, pytest.approx(1 / 9), 0.0]
+    assert (shares[1] == NO_MASK).all()
