@@ -1,4 +1,4 @@
-"""The README's plot, as SVG: how well a head reads against ε, pooled, federated and alone.
+"""Plots of measured figures as SVG: values with intervals over ticks, one colour for each arm.
 
 Text stays text. Imports figures and the report's colours.
 """
@@ -6,9 +6,10 @@ Text stays text. Imports figures and the report's colours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-from server.experiments.figure import Figures, Row
+from server.experiments.figure import Figures
 from server.report.pictures import ACCENT, INK, LINE, MUTED, WARN
 
 HEAD_WORDS = {
@@ -22,8 +23,43 @@ ARMS = (
     ("federated", "federated", ACCENT, 0),
     ("aster alone", "smallest hospital alone", WARN, 9),
 )
+COLOURS = (ACCENT, WARN, MUTED, INK, "#5a7d2a", "#7a3f8a")
 _EPSILONS = (1.0, 3.0, 8.0, None)
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 330, 60, 200, 34, 280
+_NAMES_AT = 0.62 / 0.7  # of the height: where the names of the arms begin
+
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Title, what is drawn over what, the ticks, and the values of the grid's lines, rising."""
+
+    title: str
+    y_label: str
+    x_label: str
+    ticks: tuple[str, ...]
+    grid: tuple[float, ...]
+    has_lines: bool = False
+
+    def x(self, place: float) -> float:
+        """Of a tick, or between ticks."""
+        return _LEFT + 40 + place * (_WIDTH - _RIGHT - _LEFT - 80) / max(len(self.ticks) - 1, 1)
+
+    def y(self, value: float) -> float:
+        """Of a value; one below the grid lies on its edge."""
+        low, high = self.grid[0], self.grid[-1]
+        return _BOTTOM - (_BOTTOM - _TOP) * (max(value, low) - low) / (high - low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One arm: its value at each tick with its interval, None where there is none."""
+
+    name: str
+    colour: str
+    shift: float
+    points: tuple[Point | None, ...]
 
 
 def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
@@ -37,78 +73,106 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
         KeyError: an arm was not measured at an ε.
     """
     rows = {(row.arm, row.epsilon): row for row in figures.rows if row.head == head}
-    drawn = [[rows[arm, epsilon] for epsilon in _EPSILONS] for arm, *_ in ARMS]
-    title = f"R² against ε, {HEAD_WORDS[head]}"
+    axes = Axes(
+        title=f"R² against ε, {HEAD_WORDS[head]}",
+        y_label="R², fresh patients of the training hospitals",
+        x_label="ε of each patient for training",
+        ticks=tuple("no privacy" if each is None else f"ε {each:g}" for each in _EPSILONS),
+        grid=tuple(tenth / 10 for tenth in range(8)),
+        has_lines=True,
+    )
+    series = [
+        Series(
+            name=name,
+            colour=colour,
+            shift=shift,
+            points=tuple(rows[arm, epsilon].internal.r2 for epsilon in _EPSILONS),
+        )
+        for arm, name, colour, shift in ARMS
+    ]
+    return draw_plot(axes, series)
+
+
+def series_of(points: dict[str, tuple[Point | None, ...]]) -> list[Series]:
+    """Series by name, each in its colour, beside each other at a tick."""
+    middle = (len(points) - 1) / 2
+    return [
+        Series(name=name, colour=COLOURS[at % len(COLOURS)], shift=9 * (at - middle), points=found)
+        for at, (name, found) in enumerate(points.items())
+    ]
+
+
+def grid_over(values: Sequence[float], *, least: float) -> tuple[float, ...]:
+    """Tenths around all values, from ``least`` on at the earliest."""
+    low = max(min(values), least) if values else least
+    first, last = int(10 * low // 1), -int(-10 * max([*values, low]) // 1)
+    return tuple(tenth / 10 for tenth in range(first, max(last, first + 1) + 1))
+
+
+def draw_plot(axes: Axes, series: Sequence[Series]) -> str:
+    """Every series over the ticks; what cannot be seen is said in the description."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'font-family="sans-serif" font-size="13"><title>{escape(title)}</title>'
-        f"<desc>{escape(_describe(drawn))}</desc>"
+        f'font-family="sans-serif" font-size="13"><title>{escape(axes.title)}</title>'
+        f"<desc>{escape(_describe(axes, series))}</desc>"
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
-        _text(_LEFT, 20, "R², fresh patients of the training hospitals", INK),
-        *(_grid_line(tenth / 10) for tenth in range(8)),
-        *(_tick(place, epsilon) for place, epsilon in enumerate(_EPSILONS)),
-        _text(_x(1.5), _HEIGHT - 12, "ε of each patient for training", INK, "middle"),
+        _text(_LEFT, 20, axes.y_label, INK),
+        *(_grid_line(axes, value) for value in axes.grid),
+        *(_tick(axes, place, word) for place, word in enumerate(axes.ticks)),
+        _text(axes.x((len(axes.ticks) - 1) / 2), _HEIGHT - 12, axes.x_label, INK, "middle"),
     ]
-    for (_, name, colour, shift), points in zip(ARMS, drawn, strict=True):
-        parts.append(_line(points, colour, shift))
-        parts.append(_text(_x(3) + 22, _label_y(name), name, colour))
+    names_y = _BOTTOM - (_BOTTOM - _TOP) * _NAMES_AT
+    name_x = axes.x(len(axes.ticks) - 1) + max(each.shift for each in series) + 13
+    for at, each in enumerate(series):
+        parts.append(_line(axes, each))
+        parts.append(_text(name_x, names_y + 18 * at, each.name, each.colour))
     return "".join([*parts, "</svg>\n"])
 
 
-def _describe(drawn: Sequence[Sequence[Row]]) -> str:
+def _describe(axes: Axes, series: Sequence[Series]) -> str:
     """The plot in words, for readers who cannot see it."""
     said = []
-    for (_, name, *_), points in zip(ARMS, drawn, strict=True):
+    for each in series:
         values = ", ".join(
-            f"{_epsilon_word(row.epsilon)}: {row.internal.r2[0]:.3f} "
-            f"({row.internal.r2[1]:.3f} to {row.internal.r2[2]:.3f})"
-            for row in points
+            f"{word}: {point[0]:.3f} ({point[1]:.3f} to {point[2]:.3f})"
+            for word, point in zip(axes.ticks, each.points, strict=True)
+            if point is not None
         )
-        said.append(f"{name}: {values}")
+        said.append(f"{each.name}: {values}")
     return "; ".join(said)
 
 
-def _line(points: Sequence[Row], colour: str, shift: int) -> str:
-    """A line through the values of one arm, with an interval at each."""
-    places = [(_x(place) + shift, row.internal.r2) for place, row in enumerate(points)]
-    path = " ".join(f"{x:.1f},{_y(value):.1f}" for x, (value, _, _) in places)
+def _line(axes: Axes, series: Series) -> str:
+    """The values of one arm with an interval at each, joined where ticks are of one quantity."""
+    places = [
+        (axes.x(place) + series.shift, point)
+        for place, point in enumerate(series.points)
+        if point is not None
+    ]
+    colour = series.colour
     marks = [
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low):.1f}" y2="{_y(high):.1f}" stroke="{colour}" '
-        f'stroke-width="2"/><circle cx="{x:.1f}" cy="{_y(value):.1f}" r="4" fill="{colour}"/>'
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(low):.1f}" y2="{axes.y(high):.1f}" '
+        f'stroke="{colour}" stroke-width="2"/>'
+        f'<circle cx="{x:.1f}" cy="{axes.y(value):.1f}" r="4" fill="{colour}"/>'
         for x, (value, low, high) in places
     ]
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>' + "".join(
-        marks
-    )
+    if not axes.has_lines:
+        return "".join(marks)
+    path = " ".join(f"{x:.1f},{axes.y(value):.1f}" for x, (value, _, _) in places)
+    line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+    return "".join([line, *marks])
 
 
-def _label_y(name: str) -> float:
-    """Names stand below each other beside the last points, in the order of the arms."""
-    return _y(0.62) + 18 * [arm[1] for arm in ARMS].index(name)
-
-
-def _grid_line(value: float) -> str:
+def _grid_line(axes: Axes, value: float) -> str:
+    y = axes.y(value)
     return (
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(value):.1f}" y2="{_y(value):.1f}" '
-        f'stroke="{LINE}" stroke-width="0.6"/>'
-        + _text(_LEFT - 8, _y(value) + 4, f"{value:.1f}", MUTED, "end")
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
+        f'stroke="{LINE}" stroke-width="0.6"/>' + _text(_LEFT - 8, y + 4, f"{value:.1f}", MUTED, "end")
     )
 
 
-def _tick(place: int, epsilon: float | None) -> str:
-    return _text(_x(place), _BOTTOM + 20, _epsilon_word(epsilon), MUTED, "middle")
-
-
-def _epsilon_word(epsilon: float | None) -> str:
-    return "no privacy" if epsilon is None else f"ε {epsilon:g}"
-
-
-def _x(place: float) -> float:
-    return _LEFT + 40 + place * (_WIDTH - _RIGHT - _LEFT - 80) / (len(_EPSILONS) - 1)
-
-
-def _y(value: float) -> float:
-    return _BOTTOM - (_BOTTOM - _TOP) * value / 0.7
+def _tick(axes: Axes, place: int, word: str) -> str:
+    return _text(axes.x(place), _BOTTOM + 20, word, MUTED, "middle")
 
 
 def _text(x: float, y: float, text: str, colour: str, anchor: str = "start") -> str:

@@ -113,6 +113,30 @@ def train_arm(settings: Settings, arm: Arm, *, run: str) -> Trained:
     return Trained(train_in_memory(plan, plan.trained, patients, encoder_file=file), plan)
 
 
+def train_further(release: Trained, settings: Settings, arm: Arm, *, run: str) -> Trained:
+    """A release that is trained further at the hospitals of an arm: the same model, other weights.
+
+    Its steps, learning rate and noise are those of the arm's own plan, so that a patient there pays for
+    them alone.
+
+    Raises:
+        RunError: the settings train by no gradients, or another model than the release's.
+    """
+    from shared.stages.in_memory import train_in_memory
+
+    plan = plan_arm(settings, arm.declared, run=run)
+    if plan.training is None or plan.layout_sha256 != release.plan.layout_sha256:
+        raise RunError(
+            "cannot-go-on",
+            "training further must be by gradients, of the model of the release",
+            hint="a learner of tables begins anew: train it at the hospital alone",
+        )
+    file = encoder_file(plan.settings.encoder)
+    patients = {site: _as_read(plan, batch) for site, batch in arm.patients.items()}
+    weights = train_in_memory(plan, plan.training, patients, start=release.weights, encoder_file=file)
+    return Trained(weights, plan)
+
+
 def untrained(plan: Plan) -> Trained:
     """What a plan's training makes of nobody: a model's initial weights, a learner's state of no rows.
 

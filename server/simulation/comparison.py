@@ -63,7 +63,7 @@ class Figure(BaseModel):
 
 
 class Difference(BaseModel):
-    """Federated minus another arm on the same patients, with its paired interval.
+    """Federated, or another arm that was named, minus another on the same patients, with its interval.
 
     Attributes:
         place: where it was measured.
@@ -190,14 +190,20 @@ class Comparison(BaseModel):
 
 
 def measure_place(
-    place: str, scored: Mapping[str, Scored], decision: Decision, *, replicates: int = REPLICATES
+    place: str,
+    scored: Mapping[str, Scored],
+    decision: Decision,
+    *,
+    ours: str = FEDERATED,
+    replicates: int = REPLICATES,
 ) -> tuple[list[Figure], list[Difference]]:
-    """All figures of all arms at one place, and the differences federated − each other arm.
+    """All figures of all arms at one place, and the differences of one arm − each other arm.
 
     Args:
         place: where the patients are from.
         scored: what each arm says of the same patients in the same order.
         decision: who has the endpoint, and what an output is called.
+        ours: the arm that the others are subtracted from.
         replicates: of the bootstrap.
     """
     figures, differences = [], []
@@ -209,17 +215,17 @@ def measure_place(
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
             figures += [Figure(place=place, arm=arm, figure=name) for arm in arms]
             differences += [
-                Difference(place=place, against=arm, figure=name) for arm in arms if arm != FEDERATED
+                Difference(place=place, against=arm, figure=name) for arm in arms if arm != ours
             ]
             continue
         values, intervals, paired = found
         for arm, value, (low, high) in zip(arms, values, intervals, strict=True):
             figures.append(Figure(place=place, arm=arm, figure=name, value=value, low=low, high=high))
-        ours = arms.index(FEDERATED)
+        first = arms.index(ours)
         for index, arm in enumerate(arms):
-            if index != ours:
-                low, high, p = paired(ours, index)
-                value = values[ours] - values[index]
+            if index != first:
+                low, high, p = paired(first, index)
+                value = values[first] - values[index]
                 where = {"place": place, "against": arm, "figure": name}
                 differences.append(Difference(**where, value=value, low=low, high=high, p=p))
     return figures, adjust_columns(differences)

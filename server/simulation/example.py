@@ -32,13 +32,17 @@ def write_example(folder: Path, *, seed: int = 1) -> dict[str, Path]:
     Returns:
         Each table by the hospital's name.
     """
+    return {site.name: write_hospital_table(folder, site, seed=seed) for site in DEMO_SITES}
+
+
+def write_hospital_table(folder: Path, site: SyntheticSite, *, seed: int) -> Path:
+    """Write one hospital's table and how it is to be read; arguments as ``write_example``."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {site.name: folder / f"{site.name}.csv" for site in DEMO_SITES}
-    for site in DEMO_SITES:
-        write_table(tables[site.name], site, _rows(site, seed))
-        profile = yaml.safe_dump(intake_profile(site), sort_keys=False)
-        write_atomic(folder / f"{site.name}.profile.yaml", profile.encode())
-    return tables
+    table = folder / f"{site.name}.csv"
+    write_table(table, site, _rows(site, seed))
+    profile = yaml.safe_dump(intake_profile(site), sort_keys=False)
+    write_atomic(folder / f"{site.name}.profile.yaml", profile.encode())
+    return table
 
 
 def _rows(site: SyntheticSite, seed: int) -> list[Row]:

@@ -24,6 +24,7 @@ def rounds_in_memory(
     stage: TrainingStage,
     patients: Mapping[str, PatientBatch],
     *,
+    start: Vector | None = None,
     encoder_file: Path | None = None,
 ) -> Iterator[StageState]:
     """The state that training starts from, then that after each round of the stage.
@@ -32,6 +33,7 @@ def rounds_in_memory(
         plan: names the model, and each site's declared size and weight.
         stage: one of its stages, or a variation of one.
         patients: by site of the roster, those who take part; nobody else is waited for.
+        start: state of another training that this one goes on from; None: the stage's own first.
         encoder_file: as ``build_model`` takes it.
 
     Raises:
@@ -39,7 +41,7 @@ def rounds_in_memory(
     """
     asked = sum_of(plan, stage, encoder_file=encoder_file)
     sites = [plan.entry(site) for site in patients]
-    state = asked.start()
+    state = asked.start() if start is None else StageState(round=0, vector=start)
     yield state
     for number in range(1, stage.rounds + 1):
         totals = [
@@ -61,6 +63,7 @@ def train_in_memory(
     stage: TrainingStage,
     patients: Mapping[str, PatientBatch],
     *,
+    start: Vector | None = None,
     encoder_file: Path | None = None,
 ) -> Vector:
     """The release [d] of a whole training: of gradients, the average of the last rounds' weights.
@@ -69,6 +72,7 @@ def train_in_memory(
     """
     n_tail = stage.strategy.n_averaged(stage.rounds) if isinstance(stage, GradientStage) else 1
     vectors = [
-        state.vector for state in rounds_in_memory(plan, stage, patients, encoder_file=encoder_file)
+        state.vector
+        for state in rounds_in_memory(plan, stage, patients, start=start, encoder_file=encoder_file)
     ]
     return tail_average(vectors[-n_tail:]) if n_tail > 1 else vectors[-1]

@@ -1618,8 +1618,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/simulation/comparison.py",
-        "value = values[ours] - values[index]",
-        "value = values[index] - values[ours]",
+        "value = values[first] - values[index]",
+        "value = values[index] - values[first]",
         "a gain of the federation is told as a loss",
     ),
     Break(
@@ -1963,6 +1963,18 @@ BREAKS: tuple[Break, ...] = (
         '"locked": "yes" if store.lock_file.exists() else "no",',
         '"locked": "yes" if store.release_folder.exists() else "no",',
         "a release that nobody locked is shown as locked",
+    ),
+    Break(
+        "server/experiments/harness.py",
+        "if each == INTERNAL]",
+        "if each != INTERNAL]",
+        "arms of an experiment are measured on the patients that they trained on",
+    ),
+    Break(
+        "server/experiments/outcome.py",
+        "math.sqrt(sum(error**2 for error in errors)) / len(errors)",
+        "math.sqrt(sum(error**2 for error in errors) / len(errors))",
+        "a mean over populations is no surer than one of them",
     ),
     Break(
         "server/experiments/learners.py",

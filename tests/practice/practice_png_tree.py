@@ -1,41 +1,11 @@
-"""The wrist phantom as a hospital that exports PNG files in MURA's form, without tags or table."""
+"""The schema of trees of PNG files, and what writes such a tree."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
-
 from server.federation.compose import cohort_file
-from server.synthetic.exams import site_generator
-from server.synthetic.identity import draw_person
-from server.synthetic.phantoms.exams import draw_exam
-from server.synthetic.phantoms.settings import read_phantom, site_of
+from server.synthetic.phantoms.tree import write_png, write_tree
 from shared.exam.schema import read_schema
 
 MURA_WRIST = read_schema(cohort_file("mura_wrist"))
-WORDS = {"normal": "negative", "abnormal": "positive"}
-_STREAM = 9  # of a site's generator
 
-
-def write_tree(root: Path, hospital: str, n_patients: int, *, seed: int = 1) -> dict[str, str]:
-    """Write ``XR_WRIST/patient/study1_label/image1.png`` under a root; the class of each patient."""
-    phantom = read_phantom("wrist")
-    site = site_of(hospital, phantom)
-    drawn: dict[str, str] = {}
-    for number in range(n_patients):
-        rng = site_generator(site, seed, _STREAM, number)
-        person = draw_person(site, seed, number)
-        film = draw_exam(phantom, site, person.patient, rng).film
-        drawn[person.patient_id] = film.truth.class_name
-        study = f"study1_{WORDS[film.truth.class_name]}"
-        write_png(root / "XR_WRIST" / person.patient_id / study / "image1.png", film.pixels >> 4)
-    return drawn
-
-
-def write_png(path: Path, pixels: np.ndarray, dtype: type = np.uint8) -> Path:
-    """Write grey pixels [h, w], or colours [h, w, 3 or 4]."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels, dtype=dtype)).save(path)
-    return path
+__all__ = ["MURA_WRIST", "write_png", "write_tree"]

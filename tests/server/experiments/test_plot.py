@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import pytest
 from practice_figures import FIGURES, row
 
-from server.experiments.plot import draw_epsilon_plot
+from server.experiments.page import read_figures
+from server.experiments.plot import Axes, draw_epsilon_plot, draw_plot, grid_over, series_of
+from shared.machine.files import PROJECT
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,3 +48,54 @@ def test_an_arm_that_was_not_measured_is_not_left_out_in_silence() -> None:
     fewer = replace(FIGURES, rows=(row("pooled", 1.0, 0.5),))
     with pytest.raises(KeyError):
         draw_epsilon_plot(fewer, head="cross_attention")
+
+
+def test_the_shipped_plot_is_drawn_by_the_same_code() -> None:
+    shipped = (PROJECT / "docs" / "pictures" / "epsilon.svg").read_text()
+    assert draw_epsilon_plot(read_figures(PROJECT), head="cross_attention") == shipped
+
+
+def axes(*ticks: str, has_lines: bool = False) -> Axes:
+    return Axes(
+        title="R² of arms",
+        y_label="R²",
+        x_label="trained",
+        ticks=ticks,
+        grid=(0.0, 0.1, 0.2),
+        has_lines=has_lines,
+    )
+
+
+def test_a_value_below_the_grid_lies_on_its_edge_and_is_said_as_it_is() -> None:
+    low, middle, high = (axes("a").y(value) for value in (-3.0, 0.1, 0.2))
+    assert low == axes("a").y(0.0)
+    assert middle == pytest.approx((low + high) / 2)
+    drawn = draw_plot(axes("a"), series_of({"one": ((-3.0, -4.0, -2.0),)}))
+    assert "one: a: -3.000 (-4.000 to -2.000)" in drawn
+
+
+def test_arms_stand_beside_each_other_and_a_tick_without_a_value_has_no_dot() -> None:
+    point = (0.1, 0.05, 0.15)
+    series = series_of({"one": (point, None), "two": (point, point), "three": (None, point)})
+    assert [each.shift for each in series] == [-9, 0, 9]
+    assert len({each.colour for each in series}) == 3
+    drawn = ElementTree.fromstring(draw_plot(axes("left", "right"), series))
+    assert len(list(drawn.iter(f"{SVG}circle"))) == 4
+    assert not list(drawn.iter(f"{SVG}polyline")), "ticks are not of one quantity"
+    joined = ElementTree.fromstring(draw_plot(axes("left", "right", has_lines=True), series))
+    assert len(list(joined.iter(f"{SVG}polyline"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "grid"),
+    [
+        ([0.21, 0.48], (0.2, 0.3, 0.4, 0.5)),
+        ([-7.0, 0.05], (-0.2, -0.1, 0.0, 0.1)),
+        ([0.5], (0.5, 0.6)),
+        ([], (-0.2, -0.1)),
+    ],
+)
+def test_the_grid_is_tenths_around_the_values_from_a_least_on(
+    values: list[float], grid: tuple[float, ...]
+) -> None:
+    assert grid_over(values, least=-0.2) == pytest.approx(grid)

@@ -17,9 +17,11 @@ from server.simulation.arms import (
     plan_arm,
     score_arm,
     train_arm,
+    train_further,
     untrained,
 )
-from shared.errors import PlanError
+from shared.contract.settings import Settings
+from shared.errors import PlanError, RunError
 from shared.learners.table import LEARNERS
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
@@ -120,6 +122,31 @@ def test_an_arm_without_films_says_the_same_whatever_films_there_are() -> None:
     )
     assert np.array_equal(plain.weights, other.weights)
     assert np.array_equal(score_arm(plain, batch).outputs, score_arm(plain, filmed).outputs)
+
+
+def test_training_that_goes_on_from_a_release_is_the_longer_training() -> None:
+    def settings(rounds: int) -> Settings:
+        words = ["privacy=off", "fusion=linear", "strategy.tail_average=0"]
+        return compose_settings([*words, f"federation.rounds={rounds}"])
+
+    ash = Arm({"ash": practice_patients(40)}, {"ash": 40})
+    elm = Arm({"elm": practice_patients(30, seed=5)}, {"elm": 30})
+    half = train_arm(settings(3), ash, run="arms")
+    whole = train_arm(settings(6), ash, run="arms")
+    np.testing.assert_allclose(
+        train_further(half, settings(3), ash, run="arms").weights, whole.weights, atol=1e-6
+    )
+    elsewhere = train_further(half, settings(3), elm, run="arms")
+    assert [entry.site for entry in elsewhere.plan.roster] == ["elm"]
+    assert np.abs(elsewhere.weights - whole.weights).max() > 1e-3
+
+
+def test_a_learner_of_tables_cannot_be_trained_further() -> None:
+    settings = compose_settings(["learner=second_moments", "encoder=none", "fusion=clinical_only"])
+    arm = Arm({"ash": practice_patients(60)}, {"ash": 60})
+    with pytest.raises(RunError) as caught:
+        train_further(untrained(plan_arm(settings, {"ash": 60}, run="arms")), settings, arm, run="arms")
+    assert caught.value.code == "run.cannot-go-on"
 
 
 def test_an_untrained_model_is_its_initial_weights() -> None:

@@ -1,0 +1,78 @@
+"""``make experiments``: measures what has no line yet, then writes data, page and plots.
+
+Imports harness, outcomes and their page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from server.experiments.harness import Kept, Line, measure_systems, seeds_of
+from server.experiments.outcome import outcome_of
+from server.experiments.system import SETTINGS, System
+from server.experiments.systems import SYSTEMS
+from server.experiments.systems_page import write_systems
+from shared.errors import SettingsError
+from shared.machine.files import PROJECT
+from shared.machine.terminal import say
+from shared.strict import nearest
+
+WORK = PROJECT / "figures" / "work" / "experiments"
+
+
+def run_experiments(
+    names: Sequence[str],
+    *,
+    setting: str,
+    n_seeds: int | None,
+    work: Path = WORK,
+    root: Path = PROJECT,
+    systems: Sequence[System] = SYSTEMS,
+) -> list[Path]:
+    """Measure the named systems, or all, and write what follows; files that were written.
+
+    Raises:
+        SettingsError: there is no system of a name.
+    """
+    known = [system.name for system in systems]
+    for name in names:
+        if name not in known:
+            raise SettingsError(
+                "unknown-system",
+                f"a system must be one of {known}, not {name}{nearest(name, known)}",
+                hint="server/experiments/systems.py holds their entries",
+            )
+    asked = [system for system in systems if not names or system.name in names]
+    size = SETTINGS[setting]
+    seeds = seeds_of(size, n_seeds)
+    measure_systems(asked, size, seeds, work=work, progress=_tell)
+    today = datetime.now(UTC).date().isoformat()
+    outcomes = [outcome_of(system, size, seeds, Kept(work), date=today) for system in asked]
+    return write_systems(systems, outcomes, root=root)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """From the words of a command line."""
+    parser = argparse.ArgumentParser(prog="make experiments", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeat it")
+    parser.add_argument("--setting", choices=list(SETTINGS), default="small")
+    parser.add_argument("--seeds", type=int, metavar="N", help="populations; else the setting's")
+    parser.add_argument("--page", action="store_true", help="write page and plots from the data only")
+    given = parser.parse_args(words)
+    if given.page:
+        write_systems(SYSTEMS, ())
+        return
+    run_experiments(given.only, setting=given.setting, n_seeds=given.seeds)
+
+
+def _tell(line: Line) -> None:
+    model = line.model
+    say(f"{model.system}, population {model.seed}, {model.arm}, {model.training}: {line.seconds} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,289 @@
+"""Trains and measures the arms of systems: a line for each model as it is finished, none twice.
+
+A model is trained in memory by the sums and steps of a real run, on cohorts that the intake has frozen;
+rounds, gates and ledgers are those of ``simulate`` and the demo. What a model says of each synthetic
+patient is kept beside the lines, so that arms are compared on the same patients. Imports simulation.
+
+::
+
+    <work>/experiments.jsonl                           a line per model
+    <work>/cohorts/<population>-<n>-<seed>/            hospitals, shared by all arms
+    <work>/outputs/<hash>.npz                          weights; labels and outputs by place
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from server.experiments.populations import later_name, take_in_population
+from server.experiments.system import (
+    EPSILON,
+    EXTERNAL,
+    INTERNAL,
+    POOLED,
+    PROSPECTIVE,
+    Arm,
+    Setting,
+    System,
+    Training,
+)
+from server.federation.compose import compose_settings
+from server.simulation import arms
+from server.simulation.arms import Trained, plan_arm, score_arm, train_arm, train_further
+from server.simulation.cohorts import TakenIn
+from server.simulation.comparison import Figure, measure_place
+from server.simulation.divide import Ward
+from shared.contract.decision import decision_of
+from shared.contract.protocol import Vector
+from shared.contract.settings import Settings
+from shared.measures.scored import Scored
+from shared.signing.canonical import hash_of
+from shared.strict import FROZEN
+from shared.train.patients import PatientBatch, join_patients
+
+FIRST_SEED = 101
+LINES = "experiments.jsonl"
+_RUN = "experiments"
+_ALWAYS = ("is_simulated=true", "is_synthetic=true")
+
+
+class Model(BaseModel):
+    """Which model: everything that it follows from, but its noise.
+
+    Attributes:
+        system: of it.
+        setting: how much was measured.
+        n_patients: of each hospital.
+        seed: of the population.
+        arm: of the system.
+        settings: of the arm.
+        training: who trained, in words.
+    """
+
+    model_config = FROZEN
+
+    system: str
+    setting: str
+    n_patients: int
+    seed: int
+    arm: str
+    settings: tuple[str, ...]
+    training: str
+
+    @property
+    def outputs(self) -> str:
+        """The file of what it says of patients."""
+        return f"{hash_of(self.model_dump(mode='json'))[:24]}.npz"
+
+
+class Line(BaseModel):
+    """A model that was measured.
+
+    Attributes:
+        model: which.
+        kind: how it was trained, in words.
+        epsilon: of a patient for training, as the plan says; null without privacy.
+        patients: how many were measured, by place.
+        figures: of it at every place.
+        seconds: of training and measuring.
+    """
+
+    model_config = FROZEN
+
+    model: Model
+    kind: str
+    epsilon: float | None
+    patients: dict[str, int]
+    figures: tuple[Figure, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was measured before, under one folder."""
+
+    work: Path
+
+    def lines(self) -> dict[Model, Line]:
+        """Every line; a torn last one, of a run that was killed, is none."""
+        path = self.work / LINES
+        found = {}
+        for text in path.read_text().splitlines() if path.exists() else ():
+            try:
+                line = Line.model_validate_json(text)
+            except ValueError:
+                continue
+            found[line.model] = line
+        return found
+
+    def add(self, line: Line, scored: Mapping[str, Scored], weights: Vector) -> None:
+        """Keep a model: its weights and what it says first, its line last."""
+        path = self.work / "outputs" / line.model.outputs
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {f"outputs/{place}": each.outputs for place, each in scored.items()}
+        arrays |= {f"label/{place}": each.label for place, each in scored.items()}
+        np.savez(path, allow_pickle=False, weights=weights, **arrays)
+        with (self.work / LINES).open("a") as stream:
+            stream.write("\n" * _is_torn(self.work / LINES) + line.model_dump_json() + "\n")
+
+    def weights(self, model: Model) -> Vector:
+        """What a model has learnt."""
+        with np.load(self.work / "outputs" / model.outputs) as arrays:
+            found: Vector = arrays["weights"]
+            return found
+
+    def scored(self, model: Model) -> dict[str, Scored]:
+        """What a model said of patients, by place."""
+        with np.load(self.work / "outputs" / model.outputs) as arrays:
+            labels = {name.removeprefix("label/"): arrays[name] for name in arrays if "label/" in name}
+            return {
+                place: Scored(arrays[f"outputs/{place}"], label, np.zeros((len(label), 0)))
+                for place, label in labels.items()
+            }
+
+
+def seeds_of(setting: Setting, n_seeds: int | None = None) -> tuple[int, ...]:
+    """Seeds of the populations of a setting, or of the first of them."""
+    return tuple(range(FIRST_SEED, FIRST_SEED + (n_seeds or setting.n_seeds)))
+
+
+def models_of(
+    system: System, setting: Setting, seeds: Sequence[int]
+) -> Iterator[tuple[Model, Arm, Training]]:
+    """Every model of a system, population by population."""
+    for seed in seeds:
+        for arm in system.arms:
+            for training in system.design(system.population):
+                model = Model(
+                    system=system.name,
+                    setting=setting.name,
+                    n_patients=setting.n_patients,
+                    seed=seed,
+                    arm=arm.name,
+                    settings=arm.settings,
+                    training=training.name,
+                )
+                yield model, arm, training
+
+
+def settings_of(system: System, arm: Arm, *, is_private: bool) -> Settings:
+    """The settings of an arm under the experiments' ε, or without privacy.
+
+    Raises:
+        SettingsError: the arm names what there is not.
+    """
+    privacy = f"privacy.epsilon={EPSILON}" if is_private else "privacy=off"
+    return compose_settings([*arm.settings, privacy, *_ALWAYS], cohort=system.population.cohort)
+
+
+def measure_systems(
+    systems: Sequence[System],
+    setting: Setting,
+    seeds: Sequence[int],
+    *,
+    work: Path,
+    progress: Callable[[Line], None] | None = None,
+) -> None:
+    """Train and measure every model that has no line yet.
+
+    Args:
+        systems: entries.
+        setting: how much.
+        seeds: of the populations.
+        work: where lines, cohorts and outputs are kept.
+        progress: called with each new line.
+    """
+    kept = Kept(work)
+    done = kept.lines()
+    for system in systems:
+        waiting: dict[int, dict[str, list[tuple[Model, Arm, Training]]]] = {}
+        for each in models_of(system, setting, seeds):
+            if each[0] not in done:
+                waiting.setdefault(each[0].seed, {}).setdefault(each[1].name, []).append(each)
+        for seed, by_arm in waiting.items():
+            name = f"{system.population.name}-{setting.n_patients}-{seed}"
+            folder = work / "cohorts" / name
+            cohorts = take_in_population(
+                system.population, folder, seed=seed, n_patients=setting.n_patients
+            )
+            for models in by_arm.values():
+                for line in _measure_arm(system, cohorts, models, kept):
+                    if progress:
+                        progress(line)
+
+
+def _measure_arm(
+    system: System, cohorts: TakenIn, models: Sequence[tuple[Model, Arm, Training]], kept: Kept
+) -> Iterator[Line]:
+    """The models of one arm on one population, each kept: its patients are loaded once."""
+    declared = cohorts.declared("training")
+    arm = models[0][1]
+    plan = plan_arm(settings_of(system, arm, is_private=True), declared, run=_RUN)
+    wards = cohorts.wards(plan)
+    places = places_of(system, wards)
+    rule = plan.settings.cohort.split
+    trains = {site: wards[site].of_split("train", 1, seed=0, rule=rule) for site in declared}
+    for model, _, training in models:
+        began = time.monotonic()
+        settings = settings_of(system, arm, is_private=training.is_private)
+        group = _group(training, trains, declared)
+        if training.base is None:
+            trained = train_arm(settings, group, run=_RUN)
+        else:
+            base = model.model_copy(update={"training": training.base.name})
+            trained = train_further(Trained(kept.weights(base), plan), settings, group, run=_RUN)
+        scored = {place: score_arm(trained, places[place]) for place in training.places}
+        decision = decision_of(settings)
+        figures = [
+            figure
+            for place, each in scored.items()
+            for figure in measure_place(place, {arm.name: each}, decision, ours=arm.name)[0]
+        ]
+        line = Line(
+            model=model,
+            kind=training.kind,
+            epsilon=trained.plan.predicted.training_epsilon,
+            patients={place: len(each) for place, each in scored.items()},
+            figures=tuple(figures),
+            seconds=round(time.monotonic() - began, 1),
+        )
+        kept.add(line, scored, trained.weights)
+        yield line
+
+
+def places_of(system: System, wards: Mapping[str, Ward]) -> dict[str, PatientBatch]:
+    """Who is measured: held out, never trained, later; and the later patients of each hospital."""
+    population = system.population
+
+    def joined(batches: Sequence[PatientBatch]) -> PatientBatch:
+        return join_patients(*(batch.with_films() for batch in batches))
+
+    later = {site: wards[later_name(site)].batch for site in population.training}
+    held_out = [
+        wards[site].batch.select([at for at, each in enumerate(wards[site].splits) if each == INTERNAL])
+        for site in population.training
+    ]
+    places = {INTERNAL: joined(held_out), PROSPECTIVE: joined(list(later.values()))}
+    if population.external:
+        places[EXTERNAL] = joined([wards[site].batch for site in population.external])
+    return places | {site: batch.with_films() for site, batch in later.items()}
+
+
+def _group(
+    training: Training, patients: Mapping[str, PatientBatch], declared: Mapping[str, int]
+) -> arms.Arm:
+    """The patients who train together, site by site or as one."""
+    sites = {site: patients[site] for site in training.sites}
+    sizes = {site: declared[site] for site in training.sites}
+    return arms.arms_of(sites, sizes)[arms.POOLED if training.mode == POOLED else arms.FEDERATED]
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file ends within a line, as after a run that was killed."""
+    return path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"

@@ -1,0 +1,157 @@
+"""Which synthetic hospitals a system is tried at, as data: a folder or table of each, drawn by a seed.
+
+Every hospital that trains is drawn twice: those who train or are held out, and as many later patients
+of the same hospital, who are a cohort of their own. Imports the synthetic hospitals and simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import yaml
+
+from server.simulation.cohorts import TakenIn, take_in_all
+from server.simulation.example import write_hospital_table
+from server.simulation.request import Request
+from server.simulation.sources import PROFILE_FILE
+from server.synthetic import folder as hips
+from server.synthetic.hospitals import Defects, SyntheticSite, find_site, intake_profile
+from server.synthetic.phantoms.settings import read_hospitals, read_phantom, site_of
+from server.synthetic.phantoms.tree import write_tree
+from shared.machine.files import write_atomic
+
+LATER = "later"
+# Of a seed, so that nobody is drawn twice.
+_LATER_SEED = 50_000
+_LATER_DAYS = (date(2024, 1, 1), date(2026, 6, 30))
+_WRITTEN = "written"
+# Folder, hospital, seed, patients, whether they come later -> what a simulation is given of it.
+Write = Callable[[Path, str, int, int, bool], Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Hospitals of one kind of data.
+
+    Attributes:
+        name: of its folder; systems with the same population share cohorts.
+        cohort: the schema in configs/cohort.
+        training: hospitals that train.
+        external: hospitals that never do.
+        write: writes a hospital's raw data.
+        says: what is synthetic of it, for people to read.
+    """
+
+    name: str
+    cohort: str
+    training: tuple[str, ...]
+    external: tuple[str, ...]
+    write: Write
+    says: str
+
+
+def later_name(hospital: str) -> str:
+    """Name of the cohort of a hospital's later patients."""
+    return f"{hospital}-{LATER}"
+
+
+def take_in_population(population: Population, folder: Path, *, seed: int, n_patients: int) -> TakenIn:
+    """Draw every hospital and freeze its cohort, or what of it is not done yet.
+
+    Args:
+        population: whose hospitals.
+        folder: where everything is written, the cohorts among it.
+        seed: of the draw.
+        n_patients: at every hospital, and as many later ones.
+    """
+
+    def given(hospital: str, *, is_later: bool) -> tuple[str, Path]:
+        name = later_name(hospital) if is_later else hospital
+        place, drawn = folder / "raw" / name, seed + _LATER_SEED * is_later
+        mark = place / _WRITTEN
+        if not mark.exists():
+            path = population.write(place, hospital, drawn, n_patients, is_later)
+            mark.write_text(str(path.relative_to(place)))
+        return name, place / mark.read_text()
+
+    later = [given(hospital, is_later=True) for hospital in population.training]
+    others = [given(hospital, is_later=False) for hospital in population.external]
+    request = Request(
+        training=tuple(given(hospital, is_later=False) for hospital in population.training),
+        external=(*later, *others),
+        cohort=population.cohort,
+        seed=seed,
+    )
+    return take_in_all(folder, request)
+
+
+def _hip_site(hospital: str, n_patients: int, *, is_later: bool) -> SyntheticSite:
+    """A hospital of the demo of another size, with nothing wrong on purpose."""
+    site = replace(find_site(hospital), n_patients=n_patients, defects=Defects())
+    first, last = _LATER_DAYS if is_later else (site.first_day, site.last_day)
+    return replace(site, first_day=first, last_day=last)
+
+
+def _write_hip_films(folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool) -> Path:
+    site = _hip_site(hospital, n_patients, is_later=is_later)
+    hips.write_hospital(folder, site, seed)
+    profile = yaml.safe_dump(intake_profile(site), sort_keys=False)
+    write_atomic(folder / PROFILE_FILE, profile.encode())
+    return folder
+
+
+def _write_hip_table(folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool) -> Path:
+    return write_hospital_table(folder, _hip_site(hospital, n_patients, is_later=is_later), seed=seed)
+
+
+def _write_declared_table(
+    folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool
+) -> Path:
+    """A table of one of the eight hospitals: who comes is theirs, the machine does not matter."""
+    site = replace(site_of(hospital, read_phantom("chest")), n_patients=n_patients)
+    first, last = _LATER_DAYS if is_later else (site.first_day, site.last_day)
+    return write_hospital_table(folder, replace(site, first_day=first, last_day=last), seed=seed)
+
+
+def _write_wrist_tree(folder: Path, hospital: str, seed: int, n_patients: int, _: bool) -> Path:
+    """A tree has no dates: who comes later is of another seed."""
+    write_tree(folder / "films", hospital, n_patients, seed=seed)
+    return folder
+
+
+HIP_FILMS = Population(
+    name="hip_films",
+    cohort="hip_bmd",
+    training=("aster", "birch", "cedar"),
+    external=("dune",),
+    write=_write_hip_films,
+    says="hip films with a clinical table and a femoral-neck BMD, of the demo's hospitals",
+)
+HIP_TABLES = Population(
+    name="hip_tables",
+    cohort="hip_table",
+    training=("aster", "birch", "cedar"),
+    external=("dune",),
+    write=_write_hip_table,
+    says="the clinical tables of the demo's hospitals with a femoral-neck BMD, no films",
+)
+WRIST_TREES = Population(
+    name="wrist_trees",
+    cohort="mura_wrist",
+    training=("hazel", "juniper", "larch"),
+    external=("spruce",),
+    write=_write_wrist_tree,
+    says="wrist films as trees of PNG files in MURA's form, without tags or table",
+)
+EIGHT_TABLES = Population(
+    name="eight_tables",
+    cohort="hip_table",
+    training=tuple(read_hospitals()),
+    external=(),
+    write=_write_declared_table,
+    says="the clinical tables of eight hospitals that differ by declaration, with a femoral-neck BMD; "
+    "`tamarack` is the untypical one: young, mostly men",
+)

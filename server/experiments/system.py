@@ -1,0 +1,143 @@
+"""What a system is to the experiments: an entry of data, from its paper to its arms.
+
+Imports populations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.experiments.populations import Population
+
+EPSILON = 3.0  # promised to a patient where training is private
+INTERNAL, EXTERNAL, PROSPECTIVE = "internal", "external", "prospective"
+FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
+LOCAL = f"{FEDERATED} + local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A variant of a system: settings, as Hydra writes them."""
+
+    name: str
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Two arms on the same patients. ``claim``: why the paper has the first above; or empty."""
+
+    first: str
+    second: str
+    claim: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Who trains together, how, and where it is read.
+
+    Attributes:
+        mode: one of ``FEDERATED``, ``POOLED``, ``ALONE``, ``LOCAL``.
+        sites: who trains.
+        is_private: under ``EPSILON``; else without noise or clipping.
+        places: patients on whom it is measured.
+        left_out: the hospital that is measured and does not train, where it is one.
+        base: the training whose release it goes on from, under an ε of its own; None: it begins anew.
+    """
+
+    mode: str
+    sites: tuple[str, ...]
+    is_private: bool
+    places: tuple[str, ...]
+    left_out: str = ""
+    base: Training | None = None
+
+    @property
+    def kind(self) -> str:
+        """How it is trained, in words."""
+        return self.mode if self.is_private else f"{self.mode}, no privacy"
+
+    @property
+    def name(self) -> str:
+        """In words, with who is alone or left out."""
+        if self.left_out:
+            return f"{self.kind}, without {self.left_out}"
+        return f"{self.kind}: {self.sites[0]}" if self.mode in (ALONE, LOCAL) else self.kind
+
+
+Design = Callable[[Population], tuple[Training, ...]]
+
+
+def usual(population: Population) -> tuple[Training, ...]:
+    """Federated with and without privacy, pooled without, each hospital alone under the same ε."""
+    sites, places = population.training, (INTERNAL, EXTERNAL, PROSPECTIVE)
+    together = [
+        Training(mode=mode, sites=sites, is_private=is_private, places=places)
+        for mode, is_private in ((FEDERATED, True), (FEDERATED, False), (POOLED, False))
+    ]
+    alone = [Training(mode=ALONE, sites=(site,), is_private=True, places=places) for site in sites]
+    return (*together, *alone)
+
+
+def leave_one_out(population: Population) -> tuple[Training, ...]:
+    """For each hospital, on its later patients: alone, the others pooled and federated, and what the
+    hospital's own patients make of the federation's release.
+
+    A hospital that trains for itself alone need not protect its model: it has no noise. What it trains
+    on top of a release has: such a model is handed to doctors, and goes by the hospital's ledger.
+    """
+    found = []
+    for site in population.training:
+        others = tuple(other for other in population.training if other != site)
+        federated = Training(
+            mode=FEDERATED, sites=others, is_private=True, places=(site,), left_out=site
+        )
+        found += [
+            Training(mode=ALONE, sites=(site,), is_private=False, places=(site,)),
+            Training(mode=POOLED, sites=others, is_private=False, places=(site,), left_out=site),
+            federated,
+            Training(mode=LOCAL, sites=(site,), is_private=True, places=(site,), base=federated),
+        ]
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One system.
+
+    Attributes:
+        name: of its entry.
+        paper: whose idea it is.
+        population: the hospitals.
+        arms: the first is the system itself.
+        ablations: pairs of arms.
+        figures: of a table, the first is drawn.
+        stand_ins: what is otherwise than in the paper, a line each.
+        design: who trains together.
+    """
+
+    name: str
+    paper: str
+    population: Population
+    arms: tuple[Arm, ...]
+    ablations: tuple[Ablation, ...] = ()
+    figures: tuple[str, ...]
+    stand_ins: tuple[str, ...] = ()
+    design: Design = usual
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How much is measured: patients at every hospital, populations."""
+
+    name: str
+    n_patients: int
+    n_seeds: int
+
+
+SETTINGS = {
+    "small": Setting(name="small", n_patients=200, n_seeds=3),
+    # for a machine with a GPU
+    "full": Setting(name="full", n_patients=2000, n_seeds=10),
+}

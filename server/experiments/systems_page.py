@@ -1,0 +1,377 @@
+"""Writes what systems have reached as ``docs/experiments.md``, with a plot of each.
+
+Takes outcomes as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import TypeAdapter
+
+from server.experiments.outcome import Compared, Mean, Outcome, Row, mean_of_hospitals
+from server.experiments.plot import Axes, Point, draw_plot, grid_over, series_of
+from server.experiments.system import (
+    ALONE,
+    EPSILON,
+    EXTERNAL,
+    FEDERATED,
+    INTERNAL,
+    LOCAL,
+    POOLED,
+    PROSPECTIVE,
+    SETTINGS,
+    Ablation,
+    System,
+)
+from shared.machine.files import PROJECT, write_atomic
+
+DATA = "docs/data/experiments.json"
+PAGE = "docs/experiments.md"
+PLACES = (INTERNAL, EXTERNAL, PROSPECTIVE)
+
+
+class _Gain(NamedTuple):
+    """What is said where a difference is above 0, is not told from 0, and is below 0."""
+
+    more: str
+    equal: str
+    less: str
+
+
+# By the title of a difference.
+GAINS = {
+    f"{FEDERATED} − {ALONE}, no privacy": _Gain(
+        more="The federation of the others reads better than the hospital's own model",
+        equal="**One hospital alone equals the federation**, as far as these patients tell",
+        less="**A hospital alone reads better than the federation of the others**",
+    ),
+    f"{LOCAL} − {FEDERATED}": _Gain(
+        more="Local training on top of the release gains",
+        equal="Local training neither gains nor loses, as far as these patients tell",
+        less="**Local training loses**, under a noise that one hospital's patients are too few for",
+    ),
+}
+_OUTCOMES = TypeAdapter(tuple[Outcome, ...])
+_LEAST_DRAWN = -0.2
+
+
+def read_outcomes(root: Path = PROJECT) -> tuple[Outcome, ...]:
+    """What is kept; nothing before the first run."""
+    path = root / DATA
+    return _OUTCOMES.validate_json(path.read_bytes()) if path.exists() else ()
+
+
+def write_systems(
+    systems: Sequence[System], new: Sequence[Outcome], *, root: Path = PROJECT
+) -> list[Path]:
+    """Keep new outcomes in the place of older ones of the same systems, and write page and plots."""
+    kept = {each.system: each for each in (*read_outcomes(root), *new)}
+    outcomes = tuple(kept[system.name] for system in systems if system.name in kept)
+    texts = {
+        DATA: _OUTCOMES.dump_json(outcomes, indent=1).decode() + "\n",
+        PAGE: systems_page(systems, outcomes),
+        **plots_of(systems, outcomes),
+    }
+    for name, text in texts.items():
+        write_atomic(root / name, text.encode())
+    return [root / name for name in texts]
+
+
+def plots_of(systems: Sequence[System], outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """The plot of each system by the name of its file."""
+    by_name = {system.name: system for system in systems}
+    return {_picture(each): _plot(by_name[each.system], each) for each in outcomes}
+
+
+def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
+    """The page of every system, in the order of their entries."""
+    found = {each.system: each for each in outcomes}
+    lines = [
+        "# Experiments",
+        "",
+        "Written by `make experiments`; nothing here is typed by hand. What a system is stands in "
+        "`server/experiments/systems.py`: an entry is its arms, each a set of settings.",
+        "",
+        "All patients are synthetic: the figures say how arms compare on what was generated, and "
+        "nothing about real films. Cohorts are what the intake makes of raw files, taken in once for "
+        "all arms; models are trained in memory by the sums and steps of a real run, noise included. "
+        f"*{FEDERATED}*: ε = {EPSILON:g} of a patient (add/remove), δ = 1e-5, each site its own noise; "
+        f"*{POOLED}*: all patients in one place; *{ALONE}*: one hospital by itself; *no privacy*: "
+        f"neither clipped nor noised; *{LOCAL}*: the release trained further at the hospital that is "
+        f"measured, under an ε of its own of the same size. *{INTERNAL}*: held out at the training "
+        f"hospitals; *{EXTERNAL}*: a hospital that never trained; *{PROSPECTIVE}*: later patients of "
+        "the training hospitals, in cohorts of their own (no lock is played here).",
+        "",
+        "A figure is the mean over populations. In brackets: its 95 % interval over the patients who "
+        "were measured; a difference is paired on the same patients. It says nothing of how models "
+        "of other populations or other noise would differ: the column *populations* shows the smallest "
+        "and the largest. p: Holm, for all differences of the system by that figure.",
+        "",
+        "Settings: "
+        + "; ".join(
+            f"`{each.name}` is {each.n_patients} patients at each hospital, {each.n_seeds} populations"
+            for each in SETTINGS.values()
+        )
+        + ". `full` is declared for a machine with a GPU.",
+    ]
+    for system in systems:
+        lines += ["", f"## {system.name}", "", *_about(system)]
+        outcome = found.get(system.name)
+        lines += ["", "Declared, not measured yet."] if outcome is None else _measured(system, outcome)
+    return "\n".join([*lines, ""])
+
+
+def _about(system: System) -> list[str]:
+    said = [f"{_capital(system.paper)}.", "", f"Patients: {system.population.says}."]
+    if system.stand_ins:
+        said += ["", "Stand-ins: " + "; ".join(system.stand_ins) + "."]
+    return said
+
+
+def _measured(system: System, outcome: Outcome) -> list[str]:
+    n = ", ".join(f"{place} {outcome.patients[place]}" for place in outcome.patients)
+    lines = [
+        "",
+        f"Setting `{outcome.setting}`: populations {', '.join(map(str, outcome.seeds))} of "
+        f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
+        f"populations: {n}. {outcome.date}.",
+        "",
+        f"![{system.figures[0]} of {system.name}]({_picture(outcome).removeprefix('docs/')})",
+        "",
+    ]
+    if not _is_by_place(outcome):
+        return [*lines, *_by_hospital(system, outcome)]
+    lines += _table(outcome)
+    drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
+    for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
+        compared = [each for each in drawn if bool(each.kind) is is_ablation]
+        if compared:
+            lines += ["", f"{title} by {system.figures[0]}, first − second:", ""]
+            lines += _differences(compared, with_kind=is_ablation)
+    said = [
+        sentence
+        for each in system.ablations
+        if (sentence := order_sentence(each, outcome.compared, system.figures[0]))
+    ]
+    return [*lines, *(["", *said] if said else []), "", *_equal_sentence(system, outcome)]
+
+
+def order_sentence(ablation: Ablation, compared: Sequence[Compared], figure: str) -> str:
+    """Whether the order here is the paper's; empty where it has none."""
+    if not ablation.claim:
+        return ""
+    pair = (ablation.first, ablation.second)
+    found = [
+        (f"{each.kind}, {each.place}", each.mean)
+        for each in compared
+        if each.kind and (each.first, each.second) == pair and each.figure == figure and each.mean
+    ]
+    above = f"- {ablation.first} above {ablation.second} in the paper ({ablation.claim})"
+    differs = [(place, mean) for place, mean in found if mean.value < 0]
+    if not differs:
+        n_told = sum(mean.low > 0 for _, mean in found)
+        n_of = f"{n_told} of {len(found)}"
+        return f"{above}: so it is here by {figure}, and in {n_of} comparisons told from 0."
+    told = "; ".join(
+        f"{place} {_cell(mean)}{', not told from 0' if mean.holds_nought else ''}"
+        for place, mean in differs
+    )
+    n_of = f"{len(differs)} of {len(found)}"
+    return f"{above}: **otherwise here** by {figure} in {n_of} comparisons: {told}."
+
+
+def _equal_sentence(system: System, outcome: Outcome) -> list[str]:
+    """Which hospital alone does as well as the federation, on later patients of all hospitals."""
+    figure, prefix = system.figures[0], f"{ALONE}: "
+    rows = [
+        each
+        for each in outcome.compared
+        if each.second.startswith(prefix) and each.place == PROSPECTIVE and each.figure == figure
+    ]
+    equal = [each.second.removeprefix(prefix) for each in rows if each.mean and each.mean.low <= 0]
+    if not rows:
+        return []
+    if not equal:
+        return [f"By {figure} on later patients the federation is above every hospital alone."]
+    return [
+        f"By {figure} on later patients the federation is not told above {', '.join(equal)} alone, "
+        f"under the same ε; it is above {len(rows) - len(equal)} of {len(rows)} hospitals alone."
+    ]
+
+
+def _table(outcome: Outcome) -> list[str]:
+    """A line for each arm, training and figure; a column for each place."""
+    places = [place for place in PLACES if place in outcome.patients]
+    cells: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in outcome.rows:
+        cells.setdefault((row.arm, row.training, row.figure), {})[row.place] = row
+    return [
+        f"| arm | trained | figure | {' | '.join(places)} |",
+        "|---|---|---|" + "---|" * len(places),
+        *(
+            f"| {' | '.join(key)} | {' | '.join(_cell(found[place].mean) for place in places)} |"
+            for key, found in cells.items()
+        ),
+    ]
+
+
+def _differences(compared: Sequence[Compared], *, with_kind: bool) -> list[str]:
+    head = ["first", "second", *(["trained"] if with_kind else []), "place", "difference"]
+    return [
+        f"| {' | '.join(head)} | populations | p |",
+        "|---" * (len(head) + 2) + "|",
+        *(
+            "| "
+            + " | ".join(
+                [
+                    each.first,
+                    each.second,
+                    *([each.kind] if with_kind else []),
+                    each.place,
+                    _cell(each.mean),
+                    _range(each.mean),
+                    _p(each.p_adjusted),
+                ]
+            )
+            + " |"
+            for each in compared
+        ),
+    ]
+
+
+def _by_hospital(system: System, outcome: Outcome) -> list[str]:
+    """Each hospital alone beside the others that never saw it; then hospitals in the mean."""
+    lines: list[str] = []
+    for figure in system.figures:
+        values = _by_title(
+            (row.kind, row.place, row.mean) for row in outcome.rows if row.figure == figure
+        )
+        kind_of = {row.training: row.kind for row in outcome.rows}
+        differences = _by_title(
+            (f"{kind_of[each.first]} − {kind_of[each.second]}", each.place, each.mean)
+            for each in outcome.compared
+            if each.figure == figure
+        )
+        for columns in (values, differences):
+            lines += [
+                f"| {figure} on later patients of | {' | '.join(columns)} |",
+                "|---" * (1 + len(columns)) + "|",
+            ]
+            for place in outcome.patients:
+                cells = (_cell(found[place]) for found in columns.values())
+                lines.append(f"| {place} | {' | '.join(cells)} |")
+            means = (_mean_cell(list(found.values())) for found in columns.values())
+            lines += [f"| **mean of hospitals** | {' | '.join(means)} |", ""]
+        for title, words in GAINS.items():
+            lines += _gain_sentences(figure, words, differences.get(title, {}))
+        lines.append("")
+    return lines[:-1]
+
+
+def _by_title(
+    cells: Iterable[tuple[str, str, Mean | None]],
+) -> dict[str, dict[str, Mean | None]]:
+    """Means by column and hospital."""
+    found: dict[str, dict[str, Mean | None]] = {}
+    for title, place, mean in cells:
+        found.setdefault(title, {})[place] = mean
+    return found
+
+
+def _gain_sentences(figure: str, words: _Gain, by_place: dict[str, Mean | None]) -> list[str]:
+    """Plainly: where the first reads better, where both are equal, where the second reads better."""
+    sides: dict[str, list[str]] = {words.more: [], words.equal: [], words.less: []}
+    for place, mean in by_place.items():
+        if mean is not None:
+            is_told = words.more if mean.low > 0 else words.less
+            sides[words.equal if mean.holds_nought else is_told].append(place)
+    return [
+        f"- {said} by {figure}: {', '.join(places) or 'nowhere'}."
+        for said, places in sides.items()
+        if by_place
+    ]
+
+
+def _plot(system: System, outcome: Outcome) -> str:
+    """By place: a dot for each arm under each training; by hospital: one for each training."""
+    figure = system.figures[0]
+    rows = [row for row in outcome.rows if row.figure == figure]
+    if _is_by_place(outcome):
+        ticks, label = _kinds(outcome), f"{figure}, {PROSPECTIVE} patients"
+        points: dict[str, tuple[Point | None, ...]] = {
+            arm.name: tuple(
+                _mean_point(rows, arm=arm.name, kind=kind, place=PROSPECTIVE) for kind in ticks
+            )
+            for arm in system.arms
+        }
+    else:
+        ticks, label = tuple(outcome.patients), f"{figure}, later patients of each hospital"
+        points = {
+            kind: tuple(
+                _mean_point(rows, arm=system.arms[0].name, kind=kind, place=place) for place in ticks
+            )
+            for kind in _kinds(outcome)
+        }
+    ends = [end for each in points.values() for point in each if point for end in point]
+    axes = Axes(
+        title=f"{figure} of {system.name}",
+        y_label=label,
+        x_label=f"trained; {FEDERATED} under ε = {EPSILON:g}" if _is_by_place(outcome) else "hospital",
+        ticks=ticks,
+        grid=grid_over(ends, least=_LEAST_DRAWN),
+    )
+    return draw_plot(axes, series_of(points))
+
+
+def _mean_point(rows: Sequence[Row], *, arm: str, kind: str, place: str) -> Point | None:
+    """The mean of a kind: of all hospitals alone, where there are several."""
+    means = [row.mean for row in rows if (row.arm, row.kind, row.place) == (arm, kind, place)]
+    found = [mean for mean in means if mean is not None]
+    if not found:
+        return None
+    # hospitals alone read the same patients, so that intervals depend on each other: the widest
+    value = sum(mean.value for mean in found) / len(found)
+    margin = max(mean.high - mean.value for mean in found)
+    return value, value - margin, value + margin
+
+
+def _kinds(outcome: Outcome) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row.kind for row in outcome.rows))
+
+
+def _is_by_place(outcome: Outcome) -> bool:
+    return PROSPECTIVE in outcome.patients
+
+
+def _picture(outcome: Outcome) -> str:
+    return f"docs/pictures/experiments-{outcome.system}.svg"
+
+
+def _mean_cell(means: Sequence[Mean | None]) -> str:
+    found = [mean for mean in means if mean is not None]
+    return _cell(mean_of_hospitals(found)) if len(found) == len(means) else "–"
+
+
+def _cell(mean: Mean | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{_number(mean.value)} ({_number(mean.low)} to {_number(mean.high)})"
+
+
+def _range(mean: Mean | None) -> str:
+    return "–" if mean is None else f"{_number(min(mean.by_seed))} to {_number(max(mean.by_seed))}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,88 @@
+"""An invented system of two arms at three hospitals, and lines of models that were never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from server.experiments.harness import Kept, Line, models_of, settings_of
+from server.experiments.populations import HIP_TABLES
+from server.experiments.system import Ablation, Arm, Setting, System
+from server.simulation.comparison import measure_place
+from shared.contract.decision import Decision, decision_of
+from shared.measures.scored import Scored
+
+CLAIM = "it was said so"
+TWO = System(
+    name="two_heads",
+    paper="a paper that was never written",
+    population=HIP_TABLES,
+    arms=(
+        Arm(name="descent", settings=("experiment=hip_table",)),
+        Arm(name="ridge", settings=("experiment=hip_table", "learner=second_moments")),
+    ),
+    ablations=(Ablation(first="descent", second="ridge", claim=CLAIM),),
+    figures=("R²", "AUC"),
+    stand_ins=("invented people",),
+)
+FEW = Setting(name="few", n_patients=100, n_seeds=1)
+SEEDS = (101, 102)
+
+
+def said(seed: int, error: float, shift: float = 0.0, n: int = 120) -> Scored:
+    """BMD of invented people, read with an error of this SD."""
+    draw = np.random.default_rng(seed)
+    label = draw.normal(0.7, 0.12, n)
+    output = label + shift + error * draw.normal(size=n)
+    return Scored(output[:, None], label, np.zeros((n, 0)))
+
+
+def keep_invented(
+    work: Path,
+    errors: Mapping[str, float],
+    *,
+    system: System = TWO,
+    alone: Mapping[str, float] | None = None,
+) -> Kept:
+    """A line for every model: arms err by ``errors``, hospitals of ``alone`` by more."""
+    kept = Kept(work)
+    for model, arm, training in models_of(system, FEW, SEEDS):
+        further = (alone or {}).get(training.sites[0], 0.0) if training.mode == "alone" else 0.0
+        scored = {
+            # the same people for every model of a population at a place
+            place: said(model.seed * 100 + at, errors[arm.name] + further)
+            for at, place in enumerate(training.places)
+        }
+        decision = _decision()
+        figures = [
+            figure
+            for place, each in scored.items()
+            for figure in measure_place(
+                place, {arm.name: each}, decision, ours=arm.name, replicates=50
+            )[0]
+        ]
+        line = Line(
+            model=model,
+            kind=training.kind,
+            epsilon=3.0 if training.is_private else None,
+            patients={place: len(each) for place, each in scored.items()},
+            figures=tuple(figures),
+            seconds=1.0,
+        )
+        kept.add(line, scored, np.zeros(1))
+    return kept
+
+
+@cache
+def _decision() -> Decision:
+    """How BMD is called, of every invented arm."""
+    return decision_of(settings_of(TWO, TWO.arms[0], is_private=True))
+
+
+def without_claim(system: System = TWO) -> System:
+    """The same system, of whose arms nobody says an order."""
+    return replace(system, ablations=tuple(replace(each, claim="") for each in system.ablations))

@@ -1,0 +1,112 @@
+"""Models are trained once, on cohorts that the intake made, and what they say is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from practice_experiments import FEW, TWO
+
+from server.experiments import harness
+from server.experiments.harness import Kept, Line, Model, measure_systems, models_of, seeds_of
+from server.experiments.system import SETTINGS, Arm
+from shared.measure.exact.regression import measure_regression
+
+ONE_ARM = replace(TWO, arms=TWO.arms[:1], ablations=())
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One arm, measured at hospitals of the demo of a hundred patients each."""
+    folder = tmp_path_factory.mktemp("work")
+    measure_systems([ONE_ARM], FEW, [101], work=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lines(work: Path) -> dict[str, Line]:
+    return {model.training: line for model, line in Kept(work).lines().items()}
+
+
+def test_every_training_of_the_arm_has_a_line(lines: dict[str, Line]) -> None:
+    assert list(lines) == [
+        "federated",
+        "federated, no privacy",
+        "pooled, no privacy",
+        *(f"alone: {site}" for site in ("aster", "birch", "cedar")),
+    ]
+    assert {name: line.epsilon for name, line in lines.items() if line.epsilon is None} == {
+        "federated, no privacy": None,
+        "pooled, no privacy": None,
+    }
+    assert all(line.epsilon in (None, pytest.approx(3.0, abs=1e-3)) for line in lines.values())
+
+
+def test_a_figure_is_that_of_what_the_model_said_of_each_patient(
+    work: Path, lines: dict[str, Line]
+) -> None:
+    line = lines["federated"]
+    for place, scored in Kept(work).scored(line.model).items():
+        [found] = [each for each in line.figures if (each.place, each.figure) == (place, "R²")]
+        assert found.value == measure_regression(scored.label, scored.outputs[:, 0]).r2
+        assert line.patients[place] == len(scored.label)
+
+
+def test_all_models_of_a_population_read_the_same_patients(work: Path, lines: dict[str, Line]) -> None:
+    labels = [
+        {place: each.label for place, each in Kept(work).scored(line.model).items()}
+        for line in lines.values()
+    ]
+    for other in labels[1:]:
+        assert other.keys() == labels[0].keys() == {"internal", "external", "prospective"}
+        for place in other:
+            np.testing.assert_array_equal(other[place], labels[0][place])
+    # 100 later patients of each of three hospitals, 100 of the one that never trained, a fifth held out
+    assert lines["federated"].patients["prospective"] == 300
+    assert lines["federated"].patients["external"] == 100
+    assert 30 < lines["federated"].patients["internal"] < 90
+
+
+def test_without_noise_the_federation_is_what_pooled_patients_train(
+    work: Path, lines: dict[str, Line]
+) -> None:
+    ours, pooled = (
+        Kept(work).scored(lines[name].model)["prospective"].outputs
+        for name in ("federated, no privacy", "pooled, no privacy")
+    )
+    np.testing.assert_allclose(ours, pooled, atol=1e-5)
+    noised = Kept(work).scored(lines["federated"].model)["prospective"].outputs
+    assert np.abs(noised - pooled).max() > 1e-3
+
+
+def test_nothing_is_measured_twice_and_what_a_killed_run_left_torn_is_measured_again(
+    work: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(harness, "take_in_population", lambda *_, **__: pytest.fail("cohorts again"))
+    measure_systems([ONE_ARM], FEW, [101], work=work)
+    texts = (work / harness.LINES).read_text().splitlines(keepends=True)
+    (tmp_path / harness.LINES).write_text("".join([*texts[:-1], texts[-1][:40]]))
+    kept = Kept(tmp_path)
+    assert len(kept.lines()) == len(texts) - 1
+    last = Line.model_validate_json(texts[-1])
+    kept.add(last, {}, np.zeros(1))
+    assert kept.lines()[last.model] == last
+    assert len(kept.lines()) == len(texts)
+
+
+def test_an_arm_with_other_settings_is_another_model() -> None:
+    def models(*settings: str) -> set[Model]:
+        arm = Arm(name="descent", settings=("experiment=hip_table", *settings))
+        return {model for model, *_ in models_of(replace(ONE_ARM, arms=(arm,)), FEW, [101])}
+
+    first, other = models(), models("privacy.clip_norm=1")
+    assert len(first) == len(other) == 6
+    assert not first & other
+    assert not {each.outputs for each in first} & {each.outputs for each in other}
+
+
+def test_populations_are_those_of_the_setting_or_the_first_of_them() -> None:
+    assert seeds_of(SETTINGS["small"]) == (101, 102, 103)
+    assert seeds_of(SETTINGS["full"], 2) == (101, 102)

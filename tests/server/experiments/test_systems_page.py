@@ -1,0 +1,158 @@
+"""The page of the systems is made of its data, and says plainly where arms stand otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from practice_experiments import CLAIM, FEW, SEEDS, TWO, keep_invented, without_claim
+
+from server.experiments.outcome import Compared, Mean, Outcome, outcome_of
+from server.experiments.populations import EIGHT_TABLES
+from server.experiments.system import Ablation, System, leave_one_out
+from server.experiments.systems import SYSTEMS
+from server.experiments.systems_page import (
+    PAGE,
+    order_sentence,
+    plots_of,
+    read_outcomes,
+    systems_page,
+    write_systems,
+)
+from shared.machine.files import PROJECT
+
+EIGHT = replace(
+    TWO, name="eight", population=EIGHT_TABLES, arms=TWO.arms[:1], ablations=(), design=leave_one_out
+)
+
+
+def outcome(folder: Path, *, system: System = TWO, **given: dict[str, float]) -> Outcome:
+    errors = given.pop("errors", {"descent": 0.05, "ridge": 0.06})
+    kept = keep_invented(folder, errors, system=system, **given)
+    return outcome_of(system, FEW, SEEDS, kept, date="2026-11-27")
+
+
+def test_the_page_and_the_plots_in_the_documents_are_what_is_kept() -> None:
+    kept = read_outcomes()
+    texts = {PAGE: systems_page(SYSTEMS, kept), **plots_of(SYSTEMS, kept)}
+    for name, text in texts.items():
+        assert (PROJECT / name).read_text() == text, f'{name}: run make experiments ARGS="--page"'
+    drawn = {path.name for path in (PROJECT / "docs" / "pictures").glob("experiments-*.svg")}
+    assert drawn == {Path(name).name for name in texts if name.endswith(".svg")}
+
+
+def test_what_is_kept_is_of_the_systems_and_arms_of_today() -> None:
+    by_name = {system.name: system for system in SYSTEMS}
+    for each in read_outcomes():
+        system = by_name[each.system]
+        assert {row.arm for row in each.rows} == {arm.name for arm in system.arms}
+        assert {row.figure for row in each.rows} == set(system.figures)
+
+
+def test_every_figure_of_an_arm_stands_in_its_row(tmp_path: Path) -> None:
+    found = outcome(tmp_path)
+    page = systems_page([TWO], [found])
+    [row] = [
+        row
+        for row in found.rows
+        if (row.arm, row.training, row.place, row.figure) == ("ridge", "federated", "external", "R²")
+    ]
+    cell = f"{row.mean.value:.3f} ({row.mean.low:.3f} to {row.mean.high:.3f})"
+    [line] = [line for line in page.splitlines() if line.startswith("| ridge | federated | R² |")]
+    assert line.split(" | ")[4] == cell
+    assert "Stand-ins: invented people." in page
+    assert "internal 240, external 240, prospective 240" in page
+
+
+def test_a_system_that_was_not_measured_says_so(tmp_path: Path) -> None:
+    assert "## two_heads" in systems_page([TWO], [])
+    assert "Declared, not measured yet." in systems_page([TWO], [])
+    assert "Declared, not measured yet." not in systems_page([TWO], [outcome(tmp_path)])
+
+
+def test_an_order_that_differs_from_the_papers_is_said_with_its_places(tmp_path: Path) -> None:
+    as_said = systems_page([TWO], [outcome(tmp_path / "a")])
+    assert (
+        f"- descent above ridge in the paper ({CLAIM}): so it is here by R², and in 9 of 9" in as_said
+    )
+    turned = systems_page([TWO], [outcome(tmp_path / "b", errors={"descent": 0.08, "ridge": 0.05})])
+    assert "**otherwise here** by R² in 9 of 9 comparisons: federated, internal −0." in turned
+    assert "otherwise here" not in systems_page([without_claim()], [outcome(tmp_path / "a")])
+
+
+def compared(kind: str, value: float, margin: float) -> Compared:
+    mean = Mean(value=value, low=value - margin, high=value + margin, by_seed=(value,))
+    return Compared(first="a", second="b", kind=kind, place="internal", figure="R²", mean=mean)
+
+
+def test_an_order_whose_interval_holds_nought_is_not_told() -> None:
+    ablation = Ablation(first="a", second="b", claim="said")
+    rows = [
+        compared("federated", -0.1, 0.2),
+        compared("pooled", -0.1, 0.05),
+        compared("alone", 0.1, 0.2),
+    ]
+    assert order_sentence(ablation, rows, "R²") == (
+        "- a above b in the paper (said): **otherwise here** by R² in 2 of 3 comparisons: federated, "
+        "internal −0.100 (−0.300 to 0.100), not told from 0; "
+        "pooled, internal −0.100 (−0.150 to −0.050)."
+    )
+    assert order_sentence(ablation, rows[2:], "R²").endswith("in 0 of 1 comparisons told from 0.")
+    assert order_sentence(Ablation(first="a", second="b"), rows, "R²") == ""
+
+
+def test_hospitals_that_do_as_well_alone_are_named(tmp_path: Path) -> None:
+    found = outcome(tmp_path, alone={"birch": 0.1, "cedar": 0.1})
+    page = systems_page([TWO], [found])
+    assert "not told above aster alone, under the same ε; it is above 2 of 3 hospitals alone" in page
+    all_gain = outcome(tmp_path / "b", alone=dict.fromkeys(TWO.population.training, 0.1))
+    assert "the federation is above every hospital alone" in systems_page([TWO], [all_gain])
+
+
+def test_a_hospital_that_was_left_out_gains_equals_or_reads_better_alone(tmp_path: Path) -> None:
+    found = outcome(tmp_path, system=EIGHT, alone={"maple": 0.1, "rowan": -0.03})
+    page = systems_page([EIGHT], [found])
+    assert "than the hospital's own model by R²: maple." in page
+    assert (
+        "as far as these patients tell by R²: alder, hazel, juniper, larch, spruce, tamarack." in page
+    )
+    assert "than the federation of the others** by R²: rowan." in page
+    header = "| R² on later patients of | alone, no privacy | pooled, no privacy | federated |"
+    assert header in page
+    assert page.count("| **mean of hospitals** |") == 4, "values and differences of each figure"
+    assert "neither gains nor loses, as far as these patients tell by R²: alder, hazel," in page
+
+
+def test_a_plot_has_a_dot_for_every_arm_at_every_tick(tmp_path: Path) -> None:
+    for system, n_dots in ((TWO, 2 * 4), (EIGHT, 4 * 8)):
+        [(name, drawn)] = plots_of([system], [outcome(tmp_path / system.name, system=system)]).items()
+        assert name == f"docs/pictures/experiments-{system.name}.svg"
+        circles = list(ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle"))
+        assert len(circles) == n_dots
+
+
+def test_a_new_outcome_takes_the_place_of_the_older_one_of_its_system(tmp_path: Path) -> None:
+    first, second = outcome(tmp_path / "a"), outcome(tmp_path / "b", system=EIGHT)
+    write_systems([TWO, EIGHT], [second], root=tmp_path)
+    write_systems([TWO, EIGHT], [first], root=tmp_path)
+    assert read_outcomes(tmp_path) == (first, second)
+    newer = first.model_copy(update={"date": "2027-01-01"})
+    written = write_systems([TWO, EIGHT], [newer], root=tmp_path)
+    assert read_outcomes(tmp_path) == (newer, second)
+    assert all(path.exists() for path in written)
+    assert "2027-01-01" in (tmp_path / PAGE).read_text()
+
+
+def test_before_the_first_run_nothing_is_kept(tmp_path: Path) -> None:
+    assert read_outcomes(tmp_path) == ()
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_every_system_stands_on_the_page_with_what_is_otherwise_than_in_its_paper(
+    system: System,
+) -> None:
+    page = (PROJECT / PAGE).read_text()
+    assert f"## {system.name}\n" in page
+    assert all(each in page for each in system.stand_ins)
