@@ -29,6 +29,7 @@ CANNOT_READ = frozenset(
         "intake.not-a-number",
         "intake.unknown-words",
         "intake.stray-bits",
+        "intake.unreadable-mask",
     }
 )
 

@@ -61,21 +61,42 @@ def regions_of(
     Raises:
         IntakeError: the schema crops by what is not there, or the table cannot be read.
     """
-    folder = masks or (source / MASKS_FOLDER if source is not None else None)
-    table = boxes or (source / BOXES_FILE if source is not None else None)
-    rule = schema.crops
-    has_masks = folder is not None and folder.is_dir()
-    if rule is not None and not (table and table.is_file() if rule.source == "boxes" else has_masks):
+    if problem := crops_problem(source, schema, masks=masks, boxes=boxes):
         raise IntakeError(
             "no-regions",
-            f"the schema {schema.name} crops films by {rule.source}, and there are none",
-            hint=f"put {BOXES_FILE} or {MASKS_FOLDER}/ beside {FILMS_FOLDER}/, or name "
-            f"--{rule.source}; docs/how-to/crops-and-masks.md",
+            problem,
+            hint=f"put {BOXES_FILE} or {MASKS_FOLDER}/ beside {FILMS_FOLDER}/, or name --boxes or "
+            "--masks; docs/how-to/crops-and-masks.md",
         )
-    found = list_masks(folder) if folder is not None and has_masks else []
-    if rule is not None and rule.source == "boxes" and table is not None:
+    folder, table = _beside(source, MASKS_FOLDER, masks), _beside(source, BOXES_FILE, boxes)
+    found = list_masks(folder) if folder is not None and folder.is_dir() else []
+    if table is not None and schema.crops is not None and schema.crops.source == "boxes":
         found += list_boxes(table, profile)
     return found
+
+
+def crops_problem(
+    source: Path | None,
+    schema: CohortSchema,
+    *,
+    masks: Path | None = None,
+    boxes: Path | None = None,
+) -> str:
+    """Why a schema's crops cannot be cut by what ``regions_of`` is given; empty where they can."""
+    rule = schema.crops
+    if rule is None:
+        return ""
+    folder, table = _beside(source, MASKS_FOLDER, masks), _beside(source, BOXES_FILE, boxes)
+    if rule.source == "boxes":
+        is_there = table is not None and table.is_file()
+    else:
+        is_there = folder is not None and folder.is_dir()
+    return "" if is_there else f"cohort {schema.name} crops films by {rule.source}, and there are none"
+
+
+def _beside(source: Path | None, name: str, named: Path | None) -> Path | None:
+    """What is named, else what has a usual name in a folder."""
+    return named or (source / name if source is not None else None)
 
 
 def films_of(root: Path, schema: CohortSchema) -> list[FilmFile]:

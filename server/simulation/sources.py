@@ -15,9 +15,12 @@ from datetime import date
 from pathlib import Path
 
 from client.cohort.split import splits_of
+from client.intake.boxes import BOXES_FILE
 from client.intake.clinical import ClinicalRow, ClinicalTable, RawRow, interpret_rows, split_cases
+from client.intake.folder_inputs import crops_problem
 from client.intake.inputs import FILMS_FOLDER, TABLE_FILE, RawTable
 from client.intake.losses import find_losses
+from client.intake.masks import MASKS_FOLDER
 from client.intake.png_tree import tree_table
 from client.intake.refusal import unread_fields
 from client.intake.sources.tables import file_table
@@ -30,7 +33,7 @@ from shared.contract.stages import Role
 from shared.errors import OsteoFedError, SettingsError
 from shared.exam.schema import CohortSchema
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
-from shared.signing.canonical import hash_of
+from shared.signing.canonical import hash_file, hash_of
 from shared.strict import nearest
 
 PROFILE_FILE = "profile.yaml"
@@ -68,7 +71,16 @@ class Hospital:
             "table": hash_of([list(self.table.header), rows]),
             "films": _listing(self.films),
             "profile": hash_of(self.profile.model_dump(mode="json")),
-        }
+        } | self._regions()
+
+    def _regions(self) -> dict[str, object]:
+        """What it has beside its films, by hash; nothing where it has neither masks nor boxes."""
+        beside = self.films.parent if self.films is not None else None
+        if beside is None:
+            return {}
+        masks, boxes = _listing(beside / MASKS_FOLDER), beside / BOXES_FILE
+        found = {"masks": masks, "boxes": hash_file(boxes) if boxes.is_file() else None}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +168,9 @@ def _named(request: Request, schema: CohortSchema, problems: list[str]) -> Itera
             )
             if is_tree:
                 continue
+        if problem := crops_problem(path, schema):
+            problems.append(f"  {name}: {problem}")
+            continue
         try:
             profile = _profile(path / PROFILE_FILE if path.is_dir() else path)
             table = _own_table(path / FILMS_FOLDER if is_tree else file, schema, profile)

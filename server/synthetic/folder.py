@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from server.synthetic.clinical_table import Row, RowFaults, format_row, write_table
 from server.synthetic.dicom_writer import FilmHeader, encode_film, encode_garbled_film, is_cr
@@ -72,17 +73,20 @@ class _WrittenFilm:
     is_legacy: bool
 
 
-def write_hospital(folder: Path, site: SyntheticSite, seed: int) -> SyntheticTruth:
+def write_hospital(
+    folder: Path, site: SyntheticSite, seed: int, *, has_masks: bool = False
+) -> SyntheticTruth:
     """Write all films and rows of a site's period.
 
     Args:
         folder: created if absent; should be empty.
         site: who and what stands there.
         seed: equal seeds give equal bytes.
+        has_masks: whether somebody has drawn the bone that each film shows: ``masks/*.png``.
     """
     plan = plan_defects(site, seed)
     people = [draw_person(site, seed, number) for number in range(site.n_patients)]
-    return _write(folder, site, seed, people, plan, is_later=False)
+    return _write(folder, site, seed, people, plan, is_later=False, has_masks=has_masks)
 
 
 def write_later_films(
@@ -137,8 +141,12 @@ def _write(
     plan: dict[int, str],
     *,
     is_later: bool,
+    has_masks: bool = False,
 ) -> SyntheticTruth:
     (folder / "films").mkdir(parents=True, exist_ok=True)
+    masks = folder / "masks" if has_masks else None
+    if masks is not None:
+        masks.mkdir(exist_ok=True)
     rows: list[Row] = []
     films: list[_WrittenFilm] = []
     truths: list[TruePatient] = []
@@ -150,7 +158,7 @@ def _write(
         visits = list(_draw_visits(site, person, rng, is_simple=bool(defect) or is_later))
         for visit in visits:
             if defect != "rows_without_film":
-                films += _write_films(folder / "films", site, person, visit, defect, rng)
+                films += _write_films(folder / "films", masks, site, person, visit, defect, rng)
             rows += _rows(site, person, visit, defect, rng)
         truths.append(_describe(person, visits, defect))
     order = site_generator(site, seed, 5).permutation(len(rows))
@@ -205,6 +213,7 @@ def _draw_visits(
 
 def _write_films(
     folder: Path,
+    masks: Path | None,
     site: SyntheticSite,
     person: Person,
     visit: _Visit,
@@ -218,6 +227,8 @@ def _write_films(
         data = _encode(worn.pixels, header, defect, rng)
         stem = f"{person.patient_id}_{visit.exam.visit + 1}{film.side[0].upper()}"
         (folder / f"{stem}.dcm").write_bytes(data)
+        if masks is not None:
+            Image.fromarray(worn.bone_mask).save(masks / f"{stem}.png")
         if defect == "duplicate_films":
             (folder / f"{stem}_copy.dcm").write_bytes(data)
         if defect not in ("truncated_films", "garbled_films", "not_dicom"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from client.intake.ingest import IntakeReport
 from client.site.linkage import Linkage, Pseudonyms
 from client.site.profile import SiteProfile
 from server.federation.compose import cohort_file
+from server.synthetic.folder import write_hospital as write_hip_hospital
+from server.synthetic.hospitals import BIRCH, Defects
 from server.synthetic.phantoms.folder import phantom_profile, write_hospital
 from server.synthetic.phantoms.settings import read_phantom
 from shared.exam.schema import read_schema
@@ -47,6 +50,16 @@ def folder(written, tmp_path) -> Path:
     return tmp_path / "source"
 
 
+def follows_bone(image: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether the edge of a mask is one of the picture, brighter inside, and is none where moved."""
+    contrasts = []
+    for place in (mask, np.roll(mask, (9, 9), axis=(0, 1))):
+        inner = place & ~ndimage.binary_erosion(place, iterations=2)
+        outer = ndimage.binary_dilation(place, iterations=2) & ~place
+        contrasts.append(float(image[inner].mean() - image[outer].mean()))
+    return contrasts[0] > 0.02 and contrasts[0] > 2 * contrasts[1]
+
+
 def ingest(source: Path, home: Path, **changes: object) -> IntakeReport:
     """Take in at the hospital whose films these are."""
     return take_in(source, home, SPINE, profile=PROFILE, **changes)
@@ -63,16 +76,23 @@ def test_every_mask_lies_on_the_bone_of_its_image(folder, tmp_path):
     assert masks.shape == cohort.images.shape
     assert isinstance(masks, np.memmap)
     assert has_mask(cohort).all()
-    for image, mask in zip(cohort.images.astype(np.float32), masks, strict=True):
-        # an edge of the mask is an edge of the picture: brighter inside, by 2 pixels to either side
-        inner = mask & ~ndimage.binary_erosion(mask, iterations=2)
-        outer = ndimage.binary_dilation(mask, iterations=2) & ~mask
-        contrast = image[inner].mean() - image[outer].mean()
-        moved = np.roll(mask, (9, 9), axis=(0, 1))
-        inner = moved & ~ndimage.binary_erosion(moved, iterations=2)
-        outer = ndimage.binary_dilation(moved, iterations=2) & ~moved
-        assert contrast > 0.02
-        assert contrast > 2 * (image[inner].mean() - image[outer].mean())
+    images = cohort.images.astype(np.float32)
+    assert all(follows_bone(*pair) for pair in zip(images, masks, strict=True))
+
+
+def test_a_hips_mask_lies_on_its_bone_right_sides_mirrored_as_their_films_are(tmp_path):
+    ward = replace(BIRCH, n_patients=8, defects=Defects())
+    write_hip_hospital(tmp_path / "hips", ward, 5, has_masks=True)
+    cohort = take_in(tmp_path / "hips", tmp_path).cohort
+    sides = [film.laterality for exam in cohort.exams for film in exam.films]
+    assert {"L", "R"} <= set(sides)
+    assert has_mask(cohort).all()
+    images = cohort.images.astype(np.float32)
+    pairs = zip(images, load_masks(cohort), strict=True)
+    assert sum(follows_bone(*pair) for pair in pairs) > 0.9 * len(images)
+    # of a mirrored mask the most part does not
+    pairs = zip(images, load_masks(cohort)[:, :, ::-1], strict=True)
+    assert sum(follows_bone(*pair) for pair in pairs) < 0.5 * len(images)
 
 
 def test_a_cohort_without_masks_has_the_fingerprint_that_it_had(folder, tmp_path):

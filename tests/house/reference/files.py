@@ -96,6 +96,11 @@ SITE = (
     File("cohorts/NAME/vN/cohort.json", "JSON", "head of a frozen version, with hashes", COHORT_FORMAT),
     File("cohorts/NAME/vN/exams.jsonl", "JSON lines", "an exam a line"),
     File("cohorts/NAME/vN/images.npy", "NumPy", "films [n, h, w], float16"),
+    File(
+        "cohorts/NAME/vN/masks.npy",
+        "NumPy",
+        "bone of each film [n, h, w], bool; all False: none given; absent without masks",
+    ),
     File("cohorts/NAME/vN/overviews.npy", "NumPy", "each film whole [n, 96, 96], for the page alone"),
     File("cohorts/NAME/vN/quarantine.jsonl", "JSON lines", "what was not used, and why"),
     File("cohorts/NAME/film-words.json", "JSON", "words that films said of themselves, and how often"),

@@ -13,6 +13,7 @@ import yaml
 from simulated_tables import NUMBER, SIZES, rows_of, write_cohort, write_one_table, write_rows
 
 from client.site.policy import read_policy, write_policy_template
+from server.federation.compose import cohort_file
 from server.simulation.request import Request
 from server.simulation.sources import (
     LEAST_EXTERNAL,
@@ -21,6 +22,7 @@ from server.simulation.sources import (
     read_hospitals,
     repeated_patients,
 )
+from server.synthetic.phantoms.folder import write_hospital, write_profile
 from shared.exam.schema import CohortSchema, read_schema
 
 TODAY = date(2026, 1, 1)
@@ -195,6 +197,24 @@ def test_a_cohort_with_films_wants_a_folder_of_each_hospital(tmp_path: Path) -> 
     assert "must be a folder with clinical.csv and films/" in problems[0]
     _, problems = read(films, split_table=path, split_by="sex")
     assert "a table alone cannot be split" in problems[0]
+
+
+def test_a_cohort_of_crops_wants_boxes_of_each_hospital_and_notices_when_they_change(
+    tmp_path: Path,
+) -> None:
+    spine = read_schema(cohort_file("spine_vertebrae"))
+    write_hospital(tmp_path / "alder", "spine", "alder", 3, n_patients=1)
+    write_profile(tmp_path / "alder" / "profile.yaml", "spine", "alder")
+    found, _ = read(spine, training=(("alder", tmp_path / "alder"),))
+    first = found["alder"].content()
+    boxes = tmp_path / "alder" / "boxes.csv"
+    boxes.write_text(boxes.read_text().replace("L1", "L9"))
+    found, _ = read(spine, training=(("alder", tmp_path / "alder"),))
+    second = found["alder"].content()
+    assert {name for name in first if first[name] != second[name]} == {"boxes"}
+    boxes.unlink()
+    _, problems = read(spine, training=(("alder", tmp_path / "alder"),))
+    assert "  alder: cohort spine_vertebrae crops films by boxes, and there are none" in problems
 
 
 def test_without_a_training_hospital_nothing_can_be_simulated(
