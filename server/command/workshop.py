@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from server.command.options import HOME, HomeOption, Run
 from shared.contract.encoder_names import Published, Taught
 from shared.machine.terminal import (
     JsonOption,
@@ -183,5 +184,30 @@ def weights(
     sha256 = pack_checkpoint(checkpoint, out, encoder=encoder, layout=layout)
     facts: dict[str, object] = {
         "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
+    }
+    show_json(facts) if as_json else show_facts("packed", facts)
+
+
+@workshop_app.command()
+@command
+def pack(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Encoder file to write.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack the encoder that a run trained, from its release, for later plans; prints how to name it."""
+    from server.encoders.pack_release import pack_release
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+    from server.run.release import held_release
+
+    release = held_release(open_run(Home(home).planned_run(run)))
+    sha256, name = pack_release(release, out), release.plan.settings.encoder.name
+    file = f"weights: {out.resolve()}, sha256: {sha256}"
+    facts: dict[str, object] = {
+        "settings": f"encoder={name} encoder.training=frozen encoder.weights={out.resolve()} "
+        f"encoder.sha256={sha256}",
+        "source": f"{{kind: encoder, encoder: {name}, name: {run.replace('-', '_')}, {file}}}",
     }
     show_json(facts) if as_json else show_facts("packed", facts)

@@ -22,6 +22,7 @@ from shared.errors import SettingsError
 from shared.features.columns import Columns
 from shared.learners.lda import Lda, LdaSettings
 from shared.learners.logistic import Logistic, LogisticSettings
+from shared.learners.mlp import Mlp, MlpSettings
 from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
 from shared.learners.rows import Floats
 from shared.learners.task import TableTask
@@ -31,7 +32,8 @@ from shared.strict import FROZEN
 from shared.sums.contract import Learner, State
 
 Following = Annotated[
-    LdaSettings | LogisticSettings | ProportionalOddsSettings, Field(discriminator="kind")
+    LdaSettings | LogisticSettings | MlpSettings | ProportionalOddsSettings,
+    Field(discriminator="kind"),
 ]
 Scoring = Annotated[UnivariateSettings | VarclusSettings, Field(discriminator="kind")]
 
@@ -144,7 +146,8 @@ class Selection:
         """The scores of all columns; then as the following learner does."""
         if self._is_choosing(state):
             scores = self.asked.scores(total, sd=sd, n_declared=n_declared)
-            return State(np.concatenate([scores, self._then(self._any).start().vector]), 1)
+            kept, _ = self._split(State(scores, 1))
+            return State(np.concatenate([scores, self._then(kept).start().vector]), 1)
         kept, inner = self._split(state)
         after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
         scores = state.vector[: len(self.task.columns)] if self.share else np.zeros(0)
@@ -191,6 +194,8 @@ def _following(settings: Following, task: TableTask) -> Learner[Columns]:
         return Lda.build(settings, task)
     if isinstance(settings, LogisticSettings):
         return Logistic.build(settings, task)
+    if isinstance(settings, MlpSettings):
+        return Mlp.build(settings, task)
     return ProportionalOdds.build(settings, task)
 
 

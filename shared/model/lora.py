@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from shared.model.vision_transformer import SelfAttention
 
+# Layers of an attention that are adapted, and how many parts each has.
+_ADAPTED = (("qkv", 3), ("proj", 1))
+
 
 class LowRankLinear(nn.Module):
     """A frozen ``Linear`` plus a trainable product of rank r; B is zero, so it starts as the layer.
@@ -55,6 +58,13 @@ class LowRankLinear(nn.Module):
         adapted: Tensor = self.base(tokens) + self.scale * change
         return adapted
 
+    def merged(self) -> nn.Linear:
+        """The one layer that it is equal to, with the base's weights changed."""
+        change = torch.einsum("por,prd->pod", self.up, self.down).flatten(0, 1)
+        with torch.no_grad():
+            self.base.weight += self.scale * change
+        return self.base
+
 
 def add_low_rank(
     network: nn.Module,
@@ -69,7 +79,7 @@ def add_low_rank(
     The joint projection counts as three layers: each of q, k and v gets its own A and B.
     """
     for attention in [part for part in network.modules() if isinstance(part, SelfAttention)]:
-        for name, parts in (("qkv", 3), ("proj", 1)):
+        for name, parts in _ADAPTED:
             layer = LowRankLinear(
                 getattr(attention, name),
                 rank=rank,
@@ -79,3 +89,12 @@ def add_low_rank(
                 trains_down=trains_down,
             )
             setattr(attention, name, layer)
+
+
+def merge_low_rank(network: nn.Module) -> None:
+    """Write low-rank changes into the layers that they change, in place; a network without stays."""
+    for attention in [part for part in network.modules() if isinstance(part, SelfAttention)]:
+        for name, _ in _ADAPTED:
+            layer = getattr(attention, name)
+            if isinstance(layer, LowRankLinear):
+                setattr(attention, name, layer.merged())

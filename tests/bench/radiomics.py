@@ -15,6 +15,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.contract.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "radiomics.md"
@@ -85,33 +89,60 @@ def family_rows() -> list[str]:
     return rows
 
 
-def cache_text() -> str:
-    """Seconds of a first and a second loading of a cohort's films."""
+def cache_rows() -> list[str]:
+    """Seconds of a first and a second loading of a cohort's films, and of one with a changed source."""
     import numpy as np
 
+    import shared.train.film_columns  # noqa: F401 - torch is read before anything is timed
     from client.cohort.tokens import load_film_columns
+    from server.encoders.file import encoder_files
     from server.encoders.pretrain import draw_films
     from server.federation.compose import compose_settings
     from shared.exam.pixels import PREPROCESSING_VERSION
+    from shared.signing.canonical import hash_file
 
     drawn, _ = draw_films(N_FILMS, seed=3)
     films = (drawn[:, 0].numpy() / 255.0).astype(np.float16)
     cohort = SimpleNamespace(
         fingerprint="0" * 64, images=films, preprocessing=PREPROCESSING_VERSION, name="", version=1
     )
-    ready = ("features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments")
-    plan = SimpleNamespace(settings=compose_settings(ready))
-    seconds = []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):
-            began = time.process_time()
-            np.asarray(load_film_columns(SimpleNamespace(folder=Path(folder)), plan, cohort)).sum()
-            seconds.append(time.process_time() - began)
-    return (
-        f"Columns of {N_FILMS} films of {films.shape[1]} × {films.shape[2]} pixels, processor time: "
-        f"first run {seconds[0]:.2f} s, second run {seconds[1]:.4f} s, "
-        f"{100 * seconds[1] / seconds[0]:.2g} % of it.\n"
+    ready = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
+    rows = []
+    for features in ("radiomics", "three_encoders", "radiomics_encoder"):
+        settings = compose_settings([f"features={features}", *ready])
+        files = {hash_file(path): path for path in encoder_files(settings)}
+        seconds = []
+        with tempfile.TemporaryDirectory() as folder:
+            site = SimpleNamespace(folder=Path(folder), encoder_file=files.__getitem__)
+            for each in (settings, settings, _with_fewer_components(settings)):
+                began = time.process_time()
+                plan = SimpleNamespace(settings=each)
+                np.asarray(load_film_columns(site, plan, cohort)).sum()
+                seconds.append(time.process_time() - began)
+        share = 100 * seconds[1] / seconds[0]
+        first, second, changed = seconds
+        rows.append(f"| `{features}` | {first:.2f} | {second:.4f} | {share:.2g} % | {changed:.2f} |")
+    return rows
+
+
+def _with_fewer_components(settings: Settings) -> Settings:
+    """The same settings with the token, or the features, of the first source as they are."""
+    first, *others = settings.features.sources
+    changed = {"components": 0} | ({"spreads": ()} if first.kind == "encoder" else {})
+    sources = (first.model_copy(update=changed), *others)
+    features = settings.features.model_copy(update={"sources": sources})
+    return settings.model_copy(update={"features": features})
+
+
+def cache_text() -> str:
+    """What a cohort's second run costs, as a table."""
+    head = (
+        f"Columns of {N_FILMS} films of 128 × 128 pixels, seconds of processor time: "
+        "a first run, a second one and its share of the first, and a run in which the first source has "
+        "other components, which measures its block alone.\n\n"
+        "| features | first | second | share | one source changed |\n|---|---|---|---|---|\n"
     )
+    return head + "\n".join(cache_rows()) + "\n"
 
 
 def page() -> str:

@@ -22,6 +22,8 @@ NOT_RUN = {
     "osteofed-site start": "tests/federation/test_real_engines.py starts it beside a coordinator",
     "osteofed-coordinator resume": "tests/server/rounds/test_loop.py stops runs and resumes them",
     "osteofed-coordinator phantoms": "tests/server/synthetic/phantoms writes sheets and folders",
+    "osteofed-coordinator plan cssc": "tests/federation/test_feature_sources.py plays these settings",
+    "osteofed-coordinator pack": "tests/federation/test_feature_sources.py packs a run's encoder",
     "pytest": "this is it",
 }
 # Pages that no test runs as they stand, and why.

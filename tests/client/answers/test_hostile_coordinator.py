@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -908,3 +909,15 @@ def refusal_by(
     message = gate.refuse(caught.value, plan_sha256=plan.sha256, request=request).message
     assert isinstance(message, Refusal)
     return message
+
+
+def test_a_site_says_that_it_holds_the_encoders_only_when_it_holds_every_one(tmp_path: Path) -> None:
+    site = SimpleNamespace(encoder_file=lambda sha256: tmp_path / sha256)
+    plan = SimpleNamespace(encoder_places={"one": "encoder.safetensors", "two": "encoders/two"})
+    said = []
+    for name in ("one", "two"):
+        said.append(client.answers.hello._holds_encoders(site, plan))
+        (tmp_path / name).touch()
+    said.append(client.answers.hello._holds_encoders(site, plan))
+    assert said == [False, False, True]
+    assert client.answers.hello._holds_encoders(site, SimpleNamespace(encoder_places={}))

@@ -51,7 +51,10 @@ COMPANIONS = {
         *("validation=probability", "fusion=image_only"),
     ],
     ("encoder", "none"): ["fusion=clinical_only"],
-    **{("features", name): ["learner=second_moments"] for name in ("image_radiomics", "radiomics")},
+    **{
+        ("features", name): ["learner=second_moments"]
+        for name in ("image_radiomics", "radiomics", "radiomics_encoder", "three_encoders")
+    },
     **{("encoder", name): _PACKED for name in _UNSHIPPED},
     ("experiment", "dinov2_s_lora"): _PACKED,
     ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],

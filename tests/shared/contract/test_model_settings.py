@@ -76,3 +76,20 @@ def test_attention_heads_must_divide_the_width(shipped: Settings) -> None:
     attention = yaml.safe_load((CONFIGS / "fusion" / "cross_attention.yaml").read_text())
     text = refused(changed(shipped, fusion=attention | {"width": 10, "heads": 4}))
     assert "width 10 must be a multiple of heads 4" in text
+
+
+def test_the_encoders_of_a_run_are_its_own_and_those_of_its_sources_each_file_once() -> None:
+    asked = ["features=three_encoders", "task=bmd_classes", "learner=lda"]
+    alone = compose_settings([*asked, "encoder=none", "fusion=clinical_only"])
+    names = ["standin_vgg", "standin_inception", "standin_resnet"]
+    assert [each.name for each in alone.encoders] == names
+    assert {each.token_grid for each in alone.encoders} == {1}
+    beside = compose_settings([*asked, "encoder=standin_resnet", "fusion=linear"])
+    assert [each.name for each in beside.encoders] == ["standin_resnet", *names[:2]]
+    assert beside.encoders[0] == beside.encoder
+    # the token of the run's own encoder is no source of either
+    assert not alone.reads_tokens
+    assert not beside.reads_tokens
+    assert compose_settings().reads_tokens
+    assert not compose_settings(["encoder=resnet_gn"]).reads_tokens
+    assert compose_settings(["encoder=none", "fusion=clinical_only"]).encoders == ()

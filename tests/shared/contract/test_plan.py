@@ -10,6 +10,7 @@ import pytest
 from practice_site import SITE, coordinator_key, make_plan, site_key
 from pydantic import ValidationError
 
+from server.federation.compose import compose_settings
 from shared.contract.plan import Plan, PredictedCost, SplitCost, read_plan, write_plan
 from shared.errors import PlanError
 from shared.signing.canonical import canonical_json, sha256_hex
@@ -35,6 +36,18 @@ def code_of(path: Path, key: str | None = None) -> str:
 
 def test_a_plan_is_named_by_the_hash_of_its_canonical_json(plan: Plan) -> None:
     assert plan.sha256 == sha256_hex(canonical_json(json.loads(plan.model_dump_json())))
+
+
+def test_the_own_encoder_and_those_of_features_have_their_places_by_hash(plan: Plan) -> None:
+    asked = ["features=three_encoders", "task=bmd_classes", "learner=lda", "fusion=linear"]
+    settings = compose_settings([*asked, "encoder=standin_resnet"])
+    own, *others = (each.sha256 for each in settings.encoders)
+    changed = plan.model_copy(update={"settings": settings, "encoder_sha256": own})
+    assert changed.encoder_places == {
+        own: "encoder.safetensors",
+        **{sha256: f"encoders/{sha256}.safetensors" for sha256 in others},
+    }
+    assert len(others) == 2
 
 
 def test_a_signed_plan_is_read_back(plan: Plan, written: Path) -> None:

@@ -12,6 +12,7 @@ from practice_tables import classes, in_three, table_task
 from shared.errors import SettingsError
 from shared.features.columns import Columns
 from shared.learners.logistic import Logistic, LogisticSettings
+from shared.learners.mlp import Mlp, MlpSettings
 from shared.learners.selection import Selection, SelectionSettings
 from shared.learners.task import TableTask
 from shared.sums.contract import State
@@ -87,3 +88,19 @@ def test_a_following_learner_that_does_not_suit_the_classes_is_refused_before_an
     with pytest.raises(SettingsError) as error:
         make(table_task(4, n_classes=3, is_ordered=False), then=odds)
     assert error.value.code == "settings.needs-ordered-classes"
+
+
+def test_a_network_on_chosen_columns_starts_as_one_on_these_alone() -> None:
+    task, patients = table_task(9, n_classes=3, epsilon=1.0), classes(400, 9)
+    wide = replace(task.columns[8], spread=5.0)
+    task = replace(task, columns=(*task.columns[:8], wide))
+    then = {"kind": "mlp", "hidden": 3, "schedule": THEN["schedule"]}
+    learner = make(task, then=then)
+    rows = learner.rows(learner.start(), patients).sum(axis=0)
+    state = learner.advance(learner.start(), rows, sd=0.0, n_declared=400)
+    kept = learner.columns_kept(state)
+    chosen = tuple(column for name in kept for column in task.columns if column.name == name)
+    alone = Mlp.build(MlpSettings.model_validate(then), replace(task, columns=chosen))
+    assert np.array_equal(state.vector[9:], alone.start().vector)
+    after = federate(learner, in_three(patients), n_declared=400)
+    assert learner.predict(after, patients).shape == (400, 3)

@@ -45,8 +45,13 @@ def nulls(content: object, name: str = "learner") -> list[str]:
     return [name] if content is None else []
 
 
-def test_there_is_one_yaml_for_each_learner() -> None:
-    assert tuple(sorted(path.stem for path in FOLDER.iterdir() if path.stem != "gradient")) == LEARNERS
+def test_there_is_one_yaml_for_each_learner_and_others_are_choices_of_one() -> None:
+    names = {path.stem for path in FOLDER.iterdir()} - {"gradient"}
+    assert names - set(LEARNERS) == {"clusters_mlp"}
+    assert set(LEARNERS) <= names
+    chosen = read_learner(shipped("clusters_mlp"))
+    assert chosen.kind == "selection"
+    assert build_learner(chosen, table_task(24, n_classes=3)).start().sums_done == 0
 
 
 @pytest.mark.parametrize("kind", LEARNERS)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from shared.model.lora import LowRankLinear, add_low_rank
-from shared.model.vision_transformer import DINOV2_S, Block, VisionTransformer
+from shared.model.lora import LowRankLinear, add_low_rank, merge_low_rank
+from shared.model.vision_transformer import DINOV2_S, STANDIN, Block, VisionTransformer
 from shared.model.weights import trainable
 
 WIDTH, RANK = 12, 2
@@ -119,3 +119,30 @@ def test_a_mean_over_sites_is_their_mean_change_only_where_a_is_frozen() -> None
         bias[trains_down] = float(apart.detach())
     assert bias[False] < 1e-6
     assert bias[True] > 0.1
+
+
+def test_a_merged_layer_says_what_the_adapted_one_said() -> None:
+    layer = make_layer()
+    layer.up.data += 0.3 * torch.randn(layer.up.shape, generator=seeded(5))
+    tokens = torch.randn(2, 5, layer.base.in_features, generator=seeded(6))
+    with torch.no_grad():
+        base, adapted = layer.base(tokens), layer(tokens)
+        merged = layer.merged()(tokens)
+    assert (adapted - base).abs().max() > 0.1
+    torch.testing.assert_close(merged, adapted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_merged_network_has_the_names_of_one_that_was_never_adapted() -> None:
+    network = VisionTransformer(STANDIN)
+    names = list(network.state_dict())
+    film = torch.randn(1, 3, STANDIN.pixels, STANDIN.pixels, generator=seeded(1))
+    add_low_rank(network, rank=2, alpha=4.0, generator=seeded(2))
+    for name, weight in network.named_parameters():
+        if name.endswith(".up"):
+            weight.data += 0.2
+    with torch.no_grad():
+        adapted = network(film)
+        merge_low_rank(network)
+        merge_low_rank(network)  # a network without changes stays
+        torch.testing.assert_close(network(film), adapted, atol=1e-4, rtol=1e-4)
+    assert list(network.state_dict()) == names

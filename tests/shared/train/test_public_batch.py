@@ -7,7 +7,9 @@ from torch import nn
 
 from server.federation.compose import compose_followed, compose_settings
 from shared.errors import PrivacyError
+from shared.features.columns import make_columns
 from shared.model.encoders import Encoder
+from shared.stages.learner import table_task
 from shared.train import public_batch
 from shared.train.public_batch import draw_public_batch, validate_settings_model
 
@@ -28,6 +30,24 @@ def test_every_field_is_present_somewhere_and_missing_somewhere() -> None:
     mask = batch.field_mask.flatten(0, 1)
     assert mask.any(dim=0).all()
     assert (~mask).any(dim=0).all()
+
+
+def test_invented_people_have_columns_of_films_without_an_encoder() -> None:
+    ready = ("task=bmd_classes", "learner=lda", "encoder=none", "fusion=clinical_only")
+    for features, width in (("radiomics", 16), ("three_encoders", 48)):
+        settings = compose_settings([f"features={features}", *ready])
+        batch = draw_public_batch(settings)
+        assert batch.film_columns.shape == (*batch.film_exam.shape, width)
+        columns = make_columns(
+            batch,
+            settings.cohort.fields,
+            is_class=True,
+            channels=0,
+            layout=settings.features.layout,
+        ).columns
+        assert columns.shape[1] == len(table_task(settings, 1.0).columns)
+        assert (columns[:, :width].std(axis=0) > 0).all()
+    assert draw_public_batch(compose_settings(ready)).film_columns.shape[1:] == (0, 0)
 
 
 def test_every_category_occurs() -> None:

@@ -1,0 +1,223 @@
+"""Frozen encoders as sources of features through a whole federation, and the encoder of an earlier run.
+
+Three small synthetic hospitals with real DICOM films, ingested once: three encoders, clusters of their
+columns and a network under privacy; then an encoder that one run trains and the next one reads.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from client.cohort.token_cache import block_file
+from client.cohort.versions import current_cohort
+from client.gate.gate import open_gate
+from client.site.folder import open_site
+from server.command.app import app
+from server.demo.loopback import small_sites
+from server.demo.play import (
+    DemoFolders,
+    found_federation,
+    fresh_folders,
+    generate,
+    ingest_all,
+    read_new_film,
+)
+from server.engines.launch import launch_stage
+from server.federation.compose import compose_settings
+from server.federation.folder import Home
+from server.federation.plan import draft_plan, save_plan
+from server.report.collect import collect_results
+from server.report.page import render_page
+from server.run.folder import RunStore
+from server.run.prepare import prepare
+from server.run.release import make_release
+from server.synthetic.hospitals import Defects, SyntheticSite
+from shared.contract.release import read_release
+from shared.contract.settings import Settings
+from shared.learners.selection import Selection
+from shared.learners.table import build_learner
+from shared.model.weights import read_weights
+from shared.privacy.accountant import gaussian_mu
+from shared.stages.learner import table_task
+from shared.sums.contract import State
+
+pytestmark = pytest.mark.federation
+
+SIZES = {"aster": 40, "birch": 30, "dune": 14}
+TRAINED = ("aster", "birch")
+READY = ("task=bmd_classes", "encoder=none", "fusion=clinical_only", "federation.poll_s=0.01")
+THREE = (
+    *("features=three_encoders", "learner=clusters_mlp", "learner.then.sums=3", "learner.keep=8"),
+    *("privacy.epsilon=2", *READY),
+)
+PRETRAINING = (
+    *("encoder=standin_vit", "encoder.training=lora", "encoder.trained_blocks=1", "fusion=linear"),
+    *("privacy.epsilon=2", "federation.poll_s=0.01", "federation.rounds=2", "federation.local_steps=1"),
+)
+
+
+@dataclass(frozen=True)
+class Hospitals:
+    """Hospitals that have ingested, and the coordinator that they joined."""
+
+    folders: DemoFolders
+    home: Home
+    sites: tuple[SyntheticSite, ...]
+
+    def play(self, settings: Settings, run: str) -> RunStore:
+        """A run that every hospital has approved, trained, released and measured."""
+        plan = draft_plan(
+            settings,
+            self.home.active_sites(),
+            run=run,
+            coordinator_key=self.home.key().public_hex,
+            now=open_site(self.folders.site("aster")).clock(),
+        )
+        save_plan(self.home, plan)
+        for name in SIZES:
+            site = open_site(self.folders.site(name))
+            read = site.approvals.import_plan(self.home.run_folder(run) / "plan.json")
+            site.approvals.decide(read, "approved", by="Ada Byron", now=site.clock())
+        store = prepare(self.home, run)
+        folders = {name: self.folders.site(name).resolve() for name in SIZES}
+        launch_stage(store, "train", site_folders=folders)
+        make_release(store, self.home.key())
+        launch_stage(store, "internal", site_folders=folders)
+        launch_stage(store, "external", site_folders=folders)
+        return store
+
+    def spent(self, name: str) -> float:
+        """ε that a hospital's patients of the training split have paid for life."""
+        site = open_site(self.folders.site(name))
+        gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
+        return gate.ledger.budget_of_everybody(allowance=site.policy.allowance).epsilon_spent
+
+
+@pytest.fixture(scope="module")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Hospitals:
+    known = {site.name: site for site in small_sites()}
+    sites = tuple(
+        replace(known[name], n_patients=size, defects=Defects()) for name, size in SIZES.items()
+    )
+    settings = compose_settings(PRETRAINING)
+    folders = fresh_folders(tmp_path_factory.mktemp("sources") / "federation")
+    generate(folders, sites, seed=4)
+    home = found_federation(folders, sites, settings)
+    ingest_all(folders, sites, settings)
+    for name in SIZES:  # so few patients need a hospital that wants it so
+        path = folders.site(name) / "policy.yaml"
+        small = {"minimum_cohort_patients": 5, "minimum_cell": 2, "epsilon_lifetime": 30.0}
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | small))
+    return Hospitals(folders, home, sites)
+
+
+@pytest.fixture(scope="module")
+def three(hospitals: Hospitals) -> RunStore:
+    """Three encoders, clusters of their columns, and a network on those kept."""
+    return hospitals.play(compose_settings(THREE), "three-encoders")
+
+
+def test_three_encoders_are_delivered_kept_and_released_by_their_hashes(
+    hospitals: Hospitals, three: RunStore
+) -> None:
+    hashes = [source.sha256 for source in three.plan.settings.features.of_films]
+    assert three.plan.encoder_sha256 == ""
+    assert list(three.encoders) == hashes
+    release = read_release(three.release_folder, coordinator_key=hospitals.home.key().public_hex)
+    assert list(release.encoders) == hashes
+    sizes = sum(path.stat().st_size for path in release.encoders.values())
+    for name in SIZES:
+        site = open_site(hospitals.folders.site(name))
+        assert all(site.encoder_file(sha256).exists() for sha256 in hashes)
+    received = {site.site: site.bytes_received for site in collect_results(three).sites}
+    assert min(received.values()) >= sizes > 1_000_000
+
+
+def test_each_encoder_is_a_block_of_its_own_at_each_hospital(
+    hospitals: Hospitals, three: RunStore
+) -> None:
+    for name in TRAINED:
+        site = open_site(hospitals.folders.site(name))
+        cohort = current_cohort(site, "hip_bmd")
+        for source in three.plan.settings.features.of_films:
+            made_by = {"kind": "pooled", "encoder": source.sha256, "components": 16}
+            assert block_file(site, cohort, made_by).exists()
+
+
+def test_a_network_on_clusters_of_their_columns_is_trained_measured_and_reported(
+    hospitals: Hospitals, three: RunStore
+) -> None:
+    stage, plan = three.plan.trained, three.plan
+    learner = build_learner(stage.learner, table_task(plan.settings, stage.epsilon))
+    assert isinstance(learner, Selection)
+    state = State(three.averaged(), stage.rounds)
+    kept = learner.columns_kept(state)
+    names = [column.name for column in learner.task.columns]
+    assert len(kept) == 8
+    nets = ("standin_vgg", "standin_inception", "standin_resnet")
+    assert [names.index(f"{net}[15]") for net in nets] == [15, 31, 47]
+    assert set(kept) <= set(names)
+    results = collect_results(three)
+    measured = {row.site for row in results.validation if row.status == "measured"}
+    assert measured == {"aster", "birch", "dune", "pooled"}
+    assert results.training.total == "rows"
+    assert "osteoporosis" in render_page(results)
+    shown = CliRunner().invoke(app, ["readings", plan.run, "--home", str(hospitals.home.folder)])
+    assert shown.exit_code == 0, shown.output
+    assert kept[0] in shown.output
+    assert plan.predicted.training_epsilon == pytest.approx(2.0, abs=0.06)
+
+
+def test_one_new_patient_is_read_with_every_encoder_of_the_release(
+    hospitals: Hospitals, three: RunStore
+) -> None:
+    path = read_new_film(
+        hospitals.folders, hospitals.sites[0], three.release_folder, three.plan.settings, seed=4
+    )
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_encoder_that_one_run_trained_is_a_source_of_the_next_and_both_runs_are_paid_for_life(
+    hospitals: Hospitals, three: RunStore, tmp_path: Path
+) -> None:
+    before = {name: hospitals.spent(name) for name in TRAINED}
+    first = hospitals.play(compose_settings(PRETRAINING), "pretraining")
+    after_first = {name: hospitals.spent(name) for name in TRAINED}
+    packed = tmp_path / "packed.safetensors"
+    asked = ["pack", "pretraining", "--out", str(packed), "--home", str(hospitals.home.folder)]
+    shown = CliRunner().invoke(app, [*asked, "--json"])
+    assert shown.exit_code == 0, shown.output
+    source = yaml.safe_load(json.loads(shown.stdout)["source"])
+    recipe = read_weights(packed, sha256=source["sha256"])[1]["recipe"]
+    assert (
+        recipe["release_sha256"]
+        == read_release(first.release_folder, coordinator_key=hospitals.home.key().public_hex).sha256
+    )
+    # the next plan names it by its hash like any other
+    own = tmp_path / "own" / "features" / "earlier.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(yaml.safe_dump({"sources": [source | {"components": 4}, {"kind": "clinical"}]}))
+    chosen = ("features=earlier", "learner=lda", "privacy.epsilon=2", *READY)
+    second = hospitals.play(compose_settings(chosen, own=tmp_path / "own"), "classifier")
+    columns = [column.name for column in table_task(second.plan.settings, 2.0).columns]
+    assert columns[:5] == [*(f"pretraining[{place}]" for place in range(4)), "age"]
+    for name in TRAINED:
+        assert open_site(hospitals.folders.site(name)).encoder_file(source["sha256"]).exists()
+        # nothing was paid for packing; the ledger composes what both runs cost the same patients
+        spent = hospitals.spent(name)
+        assert before[name] < after_first[name] < spent
+        alone = second.plan.predicted.training_epsilon
+        assert spent < after_first[name] + alone, "composition is below the sum"
+        assert gaussian_mu(spent, 1e-5) > gaussian_mu(after_first[name], 1e-5)
+
+
+def test_a_frozen_encoder_is_not_packed_again(hospitals: Hospitals, three: RunStore) -> None:
+    asked = ["pack", three.plan.run, "--out", "never", "--home", str(hospitals.home.folder), "--json"]
+    refused = CliRunner().invoke(app, asked)
+    assert json.loads(refused.stdout)["error"] == "run.no-trained-encoder"
