@@ -244,8 +244,8 @@ CODES: dict[str, Reason] = {
         "keep the correct one",
     ),
     "intake.region-of-unknown-film": Reason(
-        "no film of the intake is called so, or several are",
-        "call the film by its SOP Instance UID, or by its file with the folder it lies in",
+        "no film of the intake is called so",
+        "call the film by its SOP Instance UID, or by its file with all folders below films/",
     ),
     "intake.region-of-unused-film": Reason(
         "the film to which it belongs was not used", "see that film's own code", is_loss=False

@@ -195,7 +195,9 @@ def ingest(
         before = version_before(at.store, folder.name, schema)
         # Films and their regions: each region says which film it lies on.
         films = inputs.films() if schema.views else ()
-        regions = Regions.of(inputs.regions() if schema.views else (), [film.path for film in films])
+        regions = Regions.of(
+            inputs.regions() if schema.views else (), ((film.place, film.path) for film in films)
+        )
         reading = ReadingRule.of(schema, at.profile, regions)
         journal = stack.enter_context(_journal_of(folder / JOURNAL_FOLDER, reading, at.pseudonyms))
         named = at.profile.model_copy(update={"issuer": at.linkage.issuer_for(at.profile.issuer)})

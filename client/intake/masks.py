@@ -1,7 +1,8 @@
 """Masks in a folder beside the films: PNG files of a film's size, and DICOM SEG.
 
-``masks/FILM.png`` is of a whole film, ``masks/FILM/UNIT.png`` of one unit; FILM is what the film's file
-is called, or its SOP Instance UID. A SEG names its film itself. Imports the readers of both.
+``masks/FILM.png`` is of a whole film, ``masks/FILM/UNIT.png`` of one unit; FILM is the place of the
+film's file below the films' folder, or its SOP Instance UID. A SEG names its film itself. Imports the
+readers of both.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def list_masks(folder: Path) -> list[Region]:
             continue
         name = path.relative_to(folder)
         place = f"{folder.name}/{name.as_posix()}"
-        if path.suffix.lower() == ".png":
+        if not path.is_file():
+            found.append(Region(place=place, code=UNREADABLE))
+        elif path.suffix.lower() == ".png":
             film = name.with_suffix("")
             found.append(Region(place=place, film=film.as_posix(), path=path))
             if len(film.parts) > 1:  # or of a unit of the film that the folder names

@@ -1,21 +1,20 @@
-"""The regions of an intake by what they call their film: SOP Instance UID, or the name of its file.
+"""The regions of an intake by what they call their film: SOP Instance UID, or where its file lies.
 
-A name may hold folders and may leave the film's suffix out; one that several films have names none of
-them. Pure; imports nothing of the project but the canonical hash.
+A file is called by its place below the films' folder, with or without suffix, never by less of it:
+which region is a film's does not depend on who else is there. Imports nothing but shared.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from shared.exam.regions import Box
 from shared.signing.canonical import hash_of
 
-_DEEPEST = 5  # folders and file in a name
 _SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima", ".png"})
 
 
@@ -38,18 +37,17 @@ class Region:
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions of an intake; ``shared_names`` are those by which several films are called."""
+    """Regions of an intake; ``names``: the place of each film below the films' folder."""
 
     every: tuple[Region, ...] = field(default=(), repr=False)
-    shared_names: frozenset[str] = field(default=frozenset(), repr=False)
+    names: Mapping[Path, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def of(regions: Iterable[Region], films: Iterable[PurePath]) -> Regions:
-        """Regions for the films of an intake."""
-        every = tuple(regions)
-        called = {region.film for region in every}
-        counts = Counter(name for path in films for name in names_of(path) if name in called)
-        return Regions(every, frozenset(name for name, n in counts.items() if n > 1))
+    def of(regions: Iterable[Region], films: Iterable[tuple[str, Path]]) -> Regions:
+        """Regions for films, each with its place, which begins with the name of their folder."""
+        return Regions(
+            tuple(regions), {path: place.partition("/")[2] or place for place, path in films}
+        )
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -59,14 +57,16 @@ class Regions:
     def _by_film(self) -> Mapping[str, list[Region]]:
         groups: dict[str, list[Region]] = defaultdict(list)
         for region in self.every:
-            if not region.code and region.film not in self.shared_names:
+            if region.film and not region.code:
                 groups[region.film].append(region)
         return groups
 
-    def of_film(self, path: PurePath, uid: str = "") -> list[Region]:
-        """What is given for a film, by its file and by its UID."""
-        names = dict.fromkeys([uid, *names_of(path)])
-        return [region for name in names if name for region in self._by_film.get(name, ())]
+    def of_film(self, path: Path, uid: str = "") -> list[Region]:
+        """What is given for a film, by its UID and by its file."""
+        name = self.names.get(path, path.name)
+        plain = name.removesuffix(path.suffix) if path.suffix.lower() in _SUFFIXES else name
+        names = dict.fromkeys((uid, name, plain))
+        return [region for name in names for region in self._by_film.get(name, ())]
 
     @cached_property
     def places(self) -> dict[str, str]:
@@ -77,16 +77,6 @@ class Regions:
     def fingerprint(self) -> str:
         """Changes with every box, and with the name, size or time of every mask."""
         return hash_of([_state(region) for region in self.every])
-
-
-def names_of(path: PurePath) -> Iterator[str]:
-    """How a region may call a film by its file: with or without folders, with or without suffix."""
-    parts = path.parts[-_DEEPEST:]
-    for n in range(1, len(parts) + 1):
-        name = "/".join(parts[-n:])
-        yield name
-        if path.suffix.lower() in _SUFFIXES:
-            yield name.removesuffix(path.suffix)
 
 
 def _state(region: Region) -> list[object]:

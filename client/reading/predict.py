@@ -141,7 +141,7 @@ def predict(
     schema = settings.cohort
     own = profile or SiteProfile()
     given = regions_of(None, schema, own, masks=masks, boxes=boxes)
-    seen = _read(films, ReadingRule.of(schema, own, Regions.of(given, films)))
+    seen = _read(films, ReadingRule.of(schema, own, Regions(tuple(given))))
     images = [view.image for view in seen]
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]

@@ -25,8 +25,13 @@ def test_a_seg_and_what_is_no_mask_lie_beside_them(tmp_path):
     write_seg(root / "seg.dcm", {("1.2.3", "L1"): np.eye(4, dtype=bool)})
     (root / "notes.txt").write_text("see mail")
     (root / ".hidden").write_text("a viewer's")
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
     found = [(region.place, region.film, region.code) for region in list_masks(root)]
-    assert found == [("masks/notes.txt", "", UNREADABLE), ("masks/seg.dcm frame 1", "1.2.3", "")]
+    assert found == [
+        ("masks/gone.png", "", UNREADABLE),
+        ("masks/notes.txt", "", UNREADABLE),
+        ("masks/seg.dcm frame 1", "1.2.3", ""),
+    ]
 
 
 def test_levels_of_a_palette_are_its_indices(tmp_path):

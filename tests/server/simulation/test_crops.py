@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from client.cohort.masks import crop_masks
 from client.cohort.versions import current_cohort
@@ -16,6 +17,7 @@ from server.run.folder import open_run
 from server.simulation.simulate import simulate
 from server.synthetic.phantoms.folder import write_hospital, write_profile
 from shared.contract.release import read_release
+from shared.errors import IntakeError
 
 SITES, N = ("alder", "spruce"), 80
 
@@ -60,6 +62,8 @@ def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path)
     film = next((source / "films").iterdir())
     shutil.copytree(source / "masks", tmp_path / "masks")
     own = open_site(out / "sites" / SITES[0])
+    with pytest.raises(IntakeError, match="crops films by boxes"):
+        predict(release, [film], {"age": "70", "sex": "female"}, profile=own.settings.profile)
     reading = predict(
         release,
         [film],
