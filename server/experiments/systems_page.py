@@ -51,7 +51,7 @@ GAINS = {
     f"{LOCAL} − {FEDERATED}": _Gain(
         more="Local training on top of the release gains",
         equal="Local training neither gains nor loses, as far as these patients tell",
-        less="**Local training loses**, under a noise that one hospital's patients are too few for",
+        less="**Local training loses**",
     ),
 }
 _OUTCOMES = TypeAdapter(tuple[Outcome, ...])
@@ -108,7 +108,8 @@ def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
         "A figure is the mean over populations. In brackets: its 95 % interval over the patients who "
         "were measured; a difference is paired on the same patients. It says nothing of how models "
         "of other populations or other noise would differ: the column *populations* shows the smallest "
-        "and the largest. p: Holm, for all differences of the system by that figure.",
+        "and the largest. p: Holm, for all differences of the system by that figure; sentences go by "
+        "the intervals, which are not adjusted.",
         "",
         "Settings: "
         + "; ".join(

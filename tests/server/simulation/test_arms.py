@@ -126,7 +126,7 @@ def test_an_arm_without_films_says_the_same_whatever_films_there_are() -> None:
 
 def test_training_that_goes_on_from_a_release_is_the_longer_training() -> None:
     def settings(rounds: int) -> Settings:
-        words = ["privacy=off", "fusion=linear", "strategy.tail_average=0"]
+        words = ["privacy=off", "encoder=none", "fusion=clinical_only", "strategy.tail_average=0"]
         return compose_settings([*words, f"federation.rounds={rounds}"])
 
     ash = Arm({"ash": practice_patients(40)}, {"ash": 40})
