@@ -95,5 +95,4 @@ def _answer_or_refuse(
     try:
         return answer(site, gate, request)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
-        charged = request if isinstance(request, SumRequest) else None
-        return gate.refuse(error, plan_sha256=request.plan_sha256, request=charged)
+        return gate.refuse(error, plan_sha256=request.plan_sha256)

@@ -1,16 +1,19 @@
 """A site's answer to a request for a sum, on one page.
 
 Approved plan → stage → state → patients → charge → total with noise → release. The order is the
-protection: the charge is on disk before noise is drawn or a patient meets the state. Imports gate,
+protection, and the gate keeps it: what is prepared here draws nothing, and the charge is on disk before
+noise is drawn or a patient meets the state. Imports gate,
 cohort and the kinds of stages.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from client.answers.asked import find_patients
-from client.gate.gate import Gate, Released
+from client.gate.gate import Gate, Prepared, Released
 from client.gate.ledger import Charge
 from client.gate.register import keep_round, open_register
 from client.site.approved import Approved, approved_plan
@@ -46,51 +49,62 @@ def answer_approved(approved: Approved, gate: Gate, request: SumRequest) -> Rele
         IntakeError: there is no cohort, or exams without a film where the model reads films.
         ProtocolError: the round or the state is not of the plan.
         WeightsError: the encoder is not cached here.
+        LedgerError: the ledger is behind, or the reply that was charged for is lost.
+        OSError: the disk failed.
     """
-    # What is asked of this hospital.
-    site = approved.site
-    stage = asked_stage(site, approved, request)
-    purpose = purpose_of(stage)
-    repeated = gate.repeat(request, purpose=purpose)
-    if repeated is not None:
-        return repeated
-    # The sum that both sides know, and the public state that it is asked at.
-    approved.require_sound_model()
-    asked = sum_of(approved.plan, stage, encoder_file=approved.encoder_file)
-    require_state(asked, request.vector, round_number=request.round)
-    require_start(request, approved.plan, stage, asked)
-    # Whose rows are added.
-    found = find_patients(site, approved.plan, stage, request)
-    if found.status != "measured":
-        return gate.release_status(
-            reply_to(request, stage, found.status, np.zeros(0)),
-            request,
-            purpose=purpose,
-            coordinator_key=approved.plan.coordinator_key,
-        )
-    # The charge, on disk before anything is drawn or computed.
-    has_audit = isinstance(stage, GradientStage) and stage.canaries > 0
-    record = open_register(site, approved.plan) if has_audit else None
-    charged = gate.charge(
+    stage = asked_stage(approved.site, approved, request)
+    return gate.answer(
         request,
-        charge_for(approved, stage, request, canaries_sha256=record.commitment if record else ""),
-        members=found.members,
+        partial(prepare, approved, stage, request),
+        purpose=purpose_of(stage),
         coordinator_key=approved.plan.coordinator_key,
     )
-    # The total, with its noise.
-    register = AuditRegister(record.coins) if record else None
-    total = asked.answer(
-        request.vector,
-        found.patients,
-        round_number=request.round,
-        declared_patients=approved.entry.declared_patients,
-        draw_normals=NoiseStream(),
-        register=register,
-    )
-    if record and register:
-        keep_round(site, record, register, round_=request.round)
-    return charged.release(
-        reply_to(request, stage, "measured", total), bound=asked.bound(request.round)
+
+
+def prepare(approved: Approved, stage: Stage, request: SumRequest) -> SumReply | Prepared:
+    """What a request asks of whom, found before anybody is charged or anything is drawn.
+
+    Returns:
+        What the gate charges for, and how the total is then made; or an empty reply, where there is
+        nothing to measure.
+
+    Raises:
+        OsteoFedError: as ``answer_approved``.
+    """
+    # The sum that both sides know, and the public state that it is asked at.
+    site, plan = approved.site, approved.plan
+    approved.require_sound_model()
+    asked = sum_of(plan, stage, encoder_file=approved.encoder_file)
+    require_state(asked, request.vector, round_number=request.round)
+    require_start(request, plan, stage, asked)
+    # Whose rows are added, and the coins of an audit's canaries.
+    found = find_patients(site, plan, stage, request)
+    if found.status != "measured":
+        return reply_to(request, stage, found.status, np.zeros(0))
+    has_audit = isinstance(stage, GradientStage) and stage.canaries > 0
+    record = open_register(site, plan) if has_audit else None
+
+    def reply() -> SumReply:
+        """The total, with its noise; the gate calls it once the charge is on disk."""
+        register = AuditRegister(record.coins) if record else None
+        total = asked.answer(
+            request.vector,
+            found.patients,
+            round_number=request.round,
+            declared_patients=approved.entry.declared_patients,
+            draw_normals=NoiseStream(),
+            register=register,
+        )
+        if record and register:
+            keep_round(site, record, register, round_=request.round)
+        return reply_to(request, stage, "measured", total)
+
+    commitment = record.commitment if record else ""
+    return Prepared(
+        charge=charge_for(approved, stage, request, canaries_sha256=commitment),
+        members=found.members,
+        bound=asked.bound(request.round),
+        reply=reply,
     )
 
 

@@ -19,9 +19,9 @@ from client.site.approval import Approvals
 from client.site.approved import Approved
 from client.site.folder import Site
 from shared.contract.plan import Plan, write_plan
-from shared.contract.protocol import SumReply, SumRequest
+from shared.contract.protocol import Refusal, SumReply, SumRequest
 from shared.contract.release import Release
-from shared.errors import IntakeError, PlanError
+from shared.errors import IntakeError, PlanError, PrivacyError
 from shared.stages.external_file import ExternalFile, encode_external, offline_plan
 
 
@@ -69,7 +69,7 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
     Raises:
         PlanError: no person is named.
         IntakeError: there is no cohort, or nobody with a label in it.
-        PrivacyError: a budget is exhausted.
+        PrivacyError: a budget is exhausted, or the answer is a refusal after noise was drawn.
         OsteoFedError: as ``answer_approved``.
     """
     approved = _approve(site, planned.plan, by=by)
@@ -77,6 +77,12 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
     gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
     released = answer_approved(approved, gate, _request(planned))
     reply = released.message
+    if isinstance(reply, Refusal):
+        raise PrivacyError(
+            "answered-by-refusal",
+            f"the measurement ended in {reply.code}; it is charged, and not tried again today",
+            hint=f"log/refusals.jsonl has its text under {reply.correlation_id}; another day may do",
+        )
     if not isinstance(reply, SumReply) or reply.status != "measured":
         raise IntakeError(
             "nobody-to-measure",

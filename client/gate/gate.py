@@ -7,15 +7,17 @@ at), ``dp`` (charged), ``governed`` (exact numbers under the policy's named pers
 minimum), ``off`` (training without privacy, where the policy allows it) and ``status``: a reply or
 refusal that only says whether a site can answer, and so may tell that a cohort is absent or too small.
 Errors leave as a code and a correlation id, their text stays in the log.
+
+A charge pays for one release: charge row, total, reply stored, outcome row with its hash, sending, in
+this order, each on disk before the next, under one lock of the round. Whatever dies in between, the
+next request goes on from there (``shared.privacy.attempts``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import secrets
-import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,10 +26,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from client.gate.failures import code_of, is_of_the_disk, log_failure
 from client.gate.ledger import Charge, Ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.policy import PolicySettings, read_policy
-from shared.contract.payload import pack
+from shared.contract.payload import pack, payload_sha256
 from shared.contract.protocol import (
     HelloReply,
     Refusal,
@@ -39,11 +42,9 @@ from shared.contract.protocol import (
     request_sha256,
     signed_bytes,
 )
-from shared.errors import OsteoFedError, PolicyError, PrivacyError, ProtocolError
-from shared.machine.files import append_line
+from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import LedgerRow
-from shared.signing.canonical import sha256_hex
 from shared.signing.keys import SigningKey
 from shared.stages.stage_sum import Bound, numbers_of
 
@@ -51,8 +52,6 @@ SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 _SHA256 = re.compile("[0-9a-f]{64}")
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
-# What is logged of an error: a hostile message must not fill the disk through its own refusal.
-_MAX_LOGGED_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,23 @@ class Released:
     """A message that has passed the gate, signed and logged; made here and nowhere else."""
 
     message: Wire
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a request asks of patients, before anything is drawn.
+
+    Attributes:
+        charge: what is about to be done; its class says whether noise protects anybody.
+        members: PatientKeys of everybody whose row may be added.
+        bound: what the total must be.
+        reply: draws the noise and makes the total; called once the charge is on disk.
+    """
+
+    charge: Charge
+    members: Collection[str]
+    bound: Bound
+    reply: Callable[[], SumReply]
 
 
 def open_gate(folder: Path, *, site: str, key: SigningKey, clock: Callable[[], datetime]) -> Gate:
@@ -112,72 +128,54 @@ class Gate:
         self._log_folder = log_folder
         self._clock = clock
 
-    def repeat(self, request: SumRequest, *, purpose: str) -> Released | None:
-        """The identical reply to a request that was answered before; None when it was not.
-
-        Costs nothing: what is sent again has already been charged.
-        """
-        reply = self.outbox.stored_reply(request_sha256(request))
-        if reply is None:
-            return None
-        self._log(reply, channel=purpose, release_class="repeat", epsilon=0.0)
-        return Released(reply)
-
-    def charge(
+    def answer(
         self,
         request: SumRequest,
-        charge: Charge,
+        prepare: Callable[[], SumReply | Prepared],
         *,
-        members: Collection[str],
+        purpose: str,
         coordinator_key: str,
-    ) -> Charged:
-        """Charge one round of a stage to the patients that it will touch; call before drawing noise.
+    ) -> Released:
+        """Answer a request for a sum, once: the same bytes again, or charge, total and release.
 
         Args:
             request: what the coordinator asked.
-            charge: what is about to be done; its class says whether noise protects anybody.
-            members: PatientKeys of everybody whose row may be added.
+            prepare: finds the patients; a reply without a total says that there is nothing to measure.
+            purpose: of the stage, which is logged.
             coordinator_key: whose countersigned head the request carries.
 
         Returns:
-            What alone can release an answer, once.
+            The total; or the refusal that is the charge's answer, since noise was drawn before it.
 
         Raises:
             PolicyError: the policy forbids the purpose, the class or so small a cohort.
             PrivacyError: a budget is exhausted, the round was charged for another request, or the
                 split has had its governed releases.
-            LedgerError: the ledger is behind the coordinator's countersigned head.
+            LedgerError: the ledger is behind the coordinator's countersigned head, or the reply that
+                was charged for is lost.
+            OSError: the disk failed; the charge is open and pays for another attempt.
         """
-        self._require_allowed(charge, members)
-        self._record_head(request, coordinator_key)
-        self.ledger.charge(
-            charge,
-            members=members,
-            allowance=self.policy.allowance,
-            governed_releases=self.policy.governed_releases_per_split,
-        )
-        charged = self.ledger.open_charge(charge.request_sha256)
-        if charged is None:
-            raise PrivacyError("not-charged", "the charge is not in the ledger")
-        return Charged(self, charged, request)
-
-    def _shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
-        """Totals [m] of the governed releases of the same split before a charge, oldest first.
-
-        Raises:
-            PrivacyError: one of them is not kept any more, so that nobody can tell what it showed.
-        """
-        totals = []
-        for before in self.ledger.governed_before(row):
-            reply = self.outbox.stored_reply(before.request_sha256)
-            if not isinstance(reply, SumReply):
-                raise PrivacyError(
-                    "governed-unknown",
-                    f"what stage {before.stage} of run {before.run} showed of this split is not kept",
-                    hint="restore the site's replies folder, or ask for noised tables",
-                )
-            totals.append(reply.total)
-        return tuple(totals)
+        with self.outbox.held(
+            plan_sha256=request.plan_sha256, stage=request.stage, round_number=request.round
+        ):
+            # What was answered is sent again; nobody is looked at.
+            answered = self.ledger.answered(request_sha256(request))
+            if answered is not None:
+                return self._send_answer(*answered, is_new=False)
+            self._record_head(request, coordinator_key)
+            # What was stored and not written down as released: an attempt that died just before.
+            charge = self.ledger.open_charge(request_sha256(request))
+            stored = None if charge is None else self.outbox.stored_reply(charge.sha256)
+            if charge is not None and stored is not None:
+                return self._release(charge, stored)
+            # The charge, on disk before anything is drawn, and its one release.
+            prepared = prepare()
+            if isinstance(prepared, SumReply):
+                return self._release_status(prepared, purpose=purpose)
+            charge = self._charge(prepared)
+            reply = self._reply_or_refusal(prepared, charge, request)
+            self.outbox.store_reply(charge.sha256, reply)
+            return self._release(charge, reply)
 
     def release_public(self, message: HelloReply | WeightsReply) -> Released:
         """Sign and log a reply for which no patient was looked at."""
@@ -185,45 +183,131 @@ class Gate:
         channel = "query.hello" if isinstance(message, HelloReply) else "query.weights"
         return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
 
-    def release_status(
-        self, message: SumReply, request: SumRequest, *, purpose: str, coordinator_key: str
-    ) -> Released:
+    def refuse(self, error: Exception, *, plan_sha256: str) -> Released:
+        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``."""
+        return self._send(
+            self._refusal(error, plan_sha256), channel="refusal", release_class="status", epsilon=0.0
+        )
+
+    def _charge(self, prepared: Prepared) -> LedgerRow:
+        """The charge that pays for a request, on disk."""
+        self._require_allowed(prepared.charge, prepared.members)
+        return self.ledger.charge(
+            prepared.charge,
+            members=prepared.members,
+            allowance=self.policy.allowance,
+            governed_releases=self.policy.governed_releases_per_split,
+        )
+
+    def _reply_or_refusal(self, prepared: Prepared, charge: LedgerRow, request: SumRequest) -> Wire:
+        """The total as it may leave, but for head and signature; or why there is none.
+
+        A refusal after noise was drawn is an answer, as a total is: were it tried again, the noise
+        would be chosen among those that are not refused.
+
+        Raises:
+            OSError: the disk failed, whatever was drawn.
+        """
+        try:
+            return self._total(prepared.reply(), prepared.bound, charge, request)
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            return self._refusal(error, request.plan_sha256)
+
+    def _total(
+        self, message: SumReply, bound: Bound, charge: LedgerRow, request: SumRequest
+    ) -> SumReply:
+        """A total that is what was charged for, within its bound, small cells of exact numbers hidden.
+
+        Raises:
+            PrivacyError: the total is not what ``bound`` says, or of another class than the charge.
+            PolicyError: exact numbers cannot be brought up to the policy's smallest cell.
+            ProtocolError: the reply answers another request.
+        """
+        asked = (request.plan_sha256, request.stage, request.round)
+        if (message.plan_sha256, message.stage, message.round) != asked:
+            raise ProtocolError("wrong-round", "the reply is not of the round that was asked")
+        if message.release_class != charge.charge_class:
+            raise PrivacyError(
+                "wrong-release-class",
+                f"the total must be of the charged class {charge.charge_class}",
+            )
+        total = _checked(message.total, bound)
+        if charge.charge_class == "governed":
+            if bound.suppress is None:
+                raise PrivacyError(
+                    "not-suppressible",
+                    f"stage {message.stage} says of no cell how many patients it needs to be shown",
+                )
+            total = bound.suppress(total, self.policy.minimum_cell, self._shown_before(charge))
+        return replace(message, site=self.site, total=total)
+
+    def _release(self, charge: LedgerRow, reply: Wire) -> Released:
+        """Write down a stored reply as what its charge has paid for, then send it."""
+        status = reply.code if isinstance(reply, Refusal) else "released"
+        outcome = self.ledger.record_outcome(
+            charge.request_sha256, status=status, payload_sha256=payload_sha256(reply)
+        )
+        return self._send_answer(charge, outcome, is_new=True)
+
+    def _send_answer(self, charge: LedgerRow, outcome: LedgerRow, *, is_new: bool) -> Released:
+        """Send the stored reply to a charge: its head names the outcome, so its bytes never differ.
+
+        Raises:
+            LedgerError: the reply is not kept any more, or is not what the outcome names.
+        """
+        reply = self.outbox.stored_reply(charge.sha256)
+        if reply is None or payload_sha256(reply) != outcome.payload_sha256:
+            raise LedgerError(
+                "reply-lost",
+                "the reply that a charge has paid for is not kept any more, or was changed",
+                hint="restore the site's replies folder; a charge that was answered is not answered "
+                "anew",
+            )
+        if isinstance(reply, SumReply):
+            reply = self._sign(replace(reply, ledger_head=outcome.sha256, ledger_index=outcome.index))
+        release_class, epsilon = self._class_of(reply, charge, outcome, is_new=is_new)
+        return self._send(reply, channel=charge.purpose, release_class=release_class, epsilon=epsilon)
+
+    def _class_of(
+        self, reply: Wire, charge: LedgerRow, outcome: LedgerRow, *, is_new: bool
+    ) -> tuple[str, float | None]:
+        """The class and cost under which an answer is logged; a code says nothing of a patient."""
+        if isinstance(reply, Refusal):
+            return "status", 0.0
+        if not is_new and self.outbox.has_left(outcome.payload_sha256):
+            return "repeat", 0.0
+        return str(charge.charge_class), self._price(charge)
+
+    def _price(self, charge: LedgerRow) -> float | None:
+        return None if charge.event is None else epsilon_of([charge.event], self.policy.delta)
+
+    def _release_status(self, message: SumReply, *, purpose: str) -> Released:
         """Sign and log that there is nothing to measure (yet): an empty total, which costs nothing.
 
         It is not stored, because the answer may be another one later.
 
         Raises:
             PrivacyError: the total is not empty.
-            LedgerError: the ledger is behind the coordinator's countersigned head.
         """
         if message.status == "measured" or message.total.size:
             raise PrivacyError("not-charged", "a total that was not measured must be empty")
-        self._record_head(request, coordinator_key)
-        head = self.ledger.head().sha256
-        signed = self._sign(replace(message, site=self.site, ledger_head=head))
+        head = self.ledger.head()
+        signed = self._sign(
+            replace(message, site=self.site, ledger_head=head.sha256, ledger_index=head.index)
+        )
         return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
 
-    def refuse(
-        self,
-        error: Exception,
-        *,
-        plan_sha256: str,
-        request: SumRequest | None = None,
-    ) -> Released:
-        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``.
-
-        A charge that stands for ``request`` gets the code as its outcome; it is not given back.
-        """
-        code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
-        correlation_id = secrets.token_hex(8)
-        self._log_locally(error, code=code, correlation_id=correlation_id)
-        channel = "refusal"
-        if request is not None:
-            channel = self._close_charge(request, code) or channel
-        refusal = Refusal(
-            plan_sha256=_as_hash(plan_sha256), site=self.site, code=code, correlation_id=correlation_id
+    def _refusal(self, error: Exception, plan_sha256: str) -> Refusal:
+        correlation_id, utc = secrets.token_hex(8), self._clock().isoformat()
+        log_failure(self._log_folder, error, correlation_id=correlation_id, utc=utc)
+        return Refusal(
+            plan_sha256=_as_hash(plan_sha256),
+            site=self.site,
+            code=code_of(error),
+            correlation_id=correlation_id,
         )
-        return self._send(refusal, channel=channel, release_class="status", epsilon=0.0)
 
     def _sign(self, message: SignedReply) -> SignedReply:
         return replace(message, signature=self._key.sign(signed_bytes(message)))
@@ -232,7 +316,15 @@ class Gate:
         self, message: Wire, *, channel: str, release_class: str, epsilon: float | None
     ) -> Released:
         """Log a departure, then let the message go."""
-        self._log(message, channel=channel, release_class=release_class, epsilon=epsilon)
+        self.outbox.record(
+            _departure(
+                message,
+                utc=self._clock().isoformat(),
+                channel=channel,
+                release_class=release_class,
+                epsilon=epsilon,
+            )
+        )
         return Released(message)
 
     def _require_allowed(self, charge: Charge, members: Collection[str]) -> None:
@@ -264,6 +356,24 @@ class Gate:
                 hint="ingest more films, or change policy.yaml deliberately",
             )
 
+    def _shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
+        """Totals [m] of the governed releases of the same split before a charge, oldest first.
+
+        Raises:
+            PrivacyError: one of them is not kept any more, so that nobody can tell what it showed.
+        """
+        totals = []
+        for before in self.ledger.governed_before(row):
+            reply = self.outbox.stored_reply(before.sha256)
+            if not isinstance(reply, SumReply):
+                raise PrivacyError(
+                    "governed-unknown",
+                    f"what stage {before.stage} of run {before.run} showed of this split is not kept",
+                    hint="restore the site's replies folder, or ask for noised tables",
+                )
+            totals.append(reply.total)
+        return tuple(totals)
+
     def _record_head(self, request: SumRequest, coordinator_key: str) -> None:
         """Keep the countersigned head of a request; refuse when this ledger does not have it."""
         if request.ledger_head:
@@ -273,94 +383,6 @@ class Gate:
                 plan_sha256=request.plan_sha256,
                 coordinator_key=coordinator_key,
             )
-
-    def _log(self, message: Wire, *, channel: str, release_class: str, epsilon: float | None) -> None:
-        payload = pack(message)
-        self.outbox.record(
-            Departure(
-                utc=self._clock().isoformat(),
-                channel=channel,
-                release_class=release_class,
-                message=type(message).__name__,
-                n_bytes=len(payload),
-                payload_sha256=sha256_hex(payload),
-                epsilon=epsilon,
-                plan_sha256=message.plan_sha256,
-            )
-        )
-
-    def _close_charge(self, request: SumRequest, code: str) -> str:
-        """Record a refusal as the outcome of an open charge; its purpose, empty where none is open."""
-        try:
-            charged = self.ledger.open_charge(request_sha256(request))
-            if charged is not None:
-                self.ledger.record_outcome(charged.request_sha256, status=code)
-                return charged.purpose
-        except OsteoFedError as error:
-            # A ledger that cannot be written to must not keep a refusal from leaving.
-            self._log_locally(error, code=error.code, correlation_id="")
-        return ""
-
-    def _log_locally(self, error: Exception, *, code: str, correlation_id: str) -> None:
-        _write_refusal(
-            self._log_folder,
-            error,
-            code=code,
-            correlation_id=correlation_id,
-            utc=self._clock().isoformat(),
-        )
-
-
-class Charged:
-    """One charge that is on disk and open: it alone can release an answer, and only once.
-
-    Args:
-        gate: that made it.
-        row: the charge, as the ledger has it.
-        request: that it pays for.
-    """
-
-    def __init__(self, gate: Gate, row: LedgerRow, request: SumRequest) -> None:
-        self._gate = gate
-        self._row = row
-        self._request = request
-
-    def release(self, message: SumReply, *, bound: Bound) -> Released:
-        """Sign, store and log the total that was charged for.
-
-        Site, ledger head and signature are filled in here.
-
-        Raises:
-            PrivacyError: the total is not what ``bound`` says, is of another class than the charge, or
-                the charge has paid for a release already.
-            PolicyError: exact numbers cannot be brought up to the policy's smallest cell.
-            ProtocolError: the reply answers another request.
-        """
-        row, request, gate = self._row, self._request, self._gate
-        asked = (request.plan_sha256, request.stage, request.round)
-        if (message.plan_sha256, message.stage, message.round) != asked:
-            raise ProtocolError("wrong-round", "the reply is not of the round that was asked")
-        if message.release_class != row.charge_class:
-            raise PrivacyError(
-                "wrong-release-class", f"the total must be of the charged class {row.charge_class}"
-            )
-        total = _checked(message.total, bound)
-        if row.charge_class == "governed":
-            if bound.suppress is None:
-                raise PrivacyError(
-                    "not-suppressible",
-                    f"stage {message.stage} says of no cell how many patients it needs to be shown",
-                )
-            total = bound.suppress(total, gate.policy.minimum_cell, gate._shown_before(row))
-        signed = gate._sign(replace(message, site=gate.site, total=total, ledger_head=row.sha256))
-        payload_sha256 = sha256_hex(pack(signed))
-        # The outcome claims the charge first: two processes cannot release on one charge.
-        gate.ledger.record_outcome(row.request_sha256, status="released", payload_sha256=payload_sha256)
-        gate.outbox.store_reply(row.request_sha256, signed)
-        epsilon = None if row.event is None else epsilon_of([row.event], gate.policy.delta)
-        return gate._send(
-            signed, channel=row.purpose, release_class=str(row.charge_class), epsilon=epsilon
-        )
 
 
 def _checked(total: Vector, bound: Bound) -> Vector:
@@ -381,41 +403,38 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
     """
-    code = error.code if isinstance(error, OsteoFedError) else "osteofed.internal"
-    correlation_id = secrets.token_hex(8)
-    utc = datetime.now(UTC).isoformat()
-    plan_sha256 = _as_hash(plan_sha256)
-    refusal = Refusal(plan_sha256=plan_sha256, site="", code=code, correlation_id=correlation_id)
-    payload = pack(refusal)
+    utc, correlation_id = datetime.now(UTC).isoformat(), secrets.token_hex(8)
+    refusal = Refusal(
+        plan_sha256=_as_hash(plan_sha256),
+        site="",
+        code=code_of(error),
+        correlation_id=correlation_id,
+    )
     with contextlib.suppress(OSError):
         if folder is None:
             return Released(refusal)
-        _write_refusal(folder / "log", error, code=code, correlation_id=correlation_id, utc=utc)
+        log_failure(folder / "log", error, correlation_id=correlation_id, utc=utc)
         Outbox(folder / "outbox", folder / "replies").record(
-            Departure(
-                utc=utc,
-                channel="refusal",
-                release_class="status",
-                message="Refusal",
-                n_bytes=len(payload),
-                payload_sha256=sha256_hex(payload),
-                epsilon=0.0,
-                plan_sha256=plan_sha256,
-            )
+            _departure(refusal, utc=utc, channel="refusal", release_class="status", epsilon=0.0)
         )
     return Released(refusal)
+
+
+def _departure(
+    message: Wire, *, utc: str, channel: str, release_class: str, epsilon: float | None
+) -> Departure:
+    return Departure(
+        utc=utc,
+        channel=channel,
+        release_class=release_class,
+        message=type(message).__name__,
+        n_bytes=len(pack(message)),
+        payload_sha256=payload_sha256(message),
+        epsilon=epsilon,
+        plan_sha256=message.plan_sha256,
+    )
 
 
 def _as_hash(text: str) -> str:
     """A hash as it may be repeated and logged; nothing if it is none."""
     return text if _SHA256.fullmatch(text) else ""
-
-
-def _write_refusal(folder: Path, error: Exception, *, code: str, correlation_id: str, utc: str) -> None:
-    line = {
-        "utc": utc,
-        "correlation_id": correlation_id,
-        "code": code,
-        "text": "".join(traceback.format_exception(error))[-_MAX_LOGGED_CHARACTERS:],
-    }
-    append_line(folder / "refusals.jsonl", json.dumps(line).encode() + b"\n")

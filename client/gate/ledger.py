@@ -4,12 +4,14 @@ Append-only rows, flushed to disk before a charge counts (``client.gate.ledger_f
 signed (``shared.privacy.ledger_format``). A charge binds patients, not cohorts: what a patient has
 spent is the sum over all charges whose member list names the patient, so a new cohort version or a
 second schema over the same people starts where the old one ended. Member lists stay in this folder,
-readable by its owner only. There are no refunds, and a crash leaves a charge standing.
+readable by its owner only. There are no refunds, and a crash leaves a charge standing: it pays for one
+release, not for one attempt (``shared.privacy.attempts``).
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -19,13 +21,15 @@ from typing import TYPE_CHECKING
 from client.gate.ledger_file import LedgerFile, has_rows
 from shared.contract.stages import TABLE_KIND, beside_exact_error
 from shared.errors import LedgerError, PrivacyError
-from shared.machine.files import write_atomic
+from shared.machine.files import make_folder, write_atomic
 from shared.privacy.accountant import epsilon_of
+from shared.privacy.attempts import Attempts
 from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import Allowance, filter_epsilon, fits
 from shared.privacy.ledger_export import Account, LedgerExport, write_export
 from shared.privacy.ledger_format import (
     GENESIS,
+    LEDGER_VERSION,
     ChargeClass,
     Countersignature,
     LedgerHead,
@@ -95,16 +99,16 @@ class Ledger:
         self._members_folder = folder / "members"
         self._members: dict[str, frozenset[str]] = {}
         self._charges: dict[str, list[LedgerRow]] = {}
-        self._settled: set[int] = set()
+        self._attempts = Attempts()
         # (plan, stage, round) → the one request that may be charged for it
         self._asked: dict[tuple[str, str, int], str] = {}
         # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
         self._charged: dict[tuple[str, str], Events] = {}
         self._file = LedgerFile(folder, site=site, key=key, admit=self._admit)
-        self._members_folder.mkdir(exist_ok=True, mode=0o700)
+        make_folder(self._members_folder, mode=0o700)
         with self._file.held():
             if not has_rows(folder):
-                self._file.append(self._blank_row("opened"))
+                self._file.append(self._placed_row("opened"))
 
     def head(self) -> LedgerHead:
         """Where the ledger stands on disk."""
@@ -123,14 +127,20 @@ class Ledger:
         members: Collection[str],
         allowance: Allowance,
         governed_releases: int = 1,
-    ) -> LedgerHead:
+    ) -> LedgerRow:
         """Append a charge and flush it; only afterwards may noise be drawn and patients be touched.
+
+        An equal charge whose attempts died without an answer pays once more: then an attempt is
+        appended, and nothing is spent.
 
         Args:
             charge: what is about to happen.
             members: PatientKeys of every patient that it touches.
             allowance: the hospital's caps.
             governed_releases: most governed releases of a split, over all plans.
+
+        Returns:
+            The charge that pays.
 
         Raises:
             PrivacyError: ``budget-exhausted`` when any of the patients, or the run, would overspend;
@@ -142,34 +152,27 @@ class Ledger:
         """
         with self._file.held():
             self._refuse_other_request(charge)
+            open_charge = self._newest_charge(charge.request_sha256)
+            if open_charge is not None and self._may_repeat(open_charge, charge, members):
+                self._file.append(self._row_about(open_charge, "attempt"))
+                return open_charge
             if charge.charge_class == "governed":
                 self._refuse_repeated_figures(charge, frozenset(members), most=governed_releases)
             if charge.event is not None:
                 self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
-            event = charge.event
-            row = replace(
-                self._blank_row("charge"),
-                purpose=charge.purpose,
-                plan_sha256=charge.plan_sha256,
-                run=charge.run,
-                stage=charge.stage,
-                stage_kind=charge.stage_kind,
-                round=charge.round,
-                request_sha256=charge.request_sha256,
-                members_sha256=self._store_members(members),
-                charge_class=charge.charge_class,
-                noise_multiplier=event.noise_multiplier if event else None,
-                sample_rate=event.sample_rate if event else None,
-                steps=event.steps if event else None,
-                approved_by=charge.approved_by,
-                canaries_sha256=charge.canaries_sha256,
-            )
-            return self._file.append(row)
+            self._store_members(members)
+            self._note_place()
+            return self._file.append(self._row_of(charge, members))
 
     def record_outcome(
         self, request_sha256: str, *, status: str, payload_sha256: str = ""
-    ) -> LedgerHead:
+    ) -> LedgerRow:
         """Append what became of the newest charge for a request; it changes no balance.
+
+        Args:
+            request_sha256: hash of the request that was charged.
+            status: ``released``, or the code of the refusal that is the answer.
+            payload_sha256: hash of the answer.
 
         Raises:
             PrivacyError: nothing was charged for this request, or the charge has its outcome: one
@@ -179,31 +182,31 @@ class Ledger:
             charged = self._newest_charge(request_sha256)
             if charged is None:
                 raise PrivacyError("not-charged", "nothing was charged for this request")
-            if charged.index in self._settled:
+            if self._attempts.outcome_of(charged) is not None:
                 raise PrivacyError(
                     "already-released",
                     "the charge for this request has already paid for a release",
-                    hint="send the stored reply again, or charge afresh",
+                    hint="send the stored reply again",
                 )
-            row = replace(
-                self._blank_row("outcome"),
-                purpose=charged.purpose,
-                plan_sha256=charged.plan_sha256,
-                run=charged.run,
-                stage=charged.stage,
-                round=charged.round,
-                request_sha256=request_sha256,
-                charge_index=charged.index,
-                status=status,
-                payload_sha256=payload_sha256,
-            )
-            return self._file.append(row)
+            row = self._row_about(charged, "outcome")
+            return self._file.append(replace(row, status=status, payload_sha256=payload_sha256))
 
     def open_charge(self, request_sha256: str) -> LedgerRow | None:
-        """The newest charge for a request, unless it has its outcome."""
+        """The newest charge for a request if it is unanswered, in this very folder."""
         with self._file.held():
             charged = self._newest_charge(request_sha256)
-            return None if charged is None or charged.index in self._settled else charged
+            return charged if charged is not None and self._is_open_here(charged) else None
+
+    def answered(self, request_sha256: str) -> tuple[LedgerRow, LedgerRow] | None:
+        """The newest charge for a request and the outcome that names its answer, if there is one."""
+        with self._file.held():
+            charged = self._newest_charge(request_sha256)
+            outcome = None if charged is None else self._attempts.outcome_of(charged)
+            if charged is None or outcome is None:
+                return None
+            # Before version 5 a refusal was written down without its answer, which was not kept.
+            is_kept = outcome.payload_sha256 or outcome.status == "released"
+            return (charged, outcome) if is_kept else None
 
     def governed_before(self, charged: LedgerRow) -> tuple[LedgerRow, ...]:
         """Governed charges of the same split that were released before this one, oldest first."""
@@ -369,8 +372,7 @@ class Ledger:
         return frozenset().union(*(self._load_members(sha256) for sha256 in lists))
 
     def _admit(self, row: LedgerRow) -> None:
-        if row.kind == "outcome" and row.charge_index is not None:
-            self._settled.add(row.charge_index)
+        self._attempts.admit(row)
         if row.kind == "charge":
             self._charges.setdefault(row.request_sha256, []).append(row)
             self._asked.setdefault((row.plan_sha256, row.stage, row.round), row.request_sha256)
@@ -381,6 +383,24 @@ class Ledger:
     def _newest_charge(self, request_sha256: str) -> LedgerRow | None:
         charged = self._charges.get(request_sha256)
         return charged[-1] if charged else None
+
+    def _is_open_here(self, charged: LedgerRow) -> bool:
+        return self._attempts.is_open(charged) and self._is_in_place()
+
+    def _may_repeat(self, charged: LedgerRow, charge: Charge, members: Collection[str]) -> bool:
+        """Whether a charge pays for one more attempt: open, here, and of the very same."""
+        is_same = _terms(charged) == _terms(self._row_of(charge, members))
+        return is_same and self._attempts.may_repeat(charged) and self._is_in_place()
+
+    def _is_in_place(self) -> bool:
+        """Whether the folder lies where its rows say, and is no copy."""
+        placed = self._attempts.placed
+        return placed is not None and self._file.place_sha256(placed.nonce) == placed.place_sha256
+
+    def _note_place(self) -> None:
+        """Append that the folder is a copy, before its first charge."""
+        if not self._is_in_place():
+            self._file.append(self._placed_row("moved"))
 
     def _refuse_other_request(self, charge: Charge) -> None:
         asked = self._asked.get((charge.plan_sha256, charge.stage, charge.round))
@@ -461,13 +481,12 @@ class Ledger:
             for event in events
         )
 
-    def _store_members(self, members: Collection[str]) -> str:
+    def _store_members(self, members: Collection[str]) -> None:
         sha256 = members_sha256(members)
         path = self._members_folder / f"{sha256}.json"
         if sha256 not in self._members or not path.exists():
             write_atomic(path, canonical_json(sorted(set(members))), mode=0o600)
             self._members[sha256] = frozenset(members)
-        return sha256
 
     def _load_members(self, sha256: str) -> frozenset[str]:
         if sha256 not in self._members:
@@ -494,6 +513,44 @@ class Ledger:
             site=self._site,
             public_key=self._file.key.public_hex,
             kind=kind,
+            nonce=secrets.token_hex(16),
+        )
+
+    def _placed_row(self, kind: RowKind) -> LedgerRow:
+        row = self._blank_row(kind)
+        return replace(row, place_sha256=self._file.place_sha256(row.nonce))
+
+    def _row_of(self, charge: Charge, members: Collection[str]) -> LedgerRow:
+        event = charge.event
+        return replace(
+            self._blank_row("charge"),
+            purpose=charge.purpose,
+            plan_sha256=charge.plan_sha256,
+            run=charge.run,
+            stage=charge.stage,
+            stage_kind=charge.stage_kind,
+            round=charge.round,
+            request_sha256=charge.request_sha256,
+            members_sha256=members_sha256(members),
+            charge_class=charge.charge_class,
+            noise_multiplier=event.noise_multiplier if event else None,
+            sample_rate=event.sample_rate if event else None,
+            steps=event.steps if event else None,
+            approved_by=charge.approved_by,
+            canaries_sha256=charge.canaries_sha256,
+        )
+
+    def _row_about(self, charged: LedgerRow, kind: RowKind) -> LedgerRow:
+        """A row about a charge: which one it is, and of which request."""
+        return replace(
+            self._blank_row(kind),
+            purpose=charged.purpose,
+            plan_sha256=charged.plan_sha256,
+            run=charged.run,
+            stage=charged.stage,
+            round=charged.round,
+            request_sha256=charged.request_sha256,
+            charge_index=charged.index,
         )
 
 
@@ -524,6 +581,12 @@ def require_ledger(site: Site) -> Ledger:
             hint="the first round of an approved plan begins the ledger; is --folder the right one?",
         )
     return ledger
+
+
+def _terms(row: LedgerRow) -> LedgerRow:
+    """A charge but for where and when it stands in which version of the format."""
+    blank = {"index": 0, "previous_sha256": "", "utc": "", "public_key": "", "nonce": ""}
+    return replace(row, version=LEDGER_VERSION, **blank)  # type: ignore[arg-type]
 
 
 def _exhausted(cap: str) -> PrivacyError:

@@ -2,7 +2,8 @@
 
     ledger/ledger.jsonl          the rows, one line each
     ledger/countersigned.jsonl   heads that a coordinator has countersigned
-    ledger/lock                  held while anybody reads or writes
+    ledger/lock                  held while anybody reads or writes; never written, so that it tells
+                                 this folder from a copy (``client.gate.place``)
     ledger-witness.json          beside the folder: where rows and countersignatures stood last, signed
 
 A torn last line is cut: it was never acknowledged, so nothing was done on it. The witness is written
@@ -21,8 +22,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
+from client.gate.place import place_sha256
 from shared.errors import LedgerError
-from shared.machine.files import sync_folder, write_atomic
+from shared.machine.files import make_folder, sync_folder, write_atomic
 from shared.privacy.ledger_format import (
     LEDGER_VERSION,
     ChargeClass,
@@ -39,7 +41,7 @@ from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
 
 WITNESS_VERSION = 1
-_ROWS_FILE, _COUNTERSIGNED_FILE = "ledger.jsonl", "countersigned.jsonl"
+_ROWS_FILE, _COUNTERSIGNED_FILE, _LOCK_FILE = "ledger.jsonl", "countersigned.jsonl", "lock"
 _CHARGED = get_args(ChargeClass)
 _WITNESS_DOMAIN = b"osteofed ledger witness\n"
 
@@ -71,7 +73,11 @@ class LedgerFile:
         self._n_read = 0
         self._countersigned = b""
         self._witness: bytes | None = None
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, mode=0o700)
+
+    def place_sha256(self, nonce: str) -> str:
+        """Where the folder lies now, as a hash under a row's random bytes."""
+        return place_sha256(self._folder / _LOCK_FILE, nonce)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -81,7 +87,7 @@ class LedgerFile:
             LedgerError: damaged, of another version or site, handed over to another key, or behind a
                 countersigned head or the witness.
         """
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self._folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._read_rows()
@@ -91,14 +97,14 @@ class LedgerFile:
         finally:
             os.close(descriptor)
 
-    def append(self, row: LedgerRow, *, next_key: SigningKey | None = None) -> LedgerHead:
-        """Write a row, flushed to disk when this returns; ``next_key`` signs from then on."""
+    def append(self, row: LedgerRow, *, next_key: SigningKey | None = None) -> LedgerRow:
+        """Write a row, flushed to disk when this returns it; ``next_key`` signs from then on."""
         line = encode_row(row, self.key)
         _append_and_sync(self._path, line)
         self._admit(row, n_bytes=len(line))
         self.key = next_key or self.key
         self._write_witness()
-        return row.head
+        return row
 
     def append_countersignature(self, countersignature: Countersignature) -> None:
         """Keep a countersignature of a head that is in this ledger; one that is kept already is left.

@@ -1,12 +1,14 @@
 """What has left a site: a log of every message, and the finished replies themselves.
 
 ``outbox/outbox.jsonl`` has one line per message that left, with its class and cost; it is what
-``osteofed-site outbox`` shows. ``replies/`` keeps a finished reply under the hash of its request, so
-that a repeated request gets the identical bytes and costs nothing. Written by the gate only.
+``osteofed-site outbox`` shows. ``replies/`` keeps the reply to each charge under the charge's hash,
+but for the head and signature that the outcome row gives it, so that a repeated request gets the
+identical bytes and costs nothing; and the lock of a round while it is answered. Written by the gate.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,8 +16,8 @@ from pathlib import Path
 from shared.contract.payload import pack, unpack
 from shared.contract.protocol import Wire
 from shared.errors import LedgerError, ProtocolError
-from shared.machine.files import append_line, write_atomic
-from shared.signing.canonical import canonical_json
+from shared.machine.files import append_line, locked, make_folder, write_atomic
+from shared.signing.canonical import canonical_json, hash_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Departure:
         release_class: ``public``, ``status``, ``dp``, ``governed``, ``off``, or ``repeat``.
         message: what it is.
         n_bytes: of the packed message.
-        payload_sha256: hash of the packed message.
+        payload_sha256: hash of the packed message; of a total without head and signature.
         epsilon: that it cost a patient; null: nothing formal.
         plan_sha256: hash of the plan; empty: of none.
     """
@@ -66,18 +68,32 @@ class Outbox:
         whole, _, _ = self._log.read_bytes().rpartition(b"\n")
         return tuple(Departure(**json.loads(line)) for line in whole.splitlines())
 
-    def store_reply(self, request_sha256: str, reply: Wire) -> None:
-        """Keep the finished reply to a request."""
-        self._replies.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(self._replies / f"{request_sha256}.json", pack(reply), mode=0o600)
+    def has_left(self, payload_sha256: str) -> bool:
+        """Whether a message has left under the class in which it was charged."""
+        return any(
+            each.payload_sha256 == payload_sha256 and each.release_class != "repeat"
+            for each in self.show()
+        )
 
-    def stored_reply(self, request_sha256: str) -> Wire | None:
-        """The finished reply to a request; None when there is none.
+    def held(
+        self, *, plan_sha256: str, stage: str, round_number: int
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold the lock of a round: whoever asks for it at the same time waits, in any process."""
+        name = hash_of([plan_sha256, stage, str(round_number)])
+        return locked(self._replies / f"{name}.lock")
+
+    def store_reply(self, charge_sha256: str, reply: Wire) -> None:
+        """Keep the reply that a charge has paid for; flushed to disk, its folder too."""
+        make_folder(self._replies, mode=0o700)
+        write_atomic(self._replies / f"{charge_sha256}.json", pack(reply), mode=0o600)
+
+    def stored_reply(self, charge_sha256: str) -> Wire | None:
+        """The reply that a charge has paid for; None when there is none.
 
         Raises:
             LedgerError: the stored file is damaged.
         """
-        path = self._replies / f"{request_sha256}.json"
+        path = self._replies / f"{charge_sha256}.json"
         if not path.exists():
             return None
         try:

@@ -252,7 +252,7 @@ def _audit(path: Path) -> StatedAudit:
 
 def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]:
     """What left, by the ledger's outcomes, and the releases that were measured here."""
-    released = [row for row in own if row.kind == "outcome" and row.payload_sha256]
+    released = [row for row in own if row.kind == "outcome" and row.status == "released"]
     if not released:
         raise AuditError(
             "nothing-released",
@@ -260,7 +260,9 @@ def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]
             hint="state the run after its first round; `osteofed-site outbox` lists what has left",
         )
     subjects = [Artefact(name=_name(row), digest={"sha256": row.payload_sha256}) for row in released]
-    replies = [outbox.stored_reply(row.request_sha256) for row in released]
+    paid = {row.charge_index for row in released}
+    charges = [row for row in own if row.kind == "charge" and row.index in paid]
+    replies = [outbox.stored_reply(row.sha256) for row in charges]
     measured = sorted(  # a description is of patients and names no release
         {each.release_sha256 for each in replies if isinstance(each, SumReply)} - {""}
     )

@@ -18,19 +18,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from shared.errors import PlanError, RunError
 from shared.machine.files import write_atomic
+from shared.privacy.ledger_format import LedgerHead
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, read_notice
 from shared.signing.keys import SigningKey, create_key, load_key, verify
 from shared.signing.node_notice import NODE_KEY, NodeNotice, read_node_notice
 from shared.strict import FROZEN
 
-HEADS_VERSION = 1
+HEADS_VERSION = 2
 
 
 class JoinRequest(BaseModel):
@@ -165,24 +166,39 @@ class Home:
             dict(json.loads(self.heads_file.read_bytes())["heads"]) if self.heads_file.exists() else {}
         )
 
-    def record_heads(self, heads: Mapping[str, str]) -> None:
+    def record_heads(self, heads: Mapping[str, LedgerHead]) -> None:
         """Remember sites' new ledger heads.
 
         A head that was seen before is not the last one again: a repeated or journalled reply of an
         earlier day must not make the coordinator forget what it has seen since.
         """
-        last = self.ledger_heads()
-        seen: dict[str, list[str]] = {site: [head] for site, head in last.items()}
-        seen |= self._stored_heads().get("seen", {})
+        last, seen = self.ledger_heads(), self._seen_heads()
         for site, head in heads.items():
-            if head and head not in seen.setdefault(site, []):
-                seen[site].append(head)
-                last[site] = head
+            if head.sha256 and head.sha256 not in seen.setdefault(site, {}):
+                seen[site][head.sha256] = head.index
+                last[site] = head.sha256
         content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
         write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
 
-    def _stored_heads(self) -> dict[str, Any]:
-        return json.loads(self.heads_file.read_bytes()) if self.heads_file.exists() else {"heads": {}}
+    def forked_sites(self) -> frozenset[str]:
+        """Sites of which two rows were seen at one place of the ledger: two copies of one answer."""
+        indices = {site: list(rows.values()) for site, rows in self._seen_heads().items()}
+        return frozenset(site for site, rows in indices.items() if len(set(rows)) < len(rows))
+
+    def _seen_heads(self) -> dict[str, dict[str, int]]:
+        """Every head of each site that was seen, and its row's index."""
+        if not self.heads_file.exists():
+            return {}
+        content = json.loads(self.heads_file.read_bytes())
+        if content["version"] != HEADS_VERSION:
+            # Version 1 knew no index; below 0 none is like another.
+            old = content.get("seen", {site: [head] for site, head in content["heads"].items()})
+            return {
+                site: {head: -1 - place for place, head in enumerate(heads)}
+                for site, heads in old.items()
+            }
+        seen: dict[str, dict[str, int]] = content["seen"]
+        return seen
 
     def change(self, site: str, **changes: object) -> None:
         """Write new values into the line of an active site."""

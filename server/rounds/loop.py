@@ -23,12 +23,13 @@ from server.rounds.heads import countersign_heads
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
 from server.rounds.weights_delivery import deliver_encoder
 from server.run.folder import Event, RunStore
-from server.run.journal import Journal
+from server.run.journal import Journal, JournalledReply
 from server.run.stage_folder import Contribution, RoundState, StageFolder
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
 from shared.contract.stages import GradientStage, Stage, TrainingStage
 from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.privacy.ledger_format import LedgerHead
 from shared.signing.keys import SigningKey
 from shared.stages.kinds import sum_of
 from shared.stages.stage_sum import StageState, StageSum
@@ -118,8 +119,7 @@ def play_round(play: Play, state: StageState) -> RoundState:
     advanced = play.asked.advance(
         state, [entry.reply.total for entry in accepted.values()], sites=present
     )
-    heads = {site: entry.reply.ledger_head for site, entry in accepted.items()}
-    Home(play.store.home).record_heads(heads)
+    record_heads(play, accepted)
     shares = renormalised([entry.weight for entry in present])
     contributions = tuple(
         Contribution(
@@ -156,8 +156,7 @@ def measure(play: Play) -> None:
         if not arrival.has_answered:
             journal.reject(1, None, site=arrival.site, code=code)
             silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []
-    heads = {site: entry.reply.ledger_head for site, entry in journal.read(1).accepted.items()}
-    Home(store.home).record_heads(heads)
+    record_heads(play, journal.read(1).accepted)
     if silent:
         raise RunError(
             "incomplete-validation",
@@ -193,9 +192,24 @@ def gather(
 
 
 def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator[Arrival]:
-    """What arrives of a round's requests; one reply is held at a time."""
+    """What arrives of a round's requests; one reply is held at a time.
+
+    A site whose ledger has forked is not asked: two copies of it would release on one budget.
+    """
+    forked = Home(play.store.home).forked_sites()
+    yield from (Arrival(site, code="ledger.forked") for site in requests if site in forked)
+    asked = {site: request for site, request in requests.items() if site not in forked}
     group = f"{play.stage.name}-{number}"
-    return play.exchange.ask(requests, message_type=TRAIN, group=group)
+    yield from play.exchange.ask(asked, message_type=TRAIN, group=group)
+
+
+def record_heads(play: Play, accepted: Mapping[str, JournalledReply]) -> None:
+    """Remember where the ledgers of the sites that answered stand."""
+    heads = {
+        site: LedgerHead(index=entry.reply.ledger_index, sha256=entry.reply.ledger_head)
+        for site, entry in accepted.items()
+    }
+    Home(play.store.home).record_heads(heads)
 
 
 def journal_arrival(journal: Journal, check: ReplyCheck, arrival: Arrival) -> str:

@@ -68,7 +68,7 @@ class ReplyCheck:
             raise ProtocolError(
                 "wrong-release-class", f"release class must be {self.stage.release_class}"
             )
-        _require_head(reply.ledger_head)
+        _require_head(reply)
         self._require_total(reply.total, is_measured=reply.status == MEASURED, site=site)
         total_sha256 = vector_sha256(reply.total)
         require_signature(reply, self.plan, site, array_sha256=total_sha256)
@@ -139,6 +139,6 @@ def norm_of(vector: Vector) -> float:
     return float(np.sqrt(total))
 
 
-def _require_head(head: str) -> None:
-    if not _HEAD.fullmatch(head):
-        raise ProtocolError("malformed", "a ledger head must be hexadecimal digits")
+def _require_head(reply: SumReply) -> None:
+    if not _HEAD.fullmatch(reply.ledger_head) or reply.ledger_index < 0:
+        raise ProtocolError("malformed", "a ledger head must be hexadecimal digits of a row")

@@ -32,6 +32,10 @@ EVENTS: Mapping[str, Meaning] = {
         "a site has not answered within federation.round_deadline_s",
         "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",
     ),
+    "ledger.forked": Meaning(
+        "two rows were seen at one place of a site's ledger: two copies of it have answered",
+        "the site is asked no more; find out which copy is true, end the other, tell the auditor",
+    ),
     "protocol.duplicate": Meaning("a site has answered twice; the first answer counts"),
     "protocol.two-nodes-one-site": Meaning(
         "two nodes have signed a hello as one site, and neither is asked",

@@ -108,5 +108,10 @@ def _text_of(reply: SumReply) -> dict[str, str]:
 
 
 def _reply_of(text: Mapping[str, str], total: Vector) -> SumReply:
-    names = {entry.name for entry in fields(SumReply)} - {"total", "round"}
-    return SumReply(round=int(text["round"]), total=total, **{name: text[name] for name in names})
+    names = {entry.name for entry in fields(SumReply)} - {"total", "round", "ledger_index"}
+    return SumReply(
+        round=int(text["round"]),
+        ledger_index=int(text["ledger_index"]),
+        total=total,
+        **{name: text[name] for name in names},
+    )

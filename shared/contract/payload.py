@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
-from shared.contract.protocol import KINDS, PROTOCOL_VERSION, Wire
+from shared.contract.protocol import KINDS, PROTOCOL_VERSION, SumReply, Wire
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, sha256_hex
 
@@ -48,9 +48,19 @@ def unpack(data: bytes) -> Wire:
         ) from None
 
 
+def unsealed(message: Wire) -> Wire:
+    """A message as it is stored before its outcome is written: a total without head and signature."""
+    if not isinstance(message, SumReply):
+        return message
+    return replace(message, ledger_head="", ledger_index=0, signature="")
+
+
 def payload_sha256(message: Wire) -> str:
-    """SHA-256 of ``pack(message)``: how ledger and outbox name what left."""
-    return sha256_hex(pack(message))
+    """SHA-256 of the packed message: how ledger and outbox name what left.
+
+    Of a total without head and signature, since the head is the row that carries this hash.
+    """
+    return sha256_hex(pack(unsealed(message)))
 
 
 def _encode(value: object) -> object:

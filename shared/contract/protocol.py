@@ -17,8 +17,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Recor
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, hash_of
 
-# 3: one request and one reply for every stage.
-PROTOCOL_VERSION = 3
+# 3: one request and one reply for every stage. 4: a reply names the row of its own outcome.
+PROTOCOL_VERSION = 4
 Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
@@ -122,7 +122,7 @@ class SumRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SumReply:
-    """A site's total (``shared.stages``), how it was released, and the head with its charge.
+    """A site's total (``shared.stages``), how it was released, and the ledger's row that says so.
 
     Attributes:
         plan_sha256: hash of the plan.
@@ -135,7 +135,9 @@ class SumReply:
         vector_sha256: hash of the state of the request.
         release_sha256: the release that was measured; else empty.
         total: [m], noise included where the class is ``dp``.
-        ledger_head: of the site, with the charge that paid for the total.
+        ledger_head: of the site, hash of the row that names this total as what its charge has paid for;
+            of a reply that was not measured the last row.
+        ledger_index: of that row.
         signature: of the site.
     """
 
@@ -149,6 +151,7 @@ class SumReply:
     release_sha256: str
     total: Vector
     ledger_head: str
+    ledger_index: int = 0
     signature: str = ""
 
 

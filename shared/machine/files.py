@@ -5,8 +5,10 @@ Imports nothing of the project.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +19,7 @@ _BLOCK_BYTES = 2**16
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write ``data`` to ``path`` so that a crash leaves the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as stream:
@@ -33,7 +35,8 @@ def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
 
     A torn end, which a power cut left of a line that nobody was told is written, is cut off first.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
     with os.fdopen(descriptor, "r+b") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -42,6 +45,8 @@ def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
+    if is_new:
+        sync_folder(path.parent)
 
 
 def read_lines(path: Path) -> list[bytes]:
@@ -60,6 +65,36 @@ def _end_of_lines(stream: BinaryIO) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file that is there only while it is held; others, in any process, wait.
+
+    Whoever has waited may hold a file that was removed meanwhile, and then tries again.
+    """
+    make_folder(path.parent, mode=0o700)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                break
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it that are missing, each flushed to disk; ``mode`` is its own."""
+    if folder.exists():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True, mode=mode)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,14 +3,16 @@
 A ledger is a file of JSON lines. Each line is a row, the SHA-256 of its canonical JSON, and the site's
 Ed25519 signature of it; each row names the hash of the row before. A row of kind ``rotated`` hands the
 ledger over to another key, which signs from the next row on. Member lists never appear, only their
-hash, and no count of patients. Each row carries its format's version: rows of earlier versions are
-read as they were written, since charges last for life; rows of a later version are refused. Imports
-canonical, countersign, key_rotation, keys, errors and events.
+hash, and no count of patients. Each row carries 16 random bytes, so that two copies of a site never
+write the same row: two rows at one index are a fork. Each carries its format's version: rows of earlier
+versions are read as they were written, since charges last for life; rows of a later version are
+refused. Imports canonical, countersign, key_rotation, keys, errors and events.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -23,14 +25,15 @@ from shared.signing.countersign import verify_countersignature
 from shared.signing.key_rotation import KeyRotation
 from shared.signing.keys import SigningKey, verify
 
-# 3: rows name the stage of the plan. 4: and what kind of stage it is.
-LEDGER_VERSION = 4
+# 3: rows name the stage of the plan. 4: and what kind of stage it is. 5: attempts, moves, random bytes.
+LEDGER_VERSION = 5
 GENESIS = "0" * 64
-RowKind = Literal["opened", "charge", "outcome", "rotated"]
+RowKind = Literal["opened", "charge", "attempt", "outcome", "rotated", "moved"]
 ChargeClass = Literal["dp", "governed", "off"]
 
 # A signature of a row can never be taken for one of a message or a plan.
 _ROW_DOMAIN = b"osteofed ledger row\n"
+_NONCE = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +56,11 @@ class LedgerRow:
         site: whose ledger it is.
         public_key: that signs the row.
         kind: ``opened``: the ledger's first row. ``charge``: patients are about to be touched.
-            ``outcome``: what became of a charge; it never lowers one. ``rotated``: the key hands over
-            to another.
+            ``attempt``: the same again under the same charge, since the one before died without an
+            answer. ``outcome``: what became of a charge; it never lowers one. ``rotated``: the key
+            hands over to another. ``moved``: the folder is a copy; charges before it that are open stay
+            unanswered.
+        nonce: 16 random bytes in hexadecimal digits.
         purpose: of a charge.
         plan_sha256: hash of the plan.
         run: the run.
@@ -70,11 +76,12 @@ class LedgerRow:
         steps: noised sums of a ``dp`` charge.
         approved_by: the person who approved exact numbers or a new key.
         canaries_sha256: commits to the coins of an audit's canaries before they are used.
-        charge_index: of an outcome: the charge that it is about.
-        status: of an outcome.
-        payload_sha256: of an outcome: hash of the reply.
+        charge_index: of an attempt or an outcome: the charge that it is about.
+        status: of an outcome: ``released``, or the code of the refusal that was the answer.
+        payload_sha256: of an outcome: hash of the reply, its total included; the reply names this row.
         next_public_key: of a rotation: signs from the next row on.
         next_signature: of a rotation: the new key agreed.
+        place_sha256: of the first row and of a move: where the folder lies, as a hash.
     """
 
     version: int = LEDGER_VERSION
@@ -84,6 +91,7 @@ class LedgerRow:
     site: str
     public_key: str
     kind: RowKind
+    nonce: str = ""
     purpose: str = ""
     plan_sha256: str = ""
     run: str = ""
@@ -103,6 +111,7 @@ class LedgerRow:
     payload_sha256: str = ""
     next_public_key: str = ""
     next_signature: str = ""
+    place_sha256: str = ""
 
     def values(self) -> dict[str, object]:
         """The fields that a row of this version has, by name."""
@@ -154,10 +163,12 @@ _NEWEST = tuple(field.name for field in fields(LedgerRow))
 _SINCE_2 = frozenset({"canaries_sha256", "next_public_key", "next_signature"})
 _SINCE_3 = frozenset({"stage"})
 _SINCE_4 = frozenset({"stage_kind"})
+_SINCE_5 = frozenset({"nonce", "place_sha256"})
 _FIELDS = {
-    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3 | _SINCE_4),
-    2: tuple(name for name in _NEWEST if name not in _SINCE_3 | _SINCE_4),
-    3: tuple(name for name in _NEWEST if name not in _SINCE_4),
+    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3 | _SINCE_4 | _SINCE_5),
+    2: tuple(name for name in _NEWEST if name not in _SINCE_3 | _SINCE_4 | _SINCE_5),
+    3: tuple(name for name in _NEWEST if name not in _SINCE_4 | _SINCE_5),
+    4: tuple(name for name in _NEWEST if name not in _SINCE_5),
     LEDGER_VERSION: _NEWEST,
 }
 
@@ -212,6 +223,8 @@ def decode_row(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
         raise _damaged(position, "was changed or is signed by another key")
     if (row.index, row.previous_sha256) != (position, GENESIS if after is None else after.sha256):
         raise _damaged(position, "does not follow the row before it")
+    if "nonce" in _FIELDS[row.version] and not _NONCE.fullmatch(row.nonce):
+        raise _damaged(position, "lacks its random bytes")
     if (row.kind == "rotated") != bool(row.next_public_key):
         raise _damaged(position, "hands over to a key without saying so")
     if row.kind == "rotated" and not row.rotation.is_signed(row.next_public_key, row.next_signature):

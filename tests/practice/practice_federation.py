@@ -293,6 +293,7 @@ def train(message: Message, context: Context) -> Message:
                 else gradient_of(site["site"], order.vector, declared=site["declared_patients"])
             ),
             ledger_head=f"{order.round:064x}",
+            ledger_index=order.round,
         ),
     )
 
@@ -321,6 +322,7 @@ def _measure(message: Message, folder: Path, site: dict[str, Any], order: SumReq
             release_sha256=order.release_sha256,
             total=np.array(table, dtype="<f8"),
             ledger_head=sha256_hex(order.stage.encode()),
+            ledger_index=int(sha256_hex(order.stage.encode())[:8], 16),
         ),
     )
 

@@ -59,6 +59,7 @@ def make_charge(round_number: int = 1, **changes: object) -> Charge:
 
 
 def make_policy(folder: Path, **changes: object) -> PolicySettings:
+    folder.mkdir(exist_ok=True)
     path = folder / "policy.yaml"
     if not path.exists():
         write_policy_template(path)

@@ -3,7 +3,7 @@
 A file is entered when one of its functions is called; what Python runs on import does not count. It
 decides about the request when one of these functions is handed, or hands back, the request, the
 approved plan, a stage of it, the charge or the answer; the others open, read and keep files. The gate
-is entered when something outside ``client/gate`` calls a public method of ``Gate`` or of ``Charged``.
+is entered when something outside ``client/gate`` calls a public method of ``Gate``.
 
 ``python tests/practice/walk.py`` lists both for a first request, a later round, and a validation;
 ``--page`` writes ``docs/explanation/walk-of-a-request.md``, which a test holds to the walk.
@@ -33,13 +33,9 @@ PAGE = ROOT / "docs" / "explanation" / "walk-of-a-request.md"
 # As they were counted by hand in the tree before the rooms, of which this is the last commit.
 BEFORE = {"commit": "cef3c75", "files": 19, "gate": 12}
 WHY_ENTERED = {
-    "Gate.repeat": "has this request been answered? Then the stored reply goes out again: nobody is "
-    "looked at, nothing is charged. It comes before the patients are read, so it cannot be part of "
-    "the charge, which needs to know whom it charges",
-    "Gate.charge": "the policy is asked and the charge is on disk before noise is drawn or a row is "
-    "computed, so that a crash can only waste budget",
-    "Charged.release": "only after the total exists can it be checked against its bound, signed, "
-    "stored and logged; only an open charge has this method, and it works once",
+    "Gate.answer": "under the lock of the round it sends a stored reply again, or asks for the "
+    "patients, charges, has the total made, stores, writes down and sends it. What finds patients and "
+    "makes totals is handed in and called by the gate, so that their order is the gate's",
 }
 GATE = CLIENT / "gate"
 # What a decision is about.
@@ -67,7 +63,7 @@ class Walk:
         if any(isinstance(value, SUBJECTS) for value in _arguments(frame)):
             _add(self.deciding, code)
         owner, _, name = code.co_qualname.rpartition(".")
-        is_method = Path(code.co_filename) == GATE / "gate.py" and owner in ("Gate", "Charged")
+        is_method = Path(code.co_filename) == GATE / "gate.py" and owner == "Gate"
         if is_method and not name.startswith("_") and not _is_in_gate(frame.f_back):
             self.gate.append(code.co_qualname)
 
@@ -157,7 +153,7 @@ def page(walks: dict[str, Walk]) -> str:
         counts = (len(walked.deciding), len(walked.files) - len(walked.deciding), len(walked.gate))
         lines.append(f"| {title} | {' | '.join(map(str, counts))} |")
     entered = dict.fromkeys(call for walked in walks.values() for call in walked.gate)
-    lines += ["", "Why the gate is called three times, and not twice:", ""]
+    lines += ["", "What the one call of the gate does:", ""]
     lines += [f"- `{call}`: {WHY_ENTERED[call]}." for call in entered]
     for title, walked in walks.items():
         lines += ["", f"## {title.capitalize()}", "", "| file | decides in |", "|---|---|"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 
 from shared.audit.finding import Finding
-from shared.audit.recount.recounted import RecountedLedger, judge, place_of
+from shared.audit.recount.recounted import RecountedLedger, charge_of, judge, place_of
 from shared.contract.stages import Stage, purpose_of
+from shared.privacy.attempts import MOST_REPEATS
 from shared.privacy.cost import event_of
 from shared.privacy.ledger_format import LedgerRow
 
@@ -34,6 +35,7 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
         for place, each in sorted(requests.items())
         if len(each) > 1
     ]
+    problems += [problem for row in ledger.attempts for problem in _attempt_problems(ledger, row)]
     n_planned = sum(stage.rounds for stage in asked)
     return judge(
         ledger.site,
@@ -47,8 +49,28 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
             "rounds_released": len(released),
             "charges": len(ledger.charges),
             "charges_without_release": len(ledger.charges) - released.total(),
+            "attempts": len(ledger.charges) + len(ledger.attempts),
         },
     )
+
+
+def _attempt_problems(ledger: RecountedLedger, attempt: LedgerRow) -> list[str]:
+    """Why a charge could not pay for this further attempt."""
+    charge, place = charge_of(ledger, attempt), f"row {attempt.index}"
+    if charge is None:
+        return [f"{place} is an attempt without a charge before it"]
+    since = ledger.rows[charge.index + 1 : attempt.index + 1]
+    about = [row.kind for row in since if row.charge_index == charge.index]
+    problems = []
+    if "outcome" in about:
+        problems.append(
+            f"{place} is an attempt on the charge of row {charge.index}, which was answered"
+        )
+    if any(row.kind == "moved" for row in since):
+        problems.append(f"{place} is an attempt on a charge of before the folder was copied")
+    if about.count("attempt") > MOST_REPEATS:
+        problems.append(f"{place} is more than the {MOST_REPEATS} repeats that a charge pays for")
+    return problems
 
 
 def _misfits(ledger: RecountedLedger, row: LedgerRow) -> list[str]:

@@ -103,7 +103,7 @@ def _left_out(ledger: RecountedLedger, evidence: SiteEvidence) -> list[str]:
     held = {reply.ledger_head for reply in evidence.held.replies.values()}
     problems = []
     for row in ledger.charges:
-        earlier = [each for each in ledger.charges if each.sha256 in held and each.index < row.index]
+        earlier = [each for each in ledger.outcomes if each.sha256 in held and each.index < row.index]
         if earlier and earlier[-1].sha256 not in signed:
             problems.append(
                 f"{place_of(row.stage, row.round)} was asked for with the countersigned head of "

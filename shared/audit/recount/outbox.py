@@ -14,26 +14,27 @@ import numpy as np
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import DepartedMessage, SiteEvidence
 from shared.audit.recount.recounted import (
+    PaidRelease,
     RecountedLedger,
-    charges_by_payload,
     is_same,
     judge,
     not_examined,
+    releases_by_payload,
 )
 from shared.contract.payload import pack
 from shared.contract.protocol import SumReply
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.ledger_format import LedgerRow
 
 CHARGED_CLASSES = ("dp", "governed", "off")
 REPEAT = "repeat"
 
 # Most bytes of a message that is charged nothing. Longest that an honest site packs, by names of site
-# and stage, nonce and code: 487, 346, 710 (its total is empty; 22 numbers would add 235) and 284.
-LARGEST_REPLY = {"HelloReply": 1024, "WeightsReply": 512, "SumReply": 720, "Refusal": 512}
+# and stage, nonce and code: 487, 346, 738 (its total is empty; 22 numbers would add 235) and 284.
+LARGEST_REPLY = {"HelloReply": 1024, "WeightsReply": 512, "SumReply": 748, "Refusal": 512}
 # Files: a fixed part, and a part that grows. Measured: 1.3 kB for each row of a ledger, 0.6 kB for each
 # release that a statement lists.
 _FILE_BYTES, _ROW_BYTES, _RELEASE_BYTES = 32 << 10, 4 << 10, 2 << 10
+_LAST_INDEX = 10**9  # of a ledger that no site fills
 _MOST_CANARIES = 10_000  # that the settings of any plan take; other runs' plans are not at hand
 _BLIND_TO = (
     "What left by another way than the gate; the outbox, its hashes and its sizes are the site's own "
@@ -46,7 +47,7 @@ def recount_outbox(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     claim = "Everything in the site's outbox that patients had a part in was charged before it left."
     if evidence.outbox is None:
         return not_examined(ledger.site, claim, "no outbox was handed over")
-    paid = charges_by_payload(ledger)
+    paid = releases_by_payload(ledger)
     own = [each for each in evidence.outbox if each.plan_sha256 == ledger.plan.sha256]
     charged = [each for each in own if is_charged(each)]
     uncharged = [each for each in evidence.outbox if not is_charged(each)]
@@ -55,8 +56,8 @@ def recount_outbox(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         *(problem for each in charged for problem in _charge_problems(evidence, paid, each)),
         *(problem for each in uncharged for problem in _size_problems(ledger, evidence, each)),
         *(
-            f"the release charged in row {charge.index} is not in the outbox"
-            for payload, charge in paid.items()
+            f"the release charged in row {release.charge.index} is not in the outbox"
+            for payload, release in paid.items()
             if payload not in listed
         ),
     ]
@@ -130,6 +131,7 @@ def _largest_empty_reply(ledger: RecountedLedger) -> int:
                     release_sha256=digest,
                     total=np.zeros(0),
                     ledger_head=digest,
+                    ledger_index=_LAST_INDEX,
                     signature="0" * 128,
                 )
             )
@@ -155,11 +157,12 @@ def _size_problems(ledger: RecountedLedger, evidence: SiteEvidence, each: Depart
 
 
 def _charge_problems(
-    evidence: SiteEvidence, paid: dict[str, LedgerRow], each: DepartedMessage
+    evidence: SiteEvidence, paid: dict[str, PaidRelease], each: DepartedMessage
 ) -> list[str]:
-    place, charge = _place(each), paid.get(each.payload_sha256)
-    if charge is None:
+    place, release = _place(each), paid.get(each.payload_sha256)
+    if release is None:
         return [f"{place} left without a charge"]
+    charge, outcome = release.charge, release.outcome
     if each.release_class == REPEAT:
         return []
     problems = []
@@ -170,8 +173,8 @@ def _charge_problems(
         problems.append(
             f"{place} is logged at {_shown(each.epsilon)}, its charge costs {_shown(price)}"
         )
-    if datetime.fromisoformat(each.utc) < datetime.fromisoformat(charge.utc):
-        problems.append(f"{place} left before its charge")
+    if datetime.fromisoformat(each.utc) < datetime.fromisoformat(outcome.utc):
+        problems.append(f"{place} left before the row that releases it")
     return problems
 
 

@@ -44,8 +44,18 @@ class RecountedLedger:
         return tuple(row for row in self.rows if row.kind == "charge" and self._is_own(row))
 
     @cached_property
+    def attempts(self) -> tuple[LedgerRow, ...]:
+        """Further attempts under charges of the plan."""
+        return tuple(row for row in self.rows if row.kind == "attempt" and self._is_own(row))
+
+    @cached_property
     def outcomes(self) -> tuple[LedgerRow, ...]:
-        """Outcomes of the plan under which something left."""
+        """Outcomes of the plan under which a total left."""
+        return tuple(row for row in self.answers if row.status == "released")
+
+    @cached_property
+    def answers(self) -> tuple[LedgerRow, ...]:
+        """Outcomes of the plan that name an answer: a total, or a refusal after noise was drawn."""
         return tuple(
             row
             for row in self.rows
@@ -121,7 +131,7 @@ def bounds(
 
 
 def charge_of(ledger: RecountedLedger, outcome: LedgerRow) -> LedgerRow | None:
-    """The charge that an outcome names, if it stands before it and is of the same request."""
+    """The charge that an outcome or attempt names, if it stands before and is of the same request."""
     index = outcome.charge_index
     if index is None or not 0 <= index < outcome.index:
         return None
@@ -133,10 +143,22 @@ def _identity(row: LedgerRow) -> tuple[str, str, str, int, str]:
     return row.plan_sha256, row.purpose, row.stage, row.round, row.request_sha256
 
 
-def charges_by_payload(ledger: RecountedLedger) -> dict[str, LedgerRow]:
-    """Each released payload's hash, and the charge that paid for it."""
+@dataclass(frozen=True)
+class PaidRelease:
+    """A release: the charge that paid for it, and the outcome that names it and that it names."""
+
+    charge: LedgerRow
+    outcome: LedgerRow
+
+
+def releases_by_payload(ledger: RecountedLedger) -> dict[str, PaidRelease]:
+    """Each released payload's hash, and what the ledger says of it."""
     paired = ((outcome, charge_of(ledger, outcome)) for outcome in ledger.outcomes)
-    return {outcome.payload_sha256: charge for outcome, charge in paired if charge is not None}
+    return {
+        outcome.payload_sha256: PaidRelease(charge, outcome)
+        for outcome, charge in paired
+        if charge is not None
+    }
 
 
 def place_of(stage: str, round_number: int) -> str:

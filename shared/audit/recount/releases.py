@@ -11,12 +11,13 @@ from shared.audit.finding import Finding
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.outbox import recount_outbox
 from shared.audit.recount.recounted import (
+    PaidRelease,
     RecountedLedger,
     charge_of,
-    charges_by_payload,
     judge,
     not_examined,
     place_of,
+    releases_by_payload,
 )
 from shared.audit.recount.run_files import MEASURED, HeldReplies, Place
 from shared.audit.recount.weights import recount_rounds, recount_weights
@@ -24,7 +25,6 @@ from shared.contract.payload import payload_sha256
 from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
 from shared.contract.release import Release, read_release
 from shared.errors import OsteoFedError
-from shared.privacy.ledger_format import LedgerRow
 from shared.signing.keys import verify
 
 
@@ -42,15 +42,13 @@ def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Fi
 
 def _judge_outcomes(ledger: RecountedLedger) -> Finding:
     problems, used = [], set()
-    for outcome in ledger.outcomes:
-        charge = charge_of(ledger, outcome)
+    for answer in ledger.answers:
+        charge = charge_of(ledger, answer)
         if charge is None:
-            problems.append(
-                f"row {outcome.index} releases {outcome.purpose} without a charge before it"
-            )
+            problems.append(f"row {answer.index} releases {answer.purpose} without a charge before it")
         elif charge.index in used:
             problems.append(
-                f"row {outcome.index} is a second release on the charge of row {charge.index}"
+                f"row {answer.index} is a second release on the charge of row {charge.index}"
             )
         else:
             used.add(charge.index)
@@ -60,7 +58,11 @@ def _judge_outcomes(ledger: RecountedLedger) -> Finding:
         problems,
         holds="every release stands after a charge of its own",
         blind_to="Messages that left without a row: see outbox and run folder.",
-        figures={"releases": len(ledger.outcomes), "charges": len(ledger.charges)},
+        figures={
+            "releases": len(ledger.outcomes),
+            "refusals_after_noise": len(ledger.answers) - len(ledger.outcomes),
+            "charges": len(ledger.charges),
+        },
     )
 
 
@@ -69,7 +71,7 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     if evidence.held is None:
         return not_examined(ledger.site, claim, "no run folder was handed over")
     held = evidence.held
-    paid = charges_by_payload(ledger)
+    paid = releases_by_payload(ledger)
     measured = {place: each for place, each in held.replies.items() if each.status == MEASURED}
     problems = [
         problem
@@ -82,6 +84,7 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         if reply.status != MEASURED and reply.total.size
     ]
     problems += _order_problems(ledger, held)
+    problems += _fork_problems(ledger, held)
     problems += _aggregation_problems(held)
     return judge(
         ledger.site,
@@ -99,29 +102,30 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
 def _reply_problems(
     ledger: RecountedLedger,
     evidence: SiteEvidence,
-    paid: dict[str, LedgerRow],
+    paid: dict[str, PaidRelease],
     place: Place,
     reply: SumReply,
 ) -> list[str]:
-    charge, where = paid.get(payload_sha256(reply)), place_of(*place)
+    release, where = paid.get(payload_sha256(reply)), place_of(*place)
     problems = []
-    # A site may have replaced its key since: the charge names the one that was in force.
-    site_key = evidence.site_key if charge is None else charge.public_key
+    # A site may have replaced its key since: the row names the one that was in force.
+    site_key = evidence.site_key if release is None else release.outcome.public_key
     if not verify(site_key, signed_bytes(reply), reply.signature):
         problems.append(f"the reply of {where} is not signed by the site")
     if reply.plan_sha256 != ledger.plan.sha256 or reply.site != ledger.site:
         problems.append(f"the reply of {where} is of another plan or site")
     if (reply.stage, reply.round) != place:
         problems.append(f"the reply of {where} names {place_of(reply.stage, reply.round)}")
-    if charge is None:
+    if release is None:
         return [
             *problems,
             f"the reply of {where} was not charged: no release in the ledger has its hash",
         ]
+    charge, outcome = release.charge, release.outcome
     if (charge.stage, charge.round) != (reply.stage, reply.round):
         problems.append(f"the reply of {where} was charged as {place_of(charge.stage, charge.round)}")
-    if reply.ledger_head != charge.sha256:
-        problems.append(f"the reply of {where} names another ledger head than its charge")
+    if (reply.ledger_head, reply.ledger_index) != (outcome.sha256, outcome.index):
+        problems.append(f"the reply of {where} names another row than the one that released it")
     if reply.release_class != charge.charge_class:
         problems.append(
             f"the reply of {where} is of class {reply.release_class}, charged {charge.charge_class}"
@@ -146,6 +150,18 @@ def _order_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
                 f"ledger heads of successive rounds of {stage} are not in the ledger's order"
             )
     return problems
+
+
+def _fork_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
+    """Places of the ledger at which the coordinator was shown another row than the export has."""
+    last = len(ledger.rows) - 1
+    return [
+        f"the site has forked: row {reply.ledger_index} of the export is not the one that the reply of "
+        f"{place_of(*place)} names, so two copies of it have answered"
+        for place, reply in held.replies.items()
+        if reply.ledger_head and reply.ledger_index <= last
+        if ledger.rows[reply.ledger_index].sha256 != reply.ledger_head
+    ]
 
 
 def _aggregation_problems(held: HeldReplies) -> list[str]:

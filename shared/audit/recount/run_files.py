@@ -106,9 +106,13 @@ def read_reply(path: Path) -> SumReply | None:
         stored = open_vectors(path)
         if stored.text["rejected"]:
             return None
-        names = {field.name for field in fields(SumReply)} - {"total", "round"}
-        values = {name: stored.text[name] for name in names}
-        return SumReply(round=int(stored.text["round"]), total=stored.vectors["total"], **values)
+        names = {field.name for field in fields(SumReply)} - {"total", "round", "ledger_index"}
+        return SumReply(
+            round=int(stored.text["round"]),
+            ledger_index=int(stored.text["ledger_index"]),
+            total=stored.vectors["total"],
+            **{name: stored.text[name] for name in names},
+        )
 
 
 def read_rounds(run_folder: Path) -> dict[Place, HeldRound]:

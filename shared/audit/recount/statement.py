@@ -13,11 +13,11 @@ from shared.audit.recount.recounted import (
     SAME_FORMULA,
     RecountedLedger,
     bounds,
-    charges_by_payload,
     is_same,
     is_within,
     judge,
     not_examined,
+    releases_by_payload,
 )
 from shared.contract.plan import Plan
 from shared.contract.release import read_release
@@ -204,7 +204,7 @@ def _countersigned_problems(
 def _artefact_problems(
     then: RecountedLedger, evidence: SiteEvidence, statement: Statement
 ) -> list[str]:
-    paid = charges_by_payload(then)
+    paid = releases_by_payload(then)
     named = {each.sha256 for each in statement.subject if each.name != "release"}
     problems = []
     if named != set(paid):
@@ -217,9 +217,10 @@ def _artefact_problems(
         problems.append("the releases it lists are not those of the ledger")
     delta = statement.predicate.lifetime.delta_cap
     for each in stated:
-        charge = paid.get(each.payload_sha256)
-        if charge is None or each.release_class == "repeat":
+        release = paid.get(each.payload_sha256)
+        if release is None or each.release_class == "repeat":
             continue
+        charge = release.charge
         price = None if charge.event is None else epsilon_of([charge.event], delta)
         if each.release_class != charge.charge_class or not is_same(each.epsilon, price):
             problems.append(f"release {each.payload_sha256[:12]} is not stated at its class and cost")

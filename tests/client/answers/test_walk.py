@@ -36,12 +36,13 @@ KEEPING = {
     "cohort/tokens.py",
     "cohort/versions.py",
     "gate/ledger_file.py",
+    "gate/place.py",
     "site/context.py",
     "site/folder.py",
     "site/policy.py",
     "site/profile.py",
 }
-GATE = ["Gate.repeat", "Gate.charge", "Charged.release"]
+GATE = ["Gate.answer"]
 
 
 def send(folder: Path, request: SumRequest) -> Message:
@@ -60,7 +61,7 @@ def walked(sites: TableSites, request: SumRequest) -> Walk:
 
 
 @pytest.mark.parametrize("stage", ["train", "internal"])
-def test_a_request_is_decided_in_nine_files_and_calls_the_gate_to_repeat_to_charge_and_to_release(
+def test_a_request_is_decided_in_nine_files_and_calls_the_gate_once(
     sites: TableSites, stage: str
 ) -> None:
     send(sites.folder / "sites" / "elm", sites.train_request())  # what is found out once a plan
@@ -89,7 +90,7 @@ def test_a_request_that_comes_again_looks_at_no_patient(sites: TableSites) -> No
     replies: list[Message] = []
     found = walk(lambda: replies.append(send(folder, request)))
     assert from_record(replies[0].content, SumReply).signature == first.signature
-    assert found.gate == ["Gate.repeat"]
+    assert found.gate == GATE
     assert not [name for name in found.files if name.startswith("cohort/")]
 
 

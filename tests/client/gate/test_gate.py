@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +13,16 @@ import numpy as np
 import pytest
 from practice_site import PATIENTS, SITE, coordinator_key, make_gate, make_plan, site_key
 
-from client.gate.gate import Charged, Gate
+from client.gate.gate import Gate, Prepared
 from client.gate.ledger import Charge
-from shared.contract.payload import pack, unpack
+from shared.contract.payload import pack, payload_sha256, unpack
 from shared.contract.plan import Plan
 from shared.contract.protocol import (
     HelloReply,
     Refusal,
     SumReply,
     SumRequest,
+    Wire,
     request_sha256,
     signed_bytes,
 )
@@ -83,10 +85,25 @@ def table_bound(plan: Plan) -> Bound:
     return TableSum(plan, plan.tables[0], None).bound(1)
 
 
-def charge(
-    gate: Gate, plan: Plan, request: SumRequest, members: Sequence[str] = PATIENTS, **changes: object
-) -> Charged:
-    """Charge a request as the plan's stage says; ``changes`` of the charge are what must not pass."""
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def die() -> SumReply:
+    raise Killed
+
+
+def answer(
+    gate: Gate,
+    plan: Plan,
+    request: SumRequest,
+    reply: Callable[[], SumReply],
+    *,
+    bound: Bound = UPDATE,
+    members: Sequence[str] = PATIENTS,
+    **changes: object,
+) -> Wire:
+    """Answer a request as the plan's stage says; ``changes`` of the charge are what must not pass."""
     stage = plan.stage(request.stage)
     values: dict[str, object] = {
         "charge_class": stage.release_class,
@@ -100,8 +117,47 @@ def charge(
         "request_sha256": request_sha256(request),
         "approved_by": gate.policy.governed_approved_by or "",
     }
-    asked = Charge(**(values | changes))  # type: ignore[arg-type]
-    return gate.charge(request, asked, members=members, coordinator_key=plan.coordinator_key)
+    charge = Charge(**(values | changes))  # type: ignore[arg-type]
+    asked = Prepared(charge=charge, members=members, bound=bound, reply=reply)
+    words = {"purpose": purpose_of(stage), "coordinator_key": plan.coordinator_key}
+    return gate.answer(request, lambda: asked, **words).message
+
+
+def charge(
+    gate: Gate, plan: Plan, request: SumRequest, members: Sequence[str] = PATIENTS, **changes: object
+) -> None:
+    """Charge a request, and end before anything is answered."""
+    with pytest.raises(Killed):
+        answer(gate, plan, request, die, members=members, **changes)
+
+
+def release(
+    gate: Gate, plan: Plan, request: SumRequest, reply: SumReply, *, bound: Bound = UPDATE
+) -> SumReply:
+    """What leaves of a total."""
+    sent = answer(gate, plan, request, lambda: reply, bound=bound)
+    assert isinstance(sent, SumReply)
+    return sent
+
+
+def repeat(gate: Gate, plan: Plan, request: SumRequest) -> Wire:
+    """What is sent of a request that was answered; nobody is looked for."""
+    return gate.answer(request, never, purpose="train", coordinator_key=plan.coordinator_key).message
+
+
+def never() -> SumReply:
+    raise AssertionError("patients were looked for")
+
+
+def kept_back(gate: Gate, plan: Plan, reply: SumReply, *, bound: Bound = UPDATE, code: str) -> None:
+    """A total does not leave; its refusal is the charge's answer, and is sent again as it was."""
+    request = train_request(plan, stage=reply.stage, release_sha256=reply.release_sha256)
+    first = answer(gate, plan, request, lambda: reply, bound=bound)
+    assert isinstance(first, Refusal)
+    assert first.code == code
+    assert pack(repeat(gate, plan, request)) == pack(first)
+    assert {each.message for each in gate.outbox.show()} == {"Refusal"}
+    assert [row.status for row in gate.ledger.show()] == ["", "", code]
 
 
 def refused(code: str, call: object, *args: object, **kwargs: object) -> None:
@@ -113,16 +169,16 @@ def refused(code: str, call: object, *args: object, **kwargs: object) -> None:
 def test_a_round_is_charged_signed_logged_and_stored(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    charged = charge(gate, plan, request)
+    reply = release(gate, plan, request, update(request, [0.1, 0.2, 0.3]))
     head = gate.ledger.head()
-    reply = charged.release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE).message
-    assert isinstance(reply, SumReply)
-    assert (reply.site, reply.ledger_head) == (SITE, head.sha256)
+    assert (reply.site, reply.ledger_head, reply.ledger_index) == (SITE, head.sha256, head.index)
     assert verify(site_key(tmp_path).public_hex, signed_bytes(reply), reply.signature)
     assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "outcome"]
     [departure] = gate.outbox.show()
     assert (departure.channel, departure.release_class) == ("train", "dp")
     assert departure.n_bytes == len(pack(reply))
+    outcome = gate.ledger.show()[-1]
+    assert outcome.payload_sha256 == departure.payload_sha256 == payload_sha256(reply)
     assert departure.epsilon == pytest.approx(
         gate.ledger.run_epsilon(plan.sha256, PATIENTS, delta=1e-5)
     )
@@ -131,56 +187,103 @@ def test_a_round_is_charged_signed_logged_and_stored(tmp_path: Path) -> None:
 def test_a_repeated_request_gets_the_identical_bytes_and_costs_nothing(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    assert gate.repeat(request, purpose="train") is None
-    first = charge(gate, plan, request).release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE)
+    first = release(gate, plan, request, update(request, [0.1, 0.2, 0.3]))
     head = gate.ledger.head()
     # asked again after a restart, by a coordinator that meanwhile knows another head
-    again = make_gate(tmp_path).repeat(replace(request, ledger_head="1" * 64), purpose="train")
-    assert again is not None
-    assert pack(again.message) == pack(first.message)
+    again = repeat(make_gate(tmp_path), plan, replace(request, ledger_head="1" * 64))
+    assert pack(again) == pack(first)
     assert gate.ledger.head() == head
     assert [(each.channel, each.release_class) for each in gate.outbox.show()] == [
         ("train", "dp"), ("train", "repeat"),
     ]  # fmt: skip
 
 
-def test_one_charge_pays_for_one_release_of_the_round_that_it_is_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes", [{"round": 2}, {"stage": "internal"}, {"plan_sha256": "0" * 64}], ids=str
+)
+def test_a_charge_pays_for_the_round_that_it_is_for_alone(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    reply = update(request, [0.1, 0.2, 0.3])
-    charged = charge(gate, plan, request)
-    for changes in ({"round": 2}, {"stage": "internal"}, {"plan_sha256": "0" * 64}):
-        refused("protocol.wrong-round", charged.release, replace(reply, **changes), bound=UPDATE)
-    charged.release(reply, bound=UPDATE)
-    refused("privacy.already-released", charged.release, reply, bound=UPDATE)
-    assert len(gate.outbox.show()) == 1
+    other = replace(update(request, [0.1, 0.2, 0.3]), **changes)  # type: ignore[arg-type]
+    sent = answer(gate, plan, request, lambda: other)
+    assert isinstance(sent, Refusal)
+    assert sent.code == "protocol.wrong-round"
 
 
-def test_a_request_charged_twice_is_released_once(tmp_path: Path) -> None:
-    # as two processes of a site would, that are asked at the same time
+def test_an_attempt_that_died_is_repeated_under_its_charge_and_released_once(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    first, second = charge(gate, plan, request), charge(make_gate(tmp_path), plan, request)
-    second.release(update(request, [0.1, 0.2, 0.3]), bound=UPDATE)
-    refused("privacy.already-released", first.release, update(request, [0.3, 0.2, 0.1]), bound=UPDATE)
-    assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "charge", "outcome"]
-    assert len(gate.outbox.show()) == 1
+    charge(gate, plan, request)
+    charge(make_gate(tmp_path), plan, request)
+    sent = release(make_gate(tmp_path), plan, request, update(request, [0.1, 0.2, 0.3]))
+    kinds = [row.kind for row in gate.ledger.show()]
+    assert kinds == ["opened", "charge", "attempt", "attempt", "outcome"]
+    assert pack(repeat(gate, plan, request)) == pack(sent)
+
+
+def test_after_five_repeats_or_with_other_patients_or_coins_a_charge_is_made_anew(
+    tmp_path: Path,
+) -> None:
+    gate, plan = make_gate(tmp_path, epsilon_per_run=9.0, epsilon_lifetime=9.0), make_plan(tmp_path)
+    request = train_request(plan)
+    for _ in range(7):
+        charge(gate, plan, request)
+    kinds = [row.kind for row in gate.ledger.show()]
+    assert kinds == ["opened", "charge", *5 * ["attempt"], "charge"]
+    for members, coins in ((PATIENTS[1:], ""), (PATIENTS[1:], "c" * 64)):
+        charge(gate, plan, request, members, canaries_sha256=coins)
+        assert gate.ledger.show()[-1].kind == "charge"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_leaves_the_charge_open_for_another_attempt(
+    tmp_path: Path, number: int
+) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+
+    def fail() -> SumReply:
+        raise OSError(number, "a disk")
+
+    with pytest.raises(OSError, match="a disk"):
+        answer(gate, plan, request, fail)
+    release(gate, plan, request, update(request, [0.1, 0.2, 0.3]))
+    assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "attempt", "outcome"]
+
+
+def test_an_answer_whose_bytes_are_gone_is_not_computed_anew(tmp_path: Path) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+    release(gate, plan, request, update(request, [0.1, 0.2, 0.3]))
+    [stored] = (tmp_path / "replies").glob("*.json")
+    other = json.loads(stored.read_bytes()) | {"status": "waiting"}
+    for change in (lambda: stored.write_text(json.dumps(other)), stored.unlink):
+        change()
+        refused("ledger.reply-lost", repeat, make_gate(tmp_path), plan, request)
+    assert [row.kind for row in gate.ledger.show()] == ["opened", "charge", "outcome"]
+
+
+def test_a_release_that_was_not_logged_before_the_process_died_is_logged_as_what_it_was(
+    tmp_path: Path,
+) -> None:
+    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
+    request = train_request(plan)
+    release(gate, plan, request, update(request, [0.1, 0.2, 0.3]))
+    (tmp_path / "outbox" / "outbox.jsonl").unlink()
+    for _ in range(2):
+        repeat(make_gate(tmp_path), plan, request)
+    assert [each.release_class for each in gate.outbox.show()] == ["dp", "repeat"]
 
 
 def test_a_total_that_was_not_charged_leaves_by_no_other_way(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
     exits = {name for name in vars(Gate) if not name.startswith("_")}
-    assert exits == {"repeat", "charge", "release_public", "release_status", "refuse"}
+    assert exits == {"answer", "release_public", "refuse"}
     for status, numbers in (("measured", []), ("measured", [0.1] * 3), ("waiting", [0.1] * 3)):
-        refused(
-            "privacy.not-charged",
-            gate.release_status,
-            update(request, numbers, status=status),
-            request,
-            purpose="train",
-            coordinator_key=plan.coordinator_key,
-        )
+        refused("privacy.not-charged", unmeasured, gate, plan, update(request, numbers, status=status))
     assert gate.outbox.show() == ()
 
 
@@ -190,9 +293,7 @@ def test_a_total_that_was_not_charged_leaves_by_no_other_way(tmp_path: Path) -> 
 def test_an_update_beyond_the_plans_bound_stays(tmp_path: Path, numbers: list[float]) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    charged = charge(gate, plan, request)
-    refused("privacy.update-unbounded", charged.release, update(request, numbers), bound=UPDATE)
-    assert gate.outbox.show() == ()
+    kept_back(gate, plan, update(request, numbers), code="privacy.update-unbounded")
 
 
 @pytest.mark.parametrize(
@@ -201,20 +302,18 @@ def test_an_update_beyond_the_plans_bound_stays(tmp_path: Path, numbers: list[fl
 def test_a_total_of_another_length_or_precision_stays(tmp_path: Path, total: np.ndarray) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    charged = charge(gate, plan, request)
-    refused("privacy.wrong-table", charged.release, reply_to(request, total), bound=UPDATE)
-    assert gate.outbox.show() == ()
+    kept_back(gate, plan, reply_to(request, total), code="privacy.wrong-table")
 
 
 def test_a_noised_sum_is_bounded_by_its_noise_alone_but_must_be_finite(tmp_path: Path) -> None:
-    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    request, bound = train_request(plan), Bound(length=3, kind="<f8")
-    charged = charge(gate, plan, request)
+    plan, bound = make_plan(tmp_path), Bound(length=3, kind="<f8")
+    request = train_request(plan)
     for bad in (np.nan, np.inf):
         reply = reply_to(request, np.array([0.0, bad, 0.0]))
-        refused("privacy.update-unbounded", charged.release, reply, bound=bound)
-    sent = charged.release(reply_to(request, np.array([1e6, -1e6, 0.0])), bound=bound).message
-    assert isinstance(sent, SumReply)
+        gate = make_gate(tmp_path / str(bad))
+        kept_back(gate, plan, reply, bound=bound, code="privacy.update-unbounded")
+    wide = reply_to(request, np.array([1e6, -1e6, 0.0]))
+    sent = release(make_gate(tmp_path), plan, request, wide, bound=bound)
     assert sent.total.tolist() == [1e6, -1e6, 0.0]
 
 
@@ -310,45 +409,50 @@ def test_a_rolled_back_ledger_is_caught_by_the_next_request(tmp_path: Path) -> N
 def test_a_dp_table_is_charged_once_and_ten_more_requests_get_nothing_new(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = measure_request(plan)
-    charged = charge(gate, plan, request)
-    released = charged.release(table(request), bound=table_bound(plan))
+    released = release(gate, plan, request, table(request), bound=table_bound(plan))
     spent = gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent
     for number in range(10):
-        again = gate.repeat(request, purpose="evaluate.internal")
-        assert again is not None
-        assert pack(again.message) == pack(released.message)
+        assert pack(repeat(gate, plan, request)) == pack(released)
         other = measure_request(plan, release_sha256=f"{number}" * 64)
         refused("privacy.round-repeated", charge, gate, plan, other)
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent == spent
 
 
 def test_a_table_of_another_class_than_charged_or_not_finite_stays(tmp_path: Path) -> None:
-    gate, plan = make_gate(tmp_path), make_plan(tmp_path)
-    request = measure_request(plan)
-    charged = charge(gate, plan, request)
-    for changes, code in (
+    plan = make_plan(tmp_path)
+    request, bound = measure_request(plan), table_bound(plan)
+    cases: tuple[tuple[dict[str, object], str], ...] = (
         ({"release_class": "governed"}, "privacy.wrong-release-class"),
         ({"release_class": "off"}, "privacy.wrong-release-class"),
         ({"total": np.full(N_CELLS, np.nan)}, "privacy.update-unbounded"),
         ({"total": np.ones(N_CELLS - 1)}, "privacy.wrong-table"),
         ({"total": np.ones(N_CELLS, "<f4")}, "privacy.wrong-table"),
-    ):
-        refused(code, charged.release, table(request, **changes), bound=table_bound(plan))
-    assert gate.outbox.show() == ()
+    )
+    for number, (changes, code) in enumerate(cases):
+        gate = make_gate(tmp_path / str(number))
+        kept_back(gate, plan, table(request, **changes), bound=bound, code=code)
+
+
+def unmeasured(gate: Gate, plan: Plan, reply: SumReply, **head: str) -> SumReply:
+    """What leaves where there is nothing to measure."""
+    request = train_request(plan, stage=reply.stage, release_sha256=reply.release_sha256, **head)
+    purpose = purpose_of(plan.stage(reply.stage))
+    words = {"purpose": purpose, "coordinator_key": plan.coordinator_key}
+    sent = gate.answer(request, lambda: reply, **words).message
+    assert isinstance(sent, SumReply)
+    return sent
 
 
 def test_unmeasured_answers_are_empty_free_and_not_stored(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = measure_request(plan, "prospective")
     full = table(request, status="waiting")
-    words = {"purpose": "evaluate.prospective", "coordinator_key": plan.coordinator_key}
-    refused("privacy.not-charged", gate.release_status, full, request, **words)
-    sent = gate.release_status(replace(full, total=np.zeros(0)), request, **words).message
-    assert isinstance(sent, SumReply)
+    refused("privacy.not-charged", unmeasured, gate, plan, full)
+    sent = unmeasured(gate, plan, replace(full, total=np.zeros(0)))
     assert verify(site_key(tmp_path).public_hex, signed_bytes(sent), sent.signature)
     assert (sent.site, sent.ledger_head) == (SITE, gate.ledger.head().sha256)
     assert gate.outbox.show()[-1].release_class == "status"
-    assert gate.repeat(request, purpose="evaluate.prospective") is None
+    assert not list((tmp_path / "replies").glob("*.json"))
     assert len(gate.ledger.show()) == 1
 
 
@@ -378,10 +482,9 @@ def test_governed_statistics_need_the_policy_a_name_and_the_minimum_cell(tmp_pat
     refused("policy.class-forbidden", charge, gate, plan, request)
     gate = make_gate(tmp_path, **GOVERNED)
     refused("policy.cohort-too-small", charge, gate, plan, request, PATIENTS[:9])
-    charged = charge(gate, plan, request)
     exact = statistics(plan, sensitivity=0.9, auc=0.87654321)  # two missed positives
     reply = table(request, release_class="governed", total=exact)
-    shown = shown_of(plan, charged.release(reply, bound=table_bound(plan)).message)
+    shown = shown_of(plan, release(gate, plan, request, reply, bound=table_bound(plan)))
     assert "sensitivity" not in shown
     assert (shown["n"], shown["n_positive"], shown["auc"]) == (60, 20, 0.8765)
     row = gate.ledger.show()[1]
@@ -397,20 +500,19 @@ def test_a_split_has_one_governed_release_over_all_plans_unless_the_policy_allow
     requests = [measure_request(plan) for plan in plans]
     gate = make_gate(tmp_path, **GOVERNED)
 
-    def release(gate: Gate, number: int, **named: float) -> dict[str, float]:
+    def shown_by(gate: Gate, number: int, **named: float) -> dict[str, float]:
         plan, request = plans[number], requests[number]
         total = statistics(plan, **named)
         reply = table(request, release_class="governed", total=total)
-        charged = charge(gate, plan, request)
-        return shown_of(plan, charged.release(reply, bound=table_bound(plan)).message)
+        return shown_of(plan, release(gate, plan, request, reply, bound=table_bound(plan)))
 
-    assert release(gate, 0)["sensitivity"] == 0.5
+    assert shown_by(gate, 0)["sensitivity"] == 0.5
     refused("privacy.governed-repeated", charge, gate, plans[1], requests[1])
     # other patients than those of the first release: their difference would be one patient
     gate = make_gate(tmp_path, **GOVERNED, governed_releases_per_split=2)
     refused("privacy.governed-repeated", charge, gate, plans[1], requests[1], PATIENTS[1:])
     # the same patients at another cut: nine negatives lie between the cuts
-    shown = release(gate, 1, specificity=0.275)
+    shown = shown_by(gate, 1, specificity=0.275)
     assert "specificity" not in shown
     assert "auc" in shown
 
@@ -454,24 +556,24 @@ def test_what_an_earlier_governed_release_showed_must_be_known(tmp_path: Path) -
         table(request, release_class="governed", total=statistics(plan))
         for plan, request in zip(plans, requests, strict=True)
     ]
-    charge(gate, plans[0], requests[0]).release(replies[0], bound=table_bound(plans[0]))
+    release(gate, plans[0], requests[0], replies[0], bound=table_bound(plans[0]))
     for file in (tmp_path / "replies").glob("*.json"):
         file.unlink()
-    charged = charge(gate, plans[1], requests[1])
-    refused("privacy.governed-unknown", charged.release, replies[1], bound=table_bound(plans[1]))
+    sent = answer(gate, plans[1], requests[1], lambda: replies[1], bound=table_bound(plans[1]))
+    assert isinstance(sent, Refusal)
+    assert sent.code == "privacy.governed-unknown"
 
 
 def test_exact_numbers_whose_cells_cannot_be_brought_up_to_a_minimum_stay(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, validation__release_class="governed")
     gate, request = make_gate(tmp_path, **GOVERNED), measure_request(plan)
-    charged = charge(gate, plan, request)
-    refused(
-        "privacy.not-suppressible",
-        charged.release,
+    kept_back(
+        gate,
+        plan,
         table(request, release_class="governed"),
         bound=Bound(length=N_CELLS, kind="<f8"),
+        code="privacy.not-suppressible",
     )
-    assert gate.outbox.show() == ()
 
 
 @pytest.mark.parametrize(
@@ -509,19 +611,24 @@ def test_errors_leave_as_a_code_and_their_text_stays(tmp_path: Path) -> None:
 def test_a_failure_after_the_charge_leaves_it_standing_with_its_outcome(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     request = train_request(plan)
-    charge(gate, plan, request)
+
+    def fail() -> SumReply:
+        raise ValueError("a patient's value")
+
+    first = answer(gate, plan, request, fail)
     spent = gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent
     for _ in range(3):
-        gate.refuse(ValueError(), plan_sha256=plan.sha256, request=request)
+        assert repeat(gate, plan, request) == first
     assert [row.status for row in gate.ledger.show()] == ["", "", "osteofed.internal"]
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).epsilon_spent == spent > 0
+    assert [each.release_class for each in gate.outbox.show()] == ["status"] * 4
 
 
 def test_a_damaged_ledger_still_lets_a_refusal_leave(tmp_path: Path) -> None:
     gate, plan = make_gate(tmp_path), make_plan(tmp_path)
     (tmp_path / "ledger" / "ledger.jsonl").write_text("")
     error = PrivacyError("x", "y")
-    refusal = gate.refuse(error, plan_sha256=plan.sha256, request=train_request(plan)).message
+    refusal = gate.refuse(error, plan_sha256=plan.sha256).message
     assert isinstance(refusal, Refusal)
     assert refusal.code == "privacy.x"
 
@@ -540,7 +647,7 @@ def test_privacy_off_where_allowed_is_charged_and_logged_as_such(tmp_path: Path)
     plan = make_plan(tmp_path, privacy__mode="off", privacy__noise_multiplier=0.0)
     request = train_request(plan)
     reply = update(request, [0.1, 0.0, 0.0], release_class="off")
-    charge(gate, plan, request).release(reply, bound=UPDATE)
+    release(gate, plan, request, reply)
     [departure] = gate.outbox.show()
     assert (departure.release_class, departure.epsilon) == ("off", None)
     assert gate.ledger.budget(PATIENTS, allowance=gate.policy.allowance).n_unprotected == 1
@@ -556,16 +663,12 @@ def test_a_validation_at_a_site_behind_its_countersigned_head_is_refused(
         signature = countersign(
             coordinator_key(tmp_path), site=SITE, plan_sha256=plan.sha256, ledger_head=head
         )
-        request = measure_request(plan, ledger_head=head, countersignature=signature)
+        carried = {"ledger_head": head, "countersignature": signature}
+        request = measure_request(plan, **carried)
         if status == "measured":
             charge(gate, plan, request)
         else:
-            gate.release_status(
-                table(request, status=status, total=np.zeros(0)),
-                request,
-                purpose="evaluate.internal",
-                coordinator_key=plan.coordinator_key,
-            )
+            unmeasured(gate, plan, table(request, status=status, total=np.zeros(0)), **carried)
 
     refused("ledger.behind", answer, "1" * 64)
     assert gate.outbox.show() == ()
@@ -591,11 +694,11 @@ def test_messages_survive_the_store_bit_for_bit(tmp_path: Path) -> None:
 def test_a_stored_reply_that_was_damaged_is_not_sent(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     gate, request = make_gate(tmp_path), train_request(plan)
-    charge(gate, plan, request).release(update(request, [0.1, 0.0, 0.0]), bound=UPDATE)
-    [stored] = (tmp_path / "replies").iterdir()
+    release(gate, plan, request, update(request, [0.1, 0.0, 0.0]))
+    [stored] = (tmp_path / "replies").glob("*.json")
     stored.write_bytes(stored.read_bytes()[:-3])
     with pytest.raises(LedgerError) as caught:
-        gate.repeat(request, purpose="train")
+        repeat(gate, plan, request)
     assert caught.value.code == "ledger.reply-damaged"
 
 
@@ -632,7 +735,7 @@ def test_nothing_but_the_gate_signs_or_lets_out(path: Path) -> None:
 
 def check_call(node: ast.Call, name: str) -> None:
     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called in ("signed_bytes", "Released", "Charged", "_sign", "_send"):
+    if called in ("signed_bytes", "Released", "_sign", "_send"):
         assert name == "gate/gate.py", f"line {node.lineno}: only the gate signs and releases"
     if called == "sign":
         assert name in SIGNERS, f"line {node.lineno}: only the gate signs, but for what is named here"
@@ -649,7 +752,6 @@ def check_call(node: ast.Call, name: str) -> None:
         "to_record(reply)",
         "Released(reply)",
         "signed_bytes(reply)",
-        "Charged(gate, row, request)",
         "gate._send(reply)",
         "site.key.sign(content)",
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -40,6 +41,7 @@ def next_row(file: LedgerFile, **values: object) -> LedgerRow:
         "site": "north",
         "public_key": file.key.public_hex,
         "kind": "charge" if last else "opened",
+        "nonce": secrets.token_hex(16),
     }
     return LedgerRow(**plain | values)  # type: ignore[arg-type]
 

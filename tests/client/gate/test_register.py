@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from pathlib import Path
@@ -72,10 +73,10 @@ def test_a_round_trained_again_after_a_crash_takes_the_place_of_the_first(
     audited: TableSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("client.gate.gate.Charged.release", fail)
+        patch.setattr("client.gate.outbox.Outbox.store_reply", fail)
         with pytest.raises(OSError, match="disk full"):
             train(audited)
     first = kept(audited)

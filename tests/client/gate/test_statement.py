@@ -309,8 +309,8 @@ def test_a_run_that_is_unknown_or_let_nothing_out_cannot_be_stated(
     request = sites.train_request()
     approved = approved_plan(sites.site(), sites.plan_sha256)
     charge = charge_for(approved, sites.plan.stage("train"), request, canaries_sha256="")
-    members, key = [f"P{n}" for n in range(60)], sites.plan.coordinator_key
-    sites.gate().charge(request, charge, members=members, coordinator_key=key)
+    gate, members = sites.gate(), [f"P{n}" for n in range(60)]
+    gate.ledger.charge(charge, members=members, allowance=gate.policy.allowance)
     with pytest.raises(AuditError, match="nothing about patients has left"):
         make_statement(sites.site(), RUN)
 

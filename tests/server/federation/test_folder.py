@@ -19,6 +19,7 @@ from server.federation.folder import (
     revoke,
 )
 from shared.errors import OsteoFedError
+from shared.privacy.ledger_format import LedgerHead
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, write_notice
 from shared.signing.keys import SigningKey, create_key, load_key, verify
@@ -174,18 +175,31 @@ def test_a_home_keeps_its_key_and_names_what_it_lacks(tmp_path: Path, home: Home
     assert home.planned_run("spring") == folder
 
 
+def heads(**named: tuple[int, str]) -> dict[str, LedgerHead]:
+    return {site: LedgerHead(index=index, sha256=sha256) for site, (index, sha256) in named.items()}
+
+
 def test_ledger_heads_are_kept_over_runs(tmp_path: Path) -> None:
-    Home(tmp_path).record_heads({"site-0": "aa", "site-1": "bb"})
-    Home(tmp_path).record_heads({"site-1": "cc"})
-    assert Home(tmp_path).ledger_heads() == {"site-0": "aa", "site-1": "cc"}
+    Home(tmp_path).record_heads(heads(ash=(2, "aa"), elm=(2, "bb")))
+    Home(tmp_path).record_heads(heads(elm=(4, "cc")))
+    assert Home(tmp_path).ledger_heads() == {"ash": "aa", "elm": "cc"}
 
 
 def test_a_head_that_comes_again_is_not_the_last_one_again(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.heads_file.write_text('{"version": 1, "heads": {"site-0": "aa"}}')
-    home.record_heads({"site-0": "bb"})
-    for repeated in ("aa", "bb", "aa", ""):
-        home.record_heads({"site-0": repeated})
-        assert home.ledger_heads() == {"site-0": "bb"}
-    home.record_heads({"site-0": "cc"})
-    assert home.ledger_heads() == {"site-0": "cc"}
+    home.heads_file.write_text('{"version": 1, "heads": {"elm": "bb"}, "seen": {"elm": ["aa", "bb"]}}')
+    for repeated in ((2, "aa"), (4, "bb"), (2, "aa"), (0, "")):
+        home.record_heads(heads(elm=repeated))
+        assert home.ledger_heads() == {"elm": "bb"}
+    home.record_heads(heads(elm=(6, "cc")))
+    assert home.ledger_heads() == {"elm": "cc"}
+    assert home.forked_sites() == frozenset(), "heads of version 1 had no index"
+
+
+def test_two_rows_at_one_place_of_a_ledger_are_a_fork(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.record_heads(heads(ash=(2, "aa"), elm=(2, "bb")))
+    home.record_heads(heads(ash=(2, "aa"), elm=(4, "cc")))
+    assert home.forked_sites() == frozenset()
+    home.record_heads(heads(elm=(4, "dd")))
+    assert Home(tmp_path).forked_sites() == {"elm"}

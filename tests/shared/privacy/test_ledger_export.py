@@ -30,6 +30,7 @@ def export(tmp_path: Path, key: SigningKey, site: str = "north") -> Path:
         site=site,
         public_key=key.public_hex,
         kind="opened",
+        nonce="0" * 32,
     )
     path = tmp_path / f"{site}.json"
     write_export(

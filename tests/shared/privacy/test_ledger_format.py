@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ def row_after(before: LedgerRow | None, key: SigningKey, **values: object) -> Le
         "site": "north",
         "public_key": key.public_hex,
         "kind": "charge" if before else "opened",
+        "nonce": secrets.token_hex(16),
     }
     return LedgerRow(**plain | values)  # type: ignore[arg-type]
 
@@ -211,11 +213,19 @@ def test_rows_of_an_unknown_version_are_refused_by_it(key: SigningKey) -> None:
         (1, {"canaries_sha256", "next_public_key", "next_signature", "stage", "stage_kind"}),
         (2, {"stage", "stage_kind"}),
         (3, {"stage_kind"}),
+        (4, set()),
     ],
 )
 def test_a_row_of_an_earlier_version_has_the_fields_it_had_then(
     key: SigningKey, version: int, newer: set[str]
 ) -> None:
     old = row_after(None, key, version=version)
-    assert set(row_after(None, key).values()) - set(old.values()) == newer
+    assert set(row_after(None, key).values()) - set(old.values()) == (newer | {"nonce", "place_sha256"})
+    old = row_after(None, key, version=version, nonce="")
     assert decode_row(encode_row(old, key), after=None) == old
+
+
+@pytest.mark.parametrize("nonce", ["", "0" * 31, "0" * 33, "g" * 32])
+def test_a_row_without_its_random_bytes_is_damaged(key: SigningKey, nonce: str) -> None:
+    with pytest.raises(LedgerError, match="lacks its random bytes"):
+        decode_row(encode_row(row_after(None, key, nonce=nonce), key), after=None)

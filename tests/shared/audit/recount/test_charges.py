@@ -39,7 +39,13 @@ def test_an_honest_site_let_out_the_rounds_of_the_stages_that_ask_it(made_run: H
     found = judged(made_run, made_run.rows())
     assert (found.verdict, found.figures) == (
         "pass",
-        {"rounds_planned": 4, "rounds_released": 3, "charges": 3, "charges_without_release": 0},
+        {
+            "rounds_planned": 4,
+            "rounds_released": 3,
+            "charges": 3,
+            "charges_without_release": 0,
+            "attempts": 3,
+        },
     )
     external = judged(made_run, made_run.rows("hop"), site="hop")
     assert (external.verdict, external.figures["rounds_planned"]) == ("pass", 2)

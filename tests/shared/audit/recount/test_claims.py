@@ -184,9 +184,10 @@ def test_a_countersigned_head_of_a_validation_that_the_site_leaves_out_is_missed
     assert because.startswith(
         "prospective, round 1 was asked for with the countersigned head of internal, round 1"
     )
-    head = {"site": "elm", "plan_sha256": handed.plan.sha256, "ledger_head": table.sha256}
+    released = rows[first(rows, "outcome", "evaluate.internal")]
+    head = {"site": "elm", "plan_sha256": handed.plan.sha256, "ledger_head": released.sha256}
     made = Countersignature(
-        head_sha256=table.sha256,
+        head_sha256=released.sha256,
         plan_sha256=handed.plan.sha256,
         coordinator_key=handed.plan.coordinator_key,
         signature=countersign(handed.coordinator, **head),
