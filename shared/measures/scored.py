@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.exam.schema import ClinicalField
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
 from shared.sums.one_sum import Rows
@@ -24,12 +25,12 @@ Indices = NDArray[np.intp]
 class Scored:
     """Outputs, one label, the clinical fields and the scanners' makers per patient.
 
-    Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability; label
-        [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
-        schema's units, categories by place; NaN: missing. makers [n], who made the scanners of a
-        patient's films, as headers name them, each once; none where no header does, or without films.
-        replaced [n,k,o], the outputs with each field a public donor's, for a measure that
-        ``ReplacesFields``; else k = 0.
+    Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability, of a
+        time to event each class's likelihood; label [n], the target in its unit, or the class index;
+        NaN: unlabelled. fields [n,k], numbers in the schema's units, categories by place; NaN: missing.
+        makers [n], who made the scanners of a patient's films, as headers name them, each once; none
+        where no header does, or without films. replaced [n,k,o], the outputs with each field a public
+        donor's, for a measure that ``ReplacesFields``; else k = 0.
     """
 
     outputs: Floats
@@ -105,12 +106,14 @@ class Rule(Protocol):
 class MeasureTask:
     """What a measure may know of a plan: its rule of classes, and its clinical fields [k].
 
+    ``follow_up``: the label of a time to event; None where something else is predicted.
     ``setting``: where the measure's own settings stand among a run's, for who must change them.
     """
 
     rule: Rule
     fields: tuple[ClinicalField, ...]
     setting: str = "measure"
+    follow_up: TimeToEventLabel | None = None
 
 
 class Measure(Rows[Scored], Protocol):

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from shared.errors import SettingsError
 from shared.measures.comparison import Comparison, ComparisonSettings
 from shared.measures.errors import Errors, ErrorsSettings
 from shared.measures.importance import Importance, ImportanceSettings
 from shared.measures.scored import Measure, MeasureTask
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
+from shared.measures.survival import Survival, SurvivalSettings
 
 MeasureSettings = Annotated[
-    ComparisonSettings | ErrorsSettings | ImportanceSettings | SubgroupsSettings,
+    ComparisonSettings | ErrorsSettings | ImportanceSettings | SubgroupsSettings | SurvivalSettings,
     Field(discriminator="kind"),
 ]
 _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
@@ -22,6 +24,7 @@ _BUILDERS: Mapping[str, Callable[[Any, MeasureTask], Measure]] = {
     "errors": Errors.build,
     "importance": Importance.build,
     "subgroups": Subgroups.build,
+    "survival": Survival.build,
 }
 MEASURES = tuple(sorted(_BUILDERS))
 
@@ -32,4 +35,10 @@ def build_measure(settings: MeasureSettings, task: MeasureTask) -> Measure:
     Raises:
         SettingsError: it does not suit the plan's task or fields.
     """
+    if task.follow_up is not None and settings.kind != "survival":
+        raise SettingsError(
+            "not-of-follow-up",
+            f"measure {settings.kind} takes every label as known, which a censored one is not",
+            hint="a time to event is measured by measure=survival",
+        )
     return _BUILDERS[settings.kind](settings, task)

@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.contract.model_settings import ModelSettings
+from shared.contract.model_settings import ModelSettings, follow_up_of
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, PooledFusion
+from shared.model.hazards import Hazards
 from shared.model.partial import count_frozen
 
 
 def count_outputs(settings: ModelSettings) -> int:
-    """1 for regression, else the number of the label's classes."""
+    """o: 1 for regression, else the number of the label's classes."""
     label = settings.cohort.label
     if settings.task.kind == "regression" or label.kind == "number":
         return 1
@@ -50,15 +51,17 @@ def build_model(
     head = _shape_model(settings)
     generator = torch.Generator().manual_seed(generator_seed)
     _draw_weights(head, generator)
+    follow_up = follow_up_of(settings)
+    read = head if follow_up is None else Hazards(head, follow_up)
     if settings.encoder.training == "frozen":
-        return head
+        return read
     encoder = start_encoder(settings.encoder, encoder_file, generator)
-    return EndToEnd(encoder, head, frozen_blocks=count_frozen(encoder, settings.encoder))
+    return EndToEnd(encoder, read, frozen_blocks=count_frozen(encoder, settings.encoder))
 
 
 def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion:
     fusion, encoder, fields = settings.fusion, settings.encoder, settings.cohort.fields
-    outputs, channels = count_outputs(settings), settings.encoder.token_channels
+    outputs, channels = _count_head(settings), settings.encoder.token_channels
     if fusion.name != "clinical_only" and not channels:
         raise SettingsError(
             "no-tokens",
@@ -88,6 +91,14 @@ def _shape_model(settings: ModelSettings) -> CrossAttentionFusion | PooledFusion
         hidden=fusion.hidden if fusion.name == "concatenation" else 0,
         outputs=outputs,
     )
+
+
+def _count_head(settings: ModelSettings) -> int:
+    """What the fusion's last layer gives: o, or of a time to event a logit per interval and cause."""
+    follow_up = follow_up_of(settings)
+    if follow_up is None:
+        return count_outputs(settings)
+    return follow_up.n_intervals * len(follow_up.causes)
 
 
 def _draw_weights(model: CrossAttentionFusion | PooledFusion, generator: torch.Generator) -> None:
