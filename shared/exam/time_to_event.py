@@ -56,7 +56,7 @@ class TimeToEventLabel(BaseModel):
     edges: tuple[float, ...] = Field(min_length=1, max_length=24)
     low: float = Field(default=0.0, ge=0)
     high: float
-    reference_risk: float = Field(default=0.2, gt=0, lt=0.5)
+    reference_risk: float = Field(default=0.2, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> TimeToEventLabel:
@@ -70,6 +70,8 @@ class TimeToEventLabel(BaseModel):
             problems.append(f"low {self.low:g} must be below high {self.high:g}")
         elif self.high < self.horizon:
             problems.append(f"high {self.high:g} must reach the last edge, {self.horizon:g}")
+        elif len(self.causes) * self.start_hazard >= 1.0:
+            problems.append(f"reference_risk {self.reference_risk:g} leaves nobody free of every cause")
         refuse_contradictions(problems)
         return self
 
@@ -135,8 +137,12 @@ class TimeToEventLabel(BaseModel):
 
     def start_logit(self) -> float:
         """Log odds of a cause against nothing in an interval, before any training."""
-        hazard = 1.0 - (1.0 - self.reference_risk) ** (1.0 / self.n_intervals)
-        return math.log(hazard / (1.0 - len(self.causes) * hazard))
+        return math.log(self.start_hazard / (1.0 - len(self.causes) * self.start_hazard))
+
+    @property
+    def start_hazard(self) -> float:
+        """Of each cause in an interval, before any training."""
+        return float(1.0 - (1.0 - self.reference_risk) ** (1.0 / self.n_intervals))
 
     def counts_as(self) -> tuple[int, ...]:
         """What each class is at the horizon [q]: 0 the event, 1 none, −1 not known."""

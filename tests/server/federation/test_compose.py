@@ -51,6 +51,8 @@ COMPANIONS = {
         *("task=classification", "task.positive_class=abnormal"),
         *("validation=probability", "fusion=image_only"),
     ],
+    ("cohort", "hip_fracture"): ["task=survival", "task.endpoint=fracture"],
+    ("task", "survival"): ["cohort=hip_fracture", "task.endpoint=fracture"],
     ("encoder", "none"): ["fusion=clinical_only"],
     **{("features", name): ["learner=second_moments"] for name in ("image_radiomics", "radiomics")},
     **{("encoder", name): _PACKED for name in _UNSHIPPED},

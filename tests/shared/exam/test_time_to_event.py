@@ -71,6 +71,7 @@ def test_at_the_horizon_an_event_counts_and_who_left_before_is_not_known() -> No
         ({"censored": ["FRACTURE"]}, "must not share a word"),
         ({"high": 4}, "high 4 must reach the last edge, 5"),
         ({"low": 9, "high": 8}, "low 9 must be below high 8"),
+        ({"edges": [5], "reference_risk": 0.5}, "leaves nobody free of every cause"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes: dict[str, object], words: str) -> None:

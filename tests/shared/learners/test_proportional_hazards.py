@@ -118,3 +118,25 @@ def test_a_target_that_is_no_time_to_event_is_refused() -> None:
     with pytest.raises(SettingsError) as error:
         make(None)
     assert error.value.code == "settings.needs-follow-up"
+
+
+@pytest.mark.parametrize("label", [ALONE, FOLLOWED])
+def test_it_is_the_multinomial_regression_of_intervals_at_risk_by_scikit_learn(
+    label: TimeToEventLabel,
+) -> None:
+    followed = follow(500, seed=6, competing=0.0 if label is ALONE else 0.05)
+    patients = followed.as_columns(label)
+    learner = make(label, sums=1000, rate=3000.0, clip_norm=1e6)
+    found = federate(learner, in_three(patients), n_declared=500).vector
+    # a row for each interval in which a patient was at risk: columns, the interval, what happened
+    rows, happened = [], []
+    for values, place in zip(patients.columns, patients.target.astype(int), strict=True):
+        for interval, seen in enumerate(label.exposures()[place]):
+            if seen.any():
+                rows.append([*values, *np.eye(label.n_intervals)[interval]])
+                happened.append(int(seen.argmax()))
+    fitted = LogisticRegression(C=1e8, tol=1e-10, max_iter=10_000, fit_intercept=False).fit(
+        rows, happened
+    )
+    weights = fitted.coef_ if label is ALONE else fitted.coef_[1:] - fitted.coef_[0]
+    assert np.allclose(found, weights.T.ravel(), atol=2e-3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from practice_follow_up import ALONE, FOLLOWED, follow, label_of, scored, task_of
@@ -136,3 +139,26 @@ def test_classes_have_no_follow_up() -> None:
     with pytest.raises(SettingsError) as refused:
         Survival.build(SurvivalSettings(kind="survival"), measure_task(classes))
     assert refused.value.code == "settings.needs-follow-up"
+
+
+REFERENCE = json.loads(
+    (Path(__file__).resolve().parents[2] / "practice" / "references" / "survival.json").read_text()
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "answer", "within"),
+    [
+        (label_of(competing=[], censored=["alive", "death"]), "kaplan_meier", 1e-12),
+        # of exact times, where ours are cut into years
+        (FOLLOWED, "aalen_johansen_of_exact_times", 0.01),
+    ],
+)
+def test_the_risk_that_came_is_the_one_that_lifelines_finds(
+    label: TimeToEventLabel, answer: str, within: float
+) -> None:
+    data = REFERENCE["data"]
+    names = [str(label.class_of(*pair)) for pair in zip(data["years"], data["status"], strict=True)]
+    margins = np.array([float(names.count(name)) for name in label.classes])
+    came = make(label).risk_that_came(margins)
+    assert came == pytest.approx(REFERENCE["answers"][answer], abs=within)

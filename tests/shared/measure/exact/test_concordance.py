@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from practice_follow_up import ALONE, FOLLOWED, follow, label_of
@@ -45,3 +48,23 @@ def test_influences_add_up_to_nothing() -> None:
     followed = follow(150, seed=9, competing=0.0)
     _, influence = concordance(followed.columns.T, followed.places(ALONE), ALONE)
     assert np.allclose(influence.sum(axis=1), 0.0, atol=1e-12)
+
+
+REFERENCE = json.loads(
+    (Path(__file__).resolve().parents[3] / "practice" / "references" / "survival.json").read_text()
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "answer"),
+    [
+        (label_of(competing=[], censored=["alive", "death"]), "c_of_one_event"),
+        (FOLLOWED, "c_beside_death"),
+    ],
+)
+def test_it_is_the_concordance_that_lifelines_finds(label: TimeToEventLabel, answer: str) -> None:
+    data = REFERENCE["data"]
+    assert data["edges"] == list(label.edges)
+    names = [str(label.class_of(*pair)) for pair in zip(data["years"], data["status"], strict=True)]
+    values, _ = concordance(np.array([data["risk"]]), places(*names, label=label), label)
+    assert values[0] == pytest.approx(REFERENCE["answers"][answer], abs=1e-12)
