@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables audit loopback images loopback-containers pretrain bench-device experiments clean
+.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit loopback images loopback-containers pretrain bench-device experiments clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -92,6 +92,9 @@ loopback-containers:  ## two hospitals and a coordinator in containers, a few ro
 
 films: $(STAMP)  ## what a border, a marker or another field costs, into docs/films.md; after make demo
 	$(BIN)/python tests/bench/film_perturbations.py $(ARGS)
+
+leukaemia: $(STAMP)  ## survival with districts as hospitals, on a table fetched into an environment of its own
+	$(BIN)/python tests/bench/leukaemia.py
 
 own-tables: $(STAMP)  ## seconds from four tables to a report by one command, into docs/how-to/own-disease.md
 	$(BIN)/python tests/bench/own_tables.py

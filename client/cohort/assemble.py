@@ -18,6 +18,14 @@ from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema, Split, schema_differences
 from shared.exam.standardise import standardise
 
+# What can be predicted of a label.
+_TASK_OF = {
+    "bmd": "classification or regression",
+    "class": "classification",
+    "number": "regression",
+    "time_to_event": "survival",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExamArrays:
@@ -98,13 +106,16 @@ def _target(exam: Exam, schema: CohortSchema, task: TaskSettings) -> float:
             raise IntakeError(
                 "wrong-label",
                 f"regression needs a label of kind bmd or number, not {schema.label.kind}",
-                hint="choose a classification task",
+                hint=f"choose a {_TASK_OF[schema.label.kind]} task",
             )
         return label.number
-    if schema.label.kind == "number" or label.class_name is None:
+    is_followed = schema.label.kind == "time_to_event"
+    suits = is_followed == (task.kind == "survival")
+    if schema.label.kind == "number" or label.class_name is None or not suits:
+        needed = "time_to_event" if task.kind == "survival" else "bmd or class"
         raise IntakeError(
             "wrong-label",
-            f"classification needs a label of kind bmd or class, not {schema.label.kind}",
-            hint="choose a regression task",
+            f"{task.kind} needs a label of kind {needed}, not {schema.label.kind}",
+            hint=f"choose a {_TASK_OF[schema.label.kind]} task",
         )
     return float(schema.label.classes.index(label.class_name))

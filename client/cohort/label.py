@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
-from shared.exam.schema import BmdLabel, ClassLabel, NumberLabel
+from shared.exam.schema import BmdLabel, ClassLabel, Label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def match_category(text: str, names: tuple[str, ...], synonyms: dict[str, str]) 
     return known.get(folded)
 
 
-def check_declaration(label: BmdLabel | ClassLabel | NumberLabel, profile: SiteProfile) -> None:
+def check_declaration(label: Label, profile: SiteProfile) -> None:
     """Refuse BMD labels of an undeclared scanner or of another skeletal site.
 
     Raises:

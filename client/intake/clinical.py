@@ -36,6 +36,7 @@ from client.site.linkage import PatientKey
 from client.site.profile import SiteProfile
 from shared.errors import IntakeError
 from shared.exam.schema import ClinicalField, CohortSchema, NumberField, Split
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.signing.canonical import hash_of
 
 Value = float | str | None
@@ -326,9 +327,24 @@ def _label(cells: Mapping[str, str], schema: CohortSchema, profile: SiteProfile)
     number = _number(text, profile)
     if not label.low <= number <= label.high:
         raise _Unusable("intake.out-of-range")
+    if label.kind == "time_to_event":
+        return _label_time(cells, number, label, profile)
     if label.kind == "bmd":
         return label_bmd(number, vendor=str(profile.dxa_vendor), label=label)
     return ExamLabel(number=number)
+
+
+def _label_time(
+    cells: Mapping[str, str], time: float, label: TimeToEventLabel, profile: SiteProfile
+) -> ExamLabel | None:
+    """The class of a time and of the word that says how it ended; None where that is missing."""
+    status = cells.get(profile.column(label.status_column), "")
+    if profile.is_missing(status):
+        return None
+    named = label.class_of(time, status)
+    if named is None:
+        raise _Unusable("intake.unknown-category")
+    return ExamLabel(class_name=named)
 
 
 def _drop_torn(

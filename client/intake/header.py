@@ -33,8 +33,8 @@ def require_profile(schema: CohortSchema, profile: SiteProfile) -> None:
         IntakeError: with every name and unit that does not fit.
     """
     names = {field.name for field in schema.fields}
-    of_row = (schema.patient_column, schema.date_column, schema.split.column, schema.label.column)
-    known = {*names, *filter(None, of_row)}
+    of_row = (schema.patient_column, schema.date_column, schema.split.column)
+    known = {*names, *filter(None, of_row), *_label_columns(schema)}
     with_units = known | {f"{name}_unit" for name in known} | {f"{schema.label.column}_vendor"}
     problems = []
     for setting, given, allowed in (
@@ -70,7 +70,7 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
     of_row = (schema.patient_column, schema.date_column, schema.split.column)
     names = [name for name in of_row if name]
     names += [item.name for item in schema.fields if item.name not in profile.not_collected]
-    names += [schema.label.column] if profile.has_labels else []
+    names += _label_columns(schema) if profile.has_labels else []
     expected = [profile.column(name) for name in names]
     missing = [column for column in expected if column not in header]
     required = {item.name for item in schema.fields if not item.may_be_missing}
@@ -112,6 +112,12 @@ def require_columns(header: Sequence[str], schema: CohortSchema, profile: SitePr
             f"{len(named) - len(set(named))} of {len(named)} columns have the name of another",
             hint="give every column a name of its own: one would hide the other",
         )
+
+
+def _label_columns(schema: CohortSchema) -> list[str]:
+    """The columns that a label is read from."""
+    label = schema.label
+    return [label.column, *([label.status_column] if label.kind == "time_to_event" else ())]
 
 
 def _without(missing: Sequence[str], schema: CohortSchema, profile: SiteProfile) -> str:

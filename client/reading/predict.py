@@ -28,6 +28,7 @@ from shared.errors import IntakeError, WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
+from shared.exam.time_to_event import TimeToEventLabel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,9 +46,11 @@ class Prediction:
     ``value`` is in ``unit``, or the probability of the class ``probability_of``, the endpoint (None
     where a number is predicted); ``t_score`` is None where the label has none. ``class_name`` is called
     by ``rule``, as in validation; it need not be the ``likeliest`` of ``probabilities``, which hold
-    every class (None and empty where a number is predicted). ``films`` are the normalised films [h, w];
-    ``heat_maps`` [h, w]: how much hiding that place changes the value. ``field_attention``: how much
-    the films attend to each clinical field, where a release has such attention.
+    every class (None and empty where a number is predicted). ``risks`` of a time to event are those of
+    the event by each of the label's edges, the last of them the value. ``films`` are the normalised
+    films [h, w]; ``heat_maps`` [h, w]: how much hiding that place changes the value.
+    ``field_attention``: how much the films attend to each clinical field, where a release has such
+    attention.
     """
 
     value: float
@@ -58,6 +61,7 @@ class Prediction:
     rule: str
     probabilities: Mapping[str, float]
     likeliest: str | None
+    risks: Mapping[str, float]
     films: tuple[Image, ...]
     heat_maps: tuple[Image, ...]
     field_attention: Mapping[str, float]
@@ -70,9 +74,8 @@ class Prediction:
     def facts(self) -> dict[str, object]:
         """The reading in words; what the label does not have is left out."""
         t_score = None if self.t_score is None else f"{self.t_score:+.2f}"
-        words: dict[str, object] = {
-            f"probability of {name}": f"{p:.3f}" for name, p in self.probabilities.items()
-        }
+        words: dict[str, object] = {f"risk {when}": f"{p:.3f}" for when, p in self.risks.items()}
+        words |= {f"probability of {name}": f"{p:.3f}" for name, p in self.probabilities.items()}
         if not self.probabilities:
             words["value"] = f"{self.value:.3f} {self.unit}".rstrip()
         words |= {
@@ -374,6 +377,14 @@ def _occlude(stack: Tensor, view: int, score_of: Callable[[Tensor], Tensor]) -> 
     return heat
 
 
+def risks_by_edge(label: TimeToEventLabel, likelihood: NDArray[np.floating]) -> dict[str, float]:
+    """Cumulative incidence of the event by each edge, from one patient's likelihoods [q]."""
+    risks = np.cumsum(likelihood[: label.n_intervals], dtype=np.float64)
+    return {
+        f"by {edge:g} {label.unit}": float(risk) for edge, risk in zip(label.edges, risks, strict=True)
+    }
+
+
 def _describe(
     release: Release, outputs: Tensor, films: Sequence[Image], maps: Sequence[Image]
 ) -> Prediction:
@@ -386,7 +397,8 @@ def _describe(
         t_score = label_bmd(value, vendor=label.reference_vendor, label=label).t_score
     chances, likeliest = {}, None
     if not decision.is_regression:
-        chances = dict(zip(decision.classes, map(float, found[0]), strict=True))
+        of_classes = decision.chances(found.astype(np.float64))[0]
+        chances = dict(zip(decision.classes, map(float, of_classes), strict=True))
         likeliest = decision.classes[int(decision.likeliest(found)[0])]
     return Prediction(
         value=value,
@@ -397,6 +409,7 @@ def _describe(
         rule=decision.in_words(unit),
         probabilities=chances,
         likeliest=likeliest,
+        risks=risks_by_edge(label, found[0]) if label.kind == "time_to_event" else {},
         films=tuple(films),
         heat_maps=tuple(maps),
         field_attention={},

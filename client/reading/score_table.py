@@ -20,7 +20,7 @@ import numpy as np
 from client.cohort.label import label_bmd
 from client.intake.clinical import ClinicalRow, RawRow, interpret_rows
 from client.intake.sources.tables import file_table
-from client.reading.predict import make_scored
+from client.reading.predict import make_scored, risks_by_edge
 from client.site.profile import SiteProfile
 from shared.contract.release import Release
 from shared.errors import IntakeError
@@ -118,6 +118,9 @@ def _typed(row: RawRow, name: str | None, profile: SiteProfile) -> str:
 
 def _score_columns(release: Release) -> tuple[str, ...]:
     settings, decision = release.plan.settings, release.record.decision
+    if settings.cohort.label.kind == "time_to_event":
+        label = settings.cohort.label
+        return (*(f"risk by {edge:g} {label.unit}" for edge in label.edges), "class")
     if not decision.is_regression:
         return (*(f"probability of {name}" for name in decision.classes), "likeliest class", "class")
     unit = f" [{settings.task.target_unit}]" if settings.task.kind == "regression" else ""
@@ -146,6 +149,10 @@ def _scores(release: Release, rows: Sequence[ClinicalRow]) -> Mapping[int, tuple
     cells: dict[int, tuple[str, ...]] = {}
     for row, output, place in zip(rows, outputs, called, strict=True):
         numbers = [f"{value:.4f}" for value in output]
+        if label.kind == "time_to_event":
+            risks = risks_by_edge(label, output).values()
+            cells[row.number] = (*(f"{risk:.4f}" for risk in risks), decision.classes[int(place)])
+            continue
         if decision.is_regression and label.kind == "bmd":
             read = label_bmd(float(output[0]), vendor=label.reference_vendor, label=label)
             numbers.append(f"{read.t_score:+.2f}")

@@ -98,7 +98,7 @@ def plant_relation(batch: PatientBatch, settings: ModelSettings, *, seed: int) -
     signal = (batch.fields * batch.field_mask)[..., numbers].sum(dim=-1) / max(1, len(numbers)) ** 0.5
     noise = torch.randn(signal.shape, generator=generator)
     target = _EXPLAINED**0.5 * signal + (1 - _EXPLAINED) ** 0.5 * noise  # [b,u], SD about 1
-    if settings.task.kind == "classification":
+    if settings.task.kind != "regression":
         label = settings.cohort.label
         n_classes = 1 if label.kind == "number" else len(label.classes)
         ends = torch.special.ndtri(torch.arange(1, n_classes) / n_classes)

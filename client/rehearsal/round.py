@@ -83,7 +83,7 @@ def draw_in_shape_of(settings: PlanSettings, cohort: Cohort, arrays: ExamArrays)
     rng = np.random.default_rng(0)
     is_frozen, n_exams = settings.encoder.training == "frozen", len(arrays.exams)
     target = rng.normal(size=n_exams)
-    if settings.task.kind == "classification":
+    if settings.task.kind != "regression":
         target = rng.integers(0, 2, n_exams).astype(np.float64)
     n_films = len(cohort.images) if settings.reads_films else 0
     images = draw_images(settings, (n_films,), torch.Generator().manual_seed(0))

@@ -81,10 +81,11 @@ def validate(
         )
         show_json([row.model_dump(mode="json") for row in rows])
         return
-    first, *others = table_for_terminal(results)
+    tables = table_for_terminal(results)
     if kind is not None:
+        first = tables[0]
         show_table(first.title, first.columns, [row for row in first.rows if row[0] == kind])
-    for each in others:
+    for each in tables:
         if each.title == stage:
             show_table(each.title, each.columns, each.rows)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from shared.errors import SettingsError
 from shared.exam.schema import ClassLabel, CohortSchema, NumberLabel
+from shared.exam.time_to_event import TimeToEventLabel
 
 # A public range of targets is taken for five standard deviations, as for expected figures (D-070).
 _SDS_IN_RANGE = 5
@@ -17,6 +18,12 @@ _SDS_IN_RANGE = 5
 _TARGET_SDS, _SCORE_SDS, _ERROR_SDS = 2.7, 1.5, 2.0
 
 _Made = dict[str, str | float]
+# The task of a label's kind, whose settings follow from the label.
+_TASK_OF = {
+    "class": "classification",
+    "number": "regression",
+    "time_to_event": "survival",
+}
 
 
 def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
@@ -32,21 +39,22 @@ def settings_for(schema: CohortSchema, given: Sequence[str]) -> list[str]:
     chosen = dict(word.partition("=")[::2] for word in given)
     if "experiment" in chosen:
         return []
-    wanted = {"class": "classification", "number": "regression"}.get(schema.label.kind)
-    if wanted and chosen.get("task") in ("regression", "classification") and chosen["task"] != wanted:
+    wanted = _TASK_OF.get(schema.label.kind)
+    if wanted and chosen.get("task") in _TASK_OF.values() and chosen["task"] != wanted:
         raise SettingsError(
             "task-and-label",
             f"task {chosen['task']} needs another label than the cohort's, which is of kind "
             f"{schema.label.kind}",
-            hint="classes of a label of kind class are a classification, a number a regression; of a "
-            "bmd both have a task of their own: bmd_classes, bmd_regression",
+            hint="classes of a label of kind class are a classification, a number a regression, a "
+            "time_to_event a survival; of a bmd both have a task of their own: bmd_classes, "
+            "bmd_regression",
         )
     made: _Made = {}
     if not schema.views:
         made |= {"encoder": "none", "fusion": "clinical_only"}
     elif not schema.fields:
         made |= {"fusion": "image_only"}
-    if chosen.get("task") in (None, "regression", "classification"):
+    if chosen.get("task") in (None, *_TASK_OF.values()):
         made |= _for_label(schema, chosen)
     return _as_words((name, value) for name, value in made.items() if name not in chosen)
 
@@ -84,7 +92,18 @@ def _value_at(groups: Mapping[str, Mapping[str, object]], name: str) -> object:
 def _for_label(schema: CohortSchema, chosen: Mapping[str, str]) -> _Made:
     if schema.label.kind == "class":
         return _for_classes(schema.label)
+    if schema.label.kind == "time_to_event":
+        return _for_follow_up(schema.label)
     return _for_number(schema.label, chosen) if schema.label.kind == "number" else {}
+
+
+def _for_follow_up(label: TimeToEventLabel) -> _Made:
+    """Who has the label's public risk or more is called."""
+    return {
+        "task": "survival",
+        "task.endpoint": label.event[0],
+        "task.operating_point": label.reference_risk,
+    }
 
 
 def _for_classes(label: ClassLabel) -> _Made:

@@ -215,7 +215,12 @@ def resolve_stages(settings: Settings, *, n_parameters: int, declared: Declared)
     """
     # later patients are told by a date
     groups = [group for group in _GROUPS if settings.cohort.date_column or group[0] != "prospective"]
-    tables = [table_stage(settings, *group, declared=declared) for group in groups]
+    # a time to event is validated by a measure alone: a table takes every label as known
+    tables = [
+        table_stage(settings, *group, declared=declared)
+        for group in groups
+        if settings.task.kind != "survival"
+    ]
     measures = [
         _measure_stage(settings, name, request, *group)
         for name, request in settings.measures.items()

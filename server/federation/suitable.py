@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from shared.contract.decision import decision_of
 from shared.contract.settings import Settings
 from shared.errors import SettingsError
 from shared.learners.table import build_learner, require_prediction
-from shared.measures.scored import MeasureTask
 from shared.measures.table import build_measure
 from shared.stages.learner import table_task
+from shared.stages.measure import measure_task
 
 
 def require_suitable(settings: Settings) -> None:
@@ -23,13 +22,11 @@ def require_suitable(settings: Settings) -> None:
     Raises:
         SettingsError: the one mistake under its own code, or ``invalid`` with all of them.
     """
-    rule, fields = decision_of(settings), settings.cohort.fields
-    looks_at_tokens = settings.reads_tokens_alone
     checks: list[Callable[[], object]] = [
         partial(
             build_measure,
             request.measure,
-            MeasureTask(rule, fields, f"measures.{name}.measure", looks_at_tokens),
+            measure_task(settings, setting=f"measures.{name}.measure"),
         )
         for name, request in settings.measures.items()
     ]

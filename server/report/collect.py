@@ -31,6 +31,7 @@ from server.run.folder import RunStore
 from server.run.release import held_release
 from server.run.stage_folder import RoundState, StageFolder
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.release import read_lock
 from shared.contract.stages import Stage
@@ -128,6 +129,9 @@ def _task(plan: Plan) -> Task:
     target, unit = _target_name(plan), ""
     side: Side = "≤" if decision_of(plan.settings).is_low_positive else "≥"
     rule = f"class {task.positive_class}" if task.kind == "classification" else ""
+    if task.kind == "survival":
+        followed = follow_up_of(plan.settings)
+        rule = f"within {followed.horizon:g} {followed.unit}" if followed else ""
     if task.kind == "regression":
         unit = task.target_unit
         rule = f"{target} {side} {task.endpoint_threshold:g} {unit}"

@@ -67,6 +67,7 @@ def render_page(results: Results) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         is_regression=is_regression,
+        is_followed=results.task.kind == "survival",
         is_noised=any(row.release_class == "dp" for row in results.validation),
         has_exact=any(row.release_class == "governed" for row in results.validation),
         mean_of_sites=wording.write_mean_of_sites(results),

@@ -27,7 +27,7 @@ class Task(BaseModel):
     """What was predicted.
 
     Attributes:
-        kind: a number, or a class.
+        kind: a number, a class, or a time to event.
         target: name of the label.
         target_unit: its unit.
         endpoint: the positive class.
@@ -40,7 +40,7 @@ class Task(BaseModel):
 
     model_config = FROZEN
 
-    kind: Literal["regression", "classification"]
+    kind: Literal["regression", "classification", "survival"]
     target: str
     target_unit: str = ""
     endpoint: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from server.report.answers import MEASURED
-from server.report.results import Results, ValidationKind
+from server.report.results import POOLED, Results, ValidationKind
+from server.report.wording import KIND_MEANING, concordance_rows
 from shared.contract.validation_summary import SummaryFigure, SummaryRow, ValidationSummary
+from shared.measures.counts import SUPPORT
 from shared.sums.estimate import Estimate
 
 _FIGURES = ("auc", "sensitivity", "specificity", "r2", "mae")
@@ -17,12 +19,32 @@ def summarise(results: Results) -> ValidationSummary:
     that trained has none of its own. Who measured offline, by another plan, is in no row.
     """
     kinds = dict.fromkeys(row.kind for row in results.validation)
-    rows = [_row(results, kind) for kind in kinds]
+    rows = [*(_row(results, kind) for kind in kinds), *_followed_rows(results)]
     return ValidationSummary(
         release_sha256=results.release_sha256,
         run=results.run,
         rows=tuple(row for row in rows if row is not None),
     )
+
+
+def _followed_rows(results: Results) -> list[SummaryRow]:
+    """Of a time to event, whose validations are measures: the rows that a report heads with."""
+    found = []
+    for stage, row in concordance_rows(results):
+        alike = [each for each in results.further if each.stage == stage and each.site != POOLED]
+        n_sites = sum(each.status == MEASURED for each in alike)
+        kind = next((kind for kind in KIND_MEANING if stage.endswith(f"_{kind}")), None)
+        if kind is None or (row.site != POOLED and (n_sites > 1 or kind != "external")):
+            continue
+        shown = {name: each for name, each in (row.figures or {}).items() if each.value is not None}
+        figures = {
+            name: SummaryFigure(value=float(each.value or 0.0), low=each.low, high=each.high)
+            for name, each in shown.items()
+            if not name.startswith(SUPPORT)
+        }
+        words = {"kind": kind, "n_sites": n_sites, "release_class": row.release_class}
+        found.append(SummaryRow.model_validate({**words, "epsilon": row.epsilon, "figures": figures}))
+    return found
 
 
 def _row(results: Results, kind: ValidationKind) -> SummaryRow | None:

@@ -32,6 +32,7 @@ LIMITS = (
     "hospital's patients.",
 )
 MEAN_OF_SITES = "mean of sites"
+CONCORDANCE = "C-index"
 KIND_MEANING = {
     "internal": "held-out patients of the hospitals that trained, same period",
     "external": "a hospital that never took part in training",
@@ -215,6 +216,7 @@ def headline(results: Results) -> list[tuple[str, str, str]]:
             cards.append((f"{kind.capitalize()} AUC", write_status(row), where))
             continue
         cards.append((f"{kind.capitalize()} AUC", *_auc_card(row, where)))
+    cards += [_concordance_card(stage, row) for stage, row in concordance_rows(results)]
     if results.training is None:
         return [*cards, _validation_card(results)]
     spent = [p.training_epsilon for p in results.privacy if p.training_epsilon is not None]
@@ -245,6 +247,26 @@ def _auc_card(row: ValidationResult, where: str) -> tuple[str, str]:
     if interval and row.release_class == "dp":
         return interval, f"estimate {value}, {where}"
     return value, " · ".join(part for part in (interval, where) if part)
+
+
+def concordance_rows(results: Results) -> list[tuple[str, FurtherResult]]:
+    """The pooled row, else the first that was measured, of each validation of a time to event."""
+    found: dict[str, FurtherResult] = {}
+    for row in results.further:
+        if row.figures is not None and CONCORDANCE in row.figures:
+            is_first = row.stage not in found or row.site == POOLED
+            found |= {row.stage: row} if is_first else {}
+    return list(found.items())
+
+
+def _concordance_card(stage: str, row: FurtherResult) -> tuple[str, str, str]:
+    figure = (row.figures or {})[CONCORDANCE]
+    kind, where = stage.rpartition("_")[2].capitalize(), write_site(row.site)
+    value, interval = write_value(figure), write_interval(figure)
+    if interval and row.release_class == "dp":
+        return (f"{kind} {CONCORDANCE}", interval, f"estimate {value}, {where}")
+    detail = " · ".join(part for part in (interval, where) if part)
+    return (f"{kind} {CONCORDANCE}", value, detail)
 
 
 def _validation_card(results: Results) -> tuple[str, str, str]:

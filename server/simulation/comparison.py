@@ -1,8 +1,8 @@
 """Arms beside each other on the same patients: figures, and paired differences, with their intervals.
 
 Exact, from each patient's own output: R² and MAE, or accuracy, by a bootstrap of patients, the
-endpoint's AUC by DeLong; p of the differences adjusted by Holm. A patient counts once, by the earliest
-labelled exam. Imports measures.
+endpoint's AUC by DeLong, of a time to event the C-index by its influence function; p of the differences
+adjusted by Holm. A patient counts once, by the earliest labelled exam. Imports measures.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import Literal
 
@@ -20,6 +21,8 @@ from pydantic import BaseModel, Field
 from server.simulation.arms import FEDERATED
 from shared.contract.decision import Decision
 from shared.errors import ProtocolError
+from shared.exam.time_to_event import TimeToEventLabel
+from shared.measure.exact.concordance import concordance
 from shared.measure.exact.discrimination import delong, exact_auc_interval
 from shared.measure.exact.regression import (
     bootstrap_means,
@@ -182,6 +185,11 @@ class Comparison(BaseModel):
         """The division of the federation itself."""
         return self.divisions[0]
 
+    @property
+    def main(self) -> str:
+        """Name of the figure that is drawn: R², AUC or C-index."""
+        return self.first.figures[0].figure
+
     def spread(self) -> tuple[Spread, ...]:
         """Of each figure and difference over divisions; none of a single division."""
         if len(self.divisions) < 2:
@@ -195,6 +203,7 @@ def measure_place(
     decision: Decision,
     *,
     ours: str = FEDERATED,
+    follow_up: TimeToEventLabel | None = None,
     replicates: int = REPLICATES,
 ) -> tuple[list[Figure], list[Difference]]:
     """All figures of all arms at one place, and the differences of one arm − each other arm.
@@ -204,12 +213,16 @@ def measure_place(
         scored: what each arm says of the same patients in the same order.
         decision: who has the endpoint, and what an output is called.
         ours: the arm that the others are subtracted from.
+        follow_up: the label of a time to event.
         replicates: of the bootstrap.
     """
     figures, differences = [], []
     arms = list(scored)
     label = next(iter(scored.values())).label
-    for name, measure in _MEASURES[decision.is_regression].items():
+    measures = _MEASURES[decision.is_regression]
+    if follow_up is not None:
+        measures = {"C-index": partial(_concordance, follow_up)}
+    for name, measure in measures.items():
         try:
             found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
@@ -275,6 +288,30 @@ def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -
     sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
     return rank_paired(scores, decision.is_positive(label))
+
+
+def _concordance(
+    follow_up: TimeToEventLabel,
+    label: Floats,
+    outputs: Sequence[Floats],
+    decision: Decision,
+    _: int,
+) -> _Found:
+    scores = np.stack([decision.score(each) for each in outputs])
+    values, influence = concordance(scores, label, follow_up)
+    margins = normal_quantile(_CONFIDENCE) * np.sqrt((influence**2).sum(axis=1))
+
+    def paired(a: int, b: int) -> _Paired:
+        sd = float(np.sqrt(((influence[a] - influence[b]) ** 2).sum()))
+        value, margin = float(values[a] - values[b]), normal_quantile(_CONFIDENCE) * sd
+        p = 2 * NormalDist().cdf(-abs(value) / sd) if sd else None
+        return value - margin, value + margin, p
+
+    spans = [
+        (max(value - margin, 0.0), min(value + margin, 1.0))
+        for value, margin in zip(values.tolist(), margins.tolist(), strict=True)
+    ]
+    return values.tolist(), spans, paired
 
 
 def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> _Found:

@@ -28,6 +28,7 @@ from server.simulation.arms import (
 from server.simulation.comparison import INTERNAL, Division, adjust_columns, measure_place
 from server.simulation.published import build_rule, facts_of, measure_rule, rule_beside
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.contract.plan import Plan
 from shared.contract.settings import Settings
 from shared.errors import RunError
@@ -130,7 +131,7 @@ def measure_division(
     simple = build_rule(asked_rule, settings) if asked_rule else None
     for place, patients in places.items():
         scored = {name: score_arm(arm, patients) for name, arm in trained.items()}
-        found = measure_place(place, scored, decision)
+        found = measure_place(place, scored, decision, follow_up=follow_up_of(plan.settings))
         figures += found[0]
         differences += found[1]
         if simple is not None:

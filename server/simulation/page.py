@@ -186,7 +186,7 @@ def _spread_cell(row: Spread) -> str:
 
 def _forest(comparison: Comparison) -> str:
     """The first figure of every arm, by place."""
-    main = "R²" if comparison.is_regression else "AUC"
+    main = comparison.main
     rows = []
     rule = comparison.first.rule
     for place in comparison.first.patients:

@@ -39,6 +39,8 @@ def model_contradictions(settings: ModelSettings) -> Iterator[str]:
 def validation_contradictions(settings: ModelSettings, validation: ValidationSettings) -> Iterator[str]:
     """Between what a table counts and what the task calls or the cohort may hold."""
     low, high, task = validation.score_low, validation.score_high, settings.task
+    if task.kind == "survival":
+        return
     if task.kind == "classification":
         if (low, high) != (0.0, 1.0):
             yield (
@@ -73,14 +75,18 @@ def split_contradictions(cohort: CohortSchema, *, is_private: bool) -> Iterator[
 
 def _task_contradictions(task: TaskSettings, cohort: CohortSchema) -> Iterator[str]:
     label = cohort.label
+    if task.kind == "survival":
+        if label.kind != "time_to_event":
+            yield f"task.kind survival needs a time_to_event label, not {label.kind}"
+        return
     if task.kind == "regression":
-        if label.kind == "class":
-            yield "task.kind regression needs a bmd or number label, not class"
+        if label.kind == "class" or label.kind == "time_to_event":
+            yield f"task.kind regression needs a bmd or number label, not {label.kind}"
         else:
             yield from _number_contradictions(task, label)
         return
-    if label.kind == "number":
-        yield "task.kind classification needs a class or bmd label, not number"
+    if label.kind == "number" or label.kind == "time_to_event":
+        yield f"task.kind classification needs a class or bmd label, not {label.kind}"
         return
     if task.positive_class not in label.classes:
         yield f"task.positive_class must be one of {list(label.classes)}, not {task.positive_class}"

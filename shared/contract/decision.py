@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from shared.contract.model_settings import ModelSettings
 from shared.errors import ProtocolError, SettingsError
@@ -37,6 +37,8 @@ class Decision(BaseModel):
         output_cuts: in regression one for each of ``label_cuts``; in classification the least
             probability from which on the endpoint is called.
         is_ordered: whether the classes stand in an order, such as stages.
+        counts_as: in time to event, which of ``classes`` each of the label's is at the horizon, −1: not
+            known; outputs are of the label's classes, and those of one class here add up.
     """
 
     model_config = FROZEN
@@ -46,6 +48,12 @@ class Decision(BaseModel):
     label_cuts: tuple[float, ...] = ()
     output_cuts: tuple[float, ...] = Field(min_length=1)
     is_ordered: bool = False
+    counts_as: tuple[int, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_given(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a release of before, when no class was made of others, keeps its hash
+        return {name: value for name, value in write(self).items() if name != "counts_as" or value}
 
     @property
     def is_regression(self) -> bool:
@@ -64,15 +72,27 @@ class Decision(BaseModel):
 
     def score(self, outputs: Floats) -> Floats:
         """What ranks patients: the predicted value, or the endpoint's probability. [n,o] -> [n]."""
-        self._require_outputs(outputs)
-        score: Floats = outputs[:, 0 if self.is_regression else self.endpoint]
+        score: Floats = self.chances(outputs)[:, 0 if self.is_regression else self.endpoint]
         return score
+
+    def chances(self, outputs: Floats) -> Floats:
+        """Probability of each class, or the predicted value: [n,o] -> [n,c], [n,1] in regression."""
+        self._require_outputs(outputs)
+        if not self.counts_as:
+            return outputs
+        # one column after the other, so that a patient's sum is that patient's alone, bit for bit
+        places = [place for place, known in enumerate(self.counts_as) if known == self.endpoint]
+        with np.errstate(over="ignore", invalid="ignore"):
+            risk = sum((outputs[:, place] for place in places), np.zeros(len(outputs)))
+        return np.stack([risk, 1.0 - risk], axis=1)
 
     def class_of(self, label: Floats) -> Indices:
         """Places of the true classes; −1 where there is no label, or none of these. [n] -> [n]."""
         if not self.is_regression:
-            is_one = (label >= 0) & (label < len(self.classes)) & (label == np.floor(label))
-            return np.where(is_one, label, -1).astype(np.intp)
+            known = np.array(self.counts_as or range(len(self.classes)))
+            is_one = (label >= 0) & (label < len(known)) & (label == np.floor(label))
+            place = known[np.where(is_one, label, 0).astype(np.intp)]
+            return np.where(is_one, place, -1).astype(np.intp)
         with np.errstate(over="ignore"):  # so large a label is rounded to infinity, above all cuts
             rounded = np.round(label, _DECIMALS)
         place = np.searchsorted(self.label_cuts, rounded, side=self._side)
@@ -90,7 +110,7 @@ class Decision(BaseModel):
         if self.is_regression:
             called = np.searchsorted(self.output_cuts, score, side=self._side).astype(np.intp)
         else:
-            others = outputs.copy()
+            others = self.chances(outputs).copy()
             others[:, self.endpoint] = -np.inf
             called = np.where(score >= self.operating_point, self.endpoint, others.argmax(axis=1))
         furthest = last if 2 * self.endpoint <= last else 0
@@ -98,8 +118,7 @@ class Decision(BaseModel):
 
     def likeliest(self, outputs: Floats) -> Indices:
         """In classification, places of the classes with the highest probability. [n,o] -> [n]."""
-        self._require_outputs(outputs)
-        found: Indices = outputs.argmax(axis=1)
+        found: Indices = self.chances(outputs).argmax(axis=1)
         return found
 
     def is_positive(self, label: Floats) -> Bools:
@@ -120,7 +139,7 @@ class Decision(BaseModel):
         return "left" if self.is_low_positive else "right"
 
     def _require_outputs(self, outputs: Floats) -> None:
-        expected = 1 if self.is_regression else len(self.classes)
+        expected = 1 if self.is_regression else len(self.counts_as or self.classes)
         if outputs.ndim != 2 or outputs.shape[1] != expected:
             raise ProtocolError(
                 "wrong-outputs", f"a decision takes {expected} outputs a patient, not {outputs.shape}"
@@ -147,6 +166,13 @@ def decision_of(settings: ModelSettings) -> Decision:
             label_cuts=label_cuts[::step],
             output_cuts=output_cuts[::step],
             is_ordered=True,
+        )
+    if task.kind == "survival":
+        return Decision(
+            classes=(task.endpoint, f"no {task.endpoint}"),
+            endpoint=0,
+            output_cuts=(task.operating_point,),
+            counts_as=label.counts_as() if label.kind == "time_to_event" else (),
         )
     classes = () if label.kind == "number" else label.classes
     if task.positive_class not in classes:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from shared.contract.encoder_names import EncoderName
 from shared.exam.schema import CohortSchema
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.features.sources import FeatureSettings, FeatureSource
 from shared.strict import FROZEN
 
@@ -133,7 +134,27 @@ class ClassificationTask(BaseModel):
         }
 
 
-TaskSettings = Annotated[RegressionTask | ClassificationTask, Field(discriminator="kind")]
+class SurvivalTask(BaseModel):
+    """A time to event is predicted by its hazards; the score is the risk by the label's last edge.
+
+    The loss of an exam is the negative log-likelihood of the intervals at risk, each with one softmax
+    over nothing, the event and, where the label has one, a competing event.
+
+    Attributes:
+        endpoint: name of the event in reports and policies.
+        operating_point: risk by the horizon from which on a patient is called.
+    """
+
+    model_config = FROZEN
+
+    kind: Literal["survival"] = "survival"
+    endpoint: str
+    operating_point: float = Field(default=0.2, gt=0, lt=1)
+
+
+TaskSettings = Annotated[
+    RegressionTask | ClassificationTask | SurvivalTask, Field(discriminator="kind")
+]
 
 
 class EncoderSettings(BaseModel):
@@ -360,6 +381,12 @@ class ModelSettings(BaseModel):
         return {
             name: value for name, value in write(self).items() if name != "features" or not is_usual
         }
+
+
+def follow_up_of(settings: ModelSettings) -> TimeToEventLabel | None:
+    """The label of a time to event; None where something else is predicted."""
+    label = settings.cohort.label
+    return label if label.kind == "time_to_event" else None
 
 
 class Caps(BaseModel):

@@ -228,7 +228,10 @@ def lock_release(release: Release, plan: Plan, *, now: datetime) -> Lock:
         if settings.task.kind == "regression"
         else None,
         minimum_patients=max(
-            (stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),
+            (
+                *(stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),
+                *(stage.minimum_patients for stage in plan.measures if stage.patients == "accrued"),
+            ),
             default=1,
         ),
         locked_utc=now,

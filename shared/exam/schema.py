@@ -2,7 +2,7 @@
 
 A schema is written in ``configs/cohort/*.yaml`` and travels by value in the plan, so that a new
 disease needs a new file and no code. Everything in it is public: reference means and SDs come from
-the literature, never from a cohort. Imports errors only.
+the literature, never from a cohort. Imports errors and the time to event.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from shared.errors import SettingsError
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.strict import FROZEN, refuse_contradictions
 
@@ -298,6 +299,7 @@ class NumberLabel(BaseModel):
         return {name: value for name, value in write(self).items() if value is not None}
 
 
+Label = BmdLabel | ClassLabel | NumberLabel | TimeToEventLabel
 FilmFiles = Literal["dicom", "png_tree"]
 Split = Literal["train", "tune", "internal"]
 
@@ -369,7 +371,7 @@ class CohortSchema(BaseModel):
     views: tuple[ViewRule, ...] = ()
     films: FilmFiles = "dicom"
     crops: CropRule | None = None
-    label: BmdLabel | ClassLabel | NumberLabel = Field(discriminator="kind")
+    label: Label = Field(discriminator="kind")
     max_days_between_film_and_row: int = Field(default=180, ge=0)
     minimum_age_years: float = Field(default=0.0, ge=0)
     age_field: str = ""
@@ -397,7 +399,8 @@ def _contradictions(content: object) -> list[str]:
     whole = {name: field.default for name, field in CohortSchema.model_fields.items()} | dict(content)
     label, split = (_settings(whole[name]) for name in ("label", "split"))
     fields, views = (_named(whole[name]) for name in ("fields", "views"))
-    names = [whole["patient_column"], whole["date_column"], label.get("column"), split.get("column")]
+    names = [whole["patient_column"], whole["date_column"], split.get("column")]
+    names += [label.get("column"), label.get("status_column")]
     columns = Counter(name for name in (*names, *(each["name"] for each in fields)) if name)
     problems = [
         f"column {name} stands for {count} things; patient, date, label and fields must differ"

@@ -63,6 +63,13 @@ _COHORT_STOPPING = SettingsError(
     "stopping early, cross-validation or the best of several runs on a cohort asks it again, uncharged",
     hint="steps and rate come from a public schedule, and the last half of the states is averaged",
 )
+_PARTIAL_LIKELIHOOD = SettingsError(
+    "partial-likelihood",
+    "Cox's partial likelihood compares every event with all patients then at risk, so that one patient "
+    "is a part of many others' terms",
+    hint="use learner=proportional_hazards, or learner=gradient with task=survival: hazards of public "
+    "intervals, of which each patient has a likelihood alone",
+)
 
 _WORDS: Mapping[SettingsError, str] = {
     _STORED_NEIGHBOURS: "knn k_nearest_neighbours nearest_neighbours n_neighbours k_neighbours "
@@ -72,6 +79,8 @@ _WORDS: Mapping[SettingsError, str] = {
     _FITTED_TREES: "random_forest bagging bootstrap decision_tree extra_trees isolation_forest",
     _SPLIT_SEARCH: "gradient_boosting hist_gradient_boosting boosted_trees xgboost xgb "
     "lightgbm lgbm catboost adaboost gbm split_search best_split",
+    _PARTIAL_LIKELIHOOD: "cox coxph cox_ph cox_regression cox_proportional_hazards cox_net deepsurv "
+    "deep_surv partial_likelihood random_survival_forest",
     _COHORT_PERMUTATION: "permutation_importance permute_columns permutation",
     _COHORT_OVERSAMPLING: "smote adasyn oversampling oversample undersampling undersample "
     "resampling balanced_sampling class_balancing",

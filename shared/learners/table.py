@@ -21,6 +21,10 @@ from shared.learners.logistic import Logistic, LogisticSettings
 from shared.learners.mlp import Mlp, MlpSettings
 from shared.learners.naive_bayes import NaiveBayes, NaiveBayesSettings
 from shared.learners.nearest_centroid import NearestCentroid, NearestCentroidSettings
+from shared.learners.proportional_hazards import (
+    ProportionalHazards,
+    ProportionalHazardsSettings,
+)
 from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
 from shared.learners.refused import require_possible
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
@@ -39,6 +43,7 @@ LearnerSettings = Annotated[
     | MlpSettings
     | NaiveBayesSettings
     | NearestCentroidSettings
+    | ProportionalHazardsSettings
     | ProportionalOddsSettings
     | SecondMomentsSettings
     | SelectionSettings
@@ -55,6 +60,7 @@ _BUILDERS: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
     "mlp": Mlp.build,
     "naive_bayes": NaiveBayes.build,
     "nearest_centroid": NearestCentroid.build,
+    "proportional_hazards": ProportionalHazards.build,
     "proportional_odds": ProportionalOdds.build,
     "second_moments": SecondMoments.build,
     "selection": Selection.build,
@@ -70,6 +76,12 @@ def build_learner(settings: LearnerSettings, task: TableTask) -> Learner[Columns
     Raises:
         SettingsError: it does not suit the task's target.
     """
+    if task.follow_up is not None and settings.kind != "proportional_hazards":
+        raise SettingsError(
+            "not-of-follow-up",
+            f"learner {settings.kind} cannot learn a time to event, of which a part is censored",
+            hint="use learner=proportional_hazards, or learner=gradient with a fusion",
+        )
     return _BUILDERS[settings.kind](settings, task)
 
 

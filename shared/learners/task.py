@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.errors import SettingsError
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.features.columns import Column
 
 
@@ -20,6 +21,7 @@ class TableTask:
         n_classes: how many classes the target has, in their order where they have one; 0: it is a
             number in public standard units.
         is_ordered: whether three or more classes have an order; two always have one.
+        follow_up: the label of a time to event, of whose classes the target is one; ``n_classes`` is 0.
         seed: the plan's; draws public structure (trees, frequencies), never protective noise.
         epsilon: the stage's ε, by which public schedules choose; None for privacy off.
     """
@@ -27,8 +29,25 @@ class TableTask:
     columns: tuple[Column, ...]
     n_classes: int = 0
     is_ordered: bool = False
+    follow_up: TimeToEventLabel | None = None
     seed: int = 0
     epsilon: float | None = None
+
+
+def require_follow_up(task: TableTask, *, kind: str) -> TimeToEventLabel:
+    """The label of a time to event.
+
+    Raises:
+        SettingsError: ``needs-follow-up``: the target is no time to event.
+    """
+    if task.follow_up is None:
+        raise SettingsError(
+            "needs-follow-up",
+            f"learner {kind} needs a time to event, not "
+            f"{f'{task.n_classes} classes' if task.n_classes else 'a number'}",
+            hint="choose a cohort whose label is of kind time_to_event, and task=survival",
+        )
+    return task.follow_up
 
 
 def require_classes(task: TableTask, *, kind: str) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shared.errors import SettingsError
 from shared.exam.schema import ClinicalField
+from shared.exam.time_to_event import TimeToEventLabel
 from shared.sums.contract import Floats
 from shared.sums.estimate import Estimate
 from shared.sums.one_sum import Rows
@@ -26,14 +27,15 @@ Indices = NDArray[np.intp]
 class Scored:
     """Outputs, one label, the clinical fields and the scanners' makers per patient.
 
-    Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability; label
-        [n], the target in its unit, or the class index; NaN: unlabelled. fields [n,k], numbers in the
-        schema's units, categories by place; NaN: missing. makers [n], who made the scanners of a
-        patient's films, as headers name them, each once; none where no header does, or without films.
-        replaced [n,q,o], outputs with something of the patient replaced: each field by a public
-        donor's for a measure that ``ReplacesFields``, bone and as much else for one that ``ReadsBone``
-        hidden; else q = 0. is_assessed [n], whether the films have masks of bone; maps [n,3], where the
-        model looks (``saliency``), for one that ``ReadsBone`` by maps, else [n,0].
+    Shapes: outputs [n,o], the predicted target in its unit, o = 1, or each class's probability, of a
+        time to event each class's likelihood; label [n], the target in its unit, or the class index;
+        NaN: unlabelled. fields [n,k], numbers in the schema's units, categories by place; NaN: missing.
+        makers [n], who made the scanners of a patient's films, as headers name them, each once; none
+        where no header does, or without films. replaced [n,q,o], outputs with something of the patient
+        replaced: each field by a public donor's for a measure that ``ReplacesFields``, bone and as much
+        else for one that ``ReadsBone`` hidden; else q = 0. is_assessed [n], whether films have masks
+        of bone; maps [n,3], where the model looks (``saliency``), for one that ``ReadsBone`` by maps,
+        else [n,0].
     """
 
     outputs: Floats
@@ -121,6 +123,7 @@ class Rule(Protocol):
 class MeasureTask:
     """What a measure may know of a plan: its rule of classes, and its clinical fields [k].
 
+    ``follow_up``: the label of a time to event; None where something else is predicted.
     ``setting``: where the measure's own settings stand among a run's, for who must change them.
     ``reads_tokens``: whether the model reads image tokens, and films in no other way.
     """
@@ -128,6 +131,7 @@ class MeasureTask:
     rule: Rule
     fields: tuple[ClinicalField, ...]
     setting: str = "measure"
+    follow_up: TimeToEventLabel | None = None
     reads_tokens: bool = True
 
     def require_tokens(self, kind: str) -> None:

@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shared.contract.model_settings import CrossAttention, ModelSettings
+from shared.contract.model_settings import CrossAttention, ModelSettings, follow_up_of
 from shared.errors import SettingsError
 from shared.model.clinical_tokens import ClinicalTokens
 from shared.model.end_to_end import EndToEnd, start_encoder
 from shared.model.fusion import CrossAttentionFusion, OneScore, PooledFusion
+from shared.model.hazards import Hazards
 from shared.model.partial import count_frozen
 
 
 def count_outputs(settings: ModelSettings) -> int:
-    """1 for regression, else the number of the label's classes."""
+    """o: 1 for regression, else the number of the label's classes."""
     label = settings.cohort.label
     if settings.task.kind == "regression" or label.kind == "number":
         return 1
@@ -47,16 +48,14 @@ def build_model(
         SettingsError: the fusion cannot work with these tokens, or the encoder's file was not given.
         WeightsError: the file is not the plan's.
     """
-    task, n_outputs = settings.task, count_outputs(settings)
-    has_one_score = task.kind == "classification" and task.link == "odds"
-    fusion = _shape_model(settings, outputs=1 if has_one_score else n_outputs)
+    fusion = _shape_model(settings, outputs=_count_head(settings))
     generator = torch.Generator().manual_seed(generator_seed)
     _draw_weights(fusion, generator)
-    head = OneScore(fusion, n_outputs) if has_one_score else fusion
+    read = _read_head(fusion, settings)
     if settings.encoder.training == "frozen":
-        return head
+        return read
     encoder = start_encoder(settings.encoder, encoder_file, generator)
-    return EndToEnd(encoder, head, frozen_blocks=count_frozen(encoder, settings.encoder))
+    return EndToEnd(encoder, read, frozen_blocks=count_frozen(encoder, settings.encoder))
 
 
 def _shape_model(settings: ModelSettings, *, outputs: int) -> CrossAttentionFusion | PooledFusion:
@@ -88,6 +87,29 @@ def _shape_model(settings: ModelSettings, *, outputs: int) -> CrossAttentionFusi
         hidden=fusion.hidden if fusion.name == "concatenation" else 0,
         outputs=outputs,
     )
+
+
+def _has_one_score(settings: ModelSettings) -> bool:
+    """Whether ordered classes are read from one score and its cuts."""
+    return settings.task.kind == "classification" and settings.task.link == "odds"
+
+
+def _count_head(settings: ModelSettings) -> int:
+    """What the fusion's last layer gives: o, or one score, or a logit per interval and cause."""
+    follow_up = follow_up_of(settings)
+    if follow_up is not None:
+        return follow_up.n_intervals * len(follow_up.causes)
+    return 1 if _has_one_score(settings) else count_outputs(settings)
+
+
+def _read_head(
+    fusion: CrossAttentionFusion | PooledFusion, settings: ModelSettings
+) -> CrossAttentionFusion | PooledFusion | OneScore | Hazards:
+    """The fusion with its last layer read as the task's outputs."""
+    follow_up = follow_up_of(settings)
+    if follow_up is not None:
+        return Hazards(fusion, follow_up)
+    return OneScore(fusion, count_outputs(settings)) if _has_one_score(settings) else fusion
 
 
 def _require_several_keys(fusion: CrossAttention, grid: int, n_fields: int) -> None:

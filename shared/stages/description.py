@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import DescriptionStage
@@ -122,7 +123,11 @@ class DescriptionSum:
     def described(self, patients: FirstExams) -> DescribedPatients:
         """Patients as a description takes them: each counts once."""
         is_positive = decision_of(self._settings).is_positive(patients.target)
-        return DescribedPatients(patients.fields, patients.field_mask, patients.target, is_positive)
+        fields, mask, target = patients.fields, patients.field_mask, patients.target
+        if follow_up_of(self._settings) is not None:  # the label is a category beside the fields
+            fields = np.column_stack([fields, target])
+            mask = np.column_stack([mask, np.isfinite(target)])
+        return DescribedPatients(fields, mask, target, is_positive)
 
     def advance(
         self, state: StageState, totals: Sequence[Vector], *, sites: Sequence[RosterEntry]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.contract.model_settings import ModelSettings
+from shared.contract.model_settings import ModelSettings, follow_up_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import LearnerStage
@@ -127,7 +127,7 @@ class LearnerSum:
         return make_columns(
             patients,
             self._settings.cohort.fields,
-            is_class=self._settings.task.kind == "classification",
+            is_class=self._settings.task.kind != "regression",
             channels=_channels(self._settings),
             layout=self._settings.features.layout,
         )
@@ -163,6 +163,7 @@ def table_task(settings: ModelSettings, epsilon: float) -> TableTask:
         n_classes=len(label.classes) if is_class and label.kind != "number" else 0,
         is_ordered=label.kind != "number" and label.is_ordered,
         seed=settings.seed,
+        follow_up=follow_up_of(settings),
         epsilon=epsilon or None,
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import ModelSettings, follow_up_of
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.settings import PlanSettings
@@ -42,10 +43,18 @@ def measure_of(settings: PlanSettings, stage: MeasureStage) -> Measure:
     Raises:
         SettingsError: it does not suit them.
     """
-    task = MeasureTask(
-        decision_of(settings), settings.cohort.fields, reads_tokens=settings.reads_tokens_alone
+    return build_measure(stage.measure, measure_task(settings))
+
+
+def measure_task(settings: ModelSettings, *, setting: str = "measure") -> MeasureTask:
+    """A plan's facts for a measure; ``setting`` as of ``MeasureTask``."""
+    return MeasureTask(
+        decision_of(settings),
+        settings.cohort.fields,
+        setting,
+        follow_up_of(settings),
+        reads_tokens=settings.reads_tokens_alone,
     )
-    return build_measure(stage.measure, task)
 
 
 class MeasureSum:

@@ -26,12 +26,13 @@ def exam_loss(output: Tensor, target: Tensor, task: TaskSettings) -> Tensor:
     """Loss of each exam.
 
     Regression: w(y)·smooth-L1(output, target) on the standardised target. Classification:
-    cross-entropy with the class index.
+    cross-entropy with the class index. Survival: the negative log-likelihood of the intervals at risk,
+    whose outputs are log-likelihoods already (``shared.model.hazards``).
 
     Shapes: output [b,u,o], target [b,u] -> [b,u].
     """
-    if task.kind == "classification":
-        logs = functional.log_softmax(output, dim=-1)
+    if task.kind != "regression":
+        logs = output if task.kind == "survival" else functional.log_softmax(output, dim=-1)
         index = target.to(torch.long).unsqueeze(-1)
         return -logs.gather(-1, index).squeeze(-1)
     error = functional.smooth_l1_loss(

@@ -55,7 +55,7 @@ def draw_public_batch(settings: AnySettings) -> PatientBatch:
     # Each field is missing in one patient of six, never all of them at once.
     mask = (rows[..., None] + torch.arange(len(fields))).remainder(_PATIENTS) != 0
     target = torch.randn(shape, generator=generator)
-    if settings.task.kind == "classification":
+    if settings.task.kind != "regression":
         label = settings.cohort.label
         n_classes = 1 if label.kind == "number" else len(label.classes)
         target = rows.remainder(n_classes).float()

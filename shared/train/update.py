@@ -144,7 +144,8 @@ def score_exams(
         encoder_file: as ``build_model`` takes it.
 
     Returns:
-        Outputs [n,o]: the predicted target, or each class's probability; labels [n]: the target in its
+        Outputs [n,o]: the predicted target, or each class's probability, of a time to event each
+        class's likelihood; labels [n]: the target in its
         own unit, or the class index.
     """
     task = settings.task
@@ -165,7 +166,7 @@ def score_exams(
         output = task.target_mean + task.target_sd * output
         label = task.target_mean + task.target_sd * label
     else:
-        output = torch.softmax(output, dim=1)
+        output = output.exp() if task.kind == "survival" else torch.softmax(output, dim=1)
     return output.numpy(), label.numpy()
 
 

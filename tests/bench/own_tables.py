@@ -91,12 +91,12 @@ def quoted(page: str, measured: Mapping[str, Any]) -> str:
     """The page with the block between its marks.
 
     Raises:
-        ValueError: it has not both marks once.
+        ValueError: it has not the first mark once, and the other after it.
     """
-    if page.count(BEGINS) != 1 or page.count(ENDS) != 1:
-        raise ValueError(f"the page must have {BEGINS} and {ENDS} once each")
-    before, rest = page.split(BEGINS)
-    return f"{before}{BEGINS}\n{block(measured)}\n{ENDS}{rest.split(ENDS)[1]}"
+    before, found, rest = page.partition(BEGINS)
+    if not found or BEGINS in rest or ENDS not in rest:
+        raise ValueError(f"the page must have {BEGINS} once, and {ENDS} after it")
+    return f"{before}{BEGINS}\n{block(measured)}\n{ENDS}{rest.partition(ENDS)[2]}"
 
 
 if __name__ == "__main__":

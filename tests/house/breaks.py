@@ -3386,6 +3386,18 @@ BREAKS: tuple[Break, ...] = (
         "two cuts may fall together, and a class vanishes",
     ),
     Break(
+        "shared/exam/time_to_event.py",
+        "return self.classes[first_free + sum(time >= middle for middle in middles)]",
+        "return self.classes[first_free + sum(time >= low for low in (0.0, *self.edges[:-1]))]",
+        "who is censored has survived the interval that was hardly begun",
+    ),
+    Break(
+        "shared/measures/survival.py",
+        "others = events[interval + 1 :].sum(axis=0) + free[interval + 1 :].sum(axis=0) + never",
+        "others = events[interval + 1 :].sum(axis=0) + free[interval + 1 :].sum(axis=0)",
+        "whoever died before a fracture is compared with no fracture",
+    ),
+    Break(
         "shared/train/aggregate.py",
         "second = np.full(n_parameters, strategy.adam_tau**2)",
         "second = np.full(n_parameters, strategy.adam_tau)",

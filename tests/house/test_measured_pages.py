@@ -60,6 +60,11 @@ def test_the_page_of_films_is_its_figures_and_they_are_of_this_preparation() -> 
     assert measured["preprocessing"] == PREPROCESSING_VERSION
 
 
+def test_the_figures_of_leukaemia_by_district_are_those_measured() -> None:
+    page = (DOCS / "how-to" / "own-disease.md").read_text()
+    assert page == bench("leukaemia").quoted(page, figures_of("leukaemia")), "run make leukaemia"
+
+
 def test_the_seconds_of_ones_own_tables_are_those_measured() -> None:
     page = (DOCS / "how-to" / "own-disease.md").read_text()
     assert page == bench("own_tables").quoted(page, figures_of("own-tables")), "run make own-tables"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from practice_follow_up import FOLLOWED
 from practice_patients import SCHEMA, practice_patients, practice_settings
 from practice_validation import spec_of_numbers, spec_of_probabilities
 
@@ -27,9 +28,10 @@ from shared.measure.description.rows import description_spec
 from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.measure.table.spec import TableSpec
 from shared.measure.table.sum import TableRows
-from shared.measures.scored import MeasureTask, ReadsBone, ReplacesFields, Scored
+from shared.measures.scored import ReadsBone, ReplacesFields, Scored
 from shared.measures.table import MEASURES, build_measure
 from shared.stages.gradient_rows import PatientGradients
+from shared.stages.measure import measure_task
 from shared.sums.contract import Sum
 from shared.sums.one_sum import OneSum
 from shared.train.patients import PatientBatch
@@ -109,6 +111,8 @@ def usual_columns(n: int, n_classes: int, draw: np.random.Generator) -> Columns:
 def of_learner(kind: str, n_classes: int = CLASSES, **changes: object) -> Case:
     values = yaml.safe_load((CONFIGS / "learner" / f"{kind}.yaml").read_text())
     task = TableTask(columns=COLUMNS, n_classes=n_classes, is_ordered=True, seed=5, epsilon=3.0)
+    if kind == "proportional_hazards":
+        task, n_classes = replace(task, n_classes=0, follow_up=FOLLOWED), len(FOLLOWED.classes)
     return Case(
         asked=build_learner(read_learner({**values, **changes}), task),
         usual=lambda n, draw: usual_columns(n, n_classes, draw),
@@ -129,9 +133,9 @@ def of_measure(file: str, *overrides: str, **changes: object) -> Case:
     values["measure"] |= changes
     settings = MeasureRequest.model_validate(values).measure
     composed = compose_settings(list(overrides))
-    rule, schema = decision_of(composed), composed.cohort
-    task, k = MeasureTask(rule, schema.fields), len(schema.fields)
-    o = 1 if rule.is_regression else len(rule.classes)
+    task = measure_task(composed)
+    rule, k = decision_of(composed), len(task.fields)
+    o = 1 if rule.is_regression else len(rule.counts_as or rule.classes)
     measure = build_measure(settings, task)
     n_replaced = len(measure.replaced_fields) if isinstance(measure, ReplacesFields) else 0
     n_maps = 0
@@ -261,7 +265,8 @@ SUMS: dict[str, Case] = {
     "table of ordered classes": of_table(
         spec_of_probabilities("mild", "middle", "severe", is_ordered=True, confusion=1.0, error=0.35)
     ),
-    **{f"measure of {kind}": of_measure(kind) for kind in MEASURES},
+    **{f"measure of {kind}": of_measure(kind) for kind in MEASURES if kind != "survival"},
+    "measure of survival": of_measure("survival", "experiment=hip_fracture"),
     "measure of subgroups by age, of a probability": of_measure(
         "subgroups", "experiment=bmd_classes", field="age", edges=[60, 75], low=0.0, high=1.0
     ),

@@ -293,7 +293,7 @@ def _log_likelihoods(
 
     Regression: a normal error with the variance found where references did not see the patient.
     """
-    if settings.task.kind == "classification":
+    if settings.task.kind != "regression":
         return log_expit(target), log_expit(references)
     variance = max(float((references[~was_in] ** 2).mean()), 1e-12)
     return -(target**2) / (2 * variance), -(references**2) / (2 * variance)

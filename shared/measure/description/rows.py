@@ -150,9 +150,12 @@ def description_spec(settings: ModelSettings, stage: DescriptionStage) -> Descri
             reference_sd=task.target_sd,
             may_be_missing=False,
         )
+    fields = tuple(_field_cells(field) for field in settings.cohort.fields)
+    if label.kind == "time_to_event":  # how each follow-up ended, and when
+        fields += (CategoryCells(name=label.column, categories=label.classes, may_be_missing=False),)
     return DescriptionSpec(
         endpoint=task.endpoint,
-        fields=tuple(_field_cells(field) for field in settings.cohort.fields),
+        fields=fields,
         target=target,
         has_second_moments=stage.has_second_moments,
     )

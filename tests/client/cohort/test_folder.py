@@ -14,7 +14,7 @@ from client.cohort.folder import Cohort, Exam, StoredFilm, cohort_folder, write_
 from client.cohort.label import ExamLabel
 from client.cohort.quarantine import Quarantined
 from client.site.linkage import PatientKey
-from shared.contract.model_settings import ClassificationTask, RegressionTask
+from shared.contract.model_settings import ClassificationTask, RegressionTask, SurvivalTask
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import CohortSchema
@@ -228,4 +228,7 @@ def test_another_schema_or_an_unsuitable_task_is_refused(tmp_path):
     assert refusal.value.code == "intake.other-schema"
     with pytest.raises(IntakeError) as refusal:
         assemble(cohort, "train", schema=cohort.schema, task=CLASSES)
+    assert refusal.value.code == "intake.wrong-label"
+    with pytest.raises(IntakeError, match="survival needs a label of kind time_to_event") as refusal:
+        assemble(cohort, "train", schema=cohort.schema, task=SurvivalTask(endpoint="fracture"))
     assert refusal.value.code == "intake.wrong-label"

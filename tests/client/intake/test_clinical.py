@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from practice_follow_up import FOLLOWED
 
 from client.cohort.quarantine import CODES, Quarantined
 from client.cohort.split import SplitCase
@@ -345,3 +346,38 @@ def test_a_patients_split_goes_by_the_earliest_labelled_row(schema):
         "P1": SplitCase(None, "osteoporosis"),
         "P2": SplitCase(None, ""),
     }
+
+
+def test_a_time_to_event_is_read_from_a_time_and_a_word(schema):
+    followed = tabular(schema, label=FOLLOWED.model_dump(mode="json"))
+    table = read_as(
+        followed,
+        {"patient_id": "1", "years": "1.5", "status": "Fracture"},
+        {"patient_id": "2", "years": "9", "status": "0"},
+        {"patient_id": "3", "years": "2", "status": ""},
+        {"patient_id": "4", "years": "", "status": "1"},
+    )
+    named = {row.patient_id: row.label and row.label.class_name for row in table.rows}
+    assert named == {"1": "fracture by 2", "2": "free for 5", "3": None, "4": None}
+    assert [entry.code for entry in table.quarantined] == ["intake.missing-label"] * 2
+
+
+@pytest.mark.parametrize(
+    ("cells", "code"),
+    [
+        ({"years": "1", "status": "moved"}, "intake.unknown-category"),
+        ({"years": "-1", "status": "1"}, "intake.out-of-range"),
+        ({"years": "soon", "status": "1"}, "intake.not-a-number"),
+    ],
+)
+def test_a_time_or_word_that_cannot_be_read_puts_the_row_aside(schema, cells, code):
+    followed = tabular(schema, label=FOLLOWED.model_dump(mode="json"))
+    table = read_as(followed, cells)
+    assert table.rows == ()
+    assert [entry.code for entry in table.quarantined] == [code]
+
+
+def test_a_table_without_the_word_of_a_time_to_event_is_refused(schema):
+    followed = tabular(schema, label=FOLLOWED.model_dump(mode="json"))
+    with pytest.raises(IntakeError, match="lacks status"):
+        read_as(followed, {"years": "1"})

@@ -24,7 +24,10 @@ from shared.stages.learner import table_task
 from shared.sums import contract
 
 # Of each learner of tables, the settings of a task that suits it.
-_SUITED = {"second_moments": "fusion=linear"}
+_SUITED = {
+    "second_moments": "fusion=linear",
+    "proportional_hazards": "experiment=hip_fracture",
+}
 _OF_CLASSES = "experiment=bmd_classes"
 _DECLARED = 400
 _INTRODUCTION = (
@@ -92,10 +95,13 @@ def _learner_cells(settings: Settings) -> tuple[object, ...]:
 
 
 def _measuring() -> Iterator[str]:
-    further = f"measure=[{','.join(options_of('measure'))}]"
+    of_followed = "survival"
+    others = [name for name in options_of("measure") if name != of_followed]
+    further = f"measure=[{','.join(others)}]"
     asked = {
         "a number": [further, "validation.description_epsilon=1"],
         "ordered classes": [_OF_CLASSES],
+        "a time to event": [_SUITED["proportional_hazards"]],
     }
     rows = []
     for words, overrides in asked.items():

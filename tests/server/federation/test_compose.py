@@ -50,6 +50,8 @@ COMPANIONS = {
         *("task=classification", "task.positive_class=abnormal"),
         *("validation=probability", "fusion=image_only"),
     ],
+    ("cohort", "hip_fracture"): ["task=survival", "task.endpoint=fracture"],
+    ("task", "survival"): ["cohort=hip_fracture", "task.endpoint=fracture"],
     ("encoder", "none"): ["fusion=clinical_only"],
     **{
         ("features", name): ["learner=second_moments"]

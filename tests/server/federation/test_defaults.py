@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from practice_follow_up import label_of
 from simulated_tables import CLASSES, NUMBER, write_cohort
 
 from server.federation.compose import cohort_file, compose_settings
@@ -92,3 +93,14 @@ def test_a_cohort_without_clinical_fields_is_read_from_its_films_alone() -> None
     schema = read_schema(cohort_file("mura_wrist"))
     assert "fusion=image_only" in settings_for(schema, [])
     assert not [word for word in settings_for(schema, ["fusion=linear"]) if word.startswith("fusion")]
+
+
+def test_a_time_to_event_is_called_at_the_labels_public_risk(tmp_path: Path) -> None:
+    label = label_of(reference_risk=0.3).model_dump(mode="json")
+    settings = settings_of(tmp_path, label)
+    task = settings.task
+    assert task.kind == "survival"
+    assert (task.endpoint, task.operating_point) == ("fracture", 0.3)
+    assert settings.measures["survival"].measure.kind == "survival"
+    with pytest.raises(SettingsError, match="task regression needs another label"):
+        settings_of(tmp_path, label, "task=regression")

@@ -158,3 +158,22 @@ def test_grades_of_an_endpoint_above_lead_downwards() -> None:
     assert (decision.endpoint, decision.operating_point) == (2, 0.7)
     with pytest.raises(SettingsError, match="each threshold must lie below the one before"):
         compose_settings([*ABOVE, grade.replace("0.8", "0.95")])
+
+
+def test_at_the_horizon_an_event_counts_and_who_left_before_has_no_class() -> None:
+    rule = decision_of(compose_settings(["experiment=hip_fracture"]))
+    assert rule.classes == ("hip fracture", "no hip fracture")
+    # five years of a fracture, five of a death, then free for none to five of them
+    places = np.arange(16.0)
+    assert rule.class_of(places).tolist() == [0] * 5 + [1] * 5 + [-1] * 5 + [1]
+    assert rule.class_of(np.array([np.nan, 0.5, 16.0, -1.0])).tolist() == [-1] * 4
+    outputs = np.zeros((2, 16))
+    outputs[0, :5], outputs[1, :5] = 0.01, 0.03
+    assert rule.score(outputs) == pytest.approx([0.05, 0.15])
+    assert rule.call(outputs).tolist() == [1, 0], "at a risk of 0.1"
+    assert rule.likeliest(outputs).tolist() == [1, 1]
+    assert rule.in_words() == "hip fracture at ≥ 0.1"
+
+
+def test_a_rule_of_before_there_was_a_time_to_event_is_written_as_it_was() -> None:
+    assert "counts_as" not in decision_of(compose_settings()).model_dump(mode="json")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
+from practice_follow_up import FOLLOWED
 from practice_tables import table_task
 
 from shared.errors import SettingsError
@@ -60,7 +62,18 @@ def test_a_yaml_names_its_learner_and_sets_everything(kind: str) -> None:
     assert settings.kind == kind
     assert settings.model_fields_set == set(type(settings).model_fields)
     n_classes = 0 if kind == "second_moments" else 3
-    assert build_learner(settings, table_task(24, n_classes=n_classes)).start().sums_done == 0
+    task = table_task(24, n_classes=n_classes)
+    if kind == "proportional_hazards":
+        task = replace(task, n_classes=0, follow_up=FOLLOWED)
+    assert build_learner(settings, task).start().sums_done == 0
+
+
+@pytest.mark.parametrize("kind", sorted(set(LEARNERS) - {"proportional_hazards"}))
+def test_a_learner_that_takes_every_label_as_known_is_refused_a_time_to_event(kind: str) -> None:
+    task = replace(table_task(24), follow_up=FOLLOWED)
+    with pytest.raises(SettingsError, match="use learner=proportional_hazards") as error:
+        build_learner(read_learner(shipped(kind)), task)
+    assert error.value.code == "settings.not-of-follow-up"
 
 
 def test_a_setting_of_another_learner_is_refused_and_named() -> None:

@@ -9,10 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
-from shared.contract.decision import decision_of
 from shared.contract.settings import MeasureRequest
-from shared.measures.scored import MeasureTask
+from shared.errors import SettingsError
 from shared.measures.table import MEASURES, build_measure
+from shared.stages.measure import measure_task
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "measure"
 
@@ -40,12 +40,20 @@ def test_each_measure_has_a_yaml_of_its_name_and_no_yaml_is_of_anything_else() -
 @pytest.mark.parametrize("file", FILES)
 def test_a_yaml_names_its_measure_and_sets_everything(file: str) -> None:
     settings = MeasureRequest.model_validate(shipped(file)).measure
-    shipped_run = compose_settings()
+    shipped_run = compose_settings(["experiment=hip_fracture"] if file == "survival" else [])
     assert settings.kind == kind_of(file)
     assert settings.model_fields_set == set(type(settings).model_fields)
-    measure = build_measure(settings, MeasureTask(decision_of(shipped_run), shipped_run.cohort.fields))
+    measure = build_measure(settings, measure_task(shipped_run))
     assert measure.n_cells > 0
     assert measure.norm > 0
+
+
+@pytest.mark.parametrize("file", sorted(set(FILES) - {"survival"}))
+def test_a_measure_that_takes_every_label_as_known_is_refused_a_time_to_event(file: str) -> None:
+    settings = MeasureRequest.model_validate(shipped(file)).measure
+    with pytest.raises(SettingsError, match="measured by measure=survival") as error:
+        build_measure(settings, measure_task(compose_settings(["experiment=hip_fracture"])))
+    assert error.value.code == "settings.not-of-follow-up"
 
 
 def test_yamls_of_one_measure_can_be_asked_for_together() -> None:
