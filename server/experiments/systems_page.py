@@ -12,7 +12,6 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from server.experiments.outcome import Compared, Mean, Outcome, Row, mean_of_hospitals
-from server.experiments.plot import Axes, Point, draw_plot, grid_over, series_of
 from server.experiments.system import (
     ALONE,
     EPSILON,
@@ -26,6 +25,7 @@ from server.experiments.system import (
     Ablation,
     System,
 )
+from server.experiments.systems_plot import is_by_place, picture_of, plots_of
 from shared.machine.files import PROJECT, write_atomic
 
 DATA = "docs/data/experiments.json"
@@ -55,7 +55,6 @@ GAINS = {
     ),
 }
 _OUTCOMES = TypeAdapter(tuple[Outcome, ...])
-_LEAST_DRAWN = -0.2
 
 
 def read_outcomes(root: Path = PROJECT) -> tuple[Outcome, ...]:
@@ -78,12 +77,6 @@ def write_systems(
     for name, text in texts.items():
         write_atomic(root / name, text.encode())
     return [root / name for name in texts]
-
-
-def plots_of(systems: Sequence[System], outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """The plot of each system by the name of its file."""
-    by_name = {system.name: system for system in systems}
-    return {_picture(each): _plot(by_name[each.system], each) for each in outcomes}
 
 
 def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
@@ -140,10 +133,10 @@ def _measured(system: System, outcome: Outcome) -> list[str]:
         f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
         f"populations: {n}. {outcome.date}.",
         "",
-        f"![{system.figures[0]} of {system.name}]({_picture(outcome).removeprefix('docs/')})",
+        f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",
     ]
-    if not _is_by_place(outcome):
+    if not is_by_place(outcome):
         return [*lines, *_by_hospital(system, outcome)]
     lines += _table(outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
@@ -294,61 +287,6 @@ def _gain_sentences(figure: str, words: _Gain, by_place: dict[str, Mean | None])
         for said, places in sides.items()
         if by_place
     ]
-
-
-def _plot(system: System, outcome: Outcome) -> str:
-    """By place: a dot for each arm under each training; by hospital: one for each training."""
-    figure = system.figures[0]
-    rows = [row for row in outcome.rows if row.figure == figure]
-    if _is_by_place(outcome):
-        ticks, label = _kinds(outcome), f"{figure}, {PROSPECTIVE} patients"
-        points: dict[str, tuple[Point | None, ...]] = {
-            arm.name: tuple(
-                _mean_point(rows, arm=arm.name, kind=kind, place=PROSPECTIVE) for kind in ticks
-            )
-            for arm in system.arms
-        }
-    else:
-        ticks, label = tuple(outcome.patients), f"{figure}, later patients of each hospital"
-        points = {
-            kind: tuple(
-                _mean_point(rows, arm=system.arms[0].name, kind=kind, place=place) for place in ticks
-            )
-            for kind in _kinds(outcome)
-        }
-    ends = [end for each in points.values() for point in each if point for end in point]
-    axes = Axes(
-        title=f"{figure} of {system.name}",
-        y_label=label,
-        x_label=f"trained; {FEDERATED} under ε = {EPSILON:g}" if _is_by_place(outcome) else "hospital",
-        ticks=ticks,
-        grid=grid_over(ends, least=_LEAST_DRAWN),
-    )
-    return draw_plot(axes, series_of(points))
-
-
-def _mean_point(rows: Sequence[Row], *, arm: str, kind: str, place: str) -> Point | None:
-    """The mean of a kind: of all hospitals alone, where there are several."""
-    means = [row.mean for row in rows if (row.arm, row.kind, row.place) == (arm, kind, place)]
-    found = [mean for mean in means if mean is not None]
-    if not found:
-        return None
-    # hospitals alone read the same patients, so that intervals depend on each other: the widest
-    value = sum(mean.value for mean in found) / len(found)
-    margin = max(mean.high - mean.value for mean in found)
-    return value, value - margin, value + margin
-
-
-def _kinds(outcome: Outcome) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row.kind for row in outcome.rows))
-
-
-def _is_by_place(outcome: Outcome) -> bool:
-    return PROSPECTIVE in outcome.patients
-
-
-def _picture(outcome: Outcome) -> str:
-    return f"docs/pictures/experiments-{outcome.system}.svg"
 
 
 def _mean_cell(means: Sequence[Mean | None]) -> str:

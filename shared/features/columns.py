@@ -271,4 +271,6 @@ def _clinical(patients: PaddedPatients, fields: Sequence[ClinicalField]) -> Floa
             categories += [
                 (here & (value == index)).astype(np.float64) for index in range(len(field.categories))
             ]
+    if not fields:
+        return np.zeros((*present.shape[:-1], 0))
     return np.stack([*numbers, *categories, *missing], axis=-1)

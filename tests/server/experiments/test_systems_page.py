@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from practice_experiments import CLAIM, FEW, SEEDS, TWO, keep_invented, without_claim
@@ -16,11 +15,11 @@ from server.experiments.systems import SYSTEMS
 from server.experiments.systems_page import (
     PAGE,
     order_sentence,
-    plots_of,
     read_outcomes,
     systems_page,
     write_systems,
 )
+from server.experiments.systems_plot import plots_of
 from shared.machine.files import PROJECT
 
 EIGHT = replace(
@@ -123,14 +122,6 @@ def test_a_hospital_that_was_left_out_gains_equals_or_reads_better_alone(tmp_pat
     assert header in page
     assert page.count("| **mean of hospitals** |") == 4, "values and differences of each figure"
     assert "neither gains nor loses, as far as these patients tell by R²: alder, hazel," in page
-
-
-def test_a_plot_has_a_dot_for_every_arm_at_every_tick(tmp_path: Path) -> None:
-    for system, n_dots in ((TWO, 2 * 4), (EIGHT, 4 * 8)):
-        [(name, drawn)] = plots_of([system], [outcome(tmp_path / system.name, system=system)]).items()
-        assert name == f"docs/pictures/experiments-{system.name}.svg"
-        circles = list(ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle"))
-        assert len(circles) == n_dots
 
 
 def test_a_new_outcome_takes_the_place_of_the_older_one_of_its_system(tmp_path: Path) -> None:

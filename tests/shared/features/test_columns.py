@@ -40,6 +40,16 @@ def test_the_public_sd_of_a_mark_is_that_of_a_yes_of_its_share() -> None:
         assert column.spread == pytest.approx(draws.std())
 
 
+def test_a_cohort_without_clinical_fields_has_the_columns_of_its_films() -> None:
+    batch = practice_patients(12)
+    bare = dataclasses.replace(
+        batch, fields=batch.fields[..., :0], field_mask=batch.field_mask[..., :0]
+    )
+    found = make_columns(bare, [], is_class=False, channels=CHANNELS)
+    assert found.columns.shape == (12, CHANNELS)
+    np.testing.assert_array_equal(found.columns, made(batch).columns[:, :CHANNELS])
+
+
 def test_the_image_norm_is_the_encoders() -> None:
     assert IMAGE_NORM == POOLED_NORM
 
