@@ -85,7 +85,8 @@ def clinical_only(settings: Settings) -> Settings | None:
     shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
     federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))
     own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedules", "features")}
-    return settings.model_copy(update={**own, "federation": federation})
+    # an arm is scored, not measured further; a measure of films would not suit it
+    return settings.model_copy(update={**own, "federation": federation, "measures": {}})
 
 
 def plan_arm(settings: Settings, declared: Mapping[str, int], *, run: str) -> Plan:

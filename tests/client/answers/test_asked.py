@@ -5,20 +5,24 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from practice_intake import ingest_with
 from practice_lock import accrue_later, lock_for, patients_needed
 from practice_offline import approve_validation, finish
+from practice_plan import plan_of
 from table_federation import write_table
 from table_site import RELEASE, TableSites
 
+import client.answers.asked as asking
 from client.answers.asked import AskedPatients, find_patients, first_exams_of
 from client.cohort.assemble import assemble
 from client.cohort.versions import current_cohort
 from client.intake.accrue import accept_lock, accrue
 from client.site.folder import open_site
+from server.federation.compose import compose_settings
 from shared.contract.protocol import SumReply, SumRequest
 from shared.contract.release import write_lock
 from shared.errors import OsteoFedError
@@ -223,3 +227,22 @@ def test_who_trained_a_release_accrues_only_beside_its_cohort(sites: TableSites)
         accrue_later(sites, path, range(260, 300))
     assert caught.value.code == "intake.no-cohort"
     assert not list(sites.site().cohorts.glob(f"*{lock.sha256[:12]}*/v*"))
+
+
+@pytest.mark.parametrize(("measure", "reads"), [("bone", "hidden"), ("maps", "maps"), ("errors", "")])
+def test_a_measure_of_bone_gets_the_split_with_its_masks_and_another_its_batch(
+    measure: str, reads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(compose_settings([f"measure={measure}", "fusion=linear"]), {"alder": 100})
+    stage, data = plan.stage(f"{measure}_internal"), SimpleNamespace(batch="the batch")
+    told: list[str] = []
+
+    def explain(*asked: object, reads: str) -> str:
+        assert asked == ("site", plan, data)
+        told.append(reads)
+        return "with masks"
+
+    monkeypatch.setattr(asking, "explain_split", explain)
+    expected = "with masks" if reads else "the batch"
+    assert asking._as_read("site", plan, stage, data) == expected
+    assert told == [reads] * bool(reads)

@@ -99,6 +99,12 @@ def test_an_arm_of_clinical_fields_alone_has_the_schedule_of_its_own_head() -> N
     assert stages[0] == stages[1] != stages[2]
 
 
+def test_an_arm_of_clinical_fields_is_planned_beside_a_measure_that_only_films_have() -> None:
+    found = clinical_only(compose_settings(["measure=[bone,errors]", "fusion=linear"]))
+    assert found is not None
+    assert plan_arm(found, {"ash": 50}, run="arms").measures == ()
+
+
 @pytest.mark.parametrize(
     "overrides", [["encoder=none", "fusion=clinical_only"], ["fusion=clinical_only"]]
 )
