@@ -33,7 +33,8 @@ class TerminalTable:
 
 def table_for_terminal(results: Results) -> list[TerminalTable]:
     """Validation, further measures and privacy of a run, and who the patients are where it is known."""
-    tables = [_validation(results)] if results.validation else []
+    # a time to event is validated by a measure, and has no table
+    tables = [_validation(results)] if results.task.kind != "survival" else []
     tables += [*_further(results), _privacy(results)]
     return [*tables, table_of_patients(results.description)] if results.description else tables
 

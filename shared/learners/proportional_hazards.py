@@ -40,7 +40,7 @@ class ProportionalHazardsSettings(BaseModel):
 
     kind: Literal["proportional_hazards"]
     sums: int = Field(default=10, ge=1, le=1000)
-    clip_norm: float = Field(default=0.5, gt=0, le=1e6)
+    clip_norm: float = Field(default=2.0, gt=0, le=1e6)
     schedule: tuple[RateRow, ...] = Field(min_length=1)
 
 

@@ -29,8 +29,9 @@ WRITE = (
     "from SurvSet.data import SurvLoader; import sys; "
     "SurvLoader().load_dataset(ds_name='LeukSurv')['df'].to_csv(sys.stdout, index=False)"
 )
-# Districts of fewer patients are one hospital that never trains.
-LEAST, REST = 50, "smaller"
+# Districts from south to north fill hospitals up to so many patients; those further north are one that
+# never trains.
+HOSPITALS, LEAST, REST = 5, 120, "north"
 ARMS = {"off": "privacy=off", "3": "privacy.epsilon=3"}
 COHORT = """\
 name: leukaemia
@@ -60,12 +61,20 @@ def fetch(folder: Path) -> list[dict[str, str]]:
 
 
 def divide(rows: list[dict[str, str]], folder: Path) -> dict[str, int]:
-    """A table per district, the small ones together; patients by hospital."""
-    found: dict[str, list[dict[str, str]]] = {}
+    """A table per hospital, each of whole districts; patients by hospital."""
+    districts: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        found.setdefault(f"district{row['fac_district']}", []).append(row)
-    small = [name for name, own in found.items() if len(own) < LEAST]
-    found[REST] = [row for name in small for row in found.pop(name)]
+        districts.setdefault(row["fac_district"], []).append(row)
+    northing = {
+        name: sum(float(row["num_ycoord"]) for row in own) / len(own) for name, own in districts.items()
+    }
+    parts: list[list[dict[str, str]]] = [[]]
+    for name in sorted(districts, key=lambda name: northing[name]):
+        if len(parts[-1]) >= LEAST and len(parts) <= HOSPITALS:
+            parts.append([])
+        parts[-1] += districts[name]
+    found = {f"hospital{number}": own for number, own in enumerate(parts[:-1], start=1)}
+    found[REST] = parts[-1]
     for name, own in found.items():
         with (folder / f"{name}.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(own[0]))
@@ -129,8 +138,8 @@ def block(measured: Mapping[str, Any]) -> str:
     lines = [
         f"Death of acute myeloid leukaemia within a year, by age, white cells, deprivation and sex "
         f"([LeukSurv](https://rdrr.io/cran/spBayesSurv/man/LeukSurv.html), {sum(patients.values()):,} "
-        f"patients): {sites} districts of {LEAST} patients and more as hospitals, "
-        f"{patients[REST]} patients of smaller ones as one that never trains, by "
+        f"patients): neighbouring districts as {sites} hospitals, those further north, "
+        f"of {patients[REST]} patients, as one that never trains, by "
         f"`simulate … learner=proportional_hazards`, {measured['measured']} (`make leukaemia`). "
         f"C-index with its 95 % interval:",
         "",
@@ -141,7 +150,7 @@ def block(measured: Mapping[str, Any]) -> str:
         cells = [_cell(runs[epsilon]["arms"][REST][arm]) for epsilon in ARMS]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     alone = [_range(runs[epsilon]["arms"][REST]) for epsilon in ARMS]
-    lines.append(f"| a district alone, least to most | {' | '.join(alone)} |")
+    lines.append(f"| a hospital alone, least to most | {' | '.join(alone)} |")
     names = [name for name in runs["3"]["gates"] if not name.startswith("n, ")]
     for name in names:
         cells = [_cell(runs[epsilon]["gates"].get(name)) for epsilon in ARMS]

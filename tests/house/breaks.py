@@ -1059,8 +1059,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/decision.py",
-        "outputs[:, 0 if self.is_regression else self.endpoint]",
-        "outputs[:, 0]",
+        "self.chances(outputs)[:, 0 if self.is_regression else self.endpoint]",
+        "self.chances(outputs)[:, 0]",
         "the probability is that of the first class",
     ),
     Break(
