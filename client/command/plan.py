@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from shared.contract.stages import Role, Stage
 
 plan_app = typer.Typer()
-PlanFile = Annotated[Path, typer.Argument(help="The coordinator's plan.json.")]
+PlanFile = Annotated[Path, typer.Argument(help="The coordinator's plan.json, or sweep.json.")]
 Facts = dict[str, object]
 Changes = list[tuple[str, str, str]]
 ALLOWED, NOTHING = "allows it", "nothing"
@@ -26,10 +27,18 @@ ALLOWED, NOTHING = "allows it", "nothing"
 @plan_app.command()
 @command
 def plan(path: PlanFile, folder: Folder = Path(), as_json: JsonOption = False) -> None:
-    """Show a plan: what it asks, what it costs, what changed, what the policy says. Decides nothing."""
+    """Show a plan: what it asks, what it costs, what changed, what the policy says. Decides nothing.
+
+    A sweep is shown, approved and refused as a whole.
+    """
+    from client.command.sweep import show_sweep
     from client.site.folder import open_site
+    from shared.contract.sweep import is_sweep
 
     site = open_site(folder)
+    if is_sweep(path):
+        show_sweep(site, path, as_json=as_json)
+        return
     read = site.approvals.import_plan(path)
     facts, changes = _judge(site, read)
     if as_json:
@@ -44,26 +53,17 @@ def approve(
     path: PlanFile, by: By, yes: Yes = False, folder: Folder = Path(), as_json: JsonOption = False
 ) -> None:
     """Read a plan, show what it asks for and what changed, and say yes in a person's name."""
+    from client.command.sweep import approve_sweep
     from client.site.folder import open_site
+    from shared.contract.sweep import is_sweep
 
     site = open_site(folder)
+    if is_sweep(path):
+        approve_sweep(site, path, by=by, yes=yes, as_json=as_json)
+        return
     read = site.approvals.import_plan(path)
     facts, changes = _judge(site, read)
-    if facts["policy"] != ALLOWED:
-        raise PlanError(
-            "forbidden-by-policy",
-            f"this hospital's policy forbids the plan:\n{facts['policy']}",
-            hint="ask for another plan, or change policy.yaml deliberately",
-        )
-    if facts["would stop it"] != NOTHING:
-        raise PlanError(
-            "would-be-refused",
-            "what this plan asks would be refused here, after other hospitals have paid for it:\n"
-            f"{facts['would stop it']}",
-            hint="take in more patients or labels, install the plan's release, ask for another plan, "
-            "or change policy.yaml deliberately; `osteofed-site rehearse` tries a plan and charges "
-            "nothing",
-        )
+    require_allowed(facts, whole="plan")
     if not as_json:
         _show(read, facts, changes)
     require_yes(f"Does {by} approve plan {read.sha256[:12]} of run {read.run}?", is_given=yes)
@@ -78,14 +78,46 @@ def approve(
 @command
 def refuse(path: PlanFile, by: By, folder: Folder = Path(), as_json: JsonOption = False) -> None:
     """Say no to a plan in a person's name."""
+    from client.command.sweep import refuse_sweep
     from client.site.folder import open_site
+    from shared.contract.sweep import is_sweep
 
     site = open_site(folder)
+    if is_sweep(path):
+        refuse_sweep(site, path, by=by, as_json=as_json)
+        return
     read = site.approvals.import_plan(path)
     site.approvals.decide(read, "refused", by=by, now=site.clock())
     if as_json:
         show_json({"plan": read.sha256, "decision": f"refused by {by}"})
     say(f"plan {read.sha256[:12]} is refused by {by}")
+
+
+def require_allowed(facts: Facts, *, whole: str) -> None:
+    """Refuse what the policy forbids, or what would be refused here later.
+
+    Args:
+        facts: with ``policy`` and ``would stop it``.
+        whole: what they are of, in a word.
+
+    Raises:
+        PlanError: with every reason.
+    """
+    if facts["policy"] != ALLOWED:
+        raise PlanError(
+            "forbidden-by-policy",
+            f"this hospital's policy forbids the {whole}:\n{facts['policy']}",
+            hint=f"ask for another {whole}, or change policy.yaml deliberately",
+        )
+    if facts["would stop it"] != NOTHING:
+        raise PlanError(
+            "would-be-refused",
+            f"what this {whole} asks would be refused here, after other hospitals have paid for it:\n"
+            f"{facts['would stop it']}",
+            hint=f"take in more patients or labels, install the {whole}'s release, ask for another "
+            f"{whole}, or change policy.yaml deliberately; `osteofed-site rehearse` tries a plan and "
+            "charges nothing",
+        )
 
 
 def _tables(read: Plan) -> Facts:
@@ -119,21 +151,18 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
     before = site.approvals.last_approved(other_than=plan.sha256)
     facts: Facts = {
         "plan": plan.sha256,
-        "code": _describe_code(plan),
+        "code": describe_code(plan),
         "role here": role,
         "asks for": _describe_asked(plan, role),
         **_describe_measured(plan),
         "model": f"{plan.settings.encoder.name} + {plan.settings.fusion.name}",
         **qualifier_facts(plan),
         **_describe_training(plan),
-        **_describe_prices(site, plan),
+        **describe_prices(site, (plan,)),
         "releases": _describe_releases(plan, role),
         "last approved plan": "none" if before is None else f"{before.run}, {before.sha256[:12]}",
         "policy": "\n".join(problems) or ALLOWED,
     }
-    if other := _other_code(plan):
-        stops = [other, *([] if facts["would stop it"] == NOTHING else [str(facts["would stop it"])])]
-        facts["would stop it"] = "\n".join(stops)
     return facts, what_changed(before, plan) if before else []
 
 
@@ -169,7 +198,8 @@ def _describe_training(plan: Plan) -> Facts:
     return {"noise multiplier": stage.noise_multiplier, "clip norm": stage.clip_norm}
 
 
-def _describe_code(plan: Plan) -> str:
+def describe_code(plan: Plan) -> str:
+    """The hash of the code that a plan was written for, and whether it is installed here."""
     return f"{plan.code_sha256} ({'NOT the code ' if _other_code(plan) else ''}installed here)"
 
 
@@ -186,35 +216,47 @@ def _other_code(plan: Plan) -> str:
     )
 
 
-def _describe_prices(site: Site, plan: Plan) -> Facts:
-    """ε of each purpose: of the run, spent so far, and left for life afterwards."""
+def describe_prices(site: Site, plans: Sequence[Plan]) -> Facts:
+    """ε of each purpose: of all these runs, spent so far, and left for life; and what would stop them.
+
+    Args:
+        site: the hospital.
+        plans: one, or those of a sweep.
+    """
     from client.cohort.versions import current_cohort
-    from client.rehearsal.price import find_shortages, price_plan
+    from client.rehearsal.price import find_shortages, price_plans
     from shared.errors import IntakeError
     from shared.privacy.statement_text import write_epsilon
 
+    plan, whole = plans[0], "the run" if len(plans) == 1 else "all arms"
     try:
-        prices = price_plan(site, plan, current_cohort(site, plan.settings.cohort.name))
+        prices = price_plans(site, plans, current_cohort(site, plan.settings.cohort.name))
     except IntakeError as error:
         needs_one = any(
             plan.entry(site.name).role in stage.roles and _is_asked_now(stage) for stage in plan.stages
         )
         return {
-            "epsilon of the run": "in the table below",
+            f"epsilon of {whole}": "in the table below",
             "left for life": f"at most {site.policy.epsilon_lifetime:g}",
-            "would stop it": f"{error.fact}; {error.hint}" if needs_one else NOTHING,
+            "would stop it": _stops(plan, [f"{error.fact}; {error.hint}"] if needs_one else []),
         }
     facts: Facts = {
         f"epsilon, {price.purpose}": write_epsilon(price.run_epsilon)
         + (
             ""
             if price.run_epsilon is None
-            else f" for the run; dearest patient {price.spent_before:.2f} spent before, "
+            else f" for {whole}; dearest patient {price.spent_before:.2f} spent before, "
             f"{price.spent_after:.2f} then, {price.left_after:.2f} left for life"
         )
         for price in prices
     }
-    return facts | {"would stop it": "\n".join(find_shortages(site.policy, prices)) or NOTHING}
+    return facts | {"would stop it": _stops(plan, find_shortages(site.policy, prices))}
+
+
+def _stops(plan: Plan, shortages: Sequence[str]) -> str:
+    """Everything that would stop a run here, in lines."""
+    other = _other_code(plan)
+    return "\n".join([*([other] if other else []), *shortages]) or NOTHING
 
 
 def _describe_releases(plan: Plan, role: Role) -> str:

@@ -268,7 +268,7 @@ class Ledger:
         *,
         allowance: Allowance,
         further: Collection[GaussianEvent] = (),
-        besides: str = "",
+        besides: Collection[str] = (),
     ) -> Budget:
         """What the dearest of these patients has spent and has left for life.
 
@@ -276,7 +276,7 @@ class Ledger:
             members: PatientKeys.
             allowance: the hospital's caps.
             further: events as if they had been charged to all of them; nothing is written.
-            besides: hash of a plan whose charges are left out: its whole price is ``further``.
+            besides: hashes of plans whose charges are left out: their whole price is ``further``.
         """
         with self._file.held():
             lists = self._lists_of(frozenset(members))
@@ -471,13 +471,13 @@ class Ledger:
         return {frozenset(group) for group in groups.values()}
 
     def _events_of(
-        self, lists: frozenset[str], plan_sha256: str | None = None, *, besides: str = ""
+        self, lists: frozenset[str], plan_sha256: str | None = None, *, besides: Collection[str] = ()
     ) -> Events:
         """Every event charged to any of these member lists, of one plan, of all, or of all but one."""
         return merge_events(
             event
             for (members, plan), events in self._charged.items()
-            if members in lists and plan_sha256 in (None, plan) and plan != besides
+            if members in lists and plan_sha256 in (None, plan) and plan not in besides
             for event in events
         )
 

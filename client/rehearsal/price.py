@@ -43,13 +43,24 @@ class Price:
 
 
 def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
-    """What the run would cost each group of this cohort's labelled patients, all stages they are in.
+    """What the run would cost each group of this cohort's labelled patients; as ``price_plans``."""
+    return price_plans(site, (plan,), cohort)
+
+
+def price_plans(site: Site, plans: Sequence[Plan], cohort: Cohort) -> tuple[Price, ...]:
+    """What runs would cost each group of this cohort's labelled patients, all stages they are in.
+
+    Args:
+        site: the hospital.
+        plans: of one roster, cohort and task, as a sweep's are.
+        cohort: its patients.
 
     Raises:
         IntakeError: the cohort was frozen under another schema, or the task does not suit its label.
         LedgerError: the ledger is damaged or gone, so that nobody knows what was spent.
     """
-    role, policy = plan.entry(site.name).role, site.policy
+    plan, policy = plans[0], site.policy
+    role = plan.entry(site.name).role
     train, internal, everybody = (
         assemble(cohort, split, schema=plan.settings.cohort, task=plan.settings.task).patients
         for split in _SPLITS
@@ -64,17 +75,19 @@ def price_plan(site: Site, plan: Plan, cohort: Cohort) -> tuple[Price, ...]:
             ("internal", internal, policy.minimum_cell),
             ("everybody", others, 0),  # asked together with the patients above
         ]
+    all_stages = [stage for each in plans for stage in each.stages]
+    hashes = [each.sha256 for each in plans]
     prices = []
     for group, members, least in asked:
-        stages = touching(plan.stages, role=role, patients=group)
+        stages = touching(all_stages, role=role, patients=group)
         # where nobody is labelled there is no table, and nothing that would be refused
         if stages and (members or group == "train"):
-            prices.append(_price(site, plan, stages, members, least=least))
+            prices.append(_price(site, hashes, stages, members, least=least))
     return tuple(prices)
 
 
 def _price(
-    site: Site, plan: Plan, stages: Sequence[Stage], members: Collection[str], *, least: int
+    site: Site, plans: Collection[str], stages: Sequence[Stage], members: Collection[str], *, least: int
 ) -> Price:
     allowance = site.policy.allowance
     found = [events_of(stage) for stage in stages]
@@ -83,10 +96,8 @@ def _price(
     ledger = find_ledger(site)
     if ledger is not None:
         before = ledger.budget(members, allowance=allowance).epsilon_spent
-        # what the plan itself was charged so far is part of its price, and counts once
-        after = ledger.budget(
-            members, allowance=allowance, further=events, besides=plan.sha256
-        ).epsilon_spent
+        # what the plans themselves were charged so far is part of their price, and counts once
+        after = ledger.budget(members, allowance=allowance, further=events, besides=plans).epsilon_spent
     return Price(
         purpose=purposes_of(stages),
         n_patients=len(members),

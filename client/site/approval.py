@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from shared.contract.plan import Plan, read_plan
+from shared.contract.sweep import SignedSweep, read_sweep
 from shared.errors import PlanError
 from shared.machine.files import append_line, read_lines, write_atomic
 from shared.signing.canonical import canonical_json
@@ -44,6 +45,18 @@ class Approvals:
         plan = read_plan(path, coordinator_key=self._coordinator_key)
         write_atomic(self._plans / f"{plan.sha256}.json", path.read_bytes())
         return plan
+
+    def import_sweep(self, path: Path) -> SignedSweep:
+        """Read a sweep, check every signature in it, and keep it and its plans; this approves nothing.
+
+        Raises:
+            PlanError: damaged, not signed by this site's coordinator, or not the plans it names.
+        """
+        signed = read_sweep(path, coordinator_key=self._coordinator_key)
+        write_atomic(self._plans / f"sweep-{signed.sweep.sha256}.json", path.read_bytes())
+        for plan, envelope in zip(signed.plans, json.loads(path.read_bytes())["plans"], strict=True):
+            write_atomic(self._plans / f"{plan.sha256}.json", json.dumps(envelope, indent=1).encode())
+        return signed
 
     def decide(self, plan: Plan, decision: Decision, *, by: str, now: datetime) -> None:
         """Record a named person's decision about a plan, signed with the site's key.

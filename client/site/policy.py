@@ -20,6 +20,7 @@ from shared.contract.stages import (
     LearnerStage,
     Purpose,
     ReleaseStage,
+    Role,
     Stage,
     TrainingStage,
     exact_conflicts,
@@ -87,7 +88,7 @@ class PolicySettings(BaseModel):
 
     Attributes:
         version: of this file's format.
-        epsilon_per_run: most that one run may cost a patient, at ``delta``.
+        epsilon_per_run: most that one run, or a sweep of several, may cost a patient, at ``delta``.
         epsilon_lifetime: most that all runs together may cost a patient, at ``delta``.
         delta: δ of both caps; a plan's δ may not be above it.
         noise_multiplier_floor: least noise of a training sum, as a multiple of what one patient can
@@ -182,8 +183,8 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
-    problems += [*_repeated_problems(policy, asked), *exact_conflicts(asked)]
-    problems += [*_cost_problems(policy, plan, role), *_prediction_problems(plan)]
+    problems += [*exact_conflicts(asked), *_prediction_problems(plan)]
+    problems += check_total(policy, plan.stages, role=role)
     return tuple(dict.fromkeys(problems))  # stages may share a fault
 
 
@@ -237,8 +238,14 @@ def _class_problems(policy: PolicySettings, stage: Stage) -> list[str]:
     return []
 
 
+def check_total(policy: PolicySettings, stages: Sequence[Stage], *, role: Role) -> list[str]:
+    """What stages ask too much of together, of one plan or of all plans of a sweep."""
+    asked = [stage for stage in stages if role in stage.roles]
+    return [*_repeated_problems(policy, asked), *_cost_problems(policy, stages, role)]
+
+
 def _repeated_problems(policy: PolicySettings, asked: Sequence[Stage]) -> list[str]:
-    """Splits of which a plan alone asks for more governed releases than a split may have."""
+    """Splits of which stages alone ask for more governed releases than a split may have."""
     groups = [
         stage.patients
         for stage in asked
@@ -311,27 +318,27 @@ def _longest_update(plan: Plan, stage: GradientStage) -> float:
     return stage.local_steps * stage.learning_rate * per_step
 
 
-def _cost_problems(policy: PolicySettings, plan: Plan, role: str) -> list[str]:
+def _cost_problems(policy: PolicySettings, stages: Sequence[Stage], role: Role) -> list[str]:
     """Groups of patients for whom the stages that touch them, together, cost more than a run may."""
     try:
-        cost = predict_cost(plan.stages, delta=policy.delta)
+        cost = predict_cost(stages, delta=policy.delta)
     except OsteoFedError as error:
         return [error.fact]
     problems = []
     for split in cost.splits:
-        found = touching(plan.stages, role=split.role, patients=split.patients)
+        found = touching(stages, role=split.role, patients=split.patients)
         epsilon = noised_epsilon(found, delta=policy.delta)
         if split.role == role and epsilon > policy.epsilon_per_run:
             problems.append(
-                f"{_group_words(plan, split)} costs epsilon {epsilon:.3f} at delta {policy.delta:g}, "
+                f"{_group_words(stages, split)} costs epsilon {epsilon:.3f} at delta {policy.delta:g}, "
                 f"above the cap of {policy.epsilon_per_run:g} per run"
             )
     return problems
 
 
-def _group_words(plan: Plan, split: SplitCost) -> str:
+def _group_words(stages: Sequence[Stage], split: SplitCost) -> str:
     """The stages that one group of patients pays for, by their purposes."""
-    found = touching(plan.stages, role=split.role, patients=split.patients)
+    found = touching(stages, role=split.role, patients=split.patients)
     words = dict.fromkeys(_WORDS[purpose_of(stage)] for stage in found)
     return " with ".join(words)
 

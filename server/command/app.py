@@ -10,6 +10,7 @@ import typer
 from server.command.federation import federation_app
 from server.command.runs import runs_app
 from server.command.simulate import simulate_app
+from server.command.sweep import sweep_app
 from server.command.validation import validation_app
 from server.command.workshop import workshop_app
 
@@ -22,5 +23,6 @@ app = typer.Typer(
 app.add_typer(federation_app)
 app.add_typer(runs_app)
 app.add_typer(validation_app)
+app.add_typer(sweep_app, name="sweep")
 app.add_typer(simulate_app)
 app.add_typer(workshop_app)

@@ -18,6 +18,9 @@ PACKAGE_LINE = "# @package _global_"
 _GLOBAL = "experiment"
 _OVERRIDE = "override "
 
+# Of ``configs``, the folder of sweeps: lists of settings, and no group of options.
+SWEEPS = "sweep"
+
 Options = Mapping[str, Sequence[str]]
 
 
@@ -25,6 +28,8 @@ def options_of(folders: Sequence[Path]) -> dict[str, list[str]]:
     """The names that each group has in any of the folders."""
     found: dict[str, set[str]] = {}
     for group in (path for folder in folders for path in folder.iterdir() if path.is_dir()):
+        if group.name == SWEEPS:
+            continue
         found.setdefault(group.name, set()).update(file.stem for file in group.glob("*.yaml"))
     return {group: sorted(names) for group, names in found.items()}
 

@@ -85,11 +85,11 @@ def facts_of(compared: Sequence[Compared]) -> list[dict[str, object]]:
 
 def _differences(first: Results, second: Results) -> Iterator[Compared]:
     for kind in ("internal", "external", "prospective"):
-        pair = [_all_sites(results, kind) for results in (first, second)]
+        pair = [all_sites(results, kind) for results in (first, second)]
         aucs = [row.measures.auc for row in pair if row is not None and row.measures is not None]
         if len(aucs) < len(pair) or any(auc.value is None for auc in aucs):
             continue
-        (value_a, variance_a), (value_b, variance_b) = (_with_variance(auc) for auc in aucs)
+        (value_a, variance_a), (value_b, variance_b) = (with_variance(auc) for auc in aucs)
         found = difference_of_aucs(value_a, variance_a, value_b, variance_b)
         yield Compared(
             kind=kind,
@@ -101,13 +101,13 @@ def _differences(first: Results, second: Results) -> Iterator[Compared]:
         )
 
 
-def _all_sites(results: Results, kind: ValidationKind) -> ValidationResult | None:
+def all_sites(results: Results, kind: ValidationKind) -> ValidationResult | None:
     """The pooled row, or the only one."""
     rows = [row for row in results.validation if row.kind == kind]
     return next((row for row in rows if row.is_pooled), rows[0] if len(rows) == 1 else None)
 
 
-def _with_variance(auc: Estimate) -> tuple[float, float]:
+def with_variance(auc: Estimate) -> tuple[float, float]:
     """An AUC and the variance that its interval stands for."""
     value, low, high = auc.value or 0.0, auc.low or 0.0, auc.high or 0.0
     # the wider side: the other one may end where an AUC does

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -293,12 +293,16 @@ class Plan(BaseModel):
 
 def write_plan(path: Path, plan: Plan, key: SigningKey) -> None:
     """Write ``plan`` with its hash and the coordinator's signature."""
-    envelope = {
+    write_atomic(path, json.dumps(envelope_of(plan, key), indent=1).encode())
+
+
+def envelope_of(plan: Plan, key: SigningKey) -> dict[str, object]:
+    """What a plan's file holds: the plan, its hash, the coordinator's signature."""
+    return {
         "sha256": plan.sha256,
         "signature": key.sign(plan.canonical()),
         "plan": plan.model_dump(mode="json"),
     }
-    write_atomic(path, json.dumps(envelope, indent=1).encode())
 
 
 def read_plan(path: Path, *, coordinator_key: str | None = None) -> Plan:
@@ -314,6 +318,20 @@ def read_plan(path: Path, *, coordinator_key: str | None = None) -> Plan:
     """
     try:
         envelope = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path.name, error) from None
+    return plan_of(envelope, named=path.name, coordinator_key=coordinator_key)
+
+
+def plan_of(envelope: Any, *, named: str, coordinator_key: str | None = None) -> Plan:
+    """The plan of an envelope, its hash and signature checked; raises as ``read_plan``.
+
+    Args:
+        envelope: as of ``envelope_of``, read from JSON.
+        named: what it is called in an error.
+        coordinator_key: as of ``read_plan``.
+    """
+    try:
         content = envelope["plan"]
         if content.get("version") != PLAN_VERSION:
             raise PlanError(
@@ -325,26 +343,30 @@ def read_plan(path: Path, *, coordinator_key: str | None = None) -> Plan:
     except ValidationError as error:
         raise PlanError(
             "not-valid",
-            f"{path.name} is not a valid plan:\n" + "\n".join(list_mistakes(error, whole="plan")),
+            f"{named} is not a valid plan:\n" + "\n".join(list_mistakes(error, whole="plan")),
             hint="do not approve it; ask the coordinator for another one",
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise PlanError(
-            "unreadable",
-            f"{path.name} is not a plan: {type(error).__name__}",
-            hint="ask the coordinator for the file that `osteofed-coordinator plan` wrote",
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(named, error) from None
     signer = coordinator_key or plan.coordinator_key
     if plan.coordinator_key != signer or envelope.get("sha256") != plan.sha256:
         raise PlanError(
             "changed",
-            f"{path.name} differs from what its hash or its coordinator says",
+            f"{named} differs from what its hash or its coordinator says",
             hint="do not approve it; fetch the plan again",
         )
     if not verify(signer, plan.canonical(), str(envelope.get("signature"))):
         raise PlanError(
             "bad-signature",
-            f"{path.name} is not signed by the coordinator this site enrolled with",
+            f"{named} is not signed by the coordinator this site enrolled with",
             hint="do not approve it; ask the coordinator over another channel",
         )
     return plan
+
+
+def _unreadable(named: str, error: Exception) -> PlanError:
+    return PlanError(
+        "unreadable",
+        f"{named} is not a plan: {type(error).__name__}",
+        hint="ask the coordinator for the file that `osteofed-coordinator plan` wrote",
+    )

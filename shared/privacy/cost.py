@@ -141,8 +141,7 @@ def describe_measuring(stages: Iterable[Stage]) -> str:
 def _describe_mechanism(training: Sequence[Stage]) -> str:
     if any(stage.release_class != "dp" for stage in training):
         return NO_MECHANISM
-    if not all(isinstance(stage, GradientStage) for stage in training):
-        return _GAUSSIAN_ROWS
+    is_gradient = all(isinstance(stage, GradientStage) for stage in training)
     rates = {stage.sample_rate for stage in training if isinstance(stage, GradientStage)} - {1.0}
     sampled = [f", each patient in a step with chance {rate:g} (Poisson)" for rate in sorted(rates)]
-    return _GAUSSIAN + "".join(sampled)
+    return (_GAUSSIAN if is_gradient else _GAUSSIAN_ROWS) + "".join(sampled)

@@ -5,10 +5,10 @@ Imports plan, cost and the words of an ε.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from shared.contract.plan import Plan
-from shared.contract.stages import GradientStage, Purpose, Stage, purpose_of
+from shared.contract.plan import Plan, PredictedCost
+from shared.contract.stages import GradientStage, Purpose, Role, Stage, purpose_of
 from shared.privacy.accountant import NO_ACCOUNTANT, epsilon_of
 from shared.privacy.cost import events_of, touching
 from shared.privacy.statement_text import write_epsilon
@@ -47,15 +47,23 @@ def stage_rows(plan: Plan) -> list[tuple[str, ...]]:
 
 def group_rows(plan: Plan) -> list[tuple[str, ...]]:
     """A row of ``GROUP_COLUMNS`` per group of patients that the plan asks, at sites of each role."""
+    roles = {entry.role for entry in plan.roster}
+    return price_rows(plan.predicted, plan.stages, roles=roles)
+
+
+def price_rows(
+    predicted: PredictedCost, stages: Sequence[Stage], *, roles: Collection[Role]
+) -> list[tuple[str, ...]]:
+    """A row of ``GROUP_COLUMNS`` per group of patients that stages ask, at sites of these roles."""
     return [
         (
             split.role,
             split.patients,
-            purposes_of(touching(plan.stages, role=split.role, patients=split.patients)),
+            purposes_of(touching(stages, role=split.role, patients=split.patients)),
             write_epsilon(split.epsilon),
         )
-        for split in plan.predicted.splits
-        if plan.sites(split.role)
+        for split in predicted.splits
+        if split.role in roles
     ]
 
 

@@ -3156,7 +3156,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/ledger.py",
-        "if members in lists and plan_sha256 in (None, plan) and plan != besides",
+        "if members in lists and plan_sha256 in (None, plan) and plan not in besides",
         "if members in lists and plan_sha256 in (None, plan)",
         "what a plan has cost is counted beside its whole price",
     ),
@@ -3535,5 +3535,22 @@ BREAKS: tuple[Break, ...] = (
         "(row, pixels.shape[1] - column)",
         "(row, column)",
         "the landmark of a film that was mirrored stays where it was",
+    Break(
+        "client/site/sweep.py",
+        'problems = [f"all arms: {each}" for each in check_total(policy, stages, role=role)]',
+        "problems = []",
+        "a sweep may cost n times what one run may",
+    ),
+    Break(
+        "server/federation/sweep.py",
+        "gaussian_mu(epsilon, delta) / math.sqrt(n_arms)",
+        "gaussian_mu(epsilon, delta)",
+        "each arm of a sweep spends the whole epsilon",
+    ),
+    Break(
+        "shared/contract/sweep.py",
+        "if found != [(arm.run, arm.plan_sha256) for arm in sweep.arms]:",
+        "if not found:",
+        "plans of a sweep are exchanged behind its signature",
     ),
 )

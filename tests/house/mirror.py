@@ -76,6 +76,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
     "server/demo/deployment.py": Elsewhere("federation/test_real_engines.py", _DEMO),
+    "server/engines/sweep.py": Elsewhere(
+        "server/command/test_sweep.py", "a sweep is cut off and goes on over real hospitals"
+    ),
     "server/report/answers.py": Elsewhere(
         "server/report/test_description.py", "answers are journalled by a run and read back from it"
     ),
@@ -108,6 +111,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
     ),
     "shared/measure/table/reading.py": Elsewhere(
         "shared/measure/table/test_rows.py", "rows and their reading are shown against the cohort"
+    ),
+    "shared/privacy/sweep_text.py": Elsewhere(
+        "server/federation/test_sweep.py", "a sweep's rows are read off one that was drafted"
     ),
     "shared/model/fusion.py": Elsewhere(
         "shared/model/test_build.py", "each fusion is built from its YAML and tried"

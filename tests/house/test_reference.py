@@ -21,6 +21,7 @@ from reference.settings import GROUPS, comment_of, options_of
 
 from client.people.purge import DELETED, KEPT
 from server.federation.compose import CONFIGS
+from server.federation.own_options import SWEEPS
 from shared.contract import protocol, settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def test_every_command_and_option_is_on_the_page(written: dict[str, str]) -> Non
 
 
 def test_every_group_and_option_of_configs_is_described() -> None:
-    assert set(GROUPS) == {path.parent.name for path in CONFIGS.glob("*/*.yaml")}
+    assert set(GROUPS) == {path.parent.name for path in CONFIGS.glob("*/*.yaml")} - {SWEEPS}
     for group in GROUPS:
         for name, path in options_of(group).items():
             assert len(comment_of(path)) > 20, f"{group}={name} opens with no comment"

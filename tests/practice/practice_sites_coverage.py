@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from practice_coverage import BMD
 
-from server.report.compare import _with_variance
+from server.report.compare import with_variance
 from server.report.pooling import LEAST_SITES, PooledEffect, pool_exact_aucs, pool_histograms
 from shared.measure.exact.discrimination import measure_auc
 from shared.measure.table.bins import bins_for
@@ -192,7 +192,7 @@ def _pooled(
     truths = [(_true_auc(sites, 0, each), _true_auc(others, 1, each)) for each in (0, bins)]
     yield from _of("pooled AUC", first, (truths[0][0], truths[1][0]))
     if first.value is not None and second.value is not None:
-        found = difference_of_aucs(*_with_variance(first), *_with_variance(second)).difference
+        found = difference_of_aucs(*with_variance(first), *with_variance(second)).difference
         apart = (truths[0][0] - truths[0][1], truths[1][0] - truths[1][1])
         yield from _of("unpaired difference of AUCs", found, apart)
 

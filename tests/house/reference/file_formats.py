@@ -11,12 +11,13 @@ from reference.settings import settings_anchors
 
 from client.gate.outbox import Departure
 from server.federation.folder import Enrolled, JoinRequest
-from server.report import results
+from server.report import results, sweep
 from server.report.pooling import PooledEffect
 from server.simulation import comparison
 from shared.audit.finding import Finding, Findings
 from shared.audit.page import AuditReport
 from shared.contract import plan, stages
+from shared.contract import sweep as contract_sweep
 from shared.contract.decision import Decision
 from shared.contract.model_settings import Caps
 from shared.contract.release import Lock, ReleaseRecord
@@ -96,6 +97,14 @@ _HEADINGS: dict[str, tuple[type, ...]] = {
         CategoryReading,
         SecondMoments,
         PooledEffect,
+    ),
+    "Sweep": (
+        contract_sweep.Sweep,
+        contract_sweep.SweepArm,
+        sweep.SweepResults,
+        sweep.ArmResult,
+        sweep.ArmFigures,
+        sweep.Best,
     ),
     "Simulation": (
         comparison.Comparison,

@@ -21,6 +21,7 @@ from client.site.policy import PolicySettings
 from server.encoders.pretrain import RECIPE_VERSION
 from server.federation.folder import HEADS_VERSION, JoinRequest
 from server.report.results import Results
+from server.report.sweep import SweepResults
 from server.run.stage_folder import RUN_VERSION
 from server.simulation.comparison import Comparison, Division
 from server.simulation.record import RECORD_VERSION
@@ -29,6 +30,7 @@ from shared.audit.page import AuditReport
 from shared.contract.plan import Plan
 from shared.contract.protocol import PROTOCOL_VERSION
 from shared.contract.release import Lock, ReleaseRecord
+from shared.contract.sweep import Sweep
 from shared.contract.validation_summary import ValidationSummary
 from shared.privacy.ledger_export import LedgerExport
 from shared.privacy.ledger_format import LEDGER_VERSION
@@ -120,6 +122,7 @@ SITE = (
     File("ledger/lock", "empty", "held while anybody reads or writes"),
     File("ledger-witness.json", "JSON, signed", "where the ledger stood last", WITNESS_VERSION),
     File("plans/SHA256.json", "JSON, signed", "[a plan](plan.md) that was read here", Plan),
+    File("plans/sweep-SHA256.json", "JSON, signed", "a sweep that was read here", Sweep),
     File("approvals/SHA256.json", "JSON, signed", "the latest decision about a plan"),
     File("approvals/log.jsonl", "JSON lines, signed", "every decision"),
     File("approvals/settled/SHA256.json", "JSON, signed", "that policy and code allow the plan"),
@@ -194,6 +197,14 @@ COORDINATOR = (
     ),
     File("runs/RUN/report.html", "HTML", "the report"),
     File("runs/RUN/report.json", "JSON", "[the same for programs](handed-over.md#results)", Results),
+    File("sweeps/NAME/sweep.json", "JSON, signed", "[a sweep](handed-over.md#sweep), its plans", Sweep),
+    File("sweeps/NAME/sweep.html", "HTML", "its arms beside each other"),
+    File(
+        "sweeps/NAME/results.json",
+        "JSON",
+        "[the same for programs](handed-over.md#sweep-results)",
+        SweepResults,
+    ),
 )
 # Of ``runs/RUN/release/``.
 RELEASE = (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.federation.compose import CONFIGS, compose_followed, compose_settings
+from server.federation.own_options import SWEEPS
 from shared.contract.settings import Settings, read_settings
 from shared.errors import SettingsError
 from shared.exam.schema import read_schema
@@ -17,7 +18,7 @@ PUBLISHED = {name for name, row in ARCHITECTURES.items() if row.published}
 OPTIONS = [
     (folder.name, file.stem)
     for folder in sorted(CONFIGS.iterdir())
-    if folder.is_dir()
+    if folder.is_dir() and folder.name != SWEEPS
     for file in sorted(folder.glob("*.yaml"))
 ]
 # What a number's own task leaves open, for BMD.
