@@ -3535,6 +3535,7 @@ BREAKS: tuple[Break, ...] = (
         "(row, pixels.shape[1] - column)",
         "(row, column)",
         "the landmark of a film that was mirrored stays where it was",
+    ),
     Break(
         "client/site/sweep.py",
         'problems = [f"all arms: {each}" for each in check_total(policy, stages, role=role)]',
