@@ -3466,8 +3466,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/features/sources.py",
-        "return Layout(order=tuple(source.kind for source in self.sources), film=film)",
-        "return Layout(order=tuple(sorted(source.kind for source in self.sources)), film=film)",
+        "return Layout(order=tuple(key_of(source) for source in self.sources), film=film)",
+        "return Layout(order=tuple(sorted(key_of(source) for source in self.sources)), film=film)",
         "columns stand in another order than the sources",
     ),
     Break(
@@ -3519,9 +3519,9 @@ BREAKS: tuple[Break, ...] = (
         "plans that train different things have one layout",
     ),
     Break(
-        "server/encoders/public_radiomics.py",
-        "directions=chosen * np.sign(largest),",
-        "directions=chosen,",
+        "shared/features/components.py",
+        "return chosen * np.sign(largest), variances[order]",
+        "return chosen, variances[order]",
         "a component's sign is the library's",
     ),
     Break(
