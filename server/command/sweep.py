@@ -41,6 +41,7 @@ def plan(
     """
     from server.federation.folder import Home
     from server.federation.sweep import compose_arms, draft_sweep, read_sweep_file, save_sweep
+    from server.report.expected import expected_tables
     from shared.privacy.sweep_text import ARM_COLUMNS, PAID, PAID_COLUMNS, arm_rows, paid_rows
 
     own = Home(home)
@@ -68,6 +69,9 @@ def plan(
     show_facts(f"sweep {name}", facts)
     show_table("arms, in the order in which they are played", ARM_COLUMNS, arm_rows(signed))
     show_table(PAID, PAID_COLUMNS, paid_rows(signed))
+    # an arm's tables have a share of the price, and may show nothing
+    for title, columns, rows in expected_tables(signed.plans[0]):
+        show_table(f"of one arm: {title}", columns, rows)
     say(
         "choosing among models on public films, and training one here, costs one run: that run could "
         "have all of the last column"

@@ -34,7 +34,7 @@ _UNSHIPPED = {
 }
 _OTHER_PARTS = {
     **dict.fromkeys(("elbow_abnormal", "humerus_abnormal", "wrist_abnormal"), "abnormal"),
-    "spine_fracture": "moderate_or_severe",
+    **dict.fromkeys(("spine_fracture", "spine_vertebrae"), "moderate_or_severe"),
 }
 # An option that makes sense only beside another one.
 COMPANIONS = {
@@ -59,7 +59,7 @@ COMPANIONS = {
         for name in ("image_radiomics", "radiomics", "radiomics_encoder", "three_encoders")
     },
     **{("encoder", name): _PACKED for name in _UNSHIPPED},
-    ("experiment", "dinov2_s_lora"): _PACKED,
+    **{("experiment", name): _PACKED for name in ("dinov2_s_lora", "xattn_bmd_resnet34")},
     ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("task", "regression"): _NUMBER,
     ("validation", "number"): ["task=regression", *_NUMBER],
