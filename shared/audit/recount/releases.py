@@ -73,7 +73,8 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     held = evidence.held
     paid = releases_by_payload(ledger)
     measured = {place: each for place, each in held.replies.items() if each.status == MEASURED}
-    problems = [
+    problems = _fork_problems(ledger, held)
+    problems += [
         problem
         for place, reply in measured.items()
         for problem in _reply_problems(ledger, evidence, paid, place, reply)
@@ -84,7 +85,6 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         if reply.status != MEASURED and reply.total.size
     ]
     problems += _order_problems(ledger, held)
-    problems += _fork_problems(ledger, held)
     problems += _aggregation_problems(held)
     return judge(
         ledger.site,
@@ -153,15 +153,14 @@ def _order_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
 
 
 def _fork_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
-    """Places of the ledger at which the coordinator was shown another row than the export has."""
-    last = len(ledger.rows) - 1
+    """The first place of the ledger where the coordinator was shown another row than the export has."""
+    shown = sorted((reply.ledger_index, reply.ledger_head) for reply in held.replies.values())
     return [
-        f"the site has forked: row {reply.ledger_index} of the export is not the one that the reply of "
-        f"{place_of(*place)} names, so two copies of it have answered"
-        for place, reply in held.replies.items()
-        if reply.ledger_head and reply.ledger_index <= last
-        if ledger.rows[reply.ledger_index].sha256 != reply.ledger_head
-    ]
+        f"the site has forked: row {index} of the export is not what the coordinator was shown, "
+        "so two copies of it have answered"
+        for index, head in shown
+        if head and index < len(ledger.rows) and ledger.rows[index].sha256 != head
+    ][:1]
 
 
 def _aggregation_problems(held: HeldReplies) -> list[str]:
