@@ -189,7 +189,13 @@ def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> 
         show_json(reading.facts_of(found))
         return
     if found.kept:
+        if found.clusters:
+            show_table("public clusters", reading.CLUSTER_COLUMNS, reading.cluster_rows(found))
         show_table("columns kept", ("place", "column"), reading.kept_rows(found))
+        if found.is_public_choice:
+            say(
+                "chosen by what is public: nothing was paid for a choice, or noise was too loud for one"
+            )
         say("columns kept: under noise no method finds which columns a target truly follows")
         return
     show_table("principal components", reading.COMPONENT_COLUMNS, reading.component_rows(found))

@@ -1,25 +1,27 @@
 """Columns are chosen by a first sum, then a learner is trained on the ones that are kept.
 
-The first sum has a public share of the budget, by ε; where the share is none, all columns are kept and
-there is no first sum. How columns are scored is one of ``univariate`` and ``varclus``; as many are kept
-as the plan says, so that the length of every sum is public. What comes out is *columns kept*: with
-noise no method finds which columns a target truly follows. Imports the scorings and the learners that
-may follow.
+The first sum has a public share of the budget, by ε; where the share is none there is no first sum:
+what is public chooses (clusters of public films), or all columns are kept. How columns are scored is
+one of ``univariate`` and ``varclus``; as many are kept as the plan says, so that the length of every
+sum is public. The choice is among all columns, or among those of films while clinical ones are all
+kept. What comes out is *columns kept*: with noise no method finds which columns a target truly follows.
+Imports the scorings and the learners that may follow.
 
-Legend: n patients · f columns · d numbers of the following learner's state.
+Legend: n patients · f columns that are chosen from · d numbers of the following learner's state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from shared.errors import SettingsError
-from shared.features.columns import Columns
+from shared.features.columns import Column, Columns
 from shared.learners.lda import Lda, LdaSettings
 from shared.learners.logistic import Logistic, LogisticSettings
 from shared.learners.mlp import Mlp, MlpSettings
@@ -43,7 +45,8 @@ class SelectionSettings(BaseModel):
 
     Attributes:
         by: how columns are scored, with its share of the budget.
-        keep: how many are kept.
+        among: which columns are chosen from; others are all kept.
+        keep: how many of those are kept.
         then: the learner that is trained on them, with its own settings.
     """
 
@@ -51,12 +54,23 @@ class SelectionSettings(BaseModel):
 
     kind: Literal["selection"]
     by: Scoring
+    among: Literal["all", "films"] = "all"
     keep: int = Field(default=20, ge=1, le=10_000)
     then: Following
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when all columns were chosen from, keeps its hash
+        return {k: value for k, value in write(self).items() if k != "among" or self.among != "all"}
 
 
 class Scores(Protocol):
     """One bounded row per patient, and how its total scores columns."""
+
+    @property
+    def known(self) -> Floats | None:
+        """Scores [f] that are public before any sum; None where there are none."""
+        ...
 
     @property
     def length(self) -> int:
@@ -81,13 +95,14 @@ class Scores(Protocol):
 class Selection:
     """State [0] → [f + d]: scores of the columns, then the state of the learner on those kept.
 
-    Where nothing is chosen, the state is the following learner's alone.
+    Where no sum chooses, the state is the following learner's alone.
     """
 
     task: TableTask
     settings: SelectionSettings
     asked: Scores
     share: float
+    places: tuple[int, ...]
 
     @classmethod
     def build(cls, settings: SelectionSettings, task: TableTask) -> Selection:
@@ -96,25 +111,30 @@ class Selection:
         Raises:
             SettingsError: the target does not suit it, or there are fewer columns than are kept.
         """
-        if settings.keep > len(task.columns):
+        places = tuple(
+            place
+            for place, column in enumerate(task.columns)
+            if settings.among == "all" or column.source != "clinical"
+        )
+        if settings.keep > len(places):
             raise SettingsError(
                 "too-many-kept",
-                f"learner.keep must be at most {len(task.columns)}, the number of columns, "
+                f"learner.keep must be at most {len(places)}, the number of columns, "
                 f"not {settings.keep}",
                 hint="keep fewer, or train on all columns: learner=" + settings.then.kind,
             )
-        by = settings.by
+        by, chosen_from = settings.by, replace(task, columns=_at(task.columns, places))
         asked = (
-            Univariate.build(by, task)
+            Univariate.build(by, chosen_from)
             if isinstance(by, UnivariateSettings)
-            else Varclus.build(by, task)
+            else Varclus.build(by, chosen_from)
         )
         _following(settings.then, task)
-        return cls(task, settings, asked, by.share_at(task.epsilon))
+        return cls(task, settings, asked, by.share_at(task.epsilon), places)
 
     def start(self) -> State:
-        """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
-        return State(np.zeros(0)) if self.share else self._then(self._everything).start()
+        """Nothing chosen yet; where no sum chooses, what the following learner starts from."""
+        return State(np.zeros(0)) if self.share else self._then(self._unasked).start()
 
     def shares(self) -> tuple[float, ...]:
         """The choice's, then the following learner's of what is left."""
@@ -138,7 +158,7 @@ class Selection:
     def rows(self, state: State, patients: Columns) -> Floats:
         """Of the choice, then of the following learner on the columns kept."""
         if self._is_choosing(state):
-            return self.asked.rows(patients)
+            return self.asked.rows(_only(patients, np.asarray(self.places, dtype=np.intp)))
         kept, inner = self._split(state)
         return self._then(kept).rows(inner, _only(patients, kept))
 
@@ -146,11 +166,11 @@ class Selection:
         """The scores of all columns; then as the following learner does."""
         if self._is_choosing(state):
             scores = self.asked.scores(total, sd=sd, n_declared=n_declared)
-            kept, _ = self._split(State(scores, 1))
-            return State(np.concatenate([scores, self._then(kept).start().vector]), 1)
+            first = self._then(self._kept(scores)).start()
+            return State(np.concatenate([scores, first.vector]), 1)
         kept, inner = self._split(state)
         after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
-        scores = state.vector[: len(self.task.columns)] if self.share else np.zeros(0)
+        scores = state.vector[: len(self.places)] if self.share else np.zeros(0)
         return State(np.concatenate([scores, after.vector]), state.sums_done + 1, after.memory)
 
     def predict(self, state: State, patients: Columns) -> Floats:
@@ -159,33 +179,48 @@ class Selection:
         return self._then(kept).predict(inner, _only(patients, kept))
 
     def columns_kept(self, state: State) -> tuple[str, ...]:
-        """Names of the columns that were kept, the highest score first."""
+        """Names of the columns that were kept: the highest score first, then those not chosen from."""
         return tuple(self.task.columns[place].name for place in self._split(state)[0])
+
+    def is_public_choice(self, state: State) -> bool:
+        """Whether no sum has chosen: none was asked, or its noise was too loud to say anything.
+
+        Scores of a sum that was heard are above 0 somewhere.
+        """
+        return not self.share or not bool((state.vector[: len(self.places)] > 0).any())
 
     def _is_choosing(self, state: State) -> bool:
         return bool(self.share) and state.sums_done == 0
 
     @property
-    def _everything(self) -> NDArray[np.intp]:
-        return np.arange(len(self.task.columns))
+    def _unasked(self) -> NDArray[np.intp]:
+        """Places of the columns that are kept where no sum chooses."""
+        known = self.asked.known
+        return np.arange(len(self.task.columns)) if known is None else self._kept(known)
 
     @property
     def _any(self) -> NDArray[np.intp]:
         """As many columns as are kept: what does not depend on which."""
-        return self._everything[: self.settings.keep] if self.share else self._everything
+        return self._kept(np.zeros(len(self.places))) if self.share else self._unasked
+
+    def _kept(self, scores: Floats) -> NDArray[np.intp]:
+        """Places of the columns kept: by falling score, then all that are not chosen from."""
+        # Ties, and what is no number in a state that nobody made, stand in the columns' order.
+        scores = np.nan_to_num(scores, nan=-np.inf)
+        best = np.argsort(-scores, kind="stable")[: self.settings.keep]
+        others = sorted(set(range(len(self.task.columns))) - set(self.places))
+        return np.asarray([*(self.places[place] for place in best), *others], dtype=np.intp)
 
     def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
-        """Places of the columns kept, by falling score, and the following learner's state."""
+        """Places of the columns kept, and the following learner's state."""
         if not self.share:
-            return self._everything, state
-        f = len(self.task.columns)
-        # Ties, and what is no number in a state that nobody made, stand in the columns' order.
-        scores = np.nan_to_num(state.vector[:f], nan=-np.inf)
-        kept = np.argsort(-scores, kind="stable")[: self.settings.keep]
-        return kept, State(state.vector[f:], state.sums_done - 1, state.memory)
+            return self._unasked, state
+        f = len(self.places)
+        inner = State(state.vector[f:], state.sums_done - 1, state.memory)
+        return self._kept(state.vector[:f]), inner
 
     def _then(self, kept: NDArray[np.intp]) -> Learner[Columns]:
-        columns = tuple(self.task.columns[place] for place in kept)
+        columns = _at(self.task.columns, kept.tolist())
         return _following(self.settings.then, replace(self.task, columns=columns))
 
 
@@ -197,6 +232,10 @@ def _following(settings: Following, task: TableTask) -> Learner[Columns]:
     if isinstance(settings, MlpSettings):
         return Mlp.build(settings, task)
     return ProportionalOdds.build(settings, task)
+
+
+def _at(columns: Sequence[Column], places: Sequence[int]) -> tuple[Column, ...]:
+    return tuple(columns[place] for place in places)
 
 
 def _only(patients: Columns, kept: NDArray[np.intp]) -> Columns:

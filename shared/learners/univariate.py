@@ -91,6 +91,11 @@ class Univariate:
         return cls(task, asked)
 
     @property
+    def known(self) -> None:
+        """No scores are known before the sum."""
+        return
+
+    @property
     def length(self) -> int:
         """q·(1 + f)."""
         return self.asked.length

@@ -4,8 +4,9 @@ The sum is the matrix of products: the upper triangle of v·vᵀ with v = (1, z)
 √2. Its norm is ‖v‖² = 1 + ‖z‖², at most 1 + R², which every patient attains whose columns z, about
 their public centres in public SDs and scaled down to R, reach R. Clusters are read from the noised
 correlations, which is post-processing. Where noise is more than a tenth of a variance, clusters would
-be those of the noise: columns are then kept by their public SDs, and the scores, none above 0, tell so.
-Imports columns and the lattice.
+be those of the noise: columns are then kept by the clusters of public films where the plan names them,
+else by their public SDs, and the scores, none above 0, tell so. Where the plan pays nothing for the
+choice, the public clusters are the choice, and there is no sum. Imports columns and the lattice.
 
 Source: SAS/STAT User's Guide, the VARCLUS procedure: split the cluster with the largest second
 eigenvalue by its first two components, quartimax-rotated; a column goes to the cluster whose first
@@ -24,8 +25,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from shared.errors import SettingsError
 from shared.features.columns import Columns
 from shared.learners.rows import Floats, all_finite, standardised
 from shared.learners.task import TableTask
@@ -40,11 +42,30 @@ _SMALLEST_VARIANCE = 1e-6
 _PASSES = 50
 
 
+class PublicColumn(BaseModel):
+    """A column in the clusters of public films.
+
+    Attributes:
+        column: its name.
+        cluster: number of its cluster, from 1.
+        explained: its r² with its cluster's first component.
+    """
+
+    model_config = FROZEN
+
+    column: str = Field(min_length=1, max_length=200)
+    cluster: int = Field(ge=1, le=1000)
+    explained: float = Field(ge=0, le=1)
+
+
 class VarclusSettings(BaseModel):
     """Settings of variable clustering; f is the number of columns.
 
     Attributes:
-        shares: rows by rising ``up_to_epsilon``; beyond the last all columns are kept.
+        shares: rows by rising ``up_to_epsilon``; beyond the last, and where a share is 0, public
+            clusters choose, or all columns are kept where there are none.
+        public: the clusters of public films, each column once; ``osteofed-coordinator clusters`` makes
+            them.
         radius_per_column: R²/f, to which a patient's squared distance from the public centre is
             clipped.
         clusters: how many at most.
@@ -56,6 +77,12 @@ class VarclusSettings(BaseModel):
     shares: tuple[ShareRow, ...] = Field(min_length=1)
     radius_per_column: float = Field(default=0.5, gt=0, le=100)
     clusters: int = Field(default=10, ge=1, le=1000)
+    public: tuple[PublicColumn, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there were no public clusters, keeps its hash
+        return {name: value for name, value in write(self).items() if name != "public" or self.public}
 
     def share_at(self, epsilon: float | None) -> float:
         """What the choice takes of the budget."""
@@ -71,8 +98,34 @@ class Varclus:
 
     @classmethod
     def build(cls, settings: VarclusSettings, task: TableTask) -> Varclus:
-        """The scores of a task; its target plays no part."""
+        """The scores of a task; its target plays no part.
+
+        Raises:
+            SettingsError: ``other-clusters``: the public clusters are of other columns.
+        """
+        named = [each.column for each in settings.public]
+        if settings.public and sorted(named) != sorted(column.name for column in task.columns):
+            raise SettingsError(
+                "other-clusters",
+                f"learner.by.public must name each of the {len(task.columns)} columns once that are "
+                f"chosen from, not {len(named)} others",
+                hint="`osteofed-coordinator clusters OVERRIDES --out FILE` makes them anew",
+            )
         return cls(task, settings)
+
+    @cached_property
+    def known(self) -> Floats | None:
+        """Scores [f] by the clusters of public films; None where the plan names none."""
+        if not self.settings.public:
+            return None
+        place = {column.name: at for at, column in enumerate(self.task.columns)}
+        scores, best = np.zeros(len(place)), dict[int, PublicColumn]()
+        for each in self.settings.public:
+            scores[place[each.column]] = each.explained
+            if each.cluster not in best or each.explained > best[each.cluster].explained:
+                best[each.cluster] = each
+        scores[[place[each.column] for each in best.values()]] += 1.0
+        return scores
 
     @property
     def length(self) -> int:
@@ -96,7 +149,7 @@ class Varclus:
         return products
 
     def scores(self, total: Floats, *, sd: float, n_declared: float) -> Floats:
-        """Representatives of the clusters first; ranks of public SDs where noise is too loud."""
+        """Representatives of the clusters first; where noise is too loud, what is public decides."""
         f = len(self.task.columns)
         first, second, scale = self._triangle
         matrix = np.zeros((f + 1, f + 1))
@@ -109,11 +162,18 @@ class Varclus:
         noise = sd / math.sqrt(2.0) / n
         usual = max(float(np.median(np.diag(covariance))), _SMALLEST_VARIANCE)
         if noise > _LOUDEST * usual:
-            spread = np.array([column.spread for column in self.task.columns])
-            ranks = np.empty(f)
-            ranks[np.argsort(-spread, kind="stable")] = -np.arange(f, dtype=np.float64)
-            return ranks
+            return self._instead
         return cluster_scores(correlations(covariance), max_clusters=self.settings.clusters)
+
+    @property
+    def _instead(self) -> Floats:
+        """Scores in the order of public ones, none above 0."""
+        if self.known is not None:
+            return self.known - 2.0
+        spread = np.array([column.spread for column in self.task.columns])
+        ranks = np.empty(len(spread))
+        ranks[np.argsort(-spread, kind="stable")] = -np.arange(len(spread), dtype=np.float64)
+        return ranks
 
     @property
     def _radius(self) -> float:

@@ -27,6 +27,7 @@ from shared.sums import contract
 _SUITED = {
     "second_moments": "fusion=linear",
     "proportional_hazards": "experiment=hip_fracture",
+    "representatives": "experiment=cssc",
 }
 _OF_CLASSES = "experiment=bmd_classes"
 _DECLARED = 400

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from practice_tables import number_columns
 
+from shared.errors import SettingsError
 from shared.features.columns import Column, Columns
 from shared.learners.task import TableTask
 from shared.learners.univariate import ShareRow
 from shared.learners.varclus import (
+    PublicColumn,
     Varclus,
     VarclusSettings,
     cluster_columns,
@@ -95,3 +97,43 @@ def test_a_noised_covariance_becomes_one_that_a_table_can_have() -> None:
     found = correlations(np.array([[1.0, 2.0], [2.0, 1.0]]))
     assert np.linalg.eigvalsh(found).min() > -1e-12
     assert found[0, 1] == pytest.approx(1.0)
+
+
+PUBLIC = (("x0", 1, 0.9), ("x1", 2, 0.6), ("x2", 1, 0.95))
+
+
+def with_public(**changes: object) -> Varclus:
+    varclus = asked(3)
+    public = [PublicColumn(column=n, cluster=c, explained=r) for n, c, r in PUBLIC]
+    settings = varclus.settings.model_copy(update={"public": tuple(public), **changes})
+    return Varclus.build(settings, varclus.task)
+
+
+def test_of_each_public_cluster_the_best_explained_column_scores_above_all_others() -> None:
+    assert asked(3).known is None
+    known = with_public().known
+    assert known is not None
+    assert known.tolist() == pytest.approx([0.9, 1.6, 1.95])
+
+
+def test_where_noise_is_loud_public_clusters_choose_and_no_score_is_above_0() -> None:
+    varclus, patients = with_public(), in_clusters(300)
+    total = varclus.rows(Columns(patients.columns[:, :3], patients.target)).sum(axis=0)
+    loud = varclus.scores(total, sd=1e4, n_declared=300)
+    assert loud.tolist() == pytest.approx([-1.1, -0.4, -0.05])
+    quiet = varclus.scores(total, sd=0.0, n_declared=300)
+    assert quiet.max() > 1.0
+    assert not np.allclose(quiet, varclus.known), "these are the patients' own clusters"
+
+
+def test_public_clusters_of_other_columns_are_refused() -> None:
+    other = PublicColumn(column="y9", cluster=1, explained=0.5)
+    for public in ((other,), (*with_public().settings.public[:2], other)):
+        with pytest.raises(SettingsError, match="each of the 3 columns") as error:
+            with_public(public=public)
+        assert error.value.code == "settings.other-clusters"
+
+
+def test_settings_without_public_clusters_are_written_as_before() -> None:
+    assert "public" not in asked(3).settings.model_dump()
+    assert len(with_public().settings.model_dump()["public"]) == 3
