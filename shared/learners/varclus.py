@@ -109,7 +109,7 @@ class Varclus:
                 "other-clusters",
                 f"learner.by.public must name each of the {len(task.columns)} columns once that are "
                 f"chosen from, not {len(named)} others",
-                hint="`osteofed-coordinator clusters OVERRIDES --out FILE` makes them anew",
+                hint="`osteofed-coordinator clusters --out FILE` makes them anew",
             )
         return cls(task, settings)
 
