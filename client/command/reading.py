@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.command.options import By, CoordinatorKey, Folder, Yes, require_yes
+from client.reading.map_kinds import MapKind
 from shared.errors import IntakeError
 from shared.machine.terminal import JsonOption, command, show_facts, show_json
 
@@ -50,6 +51,14 @@ def predict(
     masks: Annotated[
         Path | None, typer.Option(help="Folder of masks of the films, likewise.", file_okay=False)
     ] = None,
+    map_kind: Annotated[
+        MapKind,
+        typer.Option(
+            "--map",
+            help="Where the model looked: what hiding a place changes; where the encoder's last map "
+            "speaks for the endpoint; or a linear fit over hidden cells, with its stability.",
+        ),
+    ] = "occlusion",
     heat_map: Annotated[
         Path | None, typer.Option(help="PNG file to write; by default one in the site's readings/.")
     ] = None,
@@ -74,7 +83,13 @@ def predict(
         return
     values = {name: text for name, _, text in pairs}
     reading = read_exam(
-        read, films or [], values, profile=site.settings.profile, boxes=boxes, masks=masks
+        read,
+        films or [],
+        values,
+        profile=site.settings.profile,
+        boxes=boxes,
+        masks=masks,
+        map_kind=map_kind,
     )
     drawn = draw_heat_maps(site, reading, heat_map)
     if as_json:
@@ -84,6 +99,7 @@ def predict(
             | {"probability_of": reading.probability_of}
             | {"probabilities": reading.probabilities, "likeliest": reading.likeliest}
             | {"field_attention": dict(reading.field_attention)}
+            | {"map": reading.maps.kind, "map_notes": reading.maps.notes}
             | {"class": reading.class_name, "rule": reading.rule, "heat_map": drawn and str(drawn)}
             | {"validation": summary.model_dump(mode="json")["rows"] if summary else []}
         )
@@ -94,6 +110,9 @@ def predict(
         show_facts("the films attend to", shares)
     if summary and summary.rows:
         show_facts("validation of this release", summary.facts())
+    if reading.maps.notes:
+        notes = {f"film {place}": note for place, note in enumerate(reading.maps.notes, start=1)}
+        show_facts(f"maps by {reading.maps.kind}", notes)
     if drawn:
         show_facts("", {"heat map, for this hospital only": drawn})
 

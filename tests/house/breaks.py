@@ -585,8 +585,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/reading/heat_map.py",
-        "top = max((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0",
-        "top = min((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0",
+        "top = max((float(np.abs(heat).max()) for heat in drawn), default=1.0) or 1.0",
+        "top = min((float(np.abs(heat).max()) for heat in drawn), default=1.0) or 1.0",
         "the strongest place of a second view is cut off",
     ),
     Break(
@@ -2109,16 +2109,28 @@ BREAKS: tuple[Break, ...] = (
         "a right hip is read unflipped, as the model never saw one",
     ),
     Break(
-        "client/reading/predict.py",
+        "client/reading/occlusion.py",
         "left : left + _PATCH] = stack[view].mean()",
         "left : left + _PATCH] = stack.mean()",
         "a place is hidden by the mean of other films too",
     ),
     Break(
         "client/reading/heat_map.py",
-        "alpha=0.55, vmin=0, vmax=top)",
-        "alpha=0.55, vmin=0, vmax=float(heat.max()))",
+        "alpha=0.55, vmin=low, vmax=top)",
+        "alpha=0.55, vmin=low, vmax=float(heat.max()))",
         "each view's heat map has a scale of its own",
+    ),
+    Break(
+        "client/reading/lime.py",
+        "return self.stability >= STABILITY_LIMIT",
+        "return self.r2 >= STABILITY_LIMIT",
+        "a fit that other masks would not repeat is drawn",
+    ),
+    Break(
+        "client/reading/grad_cam.py",
+        "return -logs[:, 0] if decision.is_low_positive else logs[:, 0]",
+        "return logs[:, 0]",
+        "what speaks for a high density is shown as speaking for osteoporosis",
     ),
     Break(
         "client/gate/ledger.py",
