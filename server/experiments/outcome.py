@@ -216,7 +216,7 @@ def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
     grouped: dict[tuple[str, str, str, str, str], list[Figure]] = defaultdict(list)
     for line in lines:
         for each in line.figures:
-            if each.figure in system.figures:
+            if each.figure in {*system.figures, *system.of_arms}:
                 key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
                 grouped[key].append(each)
     for (arm, kind, training, place, figure), found in grouped.items():

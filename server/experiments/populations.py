@@ -19,6 +19,8 @@ from server.simulation.request import Request
 from server.simulation.sources import PROFILE_FILE
 from server.synthetic import folder as hips
 from server.synthetic.hospitals import Defects, SyntheticSite, find_site, intake_profile
+from server.synthetic.phantoms.folder import write_hospital as write_phantoms
+from server.synthetic.phantoms.folder import write_profile
 from server.synthetic.phantoms.settings import read_hospitals, read_phantom, site_of
 from server.synthetic.phantoms.tree import write_tree
 from shared.machine.files import write_atomic
@@ -116,6 +118,13 @@ def _write_declared_table(
     return write_hospital_table(folder, replace(site, first_day=first, last_day=last), seed=seed)
 
 
+def _write_spines(folder: Path, hospital: str, seed: int, n_patients: int, _: bool) -> Path:
+    """Lateral spines with boxes and masks of vertebrae: who comes later is of another seed."""
+    write_phantoms(folder, "spine", hospital, seed, n_patients=n_patients)
+    write_profile(folder / PROFILE_FILE, "spine", hospital)
+    return folder
+
+
 def _write_wrist_tree(folder: Path, hospital: str, seed: int, n_patients: int, _: bool) -> Path:
     """A tree has no dates: who comes later is of another seed."""
     write_tree(folder / "films", hospital, n_patients, seed=seed)
@@ -137,6 +146,15 @@ HIP_TABLES = Population(
     external=("dune",),
     write=_write_hip_table,
     says="the clinical tables of the demo's hospitals with a femoral-neck BMD, no films",
+)
+VERTEBRAE = Population(
+    name="vertebrae",
+    cohort="spine_vertebrae",
+    training=("hazel", "juniper", "larch"),
+    external=("spruce",),
+    write=_write_spines,
+    says="lateral spines with a box around each vertebra from T11 to L4 and a mask of all bone; the "
+    "label is the grade of an exam's worst vertebra",
 )
 WRIST_TREES = Population(
     name="wrist_trees",
