@@ -30,6 +30,7 @@ from shared.privacy.ledger_export import Account, LedgerExport, write_export
 from shared.privacy.ledger_format import (
     GENESIS,
     LEDGER_VERSION,
+    RELEASED,
     ChargeClass,
     Countersignature,
     LedgerHead,
@@ -171,7 +172,7 @@ class Ledger:
 
         Args:
             request_sha256: hash of the request that was charged.
-            status: ``released``, or the code of the refusal that is the answer.
+            status: ``released``, ``kept``, or the code of the refusal that is the answer.
             payload_sha256: hash of the answer.
 
         Raises:
@@ -205,7 +206,7 @@ class Ledger:
             if charged is None or outcome is None:
                 return None
             # Before version 5 a refusal was written down without its answer, which was not kept.
-            is_kept = outcome.payload_sha256 or outcome.status == "released"
+            is_kept = outcome.payload_sha256 or outcome.status == RELEASED
             return (charged, outcome) if is_kept else None
 
     def governed_before(self, charged: LedgerRow) -> tuple[LedgerRow, ...]:

@@ -151,7 +151,8 @@ class Plan(BaseModel):
         layout_sha256: hash of the names and shapes of the trainable weights.
         predicted: what it costs a patient; a site computes it again.
         release: what a validation plan measures; such a plan trains nothing and starts from nothing,
-            and its ``training`` sites are those that trained the release.
+            and its ``training`` sites are those that trained the release. Or what a local plan goes on
+            from: one site's own, by gradients, whose weights stay there.
     """
 
     model_config = FROZEN
@@ -178,10 +179,21 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _trains_or_measures_a_release(self) -> Plan:
-        if self.release is not None and self.trained is not None:
-            raise ValueError("a plan that measures the release of an earlier run must train nothing")
+        if self.is_local:
+            return self._goes_on_from_a_release()
         if (self.release is not None) != (not self.initial_weights_sha256):
             raise ValueError("initial_weights_sha256 must be empty in a validation plan and only there")
+        return self
+
+    def _goes_on_from_a_release(self) -> Plan:
+        keys = [entry.public_key for entry in self.roster]
+        if self.training is None or keys != [self.coordinator_key]:
+            raise ValueError(
+                "a plan that trains the release of an earlier run further must be by gradients, of one "
+                "site, which signs it itself"
+            )
+        if self.release is None or self.initial_weights_sha256 != self.release.weights_sha256:
+            raise ValueError("initial_weights_sha256 of a local plan must be the release's weights")
         return self
 
     @model_validator(mode="after")
@@ -261,6 +273,11 @@ class Plan(BaseModel):
             if isinstance(stage, TrainingStage):
                 return stage
         return None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a site trains a release further by itself: such weights never leave it."""
+        return self.release is not None and self.trained is not None
 
     def read_by(self, stage: MeasureStage | TableStage) -> Stage:
         """The stage whose last state another one measures: of this plan, or of the release's.

@@ -216,6 +216,15 @@ class MeasureRequest(BaseModel):
     epsilon: float = Field(gt=0, le=50)
     measure: MeasureSettings
 
+    @model_validator(mode="after")
+    def _is_of_a_run(self) -> MeasureRequest:
+        if self.measure.kind == "importance" and self.measure.of != "fields":
+            raise ValueError(
+                "measure.of must be fields: local training is a hospital's own (`osteofed-site "
+                "personalise`)"
+            )
+        return self
+
 
 class GradientLearner(BaseModel):
     """Training of the fusion, and of the encoder where it learns, by sums of patient gradients."""
