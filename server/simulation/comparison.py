@@ -219,10 +219,7 @@ def measure_place(
     figures, differences = [], []
     arms = list(scored)
     label = next(iter(scored.values())).label
-    measures = _MEASURES[decision.is_regression]
-    if follow_up is not None:
-        measures = {"C-index": partial(_concordance, follow_up)}
-    for name, measure in measures.items():
+    for name, measure in _measures_of(decision, follow_up).items():
         try:
             found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
@@ -366,9 +363,15 @@ _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
 }
 
 
-def figure_names(decision: Decision) -> list[str]:
+def figure_names(decision: Decision, follow_up: TimeToEventLabel | None = None) -> list[str]:
     """What is measured of every arm."""
-    return list(_MEASURES[decision.is_regression])
+    return list(_measures_of(decision, follow_up))
+
+
+def _measures_of(decision: Decision, follow_up: TimeToEventLabel | None) -> Mapping[str, _Measure]:
+    if follow_up is not None:
+        return {"C-index": partial(_concordance, follow_up)}
+    return _MEASURES[decision.is_regression]
 
 
 def _generator() -> np.random.Generator:
