@@ -154,8 +154,8 @@ HIP_FOLLOWED = Population(
     training=("aster", "birch", "cedar"),
     external=("dune",),
     write=_write_followed_films,
-    says="hip films with a clinical table of people who fall, and what came after: hip fracture, death or "
-    "neither; at the demo's hospitals",
+    says="hip films with a clinical table of people who fall, and what came after (hip fracture, "
+    "death, neither), at the demo's hospitals",
 )
 HIP_TABLES = Population(
     name="hip_tables",

@@ -77,7 +77,8 @@ def draw_follow_up(
 
 def death_hazard(sex: Sex, age_years: float) -> float:
     """Per year; its logarithm rises evenly with age (Gompertz)."""
-    return _by_age(tuple(-math.log1p(-chance) for chance in YEARLY_DEATH[sex]), _AGES, age_years)
+    young, old = (-math.log1p(-chance) for chance in YEARLY_DEATH[sex])
+    return _by_age((young, old), _AGES, age_years)
 
 
 def fracture_hazard(patient: Patient, age_years: float) -> float:
@@ -86,10 +87,11 @@ def fracture_hazard(patient: Patient, age_years: float) -> float:
         chance / _lived_years(patient.sex, age)
         for chance, age in zip(TEN_YEAR_FRACTURE[patient.sex], _AGES, strict=True)
     ]
-    middle = tuple(age + _SPAN_YEARS / 2 for age in _AGES)
+    middle = [age + _SPAN_YEARS / 2 for age in _AGES]
     of_bmd = PER_SD_OF_BMD[patient.sex] ** (_REFERENCE_T_SCORE - patient.t_score)
     of_history = OF_PRIOR_FRACTURE if patient.prior_fracture else 1.0
-    return _by_age(tuple(yearly), middle, age_years) * of_bmd * of_history
+    of_age = _by_age((yearly[0], yearly[1]), (middle[0], middle[1]), age_years)
+    return float(of_age * of_bmd * of_history)
 
 
 def _lived_years(sex: Sex, age_years: float) -> float:
@@ -98,10 +100,10 @@ def _lived_years(sex: Sex, age_years: float) -> float:
     return float(np.exp(-(np.cumsum(hazards) - np.array(hazards) / 2)).sum())
 
 
-def _by_age(values: tuple[float, ...], ages: tuple[float, ...], age_years: float) -> float:
+def _by_age(values: tuple[float, float], ages: tuple[float, float], age_years: float) -> float:
     """The exponential through two values at two ages."""
     share = (age_years - ages[0]) / (ages[1] - ages[0])
-    return values[0] * (values[1] / values[0]) ** share
+    return float(values[0] * (values[1] / values[0]) ** share)
 
 
 def _years_until(hazards: NDArray[np.float64], rng: np.random.Generator) -> float:
