@@ -220,10 +220,7 @@ def measure_place(
     figures, differences = [], []
     arms = list(scored)
     label = next(iter(scored.values())).label
-    measures = _measures_of(decision)
-    if follow_up is not None:
-        measures = {"C-index": partial(_concordance, follow_up)}
-    for name, measure in measures.items():
+    for name, measure in _measures_of(decision, follow_up).items():
         try:
             found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
@@ -383,13 +380,15 @@ _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
 }
 
 
-def figure_names(decision: Decision) -> list[str]:
+def figure_names(decision: Decision, follow_up: TimeToEventLabel | None = None) -> list[str]:
     """What is measured of every arm."""
-    return list(_measures_of(decision))
+    return list(_measures_of(decision, follow_up))
 
 
-def _measures_of(decision: Decision) -> dict[str, _Measure]:
+def _measures_of(decision: Decision, follow_up: TimeToEventLabel | None) -> Mapping[str, _Measure]:
     """Where there are three classes or more, each one's AUC against the others, and their mean."""
+    if follow_up is not None:
+        return {"C-index": partial(_concordance, follow_up)}
     found = dict(_MEASURES[decision.is_regression])
     if decision.is_regression or len(decision.classes) == 2:
         return found
