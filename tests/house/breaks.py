@@ -2212,7 +2212,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/answers/asked.py",
-        "if named != (request.release_sha256, vector_sha256(request.vector)):",
+        "if named != (request.release_sha256, vector_sha256(released_weights(plan, request.vector))):",
         "if named[0] != request.release_sha256:",
         "other weights are measured under the name of the plan's release",
     ),
