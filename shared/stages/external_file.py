@@ -24,6 +24,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from shared.contract.model_settings import follow_up_of
 from shared.contract.payload import pack, unpack
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import SumReply
@@ -77,13 +78,21 @@ def offline_plan(
         day: on which it measures.
 
     Raises:
-        PlanError: the hospital trained the release, or its plan has no noised table of others.
+        PlanError: the hospital trained the release, its plan has no noised table of others, or it
+            predicts a time to event.
     """
     if role_in(release.plan, site, public_key) == "training":
         raise PlanError(
             "measures-its-training",
             f"site {site} trained this release, so that its cohort is no external one",
             hint="ask the coordinator for the internal validation, or for a prospective one",
+        )
+    if follow_up_of(release.plan.settings) is not None:
+        raise PlanError(
+            "time-to-event-offline",
+            f"run {release.plan.run} predicts a time to event, which no validation table measures",
+            hint="ask the coordinator for a validation plan (`osteofed-coordinator plan --release`), "
+            "whose measure survival does",
         )
     entry = RosterEntry(
         site=site,
