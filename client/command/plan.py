@@ -190,11 +190,13 @@ def _is_asked_now(stage: Stage) -> bool:
 
 
 def _describe_training(plan: Plan) -> Facts:
+    from shared.learners.table import describe_learner
+
     stage = plan.trained
     if stage is None:
         return {}
     if stage.kind == "learner":
-        return {"learner": stage.learner.kind}
+        return {"learner": describe_learner(stage.learner)}
     return {"noise multiplier": stage.noise_multiplier, "clip norm": stage.clip_norm}
 
 

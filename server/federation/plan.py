@@ -32,6 +32,7 @@ from shared.contract.stages import (
 )
 from shared.errors import PlanError
 from shared.learners.table import LearnerSettings, build_learner, settle_learner
+from shared.learners.task import TableTask
 from shared.privacy.cost import predict_cost
 from shared.signing.canonical import hash_of
 from shared.signing.code_hash import installed_code_hash
@@ -74,7 +75,7 @@ def draft_plan(
         )
     require_suitable(settings)
     # Where training starts, as every site will find it.
-    first = _first_state(settings)
+    first = _first_state(settings, [site.declared_patients for site in training])
     # Every open value, from public ones.
     declared: dict[Role, list[int]] = {"training": [], "external": []}
     for site in sites:
@@ -130,16 +131,14 @@ class _FirstState:
     layout_sha256: str
 
 
-def _first_state(settings: Settings) -> _FirstState:
+def _first_state(settings: Settings, training: Sequence[int]) -> _FirstState:
     """Of a model: its initial weights, after a look whether it can be trained; of a learner: its own.
 
     Raises:
         PrivacyError: the model cannot be trained with one gradient per patient.
     """
     if settings.learner.kind != "gradient":
-        epsilon = _promised_epsilon(settings)
-        learner = settle_learner(settings.learner, epsilon=epsilon or None)
-        task = table_task(settings, epsilon)
+        learner, task = _settled(settings, settings.learner, training)
         start = build_learner(learner, task).start().vector
         columns = [column.name for column in task.columns]
         layout = hash_of({"columns": columns, "learner": learner.model_dump(mode="json")})
@@ -241,19 +240,18 @@ def schedule_for(settings: Settings, training: Sequence[int]) -> ScheduleRow:
 def _trained_stage(settings: Settings, n_parameters: int, training: Sequence[int]) -> TrainingStage:
     if settings.learner.kind == "gradient":
         return gradient_stage(settings, n_parameters=n_parameters, training=training)
-    return _learner_stage(settings, settings.learner)
+    return _learner_stage(settings, settings.learner, training)
 
 
-def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage:
+def _learner_stage(settings: Settings, asked: LearnerSettings, training: Sequence[int]) -> LearnerStage:
     """A learner's sums, each with its share of μ² = Σ 1/σ²; noise is rounded up to the grid."""
-    from shared.privacy.accountant import NOISE_GRID, gaussian_mu
+    from shared.privacy.accountant import NOISE_GRID
 
-    privacy, epsilon = settings.privacy, _promised_epsilon(settings)
-    learner = settle_learner(learner, epsilon=epsilon or None)
-    shares = build_learner(learner, table_task(settings, epsilon)).shares()
+    epsilon, mu = _promised_epsilon(settings), _promised_mu(settings)
+    learner, task = _settled(settings, asked, training)
+    shares = build_learner(learner, task).shares()
     noise = [0.0]
-    if epsilon:
-        mu = gaussian_mu(epsilon, privacy.delta)
+    if mu:
         exact = [1.0 / (mu * math.sqrt(share)) for share in shares]
         noise = [round(math.ceil(each / NOISE_GRID) * NOISE_GRID, 2) for each in exact]
     return LearnerStage(
@@ -266,6 +264,22 @@ def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage
         learner=learner,
         epsilon=epsilon,
     )
+
+
+def _settled(
+    settings: Settings, asked: LearnerSettings, training: Sequence[int]
+) -> tuple[LearnerSettings, TableTask]:
+    """What a plan writes of a learner, and the task that it is built for."""
+    task = table_task(settings, _promised_epsilon(settings))
+    return settle_learner(asked, task, mu=_promised_mu(settings), training=training), task
+
+
+def _promised_mu(settings: Settings) -> float | None:
+    """How loud training is, as Gaussian differential privacy; None without privacy."""
+    from shared.privacy.accountant import gaussian_mu
+
+    epsilon = _promised_epsilon(settings)
+    return gaussian_mu(epsilon, settings.privacy.delta) if epsilon else None
 
 
 def _promised_epsilon(settings: Settings) -> float:

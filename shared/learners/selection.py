@@ -1,10 +1,10 @@
 """Columns are chosen by a first sum, then a learner is trained on the ones that are kept.
 
-The first sum has a public share of the budget, by ε; where the share is none, all columns are kept and
-there is no first sum. How columns are scored is one of ``univariate``, ``varclus`` and ``lasso``; as
-many are kept as the plan says, so that the length of every sum is public. What comes out is *columns
-kept*: with noise no method finds which columns a target truly follows. Imports the scorings and the
-learners that may follow.
+The first sum has a public share of the budget, by ε; where the share is none, there is no first sum,
+and which columns are kept is public: all, or those of the largest public SDs. How columns are scored is
+one of ``univariate``, ``varclus`` and ``lasso``; as many are kept as the plan says, so that every sum's
+length is public. What comes out is *columns kept*: with noise no method finds which columns a target
+truly follows. Imports the scorings and the learners that may follow.
 
 Legend: n patients · f columns · d numbers of the following learner's state.
 """
@@ -73,6 +73,10 @@ class Scores(Protocol):
         """How much each column is worth keeping [f]; only their order counts."""
         ...
 
+    def unasked(self, keep: int) -> NDArray[np.intp]:
+        """Places of the columns that are kept where no sum is asked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -106,7 +110,7 @@ class Selection:
 
     def start(self) -> State:
         """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
-        return State(np.zeros(0)) if self.share else self._then(self._everything).start()
+        return State(np.zeros(0)) if self.share else self._then(self._any).start()
 
     def shares(self) -> tuple[float, ...]:
         """The choice's, then the following learner's of what is left."""
@@ -174,18 +178,15 @@ class Selection:
         return bool(self.share) and state.sums_done == 0
 
     @property
-    def _everything(self) -> NDArray[np.intp]:
-        return np.arange(len(self.task.columns))
-
-    @property
     def _any(self) -> NDArray[np.intp]:
-        """As many columns as are kept: what does not depend on which."""
-        return self._everything[: self.settings.keep] if self.share else self._everything
+        """As many columns as are kept, for what does not depend on which; without a choice, those."""
+        keep = self.settings.keep
+        return np.arange(keep) if self.share else self.asked.unasked(keep)
 
     def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
         """Places of the columns kept, by falling score, and the following learner's state."""
         if not self.share:
-            return self._everything, state
+            return self._any, state
         f = len(self.task.columns)
         # Ties, and what is no number in a state that nobody made, stand in the columns' order.
         scores = np.nan_to_num(state.vector[:f], nan=-np.inf)

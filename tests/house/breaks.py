@@ -1035,8 +1035,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/learners/varclus.py",
-        "if noise > _LOUDEST * usual:",
-        "if noise > usual:",
+        "return self.noise is not None and self.noise > _LOUDEST",
+        "return self.noise is not None and self.noise > 1.0",
         "columns are clustered by what noise says",
     ),
     Break(
