@@ -245,14 +245,15 @@ def describe_prices(site: Site, plans: Sequence[Plan]) -> Facts:
         plans: one, or those of a sweep.
     """
     from client.cohort.versions import current_cohort
-    from client.rehearsal.price import find_shortages, price_plans
+    from client.rehearsal.price import find_governed, find_shortages, price_plans
     from shared.errors import IntakeError
     from shared.privacy.statement_text import write_epsilon
 
     plan, whole = plans[0], "the run" if len(plans) == 1 else "all arms"
     cohort: Facts = {"cohort here": _describe_cohort(site, plan)}
     try:
-        prices = price_plans(site, plans, current_cohort(site, plan.settings.cohort.name))
+        held = current_cohort(site, plan.settings.cohort.name)
+        prices, (exact, refused) = price_plans(site, plans, held), find_governed(site, plans, held)
     except IntakeError as error:
         needs_one = any(
             plan.entry(site.name).role in stage.roles and _is_asked_now(stage) for stage in plan.stages
@@ -273,8 +274,11 @@ def describe_prices(site: Site, plans: Sequence[Plan]) -> Facts:
         for price in prices
     }
     asked = ", ".join(f"{price.purpose} {price.n_patients}" for price in prices)
-    shortages = find_shortages(site.policy, prices)
-    return cohort | {"patients asked": asked} | facts | {"would stop it": _stops(site, plan, shortages)}
+    cohort |= {"patients asked": asked}
+    if exact:
+        cohort["exact releases of these patients"] = "\n".join(exact)
+    shortages = [*find_shortages(site.policy, prices), *refused]
+    return cohort | facts | {"would stop it": _stops(site, plan, shortages)}
 
 
 def _stops(site: Site, plan: Plan, shortages: Sequence[str]) -> str:
