@@ -123,7 +123,12 @@ def write_external(site: Site, planned: Planned, reply: SumReply, *, out: Path) 
 def approve_own(site: Site, plan: Plan, *, by: str) -> Approved:
     """The plan, signed by this site and approved by a person here."""
     own = site.folder / "offline"
-    approvals = Approvals(own, key=site.key, coordinator_key=site.key.public_hex)
+    approvals = Approvals(
+        own,
+        key=site.key,
+        coordinator_key=site.key.public_hex,
+        people=site.policy.approvals_needed,
+    )
     if len(by.split()) >= 2:
         write_plan(own / "plans" / f"{plan.sha256}.json", plan, site.key)
     approvals.decide(plan, "approved", by=by, now=site.clock())

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
@@ -47,7 +47,13 @@ _RUN_NAME = re.compile(RUN_NAME)
 
 
 def draft_plan(
-    settings: Settings, sites: Sequence[Enrolled], *, run: str, coordinator_key: str, now: datetime
+    settings: Settings,
+    sites: Sequence[Enrolled],
+    *,
+    run: str,
+    coordinator_key: str,
+    now: datetime,
+    valid_until: date | None = None,
 ) -> Plan:
     """The plan of one run over enrolled sites.
 
@@ -57,6 +63,7 @@ def draft_plan(
         run: name of the run.
         coordinator_key: public key of the coordinator.
         now: the coordinator's clock.
+        valid_until: the last day on which sites may approve it and answer; None: any day.
 
     Raises:
         PlanError: no training site, or the run's name cannot be one.
@@ -105,6 +112,7 @@ def draft_plan(
         initial_weights_sha256=first.sha256,
         layout_sha256=first.layout_sha256,
         predicted=predict_cost(stages, delta=settings.privacy.delta),
+        valid_until=valid_until,
     )
 
 

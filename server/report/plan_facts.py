@@ -17,6 +17,8 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     return {
         "run": plan.run,
         "plan": plan.sha256,
+        "short code, to tell the hospitals": plan.short_code,
+        "valid until": plan.valid_until,
         "code": plan.code_sha256,
         "experiment": settings.experiment,
         "patients": _whose_patients(plan),

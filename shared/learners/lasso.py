@@ -123,6 +123,11 @@ class Lasso:
         scores: Floats = entered / noise_penalty(moments, multiple=self.settings.multiple)
         return scores
 
+    def unasked(self, keep: int) -> Indices:
+        """Places of all columns, as univariate scores keep them."""
+        del keep
+        return np.arange(len(self.task.columns))
+
     @property
     def _radius(self) -> float:
         return math.sqrt(self.settings.radius_per_column * len(self.task.columns))

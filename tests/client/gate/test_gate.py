@@ -511,7 +511,7 @@ def test_a_split_has_one_governed_release_over_all_plans_unless_the_policy_allow
     refused("privacy.governed-repeated", charge, gate, plans[1], requests[1])
     # other patients than those of the first release: their difference would be one patient
     gate = make_gate(tmp_path, **GOVERNED, governed_releases_per_split=2)
-    refused("privacy.governed-repeated", charge, gate, plans[1], requests[1], PATIENTS[1:])
+    refused("privacy.governed-other-members", charge, gate, plans[1], requests[1], PATIENTS[1:])
     # the same patients at another cut: nine negatives lie between the cuts
     shown = shown_by(gate, 1, specificity=0.275)
     assert "specificity" not in shown
