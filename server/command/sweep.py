@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from server.command.options import HOME, CohortOption, ConfigsOption, HomeOption, Sites
+from server.command.options import (
+    HOME,
+    CohortOption,
+    ConfigsOption,
+    HomeOption,
+    Sites,
+    ValidUntil,
+    last_day,
+)
 from server.command.runs import site_folders
 from shared.machine.terminal import (
     JsonOption,
@@ -32,6 +40,7 @@ def plan(
     overrides: Overrides = None,
     cohort: CohortOption = None,
     configs: ConfigsOption = None,
+    valid_until: ValidUntil = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,10 +61,13 @@ def plan(
         name=name,
         coordinator_key=own.key().public_hex,
         now=datetime.now(UTC),
+        valid_until=last_day(valid_until),
     )
     path = save_sweep(own, signed)
     facts: dict[str, object] = {
         "sweep": signed.sweep.sha256,
+        "short code, to tell the hospitals": signed.sweep.short_code,
+        "valid until": signed.plans[0].valid_until,
         "arms": len(signed.plans),
         "accountant": signed.sweep.predicted.accountant,
         "delta": signed.sweep.predicted.delta,

@@ -26,13 +26,14 @@ _AUDITED_CANARIES = 1000
 _Layout = Literal[
     "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
 ]
-_Generic = Literal[
+_OtherLessons = Literal[
+    "standin_resnet_spine",
     "standin_resnet_pictures",
     "standin_resnet_drawn",
     "standin_densenet_pictures",
     "standin_densenet_drawn",
 ]
-_Pretrained = Literal[Taught, _Generic, "landmark"]
+_Pretrained = Literal[Taught, _OtherLessons, "landmark"]
 
 
 _LANDMARK = "shared/exam/landmarks/hip.safetensors"

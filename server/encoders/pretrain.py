@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,6 +25,7 @@ from torch.nn import functional
 
 from server.encoders.prepared import hip_schema, see_film
 from server.encoders.public_pictures import SHAPES, draw_pictures
+from server.encoders.public_vertebrae import HEIGHTS, draw_vertebrae
 from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
 from shared.contract.encoder_names import Taught
@@ -40,7 +42,7 @@ N_CONSTANT_FILMS = 1_000
 RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
 
 Progress = Callable[[str, int, int], None]
-Subject = Literal["hips", "pictures"]
+Subject = Literal["hips", "pictures", "vertebrae"]
 Draw = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -66,6 +68,8 @@ class Lesson:
 _OTHER_LESSONS: dict[str, Lesson] = {
     "tiny": Lesson(n_films=10_500),
     "standin_vit": Lesson(epochs=30, learning_rate=1e-3),  # six passes left .63 of a variance unread
+    # six of each public spine
+    "standin_resnet_spine": Lesson(n_films=1_500, subject="vertebrae", network="standin_resnet"),
 }
 # Generic pretraining, and none, of two of them; a fifth of the usual films.
 _OTHER_LESSONS |= {
@@ -143,6 +147,7 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
 SUBJECTS: Mapping[Subject, tuple[tuple[str, ...], Draw]] = {
     "hips": (QUANTITIES, draw_films),
     "pictures": (SHAPES, draw_pictures),
+    "vertebrae": (HEIGHTS, partial(draw_vertebrae, pixels=PIXELS)),
 }
 
 

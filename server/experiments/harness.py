@@ -40,6 +40,7 @@ from server.simulation.cohorts import TakenIn
 from server.simulation.comparison import Figure, measure_place
 from server.simulation.divide import Ward
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
 from shared.measures.scored import Scored
@@ -243,7 +244,9 @@ def _measure_arm(
         figures = [
             figure
             for place, each in scored.items()
-            for figure in measure_place(place, {arm.name: each}, decision, ours=arm.name)[0]
+            for figure in measure_place(
+                place, {arm.name: each}, decision, ours=arm.name, follow_up=follow_up_of(settings)
+            )[0]
         ]
         line = Line(
             model=model,

@@ -113,6 +113,7 @@ class System:
         arms: the first is the system itself.
         ablations: pairs of arms.
         figures: of a table, the first is drawn.
+        of_arms: figures of one more table, of the arms beside each other; none: there is no such table.
         stand_ins: what is otherwise than in the paper, a line each.
         design: who trains together.
     """
@@ -123,6 +124,7 @@ class System:
     arms: tuple[Arm, ...]
     ablations: tuple[Ablation, ...] = ()
     figures: tuple[str, ...]
+    of_arms: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     design: Design = usual
 

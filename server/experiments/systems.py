@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from server.experiments.populations import EIGHT_TABLES, HIP_FILMS, HIP_TABLES, WRIST_TREES
+from server.experiments.populations import EIGHT_TABLES, HIP_FILMS, HIP_TABLES, VERTEBRAE, WRIST_TREES
 from server.experiments.system import Ablation, Arm, System, leave_one_out
+from server.simulation.comparison import MACRO
 
 _ATTENTION = "cross-attention"
 _IN_DOMAIN, _TL_FUSION = "pretrained on another part", ("experiment=tl_fusion",)
 _REPRESENTATIVES, _CSSC = "representatives", ("experiment=cssc",)
+
+_LOGISTIC, _DLR = "logistic", ("experiment=dlr_ovf",)
+# learner of tables by what it is called
+_CLASSIFIERS = {
+    "linear SVM": "linear_svm",
+    "network": "mlp",
+    "naive Bayes": "naive_bayes",
+    "extra trees": "forest",
+    "boosting": "boosting",
+    "discriminants": "lda",
+    "soft neighbours": "soft_neighbours",
+}
 
 SYSTEMS = (
     System(
@@ -173,6 +186,57 @@ SYSTEMS = (
             "synthetic hips, instead of networks taught the findings of MURA's other parts",
             "pictures of dead leaves instead of ImageNet",
             "networks are not tuned on the target part: only the classifier is",
+        ),
+    ),
+    System(
+        name="dlr_ovf",
+        paper="DLR-OVF (Front Endocrinol 2024, 1370838): radiomics and a ResNet's features of "
+        "vertebrae, of which a LASSO keeps some for one of eight classifiers",
+        population=VERTEBRAE,
+        arms=(
+            Arm(name=_LOGISTIC, settings=_DLR),
+            *(
+                Arm(name=name, settings=(*_DLR, f"learner@learner.then={kind}"))
+                for name, kind in _CLASSIFIERS.items()
+            ),
+            Arm(name="taught on hips", settings=(*_DLR, "features=deep_radiomics_generic")),
+            Arm(name="all columns", settings=(*_DLR, "learner=logistic")),
+            Arm(
+                name="radiomics only", settings=(*_DLR, "learner=logistic", "features=radiomics_alone")
+            ),
+        ),
+        ablations=(
+            Ablation(
+                first=_LOGISTIC,
+                second="taught on hips",
+                claim="RadImageNet, pictures of medicine, above ImageNet by DeLong's test",
+            ),
+            Ablation(first=_LOGISTIC, second="all columns"),
+            Ablation(
+                first="all columns",
+                second="radiomics only",
+                claim="radiomics with a network's features above radiomics alone",
+            ),
+            *(
+                Ablation(first=_LOGISTIC, second=name, claim="logistic regression is best of eight")
+                for name in _CLASSIFIERS
+            ),
+        ),
+        figures=(MACRO, "accuracy"),
+        of_arms=(
+            MACRO,
+            "AUC, no_fracture",
+            "AUC, mild",
+            "AUC, moderate_or_severe",
+            "accuracy",
+        ),
+        stand_ins=(
+            "`encoder=standin_resnet_spine`, a narrow ResNet taught heights of public synthetic "
+            "vertebrae, instead of ResNet-50 with RadImageNet's weights",
+            "`encoder=standin_resnet`, the same taught on hips, instead of ResNet-50 with ImageNet's",
+            "16 public components each of radiomics and ResNet instead of all their features",
+            "soft neighbours instead of k nearest neighbours, which would keep patients in the model; "
+            "discriminants as the eighth, as random forest and extra trees are one under this contract",
         ),
     ),
     System(

@@ -138,7 +138,8 @@ def _measured(system: System, outcome: Outcome) -> list[str]:
     ]
     if not is_by_place(outcome):
         return [*lines, *_by_hospital(system, outcome)]
-    lines += _table(outcome)
+    lines += _table(system, outcome)
+    lines += _arms_table(system, outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
     for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
         compared = [each for each in drawn if bool(each.kind) is is_ablation]
@@ -196,12 +197,37 @@ def _equal_sentence(system: System, outcome: Outcome) -> list[str]:
     ]
 
 
-def _table(outcome: Outcome) -> list[str]:
+def _arms_table(system: System, outcome: Outcome) -> list[str]:
+    """A line for each arm of the private federation, on later patients; a column for each figure."""
+    if not system.of_arms:
+        return []
+    cells = {
+        (row.arm, row.figure): row.mean
+        for row in outcome.rows
+        if (row.kind, row.place) == (FEDERATED, PROSPECTIVE)
+    }
+    return [
+        "",
+        f"Arms beside each other, {FEDERATED}, {PROSPECTIVE} patients; each class against the others:",
+        "",
+        f"| arm | {' | '.join(system.of_arms)} |",
+        "|---" * (1 + len(system.of_arms)) + "|",
+        *(
+            f"| {arm.name} | "
+            + " | ".join(_cell(cells.get((arm.name, figure))) for figure in system.of_arms)
+            + " |"
+            for arm in system.arms
+        ),
+    ]
+
+
+def _table(system: System, outcome: Outcome) -> list[str]:
     """A line for each arm, training and figure; a column for each place."""
     places = [place for place in PLACES if place in outcome.patients]
     cells: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in outcome.rows:
-        cells.setdefault((row.arm, row.training, row.figure), {})[row.place] = row
+        if row.figure in system.figures:
+            cells.setdefault((row.arm, row.training, row.figure), {})[row.place] = row
     return [
         f"| arm | trained | figure | {' | '.join(places)} |",
         "|---|---|---|" + "---|" * len(places),

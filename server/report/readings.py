@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from server.report.stability import Stable, measure_stability
 from shared.contract.plan import Plan
 from shared.contract.stages import LearnerStage
 from shared.errors import RunError
@@ -74,8 +75,8 @@ class Readings:
         path: of the LASSO; none where classes are told.
         kept: columns that a selection kept, the highest score first; under noise not those that matter.
         clusters: of public films, where the plan names them.
-        is_public_choice: whether no patient's column has chosen: nothing was paid for it, or the noise
-            was above a tenth of a variance.
+        is_public_choice: whether no sum has chosen, and nothing was paid for a choice.
+        stability: of every column that a selection's sum chose from.
     """
 
     components: tuple[Component, ...] = ()
@@ -83,6 +84,7 @@ class Readings:
     kept: tuple[str, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     is_public_choice: bool = False
+    stability: tuple[Stable, ...] = ()
 
 
 def read_again(plan: Plan, state: StageState) -> Readings:
@@ -115,7 +117,8 @@ def read_again(plan: Plan, state: StageState) -> Readings:
         return Readings(
             kept=selection.columns_kept(held),
             clusters=_clusters(settings),
-            is_public_choice=selection.is_public_choice(held),
+            is_public_choice=not selection.share,
+            stability=measure_stability(selection, held),
         )
     moments = SecondMoments.build(settings, task).moments_of(held)
     names = [column.name for column in task.columns]

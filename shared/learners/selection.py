@@ -1,17 +1,17 @@
 """Columns are chosen by a first sum, then a learner is trained on the ones that are kept.
 
-The first sum has a public share of the budget, by ε; where the share is none there is no first sum:
-what is public chooses (clusters of public films), or all columns are kept. How columns are scored is
-one of ``univariate`` and ``varclus``; as many are kept as the plan says, so that the length of every
-sum is public. The choice is among all columns, or among those of films while clinical ones are all
-kept. What comes out is *columns kept*: with noise no method finds which columns a target truly follows.
-Imports the scorings and the learners that may follow.
+The first sum has a public share of the budget, by ε; where the share is none, there is no first sum,
+and which columns are kept is public: all, or those of the largest public SDs. How columns are scored is
+one of ``univariate``, ``varclus`` and ``lasso``; as many are kept as the plan says, so that every sum's
+length is public. What comes out is *columns kept*: with noise no method finds which columns a target
+truly follows. Imports the scorings and the learners that may follow.
 
-Legend: n patients · f columns that are chosen from · d numbers of the following learner's state.
+Legend: n patients · f columns · d numbers of the following learner's state.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
@@ -22,10 +22,8 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_seri
 
 from shared.errors import SettingsError
 from shared.features.columns import Column, Columns
-from shared.learners.lda import Lda, LdaSettings
-from shared.learners.logistic import Logistic, LogisticSettings
-from shared.learners.mlp import Mlp, MlpSettings
-from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.following import Following, build_following
+from shared.learners.lasso import Lasso, LassoSettings
 from shared.learners.rows import Floats
 from shared.learners.task import TableTask
 from shared.learners.univariate import Univariate, UnivariateSettings
@@ -33,11 +31,9 @@ from shared.learners.varclus import Varclus, VarclusSettings
 from shared.strict import FROZEN
 from shared.sums.contract import Learner, State
 
-Following = Annotated[
-    LdaSettings | LogisticSettings | MlpSettings | ProportionalOddsSettings,
-    Field(discriminator="kind"),
-]
-Scoring = Annotated[UnivariateSettings | VarclusSettings, Field(discriminator="kind")]
+Scoring = Annotated[UnivariateSettings | VarclusSettings | LassoSettings, Field(discriminator="kind")]
+# Of a state's memory: the choice's noised total, and SD and declared patients, for its stability.
+_TOTAL, _NOISE = "choice_total", "choice_noise"
 
 
 class SelectionSettings(BaseModel):
@@ -63,14 +59,17 @@ class SelectionSettings(BaseModel):
         # a plan of before, when all columns were chosen from, keeps its hash
         return {k: value for k, value in write(self).items() if k != "among" or self.among != "all"}
 
+    def places(self, columns: Sequence[Column]) -> tuple[int, ...]:
+        """Places of the columns that are chosen from."""
+        return tuple(
+            place
+            for place, column in enumerate(columns)
+            if self.among == "all" or column.source != "clinical"
+        )
+
 
 class Scores(Protocol):
     """One bounded row per patient, and how its total scores columns."""
-
-    @property
-    def known(self) -> Floats | None:
-        """Scores [f] that are public before any sum; None where there are none."""
-        ...
 
     @property
     def length(self) -> int:
@@ -90,12 +89,16 @@ class Scores(Protocol):
         """How much each column is worth keeping [f]; only their order counts."""
         ...
 
+    def unasked(self, keep: int) -> NDArray[np.intp]:
+        """Places of the columns that are kept where no sum is asked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Selection:
     """State [0] → [f + d]: scores of the columns, then the state of the learner on those kept.
 
-    Where no sum chooses, the state is the following learner's alone.
+    Where nothing is chosen, the state is the following learner's alone.
     """
 
     task: TableTask
@@ -111,11 +114,7 @@ class Selection:
         Raises:
             SettingsError: the target does not suit it, or there are fewer columns than are kept.
         """
-        places = tuple(
-            place
-            for place, column in enumerate(task.columns)
-            if settings.among == "all" or column.source != "clinical"
-        )
+        places = settings.places(task.columns)
         if settings.keep > len(places):
             raise SettingsError(
                 "too-many-kept",
@@ -123,18 +122,13 @@ class Selection:
                 f"not {settings.keep}",
                 hint="keep fewer, or train on all columns: learner=" + settings.then.kind,
             )
-        by, chosen_from = settings.by, replace(task, columns=_at(task.columns, places))
-        asked = (
-            Univariate.build(by, chosen_from)
-            if isinstance(by, UnivariateSettings)
-            else Varclus.build(by, chosen_from)
-        )
-        _following(settings.then, task)
-        return cls(task, settings, asked, by.share_at(task.epsilon), places)
+        build_following(settings.then, task)
+        asked = build_scores(settings.by, replace(task, columns=_at(task.columns, places)))
+        return cls(task, settings, asked, settings.by.share_at(task.epsilon), places)
 
     def start(self) -> State:
-        """Nothing chosen yet; where no sum chooses, what the following learner starts from."""
-        return State(np.zeros(0)) if self.share else self._then(self._unasked).start()
+        """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
+        return State(np.zeros(0)) if self.share else self._then(self._any).start()
 
     def shares(self) -> tuple[float, ...]:
         """The choice's, then the following learner's of what is left."""
@@ -166,12 +160,15 @@ class Selection:
         """The scores of all columns; then as the following learner does."""
         if self._is_choosing(state):
             scores = self.asked.scores(total, sd=sd, n_declared=n_declared)
-            first = self._then(self._kept(scores)).start()
-            return State(np.concatenate([scores, first.vector]), 1)
+            kept, _ = self._split(State(scores, 1))
+            memory = {_TOTAL: total, _NOISE: np.array([sd, n_declared])}
+            return State(np.concatenate([scores, self._then(kept).start().vector]), 1, memory)
         kept, inner = self._split(state)
         after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
         scores = state.vector[: len(self.places)] if self.share else np.zeros(0)
-        return State(np.concatenate([scores, after.vector]), state.sums_done + 1, after.memory)
+        own = {name: state.memory[name] for name in (_TOTAL, _NOISE) if name in state.memory}
+        memory = {**after.memory, **own}
+        return State(np.concatenate([scores, after.vector]), state.sums_done + 1, memory)
 
     def predict(self, state: State, patients: Columns) -> Floats:
         """As the following learner does, from the columns kept."""
@@ -182,56 +179,59 @@ class Selection:
         """Names of the columns that were kept: the highest score first, then those not chosen from."""
         return tuple(self.task.columns[place].name for place in self._split(state)[0])
 
-    def is_public_choice(self, state: State) -> bool:
-        """Whether no sum has chosen: none was asked, or its noise was too loud to say anything.
+    def choose_again(self, state: State, noise: Floats) -> Floats | None:
+        """Scores [f] with so much more noise in the choice's total; None where no sum chose.
 
-        Scores of a sum that was heard are above 0 somewhere.
+        Args:
+            state: any after the choice, with its memory.
+            noise: standard normals, as many as the choice's row has cells.
         """
-        return not self.share or not bool((state.vector[: len(self.places)] > 0).any())
+        if _TOTAL not in state.memory:
+            return None
+        sd, n_declared = (float(value) for value in state.memory[_NOISE])
+        total = state.memory[_TOTAL] + sd * noise
+        return self.asked.scores(total, sd=math.sqrt(2.0) * sd, n_declared=n_declared)
 
     def _is_choosing(self, state: State) -> bool:
         return bool(self.share) and state.sums_done == 0
 
     @property
-    def _unasked(self) -> NDArray[np.intp]:
-        """Places of the columns that are kept where no sum chooses."""
-        known = self.asked.known
-        return np.arange(len(self.task.columns)) if known is None else self._kept(known)
-
-    @property
     def _any(self) -> NDArray[np.intp]:
-        """As many columns as are kept: what does not depend on which."""
-        return self._kept(np.zeros(len(self.places))) if self.share else self._unasked
+        """As many columns as are kept, for what does not depend on which; without a choice, those."""
+        keep = self.settings.keep
+        return self._kept(np.arange(keep) if self.share else self.asked.unasked(keep))
 
-    def _kept(self, scores: Floats) -> NDArray[np.intp]:
-        """Places of the columns kept: by falling score, then all that are not chosen from."""
-        # Ties, and what is no number in a state that nobody made, stand in the columns' order.
-        scores = np.nan_to_num(scores, nan=-np.inf)
-        best = np.argsort(-scores, kind="stable")[: self.settings.keep]
+    def _kept(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Places among all columns of those chosen, then of all that are not chosen from."""
         others = sorted(set(range(len(self.task.columns))) - set(self.places))
-        return np.asarray([*(self.places[place] for place in best), *others], dtype=np.intp)
+        return np.asarray([*(self.places[place] for place in chosen), *others], dtype=np.intp)
 
     def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
-        """Places of the columns kept, and the following learner's state."""
+        """Places of the columns kept, by falling score, and the following learner's state."""
         if not self.share:
-            return self._unasked, state
+            return self._any, state
         f = len(self.places)
-        inner = State(state.vector[f:], state.sums_done - 1, state.memory)
-        return self._kept(state.vector[:f]), inner
+        # Ties, and what is no number in a state that nobody made, stand in the columns' order.
+        scores = np.nan_to_num(state.vector[:f], nan=-np.inf)
+        best = np.argsort(-scores, kind="stable")[: self.settings.keep]
+        return self._kept(best), State(state.vector[f:], state.sums_done - 1, state.memory)
 
     def _then(self, kept: NDArray[np.intp]) -> Learner[Columns]:
         columns = _at(self.task.columns, kept.tolist())
-        return _following(self.settings.then, replace(self.task, columns=columns))
+        return build_following(self.settings.then, replace(self.task, columns=columns))
 
 
-def _following(settings: Following, task: TableTask) -> Learner[Columns]:
-    if isinstance(settings, LdaSettings):
-        return Lda.build(settings, task)
-    if isinstance(settings, LogisticSettings):
-        return Logistic.build(settings, task)
-    if isinstance(settings, MlpSettings):
-        return Mlp.build(settings, task)
-    return ProportionalOdds.build(settings, task)
+def build_scores(settings: Scoring, task: TableTask) -> Scores:
+    """How the columns of a task are scored.
+
+    Raises:
+        SettingsError: the target does not suit it.
+    """
+    if isinstance(settings, UnivariateSettings):
+        return Univariate.build(settings, task)
+    if isinstance(settings, LassoSettings):
+        return Lasso.build(settings, task)
+    return Varclus.build(settings, task)
 
 
 def _at(columns: Sequence[Column], places: Sequence[int]) -> tuple[Column, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from shared.features.columns import Columns
@@ -91,11 +92,6 @@ class Univariate:
         return cls(task, asked)
 
     @property
-    def known(self) -> None:
-        """No scores are known before the sum."""
-        return
-
-    @property
     def length(self) -> int:
         """q·(1 + f)."""
         return self.asked.length
@@ -122,3 +118,8 @@ class Univariate:
         place -= found.counts @ place / n
         covariance: Floats = np.abs((found.counts * place) @ apart)
         return covariance
+
+    def unasked(self, keep: int) -> NDArray[np.intp]:
+        """Places of all columns: a first sum costs more than the columns that it would leave out."""
+        del keep
+        return np.arange(len(self.task.columns))

@@ -7,6 +7,8 @@ payload and protocol.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.outbox import recount_outbox
@@ -25,6 +27,7 @@ from shared.contract.payload import payload_sha256
 from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
 from shared.contract.release import Release, read_release
 from shared.errors import OsteoFedError
+from shared.privacy.ledger_format import KEPT, LedgerRow
 from shared.signing.keys import verify
 
 
@@ -41,7 +44,8 @@ def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Fi
 
 
 def _judge_outcomes(ledger: RecountedLedger) -> Finding:
-    problems, used = [], set()
+    kept = [answer for answer in ledger.answers if answer.status == KEPT]
+    problems, used = _kept_problems(ledger, kept), set()
     for answer in ledger.answers:
         charge = charge_of(ledger, answer)
         if charge is None:
@@ -60,10 +64,22 @@ def _judge_outcomes(ledger: RecountedLedger) -> Finding:
         blind_to="Messages that left without a row: see outbox and run folder.",
         figures={
             "releases": len(ledger.outcomes),
-            "refusals_after_noise": len(ledger.answers) - len(ledger.outcomes),
+            "kept_at_the_site": len(kept),
+            "refusals_after_noise": len(ledger.answers) - len(ledger.outcomes) - len(kept),
             "charges": len(ledger.charges),
         },
     )
+
+
+def _kept_problems(ledger: RecountedLedger, kept: Sequence[LedgerRow]) -> list[str]:
+    """Totals that stay, in a plan whose totals leave; or that left, in a site's own training."""
+    if not ledger.plan.is_local:
+        return [f"row {row.index} keeps a total that its plan's coordinator awaits" for row in kept]
+    return [
+        f"row {row.index} lets weights leave that were trained to stay at the site"
+        for row in ledger.outcomes
+        if row.purpose == "train"
+    ]
 
 
 def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:

@@ -11,7 +11,9 @@ from server.experiments import populations
 from server.experiments.populations import (
     EIGHT_TABLES,
     HIP_FILMS,
+    HIP_FOLLOWED,
     HIP_TABLES,
+    VERTEBRAE,
     WRIST_TREES,
     Population,
     take_in_population,
@@ -66,7 +68,9 @@ def test_what_was_drawn_and_taken_in_is_not_done_again(
 
 
 @pytest.mark.parametrize(
-    "population", [HIP_FILMS, WRIST_TREES, EIGHT_TABLES], ids=lambda each: each.name
+    "population",
+    [HIP_FILMS, HIP_FOLLOWED, WRIST_TREES, EIGHT_TABLES, VERTEBRAE],
+    ids=lambda each: each.name,
 )
 @pytest.mark.parametrize("is_later", [False, True])
 def test_every_population_writes_what_a_simulation_is_given(

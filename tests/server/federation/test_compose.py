@@ -135,6 +135,15 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     assert settings.federation.rounds is None, "the schedule fills it in"
 
 
+def test_an_option_takes_another_place_of_its_group_and_mistakes_in_it_are_named() -> None:
+    settings = compose_settings(["experiment=dlr_ovf", "learner@learner.then=forest"])
+    assert settings.learner.then.kind == "forest"
+    with pytest.raises(SettingsError) as error:
+        compose_settings(["experiment=dlr_ovf", "learner@learner.then=oak", "nobody@learner=x"])
+    assert "learner: must be one of" in error.value.fact
+    assert "nobody@learner=x: must be group=name" in error.value.fact
+
+
 def test_a_schedule_that_a_fusion_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(
         SettingsError, match=r"one of \['few_messages', 'one_message', 'standard'\].*not 'slow'"

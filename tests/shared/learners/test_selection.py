@@ -69,6 +69,22 @@ def test_where_nothing_is_paid_for_a_choice_all_columns_are_kept() -> None:
     assert learner.columns_kept(state) == ("x0", "x1", "x2", "x3", "x4")
 
 
+def test_clusters_that_noise_would_hide_leave_the_columns_of_the_largest_public_spread() -> None:
+    task, patients = table_task(5, n_classes=3, epsilon=1.0), classes(200, 5)
+    wide = tuple(replace(task.columns[place], spread=2.0) for place in (3, 4))
+    task = replace(task, columns=(*task.columns[:3], *wide))
+    by = {"kind": "varclus", "shares": BY["shares"], "noise": 0.11}
+    learner = make(task, by=by)
+    alone = following(replace(task, columns=wide))
+    assert learner.shares() == alone.shares(), "nothing is paid for a choice"
+    state = federate(learner, [patients], n_declared=200)
+    assert learner.columns_kept(state) == ("x3", "x4")
+    trained = federate(alone, [Columns(patients.columns[:, 3:], patients.target)], n_declared=200)
+    assert np.array_equal(state.vector, trained.vector)
+    quiet = make(task, by=by | {"noise": 0.1})
+    assert quiet.shares()[0] == 0.1
+
+
 def test_equal_scores_and_no_numbers_stand_in_the_columns_order() -> None:
     learner = make(table_task(4, n_classes=3, epsilon=1.0), keep=3)
     state = State(np.concatenate([[np.nan, 1.0, 2.0, 1.0], np.zeros(12)]), 1)
@@ -121,24 +137,30 @@ def test_public_clusters_choose_at_no_price_and_clinical_columns_are_all_kept() 
     assert learner.shares() == alone.shares()
     state = federate(learner, in_three(patients), n_declared=300)
     assert learner.columns_kept(state) == ("x1", "x3", "x2")
-    assert learner.is_public_choice(state)
+    assert not learner.share
     only = [Columns(each.columns[:, kept], each.target) for each in in_three(patients)]
     np.testing.assert_array_equal(state.vector, federate(alone, only, n_declared=300).vector)
     expected = alone.predict(state, Columns(patients.columns[:, kept], patients.target))
     np.testing.assert_array_equal(learner.predict(state, patients), expected)
 
 
-def test_a_sum_chooses_among_films_alone_and_what_is_too_loud_falls_back_to_public_clusters() -> None:
+def test_a_sum_chooses_among_films_alone() -> None:
     task, patients = of_films(5), classes(300, 5)
     learner = make(task, by=clustered(0.25), among="films")
     assert learner.shares()[0] == 0.25
     assert learner.length(learner.start()) == (4 + 1) * (4 + 2) // 2, "of four columns of films"
     total = learner.rows(learner.start(), patients).sum(axis=0)
-    heard = learner.advance(learner.start(), total, sd=0.0, n_declared=300)
-    assert not learner.is_public_choice(heard)
-    loud = learner.advance(learner.start(), total, sd=1e6, n_declared=300)
-    assert learner.is_public_choice(loud)
-    assert learner.columns_kept(loud) == ("x1", "x3", "x2")
+    state = learner.advance(learner.start(), total, sd=0.0, n_declared=300)
+    films = Columns(patients.columns[:, [0, 1, 3, 4]], patients.target)
+    scores = learner.asked.scores(learner.asked.rows(films).sum(axis=0), sd=0.0, n_declared=300)
+    names = [("x0", "x1", "x3", "x4")[place] for place in np.argsort(-scores, kind="stable")[:2]]
+    assert learner.columns_kept(state) == (*names, "x2")
+
+
+def test_clusters_that_noise_would_hide_are_those_of_public_films() -> None:
+    learner = make(of_films(5), by={**clustered(0.25), "noise": 0.2}, among="films")
+    assert not learner.share
+    assert learner.columns_kept(learner.start()) == ("x1", "x3", "x2")
 
 
 def test_no_more_columns_of_films_can_be_kept_than_there_are() -> None:
