@@ -64,7 +64,7 @@ def nulls(content: object, name: str = "learner") -> list[str]:
 def test_there_is_one_yaml_for_each_learner_and_others_are_choices_of_one() -> None:
     names = {path.stem for path in FOLDER.iterdir()} - {"gradient"}
     # lasso names the learner behind its choice by its default, and is composed with it
-    assert names - set(LEARNERS) == {"clusters_mlp", "lasso"}
+    assert names - set(LEARNERS) == {"clusters_mlp", "lasso", "representatives"}
     assert set(LEARNERS) <= names
     chosen = read_learner(shipped("clusters_mlp"))
     assert chosen.kind == "selection"
