@@ -101,7 +101,7 @@ def _measuring() -> Iterator[str]:
     asked = {
         "a number": [further, "validation.description_epsilon=1"],
         "ordered classes": [_OF_CLASSES],
-        "a time to event": [_SUITED["proportional_hazards"]],
+        "a time to event": _SUITED["proportional_hazards"].split(),
     }
     rows = []
     for words, overrides in asked.items():
