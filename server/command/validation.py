@@ -190,7 +190,11 @@ def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> 
         show_json(reading.facts_of(found))
         return
     if found.kept:
+        if found.clusters:
+            show_table("public clusters", reading.CLUSTER_COLUMNS, reading.cluster_rows(found))
         show_table("columns kept", ("place", "column"), reading.kept_rows(found))
+        if found.is_public_choice:
+            say("chosen by what is public: nothing was asked or paid for a choice")
         if found.stability:
             table = stability.stability_rows(found.stability)
             show_table("the choice under fresh noise", stability.COLUMNS, table)

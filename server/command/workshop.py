@@ -26,7 +26,15 @@ _AUDITED_CANARIES = 1000
 _Layout = Literal[
     "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
 ]
-_Pretrained = Literal[Taught, "standin_resnet_spine", "landmark"]
+_OtherLessons = Literal[
+    "standin_resnet_spine",
+    "standin_resnet_pictures",
+    "standin_resnet_drawn",
+    "standin_densenet_pictures",
+    "standin_densenet_drawn",
+]
+_Pretrained = Literal[Taught, _OtherLessons, "landmark"]
+
 
 _LANDMARK = "shared/exam/landmarks/hip.safetensors"
 _LANDMARK_FILMS, _LANDMARK_SEED = 2_500, 20_262
@@ -137,7 +145,7 @@ def pretrain(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a shipped network anew on public synthetic films, taught physical quantities, never BMD."""
+    """Make a shipped network anew on public synthetic films or pictures, never on a patient's BMD."""
     from server.encoders.pretrain import pretrain as fit_encoder
     from server.encoders.pretrain_landmark import pretrain_landmark as fit_landmark
 
@@ -185,6 +193,38 @@ def weights(
         "settings": f"encoder={encoder} encoder.weights={out.resolve()} encoder.sha256={sha256}"
     }
     show_json(facts) if as_json else show_facts("packed", facts)
+
+
+@workshop_app.command()
+@command
+def clusters(
+    out: Annotated[Path, typer.Option(help="Learner's option to write: OWN/learner/NAME.yaml.")],
+    overrides: Overrides = None,
+    most: Annotated[int, typer.Option(min=1, max=1000, help="Clusters at most.")] = 1000,
+    films: Annotated[int, typer.Option(min=100, help="Public synthetic films.")] = 300,
+    then: Annotated[
+        Literal["lda", "logistic", "mlp", "proportional_odds"],
+        typer.Option(help="Learner that is trained on the columns kept."),
+    ] = "mlp",
+    configs: Annotated[
+        Path | None, typer.Option(help="Folder with options of your own, GROUP/NAME.yaml.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cluster the columns of films on public synthetic films, into an option of a learner."""
+    from server.encoders.public_clusters import cluster_films, write_learner
+    from server.federation.compose import compose_settings
+
+    settings = compose_settings(overrides or [], own=configs)
+    with progress("public films") as advance:
+
+        def show(_: str, done: int, total: int) -> None:
+            advance(done, total)
+
+        found = cluster_films(settings, max_clusters=most, n_films=films, progress=show)
+    n_kept = write_learner(out, found, then=then, n_films=films)
+    facts: dict[str, object] = {"columns": len(found), "clusters": n_kept, "option": str(out)}
+    show_json(facts) if as_json else show_facts("one column of each cluster is kept", facts)
 
 
 @workshop_app.command()

@@ -57,7 +57,9 @@ def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object
         EngineError: a process did not start or ended by itself; its log is named.
         OsteoFedError: what stopped a stage, under its own code.
     """
-    defaults = [f"federation.rounds={ROUNDS}", "federation.poll_s=0.05"]
+    by_gradients = compose_generated(overrides).learner.kind == "gradient"
+    few = [f"federation.rounds={ROUNDS}"] if by_gradients else []  # others have sums of their own
+    defaults = [*few, "federation.poll_s=0.05"]
     given = {override.partition("=")[0] for override in overrides}
     chosen = [text for text in defaults if text.partition("=")[0] not in given]
     store, site_folders = prepare_federation(

@@ -2,9 +2,9 @@
 
 The default, and a stand-in for each family of published networks: the same code with narrow layers, so
 that every path runs where no published file is at hand. They learn physical quantities (cortical
-thickness, trabecular share, texture exponent) of hips from widely varied scanners, or the heights of
-vertebrae. Neither BMD nor anything of a patient is an input or a target here: whatever predicts BMD
-later was learned from the hospitals. Owns the recipe that the weights file carries.
+thickness, trabecular share, texture exponent) of hips from widely varied scanners, or what another
+subject has to teach. Nothing of a hospital's patient is an input or a target here: whatever is
+predicted later was learned from the hospitals. Owns the recipe that the weights file carries.
 Legend: n films · h w pixels.
 """
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from server.encoders.prepared import hip_schema, see_film
+from server.encoders.public_pictures import SHAPES, draw_pictures
 from server.encoders.public_vertebrae import HEIGHTS, draw_vertebrae
 from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
@@ -41,14 +42,21 @@ N_CONSTANT_FILMS = 1_000
 RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
 
 Progress = Callable[[str, int, int], None]
-Subject = Literal["hips", "vertebrae"]
+Subject = Literal["hips", "pictures", "vertebrae"]
 Draw = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """How one network is taught: public films, passes over them, learning rate at the peak; what the
-    films show; and the architecture, where it is not called as the encoder."""
+    """How one network is taught.
+
+    Attributes:
+        n_films: public films.
+        epochs: passes over them; 0: it stays as it was drawn.
+        learning_rate: at the peak.
+        subject: what the films show.
+        network: its architecture, where it is not called as the encoder.
+    """
 
     n_films: int = 3_000
     epochs: int = 6
@@ -57,11 +65,17 @@ class Lesson:
     network: str = ""
 
 
-_OTHER_LESSONS = {
+_OTHER_LESSONS: dict[str, Lesson] = {
     "tiny": Lesson(n_films=10_500),
     "standin_vit": Lesson(epochs=30, learning_rate=1e-3),  # six passes left .63 of a variance unread
     # six of each public spine
     "standin_resnet_spine": Lesson(n_films=1_500, subject="vertebrae", network="standin_resnet"),
+}
+# Generic pretraining, and none, of two of them; a fifth of the usual films.
+_OTHER_LESSONS |= {
+    f"{network}_{name}": Lesson(n_films=600, epochs=epochs, subject="pictures", network=network)
+    for network in ("standin_resnet", "standin_densenet")
+    for name, epochs in (("pictures", 6), ("drawn", 0))
 }
 LESSONS = {name: Lesson() for name in get_args(Taught)} | _OTHER_LESSONS
 
@@ -98,7 +112,7 @@ def pretrain(
         )
     recipe: dict[str, object] = {
         "version": RECIPE_VERSION,
-        "supervision": list(supervision),
+        "supervision": list(supervision) if lesson.epochs else [],
         "films": lesson.n_films,
         "seed": seed,
         "epochs": lesson.epochs,
@@ -132,6 +146,7 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
 
 SUBJECTS: Mapping[Subject, tuple[tuple[str, ...], Draw]] = {
     "hips": (QUANTITIES, draw_films),
+    "pictures": (SHAPES, draw_pictures),
     "vertebrae": (HEIGHTS, partial(draw_vertebrae, pixels=PIXELS)),
 }
 
@@ -161,7 +176,7 @@ def fit_network(
     readout = nn.Linear(shape.channels, quantities.shape[1])
     weights = [*network.parameters(), *readout.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=lesson.learning_rate, weight_decay=WEIGHT_DECAY)
-    n_steps = lesson.epochs * (len(films) // BATCH)
+    n_steps = max(lesson.epochs * (len(films) // BATCH), 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step / n_steps))
     recent = 0.0
     for epoch in range(lesson.epochs):

@@ -14,6 +14,9 @@ from server.experiments.system import Ablation, Arm, System, leave_one_out
 from server.simulation.comparison import MACRO
 
 _ATTENTION = "cross-attention"
+_IN_DOMAIN, _TL_FUSION = "pretrained on another part", ("experiment=tl_fusion",)
+_REPRESENTATIVES, _CSSC = "representatives", ("experiment=cssc",)
+
 _LOGISTIC, _DLR = "logistic", ("experiment=dlr_ovf",)
 # learner of tables by what it is called
 _CLASSIFIERS = {
@@ -128,6 +131,98 @@ SYSTEMS = (
         stand_ins=(
             "`encoder=tiny`, taught on hips, and `encoder=standin_resnet`, both on public synthetic "
             "films, instead of DenseNet-169; one picture of each study",
+        ),
+    ),
+    System(
+        name="cssc",
+        paper="CSSC (arXiv 2411.00916): components of three frozen networks, one representative of "
+        "each cluster of them, joined with clinical variables in a network",
+        population=HIP_FILMS,
+        arms=(
+            Arm(name=_REPRESENTATIVES, settings=_CSSC),
+            Arm(name="all components", settings=(*_CSSC, "learner=mlp")),
+            Arm(
+                name="clusters of a noised matrix",
+                settings=(*_CSSC, "learner.by.shares=[{up_to_epsilon:50,share:0.25}]"),
+            ),
+            Arm(name="clinical only", settings=(*_CSSC, "learner=mlp", "features=usual")),
+            Arm(name="image only", settings=(*_CSSC, "features=three_encoders_alone")),
+        ),
+        ablations=(
+            Ablation(
+                first=_REPRESENTATIVES,
+                second="all components",
+                claim="redundant components are left out so that what is kept combines better",
+            ),
+            Ablation(first=_REPRESENTATIVES, second="clusters of a noised matrix"),
+            Ablation(
+                first=_REPRESENTATIVES,
+                second="clinical only",
+                claim="films and clinical variables together",
+            ),
+            Ablation(
+                first=_REPRESENTATIVES,
+                second="image only",
+                claim="films and clinical variables together",
+            ),
+        ),
+        figures=("AUC", "accuracy"),
+        stand_ins=(
+            "three narrow networks, taught on public synthetic films, instead of VGG-19, Inception-v3 "
+            "and ResNet-50",
+            "three classes of a femoral-neck T-score and nine clinical fields of the synthetic "
+            "hospitals instead of the paper's films and variables",
+            "the paper's own figures are of the training fit, and it tells no number of components: "
+            "16 of each network",
+        ),
+    ),
+    System(
+        name="tl_fusion",
+        paper="TL-Fusion (Cancers 2023, 15, 4007): networks pretrained on films of other parts, their "
+        "features joined, a classifier; normal or abnormal",
+        population=WRIST_TREES,
+        arms=(
+            Arm(name=_IN_DOMAIN, settings=_TL_FUSION),
+            Arm(
+                name="pretrained on pictures",
+                settings=(*_TL_FUSION, "features=two_encoders_pictures"),
+            ),
+            Arm(name="not pretrained", settings=(*_TL_FUSION, "features=two_encoders_drawn")),
+            Arm(
+                name="one network",
+                settings=(
+                    *_TL_FUSION,
+                    "features.sources=[{kind:encoder,encoder:standin_resnet,components:16}]",
+                ),
+            ),
+            Arm(name="linear SVM", settings=(*_TL_FUSION, "learner=linear_svm")),
+            Arm(name="forest", settings=(*_TL_FUSION, "learner=forest")),
+        ),
+        ablations=(
+            Ablation(
+                first=_IN_DOMAIN,
+                second="pretrained on pictures",
+                claim="in-domain pretraining on other parts above ImageNet's",
+            ),
+            Ablation(
+                first=_IN_DOMAIN,
+                second="not pretrained",
+                claim="pretraining above initial weights",
+            ),
+            Ablation(
+                first=_IN_DOMAIN,
+                second="one network",
+                claim="features of several networks above those of one",
+            ),
+            Ablation(first=_IN_DOMAIN, second="linear SVM"),
+            Ablation(first=_IN_DOMAIN, second="forest"),
+        ),
+        figures=("AUC", "accuracy"),
+        stand_ins=(
+            "two narrow networks, a ResNet and a DenseNet, taught physical quantities of public "
+            "synthetic hips, instead of networks taught the findings of MURA's other parts",
+            "pictures of dead leaves instead of ImageNet",
+            "networks are not tuned on the target part: only the classifier is",
         ),
     ),
     System(

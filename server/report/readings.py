@@ -20,6 +20,7 @@ from shared.errors import RunError
 from shared.learners.moments import Moments, components, lasso_path, noise_penalty
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
 from shared.learners.selection import Selection, SelectionSettings
+from shared.learners.varclus import VarclusSettings
 from shared.stages.learner import table_task
 from shared.stages.stage_sum import StageState
 from shared.sums.contract import Floats, State
@@ -53,6 +54,19 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Columns of public films that go together.
+
+    Attributes:
+        representative: the column that its cluster's first component explains best.
+        explained: of each column, its r² with that component, the representative first.
+    """
+
+    representative: str
+    explained: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Readings:
     """What a state was read as.
 
@@ -60,12 +74,16 @@ class Readings:
         components: by falling variance.
         path: of the LASSO; none where classes are told.
         kept: columns that a selection kept, the highest score first; under noise not those that matter.
+        clusters: of public films, where the plan names them.
+        is_public_choice: whether no sum has chosen, and nothing was paid for a choice.
         stability: of every column that a selection's sum chose from.
     """
 
     components: tuple[Component, ...] = ()
     path: tuple[Step, ...] = ()
     kept: tuple[str, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    is_public_choice: bool = False
     stability: tuple[Stable, ...] = ()
 
 
@@ -95,12 +113,26 @@ def read_again(plan: Plan, state: StageState) -> Readings:
     task = table_task(plan.settings, stage.epsilon)
     held = State(np.asarray(state.vector, dtype=np.float64), state.round, state.memory)
     if isinstance(settings, SelectionSettings):
-        chosen = Selection.build(settings, task)
-        return Readings(kept=chosen.columns_kept(held), stability=measure_stability(chosen, held))
+        selection = Selection.build(settings, task)
+        return Readings(
+            kept=selection.columns_kept(held),
+            clusters=_clusters(settings),
+            is_public_choice=not selection.share,
+            stability=measure_stability(selection, held),
+        )
     moments = SecondMoments.build(settings, task).moments_of(held)
     names = [column.name for column in task.columns]
     path = () if task.n_classes else _path(moments, settings, names)
     return Readings(components=_components(moments, settings.n_components, names), path=path)
+
+
+def _clusters(settings: SelectionSettings) -> tuple[Cluster, ...]:
+    if not isinstance(settings.by, VarclusSettings):
+        return ()
+    found: dict[int, dict[str, float]] = {}
+    for each in sorted(settings.by.public, key=lambda each: (each.cluster, -each.explained)):
+        found.setdefault(each.cluster, {})[each.column] = each.explained
+    return tuple(Cluster(representative=next(iter(each)), explained=each) for each in found.values())
 
 
 def _components(moments: Moments, n: int, names: Sequence[str]) -> tuple[Component, ...]:
@@ -148,6 +180,7 @@ def facts_of(readings: Readings) -> dict[str, object]:
 
 
 COMPONENT_COLUMNS = ("component", "share of variance", "above noise", "heaviest columns")
+CLUSTER_COLUMNS = ("cluster", "representative", "columns, r² with its first component")
 PATH_COLUMNS = ("penalty", "above noise", "columns kept", "which")
 
 
@@ -174,6 +207,18 @@ def path_rows(readings: Readings) -> list[tuple[str, ...]]:
             ", ".join(step.kept) or "none",
         )
         for step in readings.path
+    ]
+
+
+def cluster_rows(readings: Readings) -> list[tuple[str, ...]]:
+    """A row per cluster of public films, for a terminal."""
+    return [
+        (
+            str(number),
+            each.representative,
+            ", ".join(f"{name} {value:.2f}" for name, value in each.explained.items()),
+        )
+        for number, each in enumerate(readings.clusters, start=1)
     ]
 
 

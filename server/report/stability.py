@@ -73,7 +73,7 @@ def measure_stability(selection: Selection, state: State, *, draws: int = DRAWS)
             rank=float(np.median(ranks[:, place])),
         )
         for place in np.argsort(-scores, kind="stable")
-        for name in (selection.task.columns[place].name,)
+        for name in (selection.task.columns[selection.places[place]].name,)
     )
 
 

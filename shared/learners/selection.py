@@ -12,15 +12,16 @@ Legend: n patients · f columns · d numbers of the following learner's state.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from shared.errors import SettingsError
-from shared.features.columns import Columns
+from shared.features.columns import Column, Columns
 from shared.learners.following import Following, build_following
 from shared.learners.lasso import Lasso, LassoSettings
 from shared.learners.rows import Floats
@@ -40,7 +41,8 @@ class SelectionSettings(BaseModel):
 
     Attributes:
         by: how columns are scored, with its share of the budget.
-        keep: how many are kept.
+        among: which columns are chosen from; others are all kept.
+        keep: how many of those are kept.
         then: the learner that is trained on them, with its own settings.
     """
 
@@ -48,8 +50,22 @@ class SelectionSettings(BaseModel):
 
     kind: Literal["selection"]
     by: Scoring
+    among: Literal["all", "films"] = "all"
     keep: int = Field(default=20, ge=1, le=10_000)
     then: Following
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_usual(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when all columns were chosen from, keeps its hash
+        return {k: value for k, value in write(self).items() if k != "among" or self.among != "all"}
+
+    def places(self, columns: Sequence[Column]) -> tuple[int, ...]:
+        """Places of the columns that are chosen from."""
+        return tuple(
+            place
+            for place, column in enumerate(columns)
+            if self.among == "all" or column.source != "clinical"
+        )
 
 
 class Scores(Protocol):
@@ -89,6 +105,7 @@ class Selection:
     settings: SelectionSettings
     asked: Scores
     share: float
+    places: tuple[int, ...]
 
     @classmethod
     def build(cls, settings: SelectionSettings, task: TableTask) -> Selection:
@@ -97,16 +114,17 @@ class Selection:
         Raises:
             SettingsError: the target does not suit it, or there are fewer columns than are kept.
         """
-        if settings.keep > len(task.columns):
+        places = settings.places(task.columns)
+        if settings.keep > len(places):
             raise SettingsError(
                 "too-many-kept",
-                f"learner.keep must be at most {len(task.columns)}, the number of columns, "
+                f"learner.keep must be at most {len(places)}, the number of columns, "
                 f"not {settings.keep}",
                 hint="keep fewer, or train on all columns: learner=" + settings.then.kind,
             )
         build_following(settings.then, task)
-        asked = build_scores(settings.by, task)
-        return cls(task, settings, asked, settings.by.share_at(task.epsilon))
+        asked = build_scores(settings.by, replace(task, columns=_at(task.columns, places)))
+        return cls(task, settings, asked, settings.by.share_at(task.epsilon), places)
 
     def start(self) -> State:
         """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
@@ -134,7 +152,7 @@ class Selection:
     def rows(self, state: State, patients: Columns) -> Floats:
         """Of the choice, then of the following learner on the columns kept."""
         if self._is_choosing(state):
-            return self.asked.rows(patients)
+            return self.asked.rows(_only(patients, np.asarray(self.places, dtype=np.intp)))
         kept, inner = self._split(state)
         return self._then(kept).rows(inner, _only(patients, kept))
 
@@ -147,7 +165,7 @@ class Selection:
             return State(np.concatenate([scores, self._then(kept).start().vector]), 1, memory)
         kept, inner = self._split(state)
         after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
-        scores = state.vector[: len(self.task.columns)] if self.share else np.zeros(0)
+        scores = state.vector[: len(self.places)] if self.share else np.zeros(0)
         own = {name: state.memory[name] for name in (_TOTAL, _NOISE) if name in state.memory}
         memory = {**after.memory, **own}
         return State(np.concatenate([scores, after.vector]), state.sums_done + 1, memory)
@@ -158,7 +176,7 @@ class Selection:
         return self._then(kept).predict(inner, _only(patients, kept))
 
     def columns_kept(self, state: State) -> tuple[str, ...]:
-        """Names of the columns that were kept, the highest score first."""
+        """Names of the columns that were kept: the highest score first, then those not chosen from."""
         return tuple(self.task.columns[place].name for place in self._split(state)[0])
 
     def choose_again(self, state: State, noise: Floats) -> Floats | None:
@@ -181,20 +199,25 @@ class Selection:
     def _any(self) -> NDArray[np.intp]:
         """As many columns as are kept, for what does not depend on which; without a choice, those."""
         keep = self.settings.keep
-        return np.arange(keep) if self.share else self.asked.unasked(keep)
+        return self._kept(np.arange(keep) if self.share else self.asked.unasked(keep))
+
+    def _kept(self, chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Places among all columns of those chosen, then of all that are not chosen from."""
+        others = sorted(set(range(len(self.task.columns))) - set(self.places))
+        return np.asarray([*(self.places[place] for place in chosen), *others], dtype=np.intp)
 
     def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
         """Places of the columns kept, by falling score, and the following learner's state."""
         if not self.share:
             return self._any, state
-        f = len(self.task.columns)
+        f = len(self.places)
         # Ties, and what is no number in a state that nobody made, stand in the columns' order.
         scores = np.nan_to_num(state.vector[:f], nan=-np.inf)
-        kept = np.argsort(-scores, kind="stable")[: self.settings.keep]
-        return kept, State(state.vector[f:], state.sums_done - 1, state.memory)
+        best = np.argsort(-scores, kind="stable")[: self.settings.keep]
+        return self._kept(best), State(state.vector[f:], state.sums_done - 1, state.memory)
 
     def _then(self, kept: NDArray[np.intp]) -> Learner[Columns]:
-        columns = tuple(self.task.columns[place] for place in kept)
+        columns = _at(self.task.columns, kept.tolist())
         return build_following(self.settings.then, replace(self.task, columns=columns))
 
 
@@ -209,6 +232,10 @@ def build_scores(settings: Scoring, task: TableTask) -> Scores:
     if isinstance(settings, LassoSettings):
         return Lasso.build(settings, task)
     return Varclus.build(settings, task)
+
+
+def _at(columns: Sequence[Column], places: Sequence[int]) -> tuple[Column, ...]:
+    return tuple(columns[place] for place in places)
 
 
 def _only(patients: Columns, kept: NDArray[np.intp]) -> Columns:

@@ -101,7 +101,7 @@ def settle_learner(
     if settings.kind == "selection":
         by = settings.by
         if by.kind == "varclus":
-            n_columns = len(task.columns)
+            n_columns = len(settings.places(task.columns))
             by = by.with_noise(n_columns, epsilon=task.epsilon, mu=mu, training=training)
         then = settle_learner(settings.then, task, mu=mu, training=training)
         return settings.model_copy(update={"by": by, "then": then})
@@ -111,8 +111,9 @@ def settle_learner(
 def describe_learner(settings: LearnerSettings) -> str:
     """A settled learner by its kind, with what public values chose for it, for whoever reads a plan."""
     if settings.kind == "selection" and settings.by.kind == "varclus" and settings.by.is_loud:
+        by = "clusters" if settings.by.public else "sizes"
         return (
-            "selection (columns kept by public sizes, at no price: the noise of clusters would be "
+            f"selection (columns kept by public {by}, at no price: the noise of clusters would be "
             f"{settings.by.noise:.2g} of a variance)"
         )
     return settings.kind

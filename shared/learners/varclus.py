@@ -4,9 +4,9 @@ The sum is the matrix of products: the upper triangle of v·vᵀ with v = (1, z)
 √2. Its norm is ‖v‖² = 1 + ‖z‖², at most 1 + R², which every patient attains whose columns z, about
 their public centres in public SDs and scaled down to R, reach R. Clusters are read from the noised
 correlations, which is post-processing. Where noise will be more than a tenth of a variance, clusters
-would be those of the noise: nothing is then asked or paid for them, and columns are kept by their
-public SDs. Whether so follows from public values alone, and a plan writes it down. Imports columns and
-the lattice.
+would be those of the noise: nothing is then asked or paid for them, and columns are kept by the
+clusters of public films where the plan names them, else by their public SDs. Whether so follows from
+public values alone, and a plan writes it down. Imports columns and the lattice.
 
 Source: SAS/STAT User's Guide, the VARCLUS procedure: split the cluster with the largest second
 eigenvalue by its first two components, quartimax-rotated; a column goes to the cluster whose first
@@ -25,8 +25,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from shared.errors import SettingsError
 from shared.features.columns import Columns
 from shared.learners.rows import Floats, all_finite, standardised
 from shared.learners.task import TableTask
@@ -41,11 +42,30 @@ _SMALLEST_VARIANCE = 1e-6
 _PASSES = 50
 
 
+class PublicColumn(BaseModel):
+    """A column in the clusters of public films.
+
+    Attributes:
+        column: its name.
+        cluster: number of its cluster, from 1.
+        explained: its r² with its cluster's first component.
+    """
+
+    model_config = FROZEN
+
+    column: str = Field(min_length=1, max_length=200)
+    cluster: int = Field(ge=1, le=1000)
+    explained: float = Field(ge=0, le=1)
+
+
 class VarclusSettings(BaseModel):
     """Settings of variable clustering; f is the number of columns.
 
     Attributes:
-        shares: rows by rising ``up_to_epsilon``; beyond the last columns are kept by public sizes.
+        shares: rows by rising ``up_to_epsilon``; beyond the last, and where a
+            share is 0, columns are kept by public clusters or sizes.
+        public: the clusters of public films, each column once; `osteofed-coordinator clusters` makes
+            them.
         radius_per_column: R²/f, to which a patient's squared distance from the public centre is
             clipped.
         clusters: how many at most.
@@ -60,6 +80,12 @@ class VarclusSettings(BaseModel):
     radius_per_column: float = Field(default=0.5, gt=0, le=100)
     clusters: int = Field(default=10, ge=1, le=1000)
     noise: float | None = Field(default=None, ge=0)
+    public: tuple[PublicColumn, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there were no public clusters, keeps its hash
+        return {name: value for name, value in write(self).items() if name != "public" or self.public}
 
     @property
     def is_loud(self) -> bool:
@@ -101,7 +127,19 @@ class Varclus:
 
     @classmethod
     def build(cls, settings: VarclusSettings, task: TableTask) -> Varclus:
-        """The scores of a task; its target plays no part."""
+        """The scores of a task; its target plays no part.
+
+        Raises:
+            SettingsError: ``other-clusters``: the public clusters are of other columns.
+        """
+        named = [each.column for each in settings.public]
+        if settings.public and sorted(named) != sorted(column.name for column in task.columns):
+            raise SettingsError(
+                "other-clusters",
+                f"learner.by.public must name each of the {len(task.columns)} columns once that are "
+                f"chosen from, not {len(named)} others",
+                hint="`osteofed-coordinator clusters --out FILE` makes them anew",
+            )
         return cls(task, settings)
 
     @property
@@ -139,9 +177,22 @@ class Varclus:
         return cluster_scores(correlations(covariance), max_clusters=self.settings.clusters)
 
     def unasked(self, keep: int) -> Indices:
-        """Places of the columns of the largest public SDs, by falling SD."""
-        spread = np.array([column.spread for column in self.task.columns])
-        return np.argsort(-spread, kind="stable")[:keep]
+        """Places by public clusters, their representatives first; else by falling public SD."""
+        scores = np.array([column.spread for column in self.task.columns])
+        if self.settings.public:
+            scores = self._public_scores()
+        return np.argsort(-scores, kind="stable")[:keep]
+
+    def _public_scores(self) -> Floats:
+        """As ``scores``, by the clusters of public films [f]."""
+        place = {column.name: at for at, column in enumerate(self.task.columns)}
+        scores, best = np.zeros(len(place)), dict[int, PublicColumn]()
+        for each in self.settings.public:
+            scores[place[each.column]] = each.explained
+            if each.cluster not in best or each.explained > best[each.cluster].explained:
+                best[each.cluster] = each
+        scores[[place[each.column] for each in best.values()]] += 1.0
+        return scores
 
     @property
     def _radius(self) -> float:

@@ -1005,8 +1005,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/learners/selection.py",
-        'kept = np.argsort(-scores, kind="stable")[: self.settings.keep]',
-        'kept = np.argsort(scores, kind="stable")[: self.settings.keep]',
+        'best = np.argsort(-scores, kind="stable")[: self.settings.keep]',
+        'best = np.argsort(scores, kind="stable")[: self.settings.keep]',
         "the columns that say least are kept",
     ),
     Break(
@@ -1038,6 +1038,18 @@ BREAKS: tuple[Break, ...] = (
         "return self.noise is not None and self.noise > _LOUDEST",
         "return self.noise is not None and self.noise > 1.0",
         "columns are clustered by what noise says",
+    ),
+    Break(
+        "shared/learners/varclus.py",
+        "scores[[place[each.column] for each in best.values()]] += 1.0",
+        "scores[[place[each.column] for each in best.values()]] += 0.0",
+        "public clusters have no representatives",
+    ),
+    Break(
+        "shared/learners/selection.py",
+        "others = sorted(set(range(len(self.task.columns))) - set(self.places))",
+        "others = list[int]()",
+        "clinical columns are lost where films are chosen from",
     ),
     Break(
         "shared/learners/second_moments.py",

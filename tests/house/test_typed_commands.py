@@ -25,11 +25,13 @@ NOT_RUN = {
     "osteofed-coordinator phantoms": "tests/server/synthetic/phantoms writes sheets and folders",
     "osteofed-coordinator plan cssc": "tests/federation/test_feature_sources.py plays these settings",
     "osteofed-coordinator pack": "tests/federation/test_feature_sources.py packs a run's encoder",
+    "osteofed-coordinator clusters": "tests/server/encoders/test_public_clusters.py has quicker films",
     "pytest": "this is it",
 }
 # Pages that no test runs as they stand, and why.
 PAGES_NOT_RUN = {
     "docs/how-to/png-trees.md": "needs a tree of films; tests/server/simulation has one",
+    "docs/how-to/systems.md": "needs films; tests/server/experiments/test_systems.py plans each arm",
     "docs/how-to/crops-and-masks.md": "needs masks of films; tests/client/cohort has some",
     "docs/how-to/containers.md": "needs a container engine; make loopback-containers plays it",
     "docs/how-to/pacs.md": "needs a PACS; tests/services/test_pacs.py and its neighbours start one",

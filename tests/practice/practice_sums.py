@@ -257,6 +257,7 @@ SUMS: dict[str, Case] = {
     "components": of_learner("second_moments", read_as="components", n_components=4),
     "lda from sums by class": of_learner("lda", reading="class_sums"),
     "selection by varclus": of_learner("selection", by=VARCLUS, keep=8),
+    "selection by varclus among films": of_learner("selection", by=VARCLUS, keep=4, among="films"),
     "selection by lasso": of_learner("selection", by=LASSO, keep=8),
     "table of numbers": of_table(BMD_TABLE),
     "table of two classes": of_table(CLASS_TABLE),

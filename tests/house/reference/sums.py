@@ -27,6 +27,7 @@ from shared.sums import contract
 _SUITED = {
     "second_moments": "fusion=linear",
     "proportional_hazards": "experiment=hip_fracture privacy.clip_norm=0.5",
+    "representatives": "experiment=cssc",
 }
 _OF_CLASSES = "experiment=bmd_classes"
 _DECLARED = 400

@@ -15,9 +15,13 @@ import server.demo.play
 import server.encoders.pack_weights
 import server.encoders.pretrain
 import server.encoders.pretrain_landmark
+import server.encoders.public_clusters
 import server.experiments.figures
 from server.command.app import app
+from server.encoders.pretrain import LESSONS
 from server.encoders.pretrain_landmark import pretrain_landmark as pretrain_landmark_anew
+from shared.contract.settings import Settings
+from shared.learners.varclus import PublicColumn
 
 Seen = list[tuple[tuple[object, ...], dict[str, object]]]
 
@@ -133,3 +137,27 @@ def test_phantoms_named_are_drawn_as_sheets_and_hospitals_only_where_patients_ar
     assert len(written) == 8
     assert {entry[:1] + entry[2:] for entry in written} == {("wrist", 3, 5)}
     assert (tmp_path / "wrist" / "larch.profile.yaml").is_file()
+
+
+def test_every_encoder_with_a_lesson_can_be_named(seen: Seen) -> None:
+    for name in LESSONS:
+        assert told("pretrain", name)["weights"] == f"configs/encoder/{name}.safetensors"
+
+
+def test_clusters_of_public_films_become_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+    one = PublicColumn(column="radiomics[0]", cluster=1, explained=0.9)
+
+    def cluster(settings: Settings, **given: object) -> tuple[PublicColumn, ...]:
+        asked.update(given, sources=len(settings.features.of_films))
+        return (one,)
+
+    monkeypatch.setattr(server.encoders.public_clusters, "cluster_films", cluster)
+    out = tmp_path / "learner" / "mine.yaml"
+    words = ("experiment=cssc", "features=radiomics")
+    facts = told("clusters", *words, "--out", str(out), "--most", "7", "--then", "lda")
+    assert (facts["columns"], facts["clusters"]) == (1, 1)
+    assert (asked["max_clusters"], asked["n_films"], asked["sources"]) == (7, 300, 1)
+    assert "kind: lda" in out.read_text()

@@ -59,9 +59,11 @@ def test_a_deployed_federation_is_small_unless_it_is_asked_for_otherwise(
     monkeypatch.setattr(loopback, "prepare_federation", prepare)
     loopback.play_loopback(tmp_path / "any", overrides=[])
     loopback.play_loopback(tmp_path / "any", overrides=["federation.rounds=9", "fusion=linear"])
+    loopback.play_loopback(tmp_path / "any", overrides=["experiment=cssc"])
     assert asked == [
         ["engine=deployed", "federation.rounds=3", "federation.poll_s=0.05"],
         ["engine=deployed", "federation.poll_s=0.05", "federation.rounds=9", "fusion=linear"],
+        ["engine=deployed", "federation.poll_s=0.05", "experiment=cssc"],  # has sums of its own
     ]
 
 

@@ -56,7 +56,11 @@ COMPANIONS = {
     ("encoder", "none"): ["fusion=clinical_only"],
     **{
         ("features", name): ["learner=second_moments"]
-        for name in ("image_radiomics", "radiomics", "radiomics_encoder", "three_encoders")
+        for name in (
+            *("image_radiomics", "radiomics", "radiomics_encoder"),
+            *("three_encoders", "three_encoders_alone"),
+            *("two_encoders", "two_encoders_pictures", "two_encoders_drawn"),
+        )
     },
     **{("encoder", name): _PACKED for name in _UNSHIPPED},
     **{("experiment", name): _PACKED for name in ("dinov2_s_lora", "xattn_bmd_resnet34")},

@@ -10,7 +10,7 @@ from practice_learners import SITES, learner_plan, patients_of, played, stage_of
 from practice_patients import read
 from sklearn.linear_model import lars_path_gram
 
-from server.report.readings import component_rows, kept_rows, path_rows, read_again
+from server.report.readings import cluster_rows, component_rows, kept_rows, path_rows, read_again
 from shared.errors import RunError
 from shared.stages.learner import LearnerSum, table_task
 
@@ -92,6 +92,35 @@ def test_of_a_selection_the_columns_kept_are_told_by_falling_score() -> None:
     assert list(found.kept) == expected
     assert found.components == ()
     assert kept_rows(found)[0] == ("1", expected[0])
+    assert not found.clusters
+    assert not found.is_public_choice
+
+
+def clustered(plan, share: float) -> dict[str, object]:
+    """A selection by public clusters of two columns, the even ones their representatives."""
+    names = [column.name for column in table_task(plan.settings, 3.0).columns]
+    public = [
+        {"column": name, "cluster": 1 + at // 2, "explained": 0.5 if at % 2 else 0.9}
+        for at, name in enumerate(names)
+    ]
+    by = {"kind": "varclus", "shares": [{"up_to_epsilon": 50, "share": share}], "public": public}
+    return {**read("learner/selection"), "by": by, "keep": (len(names) + 1) // 2}
+
+
+@pytest.mark.parametrize(("share", "epsilon"), [(0.0, 3.0), (0.25, 0.05)])
+def test_public_clusters_are_told_with_their_representatives_and_that_they_chose(
+    share: float, epsilon: float
+) -> None:
+    plain = learner_plan("proportional_odds", SITES, epsilon=epsilon)
+    plan = learner_plan("proportional_odds", SITES, learner=clustered(plain, share), epsilon=epsilon)
+    names = [column.name for column in table_task(plan.settings, epsilon).columns]
+    found = read_again(plan, played(plan)[-1])
+    assert found.is_public_choice, "nothing is paid, or few patients' matrix is all noise"
+    assert list(found.kept) == names[::2]
+    assert [each.representative for each in found.clusters] == names[::2]
+    number, representative, members = cluster_rows(found)[0]
+    assert (number, representative) == ("1", names[0])
+    assert members == f"{names[0]} 0.90, {names[1]} 0.50"
 
 
 def test_another_learner_and_a_run_that_has_not_ended_are_refused() -> None:

@@ -8,13 +8,16 @@ import pytest
 from simulated_tables import NUMBER, write_cohort, write_tables
 
 from client.cohort.folder import latest_version
-from client.site.folder import open_site
+from client.site.folder import Site, open_site
 from server.federation.compose import compose_settings
+from server.simulation import cohorts
 from server.simulation.arms import plan_arm
 from server.simulation.cohorts import take_in_all
 from server.simulation.divide import load_ward
 from server.simulation.request import Request
+from shared.contract.plan import Plan
 from shared.errors import SettingsError
+from shared.signing.canonical import hash_file
 
 
 def request_of(folder: Path) -> Request:
@@ -52,3 +55,21 @@ def test_a_mistake_in_a_request_is_told_before_anything_is_written(tmp_path: Pat
     with pytest.raises(SettingsError):
         take_in_all(tmp_path / "out", request)
     assert not (tmp_path / "out").exists()
+
+
+def test_every_encoder_of_a_plan_is_at_each_hospital_before_films_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = take_in_all(tmp_path / "out", request_of(tmp_path))
+    plan = plan_arm(compose_settings(["experiment=cssc"]), {"ash": 100}, run="experiments")
+    asked = [each.sha256 for each in plan.settings.encoders]
+    found: list[bool] = []
+
+    def look(site: Site, _: Plan) -> str:
+        found.extend(hash_file(site.encoder_file(sha256)) == sha256 for sha256 in asked)
+        return site.name
+
+    monkeypatch.setattr(cohorts, "load_ward", look)
+    for _ in range(2):  # what is there already is left
+        assert list(taken.wards(plan)) == [entry.site for entry in taken.roster]
+    assert found == [True] * 2 * 3 * len(taken.roster)

@@ -106,6 +106,76 @@ def test_a_following_learner_that_does_not_suit_the_classes_is_refused_before_an
     assert error.value.code == "settings.needs-ordered-classes"
 
 
+def of_films(n: int) -> TableTask:
+    """Five columns, the third of which is clinical."""
+    task = table_task(5, n_classes=3, epsilon=3.0)
+    columns = tuple(
+        replace(column, source="clinical" if place == 2 else "net")
+        for place, column in enumerate(task.columns)
+    )
+    return replace(task, columns=columns[:n])
+
+
+def clustered(share: float) -> dict[str, object]:
+    """x0 and x3 stand for each other, so do x1 and x4; x3 and x1 are the representatives."""
+    public = [("x0", 1, 0.7), ("x3", 1, 0.8), ("x1", 2, 0.9), ("x4", 2, 0.6)]
+    names = ("column", "cluster", "explained")
+    return {
+        "kind": "varclus",
+        "shares": [{"up_to_epsilon": 50, "share": share}],
+        "clusters": 2,
+        "radius_per_column": 10.0,
+        "public": [dict(zip(names, each, strict=True)) for each in public],
+    }
+
+
+def test_public_clusters_choose_at_no_price_and_clinical_columns_are_all_kept() -> None:
+    task, patients = of_films(5), classes(300, 5)
+    learner = make(task, by=clustered(0.0), among="films")
+    kept = [1, 3, 2]
+    alone = following(replace(task, columns=tuple(task.columns[place] for place in kept)))
+    assert learner.shares() == alone.shares()
+    state = federate(learner, in_three(patients), n_declared=300)
+    assert learner.columns_kept(state) == ("x1", "x3", "x2")
+    assert not learner.share
+    only = [Columns(each.columns[:, kept], each.target) for each in in_three(patients)]
+    np.testing.assert_array_equal(state.vector, federate(alone, only, n_declared=300).vector)
+    expected = alone.predict(state, Columns(patients.columns[:, kept], patients.target))
+    np.testing.assert_array_equal(learner.predict(state, patients), expected)
+
+
+def test_a_sum_chooses_among_films_alone() -> None:
+    task, patients = of_films(5), classes(300, 5)
+    learner = make(task, by=clustered(0.25), among="films")
+    assert learner.shares()[0] == 0.25
+    assert learner.length(learner.start()) == (4 + 1) * (4 + 2) // 2, "of four columns of films"
+    total = learner.rows(learner.start(), patients).sum(axis=0)
+    state = learner.advance(learner.start(), total, sd=0.0, n_declared=300)
+    films = Columns(patients.columns[:, [0, 1, 3, 4]], patients.target)
+    scores = learner.asked.scores(learner.asked.rows(films).sum(axis=0), sd=0.0, n_declared=300)
+    names = [("x0", "x1", "x3", "x4")[place] for place in np.argsort(-scores, kind="stable")[:2]]
+    assert learner.columns_kept(state) == (*names, "x2")
+
+
+def test_clusters_that_noise_would_hide_are_those_of_public_films() -> None:
+    learner = make(of_films(5), by={**clustered(0.25), "noise": 0.2}, among="films")
+    assert not learner.share
+    assert learner.columns_kept(learner.start()) == ("x1", "x3", "x2")
+
+
+def test_no_more_columns_of_films_can_be_kept_than_there_are() -> None:
+    with pytest.raises(SettingsError, match=r"at most 4.*not 5"):
+        make(of_films(5), by=clustered(0.0), among="films", keep=5)
+
+
+def test_a_choice_among_all_columns_is_written_as_before() -> None:
+    values = {"kind": "selection", "by": BY, "keep": 2, "then": THEN}
+    assert "among" not in SelectionSettings.model_validate(values).model_dump()
+    assert (
+        SelectionSettings.model_validate({**values, "among": "films"}).model_dump()["among"] == "films"
+    )
+
+
 def test_a_network_on_chosen_columns_starts_as_one_on_these_alone() -> None:
     task, patients = table_task(9, n_classes=3, epsilon=1.0), classes(400, 9)
     wide = replace(task.columns[8], spread=5.0)

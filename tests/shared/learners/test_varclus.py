@@ -9,11 +9,13 @@ import pytest
 import yaml
 from practice_tables import number_columns
 
+from shared.errors import SettingsError
 from shared.features.columns import Column, Columns
 from shared.learners.table import read_learner
 from shared.learners.task import TableTask
 from shared.learners.univariate import ShareRow
 from shared.learners.varclus import (
+    PublicColumn,
     Varclus,
     VarclusSettings,
     cluster_columns,
@@ -148,3 +150,31 @@ def test_a_noised_covariance_becomes_one_that_a_table_can_have() -> None:
     found = correlations(np.array([[1.0, 2.0], [2.0, 1.0]]))
     assert np.linalg.eigvalsh(found).min() > -1e-12
     assert found[0, 1] == pytest.approx(1.0)
+
+
+PUBLIC = (("x0", 1, 0.9), ("x1", 2, 0.6), ("x2", 1, 0.95))
+
+
+def with_public(**changes: object) -> Varclus:
+    varclus = asked(3)
+    public = [PublicColumn(column=n, cluster=c, explained=r) for n, c, r in PUBLIC]
+    settings = varclus.settings.model_copy(update={"public": tuple(public), **changes})
+    return Varclus.build(settings, varclus.task)
+
+
+def test_where_no_sum_is_asked_the_representatives_of_public_clusters_are_kept_first() -> None:
+    assert with_public().unasked(2).tolist() == [2, 1]
+    assert with_public().unasked(3).tolist() == [2, 1, 0]
+
+
+def test_public_clusters_of_other_columns_are_refused() -> None:
+    other = PublicColumn(column="y9", cluster=1, explained=0.5)
+    for public in ((other,), (*with_public().settings.public[:2], other)):
+        with pytest.raises(SettingsError, match="each of the 3 columns") as error:
+            with_public(public=public)
+        assert error.value.code == "settings.other-clusters"
+
+
+def test_settings_without_public_clusters_are_written_as_before() -> None:
+    assert "public" not in asked(3).settings.model_dump()
+    assert len(with_public().settings.model_dump()["public"]) == 3
