@@ -9,9 +9,11 @@ import pytest
 
 from server.experiments import populations
 from server.experiments.populations import (
+    CHEST_FILMS,
     EIGHT_TABLES,
     HIP_FILMS,
     HIP_TABLES,
+    LEAKING_CHEST_FILMS,
     WRIST_TREES,
     Population,
     take_in_population,
@@ -66,7 +68,9 @@ def test_what_was_drawn_and_taken_in_is_not_done_again(
 
 
 @pytest.mark.parametrize(
-    "population", [HIP_FILMS, WRIST_TREES, EIGHT_TABLES], ids=lambda each: each.name
+    "population",
+    [HIP_FILMS, WRIST_TREES, EIGHT_TABLES, CHEST_FILMS, LEAKING_CHEST_FILMS],
+    ids=lambda each: each.name,
 )
 @pytest.mark.parametrize("is_later", [False, True])
 def test_every_population_writes_what_a_simulation_is_given(
