@@ -2606,8 +2606,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/measures/bone.py",
-        "_PAIRS = ((0, 1), (0, 2), (2, 1))",
-        "_PAIRS = ((0, 1), (0, 2), (1, 2))",
+        "DELTA: (2, 1)}",
+        "DELTA: (1, 2)}",
         "a bone that is worth more than anything else seems worth less",
     ),
     Break(
