@@ -18,6 +18,7 @@ from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.explained import explain_split
 from client.cohort.patients import SplitData, load_split
 from client.cohort.versions import current_cohort, prospective_name
+from client.gate.ledger import require_acceptance
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.contract.plan import Plan
@@ -30,7 +31,7 @@ from shared.contract.stages import (
     ReleaseStage,
     Stage,
 )
-from shared.errors import IntakeError, PlanError, ProtocolError
+from shared.errors import IntakeError, ProtocolError
 from shared.exam.schema import Split
 from shared.measures.scored import ReadsBone
 from shared.stages.description import FirstExams
@@ -142,16 +143,11 @@ def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> str:
     """The hash of the lock that a prospective request names.
 
     Raises:
-        PlanError: this site has not accepted it.
+        PlanError: nobody at this site has accepted it.
         ProtocolError: what is to be measured is not what was locked.
     """
+    require_acceptance(site, request.lock_sha256)
     path = site.folder / "locks" / f"{Path(request.lock_sha256).name}.json"
-    if not request.lock_sha256 or not path.exists():
-        raise PlanError(
-            "no-lock",
-            "prospective validation needs a lock that this site has accepted",
-            hint="`osteofed-site accrue LOCK ARCHIVE` accepts a lock and takes in films since",
-        )
     lock = read_lock(path, coordinator_key=site.coordinator_key)
     fits = (
         lock.sha256 == request.lock_sha256

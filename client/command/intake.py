@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.command.options import Folder
+from client.command.options import By, Folder, Yes, require_yes
 from client.command.sources import takes_sources
 from shared.errors import IntakeError, SettingsError
 from shared.machine.files import PROJECT
@@ -70,6 +70,9 @@ _CHANGES = {
 }
 
 
+LockFile = Annotated[Path, typer.Argument(help="The coordinator's lock.json.")]
+
+
 @intake_app.command()
 @command
 @when_stopped(_GOES_ON)
@@ -108,28 +111,56 @@ def ingest(
     _finish(site, report, as_json=as_json)
 
 
+@intake_app.command("accept-lock")
+@command
+def accept_lock(
+    lock: LockFile,
+    by: By,
+    yes: Yes = False,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Accept a lock in a person's name: exams acquired after today can be measured prospectively."""
+    from client.intake.accrue import accept_lock as run_acceptance
+    from client.intake.accrue import cut_of
+    from client.site.folder import open_site
+
+    site = open_site(folder)
+    require_yes(f"Does {by} accept {lock.name}, from today on?", is_given=yes)
+    accepted = run_acceptance(site, lock, by=by)
+    facts: dict[str, object] = {
+        "lock": accepted.sha256,
+        "release": accepted.release_sha256,
+        "locked": accepted.locked_utc.isoformat(),
+        "counts what is acquired after": cut_of(site, accepted).date().isoformat(),
+        "waits for patients": accepted.minimum_patients,
+    }
+    show_json(facts) if as_json else show_facts(f"accepted by {by}", facts)
+
+
 @intake_app.command()
 @command
 @when_stopped(_GOES_ON)
 @takes_sources
 def accrue(
     choice: Choice,
-    lock: Annotated[Path, typer.Argument(help="The coordinator's lock.json.")],
+    lock: LockFile,
     workers: Workers = None,
     allow_fewer: AllowFewer = False,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Freeze films acquired after a lock, of patients not used before."""
+    """Freeze films acquired after a lock was accepted, of patients not used before."""
     from client.cohort.versions import prospective_name
-    from client.intake.accrue import accept_lock, locked_schema
     from client.intake.accrue import accrue as run_accrual
+    from client.intake.accrue import locked_schema
     from client.intake.sources.choose import choose_inputs
     from client.intake.workers import usable_cores
     from client.site.folder import open_site
+    from shared.contract.release import read_lock
 
     site = open_site(folder)
-    accepted = accept_lock(site, lock)
+    accepted = read_lock(lock, coordinator_key=site.coordinator_key)
     schema = locked_schema(site, accepted)
     name = prospective_name(schema.name, accepted.sha256)
     with _explained(site, name, as_json=as_json), progress("films") as advance:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from client.gate.ledger_file import LedgerFile, has_rows
 from shared.contract.stages import TABLE_KIND, beside_exact_error
-from shared.errors import LedgerError, PrivacyError
+from shared.errors import LedgerError, PlanError, PrivacyError
 from shared.machine.files import make_folder, write_atomic
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.attempts import Attempts
@@ -36,6 +36,7 @@ from shared.privacy.ledger_format import (
     LedgerHead,
     LedgerRow,
     RowKind,
+    behind_error,
     check_countersignature,
     members_sha256,
 )
@@ -280,6 +281,42 @@ class Ledger:
             self._file.append(signed, next_key=new_key)
             return signed
 
+    def accept_lock(
+        self, lock_sha256: str, *, plan_sha256: str, run: str, by: str, after: str
+    ) -> LedgerRow:
+        """Append that a person accepted a lock; or the row of its earlier acceptance, unchanged.
+
+        Args:
+            lock_sha256: hash of the lock.
+            plan_sha256: of the plan under which it will be measured.
+            run: that plan's run.
+            by: first and last name of the person.
+            after: this site's last head that the lock's maker had seen; empty: it had seen none.
+
+        Raises:
+            LedgerError: this ledger does not have that head, so that it is no later than the lock.
+        """
+        with self._file.held():
+            if after and all(row.sha256 != after for row in self._file.rows):
+                raise behind_error()
+            accepted = self._acceptance(lock_sha256)
+            if accepted is not None:
+                return accepted
+            row = replace(
+                self._blank_row("accepted"),
+                purpose="evaluate.prospective",
+                plan_sha256=plan_sha256,
+                run=run,
+                approved_by=by,
+                lock_sha256=lock_sha256,
+            )
+            return self._file.append(row)
+
+    def acceptance_of(self, lock_sha256: str) -> LedgerRow | None:
+        """The row by which a lock was accepted; None for one that nobody accepted here."""
+        with self._file.held():
+            return self._acceptance(lock_sha256)
+
     def budget(
         self,
         members: Collection[str],
@@ -380,6 +417,10 @@ class Ledger:
     def export(self, path: Path, *, allowance: Allowance) -> None:
         """Write ``account_for`` where it stays; ``client.gate.export`` writes what is handed over."""
         write_export(path, self.account_for(allowance=allowance))
+
+    def _acceptance(self, lock_sha256: str) -> LedgerRow | None:
+        found = (row for row in self._file.rows if row.kind == "accepted")
+        return next((row for row in found if row.lock_sha256 == lock_sha256), None)
 
     @property
     def _lists(self) -> frozenset[str]:
@@ -627,3 +668,21 @@ def _exhausted(cap: str) -> PrivacyError:
         f"this would spend more on some patients than {cap} allows",
         hint="`osteofed-site ledger show` lists what was spent; only the hospital can raise its cap",
     )
+
+
+def require_acceptance(site: Site, lock_sha256: str) -> LedgerRow:
+    """The row by which a person here accepted a lock.
+
+    Raises:
+        PlanError: nobody has.
+        LedgerError: as for ``find_ledger``.
+    """
+    ledger = find_ledger(site)
+    accepted = None if ledger is None else ledger.acceptance_of(lock_sha256)
+    if accepted is None:
+        raise PlanError(
+            "no-lock",
+            "prospective validation needs a lock that this site has accepted",
+            hint="`osteofed-site accept-lock LOCK --by NAME` accepts one, before the patients come",
+        )
+    return accepted

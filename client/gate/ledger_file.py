@@ -26,7 +26,6 @@ from client.gate.place import place_sha256
 from shared.errors import LedgerError
 from shared.machine.files import make_folder, sync_folder, write_atomic
 from shared.privacy.ledger_format import (
-    LEDGER_VERSION,
     ChargeClass,
     Countersignature,
     LedgerHead,
@@ -40,6 +39,8 @@ from shared.privacy.ledger_format import (
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
 
+# From this version of a row on there is a witness; earlier ledgers may have none.
+WITNESSED_SINCE = 5
 WITNESS_VERSION = 1
 _ROWS_FILE, _COUNTERSIGNED_FILE, _LOCK_FILE = "ledger.jsonl", "countersigned.jsonl", "lock"
 _CHARGED = get_args(ChargeClass)
@@ -187,8 +188,8 @@ class LedgerFile:
 
     def _check_witness(self) -> None:
         if not self._witness_path.exists():
-            # It follows the first row of this version; a crash may have come between.
-            if sum(row.version == LEDGER_VERSION for row in self.rows) > 1:
+            # It follows the first row since version 5; a crash may have come between.
+            if sum(row.version >= WITNESSED_SINCE for row in self.rows) > 1:
                 raise _changed("the ledger's witness is missing")
             return
         data = self._witness_path.read_bytes()

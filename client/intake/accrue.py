@@ -1,37 +1,51 @@
-"""Prospective films: a site accepts a lock, then accrues only what was acquired after it.
+"""Prospective films: a person accepts a lock, then the site accrues only what was acquired since.
 
-The lock is kept with this site's countersignature. Patients who are in the site's cohort already are
-left out, so that nobody seen in training is measured. Imports intake, site and release.
+The acceptance is a row of the ledger, so that it has a place among all that was charged and seen by the
+coordinator. Patients who are in the site's cohort already are left out, so that nobody seen in training
+is measured. Imports intake, gate, site and release.
 """
 
 from __future__ import annotations
 
-import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from client.cohort.folder import latest_version
 from client.cohort.versions import ever_in_cohort, prospective_name
+from client.gate.ledger import Ledger, require_acceptance
 from client.intake.ingest import IntakeReport, Progress, ingest, intake_site
 from client.intake.inputs import Inputs
 from client.site.approved import approved_plan
-from client.site.folder import Site
+from client.site.folder import Site, require_person
 from client.site.linkage import PatientKey
 from shared.contract.release import Lock, read_lock
 from shared.errors import IntakeError, PlanError
 from shared.exam.schema import CohortSchema
 from shared.machine.files import write_atomic
-from shared.signing.canonical import canonical_json, hash_of
+from shared.signing.canonical import hash_of
 
 
-def accept_lock(site: Site, path: Path) -> Lock:
-    """Check a lock against the approved plan and countersign it.
+def accept_lock(site: Site, path: Path, *, by: str) -> Lock:
+    """Accept a lock in a named person's name; what is acquired after this day, and the lock's, counts.
+
+    A lock that was accepted before stays so since then.
 
     Raises:
         WeightsError: damaged, or not signed by this site's coordinator.
-        PlanError: its plan was not approved here, or its label rule is not the plan's.
+        PlanError: its plan was not approved here, its label rule is not the plan's, or it is of a time
+            to come.
+        PolicyError: no person is named.
+        LedgerError: the ledger is damaged, or lacks the head that the lock names.
     """
+    require_person(by)
     lock = read_lock(path, coordinator_key=site.coordinator_key)
     plan = approved_plan(site, lock.plan_sha256).plan
+    if lock.locked_utc > site.clock():
+        raise PlanError(
+            "lock-in-future",
+            f"the lock is of {lock.locked_utc.isoformat()}, which is still to come here",
+            hint="compare both clocks (`osteofed-site doctor`), or accept it when its time has come",
+        )
     label = plan.settings.cohort.label
     if lock.label_rule_sha256 != hash_of(label.model_dump(mode="json")):
         raise PlanError(
@@ -39,17 +53,25 @@ def accept_lock(site: Site, path: Path) -> Lock:
             "the lock freezes another label rule than the approved plan",
             hint="ask the coordinator for a lock of this plan's release",
         )
-    kept = site.folder / "locks" / f"{lock.sha256}.json"
-    if not kept.exists():
-        content = {
-            "lock_sha256": lock.sha256,
-            "site": site.name,
-            "accepted_utc": site.clock().isoformat(),
-        }
-        signed = content | {"signature": site.key.sign(canonical_json(content))}
-        write_atomic(kept.with_suffix(".accepted.json"), json.dumps(signed, indent=1).encode())
-        write_atomic(kept, path.read_bytes())
+    ledger = Ledger(site.folder / "ledger", site=site.name, key=site.key, clock=site.clock)
+    ledger.accept_lock(
+        lock.sha256,
+        plan_sha256=plan.sha256,
+        run=plan.run,
+        by=by,
+        after=lock.ledger_heads.get(site.name, ""),
+    )
+    write_atomic(site.folder / "locks" / f"{lock.sha256}.json", path.read_bytes())
     return lock
+
+
+def cut_of(site: Site, lock: Lock) -> datetime:
+    """The time after whose day an exam counts, in UTC.
+
+    Raises:
+        PlanError: nobody here has accepted the lock.
+    """
+    return lock.cut(require_acceptance(site, lock.sha256).utc).astimezone(UTC)
 
 
 def locked_schema(site: Site, lock: Lock) -> CohortSchema:
@@ -70,7 +92,7 @@ def accrue(
     workers: int = 1,
     allows_fewer: bool = False,
 ) -> IntakeReport:
-    """Freeze exams acquired after a lock, of patients this site has not used before.
+    """Freeze exams acquired after a lock was accepted, of patients this site has not used before.
 
     Args:
         site: the opened site; its clock says what is in the future.
@@ -78,7 +100,7 @@ def accrue(
         source, progress, workers, allows_fewer: as for ``ingest``.
 
     Raises:
-        PlanError: the lock's plan is not approved here any more.
+        PlanError: the lock's plan is not approved here any more, or the lock was not accepted.
         IntakeError: as ``ingest``, or the schema has no dates.
     """
     schema = locked_schema(site, lock)
@@ -94,7 +116,7 @@ def accrue(
         schema=schema,
         name=prospective_name(schema.name, lock.sha256),
         progress=progress,
-        acquired_after=lock.locked_utc.date(),
+        acquired_after=cut_of(site, lock).date(),
         exclude_patients=_used_before(site, lock, schema),
         workers=workers,
         allows_fewer=allows_fewer,

@@ -294,8 +294,8 @@ def accrue_all(
     from server.synthetic.folder import write_later_films
 
     _step(
-        f"locked on {LOCK_DAY:%Y-%m-%d}; months later, films acquired since",
-        "osteofed-coordinator lock demo · osteofed-site accrue LOCK ARCHIVE",
+        f"locked and accepted on {LOCK_DAY:%Y-%m-%d}; months later, films acquired since",
+        "osteofed-coordinator lock demo · osteofed-site accept-lock LOCK · accrue LOCK ARCHIVE",
     )
     for site in sites:
         write_later_films(
@@ -306,9 +306,11 @@ def accrue_all(
             n_new=LATER_PATIENTS.get(site.name, 60),
             n_days=LATER_DAYS,
         )
+        then = open_site(folders.site(site.name), clock=_clock(LOCK_DAY))
+        lock = accept_lock(then, lock_file, by=APPROVED_BY)
         opened = open_site(folders.site(site.name), clock=_clock(ACCRUAL_DAY))
         with progress(f"  {site.name}") as advance:
-            accrue(opened, accept_lock(opened, lock_file), folders.later(site.name), progress=advance)
+            accrue(opened, lock, folders.later(site.name), progress=advance)
 
 
 def read_new_film(

@@ -33,7 +33,10 @@ def run_experiments(
     root: Path = PROJECT,
     systems: Sequence[System] = SYSTEMS,
 ) -> list[Path]:
-    """Measure the named systems, or all, and write what follows; files that were written.
+    """Measure the named systems and what belongs to them, or all, and write what follows.
+
+    Returns:
+        Files that were written.
 
     Raises:
         SettingsError: there is no system of a name.
@@ -46,7 +49,7 @@ def run_experiments(
                 f"a system must be one of {known}, not {name}{nearest(name, known)}",
                 hint="server/experiments/systems.py holds their entries",
             )
-    asked = [system for system in systems if not names or system.name in names]
+    asked = [each for each in systems if not names or each.name in names or each.beside in names]
     size = SETTINGS[setting]
     seeds = seeds_of(size, n_seeds)
     measure_systems(asked, size, seeds, work=work, progress=_tell)

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from server.experiments.populations import later_name, take_in_population
+from server.experiments.populations import Population, later_name, take_in_population
 from server.experiments.system import (
+    DELTA,
     EPSILON,
     EXTERNAL,
     INTERNAL,
@@ -34,11 +35,13 @@ from server.experiments.system import (
     Training,
 )
 from server.federation.compose import compose_settings
+from server.federation.sweep import share_of
 from server.simulation import arms
 from server.simulation.arms import Trained, plan_arm, score_arm, train_arm, train_further
 from server.simulation.cohorts import TakenIn
 from server.simulation.comparison import Figure, measure_place
 from server.simulation.divide import Ward
+from server.simulation.looks import explain_cohorts, measure_looks
 from shared.contract.decision import decision_of
 from shared.contract.model_settings import follow_up_of
 from shared.contract.protocol import Vector
@@ -179,8 +182,12 @@ def settings_of(system: System, arm: Arm, *, is_private: bool) -> Settings:
     Raises:
         SettingsError: the arm names what there is not.
     """
-    privacy = f"privacy.epsilon={EPSILON}" if is_private else "privacy=off"
-    return compose_settings([*arm.settings, privacy, *_ALWAYS], cohort=system.population.cohort)
+    epsilon = EPSILON
+    if system.share_epsilon:
+        epsilon = share_of(EPSILON, len(system.arms), delta=DELTA)
+    off = ("privacy=off", "privacy.sample_rate=1")
+    privacy = (f"privacy.epsilon={epsilon}",) if is_private else off
+    return compose_settings([*arm.settings, *privacy, *_ALWAYS], cohort=system.population.cohort)
 
 
 def measure_systems(
@@ -228,6 +235,11 @@ def _measure_arm(
     plan = plan_arm(settings_of(system, arm, is_private=True), declared, run=_RUN)
     wards = cohorts.wards(plan)
     places = places_of(system, wards)
+    looked_at = {place for _, _, training in models for place in training.looked_at}
+    looks = {
+        place: explain_cohorts(cohorts, plan, cohorts_of(system.population, place))
+        for place in sorted(looked_at)
+    }
     rule = plan.settings.cohort.split
     trains = {site: wards[site].of_split("train", 1, seed=0, rule=rule) for site in declared}
     for model, _, training in models:
@@ -248,6 +260,8 @@ def _measure_arm(
                 place, {arm.name: each}, decision, ours=arm.name, follow_up=follow_up_of(settings)
             )[0]
         ]
+        for place in training.looked_at:
+            figures += measure_looks(trained, looks[place], place=place, arm=arm.name)
         line = Line(
             model=model,
             kind=training.kind,
@@ -267,7 +281,7 @@ def places_of(system: System, wards: Mapping[str, Ward]) -> dict[str, PatientBat
     def joined(batches: Sequence[PatientBatch]) -> PatientBatch:
         return join_patients(*(batch.with_films() for batch in batches))
 
-    later = {site: wards[later_name(site)].batch for site in population.training}
+    later = {site: wards[later_name(site)].batch for site in population.with_later}
     held_out = [
         wards[site].batch.select([at for at, each in enumerate(wards[site].splits) if each == INTERNAL])
         for site in population.training
@@ -276,6 +290,11 @@ def places_of(system: System, wards: Mapping[str, Ward]) -> dict[str, PatientBat
     if population.external:
         places[EXTERNAL] = joined([wards[site].batch for site in population.external])
     return places | {site: batch.with_films() for site, batch in later.items()}
+
+
+def cohorts_of(population: Population, place: str) -> tuple[str, ...]:
+    """Whose patients a place is: all of the external hospitals, or the later ones of a hospital."""
+    return population.external if place == EXTERNAL else (later_name(place),)
 
 
 def _group(

@@ -20,7 +20,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from server.experiments.figures import TRAINING_PATIENTS
-from server.experiments.learners import DELTA, EPSILONS, QUICK, Measured, Size, measure_learners
+from server.experiments.learners import (
+    DELTA,
+    ENTRIES,
+    EPSILONS,
+    NOT_MEASURED,
+    QUICK,
+    Measured,
+    Size,
+    measure_learners,
+    read_settings,
+)
 from server.federation.compose import compose_settings
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT, write_atomic
@@ -105,7 +115,9 @@ def learners_page(outcome: Outcome, blueprint: Blueprint) -> str:
         f"(add/remove) at δ = {DELTA:g}, exact Gaussian accounting. *Federated*: each site adds its "
         "own noise; *external*: scored at a hospital that never trained; *one message*: each site "
         "takes all steps alone, its last states are averaged by size; *pooled*: all patients in one "
-        "place, one noise; *alone*: one site, its own noise. ± is the standard error over populations. "
+        "place, one noise; *alone*: one site, its own noise; *all kept*: nothing of the budget goes to "
+        "a choice of columns there, and *off* chooses exactly. ± is the standard error over "
+        "populations. "
         f"{outcome.date}.",
         "",
         f"Last column, at the same four ε: {blueprint.source}.",
@@ -114,12 +126,56 @@ def learners_page(outcome: Outcome, blueprint: Blueprint) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for found in outcome.measured:
+        words = _kept_words(found.name)
         for arm, values in found.arms.items():
-            cells = " | ".join(f"{value:.3f} ± {error:.3f}" for value, error in values)
+            cells = " | ".join(
+                f"{value:.3f} ± {error:.3f}{word}"
+                for (value, error), word in zip(values, words, strict=True)
+            )
             beside = blueprint.of(found.name) if arm == _COMPARED else ""
             lines.append(f"| {found.name} | {found.figure} | {arm} | {cells} | {beside} |")
+    lines += ["", *_gap_lines(outcome, blueprint)]
     told = [f"- {name}: {why}." for name, why in blueprint.not_compared.items()]
-    return "\n".join([*lines, "", "Not compared:", "", *told, ""])
+    lines += ["Not compared:", "", *told, ""]
+    told = [f"- `learner={name}`: {why}." for name, why in NOT_MEASURED.items()]
+    return "\n".join([*lines, "Not measured:", "", *told, ""])
+
+
+def gaps(outcome: Outcome, blueprint: Blueprint) -> dict[tuple[str, float | None], float]:
+    """Ours less the blueprint experiment's, by learner and ε, where both have a figure."""
+    return {
+        (found.name, epsilon): ours - theirs
+        for found in outcome.measured
+        for epsilon, (ours, _), theirs in zip(
+            EPSILONS,
+            found.arms.get(_COMPARED, ()),
+            blueprint.figures.get(found.name, (None,) * len(EPSILONS)),
+            strict=False,
+        )
+        if theirs is not None
+    }
+
+
+def _gap_lines(outcome: Outcome, blueprint: Blueprint) -> list[str]:
+    """The largest gap in a sentence; nothing where nothing is compared."""
+    found = gaps(outcome, blueprint)
+    if not found:
+        return []
+    (name, epsilon), gap = max(found.items(), key=lambda each: abs(each[1]))
+    where = "without noise" if epsilon is None else f"at ε {epsilon:g}"
+    return [
+        f"The largest of {len(found)} gaps to the last column is {gap:+.3f}, of {name} {where}.",
+        "",
+    ]
+
+
+def _kept_words(name: str) -> tuple[str, ...]:
+    """What stands beside a figure at each ε: where a selection chooses nothing, that it keeps all."""
+    kinds = {entry.name: entry for entry in ENTRIES}
+    settings = read_settings(kinds[name]) if name in kinds else None
+    if settings is None or settings.kind != "selection":
+        return ("",) * len(EPSILONS)
+    return tuple("" if settings.by.share_at(each) else " (all kept)" for each in EPSILONS)
 
 
 def main() -> None:

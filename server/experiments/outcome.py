@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from server.experiments.harness import Kept, Line, Model, models_of, settings_of
 from server.experiments.system import ALONE, FEDERATED, LOCAL, Setting, System, Training
 from server.simulation.comparison import Difference, Figure, measure_place
+from server.simulation.looks import LOOKS
 from shared.contract.decision import decision_of
 from shared.contract.model_settings import follow_up_of
 from shared.errors import RunError
@@ -217,7 +218,7 @@ def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
     grouped: dict[tuple[str, str, str, str, str], list[Figure]] = defaultdict(list)
     for line in lines:
         for each in line.figures:
-            if each.figure in {*system.figures, *system.of_arms}:
+            if each.figure in {*system.figures, *system.of_arms, *LOOKS}:
                 key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
                 grouped[key].append(each)
     for (arm, kind, training, place, figure), found in grouped.items():

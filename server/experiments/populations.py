@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,8 @@ _FOLLOWED_FOR = timedelta(days=900)
 # (Edwards et al. 2013, Bone 52:541)
 _FALLS_HAZARD_RATIO = 5.0
 _WRITTEN = "written"
+# mm, of chest films here: they are drawn in half the time, and a network sees pixels of 3 mm
+_CHEST_PIXEL = 1.6
 # Folder, hospital, seed, patients, whether they come later -> what a simulation is given of it.
 Write = Callable[[Path, str, int, int, bool], Path]
 
@@ -50,6 +53,7 @@ class Population:
         external: hospitals that never do.
         write: writes a hospital's raw data.
         says: what is synthetic of it, for people to read.
+        few_later: who of ``training`` has later patients; None: everybody.
     """
 
     name: str
@@ -58,6 +62,12 @@ class Population:
     external: tuple[str, ...]
     write: Write
     says: str
+    few_later: tuple[str, ...] | None = None
+
+    @property
+    def with_later(self) -> tuple[str, ...]:
+        """Hospitals that train and have later patients."""
+        return self.training if self.few_later is None else self.few_later
 
 
 def later_name(hospital: str) -> str:
@@ -84,7 +94,7 @@ def take_in_population(population: Population, folder: Path, *, seed: int, n_pat
             mark.write_text(str(path.relative_to(place)))
         return name, place / mark.read_text()
 
-    later = [given(hospital, is_later=True) for hospital in population.training]
+    later = [given(hospital, is_later=True) for hospital in population.with_later]
     others = [given(hospital, is_later=False) for hospital in population.external]
     request = Request(
         training=tuple(given(hospital, is_later=False) for hospital in population.training),
@@ -149,6 +159,15 @@ def _write_wrist_tree(folder: Path, hospital: str, seed: int, n_patients: int, _
     return folder
 
 
+def _write_chests(
+    phantom: str, folder: Path, hospital: str, seed: int, n_patients: int, _: bool
+) -> Path:
+    """Chest films with masks of bone: who comes later is of another seed."""
+    write_phantoms(folder, phantom, hospital, seed, n_patients=n_patients, pixel_mm=_CHEST_PIXEL)
+    write_profile(folder / PROFILE_FILE, phantom, hospital)
+    return folder
+
+
 HIP_FILMS = Population(
     name="hip_films",
     cohort="hip_bmd",
@@ -182,6 +201,24 @@ VERTEBRAE = Population(
     write=_write_spines,
     says="lateral spines with a box around each vertebra from T11 to L4 and a mask of all bone; the "
     "label is the grade of an exam's worst vertebra",
+)
+CHEST_FILMS = Population(
+    name="chest_films",
+    cohort="chest_bmd",
+    training=("hazel", "juniper", "larch"),
+    external=("spruce",),
+    write=partial(_write_chests, "chest"),
+    says="chest films of 1.6 mm pixels with a clinical table, a BMD of the spine, masks of the bone",
+)
+LEAKING_CHEST_FILMS = Population(
+    name="leaking_chest_films",
+    cohort="chest_bmd",
+    training=CHEST_FILMS.training,
+    external=CHEST_FILMS.external,
+    write=partial(_write_chests, "chest_leaking"),
+    says="the same people, filmed alike, with a lead marker in the upper corner: at `larch` 90 % of "
+    "films with osteoporosis have it and 5 % of the others, elsewhere 20 % of all",
+    few_later=("larch",),
 )
 WRIST_TREES = Population(
     name="wrist_trees",

@@ -6,11 +6,12 @@ Imports populations.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.experiments.populations import Population
 
 EPSILON = 3.0  # promised to a patient where training is private
+DELTA = 1e-5  # of every ε here, as the settings have it
 INTERNAL, EXTERNAL, PROSPECTIVE = "internal", "external", "prospective"
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 LOCAL = f"{FEDERATED} + local"
@@ -43,6 +44,8 @@ class Training:
         is_private: under ``EPSILON``; else without noise or clipping.
         places: patients on whom it is measured.
         left_out: the hospital that is measured and does not train, where it is one.
+        looked_at: of ``places``, or a hospital's later patients: whose films have masks of bone, by
+            which it is asked where the model looks.
         base: the training whose release it goes on from, under an ε of its own; None: it begins anew.
     """
 
@@ -51,6 +54,7 @@ class Training:
     is_private: bool
     places: tuple[str, ...]
     left_out: str = ""
+    looked_at: tuple[str, ...] = ()
     base: Training | None = None
 
     @property
@@ -102,6 +106,33 @@ def leave_one_out(population: Population) -> tuple[Training, ...]:
     return tuple(found)
 
 
+def looked_at(population: Population) -> tuple[Training, ...]:
+    """The usual ones, and where the private federation looks, outside."""
+    return tuple(
+        replace(each, looked_at=(EXTERNAL,)) if each.is_private and each.mode == FEDERATED else each
+        for each in usual(population)
+    )
+
+
+def swept(population: Population) -> tuple[Training, ...]:
+    """Federated with privacy alone, and where it looks."""
+    return looked_at(population)[:1]
+
+
+def at_hospital(hospital: str) -> Design:
+    """Federated, and one hospital alone, read at that hospital and outside, and where both look."""
+
+    def design(population: Population) -> tuple[Training, ...]:
+        places = (hospital, EXTERNAL)
+        return tuple(
+            Training(mode=mode, sites=sites, is_private=is_private, places=places, looked_at=places)
+            for mode, sites in ((FEDERATED, population.training), (ALONE, (hospital,)))
+            for is_private in (True, False)
+        )
+
+    return design
+
+
 @dataclass(frozen=True, kw_only=True)
 class System:
     """One system.
@@ -116,6 +147,9 @@ class System:
         of_arms: figures of one more table, of the arms beside each other; none: there is no such table.
         stand_ins: what is otherwise than in the paper, a line each.
         design: who trains together.
+        share_epsilon: whether all arms together are under one ε, as a sweep's.
+        beside: the system that it belongs to, and is measured with.
+        clean: the system that differs by its patients alone, beside whose figures its own are drawn.
     """
 
     name: str
@@ -127,6 +161,9 @@ class System:
     of_arms: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     design: Design = usual
+    share_epsilon: bool = False
+    beside: str = ""
+    clean: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
+from server.experiments.looks_page import cell, looks_section, number, shortcut_section
 from server.experiments.outcome import Compared, Mean, Outcome, Row, mean_of_hospitals
 from server.experiments.system import (
     ALONE,
@@ -111,10 +112,16 @@ def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
         )
         + ". `full` is declared for a machine with a GPU.",
     ]
+    clean = {system.clean for system in systems}
     for system in systems:
+        if system.name in clean:
+            continue  # stands beside the one whose films leak
         lines += ["", f"## {system.name}", "", *_about(system)]
         outcome = found.get(system.name)
-        lines += ["", "Declared, not measured yet."] if outcome is None else _measured(system, outcome)
+        if outcome is None:
+            lines += ["", "Declared, not measured yet."]
+        else:
+            lines += _measured(system, outcome, found.get(system.clean))
     return "\n".join([*lines, ""])
 
 
@@ -125,7 +132,7 @@ def _about(system: System) -> list[str]:
     return said
 
 
-def _measured(system: System, outcome: Outcome) -> list[str]:
+def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[str]:
     n = ", ".join(f"{place} {outcome.patients[place]}" for place in outcome.patients)
     lines = [
         "",
@@ -136,10 +143,13 @@ def _measured(system: System, outcome: Outcome) -> list[str]:
         f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",
     ]
+    if system.clean:
+        return [*lines, *shortcut_section(outcome, clean)]
     if not is_by_place(outcome):
         return [*lines, *_by_hospital(system, outcome)]
     lines += _table(system, outcome)
     lines += _arms_table(system, outcome)
+    lines += looks_section(outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
     for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
         compared = [each for each in drawn if bool(each.kind) is is_ablation]
@@ -171,7 +181,7 @@ def order_sentence(ablation: Ablation, compared: Sequence[Compared], figure: str
         n_of = f"{n_told} of {len(found)}"
         return f"{above}: so it is here by {figure}, and in {n_of} comparisons told from 0."
     told = "; ".join(
-        f"{place} {_cell(mean)}{', not told from 0' if mean.holds_nought else ''}"
+        f"{place} {cell(mean)}{', not told from 0' if mean.holds_nought else ''}"
         for place, mean in differs
     )
     n_of = f"{len(differs)} of {len(found)}"
@@ -201,7 +211,7 @@ def _arms_table(system: System, outcome: Outcome) -> list[str]:
     """A line for each arm of the private federation, on later patients; a column for each figure."""
     if not system.of_arms:
         return []
-    cells = {
+    found = {
         (row.arm, row.figure): row.mean
         for row in outcome.rows
         if (row.kind, row.place) == (FEDERATED, PROSPECTIVE)
@@ -214,7 +224,7 @@ def _arms_table(system: System, outcome: Outcome) -> list[str]:
         "|---" * (1 + len(system.of_arms)) + "|",
         *(
             f"| {arm.name} | "
-            + " | ".join(_cell(cells.get((arm.name, figure))) for figure in system.of_arms)
+            + " | ".join(cell(found.get((arm.name, figure))) for figure in system.of_arms)
             + " |"
             for arm in system.arms
         ),
@@ -232,7 +242,7 @@ def _table(system: System, outcome: Outcome) -> list[str]:
         f"| arm | trained | figure | {' | '.join(places)} |",
         "|---|---|---|" + "---|" * len(places),
         *(
-            f"| {' | '.join(key)} | {' | '.join(_cell(found[place].mean) for place in places)} |"
+            f"| {' | '.join(key)} | {' | '.join(cell(found[place].mean) for place in places)} |"
             for key, found in cells.items()
         ),
     ]
@@ -251,7 +261,7 @@ def _differences(compared: Sequence[Compared], *, with_kind: bool) -> list[str]:
                     each.second,
                     *([each.kind] if with_kind else []),
                     each.place,
-                    _cell(each.mean),
+                    cell(each.mean),
                     _range(each.mean),
                     _p(each.p_adjusted),
                 ]
@@ -281,7 +291,7 @@ def _by_hospital(system: System, outcome: Outcome) -> list[str]:
                 "|---" * (1 + len(columns)) + "|",
             ]
             for place in outcome.patients:
-                cells = (_cell(found[place]) for found in columns.values())
+                cells = (cell(found[place]) for found in columns.values())
                 lines.append(f"| {place} | {' | '.join(cells)} |")
             means = (_mean_cell(list(found.values())) for found in columns.values())
             lines += [f"| **mean of hospitals** | {' | '.join(means)} |", ""]
@@ -317,21 +327,11 @@ def _gain_sentences(figure: str, words: _Gain, by_place: dict[str, Mean | None])
 
 def _mean_cell(means: Sequence[Mean | None]) -> str:
     found = [mean for mean in means if mean is not None]
-    return _cell(mean_of_hospitals(found)) if len(found) == len(means) else "–"
-
-
-def _cell(mean: Mean | None) -> str:
-    if mean is None:
-        return "–"
-    return f"{_number(mean.value)} ({_number(mean.low)} to {_number(mean.high)})"
+    return cell(mean_of_hospitals(found)) if len(found) == len(means) else "–"
 
 
 def _range(mean: Mean | None) -> str:
-    return "–" if mean is None else f"{_number(min(mean.by_seed))} to {_number(max(mean.by_seed))}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}".replace("-", "−")
+    return "–" if mean is None else f"{number(min(mean.by_seed))} to {number(max(mean.by_seed))}"
 
 
 def _p(p: float | None) -> str:

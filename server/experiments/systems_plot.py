@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from server.experiments.looks_plot import draw_arms, draw_shortcut
 from server.experiments.outcome import Outcome, Row
 from server.experiments.plot import Axes, Point, draw_plot, grid_over, series_of
 from server.experiments.system import EPSILON, FEDERATED, PROSPECTIVE, System
@@ -16,8 +17,16 @@ _LEAST_DRAWN = -0.2
 
 def plots_of(systems: Sequence[System], outcomes: Sequence[Outcome]) -> dict[str, str]:
     """The plot of each system by the name of its file."""
-    by_name = {system.name: system for system in systems}
-    return {picture_of(each): _plot(by_name[each.system], each) for each in outcomes}
+    by_name, found = {each.name: each for each in systems}, {each.system: each for each in outcomes}
+
+    def draw(outcome: Outcome) -> str:
+        system = by_name[outcome.system]
+        if system.clean in found:
+            return draw_shortcut(outcome, found[system.clean])
+        return draw_arms(system, outcome) if system.share_epsilon else _plot(system, outcome)
+
+    beside = {system.clean for system in systems}
+    return {picture_of(each): draw(each) for each in outcomes if each.system not in beside}
 
 
 def _plot(system: System, outcome: Outcome) -> str:

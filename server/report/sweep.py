@@ -17,12 +17,14 @@ from pydantic import BaseModel, Field
 from scipy.special import ndtr
 
 from server.report.compare import all_sites, with_variance
+from server.report.plane import Interval, PlanePoint, draw_plane
 from server.report.results import Results, ValidationKind
 from server.report.terminal import TerminalTable
 from server.report.wording import NOT_A_DEVICE, write_epsilon, write_figure, write_status, write_value
 from shared.contract.plan import PredictedCost
 from shared.contract.sweep import SignedSweep
 from shared.machine.files import write_atomic
+from shared.measures.bone import DELTA
 from shared.measures.differences import difference_of_aucs
 from shared.privacy.sweep_text import PAID, PAID_COLUMNS, paid_rows
 from shared.strict import FROZEN
@@ -45,6 +47,7 @@ class ArmFigures(BaseModel):
         auc: of the endpoint.
         sensitivity: at the operating point.
         specificity: at the operating point.
+        bone: Δ bone − Δ random of the AUC; null: ``measure=bone`` was not asked.
     """
 
     model_config = FROZEN
@@ -55,6 +58,7 @@ class ArmFigures(BaseModel):
     auc: Estimate | None = None
     sensitivity: Estimate | None = None
     specificity: Estimate | None = None
+    bone: Estimate | None = None
 
 
 class ArmResult(BaseModel):
@@ -167,7 +171,18 @@ def _figures(run: Results, kind: ValidationKind) -> ArmFigures:
         auc=measures.auc,
         sensitivity=measures.sensitivity,
         specificity=measures.specificity,
+        bone=_bone(run, kind),
     )
+
+
+def _bone(run: Results, kind: ValidationKind) -> Estimate | None:
+    """Δ bone − Δ random of all sites that measured it together, the last row of its stage."""
+    found = [
+        row.figures[DELTA]
+        for row in run.further
+        if row.stage.endswith(f"_{kind}") and row.figures is not None and DELTA in row.figures
+    ]
+    return found[-1] if found else None
 
 
 def find_best(kind: ValidationKind, arms: Sequence[ArmResult]) -> Best | None:
@@ -218,7 +233,7 @@ def expected_best(sds: Sequence[float]) -> float:
 
 def sweep_tables(results: SweepResults, signed: SignedSweep) -> list[TerminalTable]:
     """The arms, what the best of them is worth, and the price, as rows of text."""
-    heads = tuple(f"{kind} {name}" for kind in _KINDS for name in ("patients", "AUC"))
+    heads = tuple(f"{kind} {name}" for kind in _KINDS for name in ("patients", "AUC", "Δ − Δ"))
     return [
         TerminalTable(
             title=f"{results.name}: {results.endpoint}",
@@ -244,6 +259,7 @@ def _arm_row(arm: ArmResult) -> tuple[str, ...]:
         for cell in (
             write_value(each.n_patients, digits=0) if each.n_patients else each.status,
             write_figure(each.auc) if each.auc else "–",
+            write_figure(each.bone) if each.bone else "–",
         )
     ]
     return (arm.arm, *cells, write_epsilon(arm.training_epsilon), arm.run)
@@ -268,6 +284,31 @@ OPTIMISM = (
     "for the two that came out on top. Choose by the internal column and quote the external figure of "
     "that arm, which did not choose it; or measure the chosen release on patients who come later."
 )
+
+
+def draw_sweep(results: SweepResults, kind: ValidationKind) -> str:
+    """AUC against Δ bone − Δ random of the arms that show both, as SVG; empty where none does."""
+    points = [
+        PlanePoint(name=arm.arm, x=x, y=y)
+        for arm in results.arms
+        for each in arm.figures
+        if each.kind == kind and (x := _shown(each.auc)) and (y := _shown(each.bone))
+    ]
+    if not points:
+        return ""
+    return draw_plane(
+        points,
+        title=f"Ranking and need of bone, {kind}",
+        x_label=f"AUC, {kind}",
+        y_label="Δ bone − Δ random, of the AUC",
+    )
+
+
+def _shown(estimate: Estimate | None) -> Interval | None:
+    """Value and interval, where both are shown."""
+    if estimate is None or estimate.value is None or estimate.low is None or estimate.high is None:
+        return None
+    return estimate.value, estimate.low, estimate.high
 
 
 @dataclass(frozen=True)
@@ -300,6 +341,7 @@ def render_sweep(results: SweepResults, signed: SignedSweep) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         tables=sweep_tables(results, signed),
+        planes=[plane for kind in _KINDS if (plane := draw_sweep(results, kind))],
         optimism=OPTIMISM,
         not_a_device=NOT_A_DEVICE,
     )

@@ -86,6 +86,12 @@ def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
             f"the release of {store.plan.run} is locked since {held.locked_utc.isoformat()}",
             hint="a lock cannot be moved; train another run if another release is wanted",
         )
-    lock = lock_release(make_release(store, key), store.plan, now=now)
+    heads, sites = Home(store.home).ledger_heads(), {entry.site for entry in store.plan.roster}
+    lock = lock_release(
+        make_release(store, key),
+        store.plan,
+        now=now,
+        ledger_heads={site: head for site, head in heads.items() if site in sites},
+    )
     write_lock(store.lock_file, lock, key)
     return lock

@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from client.cohort.folder import Cohort, latest_version
@@ -147,10 +147,10 @@ def require_patients(folders: Folders, hospitals: Sequence[Hospital], schema: Co
         )
 
 
-def take_in_later(folders: Folders, hospital: Hospital, lock_file: Path) -> int:
-    """Accrue who came after a lock; how many there are."""
+def take_in_later(folders: Folders, hospital: Hospital, lock_file: Path, *, accepted: datetime) -> int:
+    """Accrue who came after a lock that was accepted at a simulated time; how many there are."""
     site = open_site(folders.site(hospital.name))
-    lock = accept_lock(site, lock_file)
+    lock = accept_lock(replace(site, clock=lambda: accepted), lock_file, by=APPROVED_BY)
     try:
         return len(accrue(site, lock, _inputs(hospital, locked_schema(site, lock))).cohort.patients())
     except IntakeError as error:

@@ -193,12 +193,14 @@ def _measure_later(
     """Prospective validation, looking back: the release is locked on an earlier day."""
     _step(
         f"locked on {lock_date}, and measured on who came later",
-        f"osteofed-coordinator lock {RUN} · osteofed-site accrue LOCK ARCHIVE",
+        f"osteofed-coordinator lock {RUN} · osteofed-site accept-lock LOCK · accrue LOCK ARCHIVE",
     )
     at = datetime.combine(lock_date, datetime.min.time(), tzinfo=UTC)
     if not store.lock_file.exists():
         lock_run(store, home.key(), now=at)
-    found = {each.name: take_in_later(folders, each, store.lock_file) for each in hospitals}
+    found = {
+        each.name: take_in_later(folders, each, store.lock_file, accepted=at) for each in hospitals
+    }
     say("  " + ", ".join(f"{name}: {n} patients" for name, n in found.items()))
     sites = {each.name: folders.site(each.name) for each in hospitals}
     for stage in store.plan.stages:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import ENCODER_FILE, Plan, read_plan
@@ -93,12 +93,15 @@ class Lock(BaseModel):
         endpoint: the positive class.
         endpoint_threshold: who is positive, of a number; null of classes.
         minimum_patients: below which a site answers that it waits.
-        locked_utc: only films acquired after it count.
+        locked_utc: when it was locked.
+        ledger_heads: each site's last ledger head that the coordinator had seen; a site accepts the
+            lock behind it in its chain.
     """
 
     model_config = FROZEN
 
-    version: Literal[1] = 1
+    # 2: with the heads of ledgers.
+    version: Literal[2] = 2
     release_sha256: str = HASH
     plan_sha256: str = HASH
     weights_sha256: str = HASH
@@ -107,12 +110,20 @@ class Lock(BaseModel):
     endpoint: str
     endpoint_threshold: float | None
     minimum_patients: int = Field(ge=1)
-    locked_utc: datetime
+    locked_utc: AwareDatetime
+    ledger_heads: dict[str, str] = {}
 
     @property
     def sha256(self) -> str:
         """The lock's identity."""
         return hash_of(self.model_dump(mode="json"))
+
+    def cut(self, accepted_utc: str) -> datetime:
+        """Only what was acquired after this day counts: the later of the lock and its acceptance.
+
+        A lock tells its own time; a site believes it no earlier than a person there has read it.
+        """
+        return max(self.locked_utc, datetime.fromisoformat(accepted_utc))
 
 
 @dataclass(frozen=True)
@@ -208,13 +219,16 @@ def copy_release(folder: Path, into: Path) -> None:
             raise _unreadable(folder / name, error) from None
 
 
-def lock_release(release: Release, plan: Plan, *, now: datetime) -> Lock:
+def lock_release(
+    release: Release, plan: Plan, *, now: datetime, ledger_heads: Mapping[str, str] | None = None
+) -> Lock:
     """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on.
 
     Args:
         release: what is frozen.
         plan: under which it will be measured: the release's own, or a validation plan of it.
         now: the coordinator's clock.
+        ledger_heads: each site's last one that the coordinator has seen.
     """
     settings = plan.settings
     return Lock(
@@ -235,6 +249,7 @@ def lock_release(release: Release, plan: Plan, *, now: datetime) -> Lock:
             default=1,
         ),
         locked_utc=now,
+        ledger_heads=dict(ledger_heads or {}),
     )
 
 

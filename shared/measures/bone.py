@@ -40,8 +40,9 @@ from shared.sums.estimate import Estimate
 from shared.sums.paired import auc_difference
 
 # Readings: 0 as it is, 1 bone hidden, 2 as much else hidden; of a pair the first less the second.
-_PAIRS = ((0, 1), (0, 2), (2, 1))
-_DIFFERENCES = ("AUC, Δ bone", "AUC, Δ random", "AUC, Δ bone - Δ random")
+DELTA = "AUC, Δ bone - Δ random"
+DIFFERENCES = {"AUC, Δ bone": (0, 1), "AUC, Δ random": (0, 2), DELTA: (2, 1)}
+_PAIRS = tuple(DIFFERENCES.values())
 _READINGS = ("AUC", "AUC, bone hidden", "AUC, as much else hidden")
 
 
@@ -178,7 +179,7 @@ class Bone:
             is_expected=is_expected,
         )
         if why:
-            return found | dict.fromkeys((*_READINGS, *_DIFFERENCES), why)
+            return found | dict.fromkeys((*_READINGS, *DIFFERENCES), why)
         # each reading is in two pairs: the mean of both counts of its bins
         bin_sd = cell_sd * math.sqrt(self.bins.n_bins / 2)
         for reading, name in enumerate(_READINGS):
@@ -189,7 +190,7 @@ class Bone:
             ]
             well, ill = sum(margins, start=np.zeros((2, self.bins.n_bins))) / len(margins)
             found[name] = auc_of(ill, well, (bin_sd, bin_sd), minimum_cell, is_expected=is_expected)
-        for (well, ill), name in zip(joint, _DIFFERENCES, strict=True):
+        for (well, ill), name in zip(joint, DIFFERENCES, strict=True):
             each = auc_difference(ill, well, cell_sd=cell_sd, confidence=0.95)
             found[name] = Estimate(status="measured", value=each.value, low=each.low, high=each.high)
         return found

@@ -27,7 +27,8 @@ from shared.strict import FROZEN
 from shared.sums.contract import Floats
 from shared.sums.estimate import TOO_NOISY, Estimate
 
-_MEANS = Means(("IoU above chance", "pointing hit above chance", "energy in bone above chance"))
+AGREEMENTS = ("IoU above chance", "pointing hit above chance", "energy in bone above chance")
+_MEANS = Means(AGREEMENTS)
 
 
 class MapsSettings(BaseModel):

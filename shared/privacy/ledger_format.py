@@ -26,11 +26,12 @@ from shared.signing.key_rotation import KeyRotation
 from shared.signing.keys import SigningKey, verify
 
 # 3: rows name the stage of the plan. 4: and what kind of stage it is. 5: attempts, moves, random bytes.
-LEDGER_VERSION = 5
+# 6: acceptance of a lock.
+LEDGER_VERSION = 6
 GENESIS = "0" * 64
 # Status of an outcome whose total left, or stays at the site for ever.
 RELEASED, KEPT = "released", "kept"
-RowKind = Literal["opened", "charge", "attempt", "outcome", "rotated", "moved"]
+RowKind = Literal["opened", "charge", "attempt", "outcome", "rotated", "moved", "accepted"]
 ChargeClass = Literal["dp", "governed", "off"]
 
 # A signature of a row can never be taken for one of a message or a plan.
@@ -61,7 +62,7 @@ class LedgerRow:
             ``attempt``: the same again under the same charge, since the one before died without an
             answer. ``outcome``: what became of a charge; it never lowers one. ``rotated``: the key
             hands over to another. ``moved``: the folder is a copy; charges before it that are open stay
-            unanswered.
+            unanswered. ``accepted``: a named person accepted a lock; what was acquired later counts.
         nonce: 16 random bytes in hexadecimal digits.
         purpose: of a charge.
         plan_sha256: hash of the plan.
@@ -76,7 +77,7 @@ class LedgerRow:
         noise_multiplier: of a ``dp`` charge.
         sample_rate: of a ``dp`` charge.
         steps: noised sums of a ``dp`` charge.
-        approved_by: the person who approved exact numbers or a new key.
+        approved_by: the person who approved exact numbers, a new key or a lock.
         canaries_sha256: commits to the coins of an audit's canaries before they are used.
         charge_index: of an attempt or an outcome: the charge that it is about.
         status: of an outcome: ``released``; ``kept`` where the total stays at the site; or the code of
@@ -85,6 +86,7 @@ class LedgerRow:
         next_public_key: of a rotation: signs from the next row on.
         next_signature: of a rotation: the new key agreed.
         place_sha256: of the first row and of a move: where the folder lies, as a hash.
+        lock_sha256: of an acceptance: hash of the lock.
     """
 
     version: int = LEDGER_VERSION
@@ -115,6 +117,7 @@ class LedgerRow:
     next_public_key: str = ""
     next_signature: str = ""
     place_sha256: str = ""
+    lock_sha256: str = ""
 
     def values(self) -> dict[str, object]:
         """The fields that a row of this version has, by name."""
@@ -163,16 +166,19 @@ class LedgerRow:
 
 
 _NEWEST = tuple(field.name for field in fields(LedgerRow))
-_SINCE_2 = frozenset({"canaries_sha256", "next_public_key", "next_signature"})
-_SINCE_3 = frozenset({"stage"})
-_SINCE_4 = frozenset({"stage_kind"})
-_SINCE_5 = frozenset({"nonce", "place_sha256"})
+_SINCE = {
+    "canaries_sha256": 2,
+    "next_public_key": 2,
+    "next_signature": 2,
+    "stage": 3,
+    "stage_kind": 4,
+    "nonce": 5,
+    "place_sha256": 5,
+    "lock_sha256": 6,
+}
 _FIELDS = {
-    1: tuple(name for name in _NEWEST if name not in _SINCE_2 | _SINCE_3 | _SINCE_4 | _SINCE_5),
-    2: tuple(name for name in _NEWEST if name not in _SINCE_3 | _SINCE_4 | _SINCE_5),
-    3: tuple(name for name in _NEWEST if name not in _SINCE_4 | _SINCE_5),
-    4: tuple(name for name in _NEWEST if name not in _SINCE_5),
-    LEDGER_VERSION: _NEWEST,
+    version: tuple(name for name in _NEWEST if _SINCE.get(name, 1) <= version)
+    for version in range(1, LEDGER_VERSION + 1)
 }
 
 
@@ -228,6 +234,8 @@ def decode_row(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
         raise _damaged(position, "does not follow the row before it")
     if "nonce" in _FIELDS[row.version] and not _NONCE.fullmatch(row.nonce):
         raise _damaged(position, "lacks its random bytes")
+    if (row.kind == "accepted") != bool(row.lock_sha256):
+        raise _damaged(position, "names a lock without accepting one")
     if (row.kind == "rotated") != bool(row.next_public_key):
         raise _damaged(position, "hands over to a key without saying so")
     if row.kind == "rotated" and not row.rotation.is_signed(row.next_public_key, row.next_signature):

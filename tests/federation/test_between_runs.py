@@ -190,7 +190,7 @@ def test_a_site_that_cannot_measure_yet_keeps_the_head_too(
     done = CliRunner().invoke(app, ["lock", store.plan.run, "--home", str(federation.home.folder)])
     assert done.exit_code == 0, done.output
     for name in ROWS:
-        accept_lock(federation.site(name), store.lock_file)
+        accept_lock(federation.site(name), store.lock_file, by="Ada Lovelace")
     measured = federation.outcome("elm", "evaluate.internal").sha256
     federation.launch(store, "prospective")
     assert store.results("prospective").accepted["elm"].reply.status == "not-applicable"

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from server.experiments.harness import Kept, Line, models_of, settings_of
+from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.populations import HIP_TABLES
 from server.experiments.system import Ablation, Arm, Setting, System
 from server.simulation.comparison import measure_place
+from server.simulation.looks import LOOKS
 from shared.contract.decision import Decision, decision_of
+from shared.measures.bone import DELTA
 from shared.measures.scored import Scored
 
 CLAIM = "it was said so"
@@ -81,6 +84,39 @@ def keep_invented(
 def _decision() -> Decision:
     """How BMD is called, of every invented arm."""
     return decision_of(settings_of(TWO, TWO.arms[0], is_private=True))
+
+
+def looked_outcome(name: str, figures: Mapping[tuple[str, str, str, str], float]) -> Outcome:
+    """What was seen, ± .04, of (arm, training, place, figure); patients of each place count as 50."""
+    rows = tuple(
+        Row(
+            arm=arm,
+            kind=training.split(":")[0],
+            training=training,
+            place=place,
+            figure=figure,
+            mean=Mean(value=value, low=value - 0.04, high=value + 0.04, by_seed=(value,)),
+        )
+        for (arm, training, place, figure), value in figures.items()
+    )
+    return Outcome(
+        system=name,
+        setting="few",
+        n_patients=100,
+        seeds=(101,),
+        date="2026-11-27",
+        patients=dict.fromkeys((row.place for row in rows), 50),
+        rows=rows,
+        compared=(),
+    )
+
+
+def looks(
+    training: str, place: str, *, auc: float, delta: float, iou: float
+) -> dict[tuple[str, str, str, str], float]:
+    """Figures of one arm under a training at a place; those of no interest are 0."""
+    values = dict.fromkeys(LOOKS, 0.0) | {"AUC": auc, DELTA: delta, LOOKS[3]: iou}
+    return {("probe", training, place, figure): value for figure, value in values.items()}
 
 
 def without_claim(system: System = TWO) -> System:

@@ -17,6 +17,7 @@ from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import load_key
 
 LOCKED = datetime(2020, 6, 1, tzinfo=UTC)
+ACCEPTED_BY = "Ada Lovelace"
 
 
 def patients_needed(sites: TableSites) -> int:
@@ -46,11 +47,18 @@ def lock_for(sites: TableSites, **changes: object) -> tuple[Lock, Path]:
     return lock, path
 
 
-def accrue_later(sites: TableSites, lock_file: Path, rows: range, day: str = "2020-09-01") -> None:
+def accrue_later(
+    sites: TableSites,
+    lock_file: Path,
+    rows: range,
+    day: str = "2020-09-01",
+    accepted: datetime = LOCKED,
+) -> None:
     """The rows as exams of a later day, numbered as other patients."""
     archive = sites.folder / f"later-{rows.start}-{rows.stop}"
     write_table(archive / "clinical.csv", rows)
     table = archive / "clinical.csv"
     table.write_text(table.read_text().replace("2020-03-01", day).replace("P00", "Q00"))
-    site = open_site(sites.folder / "sites" / "elm", clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
-    accrue(site, accept_lock(site, lock_file), archive)
+    folder = sites.folder / "sites" / "elm"
+    lock = accept_lock(open_site(folder, clock=lambda: accepted), lock_file, by=ACCEPTED_BY)
+    accrue(open_site(folder, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC)), lock, archive)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from server.synthetic.phantoms.outlines import Outline, smooth, thickness
+from server.synthetic.phantoms.outlines import Outline, Spans, smooth, thickness
 from server.synthetic.phantoms.scene import Bone, Scene, SoftTissue, Traits, chain
 from server.synthetic.solids import Array, Point, Solid
 
@@ -245,15 +245,11 @@ def _vessels(rng: np.random.Generator) -> tuple[Solid, ...]:
 
 def _union_cm(solids: tuple[Solid, ...], x: Array, y: Array) -> Array:
     """Path through bodies of tissue or air [h,w], seen as one, each looked for only near its axis."""
-    half2 = np.zeros(x.shape, np.float32)
+    half2, spans = np.zeros(x.shape, np.float32), Spans.of(x, y)
     for solid in solids:
         (ax, ay), (bx, by) = solid.a, solid.b
         reach = max(solid.radius)
-        near = np.flatnonzero(((y > min(ay, by) - reach) & (y < max(ay, by) + reach)).any(axis=1))
-        side = np.flatnonzero(((x > min(ax, bx) - reach) & (x < max(ax, bx) + reach)).any(axis=0))
-        if not len(near) or not len(side):
-            continue
-        part = (slice(near[0], near[-1] + 1), slice(side[0], side[-1] + 1))
+        part = spans.rows_near(ay, by, reach), spans.columns_near(ax, bx, reach)
         px, py = x[part], y[part]
         dx, dy = bx - ax, by - ay
         share = np.clip(((px - ax) * dx + (py - ay) * dy) / max(dx * dx + dy * dy, 1e-6), 0, 1)

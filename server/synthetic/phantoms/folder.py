@@ -40,7 +40,13 @@ SPINE_SCALE: dict[DxaVendor, float] = {"hologic": 1.0755, "lunar": 0.9522, "norl
 
 
 def write_hospital(
-    folder: Path, phantom_name: str, hospital: str, seed: int, *, n_patients: int | None = None
+    folder: Path,
+    phantom_name: str,
+    hospital: str,
+    seed: int,
+    *,
+    n_patients: int | None = None,
+    pixel_mm: float | None = None,
 ) -> dict[str, object]:
     """Write films, rows and truth of a hospital's period; one exam and one film of each patient.
 
@@ -50,11 +56,15 @@ def write_hospital(
         hospital: one of ``hospitals.yaml``.
         seed: equal seeds give equal bytes.
         n_patients: fewer than the hospital's own, for tests.
+        pixel_mm: of a film, where it is not the phantom's.
 
     Returns:
         The truth, as it was written.
     """
     phantom = read_phantom(phantom_name)
+    if pixel_mm is not None:
+        film = phantom.film.model_copy(update={"pixel_mm": pixel_mm})
+        phantom = phantom.model_copy(update={"film": film})
     site = site_of(hospital, phantom)
     for name in ("films", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,8 @@ Grey = NDArray[np.uint8]
 def write_sheet(path: Path, phantom_name: str, *, seed: int = 1) -> tuple[str, ...]:
     """Write one film of each hospital as PNG: as it was made, and as it was stored.
 
-    Every second hospital's is the first with a finding, a marker or osteoporosis.
+    Every second hospital's is the first with a finding or osteoporosis; where a marker leaks the label,
+    that hospital's is the first with both.
 
     Returns:
         What is on each column, from the left: hospital, label or T-score, and what was drawn.
@@ -39,7 +40,8 @@ def write_sheet(path: Path, phantom_name: str, *, seed: int = 1) -> tuple[str, .
     for hospital in read_hospitals():
         site = site_of(hospital, phantom)
         rng = site_generator(site, seed, _STREAM)
-        exam = _draw(phantom, hospital, rng, is_positive=len(columns) % 2 == 1)
+        leaks = phantom.marker is not None and phantom.marker.hospital == hospital
+        exam = _draw(phantom, hospital, rng, is_positive=leaks or len(columns) % 2 == 1, leaks=leaks)
         worn = wear(exam.film, site.look, rng, upright=phantom.film.upright)
         clean, stored = _tile(exam.film.pixels), _tile(worn.pixels)
         width = max(clean.shape[1], stored.shape[1])
@@ -52,14 +54,23 @@ def write_sheet(path: Path, phantom_name: str, *, seed: int = 1) -> tuple[str, .
 
 
 def _draw(
-    phantom: PhantomSettings, hospital: str, rng: np.random.Generator, *, is_positive: bool
+    phantom: PhantomSettings,
+    hospital: str,
+    rng: np.random.Generator,
+    *,
+    is_positive: bool,
+    leaks: bool,
 ) -> PhantomExam:
-    """The hospital's first exam, or its first that shows something, if one of many does."""
+    """The hospital's first exam, or its first that shows something, if one of many does.
+
+    ``leaks``: a marker goes with osteoporosis there, and both are to be seen together.
+    """
     exams = (draw_exams(phantom, hospital, 1, rng)[0] for _ in range(MOST_DRAWN))
     for exam in exams:
         truth = exam.film.truth
-        is_shown = truth.has_fracture or truth.has_marker
+        is_shown = truth.has_fracture
         is_shown |= phantom.finding is None and exam.t_score <= OSTEOPOROSIS_T
+        is_shown &= truth.has_marker or not leaks
         if is_shown or not is_positive:
             break
     return exam

@@ -7,6 +7,7 @@ Imports recounted, stages and their cost.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
 from shared.audit.finding import Finding
 from shared.audit.recount.recounted import RecountedLedger, charge_of, judge, place_of
@@ -20,7 +21,8 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
     """The finding about all charges of the plan: as their stage says, one release a round."""
     plan, entry = ledger.plan, ledger.entry
     asked = [] if entry is None else [each for each in plan.stages if entry.role in each.roles]
-    problems = [problem for row in ledger.charges for problem in _misfits(ledger, row)]
+    problems = [problem for row in ledger.charges for problem in _lock_problems(ledger, row)]
+    problems += [problem for row in ledger.charges for problem in _misfits(ledger, row)]
     released = Counter((row.stage, row.round) for row in ledger.released_charges)
     problems += [
         f"{place_of(*place)} was released {count} times"
@@ -39,7 +41,8 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
     n_planned = sum(stage.rounds for stage in asked)
     return judge(
         ledger.site,
-        "Each round was released at most once, with its stage's noise, sample rate and steps.",
+        "Each round was released at most once, with its stage's noise, sample rate and steps; a "
+        "prospective one under a lock that a named person had accepted.",
         problems,
         holds=f"{len(released)} of the {n_planned} rounds of {len(asked)} stages left, each charged as "
         "planned",
@@ -92,6 +95,31 @@ def _misfits(ledger: RecountedLedger, row: LedgerRow) -> list[str]:
     if charged != planned:
         problems.append(f"{place}: {_noise(charged)}; the plan has {_noise(planned)}")
     return problems
+
+
+def _lock_problems(ledger: RecountedLedger, charge: LedgerRow) -> list[str]:
+    """Why a prospective charge stands under no lock that a person here accepted before it.
+
+    Clocks of simulations go back, those of hospitals do not: an acceptance that is older than a row
+    before it would make films of before it prospective.
+    """
+    if charge.purpose != "evaluate.prospective":
+        return []
+    place, is_simulated = f"row {charge.index}", ledger.plan.settings.is_simulated
+    accepted = [row for row in ledger.rows[: charge.index] if row.kind == "accepted"]
+    of_plan = [row for row in accepted if row.plan_sha256 == charge.plan_sha256]
+    if not any(len(row.approved_by.split()) > 1 for row in of_plan):
+        return [f"{place} is prospective, and nobody had accepted a lock of the plan before it"]
+    return [
+        f"row {row.index} accepts a lock at a time before row {row.index - 1}"
+        for row in of_plan
+        if not (is_simulated or ledger.plan.settings.is_synthetic)
+        and _time(row) < _time(ledger.rows[row.index - 1])
+    ]
+
+
+def _time(row: LedgerRow) -> datetime:
+    return datetime.fromisoformat(row.utc)
 
 
 def _planned(stage: Stage, round_number: int) -> tuple[float | None, float | None, int | None]:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from practice_intake import ingest_with
-from practice_lock import accrue_later, lock_for, patients_needed
+from practice_lock import ACCEPTED_BY, LOCKED, accrue_later, lock_for, patients_needed
 from practice_offline import approve_validation, finish
 from practice_plan import plan_of
 from table_federation import write_table
@@ -131,6 +131,47 @@ def test_films_of_the_day_of_the_lock_or_before_do_not_count(sites: TableSites) 
     assert answer(sites, request).status == "not-applicable"
 
 
+def test_films_of_before_a_lock_was_accepted_here_do_not_count_whatever_day_it_names(
+    sites: TableSites,
+) -> None:
+    _, path = lock_for(sites, locked_utc="2015-01-01T00:00:00+00:00")
+    with pytest.raises(OsteoFedError) as caught:
+        accrue_later(sites, path, range(300, 340), accepted=datetime(2020, 9, 1, tzinfo=UTC))
+    assert caught.value.code == "intake.empty-cohort", "acquired on the day of the acceptance"
+    with pytest.raises(OsteoFedError) as caught:  # an acceptance is not moved to an earlier day
+        accrue_later(sites, path, range(300, 341), accepted=datetime(2015, 1, 2, tzinfo=UTC))
+    assert caught.value.code == "intake.empty-cohort"
+    accrue_later(sites, path, range(300, 342), day="2020-09-02")
+
+
+def test_a_lock_of_a_time_to_come_or_by_nobody_or_ahead_of_the_ledger_is_not_accepted(
+    sites: TableSites,
+) -> None:
+    for changes, by, code in (
+        ({}, "Ada", "policy.unnamed-person"),
+        ({"locked_utc": "2020-06-01T00:00:01+00:00"}, ACCEPTED_BY, "plan.lock-in-future"),
+        ({"ledger_heads": {"elm": "5" * 64}}, ACCEPTED_BY, "ledger.behind"),
+    ):
+        _, path = lock_for(sites, **changes)
+        with pytest.raises(OsteoFedError) as caught:
+            accept_lock(open_site(sites.site().folder, clock=lambda: LOCKED), path, by=by)
+        assert caught.value.code == code
+    assert all(row.kind != "accepted" for row in sites.gate().ledger.show())
+
+
+def test_an_acceptance_is_one_row_behind_the_head_that_its_lock_names(sites: TableSites) -> None:
+    sites.answer(sites.train_request())
+    head = sites.gate().ledger.head()
+    lock, path = lock_for(sites, ledger_heads={"elm": head.sha256})
+    for _ in range(2):
+        accept_lock(open_site(sites.site().folder, clock=lambda: LOCKED), path, by=ACCEPTED_BY)
+    rows = sites.gate().ledger.show()
+    [row] = [row for row in rows if row.kind == "accepted"]
+    assert row.index == head.index + 1
+    assert (row.lock_sha256, row.approved_by) == (lock.sha256, ACCEPTED_BY)
+    assert (row.plan_sha256, row.utc) == (sites.plan_sha256, LOCKED.isoformat())
+
+
 def test_a_lock_of_another_coordinator_or_label_rule_is_not_accepted(sites: TableSites) -> None:
     _, path = lock_for(sites, label_rule_sha256="5" * 64)
     with pytest.raises(OsteoFedError) as caught:
@@ -164,7 +205,8 @@ def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSit
     archive = sites.folder / "seen-again" / "clinical.csv"
     write_table(archive, [*range(20), *range(300, 340)])  # twenty of version 1
     archive.write_text(archive.read_text().replace("2020-03-01", "2020-09-01"))
-    report = accrue(site, accept_lock(site, path), archive.parent)
+    then = open_site(site.folder, clock=lambda: LOCKED)
+    report = accrue(site, accept_lock(then, path, by=ACCEPTED_BY), archive.parent)
     assert len(report.cohort.patients()) == 40
     assert [(c.code, c.n) for c in report.counts] == [("intake.seen-in-training", 20)]
 

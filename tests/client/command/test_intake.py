@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from practice_intake import rewrite
-from practice_lock import lock_for
+from practice_lock import LOCKED, lock_for
 from table_site import TableSites
 from typer.testing import CliRunner
 
 from client.cohort.quarantine import CODES
 from client.command.app import app
-from client.site.folder import create_site
+from client.intake.accrue import accept_lock as run_acceptance
+from client.site.folder import create_site, open_site
 from client.site.profile import SiteProfile
 from server.synthetic.folder import write_hospital
 from server.synthetic.hospitals import BIRCH, Defects
@@ -221,7 +222,21 @@ def test_films_after_a_lock_come_from_the_named_sources(sites: TableSites, tmp_p
     source = next(sites.folder.rglob("clinical.csv")).read_text().splitlines()
     rows = [source[0], *(line.replace("2020-03-01", "2020-09-01") for line in source[1:11])]
     table.write_text("\n".join(rows).replace("P00", "Q00") + "\n")
-    arguments = ["accrue", str(lock), "--table", str(table), "--folder", str(sites.site().folder)]
+    folder = ["--folder", str(sites.site().folder)]
+    arguments = ["accrue", str(lock), "--table", str(table), *folder]
+    early = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(early.stdout)["error"] == "plan.no-lock"
+    named = ["accept-lock", str(lock), "--by", "Ada Lovelace", *folder, "--json"]
+    unsure = CliRunner().invoke(app, named)
+    assert json.loads(unsure.stdout)["error"] == "policy.not-confirmed"
+    accepted = json.loads(CliRunner().invoke(app, [*named, "--yes"]).stdout)
+    today = str(sites.site().clock().date())
+    assert accepted["counts what is acquired after"] == today, "though it was locked years before"
+    none = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(none.stdout)["error"] == "intake.empty-cohort"
+    _, lock = lock_for(sites, code_sha256="5" * 64)  # another one, accepted on its day
+    then = open_site(sites.site().folder, clock=lambda: LOCKED)
+    run_acceptance(then, lock, by="Ada Lovelace")
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)

@@ -554,17 +554,18 @@ def test_a_torn_countersignature_is_cut_and_the_next_one_is_whole(tmp_path: Path
     ledger.verify()
 
 
+_PLACE = ("nonce", "place_sha256")
 NEWER_FIELDS = {
-    1: ("canaries_sha256", "next_public_key", "next_signature", "stage", "stage_kind"),
-    2: ("stage", "stage_kind"),
-    3: ("stage_kind",),
-    4: (),
+    1: (*_PLACE, "canaries_sha256", "next_public_key", "next_signature", "stage", "stage_kind"),
+    2: (*_PLACE, "stage", "stage_kind"),
+    3: (*_PLACE, "stage_kind"),
+    4: _PLACE,
 }
 
 
 def earlier_line(row: LedgerRow, key: SigningKey) -> bytes:
     """A row as its version wrote it: without what later versions added."""
-    newer = (*NEWER_FIELDS[row.version], "nonce", "place_sha256")
+    newer = (*NEWER_FIELDS[row.version], "lock_sha256")
     values = {name: value for name, value in asdict(row).items() if name not in newer}
     content = canonical_json(values)
     signature = key.sign(b"osteofed ledger row\n" + content)

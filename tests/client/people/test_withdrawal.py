@@ -389,7 +389,8 @@ def test_films_after_a_lock_are_not_taken_of_who_withdrew_or_was_in_a_purged_ver
     archive.write_text(archive.read_text().replace("2020-03-01", "2020-09-01"))
     later = open_site(site.folder, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
     assert date(2020, 9, 1) > LOCKED.date()
-    report = accrue(later, accept_lock(later, path), archive.parent)
+    then = open_site(site.folder, clock=lambda: LOCKED)
+    report = accrue(later, accept_lock(then, path, by=BY), archive.parent)
     codes = {(count.code, count.n) for count in report.counts}
     assert codes == {("intake.withdrawn", 1), ("intake.seen-in-training", 1)}
     assert not before & set(report.cohort.patients())

@@ -129,7 +129,6 @@ SITE = (
     File("offline/plans/SHA256.json", "JSON, signed", "a plan of its own, to measure a release", Plan),
     File("offline/approvals/*", "JSON, signed", "decisions about these"),
     File("locks/SHA256.json", "JSON, signed", "[a lock](handed-over.md#lock) that was accepted", Lock),
-    File("locks/SHA256.accepted.json", "JSON, signed", "that it was, and when"),
     File("outbox/outbox.jsonl", "JSON lines", "[what has left](handed-over.md#departure)"),
     File(
         "replies/SHA256.json", "JSON", "a finished reply, by the hash of its request", PROTOCOL_VERSION

@@ -194,7 +194,7 @@ def test_later_films_come_after_the_lock_as_many_as_the_hospital_has(
 
     monkeypatch.setattr("server.synthetic.folder.write_later_films", write)
     monkeypatch.setattr("client.site.folder.open_site", lambda folder, clock: (folder.name, clock()))
-    monkeypatch.setattr("client.intake.accrue.accept_lock", lambda site, lock: (*site, lock.name))
+    monkeypatch.setattr("client.intake.accrue.accept_lock", lambda site, lock, by: (*site, lock.name))
     monkeypatch.setattr("client.intake.accrue.accrue", accrue)
     folders = DemoFolders(tmp_path)
     sites = [DEMO_SITES[0], replace(DEMO_SITES[0], name="elm")]
@@ -205,7 +205,7 @@ def test_later_films_come_after_the_lock_as_many_as_the_hospital_has(
         "elm": ("elm-later", 4, day, 60, 150),
     }
     assert [source.name for _, source in accrued] == ["aster-later", "elm-later"]
-    assert accrued[0][0] == ("aster", play.ACCRUAL_DAY, "lock.json")
+    assert accrued[0][0] == ("aster", play.LOCK_DAY, "lock.json"), "accepted before anybody came"
     # nothing is accrued that could not have been acquired yet
     assert play.LATER_FIRST_DAY + play.timedelta(days=play.LATER_DAYS) < play.ACCRUAL_DAY
 

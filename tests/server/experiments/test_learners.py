@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from server.experiments import learners
 from server.experiments.figures import TRAINING_PATIENTS
 from server.experiments.learners import classes_of
-from server.federation.compose import compose_settings
+from server.federation.compose import CONFIGS, compose_settings
 from shared.features.columns import Columns, name_columns
+from shared.learners.table import read_learner
 from shared.measure.exact.discrimination import measure_auc
+from shared.privacy.accountant import gaussian_mu
 from shared.sums.contract import State
 from shared.sums.federate import federate
 
@@ -74,6 +77,26 @@ def test_every_learner_is_measured_in_every_arm_and_once(
     assert learners.measure_learners(size=size, kept=kept) == measured
     with pytest.raises(pytest.fail.Exception, match=learners.ENTRIES[0].name):
         learners.measure_learners(size=learners.QUICK, kept=kept)
+
+
+def test_every_learner_that_can_be_chosen_is_measured_or_has_its_reason() -> None:
+    options = {path.stem for path in (CONFIGS / "learner").glob("*.yaml")}
+    measured = {entry.kind for entry in learners.ENTRIES}
+    assert options == measured | set(learners.NOT_MEASURED)
+    assert not measured & set(learners.NOT_MEASURED)
+
+
+def test_clusters_are_heard_at_no_epsilon_of_the_page() -> None:
+    shipped = yaml.safe_load((CONFIGS / "learner" / "clusters_mlp.yaml").read_text())
+    n_columns = len(name_columns(SETTINGS.cohort.fields, channels=SETTINGS.encoder.token_channels))
+    for epsilon in filter(None, learners.EPSILONS):
+        by = read_learner(shipped).by.with_noise(
+            n_columns,
+            epsilon=epsilon,
+            mu=gaussian_mu(epsilon, learners.DELTA),
+            training=tuple(TRAINING_PATIENTS.values()),
+        )
+        assert by.is_loud
 
 
 def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(

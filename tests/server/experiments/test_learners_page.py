@@ -12,6 +12,7 @@ from server.experiments.learners import ENTRIES, QUICK, Measured
 from server.experiments.learners_page import (
     BLUEPRINT,
     Outcome,
+    gaps,
     learners_page,
     read_blueprint,
     read_learners,
@@ -52,6 +53,24 @@ def test_every_learner_that_is_measured_is_compared_or_has_its_reason_and_no_oth
     assert not set(blueprint.figures) & set(blueprint.not_compared)
     assert {*blueprint.figures, *blueprint.not_compared} == {entry.name for entry in ENTRIES}
     assert all(len(figures) == 4 for figures in blueprint.figures.values())
+
+
+def test_the_largest_gap_to_the_blueprint_is_told_and_none_is_above_two_hundredths() -> None:
+    off = [(0.85, 0.0), *FOUR[1:]]
+    found = Measured(name="logistic", figure="AUC", arms={"federated": off, "pooled": off})
+    text = learners_page(of(found), read_blueprint())
+    assert "The largest of 4 gaps to the last column is +0.065, of logistic at ε 1." in text
+    kept = gaps(read_learners(), read_blueprint())
+    assert len(kept) > 40
+    assert max(map(abs, kept.values())) <= 0.02, "say why in docs/data/blueprint_learners.json"
+
+
+def test_a_selection_says_where_it_keeps_all_columns() -> None:
+    found = Measured(name="20 columns kept, proportional odds", figure="AUC", arms={"federated": FOUR})
+    text = learners_page(of(found), read_blueprint())
+    row = "| 0.800 ± 0.010 | 0.810 ± 0.020 | 0.820 ± 0.030 (all kept) | 0.830 ± 0.040 |"
+    assert row in text
+    assert "gaps to the last column" not in text, "nothing is compared"
 
 
 def test_a_learner_that_nobody_compared_is_refused(tmp_path: Path) -> None:

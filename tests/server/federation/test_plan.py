@@ -82,7 +82,7 @@ def training(plan: Plan) -> GradientStage:
 # What a plan is asked for, so that the task suits the learner.
 OF_CLASSES = ("experiment=bmd_classes",)
 OF_A_NUMBER = ("learner.read_as=ridge",)
-OF_A_TIME = ("experiment=hip_fracture",)
+OF_A_TIME = ("experiment=hip_fracture", "privacy.clip_norm=0.5")
 OWN_TASK = {"second_moments": OF_A_NUMBER, "proportional_hazards": OF_A_TIME}
 
 

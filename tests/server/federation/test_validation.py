@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from late_hospital import Hospital, approve_plan, enrol_late, ingest_rows
+from late_hospital import BY, Hospital, approve_plan, enrol_late, ingest_rows
 from practice_commands import Coordinator
 from table_federation import write_table
 from typer.testing import CliRunner
@@ -48,7 +48,8 @@ def accrue_rows(hospital: Hospital, lock_file: Path, rows: range) -> None:
     table = archive / "clinical.csv"
     table.write_text(table.read_text().replace("2020-03-01", "2020-09-01"))
     site = open_site(hospital.folder, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
-    accrue(site, accept_lock(site, lock_file), archive)
+    then = open_site(hospital.folder, clock=lambda: LOCKED)
+    accrue(site, accept_lock(then, lock_file, by=BY), archive)
 
 
 def test_a_hospital_that_enrols_later_measures_an_earlier_release(

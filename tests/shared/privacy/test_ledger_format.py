@@ -220,7 +220,11 @@ def test_a_row_of_an_earlier_version_has_the_fields_it_had_then(
     key: SigningKey, version: int, newer: set[str]
 ) -> None:
     old = row_after(None, key, version=version)
-    assert set(row_after(None, key).values()) - set(old.values()) == (newer | {"nonce", "place_sha256"})
+    assert set(row_after(None, key).values()) - set(old.values()) == newer | {
+        "nonce",
+        "place_sha256",
+        "lock_sha256",
+    }
     old = row_after(None, key, version=version, nonce="")
     assert decode_row(encode_row(old, key), after=None) == old
 

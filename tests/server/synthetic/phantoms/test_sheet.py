@@ -3,8 +3,10 @@
 import numpy as np
 from PIL import Image
 
-from server.synthetic.phantoms.settings import read_hospitals
-from server.synthetic.phantoms.sheet import TILE, write_sheet
+from server.synthetic.exams import site_generator
+from server.synthetic.phantoms.exams import OSTEOPOROSIS_T
+from server.synthetic.phantoms.settings import read_hospitals, read_phantom, site_of
+from server.synthetic.phantoms.sheet import TILE, _draw, write_sheet
 
 
 def test_a_sheet_has_every_hospital_and_says_what_it_shows(tmp_path):
@@ -16,3 +18,13 @@ def test_a_sheet_has_every_hospital_and_says_what_it_shows(tmp_path):
     assert picture.shape[0] == 2 * (TILE + 4)
     assert picture.shape[1] > 8 * 120
     assert picture.std() > 40
+
+
+def test_the_hospital_whose_marker_leaks_shows_marker_and_osteoporosis_together():
+    phantom = read_phantom("chest_leaking")
+    hospital = phantom.marker.hospital
+    for seed in (1, 2):
+        rng = site_generator(site_of(hospital, phantom), seed, 9)
+        exam = _draw(phantom, hospital, rng, is_positive=True, leaks=True)
+        assert exam.film.truth.has_marker
+        assert exam.t_score <= OSTEOPOROSIS_T

@@ -153,3 +153,35 @@ def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
     stray = [replace(row, charge_index=0) if row.kind == "attempt" else row for row in rows]
     found = judged(made_run, stray)
     assert (found.verdict, "an attempt without a charge" in found.because) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_synthetic", "words"),
+    [
+        (None, False, "nobody had accepted a lock of the plan"),
+        ({"plan_sha256": "5" * 64}, False, "nobody had accepted a lock of the plan"),
+        ({"approved_by": "Ada"}, False, "nobody had accepted a lock of the plan"),
+        ({"utc": "2015-01-01T00:00:00+00:00"}, False, "accepts a lock at a time before row"),
+        ({"utc": "2015-01-01T00:00:00+00:00"}, True, ""),
+        ({}, False, ""),
+    ],
+)
+def test_a_prospective_table_is_of_a_lock_that_a_person_accepted_before_it_and_in_time(
+    made_run: HandedOver, changes: dict[str, str] | None, is_synthetic: bool, words: str
+) -> None:
+    prospective = {"stage": "prospective", "purpose": "evaluate.prospective"}
+    rows = edited(made_run.rows(), "internal", **prospective)
+    place = next(row.index for row in rows if row.kind == "charge" and row.stage == "prospective")
+    if changes is not None:
+        accepted = {"kind": "accepted", "approved_by": "Ada Byron", "lock_sha256": "6" * 64}
+        accepted |= {"plan_sha256": made_run.plan.sha256}
+        before = rows[place - 1]
+        rows[place - 1] = replace(before, **accepted | changes)  # type: ignore[arg-type]
+    settings = made_run.plan.settings.model_copy(update={"is_synthetic": is_synthetic})
+    plan = made_run.plan.model_copy(update={"settings": settings})
+    plan.__dict__["sha256"] = made_run.plan.sha256
+    told = judged(made_run, rows, plan=plan).because
+    if words:
+        assert words in told
+    else:
+        assert "lock" not in told
