@@ -49,7 +49,8 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
-    Each source is a block of its own in the cache; crops are measured within their masks.
+    Each source is a block of its own in the cache; crops are measured within their masks. One block
+    stays memory-mapped; several are joined in memory, 4 bytes a film and column.
 
     Raises:
         WeightsError: public constants or an encoder's file are not those of the plan or not here, or

@@ -104,7 +104,12 @@ def cache_rows() -> list[str]:
     drawn, _ = draw_films(N_FILMS, seed=3)
     films = (drawn[:, 0].numpy() / 255.0).astype(np.float16)
     cohort = SimpleNamespace(
-        fingerprint="0" * 64, images=films, preprocessing=PREPROCESSING_VERSION, name="", version=1
+        fingerprint="0" * 64,
+        images=films,
+        preprocessing=PREPROCESSING_VERSION,
+        name="",
+        version=1,
+        masks=None,
     )
     ready = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
     rows = []
@@ -150,7 +155,7 @@ def page() -> str:
     from practice_radiomics import stored
 
     from shared.features.radiomics.table import feature_names
-    from shared.features.radiomics_block import ALL, FILE, LEVELS, read_constants
+    from shared.features.radiomics_block import ALL, FILE, LEVELS, is_shape, read_constants
     from shared.signing.canonical import hash_file
 
     born = stored("answers")["certificate"]
@@ -164,7 +169,7 @@ def page() -> str:
     )
     head = "| family | features | IBSI | pyradiomics | ms, noise · smooth |\n|---|---|---|---|---|"
     constants = read_constants(hash_file(FILE))
-    n_varying = int((constants.sd > 1e-9).sum())
+    n_varying = int(((constants.sd > 1e-9) & ~is_shape()).sum())
     held = ", ".join(
         f"{n} hold {constants.variances[:n].sum() / n_varying:.0%}" for n in (4, 8, 16, 32)
     )
@@ -174,8 +179,9 @@ def page() -> str:
         introduction
         + "\n".join([head, *family_rows()])
         + f"\n\nPublic components of the standardised features on public films: {held} of the variance "
-        + f"that {n_varying} features had before their reach of 4 SDs clipped them (shape does not "
-        + "vary: it is a whole film's).\n\n"
+        + f"that {n_varying} features had before their reach of 4 SDs clipped them. Shape is in none: "
+        + "a whole film has no shape of its own. Within a mask, features without components hold it, "
+        + "in SDs of public vertebrae.\n\n"
         + cache_text()
         + "\n"
         + "\n".join(listed)

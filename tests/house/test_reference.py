@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_FILE = {
     "PLAN_VERSION": "the model that the table names has it",
     "SWEEP_VERSION": "the model that the table names has it",
+    "RADIOMICS_VERSION": "formulas of features: the public constants of the program name it",
     "PREPROCESSING_VERSION": "how films are prepared: cohorts and releases name it",
 }
 OWN_VERSION = "CohortSchema"  # whose version is its author's
