@@ -68,7 +68,7 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         arrays,
         tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens,
         films=None if is_frozen else _load_store(site, plan, cohort),
-        film_columns=load_film_columns(site, plan, cohort),
+        film_columns=load_film_columns(site, settings, cohort),
     )
     if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
         _require_films(cohort, batch)

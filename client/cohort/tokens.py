@@ -46,7 +46,7 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     return load_block(token_file(site, plan, cohort), lambda: _encode_films(site, plan, cohort))
 
 
-def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
+def load_film_columns(site: Site, settings: ModelSettings, cohort: Cohort) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
     Each source is a block of its own in the cache; crops are measured within their masks. One block
@@ -56,7 +56,6 @@ def load_film_columns(site: Site, plan: Plan, cohort: Cohort) -> Tokens | None:
         WeightsError: public constants or an encoder's file are not those of the plan or not here, or
             the cohort was preprocessed otherwise.
     """
-    settings = plan.settings
     if not settings.features.of_films:
         return None
     _require_preprocessing(cohort)

@@ -122,7 +122,7 @@ def cache_rows() -> list[str]:
             for each in (settings, settings, _with_fewer_components(settings)):
                 began = time.process_time()
                 plan = SimpleNamespace(settings=each)
-                np.asarray(load_film_columns(site, plan, cohort)).sum()
+                np.asarray(load_film_columns(site, plan.settings, cohort)).sum()
                 seconds.append(time.process_time() - began)
         share = 100 * seconds[1] / seconds[0]
         first, second, changed = seconds

@@ -134,7 +134,10 @@ def test_pieces_of_an_encoder_count_only_when_the_whole_has_the_plans_hash(
 ) -> None:
     whole = np.random.default_rng(1).bytes(1000)
     site = sites.site()
-    plan = sites.plan.model_copy(update={"encoder_sha256": sha256_hex(whole)})
+    digest = sha256_hex(whole)
+    encoder = sites.plan.settings.encoder.model_copy(update={"sha256": digest})
+    settings = sites.plan.settings.model_copy(update={"encoder": encoder})
+    plan = sites.plan.model_copy(update={"encoder_sha256": digest, "settings": settings})
     monkeypatch.setattr(client.answers.hello, "approved_plan", lambda *_: Approved(site, plan))
     cached = site.encoder_file(sha256_hex(whole))
 

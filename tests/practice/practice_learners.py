@@ -33,6 +33,7 @@ PLANNED: Mapping[str, tuple[str, dict[str, object], bool]] = {
     "lda": ("lda", {}, True),
     "boosting": ("boosting", {"rounds": 2, "trees": 8}, True),
     "selection": ("selection", {"keep": 4, "then": {"kind": "lda"}}, True),
+    "proportional_hazards": ("proportional_hazards", {"sums": 3}, True),
 }
 
 
@@ -51,6 +52,9 @@ def learner_plan(
             "endpoint": "osteoporosis",
             "positive_class": "osteoporosis",
         }
+    if kind == "proportional_hazards":
+        settings["cohort"] = read("cohort/hip_fracture")
+        settings["task"] = {**read("task/survival"), "endpoint": "fracture"}
     return plan_of(read_settings(settings), sites)
 
 

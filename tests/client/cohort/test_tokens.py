@@ -83,7 +83,7 @@ def cohort(letter: str = "a", preprocessing: str = PREPROCESSING_VERSION) -> Sim
 
 def test_a_second_run_measures_no_film(tmp_path: Path, measured: list[str]) -> None:
     site = site_of(tmp_path)
-    first, again = (load_film_columns(site, radiomics(), cohort()) for _ in range(2))
+    first, again = (load_film_columns(site, radiomics().settings, cohort()) for _ in range(2))
     assert measured == ["radiomics"]
     assert isinstance(again, np.memmap)
     assert np.array_equal(first, again)
@@ -96,14 +96,14 @@ def test_a_changed_input_measures_its_own_block_and_no_other(
 ) -> None:
     site = site_of(tmp_path)
     for _ in range(2):
-        load_film_columns(site, radiomics(16), cohort("a"))
-        load_film_columns(site, radiomics(16), cohort("b"))  # a new version of the cohort
-        load_film_columns(site, radiomics(8), cohort("a"))  # another setting
+        load_film_columns(site, radiomics(16).settings, cohort("a"))
+        load_film_columns(site, radiomics(16).settings, cohort("b"))  # a new version of the cohort
+        load_film_columns(site, radiomics(8).settings, cohort("a"))  # another setting
     assert len(measured) == 3
     delete_tokens(site, cohort("b"))
-    load_film_columns(site, radiomics(16), cohort("a"))
+    load_film_columns(site, radiomics(16).settings, cohort("a"))
     assert len(measured) == 3
-    load_film_columns(site, radiomics(16), cohort("b"))
+    load_film_columns(site, radiomics(16).settings, cohort("b"))
     assert len(measured) == 4
 
 
@@ -118,23 +118,23 @@ def test_one_changed_source_of_several_measures_its_own_block_and_touches_no_oth
 
     three = plan_of("features=three_encoders")
     began = time.process_time()
-    whole = load_film_columns(site, three, films)
+    whole = load_film_columns(site, three.settings, films)
     first = time.process_time()
     assert whole.shape == (4, 48)
     assert measured == ["standin_vgg", "standin_inception", "standin_resnet"]
     before, second = ages(), time.process_time()
-    again = load_film_columns(site, three, films)
+    again = load_film_columns(site, three.settings, films)
     assert time.process_time() - second < 0.05 * (first - began)
     assert np.array_equal(again, whole)
     assert len(measured) == 3
     # other components of the first, another encoder in its place, another name of the same
     spreads = three.settings.features.sources[0].spreads
     fewer = plan_of("features=three_encoders", components=0, spreads=())
-    assert load_film_columns(site, fewer, films).shape == (4, 64 + 32)
+    assert load_film_columns(site, fewer.settings, films).shape == (4, 64 + 32)
     other = plan_of("features=three_encoders", **OTHER)
-    assert load_film_columns(site, other, films).shape == (4, 64 + 32)
+    assert load_film_columns(site, other.settings, films).shape == (4, 64 + 32)
     renamed = plan_of("features=three_encoders", name="other", spreads=spreads)
-    assert np.array_equal(load_film_columns(site, renamed, films), whole)
+    assert np.array_equal(load_film_columns(site, renamed.settings, films), whole)
     assert measured[3:] == ["standin_vgg", "standin_vit"]
     assert {name: age for name, age in ages().items() if name in before} == before
     assert len(ages()) == 5
@@ -142,13 +142,13 @@ def test_one_changed_source_of_several_measures_its_own_block_and_touches_no_oth
 
 def test_the_usual_features_measure_nothing(tmp_path: Path, measured: list[str]) -> None:
     usual = SimpleNamespace(settings=compose_settings())
-    assert load_film_columns(site_of(tmp_path), usual, cohort()) is None
+    assert load_film_columns(site_of(tmp_path), usual.settings, cohort()) is None
     assert not measured
 
 
 def test_films_that_were_prepared_otherwise_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as refused:
-        load_film_columns(site_of(tmp_path), radiomics(), cohort(preprocessing="old"))
+        load_film_columns(site_of(tmp_path), radiomics().settings, cohort(preprocessing="old"))
     assert refused.value.code == "weights.other-preprocessing"
 
 
