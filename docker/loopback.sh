@@ -37,16 +37,18 @@ for site in $SITES; do
   coordinator osteofed-coordinator enrol "/home/coordinator/$site.json"
   cp "$WORK/coordinator/enrolments/$site.json" "$WORK/$site/site/enrolment.json"
   chown -R 10001:10001 "$WORK/$site"
-  desk "$site" osteofed-site join /site/enrolment.json
+  key=$(sed -n 's/.*"coordinator_key": "\([0-9a-f]*\)".*/\1/p' "$WORK/coordinator/enrolments/$site.json")
+  desk "$site" osteofed-site join /site/enrolment.json --coordinator-key "$key"
   desk "$site" osteofed-site ingest /archive
 done
 
 echo "── the plan, and each hospital's yes"
 coordinator osteofed-coordinator plan "$RUN" engine=deployed is_synthetic=true federation.poll_s=0.05 "$@"
+code=$(sed -n '2s/.*: "\(.\{8\}\).*/\1/p' "$WORK/coordinator/runs/$RUN/plan.json")
 for site in $SITES; do
   cp "$WORK/coordinator/runs/$RUN/plan.json" "$WORK/$site/site/plan.json"
   chown 10001:10001 "$WORK/$site/site/plan.json"
-  desk "$site" osteofed-site approve /site/plan.json --by "Dana Example" --yes
+  desk "$site" osteofed-site approve /site/plan.json --by "Dana Example" --code "$code"
 done
 
 echo "── server and clients start"

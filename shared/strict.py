@@ -7,7 +7,7 @@ Imports nothing of the project.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import get_args
@@ -83,6 +83,38 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     words = {each.lower(): each for each in allowed if each != name}
     found = get_close_matches(name.lower(), list(words), n=1)
     return f"; did you mean {words[found[0]]}?" if found else ""
+
+
+def require_printable(values: object) -> object:
+    """Of a validator that runs before the others: every text, names included, must be printable.
+
+    A person approves what a terminal shows: a text could clear it, paint over it or run backwards.
+
+    Raises:
+        ValueError: a text holds a control or format character, or an end of line.
+    """
+    for place, text in _texts(values, ""):
+        if not text.isprintable():
+            raise ValueError(f"{place or 'a name'} must be of printable characters on one line")
+    return values
+
+
+def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
+    """Every text in a value, with its place by printable names; names too, which have no place."""
+    if isinstance(value, str):
+        yield place, value
+        return
+    if isinstance(value, BaseModel):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        yield from (("", name) for name in value if isinstance(name, str))
+        parts: Iterable[tuple[object, object]] = value.items()
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        parts = enumerate(value)
+    else:
+        return
+    for name, part in parts:
+        yield from _texts(part, f"{place}.{name}" if place else str(name))
 
 
 def refuse_contradictions(problems: Iterable[str]) -> None:

@@ -19,7 +19,14 @@ from client.gate.register import keep_round, open_register
 from client.site.approved import Approved, approved_plan
 from client.site.folder import Site
 from shared.contract.plan import Plan
-from shared.contract.protocol import SumReply, SumRequest, Vector, request_sha256, vector_sha256
+from shared.contract.protocol import (
+    SumReply,
+    SumRequest,
+    Vector,
+    Wire,
+    request_sha256,
+    vector_sha256,
+)
 from shared.contract.stages import GradientStage, Stage, TrainingStage, purpose_of
 from shared.errors import PlanError, ProtocolError
 from shared.privacy.cost import event_of
@@ -43,7 +50,7 @@ def answer_approved(approved: Approved, gate: Gate, request: SumRequest) -> Rele
     """Answer one round of one stage under an approved plan.
 
     Raises:
-        PlanError: no such stage, or one that does not ask this site.
+        PlanError: no such stage, one that does not ask this site, or one whose weights stay here.
         PolicyError: the hospital's policy forbids it.
         PrivacyError: a budget is exhausted, or the round was charged for another request.
         IntakeError: there is no cohort, or exams without a film where the model reads films.
@@ -53,12 +60,27 @@ def answer_approved(approved: Approved, gate: Gate, request: SumRequest) -> Rele
         OSError: the disk failed.
     """
     stage = asked_stage(approved.site, approved, request)
+    if approved.plan.is_local and isinstance(stage, TrainingStage):
+        raise PlanError("stays-here", f"stage {stage.name} trains weights that stay at this hospital")
     return gate.answer(
         request,
         partial(prepare, approved, stage, request),
         purpose=purpose_of(stage),
         coordinator_key=approved.plan.coordinator_key,
     )
+
+
+def keep_approved(approved: Approved, gate: Gate, request: SumRequest) -> Wire:
+    """Train as a local plan says: charged and noised as any training, but nothing of it leaves.
+
+    Returns:
+        The total as it is kept here, or the refusal that is its answer.
+
+    Raises:
+        OsteoFedError: as ``answer_approved``.
+    """
+    stage = asked_stage(approved.site, approved, request)
+    return gate.keep(request, partial(prepare, approved, stage, request))
 
 
 def prepare(approved: Approved, stage: Stage, request: SumRequest) -> SumReply | Prepared:

@@ -34,7 +34,7 @@ from shared.errors import IntakeError, PlanError, ProtocolError
 from shared.exam.schema import Split
 from shared.measures.scored import ReadsBone
 from shared.stages.description import FirstExams
-from shared.stages.measure import measure_of
+from shared.stages.measure import measure_of, released_weights
 
 Status = Literal["measured", "not-applicable", "waiting"]
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -132,7 +132,7 @@ def require_named_release(plan: Plan, stage: Stage, request: SumRequest) -> None
         raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
     elif plan.release is not None:
         named = plan.release.release_sha256, plan.release.weights_sha256
-        if named != (request.release_sha256, vector_sha256(request.vector)):
+        if named != (request.release_sha256, vector_sha256(released_weights(plan, request.vector))):
             raise ProtocolError(
                 "wrong-release", "what is to be measured is not the release that the plan names"
             )

@@ -19,15 +19,16 @@ from client.site.approval import Approvals
 from client.site.approved import Approved
 from client.site.folder import Site
 from shared.contract.plan import Plan, write_plan
-from shared.contract.protocol import Refusal, SumReply, SumRequest
+from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, Wire
 from shared.contract.release import Release
+from shared.contract.stages import ReleaseStage, Stage
 from shared.errors import IntakeError, PlanError, PrivacyError
 from shared.stages.external_file import ExternalFile, encode_external, offline_plan
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A measurement that the policy allows and nobody has approved yet."""
+    """A plan of this site's own that the policy allows and nobody has approved yet."""
 
     release: Release
     plan: Plan
@@ -72,11 +73,23 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
         PrivacyError: a budget is exhausted, or the answer is a refusal after noise was drawn.
         OsteoFedError: as ``answer_approved``.
     """
-    approved = _approve(site, planned.plan, by=by)
-    _keep_encoders(site, planned.release)
+    approved = approve_own(site, planned.plan, by=by)
+    keep_encoders(site, planned.release)
     gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
-    released = answer_approved(approved, gate, _request(planned))
-    reply = released.message
+    request = own_request(
+        planned.plan, planned.plan.tables[0], planned.release, planned.release.weights
+    )
+    reply = answered(answer_approved(approved, gate, request).message)
+    return write_external(site, planned, reply, out=out)
+
+
+def answered(reply: Wire) -> SumReply:
+    """The total of an answer.
+
+    Raises:
+        PrivacyError: it is a refusal after noise was drawn.
+        IntakeError: there was nobody to measure.
+    """
     if isinstance(reply, Refusal):
         raise PrivacyError(
             "answered-by-refusal",
@@ -89,6 +102,11 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
             "the cohort has no patient with a label",
             hint="ingest a table that has the label, then measure again",
         )
+    return reply
+
+
+def write_external(site: Site, planned: Planned, reply: SumReply, *, out: Path) -> ExternalFile:
+    """Write what was measured by a plan of this site's own, logged as leaving."""
     file = ExternalFile(planned.plan, planned.epsilon, reply)
     export_file(
         site,
@@ -102,17 +120,22 @@ def measure_offline(site: Site, planned: Planned, *, by: str, out: Path) -> Exte
     return file
 
 
-def _approve(site: Site, plan: Plan, *, by: str) -> Approved:
+def approve_own(site: Site, plan: Plan, *, by: str) -> Approved:
     """The plan, signed by this site and approved by a person here."""
     own = site.folder / "offline"
-    approvals = Approvals(own, key=site.key, coordinator_key=site.key.public_hex)
+    approvals = Approvals(
+        own,
+        key=site.key,
+        coordinator_key=site.key.public_hex,
+        people=site.policy.approvals_needed,
+    )
     if len(by.split()) >= 2:
         write_plan(own / "plans" / f"{plan.sha256}.json", plan, site.key)
     approvals.decide(plan, "approved", by=by, now=site.clock())
     return Approved(site, approvals.approved(plan.sha256))
 
 
-def _keep_encoders(site: Site, release: Release) -> None:
+def keep_encoders(site: Site, release: Release) -> None:
     """Cache the release's encoders, whose hashes were checked when the release was read."""
     for sha256, file in release.encoders.items():
         kept = site.encoder_file(sha256)
@@ -123,13 +146,14 @@ def _keep_encoders(site: Site, release: Release) -> None:
             part.replace(kept)
 
 
-def _request(planned: Planned) -> SumRequest:
+def own_request(plan: Plan, stage: Stage, release: Release, vector: Vector) -> SumRequest:
+    """What a site asks itself under a plan of its own."""
     return SumRequest(
-        plan_sha256=planned.plan.sha256,
-        stage=planned.plan.tables[0].name,
+        plan_sha256=plan.sha256,
+        stage=stage.name,
         round=1,
-        vector=planned.release.weights,
-        release_sha256=planned.release.sha256,
+        vector=vector,
+        release_sha256=release.sha256 if isinstance(stage, ReleaseStage) else "",
         lock_sha256="",
         ledger_head="",
         countersignature="",

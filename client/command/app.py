@@ -12,12 +12,12 @@ import typer
 
 from client.command.intake import intake_app
 from client.command.ledger import gate_app
-from client.command.options import Folder
+from client.command.options import Folder, require_yes
 from client.command.people import people_app
 from client.command.plan import plan_app
 from client.command.reading import reading_app
 from client.command.trial import trial_app
-from shared.machine.terminal import JsonOption, command, show_facts, show_json
+from shared.machine.terminal import JsonOption, command, say, show_facts, show_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,15 +38,20 @@ app.add_typer(reading_app)
 def init(
     name: Annotated[str, typer.Argument(help="Site name: lower-case letters, digits, dashes.")],
     declared_patients: Annotated[
-        int, typer.Option("--declared-patients", help="Training patients, as published; a bucket.")
+        int,
+        typer.Option(
+            "--declared-patients", help="Training patients, as published: a bucket of the public list."
+        ),
     ],
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Make keys, a policy template, site.yaml and a join request."""
+    from client.site.declared import require_bucket
     from client.site.folder import create_site
     from client.site.profile import SiteProfile
 
+    require_bucket(declared_patients)
     request = create_site(folder, name=name, declared_patients=declared_patients, profile=SiteProfile())
     facts: dict[str, object] = {
         "join request": str(request),
@@ -59,12 +64,27 @@ def init(
 @command
 def join(
     enrolment: Annotated[Path, typer.Argument(help="The coordinator's answer.")],
+    coordinator_key: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinator-key",
+            help="The coordinator's public key, or its first 16 digits or more, as told over another "
+            "channel; shown and asked for at the terminal where it is left out.",
+        ),
+    ] = None,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Trust the coordinator named in its enrolment file."""
-    from client.site.folder import join_federation
+    """Trust the coordinator named in its enrolment file, after its key was compared."""
+    from client.site.enrolment import enrolled_key, require_same_key
+    from client.site.folder import join_federation, open_site
 
+    key = enrolled_key(enrolment, site=open_site(folder).name)
+    if coordinator_key is None:
+        say(f"the coordinator's key in {enrolment.name} is {key}")
+        require_yes("Is it the key that the coordinator told over another channel?", is_given=False)
+    else:
+        require_same_key(key, told=coordinator_key)
     site = join_federation(folder, enrolment)
     facts: dict[str, object] = {"site": site.name, "coordinator key": site.coordinator_key}
     show_json(facts) if as_json else show_facts("joined", facts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.command.options import By, Folder, Yes, require_yes
+from client.command.options import By, Code, Folder, require_code
 from shared.errors import PlanError
 from shared.machine.terminal import JsonOption, command, say, show_facts, show_json, show_table
 
@@ -50,28 +50,32 @@ def plan(path: PlanFile, folder: Folder = Path(), as_json: JsonOption = False) -
 @plan_app.command()
 @command
 def approve(
-    path: PlanFile, by: By, yes: Yes = False, folder: Folder = Path(), as_json: JsonOption = False
+    path: PlanFile,
+    by: By,
+    code: Code = None,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
 ) -> None:
-    """Read a plan, show what it asks for and what changed, and say yes in a person's name."""
+    """Show what a plan asks for and what changed, ask for its code, and say yes in a person's name."""
     from client.command.sweep import approve_sweep
     from client.site.folder import open_site
     from shared.contract.sweep import is_sweep
 
     site = open_site(folder)
     if is_sweep(path):
-        approve_sweep(site, path, by=by, yes=yes, as_json=as_json)
+        approve_sweep(site, path, by=by, code=code, as_json=as_json)
         return
     read = site.approvals.import_plan(path)
     facts, changes = _judge(site, read)
     require_allowed(facts, whole="plan")
     if not as_json:
         _show(read, facts, changes)
-    require_yes(f"Does {by} approve plan {read.sha256[:12]} of run {read.run}?", is_given=yes)
+    require_code(f"Does {by} approve run {read.run}?", code=read.short_code, given=code)
     site.approvals.decide(read, "approved", by=by, now=site.clock())
     if as_json:
         decided = {"decision": f"approved by {by}", "changes": changes}
         show_json(facts | _tables(read) | decided)
-    say(f"plan {read.sha256[:12]} is approved by {by}")
+    say(f"plan {read.sha256[:12]} is approved by {by}{describe_standing(site, read)}")
 
 
 @plan_app.command()
@@ -91,6 +95,12 @@ def refuse(path: PlanFile, by: By, folder: Folder = Path(), as_json: JsonOption 
     if as_json:
         show_json({"plan": read.sha256, "decision": f"refused by {by}"})
     say(f"plan {read.sha256[:12]} is refused by {by}")
+
+
+def describe_standing(site: Site, plan: Plan) -> str:
+    """What a yes still lacks, in words; nothing where the plan may run now."""
+    standing = site.approvals.decision(plan.sha256)
+    return "" if standing == "approved" else f", and is {standing}: nothing runs before"
 
 
 def require_allowed(facts: Facts, *, whole: str) -> None:
@@ -151,6 +161,8 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
     before = site.approvals.last_approved(other_than=plan.sha256)
     facts: Facts = {
         "plan": plan.sha256,
+        "short code": plan.short_code,
+        "valid until": plan.valid_until,
         "code": describe_code(plan),
         "role here": role,
         "asks for": _describe_asked(plan, role),
@@ -190,17 +202,28 @@ def _is_asked_now(stage: Stage) -> bool:
 
 
 def _describe_training(plan: Plan) -> Facts:
+    from shared.learners.table import describe_learner
+
     stage = plan.trained
     if stage is None:
         return {}
     if stage.kind == "learner":
-        return {"learner": stage.learner.kind}
+        return {"learner": describe_learner(stage.learner)}
     return {"noise multiplier": stage.noise_multiplier, "clip norm": stage.clip_norm}
 
 
 def describe_code(plan: Plan) -> str:
     """The hash of the code that a plan was written for, and whether it is installed here."""
     return f"{plan.code_sha256} ({'NOT the code ' if _other_code(plan) else ''}installed here)"
+
+
+def _describe_cohort(site: Site, plan: Plan) -> str:
+    """Which version of the cohort would answer now."""
+    from client.cohort.folder import latest_version
+
+    name = plan.settings.cohort.name
+    version = latest_version(site.cohorts, name)
+    return f"{name}, version {version}" if version else f"none of {name}"
 
 
 def _other_code(plan: Plan) -> str:
@@ -224,21 +247,23 @@ def describe_prices(site: Site, plans: Sequence[Plan]) -> Facts:
         plans: one, or those of a sweep.
     """
     from client.cohort.versions import current_cohort
-    from client.rehearsal.price import find_shortages, price_plans
+    from client.rehearsal.price import find_governed, find_shortages, price_plans
     from shared.errors import IntakeError
     from shared.privacy.statement_text import write_epsilon
 
     plan, whole = plans[0], "the run" if len(plans) == 1 else "all arms"
+    cohort: Facts = {"cohort here": _describe_cohort(site, plan)}
     try:
-        prices = price_plans(site, plans, current_cohort(site, plan.settings.cohort.name))
+        held = current_cohort(site, plan.settings.cohort.name)
+        prices, (exact, refused) = price_plans(site, plans, held), find_governed(site, plans, held)
     except IntakeError as error:
         needs_one = any(
             plan.entry(site.name).role in stage.roles and _is_asked_now(stage) for stage in plan.stages
         )
-        return {
+        return cohort | {
             f"epsilon of {whole}": "in the table below",
             "left for life": f"at most {site.policy.epsilon_lifetime:g}",
-            "would stop it": _stops(plan, [f"{error.fact}; {error.hint}"] if needs_one else []),
+            "would stop it": _stops(site, plan, [f"{error.fact}; {error.hint}"] if needs_one else []),
         }
     facts: Facts = {
         f"epsilon, {price.purpose}": write_epsilon(price.run_epsilon)
@@ -250,13 +275,22 @@ def describe_prices(site: Site, plans: Sequence[Plan]) -> Facts:
         )
         for price in prices
     }
-    return facts | {"would stop it": _stops(plan, find_shortages(site.policy, prices))}
+    asked = ", ".join(f"{price.purpose} {price.n_patients}" for price in prices)
+    cohort |= {"patients asked": asked}
+    if exact:
+        cohort["exact releases of these patients"] = "\n".join(exact)
+    shortages = [*find_shortages(site.policy, prices), *refused]
+    return cohort | facts | {"would stop it": _stops(site, plan, shortages)}
 
 
-def _stops(plan: Plan, shortages: Sequence[str]) -> str:
+def _stops(site: Site, plan: Plan, shortages: Sequence[str]) -> str:
     """Everything that would stop a run here, in lines."""
-    other = _other_code(plan)
-    return "\n".join([*([other] if other else []), *shortages]) or NOTHING
+    try:
+        plan.require_valid(site.clock())
+        over = ""
+    except PlanError as error:
+        over = error.fact
+    return "\n".join(each for each in (over, _other_code(plan), *shortages) if each) or NOTHING
 
 
 def _describe_releases(plan: Plan, role: Role) -> str:

@@ -8,8 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from client.command.options import require_yes
-from client.command.plan import ALLOWED, Facts, describe_code, describe_prices, require_allowed
+from client.command.options import require_code
+from client.command.plan import (
+    ALLOWED,
+    Facts,
+    describe_code,
+    describe_prices,
+    describe_standing,
+    require_allowed,
+)
 from shared.machine.terminal import say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ def show_sweep(site: Site, path: Path, *, as_json: bool) -> None:
         _show(signed, facts)
 
 
-def approve_sweep(site: Site, path: Path, *, by: str, yes: bool, as_json: bool) -> None:
+def approve_sweep(site: Site, path: Path, *, by: str, code: str | None, as_json: bool) -> None:
     """Say yes to every plan of a sweep in a person's name, or to none.
 
     Raises:
@@ -41,11 +48,13 @@ def approve_sweep(site: Site, path: Path, *, by: str, yes: bool, as_json: bool) 
     if not as_json:
         _show(signed, facts)
     name, n_arms = signed.sweep.name, len(signed.plans)
-    require_yes(f"Does {by} approve all {n_arms} plans of sweep {name}?", is_given=yes)
+    question = f"Does {by} approve all {n_arms} plans of sweep {name}?"
+    require_code(question, code=signed.sweep.short_code, given=code)
     _decide(site, signed, "approved", by=by)
     if as_json:
         show_json(facts | _tables(signed) | {"decision": f"approved by {by}"})
-    say(f"sweep {signed.sweep.sha256[:12]}, {n_arms} plans, is approved by {by}")
+    standing = describe_standing(site, signed.plans[0])
+    say(f"sweep {signed.sweep.sha256[:12]}, {n_arms} plans, is approved by {by}{standing}")
 
 
 def refuse_sweep(site: Site, path: Path, *, by: str, as_json: bool) -> None:
@@ -69,6 +78,8 @@ def _judge(site: Site, signed: SignedSweep) -> Facts:
     first = signed.plans[0]
     return {
         "sweep": signed.sweep.sha256,
+        "short code": signed.sweep.short_code,
+        "valid until": first.valid_until,
         "arms": len(signed.plans),
         "code": describe_code(first),
         "role here": first.entry(site.name).role,

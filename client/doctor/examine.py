@@ -19,7 +19,7 @@ from client.doctor.line import Line, attention, not_checked, observe, ok, proble
 from client.doctor.machine import look_at_machine
 from client.site.folder import Site, open_site
 from shared.errors import OsteoFedError
-from shared.privacy.ledger_format import LedgerRow
+from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.code_hash import installed_code_hash
 
 Area = Literal["machine", "site", "connection"]
@@ -151,8 +151,10 @@ def _ledger(site: Site, *, is_quick: bool) -> list[Line]:
 
 def _last_round(rows: Sequence[LedgerRow], countersigned: set[str]) -> Line:
     """The last round whose update left, and whether the coordinator has countersigned it."""
-    left = [row for row in rows if row.kind == "outcome" and row.purpose == "train"]
-    released = [row for row in left if row.status == "released"]
+    left = [
+        row for row in rows if (row.kind, row.purpose) == ("outcome", "train") and row.status != KEPT
+    ]
+    released = [row for row in left if row.status == RELEASED]
     if not released:
         return ok("last round", "none yet")
     last = released[-1]

@@ -8,6 +8,8 @@ minimum), ``off`` (training without privacy, where the policy allows it) and ``s
 refusal that only says whether a site can answer, and so may tell that a cohort is absent or too small.
 Errors leave as a code and a correlation id, their text stays in the log.
 
+What a hospital trains for itself passes here too, since it is charged: it is kept and never sent.
+
 A charge pays for one release: charge row, total, reply stored, outcome row with its hash, sending, in
 this order, each on disk before the next, under one lock of the round. Whatever dies in between, the
 next request goes on from there (``shared.privacy.attempts``).
@@ -44,7 +46,7 @@ from shared.contract.protocol import (
 )
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.ledger_format import LedgerRow
+from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.keys import SigningKey
 from shared.stages.stage_sum import Bound, numbers_of
 
@@ -155,27 +157,36 @@ class Gate:
                 was charged for is lost.
             OSError: the disk failed; the charge is open and pays for another attempt.
         """
-        with self.outbox.held(
-            plan_sha256=request.plan_sha256, stage=request.stage, round_number=request.round
-        ):
+        with self._held(request):
             # What was answered is sent again; nobody is looked at.
             answered = self.ledger.answered(request_sha256(request))
             if answered is not None:
                 return self._send_answer(*answered, is_new=False)
             self._record_head(request, coordinator_key)
-            # What was stored and not written down as released: an attempt that died just before.
-            charge = self.ledger.open_charge(request_sha256(request))
-            stored = None if charge is None else self.outbox.stored_reply(charge.sha256)
-            if charge is not None and stored is not None:
-                return self._release(charge, stored)
-            # The charge, on disk before anything is drawn, and its one release.
-            prepared = prepare()
-            if isinstance(prepared, SumReply):
-                return self._release_status(prepared, purpose=purpose)
-            charge = self._charge(prepared)
-            reply = self._reply_or_refusal(prepared, charge, request)
-            self.outbox.store_reply(charge.sha256, reply)
-            return self._release(charge, reply)
+            found = self._settle(request, prepare, status=RELEASED)
+            if isinstance(found, SumReply):
+                return self._release_status(found, purpose=purpose)
+            return self._send_answer(*found, is_new=True)
+
+    def keep(self, request: SumRequest, prepare: Callable[[], SumReply | Prepared]) -> Wire:
+        """Have a total made that stays at this hospital: charged and stored as one that leaves.
+
+        Nothing is signed, logged as having left, or sent; the outcome says ``kept``, for ever.
+
+        Args:
+            request: what the hospital asks of itself.
+            prepare: as of ``answer``.
+
+        Returns:
+            The total as it is stored here, the same each time; or the refusal that is its answer.
+
+        Raises:
+            OsteoFedError: as ``answer``.
+        """
+        with self._held(request):
+            answered = self.ledger.answered(request_sha256(request))
+            found = answered or self._settle(request, prepare, status=KEPT)
+            return found if isinstance(found, SumReply) else self._stored_answer(*found)
 
     def release_public(self, message: HelloReply | WeightsReply) -> Released:
         """Sign and log a reply for which no patient was looked at."""
@@ -188,6 +199,30 @@ class Gate:
         return self._send(
             self._refusal(error, plan_sha256), channel="refusal", release_class="status", epsilon=0.0
         )
+
+    def _held(self, request: SumRequest) -> contextlib.AbstractContextManager[None]:
+        """The lock of a request's round."""
+        return self.outbox.held(
+            plan_sha256=request.plan_sha256, stage=request.stage, round_number=request.round
+        )
+
+    def _settle(
+        self, request: SumRequest, prepare: Callable[[], SumReply | Prepared], *, status: str
+    ) -> SumReply | tuple[LedgerRow, LedgerRow]:
+        """A charge, its reply stored, and the outcome of that status; a reply that there is nothing."""
+        # What was stored and has no outcome yet: an attempt that died just before.
+        charge = self.ledger.open_charge(request_sha256(request))
+        stored = None if charge is None else self.outbox.stored_reply(charge.sha256)
+        if charge is not None and stored is not None:
+            return charge, self._record_outcome(charge, stored, status)
+        # The charge, on disk before anything is drawn, and its one release.
+        prepared = prepare()
+        if isinstance(prepared, SumReply):
+            return prepared
+        charge = self._charge(prepared)
+        reply = self._reply_or_refusal(prepared, charge, request)
+        self.outbox.store_reply(charge.sha256, reply)
+        return charge, self._record_outcome(charge, reply, status)
 
     def _charge(self, prepared: Prepared) -> LedgerRow:
         """The charge that pays for a request, on disk."""
@@ -243,16 +278,16 @@ class Gate:
             total = bound.suppress(total, self.policy.minimum_cell, self._shown_before(charge))
         return replace(message, site=self.site, total=total)
 
-    def _release(self, charge: LedgerRow, reply: Wire) -> Released:
-        """Write down a stored reply as what its charge has paid for, then send it."""
-        status = reply.code if isinstance(reply, Refusal) else "released"
-        outcome = self.ledger.record_outcome(
-            charge.request_sha256, status=status, payload_sha256=payload_sha256(reply)
+    def _record_outcome(self, charge: LedgerRow, reply: Wire, status: str) -> LedgerRow:
+        """Write down a stored reply as what its charge has paid for."""
+        return self.ledger.record_outcome(
+            charge.request_sha256,
+            status=reply.code if isinstance(reply, Refusal) else status,
+            payload_sha256=payload_sha256(reply),
         )
-        return self._send_answer(charge, outcome, is_new=True)
 
-    def _send_answer(self, charge: LedgerRow, outcome: LedgerRow, *, is_new: bool) -> Released:
-        """Send the stored reply to a charge: its head names the outcome, so its bytes never differ.
+    def _stored_answer(self, charge: LedgerRow, outcome: LedgerRow) -> Wire:
+        """The stored reply to a charge.
 
         Raises:
             LedgerError: the reply is not kept any more, or is not what the outcome names.
@@ -265,6 +300,22 @@ class Gate:
                 hint="restore the site's replies folder; a charge that was answered is not answered "
                 "anew",
             )
+        return reply
+
+    def _send_answer(self, charge: LedgerRow, outcome: LedgerRow, *, is_new: bool) -> Released:
+        """Send the stored reply to a charge: its head names the outcome, so its bytes never differ.
+
+        Raises:
+            LedgerError: the reply is not kept any more, or is not what the outcome names.
+            PolicyError: it is to stay at this hospital.
+        """
+        if outcome.status == KEPT:
+            raise PolicyError(
+                "stays-here",
+                "what a hospital has trained for itself does not leave it",
+                hint="`osteofed-site personalise` writes what may be handed over: its comparison",
+            )
+        reply = self._stored_answer(charge, outcome)
         if isinstance(reply, SumReply):
             reply = self._sign(replace(reply, ledger_head=outcome.sha256, ledger_index=outcome.index))
         release_class, epsilon = self._class_of(reply, charge, outcome, is_new=is_new)

@@ -30,6 +30,7 @@ from shared.privacy.ledger_export import Account, LedgerExport, write_export
 from shared.privacy.ledger_format import (
     GENESIS,
     LEDGER_VERSION,
+    RELEASED,
     ChargeClass,
     Countersignature,
     LedgerHead,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from client.site.folder import Site
 
 Events = tuple[GaussianEvent, ...]
+
+# Purposes that ask everybody of a cohort: exact figures of one are differences of the other's.
+_OF_EVERYBODY = ("evaluate.external", "evaluate.description")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +149,9 @@ class Ledger:
         Raises:
             PrivacyError: ``budget-exhausted`` when any of the patients, or the run, would overspend;
                 ``round-repeated`` when this round of the plan was charged for another request;
-                ``governed-repeated`` when a split has had its governed releases, or a further one
-                would be of other patients of it.
+                ``governed-repeated`` when a split has had its governed releases;
+                ``governed-other-members`` when a further one would be of some of those patients only,
+                or of more.
             PolicyError: ``exact-beside-exact`` when a further one is of anything but main statistics,
                 or not of what the earlier ones were.
         """
@@ -157,7 +162,7 @@ class Ledger:
                 self._file.append(self._row_about(open_charge, "attempt"))
                 return open_charge
             if charge.charge_class == "governed":
-                self._refuse_repeated_figures(charge, frozenset(members), most=governed_releases)
+                self._refuse_differences(charge, frozenset(members), most=governed_releases)
             if charge.event is not None:
                 self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
             self._store_members(members)
@@ -171,7 +176,7 @@ class Ledger:
 
         Args:
             request_sha256: hash of the request that was charged.
-            status: ``released``, or the code of the refusal that is the answer.
+            status: ``released``, ``kept``, or the code of the refusal that is the answer.
             payload_sha256: hash of the answer.
 
         Raises:
@@ -205,14 +210,27 @@ class Ledger:
             if charged is None or outcome is None:
                 return None
             # Before version 5 a refusal was written down without its answer, which was not kept.
-            is_kept = outcome.payload_sha256 or outcome.status == "released"
+            is_kept = outcome.payload_sha256 or outcome.status == RELEASED
             return (charged, outcome) if is_kept else None
+
+    def governed_so_far(self, charge: Charge, *, members: Collection[str], most: int) -> int:
+        """How many governed releases of its split these patients had; refuses as ``charge`` would.
+
+        Nothing is written.
+
+        Args:
+            charge: of class ``governed``.
+            members: PatientKeys of every patient that it would touch.
+            most: governed releases of a split, over all plans.
+        """
+        with self._file.held():
+            return self._refuse_differences(charge, frozenset(members), most=most)
 
     def governed_before(self, charged: LedgerRow) -> tuple[LedgerRow, ...]:
         """Governed charges of the same split that were released before this one, oldest first."""
         with self._file.held():
             found = self._governed_rows(
-                charged.purpose,
+                (charged.purpose,),
                 self._load_members(charged.members_sha256),
                 apart_from=(charged.plan_sha256, charged.stage, charged.round),
             )
@@ -413,9 +431,13 @@ class Ledger:
             )
 
     def _governed_rows(
-        self, purpose: str, members: frozenset[str], *, apart_from: tuple[str, str, int]
+        self,
+        purposes: Collection[str],
+        members: frozenset[str],
+        *,
+        apart_from: tuple[str, str, int],
     ) -> list[LedgerRow]:
-        """Governed charges of a purpose that touched any of these patients and were not refused."""
+        """Governed charges of purposes that touched any of these patients and were not refused."""
         refused = {
             row.charge_index
             for row in self._file.rows
@@ -424,16 +446,31 @@ class Ledger:
         return [
             row
             for row in self._file.rows
-            if (row.kind, row.charge_class, row.purpose) == ("charge", "governed", purpose)
+            if (row.kind, row.charge_class) == ("charge", "governed")
+            and row.purpose in purposes
             and (row.plan_sha256, row.stage, row.round) != apart_from
             and row.index not in refused
             and self._load_members(row.members_sha256) & members
         ]
 
-    def _refuse_repeated_figures(self, charge: Charge, members: frozenset[str], *, most: int) -> None:
-        """Figures of one split are differences of each other: few of them, and of the same patients."""
+    def _refuse_differences(self, charge: Charge, members: frozenset[str], *, most: int) -> int:
+        """Exact figures can be subtracted: few of one split, of its earlier members exactly or none.
+
+        Two sets one patient apart give that patient, and four sets that differ by ten each still can.
+
+        Returns:
+            How many there were of this purpose.
+        """
         place = (charge.plan_sha256, charge.stage, charge.round)
-        before = self._governed_rows(charge.purpose, members, apart_from=place)
+        of_split = _OF_EVERYBODY if charge.purpose in _OF_EVERYBODY else (charge.purpose,)
+        touched = self._governed_rows(of_split, members, apart_from=place)
+        before = [row for row in touched if row.purpose == charge.purpose]
+        if any(row.members_sha256 != members_sha256(members) for row in touched):
+            raise PrivacyError(
+                "governed-other-members",
+                "an exact release of this split was of some of these patients and not of exactly them",
+                hint="ask for noised tables: the difference of exact figures is a few patients",
+            )
         asked = {(row.plan_sha256, row.stage, row.round) for row in before}
         if len(asked) >= most:
             raise PrivacyError(
@@ -442,14 +479,9 @@ class Ledger:
                 hint="ask for noised tables, or raise governed_releases_per_split in policy.yaml "
                 "deliberately",
             )
-        if any(row.members_sha256 != members_sha256(members) for row in before):
-            raise PrivacyError(
-                "governed-repeated",
-                "a further governed release must be of the same patients as the one before",
-                hint="ask for noised tables: the difference of exact figures is a few patients",
-            )
         if before and {charge.stage_kind, *(row.stage_kind for row in before)} != {TABLE_KIND}:
             raise beside_exact_error()
+        return len(asked)
 
     def _refuse_overspending(
         self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance

@@ -21,7 +21,7 @@ from shared.contract.protocol import SumReply
 from shared.errors import AuditError
 from shared.privacy.accountant import ACCOUNTANT_SAMPLED, NO_ACCOUNTANT, accountant_name, epsilon_of
 from shared.privacy.events import is_full_batch
-from shared.privacy.ledger_format import LedgerRow
+from shared.privacy.ledger_format import RELEASED, LedgerRow
 from shared.privacy.statement import (
     CAVEATS,
     NO_GUARANTEE,
@@ -252,7 +252,7 @@ def _audit(path: Path) -> StatedAudit:
 
 def _artefacts(own: Sequence[LedgerRow], outbox: Outbox) -> tuple[Artefact, ...]:
     """What left, by the ledger's outcomes, and the releases that were measured here."""
-    released = [row for row in own if row.kind == "outcome" and row.status == "released"]
+    released = [row for row in own if row.kind == "outcome" and row.status == RELEASED]
     if not released:
         raise AuditError(
             "nothing-released",

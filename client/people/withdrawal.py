@@ -27,6 +27,7 @@ from client.site.folder import Site, require_person
 from client.site.linkage import PatientKey
 from shared.errors import IntakeError
 from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.privacy.ledger_format import KEPT, RELEASED
 
 # Under a cohort's name: the journal of intakes, and the unfinished version of one that was cut off.
 _CUT_OFF = (".intake", ".intake.part", ".v*.part")
@@ -111,7 +112,7 @@ def key_of_number(site: Site, patient_id: str, *, issuer: str | None) -> Patient
 
 
 def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
-    """Runs that a person trained in and whose updates left: name, plan, number of rounds.
+    """Runs that a person trained in, whose updates left or whose weights stay: name, plan, rounds.
 
     Raises:
         LedgerError: the ledger is damaged or gone.
@@ -119,7 +120,7 @@ def models_that_saw(site: Site, patient: PatientKey) -> tuple[str, ...]:
     ledger = find_ledger(site)
     if ledger is None:
         return ()
-    released = {row.charge_index for row in ledger.show() if row.status == "released"}
+    released = {row.charge_index for row in ledger.show() if row.status in (RELEASED, KEPT)}
     rounds = Counter(
         (row.run, row.plan_sha256)
         for row in ledger.charges_of(patient)

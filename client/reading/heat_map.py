@@ -18,9 +18,10 @@ Image = NDArray[np.float32]
 def write_heat_maps(
     path: Path,
     films: Sequence[Image],
-    heat_maps: Sequence[Image],
+    heat_maps: Sequence[Image | None],
     *,
     caption: str,
+    title: str,
     unit: str,
     field_attention: Mapping[str, float],
 ) -> None:
@@ -29,9 +30,10 @@ def write_heat_maps(
     Args:
         path: PNG file to write.
         films: normalised films [h, w] in [0, 1].
-        heat_maps: change of the output when a place is hidden [h, w], in ``unit``.
+        heat_maps: a map of each [h, w], in ``unit``, on one scale; None where none may be drawn.
         caption: the reading in words.
-        unit: unit of the change.
+        title: what a map shows.
+        unit: unit of the map.
         field_attention: share of the films' attention by clinical field; empty: nothing is drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,14 +43,18 @@ def write_heat_maps(
     figure = Figure(figsize=(7.2, 3.5 * n_rows + 0.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(n_rows, 2, squeeze=False)
-    top = max((float(heat.max()) for heat in heat_maps), default=1.0) or 1.0
+    drawn = [heat for heat in heat_maps if heat is not None]
+    top = max((float(np.abs(heat).max()) for heat in drawn), default=1.0) or 1.0
+    is_signed = any((heat < 0).any() for heat in drawn)
+    low, colours = (-top, "coolwarm") if is_signed else (0.0, "inferno")
     for (plain, covered), film, heat in zip(grid[: len(films)], films, heat_maps, strict=True):
         plain.imshow(film, cmap="gray", vmin=0, vmax=1)
         plain.set_title("film as the model sees it", fontsize=9)
         covered.imshow(film, cmap="gray", vmin=0, vmax=1)
-        shown = covered.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=top)
-        covered.set_title("change when this place is hidden", fontsize=9)
-        figure.colorbar(shown, ax=covered, fraction=0.046, label=unit)
+        covered.set_title(title if heat is not None else "no map: not reliable", fontsize=9)
+        if heat is not None:
+            shown = covered.imshow(heat, cmap=colours, alpha=0.55, vmin=low, vmax=top)
+            figure.colorbar(shown, ax=covered, fraction=0.046, label=unit)
         for axes in (plain, covered):
             axes.set_axis_off()
     if field_attention:

@@ -21,6 +21,8 @@ from client.intake.folder_inputs import regions_of
 from client.intake.regions import Regions
 from client.intake.workers import ReadFilm, ReadingRule, read_films
 from client.reading.field_attention import attend_fields
+from client.reading.map_kinds import WORDS, MapKind
+from client.reading.maps import ExamMaps, make_maps
 from client.site.folder import Site
 from client.site.profile import SiteProfile
 from shared.contract.release import Release
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_PATCH, _STRIDE = 16, 8  # pixels of the normalised film
 _AT_ONCE = 32  # pictures of an exam with a place hidden
 
 
@@ -48,7 +49,7 @@ class Prediction:
     by ``rule``, as in validation; it need not be the ``likeliest`` of ``probabilities``, which hold
     every class (None and empty where a number is predicted). ``risks`` of a time to event are those of
     the event by each of the label's edges, the last of them the value. ``films`` are the normalised
-    films [h, w]; ``heat_maps`` [h, w]: how much hiding that place changes the value.
+    films [h, w]; ``maps``: where the model looked at each.
     ``field_attention``: how much the films attend to each clinical field, where a release has such
     attention.
     """
@@ -63,7 +64,7 @@ class Prediction:
     likeliest: str | None
     risks: Mapping[str, float]
     films: tuple[Image, ...]
-    heat_maps: tuple[Image, ...]
+    maps: ExamMaps
     field_attention: Mapping[str, float]
 
     @property
@@ -95,20 +96,22 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
         path: another PNG file.
 
     Returns:
-        The file; None where the exam has no film.
+        The file; None where the exam has no film, or no map may be drawn of any.
     """
     from client.reading.heat_map import write_heat_maps
 
-    if not reading.films:
+    maps, words = reading.maps, WORDS[reading.maps.kind]
+    if all(heat is None for heat in maps.heats):
         return None
     written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
     caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
     write_heat_maps(
         written,
         reading.films,
-        reading.heat_maps,
+        maps.heats,
         caption=caption,
-        unit=reading.scale,
+        title=words.title,
+        unit=words.unit or reading.scale,
         field_attention=reading.field_attention,
     )
     return written
@@ -122,6 +125,7 @@ def predict(
     profile: SiteProfile | None = None,
     boxes: Path | None = None,
     masks: Path | None = None,
+    map_kind: MapKind = "occlusion",
 ) -> Prediction:
     """Read one exam with nothing but a release: also where nobody trained, on no roster.
 
@@ -132,10 +136,11 @@ def predict(
         profile: how this hospital's films are named, as for its intake.
         boxes: a table of what is cropped from them, where the release's schema crops by boxes.
         masks: a folder of masks, for crops by masks or within them.
+        map_kind: how it is asked where the model looked.
 
     Raises:
         IntakeError: no film, an unreadable one or one of another view; a value is unknown or out of
-            range.
+            range; a map of this kind cannot be made of this release.
         WeightsError: this code prepares films otherwise than the release's.
     """
     import torch
@@ -150,7 +155,7 @@ def predict(
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
     scored = make_scored(release)
     if not settings.reads_films:
-        return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [], [])
+        return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [])
     if not images:
         raise IntakeError(
             "no-film-given",
@@ -174,10 +179,24 @@ def predict(
         return torch.from_numpy(release.record.decision.score(outputs_of(views).numpy()))
 
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
-    maps = [_occlude(stack, view, score_of) for view in range(len(images))]
+    said_of_films = columns_of(stack[None], [view.mask for view in seen])
+
+    def outputs_of_tokens(tokens: Tensor) -> Tensor:
+        """Outputs [n,o] of tokens [n,v,t,c], with what else is said of this exam."""
+        same = (each.expand(len(tokens), *each.shape[1:]) for each in (*clinical, said_of_films))
+        return scored(tokens, *same)
+
+    maps = make_maps(
+        map_kind,
+        release,
+        stack,
+        score_of=score_of,
+        outputs_of_tokens=outputs_of_tokens,
+        clinical=clinical,
+    )
     attention = attend_fields(release, seen_by_model(stack[None]), *clinical)
-    reading = _describe(release, outputs_of(stack[None]), images, maps)
-    return replace(reading, field_attention=attention)
+    reading = _describe(release, outputs_of(stack[None]), images)
+    return replace(reading, maps=maps, field_attention=attention)
 
 
 class Scored(Protocol):
@@ -355,28 +374,6 @@ def _usable(read: ReadFilm, rule: ReadingRule) -> list[_View]:
     ]
 
 
-def _occlude(stack: Tensor, view: int, score_of: Callable[[Tensor], Tensor]) -> Image:
-    """Mean absolute change of the score when a patch is replaced by the film's own mean."""
-    import torch
-
-    height, width = stack.shape[1:]
-    corners = [
-        (top, left)
-        for top in range(0, height - _PATCH + 1, _STRIDE)
-        for left in range(0, width - _PATCH + 1, _STRIDE)
-    ]
-    hidden = stack.expand(len(corners), *stack.shape).clone()
-    for index, (top, left) in enumerate(corners):
-        hidden[index, view, top : top + _PATCH, left : left + _PATCH] = stack[view].mean()
-    change = (score_of(hidden) - score_of(stack[None])).abs()
-    total, count = torch.zeros(height, width), torch.zeros(height, width)
-    for (top, left), amount in zip(corners, change, strict=True):
-        total[top : top + _PATCH, left : left + _PATCH] += amount
-        count[top : top + _PATCH, left : left + _PATCH] += 1
-    heat: Image = (total / count.clamp(min=1)).numpy().astype(np.float32)
-    return heat
-
-
 def risks_by_edge(label: TimeToEventLabel, likelihood: NDArray[np.floating]) -> dict[str, float]:
     """Cumulative incidence of the event by each edge, from one patient's likelihoods [q]."""
     risks = np.cumsum(likelihood[: label.n_intervals], dtype=np.float64)
@@ -385,9 +382,7 @@ def risks_by_edge(label: TimeToEventLabel, likelihood: NDArray[np.floating]) -> 
     }
 
 
-def _describe(
-    release: Release, outputs: Tensor, films: Sequence[Image], maps: Sequence[Image]
-) -> Prediction:
+def _describe(release: Release, outputs: Tensor, films: Sequence[Image]) -> Prediction:
     settings, decision = release.plan.settings, release.record.decision
     label, found = settings.cohort.label, outputs.numpy()
     value = float(decision.score(found)[0])
@@ -411,6 +406,6 @@ def _describe(
         likeliest=likeliest,
         risks=risks_by_edge(label, found[0]) if label.kind == "time_to_event" else {},
         films=tuple(films),
-        heat_maps=tuple(maps),
+        maps=ExamMaps(),
         field_attention={},
     )

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from client.cohort.assemble import assemble
 from client.cohort.folder import Cohort
-from client.gate.ledger import find_ledger
+from client.gate.ledger import Charge, find_ledger
 from client.site.folder import Site
 from client.site.policy import PolicySettings
 from shared.contract.plan import Plan
-from shared.contract.stages import PatientGroup, Stage
+from shared.contract.stages import PatientGroup, Stage, purpose_of
+from shared.errors import PolicyError, PrivacyError
 from shared.exam.schema import Split
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.cost import events_of, touching
@@ -106,6 +107,55 @@ def _price(
         spent_before=before,
         spent_after=after,
         left_after=max(0.0, allowance.epsilon_lifetime - after),
+    )
+
+
+def find_governed(site: Site, plans: Sequence[Plan], cohort: Cohort) -> tuple[list[str], list[str]]:
+    """What plans ask exactly of patients who had exact releases before: how many, and what is refused.
+
+    Args:
+        site: the hospital.
+        plans: as for ``price_plans``.
+        cohort: its patients.
+
+    Returns:
+        A line for each stage that is asked exactly; and why the gate would refuse one.
+
+    Raises:
+        IntakeError: as ``price_plans``.
+        LedgerError: the ledger is damaged or gone.
+    """
+    ledger, most = find_ledger(site), site.policy.governed_releases_per_split
+    told, refused = [], []
+    for plan in plans:
+        for stage in plan.stages:
+            is_asked = plan.entry(site.name).role in stage.roles and stage.patients != "accrued"
+            if stage.release_class != "governed" or not is_asked:
+                continue
+            split = stage.patients if stage.patients in ("train", "internal") else None
+            arrays = assemble(cohort, split, schema=plan.settings.cohort, task=plan.settings.task)
+            try:
+                n = 0
+                if ledger is not None:
+                    charge = _governed_charge(plan, stage)
+                    n = ledger.governed_so_far(charge, members=arrays.patients, most=most)
+                told.append(f"{stage.name}: {n} of at most {most} before")
+            except (PrivacyError, PolicyError) as error:
+                refused.append(f"{stage.name}: {error.fact}")
+    return told, refused
+
+
+def _governed_charge(plan: Plan, stage: Stage) -> Charge:
+    return Charge(
+        charge_class="governed",
+        event=None,
+        purpose=purpose_of(stage),
+        plan_sha256=plan.sha256,
+        run=plan.run,
+        stage=stage.name,
+        stage_kind=stage.kind,
+        round=1,
+        request_sha256="",
     )
 
 

@@ -19,6 +19,7 @@ from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey, verify
 
 Decision = Literal["approved", "refused"]
+Standing = Literal["approved", "refused", "waiting for a second person"]
 
 
 class Approvals:
@@ -28,13 +29,15 @@ class Approvals:
         folder: the site's folder.
         key: the site's signing key.
         coordinator_key: the key whose plans this site reads.
+        people: how many different persons must say yes before a plan is approved.
     """
 
-    def __init__(self, folder: Path, *, key: SigningKey, coordinator_key: str) -> None:
+    def __init__(self, folder: Path, *, key: SigningKey, coordinator_key: str, people: int = 1) -> None:
         self._plans = folder / "plans"
         self._decisions = folder / "approvals"
         self._key = key
         self._coordinator_key = coordinator_key
+        self._people = people
 
     def import_plan(self, path: Path) -> Plan:
         """Read a plan file, check its signature, and keep a copy; this approves nothing.
@@ -62,7 +65,7 @@ class Approvals:
         """Record a named person's decision about a plan, signed with the site's key.
 
         Raises:
-            PlanError: no person is named.
+            PlanError: no person is named, or a plan is to be approved after its last day.
         """
         if len(by.split()) < 2:
             raise PlanError(
@@ -70,6 +73,8 @@ class Approvals:
                 "a decision about a plan needs a person's first and last name",
                 hint='add --by "First Last"',
             )
+        if decision == "approved":
+            plan.require_valid(now)
         content = {
             "plan_sha256": plan.sha256,
             "decision": decision,
@@ -103,8 +108,10 @@ class Approvals:
             )
         return plan
 
-    def decision(self, plan_sha256: str) -> Decision | None:
+    def decision(self, plan_sha256: str) -> Standing | None:
         """What was decided last about a plan; None when nothing was.
+
+        Where two people must say yes, a first yes waits for another person's; a no ends both.
 
         Raises:
             PlanError: the record is damaged, or does not carry this site's signature.
@@ -112,10 +119,34 @@ class Approvals:
         path = self._decisions / f"{Path(plan_sha256).name}.json"
         if not path.exists():
             return None
+        if self._read_record(path.read_bytes(), plan_sha256)["decision"] != "approved":
+            return "refused"
+        if self._people > 1 and len(self._who_approved(plan_sha256)) < self._people:
+            return "waiting for a second person"
+        return "approved"
+
+    def _who_approved(self, plan_sha256: str) -> set[str]:
+        """Names of everybody who said yes to a plan since anybody last said no, by the log."""
+        people: set[str] = set()
+        logged = zip(self._logged(), read_lines(self._decisions / "log.jsonl"), strict=True)
+        for line in [line for sha256, line in logged if sha256 == plan_sha256]:
+            record = self._read_record(line, plan_sha256)
+            if record["decision"] == "approved":
+                people.add(" ".join(str(record["by"]).casefold().split()))
+            else:
+                people.clear()
+        return people
+
+    def _read_record(self, content: bytes, plan_sha256: str) -> dict[str, object]:
+        """A decision about a plan, if this site signed it.
+
+        Raises:
+            PlanError: it is damaged, or does not carry this site's signature.
+        """
         try:
-            record = json.loads(path.read_bytes())
+            record = json.loads(content)
             signature = str(record.pop("signature", ""))
-            named, decided, content = record["plan_sha256"], record["decision"], canonical_json(record)
+            named, _, signed = record["plan_sha256"], record["decision"], canonical_json(record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(
                 "damaged-approval",
@@ -123,13 +154,13 @@ class Approvals:
                 f"{type(error).__name__}",
                 hint="decide again with `osteofed-site approve`; the log keeps every earlier decision",
             ) from None
-        if not verify(self._key.public_hex, content, signature) or named != plan_sha256:
+        if not verify(self._key.public_hex, signed, signature) or named != plan_sha256:
             raise PlanError(
                 "forged-approval",
                 f"the approval record of plan {plan_sha256[:12]} is not signed by this site",
                 hint="somebody edited the file; decide again with `osteofed-site approve`",
             )
-        return "approved" if decided == "approved" else "refused"
+        return dict(record)
 
     def last_approved(self, *, other_than: str) -> Plan | None:
         """The plan approved most recently, leaving out one hash.

@@ -141,9 +141,11 @@ def approved_plan(site: Site, plan_sha256: str) -> Approved:
     """The plan of a message, if this site approved it, its policy allows it and its code is ours.
 
     Raises:
-        PlanError: not approved, its roster does not fit this site, or it was written for other code.
+        PlanError: not approved, past its last day, its roster does not fit this site, or it was written
+            for other code.
         PolicyError: the hospital's policy forbids it.
     """
     approved = Approved(site, site.approvals.approved(plan_sha256))
+    approved.plan.require_valid(site.clock())
     approved.require_allowed()
     return approved

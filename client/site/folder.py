@@ -31,6 +31,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from client.site.approval import Approvals
+from client.site.enrolment import enrolled_key
 from client.site.linkage import (
     Linkage,
     Pseudonyms,
@@ -44,7 +45,7 @@ from shared.errors import IntakeError, PlanError, PolicyError
 from shared.machine.files import write_atomic
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import canonical_json
-from shared.signing.keys import SigningKey, create_key, ensure_node_key, load_key, verify
+from shared.signing.keys import SigningKey, create_key, ensure_node_key, load_key
 from shared.strict import FROZEN, list_mistakes
 
 Clock = Callable[[], datetime]
@@ -168,7 +169,12 @@ class Site:
     @cached_property
     def approvals(self) -> Approvals:
         """Plans known here, and what was decided about them."""
-        return Approvals(self.folder, key=self.key, coordinator_key=self.coordinator_key)
+        return Approvals(
+            self.folder,
+            key=self.key,
+            coordinator_key=self.coordinator_key,
+            people=self.policy.approvals_needed,
+        )
 
     def entry_problems(self, plan: Plan) -> tuple[str, ...]:
         """What a plan's roster says of this site that the site does not say of itself.
@@ -263,28 +269,13 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
 
 
 def join_federation(folder: Path, enrolment: Path) -> Site:
-    """Trust the coordinator named in an enrolment file, from now on.
+    """Trust the coordinator named in an enrolment file, from now on; a person has compared its key.
 
     Raises:
-        PlanError: damaged, not signed by the key in it, or meant for another site.
+        PlanError: as ``enrolled_key``, or the site has joined another coordinator.
     """
     site = open_site(folder)
-    try:
-        content = json.loads(enrolment.read_bytes())
-        signature = str(content.pop("signature"))
-        key, named = str(content["coordinator_key"]), str(content["site"])
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise PlanError(
-            "unreadable-enrolment",
-            f"{enrolment.name} is not an enrolment: {type(error).__name__}",
-            hint="ask the coordinator for the file that `osteofed-coordinator enrol` wrote",
-        ) from None
-    if named != site.name or not verify(key, canonical_json(content), signature):
-        raise PlanError(
-            "forged-enrolment",
-            f"{enrolment.name} is for site {named}, or is not signed by the key in it",
-            hint="compare the coordinator's key over another channel, then fetch the file again",
-        )
+    key = enrolled_key(enrolment, site=site.name)
     if site.settings.coordinator_key not in (None, key):
         raise PlanError(
             "other-coordinator",

@@ -66,6 +66,9 @@ allowed_tasks: []
 # Most invented patients (canaries) that an audited plan may add to a batch; they take memory. 0: none.
 maximum_canaries: 5000
 
+# How many different people must approve a plan or a sweep, each by name: 1 or 2.
+approvals_needed: 1
+
 # Training without noise gives no formal privacy guarantee.
 allows_privacy_off: false
 
@@ -99,6 +102,7 @@ class PolicySettings(BaseModel):
         allowed_tasks: endpoints that may be trained and validated, for example osteoporosis; empty:
             any.
         maximum_canaries: most invented patients that an audited plan may add to a batch.
+        approvals_needed: how many different people must say yes to a plan.
         allows_privacy_off: whether training without noise is allowed; it gives no formal guarantee.
         allows_governed: whether exact numbers may leave under the rules of a governed release.
         governed_approved_by: first and last name of the person who answers for governed releases.
@@ -118,6 +122,7 @@ class PolicySettings(BaseModel):
     allowed: tuple[Purpose, ...]
     allowed_tasks: tuple[str, ...] = ()
     maximum_canaries: int = Field(default=0, ge=0)
+    approvals_needed: int = Field(default=1, ge=1, le=2)
     allows_privacy_off: bool
     allows_governed: bool
     governed_approved_by: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,4 +29,19 @@ ConfigsOption = Annotated[
         file_okay=False,
     ),
 ]
+ValidUntil = Annotated[
+    datetime | None,
+    typer.Option(
+        "--valid-until",
+        formats=["%Y-%m-%d"],
+        help="Last day (UTC) on which hospitals may approve and answer; by default a year from now.",
+    ),
+]
 Role = Literal["training", "external"]
+
+_VALID_FOR = timedelta(days=365)
+
+
+def last_day(given: datetime | None) -> date:
+    """The last day of a plan: the one that was given, or a year from now."""
+    return (given or datetime.now(UTC) + _VALID_FOR).date()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.command.options import HOME, CohortOption, ConfigsOption, HomeOption, Run, Sites
+from server.command.options import (
+    HOME,
+    CohortOption,
+    ConfigsOption,
+    HomeOption,
+    Run,
+    Sites,
+    ValidUntil,
+    last_day,
+)
 from shared.errors import PlanError, RunError
 from shared.machine.terminal import (
     JsonOption,
@@ -51,6 +60,7 @@ def plan(
     only: Annotated[
         list[str] | None, typer.Option(help="With --release: a site that is asked; repeat it.")
     ] = None,
+    valid_until: ValidUntil = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,16 +79,22 @@ def plan(
     from server.report.schedules import SCHEDULE_COLUMNS, SCHEDULES_TITLE, schedule_rows
     from shared.privacy.stage_text import GROUP_COLUMNS, STAGE_COLUMNS, group_rows, stage_rows
 
-    own = Home(home)
+    own, until = Home(home), last_day(valid_until)
     schedules: list[tuple[str, ...]] = []
     if release is None:
         settings = _settings_of_training(overrides or [], cohort, configs, of_release=epsilon or only)
-        drafted = _draft_training(own, run, settings)
+        drafted = _draft_training(own, run, settings, valid_until=until)
         schedules = schedule_rows(settings, drafted, read_measured())
     else:
         of_training = overrides or cohort or configs
         drafted = _draft_validation(
-            own, run, release, epsilon=epsilon, only=only or [], of_training=of_training
+            own,
+            run,
+            release,
+            epsilon=epsilon,
+            only=only or [],
+            of_training=of_training,
+            valid_until=until,
         )
     save_plan(own, drafted)
     facts = plan_facts(drafted) | {"file for the sites": str(own.run_folder(run) / "plan.json")}
@@ -135,7 +151,7 @@ def _settings_of_training(
     return settings
 
 
-def _draft_training(own: Home, run: str, settings: Settings) -> Plan:
+def _draft_training(own: Home, run: str, settings: Settings, *, valid_until: date) -> Plan:
     from server.federation.plan import draft_plan
 
     return draft_plan(
@@ -144,11 +160,19 @@ def _draft_training(own: Home, run: str, settings: Settings) -> Plan:
         run=run,
         coordinator_key=own.key().public_hex,
         now=datetime.now(UTC),
+        valid_until=valid_until,
     )
 
 
 def _draft_validation(
-    own: Home, run: str, release: str, *, epsilon: float | None, only: list[str], of_training: object
+    own: Home,
+    run: str,
+    release: str,
+    *,
+    epsilon: float | None,
+    only: list[str],
+    of_training: object,
+    valid_until: date,
 ) -> Plan:
     from server.federation.validation import draft_validation
 
@@ -158,7 +182,15 @@ def _draft_validation(
             f"a plan that measures a release takes its settings from there, not {of_training}",
             hint="leave them out; --epsilon says what a table costs, --only which sites are asked",
         )
-    return draft_validation(own, release, run=run, only=only, epsilon=epsilon, now=datetime.now(UTC))
+    return draft_validation(
+        own,
+        release,
+        run=run,
+        only=only,
+        epsilon=epsilon,
+        now=datetime.now(UTC),
+        valid_until=valid_until,
+    )
 
 
 @runs_app.command()

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from server.command.options import HOME, CohortOption, ConfigsOption, HomeOption, Sites
+from server.command.options import (
+    HOME,
+    CohortOption,
+    ConfigsOption,
+    HomeOption,
+    Sites,
+    ValidUntil,
+    last_day,
+)
 from server.command.runs import site_folders
 from shared.machine.terminal import (
     JsonOption,
@@ -32,6 +40,7 @@ def plan(
     overrides: Overrides = None,
     cohort: CohortOption = None,
     configs: ConfigsOption = None,
+    valid_until: ValidUntil = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,6 +50,7 @@ def plan(
     """
     from server.federation.folder import Home
     from server.federation.sweep import compose_arms, draft_sweep, read_sweep_file, save_sweep
+    from server.report.expected import expected_tables
     from shared.privacy.sweep_text import ARM_COLUMNS, PAID, PAID_COLUMNS, arm_rows, paid_rows
 
     own = Home(home)
@@ -51,10 +61,13 @@ def plan(
         name=name,
         coordinator_key=own.key().public_hex,
         now=datetime.now(UTC),
+        valid_until=last_day(valid_until),
     )
     path = save_sweep(own, signed)
     facts: dict[str, object] = {
         "sweep": signed.sweep.sha256,
+        "short code, to tell the hospitals": signed.sweep.short_code,
+        "valid until": signed.plans[0].valid_until,
         "arms": len(signed.plans),
         "accountant": signed.sweep.predicted.accountant,
         "delta": signed.sweep.predicted.delta,
@@ -68,6 +81,9 @@ def plan(
     show_facts(f"sweep {name}", facts)
     show_table("arms, in the order in which they are played", ARM_COLUMNS, arm_rows(signed))
     show_table(PAID, PAID_COLUMNS, paid_rows(signed))
+    # an arm's tables have a share of the price, and may show nothing
+    for title, columns, rows in expected_tables(signed.plans[0]):
+        show_table(f"of one arm: {title}", columns, rows)
     say(
         "choosing among models on public films, and training one here, costs one run: that run could "
         "have all of the last column"

@@ -178,6 +178,7 @@ def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> 
     """Components and LASSO path of second_moments, or columns kept of selection, at no price."""
     from server.federation.folder import Home
     from server.report import readings as reading
+    from server.report import stability
     from server.run.folder import open_run
 
     store = open_run(Home(home).planned_run(run))
@@ -190,6 +191,10 @@ def readings(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> 
         return
     if found.kept:
         show_table("columns kept", ("place", "column"), reading.kept_rows(found))
+        if found.stability:
+            table = stability.stability_rows(found.stability)
+            show_table("the choice under fresh noise", stability.COLUMNS, table)
+            say("draws: fresh noise of the same size on the noised total; by LASSO a score of 1 is λ")
         say("columns kept: under noise no method finds which columns a target truly follows")
         return
     show_table("principal components", reading.COMPONENT_COLUMNS, reading.component_rows(found))

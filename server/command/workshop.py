@@ -26,8 +26,7 @@ _AUDITED_CANARIES = 1000
 _Layout = Literal[
     "torchvision", "torchvision-file", "radimagenet-torch", "dinov2", "timm-vit", "efficientnet-lite0"
 ]
-_Pretrained = Literal[Taught, "landmark"]
-
+_Pretrained = Literal[Taught, "standin_resnet_spine", "landmark"]
 
 _LANDMARK = "shared/exam/landmarks/hip.safetensors"
 _LANDMARK_FILMS, _LANDMARK_SEED = 2_500, 20_262

@@ -2,18 +2,20 @@
 
 The default, and a stand-in for each family of published networks: the same code with narrow layers, so
 that every path runs where no published file is at hand. They learn physical quantities (cortical
-thickness, trabecular share, texture exponent) of films from widely varied scanners. Neither BMD nor
-anything of a patient is an input or a target here: whatever predicts BMD later was learned from the
-hospitals. Owns the recipe that the weights file carries. Legend: n films · h w pixels.
+thickness, trabecular share, texture exponent) of hips from widely varied scanners, or the heights of
+vertebrae. Neither BMD nor anything of a patient is an input or a target here: whatever predicts BMD
+later was learned from the hospitals. Owns the recipe that the weights file carries.
+Legend: n films · h w pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from server.encoders.prepared import hip_schema, see_film
+from server.encoders.public_vertebrae import HEIGHTS, draw_vertebrae
 from server.synthetic.look import FilmLook
 from server.synthetic.physics import Film, draw_public_film
 from shared.contract.encoder_names import Taught
@@ -38,22 +41,29 @@ N_CONSTANT_FILMS = 1_000
 RECIPE_VERSION = 2  # 2: worn films of any field, seen through a window
 
 Progress = Callable[[str, int, int], None]
+Subject = Literal["hips", "vertebrae"]
+Draw = Callable[..., tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """How one network is taught: public films, passes over them, learning rate at the peak."""
+    """How one network is taught: public films, passes over them, learning rate at the peak; what the
+    films show; and the architecture, where it is not called as the encoder."""
 
     n_films: int = 3_000
     epochs: int = 6
     learning_rate: float = 2e-3
+    subject: Subject = "hips"
+    network: str = ""
 
 
 _OTHER_LESSONS = {
     "tiny": Lesson(n_films=10_500),
     "standin_vit": Lesson(epochs=30, learning_rate=1e-3),  # six passes left .63 of a variance unread
+    # six of each public spine
+    "standin_resnet_spine": Lesson(n_films=1_500, subject="vertebrae", network="standin_resnet"),
 }
-LESSONS = {name: _OTHER_LESSONS.get(name, Lesson()) for name in get_args(Taught)}
+LESSONS = {name: Lesson() for name in get_args(Taught)} | _OTHER_LESSONS
 
 
 def pretrain(
@@ -80,14 +90,15 @@ def pretrain(
     """
     own = LESSONS[encoder]
     lesson = replace(own, n_films=n_films or own.n_films, epochs=epochs or own.epochs)
-    films, quantities = draw_films(lesson.n_films, seed=seed, progress=progress)
+    network_name, (supervision, draw) = lesson.network or encoder, SUBJECTS[lesson.subject]
+    films, quantities = draw(lesson.n_films, seed=seed, progress=progress)
     with one_thread():  # sums come in one order, so equal seeds give an equal file
         network, loss = fit_network(
-            encoder, films, quantities, seed=seed, lesson=lesson, progress=progress
+            network_name, films, quantities, seed=seed, lesson=lesson, progress=progress
         )
     recipe: dict[str, object] = {
         "version": RECIPE_VERSION,
-        "supervision": list(QUANTITIES),
+        "supervision": list(supervision),
         "films": lesson.n_films,
         "seed": seed,
         "epochs": lesson.epochs,
@@ -98,7 +109,7 @@ def pretrain(
         "final_loss": round(loss, 4),
     }
     constant_films = films[:N_CONSTANT_FILMS].float() / 255.0
-    return pack_encoder(encoder, network.state_dict(), constant_films, out_path, recipe=recipe)
+    return pack_encoder(network_name, network.state_dict(), constant_films, out_path, recipe=recipe)
 
 
 def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> tuple[Tensor, Tensor]:
@@ -117,6 +128,12 @@ def draw_films(n_films: int, *, seed: int, progress: Progress | None = None) -> 
             progress("drawing public films", index + 1, n_films)
     mean, deviation = quantities.mean(dim=0), quantities.std(dim=0)
     return films, (quantities - mean) / deviation
+
+
+SUBJECTS: Mapping[Subject, tuple[tuple[str, ...], Draw]] = {
+    "hips": (QUANTITIES, draw_films),
+    "vertebrae": (HEIGHTS, partial(draw_vertebrae, pixels=PIXELS)),
+}
 
 
 def fit_network(

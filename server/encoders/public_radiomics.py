@@ -7,6 +7,7 @@ clinical value is an input. Imports the block that reads its file and the films 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from server.synthetic.phantoms.table import UNITS
 from shared.exam.pixels import PREPROCESSING_VERSION, Picture, prepare
 from shared.exam.regions import box_of, cut_mask, grow
 from shared.features.components import fit_components
-from shared.features.radiomics.table import feature_names
+from shared.features.radiomics.table import RADIOMICS_VERSION, feature_names
 from shared.features.radiomics_block import (
     ALL,
     FILE,
@@ -39,20 +40,26 @@ Floats = NDArray[np.float64]
 CONFIG_FEATURES = PROJECT / "configs" / "features"
 N_FILMS, SEED = 300, 14
 RECIPE_VERSION = 2  # 2: shape is that of vertebrae in their crops
+# The hash of a source of this kind, before which no other source begins.
+_NAMED = re.compile(r"(kind: radiomics\b(?:(?!kind:).)*?sha256: )[0-9a-f]{64}", re.DOTALL)
 UNITS_PER_FILM, HOSPITAL, MARGIN = 6, "spruce", 0.15
 
 
 def remake_constants(*, n_films: int = N_FILMS) -> str:
-    """Write the shipped constants anew and name them in the settings that named the former ones.
+    """Write the shipped constants anew and name them in every source of radiomics.
 
     Returns:
         the file's SHA-256.
     """
-    former = hash_file(FILE)
     sha256 = write_constants(n_films=n_films)
     for path in sorted(CONFIG_FEATURES.glob("*.yaml")):
-        path.write_text(path.read_text().replace(former, sha256))
+        path.write_text(name_constants(path.read_text(), sha256))
     return sha256
+
+
+def name_constants(settings: str, sha256: str) -> str:
+    """A YAML of sources whose radiomics name these constants, whatever they named before."""
+    return _NAMED.sub(rf"\g<1>{sha256}", settings)
 
 
 def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SEED) -> str:
@@ -71,6 +78,7 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
     constants = fit_constants(features, measure_shapes(max(1, n_films // UNITS_PER_FILM), seed=seed))
     about = {
         "features": list(feature_names(ALL)),
+        "version": RADIOMICS_VERSION,
         "preprocessing": PREPROCESSING_VERSION,
         "levels": LEVELS,
         "recipe": {"version": RECIPE_VERSION, "films": n_films, "pixels": PIXELS, "seed": seed},

@@ -43,6 +43,7 @@ from server.simulation.comparison import Figure, measure_place
 from server.simulation.divide import Ward
 from server.simulation.looks import explain_cohorts, measure_looks
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
 from shared.measures.scored import Scored
@@ -255,7 +256,9 @@ def _measure_arm(
         figures = [
             figure
             for place, each in scored.items()
-            for figure in measure_place(place, {arm.name: each}, decision, ours=arm.name)[0]
+            for figure in measure_place(
+                place, {arm.name: each}, decision, ours=arm.name, follow_up=follow_up_of(settings)
+            )[0]
         ]
         for place in training.looked_at:
             figures += measure_looks(trained, looks[place], place=place, arm=arm.name)

@@ -22,6 +22,7 @@ from server.experiments.system import ALONE, FEDERATED, LOCAL, Setting, System, 
 from server.simulation.comparison import Difference, Figure, measure_place
 from server.simulation.looks import LOOKS
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 from shared.errors import RunError
 from shared.measures.differences import adjust_by_holm
 from shared.strict import FROZEN
@@ -217,7 +218,7 @@ def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
     grouped: dict[tuple[str, str, str, str, str], list[Figure]] = defaultdict(list)
     for line in lines:
         for each in line.figures:
-            if each.figure in {*system.figures, *LOOKS}:
+            if each.figure in {*system.figures, *system.of_arms, *LOOKS}:
                 key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
                 grouped[key].append(each)
     for (arm, kind, training, place, figure), found in grouped.items():
@@ -250,13 +251,15 @@ def _compare(
     for model, *_ in models:
         by_name[model.arm, model.training].append(model)
     scored = {model: kept.scored(model) for model, *_ in models}
-    decision = decision_of(settings_of(system, system.arms[0], is_private=True))
+    settings = settings_of(system, system.arms[0], is_private=True)
+    decision, followed = decision_of(settings), follow_up_of(settings)
     for pair in _pairs(system):
         sides = [by_name[arm, training.name] for arm, training in (pair.first, pair.second)]
         found: Mapping[str, list[Difference]] = defaultdict(list)
         for first, second in zip(*sides, strict=True):
             both = {"first": scored[first][pair.place], "second": scored[second][pair.place]}
-            for each in measure_place(pair.place, both, decision, ours="first")[1]:
+            found_here = measure_place(pair.place, both, decision, ours="first", follow_up=followed)
+            for each in found_here[1]:
                 found[each.figure].append(each)
         for figure in system.figures:
             mean = mean_over(found[figure])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,11 @@ LATER = "later"
 # Of a seed, so that nobody is drawn twice.
 _LATER_SEED = 50_000
 _LATER_DAYS = (date(2024, 1, 1), date(2026, 6, 30))
+# After the last exam, so that most are known at a horizon of five years or nearly.
+_FOLLOWED_FOR = timedelta(days=900)
+# Of a clinic for people who fall. A history of falls alone: 7.3 in men, 8.6 in women, of any fracture
+# (Edwards et al. 2013, Bone 52:541)
+_FALLS_HAZARD_RATIO = 5.0
 _WRITTEN = "written"
 # mm, of chest films here: they are drawn in half the time, and a network sees pixels of 3 mm
 _CHEST_PIXEL = 1.6
@@ -108,11 +113,24 @@ def _hip_site(hospital: str, n_patients: int, *, is_later: bool) -> SyntheticSit
 
 
 def _write_hip_films(folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool) -> Path:
-    site = _hip_site(hospital, n_patients, is_later=is_later)
+    return _write_hip_folder(folder, _hip_site(hospital, n_patients, is_later=is_later), seed)
+
+
+def _write_hip_folder(folder: Path, site: SyntheticSite, seed: int) -> Path:
     hips.write_hospital(folder, site, seed)
     profile = yaml.safe_dump(intake_profile(site), sort_keys=False)
     write_atomic(folder / PROFILE_FILE, profile.encode())
     return folder
+
+
+def _write_followed_films(
+    folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool
+) -> Path:
+    """Hip films of people who fall, and what became of them."""
+    site = _hip_site(hospital, n_patients, is_later=is_later)
+    until = site.last_day + _FOLLOWED_FOR
+    site = replace(site, followed_until=until, fracture_hazard_ratio=_FALLS_HAZARD_RATIO)
+    return _write_hip_folder(folder, site, seed)
 
 
 def _write_hip_table(folder: Path, hospital: str, seed: int, n_patients: int, is_later: bool) -> Path:
@@ -126,6 +144,13 @@ def _write_declared_table(
     site = replace(site_of(hospital, read_phantom("chest")), n_patients=n_patients)
     first, last = _LATER_DAYS if is_later else (site.first_day, site.last_day)
     return write_hospital_table(folder, replace(site, first_day=first, last_day=last), seed=seed)
+
+
+def _write_spines(folder: Path, hospital: str, seed: int, n_patients: int, _: bool) -> Path:
+    """Lateral spines with boxes and masks of vertebrae: who comes later is of another seed."""
+    write_phantoms(folder, "spine", hospital, seed, n_patients=n_patients)
+    write_profile(folder / PROFILE_FILE, "spine", hospital)
+    return folder
 
 
 def _write_wrist_tree(folder: Path, hospital: str, seed: int, n_patients: int, _: bool) -> Path:
@@ -150,6 +175,15 @@ HIP_FILMS = Population(
     external=("dune",),
     write=_write_hip_films,
     says="hip films with a clinical table and a femoral-neck BMD, of the demo's hospitals",
+)
+HIP_FOLLOWED = Population(
+    name="hip_followed",
+    cohort="hip_fracture",
+    training=("aster", "birch", "cedar"),
+    external=("dune",),
+    write=_write_followed_films,
+    says="hip films with a clinical table of people who fall, and what came after (hip fracture, "
+    "death, neither), at the demo's hospitals",
 )
 HIP_TABLES = Population(
     name="hip_tables",
@@ -176,6 +210,15 @@ LEAKING_CHEST_FILMS = Population(
     says="the same people, filmed alike, with a lead marker in the upper corner: at `larch` 90 % of "
     "films with osteoporosis have it and 5 % of the others, elsewhere 20 % of all",
     few_later=("larch",),
+)
+VERTEBRAE = Population(
+    name="vertebrae",
+    cohort="spine_vertebrae",
+    training=("hazel", "juniper", "larch"),
+    external=("spruce",),
+    write=_write_spines,
+    says="lateral spines with a box around each vertebra from T11 to L4 and a mask of all bone; the "
+    "label is the grade of an exam's worst vertebra",
 )
 WRIST_TREES = Population(
     name="wrist_trees",

@@ -144,6 +144,7 @@ class System:
         arms: the first is the system itself.
         ablations: pairs of arms.
         figures: of a table, the first is drawn.
+        of_arms: figures of one more table, of the arms beside each other; none: there is no such table.
         stand_ins: what is otherwise than in the paper, a line each.
         design: who trains together.
         share_epsilon: whether all arms together are under one ε, as a sweep's.
@@ -157,6 +158,7 @@ class System:
     arms: tuple[Arm, ...]
     ablations: tuple[Ablation, ...] = ()
     figures: tuple[str, ...]
+    of_arms: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     design: Design = usual
     share_epsilon: bool = False

@@ -8,6 +8,7 @@ from server.experiments.populations import (
     HIP_FILMS,
     HIP_TABLES,
     LEAKING_CHEST_FILMS,
+    VERTEBRAE,
     WRIST_TREES,
 )
 from server.experiments.system import (
@@ -20,6 +21,7 @@ from server.experiments.system import (
     swept,
 )
 from server.federation.sweep import read_sweep_file
+from server.simulation.comparison import MACRO
 
 _ATTENTION = "cross-attention"
 _CHEST_PROBE = Arm(name="vit-probe", settings=("experiment=fm_cxr",))
@@ -30,6 +32,17 @@ _CHEST_STAND_INS = (
 _TWELVE = read_sweep_file("fm_cxr_small")
 # what all of them have; the cohort is the population's
 _OF_ALL = tuple(word for word in _TWELVE.settings if not word.startswith("cohort="))
+_LOGISTIC, _DLR = "logistic", ("experiment=dlr_ovf",)
+# learner of tables by what it is called
+_CLASSIFIERS = {
+    "linear SVM": "linear_svm",
+    "network": "mlp",
+    "naive Bayes": "naive_bayes",
+    "extra trees": "forest",
+    "boosting": "boosting",
+    "discriminants": "lda",
+    "soft neighbours": "soft_neighbours",
+}
 
 SYSTEMS = (
     System(
@@ -165,6 +178,57 @@ SYSTEMS = (
         design=at_hospital("larch"),
         beside="fm_cxr",
         clean="fm_cxr_clean",
+    ),
+    System(
+        name="dlr_ovf",
+        paper="DLR-OVF (Front Endocrinol 2024, 1370838): radiomics and a ResNet's features of "
+        "vertebrae, of which a LASSO keeps some for one of eight classifiers",
+        population=VERTEBRAE,
+        arms=(
+            Arm(name=_LOGISTIC, settings=_DLR),
+            *(
+                Arm(name=name, settings=(*_DLR, f"learner@learner.then={kind}"))
+                for name, kind in _CLASSIFIERS.items()
+            ),
+            Arm(name="taught on hips", settings=(*_DLR, "features=deep_radiomics_generic")),
+            Arm(name="all columns", settings=(*_DLR, "learner=logistic")),
+            Arm(
+                name="radiomics only", settings=(*_DLR, "learner=logistic", "features=radiomics_alone")
+            ),
+        ),
+        ablations=(
+            Ablation(
+                first=_LOGISTIC,
+                second="taught on hips",
+                claim="RadImageNet, pictures of medicine, above ImageNet by DeLong's test",
+            ),
+            Ablation(first=_LOGISTIC, second="all columns"),
+            Ablation(
+                first="all columns",
+                second="radiomics only",
+                claim="radiomics with a network's features above radiomics alone",
+            ),
+            *(
+                Ablation(first=_LOGISTIC, second=name, claim="logistic regression is best of eight")
+                for name in _CLASSIFIERS
+            ),
+        ),
+        figures=(MACRO, "accuracy"),
+        of_arms=(
+            MACRO,
+            "AUC, no_fracture",
+            "AUC, mild",
+            "AUC, moderate_or_severe",
+            "accuracy",
+        ),
+        stand_ins=(
+            "`encoder=standin_resnet_spine`, a narrow ResNet taught heights of public synthetic "
+            "vertebrae, instead of ResNet-50 with RadImageNet's weights",
+            "`encoder=standin_resnet`, the same taught on hips, instead of ResNet-50 with ImageNet's",
+            "16 public components each of radiomics and ResNet instead of all their features",
+            "soft neighbours instead of k nearest neighbours, which would keep patients in the model; "
+            "discriminants as the eighth, as random forest and extra trees are one under this contract",
+        ),
     ),
     System(
         name="who_gains",

@@ -149,6 +149,7 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         return [*lines, *_by_hospital(system, outcome)]
     lines += _table(system, outcome)
     lines += looks_section(outcome)
+    lines += _arms_table(system, outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
     for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
         compared = [each for each in drawn if bool(each.kind) is is_ablation]
@@ -203,6 +204,30 @@ def _equal_sentence(system: System, outcome: Outcome) -> list[str]:
     return [
         f"By {figure} on later patients the federation is not told above {', '.join(equal)} alone, "
         f"under the same ε; it is above {len(rows) - len(equal)} of {len(rows)} hospitals alone."
+    ]
+
+
+def _arms_table(system: System, outcome: Outcome) -> list[str]:
+    """A line for each arm of the private federation, on later patients; a column for each figure."""
+    if not system.of_arms:
+        return []
+    cells = {
+        (row.arm, row.figure): row.mean
+        for row in outcome.rows
+        if (row.kind, row.place) == (FEDERATED, PROSPECTIVE)
+    }
+    return [
+        "",
+        f"Arms beside each other, {FEDERATED}, {PROSPECTIVE} patients; each class against the others:",
+        "",
+        f"| arm | {' | '.join(system.of_arms)} |",
+        "|---" * (1 + len(system.of_arms)) + "|",
+        *(
+            f"| {arm.name} | "
+            + " | ".join(cell(cells.get((arm.name, figure))) for figure in system.of_arms)
+            + " |"
+            for arm in system.arms
+        ),
     ]
 
 

@@ -165,8 +165,10 @@ def _sort_overrides(
     choices, values, problems = [], [], []
     for override in overrides:
         key, equals, value = override.partition("=")
-        key = key.replace("-", "_")
-        if not equals or not key.replace(".", "").replace("_", "").isalnum():
+        # an option of a group in another's place: learner@learner.then=forest
+        key, _, place = key.replace("-", "_").partition("@")
+        is_word = (key + place).replace(".", "").replace("_", "").isalnum()
+        if not equals or not is_word or (place and key not in groups):
             problems.append(f"  {override}: must be group=name or group.key=value")
         elif key in groups and value not in groups[key] and refusal_of(value) is not None:
             # has no file; the settings refuse it by its name

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
@@ -32,6 +32,7 @@ from shared.contract.stages import (
 )
 from shared.errors import PlanError
 from shared.learners.table import LearnerSettings, build_learner, settle_learner
+from shared.learners.task import TableTask
 from shared.privacy.cost import predict_cost
 from shared.signing.canonical import hash_of
 from shared.signing.code_hash import installed_code_hash
@@ -46,7 +47,13 @@ _RUN_NAME = re.compile(RUN_NAME)
 
 
 def draft_plan(
-    settings: Settings, sites: Sequence[Enrolled], *, run: str, coordinator_key: str, now: datetime
+    settings: Settings,
+    sites: Sequence[Enrolled],
+    *,
+    run: str,
+    coordinator_key: str,
+    now: datetime,
+    valid_until: date | None = None,
 ) -> Plan:
     """The plan of one run over enrolled sites.
 
@@ -56,6 +63,7 @@ def draft_plan(
         run: name of the run.
         coordinator_key: public key of the coordinator.
         now: the coordinator's clock.
+        valid_until: the last day on which sites may approve it and answer; None: any day.
 
     Raises:
         PlanError: no training site, or the run's name cannot be one.
@@ -74,7 +82,7 @@ def draft_plan(
         )
     require_suitable(settings)
     # Where training starts, as every site will find it.
-    first = _first_state(settings)
+    first = _first_state(settings, [site.declared_patients for site in training])
     # Every open value, from public ones.
     declared: dict[Role, list[int]] = {"training": [], "external": []}
     for site in sites:
@@ -104,6 +112,7 @@ def draft_plan(
         initial_weights_sha256=first.sha256,
         layout_sha256=first.layout_sha256,
         predicted=predict_cost(stages, delta=settings.privacy.delta),
+        valid_until=valid_until,
     )
 
 
@@ -130,16 +139,14 @@ class _FirstState:
     layout_sha256: str
 
 
-def _first_state(settings: Settings) -> _FirstState:
+def _first_state(settings: Settings, training: Sequence[int]) -> _FirstState:
     """Of a model: its initial weights, after a look whether it can be trained; of a learner: its own.
 
     Raises:
         PrivacyError: the model cannot be trained with one gradient per patient.
     """
     if settings.learner.kind != "gradient":
-        epsilon = _promised_epsilon(settings)
-        learner = settle_learner(settings.learner, epsilon=epsilon or None)
-        task = table_task(settings, epsilon)
+        learner, task = _settled(settings, settings.learner, training)
         start = build_learner(learner, task).start().vector
         columns = [column.name for column in task.columns]
         layout = hash_of({"columns": columns, "learner": learner.model_dump(mode="json")})
@@ -241,19 +248,18 @@ def schedule_for(settings: Settings, training: Sequence[int]) -> ScheduleRow:
 def _trained_stage(settings: Settings, n_parameters: int, training: Sequence[int]) -> TrainingStage:
     if settings.learner.kind == "gradient":
         return gradient_stage(settings, n_parameters=n_parameters, training=training)
-    return _learner_stage(settings, settings.learner)
+    return _learner_stage(settings, settings.learner, training)
 
 
-def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage:
+def _learner_stage(settings: Settings, asked: LearnerSettings, training: Sequence[int]) -> LearnerStage:
     """A learner's sums, each with its share of μ² = Σ 1/σ²; noise is rounded up to the grid."""
-    from shared.privacy.accountant import NOISE_GRID, gaussian_mu
+    from shared.privacy.accountant import NOISE_GRID
 
-    privacy, epsilon = settings.privacy, _promised_epsilon(settings)
-    learner = settle_learner(learner, epsilon=epsilon or None)
-    shares = build_learner(learner, table_task(settings, epsilon)).shares()
+    epsilon, mu = _promised_epsilon(settings), _promised_mu(settings)
+    learner, task = _settled(settings, asked, training)
+    shares = build_learner(learner, task).shares()
     noise = [0.0]
-    if epsilon:
-        mu = gaussian_mu(epsilon, privacy.delta)
+    if mu:
         exact = [1.0 / (mu * math.sqrt(share)) for share in shares]
         noise = [round(math.ceil(each / NOISE_GRID) * NOISE_GRID, 2) for each in exact]
     return LearnerStage(
@@ -266,6 +272,22 @@ def _learner_stage(settings: Settings, learner: LearnerSettings) -> LearnerStage
         learner=learner,
         epsilon=epsilon,
     )
+
+
+def _settled(
+    settings: Settings, asked: LearnerSettings, training: Sequence[int]
+) -> tuple[LearnerSettings, TableTask]:
+    """What a plan writes of a learner, and the task that it is built for."""
+    task = table_task(settings, _promised_epsilon(settings))
+    return settle_learner(asked, task, mu=_promised_mu(settings), training=training), task
+
+
+def _promised_mu(settings: Settings) -> float | None:
+    """How loud training is, as Gaussian differential privacy; None without privacy."""
+    from shared.privacy.accountant import gaussian_mu
+
+    epsilon = _promised_epsilon(settings)
+    return gaussian_mu(epsilon, settings.privacy.delta) if epsilon else None
 
 
 def _promised_epsilon(settings: Settings) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -128,7 +128,13 @@ def share_of(epsilon: float, n_arms: int, *, delta: float) -> float:
 
 
 def draft_sweep(
-    arms: Sequence[Arm], sites: Sequence[Enrolled], *, name: str, coordinator_key: str, now: datetime
+    arms: Sequence[Arm],
+    sites: Sequence[Enrolled],
+    *,
+    name: str,
+    coordinator_key: str,
+    now: datetime,
+    valid_until: date | None = None,
 ) -> SignedSweep:
     """A sweep over enrolled sites, a run NAME-ARM for each arm.
 
@@ -138,6 +144,7 @@ def draft_sweep(
         name: of the sweep.
         coordinator_key: public key of the coordinator.
         now: the coordinator's clock.
+        valid_until: of every plan.
 
     Raises:
         PlanError: as of ``draft_plan``; or the arms do not ask one question.
@@ -153,6 +160,7 @@ def draft_sweep(
                 run=f"{name}-{arm.name}",
                 coordinator_key=coordinator_key,
                 now=now,
+                valid_until=valid_until,
             )
             for arm in arms
         ]

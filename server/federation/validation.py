@@ -6,7 +6,7 @@ Imports the validation plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from server.federation.folder import Enrolled, Home
 from server.federation.plan import require_run_name
@@ -24,6 +24,7 @@ def draft_validation(
     only: Sequence[str],
     epsilon: float | None,
     now: datetime,
+    valid_until: date | None = None,
 ) -> Plan:
     """The plan of a validation of a run's release.
 
@@ -34,6 +35,7 @@ def draft_validation(
         only: sites that are asked; empty: all that are enrolled.
         epsilon: what a table costs a patient; None: as in the release's own plan.
         now: the coordinator's clock.
+        valid_until: the last day on which sites may approve it and answer; None: any day.
 
     Raises:
         RunError: there is no such run.
@@ -59,6 +61,7 @@ def draft_validation(
         coordinator_key=key,
         written_utc=now.isoformat(),
         epsilon=epsilon,
+        valid_until=valid_until,
     )
 
 

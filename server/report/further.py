@@ -14,6 +14,7 @@ from server.report.answers import MEASURED, answers_to
 from server.report.expected import expected_patients
 from server.report.governed import read_beside
 from server.report.results import POOLED, FurtherResult
+from server.run.external import read_comparisons
 from server.run.folder import RunStore
 from shared.contract.stages import MeasureStage, TableStage
 from shared.measure.governed.statistics import statistics_spec
@@ -21,6 +22,9 @@ from shared.measure.table.classes import read_classes
 from shared.measure.table.rows import pool_tables
 from shared.measure.table.spec import sensitivity, table_spec
 from shared.privacy.stage_text import stage_epsilon
+from shared.privacy.statement_text import write_epsilon
+from shared.stages.external_file import ExternalFile
+from shared.stages.local_plan import read_comparison, verdict_of
 from shared.stages.measure import measure_of
 from shared.sums.estimate import Estimate
 
@@ -29,11 +33,31 @@ _Read = Callable[[np.ndarray, float, float], Mapping[str, Estimate]]
 
 
 def collect_further(store: RunStore) -> tuple[FurtherResult, ...]:
-    """Rows of what else each validation says, then of each measure, in the plan's order."""
+    """Rows of what else each validation says, then of each measure, in the plan's order.
+
+    Then one of each hospital that trained the release further by its own plan.
+    """
     plan = store.plan
     rows = [row for stage in plan.tables for row in _rows(store, stage, *_of_table(store, stage))]
     rows += [row for stage in plan.measures for row in _rows(store, stage, *_of_measure(store, stage))]
-    return tuple(rows)
+    return (*rows, *(_compared(file) for file in read_comparisons(store)))
+
+
+def _compared(file: ExternalFile) -> FurtherResult:
+    """The release with a hospital's local training and without, at what it cost there."""
+    plan, stage = file.plan, file.stage
+    figures = read_comparison(plan, file.reply.total)
+    price = write_epsilon(plan.predicted.training_epsilon)
+    return FurtherResult(
+        stage=stage.name,
+        site=file.entry.site,
+        status=MEASURED,
+        release_class="dp",
+        epsilon=stage_epsilon(plan, stage),
+        figures=dict(figures),
+        remark=f"{verdict_of(figures)}; it cost each training patient there {price}, besides what the "
+        "run cost",
+    )
 
 
 def _of_table(store: RunStore, stage: TableStage) -> tuple[_Read, float]:

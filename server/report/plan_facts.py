@@ -5,6 +5,7 @@ from __future__ import annotations
 from server.report.results import NO_GUARANTEE
 from shared.contract.plan import Plan
 from shared.contract.stages import DescriptionStage, exact_conflicts
+from shared.learners.table import describe_learner
 from shared.privacy.stage_text import qualifier_facts
 
 _EXACT = "governed: exact numbers, no formal privacy guarantee"
@@ -16,6 +17,8 @@ def plan_facts(plan: Plan) -> dict[str, object]:
     return {
         "run": plan.run,
         "plan": plan.sha256,
+        "short code, to tell the hospitals": plan.short_code,
+        "valid until": plan.valid_until,
         "code": plan.code_sha256,
         "experiment": settings.experiment,
         "patients": _whose_patients(plan),
@@ -50,7 +53,7 @@ def _training_facts(plan: Plan) -> dict[str, object]:
     if stage is None:
         return {}
     if stage.kind == "learner":
-        return {"learner": stage.learner.kind, "sums": stage.rounds}
+        return {"learner": describe_learner(stage.learner), "sums": stage.rounds}
     return {
         "rounds × steps": f"{stage.rounds} × {stage.local_steps} = {stage.total_steps} steps",
         "folded at": stage.fold,

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from server.report.stability import Stable, measure_stability
 from shared.contract.plan import Plan
 from shared.contract.stages import LearnerStage
 from shared.errors import RunError
@@ -59,11 +60,13 @@ class Readings:
         components: by falling variance.
         path: of the LASSO; none where classes are told.
         kept: columns that a selection kept, the highest score first; under noise not those that matter.
+        stability: of every column that a selection's sum chose from.
     """
 
     components: tuple[Component, ...] = ()
     path: tuple[Step, ...] = ()
     kept: tuple[str, ...] = ()
+    stability: tuple[Stable, ...] = ()
 
 
 def read_again(plan: Plan, state: StageState) -> Readings:
@@ -92,7 +95,8 @@ def read_again(plan: Plan, state: StageState) -> Readings:
     task = table_task(plan.settings, stage.epsilon)
     held = State(np.asarray(state.vector, dtype=np.float64), state.round, state.memory)
     if isinstance(settings, SelectionSettings):
-        return Readings(kept=Selection.build(settings, task).columns_kept(held))
+        chosen = Selection.build(settings, task)
+        return Readings(kept=chosen.columns_kept(held), stability=measure_stability(chosen, held))
     moments = SecondMoments.build(settings, task).moments_of(held)
     names = [column.name for column in task.columns]
     path = () if task.n_classes else _path(moments, settings, names)

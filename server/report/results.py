@@ -275,6 +275,7 @@ class FurtherResult(BaseModel):
         release_class: as of a validation.
         epsilon: as of a validation.
         figures: with their intervals, by name.
+        remark: what is to be said of them in words; empty: nothing.
     """
 
     model_config = FROZEN
@@ -286,6 +287,7 @@ class FurtherResult(BaseModel):
     release_class: Literal["dp", "governed"]
     epsilon: float | None = None
     figures: dict[str, Estimate] | None = None
+    remark: str = ""
 
     @model_validator(mode="after")
     def _has_figures_when_measured(self) -> FurtherResult:

@@ -77,6 +77,11 @@ def _further(results: Results) -> list[TerminalTable]:
             rows=(
                 *((name, *(_further_cell(row, name) for row in rows)) for name in names),
                 ("release", *(write_price(row) if row.figures else write_status(row) for row in rows)),
+                *(
+                    (("in words", *(row.remark for row in rows)),)
+                    if any(r.remark for r in rows)
+                    else ()
+                ),
             ),
         )
         for stage, names, rows in further_tables(results)

@@ -49,15 +49,16 @@ def collect_validations(store: RunStore) -> tuple[ValidationResult, ...]:
 
 
 def _read_offline(file: ExternalFile) -> ValidationResult:
+    [stage] = file.plan.tables
     total = np.array(file.reply.total, dtype=np.float64)
     found = {
-        "kind": kind_of(file.stage),
+        "kind": kind_of(stage),
         "site": file.entry.site,
         "status": MEASURED,
-        "release_class": file.stage.release_class,
+        "release_class": stage.release_class,
         "is_offline": True,
     }
-    figures = _read(file.plan, file.stage, [total], [file.entry])
+    figures = _read(file.plan, stage, [total], [file.entry])
     return ValidationResult.model_validate(found | figures)
 
 

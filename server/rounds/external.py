@@ -24,7 +24,7 @@ def take_in(store: RunStore, path: Path, *, fingerprints: Collection[str]) -> Ex
 
     Args:
         store: a run with a release.
-        path: the file that `osteofed-site validate` wrote.
+        path: the file that `osteofed-site validate` or `personalise` wrote.
         fingerprints: public keys that a person here has confirmed over another channel.
 
     Raises:
@@ -44,13 +44,16 @@ def take_in(store: RunStore, path: Path, *, fingerprints: Collection[str]) -> Ex
         stage=file.stage,
         asked=sum_of(file.plan, file.stage, encoder_file=encoder),
         round=1,
-        vector_sha256=vector_sha256(release.weights),
+        # of local training only the hospital knows the weights
+        vector_sha256=file.reply.vector_sha256
+        if file.plan.is_local
+        else vector_sha256(release.weights),
         release_sha256=release.sha256,
     )
     check.require(file.reply, site=file.entry.site)
     if file.reply.status != MEASURED:
         raise ProtocolError("malformed", "a file holds a table, not that there is none")
-    if keep_external(store, file.entry.site, data):
+    if keep_external(store, file, data):
         store.log(Event(round=0, site=file.entry.site, code="external-taken-in"))
     return file
 
@@ -71,7 +74,7 @@ def _require_confirmed(store: RunStore, file: ExternalFile, fingerprints: Collec
         raise ProtocolError(
             "unconfirmed-key",
             f"the file of {site} is signed by a key that nobody here has confirmed",
-            hint="ask the hospital for its key over another channel (`osteofed-site validate` shows "
+            hint="ask the hospital for its key over another channel (its command shows "
             "it), then add --fingerprint KEY",
         )
     enrolled = {entry.site: entry.public_key for entry in store.plan.roster}

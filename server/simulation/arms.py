@@ -115,26 +115,35 @@ def train_arm(settings: Settings, arm: Arm, *, run: str) -> Trained:
 
 
 def train_further(release: Trained, settings: Settings, arm: Arm, *, run: str) -> Trained:
-    """A release that is trained further at the hospitals of an arm: the same model, other weights.
+    """A release that one hospital trains further for itself: the same model, other weights.
 
-    Its steps, learning rate and noise are those of the arm's own plan, so that a patient there pays for
-    them alone.
+    Its steps and noise are those of a hospital's local plan at the settings' ε, which a patient there
+    pays for them alone.
 
     Raises:
-        RunError: the settings train by no gradients, or another model than the release's.
+        PlanError: the release was trained by no gradients.
+        RunError: the arm is of several hospitals, or the settings of another model or of no price.
     """
     from shared.stages.in_memory import train_in_memory
+    from shared.stages.local_plan import local_stage
 
-    plan = plan_arm(settings, arm.declared, run=run)
-    if plan.training is None or plan.layout_sha256 != release.plan.layout_sha256:
+    plan, epsilon = plan_arm(settings, arm.declared, run=run), settings.privacy.epsilon
+    is_same = plan.layout_sha256 == release.plan.layout_sha256
+    if len(arm.declared) != 1 or settings.privacy.mode == "off" or epsilon is None or not is_same:
         raise RunError(
             "cannot-go-on",
-            "training further must be by gradients, of the model of the release",
-            hint="a learner of tables begins anew: train it at the hospital alone",
+            "a release is trained further by one hospital, as the release's own model, at a price",
+            hint="name one hospital, the release's settings, and privacy.epsilon",
         )
+    stage = local_stage(
+        release.plan,
+        declared=plan.roster[0].declared_patients,
+        epsilon=epsilon,
+        n_parameters=release.weights.size,
+    )
     file = encoder_file(plan.settings.encoder)
     patients = {site: _as_read(plan, batch) for site, batch in arm.patients.items()}
-    weights = train_in_memory(plan, plan.training, patients, start=release.weights, encoder_file=file)
+    weights = train_in_memory(plan, stage, patients, start=release.weights, encoder_file=file)
     return Trained(weights, plan)
 
 

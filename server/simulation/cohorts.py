@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.site.folder import open_site
-from server.encoders.file import encoder_file
+from server.encoders.file import encoder_files
 from server.federation.folder import Enrolled, create_home
 from server.simulation.divide import Ward, load_ward
 from server.simulation.hospitals import Folders, join, require_patients, take_in
@@ -20,6 +20,7 @@ from server.simulation.request import Request
 from server.simulation.simulate import check
 from shared.contract.plan import Plan
 from shared.contract.stages import Role
+from shared.signing.canonical import hash_file
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,15 @@ class TakenIn:
             IntakeError: exams without a film that the model reads.
             RunError: the encoder is not at hand.
         """
-        file = encoder_file(plan.settings.encoder)
+        files = {hash_file(path): path for path in encoder_files(plan.settings)}
         wards = {}
         for entry in self.roster:
             site = open_site(self.folders.site(entry.site).resolve())
-            if file is not None and not site.encoder_file(plan.encoder_sha256).exists():
-                kept = site.encoder_file(plan.encoder_sha256)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, kept)
+            for sha256, file in files.items():
+                kept = site.encoder_file(sha256)
+                if not kept.exists():
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, kept)
             wards[entry.site] = load_ward(site, plan)
         return wards
 

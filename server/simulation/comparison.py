@@ -1,8 +1,9 @@
 """Arms beside each other on the same patients: figures, and paired differences, with their intervals.
 
 Exact, from each patient's own output: R² and MAE, or accuracy, by a bootstrap of patients, the
-endpoint's AUC by DeLong, of a time to event the C-index by its influence function; p of the differences
-adjusted by Holm. A patient counts once, by the earliest labelled exam. Imports measures.
+endpoint's AUC by DeLong, as are those of three classes or more and their mean, of a time to event the
+C-index by its influence function; p of the differences adjusted by Holm. A patient counts once, by the
+earliest labelled exam. Imports measures.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from shared.contract.decision import Decision
 from shared.errors import ProtocolError
 from shared.exam.time_to_event import TimeToEventLabel
 from shared.measure.exact.concordance import concordance
-from shared.measure.exact.discrimination import delong, exact_auc_interval
+from shared.measure.exact.discrimination import auc_influence, delong, exact_auc_interval
 from shared.measure.exact.regression import (
     bootstrap_means,
     bootstrap_r2,
@@ -38,7 +39,7 @@ from shared.sums.intervals import normal_quantile
 
 Floats = NDArray[np.float64]
 REPLICATES = 1000
-INTERNAL = "internal"
+INTERNAL, MACRO = "internal", "macro AUC"
 _SEED = 20_261  # of the bootstrap, which is no protective noise
 _CONFIDENCE = 0.95
 
@@ -219,10 +220,7 @@ def measure_place(
     figures, differences = [], []
     arms = list(scored)
     label = next(iter(scored.values())).label
-    measures = _MEASURES[decision.is_regression]
-    if follow_up is not None:
-        measures = {"C-index": partial(_concordance, follow_up)}
-    for name, measure in measures.items():
+    for name, measure in _measures_of(decision, follow_up).items():
         try:
             found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
@@ -298,11 +296,27 @@ def _concordance(
     _: int,
 ) -> _Found:
     scores = np.stack([decision.score(each) for each in outputs])
-    values, influence = concordance(scores, label, follow_up)
-    margins = normal_quantile(_CONFIDENCE) * np.sqrt((influence**2).sum(axis=1))
+    return _from_parts(*concordance(scores, label, follow_up))
+
+
+def _class_auc(
+    places: Sequence[int], label: Floats, outputs: Sequence[Floats], decision: Decision, _: int
+) -> _Found:
+    """The mean AUC of some classes, each against all the others."""
+    true, chances = decision.class_of(label), [decision.chances(each) for each in outputs]
+    found = [
+        auc_influence(np.stack([each[:, place] for each in chances]), true == place) for place in places
+    ]
+    values, parts = (np.mean(each, axis=0) for each in zip(*found, strict=True))
+    return _from_parts(values, parts)
+
+
+def _from_parts(values: Floats, parts: Floats) -> _Found:
+    """Figures [m] with their patients' parts in the errors [m,n], whose squares add up to variances."""
+    margins = normal_quantile(_CONFIDENCE) * np.sqrt((parts**2).sum(axis=1))
 
     def paired(a: int, b: int) -> _Paired:
-        sd = float(np.sqrt(((influence[a] - influence[b]) ** 2).sum()))
+        sd = float(np.sqrt(((parts[a] - parts[b]) ** 2).sum()))
         value, margin = float(values[a] - values[b]), normal_quantile(_CONFIDENCE) * sd
         p = 2 * NormalDist().cdf(-abs(value) / sd) if sd else None
         return value - margin, value + margin, p
@@ -366,9 +380,21 @@ _MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
 }
 
 
-def figure_names(decision: Decision) -> list[str]:
+def figure_names(decision: Decision, follow_up: TimeToEventLabel | None = None) -> list[str]:
     """What is measured of every arm."""
-    return list(_MEASURES[decision.is_regression])
+    return list(_measures_of(decision, follow_up))
+
+
+def _measures_of(decision: Decision, follow_up: TimeToEventLabel | None) -> Mapping[str, _Measure]:
+    """Where there are three classes or more, each one's AUC against the others, and their mean."""
+    if follow_up is not None:
+        return {"C-index": partial(_concordance, follow_up)}
+    found = dict(_MEASURES[decision.is_regression])
+    if decision.is_regression or len(decision.classes) == 2:
+        return found
+    every = range(len(decision.classes))
+    of_class = {f"AUC, {decision.classes[place]}": partial(_class_auc, (place,)) for place in every}
+    return found | {MACRO: partial(_class_auc, tuple(every))} | of_class
 
 
 def _generator() -> np.random.Generator:

@@ -13,7 +13,7 @@ import yaml
 from server.synthetic.clinical_table import Row, format_row, write_table
 from server.synthetic.exams import draw_record, site_generator
 from server.synthetic.hospitals import DEMO_SITES, SyntheticSite, intake_profile
-from server.synthetic.identity import draw_person
+from server.synthetic.identity import draw_person, follow_person
 from shared.machine.files import write_atomic
 
 COHORT = "hip_table"
@@ -53,5 +53,7 @@ def _rows(site: SyntheticSite, seed: int) -> list[Row]:
         person = draw_person(site, seed, number)
         exam = draw_record(site, person.patient, number, rng)
         day = person.first_day + timedelta(days=int(rng.integers(46)))
-        rows.append(format_row(site, exam, patient_id=person.patient_id, day=day, rng=rng))
+        end = follow_person(site, seed, person, exam.patient, since=day)
+        row = format_row(site, exam, patient_id=person.patient_id, day=day, rng=rng, follow_up=end)
+        rows.append(row)
     return rows

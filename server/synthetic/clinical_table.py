@@ -1,7 +1,8 @@
 """Writes the clinical table as a hospital exports it: its own DXA scale, units, words and gaps.
 
 Owns the cells; which rows exist is decided by the folder's writer. Column names are those of
-``configs/cohort/hip_bmd.yaml``, unit columns are ``<field>_unit``.
+``configs/cohort/hip_bmd.yaml``, of a follow-up those of ``hip_fracture.yaml``; unit columns are
+``<field>_unit``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from server.synthetic.exams import SyntheticExam, Value
+from server.synthetic.follow_up import FollowUp
 from server.synthetic.hospitals import DxaVendor, SyntheticSite
 
 Row = dict[str, str]
@@ -34,6 +36,7 @@ COLUMNS = (
     "prior_fracture",
     "bmd_neck",
 )
+FOLLOW_UP_COLUMNS = ("fracture_years", "fracture_status")
 # sBMD = a + b·BMD: Lu et al., Osteoporos Int 2001;12:438
 STANDARDISED_BMD: dict[DxaVendor, tuple[float, float]] = {
     "hologic": (0.019, 1.087),
@@ -48,6 +51,9 @@ SPELLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("smoking", "current"): ("current", "yes"),
     ("prior_fracture", "no"): ("no", "0", "n"),
     ("prior_fracture", "yes"): ("yes", "1", "y"),
+    ("fracture_status", "fracture"): ("hip fracture", "fracture", "1"),
+    ("fracture_status", "death"): ("death", "died", "2"),
+    ("fracture_status", "alive"): ("alive", "0"),
 }
 EMPTY_SPELLINGS = ("", "", "NA", "n/a")
 KG_PER_POUND = 0.45359237
@@ -79,12 +85,17 @@ def format_row(
     patient_id: str,
     day: date,
     rng: np.random.Generator,
+    follow_up: FollowUp | None = None,
     faults: RowFaults = RowFaults(),
 ) -> Row:
-    """The cells of one exam as this site writes them."""
+    """The cells of one exam as this site writes them; with its follow-up where that is known."""
     row = format_fields(site, exam.clinical, patient_id=patient_id, day=day, rng=rng)
     bmd = to_vendor_scale(exam.bmd_g_cm2, site.dxa_vendor)
     row["bmd_neck"] = _number(site, bmd, 3)
+    if follow_up is not None:
+        years, status = FOLLOW_UP_COLUMNS
+        row[years] = _number(site, follow_up.years_from(day), 3)
+        row[status] = _cell(site, status, follow_up.ending, rng)
     _spoil(site, row, exam, faults, rng)
     return row
 
@@ -109,8 +120,9 @@ def format_fields(
 def write_table(
     path: Path, site: SyntheticSite, rows: Iterable[Row], *, label_column: str = COLUMNS[-1]
 ) -> None:
-    """The rows as CSV with this site's separator; unit columns only where units vary."""
-    columns = (*COLUMNS[:-1], label_column)
+    """The rows as CSV with this site's separator; columns of units, of follow-up where there are."""
+    follow_up = FOLLOW_UP_COLUMNS if site.followed_until else ()
+    columns = (*COLUMNS[:-1], label_column, *follow_up)
     names = [name for name in columns if name != "height_unit" or site.metres_share > 0]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(
@@ -155,7 +167,7 @@ def _spoil(
     if faults.lacks_required:
         row["sex" if rng.random() < 0.5 else "age"] = ""
     if faults.lacks_label:
-        row["bmd_neck"] = ""
+        row.update({name: "" for name in (COLUMNS[-1], *FOLLOW_UP_COLUMNS) if name in row})
     if faults.has_unknown_unit:
         row["weight"] = _number(site, exam.patient.weight_kg / KG_PER_STONE, 1)
         row["weight_unit"] = "st"

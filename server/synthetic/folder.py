@@ -20,9 +20,10 @@ from PIL import Image
 from server.synthetic.clinical_table import Row, RowFaults, format_row, write_table
 from server.synthetic.dicom_writer import FilmHeader, encode_film, encode_garbled_film, is_cr
 from server.synthetic.exams import SyntheticExam, draw_exam, draw_second_visit, site_generator
+from server.synthetic.follow_up import FollowUp
 from server.synthetic.hip import Side
 from server.synthetic.hospitals import SyntheticSite
-from server.synthetic.identity import Person, draw_person
+from server.synthetic.identity import Person, draw_person, follow_person
 from server.synthetic.look import FilmTags
 from server.synthetic.population import grow_older
 from server.synthetic.wear import wear
@@ -156,10 +157,13 @@ def _write(
         if defect == "under_age":
             person = _make_younger(person, rng)
         visits = list(_draw_visits(site, person, rng, is_simple=bool(defect) or is_later))
+        end = follow_person(site, seed, person, visits[0].exam.patient, since=visits[0].row_day)
+        # nobody comes again after the end
+        visits = [each for each in visits if not each.exam.visit or not end or each.row_day < end.day]
         for visit in visits:
             if defect != "rows_without_film":
                 films += _write_films(folder / "films", masks, site, person, visit, defect, rng)
-            rows += _rows(site, person, visit, defect, rng)
+            rows += _rows(site, person, visit, end, defect, rng)
         truths.append(_describe(person, visits, defect))
     order = site_generator(site, seed, 5).permutation(len(rows))
     write_table(folder / "clinical.csv", site, [rows[index] for index in order])
@@ -297,7 +301,12 @@ def _header(
 
 
 def _rows(
-    site: SyntheticSite, person: Person, visit: _Visit, defect: str, rng: np.random.Generator
+    site: SyntheticSite,
+    person: Person,
+    visit: _Visit,
+    follow_up: FollowUp | None,
+    defect: str,
+    rng: np.random.Generator,
 ) -> list[Row]:
     if defect == "films_without_row":
         return []
@@ -307,6 +316,7 @@ def _rows(
         patient_id=person.patient_id,
         day=visit.row_day,
         rng=rng,
+        follow_up=follow_up,
         faults=RowFaults(
             lacks_required=defect == "missing_required",
             lacks_label=defect == "missing_label",

@@ -80,7 +80,9 @@ class SyntheticSite:
     Shares are of films, rows or patients, 0 to 1. ``dxa_precision``: SD of one DXA measurement over
     its value. ``bone_offset``: log of how much thicker this population's cortex is at equal BMD.
     ``wide_share``: films of more than one hip; ``look``: what its films wear. ``pounds_share`` and
-    ``metres_share``: rows whose unit column says lb and m.
+    ``metres_share``: rows whose unit column says lb and m. ``followed_until``: the day up to which the
+    hospital knows of hip fractures and deaths; None: it has not asked, and its table says nothing of
+    them. ``fracture_hazard_ratio``: of its patients for what their records do not say, such as falls.
     """
 
     name: str
@@ -105,6 +107,8 @@ class SyntheticSite:
     separator: Literal[",", ";"] = ","
     decimal: Literal[".", ","] = "."
     defects: Defects = Defects()
+    followed_until: date | None = None
+    fracture_hazard_ratio: float = 1.0
 
 
 MIXED_SYNTAXES: tuple[tuple[Syntax, float], ...] = (

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from server.synthetic.exams import site_generator
+from server.synthetic.follow_up import FollowUp, draw_follow_up
 from server.synthetic.hospitals import SyntheticSite
 from server.synthetic.population import Patient, draw_patient
 
@@ -54,6 +55,21 @@ def draw_person(
         name=_name(patient.sex, rng),
         birth_day=day - timedelta(days=int(patient.age_years * 365.25)),
         first_day=day,
+    )
+
+
+def follow_person(
+    site: SyntheticSite, seed: int, person: Person, patient: Patient, *, since: date
+) -> FollowUp | None:
+    """What became of a person, who on ``since`` is as ``patient``; None where the site did not ask."""
+    if site.followed_until is None:
+        return None
+    return draw_follow_up(
+        patient,
+        since=since,
+        until=site.followed_until,
+        hazard_ratio=site.fracture_hazard_ratio,
+        rng=site_generator(site, seed, 7, person.number),
     )
 
 

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.errors import AuditError
-from shared.machine.terminal import JsonOption, command, say, show_facts, show_json, show_table
+from shared.machine.terminal import (
+    JsonOption,
+    command,
+    say,
+    show_facts,
+    show_json,
+    show_table,
+    show_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,7 +278,7 @@ def verify(
         show_json(predicate.model_dump(mode="json"))
         return
     say(f"genuine statement, signed by {key[:16]}")
-    typer.echo(statement_text(predicate))
+    show_text(statement_text(predicate))
 
 
 def _read_plan(path: Path, coordinator_key: str | None) -> Plan:

@@ -7,11 +7,19 @@ approved. The format is versioned and unknown versions are refused. Imports sett
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from shared.contract.contradictions import split_contradictions
 from shared.contract.settings import PlanSettings
@@ -28,7 +36,7 @@ from shared.errors import PlanError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
-from shared.strict import FROZEN, list_mistakes, refuse_contradictions
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions, require_printable
 
 # 4: a plan may measure the release of an earlier run.
 PLAN_VERSION: Final = 4
@@ -36,6 +44,8 @@ RUN_NAME = "^[a-z0-9][a-z0-9-]{2,60}$"
 HASH = "^[0-9a-f]{64}$"
 ENCODER_FILE = "encoder.safetensors"
 HASH_OR_NONE = "^([0-9a-f]{64})?$"
+# As many digits of a hash as a person types to say which plan was read.
+CODE_LENGTH = 8
 
 
 class RosterEntry(BaseModel):
@@ -151,7 +161,9 @@ class Plan(BaseModel):
         layout_sha256: hash of the names and shapes of the trainable weights.
         predicted: what it costs a patient; a site computes it again.
         release: what a validation plan measures; such a plan trains nothing and starts from nothing,
-            and its ``training`` sites are those that trained the release.
+            and its ``training`` sites are those that trained the release. Or what a local plan goes on
+            from: one site's own, by gradients, whose weights stay there.
+        valid_until: the last day, in UTC, on which it may be approved and answered; null: any day.
     """
 
     model_config = FROZEN
@@ -169,6 +181,21 @@ class Plan(BaseModel):
     layout_sha256: str = Field(pattern=HASH)
     predicted: PredictedCost
     release: MeasuredRelease | None = None
+    valid_until: date | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_printable(cls, values: object) -> object:
+        return require_printable(values)
+
+    @model_serializer(mode="wrap")
+    def _without_an_open_end(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there was no end, keeps its hash
+        return {
+            name: value
+            for name, value in write(self).items()
+            if name != "valid_until" or value is not None
+        }
 
     @model_validator(mode="after")
     def _names_one_encoder(self) -> Plan:
@@ -178,10 +205,21 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _trains_or_measures_a_release(self) -> Plan:
-        if self.release is not None and self.trained is not None:
-            raise ValueError("a plan that measures the release of an earlier run must train nothing")
+        if self.is_local:
+            return self._goes_on_from_a_release()
         if (self.release is not None) != (not self.initial_weights_sha256):
             raise ValueError("initial_weights_sha256 must be empty in a validation plan and only there")
+        return self
+
+    def _goes_on_from_a_release(self) -> Plan:
+        keys = [entry.public_key for entry in self.roster]
+        if self.training is None or keys != [self.coordinator_key]:
+            raise ValueError(
+                "a plan that trains the release of an earlier run further must be by gradients, of one "
+                "site, which signs it itself"
+            )
+        if self.release is None or self.initial_weights_sha256 != self.release.weights_sha256:
+            raise ValueError("initial_weights_sha256 of a local plan must be the release's weights")
         return self
 
     @model_validator(mode="after")
@@ -205,6 +243,24 @@ class Plan(BaseModel):
     def canonical(self) -> bytes:
         """Canonical JSON bytes, the ones that are hashed and signed."""
         return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def short_code(self) -> str:
+        """What a person types who approves the plan: the first digits of its hash."""
+        return self.sha256[:CODE_LENGTH]
+
+    def require_valid(self, now: datetime) -> None:
+        """Refuse a plan after its last day.
+
+        Raises:
+            PlanError: its last day is over.
+        """
+        if self.valid_until is not None and now.astimezone(UTC).date() > self.valid_until:
+            raise PlanError(
+                "expired",
+                f"plan {self.sha256[:12]} was valid until {self.valid_until.isoformat()}",
+                hint="ask the coordinator for a new plan; what was charged stays charged",
+            )
 
     @property
     def encoder_places(self) -> dict[str, str]:
@@ -261,6 +317,11 @@ class Plan(BaseModel):
             if isinstance(stage, TrainingStage):
                 return stage
         return None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a site trains a release further by itself: such weights never leave it."""
+        return self.release is not None and self.trained is not None
 
     def read_by(self, stage: MeasureStage | TableStage) -> Stage:
         """The stage whose last state another one measures: of this plan, or of the release's.

@@ -27,7 +27,13 @@ from shared.features.sources import FeatureSettings
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
 from shared.measures.table import MeasureSettings
-from shared.strict import FROZEN, list_mistakes, nearest, refuse_contradictions
+from shared.strict import (
+    FROZEN,
+    list_mistakes,
+    nearest,
+    refuse_contradictions,
+    require_printable,
+)
 
 
 class PrivacySettings(BaseModel):
@@ -216,6 +222,15 @@ class MeasureRequest(BaseModel):
     epsilon: float = Field(gt=0, le=50)
     measure: MeasureSettings
 
+    @model_validator(mode="after")
+    def _is_of_a_run(self) -> MeasureRequest:
+        if self.measure.kind == "importance" and self.measure.of != "fields":
+            raise ValueError(
+                "measure.of must be fields: local training is a hospital's own (`osteofed-site "
+                "personalise`)"
+            )
+        return self
+
 
 class GradientLearner(BaseModel):
     """Training of the fusion, and of the encoder where it learns, by sums of patient gradients."""
@@ -254,6 +269,11 @@ class Settings(ModelSettings):
     def caps(self) -> Caps:
         """The limits that a plan of these settings will have."""
         return Caps(max_views=self.privacy.max_views, max_exams=self.privacy.max_exams)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_printable(cls, values: object) -> object:
+        return require_printable(values)
 
     @model_validator(mode="before")
     @classmethod

@@ -13,14 +13,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.contract.plan import HASH, RUN_NAME, Plan, PredictedCost, envelope_of, plan_of
+from shared.contract.plan import (
+    CODE_LENGTH,
+    HASH,
+    RUN_NAME,
+    Plan,
+    PredictedCost,
+    envelope_of,
+    plan_of,
+)
 from shared.errors import PlanError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
-from shared.strict import FROZEN, list_mistakes
+from shared.strict import FROZEN, list_mistakes, require_printable
 
 SWEEP_VERSION: Final = 1
 ARM_NAME = "^[a-z0-9][a-z0-9-]{0,30}$"
@@ -64,6 +72,16 @@ class Sweep(BaseModel):
     arms: tuple[SweepArm, ...] = Field(min_length=2)
     predicted: PredictedCost
     coordinator_key: str = Field(pattern=HASH)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_printable(cls, values: object) -> object:
+        return require_printable(values)
+
+    @property
+    def short_code(self) -> str:
+        """What a person types who approves the sweep: the first digits of its hash."""
+        return self.sha256[:CODE_LENGTH]
 
     @cached_property
     def sha256(self) -> str:

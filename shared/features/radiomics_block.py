@@ -30,7 +30,12 @@ from shared.features.components import (
 )
 from shared.features.components import project as project_components
 from shared.features.radiomics.region import Mask
-from shared.features.radiomics.table import FAMILIES, feature_names, measure_radiomics
+from shared.features.radiomics.table import (
+    FAMILIES,
+    RADIOMICS_VERSION,
+    feature_names,
+    measure_radiomics,
+)
 from shared.signing.canonical import hash_file
 
 Floats = NDArray[np.float64]
@@ -116,7 +121,7 @@ def read_constants(sha256: str, path: Path = FILE) -> PublicConstants:
 
     Raises:
         WeightsError: ``wrong-hash``: they are not those of the plan. ``wrong-layout``: they are of
-            other features or of films prepared otherwise.
+            other features, other formulas or grey levels, or of films prepared otherwise.
     """
     found = hash_file(path)
     if found != sha256:
@@ -129,12 +134,18 @@ def read_constants(sha256: str, path: Path = FILE) -> PublicConstants:
         about = json.loads(file.metadata()["osteofed"])
         names = file.keys()
         tensors = {name: file.get_tensor(name).astype(np.float64) for name in names}
-    expected = {"features": list(feature_names(ALL)), "preprocessing": PREPROCESSING_VERSION}
+    expected = {
+        "features": list(feature_names(ALL)),
+        "version": RADIOMICS_VERSION,
+        "levels": LEVELS,
+        "preprocessing": PREPROCESSING_VERSION,
+    }
     if {name: about.get(name) for name in expected} != expected:
         raise WeightsError(
             "wrong-layout",
-            f"{path.name} must be of the {len(expected['features'])} features and the preparation "
-            f"{PREPROCESSING_VERSION} of this code",
+            f"{path.name} must be of the {len(feature_names(ALL))} features (version "
+            f"{RADIOMICS_VERSION}, {LEVELS} levels) and the preparation {PREPROCESSING_VERSION} "
+            "of this code",
             hint="`make radiomics ARGS=--constants` remakes it; name its hash in configs/features",
         )
     return PublicConstants(**tensors)

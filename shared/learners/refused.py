@@ -71,6 +71,13 @@ _PARTIAL_LIKELIHOOD = SettingsError(
     "intervals, of which each patient has a likelihood alone",
 )
 
+_SITE_STATISTICS = SettingsError(
+    "site-statistics",
+    "statistics of normalisation layers fitted at a site put every patient into every other's row",
+    hint="use encoder=resnet_gn or a frozen encoder; weights of a hospital's own come by "
+    "`osteofed-site personalise`, at a price of their own",
+)
+
 _WORDS: Mapping[SettingsError, str] = {
     _STORED_NEIGHBOURS: "knn k_nearest_neighbours nearest_neighbours n_neighbours k_neighbours "
     "radius_neighbours",
@@ -86,6 +93,9 @@ _WORDS: Mapping[SettingsError, str] = {
     "resampling balanced_sampling class_balancing",
     _COHORT_SCALER: "scaler standard_scaler min_max_scaler robust_scaler fit_scaler standardise "
     "standardisation normalise normalisation z_score",
+    _SITE_STATISTICS: "fedbn fed_bn silobn silo_bn fedap fed_ap adabn batch_norm_statistics "
+    "batch_normalisation bn_statistics running_mean running_variance running_statistics "
+    "local_batch_norm",
     _COHORT_CLASS_WEIGHTS: "class_weights balanced_class_weights positive_weight pos_weight",
     _COHORT_THRESHOLD: "threshold_tuning tune_threshold tuned_threshold fit_threshold "
     "decision_threshold optimal_threshold best_threshold optimise_threshold threshold_optimisation "

@@ -1,16 +1,17 @@
 """Columns are chosen by a first sum, then a learner is trained on the ones that are kept.
 
-The first sum has a public share of the budget, by ε; where the share is none, all columns are kept and
-there is no first sum. How columns are scored is one of ``univariate`` and ``varclus``; as many are kept
-as the plan says, so that the length of every sum is public. What comes out is *columns kept*: with
-noise no method finds which columns a target truly follows. Imports the scorings and the learners that
-may follow.
+The first sum has a public share of the budget, by ε; where the share is none, there is no first sum,
+and which columns are kept is public: all, or those of the largest public SDs. How columns are scored is
+one of ``univariate``, ``varclus`` and ``lasso``; as many are kept as the plan says, so that every sum's
+length is public. What comes out is *columns kept*: with noise no method finds which columns a target
+truly follows. Imports the scorings and the learners that may follow.
 
 Legend: n patients · f columns · d numbers of the following learner's state.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
@@ -20,10 +21,8 @@ from pydantic import BaseModel, Field
 
 from shared.errors import SettingsError
 from shared.features.columns import Columns
-from shared.learners.lda import Lda, LdaSettings
-from shared.learners.logistic import Logistic, LogisticSettings
-from shared.learners.mlp import Mlp, MlpSettings
-from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.following import Following, build_following
+from shared.learners.lasso import Lasso, LassoSettings
 from shared.learners.rows import Floats
 from shared.learners.task import TableTask
 from shared.learners.univariate import Univariate, UnivariateSettings
@@ -31,11 +30,9 @@ from shared.learners.varclus import Varclus, VarclusSettings
 from shared.strict import FROZEN
 from shared.sums.contract import Learner, State
 
-Following = Annotated[
-    LdaSettings | LogisticSettings | MlpSettings | ProportionalOddsSettings,
-    Field(discriminator="kind"),
-]
-Scoring = Annotated[UnivariateSettings | VarclusSettings, Field(discriminator="kind")]
+Scoring = Annotated[UnivariateSettings | VarclusSettings | LassoSettings, Field(discriminator="kind")]
+# Of a state's memory: the choice's noised total, and SD and declared patients, for its stability.
+_TOTAL, _NOISE = "choice_total", "choice_noise"
 
 
 class SelectionSettings(BaseModel):
@@ -76,6 +73,10 @@ class Scores(Protocol):
         """How much each column is worth keeping [f]; only their order counts."""
         ...
 
+    def unasked(self, keep: int) -> NDArray[np.intp]:
+        """Places of the columns that are kept where no sum is asked."""
+        ...
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -103,18 +104,13 @@ class Selection:
                 f"not {settings.keep}",
                 hint="keep fewer, or train on all columns: learner=" + settings.then.kind,
             )
-        by = settings.by
-        asked = (
-            Univariate.build(by, task)
-            if isinstance(by, UnivariateSettings)
-            else Varclus.build(by, task)
-        )
-        _following(settings.then, task)
-        return cls(task, settings, asked, by.share_at(task.epsilon))
+        build_following(settings.then, task)
+        asked = build_scores(settings.by, task)
+        return cls(task, settings, asked, settings.by.share_at(task.epsilon))
 
     def start(self) -> State:
         """Nothing chosen yet; where nothing is to be chosen, what the following learner starts from."""
-        return State(np.zeros(0)) if self.share else self._then(self._everything).start()
+        return State(np.zeros(0)) if self.share else self._then(self._any).start()
 
     def shares(self) -> tuple[float, ...]:
         """The choice's, then the following learner's of what is left."""
@@ -147,11 +143,14 @@ class Selection:
         if self._is_choosing(state):
             scores = self.asked.scores(total, sd=sd, n_declared=n_declared)
             kept, _ = self._split(State(scores, 1))
-            return State(np.concatenate([scores, self._then(kept).start().vector]), 1)
+            memory = {_TOTAL: total, _NOISE: np.array([sd, n_declared])}
+            return State(np.concatenate([scores, self._then(kept).start().vector]), 1, memory)
         kept, inner = self._split(state)
         after = self._then(kept).advance(inner, total, sd=sd, n_declared=n_declared)
         scores = state.vector[: len(self.task.columns)] if self.share else np.zeros(0)
-        return State(np.concatenate([scores, after.vector]), state.sums_done + 1, after.memory)
+        own = {name: state.memory[name] for name in (_TOTAL, _NOISE) if name in state.memory}
+        memory = {**after.memory, **own}
+        return State(np.concatenate([scores, after.vector]), state.sums_done + 1, memory)
 
     def predict(self, state: State, patients: Columns) -> Floats:
         """As the following learner does, from the columns kept."""
@@ -162,22 +161,32 @@ class Selection:
         """Names of the columns that were kept, the highest score first."""
         return tuple(self.task.columns[place].name for place in self._split(state)[0])
 
+    def choose_again(self, state: State, noise: Floats) -> Floats | None:
+        """Scores [f] with so much more noise in the choice's total; None where no sum chose.
+
+        Args:
+            state: any after the choice, with its memory.
+            noise: standard normals, as many as the choice's row has cells.
+        """
+        if _TOTAL not in state.memory:
+            return None
+        sd, n_declared = (float(value) for value in state.memory[_NOISE])
+        total = state.memory[_TOTAL] + sd * noise
+        return self.asked.scores(total, sd=math.sqrt(2.0) * sd, n_declared=n_declared)
+
     def _is_choosing(self, state: State) -> bool:
         return bool(self.share) and state.sums_done == 0
 
     @property
-    def _everything(self) -> NDArray[np.intp]:
-        return np.arange(len(self.task.columns))
-
-    @property
     def _any(self) -> NDArray[np.intp]:
-        """As many columns as are kept: what does not depend on which."""
-        return self._everything[: self.settings.keep] if self.share else self._everything
+        """As many columns as are kept, for what does not depend on which; without a choice, those."""
+        keep = self.settings.keep
+        return np.arange(keep) if self.share else self.asked.unasked(keep)
 
     def _split(self, state: State) -> tuple[NDArray[np.intp], State]:
         """Places of the columns kept, by falling score, and the following learner's state."""
         if not self.share:
-            return self._everything, state
+            return self._any, state
         f = len(self.task.columns)
         # Ties, and what is no number in a state that nobody made, stand in the columns' order.
         scores = np.nan_to_num(state.vector[:f], nan=-np.inf)
@@ -186,17 +195,20 @@ class Selection:
 
     def _then(self, kept: NDArray[np.intp]) -> Learner[Columns]:
         columns = tuple(self.task.columns[place] for place in kept)
-        return _following(self.settings.then, replace(self.task, columns=columns))
+        return build_following(self.settings.then, replace(self.task, columns=columns))
 
 
-def _following(settings: Following, task: TableTask) -> Learner[Columns]:
-    if isinstance(settings, LdaSettings):
-        return Lda.build(settings, task)
-    if isinstance(settings, LogisticSettings):
-        return Logistic.build(settings, task)
-    if isinstance(settings, MlpSettings):
-        return Mlp.build(settings, task)
-    return ProportionalOdds.build(settings, task)
+def build_scores(settings: Scoring, task: TableTask) -> Scores:
+    """How the columns of a task are scored.
+
+    Raises:
+        SettingsError: the target does not suit it.
+    """
+    if isinstance(settings, UnivariateSettings):
+        return Univariate.build(settings, task)
+    if isinstance(settings, LassoSettings):
+        return Lasso.build(settings, task)
+    return Varclus.build(settings, task)
 
 
 def _only(patients: Columns, kept: NDArray[np.intp]) -> Columns:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -85,13 +85,37 @@ def build_learner(settings: LearnerSettings, task: TableTask) -> Learner[Columns
     return _BUILDERS[settings.kind](settings, task)
 
 
-def settle_learner(settings: LearnerSettings, *, epsilon: float | None) -> LearnerSettings:
-    """The settings with what a stage's ε (None: without privacy) chooses written down, for a plan."""
+def settle_learner(
+    settings: LearnerSettings, task: TableTask, *, mu: float | None, training: Sequence[int]
+) -> LearnerSettings:
+    """The settings with what public values choose written down, for a plan.
+
+    Args:
+        settings: may leave open what goes by the noise.
+        task: of the stage; its ε is None without privacy.
+        mu: how loud the stage is, as ``gaussian_mu``; None without privacy.
+        training: patients that each training site declares.
+    """
     if settings.kind == "lda":
-        return settings.model_copy(update={"reading": settings.reading_at(epsilon)})
+        return settings.model_copy(update={"reading": settings.reading_at(task.epsilon)})
     if settings.kind == "selection":
-        return settings.model_copy(update={"then": settle_learner(settings.then, epsilon=epsilon)})
+        by = settings.by
+        if by.kind == "varclus":
+            n_columns = len(task.columns)
+            by = by.with_noise(n_columns, epsilon=task.epsilon, mu=mu, training=training)
+        then = settle_learner(settings.then, task, mu=mu, training=training)
+        return settings.model_copy(update={"by": by, "then": then})
     return settings
+
+
+def describe_learner(settings: LearnerSettings) -> str:
+    """A settled learner by its kind, with what public values chose for it, for whoever reads a plan."""
+    if settings.kind == "selection" and settings.by.kind == "varclus" and settings.by.is_loud:
+        return (
+            "selection (columns kept by public sizes, at no price: the noise of clusters would be "
+            f"{settings.by.noise:.2g} of a variance)"
+        )
+    return settings.kind
 
 
 def require_prediction(settings: LearnerSettings) -> None:

@@ -3,9 +3,10 @@
 The sum is the matrix of products: the upper triangle of v·vᵀ with v = (1, z), off the diagonal times
 √2. Its norm is ‖v‖² = 1 + ‖z‖², at most 1 + R², which every patient attains whose columns z, about
 their public centres in public SDs and scaled down to R, reach R. Clusters are read from the noised
-correlations, which is post-processing. Where noise is more than a tenth of a variance, clusters would
-be those of the noise: columns are then kept by their public SDs, and the scores, none above 0, tell so.
-Imports columns and the lattice.
+correlations, which is post-processing. Where noise will be more than a tenth of a variance, clusters
+would be those of the noise: nothing is then asked or paid for them, and columns are kept by their
+public SDs. Whether so follows from public values alone, and a plan writes it down. Imports columns and
+the lattice.
 
 Source: SAS/STAT User's Guide, the VARCLUS procedure: split the cluster with the largest second
 eigenvalue by its first two components, quartimax-rotated; a column goes to the cluster whose first
@@ -34,7 +35,7 @@ from shared.strict import FROZEN
 from shared.sums.lattice import bound_rows
 
 Indices = NDArray[np.intp]
-# Noise of a correlation beyond which its clusters are those of the noise.
+# Noise, as a share of a variance, beyond which clusters are those of the noise.
 _LOUDEST = 0.1
 _SMALLEST_VARIANCE = 1e-6
 _PASSES = 50
@@ -44,10 +45,12 @@ class VarclusSettings(BaseModel):
     """Settings of variable clustering; f is the number of columns.
 
     Attributes:
-        shares: rows by rising ``up_to_epsilon``; beyond the last all columns are kept.
+        shares: rows by rising ``up_to_epsilon``; beyond the last columns are kept by public sizes.
         radius_per_column: R²/f, to which a patient's squared distance from the public centre is
             clipped.
         clusters: how many at most.
+        noise: what noise is expected to be of a column's variance, from public values; beyond .1
+            columns are kept by public sizes and the share is 0. null: a plan writes it down.
     """
 
     model_config = FROZEN
@@ -56,10 +59,37 @@ class VarclusSettings(BaseModel):
     shares: tuple[ShareRow, ...] = Field(min_length=1)
     radius_per_column: float = Field(default=0.5, gt=0, le=100)
     clusters: int = Field(default=10, ge=1, le=1000)
+    noise: float | None = Field(default=None, ge=0)
+
+    @property
+    def is_loud(self) -> bool:
+        """Whether clusters would be those of the noise."""
+        return self.noise is not None and self.noise > _LOUDEST
 
     def share_at(self, epsilon: float | None) -> float:
-        """What the choice takes of the budget."""
-        return share_at(self.shares, epsilon)
+        """What the choice takes of the budget; 0 where it would find the clusters of noise."""
+        return 0.0 if self.is_loud else share_at(self.shares, epsilon)
+
+    def with_noise(
+        self, n_columns: int, *, epsilon: float | None, mu: float | None, training: Sequence[int]
+    ) -> VarclusSettings:
+        """The settings with the noise that a plan will have; what stands there already stays.
+
+        Args:
+            n_columns: f.
+            epsilon: the stage's; None: without privacy.
+            mu: of the whole stage, as ``gaussian_mu``; None: without privacy.
+            training: patients that each training site declares; each adds its own noise.
+        """
+        share = share_at(self.shares, epsilon)
+        if self.noise is not None or mu is None or not share:
+            return self.model_copy(update={"noise": self.noise or 0.0})
+        squared_radius = self.radius_per_column * n_columns
+        sd = (1.0 + squared_radius) / (mu * math.sqrt(share)) * math.sqrt(len(training))
+        # A column's variance is 1 in public SDs, less what clipping to R takes of all columns alike.
+        variance = min(1.0, self.radius_per_column)
+        noise = sd / math.sqrt(2.0) / sum(training) / variance
+        return self.model_copy(update={"noise": noise})
 
 
 @dataclass(frozen=True)
@@ -96,7 +126,7 @@ class Varclus:
         return products
 
     def scores(self, total: Floats, *, sd: float, n_declared: float) -> Floats:
-        """Representatives of the clusters first; ranks of public SDs where noise is too loud."""
+        """Representatives of the clusters first."""
         f = len(self.task.columns)
         first, second, scale = self._triangle
         matrix = np.zeros((f + 1, f + 1))
@@ -106,14 +136,12 @@ class Varclus:
         n = min(max(matrix[0, 0], n_declared / 2), n_declared * 2) if sd else max(matrix[0, 0], 1.0)
         mean = matrix[0, 1:] / n
         covariance = matrix[1:, 1:] / n - np.outer(mean, mean)
-        noise = sd / math.sqrt(2.0) / n
-        usual = max(float(np.median(np.diag(covariance))), _SMALLEST_VARIANCE)
-        if noise > _LOUDEST * usual:
-            spread = np.array([column.spread for column in self.task.columns])
-            ranks = np.empty(f)
-            ranks[np.argsort(-spread, kind="stable")] = -np.arange(f, dtype=np.float64)
-            return ranks
         return cluster_scores(correlations(covariance), max_clusters=self.settings.clusters)
+
+    def unasked(self, keep: int) -> Indices:
+        """Places of the columns of the largest public SDs, by falling SD."""
+        spread = np.array([column.spread for column in self.task.columns])
+        return np.argsort(-spread, kind="stable")[:keep]
 
     @property
     def _radius(self) -> float:

@@ -1,7 +1,8 @@
 """What the commands print: data to stdout, progress and errors to stderr, never a traceback.
 
-The one place that imports ``rich``. A command that answers shows tables for
-people or, with ``--json``, one JSON value for machines. Imports errors only.
+The one place that imports ``rich``, and through which outside text (plans, DICOM words, names of files,
+cells, codes) reaches a person: control and format characters are replaced here. A command that answers
+shows tables for people or, with ``--json``, one JSON value for machines. Imports errors only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -121,13 +123,14 @@ def show_error(error: OsteoFedError, *, as_json: bool = False) -> None:
     if as_json:
         show_json({"error": error.code, "fact": error.fact, "hint": error.hint})
         return
-    _ERR.print(f"[bold red]error[/] {error.code}: {escape(error.fact)}", soft_wrap=True)
-    if error.hint:
-        _ERR.print(f"\n[bold]hint:[/] {escape(error.hint)}", soft_wrap=True)
+    code, fact, hint = _shown(error.code), _shown(error.fact), _shown(error.hint)
+    _ERR.print(f"[bold red]error[/] {code}: {fact}", soft_wrap=True)
+    if hint:
+        _ERR.print(f"\n[bold]hint:[/] {hint}", soft_wrap=True)
 
 
 def show_json(value: object) -> None:
-    """One JSON value on stdout."""
+    """One JSON value on stdout, of ASCII."""
     sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
 
 
@@ -143,12 +146,12 @@ def show_table(
 
     ``styles``: how each row looks where colours are shown, as rich names them.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    table = Table(title=_shown(title), title_justify="left", title_style="bold", header_style="")
     for index, column in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(column, justify="right" if is_number else "left", overflow="fold")
+        table.add_column(_shown(column), justify="right" if is_number else "left", overflow="fold")
     for row, style in zip_longest(rows, styles):
-        table.add_row(*(escape(format_cell(cell)) for cell in row), style=style)
+        table.add_row(*(escape(printable(format_cell(cell))) for cell in row), style=style)
     (_ERR if is_progress else _OUT).print(table)
 
 
@@ -156,15 +159,43 @@ def show_facts(title: str, facts: Mapping[str, object], *, is_progress: bool = F
     """Names and values, one per line, on stdout, or on stderr as a part of progress."""
     console = _ERR if is_progress else _OUT
     if title:
-        console.print(f"[bold]{escape(title)}[/]")
+        console.print(f"[bold]{_shown(title)}[/]")
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        console.print(f"  {name:<{width}}  {escape(format_cell(value))}", soft_wrap=True)
+        shown = _shown(format_cell(value), indent=width + 4)
+        console.print(f"  {_shown(f'{name:<{width}}')}  {shown}", soft_wrap=True)
 
 
 def say(text: str) -> None:
     """One line of progress, on stderr."""
-    _ERR.print(escape(text), soft_wrap=True)
+    _ERR.print(_shown(text), soft_wrap=True)
+
+
+def show_text(text: str) -> None:
+    """A text of several lines on stdout, as it is written."""
+    _OUT.print(escape(printable(text)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """A text with every control and format character (Unicode Cc, Cf) replaced, ends of lines apart.
+
+    So is whatever else Python does not print: halves of characters, other ends of lines.
+
+    Example:
+        >>> printable("\x1b[2Jhip\u202e")
+        '\ufffd[2Jhip\ufffd'
+    """
+    return "".join(
+        char if char.isprintable() or char == "\n" or unicodedata.category(char) == "Zs" else "\ufffd"
+        for char in text
+    )
+
+
+def _shown(text: str, *, indent: int = 2) -> str:
+    """A text as it may be printed; further lines are set in, so that none looks like one of ours."""
+    first, *more = printable(text).split("\n")
+    lines = [line if line.startswith(" " * indent) else " " * indent + line for line in more]
+    return escape("\n".join([first, *lines]))
 
 
 def format_cell(value: object) -> str:
@@ -186,7 +217,7 @@ def progress(label: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         console=_ERR,
     ) as bar:
-        task = bar.add_task(label, total=None)
+        task = bar.add_task(_shown(label), total=None)
 
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

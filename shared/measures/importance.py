@@ -1,9 +1,10 @@
-"""How much a release errs more when one clinical field is not the patient's own.
+"""How much a release errs more when one clinical field is not the patient's own, or without what a site
+trained for itself.
 
-Each patient is scored again with one field replaced by a public donor's; the rise of the error is
-clipped. One row: a count, the rises and their squares. Permuting a column inside a cohort would couple
-patients; a donor does not. A field that the model reads through another one (height through BMI) rises
-little. Imports the contract of sums and figures.
+Each patient is scored again with one field replaced by a public donor's, or by the release without the
+local training; the rise of the error is clipped. One row: a count, the rises and their squares.
+Permuting a column inside a cohort would couple patients; a donor does not. A field that the model reads
+through another one (height through BMI) rises little. Imports the contract of sums and figures.
 Legend: n patients · k fields · o outputs.
 """
 
@@ -25,11 +26,15 @@ from shared.strict import FROZEN
 from shared.sums.contract import Floats
 from shared.sums.estimate import TOO_NOISY, Estimate
 
+LOCAL_TRAINING = "local training"
+
 
 class ImportanceSettings(BaseModel):
-    """Settings of the importance of clinical fields.
+    """Settings of the importance of clinical fields, or of local training.
 
     Attributes:
+        of: what is left out: one ``fields`` after another; or the ``local_training`` by which a site
+            went on from a release, in that site's own plan.
         clip: largest rise of one patient's error that counts: in the target's unit, or for classes in
             probability of the true class.
     """
@@ -37,31 +42,39 @@ class ImportanceSettings(BaseModel):
     model_config = FROZEN
 
     kind: Literal["importance"]
+    of: Literal["fields", "local_training"] = "fields"
     clip: float = Field(gt=0)
+
+
+def rise_without(name: str) -> str:
+    """The figure of what is left out."""
+    return f"error rises by, without {name}"
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Cells [1 + 2k]: patients, rises in clips and their squares, each part at its weight."""
+    """Cells [1 + 2k]: patients, rises in clips and their squares, each part at its weight.
+
+    ``replaced_fields``: places of the fields whose donors' outputs are read; none of local training.
+    """
 
     rule: Rule
     names: tuple[str, ...]
     clip: float
+    replaced_fields: range
 
     @classmethod
     def build(cls, settings: ImportanceSettings, task: MeasureTask) -> Importance:
         """The measure of a plan."""
-        return cls(task.rule, tuple(field.name for field in task.fields), settings.clip)
-
-    @property
-    def replaced_fields(self) -> range:
-        """Places of the fields whose donors' outputs the measure reads."""
-        return range(len(self.names))
+        if settings.of == "local_training":
+            return cls(task.rule, (LOCAL_TRAINING,), settings.clip, range(0))
+        names = tuple(field.name for field in task.fields)
+        return cls(task.rule, names, settings.clip, range(len(names)))
 
     @cached_property
     def means(self) -> Means:
         """Of the rises in clips."""
-        return Means(tuple(f"error rises by, without {name}" for name in self.names), unit=self.clip)
+        return Means(tuple(rise_without(name) for name in self.names), unit=self.clip)
 
     @property
     def n_cells(self) -> int:
@@ -79,7 +92,7 @@ class Importance:
         after = np.stack(
             [
                 self._error(patients.replaced[:, place], patients.label)
-                for place in self.replaced_fields
+                for place in range(len(self.names))
             ],
             axis=1,
         )

@@ -28,6 +28,8 @@ from shared.signing.keys import SigningKey, verify
 # 3: rows name the stage of the plan. 4: and what kind of stage it is. 5: attempts, moves, random bytes.
 LEDGER_VERSION = 5
 GENESIS = "0" * 64
+# Status of an outcome whose total left, or stays at the site for ever.
+RELEASED, KEPT = "released", "kept"
 RowKind = Literal["opened", "charge", "attempt", "outcome", "rotated", "moved"]
 ChargeClass = Literal["dp", "governed", "off"]
 
@@ -77,7 +79,8 @@ class LedgerRow:
         approved_by: the person who approved exact numbers or a new key.
         canaries_sha256: commits to the coins of an audit's canaries before they are used.
         charge_index: of an attempt or an outcome: the charge that it is about.
-        status: of an outcome: ``released``, or the code of the refusal that was the answer.
+        status: of an outcome: ``released``; ``kept`` where the total stays at the site; or the code of
+            the refusal that was the answer.
         payload_sha256: of an outcome: hash of the reply, its total included; the reply names this row.
         next_public_key: of a rotation: signs from the next row on.
         next_signature: of a rotation: the new key agreed.

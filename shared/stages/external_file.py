@@ -1,11 +1,14 @@
-"""The file that a hospital writes when it measures a release with no connection, and its plan.
+"""The file that a hospital writes when it measures a release by a plan of its own, and that plan.
+
+It holds the table of a hospital that never trained the release, or a comparison of the release with a
+hospital's local training and without; the weights of that training are not in it.
 
 ::
 
     version   of this format
     epsilon   that the hospital asked for; null: as in the release's own plan
-    plan      the validation plan that the hospital wrote for itself, by value
-    reply     the noised table, as it would have answered a coordinator, with the site's signature
+    plan      the validation plan or local plan that the hospital wrote for itself, by value
+    reply     the noised total, as it would have answered a coordinator, with the site's signature
 
 The signature covers plan, release and table by their hashes. Nothing in the plan is the hospital's
 choice but its name, key, declared patients, day and ε: whoever holds the release writes the same plan
@@ -21,14 +24,16 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from shared.contract.model_settings import follow_up_of
 from shared.contract.payload import pack, unpack
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import SumReply
 from shared.contract.release import Release
-from shared.contract.stages import TableStage
+from shared.contract.stages import MeasureStage, TableStage
 from shared.errors import OsteoFedError, PlanError, ProtocolError, WeightsError
 from shared.signing.canonical import canonical_json
 from shared.signing.code_hash import installed_code_hash
+from shared.stages.local_plan import local_plan
 from shared.stages.validation_plan import role_in, validation_plan
 
 EXTERNAL_VERSION: Final = 1
@@ -36,7 +41,7 @@ EXTERNAL_VERSION: Final = 1
 
 @dataclass(frozen=True)
 class ExternalFile:
-    """One hospital's table of a release, with the plan by which it was made."""
+    """One hospital's table of a release, or comparison with it, and the plan by which it was made."""
 
     plan: Plan
     epsilon: float | None
@@ -48,9 +53,9 @@ class ExternalFile:
         return self.plan.roster[0]
 
     @property
-    def stage(self) -> TableStage:
+    def stage(self) -> TableStage | MeasureStage:
         """What was measured."""
-        return self.plan.tables[0]
+        return self.plan.tables[0] if self.plan.tables else self.plan.measures[0]
 
 
 def offline_plan(
@@ -73,13 +78,21 @@ def offline_plan(
         day: on which it measures.
 
     Raises:
-        PlanError: the hospital trained the release, or its plan has no noised table of others.
+        PlanError: the hospital trained the release, its plan has no noised table of others, or it
+            predicts a time to event.
     """
     if role_in(release.plan, site, public_key) == "training":
         raise PlanError(
             "measures-its-training",
             f"site {site} trained this release, so that its cohort is no external one",
             hint="ask the coordinator for the internal validation, or for a prospective one",
+        )
+    if follow_up_of(release.plan.settings) is not None:
+        raise PlanError(
+            "time-to-event-offline",
+            f"run {release.plan.run} predicts a time to event, which no validation table measures",
+            hint="ask the coordinator for a validation plan (`osteofed-coordinator plan --release`), "
+            "whose measure survival does",
         )
     entry = RosterEntry(
         site=site,
@@ -136,12 +149,13 @@ def decode_external(data: bytes) -> ExternalFile:
         plan, epsilon = Plan.model_validate(content["plan"]), content["epsilon"]
         if not isinstance(reply, SumReply) or not isinstance(epsilon, float | int | None):
             raise TypeError
-        if len(plan.roster) != 1 or len(plan.tables) != 1:
+        if len(plan.roster) != 1 or len(plan.tables) + len(plan.measures) != 1:
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ProtocolError(
             "unreadable-external",
-            f"this is no file that `osteofed-site validate` wrote: {type(error).__name__}",
+            "this is no file that `osteofed-site validate` or `personalise` wrote: "
+            f"{type(error).__name__}",
             hint="ask the hospital for the file again",
         ) from None
     return ExternalFile(plan=plan, epsilon=None if epsilon is None else float(epsilon), reply=reply)
@@ -170,7 +184,7 @@ def require_plan_of(file: ExternalFile, release: Release) -> None:
             hint="install the same release of OsteoFed at coordinator and hospital, and measure again",
         )
     try:
-        expected = offline_plan(
+        expected = (local_plan if file.plan.is_local else offline_plan)(
             release,
             site=file.entry.site,
             public_key=file.entry.public_key,

@@ -57,8 +57,23 @@ def measure_task(settings: ModelSettings, *, setting: str = "measure") -> Measur
     )
 
 
+def both_weights(local: Vector, released: Vector) -> Vector:
+    """The state [2d] of a measure in a local plan."""
+    both: Vector = np.concatenate([local, released])
+    return both
+
+
+def released_weights(plan: Plan, vector: Vector) -> Vector:
+    """What of a measure's state [d], in a local plan [2d], is the release that the plan names."""
+    released: Vector = vector[vector.size // 2 :] if plan.is_local else vector
+    return released
+
+
 class MeasureSum:
-    """A measure stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads."""
+    """A measure stage of a plan, for ``kinds.sum_of``; its state is the last of the stage it reads.
+
+    In a local plan [2d]: the site's own weights, then those of the release that they went on from.
+    """
 
     def __init__(self, plan: Plan, stage: MeasureStage, encoder_file: Path | None) -> None:
         self._settings, self._stage = plan.settings, stage
@@ -68,6 +83,7 @@ class MeasureSum:
         self.state_largest = self._scored.state_largest
         self._sum = OneSum(MeanOverExams(self.measure))
         self._length, self._bound = self.measure.n_cells, self.measure.norm
+        self._is_local = plan.is_local
 
     @property
     def noise_sd(self) -> float:
@@ -76,11 +92,14 @@ class MeasureSum:
 
     def start(self) -> StageState:
         """Where nothing was trained: the state that the stage it reads starts from."""
-        return self._scored.start()
+        start = self._scored.start()
+        return (
+            replace(start, vector=both_weights(start.vector, start.vector)) if self._is_local else start
+        )
 
     def state_length(self, round_number: int) -> int:
-        """d, the last state of the stage that is measured."""
-        return self._scored.length
+        """d, the last state of the stage that is measured; in a local plan 2d."""
+        return self._scored.length * (1 + self._is_local)
 
     def bound(self, round_number: int) -> Bound:
         """The measure's cells; exact ones as it suppresses them, and where none were shown before."""
@@ -136,6 +155,8 @@ class MeasureSum:
                 "wrong-patients",
                 "a measure takes a batch of patients, one of bone with masks beside it",
             )
+        both = vector
+        vector = vector[: self._scored.length]
         scored = self._scored.score(vector, patients)
         if not isinstance(measure, ReplacesFields):
             return scored
@@ -144,6 +165,9 @@ class MeasureSum:
             self._scored.score(vector, with_donors(patients, place, fields[place])).exams.outputs
             for place in measure.replaced_fields
         ]
+        if self._is_local:
+            released = both[self._scored.length :]
+            outputs.append(self._scored.score(released, patients).exams.outputs)
         return replace(scored, exams=replace(scored.exams, replaced=np.stack(outputs, axis=1)))
 
     def advance(

@@ -9,6 +9,7 @@ is told of one can write it again and compare. Imports the contract, the account
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 from shared.contract.decision import decision_of
 from shared.contract.plan import MeasuredRelease, Plan, RosterEntry
@@ -37,6 +38,7 @@ def validation_plan(
     written_utc: str,
     epsilon: float | None = None,
     is_one_table: bool = False,
+    valid_until: date | None = None,
 ) -> Plan:
     """The plan that measures a release at the roster's sites; their roles are those of ``role_in``.
 
@@ -48,6 +50,7 @@ def validation_plan(
         written_utc: when it was written.
         epsilon: what each table costs a patient; None: what it costs in the release's own plan.
         is_one_table: ask for the table of whole cohorts and nothing else.
+        valid_until: the last day on which sites may approve it and answer; None: any day.
 
     Raises:
         PlanError: no stage is left, the release was trained by nothing, or its tables are exact and an
@@ -86,6 +89,7 @@ def validation_plan(
             weights_sha256=release.record.weights_sha256,
             trained=trained,
         ),
+        valid_until=valid_until,
     )
 
 

@@ -86,9 +86,11 @@ class Federation:
             if stage == "train":
                 make_release(store, self.home.key())
 
-    def charge(self, name: str, purpose: str, run: str = "cytology") -> LedgerRow:
+    def outcome(self, name: str, purpose: str, run: str = "cytology") -> LedgerRow:
         rows = self.ledger(name).show()
-        return next(row for row in rows if (row.kind, row.purpose, row.run) == ("charge", purpose, run))
+        return next(
+            row for row in rows if (row.kind, row.purpose, row.run) == ("outcome", purpose, run)
+        )
 
 
 def keep(folder: Path) -> Callable[[], None]:
@@ -148,9 +150,9 @@ def test_the_head_of_a_validation_is_countersigned_at_the_next_contact(
 ) -> None:
     federation = copied(validated, tmp_path)
     trained, measured, external = (
-        federation.charge("elm", "train").sha256,
-        federation.charge("elm", "evaluate.internal").sha256,
-        federation.charge("hop", "evaluate.external").sha256,
+        federation.outcome("elm", "train").sha256,
+        federation.outcome("elm", "evaluate.internal").sha256,
+        federation.outcome("hop", "evaluate.external").sha256,
     )
     assert countersigned(federation, "elm") == {trained}, "by the request for the internal table"
     assert countersigned(federation, "hop") == set()
@@ -189,7 +191,7 @@ def test_a_site_that_cannot_measure_yet_keeps_the_head_too(
     assert done.exit_code == 0, done.output
     for name in ROWS:
         accept_lock(federation.site(name), store.lock_file)
-    measured = federation.charge("elm", "evaluate.internal").sha256
+    measured = federation.outcome("elm", "evaluate.internal").sha256
     federation.launch(store, "prospective")
     assert store.results("prospective").accepted["elm"].reply.status == "not-applicable"
     assert measured in countersigned(federation, "elm")
@@ -216,8 +218,8 @@ def test_a_site_with_a_rotated_key_trains_under_a_new_plan(
     assert after.plan.entry("elm").public_key == rotation.new_key
     federation.launch(after, "train")
     assert {part.site for part in after.training.last_committed().contributions} == {"elm", "fir"}
-    charge = federation.charge("elm", "train", "after")
-    assert charge.public_key == rotation.new_key
+    outcome = federation.outcome("elm", "train", "after")
+    assert outcome.public_key == rotation.new_key
     federation.ledger("elm").verify()
 
 

@@ -54,6 +54,7 @@ TRAINED = ("aster", "birch")
 READY = ("task=bmd_classes", "encoder=none", "fusion=clinical_only", "federation.poll_s=0.01")
 THREE = (
     *("features=three_encoders", "learner=clusters_mlp", "learner.then.sums=3", "learner.keep=8"),
+    "learner.by.noise=0",  # so few patients would have no clusters
     *("privacy.epsilon=2", *READY),
 )
 PRETRAINING = (

@@ -40,9 +40,10 @@ class Ground:
         """Write a plan and let every site approve it, by command."""
         command("server", "plan", run, *SETTINGS, *FOLDS[fold], *extra, "--home", str(self.home))
         plan = self.home / "runs" / run / "plan.json"
+        code = ("--code", str(json.loads(plan.read_bytes())["sha256"][:8]))
         for folder in self.sites.values():
             command(
-                "client", "approve", str(plan), "--by", "Ada Lovelace", "--yes", "--folder", str(folder)
+                "client", "approve", str(plan), "--by", "Ada Lovelace", *code, "--folder", str(folder)
             )
 
     def launch(self, run: str) -> np.ndarray:

@@ -114,7 +114,7 @@ def take_in(site: Path, tables: Path) -> None:
 
 def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     home, site = str(tmp_path / "home"), str(tmp_path / "site")
-    assert run("server", "init", "--home", home).returncode == 0
+    founded = json.loads(run("server", "init", "--home", home, "--json").stdout)
     made = run("client", "init", "aster", "--declared-patients", "100", "--folder", site)
     assert made.returncode == 0, made.stderr
     request = str(tmp_path / "site" / "join-request.json")
@@ -122,7 +122,8 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     twice = run("server", "enrol", request, "--home", home, "--json")
     assert json.loads(twice.stdout)["error"] == "plan.already-enrolled"
     answer = str(tmp_path / "home" / "enrolments" / "aster.json")
-    assert run("client", "join", answer, "--folder", site).returncode == 0
+    key = ("--coordinator-key", founded["public key"], "--folder", site)
+    assert run("client", "join", answer, *key).returncode == 0
     listed = json.loads(run("server", "sites", "--home", home, "--json").stdout)
     assert [(entry["site"], entry["role"]) for entry in listed] == [("aster", "training")]
     assert run("server", "plan", "spring", "experiment=hip_table", "--home", home).returncode == 0
@@ -134,14 +135,15 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     plan = str(tmp_path / "home" / "runs" / "spring" / "plan.json")
     judged = json.loads(run("client", "plan", plan, "--folder", site, "--json").stdout)
     assert judged["policy"] == "allows it"
-    early = run("client", "approve", plan, "--by", "Ada Lovelace", "--yes", "--folder", site, "--json")
+    coded = ("--code", judged["short code"], "--folder", site)
+    early = run("client", "approve", plan, "--by", "Ada Lovelace", *coded, "--json")
     assert json.loads(early.stdout)["error"] == "plan.would-be-refused"
     take_in(tmp_path / "site", tmp_path / "tables")
-    unnamed = run("client", "approve", plan, "--by", "Ada", "--yes", "--folder", site, "--json")
+    unnamed = run("client", "approve", plan, "--by", "Ada", *coded, "--json")
     assert json.loads(unnamed.stdout)["error"] == "plan.unnamed-approval"
     unsure = run("client", "approve", plan, "--by", "Ada Lovelace", "--folder", site, "--json")
     assert json.loads(unsure.stdout)["error"] == "policy.not-confirmed"
-    named = run("client", "approve", plan, "--by", "Ada Lovelace", "--yes", "--folder", site)
+    named = run("client", "approve", plan, "--by", "Ada Lovelace", *coded)
     assert named.returncode == 0, named.stderr
     loud = ["privacy.epsilon=9", "experiment=hip_table", "--home", home]
     assert run("server", "plan", "summer", *loud).returncode == 0

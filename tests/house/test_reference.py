@@ -27,6 +27,7 @@ from shared.contract import protocol, settings
 ROOT = Path(__file__).resolve().parents[2]
 NO_FILE = {
     "PLAN_VERSION": "the model that the table names has it",
+    "SWEEP_VERSION": "the model that the table names has it",
     "PREPROCESSING_VERSION": "how films are prepared: cohorts and releases name it",
 }
 OWN_VERSION = "CohortSchema"  # whose version is its author's

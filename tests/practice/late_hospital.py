@@ -50,7 +50,9 @@ def enrol_late(own: Coordinator, folder: Path, name: str = "kay") -> Hospital:
     """A hospital that enters a federation as external, with no cohort yet."""
     hospital = new_hospital(folder, name)
     entered = own.told("enrol", str(folder / "join-request.json"), "--role", "external")
-    hospital.must("join", str(entered["give to the site"]))
+    answer = Path(str(entered["give to the site"]))
+    key = json.loads(answer.read_bytes())["coordinator_key"]
+    hospital.must("join", str(answer), "--coordinator-key", key)
     return hospital
 
 
@@ -61,6 +63,11 @@ def ingest_rows(hospital: Hospital, rows: range) -> None:
     hospital.must("ingest", str(archive), "--schema", str(SCHEMA))
 
 
+def short_code(plan: Path) -> str:
+    """What a person types who approves a plan's or a sweep's file."""
+    return str(json.loads(plan.read_bytes())["sha256"][:8])
+
+
 def approve_plan(hospital: Hospital, plan: Path) -> None:
     """A person there says yes."""
-    hospital.must("approve", str(plan), "--by", BY, "--yes")
+    hospital.must("approve", str(plan), "--by", BY, "--code", short_code(plan))

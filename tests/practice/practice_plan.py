@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
 
 from server.federation.compose import compose_settings
 from server.federation.plan import resolve_stages, shared_settings
 from server.federation.tables import Declared, table_stage
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, RosterEntry
+from shared.contract.protocol import vector_sha256
 from shared.contract.release import Release, ReleaseRecord
 from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
@@ -16,6 +21,7 @@ from shared.measure.table.spec import TableSpec, table_spec
 from shared.model.build import build_model
 from shared.model.weights import flatten_weights
 from shared.privacy.cost import predict_cost
+from shared.stages.local_plan import local_plan
 
 
 def plan_of(settings: Settings, sites: Mapping[str, int], *, external: str = "") -> Plan:
@@ -89,3 +95,17 @@ def unread_release(*overrides: str) -> Release:
         rounds=3,
     )
     return Release(record=record, plan=plan, weights=None)  # type: ignore[arg-type]
+
+
+def started_release(*overrides: str) -> Release:
+    """A release of clinical fields whose weights are none that anybody trained."""
+    release, weights = unread_release(*overrides), np.zeros(12, dtype=np.float32)
+    record = release.record.model_copy(update={"weights_sha256": vector_sha256(weights)})
+    return replace(release, record=record, weights=weights)
+
+
+def planned_locally(release: Release, **changes: object) -> Plan:
+    """The plan by which site ``hop`` trains a release further."""
+    values: dict[str, object] = {"site": "hop", "public_key": "2" * 64, "declared_patients": 200}
+    values |= {"epsilon": None, "day": date(2026, 1, 5)}
+    return local_plan(release, **(values | changes))  # type: ignore[arg-type]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 FOLDER = Path(__file__).resolve().parent / "references"
 PAGE = FOLDER.parents[2] / "docs" / "references.md"
-TOOLS = {"r": "R", "sklearn": "Python"}
+TOOLS = {"r": "R", "sklearn": "Python", "lifelines": "Python"}
+# Answers that lie with data of their own.
+OWN_DATA = {"lifelines": "survival.json"}
 TIMES = PAGE.parent / "data" / "bench_measures.json"
 TOLERANCE, ROUNDING = 1e-10, 1e-12
 SHOWN_VALUES = 6
@@ -29,7 +31,8 @@ Written by `make references`; nothing here is typed by hand.
 
 Every figure is computed by the product's own function on fixed data (`tests/practice/references`:
 {patients} patients with a score, a rival score with ties, a continuous and a graded target; {others}
-other patients; 8 hospitals whose AUCs differ, then 5 whose AUCs do not; 7 p-values) and held against
+other patients; 8 hospitals whose AUCs differ, then 5 whose AUCs do not; 7 p-values; {followed} patients
+followed to an event, a competing one or the end) and held against
 the stored answer of another program that has the same data. "By hand" is the definition written out in
 that language. Difference is the largest of a row; what the order of additions can change is below
 {rounding:g}. `tests/shared/measures/test_references.py` fails above {tolerance:g}, where a difference
@@ -68,7 +71,12 @@ class Compared:
 @cache
 def answers_of(tool: str) -> dict[str, dict[str, object]]:
     """The stored file of a tool: its certificate and its answers."""
-    return dict(json.loads((FOLDER / f"answers_{tool}.json").read_text()))
+    return dict(json.loads((FOLDER / file_of(tool)).read_text()))
+
+
+def file_of(tool: str) -> str:
+    """The name of the stored file of a tool."""
+    return OWN_DATA.get(tool, f"answers_{tool}.json")
 
 
 def certificate_of(tool: str) -> dict[str, str]:
@@ -78,14 +86,16 @@ def certificate_of(tool: str) -> dict[str, str]:
 
 
 def data_sha256() -> str:
-    """Of the data as they lie here."""
+    """Of the shared data as they lie here."""
     return hashlib.sha256((FOLDER / "data.json").read_bytes()).hexdigest()
 
 
 @cache
-def data() -> Data:
-    """The fixed data."""
-    read = json.loads((FOLDER / "data.json").read_text())
+def data(tool: str = "r") -> Data:
+    """The fixed data of a tool."""
+    read = (
+        answers_of(tool)["data"] if tool in OWN_DATA else json.loads((FOLDER / "data.json").read_text())
+    )
     return {name: np.array(value) for name, value in read.items() if name != "certificate"}
 
 
@@ -93,7 +103,7 @@ def compare(row: Row) -> Compared:
     """Both sides of a row."""
     stored = answers_of(row.tool)["answers"][row.answer]
     ours = np.concatenate(
-        [np.ravel(np.asarray(each, dtype=float)) for each in _parts(row.ours(data()))]
+        [np.ravel(np.asarray(each, dtype=float)) for each in _parts(row.ours(data(row.tool)))]
     )
     reference = np.array([float(each) for each in np.ravel(np.asarray(stored, dtype=object))])
     if ours.shape != reference.shape:
@@ -112,6 +122,7 @@ def page(rows: Sequence[Row]) -> str:
         INTRODUCTION.format(
             patients=d["is_ill"].size,
             others=d["other_ill"].size,
+            followed=data("lifelines")["years"].size,
             rounding=ROUNDING,
             tolerance=TOLERANCE,
         ),
@@ -122,9 +133,10 @@ def page(rows: Sequence[Row]) -> str:
     ]
     for tool in TOOLS:
         born = certificate_of(tool)
+        of_data = "its own" if tool in OWN_DATA else f"`{born['data_sha256'][:16]}…`"
         parts.append(
-            f"| `answers_{tool}.json` | {born['tool']} | `tests/practice/references/{born['script']}` "
-            f"| {born['date']} | `{born['data_sha256'][:16]}…` |\n"
+            f"| `{file_of(tool)}` | {born['tool']} | `tests/practice/references/{born['script']}` "
+            f"| {born['date']} | {of_data} |\n"
         )
     return "".join([*parts, *_times()])
 

@@ -245,6 +245,7 @@ def of_description(*, has_moments: bool) -> Case:
 
 
 VARCLUS = {"kind": "varclus", "shares": [{"up_to_epsilon": 50, "share": 0.25}]}
+LASSO = {"kind": "lasso", "shares": [{"up_to_epsilon": 50, "share": 0.25}]}
 BMD_TABLE = spec_of_numbers()
 CLASS_TABLE = spec_of_probabilities()
 
@@ -256,6 +257,7 @@ SUMS: dict[str, Case] = {
     "components": of_learner("second_moments", read_as="components", n_components=4),
     "lda from sums by class": of_learner("lda", reading="class_sums"),
     "selection by varclus": of_learner("selection", by=VARCLUS, keep=8),
+    "selection by lasso": of_learner("selection", by=LASSO, keep=8),
     "table of numbers": of_table(BMD_TABLE),
     "table of two classes": of_table(CLASS_TABLE),
     "table of graded numbers": of_table(spec_of_numbers(cuts=(0.6, 0.7))),

@@ -48,6 +48,8 @@ def plan_sweep(own: Coordinator, folder: Path, *overrides: str) -> Path:
     done = own.type("sweep", "plan", NAME, str(file), *overrides, "--cohort", cohort)
     if done.exit_code:
         raise ValueError(done.output)
+    if "of one arm: " not in done.output:
+        raise ValueError("what an arm's tables are expected to show is not told")
     return own.home / "sweeps" / NAME / "sweep.json"
 
 

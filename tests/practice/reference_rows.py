@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from practice_follow_up import FOLLOWED, label_of, task_of
 from practice_references import Data, Floats, Row
 from practice_validation import rows_of_scores, spec_of_probabilities
 
 from server.report.pooling import PooledEffect, pool_effects
+from shared.exam.time_to_event import TimeToEventLabel
+from shared.measure.exact.concordance import concordance
 from shared.measure.exact.discrimination import compare_aucs, delong, logit_interval, measure_auc
 from shared.measure.exact.regression import measure_regression
 from shared.measure.table.classes import read_classes
@@ -31,7 +34,11 @@ from shared.measures.figures import (
     quadratic_kappa,
     share_of,
 )
+from shared.measures.survival import Survival, SurvivalSettings
 from shared.sums.estimate import Estimate
+
+# Who died is as one who left.
+ALONE = label_of(competing=[], censored=["alive", "death"])
 
 
 def _ill(d: Data) -> NDArray[np.bool_]:
@@ -187,6 +194,25 @@ def _distinct_points(d: Data) -> Floats:
     return points[moved]
 
 
+def _places(d: Data, label: TimeToEventLabel) -> Floats:
+    """Class of the label of each follow-up."""
+    names = [label.class_of(*pair) for pair in zip(d["years"], d["status"], strict=True)]
+    return np.array([label.classes.index(str(name)) for name in names], dtype=np.float64)
+
+
+def _c_index(label: TimeToEventLabel) -> Callable[[Data], object]:
+    return lambda d: concordance(d["risk"][None], _places(d, label), label)[0]
+
+
+def _came(label: TimeToEventLabel) -> Callable[[Data], object]:
+    """The risk that came true."""
+    measure = Survival.build(SurvivalSettings(kind="survival"), task_of(label))
+    k = len(label.classes)
+    return lambda d: measure.risk_that_came(
+        np.bincount(_places(d, label).astype(int), minlength=k).astype(np.float64)
+    )
+
+
 def _by(tool: str) -> Callable[[str, str, str, Callable[[Data], object]], Row]:
     def row(answer: str, name: str, function: str, ours: Callable[[Data], object]) -> Row:
         return Row(name=name, answer=answer, tool=tool, function=function, ours=ours)
@@ -194,7 +220,7 @@ def _by(tool: str) -> Callable[[str, str, str, Callable[[Data], object]], Row]:
     return row
 
 
-_r, _sk = _by("r"), _by("sklearn")
+_r, _sk, _ll = _by("r"), _by("sklearn"), _by("lifelines")
 ROWS: tuple[Row, ...] = (
     _r("auc", "AUC", "pROC::auc", lambda d: measure_auc(d["probability"], _ill(d))),
     _sk("auc", "AUC", "roc_auc_score", lambda d: measure_auc(d["probability"], _ill(d))),
@@ -250,4 +276,7 @@ ROWS: tuple[Row, ...] = (
         lambda d: quadratic_kappa(_confusion(d))),
     _r("holm", "Holm's adjustment of 7 p-values", "p.adjust",
        lambda d: adjust_by_holm(d["p_values"].tolist())),
+    _ll("c_of_one_event", "C-index of a time to event", "concordance_index", _c_index(ALONE)),
+    _ll("c_beside_death", "C-index beside a competing event", "concordance_index", _c_index(FOLLOWED)),
+    _ll("kaplan_meier", "Risk of a time to event by the horizon", "KaplanMeierFitter", _came(ALONE)),
 )  # fmt: skip

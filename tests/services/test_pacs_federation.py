@@ -234,7 +234,10 @@ def test_a_round_over_films_of_the_pacs_is_committed_and_charged_once(played: Pl
         ledger = played.federation.ledger(part.site)
         ledger.verify()
         [charge] = [row for row in ledger.show() if (row.kind, row.purpose) == ("charge", "train")]
-        assert (charge.plan_sha256, charge.round, charge.sha256) == (plan.sha256, 1, part.ledger_head)
+        assert (charge.plan_sha256, charge.round) == (plan.sha256, 1)
+        assert part.ledger_head in {
+            row.sha256 for row in ledger.show() if row.charge_index == charge.index
+        }
         assert (charge.charge_class, charge.stage, charge.steps) == ("dp", "train", 1)
         assert plan.training is not None
         assert charge.noise_multiplier == plan.training.noise_multiplier >= 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from shared.strict import FROZEN, list_mistakes, refuse_contradictions
+from shared.strict import FROZEN, list_mistakes, refuse_contradictions, require_printable
 
 
 class Ranged(BaseModel):
@@ -175,3 +176,26 @@ def test_every_contradiction_of_a_part_has_a_line() -> None:
 def test_what_else_is_known_of_a_place_stands_after_the_mistake() -> None:
     [line] = mistakes({"inner": {"low": 2}}, Outer, where=lambda place: f" (at {place})")
     assert line.endswith("low must be below high (at ['inner'])")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ({"task": {"endpoint": "hip\x1b[2J"}}, "task.endpoint"),
+        ({"cohort": [{"name": "a"}, {"name": "b\u202e"}]}, "cohort.1.name"),
+        ({"grades": ("mild\u200bly",)}, "grades.0"),
+        ({"words": "two\nlines"}, "words"),
+        ({"columns": {"age\x07": 1}}, "a name"),
+    ],
+)
+def test_a_text_that_a_terminal_would_not_print_is_refused_by_its_place(
+    content: dict[str, object], place: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(place)} must be of printable") as caught:
+        require_printable(content)
+    assert str(caught.value).isprintable()
+
+
+def test_words_of_any_script_and_whatever_is_no_text_pass() -> None:
+    content = {"endpoint": "Osteoporose ≤ −2,5 骨", "n": 3, "x": None, "raw": b"\x00", "of": [0.5]}
+    assert require_printable(content) is content

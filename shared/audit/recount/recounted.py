@@ -13,7 +13,7 @@ from functools import cached_property
 from shared.audit.finding import Finding
 from shared.contract.plan import Plan, RosterEntry
 from shared.privacy.events import GaussianEvent
-from shared.privacy.ledger_format import LedgerRow
+from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 
 # The same formula on another machine.
 SAME_FORMULA = 1e-3
@@ -51,7 +51,7 @@ class RecountedLedger:
     @cached_property
     def outcomes(self) -> tuple[LedgerRow, ...]:
         """Outcomes of the plan under which a total left."""
-        return tuple(row for row in self.answers if row.status == "released")
+        return tuple(row for row in self.answers if row.status == RELEASED)
 
     @cached_property
     def answers(self) -> tuple[LedgerRow, ...]:
@@ -61,13 +61,13 @@ class RecountedLedger:
             for row in self.rows
             if row.kind == "outcome"
             and self._is_own(row)
-            and (row.status == "released" or row.payload_sha256)
+            and (row.status == RELEASED or row.payload_sha256)
         )
 
     @cached_property
     def released_charges(self) -> tuple[LedgerRow, ...]:
-        """Charges of the plan that an outcome names as having paid for a release."""
-        paid = {row.charge_index for row in self.outcomes}
+        """Charges of the plan that an outcome names as having paid for a total, which left or stays."""
+        paid = {row.charge_index for row in self.answers if row.status in (RELEASED, KEPT)}
         return tuple(row for row in self.charges if row.index in paid)
 
     def until(self, index: int) -> RecountedLedger:

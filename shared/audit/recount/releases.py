@@ -7,6 +7,8 @@ payload and protocol.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.audit.finding import Finding
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.outbox import recount_outbox
@@ -25,6 +27,7 @@ from shared.contract.payload import payload_sha256
 from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
 from shared.contract.release import Release, read_release
 from shared.errors import OsteoFedError
+from shared.privacy.ledger_format import KEPT, LedgerRow
 from shared.signing.keys import verify
 
 
@@ -41,7 +44,8 @@ def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Fi
 
 
 def _judge_outcomes(ledger: RecountedLedger) -> Finding:
-    problems, used = [], set()
+    kept = [answer for answer in ledger.answers if answer.status == KEPT]
+    problems, used = _kept_problems(ledger, kept), set()
     for answer in ledger.answers:
         charge = charge_of(ledger, answer)
         if charge is None:
@@ -60,10 +64,22 @@ def _judge_outcomes(ledger: RecountedLedger) -> Finding:
         blind_to="Messages that left without a row: see outbox and run folder.",
         figures={
             "releases": len(ledger.outcomes),
-            "refusals_after_noise": len(ledger.answers) - len(ledger.outcomes),
+            "kept_at_the_site": len(kept),
+            "refusals_after_noise": len(ledger.answers) - len(ledger.outcomes) - len(kept),
             "charges": len(ledger.charges),
         },
     )
+
+
+def _kept_problems(ledger: RecountedLedger, kept: Sequence[LedgerRow]) -> list[str]:
+    """Totals that stay, in a plan whose totals leave; or that left, in a site's own training."""
+    if not ledger.plan.is_local:
+        return [f"row {row.index} keeps a total that its plan's coordinator awaits" for row in kept]
+    return [
+        f"row {row.index} lets weights leave that were trained to stay at the site"
+        for row in ledger.outcomes
+        if row.purpose == "train"
+    ]
 
 
 def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
@@ -73,7 +89,8 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
     held = evidence.held
     paid = releases_by_payload(ledger)
     measured = {place: each for place, each in held.replies.items() if each.status == MEASURED}
-    problems = [
+    problems = _fork_problems(ledger, held)
+    problems += [
         problem
         for place, reply in measured.items()
         for problem in _reply_problems(ledger, evidence, paid, place, reply)
@@ -84,7 +101,6 @@ def _judge_held(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
         if reply.status != MEASURED and reply.total.size
     ]
     problems += _order_problems(ledger, held)
-    problems += _fork_problems(ledger, held)
     problems += _aggregation_problems(held)
     return judge(
         ledger.site,
@@ -153,15 +169,14 @@ def _order_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
 
 
 def _fork_problems(ledger: RecountedLedger, held: HeldReplies) -> list[str]:
-    """Places of the ledger at which the coordinator was shown another row than the export has."""
-    last = len(ledger.rows) - 1
+    """The first place of the ledger where the coordinator was shown another row than the export has."""
+    shown = sorted((reply.ledger_index, reply.ledger_head) for reply in held.replies.values())
     return [
-        f"the site has forked: row {reply.ledger_index} of the export is not the one that the reply of "
-        f"{place_of(*place)} names, so two copies of it have answered"
-        for place, reply in held.replies.items()
-        if reply.ledger_head and reply.ledger_index <= last
-        if ledger.rows[reply.ledger_index].sha256 != reply.ledger_head
-    ]
+        f"the site has forked: row {index} of the export is not what the coordinator was shown, "
+        "so two copies of it have answered"
+        for index, head in shown
+        if head and index < len(ledger.rows) and ledger.rows[index].sha256 != head
+    ][:1]
 
 
 def _aggregation_problems(held: HeldReplies) -> list[str]:

@@ -21,6 +21,10 @@ from shared.features.radiomics import (
 )
 from shared.features.radiomics.region import Floats, Mask, Region, find_region
 
+# Bumped when a feature's formula changes. The public constants are of one version; a plan names their
+# hash, and so does the name of every block that a hospital keeps of its films.
+RADIOMICS_VERSION = 1
+
 FAMILIES: Mapping[str, Callable[[Region], Mapping[str, float]]] = {
     "first_order": first_order.measure,
     "shape": shape.measure,

@@ -68,6 +68,29 @@ def delong(scores: Floats, is_positive: Bools) -> tuple[Floats, Floats]:
     return won.mean(axis=1), covariance
 
 
+def auc_influence(scores: Floats, is_positive: Bools) -> tuple[Floats, Floats]:
+    """AUCs of m scores on the same patients, and each patient's part in their errors.
+
+    The sum of squares of an AUC's parts is DeLong's variance, and parts of several AUCs add up patient
+    by patient, also where another class is the positive one.
+
+    Shapes: scores [m, n], is_positive [n] -> aucs [m], parts [m, n].
+
+    Raises:
+        ProtocolError: fewer than two patients of a class.
+    """
+    n_positive, n_negative = _class_sizes(is_positive, at_least=2)
+    aucs, parts = np.empty(len(scores)), np.empty(scores.shape)
+    for row, score in enumerate(scores):
+        negatives_below, positives_below = _below(score, is_positive)
+        won = negatives_below[is_positive] / n_negative
+        lost = 1 - positives_below[~is_positive] / n_positive
+        aucs[row] = won.mean()
+        parts[row, is_positive] = (won - aucs[row]) / math.sqrt(n_positive * (n_positive - 1))
+        parts[row, ~is_positive] = (lost - aucs[row]) / math.sqrt(n_negative * (n_negative - 1))
+    return aucs, parts
+
+
 def _below(score: Floats, is_positive: Bools) -> tuple[Floats, Floats]:
     """Negatives and positives below each exam's score, an equal score counting ½; one sort."""
     order = np.argsort(score)

@@ -40,9 +40,29 @@ def test_joining_trusts_the_key_in_the_coordinators_answer(tmp_path: Path) -> No
     answer = enrol(home, request, role="training", is_required=True, now=datetime.now(UTC))
     with pytest.raises(OsteoFedError):
         _ = open_site(tmp_path / "elm").coordinator_key
-    told = json.loads(run(app, ["join", str(answer), "--folder", folder, "--json"]).stdout)
-    assert told == {"site": "elm", "coordinator key": home.key().public_hex}
-    assert open_site(tmp_path / "elm").coordinator_key == home.key().public_hex
+    words, key = ["join", str(answer), "--folder", folder, "--json"], home.key().public_hex
+    for told, code in (
+        (["--coordinator-key", key[:15]], "plan.short-key"),
+        (["--coordinator-key", "0" * 64], "plan.untold-key"),
+        ([], "policy.not-confirmed"),
+    ):
+        assert json.loads(run(app, [*words, *told], input="\n").stdout)["error"] == code
+        assert not open_site(tmp_path / "elm").has_joined
+    asked = run(app, words, input="y\n")
+    assert key in asked.stderr, "a person compares what is shown"
+    assert json.loads(asked.stdout) == {"site": "elm", "coordinator key": key}
+    assert run(app, [*words, "--coordinator-key", key[:16]]).exit_code == 0
+    assert open_site(tmp_path / "elm").coordinator_key == key
+
+
+def test_a_size_that_is_none_of_the_public_list_is_answered_by_the_two_next_ones(
+    tmp_path: Path,
+) -> None:
+    words = ["init", "elm", "--folder", str(tmp_path), "--json", "--declared-patients"]
+    told = json.loads(run(app, [*words, "113"]).stdout)
+    assert told["error"] == "policy.no-bucket"
+    assert "100 or 120, not 113" in told["fact"]
+    assert not (tmp_path / "site.yaml").exists()
 
 
 def test_a_start_hands_on_where_the_coordinator_is_and_who_this_node_is(

@@ -1,4 +1,4 @@
-"""Nothing is done without an explicit yes."""
+"""Nothing is done without an explicit yes, or the code of what was shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client.command.options import require_yes
+from client.command.options import require_code, require_yes
 from shared.errors import PolicyError
 
 app = typer.Typer()
@@ -43,3 +43,27 @@ def test_the_question_does_not_mix_with_the_data(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [], input="y\n")
     assert done.stdout == ""
     assert "Sure? [y/N]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "given", "code"),
+    [
+        ("", None, "policy.not-confirmed"),
+        ("\n", None, "policy.not-confirmed"),
+        ("y\n", None, "policy.other-code"),
+        ("ab12cd34\n", None, ""),
+        ("", " AB12CD34 ", ""),
+        ("ab12cd34\n", "ab12cd35", "policy.other-code"),
+        ("ab12cd34\n", "ab12", "policy.other-code"),
+    ],
+)
+def test_a_code_is_that_of_what_was_shown_or_a_no(answer: str, given: str | None, code: str) -> None:
+    coded = typer.Typer()
+
+    @coded.command()
+    def ask_code() -> None:
+        require_code("Sure\x1b[2J?", code="ab12cd34", given=given)
+
+    done = CliRunner().invoke(coded, [], input=answer)
+    assert (done.exception.code if isinstance(done.exception, PolicyError) else "") == code
+    assert "\x1b" not in done.output

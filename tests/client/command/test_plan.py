@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+from practice_site import clock
 from table_site import TableSites
 from typer.testing import CliRunner
 
@@ -19,6 +21,7 @@ from client.command.plan import (
     _describe_training,
     _judge,
 )
+from shared.contract.plan import Plan
 from shared.contract.stages import DescriptionStage
 
 BY = "Ada Lovelace"
@@ -30,28 +33,42 @@ def approve(sites: TableSites, *more: str, answer: str = "", by: str = BY) -> Re
     return CliRunner().invoke(app, [*arguments, *more], input=answer)
 
 
+def coded(sites: TableSites) -> tuple[str, str]:
+    return ("--code", sites.plan_sha256[:8])
+
+
 def decisions(sites: TableSites) -> list[dict[str, str]]:
     path = sites.site().folder / "approvals" / "log.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("answer", ["\n", "n\n", "", "perhaps\n"])
-def test_without_an_explicit_yes_nothing_is_approved(sites: TableSites, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("\n", "policy.not-confirmed"),
+        ("", "policy.not-confirmed"),
+        ("y\n", "policy.other-code"),
+        ("00000000\n", "policy.other-code"),
+    ],
+)
+def test_without_the_plans_own_code_nothing_is_approved(
+    sites: TableSites, answer: str, code: str
+) -> None:
     before = decisions(sites)
     done = approve(sites, answer=answer)
     assert done.exit_code == 1
-    assert "policy.not-confirmed" in done.stderr
+    assert code in done.stderr
     assert decisions(sites) == before
 
 
-def test_a_yes_at_the_terminal_or_by_option_is_signed_into_the_log(sites: TableSites) -> None:
+def test_a_code_at_the_terminal_or_by_option_is_signed_into_the_log(sites: TableSites) -> None:
     n = len(decisions(sites))
-    assert approve(sites, answer="y\n").exit_code == 0
-    assert approve(sites, "--yes").exit_code == 0
+    assert approve(sites, answer=f" {sites.plan_sha256[:8].upper()}\n").exit_code == 0
+    assert approve(sites, *coded(sites)).exit_code == 0
     new = decisions(sites)[n:]
     assert [(each["by"], each["decision"]) for each in new] == [(BY, "approved")] * 2
     assert all(len(each["signature"]) == 128 for each in new)
-    assert approve(sites, "--yes", by="Ada").exit_code == 1
+    assert approve(sites, *coded(sites), by="Ada").exit_code == 1
 
 
 def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> None:
@@ -59,12 +76,14 @@ def test_what_is_approved_is_shown_before_the_question(sites: TableSites) -> Non
     shown = approve(sites, answer="n\n").output
     for words in (
         sites.plan_sha256,
+        f"{sites.plan.settings.cohort.name}, version 1",
+        "patients asked",
         "installed here",
         "3 rounds of 1 steps",
         "3 updates of the weights (dp)",
     ):
         assert words in shown
-    told = json.loads(approve(sites, "--yes", "--json").stdout)
+    told = json.loads(approve(sites, *coded(sites), "--json").stdout)
     assert told["epsilon, training"].count(".") == 4  # of the run, spent before, spent then, left
     assert "0.00 spent before" in told["epsilon, internal validation"]
     assert "0.00 spent before" not in told["epsilon, training"]
@@ -134,7 +153,7 @@ def test_a_plan_of_code_that_is_not_installed_is_shown_and_not_approved(
     facts, _ = _judge(sites.site(), sites.plan)
     assert "NOT the code installed here" in str(facts["code"])
     assert f"written for code {sites.plan.code_sha256[:12]}" in str(facts["would stop it"])
-    done = approve(sites, "--yes")
+    done = approve(sites, *coded(sites))
     assert done.exit_code == 1
     assert "plan.would-be-refused" in done.stderr
     assert "installed here is 999999999999" in done.stderr
@@ -143,7 +162,7 @@ def test_a_plan_of_code_that_is_not_installed_is_shown_and_not_approved(
 
 def test_a_plan_that_the_policy_forbids_cannot_be_approved_with_any_yes(sites: TableSites) -> None:
     sites.change_policy(epsilon_per_run=0.1)
-    done = approve(sites, "--yes")
+    done = approve(sites, *coded(sites))
     assert done.exit_code == 1
     assert "plan.forbidden-by-policy" in done.stderr
 
@@ -153,7 +172,7 @@ def test_a_budget_that_would_not_last_is_shown(sites: TableSites) -> None:
     sites.change_policy(epsilon_lifetime=2.9, epsilon_per_run=3.1)
     facts, _ = _judge(sites.site(), sites.plan)
     assert "above the cap of 2.9" in str(facts["would stop it"])
-    assert "above the cap of 2.9" in approve(sites, "--yes", "--json").stdout
+    assert "above the cap of 2.9" in approve(sites, *coded(sites), "--json").stdout
 
 
 def test_a_refusal_needs_no_yes_and_takes_the_approval_away(sites: TableSites) -> None:
@@ -179,7 +198,7 @@ def test_a_plan_is_shown_before_any_cohort_exists(sites: TableSites) -> None:
 def test_a_plan_that_would_be_refused_later_is_not_approved(sites: TableSites) -> None:
     sites.change_policy(minimum_cohort_patients=140)
     before = decisions(sites)
-    done = approve(sites, "--yes")
+    done = approve(sites, *coded(sites))
     assert done.exit_code == 1
     assert "plan.would-be-refused" in done.stderr
     assert "patients are fewer than the minimum of 140" in done.stderr
@@ -188,7 +207,7 @@ def test_a_plan_that_would_be_refused_later_is_not_approved(sites: TableSites) -
 
 def test_a_site_without_a_cohort_is_told_to_take_one_in_before_it_approves(sites: TableSites) -> None:
     shutil.rmtree(sites.site().folder / "cohorts")
-    done = approve(sites, "--yes")
+    done = approve(sites, *coded(sites))
     assert done.exit_code == 1
     assert "has no cohort" in done.stderr
     assert "ingest" in done.stderr
@@ -206,3 +225,24 @@ def test_who_is_asked_for_later_patients_only_needs_no_cohort_yet(sites: TableSi
     later = tuple(stage for stage in sites.plan.stages if stage.patients == "accrued")
     facts, _ = _judge(sites.site(), sites.plan.model_copy(update={"stages": later}))
     assert facts["would stop it"] == "nothing"
+
+
+def test_a_plan_is_not_approved_after_its_last_day(sites: TableSites) -> None:
+    today = sites.site().clock().date()
+    last = today - timedelta(days=1)
+    over = Plan.model_validate(sites.plan.model_dump() | {"valid_until": last})
+    facts, _ = _judge(sites.site(), over)
+    assert f"was valid until {last}" in str(facts["would stop it"])
+    lasting = Plan.model_validate(sites.plan.model_dump() | {"valid_until": today + timedelta(days=1)})
+    assert _judge(sites.site(), lasting)[0]["would stop it"] == "nothing"
+
+
+def test_where_two_must_approve_a_first_yes_waits_for_another_person(sites: TableSites) -> None:
+    sites.site().approvals.decide(sites.plan, "refused", by=BY, now=clock())
+    sites.change_policy(approvals_needed=2)
+    done = approve(sites, *coded(sites))
+    assert "is waiting for a second person" in done.stderr
+    assert sites.site().approvals.decision(sites.plan_sha256) != "approved"
+    assert "nothing runs before" in approve(sites, *coded(sites), by=BY.upper()).stderr, "the same one"
+    assert "waiting" not in approve(sites, *coded(sites), by="Grace Hopper").stderr
+    assert sites.site().approvals.decision(sites.plan_sha256) == "approved"

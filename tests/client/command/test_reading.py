@@ -108,6 +108,20 @@ def test_a_release_that_is_not_whole_or_not_its_coordinators_reads_nothing(
     assert read()["error"] == "weights.mixed-release"
 
 
+def test_the_map_that_is_asked_for_is_drawn_and_what_is_to_be_said_of_it_is_said(
+    read: Callable[..., dict[str, object]], tmp_path: Path
+) -> None:
+    usual, seen = read(), read("--map", "gradcam", "--heat-map", str(tmp_path / "cam.png"))
+    assert [told["map"] for told in (usual, seen)] == ["occlusion", "gradcam"]
+    assert (usual["value"], usual["map_notes"]) == (seen["value"], [])
+    assert (tmp_path / "cam.png").read_bytes().startswith(b"\x89PNG")
+    fitted = read("--map", "lime", "--heat-map", str(tmp_path / "lime.png"))
+    [note] = fitted["map_notes"]
+    assert "stability" in note
+    is_drawn = fitted["heat_map"] is not None
+    assert is_drawn == (not note.startswith("not reliable")) == (tmp_path / "lime.png").exists()
+
+
 def test_a_table_is_scored_into_a_file_for_the_hospital_only(tmp_path: Path) -> None:
     handed = Handed(tmp_path, "encoder=none", "fusion=clinical_only")
     kay = new_hospital(tmp_path / "kay")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from late_hospital import BY
+from late_hospital import BY, short_code
 from practice_commands import Coordinator
 from practice_sweep import (
     allow,
@@ -46,7 +46,7 @@ def test_one_look_shows_every_arm_and_one_price_and_one_yes_approves_all(
     paid = {row["patients"]: row for row in told["groups"]}
     assert paid["train"]["all arms together"] > paid["train"]["one arm"]
     assert decisions(own, "ash") == {None}
-    shown = ash.must("approve", str(path), "--by", BY, "--yes")
+    shown = ash.must("approve", str(path), "--by", BY, "--code", short_code(path))
     assert "2 plans, is approved by" in shown
     assert decisions(own, "ash") == {"approved"}
     ash.must("refuse", str(path), "--by", BY)
@@ -63,7 +63,7 @@ def test_a_sweep_above_the_cap_of_a_run_is_refused_though_each_arm_is_below_it(
     for name, hospital in hospitals_of(own).items():
         if name == "hop":  # it does not train
             continue
-        told = hospital.told("approve", str(path), "--by", BY, "--yes")
+        told = hospital.told("approve", str(path), "--by", BY, "--code", short_code(path))
         assert told["error"] == "plan.forbidden-by-policy"
         assert "all arms: training costs epsilon" in str(told["fact"])
         assert decisions(own, name) == {None}
@@ -75,7 +75,7 @@ def test_a_sweep_above_the_cap_of_a_run_is_refused_though_each_arm_is_below_it(
 def test_a_sweep_above_what_is_left_for_life_is_refused(own: Coordinator, tmp_path: Path) -> None:
     path, folder = plan_sweep(own, tmp_path), own.sites["ash"]
     allow(folder, epsilon_lifetime=2.5)
-    told = hospitals_of(own)["ash"].told("approve", str(path), "--by", BY, "--yes")
+    told = hospitals_of(own)["ash"].told("approve", str(path), "--by", BY, "--code", short_code(path))
     assert told["error"] == "plan.would-be-refused"
     assert "above the cap of 2.5" in str(told["fact"])
     assert decisions(own, "ash") == {None}

@@ -145,7 +145,7 @@ def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_ar
     charge(ledger, 2, PATIENTS[20:], **exact)  # patients of whom nothing was shown
     charge(ledger, 3, PATIENTS[:20], **exact | {"purpose": "another split"})
     with pytest.raises(PrivacyError, match="at most 1 governed") as caught:
-        charge(ledger, 4, PATIENTS[19:], **exact)
+        charge(ledger, 4, PATIENTS[:20], **exact)
     assert caught.value.code == "privacy.governed-repeated"
     for row in [row for row in ledger.show() if row.kind == "charge"]:
         if row.plan_sha256 == "plan-1":
@@ -153,6 +153,31 @@ def test_governed_releases_of_a_split_are_counted_over_plans_and_refused_ones_ar
             break
     charge(ledger, 4, PATIENTS[:20], **exact)
     charge(ledger, 5, PATIENTS[:1], **exact | {"purpose": "a third"})
+
+
+@pytest.mark.parametrize("purpose", ["evaluate.external", "evaluate.description"])
+def test_an_exact_release_is_of_exactly_the_patients_of_every_earlier_one_or_of_none_of_them(
+    tmp_path: Path, purpose: str
+) -> None:
+    ledger, most = open_ledger(tmp_path), 9
+    exact: dict[str, object] = {"event": None, "charge_class": "governed", "stage_kind": "table"}
+    charge(ledger, 1, PATIENTS[:20], **exact | {"purpose": "evaluate.external"})
+    charge(ledger, 2, PATIENTS[20:], **exact | {"purpose": "evaluate.external"})
+    asked = make_charge(3, **exact | {"plan_sha256": "plan-3", "purpose": purpose})
+    so_far = 1 if purpose == "evaluate.external" else 0
+    # One patient less, one more, ten others: a version apart, and four sets can single one out.
+    for members in (PATIENTS[:19], PATIENTS[:21], PATIENTS[10:30], PATIENTS):
+        with pytest.raises(PrivacyError) as caught:
+            ledger.charge(asked, members=members, allowance=LIFE_ONLY, governed_releases=most)
+        assert caught.value.code == "privacy.governed-other-members"
+        with pytest.raises(PrivacyError):
+            ledger.governed_so_far(asked, members=members, most=most)
+    n_rows = len(ledger.show())
+    assert ledger.governed_so_far(asked, members=PATIENTS[:20], most=most) == so_far
+    assert len(ledger.show()) == n_rows, "to look writes nothing"
+    ledger.charge(asked, members=PATIENTS[20:], allowance=LIFE_ONLY, governed_releases=most)
+    inside = make_charge(4, **exact | {"plan_sha256": "plan-4", "purpose": "evaluate.internal"})
+    ledger.charge(inside, members=PATIENTS[:7], allowance=LIFE_ONLY)  # another split
 
 
 def test_an_earlier_governed_charge_has_shown_nothing_until_it_is_released(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from table_site import TableSites
 import client.reading.predict as predicting
 from client.cohort.quarantine import CODES
 from client.intake.workers import ReadingRule, read_films, read_one
+from client.reading.maps import ExamMaps
 from client.reading.predict import (
     Prediction,
     _describe,
-    _occlude,
     draw_heat_maps,
     predict,
     read_values,
@@ -66,7 +66,7 @@ def test_a_table_only_release_gives_the_models_own_probability(sites: TableSites
         logits = model(*nothing, row[:, None], torch.ones_like(row, dtype=torch.bool)[:, None])[:, 0]
     assert reading.value == pytest.approx(torch.softmax(logits, 1)[0, 1].item(), abs=1e-6)
     assert reading.class_name == ("malignant" if reading.value >= 0.5 else "benign")
-    assert (reading.unit, reading.t_score, reading.heat_maps) == ("probability", None, ())
+    assert (reading.unit, reading.t_score, reading.maps.heats) == ("probability", None, ())
     assert reading.probability_of == "malignant"
     assert reading.facts()["probability of malignant"] == f"{reading.value:.3f}"
     assert "value" not in reading.facts()
@@ -187,7 +187,7 @@ def test_a_film_that_an_intake_would_put_aside_is_not_read(
 
 def regression(value: float) -> Prediction:
     """What a release of the hip says of a BMD."""
-    return _describe(hip_release(), torch.tensor([[value]], dtype=torch.float64), [], [])
+    return _describe(hip_release(), torch.tensor([[value]], dtype=torch.float64), [])
 
 
 @cache
@@ -219,29 +219,13 @@ def test_the_class_that_is_read_is_the_class_that_is_validated() -> None:
     assert regression(0.9).class_name == "normal"
 
 
-def test_a_heat_map_is_the_change_of_the_output_where_a_place_is_hidden() -> None:
-    stack = torch.zeros(2, 32, 32)
-    stack[1, :16, :16] = 1.0  # the second view's upper left place, and the film's mean is a quarter
-
-    def value_of(views: torch.Tensor) -> torch.Tensor:
-        return 4.0 * views[:, 1, :16, :16].mean(dim=(1, 2))
-
-    silent, found = (_occlude(stack, view, value_of) for view in (0, 1))
-    assert not silent.any()
-    # hidden whole: 4·(1 − 0.25); a place that covers none of it changes nothing
-    assert found[0, 0] == pytest.approx(3.0)
-    assert found[31, 31] == 0.0
-    assert found[15, 15] < found[0, 0]
-    assert (found >= 0).all()
-
-
 def test_a_reading_without_films_has_no_picture_and_one_with_films_lies_at_the_site(
     sites: TableSites,
 ) -> None:
     site, plain = sites.site(), regression(0.6)
     assert draw_heat_maps(site, plain) is None
     film = np.random.default_rng(0).random((32, 32), dtype=np.float32)
-    seen = replace(plain, films=(film,), heat_maps=(film,))
+    seen = replace(plain, films=(film,), maps=ExamMaps(heats=(film,)))
     written = draw_heat_maps(site, seen)
     assert written.parent == site.readings
     assert written.read_bytes().startswith(b"\x89PNG")
@@ -364,11 +348,22 @@ def test_an_exam_is_read_of_all_its_films_and_values_together(brightness: Releas
     # the mean of both films, and one SD of age above the reference
     assert reading.value == pytest.approx(0.6 + 1.0, abs=1e-6)
     assert [float(each.mean()) for each in reading.films] == pytest.approx([0.5, 0.7])
-    assert len(reading.heat_maps) == 2
+    assert len(reading.maps.heats) == 2
     # a film of one light has nothing to hide
-    assert not np.concatenate(reading.heat_maps).round(6).any()
+    assert not np.concatenate(reading.maps.heats).round(6).any()
     assert reading.unit == "g/cm2"
     assert reading.field_attention == {"age": 1.0}
+
+
+def test_a_reading_whose_maps_are_not_reliable_draws_no_picture(
+    brightness: Release, tmp_path: Path
+) -> None:
+    # films of one light are hidden by their own mean: the score never changes
+    reading = predict(brightness, [Path("a"), Path("b")], REQUIRED, map_kind="lime")
+    assert reading.maps.heats == (None, None)
+    assert [note.partition(":")[0] for note in reading.maps.notes] == ["not reliable"] * 2
+    assert draw_heat_maps(SimpleNamespace(), reading, tmp_path / "x.png") is None
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_release_that_reads_films_is_not_asked_without_one(brightness: Release) -> None:
@@ -385,11 +380,12 @@ def test_a_picture_is_named_by_the_sites_clock_and_says_what_was_read(
         "client.reading.heat_map.write_heat_maps", lambda path, *_, **given: told.append(given)
     )
     film = np.zeros((4, 4), np.float32)
-    seen = replace(regression(0.6), films=(film,), heat_maps=(film,))
+    seen = replace(regression(0.6), films=(film,), maps=ExamMaps(heats=(film,)))
     moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
     site = SimpleNamespace(readings=tmp_path, clock=lambda: moment)
     assert draw_heat_maps(site, seen) == tmp_path / "20260102T030405000006Z.png"
     assert told[0]["unit"] == "g/cm2"
+    assert told[0]["title"] == "change when this place is hidden"
     for words in ("value 0.600 g/cm2", "T-score -2.15", "class osteoporosis"):
         assert words in str(told[0]["caption"])
 
@@ -402,7 +398,7 @@ def test_a_probability_says_of_which_class_in_words_and_picture(
     release = SimpleNamespace(plan=SimpleNamespace(settings=settings), record=record)
     film = np.zeros((32, 32), dtype=np.float32)
     outputs = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
-    reading = _describe(release, outputs, [film], [film])
+    reading = replace(_describe(release, outputs, [film]), maps=ExamMaps(heats=(film,)))
     endpoint = settings.task.positive_class
     place = record.decision.classes.index(endpoint)
     assert reading.probability_of == endpoint == "osteoporosis"
@@ -425,7 +421,7 @@ def test_a_reading_says_every_probability_the_likeliest_class_and_the_one_that_w
     # osteoporosis is called from 0.3 on; normal is likelier here
     by_name = {"normal": 0.4, "osteopenia": 0.25, "osteoporosis": 0.35}
     outputs = torch.tensor([[by_name[name] for name in decision.classes]], dtype=torch.float64)
-    reading = _describe(release, outputs, [], [])
+    reading = _describe(release, outputs, [])
     assert dict(reading.probabilities) == by_name
     assert (reading.likeliest, reading.class_name) == ("normal", "osteoporosis")
     facts = reading.facts()

@@ -9,7 +9,8 @@ import pytest
 from practice_site import make_policy
 from table_site import TableSites, found_table_sites
 
-from client.rehearsal.price import Price, find_shortages, price_plan
+from client.gate.ledger import Charge
+from client.rehearsal.price import Price, find_governed, find_shortages, price_plan
 from client.site.policy import PolicySettings
 
 
@@ -54,6 +55,54 @@ def test_what_the_gate_would_refuse_is_announced_by_the_policy_of_each_stage(sit
     assert (training.least_patients, internal.least_patients) == (70, 20)
     [external] = price_plan(sites.site("hop"), sites.plan, sites.split(None, "hop").cohort)
     assert external.least_patients == sites.site("hop").policy.minimum_cell
+
+
+def test_what_an_exact_table_would_meet_in_the_ledger_is_said_before_approval(
+    sites: TableSites,
+) -> None:
+    exact = tuple(
+        stage.model_copy(update={"release_class": "governed"})
+        if stage.patients == "internal"
+        else stage
+        for stage in sites.plan.stages
+    )
+    [name] = [stage.name for stage in exact if stage.release_class == "governed"]
+    plan = sites.plan.model_copy(update={"stages": exact})
+    site, cohort = sites.site(), sites.split("internal").cohort
+    members = sites.split("internal").arrays.patients
+    assert find_governed(site, (sites.plan,), cohort) == ([], [])
+    assert find_governed(site, (plan,), cohort) == ([f"{name}: 0 of at most 1 before"], [])
+    before = Charge(
+        charge_class="governed",
+        event=None,
+        purpose="evaluate.internal",
+        plan_sha256="3" * 64,
+        run="before",
+        stage="internal",
+        stage_kind="table",
+        round=1,
+        request_sha256="4" * 64,
+    )
+    ledger = sites.gate().ledger
+    ledger.charge(before, members=members, allowance=site.policy.allowance)
+    told, [refused] = find_governed(site, (plan,), cohort)
+    assert (told, "at most 1 governed releases" in refused) == ([], True)
+    sites.change_policy(governed_releases_per_split=2)
+    assert find_governed(sites.site(), (plan,), cohort) == ([f"{name}: 1 of at most 2 before"], [])
+    version_before = replace(before, plan_sha256="5" * 64, purpose="evaluate.external")
+    ledger.charge(version_before, members=members[1:], allowance=site.policy.allowance)
+    assert find_governed(sites.site(), (plan,), cohort)[1] == [], "of another split"
+    [external] = [stage for stage in exact if stage.patients == "everybody"]
+    everybody = plan.model_copy(
+        update={"stages": (external.model_copy(update={"release_class": "governed"}),)}
+    )
+    hop = sites.site("hop")
+    whole = sites.split(None, "hop")
+    sites.gate("hop").ledger.charge(
+        version_before, members=whole.arrays.patients[1:], allowance=hop.policy.allowance
+    )
+    told, [refused] = find_governed(hop, (everybody,), whole.cohort)
+    assert "not of exactly them" in refused, "a version of before, one person apart"
 
 
 def test_a_description_is_paid_by_every_group_and_by_who_is_in_no_other(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from shared.contract.plan import Plan, write_plan
 from shared.errors import PlanError
 from shared.signing.keys import create_key, load_key
 
-NOW = datetime(2026, 1, 5, tzinfo=UTC)
+NOW, DAY = datetime(2026, 1, 5, tzinfo=UTC), timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -185,3 +185,45 @@ def test_the_last_approved_plan_is_shown_beside_a_new_one(desk: Desk) -> None:
     assert changed["stages.0.noise_multipliers"] == (noise[0], noise[1])
     assert "settings.fusion.name" not in changed
     assert "run" not in changed
+
+
+def two_of(desk: Desk) -> Approvals:
+    own = desk.approvals
+    return Approvals(desk.folder, key=own._key, coordinator_key=desk.plan.coordinator_key, people=2)
+
+
+def test_two_different_people_must_say_yes_since_anybody_last_said_no(desk: Desk) -> None:
+    plan, both = desk.approvals.import_plan(desk.plan_file), two_of(desk)
+    waiting, ada, grace = "waiting for a second person", "Ada Lovelace", "Grace Hopper"
+    for by, decided, standing in (
+        (ada, "approved", waiting),
+        (" ada  LOVELACE ", "approved", waiting),
+        (grace, "approved", "approved"),
+        (grace, "refused", "refused"),
+        (grace, "approved", waiting),
+        (ada, "approved", "approved"),
+    ):
+        both.decide(plan, decided, by=by, now=NOW)  # type: ignore[arg-type]
+        assert both.decision(plan.sha256) == standing
+        if standing == waiting:
+            with pytest.raises(PlanError, match=waiting):
+                both.approved(plan.sha256)
+
+
+def test_a_second_name_that_was_written_into_the_log_by_hand_is_no_second_person(desk: Desk) -> None:
+    plan, both = desk.approvals.import_plan(desk.plan_file), two_of(desk)
+    both.decide(plan, "approved", by="Ada Lovelace", now=NOW)
+    log = desk.folder / "approvals" / "log.jsonl"
+    log.write_text(log.read_text() + log.read_text().replace("Ada Lovelace", "Grace Hopper"))
+    with pytest.raises(PlanError) as caught:
+        both.approved(plan.sha256)
+    assert caught.value.code == "plan.forged-approval"
+
+
+def test_nobody_approves_a_plan_after_its_last_day_and_anybody_may_refuse_it(desk: Desk) -> None:
+    over = Plan.model_validate(desk.plan.model_dump() | {"valid_until": (NOW - DAY).date()})
+    with pytest.raises(PlanError) as caught:
+        desk.approvals.decide(over, "approved", by="Ada Lovelace", now=NOW)
+    assert caught.value.code == "plan.expired"
+    assert desk.approvals.decision(over.sha256) is None
+    desk.approvals.decide(over, "refused", by="Ada Lovelace", now=NOW)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
+from practice_offline import key_of
 from practice_site import clock
 from table_site import TableSites
 
@@ -16,8 +19,8 @@ import client.site.approved
 import shared.train.public_batch
 from client.site.approved import Approved, approved_plan
 from client.site.policy import require_plan
-from shared.contract.plan import Plan
-from shared.errors import OsteoFedError, PrivacyError
+from shared.contract.plan import Plan, write_plan
+from shared.errors import OsteoFedError, PlanError, PrivacyError
 from shared.signing.canonical import canonical_json
 from shared.train.public_batch import validate_settings_model
 
@@ -223,3 +226,17 @@ def test_a_model_that_cannot_be_protected_is_tried_with_every_message_until_it_c
     assert json.loads(record_of(sites).read_bytes())["facts"] == ["policy"]
     sites.answer(sites.train_request())
     assert json.loads(record_of(sites).read_bytes())["facts"] == ["model", "policy"]
+
+
+def test_no_message_is_answered_after_a_plans_last_day_though_it_was_approved(
+    sites: TableSites,
+) -> None:
+    plan = Plan.model_validate(sites.plan.model_dump() | {"valid_until": clock().date()})
+    site = dataclasses.replace(sites.site(), clock=clock)
+    write_plan(site.folder / "plans" / f"{plan.sha256}.json", plan, key_of(sites))
+    site.approvals.decide(plan, "approved", by=BY, now=clock())
+    assert approved_plan(site, plan.sha256).plan == plan
+    later = dataclasses.replace(site, clock=lambda: clock() + timedelta(days=1))
+    with pytest.raises(PlanError) as caught:
+        approved_plan(later, plan.sha256)
+    assert caught.value.code == "plan.expired"

@@ -18,6 +18,7 @@ from shared.contract.schedules import ScheduleRow
 from shared.contract.stages import StrategySettings
 from shared.features import sources
 from shared.learners.descent import RateRow
+from shared.learners.lasso import LassoSettings
 from shared.learners.table import LearnerSettings
 from shared.learners.univariate import ShareRow, UnivariateSettings
 from shared.learners.varclus import VarclusSettings
@@ -26,7 +27,7 @@ from shared.measures.simple_rule import SimpleRuleSettings, Term
 from shared.measures.table import MeasureSettings
 
 # What the settings of learners hold besides numbers.
-_OF_LEARNERS = (RateRow, UnivariateSettings, VarclusSettings, ShareRow)
+_OF_LEARNERS = (RateRow, UnivariateSettings, VarclusSettings, LassoSettings, ShareRow)
 # Groups of configs/ in the order of the page, with the models of their files and of what these hold.
 GROUPS: dict[str, tuple[type[BaseModel], ...]] = {
     "experiment": (),

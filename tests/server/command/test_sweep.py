@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from late_hospital import BY
+from late_hospital import BY, short_code
 from practice_commands import Coordinator
 from practice_sweep import (
     NAME,
@@ -47,10 +47,10 @@ def test_a_sweep_is_approved_once_resumed_and_charged_what_it_states(
     assert "engine.sites-not-ready" in own.with_sites("sweep", "launch", NAME, "--json").stdout
     first, *others = hospitals_of(own).values()
     for hospital in others:
-        hospital.must("approve", str(path), "--by", BY, "--yes")
+        hospital.must("approve", str(path), "--by", BY, "--code", short_code(path))
     assert "engine.sites-not-ready" in own.with_sites("sweep", "launch", NAME, "--json").stdout
     assert [charges_of(folder) for folder in own.sites.values()] == [[], [], []]
-    first.must("approve", str(path), "--by", BY, "--yes")
+    first.must("approve", str(path), "--by", BY, "--code", short_code(path))
     assert own.told("sweep", "report", NAME)["error"] == "run.sweep-not-finished"
 
     # Cut off twice on the way.

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.encoders.public_radiomics import fit_constants, write_constants
+from server.encoders.public_radiomics import fit_constants, name_constants, write_constants
+from shared.features.components import MOST_COMPONENTS
 from shared.features.radiomics.table import feature_names
 from shared.features.radiomics_block import ALL, read_constants, standardise_features
 
@@ -30,7 +31,27 @@ def test_the_largest_weight_of_a_component_is_positive_whatever_a_library_gives(
     assert (directions[largest, np.arange(8)] > 0).all()
 
 
+def test_every_radiomics_source_names_new_constants_whatever_it_named_and_no_other_source_does() -> (
+    None
+):
+    old, encoder, new = "a" * 64, "b" * 64, "c" * 64
+    block = f"""# sha256: of a file
+sources:
+  - kind: radiomics
+    components: 16
+    sha256: {old}
+  - kind: encoder
+    sha256: {encoder}
+"""
+    assert name_constants(block, new) == block.replace(old, new)
+    flow = f"sources: [{{kind: encoder, sha256: {encoder}}}, {{kind: radiomics, sha256: {old}}}]"
+    assert name_constants(flow, new) == flow.replace(old, new)
+    without = f"sources: [{{kind: radiomics}}, {{kind: encoder, sha256: {encoder}}}]"
+    assert name_constants(without, new) == without
+
+
 def test_equal_seeds_give_an_equal_file(tmp_path: Path) -> None:
     first, again = (write_constants(tmp_path / name, n_films=4, seed=5) for name in ("a", "b"))
     assert first == again
-    assert read_constants(first, tmp_path / "a").directions.shape == (len(feature_names(ALL)),)
+    directions = read_constants(first, tmp_path / "a").directions
+    assert directions.shape == (len(feature_names(ALL)), MOST_COMPONENTS)

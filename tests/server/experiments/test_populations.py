@@ -12,8 +12,10 @@ from server.experiments.populations import (
     CHEST_FILMS,
     EIGHT_TABLES,
     HIP_FILMS,
+    HIP_FOLLOWED,
     HIP_TABLES,
     LEAKING_CHEST_FILMS,
+    VERTEBRAE,
     WRIST_TREES,
     Population,
     take_in_population,
@@ -69,7 +71,15 @@ def test_what_was_drawn_and_taken_in_is_not_done_again(
 
 @pytest.mark.parametrize(
     "population",
-    [HIP_FILMS, WRIST_TREES, EIGHT_TABLES, CHEST_FILMS, LEAKING_CHEST_FILMS],
+    [
+        HIP_FILMS,
+        HIP_FOLLOWED,
+        WRIST_TREES,
+        EIGHT_TABLES,
+        VERTEBRAE,
+        CHEST_FILMS,
+        LEAKING_CHEST_FILMS,
+    ],
     ids=lambda each: each.name,
 )
 @pytest.mark.parametrize("is_later", [False, True])

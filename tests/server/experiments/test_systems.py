@@ -10,6 +10,7 @@ from server.experiments.systems import SYSTEMS
 from server.simulation.arms import plan_arm
 from server.simulation.comparison import figure_names
 from shared.contract.decision import decision_of
+from shared.contract.model_settings import follow_up_of
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
@@ -23,7 +24,8 @@ def test_every_arm_of_a_system_has_a_plan_with_and_without_privacy(system: Syste
             assert plan.trained is not None
             assert (plan.trained.release_class == "dp") is is_private
             plans.add(plan.sha256)
-            assert set(system.figures) <= set(figure_names(decision_of(settings)))
+            measured = figure_names(decision_of(settings), follow_up_of(settings))
+            assert set(system.figures) <= set(measured)
     assert len(plans) == 2 * len(system.arms), "two arms are the same"
 
 

@@ -48,7 +48,8 @@ def test_what_is_kept_is_of_the_systems_and_arms_of_today() -> None:
     for each in read_outcomes():
         system = by_name[each.system]
         assert {row.arm for row in each.rows} == {arm.name for arm in system.arms}
-        assert {row.figure for row in each.rows} - set(LOOKS) == set(system.figures)
+        shown = {*system.figures, *system.of_arms}
+        assert {row.figure for row in each.rows} - set(LOOKS) == shown
 
 
 def test_every_figure_of_an_arm_stands_in_its_row(tmp_path: Path) -> None:
@@ -64,6 +65,25 @@ def test_every_figure_of_an_arm_stands_in_its_row(tmp_path: Path) -> None:
     assert line.split(" | ")[4] == cell
     assert "Stand-ins: invented people." in page
     assert "internal 240, external 240, prospective 240" in page
+
+
+def test_arms_stand_beside_each_other_by_the_figures_that_their_system_names(tmp_path: Path) -> None:
+    system = replace(TWO, of_arms=("AUC", "MAE"))
+    found = outcome(tmp_path, system=system)
+    page = systems_page([system], [found])
+    assert "| arm | AUC | MAE |" in page
+    [row] = [
+        row
+        for row in found.rows
+        if (row.arm, row.training, row.place, row.figure)
+        == ("ridge", "federated", "prospective", "MAE")
+    ]
+    [line] = [
+        line for line in page.splitlines() if line.startswith("| ridge | 0") and "MAE" not in line
+    ]
+    assert f"{row.mean.value:.3f} (" in line.split(" | ")[-1]
+    assert "| ridge | federated | MAE |" not in page, "the other table has its own figures"
+    assert "| arm | AUC | MAE |" not in systems_page([TWO], [outcome(tmp_path / "other")])
 
 
 def test_a_system_that_was_not_measured_says_so(tmp_path: Path) -> None:

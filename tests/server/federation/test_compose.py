@@ -34,7 +34,7 @@ _UNSHIPPED = {
 }
 _OTHER_PARTS = {
     **dict.fromkeys(("elbow_abnormal", "humerus_abnormal", "wrist_abnormal"), "abnormal"),
-    "spine_fracture": "moderate_or_severe",
+    **dict.fromkeys(("spine_fracture", "spine_vertebrae"), "moderate_or_severe"),
 }
 # An option that makes sense only beside another one.
 COMPANIONS = {
@@ -59,7 +59,7 @@ COMPANIONS = {
         for name in ("image_radiomics", "radiomics", "radiomics_encoder", "three_encoders")
     },
     **{("encoder", name): _PACKED for name in _UNSHIPPED},
-    ("experiment", "dinov2_s_lora"): _PACKED,
+    **{("experiment", name): _PACKED for name in ("dinov2_s_lora", "xattn_bmd_resnet34")},
     ("task", "classification"): ["task.positive_class=osteoporosis", "validation=probability"],
     ("task", "regression"): _NUMBER,
     ("validation", "number"): ["task=regression", *_NUMBER],
@@ -129,6 +129,15 @@ def test_an_experiment_samples_patients_exactly_where_its_encoder_learns(name: s
     names = {"standard"} | ({"few_messages", "one_message"} if is_frozen else set())
     assert set(settings.schedules) == names, "few messages were chosen for a frozen encoder only"
     assert settings.federation.rounds is None, "the schedule fills it in"
+
+
+def test_an_option_takes_another_place_of_its_group_and_mistakes_in_it_are_named() -> None:
+    settings = compose_settings(["experiment=dlr_ovf", "learner@learner.then=forest"])
+    assert settings.learner.then.kind == "forest"
+    with pytest.raises(SettingsError) as error:
+        compose_settings(["experiment=dlr_ovf", "learner@learner.then=oak", "nobody@learner=x"])
+    assert "learner: must be one of" in error.value.fact
+    assert "nobody@learner=x: must be group=name" in error.value.fact
 
 
 def test_a_schedule_that_a_fusion_lacks_is_refused_with_those_it_has() -> None:

@@ -82,11 +82,13 @@ def training(plan: Plan) -> GradientStage:
 # What a plan is asked for, so that the task suits the learner.
 OF_CLASSES = ("experiment=bmd_classes",)
 OF_A_NUMBER = ("learner.read_as=ridge",)
+OF_A_TIME = ("experiment=hip_fracture",)
+OWN_TASK = {"second_moments": OF_A_NUMBER, "proportional_hazards": OF_A_TIME}
 
 
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_a_learner_starts_where_a_site_finds_that_it_starts(kind: str) -> None:
-    chosen = OF_A_NUMBER if kind == "second_moments" else OF_CLASSES
+    chosen = OWN_TASK.get(kind, OF_CLASSES)
     plan = draft([*chosen, f"learner={kind}", "privacy.epsilon=1"])
     found = sum_of(plan, plan.trained, encoder_file=None).start()
     assert vector_sha256(found.vector) == plan.initial_weights_sha256

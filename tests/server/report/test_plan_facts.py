@@ -11,6 +11,7 @@ from practice_report import NOISE, found_run
 
 from server.report.plan_facts import plan_facts
 from shared.contract.settings import read_settings
+from shared.learners.table import read_learner
 from shared.privacy.accountant import gaussian_epsilon
 
 
@@ -43,6 +44,21 @@ def test_a_learner_is_told_by_its_name_and_its_sums() -> None:
     facts = plan_facts(plan_of(read_settings(settings), {"aster": 60}))
     assert (facts["learner"], facts["sums"]) == ("second_moments", 2)
     assert "clip norm" not in facts
+
+
+def test_a_learner_that_asks_no_clusters_says_so_with_the_noise_that_they_would_have() -> None:
+    settings = practice_settings("linear").model_dump(mode="json")
+    settings |= {"learner": read("learner/second_moments")}
+    plan, clusters = plan_of(read_settings(settings), {"aster": 60}), read("learner/clusters_mlp")
+    for noise, said in (
+        (0.87, "the noise of clusters would be 0.87 of a variance"),
+        (0.1, "selection"),
+    ):
+        learner = read_learner(clusters | {"by": clusters["by"] | {"noise": noise}})
+        stage = plan.stages[0].model_copy(update={"learner": learner})
+        facts = plan_facts(plan.model_copy(update={"stages": (stage, *plan.stages[1:])}))
+        assert said in str(facts["learner"])
+        assert ("by public sizes" in str(facts["learner"])) == (noise > 0.1)
 
 
 def test_a_plan_says_whose_patients_they_are_and_what_it_runs(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from late_hospital import Hospital
-from practice_offline import finish, measure, store_of, stranger
+from late_hospital import BY, Hospital
+from practice_offline import finish, key_of, measure, store_of, stranger
 from table_site import TableSites, found_table_sites
 
 from client.site.folder import open_site
@@ -173,3 +173,42 @@ def test_a_confirmed_file_is_a_hospital_of_the_report_that_was_measured_offline(
     later = tmp_path / "later.json"
     measure(kay, made, later, "--epsilon", "1")
     assert code_of(made, later, key) == "run.external-exists"
+
+
+def test_a_comparison_with_local_training_is_a_row_of_the_report_and_a_forged_one_is_none(
+    tmp_path: Path,
+) -> None:
+    made = found_table_sites(tmp_path / "made")
+    finish(made)
+    kay, out = stranger(tmp_path), tmp_path / "local.json"
+    release, coordinator = str(store_of(made).release_folder), key_of(made).public_hex
+    said = ("--by", BY, "--out", str(out), "--coordinator", coordinator, "--yes")
+    told = kay.told("personalise", release, *said, "--epsilon", "2")
+    key, store = open_site(kay.folder).key.public_hex, store_of(made)
+    for forge, code in FORGERIES:
+        if forge in (rebinned, trained, enrolled):
+            continue
+        content = json.loads(out.read_bytes())
+        forge(content)
+        (tmp_path / "forged.json").write_text(json.dumps(content))
+        assert code_of(made, tmp_path / "forged.json", key) == code
+    content = json.loads(out.read_bytes())
+    content["plan"]["stages"][0]["learning_rate"] *= 2
+    (tmp_path / "forged.json").write_text(json.dumps(content))
+    assert code_of(made, tmp_path / "forged.json", key) == "protocol.wrong-plan"
+    take_in(store, out, fingerprints=[key])
+    assert read_externals(store) == ()
+    results = collect_results(store)
+    [row] = [row for row in results.further if row.site == "kay"]
+    assert row.stage == "local_internal"
+    assert str(told["verdict"]) in row.remark
+    assert "epsilon 1.9" in row.remark or "epsilon 2.0" in row.remark
+    assert row.figures is not None
+    assert "error rises by, without local training" in row.figures
+    page = render_page(results)
+    assert row.remark.split("(")[0] in page
+    assert "kay" not in {site.site for site in results.sites}
+    later = tmp_path / "later.json"
+    measure(kay, made, later, "--epsilon", "1")
+    take_in(store, later, fingerprints=[key])  # its table of the release is another file
+    assert [file.entry.site for file in read_externals(store)] == ["kay"]

@@ -18,6 +18,7 @@ from server.run.journal import RoundJournal
 from server.run.release import lock_run
 from shared.errors import OsteoFedError, RunError
 from shared.measure.table.spec import table_spec
+from shared.privacy.ledger_format import LedgerHead
 from shared.signing.canonical import sha256_hex
 from shared.signing.countersign import verify_countersignature
 from shared.signing.keys import load_key
@@ -247,3 +248,16 @@ def test_a_stage_that_the_plan_does_not_have_is_refused_with_those_it_has(releas
         play(*released, "description")
     assert caught.value.code == "plan.no-such-stage"
     assert "internal" in caught.value.fact
+
+
+def test_a_site_of_which_two_copies_have_answered_is_asked_no_more(released: Released) -> None:
+    store, folders = released
+    twice = [LedgerHead(index=8, sha256=digit * 64) for digit in "ab"]
+    for head in twice:
+        Home(store.home).record_heads({"site-1": head})
+    with pytest.raises(RunError) as caught:
+        play(store, folders, "internal")
+    assert caught.value.code == "run.incomplete-validation"
+    assert store.results("internal").rejected == {"site-1": "ledger.forked"}
+    assert asked(folders["site-1"]) == []
+    assert list(store.results("internal").accepted) == ["site-0"]

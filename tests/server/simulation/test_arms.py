@@ -21,7 +21,6 @@ from server.simulation.arms import (
     untrained,
 )
 from shared.contract.decision import decision_of
-from shared.contract.settings import Settings
 from shared.errors import PlanError, RunError
 from shared.learners.table import LEARNERS
 from shared.model.build import build_model
@@ -131,29 +130,39 @@ def test_an_arm_without_films_says_the_same_whatever_films_there_are() -> None:
     assert np.array_equal(score_arm(plain, batch).outputs, score_arm(plain, filmed).outputs)
 
 
-def test_training_that_goes_on_from_a_release_is_the_longer_training() -> None:
-    def settings(rounds: int) -> Settings:
-        words = ["privacy=off", "encoder=none", "fusion=clinical_only", "strategy.tail_average=0"]
-        return compose_settings([*words, f"federation.rounds={rounds}"])
-
-    ash = Arm({"ash": practice_patients(40)}, {"ash": 40})
-    elm = Arm({"elm": practice_patients(30, seed=5)}, {"elm": 30})
-    half = train_arm(settings(3), ash, run="arms")
-    whole = train_arm(settings(6), ash, run="arms")
-    np.testing.assert_allclose(
-        train_further(half, settings(3), ash, run="arms").weights, whole.weights, atol=1e-6
-    )
-    elsewhere = train_further(half, settings(3), elm, run="arms")
-    assert [entry.site for entry in elsewhere.plan.roster] == ["elm"]
-    assert np.abs(elsewhere.weights - whole.weights).max() > 1e-3
+def test_training_further_moves_a_release_a_little_at_one_hospital() -> None:
+    settings = compose_settings(["encoder=none", "fusion=clinical_only", "privacy.epsilon=8"])
+    ash = Arm({"ash": practice_patients(400)}, {"ash": 400})
+    elm = Arm({"elm": practice_patients(300, seed=5)}, {"elm": 300})
+    release = train_arm(settings, ash, run="arms")
+    further = train_further(release, settings, elm, run="arms")
+    assert [entry.site for entry in further.plan.roster] == ["elm"]
+    assert further.plan.predicted.training_epsilon == pytest.approx(8.0, abs=0.05)
+    start = untrained(release.plan).weights
+    moved, own = further.weights - release.weights, release.weights - start
+    assert 0 < np.linalg.norm(moved) < np.linalg.norm(own)
 
 
 def test_a_learner_of_tables_cannot_be_trained_further() -> None:
     settings = compose_settings(["learner=second_moments", "encoder=none", "fusion=clinical_only"])
     arm = Arm({"ash": practice_patients(60)}, {"ash": 60})
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(PlanError) as caught:
         train_further(untrained(plan_arm(settings, {"ash": 60}, run="arms")), settings, arm, run="arms")
-    assert caught.value.code == "run.cannot-go-on"
+    assert caught.value.code == "plan.cannot-go-on"
+
+
+def test_two_hospitals_or_no_price_train_nothing_further() -> None:
+    words = ["encoder=none", "fusion=clinical_only"]
+    batch = practice_patients(60)
+    release = untrained(plan_arm(compose_settings(words), {"ash": 60}, run="arms"))
+    both, one = Arm({"ash": batch, "elm": batch}, SIZES), Arm({"ash": batch}, {"ash": 60})
+    for settings, arm in (
+        (compose_settings(words), both),
+        (compose_settings([*words, "privacy=off"]), one),
+    ):
+        with pytest.raises(RunError) as caught:
+            train_further(release, settings, arm, run="arms")
+        assert caught.value.code == "run.cannot-go-on"
 
 
 def test_an_untrained_model_is_its_initial_weights() -> None:

@@ -125,7 +125,46 @@ def test_classes_are_called_by_the_rule_that_validates_them() -> None:
     perfect = pick(figures, arm="pooled", figure="AUC")
     assert (perfect.value, perfect.high) == (1.0, 1.0)
     assert perfect.low < 0.7, "two ill and two others show little, though all are ranked rightly"
-    assert {row.figure for row in figures} == {"AUC", "accuracy"}
+    of_classes = {"AUC, early", "AUC, middle", "AUC, late"}
+    assert {row.figure for row in figures} == {"AUC", "accuracy", "macro AUC", *of_classes}
+
+
+def test_each_of_three_classes_has_an_auc_against_the_others_and_their_mean_has_a_paired_interval() -> (
+    None
+):
+    rng = np.random.default_rng(7)
+    label = rng.integers(0, 3, 400).astype(float)
+    hot = np.eye(3)[label.astype(int)]
+    arms = {
+        arm: scored(np.exp(hot + sd * rng.normal(size=(400, 3))), label)
+        for arm, sd in (("federated", 0.8), ("pooled", 0.8), ("ash alone", 2.5))
+    }
+    figures, differences = measure_place("internal", arms, THREE)
+    for arm, each in arms.items():
+        aucs = []
+        for place, name in enumerate(THREE.classes):
+            above, below = each.outputs[label == place, place], each.outputs[label != place, place]
+            aucs.append((above[:, None] > below[None]).mean())
+            assert pick(figures, arm=arm, figure=f"AUC, {name}").value == pytest.approx(aucs[-1])
+        assert pick(figures, arm=arm, figure="macro AUC").value == pytest.approx(np.mean(aucs))
+    # of one class the interval is DeLong's
+    found = pick(figures, arm="federated", figure="AUC, late")
+    _, covariance = delong(arms["federated"].outputs[None, :, 2], label == 2)
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * covariance[0, 0] ** 0.5)
+    # parts of classes go together in a patient: the mean's interval is that of a bootstrap of patients
+    drawn = []
+    for _ in range(300):
+        at = rng.integers(0, 400, 400)
+        values = []
+        for arm in ("federated", "ash alone"):
+            outputs = arms[arm].outputs[at]
+            values.append(
+                np.mean([delong(outputs[None, :, k], label[at] == k)[0][0] for k in range(3)])
+            )
+        drawn.append(values[0] - values[1])
+    paired = pick(differences, against="ash alone", figure="macro AUC")
+    assert (paired.high - paired.low) / (2 * 1.959964) == pytest.approx(np.std(drawn), rel=0.2)
+    assert paired.low > 0
 
 
 def test_a_figure_that_does_not_exist_has_no_value_and_hides_no_other() -> None:

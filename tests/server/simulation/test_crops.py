@@ -13,13 +13,16 @@ from client.cohort.versions import current_cohort
 from client.reading.predict import predict
 from client.site.folder import open_site
 from server.federation.compose import cohort_file
+from server.report.readings import read_again
 from server.run.folder import open_run
 from server.simulation.simulate import simulate
 from server.synthetic.phantoms.folder import write_hospital, write_profile
 from shared.contract.release import read_release
 from shared.errors import IntakeError
+from shared.stages.kinds import sum_of
 
 SITES, N = ("alder", "spruce"), 80
+GRADES = ("no_fracture", "mild", "moderate_or_severe")
 
 
 def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path) -> None:
@@ -31,9 +34,8 @@ def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path)
         {site: tmp_path / site for site in SITES},
         cohort=cohort_file("spine_vertebrae"),
         settings=[
-            "privacy.epsilon=8", "validation.epsilon=30", "privacy.max_views=6",
-            "features=radiomics", "encoder=none", "fusion=clinical_only",
-            "learner=proportional_odds", "federation.poll_s=0.01",
+            "experiment=dlr_ovf", "privacy.epsilon=8", "validation.epsilon=30",
+            "federation.poll_s=0.01",
         ],
         folder=out,
     )  # fmt: skip
@@ -55,8 +57,20 @@ def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path)
     assert abs(n_measured.value - held_out) < held_out
     assert n_measured.high < 3 * held_out < n_crops * held_out / n_patients
     assert all(each.training_epsilon <= 8 for each in found.results.privacy if each.training_epsilon)
-    # the release reads a film's vertebrae as the intake did
+    # each grade against the others, their mean, and the table of true against called
+    told = {name for each in found.results.further for name in each.figures or ()}
+    assert {"macro AUC", "κ", *(f"AUC, {grade}" for grade in GRADES[1:])} <= told
+    # the choice and how stable it is come from one noised matrix of 32 columns and the grade
     store = open_run(out / "coordinator" / "runs" / "simulation")
+    stage = store.plan.trained
+    assert stage is not None
+    assert sum_of(store.plan, stage, encoder_file=None).bound(1).length == 34 * 35 // 2
+    readings = read_again(store.plan, store.stage(stage.name).last_committed().state)
+    assert len(readings.kept) == 16
+    assert len(readings.stability) == 32
+    assert [each.column for each in readings.stability if each.is_kept] == list(readings.kept)
+    assert sum(each.frequency for each in readings.stability) == pytest.approx(16)
+    # the release reads a film's vertebrae as the intake did
     release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)
     source = tmp_path / SITES[0]
     film = next((source / "films").iterdir())

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -211,3 +211,30 @@ def test_a_site_has_films_of_one_hip_and_wide_ones(hospital):
         if "ImagerPixelSpacing" in header
     ]
     assert 0.15 < sum(width > 200 for width in widths) / len(widths) < 0.55
+
+
+def test_a_followed_hospital_has_an_end_of_each_exam_and_no_exam_after_it(tmp_path: Path) -> None:
+    plain = replace(BIRCH, n_patients=40, repeat_share=0.5, defects=Defects(missing_label=2))
+    followed = replace(plain, followed_until=date(2026, 1, 1), fracture_hazard_ratio=30.0)
+    write_hospital(tmp_path / "plain", plain, seed=3)
+    write_hospital(tmp_path / "followed", followed, seed=3)
+
+    def rows(name: str) -> list[dict[str, str]]:
+        text = (tmp_path / name / "clinical.csv").read_text()
+        return list(csv.DictReader(text.splitlines(), delimiter=";"))
+
+    assert not {"fracture_years", "fracture_status"} & set(rows("plain")[0])
+    ends: dict[str, set[date]] = {}
+    for row in rows("followed"):
+        if row["bmd_neck"]:
+            years = float(row["fracture_years"].replace(",", "."))
+            assert years > 0 or row["fracture_status"] in ("alive", "0")
+            day = date.fromisoformat(row["exam_date"]) + timedelta(days=round(years * 365.25))
+            ends.setdefault(row["patient_id"], set()).add(day)
+        else:
+            assert row["fracture_years"] == row["fracture_status"] == ""
+    assert all(len(days) == 1 for days in ends.values()), "two exams of a patient have one end"
+    words = {row["fracture_status"] for row in rows("followed")}
+    assert words & {"hip fracture", "fracture", "1"}
+    assert words & {"alive", "0"}
+    assert len(rows("followed")) < len(rows("plain")), "nobody comes again after the end"

@@ -171,6 +171,34 @@ def test_a_plan_that_measures_a_release_trains_nothing_and_reads_its_training(pl
     assert caught.value.code == "plan.no-such-stage"
 
 
+def test_a_plan_that_goes_on_from_a_release_is_of_one_site_that_signs_it_itself(plan: Plan) -> None:
+    content = plan.model_dump()
+    [entry] = content["roster"]
+    measured = {
+        "run": "spring",
+        "plan_sha256": "1" * 64,
+        "release_sha256": "2" * 64,
+        "weights_sha256": "3" * 64,
+        "trained": content["stages"][0],
+    }
+    own = content | {
+        "release": measured,
+        "initial_weights_sha256": "3" * 64,
+        "coordinator_key": entry["public_key"],
+    }
+    assert Plan.model_validate(own).is_local
+    assert not plan.is_local
+    other = entry | {"site": "south", "public_key": "5" * 64}
+    for fault in (
+        {"coordinator_key": "4" * 64},
+        {"roster": [entry, other]},
+        {"initial_weights_sha256": "4" * 64},
+        {"initial_weights_sha256": ""},
+    ):
+        with pytest.raises(ValidationError):
+            Plan.model_validate(own | fault)
+
+
 def test_the_dearest_patient_of_a_role_is_priced_and_one_without_a_price_makes_none() -> None:
     def cost(**epsilons: float | None) -> PredictedCost:
         splits = tuple(

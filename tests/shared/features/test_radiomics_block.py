@@ -15,10 +15,11 @@ from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.features.columns import IMAGE_NORM, REACH_SD
 from shared.features.components import MOST_COMPONENTS
-from shared.features.radiomics.table import feature_names
+from shared.features.radiomics.table import RADIOMICS_VERSION, feature_names
 from shared.features.radiomics_block import (
     ALL,
     FILE,
+    LEVELS,
     PublicConstants,
     block_columns,
     is_shape,
@@ -41,12 +42,22 @@ CONSTANTS = PublicConstants(
 )
 
 
-@pytest.mark.parametrize("name", ["radiomics", "image_radiomics"])
+NAMED = {
+    path.stem: source["sha256"]
+    for path in CONFIGS.glob("*.yaml")
+    for source in yaml.safe_load(path.read_text())["sources"]
+    if source["kind"] == "radiomics"
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
 def test_the_shipped_constants_are_those_that_the_settings_name(name: str) -> None:
-    sources = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["sources"]
-    [named] = [source["sha256"] for source in sources if source["kind"] == "radiomics"]
-    assert named == hash_file(FILE)
-    assert read_constants(named).directions.shape == (N_FEATURES, MOST_COMPONENTS)
+    assert NAMED[name] == hash_file(FILE)
+    assert read_constants(NAMED[name]).directions.shape == (N_FEATURES, MOST_COMPONENTS)
+
+
+def test_every_shipped_setting_with_radiomics_is_looked_at() -> None:
+    assert {"radiomics", "image_radiomics", "radiomics_encoder"} <= set(NAMED)
 
 
 def test_shipped_directions_are_orthogonal_and_fall_in_variance() -> None:
@@ -100,8 +111,18 @@ def test_other_constants_than_the_plans_are_refused(tmp_path: Path) -> None:
         read_constants("0" * 64)
     assert refused.value.code == "weights.wrong-hash"
     copy = tmp_path / "public.safetensors"
-    own = {"features": list(feature_names(ALL)), "preprocessing": PREPROCESSING_VERSION}
-    for other in ({"features": ["first_order.mean"]}, {"preprocessing": "whole-film-0"}):
+    own = {
+        "features": list(feature_names(ALL)),
+        "version": RADIOMICS_VERSION,
+        "levels": LEVELS,
+        "preprocessing": PREPROCESSING_VERSION,
+    }
+    for other in (
+        {"features": ["first_order.mean"]},
+        {"version": RADIOMICS_VERSION - 1},
+        {"levels": LEVELS // 2},
+        {"preprocessing": "whole-film-0"},
+    ):
         save_file(load_file(FILE), copy, {"osteofed": json.dumps(own | other)})
         with pytest.raises(WeightsError) as refused:
             read_constants(hash_file(copy), copy)

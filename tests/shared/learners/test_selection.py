@@ -69,6 +69,22 @@ def test_where_nothing_is_paid_for_a_choice_all_columns_are_kept() -> None:
     assert learner.columns_kept(state) == ("x0", "x1", "x2", "x3", "x4")
 
 
+def test_clusters_that_noise_would_hide_leave_the_columns_of_the_largest_public_spread() -> None:
+    task, patients = table_task(5, n_classes=3, epsilon=1.0), classes(200, 5)
+    wide = tuple(replace(task.columns[place], spread=2.0) for place in (3, 4))
+    task = replace(task, columns=(*task.columns[:3], *wide))
+    by = {"kind": "varclus", "shares": BY["shares"], "noise": 0.11}
+    learner = make(task, by=by)
+    alone = following(replace(task, columns=wide))
+    assert learner.shares() == alone.shares(), "nothing is paid for a choice"
+    state = federate(learner, [patients], n_declared=200)
+    assert learner.columns_kept(state) == ("x3", "x4")
+    trained = federate(alone, [Columns(patients.columns[:, 3:], patients.target)], n_declared=200)
+    assert np.array_equal(state.vector, trained.vector)
+    quiet = make(task, by=by | {"noise": 0.1})
+    assert quiet.shares()[0] == 0.1
+
+
 def test_equal_scores_and_no_numbers_stand_in_the_columns_order() -> None:
     learner = make(table_task(4, n_classes=3, epsilon=1.0), keep=3)
     state = State(np.concatenate([[np.nan, 1.0, 2.0, 1.0], np.zeros(12)]), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -12,14 +13,17 @@ from practice_follow_up import FOLLOWED
 from practice_tables import table_task
 
 from shared.errors import SettingsError
-from shared.learners.selection import Following
+from shared.learners.following import Following
 from shared.learners.table import (
     LEARNERS,
+    LearnerSettings,
     build_learner,
+    describe_learner,
     read_learner,
     require_prediction,
     settle_learner,
 )
+from shared.privacy.accountant import gaussian_mu
 
 FOLDER = Path(__file__).resolve().parents[3] / "configs" / "learner"
 
@@ -37,6 +41,16 @@ FOLLOWING = [
 ASKED = {kind: shipped(kind) for kind in LEARNERS} | {
     f"selection then {kind}": {**shipped("selection"), "then": shipped(kind)} for kind in FOLLOWING
 }
+ASKED["clusters_mlp"] = shipped("clusters_mlp")
+
+
+def settle(
+    values: Mapping[str, object], *, epsilon: float | None, training: tuple[int, ...] = (100, 200)
+) -> LearnerSettings:
+    """As a plan over these sites settles it."""
+    mu = None if epsilon is None else gaussian_mu(epsilon, 1e-5)
+    task = table_task(70, n_classes=3, epsilon=epsilon)
+    return settle_learner(read_learner(values), task, mu=mu, training=training)
 
 
 def nulls(content: object, name: str = "learner") -> list[str]:
@@ -49,7 +63,8 @@ def nulls(content: object, name: str = "learner") -> list[str]:
 
 def test_there_is_one_yaml_for_each_learner_and_others_are_choices_of_one() -> None:
     names = {path.stem for path in FOLDER.iterdir()} - {"gradient"}
-    assert names - set(LEARNERS) == {"clusters_mlp"}
+    # lasso names the learner behind its choice by its default, and is composed with it
+    assert names - set(LEARNERS) == {"clusters_mlp", "lasso"}
     assert set(LEARNERS) <= names
     chosen = read_learner(shipped("clusters_mlp"))
     assert chosen.kind == "selection"
@@ -109,6 +124,7 @@ def test_what_yaml_leaves_open_is_found_at_any_depth() -> None:
     assert "lda" in FOLLOWING
     opened = read_learner(ASKED["selection then lda"])
     assert nulls(opened.model_dump()) == ["learner.then.reading"]
+    assert nulls(read_learner(shipped("clusters_mlp")).model_dump()) == ["learner.by.noise"]
 
 
 @pytest.mark.parametrize("epsilon", [None, 1.0, 8.0])
@@ -116,6 +132,23 @@ def test_what_yaml_leaves_open_is_found_at_any_depth() -> None:
 def test_a_plan_holds_no_open_value_of_a_learner(
     values: dict[str, object], epsilon: float | None
 ) -> None:
-    settled = settle_learner(read_learner(values), epsilon=epsilon)
+    settled = settle(values, epsilon=epsilon)
     assert settled.kind == values["kind"]
     assert nulls(settled.model_dump()) == []
+
+
+def test_clusters_that_would_be_those_of_noise_are_not_paid_for_and_the_plan_says_so() -> None:
+    values = shipped("clusters_mlp")
+    told = {n: describe_learner(settle(values, epsilon=8.0, training=(n,) * 3)) for n in (262, 2620)}
+    assert told[262].startswith("selection (columns kept by public sizes, at no price: the noise")
+    assert told[2620] == "selection"
+    shares = {
+        n: build_learner(
+            settle(values, epsilon=8.0, training=(n,) * 3), table_task(70, n_classes=3, epsilon=8.0)
+        ).shares()
+        for n in told
+    }
+    assert shares[262] == pytest.approx([1 / 20] * 20), "the network has all of the budget"
+    assert shares[2620] == pytest.approx([0.25, *[0.75 / 20] * 20])
+    settled = settle(values, epsilon=8.0, training=(262,) * 3)
+    assert settle(settled.model_dump(), epsilon=8.0, training=(2620,) * 3) == settled, "it stays"

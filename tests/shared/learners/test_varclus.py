@@ -1,12 +1,16 @@
-"""Clusters of Harman's eight physical measurements as SAS prints them, and where noise is too loud."""
+"""Clusters of Harman's eight physical measurements as SAS prints them, and noise that is foreseen."""
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+import yaml
 from practice_tables import number_columns
 
 from shared.features.columns import Column, Columns
+from shared.learners.table import read_learner
 from shared.learners.task import TableTask
 from shared.learners.univariate import ShareRow
 from shared.learners.varclus import (
@@ -17,7 +21,10 @@ from shared.learners.varclus import (
     correlations,
     explained,
 )
+from shared.machine.files import PROJECT
+from shared.privacy.accountant import gaussian_mu
 
+CONFIGS = PROJECT / "configs" / "learner"
 # Harman 1976, Modern Factor Analysis, table 2.3: 305 girls; height, arm span, forearm, lower leg,
 # weight, bitrochanteric diameter, chest girth, chest width.
 _BELOW = [
@@ -81,14 +88,60 @@ def test_without_noise_correlations_are_those_of_all_patients_pooled() -> None:
     assert best == {0, 1, 2}, "one of each cluster"
 
 
-def test_where_noise_is_loud_columns_are_kept_by_their_public_spread_and_no_score_is_above_0() -> None:
-    columns = tuple(number_columns(1, spread=spread)[0] for spread in (0.5, 2.0, 1.0))
-    varclus, patients = asked(3, columns=columns), in_clusters(300).select(range(300))
-    patients = Columns(patients.columns[:, :3], patients.target)
-    total = varclus.rows(patients).sum(axis=0)
-    loud = varclus.scores(total, sd=1e4, n_declared=300)
-    assert loud.tolist() == [-2.0, 0.0, -1.0]
-    assert varclus.scores(total, sd=0.1, n_declared=300).max() > 1.0
+def test_where_no_sum_is_asked_columns_are_kept_by_their_public_spread() -> None:
+    columns = tuple(number_columns(1, spread=spread)[0] for spread in (0.5, 2.0, 1.0, 2.0))
+    assert asked(4, columns=columns).unasked(3).tolist() == [1, 3, 2]
+
+
+def test_the_noise_of_a_plan_is_that_of_a_correlation_in_its_runs() -> None:
+    # three sites of 262, 70 columns, ε 8 at δ 1e-5: both sides are in a column's variance
+    f, training, mu = 70, (262,) * 3, gaussian_mu(8.0, 1e-5)
+    settings = VarclusSettings(kind="varclus", shares=(ShareRow(up_to_epsilon=50, share=0.25),))
+    varclus = Varclus.build(settings, TableTask(columns=number_columns(f), n_classes=2))
+    patients = Columns(
+        np.random.default_rng(5).normal(size=(sum(training), f)), np.zeros(sum(training))
+    )
+    exact = varclus.rows(patients).sum(axis=0)
+    sd = varclus.bound / (mu * 0.25**0.5) * len(training) ** 0.5
+    draw = np.random.default_rng(6)
+    # the cell of the first two columns, whose factor is √2
+    cell = int(np.flatnonzero((varclus._triangle[0] == 1) & (varclus._triangle[1] == 2))[0])
+    drawn = [(exact + sd * draw.normal(size=exact.size))[cell] / 2**0.5 for _ in range(2000)]
+    variance = exact[f + 1] / sum(training)  # of the first column, about its public centre
+    found = settings.with_noise(f, epsilon=8.0, mu=mu, training=training).noise
+    assert found == pytest.approx(np.std(drawn) / sum(training) / variance, rel=0.15)
+
+
+def test_the_how_to_says_from_how_many_patients_clusters_are_asked() -> None:
+    page = (PROJECT / "docs" / "how-to" / "own-features.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([\d,]+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    settings = read_learner(yaml.safe_load((CONFIGS / "clusters_mlp.yaml").read_text())).by
+    assert [float(epsilon) for epsilon, *_ in rows] == [1.0, 3.0, 8.0]
+    for epsilon, patients, product in rows:
+        n, of = int(patients.replace(",", "")), float(epsilon)
+        assert int(product.replace(",", "")) == n * of
+
+        def noise(n: int, of: float = of) -> float | None:
+            mu = gaussian_mu(of, 1e-5)
+            return settings.with_noise(70, epsilon=of, mu=mu, training=(n / 3,) * 3).noise
+
+        assert noise(n) <= 0.1 < noise(n - 11)
+
+
+def test_noise_falls_with_patients_and_nothing_is_foreseen_without_privacy() -> None:
+    settings = VarclusSettings(kind="varclus", shares=(ShareRow(up_to_epsilon=8, share=0.25),))
+
+    def noise(epsilon: float | None, *training: int) -> float | None:
+        mu = None if epsilon is None else gaussian_mu(epsilon, 1e-5)
+        return settings.with_noise(70, epsilon=epsilon, mu=mu, training=training).noise
+
+    assert noise(3.0, 1000) == pytest.approx(2 * noise(3.0, 2000))
+    assert noise(3.0, 500, 500) == pytest.approx(2**0.5 * noise(3.0, 1000))
+    assert noise(None, 1000) == 0.0
+    assert noise(50.0, 1000) == 0.0, "no row reaches this ε: no sum is asked"
+    assert settings.model_copy(update={"noise": 0.2}).share_at(3.0) == 0.0
+    assert settings.model_copy(update={"noise": 0.1}).share_at(3.0) == 0.25
+    assert settings.model_copy(update={"noise": 0.2}).share_at(50.0) == 0.0
 
 
 def test_a_noised_covariance_becomes_one_that_a_table_can_have() -> None:

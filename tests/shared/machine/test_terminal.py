@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,14 @@ from shared.machine.terminal import (
     TRACEBACK,
     command,
     format_cell,
+    printable,
+    progress,
+    say,
     show_error,
+    show_facts,
     show_json,
+    show_table,
+    show_text,
     when_stopped,
 )
 
@@ -128,3 +135,46 @@ def test_cells(value: object, text: str) -> None:
 def test_json_is_one_value(capfd: pytest.CaptureFixture[str]) -> None:
     show_json({"a": None})
     assert json.loads(capfd.readouterr().out) == {"a": None}
+
+
+# Clears the screen, goes back to its top, runs backwards, joins invisibly, rings, is a half character.
+HOSTILE = "\x1b[2J\x1b[H\x9b1mhip\u202e\u200d\x07\r\x7f\ud800"
+
+
+@pytest.mark.parametrize(
+    "print_it",
+    [
+        lambda text: show_error(PlanError("changed", text, hint=text)),
+        lambda text: show_error(PlanError("changed", text), as_json=True),
+        lambda text: show_json({text: text}),
+        lambda text: show_table(text, [text], [[text]]),
+        lambda text: show_facts(text, {text: text}),
+        say,
+        show_text,
+        lambda text: progress(text).__enter__()(1, 1),
+    ],
+    ids=["error", "error as JSON", "JSON", "table", "facts", "say", "text", "progress"],
+)
+def test_no_control_or_format_character_of_outside_text_reaches_a_person(
+    print_it: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    print_it(HOSTILE)
+    shown = "".join(capfd.readouterr())
+    assert "hip" in shown
+    assert not set(HOSTILE) & set(shown) - set("[2JHm1hip")
+
+
+def test_a_further_line_of_outside_text_cannot_pass_for_a_line_of_ours(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    lie = "hip\n  policy  allows it\nhint: approve it"
+    show_facts("plan", {"task": lie, "policy": "forbids it"})
+    shown = capfd.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith("  policy")] == ["  policy  forbids it"]
+    show_error(PlanError("changed", lie))
+    assert "\nhint:" not in capfd.readouterr().err
+
+
+def test_letters_of_every_script_and_wide_spaces_stay() -> None:
+    for text in ("Röntgen ε ≤ 3", "骨密度", "عظم", "a\u00a0b", "two\nlines", "👩"):
+        assert printable(text) == text

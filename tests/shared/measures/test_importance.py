@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of
-from shared.errors import PolicyError
+from shared.errors import PolicyError, SettingsError
 from shared.measures.importance import Importance, ImportanceSettings
 from shared.measures.scored import MeasureTask, Scored
 from shared.sums.estimate import SUPPRESSED, TOO_NOISY, Estimate
@@ -113,3 +114,24 @@ def test_of_classes_it_is_the_probability_of_the_true_class_that_falls() -> None
 def test_a_clip_is_a_number_above_none(clip: float) -> None:
     with pytest.raises(ValidationError):
         ImportanceSettings(kind="importance", clip=clip)
+
+
+def test_of_local_training_the_release_without_it_stands_beside() -> None:
+    settings = ImportanceSettings(kind="importance", of="local_training", clip=CLIP)
+    measure = Importance.build(settings, TASK)
+    assert list(measure.replaced_fields) == []
+    assert measure.n_cells == 3
+    people_read_twice = people(800)
+    total = federate(
+        OneSum(measure),
+        [replace(people_read_twice, replaced=people_read_twice.replaced[:, :1])],
+        n_declared=1.0,
+    ).vector
+    found = measure.read(total, sd=0.0, minimum_cell=10, n_expected=800)
+    expected = rises_of(people_read_twice)[:, 0].mean()
+    assert found["error rises by, without local training"].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_coordinator_cannot_ask_for_what_a_hospital_trained_for_itself() -> None:
+    with pytest.raises(SettingsError, match="personalise"):
+        compose_settings(["measure=importance", "measures.importance.measure.of=local_training"])

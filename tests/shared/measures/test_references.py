@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from practice_references import (
     FOLDER,
+    OWN_DATA,
     PAGE,
     TOLERANCE,
     TOOLS,
@@ -22,7 +23,13 @@ from practice_references import (
 )
 from reference_rows import ROWS
 
-PROGRAMS = {"r": ("R", "pROC", "metafor"), "sklearn": ("scikit-learn", "numpy")}
+PROGRAMS = {
+    "r": ("R", "pROC", "metafor"),
+    "sklearn": ("scikit-learn", "numpy"),
+    "lifelines": ("lifelines", "numpy"),
+}
+# Ours are cut into years: held against it, within a hundredth, by the measure's own test.
+OF_EXACT_TIMES = {"aalen_johansen_of_exact_times"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} ({row.tool})")
@@ -34,14 +41,18 @@ def test_a_statistic_is_that_of_the_reference(row: Row) -> None:
 
 def test_every_stored_answer_is_held_against_something() -> None:
     for tool in TOOLS:
-        assert answers_of(tool)["answers"].keys() == {row.answer for row in ROWS if row.tool == tool}
+        held = {row.answer for row in ROWS if row.tool == tool}
+        assert answers_of(tool)["answers"].keys() - OF_EXACT_TIMES == held
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_answers_are_of_these_data_and_say_who_gave_them(tool: str) -> None:
     born = certificate_of(tool)
-    assert set(born) == {"tool", "script", "date", "script_sha256", "data_sha256"}
-    assert born["data_sha256"] == data_sha256(), "answers to other data"
+    if tool in OWN_DATA:
+        assert answers_of(tool)["data"], "answers to no data"
+    else:
+        assert born.pop("data_sha256") == data_sha256(), "answers to other data"
+    assert set(born) == {"tool", "script", "date", "script_sha256"}
     script = (FOLDER / born["script"]).read_bytes()
     assert born["script_sha256"] == hashlib.sha256(script).hexdigest(), "answers of another script"
     named = ", ".join(rf"{re.escape(name)} \d+(\.\d+)+" for name in PROGRAMS[tool])

@@ -41,3 +41,11 @@ def test_who_trained_it_and_who_would_send_exact_numbers_get_no_plan() -> None:
             exact, site="hop", public_key="2" * 64, declared_patients=100, epsilon=None, day=DAY
         )
     assert caught.value.code == "plan.exact-offline"
+
+
+def test_a_time_to_event_is_refused_by_what_would_measure_it() -> None:
+    release = release_of("experiment=hip_fracture")
+    with pytest.raises(PlanError) as caught:
+        planned(release)
+    assert caught.value.code == "plan.time-to-event-offline"
+    assert "measure survival" in str(caught.value)

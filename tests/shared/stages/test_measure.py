@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 from practice_learners import SITES, learner_plan, patients_of, played, silent
-from practice_patients import read
+from practice_patients import practice_patients, read
+from practice_plan import planned_locally, started_release
 
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan
@@ -16,7 +17,7 @@ from shared.errors import PolicyError, WeightsError
 from shared.measures.scored import MeasureTask, Scored
 from shared.measures.subgroups import Subgroups, SubgroupsSettings
 from shared.stages.donors import with_donors
-from shared.stages.measure import MeasureSum
+from shared.stages.measure import MeasureSum, both_weights, released_weights
 from shared.stages.scores import scorer_of
 
 EDGES = (0.05, 0.2, 0.6)
@@ -163,3 +164,22 @@ def test_the_importance_of_a_field_is_what_its_donors_cost() -> None:
         np.zeros_like(state.vector), patients, round_number=1, declared_patients=60, draw_normals=silent
     )
     assert not nothing[1 : 1 + len(fields)].any()
+
+
+def test_a_local_plans_measure_scores_both_weights_and_the_local_ones_first() -> None:
+    plan = planned_locally(started_release())
+    asked, scorer = MeasureSum(plan, plan.measures[0], None), scorer_of(plan, plan.training, None)
+    assert asked.state_length(1) == 2 * scorer.length
+    draw = np.random.default_rng(3)
+    local, released = (draw.normal(0, 0.1, scorer.length).astype(np.float32) for _ in range(2))
+    patients = practice_patients(60)
+    both = both_weights(local, released)
+    assert (released_weights(plan, both) == released).all()
+    rows = asked.measure.rows_of(asked._score(both, patients).earliest())
+    errors = [
+        np.abs(read.outputs[:, 0] - read.label)
+        for read in (scorer.score(each, patients).earliest() for each in (local, released))
+    ]
+    rises = np.clip((errors[1] - errors[0]) / 0.05, -1, 1)
+    np.testing.assert_allclose(rows[:, 1], rises, atol=1e-9)
+    assert asked.start().vector.size == both.size

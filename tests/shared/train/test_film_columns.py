@@ -44,7 +44,9 @@ def test_sources_stand_beside_each_other_in_order() -> None:
     settings = settings_of("radiomics_encoder")
     measured = measure_films(FILMS, settings, FILES.__getitem__)
     radiomics, encoder = settings.features.of_films
-    parts = [make_measure(settings, each, FILES.__getitem__)(FILMS) for each in (radiomics, encoder)]
+    parts = [
+        make_measure(settings, each, FILES.__getitem__)(FILMS, None) for each in (radiomics, encoder)
+    ]
     assert measured.shape == (3, 32)
     assert np.array_equal(measured, np.concatenate(parts, axis=1))
     assert measure_films(FILMS, compose_settings(), FILES.__getitem__).shape == (3, 0)

@@ -112,3 +112,44 @@ def test_no_stage_asks_a_site_that_is_not_on_the_roster(made_run: HandedOver) ->
     assert found.verdict == "fail"
     assert "the stage asks sites of role training" in found.because
     assert found.figures["rounds_planned"] == 0
+
+
+def with_attempts(rows: Rows, n: int, *, after: str, kind: str = "attempt") -> Rows:
+    """Rows about the first charge put after the first row of a kind."""
+    charge = next(row for row in rows if row.kind == "charge")
+    place = next(place for place, row in enumerate(rows) if row.kind == after) + 1
+    added = [replace(charge, kind=kind, charge_index=charge.index)] * n  # type: ignore[arg-type]
+    rows = [*rows[:place], *added, *rows[place:]]
+    moved = {row.index: row.index + n * (row.index >= place) for row in rows if row.kind == "charge"}
+    return [
+        replace(
+            row,
+            index=index,
+            charge_index=None if row.charge_index is None else moved[row.charge_index],
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+def test_five_repeats_of_a_charge_are_counted_and_a_sixth_is_named(made_run: HandedOver) -> None:
+    five = judged(made_run, with_attempts(made_run.rows(), 5, after="charge"))
+    assert (five.verdict, five.figures["attempts"]) == ("pass", 3 + 5)
+    six = judged(made_run, with_attempts(made_run.rows(), 6, after="charge"))
+    assert (six.verdict, "more than the 5 repeats" in six.because) == ("fail", True)
+
+
+def test_an_attempt_after_the_answer_or_in_a_copy_is_named(made_run: HandedOver) -> None:
+    answered = judged(made_run, with_attempts(made_run.rows(), 1, after="outcome"))
+    assert (answered.verdict, "which was answered" in answered.because) == ("fail", True)
+    copied = with_attempts(made_run.rows(), 2, after="charge")
+    first = next(place for place, row in enumerate(copied) if row.kind == "attempt")
+    copied[first] = replace(copied[first], kind="moved", charge_index=None)
+    found = judged(made_run, copied)
+    assert (found.verdict, "before the folder was copied" in found.because) == ("fail", True)
+
+
+def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
+    rows = with_attempts(made_run.rows(), 1, after="charge")
+    stray = [replace(row, charge_index=0) if row.kind == "attempt" else row for row in rows]
+    found = judged(made_run, stray)
+    assert (found.verdict, "an attempt without a charge" in found.because) == ("fail", True)

@@ -706,3 +706,23 @@ def test_evidence_says_whether_a_key_is_known_or_only_named(made_run: HandedOver
     assert isinstance(named, SiteEvidence)
     assert "named by the plan's roster only" in recount_site(made_run.plan, named)[0].because
     assert "known from enrolment" in recount_site(made_run.plan, known)[0].because
+
+
+def test_a_clone_that_answered_is_seen_by_two_rows_at_one_place(handed: HandedOver) -> None:
+    rows = handed.rows()
+    place = first(rows, "outcome")
+    handed.forge_ledger(edit(rows, place, nonce="0" * 32))
+    because = recount(handed)["held"].because
+    assert f"forked: row {place} of the export is not what the coordinator was shown" in because
+
+
+def test_a_charge_with_two_answers_of_which_one_is_a_refusal_is_named(handed: HandedOver) -> None:
+    rows = handed.rows()
+    answer = rows[first(rows, "outcome")]
+    refusal = replace(answer, status="osteofed.internal", payload_sha256="9" * 64)
+    handed.forge_ledger([*rows, refusal])
+    found = [
+        each for each in recount_site(handed.plan, handed.evidence()) if "one charge" in each.claim
+    ]
+    assert [each.verdict for each in found] == ["fail"]
+    assert f"second release on the charge of row {answer.charge_index}" in found[0].because

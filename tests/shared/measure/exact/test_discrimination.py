@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from shared.errors import ProtocolError
 from shared.measure.exact.discrimination import (
+    auc_influence,
     bootstrap_auc,
     compare_aucs,
     delong,
@@ -57,6 +58,14 @@ def test_auc_and_covariance_equal_the_pair_matrix_with_ties(seed: int) -> None:
     for score, auc in zip(scores, aucs, strict=True):
         assert auc == pytest.approx(roc_auc_score(positive, score), abs=1e-14)
         assert measure_auc(score, positive) == pytest.approx(auc, abs=1e-14)
+
+
+def test_parts_of_patients_add_up_to_delongs_covariance() -> None:
+    scores, positive = tied_scores(3)
+    aucs, parts = auc_influence(scores, positive)
+    expected, covariance = delong(scores, positive)
+    np.testing.assert_allclose(aucs, expected, atol=1e-12)
+    np.testing.assert_allclose(parts @ parts.T, covariance, atol=1e-12)
 
 
 def test_auc_by_hand() -> None:
