@@ -299,10 +299,10 @@ def locked(**changes: object) -> Prepare:
 
 
 def not_a_lock(sites: TableSites) -> Asked:
-    folder = sites.site().folder / "locks"
-    folder.mkdir()
-    (folder / f"{'a' * 64}.json").write_text('{"lock": "x"}')
-    return measure(sites, "prospective", lock_sha256="a" * 64)
+    lock, path = lock_for(sites)
+    accrue_later(sites, path, range(300, 340))
+    (sites.site().folder / "locks" / f"{lock.sha256}.json").write_text('{"lock": "x"}')
+    return measure(sites, "prospective", lock_sha256=lock.sha256)
 
 
 def chunk(sites: TableSites, *, encoder: bool = True, **changes: object) -> Asked:
@@ -619,7 +619,7 @@ HOSTILE = {
     "a path for a lock": Case(
         lambda it: measure(it, "prospective", lock_sha256="../site"), "plan.no-lock"
     ),
-    "a file that is no lock": Case(not_a_lock, "weights.unreadable"),
+    "an accepted lock whose file is no lock any more": Case(not_a_lock, "weights.unreadable"),
     "the lock of another release": Case(
         locked(release_sha256="e" * 64), "protocol.not-the-locked-release"
     ),
