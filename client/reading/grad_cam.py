@@ -6,7 +6,7 @@ rises everywhere; a learner of tables, which has no gradient, is asked for that 
 and model.
 Legend: v views · c channels · g map's edge · t tokens · h w pixels · o outputs · n exams.
 
-Source: Selvaraju et al. 2017 (ICCV), equations 1 and 2; D-134.
+Source: Selvaraju et al. 2017 (ICCV), equations 1 and 2; D-128.
 """
 
 from __future__ import annotations

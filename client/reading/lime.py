@@ -4,7 +4,7 @@ Owns the masks, the fit and when it is called reliable. Imports numpy, scipy and
 Legend: n masks · k cells · v views · h w pixels.
 
 Source: Ribeiro, Singh & Guestrin 2016 (KDD), section 3; kernel and ridge of its authors' ``lime``
-package for images, with a grid in place of segments; D-133.
+package for images, with a grid in place of segments; D-127.
 """
 
 from __future__ import annotations

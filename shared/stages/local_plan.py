@@ -30,7 +30,7 @@ from shared.sums.estimate import Estimate
 
 LOCAL, COMPARED = "local", "local_internal"
 # Steps, and how far they reach together: a share of the way that the release's training went, chosen on
-# public synthetic patients (DECISIONS D-142).
+# public synthetic patients (DECISIONS D-135).
 _STEPS, _REACH = 10, 1 / 15
 # Largest rise of one patient's error that counts, as a share of the table's public bound of an error;
 # of classes the same share of a probability.

@@ -115,7 +115,7 @@ def test_decisions_are_numbered_and_dated_newest_first() -> None:
     found = [re.fullmatch(r"## D-(\d{3}) · (\d{4}-\d{2}-\d{2}) · .+", head) for head in heads]
     assert all(found), [head for head, match in zip(heads, found, strict=True) if not match]
     numbers = [int(match[1]) for match in found if match]
-    assert numbers == sorted(set(numbers), reverse=True)
+    assert numbers == list(range(len(numbers), 0, -1)), "a number is missing, or used twice"
     dates = [match[2] for match in found if match]
     assert dates == sorted(dates, reverse=True)
 
