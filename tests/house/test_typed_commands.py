@@ -31,7 +31,7 @@ NOT_RUN = {
 # Pages that no test runs as they stand, and why.
 PAGES_NOT_RUN = {
     "docs/how-to/png-trees.md": "needs a tree of films; tests/server/simulation has one",
-    "docs/explanation/looking-at-bone.md": "needs a run over films with masks; tests/shared/measures has some",
+    "docs/explanation/looking-at-bone.md": "needs films with masks; tests/shared/measures has some",
     "docs/how-to/systems.md": "needs films; tests/server/experiments/test_systems.py plans each arm",
     "docs/how-to/crops-and-masks.md": "needs masks of films; tests/client/cohort has some",
     "docs/how-to/containers.md": "needs a container engine; make loopback-containers plays it",
