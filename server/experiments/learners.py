@@ -81,6 +81,8 @@ NOT_MEASURED: Mapping[str, str] = {
     "clusters_mlp": "at no ε of this page would its clusters be heard above the noise of so few "
     "patients; it is then a network on the columns of the largest public sizes",
     "gradient": "trains a fusion, whose figures are in the README",
+    "lasso": "chooses among radiomics and a network's components of vertebrae: docs/experiments.md",
+    "representatives": "chooses among components of three networks: docs/experiments.md",
     "proportional_hazards": "learns a time to event, and these patients are not followed",
 }
 

@@ -120,7 +120,10 @@ def _file_problems(path: Path, group: str, options: Options) -> Iterator[str]:
 
 
 def _entry_problems(entry: object, group: str, options: Options) -> Iterator[str]:
-    """What is wrong with a line under ``defaults``: `name`, or `override /group: name`."""
+    """What is wrong with a line under ``defaults``: `name`, or `override /group: name`.
+
+    Of the option's own group, one may stand inside it: `/learner@then: name`.
+    """
     if isinstance(entry, str):
         if entry != "_self_":
             yield from _name_problems(group, entry, options)
@@ -133,7 +136,7 @@ def _entry_problems(entry: object, group: str, options: Options) -> Iterator[str
     of = named.removeprefix("/")
     if of not in options:
         yield f"defaults: {key}: {of} must be one of {sorted(options)}" + nearest(of, options)
-    elif str(key).partition("@")[0] != f"{_OVERRIDE}/{of}":
+    elif str(key).partition("@")[0] != f"{_OVERRIDE}/{of}" and not str(key).startswith(f"/{group}@"):
         yield f"defaults: {key}: must be `{_OVERRIDE}/{of}: {value}`"
     else:
         for name in value if isinstance(value, list) else [value]:

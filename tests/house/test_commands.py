@@ -87,7 +87,7 @@ def test_a_failure_is_shown_to_people_as_fact_and_hint_on_stderr(tmp_path: Path)
 
 
 def test_an_unexpected_error_shows_its_place_and_never_its_text(tmp_path: Path) -> None:
-    made = run("client", "init", "aster", "--declared-patients", "9", "--folder", "site", cwd=tmp_path)
+    made = run("client", "init", "aster", "--declared-patients", "10", "--folder", "site", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     damaged = tmp_path / "site" / "outbox" / "outbox.jsonl"
     damaged.parent.mkdir()

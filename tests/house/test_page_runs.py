@@ -15,7 +15,7 @@ FOUNDING = """\
 ```sh
 osteofed-coordinator init
 export OSTEOFED_SITE=aster
-osteofed-site init aster --declared-patients 110
+osteofed-site init aster --declared-patients 120
 ```
 
 Any text, and a block that is only shown:
@@ -37,7 +37,7 @@ test ! -e aster
 <!-- run: founding -->
 ```sh
 osteofed-coordinator enrol aster/join-request.json   # a comment
-osteofed-site join coordinator/enrolments/aster.json
+osteofed-site join coordinator/enrolments/aster.json --yes
 cat words/hello.txt
 ```
 """

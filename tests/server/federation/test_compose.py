@@ -59,6 +59,7 @@ COMPANIONS = {
         for name in (
             *("image_radiomics", "radiomics", "radiomics_encoder"),
             *("three_encoders", "three_encoders_alone"),
+            *("deep_radiomics", "deep_radiomics_generic", "radiomics_alone"),
             *("two_encoders", "two_encoders_pictures", "two_encoders_drawn"),
         )
     },

@@ -22,7 +22,6 @@ from shared.errors import IntakeError
 from shared.stages.kinds import sum_of
 
 SITES, N = ("alder", "spruce"), 80
-GRADES = ("no_fracture", "mild", "moderate_or_severe")
 
 
 def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path) -> None:
@@ -59,7 +58,7 @@ def test_a_federation_over_vertebrae_ends_in_a_report_by_patient(tmp_path: Path)
     assert all(each.training_epsilon <= 8 for each in found.results.privacy if each.training_epsilon)
     # each grade against the others, their mean, and the table of true against called
     told = {name for each in found.results.further for name in each.figures or ()}
-    assert {"macro AUC", "κ", *(f"AUC, {grade}" for grade in GRADES[1:])} <= told
+    assert {"macro AUC", "κ", "AUC, mild"} <= told, "the worst grade's AUC is the endpoint's"
     # the choice and how stable it is come from one noised matrix of 32 columns and the grade
     store = open_run(out / "coordinator" / "runs" / "simulation")
     stage = store.plan.trained
