@@ -37,7 +37,7 @@ test ! -e aster
 <!-- run: founding -->
 ```sh
 osteofed-coordinator enrol aster/join-request.json   # a comment
-osteofed-site join coordinator/enrolments/aster.json --yes
+echo y | osteofed-site join coordinator/enrolments/aster.json
 cat words/hello.txt
 ```
 """
