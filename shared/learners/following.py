@@ -38,7 +38,7 @@ Following = Annotated[
     Field(discriminator="kind"),
 ]
 # Each takes its own settings, which the discriminator has matched.
-_BUILDERS: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
+FOLLOWING: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
     "boosting": Boosting.build,
     "forest": Forest.build,
     "lda": Lda.build,
@@ -58,4 +58,4 @@ def build_following(settings: Following, task: TableTask) -> Learner[Columns]:
     Raises:
         SettingsError: it does not suit the task's target.
     """
-    return _BUILDERS[settings.kind](settings, task)
+    return FOLLOWING[settings.kind](settings, task)

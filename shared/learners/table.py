@@ -13,23 +13,24 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.errors import SettingsError
 from shared.features.columns import Columns
-from shared.learners.boosting import Boosting, BoostingSettings
-from shared.learners.forest import Forest, ForestSettings
-from shared.learners.lda import Lda, LdaSettings
-from shared.learners.linear_svm import LinearSvm, LinearSvmSettings
-from shared.learners.logistic import Logistic, LogisticSettings
-from shared.learners.mlp import Mlp, MlpSettings
-from shared.learners.naive_bayes import NaiveBayes, NaiveBayesSettings
-from shared.learners.nearest_centroid import NearestCentroid, NearestCentroidSettings
+from shared.learners.boosting import BoostingSettings
+from shared.learners.following import FOLLOWING
+from shared.learners.forest import ForestSettings
+from shared.learners.lda import LdaSettings
+from shared.learners.linear_svm import LinearSvmSettings
+from shared.learners.logistic import LogisticSettings
+from shared.learners.mlp import MlpSettings
+from shared.learners.naive_bayes import NaiveBayesSettings
+from shared.learners.nearest_centroid import NearestCentroidSettings
 from shared.learners.proportional_hazards import (
     ProportionalHazards,
     ProportionalHazardsSettings,
 )
-from shared.learners.proportional_odds import ProportionalOdds, ProportionalOddsSettings
+from shared.learners.proportional_odds import ProportionalOddsSettings
 from shared.learners.refused import require_possible
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
 from shared.learners.selection import Selection, SelectionSettings
-from shared.learners.soft_neighbours import SoftNeighbours, SoftNeighboursSettings
+from shared.learners.soft_neighbours import SoftNeighboursSettings
 from shared.learners.task import TableTask
 from shared.strict import list_mistakes
 from shared.sums.contract import Learner
@@ -52,19 +53,10 @@ LearnerSettings = Annotated[
 ]
 # Each takes its own settings, which the discriminator has matched.
 _BUILDERS: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
-    "boosting": Boosting.build,
-    "forest": Forest.build,
-    "lda": Lda.build,
-    "linear_svm": LinearSvm.build,
-    "logistic": Logistic.build,
-    "mlp": Mlp.build,
-    "naive_bayes": NaiveBayes.build,
-    "nearest_centroid": NearestCentroid.build,
+    **FOLLOWING,
     "proportional_hazards": ProportionalHazards.build,
-    "proportional_odds": ProportionalOdds.build,
     "second_moments": SecondMoments.build,
     "selection": Selection.build,
-    "soft_neighbours": SoftNeighbours.build,
 }
 LEARNERS = tuple(sorted(_BUILDERS))
 _SETTINGS: TypeAdapter[LearnerSettings] = TypeAdapter(LearnerSettings)

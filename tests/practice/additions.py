@@ -239,8 +239,8 @@ ADDITIONS: dict[str, Addition] = {
                     "    | SoftNeighboursSettings\n    | ToySettings,\n",
                 ),
                 (
-                    '    "soft_neighbours": SoftNeighbours.build,\n',
-                    '    "soft_neighbours": SoftNeighbours.build,\n    "toy": Toy.build,\n',
+                    '    "selection": Selection.build,\n',
+                    '    "selection": Selection.build,\n    "toy": Toy.build,\n',
                 ),
             ),
         },
