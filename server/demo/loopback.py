@@ -1,7 +1,7 @@
 """A federation deployed for real on this machine: one process per party, TLS, SQLite, node keys.
 
 Small synthetic hospitals, the same code as the demo up to the launch; then a SuperLink, a SuperNode and
-an executor per site, a few rounds, and everything is taken down again. Imports demo and deployment.
+an executor per site, a few rounds, and everything is taken down again. Imports demo and engines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from server.demo.deployment import StageResult, deploy_loopback
 from server.demo.play import (
     RUN,
     compose_generated,
@@ -20,6 +19,7 @@ from server.demo.play import (
     ingest_all,
     write_approved_plan,
 )
+from server.engines.loopback import StageResult, deploy_loopback
 from server.report.answers import MEASURED, answers_to
 from server.run.folder import RunStore
 from server.run.prepare import prepare

@@ -236,9 +236,10 @@ def _measure_arm(
     wards = cohorts.wards(plan)
     places = places_of(system, wards)
     looked_at = {place for _, _, training in models for place in training.looked_at}
-    looks = {
+    looks = {  # a model without films looks nowhere
         place: explain_cohorts(cohorts, plan, cohorts_of(system.population, place))
         for place in sorted(looked_at)
+        if plan.settings.reads_tokens_alone
     }
     rule = plan.settings.cohort.split
     trains = {site: wards[site].of_split("train", 1, seed=0, rule=rule) for site in declared}
@@ -260,7 +261,7 @@ def _measure_arm(
                 place, {arm.name: each}, decision, ours=arm.name, follow_up=follow_up_of(settings)
             )[0]
         ]
-        for place in training.looked_at:
+        for place in (each for each in training.looked_at if each in looks):
             figures += measure_looks(trained, looks[place], place=place, arm=arm.name)
         line = Line(
             model=model,

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from client.site.folder import Site, open_site
-from server.engines.launch import launch_stage
+from server.engines.loopback import Launch, engine_here
 from server.federation.folder import Home, create_home
 from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
@@ -95,9 +95,11 @@ def play(
     sites = _take_in(folders, hospitals, settings, until=lock_date)
     _approve_plan(home, sites, settings)
     store = prepare(home, RUN)
-    release = _train_and_measure(store, home, sites)
-    if lock_date is not None:
-        _measure_later(folders, store, home, hospitals, lock_date)
+    site_folders = {site.name: site.folder for site in sites}
+    with engine_here(settings.engine.name, home.folder, site_folders) as launch:
+        release = _train_and_measure(store, home, launch)
+        if lock_date is not None:
+            _measure_later(folders, store, home, hospitals, lock_date, launch)
     divisions = _divide(folder, store, sites, settings, release, seed=seed, repeats=repeats)
     _step("report", f"osteofed-site ledger export · osteofed-coordinator report {RUN}")
     ledgers = export_ledgers(sites, folder / "ledgers")
@@ -168,11 +170,10 @@ def _approve_plan(home: Home, sites: Sequence[Site], settings: Settings) -> None
     say(f"  approved at {', '.join(site.name for site in sites)} by “{APPROVED_BY}”")
 
 
-def _train_and_measure(store: RunStore, home: Home, sites: Sequence[Site]) -> Trained:
+def _train_and_measure(store: RunStore, home: Home, launch: Launch) -> Trained:
     """Rounds, release, and every measure that needs no later patients; the release."""
-    folders = {site.name: site.folder for site in sites}
     _step("rounds, over Flower's ServerApp and ClientApp", f"osteofed-coordinator launch {RUN}")
-    launch_stage(store, store.training.stage.name, site_folders=folders)
+    launch(store, store.training.stage.name)
     release = make_release(store, home.key())
     written = write_release(store.training.stage, release.weights.size)
     say(f"  release {release.sha256[:12]}: {written}")
@@ -183,12 +184,17 @@ def _train_and_measure(store: RunStore, home: Home, sites: Sequence[Site]) -> Tr
                 f"{purposes_of([stage])}, through each site's gate",
                 f"osteofed-coordinator validate {RUN} {stage.name}",
             )
-            launch_stage(store, stage.name, site_folders=folders)
+            launch(store, stage.name)
     return Trained(release.weights, release.plan)
 
 
 def _measure_later(
-    folders: Folders, store: RunStore, home: Home, hospitals: Sequence[Hospital], lock_date: date
+    folders: Folders,
+    store: RunStore,
+    home: Home,
+    hospitals: Sequence[Hospital],
+    lock_date: date,
+    launch: Launch,
 ) -> None:
     """Prospective validation, looking back: the release is locked on an earlier day."""
     _step(
@@ -202,10 +208,9 @@ def _measure_later(
         each.name: take_in_later(folders, each, store.lock_file, accepted=at) for each in hospitals
     }
     say("  " + ", ".join(f"{name}: {n} patients" for name, n in found.items()))
-    sites = {each.name: folders.site(each.name) for each in hospitals}
     for stage in store.plan.stages:
         if stage.patients == "accrued" and store.plan.asked(stage):
-            launch_stage(store, stage.name, site_folders=sites)
+            launch(store, stage.name)
 
 
 def _divide(

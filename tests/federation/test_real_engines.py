@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.demo.deployment import deploy_loopback
 from server.demo.loopback import prepare_federation, small_sites
+from server.engines.loopback import deploy_loopback
 from server.federation.folder import Home
 from server.run.folder import open_run
 from server.run.prepare import prepare

@@ -75,7 +75,7 @@ ELSEWHERE: dict[str, Elsewhere] = {
     "client/rehearsal/round.py": Elsewhere(
         "client/rehearsal/test_rehearse.py", "a rehearsal is shown whole, on a site of tables"
     ),
-    "server/demo/deployment.py": Elsewhere("federation/test_real_engines.py", _DEMO),
+    "server/engines/loopback.py": Elsewhere("federation/test_real_engines.py", _DEMO),
     "server/engines/sweep.py": Elsewhere(
         "server/command/test_sweep.py", "a sweep is cut off and goes on over real hospitals"
     ),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import practice_federation as practice
 
-from server.demo.deployment import deploy_loopback
 from server.engines import superlink
+from server.engines.loopback import deploy_loopback
 
 if __name__ == "__main__":
     home, rounds = Path(sys.argv[1]), int(sys.argv[2])

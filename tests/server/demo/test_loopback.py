@@ -10,7 +10,7 @@ import practice_federation as practice
 import pytest
 
 from server.demo import loopback
-from server.demo.deployment import StageResult
+from server.engines.loopback import StageResult
 from server.report.answers import Answer
 from server.run.folder import RunStore
 from server.synthetic.hospitals import DEMO_SITES
