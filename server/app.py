@@ -17,6 +17,7 @@ from server.rounds.loop import run_stage
 from server.run.folder import Event, RunStore, open_run
 from shared.errors import OsteoFedError
 from shared.machine.files import write_atomic
+from shared.machine.unexpected import unexpected
 from shared.signing.keys import load_key
 
 app = ServerApp()
@@ -31,19 +32,23 @@ def main(grid: Grid, context: Context) -> None:
     """
     store = open_run(Path(str(context.run_config["run-folder"])))
     stage = str(context.run_config.get("stage", "train"))
-    outcome = {"stage": stage, "status": "finished", "code": "", "fact": "", "hint": ""}
     try:
         play(grid, store, stage)
-    except OsteoFedError as error:
-        outcome |= {
-            "status": "stopped",
-            "code": error.code,
-            "fact": error.fact,
-            "hint": error.hint,
-        }
+    except BaseException as error:  # whatever it is: no stage has finished that did not come to its end
+        _write_outcome(store, stage, unexpected(error))
         raise
-    finally:
-        write_atomic(store.folder / f"outcome-{stage}.json", json.dumps(outcome, indent=1).encode())
+    _write_outcome(store, stage, None)
+
+
+def _write_outcome(store: RunStore, stage: str, stopped_by: OsteoFedError | None) -> None:
+    outcome = {
+        "stage": stage,
+        "status": "stopped" if stopped_by else "finished",
+        "code": stopped_by.code if stopped_by else "",
+        "fact": stopped_by.fact if stopped_by else "",
+        "hint": stopped_by.hint if stopped_by else "",
+    }
+    write_atomic(store.folder / f"outcome-{stage}.json", json.dumps(outcome, indent=1).encode())
 
 
 def play(grid: Grid, store: RunStore, stage: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from server.encoders.pretrain import PIXELS, draw_films
 from server.synthetic.phantoms.exams import draw_exams
@@ -32,7 +31,7 @@ from shared.features.radiomics_block import (
     measure_film,
     standardise_features,
 )
-from shared.machine.files import PROJECT
+from shared.machine.files import PROJECT, write_atomic
 from shared.signing.canonical import hash_file
 
 Floats = NDArray[np.float64]
@@ -66,7 +65,7 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
     """Measure public films and write their constants.
 
     Args:
-        path: safetensors file to write.
+        path: JSON file to write.
         n_films: public films, more than there are features.
         seed: draws them.
 
@@ -83,8 +82,8 @@ def write_constants(path: Path = FILE, *, n_films: int = N_FILMS, seed: int = SE
         "levels": LEVELS,
         "recipe": {"version": RECIPE_VERSION, "films": n_films, "pixels": PIXELS, "seed": seed},
     }
-    tensors = {name: np.ascontiguousarray(value) for name, value in vars(constants).items()}
-    save_file(tensors, path, {"osteofed": json.dumps(about, sort_keys=True)})
+    tensors = {name: value.tolist() for name, value in vars(constants).items()}
+    write_atomic(path, json.dumps({"about": about, "tensors": tensors}, indent=1).encode() + b"\n")
     return hash_file(path)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from server.experiments.deployed import deploy_system, keep_deployed, systems_to_deploy
 from server.experiments.harness import Kept, Line, measure_systems, seeds_of
 from server.experiments.outcome import outcome_of
 from server.experiments.system import SETTINGS, System
@@ -22,6 +23,7 @@ from shared.machine.terminal import say
 from shared.strict import nearest
 
 WORK = PROJECT / "figures" / "work" / "experiments"
+DEPLOYED = WORK / "deployed"
 
 
 def run_experiments(
@@ -41,14 +43,7 @@ def run_experiments(
     Raises:
         SettingsError: there is no system of a name.
     """
-    known = [system.name for system in systems]
-    for name in names:
-        if name not in known:
-            raise SettingsError(
-                "unknown-system",
-                f"a system must be one of {known}, not {name}{nearest(name, known)}",
-                hint="server/experiments/systems.py holds their entries",
-            )
+    _require_known(names, systems)
     asked = [each for each in systems if not names or each.name in names or each.beside in names]
     size = SETTINGS[setting]
     seeds = seeds_of(size, n_seeds)
@@ -58,16 +53,56 @@ def run_experiments(
     return write_systems(systems, outcomes, root=root)
 
 
+def deploy_all(
+    names: Sequence[str],
+    *,
+    work: Path = DEPLOYED,
+    root: Path = PROJECT,
+    systems: Sequence[System] = SYSTEMS,
+) -> list[Path]:
+    """Deploy the named systems, or all, one after another; each is kept as it ends, on the page too.
+
+    Returns:
+        Files that were written.
+
+    Raises:
+        SettingsError: there is no system of a name.
+        OsteoFedError: what stopped a deployment, under its own code.
+    """
+    _require_known(names, systems)
+    written: list[Path] = []
+    for system in systems_to_deploy(systems):
+        if not names or system.name in names:
+            keep_deployed(deploy_system(system, work=work), systems, root=root)
+            written = write_systems(systems, (), root=root)
+    return written
+
+
+def _require_known(names: Sequence[str], systems: Sequence[System]) -> None:
+    known = [system.name for system in systems]
+    for name in names:
+        if name not in known:
+            raise SettingsError(
+                "unknown-system",
+                f"a system must be one of {known}, not {name}{nearest(name, known)}",
+                hint="server/experiments/systems.py holds their entries",
+            )
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """From the words of a command line."""
     parser = argparse.ArgumentParser(prog="make experiments", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeat it")
     parser.add_argument("--setting", choices=list(SETTINGS), default="small")
     parser.add_argument("--seeds", type=int, metavar="N", help="populations; else the setting's")
+    parser.add_argument("--deployed", action="store_true", help="deploy each once on this machine")
     parser.add_argument("--page", action="store_true", help="write page and plots from the data only")
     given = parser.parse_args(words)
     if given.page:
         write_systems(SYSTEMS, ())
+        return
+    if given.deployed:
+        deploy_all(given.only)
         return
     run_experiments(given.only, setting=given.setting, n_seeds=given.seeds)
 

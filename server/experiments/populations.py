@@ -75,6 +75,25 @@ def later_name(hospital: str) -> str:
     return f"{hospital}-{LATER}"
 
 
+def draw_hospital(
+    population: Population,
+    folder: Path,
+    hospital: str,
+    *,
+    seed: int,
+    n_patients: int,
+    is_later: bool = False,
+) -> tuple[str, Path]:
+    """A hospital's raw data below a folder, drawn once: what its cohort is called, what is taken in."""
+    name = later_name(hospital) if is_later else hospital
+    place, drawn = folder / "raw" / name, seed + _LATER_SEED * is_later
+    mark = place / _WRITTEN
+    if not mark.exists():
+        path = population.write(place, hospital, drawn, n_patients, is_later)
+        mark.write_text(str(path.relative_to(place)))
+    return name, place / mark.read_text()
+
+
 def take_in_population(population: Population, folder: Path, *, seed: int, n_patients: int) -> TakenIn:
     """Draw every hospital and freeze its cohort, or what of it is not done yet.
 
@@ -85,19 +104,15 @@ def take_in_population(population: Population, folder: Path, *, seed: int, n_pat
         n_patients: at every hospital, and as many later ones.
     """
 
-    def given(hospital: str, *, is_later: bool) -> tuple[str, Path]:
-        name = later_name(hospital) if is_later else hospital
-        place, drawn = folder / "raw" / name, seed + _LATER_SEED * is_later
-        mark = place / _WRITTEN
-        if not mark.exists():
-            path = population.write(place, hospital, drawn, n_patients, is_later)
-            mark.write_text(str(path.relative_to(place)))
-        return name, place / mark.read_text()
+    def given(hospital: str, *, is_later: bool = False) -> tuple[str, Path]:
+        return draw_hospital(
+            population, folder, hospital, seed=seed, n_patients=n_patients, is_later=is_later
+        )
 
     later = [given(hospital, is_later=True) for hospital in population.with_later]
-    others = [given(hospital, is_later=False) for hospital in population.external]
+    others = [given(hospital) for hospital in population.external]
     request = Request(
-        training=tuple(given(hospital, is_later=False) for hospital in population.training),
+        training=tuple(given(hospital) for hospital in population.training),
         external=(*later, *others),
         cohort=population.cohort,
         seed=seed,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
+from server.experiments.deployed import Deployed, deployed_section, read_deployed
 from server.experiments.looks_page import cell, looks_section, number, shortcut_section
 from server.experiments.outcome import Compared, Mean, Outcome, Row, mean_of_hospitals
 from server.experiments.system import (
@@ -72,7 +73,7 @@ def write_systems(
     outcomes = tuple(kept[system.name] for system in systems if system.name in kept)
     texts = {
         DATA: _OUTCOMES.dump_json(outcomes, indent=1).decode() + "\n",
-        PAGE: systems_page(systems, outcomes),
+        PAGE: systems_page(systems, outcomes, read_deployed(root)),
         **plots_of(systems, outcomes),
     }
     for name, text in texts.items():
@@ -80,8 +81,10 @@ def write_systems(
     return [root / name for name in texts]
 
 
-def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
-    """The page of every system, in the order of their entries."""
+def systems_page(
+    systems: Sequence[System], outcomes: Sequence[Outcome], deployed: Sequence[Deployed] = ()
+) -> str:
+    """The page of every system, in the order of their entries, and of their deployments."""
     found = {each.system: each for each in outcomes}
     lines = [
         "# Experiments",
@@ -122,6 +125,7 @@ def systems_page(systems: Sequence[System], outcomes: Sequence[Outcome]) -> str:
             lines += ["", "Declared, not measured yet."]
         else:
             lines += _measured(system, outcome, found.get(system.clean))
+    lines += deployed_section(deployed)
     return "\n".join([*lines, ""])
 
 

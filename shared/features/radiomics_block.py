@@ -1,9 +1,9 @@
 """Radiomics as columns: standardised by public constants, as they are or as public components.
 
-The constants are those of public synthetic films and lie in ``radiomics/public.safetensors``,
-which ``make radiomics ARGS=--constants`` remakes; a plan names its hash. Whether columns are
-features or components, a film's block has a norm of about ``IMAGE_NORM``: one factor for all columns
-(``components``).
+The constants are those of public synthetic films and lie in ``radiomics/public.json`` (of what Flower
+ships to its ServerApp a safetensors file cannot be a part), which ``make radiomics ARGS=--constants``
+remakes; a plan names its hash. Whether columns are features or components, a film's block has a norm
+of about ``IMAGE_NORM``: one factor for all columns (``components``).
 
 Legend: f features · k components · h w pixels.
 """
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
@@ -40,7 +39,7 @@ from shared.signing.canonical import hash_file
 
 Floats = NDArray[np.float64]
 
-FILE = Path(__file__).resolve().parent / "radiomics" / "public.safetensors"
+FILE = Path(__file__).resolve().parent / "radiomics" / "public.json"
 LEVELS = 32
 ALL = tuple(FAMILIES)
 _NO_SPREAD = 1e-9  # a feature that is the same on every public film tells nothing
@@ -130,10 +129,9 @@ def read_constants(sha256: str, path: Path = FILE) -> PublicConstants:
             f"{path.name} has SHA-256 {found}, the plan names {sha256}",
             hint="install the release of OsteoFed that the plan was written with",
         )
-    with safe_open(path, framework="numpy") as file:
-        about = json.loads(file.metadata()["osteofed"])
-        names = file.keys()
-        tensors = {name: file.get_tensor(name).astype(np.float64) for name in names}
+    content = json.loads(path.read_bytes())
+    about = content["about"]
+    tensors = {name: np.array(values, dtype=np.float64) for name, values in content["tensors"].items()}
     expected = {
         "features": list(feature_names(ALL)),
         "version": RADIOMICS_VERSION,

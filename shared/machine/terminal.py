@@ -2,17 +2,16 @@
 
 The one place that imports ``rich``, and through which outside text (plans, DICOM words, names of files,
 cells, codes) reaches a person: control and format characters are replaced here. A command that answers
-shows tables for people or, with ``--json``, one JSON value for machines. Imports errors only.
+shows tables for people or, with ``--json``, one JSON value for machines. Imports errors and what is
+said of an unexpected one.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
 import sys
-import traceback
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,8 +32,8 @@ from rich.progress import (
 from rich.table import Table
 
 from shared.errors import OsteoFedError
+from shared.machine.unexpected import TRACEBACK, unexpected
 
-TRACEBACK = "OSTEOFED_TRACEBACK"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of tables.")]
 Overrides = Annotated[
     list[str] | None,
@@ -75,7 +74,7 @@ def command(work: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if os.environ.get(TRACEBACK):
                 raise
-            failure = _unexpected(error)
+            failure = unexpected(error)
         show_error(failure, as_json=bool(kwargs.get("as_json")))
         raise typer.Exit(1)
 
@@ -101,21 +100,6 @@ def when_stopped(words: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return wrapped
 
     return decorate
-
-
-def _unexpected(error: Exception) -> OsteoFedError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OsteoFedError(
-            "disk-full",
-            "no space is left on the disk, or in this user's quota",
-            hint="free some and run the same again: a file is whole or absent, what was read is kept",
-        )
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return OsteoFedError(
-        "internal",
-        f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}",
-        hint=f"{TRACEBACK}=1 shows the whole text; it may name patients, do not pass it on",
-    )
 
 
 def show_error(error: OsteoFedError, *, as_json: bool = False) -> None:

@@ -283,7 +283,7 @@ ADDITIONS: dict[str, Addition] = {
             "tests/server/encoders/test_public_radiomics.py",
         ),
         commands=((PYTHON, "-c", _REMAKE), _DOCS),
-        written=("shared/features/radiomics/public.safetensors", "configs/features/"),
+        written=("shared/features/radiomics/public.json", "configs/features/"),
     ),
     "an encoder with a network of its own": Addition(
         new={

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from server.app import main, play
 from server.engines.local import LocalGrid
 from server.run.folder import Event
 from shared.errors import PlanError, RunError
+from shared.machine.files import PROJECT as ROOT
 
 
 def test_a_stage_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -> None:
@@ -64,3 +67,40 @@ def test_how_a_stage_ended_is_written_with_code_fact_and_hint(
         "fact": "it was paused" if stops else "",
         "hint": "resume" if stops else "",
     }
+
+
+def test_what_flower_ships_holds_every_file_that_a_sum_reads() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        patterns = tomllib.load(stream)["tool"]["flwr"]["app"]["fab-include"]
+    shipped = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    # read where films are taken in, or by commands, which run from what is installed
+    elsewhere = {".md", ".j2", ".safetensors"}
+    kept = (path for path in (ROOT / "shared").rglob("*") if "__pycache__" not in path.parts)
+    read = {path for path in kept if path.is_file() and path.suffix not in elsewhere}
+    assert read <= shipped
+    assert {".py", ".json"} == {path.suffix for path in read}
+    assert [str(path.relative_to(ROOT)) for path in (ROOT / "shared").rglob("*.safetensors")] == [
+        "shared/exam/landmarks/hip.safetensors"
+    ]
+
+
+def test_whatever_stops_a_stage_it_has_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    context = SimpleNamespace(run_config={"run-folder": str(store.folder)})
+    for error, code in (
+        (FileNotFoundError("Mrs Canary's file"), "osteofed.internal"),
+        (OSError(errno.ENOSPC, "full"), "osteofed.disk-full"),
+        (KeyboardInterrupt(), "osteofed.internal"),
+    ):
+
+        def played(grid: object, opened: object, stage: str, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(server.app, "play", played)
+        with pytest.raises(type(error)):
+            main(LocalGrid(practice.app, folders), context)
+        outcome = json.loads((store.folder / "outcome-train.json").read_text())
+        assert (outcome["status"], outcome["code"]) == ("stopped", code)
+        assert "Canary" not in str(outcome)

@@ -13,7 +13,6 @@ import typer
 
 from shared.errors import PlanError
 from shared.machine.terminal import (
-    TRACEBACK,
     command,
     format_cell,
     printable,
@@ -26,6 +25,7 @@ from shared.machine.terminal import (
     show_text,
     when_stopped,
 )
+from shared.machine.unexpected import TRACEBACK
 
 
 @command
