@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from server.experiments.deployed import Deployed
 from server.experiments.harness import Kept, Line, models_of, settings_of
 from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.populations import HIP_TABLES
@@ -34,6 +35,20 @@ TWO = System(
 )
 FEW = Setting(name="few", n_patients=100, n_seeds=1)
 SEEDS = (101, 102)
+
+SEEN = Deployed(
+    system="two_heads",
+    date="2026-01-02",
+    n_patients=100,
+    sites=(3, 1),
+    rounds=3,
+    epsilon=2.996,
+    run_epsilon=3.5,
+    seconds=61.2,
+    measured=(3, 4),
+    claims={"pass": 40, "not-run": 9},
+    refuted=(),
+)
 
 
 def said(seed: int, error: float, shift: float = 0.0, n: int = 120) -> Scored:

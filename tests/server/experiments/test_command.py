@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from practice_experiments import SEEDS, TWO, keep_invented
+from practice_experiments import SEEDS, SEEN, TWO, keep_invented
 
 from server.experiments import command
-from server.experiments.command import main, run_experiments
+from server.experiments.command import deploy_all, main, run_experiments
+from server.experiments.deployed import Deployed
 from server.experiments.system import Setting, System
 from server.experiments.systems_page import PAGE, read_outcomes
 from shared.errors import SettingsError
@@ -56,3 +58,23 @@ def test_the_page_alone_is_written_without_measuring(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(command, "measure_systems", lambda *_, **__: pytest.fail("measured"))
     main(["--page"])
     assert written == [(command.SYSTEMS, ())]
+
+
+def test_deployments_are_asked_for_by_name_and_each_is_kept_as_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def deploy(system: System, *, work: Path) -> Deployed:
+        asked.append(system.name)
+        return SEEN.model_copy(update={"system": system.name})
+
+    monkeypatch.setattr(command, "deploy_system", deploy)
+    other = replace(TWO, name="other", arms=TWO.arms[1:], ablations=())
+    deploy_all(["other"], work=tmp_path / "work", root=tmp_path, systems=[TWO, other])
+    assert asked == ["other"]
+    deploy_all([], work=tmp_path / "work", root=tmp_path, systems=[TWO, other])
+    assert asked == ["other", "two_heads", "other"]
+    assert "| two_heads | 3 + 1 external |" in (tmp_path / PAGE).read_text()
+    with pytest.raises(SettingsError, match="not othr"):
+        deploy_all(["othr"], root=tmp_path, systems=[TWO, other])

@@ -12,9 +12,10 @@ from practice_experiments import FEW, TWO
 from server.experiments import harness
 from server.experiments.harness import Kept, Line, Model, measure_systems, models_of, seeds_of
 from server.experiments.populations import Population
-from server.experiments.system import EPSILON, SETTINGS, Arm, Training, leave_one_out
+from server.experiments.system import EPSILON, SETTINGS, Arm, Training, leave_one_out, swept
 from server.simulation import arms as simulated
 from server.simulation.arms import Trained
+from server.simulation.looks import LOOKS
 from shared.contract.settings import Settings
 from shared.measure.exact.regression import measure_regression
 
@@ -147,3 +148,13 @@ def test_an_arm_with_other_settings_is_another_model() -> None:
 def test_populations_are_those_of_the_setting_or_the_first_of_them() -> None:
     assert seeds_of(SETTINGS["small"]) == (101, 102, 103)
     assert seeds_of(SETTINGS["full"], 2) == (101, 102)
+
+
+def test_an_arm_that_reads_no_film_is_not_asked_where_it_looks(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "explain_cohorts", lambda *_: pytest.fail("asked"))
+    asked = replace(ONE_ARM, name="asked", design=swept)
+    measure_systems([asked], FEW, [101], work=work)
+    [line] = [line for model, line in Kept(work).lines().items() if model.system == "asked"]
+    assert not {figure.figure for figure in line.figures} & set(LOOKS)
