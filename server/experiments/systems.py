@@ -260,7 +260,7 @@ SYSTEMS = (
             "two narrow networks, a ResNet and a DenseNet, taught physical quantities of public "
             "synthetic hips, instead of networks taught the findings of MURA's other parts",
             "pictures of dead leaves instead of ImageNet",
-            "a small transformer of hips, tuned on the target part by changes of low rank in one block, "
+            "a small transformer of hips, tuned on the target part by low-rank changes of a block, "
             "instead of all networks",
         ),
     ),
