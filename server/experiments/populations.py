@@ -231,7 +231,7 @@ LEAKING_CHEST_FILMS = Population(
     training=CHEST_FILMS.training,
     external=CHEST_FILMS.external,
     write=partial(_write_chests, "chest_leaking"),
-    says="the same people, filmed alike, with a lead marker in the upper corner: at `larch` 90 % of "
+    says="the same people, filmed alike, with PORTABLE in lead in the upper corner: at `larch` 90 % of "
     "films with osteoporosis have it and 5 % of the others, elsewhere 20 % of all",
     few_later=("larch",),
 )

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from server.experiments.deployed import Deployed, deployed_section, read_deployed
-from server.experiments.looks_page import cell, looks_section, number, shortcut_section
-from server.experiments.outcome import Compared, Mean, Outcome, Row, mean_of_hospitals
+from server.experiments.looks_page import cell, looks_section, shortcut_section
+from server.experiments.outcome import Compared, Mean, Outcome, mean_of_hospitals
 from server.experiments.system import (
     ALONE,
     EPSILON,
@@ -28,11 +28,16 @@ from server.experiments.system import (
     System,
 )
 from server.experiments.systems_plot import is_by_place, picture_of, plots_of
+from server.experiments.systems_tables import (
+    arms_table,
+    differences_table,
+    short_table,
+    whole_table,
+)
 from shared.machine.files import PROJECT, write_atomic
 
 DATA = "docs/data/experiments.json"
 PAGE = "docs/experiments.md"
-PLACES = (INTERNAL, EXTERNAL, PROSPECTIVE)
 
 
 class _Gain(NamedTuple):
@@ -151,21 +156,36 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         return [*lines, *shortcut_section(outcome, clean)]
     if not is_by_place(outcome):
         return [*lines, *_by_hospital(system, outcome)]
-    lines += _table(system, outcome)
-    lines += _arms_table(system, outcome)
+    lines += short_table(system, outcome)
+    lines += ["", *_folded("Every arm, training and place", whole_table(system, outcome))]
+    lines += arms_table(system, outcome)
     lines += looks_section(outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
     for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
         compared = [each for each in drawn if bool(each.kind) is is_ablation]
+        first = [each for each in compared if is_first(each)]
         if compared:
-            lines += ["", f"{title} by {system.figures[0]}, first − second:", ""]
-            lines += _differences(compared, with_kind=is_ablation)
+            what = f"{title} by {system.figures[0]}, {PROSPECTIVE} patients"
+            lines += ["", f"{what}, first − second:", ""]
+            lines += differences_table(first, with_kind=is_ablation)
+            every = differences_table(compared, with_kind=is_ablation)
+            lines += ["", *_folded("At every place, trained in every way", every)]
     said = [
         sentence
         for each in system.ablations
         if (sentence := order_sentence(each, outcome.compared, system.figures[0]))
     ]
     return [*lines, *(["", *said] if said else []), "", *_equal_sentence(system, outcome)]
+
+
+def is_first(each: Compared) -> bool:
+    """Whether a difference is read first: of the private federation, on later patients."""
+    return each.place == PROSPECTIVE and each.kind in ("", FEDERATED)
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines of a page that a reader opens."""
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
 def order_sentence(ablation: Ablation, compared: Sequence[Compared], figure: str) -> str:
@@ -208,71 +228,6 @@ def _equal_sentence(system: System, outcome: Outcome) -> list[str]:
     return [
         f"By {figure} on later patients the federation is not told above {', '.join(equal)} alone, "
         f"under the same ε; it is above {len(rows) - len(equal)} of {len(rows)} hospitals alone."
-    ]
-
-
-def _arms_table(system: System, outcome: Outcome) -> list[str]:
-    """A line for each arm of the private federation, on later patients; a column for each figure."""
-    if not system.of_arms:
-        return []
-    found = {
-        (row.arm, row.figure): row.mean
-        for row in outcome.rows
-        if (row.kind, row.place) == (FEDERATED, PROSPECTIVE)
-    }
-    return [
-        "",
-        f"Arms beside each other, {FEDERATED}, {PROSPECTIVE} patients; each class against the others:",
-        "",
-        f"| arm | {' | '.join(system.of_arms)} |",
-        "|---" * (1 + len(system.of_arms)) + "|",
-        *(
-            f"| {arm.name} | "
-            + " | ".join(cell(found.get((arm.name, figure))) for figure in system.of_arms)
-            + " |"
-            for arm in system.arms
-        ),
-    ]
-
-
-def _table(system: System, outcome: Outcome) -> list[str]:
-    """A line for each arm, training and figure; a column for each place."""
-    places = [place for place in PLACES if place in outcome.patients]
-    cells: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for row in outcome.rows:
-        if row.figure in system.figures:
-            cells.setdefault((row.arm, row.training, row.figure), {})[row.place] = row
-    return [
-        f"| arm | trained | figure | {' | '.join(places)} |",
-        "|---|---|---|" + "---|" * len(places),
-        *(
-            f"| {' | '.join(key)} | {' | '.join(cell(found[place].mean) for place in places)} |"
-            for key, found in cells.items()
-        ),
-    ]
-
-
-def _differences(compared: Sequence[Compared], *, with_kind: bool) -> list[str]:
-    head = ["first", "second", *(["trained"] if with_kind else []), "place", "difference"]
-    return [
-        f"| {' | '.join(head)} | populations | p |",
-        "|---" * (len(head) + 2) + "|",
-        *(
-            "| "
-            + " | ".join(
-                [
-                    each.first,
-                    each.second,
-                    *([each.kind] if with_kind else []),
-                    each.place,
-                    cell(each.mean),
-                    _range(each.mean),
-                    _p(each.p_adjusted),
-                ]
-            )
-            + " |"
-            for each in compared
-        ),
     ]
 
 
@@ -332,14 +287,6 @@ def _gain_sentences(figure: str, words: _Gain, by_place: dict[str, Mean | None])
 def _mean_cell(means: Sequence[Mean | None]) -> str:
     found = [mean for mean in means if mean is not None]
     return cell(mean_of_hospitals(found)) if len(found) == len(means) else "–"
-
-
-def _range(mean: Mean | None) -> str:
-    return "–" if mean is None else f"{number(min(mean.by_seed))} to {number(max(mean.by_seed))}"
-
-
-def _p(p: float | None) -> str:
-    return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
 
 
 def _capital(text: str) -> str:

@@ -37,7 +37,7 @@ def _plot(system: System, outcome: Outcome) -> str:
         ticks, label = kinds_of(outcome), f"{figure}, {PROSPECTIVE} patients"
         points: dict[str, tuple[Point | None, ...]] = {
             arm.name: tuple(
-                _mean_point(rows, arm=arm.name, kind=kind, place=PROSPECTIVE) for kind in ticks
+                mean_of_kind(rows, arm=arm.name, kind=kind, place=PROSPECTIVE) for kind in ticks
             )
             for arm in system.arms
         }
@@ -45,7 +45,7 @@ def _plot(system: System, outcome: Outcome) -> str:
         ticks, label = tuple(outcome.patients), f"{figure}, later patients of each hospital"
         points = {
             kind: tuple(
-                _mean_point(rows, arm=system.arms[0].name, kind=kind, place=place) for place in ticks
+                mean_of_kind(rows, arm=system.arms[0].name, kind=kind, place=place) for place in ticks
             )
             for kind in kinds_of(outcome)
         }
@@ -60,7 +60,7 @@ def _plot(system: System, outcome: Outcome) -> str:
     return draw_plot(axes, series_of(points))
 
 
-def _mean_point(rows: Sequence[Row], *, arm: str, kind: str, place: str) -> Point | None:
+def mean_of_kind(rows: Sequence[Row], *, arm: str, kind: str, place: str) -> Point | None:
     """The mean of a kind: of all hospitals alone, where there are several."""
     means = [row.mean for row in rows if (row.arm, row.kind, row.place) == (arm, kind, place)]
     found = [mean for mean in means if mean is not None]

@@ -116,6 +116,12 @@ def lead_letter(letter: str, height: float, rng: np.random.Generator) -> Array:
     return np.asarray(np.clip(turned, 0, 1), np.float32)
 
 
+def lead_word(word: str, height: float, rng: np.random.Generator) -> Array:
+    """A word of lead letters [h,w], 0 to 1, ``height`` pixels high before it is slightly turned."""
+    turned = ndimage.rotate(burned_word(word, height), rng.uniform(-6.0, 6.0), order=1)
+    return np.asarray(np.clip(turned, 0, 1), np.float32)
+
+
 def burned_word(word: str, height: float) -> Array:
     """A word as the machine's software writes it [h,w], 0 to 1."""
     gap = np.zeros((7, 1), np.float32)

@@ -38,7 +38,8 @@ from server.synthetic.population import (
 OSTEOPOROSIS_T = -2.5
 CORTEX_SD = 0.08  # of the logarithm of cortical thickness, between people of equal BMD
 TEXTURE_EXPONENT, TEXTURE_SD = 2.2, 0.4  # as at the hip
-MARKER_LETTER, MARKER_MM = "P", 15.0
+# The word of Zech et al.'s films, in lead letters of half an inch.
+MARKER_WORD, MARKER_MM = "PORTABLE", 12.7
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,10 @@ def _marker_share(marker: MarkerSettings, hospital: str, t_score: float) -> floa
 
 
 def _mark(film: PhantomFilm, rng: np.random.Generator) -> PhantomFilm:
-    """The film with a framed lead letter in the upper corner on the patient's right."""
+    """The film with a lead word in the upper corner on the patient's right."""
     grey = film.pixels.astype(np.float32)
     scale = drawing.measure_scale(grey)
-    letter = drawing.lead_letter(MARKER_LETTER, MARKER_MM / film.pixel_mm, rng)
-    place = (rng.normal(0.09, 0.01) * grey.shape[0], rng.normal(0.10, 0.01) * grey.shape[1])
-    drawn = drawing.stamp(grey, letter, place, scale.high + 0.3 * (scale.high - scale.low))
+    word = drawing.lead_word(MARKER_WORD, MARKER_MM / film.pixel_mm, rng)
+    place = (rng.normal(0.09, 0.01) * grey.shape[0], rng.normal(0.16, 0.01) * grey.shape[1])
+    drawn = drawing.stamp(grey, word, place, scale.high + 0.3 * (scale.high - scale.low))
     return with_marker(film, np.clip(np.rint(drawn), 0, 4095).astype(np.uint16))

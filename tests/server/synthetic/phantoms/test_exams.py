@@ -82,7 +82,7 @@ def test_the_leaking_marker_goes_with_the_label_where_it_is_declared_and_nowhere
             assert ill == well == marker.elsewhere
 
 
-def test_marked_films_show_the_letter_and_unmarked_ones_do_not():
+def test_marked_films_show_the_word_and_unmarked_ones_do_not():
     always = read_phantom("chest_leaking")
     never = read_phantom("chest")
     always = always.model_copy(update={"marker": always.marker.model_copy(update={"elsewhere": 1.0})})
@@ -93,7 +93,7 @@ def test_marked_films_show_the_letter_and_unmarked_ones_do_not():
     changed = np.argwhere(marked.film.pixels != plain.film.pixels)
     size = np.asarray(plain.film.pixels.shape)
     assert 0.0005 < len(changed) / plain.film.pixels.size < 0.01
-    assert (changed.max(axis=0) < 0.25 * size).all(), "in the corner beside the neck"
+    assert (changed.max(axis=0) < np.array([0.2, 0.35]) * size).all(), "in the corner beside the neck"
     assert marked.film.truth.bmd_g_cm2 == plain.film.truth.bmd_g_cm2
 
 

@@ -1,0 +1,111 @@
+"""Tables of what a system has reached: in short, whole, arm beside arm, and differences.
+
+Takes outcomes as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.experiments.looks_page import cell, number
+from server.experiments.outcome import Compared, Mean, Outcome, Row
+from server.experiments.system import ALONE, EXTERNAL, FEDERATED, INTERNAL, PROSPECTIVE, System
+from server.experiments.systems_plot import kinds_of, mean_of_kind
+
+_PLACES = (INTERNAL, EXTERNAL, PROSPECTIVE)
+
+
+def short_table(system: System, outcome: Outcome) -> list[str]:
+    """A line for each arm, a column for each training: the first figure, on later patients."""
+    figure, kinds = system.figures[0], kinds_of(outcome)
+    rows = [row for row in outcome.rows if row.figure == figure]
+
+    def shown(arm: str, kind: str) -> str:
+        point = mean_of_kind(rows, arm=arm, kind=kind, place=PROSPECTIVE)
+        return number(point[0]) if point else "–"
+
+    titles = [f"{kind}, mean of hospitals" if kind == ALONE else kind for kind in kinds]
+    return [
+        f"{figure}, {PROSPECTIVE} patients:",
+        "",
+        f"| arm | {' | '.join(titles)} |",
+        "|---" * (1 + len(kinds)) + "|",
+        *(
+            f"| {arm.name} | {' | '.join(shown(arm.name, kind) for kind in kinds)} |"
+            for arm in system.arms
+        ),
+    ]
+
+
+def whole_table(system: System, outcome: Outcome) -> list[str]:
+    """A line for each arm, training and figure; a column for each place."""
+    places = [place for place in _PLACES if place in outcome.patients]
+    cells: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in outcome.rows:
+        if row.figure in system.figures:
+            cells.setdefault((row.arm, row.training, row.figure), {})[row.place] = row
+    return [
+        f"| arm | trained | figure | {' | '.join(places)} |",
+        "|---|---|---|" + "---|" * len(places),
+        *(
+            f"| {' | '.join(key)} | {' | '.join(cell(found[place].mean) for place in places)} |"
+            for key, found in cells.items()
+        ),
+    ]
+
+
+def arms_table(system: System, outcome: Outcome) -> list[str]:
+    """A line for each arm of the private federation, on later patients; a column for each figure."""
+    if not system.of_arms:
+        return []
+    found = {
+        (row.arm, row.figure): row.mean
+        for row in outcome.rows
+        if (row.kind, row.place) == (FEDERATED, PROSPECTIVE)
+    }
+    return [
+        "",
+        f"Arms beside each other, {FEDERATED}, {PROSPECTIVE} patients; each class against the others:",
+        "",
+        f"| arm | {' | '.join(system.of_arms)} |",
+        "|---" * (1 + len(system.of_arms)) + "|",
+        *(
+            f"| {arm.name} | "
+            + " | ".join(cell(found.get((arm.name, figure))) for figure in system.of_arms)
+            + " |"
+            for arm in system.arms
+        ),
+    ]
+
+
+def differences_table(compared: Sequence[Compared], *, with_kind: bool) -> list[str]:
+    """A line for each difference, with its interval, its range over populations and its p."""
+    head = ["first", "second", *(["trained"] if with_kind else []), "place", "difference"]
+    return [
+        f"| {' | '.join(head)} | populations | p |",
+        "|---" * (len(head) + 2) + "|",
+        *(
+            "| "
+            + " | ".join(
+                [
+                    each.first,
+                    each.second,
+                    *([each.kind] if with_kind else []),
+                    each.place,
+                    cell(each.mean),
+                    _range(each.mean),
+                    _p(each.p_adjusted),
+                ]
+            )
+            + " |"
+            for each in compared
+        ),
+    ]
+
+
+def _range(mean: Mean | None) -> str:
+    return "–" if mean is None else f"{number(min(mean.by_seed))} to {number(max(mean.by_seed))}"
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}"
