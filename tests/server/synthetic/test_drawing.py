@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from server.synthetic import drawing
+from server.synthetic.phantoms.exams import MARKER_WORD
 
 
 def flat(shape=(120, 100), level=1000.0, noise=20.0):
@@ -96,3 +97,11 @@ def test_a_disc_has_its_area():
     assert drawing.is_in_circle((100, 100), (50.0, 40.0), 30.0).sum() == pytest.approx(
         np.pi * 900, rel=0.01
     )
+
+
+def test_a_lead_word_is_whole_whatever_its_letters():
+    word = drawing.lead_word(MARKER_WORD, 20.0, np.random.default_rng(1))
+    assert word.shape[1] > 5 * word.shape[0]
+    for letter in set(MARKER_WORD):
+        assert drawing.burned_word(letter, 7.0).any(), letter
+    assert word.max() == 1.0
