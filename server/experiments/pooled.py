@@ -52,7 +52,7 @@ LARGEST_GAP = 0.02
 # Differences on the same patients vary little, and folds take as long as thirty fits.
 MOST_POPULATIONS = 3
 _SEED = 0
-_MORE_STEPS = 5000  # a warning that a fit has not come to its end is an error here
+_MORE_STEPS = 5000  # than usual, so that every fit comes to its end
 
 
 @dataclass(frozen=True)
