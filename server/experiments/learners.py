@@ -115,41 +115,42 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _Population:
+class Population:
+    """Training patients by site, fresh ones of the same sites, and those of the external hospital."""
+
     sites: dict[str, Columns]
     fresh: Columns
     external: Columns
 
 
 def measure_learners(
-    *, size: Size, kept: Path | None = None, progress: Callable[[str], None] | None = None
+    *,
+    size: Size,
+    populations: Callable[[], Sequence[Population]],
+    kept: Path | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[Measured, ...]:
     """Every learner in every arm.
 
     Args:
         size: how much.
+        populations: drawn where a line is missing.
         kept: a file with a line per learner that is done at a size; each new one is added.
         progress: called with what is done.
     """
-    settings, done = compose_settings(), _read_kept(kept, size)
-    populations = (
-        []
-        if all(entry.name in done for entry in ENTRIES)
-        else _draw_populations(settings, size.populations, size.evaluated)
-    )
-    measured = []
+    settings, done, measured = compose_settings(), read_kept(kept, size), []
     for entry in ENTRIES:
         found = done.get(entry.name)
         if found is None:
-            found = _measure(entry, settings, populations, size.draws)
-            _keep(kept, size, found)
+            found = _measure(entry, settings, populations(), size.draws)
+            keep_line(kept, size, found)
         measured.append(found)
         if progress:
             progress(json.dumps(asdict(found)))
     return tuple(measured)
 
 
-def _read_kept(kept: Path | None, size: Size) -> dict[str, Measured]:
+def read_kept(kept: Path | None, size: Size) -> dict[str, Measured]:
     """What was measured at this size, by name."""
     if kept is None or not kept.exists():
         return {}
@@ -162,24 +163,24 @@ def _read_kept(kept: Path | None, size: Size) -> dict[str, Measured]:
     return found
 
 
-def _keep(kept: Path | None, size: Size, found: Measured) -> None:
+def keep_line(kept: Path | None, size: Size, found: Measured) -> None:
+    """Add what was measured at a size to the kept lines."""
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with kept.open("a") as stream:
             stream.write(json.dumps({"size": asdict(size), **asdict(found)}) + "\n")
 
 
-def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Population]:
+def draw_populations(settings: Settings, size: Size) -> list[Population]:
+    """Training populations, each with the same fresh patients."""
+    n, n_evaluated = size.populations, size.evaluated
     sites, outside = DEMO_SITES[:-1], DEMO_SITES[-1]
     share = -(-n_evaluated // len(sites))
     fresh = [
         _columns(settings, draw_patients(site, share, np.random.default_rng([EVALUATION_SEED, place])))
         for place, site in enumerate(sites)
     ]
-    joined = Columns(
-        np.concatenate([part.columns for part in fresh]),
-        np.concatenate([part.target for part in fresh]),
-    )
+    joined = join_columns(fresh)
     rng = np.random.default_rng([EVALUATION_SEED, len(sites)])
     external = _columns(settings, draw_patients(outside, n_evaluated, rng))
     populations = []
@@ -189,7 +190,7 @@ def _draw_populations(settings: Settings, n: int, n_evaluated: int) -> list[_Pop
             rng = np.random.default_rng([seed, place])
             drawn = draw_patients(site, TRAINING_PATIENTS[site.name], rng)
             training[site.name] = _columns(settings, drawn)
-        populations.append(_Population(training, joined, external))
+        populations.append(Population(training, joined, external))
     return populations
 
 
@@ -199,6 +200,14 @@ def _columns(settings: Settings, patients: PatientBatch) -> Columns:
         settings.cohort.fields,
         is_class=False,
         channels=settings.encoder.token_channels,
+    )
+
+
+def join_columns(parts: Sequence[Columns]) -> Columns:
+    """Patients of several places in one."""
+    return Columns(
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.target for part in parts]),
     )
 
 
@@ -218,7 +227,7 @@ def classes_of(patients: Columns, settings: Settings) -> Columns:
 
 
 def _measure(
-    entry: Entry, settings: Settings, populations: Sequence[_Population], n_draws: int
+    entry: Entry, settings: Settings, populations: Sequence[Population], n_draws: int
 ) -> Measured:
     arms: dict[str, list[tuple[float, float]]] = {}
     for epsilon in EPSILONS:
@@ -226,18 +235,23 @@ def _measure(
         for population in populations:
             for arm, (groups, fresh) in _arms(population, is_iterated=entry.is_iterated).items():
                 draws = [
-                    _figure(entry, settings, epsilon, groups, fresh)
+                    measure_figure(entry, settings, epsilon, groups, fresh)
                     for _ in range(n_draws if epsilon else 1)
                 ]
                 found.setdefault(arm, []).append(statistics.fmean(draws))
         for arm, values in found.items():
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-            arms.setdefault(arm, []).append((statistics.fmean(values), error))
+            arms.setdefault(arm, []).append(mean_with_error(values))
     figure = "AUC" if entry.has_classes else "R²"
     return Measured(name=entry.name, figure=figure, arms=arms)
 
 
-def _arms(population: _Population, *, is_iterated: bool) -> dict[str, tuple[Groups, Columns]]:
+def mean_with_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over populations and its standard error; of one population NaN."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return statistics.fmean(values), error
+
+
+def _arms(population: Population, *, is_iterated: bool) -> dict[str, tuple[Groups, Columns]]:
     """Who trains together and who is scored.
 
     Three sites, read at home and at a hospital that never trained; each site alone with its last state
@@ -245,10 +259,7 @@ def _arms(population: _Population, *, is_iterated: bool) -> dict[str, tuple[Grou
     smallest site.
     """
     sites, fresh = population.sites, population.fresh
-    pooled = Columns(
-        np.concatenate([part.columns for part in sites.values()]),
-        np.concatenate([part.target for part in sites.values()]),
-    )
+    pooled = join_columns(list(sites.values()))
     by_size = sorted(sites, key=lambda name: len(sites[name]))
     together: Groups = [list(sites.values())]
     arms = {"federated": (together, fresh), "federated, external": (together, population.external)}
@@ -261,7 +272,7 @@ def _arms(population: _Population, *, is_iterated: bool) -> dict[str, tuple[Grou
     }
 
 
-def _figure(
+def measure_figure(
     entry: Entry, settings: Settings, epsilon: float | None, groups: Groups, fresh: Columns
 ) -> float:
     """Macro one-against-the-rest AUC, or R², of one run on fresh patients."""
@@ -276,7 +287,11 @@ def _figure(
         for group, size in zip(groups, sizes, strict=True)
     ]
     vector = np.average([state.vector for state in states], axis=0, weights=sizes)
-    output = learner.predict(State(vector, states[0].sums_done), fresh)
+    return score_output(entry, learner.predict(State(vector, states[0].sums_done), fresh), fresh)
+
+
+def score_output(entry: Entry, output: Floats, fresh: Columns) -> float:
+    """Macro AUC of outputs [n,q] of classes, or R² of [n,1]."""
     if not entry.has_classes:
         return measure_regression(fresh.target, output[:, 0]).r2
     return statistics.fmean(

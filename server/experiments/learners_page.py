@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -28,9 +28,11 @@ from server.experiments.learners import (
     QUICK,
     Measured,
     Size,
+    draw_populations,
     measure_learners,
     read_settings,
 )
+from server.experiments.pooled import compare_pooled, pooled_lines
 from server.federation.compose import compose_settings
 from shared.errors import SettingsError
 from shared.machine.files import PROJECT, write_atomic
@@ -77,12 +79,16 @@ def read_blueprint(path: Path = BLUEPRINT) -> Blueprint:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one run of the command measured, when, how much, and with which encoder (its SHA-256)."""
+    """What one run of the command measured, when, how much, and with which encoder (its SHA-256).
+
+    ``pooled``: beside scikit-learn's, without privacy.
+    """
 
     date: str
     encoder_sha256: str
     size: Size
     measured: tuple[Measured, ...]
+    pooled: tuple[Measured, ...]
 
 
 def write_learners(outcome: Outcome, *, root: Path = PROJECT) -> Path:
@@ -138,7 +144,8 @@ def learners_page(outcome: Outcome, blueprint: Blueprint) -> str:
     told = [f"- {name}: {why}." for name, why in blueprint.not_compared.items()]
     lines += ["Not compared:", "", *told, ""]
     told = [f"- `learner={name}`: {why}." for name, why in NOT_MEASURED.items()]
-    return "\n".join([*lines, "Not measured:", "", *told, ""])
+    lines += ["Not measured:", "", *told, ""]
+    return "\n".join([*lines, *pooled_lines(outcome.pooled, size)])
 
 
 def gaps(outcome: Outcome, blueprint: Blueprint) -> dict[tuple[str, float | None], float]:
@@ -184,12 +191,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small population, one draw")
     size = QUICK if parser.parse_args().quick else Size()
     root = KEPT.parent if size == QUICK else PROJECT
-    measured = measure_learners(size=size, kept=KEPT, progress=partial(print, file=sys.stderr))
+    settings, tell = compose_settings(), partial(print, file=sys.stderr)
+    populations = cache(partial(draw_populations, settings, size))
+    measured = measure_learners(size=size, populations=populations, kept=KEPT, progress=tell)
+    pooled = compare_pooled(size=size, populations=populations, kept=KEPT, progress=tell)
     outcome = Outcome(
         date=datetime.now(UTC).date().isoformat(),
-        encoder_sha256=compose_settings().encoder.sha256,
+        encoder_sha256=settings.encoder.sha256,
         size=size,
         measured=measured,
+        pooled=pooled,
     )
     write_learners(outcome, root=root)
 

@@ -7,39 +7,23 @@ columns and a network under privacy; then an encoder that one run trains and the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
+from film_hospitals import SIZES, Hospitals
 from typer.testing import CliRunner
 
 from client.cohort.token_cache import block_file
 from client.cohort.versions import current_cohort
-from client.gate.gate import open_gate
 from client.site.folder import open_site
 from server.command.app import app
-from server.demo.loopback import small_sites
-from server.demo.play import (
-    DemoFolders,
-    found_federation,
-    fresh_folders,
-    generate,
-    ingest_all,
-    read_new_film,
-)
-from server.engines.launch import launch_stage
+from server.demo.play import read_new_film
 from server.federation.compose import compose_settings
-from server.federation.folder import Home
-from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
 from server.report.page import render_page
 from server.run.folder import RunStore
-from server.run.prepare import prepare
-from server.run.release import make_release
-from server.synthetic.hospitals import Defects, SyntheticSite
 from shared.contract.release import read_release
-from shared.contract.settings import Settings
 from shared.learners.selection import Selection
 from shared.learners.table import build_learner
 from shared.model.weights import read_weights
@@ -49,7 +33,6 @@ from shared.sums.contract import State
 
 pytestmark = pytest.mark.federation
 
-SIZES = {"aster": 40, "birch": 30, "dune": 14}
 TRAINED = ("aster", "birch")
 READY = ("task=bmd_classes", "encoder=none", "fusion=clinical_only", "federation.poll_s=0.01")
 THREE = (
@@ -61,61 +44,6 @@ PRETRAINING = (
     *("encoder=standin_vit", "encoder.training=lora", "encoder.trained_blocks=1", "fusion=linear"),
     *("privacy.epsilon=2", "federation.poll_s=0.01", "federation.rounds=2", "federation.local_steps=1"),
 )
-
-
-@dataclass(frozen=True)
-class Hospitals:
-    """Hospitals that have ingested, and the coordinator that they joined."""
-
-    folders: DemoFolders
-    home: Home
-    sites: tuple[SyntheticSite, ...]
-
-    def play(self, settings: Settings, run: str) -> RunStore:
-        """A run that every hospital has approved, trained, released and measured."""
-        plan = draft_plan(
-            settings,
-            self.home.active_sites(),
-            run=run,
-            coordinator_key=self.home.key().public_hex,
-            now=open_site(self.folders.site("aster")).clock(),
-        )
-        save_plan(self.home, plan)
-        for name in SIZES:
-            site = open_site(self.folders.site(name))
-            read = site.approvals.import_plan(self.home.run_folder(run) / "plan.json")
-            site.approvals.decide(read, "approved", by="Ada Byron", now=site.clock())
-        store = prepare(self.home, run)
-        folders = {name: self.folders.site(name).resolve() for name in SIZES}
-        launch_stage(store, "train", site_folders=folders)
-        make_release(store, self.home.key())
-        launch_stage(store, "internal", site_folders=folders)
-        launch_stage(store, "external", site_folders=folders)
-        return store
-
-    def spent(self, name: str) -> float:
-        """ε that a hospital's patients of the training split have paid for life."""
-        site = open_site(self.folders.site(name))
-        gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
-        return gate.ledger.budget_of_everybody(allowance=site.policy.allowance).epsilon_spent
-
-
-@pytest.fixture(scope="module")
-def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Hospitals:
-    known = {site.name: site for site in small_sites()}
-    sites = tuple(
-        replace(known[name], n_patients=size, defects=Defects()) for name, size in SIZES.items()
-    )
-    settings = compose_settings(PRETRAINING)
-    folders = fresh_folders(tmp_path_factory.mktemp("sources") / "federation")
-    generate(folders, sites, seed=4)
-    home = found_federation(folders, sites, settings)
-    ingest_all(folders, sites, settings)
-    for name in SIZES:  # so few patients need a hospital that wants it so
-        path = folders.site(name) / "policy.yaml"
-        small = {"minimum_cohort_patients": 5, "minimum_cell": 2, "epsilon_lifetime": 30.0}
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | small))
-    return Hospitals(folders, home, sites)
 
 
 @pytest.fixture(scope="module")

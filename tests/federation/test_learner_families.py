@@ -9,29 +9,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
-from film_hospitals import Hospitals
-from scipy.stats import chi2
+from film_hospitals import SIZES, Hospitals
+from scipy.stats import chi2, spearmanr
 
-from client.gate.gate import open_gate
 from client.reading.predict import predict
-from server.federation.compose import compose_settings
+from server.federation.compose import CONFIGS, compose_settings
 from server.report.collect import collect_results
 from server.report.page import render_page
 from server.run.folder import RunStore
 from shared.contract.decision import decision_of
 from shared.contract.release import read_release
 from shared.contract.stages import LearnerStage
+from shared.exam.schema import Split
 from shared.features.columns import Columns
 from shared.learners.table import build_learner
-from shared.privacy.accountant import epsilon_of
+from shared.privacy.accountant import epsilon_of, gaussian_mu
 from shared.privacy.events import GaussianEvent
+from shared.privacy.noise import NoiseStream
 from shared.stages.learner import LearnerSum, table_task
 from shared.stages.scores import scorer_of
 from shared.sums.contract import State
-from shared.sums.federate import federate
+from shared.sums.federate import Noise, federate
 from shared.sums.total import exact_total_of
 
 pytestmark = pytest.mark.federation
@@ -39,15 +41,61 @@ pytestmark = pytest.mark.federation
 RADIOMICS = ("features=radiomics", "encoder=none", "fusion=clinical_only")
 BESIDE_THE_IMAGE = ("features=image_radiomics",)
 CLASSES = ("experiment=bmd_classes",)
-# By family: what a data scientist types, at a size that takes seconds.
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "steps of one score": (*CLASSES, "learner=proportional_odds", "learner.sums=3"),
-    "steps of a network": (*CLASSES, *RADIOMICS, "learner=mlp", "learner.sums=3", "learner.hidden=4"),
-    "sums by class": (*CLASSES, *RADIOMICS, "learner=naive_bayes"),
-    "sums by class and a matrix": (*CLASSES, *BESIDE_THE_IMAGE, "learner=lda"),
-    "public trees": (*CLASSES, *BESIDE_THE_IMAGE, "learner=forest", "learner.trees=20"),
+# A choice is asked at the ε of these runs too, where the shipped settings keep all columns.
+CHOICE = "learner.by.shares=[{up_to_epsilon: 50, share: 0.2}]"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a data scientist types, at a size that takes seconds; learners whose sums are alike."""
+
+    chosen: tuple[str, ...]
+    learners: tuple[str, ...]
+
+
+FAMILIES: Mapping[str, Family] = {
+    "steps of one score": Family(
+        (*CLASSES, "learner=proportional_odds", "learner.sums=3"),
+        ("proportional_odds", "logistic", "linear_svm"),
+    ),
+    "steps of a network": Family(
+        (*CLASSES, *RADIOMICS, "learner=mlp", "learner.sums=3", "learner.hidden=4"), ("mlp",)
+    ),
+    "sums by class": Family(
+        (*CLASSES, *RADIOMICS, "learner=naive_bayes"), ("naive_bayes", "nearest_centroid")
+    ),
+    "sums by class and a matrix": Family((*CLASSES, *BESIDE_THE_IMAGE, "learner=lda"), ("lda",)),
+    "a matrix": Family(("fusion=linear", "learner=second_moments"), ("second_moments",)),
+    "soft neighbours": Family(
+        (*CLASSES, *RADIOMICS, "learner=soft_neighbours", "learner.frequencies=64"),
+        ("soft_neighbours",),
+    ),
+    "public trees": Family(
+        (*CLASSES, *BESIDE_THE_IMAGE, "learner=forest", "learner.trees=20"), ("forest",)
+    ),
+    "boosted public trees": Family(
+        (*CLASSES, *BESIDE_THE_IMAGE, "learner=boosting", "learner.rounds=3", "learner.trees=10"),
+        ("boosting",),
+    ),
+    "columns chosen, then steps": Family(
+        (*CLASSES, *RADIOMICS, "learner=selection", "learner.keep=12", "learner.then.sums=3", CHOICE),
+        ("selection", "lasso"),
+    ),
+}
+# Runs over films of their own.
+ELSEWHERE: Mapping[str, str] = {
+    "clusters_mlp": "test_feature_sources.py",
+    "representatives": "test_feature_sources.py",
+    "gradient": "test_learning_encoders.py",
+    "proportional_hazards": "test_hip_fracture.py",
 }
 TRAINING = ("aster", "birch")
+# So few patients teach little under a usual one.
+EPSILON = 16.0
+# Of the mean rank correlation over draws of the noise: with no patients it is 0, SD .04 to .09, with
+# those of these hospitals .39 to .63; of one draw the SD is .02 to .12.
+ABOVE_CHANCE, DRAWS = 0.25, 16
+_AS_RUN = str.maketrans({" ": "-", ",": None})
 # Chance that noise of the right size is called wrong.
 _BEYOND = 1e-9
 
@@ -66,19 +114,34 @@ class Played:
         return stage
 
     @property
+    def n_declared(self) -> float:
+        """Patients that the training hospitals declare together."""
+        return float(sum(self.store.plan.entry(name).declared_patients for name in TRAINING))
+
+    @property
     def columns(self) -> list[Columns]:
         """The training patients of each hospital, as the learner takes them."""
+        return [self.columns_of(name, "train") for name in TRAINING]
+
+    def columns_of(self, name: str, split: Split | None) -> Columns:
+        """A hospital's patients, likewise."""
         asked = LearnerSum(self.store.plan, self.stage, None)
-        return [asked.columns_of(self.hospitals.patients(self.store, name).batch) for name in TRAINING]
+        return asked.columns_of(self.hospitals.patients(self.store, name, split).batch)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def played(request: pytest.FixtureRequest, hospitals: Hospitals) -> Played:
-    chosen = [*FAMILIES[request.param], "privacy.epsilon=3", "federation.poll_s=0.01"]
-    run = str(request.param).replace(" ", "-")
-    store = hospitals.approved_run(compose_settings([*chosen, "is_synthetic=true"]), run)
-    hospitals.play(store, "internal", "external")
-    return Played(hospitals, store)
+    chosen = (*FAMILIES[request.param].chosen, f"privacy.epsilon={EPSILON:g}", "federation.poll_s=0.01")
+    settings = compose_settings([*chosen, "is_synthetic=true"])
+    return Played(hospitals, hospitals.play(settings, str(request.param).translate(_AS_RUN)))
+
+
+def test_every_learner_that_can_be_chosen_is_of_a_family_that_runs_over_films() -> None:
+    of_a_family = [learner for family in FAMILIES.values() for learner in family.learners]
+    options = sorted(path.stem for path in (CONFIGS / "learner").glob("*.yaml"))
+    assert sorted([*of_a_family, *ELSEWHERE]) == options
+    folder = Path(__file__).parent
+    assert all((folder / file).exists() for file in ELSEWHERE.values())
 
 
 def test_every_hospital_is_measured_and_the_report_says_so(played: Played) -> None:
@@ -108,13 +171,12 @@ def test_what_left_a_hospital_is_its_patients_sum_and_noise_of_the_plans_size(pl
 def test_the_release_is_what_the_learner_makes_of_the_totals_added(played: Played) -> None:
     plan, stage = played.store.plan, played.stage
     learner = build_learner(stage.learner, table_task(plan.settings, stage.epsilon))
-    n_declared = float(sum(plan.entry(name).declared_patients for name in TRAINING))
     state = learner.start()
     for number in range(1, stage.rounds + 1):
         accepted = played.store.training.journal(0).read(number).accepted
         total = np.sum([accepted[name].reply.total for name in TRAINING], axis=0)
         sd = stage.noise_of(number) * learner.bound(state) * math.sqrt(len(TRAINING))
-        state = learner.advance(state, total, sd=sd, n_declared=n_declared)
+        state = learner.advance(state, total, sd=sd, n_declared=played.n_declared)
     key = played.hospitals.home.key().public_hex
     release = read_release(played.store.release_folder, coordinator_key=key)
     np.testing.assert_allclose(release.weights, state.vector, rtol=1e-12, atol=1e-12)
@@ -134,9 +196,8 @@ def test_without_noise_the_hospitals_train_what_their_pooled_patients_train(play
 def test_each_ledger_holds_the_price_that_the_plan_predicted(played: Played) -> None:
     plan, stage = played.store.plan, played.stage
     for name in TRAINING:
-        site = played.hospitals.site(name)
-        gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
-        rows = [row for row in gate.ledger.show() if (row.kind, row.run) == ("charge", plan.run)]
+        ledger = played.hospitals.gate(name).ledger
+        rows = [row for row in ledger.show() if (row.kind, row.run) == ("charge", plan.run)]
         events = [
             GaussianEvent(noise_multiplier=float(row.noise_multiplier or 0), steps=int(row.steps or 0))
             for row in rows
@@ -145,7 +206,22 @@ def test_each_ledger_holds_the_price_that_the_plan_predicted(played: Played) -> 
         assert len(events) == stage.rounds
         spent = epsilon_of(events, plan.settings.delta)
         assert spent == pytest.approx(plan.predicted.training_epsilon, rel=1e-9)
-        assert 2.9 < spent <= 3.0
+        assert 0.97 * EPSILON < spent <= EPSILON
+
+
+def test_under_the_plans_noise_the_sums_teach_who_has_more_bone(played: Played) -> None:
+    stage, plan = played.stage, played.store.plan
+    learner = build_learner(stage.learner, table_task(plan.settings, stage.epsilon))
+    everybody = [played.columns_of(name, None) for name in SIZES]
+    label = np.concatenate([patients.target for patients in everybody])
+    noise, ranks = Noise(gaussian_mu(EPSILON, plan.settings.delta), NoiseStream()), []
+    for _ in range(DRAWS):
+        state = federate(learner, played.columns, n_declared=played.n_declared, noise=noise)
+        outputs = np.concatenate([learner.predict(state, patients) for patients in everybody])
+        # classes are ordered: their mean place by the probabilities, or the number itself
+        place = outputs @ np.arange(outputs.shape[1]) if outputs.shape[1] > 1 else outputs[:, 0]
+        ranks.append(spearmanr(place, label).statistic)
+    assert np.mean(ranks) > ABOVE_CHANCE
 
 
 def test_a_film_is_read_as_the_patient_was_scored_in_the_cohort(played: Played) -> None:

@@ -7,38 +7,22 @@ canaries beside its patients, then DINOv2 with low-rank layers from a file, smal
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from film_hospitals import Hospitals
 from practice_films import pack_random_dinov2, small_dinov2
 
 from client.answers.answer import answer_sum
-from client.cohort.patients import SplitData, load_split
-from client.gate.gate import open_gate
 from client.gate.register import register_file
 from client.site.folder import open_site
-from server.demo.loopback import small_sites
-from server.demo.play import (
-    DemoFolders,
-    found_federation,
-    fresh_folders,
-    generate,
-    ingest_all,
-    read_new_film,
-)
-from server.engines.launch import launch_stage
+from server.demo.play import read_new_film
 from server.federation.compose import compose_settings
-from server.federation.folder import Home
-from server.federation.plan import draft_plan, save_plan
 from server.report.collect import collect_results
 from server.run.folder import RunStore
-from server.run.prepare import prepare
-from server.run.release import make_release
-from server.synthetic.hospitals import Defects, SyntheticSite
 from shared.contract.protocol import SumRequest, vector_sha256
 from shared.contract.release import read_release
 from shared.contract.settings import Settings
@@ -51,73 +35,15 @@ from shared.train.update import train_update
 
 pytestmark = pytest.mark.federation
 
-SIZES = {"aster": 26, "birch": 20, "dune": 14}
 SMALL = ["federation.rounds=2", "federation.local_steps=1", "privacy.sample_rate=0.5", "fusion=linear"]
 RUN = ["privacy.epsilon=2", "federation.poll_s=0.01", *SMALL]
-
-
-@dataclass(frozen=True)
-class Hospitals:
-    """Hospitals that have ingested, and the coordinator that they joined."""
-
-    folders: DemoFolders
-    home: Home
-    sites: tuple[SyntheticSite, ...]
-
-    def approved_run(self, settings: Settings, run: str) -> RunStore:
-        """A run whose plan every hospital has approved."""
-        plan = draft_plan(
-            settings,
-            self.home.active_sites(),
-            run=run,
-            coordinator_key=self.home.key().public_hex,
-            now=open_site(self.folders.site("aster")).clock(),
-        )
-        save_plan(self.home, plan)
-        for name in SIZES:
-            site = open_site(self.folders.site(name))
-            read = site.approvals.import_plan(self.home.run_folder(run) / "plan.json")
-            site.approvals.decide(read, "approved", by="Ada Byron", now=site.clock())
-        return prepare(self.home, run)
-
-    def play(self, store: RunStore) -> None:
-        """Rounds, release and internal validation, each over Flower's apps."""
-        site_folders = {name: self.folders.site(name).resolve() for name in SIZES}
-        launch_stage(store, "train", site_folders=site_folders)
-        make_release(store, self.home.key())
-        launch_stage(store, "internal", site_folders=site_folders)
-
-    def training(self, store: RunStore, name: str = "aster") -> SplitData:
-        """A hospital's training patients as the run's model takes them."""
-        site = open_site(self.folders.site(name))
-        return load_split(site, store.plan, name="hip_bmd", split="train")
-
-
-@pytest.fixture(scope="module")
-def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Hospitals:
-    known = {site.name: site for site in small_sites()}
-    sites = tuple(
-        replace(known[name], n_patients=size, defects=Defects()) for name, size in SIZES.items()
-    )
-    settings = compose_settings(["encoder=resnet_gn", *RUN])
-    folders = fresh_folders(tmp_path_factory.mktemp("learning") / "federation")
-    generate(folders, sites, seed=3)
-    home = found_federation(folders, sites, settings)
-    ingest_all(folders, sites, settings)
-    for name in SIZES:  # so few patients need a hospital that wants it so
-        path = folders.site(name) / "policy.yaml"
-        small = {"minimum_cohort_patients": 5, "minimum_cell": 2, "epsilon_lifetime": 30.0}
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | small))
-    return Hospitals(folders, home, sites)
 
 
 @pytest.fixture(scope="module")
 def whole(hospitals: Hospitals) -> RunStore:
     """A whole ResNet, trained, released and validated."""
     settings = compose_settings(["encoder=resnet_gn", "privacy.canaries=6", *RUN])
-    store = hospitals.approved_run(settings, "whole-resnet")
-    hospitals.play(store)
-    return store
+    return hospitals.play(settings, "whole-resnet", "internal")
 
 
 def measured_sites(store: RunStore) -> set[str]:
@@ -181,7 +107,7 @@ def test_canaries_write_one_clip_norm_each_while_a_whole_resnet_trains(
 def test_a_hospitals_films_stay_on_disk_until_their_patients_turn(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    batch = hospitals.training(whole).batch
+    batch = hospitals.patients(whole).batch
     assert batch.films is not None
     assert (batch.films.dtype, batch.films.shape[1:]) == (torch.float16, (128, 128))
     assert batch.tokens.dtype == torch.int64
@@ -199,7 +125,7 @@ def test_who_made_a_films_scanner_goes_from_its_header_to_the_hospitals_patients
         site.name: {scanner.vendor.upper() for scanner in site.scanners} for site in hospitals.sites
     }
     for name in ("aster", "birch"):
-        batch = hospitals.training(whole, name).batch
+        batch = hospitals.patients(whole, name).batch
         assert set(batch.makers) == made[name]
         assert ((batch.film_maker > 0) == (batch.film_exam >= 0)).all()
 
@@ -207,7 +133,7 @@ def test_who_made_a_films_scanner_goes_from_its_header_to_the_hospitals_patients
 def test_without_the_films_pixels_the_update_is_another_one(
     hospitals: Hospitals, whole: RunStore
 ) -> None:
-    data = hospitals.training(whole)
+    data = hospitals.patients(whole)
     settings, stage = whole.plan.settings, without_noise(training_of(whole))
     model = build_model(settings, settings.seed)
     weights = flatten_weights(model)
@@ -240,7 +166,7 @@ def test_exams_without_a_film_are_refused_before_any_charge(
     import client.cohort.patients
 
     site = open_site(hospitals.folders.site("birch"))
-    gate = open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
+    gate = hospitals.gate("birch")
     charged = len(gate.ledger.show())
     assemble = client.cohort.patients.assemble
 
@@ -286,8 +212,7 @@ def lora_settings(tmp_path: Path) -> Iterator[Settings]:
 def test_low_rank_layers_are_trained_and_only_they_travel_back(
     hospitals: Hospitals, lora_settings: Settings
 ) -> None:
-    store = hospitals.approved_run(lora_settings, "low-rank")
-    hospitals.play(store)
+    store = hospitals.play(lora_settings, "low-rank", "internal")
     release = read_release(store.release_folder, coordinator_key=hospitals.home.key().public_hex)
     sha256 = str(store.plan.encoder_sha256)
     for name in ("aster", "birch"):  # the frozen part came once, as a file with its hash

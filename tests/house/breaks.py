@@ -2056,6 +2056,18 @@ BREAKS: tuple[Break, ...] = (
         "published classes are cut at the target's SD",
     ),
     Break(
+        "server/experiments/pooled.py",
+        "(ours, theirs, ours - theirs)",
+        "(ours, theirs, theirs - ours)",
+        "the page says that ours are better where they are worse",
+    ),
+    Break(
+        "server/experiments/pooled.py",
+        "(_line(name) in far) != bool(peer.why)",
+        "(_line(name) in far) and not peer.why",
+        "a reason stands on where there is no gap",
+    ),
+    Break(
         "server/encoders/pretrain.py",
         "constant_films = films[:N_CONSTANT_FILMS].float() / 255.0",
         "constant_films = films[:N_CONSTANT_FILMS].float()",

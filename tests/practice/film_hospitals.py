@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from client.cohort.patients import SplitData, load_split
+from client.gate.gate import Gate, open_gate
 from client.site.folder import Site, open_site
 from server.demo.loopback import small_sites
 from server.demo.play import DemoFolders, found_federation, fresh_folders, generate, ingest_all
@@ -28,6 +29,7 @@ SIZES = {"aster": 26, "birch": 20, "dune": 14}  # the last one is external
 _SMALL = {
     "minimum_cohort_patients": 5,
     "minimum_cell": 2,
+    "noise_multiplier_floor": 0.3,
     "epsilon_per_run": 30.0,
     "epsilon_lifetime": 200.0,
 }
@@ -70,15 +72,29 @@ class Hospitals:
             site.approvals.decide(read, "approved", by="Ada Byron", now=site.clock())
         return prepare(self.home, run)
 
-    def play(self, store: RunStore, *stages: str) -> None:
-        """Rounds, release and the stages that measure it, each over Flower's apps."""
+    def play(self, settings: Settings, run: str, *stages: str) -> RunStore:
+        """A run that every hospital has approved, trained, released and measured by stages."""
+        store = self.approved_run(settings, run)
         site_folders = {name: self.folders.site(name).resolve() for name in SIZES}
         launch_stage(store, "train", site_folders=site_folders)
         make_release(store, self.home.key())
-        for stage in stages or ("internal",):
+        for stage in stages or ("internal", "external"):
             launch_stage(store, stage, site_folders=site_folders)
+        return store
 
-    def patients(self, store: RunStore, name: str = "aster", split: Split = "train") -> SplitData:
+    def gate(self, name: str) -> Gate:
+        """A hospital's gate, with its ledger."""
+        site = self.site(name)
+        return open_gate(site.folder, site=site.name, key=site.key, clock=site.clock)
+
+    def spent(self, name: str) -> float:
+        """ε that a hospital's patients of the training split have paid for life."""
+        allowance = self.site(name).policy.allowance
+        return self.gate(name).ledger.budget_of_everybody(allowance=allowance).epsilon_spent
+
+    def patients(
+        self, store: RunStore, name: str = "aster", split: Split | None = "train"
+    ) -> SplitData:
         """A hospital's patients as the run's model takes them."""
         return load_split(self.site(name), store.plan, name="hip_bmd", split=split)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +48,16 @@ def test_classes_do_not_depend_on_the_scale_that_the_target_is_learnt_in() -> No
 def test_every_learner_is_measured_in_every_arm_and_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    population = learners._Population(
+    population = learners.Population(
         {"small": patients(40, 1), "large": patients(90, 2)}, patients(200, 3), patients(200, 4)
     )
-    monkeypatch.setattr(learners, "_draw_populations", lambda *given: [population, population])
     monkeypatch.setattr(learners, "EPSILONS", (1.0, None))
     told: list[str] = []
     size = learners.Size(populations=2, evaluated=200, draws=1)
     kept = tmp_path / "work" / "kept.jsonl"
-    measured = learners.measure_learners(size=size, kept=kept, progress=told.append)
+    measured = learners.measure_learners(
+        size=size, populations=lambda: [population] * 2, kept=kept, progress=told.append
+    )
     assert [found.name for found in measured] == [entry.name for entry in learners.ENTRIES]
     assert len(told) == len(measured)
     for found in measured:
@@ -74,9 +76,10 @@ def test_every_learner_is_measured_in_every_arm_and_once(
     assert {found.name for found in measured if "one message" in found.arms} == iterated
     # what was kept is not measured again, and another size is another measurement
     monkeypatch.setattr(learners, "_measure", lambda entry, *_: pytest.fail(entry.name))
-    assert learners.measure_learners(size=size, kept=kept) == measured
-    with pytest.raises(pytest.fail.Exception, match=learners.ENTRIES[0].name):
-        learners.measure_learners(size=learners.QUICK, kept=kept)
+    undrawn = partial(pytest.fail, "drawn")
+    assert learners.measure_learners(size=size, populations=undrawn, kept=kept) == measured
+    with pytest.raises(pytest.fail.Exception, match="drawn"):
+        learners.measure_learners(size=learners.QUICK, populations=undrawn, kept=kept)
 
 
 def test_every_learner_that_can_be_chosen_is_measured_or_has_its_reason() -> None:
@@ -104,14 +107,14 @@ def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
 ) -> None:
     values = [0.6, 0.7, 0.8, 0.9]
     populations = [
-        learners._Population(
+        learners.Population(
             {"small": patients(4, 1), "large": patients(9, 2)},
             Columns(np.zeros((1, 1)), [value]),
             Columns(np.zeros((1, 1)), [value]),
         )
         for value in values
     ]
-    monkeypatch.setattr(learners, "_figure", lambda *given: float(given[-1].target[0]))
+    monkeypatch.setattr(learners, "measure_figure", lambda *given: float(given[-1].target[0]))
     found = learners._measure(learners.ENTRIES[0], SETTINGS, populations, n_draws=3)
     expected = (np.mean(values), np.std(values, ddof=1) / len(values) ** 0.5)
     for arm in found.arms.values():
@@ -121,7 +124,7 @@ def test_the_error_of_a_figure_is_that_of_its_mean_over_populations(
 
 def test_arms_are_all_sites_everybody_and_the_largest_and_smallest_alone() -> None:
     sites = {"middle": patients(50, 1), "small": patients(40, 2), "large": patients(90, 3)}
-    population = learners._Population(sites, patients(1, 4), patients(2, 5))
+    population = learners.Population(sites, patients(1, 4), patients(2, 5))
     arms = learners._arms(population, is_iterated=True)
     sizes = {name: [[len(site) for site in group] for group in arm] for name, (arm, _) in arms.items()}
     assert sizes == {
@@ -151,7 +154,7 @@ def test_a_population_is_drawn_anew_for_training_and_once_for_evaluation(
 
     monkeypatch.setattr(learners, "draw_patients", draw)
     monkeypatch.setattr(learners, "_columns", lambda _, patients: patients)
-    first, second = learners._draw_populations(SETTINGS, 2, 10)
+    first, second = learners.draw_populations(SETTINGS, learners.Size(populations=2, evaluated=10))
     assert [(name, n) for name, n, _ in drawn] == [
         *(("aster", 4), ("birch", 4), ("cedar", 4), ("dune", 10)),
         *(("aster", 112), ("birch", 225), ("cedar", 450)) * 2,
@@ -176,20 +179,20 @@ def test_a_figure_is_the_mean_auc_of_the_classes_or_r2(monkeypatch: pytest.Monke
     monkeypatch.setattr(learners, "federate", sum_up)
     monkeypatch.setattr(learners, "_learner", lambda *_: Oracle())
     sites, fresh = [patients(30, 1), patients(20, 2)], patients(300, 3)
-    assert learners._figure(learners.ENTRIES[0], SETTINGS, None, [sites], fresh) == 1.0
-    assert learners._figure(learners.ENTRIES[0], SETTINGS, 3.0, [sites], fresh) == 1.0
+    assert learners.measure_figure(learners.ENTRIES[0], SETTINGS, None, [sites], fresh) == 1.0
+    assert learners.measure_figure(learners.ENTRIES[0], SETTINGS, 3.0, [sites], fresh) == 1.0
     assert asked == [([30, 20], 50, True), ([30, 20], 50, False)]
     ridge = next(entry for entry in learners.ENTRIES if not entry.has_classes)
     monkeypatch.setattr(Oracle, "predict", lambda _, __, fresh: fresh.target[:, None])
-    assert learners._figure(ridge, SETTINGS, None, [sites], fresh) == 1.0
+    assert learners.measure_figure(ridge, SETTINGS, None, [sites], fresh) == 1.0
 
 
 def test_draws_of_the_noise_are_repeated_only_where_there_is_noise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[float | None] = []
-    monkeypatch.setattr(learners, "_figure", lambda *given: asked.append(given[2]) or 0.5)
-    population = learners._Population(
+    monkeypatch.setattr(learners, "measure_figure", lambda *given: asked.append(given[2]) or 0.5)
+    population = learners.Population(
         {"a": patients(4, 1), "b": patients(5, 2)}, patients(3, 3), patients(3, 4)
     )
     found = learners._measure(learners.ENTRIES[0], SETTINGS, [population], n_draws=3)
@@ -213,5 +216,5 @@ def test_one_message_is_the_mean_of_the_sites_own_states_by_their_size() -> None
     output = learner.predict(mean, fresh)
     target = classes_of(fresh, SETTINGS).target
     expected = np.mean([measure_auc(output[:, index], target == index) for index in range(3)])
-    found = learners._figure(entry, SETTINGS, None, [[site] for site in sites], fresh)
+    found = learners.measure_figure(entry, SETTINGS, None, [[site] for site in sites], fresh)
     assert found == pytest.approx(expected, abs=1e-12)

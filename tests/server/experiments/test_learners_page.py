@@ -24,7 +24,7 @@ from shared.machine.files import PROJECT
 
 
 def of(found: Measured) -> Outcome:
-    return Outcome(date="2026-11-27", encoder_sha256="e" * 64, size=QUICK, measured=(found,))
+    return Outcome(date="2026-11-27", encoder_sha256="e" * 64, size=QUICK, measured=(found,), pooled=())
 
 
 FOUR = [(0.8, 0.01), (0.81, 0.02), (0.82, 0.03), (0.83, 0.04)]
