@@ -1,8 +1,8 @@
 """Adds constants of cells to an encoder's file that was written before there were any.
 
-They are measured on the films that the file's other constants came from, drawn again by its recipe and
-known by those constants; every tensor that is there stays byte for byte. Imports the encoders and the
-public films.
+Components of the mean token come with them where the file is older than those too. They are measured
+on the films that the file's other constants came from, drawn again by its recipe and known by those
+constants; every tensor that is there stays byte for byte. Imports the encoders and the public films.
 
 Legend: n films · h w pixels.
 """
@@ -20,14 +20,14 @@ from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
 from shared.model.architectures import ARCHITECTURES
 from shared.model.encoders import encode, load_encoder
-from shared.model.token_constants import measure_cells
+from shared.model.token_constants import measure_cells, measure_components
 from shared.model.weights import read_weights, write_weights
 
 _SAME_FILMS = 1e-2  # of a channel's SD: processors differ by less, other films by more
 
 
 def add_cells(path: Path, out: Path, films: Tensor) -> str:
-    """Write ``out``: the encoder's file with constants of cells.
+    """Write ``out``: the encoder's file with constants of cells, all that is there as it is.
 
     Args:
         path: an encoder's file.
@@ -62,7 +62,8 @@ def add_cells(path: Path, out: Path, films: Tensor) -> str:
             f"an SD, they differ by {furthest:.2g}",
             hint="its films were drawn or prepared by another version; pack or pretrain it again",
         )
-    return write_weights(out, {**tensors, **measure_cells(tokens)}, metadata)
+    measured = {**measure_components(tokens), **measure_cells(tokens)}
+    return write_weights(out, {**measured, **tensors}, metadata)
 
 
 def films_of_recipe(path: Path, *, progress: Progress | None = None) -> Tensor:

@@ -102,7 +102,7 @@ def _require_held(path: Path, variances: Floats, n_components: int) -> None:
         raise WeightsError(
             "no-components",
             f"{path.name} holds {n_held} public components, {n_components} are asked",
-            hint="pack or pretrain it again, which measures them, or ask for components: 0",
+            hint="`osteofed-coordinator cells` measures them, or ask for components: 0",
         )
 
 

@@ -13,7 +13,7 @@ from server.encoders.file import CONFIG_WEIGHTS
 from server.encoders.pretrain import pretrain
 from server.encoders.public_cells import add_cells, films_of_recipe
 from shared.errors import WeightsError
-from shared.features.components import CELL_TENSORS
+from shared.features.components import CELL_TENSORS, TENSORS
 from shared.model.weights import read_weights, write_weights
 
 DRAWN = "standin_resnet_drawn"  # of pictures, which are drawn quickly
@@ -27,23 +27,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def written(path: Path, out: Path, *, recipe: object = None) -> Path:
-    """The same file as it was before there were cells, with another recipe if one is given."""
+def written(
+    path: Path, out: Path, *, lacks: tuple[str, ...] = CELL_TENSORS, recipe: object = None
+) -> Path:
+    """The same file as it was before there were these, with another recipe if one is given."""
     tensors, metadata = read_weights(path, sha256=None)
-    older = {name: value for name, value in tensors.items() if name not in CELL_TENSORS}
+    older = {name: value for name, value in tensors.items() if name not in lacks}
     write_weights(out, older, metadata if recipe is None else metadata | {"recipe": recipe})
     return out
 
 
+@pytest.mark.parametrize("lacks", [CELL_TENSORS, (*TENSORS, *CELL_TENSORS), ()])
 def test_an_older_file_becomes_byte_for_byte_the_one_that_is_written_today(
-    whole: Path, tmp_path: Path
+    lacks: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
-    older = written(whole, tmp_path / "older.safetensors")
-    assert set(read_weights(whole, sha256=None)[0]) - set(read_weights(older, sha256=None)[0]) == set(
-        CELL_TENSORS
-    )
+    older = written(whole, tmp_path / "older.safetensors", lacks=lacks)
+    names = [set(read_weights(path, sha256=None)[0]) for path in (whole, older)]
+    assert names[0] - names[1] == set(lacks)
     add_cells(older, older, films_of_recipe(older))
     assert older.read_bytes() == whole.read_bytes()
+
+
+def test_components_that_a_file_holds_stay_as_they_are(whole: Path, tmp_path: Path) -> None:
+    older = written(whole, tmp_path / "older.safetensors")
+    tensors, metadata = read_weights(older, sha256=None)
+    others = tensors | {TENSORS[1]: 2 * tensors[TENSORS[1]]}
+    write_weights(older, others, metadata)
+    add_cells(older, older, films_of_recipe(older))
+    kept, _ = read_weights(older, sha256=None)
+    assert all(torch.equal(kept[name], value) for name, value in others.items())
 
 
 def test_other_films_than_those_of_its_constants_are_refused(whole: Path, tmp_path: Path) -> None:
