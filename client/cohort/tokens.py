@@ -89,8 +89,10 @@ def source_file(site: Site, settings: ModelSettings, cohort: Cohort, source: Fea
     encoder = settings.encoder_of(source)
     if encoder is None:
         return block_file(site, cohort, source.model_dump(mode="json"))
-    components = getattr(source, "components", 0)
+    components, grid = getattr(source, "components", 0), encoder.token_grid
     made_by = {"kind": "pooled", "encoder": encoder.sha256, "components": components}
+    if grid > 1:
+        made_by |= {"kind": "cells", "token_grid": grid}
     return block_file(site, cohort, made_by)
 
 

@@ -197,6 +197,27 @@ def weights(
 
 @workshop_app.command()
 @command
+def cells(
+    file: Annotated[Path, typer.Argument(help="An encoder's file.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="File to write, with the same weights.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Add what public films say of an encoder's cells to its file, for sources with a token_grid."""
+    from server.encoders.public_cells import add_cells, films_of_recipe
+
+    with progress("public films") as advance:
+
+        def show(_: str, done: int, total: int) -> None:
+            advance(done, total)
+
+        films = films_of_recipe(file, progress=show)
+    facts: dict[str, object] = {"weights": str(out), "sha256": add_cells(file, out, films)}
+    what_next = "name the hash where the file is named: a file of other bytes is another encoder"
+    show_json(facts) if as_json else show_facts(what_next, facts)
+
+
+@workshop_app.command()
+@command
 def clusters(
     out: Annotated[Path, typer.Option(help="Learner's option to write: OWN/learner/NAME.yaml.")],
     overrides: Overrides = None,

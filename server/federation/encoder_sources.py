@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.encoders.file import named_file
 from shared.errors import SettingsError
-from shared.features.components import public_spreads, read_components
+from shared.features.components import read_spreads
 from shared.machine.yaml_file import load_yaml
 from shared.strict import nearest
 
@@ -28,7 +28,7 @@ def fill_sources(composed: Mapping[str, object], folders: Sequence[Path]) -> dic
     Raises:
         SettingsError: ``no-such-encoder``: a source names no option.
         RunError: a file is missing or has another hash.
-        WeightsError: ``no-components``: a file lacks the components that are asked.
+        WeightsError: ``no-components``, ``no-cells``: a file lacks the components that are asked.
     """
     features = composed.get("features")
     if not isinstance(features, Mapping) or not isinstance(features.get("sources"), list):
@@ -68,12 +68,11 @@ def _option(chosen: str, folders: Sequence[Path]) -> Mapping[str, object]:
 
 def _spreads(source: Mapping[str, object], encoder: Mapping[str, object]) -> dict[str, object]:
     """The usual size of each component, from the encoder's file."""
-    n_components, weights, sha256 = (
-        source.get("components"),
-        encoder.get("weights"),
-        encoder.get("sha256"),
-    )
+    n_components, grid = source.get("components"), source.get("token_grid", 1)
+    weights, sha256 = encoder.get("weights"), encoder.get("sha256")
     if not isinstance(n_components, int) or not n_components or not (weights and sha256):
         return {}
-    _, variances = read_components(named_file(str(weights), str(sha256)), n_components)
-    return {"spreads": public_spreads(variances)}
+    if not isinstance(grid, int) or grid < 1:
+        return {}
+    file = named_file(str(weights), str(sha256))
+    return {"spreads": read_spreads(file, n_components, grid=grid)}

@@ -353,9 +353,9 @@ class ModelSettings(BaseModel):
         return tuple(found.values())
 
     def encoder_of(self, source: FeatureSource) -> EncoderSettings | None:
-        """The frozen encoder whose mean token a source of films is; None of other sources."""
+        """The frozen encoder whose mean token or cells a source of films is; None of other sources."""
         if source.kind == "image":
-            return self.encoder.model_copy(update={"token_grid": 1})
+            return self.encoder.model_copy(update={"token_grid": source.token_grid})
         if source.kind != "encoder":
             return None
         return EncoderSettings.model_validate(
@@ -364,7 +364,7 @@ class ModelSettings(BaseModel):
                 "weights": source.weights,
                 "sha256": source.sha256,
                 "token_channels": source.token_channels,
-                "token_grid": 1,
+                "token_grid": source.token_grid,
             }
         )
 

@@ -28,20 +28,22 @@ from pydantic import (
 
 from shared.features import radiomics_block as block
 from shared.features.columns import IMAGE_NORM, Column, Layout
-from shared.features.components import MOST_COMPONENTS, film_columns
+from shared.features.components import MOST_CELLS, MOST_COMPONENTS, film_columns
 from shared.features.radiomics.region import Mask
 from shared.strict import FROZEN
 
 Components = Annotated[int, Field(ge=0, le=MOST_COMPONENTS)]
 Spreads = tuple[Annotated[float, Field(gt=0, lt=100)], ...]
+TokenGrid = Annotated[int, Field(ge=1, le=MOST_CELLS)]
 _OTHER_KINDS = ("image", "radiomics", "clinical")
 
 
 class ImageSource(BaseModel):
-    """The mean token of the run's encoder; nothing where fusion is clinical_only.
+    """The mean token of the run's encoder, or its cells; nothing where fusion is clinical_only.
 
     Attributes:
-        components: how many public components of the token, 0: the token itself.
+        token_grid: cells along each side of a film, each with its own components; 1: the mean token.
+        components: how many public components of the token or of each cell, 0: the token itself.
         spreads: usual size of each component, which composing the settings fills in from the encoder's
             file.
     """
@@ -49,28 +51,30 @@ class ImageSource(BaseModel):
     model_config = FROZEN
 
     kind: Literal["image"] = "image"
+    token_grid: TokenGrid = 1
     components: Components = 0
     spreads: Spreads = ()
 
     @model_validator(mode="after")
     def _has_spreads(self) -> ImageSource:
-        _require_spreads(self.components, self.spreads)
+        _require_spreads(self)
         return self
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         # a plan of before, when there were no components, keeps its hash
-        return write(self) if self.components else {"kind": self.kind}
+        return _without_one_cell(write(self)) if self.components else {"kind": self.kind}
 
 
 class EncoderSource(BaseModel):
-    """The mean token of a frozen encoder beside the run's own; several may be named.
+    """The mean token of a frozen encoder beside the run's own, or its cells; several may be named.
 
     Attributes:
         encoder: one of ``configs/encoder``, which fills in what is left out; in a plan its
             architecture.
         name: how its columns are called; left out: as the encoder is chosen.
-        components: how many public components of the token, 0: the token itself.
+        token_grid: cells along each side of a film, each with its own components; 1: the mean token.
+        components: how many public components of the token or of each cell, 0: the token itself.
         weights: safetensors file beside the configuration, or an absolute path at the coordinator.
         sha256: SHA-256 of that file.
         token_channels: width of its token.
@@ -82,6 +86,7 @@ class EncoderSource(BaseModel):
     kind: Literal["encoder"] = "encoder"
     encoder: str = Field(pattern="^[a-z][a-z0-9_]*$")
     name: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    token_grid: TokenGrid = 1
     components: Components = 16
     weights: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
@@ -90,10 +95,14 @@ class EncoderSource(BaseModel):
 
     @model_validator(mode="after")
     def _has_spreads(self) -> EncoderSource:
-        _require_spreads(self.components, self.spreads)
+        _require_spreads(self)
         if self.name in _OTHER_KINDS:
             raise ValueError(f"name must not be one of {list(_OTHER_KINDS)}, not {self.name}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_asked(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return _without_one_cell(write(self))
 
 
 class ClinicalSource(BaseModel):
@@ -129,21 +138,38 @@ def key_of(source: FeatureSource) -> str:
     return source.name if source.kind == "encoder" else source.kind
 
 
-def _require_spreads(components: int, spreads: Sequence[float]) -> None:
-    if len(spreads) != components:
+def _require_spreads(source: ImageSource | EncoderSource) -> None:
+    if source.token_grid > 1 and not source.components:
         raise ValueError(
-            f"spreads must be {components} numbers, which composing the settings fills in, "
-            f"not {len(spreads)}"
+            f"components must be 1 to {MOST_COMPONENTS} of each cell where token_grid is "
+            f"{source.token_grid}, not 0: cells have a public size by component only"
+        )
+    if len(source.spreads) != source.components:
+        raise ValueError(
+            f"spreads must be {source.components} numbers, which composing the settings fills in, "
+            f"not {len(source.spreads)}"
         )
 
 
+def _without_one_cell(written: dict[str, object]) -> dict[str, object]:
+    """A plan of before, when there were no cells, keeps its hash."""
+    is_mean = written.get("token_grid") == 1
+    return {name: value for name, value in written.items() if name != "token_grid" or not is_mean}
+
+
 def _of_token(source: ImageSource | EncoderSource) -> tuple[Column, ...]:
-    """The columns of an encoder's token, or of its components, at the public norm."""
+    """The columns of an encoder's token, or of components of it or its cells, at the public norm."""
     spreads: Sequence[float] = source.spreads
     if source.kind == "encoder" and not spreads:
         spreads = (IMAGE_NORM / math.sqrt(source.token_channels),) * source.token_channels
-    name = key_of(source)
-    return film_columns(name, [f"{name}[{place}]" for place in range(len(spreads))], spreads)
+    name, side = key_of(source), range(source.token_grid)
+    cells = [f"{name}.cell_{row}_{column}" for row in side for column in side]
+    names = [
+        f"{cell}[{place}]"
+        for cell in (cells if source.token_grid > 1 else [name])
+        for place in range(len(spreads))
+    ]
+    return film_columns(name, names, [*spreads] * source.token_grid**2)
 
 
 def _of_radiomics(source: RadiomicsSource) -> tuple[Column, ...]:

@@ -2,9 +2,9 @@
 
 An encoder is a weights file with its SHA-256 and a layout name, loaded strictly, then asked to repeat
 stored activations; it comes out frozen, and ``end_to_end`` frees what is to be trained. The file also
-holds the public constants that standardise its tokens: channel mean
-and SD, and one global factor that gives the pooled token a norm of about 3. Legend: b batch ·
-c channels · h w pixels · t tokens. Imports the table of architectures, layouts and weights.
+holds the public constants that standardise its tokens (``token_constants``): channel mean and SD, and
+one global factor that gives the pooled token a norm of about 3. Legend: b batch · c channels ·
+h w pixels · t tokens. Imports the table of architectures, layouts and weights.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
-from shared.features.components import TENSORS, fit_components
 from shared.model import resnet_gn
 from shared.model.architectures import ARCHITECTURES, Architecture, PublicImage
 from shared.model.layouts import PublishedLayout, load_strictly, own_state, wrong_layout
+from shared.model.token_constants import (
+    POOLED_NORM,
+    measure_cells,
+    measure_components,
+    measure_constants,
+    shrink_map,
+)
 from shared.model.weights import read_weights, write_weights
 
-POOLED_NORM = 3.0
 _FILMS_AT_ONCE = {"cpu": 1, "cuda": 64}
 _CONSTANTS = ("osteofed.channel_mean", "osteofed.channel_sd", "osteofed.scale")
 _PROBE = ("osteofed.probe_film", "osteofed.probe_tokens")
@@ -96,25 +100,6 @@ def colour(films: Tensor, image: PublicImage) -> Tensor:
     mean = films.new_tensor(image.mean).reshape(1, 3, 1, 1)
     deviation = films.new_tensor(image.sd).reshape(1, 3, 1, 1)
     return (films.expand(-1, 3, -1, -1) - mean) / deviation
-
-
-def shrink_map(mapped: Tensor, grid: int) -> Tensor:
-    """Means over the cells of a coarser grid; cells overlap where ``grid`` does not divide the map's.
-
-    As ``adaptive_avg_pool2d``, whose backward pass has no fixed order of summation on a GPU.
-
-    Shapes: [b,c,g,g] -> [b,c,grid,grid].
-    """
-    b, c, g, _ = mapped.shape
-    if g % grid == 0:
-        step = g // grid
-        blocks: Tensor = mapped.reshape(b, c, grid, step, grid, step).mean(dim=(3, 5))
-        return blocks
-    weight = mapped.new_zeros(grid, g)
-    for cell in range(grid):
-        start, end = cell * g // grid, -(-(cell + 1) * g // grid)
-        weight[cell, start:end] = 1.0 / (end - start)
-    return weight @ mapped @ weight.T
 
 
 def make_encoder(name: str, *, grid: int) -> Encoder:
@@ -233,36 +218,15 @@ def pack_encoder(
     tokens = encode(encoder, films)
     mean, deviation, scale = measure_constants(tokens)
     _set_constants(encoder, mean, deviation, scale)
-    probe = films[:1]
+    probe, standard = films[:1], (tokens - mean) / deviation * scale
     tensors = {
         **kept,
         **dict(zip(_CONSTANTS, (mean, deviation, scale), strict=True)),
         **dict(zip(_PROBE, (probe, encode(encoder, probe)), strict=True)),
-        **measure_components((tokens - mean) / deviation * scale),
+        **measure_components(standard),
+        **measure_cells(standard),
     }
     return write_weights(path, tensors, {"layout": shape.layout, "recipe": recipe})
-
-
-def measure_constants(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Channel mean, SD of the pooled token, and the factor that makes its typical norm 3.
-
-    Shapes: tokens [n,t,c] of public films -> [c], [c], [].
-    """
-    pooled = tokens.mean(dim=1)  # [n,c]
-    mean = pooled.mean(dim=0)
-    deviation = pooled.std(dim=0).clamp(min=1e-6)
-    # A standardised pooled token has a squared norm of c on average.
-    return mean, deviation, torch.tensor(POOLED_NORM / math.sqrt(tokens.shape[-1]))
-
-
-def measure_components(tokens: Tensor) -> dict[str, Tensor]:
-    """Public components of the standardised pooled token, as an encoder's file holds them.
-
-    Shapes: tokens [n,t,c] of public films -> directions [c,k], variances [k].
-    """
-    pooled = tokens.mean(dim=1).numpy().astype(np.float64)
-    fitted = fit_components(pooled)
-    return {name: torch.from_numpy(value).float() for name, value in zip(TENSORS, fitted, strict=True)}
 
 
 def find_layout(name: str, layout: str | None) -> PublishedLayout:

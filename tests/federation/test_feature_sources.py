@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from film_hospitals import SIZES, Hospitals
 from typer.testing import CliRunner
 
+from client.cohort.patients import load_split
 from client.cohort.token_cache import block_file
 from client.cohort.versions import current_cohort
+from client.reading import predict as predicting
+from client.reading.maps import ExamMaps
 from client.site.folder import open_site
 from server.command.app import app
 from server.demo.play import read_new_film
@@ -29,6 +33,7 @@ from shared.learners.table import build_learner
 from shared.model.weights import read_weights
 from shared.privacy.accountant import gaussian_mu
 from shared.stages.learner import table_task
+from shared.stages.scores import scorer_of
 from shared.sums.contract import State
 
 pytestmark = pytest.mark.federation
@@ -40,6 +45,7 @@ THREE = (
     "learner.by.noise=0",  # so few patients would have no clusters
     *("privacy.epsilon=2", *READY),
 )
+CELLS = ("features=cells_encoder_radiomics", "learner=lda", "privacy.epsilon=2", *READY)
 PRETRAINING = (
     *("encoder=standin_vit", "encoder.training=lora", "encoder.trained_blocks=1", "fusion=linear"),
     *("privacy.epsilon=2", "federation.poll_s=0.01", "federation.rounds=2", "federation.local_steps=1"),
@@ -110,6 +116,59 @@ def test_one_new_patient_is_read_with_every_encoder_of_the_release(
         hospitals.folders, hospitals.sites[0], three.release_folder, three.plan.settings, seed=4
     )
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def cells(hospitals: Hospitals) -> RunStore:
+    """Cells of one encoder, the mean token of another, radiomics and clinical fields."""
+    return hospitals.play(compose_settings(CELLS), "cells")
+
+
+def test_cells_of_one_encoder_stand_beside_another_radiomics_and_fields_under_privacy(
+    hospitals: Hospitals, cells: RunStore
+) -> None:
+    plan = cells.plan
+    columns = table_task(plan.settings, 2.0).columns
+    names = [column.name for column in columns]
+    assert (names[0], names[31]) == ("standin_vgg.cell_0_0[0]", "standin_vgg.cell_3_3[1]")
+    assert (names[32], names[48], names[64]) == ("standin_resnet[0]", "radiomics[0]", "age")
+    measured = {row.site for row in collect_results(cells).validation if row.status == "measured"}
+    assert measured == {"aster", "birch", "dune", "pooled"}
+    assert plan.predicted.training_epsilon == pytest.approx(2.0, abs=0.06)
+    encoders = [source.sha256 for source in plan.settings.features.of_films[:2]]
+    assert list(cells.encoders) == encoders
+    for name in TRAINED:
+        site = open_site(hospitals.folders.site(name))
+        cohort = current_cohort(site, "hip_bmd")
+        made_by = {"kind": "cells", "encoder": encoders[0], "components": 2, "token_grid": 4}
+        block = np.load(block_file(site, cohort, made_by))
+        assert block.shape == (len(cohort.images), 32)
+
+
+def test_a_new_reading_gives_the_bits_that_the_report_was_made_of(
+    hospitals: Hospitals, cells: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a heat map measures hundreds of hidden films, and moves no output
+    monkeypatch.setattr(predicting, "make_maps", lambda *_, **__: ExamMaps())
+    plan, key = cells.plan, hospitals.home.key().public_hex
+    release = read_release(cells.release_folder, coordinator_key=key)
+    site = open_site(hospitals.folders.site("birch"))
+    data = load_split(site, plan, name="hip_bmd", split="internal")
+    scores = scorer_of(plan, plan.trained, release.encoder_file).score(release.weights, data.batch)
+    of_patient = data.arrays.patient_index
+    alone = [place for place, patient in enumerate(of_patient) if (of_patient == patient).sum() == 1]
+    assert len(alone) >= 3
+    for place in alone[:3]:
+        exam = data.arrays.exams[place]
+        identity = site.linkage.identity_of(exam.patient)
+        assert identity is not None
+        archive = hospitals.folders.source("birch") / "films"
+        films = sorted(archive.glob(f"{identity.patient_id}_*.dcm"))
+        assert len(films) == len(exam.films)
+        values = {name: str(value) for name, value in exam.values.items() if value is not None}
+        reading = predicting.predict(release, films, values, profile=site.settings.profile)
+        expected = scores.exams.outputs[of_patient[place]]
+        assert list(reading.probabilities.values()) == expected.tolist(), "to the last bit"
 
 
 def test_an_encoder_that_one_run_trained_is_a_source_of_the_next_and_both_runs_are_paid_for_life(

@@ -2414,8 +2414,14 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/encoder_sources.py",
-        'return {"spreads": public_spreads(variances)}',
-        'return {"spreads": tuple(variances.tolist())}',
+        'return {"spreads": read_spreads(file, n_components, grid=grid)}',
+        'return {"spreads": read_spreads(file, n_components, grid=1)}',
+        "cells reach as far as components of the mean token",
+    ),
+    Break(
+        "shared/features/components.py",
+        "spreads: list[float] = (np.sqrt(variances) * public_factor(variances, n_cells)).tolist()",
+        "spreads: list[float] = (variances * public_factor(variances, n_cells)).tolist()",
         "columns of components reach as far as their variances",
     ),
     Break(
@@ -2426,9 +2432,33 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/train/film_columns.py",
-        "if not np.allclose(public_spreads(variances), spreads, rtol=_SAME_SPREAD, atol=0.0):",
+        "if not np.allclose(held, spreads, rtol=_SAME_SPREAD, atol=0.0):",
         "if len(variances) != len(spreads):",
         "columns have other ranges than the plan says",
+    ),
+    Break(
+        "shared/train/film_columns.py",
+        "for row, cells in enumerate(_tokens(encoder, films).astype(np.float64) - usual):",
+        "for row, cells in enumerate(_tokens(encoder, films).astype(np.float64)):",
+        "what a cell is on every film takes a third of a patient's norm",
+    ),
+    Break(
+        "shared/features/components.py",
+        "return IMAGE_NORM / math.sqrt(n_cells * float(variances.sum()))",
+        "return IMAGE_NORM / math.sqrt(float(variances.sum()))",
+        "sixteen cells have four times the norm of a mean token",
+    ),
+    Break(
+        "shared/model/token_constants.py",
+        "variances = [shrink_tokens(said, grid).square().mean(dim=(0, 1)) for grid in grids]",
+        "variances = [said.square().mean(dim=(0, 1)) for grid in grids]",
+        "cells of a coarse grid are taken for as loud as those of a fine one",
+    ),
+    Break(
+        "server/encoders/public_cells.py",
+        "if furthest > _SAME_FILMS:",
+        "if furthest > 100 * _SAME_FILMS:",
+        "cells are measured on other films than the constants that standardise them",
     ),
     Break(
         "client/cohort/token_cache.py",
@@ -3110,7 +3140,7 @@ BREAKS: tuple[Break, ...] = (
         "clinical tokens start smaller the more fields there are",
     ),
     Break(
-        "shared/model/encoders.py",
+        "shared/model/token_constants.py",
         "start, end = cell * g // grid, -(-(cell + 1) * g // grid)",
         "start, end = cell * g // grid, (cell + 1) * g // grid",
         "a grid that does not divide the map loses its overlap",

@@ -26,6 +26,7 @@ NOT_RUN = {
     "osteofed-coordinator plan cssc": "tests/federation/test_feature_sources.py plays these settings",
     "osteofed-coordinator pack": "tests/federation/test_feature_sources.py packs a run's encoder",
     "osteofed-coordinator clusters": "tests/server/encoders/test_public_clusters.py has quicker films",
+    "osteofed-coordinator cells": "tests/server/encoders/test_public_cells.py has quicker films",
     "pytest": "this is it",
 }
 # Pages that no test runs as they stand, and why.

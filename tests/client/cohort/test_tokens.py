@@ -17,6 +17,7 @@ from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
+from shared.features.components import read_spreads
 from shared.features.sources import key_of, measure_radiomics
 from shared.model import partial
 from shared.model.encoders import load_encoder
@@ -26,7 +27,7 @@ from shared.train import film_columns
 from shared.train.film_columns import make_measure
 
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
-VIT = compose_settings(["encoder=standin_vit"]).encoder
+VIT, VGG = (compose_settings([f"encoder=standin_{name}"]).encoder for name in ("vit", "vgg"))
 OTHER = {
     "encoder": "standin_vit",
     "name": "standin_vit",
@@ -138,6 +139,39 @@ def test_one_changed_source_of_several_measures_its_own_block_and_touches_no_oth
     assert measured[3:] == ["standin_vgg", "standin_vit"]
     assert {name: age for name, age in ages().items() if name in before} == before
     assert len(ages()) == 5
+
+
+def test_cells_are_a_block_of_their_own_and_another_grid_touches_no_other(
+    tmp_path: Path, measured: list[str]
+) -> None:
+    site, films = site_of(tmp_path), cohort()
+    folder = tmp_path / "cache" / "tokens"
+
+    def bytes_of() -> dict[str, tuple[int, bytes]]:
+        return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+    cells = plan_of("features=cells_encoder_radiomics")
+    began = time.process_time()
+    whole = load_film_columns(site, cells.settings, films)
+    first = time.process_time() - began
+    assert whole.shape == (4, 32 + 16 + 16)
+    assert measured == ["standin_vgg", "standin_resnet", "radiomics"]
+    before, began = bytes_of(), time.process_time()
+    again = load_film_columns(site, cells.settings, films)
+    assert time.process_time() - began < 0.05 * first
+    assert again.tobytes() == whole.tobytes()
+    assert len(measured) == 3
+    # a coarser grid of the same encoder, and its mean token: a block each, and no other is touched
+    spreads = tuple(read_spreads(site.encoder_file(VGG.sha256), 2, grid=2))
+    coarse = plan_of("features=cells_encoder_radiomics", token_grid=2, spreads=spreads)
+    assert load_film_columns(site, coarse.settings, films).shape == (4, 8 + 16 + 16)
+    spreads = tuple(read_spreads(site.encoder_file(VGG.sha256), 2, grid=1))
+    mean = plan_of("features=cells_encoder_radiomics", token_grid=1, spreads=spreads)
+    assert load_film_columns(site, mean.settings, films).shape == (4, 2 + 16 + 16)
+    assert measured[3:] == ["standin_vgg", "standin_vgg"]
+    after = bytes_of()
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 5
 
 
 def test_the_usual_features_measure_nothing(tmp_path: Path, measured: list[str]) -> None:

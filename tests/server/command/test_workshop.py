@@ -144,6 +144,28 @@ def test_every_encoder_with_a_lesson_can_be_named(seen: Seen) -> None:
         assert told("pretrain", name)["weights"] == f"configs/encoder/{name}.safetensors"
 
 
+def test_cells_are_added_to_a_file_on_the_films_of_its_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import server.encoders.public_cells as public_cells
+
+    asked: list[tuple[Path, Path, str]] = []
+
+    def add(path: Path, out: Path, films: str) -> str:
+        asked.append((path, out, films))
+        return "c" * 64
+
+    monkeypatch.setattr(
+        public_cells, "films_of_recipe", lambda path, *, progress: f"films of {path.name}"
+    )
+    monkeypatch.setattr(public_cells, "add_cells", add)
+    old, out = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    old.write_bytes(b"x")
+    facts = told("cells", str(old), "--out", str(out))
+    assert facts == {"weights": str(out), "sha256": "c" * 64}
+    assert asked == [(old, out, "films of old.safetensors")]
+
+
 def test_clusters_of_public_films_become_an_option(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

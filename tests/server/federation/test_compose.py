@@ -61,6 +61,7 @@ COMPANIONS = {
             *("three_encoders", "three_encoders_alone"),
             *("deep_radiomics", "deep_radiomics_generic", "radiomics_alone"),
             *("two_encoders", "two_encoders_pictures", "two_encoders_drawn"),
+            "cells_encoder_radiomics",
         )
     },
     **{("encoder", name): _PACKED for name in _UNSHIPPED},

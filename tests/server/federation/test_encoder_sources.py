@@ -10,7 +10,7 @@ import pytest
 from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
 from shared.errors import OsteoFedError, RunError, SettingsError, WeightsError
-from shared.features.components import public_spreads, read_components
+from shared.features.components import public_spreads, read_cells, read_components
 from shared.features.sources import FeatureSettings
 from shared.signing.canonical import hash_file
 
@@ -63,9 +63,60 @@ def test_components_of_the_own_encoder_are_those_of_its_file(tmp_path: Path) -> 
     assert image.spreads == public_spreads(read_components(VGG, 3)[1])
 
 
+def test_sizes_of_cells_are_those_of_the_asked_grid_in_the_file(tmp_path: Path) -> None:
+    encoder, image = "{kind: encoder, encoder: standin_vgg,", "{kind: image,"
+    for grid in (2, 3, 4):
+        expected = public_spreads(read_cells(VGG, 3, grid=grid)[1], n_cells=grid**2)
+        cells = f"token_grid: {grid}, components: 3}}"
+        [source] = composed(tmp_path / f"a{grid}", f"[{encoder} {cells}]").sources
+        assert (source.token_grid, source.spreads) == (grid, expected)
+        asked = ("encoder=standin_vgg", "fusion=linear", "learner=second_moments")
+        [own] = composed(tmp_path / f"b{grid}", f"[{image} {cells}]", *asked).sources
+        assert own.spreads == expected
+
+
+def test_the_shipped_cells_stand_before_the_mean_token_of_another_encoder() -> None:
+    settings = compose_settings(["features=cells_encoder_radiomics", *READY])
+    widths = {name: len(columns) for name, columns in settings.features.layout.film.items()}
+    assert widths == {"standin_vgg": 32, "standin_resnet": 16, "radiomics": 16}
+    for columns in settings.features.layout.film.values():
+        norm = sum(column.spread**2 for column in columns) ** 0.5
+        assert norm == pytest.approx(3.0, rel=1e-6)
+
+
+def test_an_encoder_file_from_before_there_were_cells_goes_on_without_them(tmp_path: Path) -> None:
+    old = "encoder: standin_resnet_pictures"  # it holds components of the mean token
+    [source] = composed(tmp_path / "mean", f"[{{kind: encoder, {old}}}]").sources
+    assert len(source.spreads) == 16
+    with pytest.raises(
+        WeightsError, match="must be 1, since it holds no constants of cells, not 4"
+    ) as (refused):
+        composed(tmp_path / "cells", f"[{{kind: encoder, {old}, token_grid: 4, components: 2}}]")
+    assert refused.value.code == "weights.no-cells"
+    assert "osteofed-coordinator cells" in str(refused.value.hint)
+
+
 @pytest.mark.parametrize(
     ("sources", "asked", "kind", "words"),
     [
+        (
+            "[{kind: encoder, encoder: standin_vgg, token_grid: 5, components: 2}]",
+            READY,
+            WeightsError,
+            "must be 1 to 4, not 5",
+        ),
+        (
+            "[{kind: encoder, encoder: standin_vgg, token_grid: 4, components: 0}]",
+            READY,
+            SettingsError,
+            "components must be 1 to 32 of each cell",
+        ),
+        (
+            "[{kind: encoder, encoder: standin_vgg, token_grid: many, components: 2}]",
+            READY,
+            SettingsError,
+            "token_grid",
+        ),
         ("[{kind: encoder, encoder: vgg}]", READY, SettingsError, "encoder must be one of"),
         ("[{kind: encoder, encoder: none}]", READY, SettingsError, "encoder must be one of"),
         ("[{kind: encoder, encoder: tiny}]", READY, WeightsError, "holds 0 public components"),

@@ -11,7 +11,7 @@ from practice_patients import CHANNELS, SCHEMA, practice_patients
 
 from shared.features.columns import IMAGE_NORM, Columns, make_columns, name_columns
 from shared.model.clinical_tokens import ClinicalDesign
-from shared.model.encoders import POOLED_NORM
+from shared.model.token_constants import POOLED_NORM
 from shared.train.patients import PatientBatch
 
 NAMES = [column.name for column in name_columns(SCHEMA.fields, channels=CHANNELS)]

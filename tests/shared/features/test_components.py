@@ -11,13 +11,16 @@ from safetensors.numpy import save_file
 from shared.errors import WeightsError
 from shared.features.columns import IMAGE_NORM
 from shared.features.components import (
+    CELL_TENSORS,
     MOST_COMPONENTS,
     TENSORS,
     film_columns,
     fit_components,
     project,
     public_spreads,
+    read_cells,
     read_components,
+    read_spreads,
 )
 
 
@@ -81,3 +84,41 @@ def test_a_file_gives_as_many_components_as_are_asked_or_says_what_it_holds(tmp_
     save_file({"other": np.zeros(2)}, path)
     with pytest.raises(WeightsError, match="holds 0 public components, 1 are asked"):
         read_components(path, 1)
+
+
+def test_cells_of_a_film_share_one_public_norm_and_one_size_by_component() -> None:
+    cells = films(n=400 * 9).reshape(400, 9, 40)  # 400 films of nine cells
+    directions, variances = fit_components(cells.reshape(-1, 40))
+    chosen, held = directions[:, :5], variances[:5]
+    rows = np.stack([project(film, chosen, held, n_cells=9) for film in cells])  # [n,9,k]
+    assert np.sqrt((rows**2).sum(axis=(1, 2)).mean()) == pytest.approx(IMAGE_NORM, rel=0.02)
+    assert np.allclose(rows.std(axis=(0, 1)), public_spreads(held, n_cells=9), rtol=0.02)
+    one = project(cells[7, 4], chosen, held, n_cells=9)
+    assert one.tobytes() == rows[7, 4].tobytes(), "a cell is that cell's alone"
+
+
+def test_a_file_gives_the_sizes_of_the_grid_that_is_asked_or_says_which_it_holds(
+    tmp_path: Path,
+) -> None:
+    directions, variances = fit_components(films(f=6))
+    by_grid = np.stack([variances / 9, variances / 4, variances])  # of a map of 3 x 3 cells
+    usual = np.random.default_rng(2).normal(size=(9, 6))
+    path = tmp_path / "encoder.safetensors"
+    cells = dict(zip(CELL_TENSORS, (np.ascontiguousarray(directions), by_grid, usual), strict=True))
+    pooled = dict(zip(TENSORS, (np.ascontiguousarray(directions), variances * 7), strict=True))
+    save_file(cells | pooled, path)
+    found, held, means = read_cells(path, 4, grid=2)
+    assert np.array_equal(found, directions[:, :4])
+    assert np.array_equal(held, variances[:4] / 4)
+    assert np.array_equal(means, usual)
+    assert read_spreads(path, 4, grid=2) == public_spreads(held, n_cells=4)
+    assert read_spreads(path, 4, grid=1) == public_spreads(variances[:4] * 7)
+    with pytest.raises(WeightsError, match="must be 1 to 3, not 4") as refused:
+        read_cells(path, 4, grid=4)
+    assert refused.value.code == "weights.no-cells"
+    with pytest.raises(WeightsError, match="holds 6 public components, 7 are asked"):
+        read_cells(path, 7, grid=3)
+    save_file(pooled, path)
+    with pytest.raises(WeightsError, match="must be 1, since it holds no constants of cells, not 2"):
+        read_spreads(path, 4, grid=2)
+    assert read_spreads(path, 4, grid=1) == public_spreads(variances[:4] * 7)

@@ -115,6 +115,37 @@ def test_an_encoders_columns_bear_its_name_and_reach_four_spreads() -> None:
     assert sum(column.spread**2 for column in whole) == pytest.approx(IMAGE_NORM**2)
 
 
+def test_cells_are_columns_by_row_column_and_component_at_one_public_norm() -> None:
+    spreads = (1.2, 0.9)  # of a block of four cells: 4 · (1.2² + .9²) = 9
+    source = EncoderSource(**VGG, token_grid=2, components=2, spreads=spreads)
+    columns = columns_of(source)
+    assert [column.name for column in columns][:4] == [
+        *("vgg.cell_0_0[0]", "vgg.cell_0_0[1]", "vgg.cell_0_1[0]", "vgg.cell_0_1[1]"),
+    ]
+    assert columns[-1].name == "vgg.cell_1_1[1]"
+    assert [column.high for column in columns] == pytest.approx([4.8, 3.6] * 4)
+    assert {column.source for column in columns} == {"vgg"}
+    assert sum(column.spread**2 for column in columns) == pytest.approx(IMAGE_NORM**2)
+    own = columns_of(ImageSource(token_grid=2, components=2, spreads=spreads))
+    assert [column.name for column in own][2] == "image.cell_0_1[0]"
+
+
+def test_cells_have_components_and_a_mean_token_is_written_as_before_there_were_cells() -> None:
+    with pytest.raises(ValidationError, match="must be 1 to 32 of each cell where token_grid is 4"):
+        EncoderSource(**VGG, token_grid=4, components=0)
+    with pytest.raises(ValidationError, match="spreads must be 2 numbers"):
+        EncoderSource(**VGG, token_grid=4, components=2, spreads=(1.0,) * 32)
+    with pytest.raises(ValidationError, match="less than or equal to 16"):
+        EncoderSource(**VGG, token_grid=17, components=1, spreads=(1.0,))
+    for made in (
+        EncoderSource(**VGG, components=1, spreads=(3.0,)),
+        ImageSource(components=1, spreads=(3.0,)),
+    ):
+        assert "token_grid" not in made.model_dump(mode="json")
+        cells = made.model_copy(update={"token_grid": 4})
+        assert type(cells).model_validate(cells.model_dump(mode="json")) == cells
+
+
 def test_components_of_the_runs_own_encoder_take_the_place_of_its_token() -> None:
     settings = FeatureSettings(
         sources=(ImageSource(components=2, spreads=(2.0, 1.0)), ClinicalSource())

@@ -18,9 +18,7 @@ from shared.model.encoders import (
     find_layout,
     load_encoder,
     make_encoder,
-    measure_constants,
     pack_encoder,
-    shrink_map,
 )
 from shared.model.weights import read_weights, write_weights
 
@@ -79,14 +77,6 @@ def test_a_films_tokens_are_the_same_bits_whatever_the_others_are(
         assert torch.equal(encode(encoder, films[company], batch=batch), alone[company])
 
 
-@pytest.mark.parametrize("fine", [4, 7, 8, 16])
-def test_a_shrunk_map_is_that_of_adaptive_pooling(fine: int) -> None:
-    mapped = torch.randn(2, 3, fine, fine, generator=torch.Generator().manual_seed(fine))
-    for grid in range(1, fine + 1):
-        expected = functional.adaptive_avg_pool2d(mapped, grid)
-        assert float((shrink_map(mapped, grid) - expected).abs().max()) <= 1e-6
-
-
 def test_pooled_tokens_of_the_public_films_are_standard_with_norm_about_three(
     packed: tuple[Path, EncoderSettings],
 ) -> None:
@@ -103,13 +93,6 @@ def test_a_coarser_grid_is_the_mean_of_its_cells(packed: tuple[Path, EncoderSett
     films = random_films(2)
     cells = encode(fine, films).reshape(2, 4, 2, 4, 2, 48).mean(dim=(2, 4))
     torch.testing.assert_close(encode(coarse, films), cells.reshape(2, 16, 48))
-
-
-def test_constants_by_hand() -> None:
-    # pooled values 0 and 2: mean 1, SD √2, factor 3/√1
-    tokens = torch.tensor([[[-1.0], [1.0]], [[2.0], [2.0]]])
-    mean, deviation, scale = measure_constants(tokens)
-    assert (mean.item(), deviation.item(), scale.item()) == pytest.approx((1.0, 2.0**0.5, 3.0))
 
 
 def refuse(settings: EncoderSettings, path: Path) -> str:
