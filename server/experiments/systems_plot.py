@@ -53,7 +53,9 @@ def _plot(system: System, outcome: Outcome) -> str:
     axes = Axes(
         title=f"{figure} of {system.name}",
         y_label=label,
-        x_label=f"trained; {FEDERATED} under ε = {EPSILON:g}" if is_by_place(outcome) else "hospital",
+        x_label=f"trained; {FEDERATED} and alone under ε = {EPSILON:g}"
+        if is_by_place(outcome)
+        else "hospital",
         ticks=ticks,
         grid=grid_over(ends, least=_LEAST_DRAWN),
     )
