@@ -632,6 +632,18 @@ BREAKS: tuple[Break, ...] = (
         "if not stood:",
         "a ledger put back from an old copy passes its witness",
     ),
+    Break(
+        "client/gate/ledger_file.py",
+        'if is_own and sha256_hex(rows) == content["rows_sha256"] else 0',
+        "if is_own else 0",
+        "rows that were changed after they were checked are read unchecked",
+    ),
+    Break(
+        "client/gate/failures.py",
+        'if before is not None and before["minute"] == minute:',
+        'if before is not None and before["minute"] != minute:',
+        "each refused message of a minute is logged at length",
+    ),
     # server/federation, report, synthetic, encoders, experiments
     Break(
         "server/federation/folder.py",

@@ -73,6 +73,8 @@ def check_ledger(vector):
     need_signed(witness["public_key"], text, witness["signature"])
     need((witness["public_key"], stood["site"]) == (signer, rows[0]["site"]), "whose witness")
     need(stood["head_sha256"] == head, "where the ledger stood")
+    need(stood["n_row_bytes"] == len(vector["file"].encode()), "how many bytes of rows")
+    need(stood["rows_sha256"] == sha256(vector["file"]), "which rows")
     need(stood["n_countersigned_bytes"] == len(kept.encode()), "how many bytes of heads")
     need(stood["countersigned_sha256"] == sha256(kept), "which heads")
     return rows

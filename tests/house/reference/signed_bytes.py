@@ -73,9 +73,11 @@ def _ledger() -> Iterator[str]:
     yield "plan_sha256}`, and the head is the hash of a row of this ledger: else the ledger was cut."
     yield ""
     yield "`ledger-witness.json`: `{witness, public_key, signature}` as canonical JSON, signed over"
-    yield f"{_shown(_WITNESS_DOMAIN)} and canonical JSON of `witness` = `{{version, site, head_sha256,"
-    yield f"n_countersigned_bytes, countersigned_sha256}}`, version {WITNESS_VERSION}: the newest row"
-    yield "when it was written, and length and hash of `countersigned.jsonl`."
+    yield f"{_shown(_WITNESS_DOMAIN)} and canonical JSON of `witness`, version {WITNESS_VERSION}:"
+    yield "`site`,"
+    yield "`head_sha256` (hash of the newest row when it was written), and length and hash of both"
+    yield "files:"
+    yield "`n_row_bytes`, `rows_sha256`, `n_countersigned_bytes`, `countersigned_sha256`."
 
 
 def _plan() -> Iterator[str]:
