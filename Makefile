@@ -32,11 +32,12 @@ demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP)  ## ruff, mypy strict, import directions
+check: $(STAMP)  ## ruff, mypy strict, import directions; known advisories where OSTEOFED_ADVISORIES names OSV's archive
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house/advisories.py
 
 docs: $(STAMP)  ## write docs/reference anew from the code; a test fails where a page is not what it says
 	PYTHONPATH=tests/house $(BIN)/python -m reference
