@@ -18,8 +18,9 @@ from client.intake.found_words import WordTally
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.journal import FilmJournal
 from client.intake.link import FilmRecord
+from client.intake.read_film import ReadFilm
 from client.intake.regions import Regions
-from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
+from client.intake.workers import DECODER_FAILED, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
 from shared.exam.schema import CropRule, FilmFiles

@@ -18,8 +18,9 @@ from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
 from client.intake.films import NO_CROP
 from client.intake.folder_inputs import regions_of
+from client.intake.read_film import ReadFilm
 from client.intake.regions import Regions
-from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.intake.workers import ReadingRule, read_films
 from client.reading.field_attention import attend_fields
 from client.reading.map_kinds import WORDS, MapKind
 from client.reading.maps import ExamMaps, make_maps

@@ -2182,6 +2182,12 @@ BREAKS: tuple[Break, ...] = (
         "versions that still hold a withdrawn person are not named",
     ),
     Break(
+        "client/intake/read_film.py",
+        "    if type(value) is not str:",
+        "    if value is None:",
+        "a worker's values of another kind reach the intake",
+    ),
+    Break(
         "client/intake/workers.py",
         "mirror = is_mirrored(side) and not shown.is_from_side",
         "mirror = False",

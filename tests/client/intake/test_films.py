@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from practice_intake import HIP, LOSSY, PSEUDONYMS, check_sums, counts_of, make_hospital, take_in
-from practice_workers import hang, kill_itself, spy_on_reading
+from practice_workers import hang, kill_itself, send_an_object, spy_on_reading
 from pydicom import config, dcmread
 from pydicom.fileset import FileSet
 
@@ -21,8 +21,9 @@ from client.cohort.folder import Cohort
 from client.intake import workers as intake_workers
 from client.intake.inputs import film_files
 from client.intake.journal import JOURNAL_FOLDER, FilmJournal
+from client.intake.read_film import ReadFilm
 from client.intake.refusal import read_refused
-from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.intake.workers import ReadingRule, read_films
 from server.synthetic.hospitals import Defects
 from shared.errors import IntakeError
 
@@ -66,6 +67,16 @@ def test_a_film_that_kills_or_hangs_its_worker_costs_that_film_only(fail, monkey
     monkeypatch.setattr(intake_workers, "_serve", fail)
     codes = [read.code for read in read_films(paths, RULE, workers=2, timeout_s=8)]
     assert codes == ["a", "intake.decoder-failed", "b", "intake.decoder-failed", "c"]
+
+
+def test_a_worker_that_a_film_has_taken_over_can_send_data_and_no_object_that_acts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(intake_workers, "_serve", send_an_object)
+    paths = [tmp_path / name for name in ("a", "bad", "b")]
+    codes = [read.code for read in read_films(paths, RULE, workers=1)]
+    assert codes == ["a", "intake.decoder-failed", "b"]
+    assert not (tmp_path / "acted").exists()
 
 
 def test_a_worker_cannot_take_more_memory_than_it_may():
