@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit loopback images loopback-containers pretrain bench-device experiments clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit loopback images loopback-containers pretrain bench-device experiments clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,14 +32,18 @@ demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP)  ## ruff, mypy strict, import directions
+check: $(STAMP)  ## ruff, mypy strict, import directions; known advisories where OSTEOFED_ADVISORIES names OSV's archive
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house/advisories.py
 
 docs: $(STAMP)  ## write docs/reference anew from the code; a test fails where a page is not what it says
 	PYTHONPATH=tests/house $(BIN)/python -m reference
+
+vectors: $(STAMP)  ## write the test vectors of the file formats anew, after one was changed on purpose
+	$(BIN)/python -m tests.vectors.make
 
 mutate: $(STAMP)  ## break the source on purpose, line by line: which breaks does no test notice? ARGS="--sample 15"
 	$(BIN)/python -m tests.mutate $(ARGS)

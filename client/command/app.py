@@ -5,6 +5,7 @@ Importing it loads neither torch nor pydicom, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables
     help="A hospital's side of a federation. Films, rows and identities never leave its folder.",
 )
+
+
+@app.callback()
+def close_to_others() -> None:
+    """Let nobody but this user read what any verb, or a program that it starts, writes."""
+    os.umask(0o077)
+
+
 app.add_typer(intake_app)
 app.add_typer(plan_app)
 app.add_typer(trial_app)

@@ -1,7 +1,8 @@
 """Files that a person at the site hands over: each is in the outbox before it is written.
 
 Classes: ``public`` for what is meant for everybody to read, ``status`` for what holds no figure about
-patients and carries no noise, yet is not a plan constant (see ``export_ledger``). Imports site, ledger
+patients and carries no noise, yet is not a plan constant: ledger and statement name member lists by
+hash (see ``export_ledger``). Imports site, ledger
 and outbox.
 """
 

@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from client.gate.failures import code_of, is_of_the_disk, log_failure
+from client.gate.failures import code_of, is_of_the_disk, log_failure, log_refusal
 from client.gate.ledger import Charge, Ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.policy import PolicySettings, read_policy
@@ -195,10 +195,20 @@ class Gate:
         return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
 
     def refuse(self, error: Exception, *, plan_sha256: str) -> Released:
-        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``."""
-        return self._send(
-            self._refusal(error, plan_sha256), channel="refusal", release_class="status", epsilon=0.0
+        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``.
+
+        Of one code the first in a minute is logged there and in the outbox; the others are counted.
+        """
+        logged = log_refusal(self._log_folder, error, utc=self._clock().isoformat())
+        refusal = Refusal(
+            plan_sha256=_as_hash(plan_sha256),
+            site=self.site,
+            code=code_of(error),
+            correlation_id=logged.correlation_id,
         )
+        if not logged.is_new:
+            return Released(refusal)
+        return self._send(refusal, channel="refusal", release_class="status", epsilon=0.0)
 
     def _held(self, request: SumRequest) -> contextlib.AbstractContextManager[None]:
         """The lock of a request's round."""
@@ -454,17 +464,20 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
     """
-    utc, correlation_id = datetime.now(UTC).isoformat(), secrets.token_hex(8)
+    utc = datetime.now(UTC).isoformat()
     refusal = Refusal(
         plan_sha256=_as_hash(plan_sha256),
         site="",
         code=code_of(error),
-        correlation_id=correlation_id,
+        correlation_id=secrets.token_hex(8),
     )
     with contextlib.suppress(OSError):
         if folder is None:
             return Released(refusal)
-        log_failure(folder / "log", error, correlation_id=correlation_id, utc=utc)
+        logged = log_refusal(folder / "log", error, utc=utc)
+        refusal = replace(refusal, correlation_id=logged.correlation_id)
+        if not logged.is_new:
+            return Released(refusal)
         Outbox(folder / "outbox", folder / "replies").record(
             _departure(refusal, utc=utc, channel="refusal", release_class="status", epsilon=0.0)
         )

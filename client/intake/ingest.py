@@ -40,6 +40,7 @@ from client.intake.refusal import (
     keep_refused,
     refuse_fewer,
     refuse_loss,
+    refuse_repeated,
     refuse_unread,
 )
 from client.intake.regions import Regions
@@ -174,9 +175,10 @@ def ingest(
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
-            changed, more than the schema's share of patients is lost, the split differs from the
-            version before, no exam is left, or exams of the version before would be missing (of people
-            who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
+            changed, several films bear one UID, more than the schema's share of patients is lost, the
+            split differs from the version before, no exam is left, or exams of the version before would
+            be missing (of people who did not withdraw). Then no cohort is written; ``read_refused``
+            gives the quarantine.
     """
     rule = AdmissionRule(
         is_withdrawn=at.linkage.is_withdrawn,
@@ -235,6 +237,7 @@ def ingest(
         changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
         refuse_moved(before, exams)
         try:
+            refuse_repeated(folder.name, quarantined)
             refuse_loss(folder.name, schema, quarantined, losses, n_exams=len(exams))
             refuse_unread(schema, table.quarantined, table.n_rows)
             if not allows_fewer:

@@ -42,7 +42,7 @@ from client.site.policy import PolicySettings, read_policy, write_policy_templat
 from client.site.profile import SiteProfile
 from shared.contract.plan import Plan
 from shared.errors import IntakeError, PlanError, PolicyError
-from shared.machine.files import write_atomic
+from shared.machine.files import make_folder, write_atomic
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey, create_key, ensure_node_key, load_key
@@ -250,6 +250,8 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
             hint="choose an empty folder; keys and ledger are never overwritten",
         )
     settings = _described(name, declared_patients, profile)
+    make_folder(folder)
+    folder.chmod(0o700)  # also one that was there, and whatever the umask
     key = create_key(folder / "keys" / "signing.pem")
     node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
     create_pseudonym_key(folder / "keys" / "pseudonym.key")

@@ -100,6 +100,12 @@ def recount(
     release: Annotated[
         Path | None, typer.Option(help="A release's folder; else the run's.", exists=True)
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report", help="An audit-report.json that a statement repeats. Repeat it.", exists=True
+        ),
+    ] = None,
     coordinator_key: CoordinatorKey = None,
     site_key: SiteKeys = None,
     out: Out = _FINDINGS,
@@ -118,6 +124,7 @@ def recount(
         run_folder=run,
         release=release,
         site_keys=_pairs(site_key),
+        reports=earlier or [],
     )
     _finish("recount", plan, read, recount_findings(read, evidence), out, as_json=as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from client.site.folder import Site, open_site
 from server.engines.launch import launch_stage
 from server.federation.folder import Home
 from server.run.release import make_release
+from shared.audit.finding import Finding, Findings, Verdict, write_findings
+from shared.audit.page import make_report
 from shared.audit.recount.evidence import SiteEvidence, gather_evidence
-from shared.contract.plan import Plan, read_plan
+from shared.contract.plan import Plan, read_plan, write_plan
 from shared.privacy.ledger_export import LedgerExport, write_export
 from shared.privacy.ledger_format import GENESIS, LedgerRow, encode_row
 from shared.signing.keys import SigningKey
@@ -126,6 +129,35 @@ def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOv
     for name in ROWS:
         made.hand_over(name)
     return made
+
+
+def signed_report(
+    made: HandedOver,
+    folder: Path,
+    auditor: SigningKey,
+    *,
+    plan: Plan | None = None,
+    **verdicts: Verdict,
+) -> Path:
+    """An auditor's report about a run's plan, or another one: a verdict by canaries about each site."""
+    findings = tuple(
+        Finding(
+            method="canary",
+            site=site,
+            claim="c",
+            verdict=verdict,
+            because="b",
+            figures={},
+            blind_to="much",
+        )
+        for site, verdict in verdicts.items()
+    )
+    examined = plan or made.plan
+    found = Findings(method="canary", plan_sha256=examined.sha256, findings=findings)
+    write_findings(folder / "findings" / "canary.json", found)
+    write_plan(folder / "findings" / "plan.json", examined, made.coordinator)
+    now = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+    return make_report(folder / "findings", folder / "report", key=auditor, now=now)[2]
 
 
 @pytest.fixture(scope="session")

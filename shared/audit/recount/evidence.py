@@ -71,6 +71,7 @@ class SiteEvidence:
     weights: HeldWeights | None = None
     replay: Replay | None = None
     release: Path | None = None
+    reports: tuple[Path, ...] = ()
 
     @property
     def site(self) -> str:
@@ -90,6 +91,7 @@ def gather_evidence(
     run_folder: Path | None = None,
     release: Path | None = None,
     site_keys: Mapping[str, str] | None = None,
+    reports: Sequence[Path] = (),
 ) -> list[SiteEvidence]:
     """The evidence about each site whose ledger was handed over, in roster order.
 
@@ -101,6 +103,7 @@ def gather_evidence(
         run_folder: the coordinator's, with the replies and weights that it holds.
         release: a release's folder; None takes the run folder's, if there is one.
         site_keys: keys from enrolment; a site that is not in it has the roster's.
+        reports: earlier audits' signed reports, whose verdicts statements may repeat.
 
     Raises:
         AuditError: a file cannot be read, is of a site without a ledger, or comes twice.
@@ -133,6 +136,7 @@ def gather_evidence(
             weights=weights,
             replay=replay,
             release=release,
+            reports=tuple(reports),
         )
         for site in roster
         if site in exports

@@ -38,8 +38,8 @@ def test_every_byte_of_a_handed_over_file_is_in_the_outbox(sites: TableSites, tm
         (each.channel, each.release_class, each.message, each.plan_sha256) for each in exported(sites)
     ] == [
         ("export.ledger", "status", "LedgerExport", ""),
-        ("export.statement", "public", "Statement", sites.plan_sha256),
-        ("export.statement", "public", "StatementPage", sites.plan_sha256),
+        ("export.statement", "status", "Statement", sites.plan_sha256),
+        ("export.statement", "status", "StatementPage", sites.plan_sha256),
     ]
     assert [(each.n_bytes, each.payload_sha256) for each in exported(sites)] == [
         (path.stat().st_size, hash_file(path)) for path in files
@@ -85,5 +85,5 @@ def test_a_statement_counts_the_files_of_its_run_that_left_before_it(
     do(sites, "ledger", "export", str(tmp_path / "ledger.json"))  # of all runs, so of none
     do(sites, "statement", "cytology", "--out", str(tmp_path / "statement.json"))
     predicate = make_statement(sites.site(), "cytology").predicate
-    assert predicate.n_other_messages == {"public": 2}
+    assert predicate.n_other_messages == {"status": 2}
     assert [each.channel for each in predicate.releases] == ["train"]

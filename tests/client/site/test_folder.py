@@ -44,6 +44,13 @@ def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         assert (tmp_path / "site" / "keys" / name).stat().st_mode & 0o077 == 0
 
 
+def test_nobody_else_may_look_into_a_sites_folder_even_if_it_was_there_before(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir(mode=0o755)
+    for name in ("old", "deep/new"):
+        make(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
 def test_a_site_is_never_made_over_another(tmp_path: Path) -> None:
     make(tmp_path / "site")
     before = (tmp_path / "site" / "keys" / "signing.pem").read_bytes()
