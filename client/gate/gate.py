@@ -45,6 +45,7 @@ from shared.contract.protocol import (
     signed_bytes,
 )
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
+from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.keys import SigningKey
@@ -108,7 +109,7 @@ class Gate:
         outbox: log of departures and store of replies.
         key: signs what leaves.
         log_folder: where the text of errors stays.
-        clock: gives the time that log lines carry.
+        clock: gives the time of lines in the log, which stays, and their hour to the outbox.
     """
 
     def __init__(
@@ -370,7 +371,7 @@ class Gate:
         self.outbox.record(
             _departure(
                 message,
-                utc=self._clock().isoformat(),
+                utc=hour_text(self._clock()),
                 channel=channel,
                 release_class=release_class,
                 epsilon=epsilon,
@@ -454,7 +455,7 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
     """
-    utc, correlation_id = datetime.now(UTC).isoformat(), secrets.token_hex(8)
+    now, correlation_id = datetime.now(UTC), secrets.token_hex(8)
     refusal = Refusal(
         plan_sha256=_as_hash(plan_sha256),
         site="",
@@ -464,9 +465,15 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     with contextlib.suppress(OSError):
         if folder is None:
             return Released(refusal)
-        log_failure(folder / "log", error, correlation_id=correlation_id, utc=utc)
+        log_failure(folder / "log", error, correlation_id=correlation_id, utc=now.isoformat())
         Outbox(folder / "outbox", folder / "replies").record(
-            _departure(refusal, utc=utc, channel="refusal", release_class="status", epsilon=0.0)
+            _departure(
+                refusal,
+                utc=hour_text(now),
+                channel="refusal",
+                release_class="status",
+                epsilon=0.0,
+            )
         )
     return Released(refusal)
 

@@ -23,6 +23,7 @@ from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
+from shared.exam.schema import MOST_EXAMS, MOST_FILMS
 from shared.features.sources import FeatureSettings
 from shared.learners.refused import refusal_of
 from shared.learners.table import LearnerSettings
@@ -63,8 +64,8 @@ class PrivacySettings(BaseModel):
     clip_norm: float = Field(default=0.5, gt=0, le=1e6)
     noise_multiplier: float | None = Field(default=None, ge=0, le=1e6)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
-    max_views: int = Field(default=4, ge=1, le=64)
-    max_exams: int = Field(default=2, ge=1, le=64)
+    max_views: int = Field(default=4, ge=1, le=MOST_FILMS)
+    max_exams: int = Field(default=2, ge=1, le=MOST_EXAMS)
     update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
     canaries: int = Field(default=0, ge=0, le=10_000)
 
