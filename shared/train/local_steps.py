@@ -72,7 +72,7 @@ def train_round(
         register: takes each step's noised sums of an audit's canaries (``canaries``).
         backend: of ``clipped_sum``.
         chunk: of ``clipped_sum``.
-        places: of ``clipped_sum``, but for canaries; where patients are sampled, those drawn are all.
+        places: of the split, canaries apart; a sampled step has those of a draw from them.
 
     Raises:
         PrivacyError: noise or canaries were asked for without a clip norm.
@@ -103,7 +103,7 @@ def train_round(
         draw_normals=draw_normals,
         adjust=pull_towards_start,
     )
-    sampler = PoissonSampler(sample_rate)
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     n_tail = max(1, math.ceil(local_tail * steps))
     tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
     for step in range(steps):
@@ -115,7 +115,7 @@ def train_round(
             clip_norm=clip_norm,
             backend=backend,
             chunk=chunk,
-            places=places if sample_rate == 1 else 0,
+            places=sampler.places,
         )
         optimizer.step_with(total)
         if register is not None:
@@ -158,7 +158,7 @@ def one_sum(
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
         places += len(batch) - n_patients
         n_canaries = len(register.coins)
-    sampler = PoissonSampler(sample_rate)
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
     total = clipped_sum(
         model,
@@ -167,7 +167,7 @@ def one_sum(
         clip_norm=clip_norm,
         backend=backend,
         chunk=chunk,
-        places=places if sample_rate == 1 else 0,
+        places=sampler.places,
     )
     if clip_norm is not None and noise_multiplier > 0:
         total = add_gaussian_noise(

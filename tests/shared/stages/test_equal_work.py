@@ -33,9 +33,10 @@ SITES = {"aster": DECLARED, "birch": 90}
 FEW, MANY = 128, 129
 
 
-def gradient_sum(fusion: str) -> StageSum:
+def gradient_sum(fusion: str, **changes: object) -> StageSum:
     plan = plan_of(practice_settings(fusion), SITES)
-    return GradientSum(plan, trained(plan, fold="coordinator", local_steps=1), None)
+    plain = {"fold": "coordinator", "local_steps": 1}
+    return GradientSum(plan, trained(plan, **(plain | changes)), None)
 
 
 def table_sum() -> StageSum:
@@ -155,6 +156,18 @@ def test_places_without_a_patient_add_exactly_nothing(
     unpadded(monkeypatch)
     assert padded.tobytes() == answer(asked, patients).tobytes()
     assert np.abs(padded).max() > 0
+
+
+@pytest.mark.parametrize("fold", ["coordinator", "site"])
+def test_a_sampled_step_has_the_same_shapes_whoever_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, fold: str
+) -> None:
+    asked = gradient_sum("linear", fold=fold, local_steps=1, sample_rate=0.9)
+    others = practice_patients(120, seed=2)
+    heavy = join_patients(others, heavy_patient())
+    shapes = [shapes_of(monkeypatch, asked, each) for each in [others, heavy] * 4]
+    assert shapes == [shapes[0]] * 8
+    assert len(shapes[0]) > 1
 
 
 def test_the_sizes_of_these_tests_are_within_the_places_of_the_declared_size() -> None:
