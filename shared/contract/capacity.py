@@ -27,8 +27,8 @@ def capacity_of(split: SplitRule, patients: PatientGroup, *, declared: int) -> i
 
     Training and held-out patients: the binomial quantile of their share of a cohort of which
     ``declared`` are expected to train. Everybody, and who is accrued: as large a cohort as has so many
-    training patients. A table's own column holds out as many as it likes, so held-out patients have
-    the places of everybody there.
+    training patients. A table's own column splits as it likes, so each of its splits has the places of
+    everybody.
 
     Args:
         split: shares of a cohort.
@@ -37,10 +37,10 @@ def capacity_of(split: SplitRule, patients: PatientGroup, *, declared: int) -> i
     """
     share = split.train or 1.0
     cohort = math.ceil(declared / share - _ROUNDING)
-    if patients == "internal" and not split.column:
-        return binomial_quantile(cohort, split.internal)
     trains = binomial_quantile(cohort, share)
-    return trains if patients == "train" else math.floor(trains / share + _ROUNDING)
+    if patients in ("everybody", "accrued") or split.column:
+        return math.floor(trains / share + _ROUNDING)
+    return trains if patients == "train" else binomial_quantile(cohort, split.internal)
 
 
 @functools.lru_cache(maxsize=256)

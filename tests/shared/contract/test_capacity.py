@@ -50,11 +50,12 @@ def test_everybody_is_as_large_a_cohort_as_has_a_full_training_split() -> None:
     assert capacity_of(RULE, "everybody", declared=140) >= 200
 
 
-def test_held_out_patients_of_a_tables_own_column_are_as_many_as_it_likes() -> None:
+def test_splits_of_a_tables_own_column_have_the_places_of_everybody() -> None:
     own = RULE.model_copy(update={"column": "side"})
-    by_hash = capacity_of(RULE, "internal", declared=140)
-    assert by_hash == binomial_quantile(200, 0.2)
-    assert capacity_of(own, "internal", declared=140) == capacity_of(RULE, "everybody", declared=140)
+    assert capacity_of(RULE, "internal", declared=140) == binomial_quantile(200, 0.2)
+    everybody = capacity_of(RULE, "everybody", declared=140)
+    assert capacity_of(own, "internal", declared=140) == everybody
+    assert capacity_of(own, "train", declared=140) == everybody
 
 
 def test_a_larger_declared_size_has_no_fewer_places() -> None:
