@@ -42,4 +42,5 @@ def hold(
     """
     if quantum_s > 0:
         passed_s = clock() - began_s
-        wait(max(1, math.ceil(passed_s / quantum_s)) * quantum_s - passed_s)
+        multiples = max(1, math.ceil(passed_s / quantum_s))
+        wait(max(0.0, multiples * quantum_s - passed_s))  # rounding may end a hair below

@@ -38,6 +38,14 @@ def test_an_answer_waits_for_the_next_multiple_and_a_late_one_for_the_one_after(
     assert clock.now - 1234.5 == pytest.approx(leaves_after, abs=1e-9)
 
 
+def test_rounding_never_makes_a_wait_negative() -> None:
+    for step in range(1, 400):
+        passed, quantum = step * 0.1 + 1e-17, 0.1
+        clock = Clock(passed)
+        hold(0.0, quantum, clock=clock, wait=clock.wait)
+        hold(0.0, quantum, clock=lambda at=3 * quantum: at, wait=clock.wait)  # type: ignore[misc]
+
+
 def test_without_a_quantum_nothing_waits() -> None:
     clock = Clock(7.0)
     hold(3.0, 0.0, clock=clock, wait=lambda _: pytest.fail("it waited"))
