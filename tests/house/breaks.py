@@ -3505,8 +3505,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/privacy/filter.py",
-        "divergence + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1),",
-        "divergence + math.log1p(-1 / order) - math.log(delta) / (order - 1),",
+        "divergence + math.log1p(-1 / order) - (math.log(at) + math.log(order)) / (order - 1),",
+        "divergence + math.log1p(-1 / order) - math.log(at) / (order - 1),",
         "the filter of sampled steps counts more than its source proves",
     ),
     Break(
