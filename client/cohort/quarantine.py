@@ -182,6 +182,12 @@ CODES: dict[str, Reason] = {
         is_loss=False,
         is_rule=True,
     ),
+    "intake.over-cap": Reason(
+        "the patient has more exams or films than any plan can take; those with a label come first, "
+        "then chance decides which are kept",
+        "nothing",
+        is_loss=False,
+    ),
     "intake.conflicting-rows": Reason(
         "rows of the same patient and date differ, so that none can be trusted",
         "keep the correct one",

@@ -15,6 +15,7 @@ from client.gate.ledger import Ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.folder import Site
 from shared.machine.files import write_atomic
+from shared.machine.hours import hour_text
 from shared.privacy.ledger_export import LedgerExport, encode_export
 from shared.signing.canonical import sha256_hex
 
@@ -39,7 +40,7 @@ def export_file(
     """
     Outbox(site.folder / "outbox", site.folder / "replies").record(
         Departure(
-            utc=site.clock().isoformat(),
+            utc=hour_text(site.clock()),
             channel=channel,
             release_class=release_class,
             message=message,

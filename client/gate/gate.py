@@ -45,6 +45,7 @@ from shared.contract.protocol import (
     signed_bytes,
 )
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
+from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.keys import SigningKey
@@ -108,7 +109,7 @@ class Gate:
         outbox: log of departures and store of replies.
         key: signs what leaves.
         log_folder: where the text of errors stays.
-        clock: gives the time that log lines carry.
+        clock: gives the time of lines in the log, which stays, and their hour to the outbox.
     """
 
     def __init__(
@@ -380,7 +381,7 @@ class Gate:
         self.outbox.record(
             _departure(
                 message,
-                utc=self._clock().isoformat(),
+                utc=hour_text(self._clock()),
                 channel=channel,
                 release_class=release_class,
                 epsilon=epsilon,
@@ -464,7 +465,7 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
     """
-    utc = datetime.now(UTC).isoformat()
+    now = datetime.now(UTC)
     refusal = Refusal(
         plan_sha256=_as_hash(plan_sha256),
         site="",
@@ -474,12 +475,18 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     with contextlib.suppress(OSError):
         if folder is None:
             return Released(refusal)
-        logged = log_refusal(folder / "log", error, utc=utc)
+        logged = log_refusal(folder / "log", error, utc=now.isoformat())
         refusal = replace(refusal, correlation_id=logged.correlation_id)
         if not logged.is_new:
             return Released(refusal)
         Outbox(folder / "outbox", folder / "replies").record(
-            _departure(refusal, utc=utc, channel="refusal", release_class="status", epsilon=0.0)
+            _departure(
+                refusal,
+                utc=hour_text(now),
+                channel="refusal",
+                release_class="status",
+                epsilon=0.0,
+            )
         )
     return Released(refusal)
 

@@ -26,7 +26,7 @@ class Departure:
     """One message that left.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked (``train``, …), or the file that was written (``export.ledger``, …).
         release_class: ``public``, ``status``, ``dp``, ``governed``, ``off``, or ``repeat``.
         message: what it is.

@@ -19,6 +19,7 @@ from client.site.folder import Site
 from shared.contract.plan import Plan, RosterEntry, read_plan
 from shared.contract.protocol import SumReply
 from shared.errors import AuditError
+from shared.machine.hours import hour_in, hour_text
 from shared.privacy.accountant import ACCOUNTANT_SAMPLED, NO_ACCOUNTANT, accountant_name, epsilon_of
 from shared.privacy.events import is_full_batch
 from shared.privacy.ledger_format import RELEASED, LedgerRow
@@ -107,7 +108,7 @@ def make_statement(site: Site, run: str, *, audit: SignedAudit | None = None) ->
         run=plan.run,
         role=entry.role,
         plan_sha256=plan.sha256,
-        issued_utc=site.clock().isoformat(),
+        issued_utc=hour_text(site.clock()),
         guarantee=_guarantee(charges),
         cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
@@ -227,7 +228,7 @@ def _ledger_state(ledger: Ledger, rows: Sequence[LedgerRow]) -> LedgerState:
 
 def _released(departure: Departure) -> StatedRelease:
     return StatedRelease(
-        utc=departure.utc,
+        utc=hour_in(departure.utc).isoformat(),  # earlier outboxes have finer times
         channel=departure.channel,
         release_class=departure.release_class,
         payload_sha256=departure.payload_sha256,

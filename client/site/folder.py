@@ -257,12 +257,31 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
     create_pseudonym_key(folder / "keys" / "pseudonym.key")
     write_policy_template(folder / "policy.yaml")
     _write_settings(folder, settings)
+    return _write_join_request(folder, settings, key, node_key)
+
+
+def declare_size(folder: Path, declared_patients: int) -> Path:
+    """Publish another size: in ``site.yaml``, and in a new join request under the same keys.
+
+    The coordinator enrols the site anew. Approved plans name the former size, and are not answered.
+
+    Returns:
+        The join request to hand to the coordinator.
+    """
+    site = open_site(folder)
+    settings = site.settings.model_copy(update={"declared_patients": declared_patients})
+    node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
+    _write_settings(folder, settings)
+    return _write_join_request(folder, settings, site.key, node_key)
+
+
+def _write_join_request(folder: Path, settings: SiteSettings, key: SigningKey, node_key: str) -> Path:
     request: dict[str, object] = {
         "version": 1,
-        "site": name,
+        "site": settings.site,
         "public_key": key.public_hex,
         "node_key": node_key,
-        "declared_patients": declared_patients,
+        "declared_patients": settings.declared_patients,
     }
     signed = request | {"signature": key.sign(canonical_json(request))}
     path = folder / "join-request.json"

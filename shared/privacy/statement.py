@@ -178,7 +178,7 @@ class StatedRelease(BaseModel):
     """One message that left and that a patient had a part in.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked, for example ``train``.
         release_class: ``dp``, ``governed`` or ``off``.
         payload_sha256: hash of the packed message.
@@ -243,7 +243,7 @@ class PrivacyPredicate(BaseModel):
         run: the run.
         role: of the site in it.
         plan_sha256: hash of the plan.
-        issued_utc: when it was stated.
+        issued_utc: the hour in which it was stated.
         unit: whom the guarantee is for.
         adjacency: which two cohorts are told apart.
         trust_tier: who adds the noise: the site itself.

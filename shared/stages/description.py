@@ -29,6 +29,7 @@ from shared.stages.stage_sum import (
     Bound,
     StageState,
     largest_noised,
+    places_of,
     require_alone,
     total_with_noise,
 )
@@ -117,6 +118,7 @@ class DescriptionSum:
             self.described(patients),
             stage=self._stage,
             round_number=round_number,
+            places=places_of(self._settings, self._stage, declared_patients=declared_patients),
             draw_normals=draw_normals,
         )
 

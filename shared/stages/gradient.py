@@ -19,7 +19,7 @@ from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
 from shared.privacy.noise import DrawNormals
 from shared.stages.gradient_rows import PatientGradients
-from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.stages.stage_sum import Bound, StageState, largest_noised, places_of
 from shared.sums.contract import State
 from shared.train.aggregate import next_weights, renormalised
 from shared.train.canaries import AuditRegister
@@ -93,6 +93,7 @@ class GradientSum:
         """The change of the weights after the local steps, or one noised sum of clipped gradients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "training takes a batch of patients")
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
         if self._stage.fold == "coordinator":
             return train_sum(
                 self._settings,
@@ -102,6 +103,7 @@ class GradientSum:
                 draw_normals=draw_normals,
                 register=register,
                 encoder_file=self._encoder_file,
+                places=places,
             )
         return train_update(
             self._settings,
@@ -112,6 +114,7 @@ class GradientSum:
             draw_normals=draw_normals,
             register=register,
             encoder_file=self._encoder_file,
+            places=places,
         )
 
     def advance(

@@ -23,7 +23,7 @@ from shared.features.columns import Columns, make_columns, name_columns
 from shared.learners.table import build_learner
 from shared.learners.task import TableTask
 from shared.privacy.noise import DrawNormals
-from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.stages.stage_sum import Bound, StageState, largest_noised, places_of, total_with_noise
 from shared.sums.contract import Floats, State
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -97,6 +97,7 @@ class LearnerSum:
             columns,
             stage=self._stage,
             round_number=round_number,
+            places=places_of(self._settings, self._stage, declared_patients=declared_patients),
             draw_normals=draw_normals,
         )
 

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.capacity import capacity_of
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import StageSettings, beside_exact_error
@@ -147,6 +149,11 @@ def require_state(asked: StageSum, vector: Vector, *, round_number: int) -> None
         )
 
 
+def places_of(settings: ModelSettings, stage: StageSettings, *, declared_patients: int) -> int:
+    """Patients for whom a site of a declared size has work in a stage, whoever is there."""
+    return capacity_of(settings.cohort.split, stage.patients, declared=declared_patients)
+
+
 def total_with_noise(
     asked: Sum[AnyOf],
     state: State,
@@ -154,6 +161,7 @@ def total_with_noise(
     *,
     stage: StageSettings,
     round_number: int,
+    places: int,
     draw_normals: DrawNormals,
 ) -> Floats:
     """A site's total [m] of rows, with the stage's noise on the lattice; exact where it is not ``dp``.
@@ -164,13 +172,14 @@ def total_with_noise(
         patients: of this site.
         stage: its release class and noise.
         round_number: of the stage, from 1 on.
+        places: as of ``total_of``.
         draw_normals: a ``NoiseStream``.
     """
     if stage.release_class != "dp":
-        return exact_total_of(asked, state, patients)
+        return exact_total_of(asked, state, patients, places=places)
     bound = asked.bound(state)
     total = noised(
-        total_of(asked, state, patients),
+        total_of(asked, state, patients, places=places),
         bound=bound,
         noise_multiplier=stage.noise_of(round_number),
         draw_normals=draw_normals,

@@ -32,6 +32,7 @@ from shared.stages.stage_sum import (
     Bound,
     StageState,
     largest_noised,
+    places_of,
     require_alone,
     total_with_noise,
 )
@@ -109,7 +110,8 @@ class TableSum:
         """The table, or the statistics, [m] of the release with state ``vector`` [d] on patients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
-        scored = self._scored.score(vector, patients)
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
+        scored = self._scored.score(vector, patients, places=places)
         if self._is_governed:
             return self.measured(scored.earliest())
         return total_with_noise(
@@ -118,6 +120,7 @@ class TableSum:
             scored,
             stage=self._stage,
             round_number=round_number,
+            places=places,
             draw_normals=draw_normals,
         )
 

@@ -46,6 +46,7 @@ def train_round(
     register: AuditRegister | None = None,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Update:
     """Train ``model`` in place from its current weights and return the update, float32 [p].
 
@@ -71,6 +72,7 @@ def train_round(
         register: takes each step's noised sums of an audit's canaries (``canaries``).
         backend: of ``clipped_sum``.
         chunk: of ``clipped_sum``.
+        places: of the split, canaries apart; a sampled step has those of a draw from them.
 
     Raises:
         PrivacyError: noise or canaries were asked for without a clip norm.
@@ -80,7 +82,9 @@ def train_round(
     _require_clipped(clip_norm, noise_multiplier, register)
     released = [weight for _, weight in trainable(model)]
     if register is not None and clip_norm is not None:
+        n_patients = len(batch)
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+        places += len(batch) - n_patients
     weights = [weight for _, weight in trainable(model)]
     start = [weight.detach().clone() for weight in weights]
 
@@ -99,12 +103,20 @@ def train_round(
         draw_normals=draw_normals,
         adjust=pull_towards_start,
     )
-    sampler = PoissonSampler(sample_rate)
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     n_tail = max(1, math.ceil(local_tail * steps))
     tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
     for step in range(steps):
         chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
-        total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+        total = clipped_sum(
+            model,
+            chosen,
+            loss=loss,
+            clip_norm=clip_norm,
+            backend=backend,
+            chunk=chunk,
+            places=sampler.places,
+        )
         optimizer.step_with(total)
         if register is not None:
             register.record(optimizer.noised)
@@ -133,6 +145,7 @@ def one_sum(
     register: AuditRegister | None = None,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Floats:
     """One sum of clipped gradients with its noise at the model's weights, float64 [p].
 
@@ -141,11 +154,21 @@ def one_sum(
     _require_clipped(clip_norm, noise_multiplier, register)
     n_canaries = 0
     if register is not None and clip_norm is not None:
+        n_patients = len(batch)
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+        places += len(batch) - n_patients
         n_canaries = len(register.coins)
-    sampler = PoissonSampler(sample_rate)
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
-    total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+    total = clipped_sum(
+        model,
+        chosen,
+        loss=loss,
+        clip_norm=clip_norm,
+        backend=backend,
+        chunk=chunk,
+        places=sampler.places,
+    )
     if clip_norm is not None and noise_multiplier > 0:
         total = add_gaussian_noise(
             total,

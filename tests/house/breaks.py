@@ -63,6 +63,31 @@ BREAKS: tuple[Break, ...] = (
         "code in the rooms may change unnoticed",
     ),
     Break(
+        "shared/machine/hours.py",
+        "return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)",
+        "return moment.astimezone(UTC).replace(second=0, microsecond=0)",
+        "files that are given away tell the minute",
+    ),
+    Break(
+        "shared/contract/capacity.py",
+        "if float(bdtrc(middle, n, share)) <= overflow:",
+        "if float(bdtrc(middle, n, share)) <= 0.5:",
+        "every second honest split has more patients than places",
+    ),
+    Break(
+        "shared/sums/total.py",
+        "for start in range(0, max(n, places) if n else 0, chunk):",
+        "for start in range(0, n, chunk):",
+        "the number of chunks tells how many patients there are",
+    ),
+    Break(
+        "shared/train/patients.py",
+        "for start in range(0, max(len(batch), places), size):",
+        "for start in range(0, len(batch), size):",
+        "the work of a round tells how many patients there are",
+        ("shared/stages/test_equal_work.py",),
+    ),
+    Break(
         "shared/machine/files.py",
         "return start + newline + 1",
         "return start + newline",
@@ -613,7 +638,25 @@ BREAKS: tuple[Break, ...] = (
         "        is_sure = True",
         "silence is a yes",
     ),
+    Break(
+        "client/answers/held.py",
+        "multiples = max(1, math.ceil(passed_s / quantum_s))",
+        "multiples = 1",
+        "a late answer leaves when it is done",
+    ),
+    Break(
+        "shared/privacy/sampler.py",
+        "return rows if len(rows) <= self.places else rows[:0]",
+        "return rows",
+        "a step for which too many are drawn adds them all",
+    ),
     # client/gate
+    Break(
+        "client/gate/export.py",
+        "utc=hour_text(site.clock()),",
+        "utc=site.clock().isoformat(),",
+        "the outbox tells to the microsecond when a file was handed over",
+    ),
     Break(
         "client/gate/outbox.py",
         'whole, _, _ = self._log.read_bytes().rpartition(b"\\n")',
@@ -903,8 +946,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/sums/total.py",
-        "rows = asked.rows(state, patients.select([*range(start, start + held), *filler]))",
-        "rows = asked.rows(state, patients.select([*range(start, start + held)]))",
+        "rows = asked.rows(state, patients.select([*held, *filler]))",
+        "rows = asked.rows(state, patients.select([*held]))",
         "the last chunk has another shape than the others",
     ),
     Break(
@@ -3522,8 +3565,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/privacy/filter.py",
-        "divergence + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1),",
-        "divergence + math.log1p(-1 / order) - math.log(delta) / (order - 1),",
+        "divergence + math.log1p(-1 / order) - (math.log(at) + math.log(order)) / (order - 1),",
+        "divergence + math.log1p(-1 / order) - math.log(at) / (order - 1),",
         "the filter of sampled steps counts more than its source proves",
     ),
     Break(

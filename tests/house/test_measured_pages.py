@@ -78,3 +78,10 @@ def test_the_page_of_devices_is_its_figures_and_the_sums_there_were_the_same() -
     steps = [line for line in lines if "step" in line]
     assert steps
     assert all(line["same_twice"] and line["same_reversed"] for line in steps)
+
+
+def test_the_page_of_one_patient_is_its_figures_and_these_are_within_the_limits() -> None:
+    measured, written = figures_of("one-patient"), bench("one_patient")
+    assert (DOCS / "one-patient.md").read_text() == written.page(measured), "run make measure-patient"
+    assert written.exceeded(measured) == []
+    assert (measured["rows_of_one"], measured["patients"]) == (written.ROWS, written.PATIENTS)

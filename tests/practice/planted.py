@@ -112,7 +112,8 @@ def shape_of_the_company(patch: pytest.MonkeyPatch) -> None:
     module = shared.train.patient_gradients
     honest = module.make_batches
 
-    def narrow(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
+    def narrow(batch: PatientBatch, size: int, *, places: int = 0) -> Iterator[PatientBatch]:
+        del places
         for part in honest(batch, size):
             held = int((part.film_exam >= 0).any(dim=0).sum())
             exams = max(1, int(part.exam_mask.any(dim=0).sum()))

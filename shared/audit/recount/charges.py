@@ -12,6 +12,7 @@ from datetime import datetime
 from shared.audit.finding import Finding
 from shared.audit.recount.recounted import RecountedLedger, charge_of, judge, place_of
 from shared.contract.stages import Stage, purpose_of
+from shared.machine.hours import hour_in
 from shared.privacy.attempts import MOST_REPEATS
 from shared.privacy.cost import event_of
 from shared.privacy.ledger_format import LedgerRow
@@ -119,7 +120,7 @@ def _lock_problems(ledger: RecountedLedger, charge: LedgerRow) -> list[str]:
 
 
 def _time(row: LedgerRow) -> datetime:
-    return datetime.fromisoformat(row.utc)
+    return hour_in(row.utc)
 
 
 def _planned(stage: Stage, round_number: int) -> tuple[float | None, float | None, int | None]:

@@ -31,7 +31,7 @@ class DepartedMessage(BaseModel):
     """One line of a site's outbox, as ``osteofed-site outbox --json`` prints it.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked, or the file that was written.
         release_class: of the message.
         message: what it is.

@@ -48,6 +48,18 @@ def test_every_chunk_has_one_shape_however_many_patients_there_are(n: int) -> No
     assert set(asked.seen) == {(4, 2)}
 
 
+@pytest.mark.parametrize("n", [1, 4, 5, 9])
+def test_there_are_as_many_chunks_as_places_need_whoever_is_there(n: int) -> None:
+    asked, patients = Plain(), some(n)
+    total = total_of(asked, asked.start(), patients, chunk=4, places=10)
+    assert asked.seen == [(4, 2)] * 3
+    assert np.array_equal(total, total_of(asked, asked.start(), patients, chunk=4))
+    exact = exact_total_of(asked, asked.start(), patients, chunk=4, places=10)
+    assert exact.tobytes() == exact_total_of(asked, asked.start(), patients, chunk=4).tobytes()
+    rows = list(lattice_rows(asked, asked.start(), patients, chunk=4, places=10))
+    assert sum(map(len, rows)) == n
+
+
 @pytest.mark.parametrize("n", [0, 1, 4, 5, 9])
 def test_a_total_is_the_truncated_rows_added_up(n: int) -> None:
     asked, patients = Plain(), some(n)

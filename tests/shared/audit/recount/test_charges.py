@@ -155,6 +155,31 @@ def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
     assert (found.verdict, "an attempt without a charge" in found.because) == ("fail", True)
 
 
+def prospective_rows(made: HandedOver, changes: dict[str, str] | None) -> tuple[Rows, int]:
+    """Rows whose internal table is a prospective one, after an acceptance if any; its place."""
+    rows = edited(made.rows(), "internal", stage="prospective", purpose="evaluate.prospective")
+    place = next(row.index for row in rows if row.kind == "charge" and row.stage == "prospective") - 1
+    if changes is not None:
+        accepted = {"kind": "accepted", "approved_by": "Ada Byron", "lock_sha256": "6" * 64}
+        accepted |= {"plan_sha256": made.plan.sha256}
+        rows[place] = replace(rows[place], **accepted | changes)  # type: ignore[arg-type]
+    return rows, place
+
+
+def test_an_acceptance_in_the_hour_of_a_row_with_an_earlier_versions_minutes_is_in_time(
+    made_run: HandedOver,
+) -> None:
+    rows, place = prospective_rows(made_run, {})
+    before = rows[place - 1]
+    for utc, is_told in (
+        (before.utc.replace(":00:00", ":59:59.5"), False),
+        ("2999-01-01T00:00Z", True),
+    ):
+        rows[place - 1] = replace(before, utc=utc, version=6)
+        told = judged(made_run, rows).because
+        assert ("accepts a lock at a time before row" in told) == is_told, utc
+
+
 @pytest.mark.parametrize(
     ("changes", "is_synthetic", "words"),
     [
@@ -169,14 +194,7 @@ def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
 def test_a_prospective_table_is_of_a_lock_that_a_person_accepted_before_it_and_in_time(
     made_run: HandedOver, changes: dict[str, str] | None, is_synthetic: bool, words: str
 ) -> None:
-    prospective = {"stage": "prospective", "purpose": "evaluate.prospective"}
-    rows = edited(made_run.rows(), "internal", **prospective)
-    place = next(row.index for row in rows if row.kind == "charge" and row.stage == "prospective")
-    if changes is not None:
-        accepted = {"kind": "accepted", "approved_by": "Ada Byron", "lock_sha256": "6" * 64}
-        accepted |= {"plan_sha256": made_run.plan.sha256}
-        before = rows[place - 1]
-        rows[place - 1] = replace(before, **accepted | changes)  # type: ignore[arg-type]
+    rows, _ = prospective_rows(made_run, changes)
     settings = made_run.plan.settings.model_copy(update={"is_synthetic": is_synthetic})
     plan = made_run.plan.model_copy(update={"settings": settings})
     plan.__dict__["sha256"] = made_run.plan.sha256
