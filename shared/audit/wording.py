@@ -38,8 +38,6 @@ MEANING: dict[Method, str] = {
 _VERDICTS: dict[Verdict, str] = {"pass": "holds", "fail": "refuted", "not-run": "not examined"}
 # An attack that fails proves nothing; only what was recomputed can be said to hold.
 _ATTACKS: tuple[Method, ...] = ("conformance", "canary", "membership")
-# By their names in the table of planted bugs: what no method here has refuted.
-UNSEEN_BUGS: tuple[str, ...] = ()
 LIMITS = (
     "A method that refutes nothing has not proven a claim; each says how far it could see.",
     "Noise that is missing under what patients add shows in no total: where the power of a part is "

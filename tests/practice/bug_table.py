@@ -123,7 +123,8 @@ def _line(row: Mapping[str, Any]) -> str:
         _claims(row["conformance"]),
         f"{row['epsilon_steinke']:.2f}, {row['epsilon_fdp']:.2f}"
         + (" refuted" if row["canary"] else ""),
-        "found" if is_seen else "not blamed",
+        ("found" if is_seen else "not blamed")
+        + (f"; the run stops with `{row['stopped']}`" if row["stopped"] else ""),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -137,7 +138,8 @@ def measure(bug: str, made: TableSites, folder: Path) -> dict[str, object]:
     name = bug if bug in BUGS else None
     test = failing_test(bug) if name else ""
     found = play(made, folder / "site", bug=name)
-    found = replace(found, recount=recount_whole(folder / "run", bug=name))
+    recounted, stopped = recount_whole(folder / "run", bug=name)
+    found = replace(found, recount=recounted, stopped=found.stopped or stopped)
     return bug_row(bug, found, test=test)
 
 

@@ -42,7 +42,7 @@ class Bug:
         family: of which CI tries one.
         plant: puts it into the path.
         test: file, or name, of tests of which one fails with it.
-        refutes: beginnings of claims, each of which the audit refutes; none: the audit cannot see it.
+        refutes: beginnings of claims, each of which the audit refutes.
     """
 
     family: Family
@@ -66,7 +66,7 @@ BUGS: Mapping[str, Bug] = {
         "noise", noise.without_the_noise, f"{_TRAIN}/test_dp_optimizer.py", (FRESH,)
     ),
     "noise from a seed": Bug(
-        "noise", noise.seeded_noise, "tests/client/gate/test_register.py", (REUSE,)
+        "noise", noise.seeded_noise, "tests/client/answers/test_answer.py", (REUSE,)
     ),
     "one draw of noise for all steps of a round": Bug(
         "noise", noise.one_draw_for_all, f"{_PRIVACY}/test_noise.py", (REUSE, FRESH)
@@ -113,11 +113,11 @@ BUGS: Mapping[str, Bug] = {
     "gradients centred on the batch": Bug(
         "company", rows.centred_on_the_batch, f"{_TRAIN}/test_patient_gradients.py", (COMPANY, OWN_ROW)
     ),
-    "rows of a table centred on the batch": Bug(
-        "company", rows.rows_centred, f"{_SUMS}/test_total.py", (OWN_ROW,)
+    "rows of a table weighted by the batch": Bug(
+        "company", rows.rows_by_frequency, f"{_SUMS}/test_total.py", (OWN_ROW,)
     ),
     "divisor from the data": Bug(
-        "company", patients.divisor_from_the_data, f"{_TRAIN}/test_update.py", (OWN_ROW,)
+        "company", patients.divisor_from_the_data, "tests/shared/stages/test_gradient.py", (OWN_ROW,)
     ),
     "validation on training patients": Bug(
         "leaving", patients.validated_on_training, "tests/client/answers/test_asked.py", (SPLITS,)

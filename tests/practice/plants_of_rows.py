@@ -160,12 +160,13 @@ def centred_on_the_batch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "gradient_rows", centred)
 
 
-def rows_centred(patch: pytest.MonkeyPatch) -> None:
-    """The mean row of a chunk is taken off each patient's, in tables and learners."""
+def rows_by_frequency(patch: pytest.MonkeyPatch) -> None:
+    """Rows of tables and learners are weighted by how rare they are in their chunk."""
     module = shared.sums.total
     honest = module.bound_rows
 
-    def centred(rows: np.ndarray, *, bound: float) -> np.ndarray:
-        return honest(rows - rows.mean(axis=0, keepdims=True) if len(rows) else rows, bound=bound)
+    def weighted(rows: np.ndarray, *, bound: float) -> np.ndarray:
+        _, kind, count = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        return honest(rows / count[kind.reshape(-1)][:, None], bound=bound)
 
-    patch.setattr(module, "bound_rows", centred)
+    patch.setattr(module, "bound_rows", weighted)

@@ -9,9 +9,9 @@ themselves write on the model. Imports the stages, noise and the statistic of le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from shared.audit.attack.company import unequal_patients
 from shared.audit.finding import Finding
 from shared.audit.least_noise import NONE, Floats, Residual, of_halves, residual
 from shared.contract.plan import Plan
+from shared.contract.protocol import Vector
 from shared.contract.stages import DescriptionStage, GradientStage, MeasureStage, Stage
 from shared.measures.scored import ReadsBone
 from shared.privacy.noise import DrawNormals, NoiseStream
@@ -70,6 +71,11 @@ class Tried:
         changed = self.stage.model_copy(update=changes)
         return sum_of(self.plan, changed, encoder_file=self.encoder_file)
 
+    def register(self) -> AuditRegister | None:
+        """Canaries that all stayed out, where the stage has any."""
+        has_canaries = isinstance(self.stage, GradientStage) and self.stage.canaries > 0
+        return AuditRegister(np.zeros(_PROBES, dtype=bool)) if has_canaries else None
+
     def of(self, rows: Rows) -> PatientBatch | FirstExams:
         """Some of the patients in the form that the stage reads."""
         batch = self.patients.select(list(rows))
@@ -79,7 +85,7 @@ class Tried:
         fields, mask, target = (each.numpy() for each in first)
         return FirstExams(fields.astype(np.float64), mask, target.astype(np.float64))
 
-    def states(self, asked: StageSum) -> Iterator[tuple[int, np.ndarray]]:
+    def states(self, asked: StageSum) -> Iterator[tuple[int, Vector]]:
         """Rounds and states: where it starts, and what a hostile coordinator may send."""
         yield 1, asked.start().vector
         loud = _LOUD.get(self.stage.kind)
@@ -142,7 +148,10 @@ def _noise_of(each: Tried) -> Iterator[tuple[str, float]]:
     asked = each.sum(**free)
     promised = asked.promised(1, declared_patients=each.declared_patients)
     length = asked.bound(1).length
-    draws = np.array([_answer(each, asked, [], NoiseStream()) for _ in range(_n_repeats(length))])
+    n_repeats = _REPEATS if length <= _MANY_NUMBERS else _FEW
+    draws = np.array(
+        [_answer(each, asked, [], NoiseStream(), register=each.register()) for _ in range(n_repeats)]
+    )
     draws /= promised.sd  # [k, m]
     for name, part in promised.parts.items():
         yield f"the size of {name}", _size_z(float((draws[:, part] ** 2).sum()), draws[:, part].size)
@@ -153,25 +162,11 @@ def _noise_of(each: Tried) -> Iterator[tuple[str, float]]:
         yield what, min(found.z, 0.0)
 
 
-def _n_repeats(length: int) -> int:
-    return _REPEATS if length <= _MANY_NUMBERS else _FEW
-
-
-def _repeats_of(draws: Floats, parts: object) -> Iterator[tuple[str, Residual]]:
+def _repeats_of(draws: Floats, parts: Iterable[slice]) -> Iterator[tuple[str, Residual]]:
     """What is left of draws [k, m] when other draws are taken off them."""
-    slices = list(parts)  # type: ignore[call-overload]
-    yield (
-        "two answers",
-        min(
-            (
-                residual(later, earlier)
-                for place, later in enumerate(draws)
-                for earlier in draws[:place]
-            ),
-            key=lambda found: found.z,
-            default=NONE,
-        ),
-    )
+    slices = list(parts)
+    pairs = (residual(later, earlier) for earlier, later in combinations(draws, 2))
+    yield "two answers", min(pairs, key=lambda found: found.z)
     halves = neighbours = between = NONE
     for draw in draws:
         halves += of_halves(draw)
@@ -224,8 +219,8 @@ def _movements(each: Tried) -> tuple[int, float, int]:
         promised = asked.promised(number, declared_patients=1)
         spacing = promised.spacing or _ROUNDING * promised.row
 
-        def total(rows: Rows, number: int = number, vector: np.ndarray = vector) -> Floats:
-            return _answer(each, asked, rows, _same_noise(), number, vector, declared=1)
+        def total(rows: Rows, number: int = number, vector: Vector = vector) -> Floats:
+            return _answer(each, asked, rows, _same_noise(), number=number, vector=vector, declared=1)
 
         together, nobody = total(everybody), total([])
         for patient in everybody:
@@ -259,17 +254,13 @@ def _answer(
     asked: StageSum,
     rows: Rows,
     draw_normals: DrawNormals,
-    number: int = 1,
-    vector: np.ndarray | None = None,
     *,
+    number: int = 1,
+    vector: Vector | None = None,
     declared: int | None = None,
+    register: AuditRegister | None = None,
 ) -> Floats:
-    """A stage's answer [m] as a site makes it, with a register whose canaries all stayed out."""
-    stage = each.stage
-    has_register = isinstance(stage, GradientStage) and stage.canaries > 0
-    register = AuditRegister(np.zeros(_PROBES, dtype=bool)) if has_register else None
-    if register is not None and isinstance(draw_normals, _Replayed):
-        register = None  # its secret order would give each answer other noise
+    """A stage's answer [m] as a site makes it."""
     with np.errstate(all="ignore"):
         total = asked.answer(
             asked.start().vector if vector is None else vector,
@@ -282,17 +273,10 @@ def _answer(
     return np.asarray(total, dtype=np.float64)
 
 
-class _Replayed:
-    """The same standard normals for every answer."""
-
-    def __init__(self) -> None:
-        self._draw = torch.Generator().manual_seed(_SEED)
-
-    def __call__(self, n: int) -> torch.Tensor:
-        return torch.randn(n, generator=self._draw, dtype=torch.float64)
-
-
-_same_noise: Callable[[], DrawNormals] = _Replayed
+def _same_noise() -> DrawNormals:
+    """Standard normals that are the same for every answer."""
+    draw = torch.Generator().manual_seed(_SEED)
+    return lambda n: torch.randn(n, generator=draw, dtype=torch.float64)
 
 
 def _finding(

@@ -185,14 +185,14 @@ def _independence(record: RegisterRecord, stage: GradientStage) -> tuple[float, 
     """Variance of what one canary wrote into as many steps as a pass over all patients would take.
 
     Shuffled batches draw everybody exactly once per pass and lack the part that taking part by chance
-    adds; batches of equal size within a step lack it too.
+    adds; batches of equal size within a step lack it too. A pass begins with its round.
     """
     width = max(1, round(1 / stage.sample_rate))
     written = -record.sums[:, record.coins] / stage.clip_norm
-    n_windows = written.shape[0] // width
-    if n_windows == 0:
-        width, n_windows = 1, written.shape[0]
-    windows = written[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
+    steps_of_rounds = [written[record.rounds == number] for number in np.unique(record.rounds)]
+    if max(map(len, steps_of_rounds)) < width:
+        width = 1
+    windows = np.concatenate([_passes(steps, width) for steps in steps_of_rounds])
     promised = width * _entry_variance(stage)
     squares = (windows - width * stage.sample_rate) ** 2 / promised
     z = (float(squares.sum()) - windows.size) / math.sqrt(2 * windows.size)
@@ -202,6 +202,12 @@ def _independence(record: RegisterRecord, stage: GradientStage) -> tuple[float, 
         "steps_per_pass": width,
         "passes": windows.size,
     }
+
+
+def _passes(steps: Floats, width: int) -> Floats:
+    """Sums over each ``width`` steps [t, m] of one round, those left over at the end left out."""
+    n_windows = len(steps) // width
+    return steps[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
 
 
 def _entry_variance(stage: GradientStage) -> float:

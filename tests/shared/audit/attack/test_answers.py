@@ -71,7 +71,7 @@ def test_a_plan_without_noise_has_nothing_to_hold_code_to(folded: TableSites) ->
         ("patients unclipped, canaries clipped", {OWN_ROW, COMPANY}),
         ("patients with two exams counted twice", {OWN_ROW}),
         ("gradients centred on the batch", {OWN_ROW, COMPANY}),
-        ("rows of a table centred on the batch", {OWN_ROW}),
+        ("rows of a table weighted by the batch", {OWN_ROW}),
         ("divisor from the data", {FRESH, OWN_ROW}),
         ("update not bounded", {CUT}),
     ],
@@ -96,7 +96,7 @@ def test_learners_of_tables_are_tried_too_in_hostile_states(kind: str) -> None:
     assert {each.verdict for each in found.values()} == {"pass"}, found
     n_states = 1 + len({1, stage.rounds})
     assert found[MOVES].figures["patients"] == 12 * n_states
-    with planted("rows of a table centred on the batch"):
+    with planted("rows of a table weighted by the batch"):
         assert by_claim(alone)[MOVES].verdict == "fail"
 
 
