@@ -118,7 +118,7 @@ def recount_whole(folder: Path, *, bug: str | None = None) -> tuple[list[Finding
     """
     try:
         with planted(bug):
-            handed = play_run(folder, policy={"epsilon_lifetime": 20.0})
+            handed = play_run(folder, policy={"epsilon_per_run": 20.0, "epsilon_lifetime": 20.0})
         sites = [handed.evidence(site) for site in ("elm", "fir", "hop")]
         return recount_findings(handed.plan, sites), ""
     except OsteoFedError as error:

@@ -207,7 +207,8 @@ def _independence(record: RegisterRecord, stage: GradientStage) -> tuple[float, 
 def _passes(steps: Floats, width: int) -> Floats:
     """Sums over each ``width`` steps [t, m] of one round, those left over at the end left out."""
     n_windows = len(steps) // width
-    return steps[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
+    windows: Floats = steps[: n_windows * width].reshape(n_windows, width, -1).sum(axis=1)
+    return windows
 
 
 def _entry_variance(stage: GradientStage) -> float:
