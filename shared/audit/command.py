@@ -142,6 +142,7 @@ def conformance(
     as_json: JsonOption = False,
 ) -> None:
     """Test a run's register, and the installed code: noise, clip norm and sampling as in the plan?"""
+    from shared.audit.attack.answers import answer_findings
     from shared.audit.attack.company import company_findings
     from shared.audit.canary.conformance import COMPLETE, conformance_findings, shared_noise_findings
     from shared.audit.canary.records import missing_findings, read_records
@@ -152,7 +153,7 @@ def conformance(
     for record in records:
         findings += conformance_findings(record.register, read, record.ledger.rows)
     findings += missing_findings(read, records, "conformance", claim=COMPLETE)
-    findings += company_findings(read, encoder)
+    findings += company_findings(read, encoder) + answer_findings(read, encoder)
     _finish("conformance", plan, read, findings, out, as_json=as_json)
 
 

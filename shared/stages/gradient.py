@@ -19,10 +19,18 @@ from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
 from shared.privacy.noise import DrawNormals
 from shared.stages.gradient_rows import PatientGradients
-from shared.stages.stage_sum import Bound, StageState, largest_noised, places_of
+from shared.stages.stage_sum import (
+    Bound,
+    PromisedNoise,
+    StageState,
+    largest_noised,
+    noise_of_rows,
+    places_of,
+)
 from shared.sums.contract import State
 from shared.train.aggregate import next_weights, renormalised
 from shared.train.canaries import AuditRegister
+from shared.train.local_steps import weights_of_steps
 from shared.train.patients import PatientBatch
 from shared.train.update import train_sum, train_update
 
@@ -78,6 +86,25 @@ class GradientSum:
             noise_multiplier=stage.noise_multiplier,
             length=self._length,
             declared=declared_patients,
+        )
+
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """That of a noised sum; or, of a change, what the noise of all its steps comes to."""
+        stage, parts = self._stage, self._gradients.parts()
+        noise_multiplier = stage.noise_multiplier if stage.is_private else 0.0
+        if stage.fold == "coordinator":
+            return noise_of_rows(bound=stage.clip_norm, noise_multiplier=noise_multiplier, parts=parts)
+        row = stage.learning_rate * stage.clip_norm / (declared_patients * stage.sample_rate)
+        pull = stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0
+        weights = weights_of_steps(
+            stage.local_steps, kept=1.0 - stage.learning_rate * pull, local_tail=stage.local_tail
+        )
+        return PromisedNoise(
+            row=row,
+            sd=noise_multiplier * row * math.hypot(*weights),
+            fresh_sd=noise_multiplier * row * weights[-1],
+            spacing=0.0,
+            parts=parts,
         )
 
     def answer(

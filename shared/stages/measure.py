@@ -27,8 +27,10 @@ from shared.stages.explained import ExplainedPatients, score_hidden, score_maps
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import (
     Bound,
+    PromisedNoise,
     StageState,
     largest_noised,
+    noise_of_rows,
     places_of,
     require_alone,
     total_with_noise,
@@ -118,6 +120,14 @@ class MeasureSum:
             noise_multiplier=self._stage.noise_of(round_number),
             length=self._length,
             declared=declared_patients,
+        )
+
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of one sum of rows."""
+        return noise_of_rows(
+            bound=self._bound,
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts={"measure": slice(0, self._length)},
         )
 
     def answer(

@@ -60,6 +60,33 @@ def require_alone(before: Sequence[Vector]) -> None:
         raise beside_exact_error()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromisedNoise:
+    """The noise that an honest total holds: what anybody may hold a released one to.
+
+    Attributes:
+        row: how far one patient moves one sum of the total, in L2.
+        sd: standard deviation of each number's noise where no patient is; 0: none is promised.
+        fresh_sd: of the last of several sums in one message alone, which nothing of it follows.
+        spacing: of the public lattice that numbers lie on; 0: they lie on none.
+        parts: where each tensor, or block of columns, lies.
+    """
+
+    row: float
+    sd: float
+    fresh_sd: float
+    spacing: float
+    parts: Mapping[str, slice]
+
+
+def noise_of_rows(
+    *, bound: float, noise_multiplier: float, parts: Mapping[str, slice]
+) -> PromisedNoise:
+    """The noise of one sum of rows on their lattice (``total_with_noise``)."""
+    sd = noise_multiplier * bound
+    return PromisedNoise(row=bound, sd=sd, fresh_sd=sd, spacing=spacing_of(bound), parts=parts)
+
+
 @dataclass(frozen=True)
 class StageState:
     """A stage after some rounds: the public vector [d], and what the next ``advance`` alone needs."""
@@ -96,6 +123,10 @@ class StageSum(Protocol):
 
     def largest(self, round_number: int, *, declared_patients: int) -> float:
         """More than the norm of any honest total of a site that declares so many patients."""
+        ...
+
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise in an honest total of a site that declares so many patients."""
         ...
 
     def answer(

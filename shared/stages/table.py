@@ -30,8 +30,10 @@ from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import (
     Bound,
+    PromisedNoise,
     StageState,
     largest_noised,
+    noise_of_rows,
     places_of,
     require_alone,
     total_with_noise,
@@ -95,6 +97,14 @@ class TableSum:
             noise_multiplier=self._stage.noise_of(round_number),
             length=self.spec.n_cells,
             declared=declared_patients,
+        )
+
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of a table, block by block."""
+        return noise_of_rows(
+            bound=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts=self.spec.parts,
         )
 
     def answer(

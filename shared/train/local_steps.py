@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
-from shared.privacy.noise import DrawNormals, add_gaussian_noise
+from shared.privacy.noise import DrawNormals
 from shared.privacy.sampler import PoissonSampler
 from shared.train.canaries import AuditRegister
 from shared.train.loss import PatientLoss
+from shared.train.noised_sum import noised_sum
 from shared.train.patient_gradients import clipped_sum
 from shared.train.patients import PatientBatch
 from shared.train.rows import Backend
@@ -102,6 +103,7 @@ def train_round(
         divisor=divisor,
         draw_normals=draw_normals,
         adjust=pull_towards_start,
+        register=register,
     )
     sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     n_tail = max(1, math.ceil(local_tail * steps))
@@ -118,8 +120,6 @@ def train_round(
             places=sampler.places,
         )
         optimizer.step_with(total)
-        if register is not None:
-            register.record(optimizer.noised)
         if step >= steps - n_tail:
             for kept, weight, origin in zip(tail, weights, start, strict=True):
                 kept += weight.detach().to(torch.float64) - origin
@@ -131,6 +131,22 @@ def train_round(
         ]
     )
     return bound_update(change, norm_max=update_norm_max)
+
+
+def weights_of_steps(steps: int, *, kept: float, local_tail: float) -> tuple[float, ...]:
+    """How much of each step's sum is in the finished change of ``train_round``, in single steps.
+
+    Args:
+        steps: of the round.
+        kept: of an earlier change when a step pulls it back: 1 − learning rate · μ.
+        local_tail: as of ``train_round``.
+    """
+    n_tail = max(1, math.ceil(local_tail * steps))
+    averaged = range(steps - n_tail, steps)
+    return tuple(
+        sum(kept ** (last - step) for last in averaged if last >= step) / n_tail
+        for step in range(steps)
+    )
 
 
 def one_sum(
@@ -169,15 +185,14 @@ def one_sum(
         chunk=chunk,
         places=sampler.places,
     )
-    if clip_norm is not None and noise_multiplier > 0:
-        total = add_gaussian_noise(
+    if clip_norm is not None:
+        total = noised_sum(
             total,
             sensitivity=clip_norm,
             noise_multiplier=noise_multiplier,
             draw_normals=draw_normals,
+            register=register,
         )
-    if register is not None:
-        register.record([total[:n_canaries]])
     released: Floats = total[n_canaries:].cpu().numpy()
     return released
 

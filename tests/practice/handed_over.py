@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +112,12 @@ class HandedOver:
         self.outbox(name).write_text(json.dumps([asdict(each) for each in departures]))
 
 
-def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOver:
+def play_run(
+    folder: Path,
+    *overrides: str,
+    described: bool = False,
+    policy: Mapping[str, object] | None = None,
+) -> HandedOver:
     """Train two rounds, validate, and hand over; ``described``: describe the patients first."""
     archives = {name: folder / "archives" / name for name in ROWS}
     for name, archive in archives.items():
@@ -119,7 +125,9 @@ def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOv
     chosen = ["federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5"]
     if any(override.startswith("learner=") for override in overrides):
         chosen = []  # of what a learner does not use nothing may be set
-    store, folders = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
+    store, folders = found_tables(
+        folder, archives, external=["hop"], overrides=[*chosen, *overrides], policy=policy
+    )
     for stage in ("description", "train") if described else ("train",):
         launch_stage(store, stage, site_folders=folders)
     make_release(store, Home(store.home).key())

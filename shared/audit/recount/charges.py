@@ -58,6 +58,27 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
     )
 
 
+def recount_splits(ledger: RecountedLedger) -> list[Finding]:
+    """The finding about whom an internal validation measured; none where nothing was trained."""
+    members: dict[str, set[str]] = {"train": set(), "evaluate.internal": set()}
+    for row in ledger.charges:
+        members.get(row.purpose, set()).add(row.members_sha256)
+    trained, measured = members.values()
+    if not (trained and measured):
+        return []
+    return [
+        judge(
+            ledger.site,
+            "An internal validation measures other patients than those who trained.",
+            ["a validation was charged to the very patients of the training"]
+            if trained & measured
+            else [],
+            holds="the charges name another set of patients",
+            blind_to="Sets that overlap in part: a ledger holds their hashes alone.",
+        )
+    ]
+
+
 def _attempt_problems(ledger: RecountedLedger, attempt: LedgerRow) -> list[str]:
     """Why a charge could not pay for this further attempt."""
     charge, place = charge_of(ledger, attempt), f"row {attempt.index}"

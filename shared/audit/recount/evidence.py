@@ -9,19 +9,20 @@ these, plan and the ledger's formats.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.audit.recount.held_weights import HeldWeights, read_weights
-from shared.audit.recount.replay import Replay, replay_run
+from shared.audit.recount.replay import Replay, replay_run, sums_of
 from shared.audit.recount.run_files import HeldReplies, read_held
 from shared.contract.plan import Plan
 from shared.errors import AuditError
 from shared.privacy.ledger_export import LedgerExport
 from shared.privacy.statement import open_statement, read_statement
+from shared.stages.stage_sum import StageSum
 from shared.strict import FROZEN
 
 Handed = TypeVar("Handed")
@@ -58,7 +59,8 @@ class SiteEvidence:
     """All that an auditor was handed about one site; None where a file was not.
 
     ``site_key`` is what the auditor trusts; ``key_from`` says why: known from enrolment, or only named
-    by the plan's roster, which the coordinator wrote.
+    by the plan's roster, which the coordinator wrote. ``others``: what the coordinator holds of the
+    other sites; ``sums``: the sum of each stage that can be built here.
     """
 
     site_key: str
@@ -70,6 +72,8 @@ class SiteEvidence:
     held: HeldReplies | None = None
     weights: HeldWeights | None = None
     replay: Replay | None = None
+    others: Mapping[str, HeldReplies] = field(default_factory=dict)
+    sums: Mapping[str, StageSum] = field(default_factory=dict)
     release: Path | None = None
     reports: tuple[Path, ...] = ()
 
@@ -121,7 +125,8 @@ def gather_evidence(
         )
     if release is None and run_folder is not None and (run_folder / "release").exists():
         release = run_folder / "release"
-    held = {} if run_folder is None else {site: read_held(run_folder, site) for site in exports}
+    held = {} if run_folder is None else {site: read_held(run_folder, site) for site in roster}
+    sums = {} if run_folder is None else sums_of(run_folder, plan)
     weights = None if run_folder is None else read_weights(run_folder, plan)
     replay = None if run_folder is None else replay_run(run_folder, plan)
     return [
@@ -135,6 +140,8 @@ def gather_evidence(
             held=held.get(site),
             weights=weights,
             replay=replay,
+            others={other: each for other, each in held.items() if other != site},
+            sums=sums,
             release=release,
             reports=tuple(reports),
         )

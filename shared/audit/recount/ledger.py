@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.audit.finding import Finding
-from shared.audit.recount.charges import recount_charges
+from shared.audit.recount.charges import recount_charges, recount_splits
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.recounted import (
     SAME_FORMULA,
@@ -41,6 +41,7 @@ def recount_ledger(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Find
         _judge_countersignatures(ledger, evidence),
         _judge_plan(ledger),
         recount_charges(ledger),
+        *recount_splits(ledger),
         _judge_cost(ledger),
         _judge_lifetime(ledger, evidence),
     ]

@@ -102,7 +102,8 @@ def largest_bytes(ledger: RecountedLedger, evidence: SiteEvidence, each: Departe
             for row in ledger.rows
             if (row.kind, row.purpose, row.plan_sha256) == ("charge", "train", each.plan_sha256)
         )
-        return _FILE_BYTES + 8 * (n_canaries + 1) * (n_steps + 1)
+        # a sum of 8 bytes and a place of 4
+        return _FILE_BYTES + 12 * (n_canaries + 1) * (n_steps + 1)
     if each.message == "ExternalFile":  # a table that was charged as a reply, with its plan
         return _FILE_BYTES
     if each.message == "LedgerExport":

@@ -70,6 +70,13 @@ def test_a_total_is_the_truncated_rows_added_up(n: int) -> None:
     assert np.allclose(exact, patients.values.sum(axis=0), atol=1e-12)
 
 
+def test_patients_who_are_alike_add_up_like_any_others() -> None:
+    asked, patients = Plain(), some(3)
+    rows = [total_of(asked, asked.start(), patients.select([index])) for index in range(3)]
+    alike = total_of(asked, asked.start(), patients.select([0, 1, 0, 0, 2]))
+    assert np.array_equal(alike, 3 * rows[0] + rows[1] + rows[2])
+
+
 def test_no_row_passes_the_bound_even_if_the_sum_forgot_it() -> None:
     asked, patients = Plain(), Numbers(np.array([[300.0, 400.0], [np.nan, 1.0]]))
     total = total_of(asked, asked.start(), patients) * spacing_of(1.5)

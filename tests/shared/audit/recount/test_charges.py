@@ -8,7 +8,7 @@ import pytest
 from handed_over import HandedOver, Rows
 
 from shared.audit.finding import Finding
-from shared.audit.recount.charges import recount_charges
+from shared.audit.recount.charges import recount_charges, recount_splits
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan
 
@@ -203,3 +203,16 @@ def test_a_prospective_table_is_of_a_lock_that_a_person_accepted_before_it_and_i
         assert words in told
     else:
         assert "lock" not in told
+
+
+def test_a_validation_of_the_very_patients_who_trained_is_refuted(made_run: HandedOver) -> None:
+    rows = made_run.rows()
+
+    def verdicts(rows: Rows, site: str = "elm") -> list[str]:
+        ledger = RecountedLedger(made_run.plan, site, tuple(rows))
+        return [each.verdict for each in recount_splits(ledger)]
+
+    assert verdicts(rows) == ["pass"]
+    trained = next(row for row in rows if (row.kind, row.purpose) == ("charge", "train"))
+    assert verdicts(edited(rows, "internal", members_sha256=trained.members_sha256)) == ["fail"]
+    assert verdicts(made_run.rows("hop"), "hop") == [], "nobody trained there"
