@@ -106,7 +106,7 @@ def train_round(
         register=register,
     )
     sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
-    n_tail = max(1, math.ceil(local_tail * steps))
+    n_tail = _steps_averaged(steps, local_tail)
     tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
     for step in range(steps):
         chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
@@ -141,12 +141,16 @@ def weights_of_steps(steps: int, *, kept: float, local_tail: float) -> tuple[flo
         kept: of an earlier change when a step pulls it back: 1 − learning rate · μ.
         local_tail: as of ``train_round``.
     """
-    n_tail = max(1, math.ceil(local_tail * steps))
+    n_tail = _steps_averaged(steps, local_tail)
     averaged = range(steps - n_tail, steps)
     return tuple(
         sum(kept ** (last - step) for last in averaged if last >= step) / n_tail
         for step in range(steps)
     )
+
+
+def _steps_averaged(steps: int, local_tail: float) -> int:
+    return max(1, math.ceil(local_tail * steps))
 
 
 def one_sum(

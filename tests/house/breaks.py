@@ -1614,8 +1614,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/train/local_steps.py",
-        "n_tail = max(1, math.ceil(local_tail * steps))",
-        "n_tail = max(1, math.floor(local_tail * steps))",
+        "return max(1, math.ceil(local_tail * steps))",
+        "return max(1, math.floor(local_tail * steps))",
         "the tail of local steps is a step short",
     ),
     Break(

@@ -335,7 +335,7 @@ def test_chance_is_looked_for_in_what_a_canary_writes_into_a_pass_over_everybody
     }
     halved = replace(record, rounds=np.repeat([1, 2], [5, 4]))
     _, figures = conformance._independence(halved, STAGE)
-    squares = ((3 - 1) ** 2 + (1 - 1 - 1 + 50 - 1) ** 2) / promised
+    squares = ((3 - 1) ** 2 + (1 - 1 + 50 - 1) ** 2) / promised
     assert figures["variance_found"] == pytest.approx(promised * squares / 2), "a pass begins anew"
     short = recorded(-CLIP * written[:3, None], np.array([True]))
     z, figures = conformance._independence(short, STAGE)
