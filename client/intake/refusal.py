@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,7 @@ def refuse_loss(
             "too-much-lost",
             f"{losses.fraction:.1%} of patients are lost, "
             f"at most {schema.max_lost_fraction:.1%} may be; "
-            f"most by {_listed(losses.by_code)}{_besides(losses)}",
+            f"most by {_listed(losses.by_code, quarantined)}{_besides(losses)}",
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each "
             "remedy, and the words of the films",
         )
@@ -87,13 +87,25 @@ def refuse_loss(
         )
 
 
-def _listed(by_code: Mapping[str, int]) -> str:
-    return ", ".join(f"{code} ({n})" for code, n in list(by_code.items())[:3])
+def _listed(by_code: Mapping[str, int], quarantined: Sequence[Quarantined]) -> str:
+    """The commonest causes, each with the columns that it was found in, where it is of a column."""
+    columns: dict[str, dict[str, None]] = {}
+    for entry in quarantined:
+        if entry.field:
+            columns.setdefault(entry.code, {})[entry.field] = None
+    return ", ".join(
+        f"{code}{_of(columns.get(code, {}))} ({n})" for code, n in list(by_code.items())[:3]
+    )
+
+
+def _of(columns: Iterable[str]) -> str:
+    named = ", ".join(columns)
+    return f" of {named}" if named else ""
 
 
 def _besides(losses: Losses) -> str:
     films = dict(sorted(losses.nameless_films.items(), key=lambda item: -item[1]))
-    return f"; films of no known patient: {_listed(films)}" if films else ""
+    return f"; films of no known patient: {_listed(films, ())}" if films else ""
 
 
 def unread_fields(schema: CohortSchema, quarantined: Sequence[Quarantined], n_rows: int) -> list[str]:
