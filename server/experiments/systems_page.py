@@ -29,6 +29,7 @@ from server.experiments.systems_plot import is_by_place, picture_of, plots_of
 from server.experiments.systems_said import GAINS, alone_sentence, gain_sentences, order_sentence
 from server.experiments.systems_tables import (
     arms_table,
+    contents,
     differences_table,
     short_table,
     whole_table,
@@ -101,6 +102,8 @@ def systems_page(
         + ". `full` is declared for a machine with a GPU.",
     ]
     clean = {system.clean for system in systems}
+    shown = [system for system in systems if system.name not in clean]
+    lines += ["", *contents(shown, outcomes)]
     for system in systems:
         if system.name in clean:
             continue  # stands beside the one whose films leak
