@@ -38,8 +38,9 @@ check: $(STAMP)  ## ruff, mypy strict, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(STAMP)  ## write docs/reference anew from the code; a test fails where a page is not what it says
+docs: $(STAMP)  ## write docs/reference and docs/learners.md anew from code and data; a test fails where a page is not what it says
 	PYTHONPATH=tests/house $(BIN)/python -m reference
+	$(BIN)/python -m server.experiments.learners_page --kept
 
 mutate: $(STAMP)  ## break the source on purpose, line by line: which breaks does no test notice? ARGS="--sample 15"
 	$(BIN)/python -m tests.mutate $(ARGS)
