@@ -15,6 +15,7 @@ from pathlib import Path
 from client.cohort.folder import Cohort
 from client.cohort.quarantine import CODES, Quarantined, count_codes
 from client.intake.changes import Changes
+from client.intake.films import REPEATED_UID
 from client.intake.losses import Losses
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -24,7 +25,9 @@ from shared.signing.canonical import canonical_json
 REFUSED_FILE = "refused-quarantine.jsonl"
 WOULD_SHRINK = "intake.would-shrink"
 # Codes of the refusals below: after them the quarantine can be looked at.
-REFUSALS = frozenset({"intake.too-much-lost", "intake.empty-cohort", "intake.field-lost", WOULD_SHRINK})
+REFUSALS = frozenset(
+    {"intake.too-much-lost", "intake.empty-cohort", "intake.field-lost", WOULD_SHRINK, REPEATED_UID}
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,23 @@ class RefusedIntake:
 
     refused_utc: datetime
     quarantined: tuple[Quarantined, ...] = field(repr=False)
+
+
+def refuse_repeated(name: str, quarantined: Sequence[Quarantined]) -> None:
+    """Refuse an intake in which one name is borne by several films: a person decides which is right.
+
+    Raises:
+        IntakeError: films of other pixels, or of another patient, bear one SOP Instance UID.
+    """
+    n_films = len({entry.item for entry in quarantined if entry.code == REPEATED_UID})
+    if n_films:
+        raise IntakeError(
+            "repeated-uid",
+            f"{n_films} films bear the UID of another film, which shows something else or is of "
+            "another patient",
+            hint=f"`osteofed-site cohort {name} --examples` names them: export them anew, or take out "
+            "those that are wrong",
+        )
 
 
 def refuse_loss(

@@ -90,8 +90,8 @@ def systems_page(
         "were measured; a difference is paired on the same patients. It says nothing of how models "
         "of other populations or other noise would differ: the column *populations* shows the smallest "
         "and the largest. p: Holm, for all differences of the system by that figure; sentences go by "
-        "the intervals, which are not adjusted, or by p where they say so. AUC without a word is that of "
-        "the positive class against the others, macro AUC the mean of each class against the others.",
+        "the intervals, which are not adjusted, or by p where they say so. AUC without a word is that "
+        "of the positive class against the others; macro AUC is the mean over the classes.",
         "",
         "Settings: "
         + "; ".join(
@@ -110,7 +110,7 @@ def systems_page(
             lines += ["", "Declared, not measured yet."]
         else:
             lines += _measured(system, outcome, found.get(system.clean))
-    lines += deployed_section(deployed)
+    lines += deployed_section(deployed, systems)
     return "\n".join([*lines, ""])
 
 
@@ -127,7 +127,8 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         "",
         f"Setting `{outcome.setting}`: populations {', '.join(map(str, outcome.seeds))} of "
         f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
-        f"populations: {n}. {outcome.date}.",
+        f"populations: {n}. {outcome.date}; {outcome.seconds} s of training and measuring, films and "
+        "intake apart.",
         "",
         f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",

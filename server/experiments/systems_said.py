@@ -41,7 +41,7 @@ MEAN_OF_HOSPITALS = "the mean of all hospitals"
 
 
 def order_sentence(ablation: Ablation, compared: Sequence[Compared], figure: str) -> str:
-    """In how many comparisons the paper's order is told, told otherwise, or not told; empty without one.
+    """In how many comparisons the paper's order is told, told otherwise, or not; empty without one.
 
     Pooled models are left out: without privacy they are nearly those of the federation, to the digit.
     """

@@ -72,7 +72,8 @@ def read_cells(path: Path, n_components: int, *, grid: int) -> tuple[Floats, Flo
         raise WeightsError(
             "no-cells",
             f"token_grid of a source of {path.name} must be {allowed}, not {grid}",
-            hint="a grid is at most the network's own map; `osteofed-coordinator cells` adds what a file without lacks",
+            hint="a grid is at most the network's own map; `osteofed-coordinator cells` adds what a "
+            "file without lacks",
         )
     directions, variances, means = held
     _require_held(path, variances[grid - 1], n_components)

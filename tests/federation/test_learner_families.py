@@ -216,7 +216,7 @@ def test_without_noise_the_hospitals_train_what_their_pooled_patients_train(play
     joined = Columns(*parts)
     apart = federate(learner, columns, n_declared=32.0)
     pooled = federate(learner, [joined], n_declared=32.0)
-    # of each patient, since where two columns say the same a path's entry may leap from one to the other
+    # of each patient, since of columns that say the same either may enter a path
     said = [learner.predict(state, joined) for state in (apart, pooled)]
     np.testing.assert_allclose(*said, rtol=1e-6, atol=1e-6)
     alone = federate(learner, columns[:1], n_declared=32.0)

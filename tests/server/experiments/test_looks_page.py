@@ -47,7 +47,7 @@ def test_a_shortcut_is_told_where_it_came_out_so() -> None:
         ({"delta": 0.2}, "Δ bone − Δ random is about 0 inside: **not so here**, 0.2"),
         (
             {"delta": 0.03},
-            "Δ bone − Δ random is about 0 inside: **not told**, as its interval is wider",
+            "Δ bone − Δ random is about 0 inside: **not told**, as its interval is",
         ),
         ({"iou": -0.1}, "IoU is chance inside: **not so here**, −0.1"),
     ],

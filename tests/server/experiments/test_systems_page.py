@@ -31,7 +31,7 @@ EIGHT = replace(
 def outcome(folder: Path, *, system: System = TWO, **given: dict[str, float]) -> Outcome:
     errors = given.pop("errors", {"descent": 0.05, "ridge": 0.06})
     kept = keep_invented(folder, errors, system=system, **given)
-    return outcome_of(system, FEW, SEEDS, kept, date="2026-11-27")
+    return outcome_of(system, FEW, SEEDS, kept)
 
 
 def test_the_page_and_the_plots_in_the_documents_are_what_is_kept() -> None:

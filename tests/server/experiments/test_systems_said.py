@@ -16,9 +16,7 @@ from server.experiments.systems_said import GAINS, alone_sentence, gain_sentence
 
 def outcome(folder: Path, **given: dict[str, float]) -> Outcome:
     errors = given.pop("errors", {"descent": 0.05, "ridge": 0.06})
-    return outcome_of(
-        TWO, FEW, SEEDS, keep_invented(folder, errors, system=TWO, **given), date="2026-11-27"
-    )
+    return outcome_of(TWO, FEW, SEEDS, keep_invented(folder, errors, system=TWO, **given))
 
 
 def mean(value: float, margin: float) -> Mean:

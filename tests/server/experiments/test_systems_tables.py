@@ -13,7 +13,7 @@ from server.experiments.systems_tables import differences_table, short_table, wh
 
 def test_in_short_each_arm_has_one_line_and_hospitals_alone_are_their_mean(tmp_path: Path) -> None:
     kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}, alone={"birch": 0.05})
-    found = outcome_of(TWO, FEW, SEEDS, kept, date="2026-11-27")
+    found = outcome_of(TWO, FEW, SEEDS, kept)
     lines = short_table(TWO, found)
     assert lines[2].startswith("| arm | federated |")
     assert lines[2].endswith("| alone, mean of hospitals |")
@@ -29,9 +29,7 @@ def test_in_short_each_arm_has_one_line_and_hospitals_alone_are_their_mean(tmp_p
 
 
 def test_the_whole_table_has_a_line_for_every_arm_training_and_figure(tmp_path: Path) -> None:
-    found = outcome_of(
-        TWO, FEW, SEEDS, keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}), date="2026-11-27"
-    )
+    found = outcome_of(TWO, FEW, SEEDS, keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}))
     keys = {(row.arm, row.training, row.figure) for row in found.rows}
     assert len(whole_table(TWO, found)) == 2 + len(keys)
     assert len(differences_table(found.compared, with_kind=True)) == 2 + len(found.compared)
