@@ -39,8 +39,9 @@ check: $(STAMP)  ## ruff, mypy strict, import directions; known advisories where
 	$(BIN)/lint-imports
 	$(BIN)/python tests/house/advisories.py
 
-docs: $(STAMP)  ## write docs/reference anew from the code; a test fails where a page is not what it says
+docs: $(STAMP)  ## write docs/reference and docs/learners.md anew from code and data; a test fails where a page is not what it says
 	PYTHONPATH=tests/house $(BIN)/python -m reference
+	$(BIN)/python -m server.experiments.learners_page --kept
 
 vectors: $(STAMP)  ## write the test vectors of the file formats anew, after one was changed on purpose
 	$(BIN)/python -m tests.vectors.make

@@ -33,7 +33,7 @@ from shared.errors import SettingsError
 from shared.exam.schema import MOST_EXAMS, MOST_FILMS
 from shared.features.sources import FeatureSettings
 from shared.learners.refused import refusal_of
-from shared.learners.table import LearnerSettings
+from shared.learners.table import LEARNERS, LearnerSettings
 from shared.measures.table import MeasureSettings
 from shared.strict import (
     FROZEN,
@@ -303,7 +303,8 @@ class Settings(ModelSettings):
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
         if self.learner.kind == "gradient" and self.features != FeatureSettings():
             found.append(
-                "features must be as usual with learner gradient, which reads encoder and fusion"
+                "features must be as usual with learner gradient, which reads encoder and fusion; "
+                f"others are read by learners of tables: {', '.join(LEARNERS)}"
             )
         refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
         return self

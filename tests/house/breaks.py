@@ -2118,6 +2118,18 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/experiments/pooled.py",
+        "return softmax(scores / settings.smoothing)",
+        "return scores",
+        "a peer's scores are ranked by themselves, ours within a patient",
+    ),
+    Break(
+        "server/experiments/pooled.py",
+        'return abs(found.arms["difference"][0][0]) > LARGEST_GAP',
+        'return found.arms["difference"][0][0] < -LARGEST_GAP',
+        "a large win needs no reason",
+    ),
+    Break(
+        "server/experiments/pooled.py",
         "(_line(name) in far) != bool(peer.why)",
         "(_line(name) in far) and not peer.why",
         "a reason stands on where there is no gap",
@@ -2472,6 +2484,12 @@ BREAKS: tuple[Break, ...] = (
         "self.base.weight += self.scale * change",
         "self.base.weight += change",
         "merged low-rank changes are of another size",
+    ),
+    Break(
+        "server/federation/encoder_sources.py",
+        "not 1 <= n_components <= MOST_COMPONENTS:",
+        "n_components < 1:",
+        "what no file can hold is refused with advice to make such a file",
     ),
     Break(
         "server/federation/encoder_sources.py",
