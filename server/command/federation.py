@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from server.command.options import HOME, HomeOption, Role
+from server.command.options import HOME, HomeOption, Role, Run
 from shared.machine.terminal import (
     JsonOption,
     command,
@@ -92,6 +92,28 @@ def revoke(
 
     close(Home(home), site, now=datetime.now(UTC))
     show_json({"revoked": site}) if as_json else show_facts("revoked", {"site": site})
+
+
+@federation_app.command("drop-site")
+@command
+def drop_site(
+    run: Run,
+    site: Annotated[str, typer.Argument(help="Name of a site on the run's roster.")],
+    reason: Annotated[str, typer.Option(help="One line; release and report print it.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run without one of its sites: a signed amendment, which is not taken back."""
+    from server.federation.folder import Home
+    from server.run.amendments import drop_site as drop
+    from server.run.folder import open_run
+
+    own = Home(home)
+    made = drop(
+        open_run(own.planned_run(run)), site, reason=reason, key=own.key(), now=datetime.now(UTC)
+    )
+    facts: dict[str, object] = {"run": run, **made.model_dump(mode="json", exclude={"version"})}
+    show_json(facts) if as_json else show_facts("dropped", facts)
 
 
 @federation_app.command()

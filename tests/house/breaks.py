@@ -75,7 +75,7 @@ BREAKS: tuple[Break, ...] = (
         "a torn end longer than a block takes the whole log with it",
     ),
     Break(
-        "shared/machine/terminal.py",
+        "shared/machine/unexpected.py",
         'f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}"',
         'f"{error} in {os.path.basename(place.filename)}, line {place.lineno}"',
         "the text of an unexpected error, which may name a patient, is shown",
@@ -841,9 +841,9 @@ BREAKS: tuple[Break, ...] = (
         ("client/intake/test_changes.py",),
     ),
     Break(
-        "server/rounds/loop.py",
-        "needed = math.ceil(",
-        "needed = math.floor(",
+        "server/rounds/enough.py",
+        "return math.ceil(",
+        "return math.floor(",
         "one of three sites is a quorum of a half",
     ),
     Break(
@@ -1467,10 +1467,28 @@ BREAKS: tuple[Break, ...] = (
         "who left a cohort is measured as if never trained",
     ),
     Break(
-        "server/rounds/loop.py",
-        "if len(present) >= needed and not (number == 1 and absent):",
-        "if len(present) >= needed:",
+        "server/rounds/enough.py",
+        "if number in (1, stage.rounds) else ()",
+        "if number == stage.rounds else ()",
         "a required site may miss the first round",
+    ),
+    Break(
+        "server/rounds/enough.py",
+        "required_sites(store, stage) if number in",
+        "required_sites(store, stage) if number == 1 and number in",
+        "a release is made without a required site in its last round",
+    ),
+    Break(
+        "server/run/complete.py",
+        "set(results.accepted), results.rejected",
+        "{*results.accepted, *results.rejected}, results.rejected",
+        "a validation that a required site refused is finished",
+    ),
+    Break(
+        "server/run/amendments.py",
+        "if (amendment.plan_sha256, amendment.site) != (store.plan.sha256, entry.site):",
+        "if amendment.site != entry.site:",
+        "a site is dropped by the amendment of another run",
     ),
     Break(
         "server/rounds/loop.py",
@@ -2931,8 +2949,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/engines/ready.py",
-        "absent = absent if len(asked) - len(absent) < needed else []",
-        "absent = absent if len(asked) - len(absent) <= needed else []",
+        "if len(there) < needed_in(store, stage):",
+        "if len(there) <= needed_in(store, stage):",
         "a run that has its quorum does not go on",
     ),
     Break(
@@ -3473,9 +3491,9 @@ BREAKS: tuple[Break, ...] = (
         "a site that refused a round is asked once more after a crash",
     ),
     Break(
-        "server/rounds/loop.py",
-        "silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []",
-        "silent += [arrival.site]",
+        "server/run/complete.py",
+        "if entry.is_required and entry.site not in dropped)",
+        "if entry.site not in dropped)",
         "a validation fails for the silence of a site that is not required",
     ),
     Break(
@@ -3607,7 +3625,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/app.py",
-        '"status": "stopped",',
+        '"status": "stopped" if stopped_by else "finished",',
         '"status": "finished",',
         "a stage that was stopped is told as finished",
     ),
