@@ -83,15 +83,31 @@ def accept_key(
 @command
 def revoke(
     site: Annotated[str, typer.Argument(help="Name of the site.")],
+    stop_runs: Annotated[
+        bool, typer.Option("--stop-runs", help="Pause runs with it too; else they go on without it.")
+    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Close one site's membership; the others are not touched."""
-    from server.federation.folder import Home
+    """Close one site's membership at once, in every run too; the others are not touched."""
+    from server.engines.superlink import Deployment
+    from server.federation.folder import Home, require_active
     from server.federation.folder import revoke as close
+    from server.run.revoked import drop_from_runs
+    from shared.errors import EngineError
 
-    close(Home(home), site, now=datetime.now(UTC))
-    show_json({"revoked": site}) if as_json else show_facts("revoked", {"site": site})
+    own, now = Home(home), datetime.now(UTC)
+    require_active(own, site)
+    runs = drop_from_runs(own, site, now=now, stops=stop_runs)  # first, while its key is known
+    close(own, site, now=now)
+    try:
+        Deployment(home).shut_out(site)
+    except EngineError as error:
+        say(f"its node key is still registered ({error.code}): `serve`, started again, takes it back")
+    facts: dict[str, object] = {"revoked": site, "runs": ", ".join(runs) or "none"}
+    if runs:
+        facts["they"] = "stop before their next round" if stop_runs else "go on without it"
+    show_json(facts) if as_json else show_facts("revoked", facts)
 
 
 @federation_app.command("drop-site")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from client.site.folder import open_site
 from server.rounds.enough import needed_in, required_in
-from server.run.complete import required_sites
+from server.run.amendments import required_sites
 from server.run.folder import RunStore
 from shared.contract.stages import Stage, TrainingStage
 from shared.errors import EngineError

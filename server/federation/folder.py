@@ -318,13 +318,22 @@ def revoke(home: Home, site: str, *, now: datetime) -> None:
     Raises:
         PlanError: no such active site.
     """
+    require_active(home, site)
+    home.change(site, revoked_utc=now.isoformat())
+
+
+def require_active(home: Home, site: str) -> None:
+    """Refuse a name that is no enrolled site's, or a revoked one's.
+
+    Raises:
+        PlanError: with those there are.
+    """
     if not any(entry.site == site for entry in home.active_sites()):
         raise PlanError(
             "unknown-site",
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
             hint="`osteofed-coordinator sites` lists them",
         )
-    home.change(site, revoked_utc=now.isoformat())
 
 
 def _read_join_request(path: Path) -> JoinRequest:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from server.run.complete import required_sites
+from server.run.amendments import required_sites
 from server.run.folder import RunStore
 from shared.contract.stages import Stage
 

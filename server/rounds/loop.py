@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 from server.federation.folder import Home
 from server.rounds.asked_state import AskedState, asked_state_of
-from server.rounds.enough import what_lacks
-from server.rounds.exchange import Arrival, Exchange
+from server.rounds.enough import needed_in, what_lacks
+from server.rounds.exchange import ABSENT, Arrival, Exchange
 from server.rounds.heads import countersign_heads
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
 from server.rounds.weights_delivery import deliver_encoder
+from server.run.advice import next_step
 from server.run.amendments import DROPPED, dropped_sites
 from server.run.complete import require_complete
 from server.run.folder import Event, RunStore
@@ -122,7 +123,7 @@ def play_round(play: Play, state: StageState) -> RoundState:
     journal = play.folder.journal(play.asked.bound(number).length)
     missing = gather(play, journal, check, requests_for(play, number, AskedState(vector=state.vector)))
     accepted = journal.read(number).accepted
-    require_enough(play, journal, number, present=set(accepted))
+    require_enough(play, journal, number, present=set(accepted), missing=missing)
     present = [play.store.plan.entry(site) for site in accepted]
     advanced = play.asked.advance(
         state, [entry.reply.total for entry in accepted.values()], sites=present
@@ -271,19 +272,23 @@ def admit(play: Play, number: int, *, wait_s: float) -> None:
     there = (exchange.sites - set(out)) | set(journal.read(number).accepted)
     lacks = what_lacks(play.store, play.stage, number, present=there, of="sites said hello")
     if lacks:
-        for site in [entry.site for entry in play.entries if entry.site not in there]:
-            play.log(number, site, out.get(site, "run.site-absent"))  # besides why it refused its hello
+        away = [entry.site for entry in play.entries if entry.site not in there]
+        codes = {site: out.get(site, exchange.reason(site)) for site in away}
+        for site, code in codes.items():
+            if code == ABSENT:  # why a site refused its hello was logged then
+                play.log(number, site, code)
         raise RunError(
             "site-absent",
             f"round {number} was not asked for: {lacks}",
-            hint="`osteofed-coordinator status` shows the reasons; start the sites, then "
-            "`osteofed-coordinator resume`",
+            hint=_next_step(play, codes),
         )
     exchange.needs_encoder -= set(out)
     deliver_encoder(exchange, play.store, log=lambda site, code: play.log(number, site, code))
 
 
-def require_enough(play: Play, journal: Journal, number: int, *, present: set[str]) -> None:
+def require_enough(
+    play: Play, journal: Journal, number: int, *, present: set[str], missing: Mapping[str, str]
+) -> None:
     """Stop, resumably, when too few totals are there.
 
     Raises:
@@ -297,5 +302,9 @@ def require_enough(play: Play, journal: Journal, number: int, *, present: set[st
     raise RunError(
         "quorum-missed",
         f"round {number} stopped: {lacks}",
-        hint="`osteofed-coordinator status` shows the reasons; then `osteofed-coordinator resume`",
+        hint=_next_step(play, missing),
     )
+
+
+def _next_step(play: Play, codes: Mapping[str, str]) -> str:
+    return next_step(play.store, play.stage, codes, needed=needed_in(play.store, play.stage))

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError, model_val
 
 from server.run.folder import Event, RunStore
 from shared.contract.release import read_signed, write_signed
+from shared.contract.stages import Stage
 from shared.errors import RunError
 from shared.signing.keys import SigningKey
 from shared.strict import FROZEN, require_printable
@@ -101,3 +102,10 @@ def dropped_sites(store: RunStore) -> dict[str, Amendment]:
             raise RunError("wrong-amendment", f"{path.name} amends another run, or another site of it")
         found[entry.site] = amendment
     return found
+
+
+def required_sites(store: RunStore, stage: Stage) -> tuple[str, ...]:
+    """The sites without whose result a stage is not complete, in roster order."""
+    dropped = dropped_sites(store)
+    asked = store.plan.asked(stage)
+    return tuple(entry.site for entry in asked if entry.is_required and entry.site not in dropped)

@@ -6,19 +6,13 @@ site that a person has dropped by a signed amendment is required no more. Import
 
 from __future__ import annotations
 
-from server.run.amendments import dropped_sites
+from server.run.advice import how_far, next_step
+from server.run.amendments import required_sites
 from server.run.folder import RunStore
 from shared.contract.stages import Stage, TrainingStage
 from shared.errors import RunError
 
 NO_ANSWER = "run.no-answer"
-
-
-def required_sites(store: RunStore, stage: Stage) -> tuple[str, ...]:
-    """The sites without whose result a stage is not complete, in roster order."""
-    dropped = dropped_sites(store)
-    asked = store.plan.asked(stage)
-    return tuple(entry.site for entry in asked if entry.is_required and entry.site not in dropped)
 
 
 def lacking(store: RunStore, stage: Stage) -> dict[str, str]:
@@ -37,16 +31,21 @@ def require_complete(store: RunStore, stage: Stage) -> None:
     """Refuse to call a stage finished that is not.
 
     Raises:
-        RunError: with each required site that gave no result, and its code.
+        RunError: rounds are left, or required sites gave no result, each with its code.
     """
+    done = store.stage(stage.name).last_committed().round if isinstance(stage, TrainingStage) else None
+    if done is not None and done < stage.rounds:
+        raise RunError(
+            "not-finished",
+            f"run {store.plan.run} has committed {done} rounds of {stage.rounds}",
+            hint=how_far(store),
+        )
     absent = lacking(store, stage)
     if absent:
         raise RunError(
             "incomplete-stage",
             f"{stage.name} lacks a result of required sites: {write_codes(absent)}",
-            hint="settle it with these sites and run the same again, results so far are kept; or go on "
-            "without one by `osteofed-coordinator drop-site RUN SITE --reason …`, which release and "
-            "report will name",
+            hint=next_step(store, stage, absent),
         )
 
 

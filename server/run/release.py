@@ -33,8 +33,8 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
     """
     plan, folder = store.plan, store.release_folder
     if plan.release is None and not (folder / "release.json").exists():
-        weights = store.averaged()
         require_complete(store, store.training.stage)
+        weights = store.averaged()
         record = ReleaseRecord(
             run=plan.run,
             plan_sha256=plan.sha256,

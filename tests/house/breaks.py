@@ -1485,6 +1485,24 @@ BREAKS: tuple[Break, ...] = (
         "a validation that a required site refused is finished",
     ),
     Break(
+        "server/run/advice.py",
+        "if len(store.plan.asked(stage)) - len(final) < needed:",
+        "if len(store.plan.asked(stage)) < needed:",
+        "a run whose sites have spent their budget is to be resumed",
+    ),
+    Break(
+        "server/run/holder.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "two commands play one run",
+    ),
+    Break(
+        "server/run/revoked.py",
+        "if each.site == site and each.public_key in keys]",
+        "if each.site == site]",
+        "a revocation drops another hospital of that name",
+    ),
+    Break(
         "server/run/amendments.py",
         "if (amendment.plan_sha256, amendment.site) != (store.plan.sha256, entry.site):",
         "if amendment.site != entry.site:",
@@ -3491,7 +3509,7 @@ BREAKS: tuple[Break, ...] = (
         "a site that refused a round is asked once more after a crash",
     ),
     Break(
-        "server/run/complete.py",
+        "server/run/amendments.py",
         "if entry.is_required and entry.site not in dropped)",
         "if entry.site not in dropped)",
         "a validation fails for the silence of a site that is not required",

@@ -188,6 +188,8 @@ COORDINATOR = (
     File("runs/RUN/events.jsonl", "JSON lines", "round, site, [code](codes.md)"),
     File("runs/RUN/outcome-STAGE.json", "JSON", "how a stage ended"),
     File("runs/RUN/pause", "empty", "asks the run to stop before its next round"),
+    File("runs/RUN/command.holder", "JSON", "the command that has the run: process, host, since"),
+    File("runs/RUN/stage.holder", "JSON", "the ServerApp that plays a stage of it, the same way"),
     File(
         "runs/RUN/amendments/SITE.json",
         "JSON, signed",

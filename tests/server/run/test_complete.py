@@ -11,8 +11,8 @@ from faulty_grid import Fault, run_with_faults
 
 from server.engines.local import run_local
 from server.federation.folder import Home
-from server.run.amendments import drop_site
-from server.run.complete import NO_ANSWER, lacking, require_complete, required_sites
+from server.run.amendments import drop_site, required_sites
+from server.run.complete import NO_ANSWER, lacking, require_complete
 from server.run.folder import RunStore
 from shared.contract.release import read_release
 from shared.errors import RunError
