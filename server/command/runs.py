@@ -226,6 +226,7 @@ def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> Non
 def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Show how far a run is, and what went wrong at which site, as codes."""
     from server.federation.folder import Home
+    from server.run.advice import awaited
     from server.run.events import PROGRESS
     from server.run.folder import open_run
     from server.run.holder import holder_of
@@ -241,6 +242,7 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
         "plan": store.plan.sha256,
         "committed rounds": committed,
         "played by": holder_of(store, "stage") or "nobody",
+        "waits for": ", ".join(awaited(store)) or "nobody",
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",
     }

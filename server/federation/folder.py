@@ -180,6 +180,10 @@ class Home:
         content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
         write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
 
+    def has_seen(self, site: str, head: str) -> bool:
+        """Whether a head of a site's ledger was ever seen here."""
+        return head in self._seen_heads().get(site, {})
+
     def forked_sites(self) -> frozenset[str]:
         """Sites of which two rows were seen at one place of the ledger: two copies of one answer."""
         indices = {site: list(rows.values()) for site, rows in self._seen_heads().items()}

@@ -65,6 +65,7 @@ class Exchange:
         self._nodes: dict[str, int] = {}
         self._greeted: dict[tuple[int, str], float] = {}
         self._refused: dict[str, str] = {}
+        self.countersigned: dict[str, str] = {}
         self.needs_encoder: set[str] = set()
 
     @property
@@ -213,6 +214,7 @@ class Exchange:
                 self._log(site, "protocol.two-nodes-one-site")
                 continue
             self._nodes[site] = nodes[site]
+            self.countersigned[site] = replies[0].countersigned
             if not replies[0].has_encoder:
                 self.needs_encoder.add(site)
 

@@ -12,63 +12,29 @@ again when the stage is repeated. A stage ends complete or not at all (``server.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from server.federation.folder import Home
 from server.rounds.asked_state import AskedState, asked_state_of
-from server.rounds.enough import needed_in, what_lacks
-from server.rounds.exchange import ABSENT, Arrival, Exchange
-from server.rounds.heads import countersign_heads
+from server.rounds.exchange import Arrival, Exchange
+from server.rounds.heads import countersign_heads, require_newest_home
+from server.rounds.play import Play, admit, bytes_of_round, require_enough
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
 from server.rounds.weights_delivery import deliver_encoder
-from server.run.advice import next_step
-from server.run.amendments import DROPPED, dropped_sites
 from server.run.complete import require_complete
-from server.run.folder import Event, RunStore
+from server.run.folder import RunStore
 from server.run.journal import Journal, JournalledReply
-from server.run.stage_folder import Contribution, RoundState, StageFolder
-from shared.contract.plan import RosterEntry
+from server.run.room import require_room
+from server.run.stage_folder import Contribution, RoundState
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
-from shared.contract.stages import GradientStage, Stage, TrainingStage
-from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.contract.stages import GradientStage, TrainingStage
+from shared.errors import OsteoFedError, ProtocolError
 from shared.privacy.ledger_format import LedgerHead
 from shared.signing.keys import SigningKey
 from shared.stages.kinds import sum_of
-from shared.stages.stage_sum import StageState, StageSum
+from shared.stages.stage_sum import StageState
 from shared.train.aggregate import renormalised, tail_average
 
 TRAIN = "train"  # Flower's type of every message that asks for a sum
-
-
-@dataclass(frozen=True)
-class Play:
-    """One stage as it is played: whom it can reach, where it is kept, what it asks, who signs."""
-
-    exchange: Exchange
-    store: RunStore
-    folder: StageFolder
-    asked: StageSum
-    key: SigningKey
-
-    @property
-    def stage(self) -> Stage:
-        """The stage's settings."""
-        return self.folder.stage
-
-    @property
-    def entries(self) -> tuple[RosterEntry, ...]:
-        """The sites that the stage asks, in roster order."""
-        return self.store.plan.asked(self.stage)
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Sites that get no message, and why; two copies of one would release on one budget."""
-        forked = dict.fromkeys(Home(self.store.home).forked_sites(), "ledger.forked")
-        return forked | dict.fromkeys(dropped_sites(self.store), DROPPED)
-
-    def log(self, number: int, site: str, code: str) -> None:
-        """Append to the run's events."""
-        self.store.log(Event(round=number, site=site, code=code))
 
 
 def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey) -> None:
@@ -102,6 +68,7 @@ def run_rounds(play: Play) -> Vector:
     reached, wait_s = play.folder.last_committed(), store.plan.settings.patience.liveness_s
     while reached.round < stage.rounds:
         store.require_not_paused()
+        require_room(store, bytes_of_round(play, reached), number=reached.round + 1)
         admit(play, reached.round + 1, wait_s=wait_s)
         wait_s = 0.0  # later rounds take who is there
         if reached.round == 0:
@@ -152,6 +119,7 @@ def measure(play: Play) -> None:
     out = play.left_out
     greeted = [entry for entry in waiting if entry.site not in out]
     play.exchange.meet(greeted, wait_s=store.plan.settings.patience.liveness_s)
+    require_newest_home(store, play.exchange.countersigned)
     if about.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
         deliver_encoder(play.exchange, store, log=lambda site, code: play.log(0, site, code))
     requests = requests_for(play, 1, about)
@@ -258,53 +226,3 @@ def requests_for(play: Play, number: int, about: AskedState) -> dict[str, SumReq
         )
         for site, head in heads.items()
     }
-
-
-def admit(play: Play, number: int, *, wait_s: float) -> None:
-    """Find sites that are not met yet, give them the encoder, and see that a round can have enough.
-
-    Raises:
-        RunError: after waiting, the round would lack sites that it needs; nobody was asked for it.
-    """
-    exchange, out = play.exchange, play.left_out
-    exchange.meet([entry for entry in play.entries if entry.site not in out], wait_s=wait_s)
-    journal = play.folder.journal(play.asked.bound(number).length)
-    there = (exchange.sites - set(out)) | set(journal.read(number).accepted)
-    lacks = what_lacks(play.store, play.stage, number, present=there, of="sites said hello")
-    if lacks:
-        away = [entry.site for entry in play.entries if entry.site not in there]
-        codes = {site: out.get(site, exchange.reason(site)) for site in away}
-        for site, code in codes.items():
-            if code == ABSENT:  # why a site refused its hello was logged then
-                play.log(number, site, code)
-        raise RunError(
-            "site-absent",
-            f"round {number} was not asked for: {lacks}",
-            hint=_next_step(play, codes),
-        )
-    exchange.needs_encoder -= set(out)
-    deliver_encoder(exchange, play.store, log=lambda site, code: play.log(number, site, code))
-
-
-def require_enough(
-    play: Play, journal: Journal, number: int, *, present: set[str], missing: Mapping[str, str]
-) -> None:
-    """Stop, resumably, when too few totals are there.
-
-    Raises:
-        RunError: what the round lacks.
-    """
-    lacks = what_lacks(play.store, play.stage, number, present=present, of="updates arrived")
-    if not lacks:
-        return
-    journal.set_aside(number)
-    play.log(number, "", "run.quorum-missed")
-    raise RunError(
-        "quorum-missed",
-        f"round {number} stopped: {lacks}",
-        hint=_next_step(play, missing),
-    )
-
-
-def _next_step(play: Play, codes: Mapping[str, str]) -> str:
-    return next_step(play.store, play.stage, codes, needed=needed_in(play.store, play.stage))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.run.amendments import required_sites
+from server.run.amendments import dropped_sites, required_sites
 from server.run.folder import RunStore
 from server.run.holder import holder_of
 from shared.contract.stages import Stage, purpose_of
@@ -90,6 +90,19 @@ def how_far(store: RunStore) -> str:
         return f"it is being played ({by}): wait"
     stage = store.training.stage
     return next_step(store, stage, codes_since_commit(store))
+
+
+def awaited(store: RunStore) -> tuple[str, ...]:
+    """Sites of whose answer a training waits now, in roster order; nobody where none is played."""
+    if store.plan.trained is None or not holder_of(store, "stage"):
+        return ()
+    training, dropped = store.training, dropped_sites(store)
+    number = training.last_committed().round + 1
+    if number > training.stage.rounds:
+        return ()
+    answered = training.journal(0).read(number)
+    done = {*answered.accepted, *answered.rejected, *dropped}
+    return tuple(entry.site for entry in store.plan.asked(training.stage) if entry.site not in done)
 
 
 def codes_since_commit(store: RunStore) -> dict[str, str]:

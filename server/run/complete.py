@@ -12,7 +12,7 @@ from server.run.folder import RunStore
 from shared.contract.stages import Stage, TrainingStage
 from shared.errors import RunError
 
-NO_ANSWER = "run.no-answer"
+NO_ANSWER, INCOMPLETE = "run.no-answer", "run.incomplete-stage"
 
 
 def lacking(store: RunStore, stage: Stage) -> dict[str, str]:

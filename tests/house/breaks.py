@@ -1491,6 +1491,30 @@ BREAKS: tuple[Break, ...] = (
         "a run whose sites have spent their budget is to be resumed",
     ),
     Break(
+        "server/rounds/heads.py",
+        "if head and not home.has_seen(site, head)]",
+        "if not head]",
+        "an older copy of the coordinator's home makes sites pay for nothing",
+    ),
+    Break(
+        "server/rounds/play.py",
+        "(exchange.sites - set(out)) | set(journal.read(number).accepted)",
+        "{entry.site for entry in play.entries}",
+        "sites pay for a round that has not enough of them",
+    ),
+    Break(
+        "server/run/room.py",
+        "if free >= needed:",
+        "if free >= n_bytes:",
+        "a round is asked for that the disk cannot hold",
+    ),
+    Break(
+        "client/node/supernode.py",
+        "if clock() - first > REFUSED_FOR_S:",
+        "if clock() - began > REFUSED_FOR_S:",
+        "a node that is never let in is started for ever",
+    ),
+    Break(
         "server/run/holder.py",
         "fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "fcntl.LOCK_SH | fcntl.LOCK_NB)",
@@ -3497,7 +3521,7 @@ BREAKS: tuple[Break, ...] = (
         "a stranger's file is taken in under the name of an enrolled site",
     ),
     Break(
-        "server/rounds/loop.py",
+        "server/rounds/play.py",
         "journal.set_aside(number)",
         "journal.read(number)",
         "refusals of a round that missed its quorum stand when it is asked again",

@@ -38,7 +38,7 @@ def test_a_run_goes_from_its_plan_to_its_release(make_coordinator: Callable[...,
     assert facts["rounds"] == 2
     status = own.told("status", own.run)
     assert (status["committed rounds"], status["release"]) == ("2 of 2", "made")
-    assert status["played by"] == "nobody"
+    assert (status["played by"], status["waits for"]) == ("nobody", "nobody")
     assert status["events"] == []
     assert status["locked"] == "no"  # a release is not yet a lock
     made = own.told("release", own.run)

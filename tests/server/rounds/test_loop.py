@@ -267,28 +267,6 @@ def test_the_first_round_needs_every_required_site(tmp_path: Path) -> None:
     assert codes(store, 2) == {"site-0": "engine.flower-error-2"}
 
 
-def test_a_paused_run_goes_on_without_a_required_site_as_it_would_by_itself(tmp_path: Path) -> None:
-    settings = practice.practice_settings(rounds=4, federation={"liveness_s": 0.3})
-    store, folders = practice.found_federation(tmp_path, settings=settings, is_required=True)
-    faults = [Fault(site=f"site-{number}", round=2, kind="exception") for number in (0, 1, 2)]
-    with pytest.raises(RunError):
-        run(store, folders, faults=faults)
-    there = {name: folder for name, folder in folders.items() if name != "site-3"}
-    with pytest.raises(RunError) as caught:
-        run(store, there)
-    # rounds 2 and 3 have their quorum; the last one needs every required site, and is not asked for
-    assert caught.value.code == "run.site-absent"
-    assert store.training.last_committed().round == 3
-    assert codes(store, 3) == {"site-3": "run.site-absent"}
-    trained = (folders["site-0"] / "trained.log").read_text().splitlines()
-    assert [line.split()[0] for line in trained] == ["1", "2", "3"], "round 4 was paid for"
-    assert ("site-3", 4, "run.site-absent") in {
-        (event.site, event.round, event.code) for event in store.events()
-    }
-    run(store, folders)
-    assert store.training.last_committed().round == 4
-
-
 def test_a_pause_stops_before_the_next_round_and_resume_goes_on(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path)
     store.pause()

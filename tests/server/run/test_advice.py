@@ -12,7 +12,7 @@ from faulty_grid import Fault, run_with_faults
 
 from server.engines.local import run_local
 from server.federation.folder import Home
-from server.run.advice import ADVICE, advice_of, codes_since_commit, next_step
+from server.run.advice import ADVICE, advice_of, awaited, codes_since_commit, next_step
 from server.run.amendments import drop_site
 from server.run.folder import Event, RunStore
 from server.run.holder import held
@@ -105,3 +105,16 @@ def test_a_code_of_before_the_last_committed_round_is_over(store: RunStore) -> N
     for site, code in (("site-0", SPENT), ("", "round-committed"), ("site-1", "run.site-offline")):
         store.log(Event(round=1, site=site, code=code))
     assert codes_since_commit(store) == {"site-1": "run.site-offline"}
+
+
+def test_a_round_that_is_played_waits_for_who_has_not_answered(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=3)
+    faults = [Fault(site=site, round=2, kind="exception") for site in ("site-0", "site-2")]
+    with pytest.raises(RunError):
+        run_with_faults(store.folder, folders, client_app=practice.app, faults=faults)
+    assert awaited(store) == (), "nobody plays it"
+    with held(store, "stage", what="stage train"):
+        assert awaited(store) == ("site-0", "site-2"), "the answer of site-1 is kept"
+    run_local(store.folder, folders, client_app=practice.app)
+    with held(store, "stage", what="stage internal"):
+        assert awaited(store) == (), "the training is over"
