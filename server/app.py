@@ -15,6 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 from server.rounds.exchange import Exchange
 from server.rounds.loop import run_stage
 from server.run.folder import Event, RunStore, open_run
+from server.run.holder import held
 from shared.errors import OsteoFedError
 from shared.machine.files import write_atomic
 from shared.machine.unexpected import unexpected
@@ -32,12 +33,13 @@ def main(grid: Grid, context: Context) -> None:
     """
     store = open_run(Path(str(context.run_config["run-folder"])))
     stage = str(context.run_config.get("stage", "train"))
-    try:
-        play(grid, store, stage)
-    except BaseException as error:  # whatever it is: no stage has finished that did not come to its end
-        _write_outcome(store, stage, unexpected(error))
-        raise
-    _write_outcome(store, stage, None)
+    with held(store, "stage", what=f"stage {stage}"):  # a second one leaves the outcome of the first
+        try:
+            play(grid, store, stage)
+        except BaseException as error:  # whatever it is: it did not come to its end
+            _write_outcome(store, stage, unexpected(error))
+            raise
+        _write_outcome(store, stage, None)
 
 
 def _write_outcome(store: RunStore, stage: str, stopped_by: OsteoFedError | None) -> None:

@@ -35,6 +35,7 @@ def answer_hello(site: Site, gate: Gate, request: Hello) -> Released:
             site=site.name,
             code_sha256=installed_code_hash(),
             has_encoder=_holds_encoders(site, plan),
+            countersigned=_newest_countersigned(gate, plan),
         )
     )
 
@@ -68,6 +69,12 @@ def store_chunk(site: Site, gate: Gate, request: WeightsChunk) -> Released:
             is_complete=kept.exists(),
         )
     )
+
+
+def _newest_countersigned(gate: Gate, plan: Plan) -> str:
+    """By which a coordinator sees that its folder is older than what it has signed."""
+    signed = gate.ledger.countersignatures()
+    return next((each.head_sha256 for each in reversed(signed) if each.plan_sha256 == plan.sha256), "")
 
 
 def _holds_encoders(site: Site, plan: Plan) -> bool:

@@ -1,7 +1,8 @@
 """The hospital's two processes: a SuperNode that talks to the coordinator, an executor with the data.
 
 The SuperNode has the way out and no data; the executor has the data and answers only the SuperNode,
-over loopback, with a shared secret made anew at each start. Both end together. Imports processes.
+over loopback, with a shared secret made anew at each start. Both end together, and are started again
+for as long as a server may refuse a SuperNode that was killed. Imports processes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from shared.errors import EngineError
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.processes import (
     Processes,
@@ -19,6 +23,10 @@ from shared.machine.processes import (
     flower_program,
     free_port,
 )
+from shared.machine.terminal import say
+
+AGAIN_AFTER_S = 10.0
+REFUSED_FOR_S = 120.0  # twice what a server takes to miss a SuperNode that was killed
 
 
 def start_supernode(
@@ -78,17 +86,51 @@ def serve(
     """Answer the coordinator until stopped by SIGTERM or Ctrl-C; arguments as ``start_supernode``.
 
     Raises:
-        EngineError: one of the two processes ended by itself.
+        EngineError: the two processes end by themselves again and again.
     """
     end_on_sigterm()
     environment = flower_environment(folder / "cache" / "flower")
-    with Processes(folder / "log", environment=environment) as processes:
-        start_supernode(
-            processes,
-            folder,
-            superlink=superlink,
-            root_certificate=root_certificate.resolve(),
-            auth_key=auth_key.resolve(),
-            health=health,
-        )
-        processes.wait()
+
+    def answer() -> None:
+        with Processes(folder / "log", environment=environment) as processes:
+            start_supernode(
+                processes,
+                folder,
+                superlink=superlink,
+                root_certificate=root_certificate.resolve(),
+                auth_key=auth_key.resolve(),
+                health=health,
+            )
+            processes.wait()
+
+    start_again(answer)
+
+
+def start_again(
+    answer: Callable[[], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Answer, and again after the processes have ended by themselves, unless they keep doing so.
+
+    Flower's server lets a killed SuperNode in again only when it has missed its heartbeats.
+
+    Raises:
+        EngineError: they ended again and again for ``REFUSED_FOR_S``.
+    """
+    first = clock()  # of the ends that follow each other
+    while True:
+        began = clock()
+        try:
+            return answer()
+        except EngineError as error:
+            if clock() - began > REFUSED_FOR_S:  # it had been let in
+                first = clock()
+            if clock() - first > REFUSED_FOR_S:
+                raise
+            say(
+                f"{error.fact}; it is started again in {AGAIN_AFTER_S:g} s: a server lets a killed one "
+                "in after about a minute"
+            )
+            sleep(AGAIN_AFTER_S)

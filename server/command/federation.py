@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from server.command.options import HOME, HomeOption, Role
+from server.command.options import HOME, HomeOption, Role, Run
 from shared.machine.terminal import (
     JsonOption,
     command,
@@ -83,15 +83,53 @@ def accept_key(
 @command
 def revoke(
     site: Annotated[str, typer.Argument(help="Name of the site.")],
+    stop_runs: Annotated[
+        bool, typer.Option("--stop-runs", help="Pause runs with it too; else they go on without it.")
+    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Close one site's membership; the others are not touched."""
-    from server.federation.folder import Home
+    """Close one site's membership at once, in every run too; the others are not touched."""
+    from server.engines.superlink import Deployment
+    from server.federation.folder import Home, require_active
     from server.federation.folder import revoke as close
+    from server.run.revoked import drop_from_runs
+    from shared.errors import EngineError
 
-    close(Home(home), site, now=datetime.now(UTC))
-    show_json({"revoked": site}) if as_json else show_facts("revoked", {"site": site})
+    own, now = Home(home), datetime.now(UTC)
+    require_active(own, site)
+    runs = drop_from_runs(own, site, now=now, stops=stop_runs)  # first, while its key is known
+    close(own, site, now=now)
+    try:
+        Deployment(home).shut_out(site)
+    except EngineError as error:
+        say(f"its node key is still registered ({error.code}): `serve`, started again, takes it back")
+    facts: dict[str, object] = {"revoked": site, "runs": ", ".join(runs) or "none"}
+    if runs:
+        facts["they"] = "stop before their next round" if stop_runs else "go on without it"
+    show_json(facts) if as_json else show_facts("revoked", facts)
+
+
+@federation_app.command("drop-site")
+@command
+def drop_site(
+    run: Run,
+    site: Annotated[str, typer.Argument(help="Name of a site on the run's roster.")],
+    reason: Annotated[str, typer.Option(help="One line; release and report print it.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run without one of its sites: a signed amendment, which is not taken back."""
+    from server.federation.folder import Home
+    from server.run.amendments import drop_site as drop
+    from server.run.folder import open_run
+
+    own = Home(home)
+    made = drop(
+        open_run(own.planned_run(run)), site, reason=reason, key=own.key(), now=datetime.now(UTC)
+    )
+    facts: dict[str, object] = {"run": run, **made.model_dump(mode="json", exclude={"version"})}
+    show_json(facts) if as_json else show_facts("dropped", facts)
 
 
 @federation_app.command()

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 runs_app = typer.Typer()
 _GOES_ON = (
-    "every committed round of run {run} is kept; `osteofed-coordinator resume {run}` goes on, with the "
-    "same --site and --home"
+    "every committed round of run {run} is kept; once nobody plays it any more, `osteofed-coordinator "
+    "resume {run}` goes on, with the same --site and --home"
 )
 
 
@@ -226,8 +226,10 @@ def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> Non
 def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Show how far a run is, and what went wrong at which site, as codes."""
     from server.federation.folder import Home
+    from server.run.advice import awaited
     from server.run.events import PROGRESS
     from server.run.folder import open_run
+    from server.run.holder import holder_of
 
     store = open_run(Home(home).planned_run(run))
     troubles = [event for event in store.events() if event.code not in PROGRESS]
@@ -239,6 +241,8 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
         "run": run,
         "plan": store.plan.sha256,
         "committed rounds": committed,
+        "played by": holder_of(store, "stage") or "nobody",
+        "waits for": ", ".join(awaited(store)) or "nobody",
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from server.engines.ready import require_ready
 from server.engines.telling import told_events
 from server.run.folder import RunStore
+from server.run.holder import held, require_free
 from shared.errors import EngineError
 
 
@@ -21,7 +22,8 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
 
     Raises:
         PlanError: the plan has no such stage.
-        OsteoFedError: what stopped it, under its own code; a RunError is resumable.
+        OsteoFedError: what stopped it, under its own code; a RunError is resumable. A run that is being
+            played is refused before anything starts, and who plays it is named.
         EngineError: the engine could not run, or a site of this machine is missing or has not approved.
     """
     asked = store.plan.stage(stage)  # before anything is started for it
@@ -32,10 +34,12 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
             f"engine {engine} needs the site folders on this machine",
             hint="add --site FOLDER for each, or plan with engine=deployed",
         )
-    if engine != "deployed":
-        require_ready(store, asked, site_folders)
-    with told_events(store, asked):
-        _play(engine, store, stage, site_folders)
+    with held(store, "command", what=f"a command that plays {stage}"):
+        require_free(store, "stage")  # a ServerApp plays on when Ctrl-C ended its command
+        if engine != "deployed":
+            require_ready(store, asked, site_folders)
+        with told_events(store, asked):
+            _play(engine, store, stage, site_folders)
 
 
 def _play(engine: str, store: RunStore, stage: str, site_folders: Mapping[str, Path]) -> None:

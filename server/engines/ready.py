@@ -6,11 +6,12 @@ the sites' folders: engines of this machine hold both sides.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from client.site.folder import open_site
+from server.rounds.enough import needed_in, required_in
+from server.run.amendments import required_sites
 from server.run.folder import RunStore
 from shared.contract.stages import Stage, TrainingStage
 from shared.errors import EngineError
@@ -42,15 +43,15 @@ def _missing(store: RunStore, stage: Stage, site_folders: Mapping[str, Path]) ->
     on_roster = {entry.site for entry in plan.roster}
     for site in sorted(set(site_folders) - on_roster):
         yield f"  {site}: is not on the roster {sorted(on_roster)}"
-    asked = plan.asked(stage)
-    absent = [entry for entry in asked if entry.site not in site_folders]
-    if isinstance(stage, TrainingStage) and store.stage(stage.name).last_committed().round > 0:
-        # rounds after the first need the quorum only
-        needed = math.ceil(plan.settings.patience.quorum * len(asked))
-        absent = absent if len(asked) - len(absent) < needed else []
-    for entry in absent:
-        if entry.is_required:
-            yield f"  {entry.site}: is required, and its folder was not named"
+    required = required_sites(store, stage)
+    if isinstance(stage, TrainingStage):
+        required = required_in(store, stage, store.stage(stage.name).last_committed().round + 1)
+        there = [entry for entry in plan.asked(stage) if entry.site in site_folders]
+        if len(there) < needed_in(store, stage):  # nobody is named for a quorum, so all who could help
+            required = required_sites(store, stage)
+    for site in required:
+        if site not in site_folders:
+            yield f"  {site}: is required, and its folder was not named"
 
 
 def _unapproved(store: RunStore, stage: Stage, site_folders: Mapping[str, Path]) -> Iterator[str]:

@@ -141,6 +141,29 @@ class Deployment:
             before = before | {"former": []}
             write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
 
+    def shut_out(self, site: str) -> None:
+        """Take back the node key of a site that is revoked; again after it was cut off.
+
+        Raises:
+            EngineError: the SuperLink cannot be told now; ``serve`` tells it when it starts again.
+        """
+        memory = self.work / "registered.json"
+        known = json.loads(memory.read_bytes()) if memory.exists() else {}
+        held = known.get(site)
+        if not isinstance(held, dict) or not (held["key"] or held["former"]):
+            return
+        former = [*held["former"], *([held["node"]] if held["key"] else [])]
+        for nodes in (former, []):  # remembered before it is done, forgotten after
+            known[site] = {"key": None, "node": None, "former": nodes}
+            if not nodes:
+                self._unregister([node for node in former if node is not None])
+            write_atomic(memory, json.dumps(known, indent=1).encode())
+
+    def registered(self) -> tuple[str, ...]:
+        """Sites whose node key was made known to the SuperLink, revoked ones included."""
+        memory = self.work / "registered.json"
+        return tuple(json.loads(memory.read_bytes())) if memory.exists() else ()
+
     def _unregister(self, nodes: Sequence[str]) -> None:
         """Let nodes in no more, those that still are; again after it was cut off."""
         listed = self._flwr("supernode", "list", CONNECTION)["nodes"]
@@ -239,6 +262,8 @@ def serve(
             public = deployment.work / "node-keys" / f"{site}.pub"
             write_atomic(public, key.encode() + b"\n")
             deployment.register(site, public)
+        for site in set(deployment.registered()) - set(node_keys):
+            deployment.shut_out(site)
         processes.wait()
 
 
@@ -259,5 +284,8 @@ def submit_stage(store: RunStore, stage: str) -> None:
         deployment.play(store, stage)
     except KeyboardInterrupt:
         run = store.plan.run
-        say(f"the SuperLink plays on without this command: `osteofed-coordinator pause {run}` stops it")
+        say(
+            f"the SuperLink plays on without this command: `osteofed-coordinator pause {run}` ends it "
+            "before its next round, which no site then pays for; until then `resume` is refused"
+        )
         raise

@@ -13,6 +13,7 @@ from server.engines.launch import launch_stage
 from server.engines.ready import require_ready
 from server.federation.folder import Home
 from server.federation.sweep import lay_out, planned_sweep
+from server.run.complete import lacking
 from server.run.folder import RunStore, open_run
 from server.run.prepare import prepare
 from server.run.release import make_release
@@ -70,13 +71,11 @@ def finished_runs(home: Home, signed: SignedSweep) -> tuple[RunStore, ...]:
 
 
 def is_played(store: RunStore) -> bool:
-    """Whether an arm has its release, and an answer of every site that measures it."""
+    """Whether an arm has its release, and a result of every required site that measures it."""
     if not (store.release_folder / "release.json").exists():
         return False
     return all(
-        {entry.site for entry in store.plan.asked(stage)} <= set(store.results(stage.name).accepted)
-        for stage in _asked_now(store)
-        if not isinstance(stage, TrainingStage)
+        not lacking(store, stage) for stage in _asked_now(store) if not isinstance(stage, TrainingStage)
     )
 
 

@@ -180,6 +180,10 @@ class Home:
         content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
         write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
 
+    def has_seen(self, site: str, head: str) -> bool:
+        """Whether a head of a site's ledger was ever seen here."""
+        return head in self._seen_heads().get(site, {})
+
     def forked_sites(self) -> frozenset[str]:
         """Sites of which two rows were seen at one place of the ledger: two copies of one answer."""
         indices = {site: list(rows.values()) for site, rows in self._seen_heads().items()}
@@ -318,13 +322,22 @@ def revoke(home: Home, site: str, *, now: datetime) -> None:
     Raises:
         PlanError: no such active site.
     """
+    require_active(home, site)
+    home.change(site, revoked_utc=now.isoformat())
+
+
+def require_active(home: Home, site: str) -> None:
+    """Refuse a name that is no enrolled site's, or a revoked one's.
+
+    Raises:
+        PlanError: with those there are.
+    """
     if not any(entry.site == site for entry in home.active_sites()):
         raise PlanError(
             "unknown-site",
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
             hint="`osteofed-coordinator sites` lists them",
         )
-    home.change(site, revoked_utc=now.isoformat())
 
 
 def _read_join_request(path: Path) -> JoinRequest:

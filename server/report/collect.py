@@ -26,6 +26,7 @@ from server.report.results import (
 )
 from server.report.training import training_of
 from server.report.validation import collect_validations, pool_site_aucs
+from server.run.amendments import dropped_sites
 from server.run.external import read_externals
 from server.run.folder import RunStore
 from server.run.release import held_release
@@ -114,8 +115,17 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         site_auc_without=without,
         is_synthetic=plan.settings.is_synthetic,
         is_simulated=plan.settings.is_simulated,
-        limits=_LIMITS if is_exact else (_LIMIT_OF_EPSILON, *_LIMITS),
+        limits=(*_dropped(store), *(() if is_exact else (_LIMIT_OF_EPSILON,)), *_LIMITS),
     )
+
+
+def _dropped(store: RunStore) -> list[str]:
+    """A line for each site that a person has dropped from the run."""
+    return [
+        f"{site} was dropped from this run on {each.dropped_utc.date()} by a signed amendment, with "
+        f"the reason: {each.reason}"
+        for site, each in dropped_sites(store).items()
+    ]
 
 
 def _committed(training: StageFolder) -> list[RoundState]:

@@ -23,6 +23,7 @@ from shared.contract.protocol import Hello, HelloReply, Refusal, Wire, any_from_
 from shared.errors import OsteoFedError, ProtocolError
 
 HELLO = "query.hello"
+ABSENT = "run.site-absent"
 GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
 
 
@@ -63,12 +64,18 @@ class Exchange:
         self._log = log
         self._nodes: dict[str, int] = {}
         self._greeted: dict[tuple[int, str], float] = {}
+        self._refused: dict[str, str] = {}
+        self.countersigned: dict[str, str] = {}
         self.needs_encoder: set[str] = set()
 
     @property
     def sites(self) -> frozenset[str]:
         """Sites that said hello."""
         return frozenset(self._nodes)
+
+    def reason(self, site: str) -> str:
+        """Why a site was not met: the code with which it refused its hello, or that it is absent."""
+        return self._refused.get(site, ABSENT)
 
     def meet(self, entries: Iterable[RosterEntry], *, wait_s: float) -> None:
         """Find the nodes of sites by ``query.hello``.
@@ -102,7 +109,7 @@ class Exchange:
         known = {site: request for site, request in requests.items() if site in self._nodes}
         for site in requests:
             if site not in known:
-                yield Arrival(site, code="run.site-absent")
+                yield Arrival(site, code=self.reason(site))
         yield from self._ask_nodes(
             {site: (self._nodes[site], record) for site, record in _records(known).items()},
             message_type=message_type,
@@ -207,6 +214,7 @@ class Exchange:
                 self._log(site, "protocol.two-nodes-one-site")
                 continue
             self._nodes[site] = nodes[site]
+            self.countersigned[site] = replies[0].countersigned
             if not replies[0].has_encoder:
                 self.needs_encoder.add(site)
 
@@ -219,7 +227,9 @@ class Exchange:
         try:
             if isinstance(reply, Refusal):
                 code = refusal_code(reply, self._plan, site=reply.site)
-                self._log(self._known_name(reply.site), code)
+                name = self._known_name(reply.site)
+                self._log(name, code)
+                self._refused |= {name: code} if name else {}
                 return None
             if not isinstance(reply, HelloReply):
                 raise ProtocolError("wrong-message", "a hello must be answered with a hello")

@@ -1,17 +1,20 @@
 """The last ledger head that the coordinator has seen of a site, countersigned for the next request.
 
 Every request that can cost a patient something carries one, in every run and every kind of validation,
-so that a site notices at the next contact that its ledger was rolled back. Imports the run store.
+so that a site notices at the next contact that its ledger was rolled back. The same heads show the
+coordinator that its own home was: at hello sites say which one it has signed last. Imports the run
+store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from server.federation.folder import Home
 from server.run.folder import RunStore
 from shared.contract.plan import RosterEntry
+from shared.errors import RunError
 from shared.signing.countersign import countersign
 from shared.signing.keys import SigningKey
 
@@ -37,3 +40,26 @@ def countersign_heads(
             signature = countersign(key, site=entry.site, plan_sha256=plan_sha256, ledger_head=head)
             signed[entry.site] = CountersignedHead(head, signature)
     return signed
+
+
+def require_newest_home(store: RunStore, countersigned: Mapping[str, str]) -> None:
+    """Refuse to go on with a home to which sites are ahead, before any of them pays.
+
+    Args:
+        store: the run.
+        countersigned: by site, the head that this coordinator has signed last under this plan, as the
+            site says; empty before the first.
+
+    Raises:
+        RunError: a head was signed here of which this home knows nothing.
+    """
+    home = Home(store.home)
+    ahead = [site for site, head in countersigned.items() if head and not home.has_seen(site, head)]
+    if ahead:
+        raise RunError(
+            "older-home",
+            f"sites {ahead} are ahead of this home, an older copy: its key has signed heads of "
+            "theirs that it does not know",
+            hint="restore a newer copy of the coordinator's folder; nobody was asked or paid. Where "
+            "there is none, this run cannot go on: write a new plan",
+        )

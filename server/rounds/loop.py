@@ -2,65 +2,39 @@
 
 A round asks every site of the stage, journals what arrives, and advances the state with the accepted
 totals in roster order. A missing or rejected total is one missing total with a reason; the weights of
-the sites present are renormalised. Round 1 of training needs every required site, so that each has
-taken part in what is released; later rounds need the quorum, a share of the stage's sites. Below it
+the sites present are renormalised. A round needs enough sites (``server.rounds.enough``). Below that
 the run stops and can be resumed: journalled replies count again, the other sites are asked again, and
 with noise off the result equals the uninterrupted run bit for bit. A stage that measures a release, or
 describes the patients, has one round and changes nothing: a site's result is kept, refusals are asked
-again when the stage is repeated.
+again when the stage is repeated. A stage ends complete or not at all (``server.run.complete``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from server.federation.folder import Home
 from server.rounds.asked_state import AskedState, asked_state_of
 from server.rounds.exchange import Arrival, Exchange
-from server.rounds.heads import countersign_heads
+from server.rounds.heads import countersign_heads, require_newest_home
+from server.rounds.play import Play, admit, bytes_of_round, require_enough
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
 from server.rounds.weights_delivery import deliver_encoder
-from server.run.folder import Event, RunStore
+from server.run.complete import require_complete
+from server.run.folder import RunStore
 from server.run.journal import Journal, JournalledReply
-from server.run.stage_folder import Contribution, RoundState, StageFolder
-from shared.contract.plan import RosterEntry
+from server.run.room import require_room
+from server.run.stage_folder import Contribution, RoundState
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
-from shared.contract.stages import GradientStage, Stage, TrainingStage
-from shared.errors import OsteoFedError, ProtocolError, RunError
+from shared.contract.stages import GradientStage, TrainingStage
+from shared.errors import OsteoFedError, ProtocolError
 from shared.privacy.ledger_format import LedgerHead
 from shared.signing.keys import SigningKey
 from shared.stages.kinds import sum_of
-from shared.stages.stage_sum import StageState, StageSum
+from shared.stages.stage_sum import StageState
 from shared.train.aggregate import renormalised, tail_average
 
 TRAIN = "train"  # Flower's type of every message that asks for a sum
-
-
-@dataclass(frozen=True)
-class Play:
-    """One stage as it is played: whom it can reach, where it is kept, what it asks, who signs."""
-
-    exchange: Exchange
-    store: RunStore
-    folder: StageFolder
-    asked: StageSum
-    key: SigningKey
-
-    @property
-    def stage(self) -> Stage:
-        """The stage's settings."""
-        return self.folder.stage
-
-    @property
-    def entries(self) -> tuple[RosterEntry, ...]:
-        """The sites that the stage asks, in roster order."""
-        return self.store.plan.asked(self.stage)
-
-    def log(self, number: int, site: str, code: str) -> None:
-        """Append to the run's events."""
-        self.store.log(Event(round=number, site=site, code=code))
 
 
 def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey) -> None:
@@ -69,7 +43,7 @@ def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey
     Raises:
         PlanError: the plan has no such stage.
         WeightsError: the release that is to be measured does not exist, or is damaged.
-        RunError: a required site is absent, the quorum is missed, or the run is paused; all resumable.
+        RunError: too few sites, no result of a required site, or the run is paused; all resumable.
     """
     folder = store.stage(name)
     file = store.encoder_file if store.plan.encoder_sha256 else None
@@ -79,6 +53,7 @@ def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey
         run_rounds(play)
     else:
         measure(play)
+    require_complete(store, folder.stage)
 
 
 def run_rounds(play: Play) -> Vector:
@@ -90,13 +65,14 @@ def run_rounds(play: Play) -> Vector:
         RunError: as ``run_stage``.
     """
     stage, store = play.stage, play.store
-    admit(play, 0, wait_s=store.plan.settings.patience.liveness_s)
-    reached = play.folder.last_committed()
-    if reached.round == 0:
-        play.log(0, "", "training-begun")
+    reached, wait_s = play.folder.last_committed(), store.plan.settings.patience.liveness_s
     while reached.round < stage.rounds:
         store.require_not_paused()
-        admit(play, reached.round, wait_s=0)
+        require_room(store, bytes_of_round(play, reached), number=reached.round + 1)
+        admit(play, reached.round + 1, wait_s=wait_s)
+        wait_s = 0.0  # later rounds take who is there
+        if reached.round == 0:
+            play.log(0, "", "training-begun")
         reached = play_round(play, reached.state)
         play.folder.commit(reached)
         play.log(reached.round, "", "round-committed")
@@ -114,7 +90,7 @@ def play_round(play: Play, state: StageState) -> RoundState:
     journal = play.folder.journal(play.asked.bound(number).length)
     missing = gather(play, journal, check, requests_for(play, number, AskedState(vector=state.vector)))
     accepted = journal.read(number).accepted
-    require_enough(play, journal, number, present=set(accepted))
+    require_enough(play, journal, number, present=set(accepted), missing=missing)
     present = [play.store.plan.entry(site) for site in accepted]
     advanced = play.asked.advance(
         state, [entry.reply.total for entry in accepted.values()], sites=present
@@ -134,35 +110,26 @@ def play_round(play: Play, state: StageState) -> RoundState:
 
 
 def measure(play: Play) -> None:
-    """Ask the sites of a stage that measures or describes; keep one result or refusal of each.
-
-    Raises:
-        RunError: a required site gave neither result nor refusal.
-    """
+    """Ask the sites of a stage that measures or describes; keep one result or refusal of each."""
     about, store = asked_state_of(play.store, play.stage), play.store
     journal = play.folder.journal(play.asked.bound(1).length)
     check = check_for(play, 1, about)
     journal.set_aside(1, unless=lambda reply: is_settled(reply, about))
     waiting = [entry for entry in play.entries if entry.site not in journal.read(1).accepted]
-    play.exchange.meet(waiting, wait_s=store.plan.settings.patience.liveness_s)
+    out = play.left_out
+    greeted = [entry for entry in waiting if entry.site not in out]
+    play.exchange.meet(greeted, wait_s=store.plan.settings.patience.liveness_s)
+    require_newest_home(store, play.exchange.countersigned)
     if about.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
         deliver_encoder(play.exchange, store, log=lambda site, code: play.log(0, site, code))
     requests = requests_for(play, 1, about)
-    silent = []
     for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
         code = journal_arrival(journal, check, arrival)
         if code:
             play.log(0, arrival.site, code)
         if not arrival.has_answered:
             journal.reject(1, None, site=arrival.site, code=code)
-            silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []
     record_heads(play, journal.read(1).accepted)
-    if silent:
-        raise RunError(
-            "incomplete-validation",
-            f"{play.stage.name} lacks an answer of required sites {silent}",
-            hint="start the sites, then run the validation again; results so far are kept",
-        )
 
 
 def is_settled(reply: SumReply, about: AskedState) -> bool:
@@ -192,13 +159,10 @@ def gather(
 
 
 def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator[Arrival]:
-    """What arrives of a round's requests; one reply is held at a time.
-
-    A site whose ledger has forked is not asked: two copies of it would release on one budget.
-    """
-    forked = Home(play.store.home).forked_sites()
-    yield from (Arrival(site, code="ledger.forked") for site in requests if site in forked)
-    asked = {site: request for site, request in requests.items() if site not in forked}
+    """What arrives of a round's requests; one reply is held at a time. Who is left out is not asked."""
+    out = play.left_out
+    yield from (Arrival(site, code=out[site]) for site in requests if site in out)
+    asked = {site: request for site, request in requests.items() if site not in out}
     group = f"{play.stage.name}-{number}"
     yield from play.exchange.ask(asked, message_type=TRAIN, group=group)
 
@@ -262,44 +226,3 @@ def requests_for(play: Play, number: int, about: AskedState) -> dict[str, SumReq
         )
         for site, head in heads.items()
     }
-
-
-def admit(play: Play, committed: int, *, wait_s: float) -> None:
-    """Find sites that are not met yet and give them the encoder.
-
-    Raises:
-        RunError: after waiting, a required site is absent.
-    """
-    entries, exchange = play.entries, play.exchange
-    exchange.meet(entries, wait_s=wait_s)
-    absent = [entry.site for entry in entries if entry.is_required and entry.site not in exchange.sites]
-    if wait_s > 0 and absent:
-        raise RunError(
-            "site-absent",
-            f"required sites {absent} did not say hello within {wait_s:g} s",
-            hint="see events.jsonl for the reason; start the sites, then `resume`",
-        )
-    deliver_encoder(exchange, play.store, log=lambda site, code: play.log(committed + 1, site, code))
-
-
-def require_enough(play: Play, journal: Journal, number: int, *, present: set[str]) -> None:
-    """Stop, resumably, when too few totals are there.
-
-    Raises:
-        RunError: below the quorum, or in round 1 without a required site.
-    """
-    entries = play.entries
-    needed = math.ceil(play.store.plan.settings.patience.quorum * len(entries))
-    absent = [entry.site for entry in entries if entry.is_required and entry.site not in present]
-    if len(present) >= needed and not (number == 1 and absent):
-        return
-    journal.set_aside(number)
-    play.log(number, "", "run.quorum-missed")
-    reason = f"{len(present)} of at least {needed} updates arrived"
-    if number == 1 and absent:
-        reason += f"; required sites {absent} are missing in the first round"
-    raise RunError(
-        "quorum-missed",
-        f"round {number} stopped: {reason}",
-        hint="`osteofed-coordinator status` shows the reasons; then `osteofed-coordinator resume`",
-    )

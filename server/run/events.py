@@ -36,6 +36,8 @@ EVENTS: Mapping[str, Meaning] = {
         "two rows were seen at one place of a site's ledger: two copies of it have answered",
         "the site is asked no more; find out which copy is true, end the other, tell the auditor",
     ),
+    "run.no-answer": Meaning("a required site was not heard of in the last round of a stage"),
+    "run.site-dropped": Meaning("a person has dropped the site from the run, and it is asked no more"),
     "protocol.duplicate": Meaning("a site has answered twice; the first answer counts"),
     "protocol.two-nodes-one-site": Meaning(
         "two nodes have signed a hello as one site, and neither is asked",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from server.federation.folder import Home
+from server.run.amendments import dropped_sites
+from server.run.complete import require_complete
 from server.run.folder import RunStore
 from shared.contract.decision import decision_of
 from shared.contract.protocol import vector_sha256
@@ -27,10 +29,11 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
     """Freeze the tail average of a finished run; a release that exists is returned as it is.
 
     Raises:
-        RunError: the run is not finished.
+        RunError: the run is not finished, or lacks a required site in its last round.
     """
     plan, folder = store.plan, store.release_folder
     if plan.release is None and not (folder / "release.json").exists():
+        require_complete(store, store.training.stage)
         weights = store.averaged()
         record = ReleaseRecord(
             run=plan.run,
@@ -43,6 +46,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             code_sha256=plan.code_sha256,
             ledger_heads=Home(store.home).ledger_heads(),
             rounds=store.training.last_committed().round,
+            dropped={site: each.reason for site, each in dropped_sites(store).items()},
         )
         write_release(
             folder,

@@ -23,6 +23,7 @@ from server.report.plan_facts import plan_facts
 from server.report.results import Results
 from server.report.summary import summarise
 from server.report.training import write_release
+from server.run.complete import INCOMPLETE
 from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import lock_run, make_release
@@ -45,6 +46,7 @@ from server.simulation.sources import Hospital
 from shared.contract.settings import Settings
 from shared.contract.stages import purpose_of
 from shared.contract.validation_summary import write_summary
+from shared.errors import RunError
 from shared.machine.files import write_atomic
 from shared.machine.terminal import progress, say, show_facts, show_table
 from shared.privacy.stage_text import (
@@ -184,7 +186,7 @@ def _train_and_measure(store: RunStore, home: Home, launch: Launch) -> Trained:
                 f"{purposes_of([stage])}, through each site's gate",
                 f"osteofed-coordinator validate {RUN} {stage.name}",
             )
-            launch(store, stage.name)
+            measure_stage(store, stage.name, launch)
     return Trained(release.weights, release.plan)
 
 
@@ -210,7 +212,21 @@ def _measure_later(
     say("  " + ", ".join(f"{name}: {n} patients" for name, n in found.items()))
     for stage in store.plan.stages:
         if stage.patients == "accrued" and store.plan.asked(stage):
-            launch(store, stage.name)
+            measure_stage(store, stage.name, launch)
+
+
+def measure_stage(store: RunStore, stage: str, launch: Launch) -> None:
+    """Play a stage that measures; a hospital that refused it is told, and missing in the report.
+
+    Raises:
+        OsteoFedError: anything else that stopped it.
+    """
+    try:
+        launch(store, stage)
+    except RunError as error:
+        if error.code != INCOMPLETE:
+            raise
+        say(f"  {error.fact}")
 
 
 def _divide(

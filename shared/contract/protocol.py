@@ -45,6 +45,8 @@ class HelloReply:
         site: who answers.
         code_sha256: hash of the code that the site installed.
         has_encoder: whether every encoder's file of the plan is here already.
+        countersigned: the newest head of its ledger that this coordinator has countersigned under this
+            plan; empty before the first.
         signature: of the site.
     """
 
@@ -53,6 +55,7 @@ class HelloReply:
     site: str
     code_sha256: str
     has_encoder: bool
+    countersigned: str = ""
     signature: str = ""
 
 

@@ -27,7 +27,14 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import ENCODER_FILE, Plan, read_plan
@@ -57,6 +64,8 @@ class ReleaseRecord(BaseModel):
         code_sha256: hash of the code.
         ledger_heads: each site's ledger head when the release was made.
         rounds: that were trained.
+        dropped: sites that a person dropped from the run by a signed amendment, with the reason; left
+            out where there are none, so that releases of before keep their hash.
     """
 
     model_config = FROZEN
@@ -73,6 +82,11 @@ class ReleaseRecord(BaseModel):
     code_sha256: str = HASH
     ledger_heads: dict[str, str]
     rounds: int = Field(ge=1)
+    dropped: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_nobody(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        return {name: value for name, value in write(self).items() if name != "dropped" or value}
 
     @property
     def sha256(self) -> str:

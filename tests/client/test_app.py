@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
+from practice_offline import key_of
 from table_site import TableSites
 
 import client.answers.hello
@@ -29,6 +30,7 @@ from shared.contract.protocol import (
 )
 from shared.signing.canonical import sha256_hex
 from shared.signing.code_hash import installed_code_hash
+from shared.signing.countersign import countersign
 from shared.signing.keys import verify
 
 SECRET = "Erika Mustermann /archive/4711.dcm"
@@ -70,6 +72,29 @@ def test_every_kind_of_message_is_answered_by_its_handler_and_signed(sites: Tabl
     assert (answers[0].nonce, answers[0].code_sha256) == ("n" * 32, installed_code_hash())
     kinds = [departure.release_class for departure in sites.gate().outbox.show()]
     assert kinds == ["public", "dp", "dp"]
+
+
+def test_a_hello_names_the_newest_head_that_the_coordinator_has_countersigned_under_this_plan(
+    sites: TableSites,
+) -> None:
+    folder = sites.folder / "sites" / "elm"
+    hello = to_record(Hello(plan_sha256=sites.plan_sha256, nonce="n" * 32))
+
+    def told() -> str:
+        return from_record(send(folder, hello, "query.hello").content, HelloReply).countersigned
+
+    assert told() == ""
+    sites.answer(sites.train_request())
+    ledger, key = sites.gate().ledger, key_of(sites)
+    head = ledger.head().sha256
+    for plan_sha256 in (sites.plan_sha256, "9" * 64):
+        signature = countersign(key, site="elm", plan_sha256=plan_sha256, ledger_head=head)
+        ledger.record_countersignature(
+            head, signature, plan_sha256=plan_sha256, coordinator_key=key.public_hex
+        )
+        assert told() == head
+    rows = [each.plan_sha256 for each in ledger.countersignatures()]
+    assert rows[-1] == "9" * 64, "of another plan, which this hello is not about"
 
 
 @pytest.mark.parametrize("damage", ["garbage", "no-folder", "not-a-site", "no-policy", "other-plan"])

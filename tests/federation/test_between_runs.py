@@ -178,7 +178,8 @@ def test_a_ledger_rolled_back_to_before_a_validation_is_noticed(
     # the external site never trains: its own next contact is the next validation
     store = federation.store()
     shutil.rmtree(store.folder / "replies" / "external")
-    federation.launch(store, "external")
+    with pytest.raises(RunError, match=r"hop \(ledger\.behind\)"):
+        federation.launch(store, "external")
     assert store.results("external").rejected == {"hop": "ledger.behind"}
 
 

@@ -896,9 +896,9 @@ BREAKS: tuple[Break, ...] = (
         ("client/intake/test_changes.py",),
     ),
     Break(
-        "server/rounds/loop.py",
-        "needed = math.ceil(",
-        "needed = math.floor(",
+        "server/rounds/enough.py",
+        "return math.ceil(",
+        "return math.floor(",
         "one of three sites is a quorum of a half",
     ),
     Break(
@@ -1522,10 +1522,70 @@ BREAKS: tuple[Break, ...] = (
         "who left a cohort is measured as if never trained",
     ),
     Break(
-        "server/rounds/loop.py",
-        "if len(present) >= needed and not (number == 1 and absent):",
-        "if len(present) >= needed:",
+        "server/rounds/enough.py",
+        "if number in (1, stage.rounds) else ()",
+        "if number == stage.rounds else ()",
         "a required site may miss the first round",
+    ),
+    Break(
+        "server/rounds/enough.py",
+        "required_sites(store, stage) if number in",
+        "required_sites(store, stage) if number == 1 and number in",
+        "a release is made without a required site in its last round",
+    ),
+    Break(
+        "server/run/complete.py",
+        "set(results.accepted), results.rejected",
+        "{*results.accepted, *results.rejected}, results.rejected",
+        "a validation that a required site refused is finished",
+    ),
+    Break(
+        "server/run/advice.py",
+        "if len(store.plan.asked(stage)) - len(final) < needed:",
+        "if len(store.plan.asked(stage)) < needed:",
+        "a run whose sites have spent their budget is to be resumed",
+    ),
+    Break(
+        "server/rounds/heads.py",
+        "if head and not home.has_seen(site, head)]",
+        "if not head]",
+        "an older copy of the coordinator's home makes sites pay for nothing",
+    ),
+    Break(
+        "server/rounds/play.py",
+        "(exchange.sites - set(out)) | set(journal.read(number).accepted)",
+        "{entry.site for entry in play.entries}",
+        "sites pay for a round that has not enough of them",
+    ),
+    Break(
+        "server/run/room.py",
+        "if free >= needed:",
+        "if free >= n_bytes:",
+        "a round is asked for that the disk cannot hold",
+    ),
+    Break(
+        "client/node/supernode.py",
+        "if clock() - first > REFUSED_FOR_S:",
+        "if clock() - began > REFUSED_FOR_S:",
+        "a node that is never let in is started for ever",
+    ),
+    Break(
+        "server/run/holder.py",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB)",
+        "two commands play one run",
+    ),
+    Break(
+        "server/run/revoked.py",
+        "if each.site == site and each.public_key in keys]",
+        "if each.site == site]",
+        "a revocation drops another hospital of that name",
+    ),
+    Break(
+        "server/run/amendments.py",
+        "if (amendment.plan_sha256, amendment.site) != (store.plan.sha256, entry.site):",
+        "if amendment.site != entry.site:",
+        "a site is dropped by the amendment of another run",
     ),
     Break(
         "server/rounds/loop.py",
@@ -3010,8 +3070,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/engines/ready.py",
-        "absent = absent if len(asked) - len(absent) < needed else []",
-        "absent = absent if len(asked) - len(absent) <= needed else []",
+        "if len(there) < needed_in(store, stage):",
+        "if len(there) <= needed_in(store, stage):",
         "a run that has its quorum does not go on",
     ),
     Break(
@@ -3540,7 +3600,7 @@ BREAKS: tuple[Break, ...] = (
         "a stranger's file is taken in under the name of an enrolled site",
     ),
     Break(
-        "server/rounds/loop.py",
+        "server/rounds/play.py",
         "journal.set_aside(number)",
         "journal.read(number)",
         "refusals of a round that missed its quorum stand when it is asked again",
@@ -3552,9 +3612,9 @@ BREAKS: tuple[Break, ...] = (
         "a site that refused a round is asked once more after a crash",
     ),
     Break(
-        "server/rounds/loop.py",
-        "silent += [arrival.site] if store.plan.entry(arrival.site).is_required else []",
-        "silent += [arrival.site]",
+        "server/run/amendments.py",
+        "if entry.is_required and entry.site not in dropped)",
+        "if entry.site not in dropped)",
         "a validation fails for the silence of a site that is not required",
     ),
     Break(

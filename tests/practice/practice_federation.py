@@ -212,6 +212,8 @@ def hello(message: Message, context: Context) -> Message:
     order = from_record(message.content, Hello)
     lie = folder / "claims.json"
     stored = folder / "cache" / str(site["encoder_sha256"])
+    asked = folder / "trained.log"
+    rounds = [line.split(" ") for line in asked.read_text().splitlines()] if asked.exists() else []
     return _reply(
         message,
         folder,
@@ -221,6 +223,7 @@ def hello(message: Message, context: Context) -> Message:
             site=json.loads(lie.read_text()) if lie.exists() else site["site"],
             code_sha256=CODE,
             has_encoder=stored.exists(),
+            countersigned=rounds[-1][1] if rounds else "",
         ),
     )
 

@@ -9,7 +9,7 @@ from table_site import TableSites
 
 from server.run.folder import RunStore, open_run
 from server.run.release import make_release
-from server.run.stage_folder import RoundState
+from server.run.stage_folder import Contribution, RoundState
 from shared.contract.plan import Plan, RosterEntry, write_plan
 from shared.contract.release import Release
 from shared.contract.stages import Role
@@ -31,7 +31,13 @@ def key_of(sites: TableSites) -> SigningKey:
 def finish(sites: TableSites) -> Release:
     """The run's release, of weights that nobody trained."""
     store = store_of(sites)
-    store.training.commit(RoundState(state=StageState(round=1, vector=sites.weights)))
+    asked = store.plan.asked(store.training.stage)
+    parts = [
+        Contribution(site=entry.site, weight=entry.weight, total_sha256="", ledger_head="")
+        for entry in asked
+    ]
+    state = StageState(round=1, vector=sites.weights)
+    store.training.commit(RoundState(state=state, contributions=tuple(parts)))
     store.write_averaged(sites.weights)
     return make_release(store, key_of(sites))
 

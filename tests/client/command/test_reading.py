@@ -16,7 +16,7 @@ from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import make_release
-from server.run.stage_folder import RoundState
+from server.run.stage_folder import Contribution, RoundState
 from server.synthetic.folder import write_later_films
 from server.synthetic.hospitals import DEMO_SITES
 from shared.contract.release import copy_release
@@ -53,7 +53,9 @@ def _finished(home: Home, said: tuple[str, ...]) -> RunStore:
     save_plan(home, draft_plan(settings, [site], run="spring", coordinator_key=key, now=NOW))
     store = prepare(home, "spring")
     weights = np.linspace(-1, 1, store.training.last_committed().vector.size, dtype=np.float32)
-    store.training.commit(RoundState(state=StageState(round=1, vector=weights)))
+    part = Contribution(site="aster", weight=1.0, total_sha256="", ledger_head="")
+    state = StageState(round=1, vector=weights)
+    store.training.commit(RoundState(state=state, contributions=(part,)))
     store.write_averaged(weights)
     return store
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from client.node.supernode import start_supernode
+from client.node.supernode import start_again, start_supernode
+from shared.errors import EngineError
 
 
 class Started:
@@ -85,3 +86,46 @@ def test_the_secret_is_new_at_each_start_and_health_is_asked_where_it_was_named(
             value_of(processes.commands["north-supernode"], "--health-server-address") == "127.0.0.1:1"
         )
     assert len(secrets) == 2
+
+
+class Refusing:
+    """A server that refuses for a while, by a clock that only waiting moves."""
+
+    def __init__(self, *, until_s: float, lasts_s: float = 2.0) -> None:
+        self.now = 0.0
+        self.until_s = until_s
+        self.lasts_s = lasts_s
+        self.starts: list[float] = []
+
+    def answer(self) -> None:
+        self.starts.append(self.now)
+        self.now += self.lasts_s
+        if self.now < self.until_s:
+            raise EngineError("process-ended", "site-supernode ended by itself with 0")
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def play(self) -> None:
+        start_again(self.answer, clock=lambda: self.now, sleep=self.wait)
+
+
+def test_a_killed_node_that_the_server_still_refuses_is_started_again_until_it_is_let_in() -> None:
+    server = Refusing(until_s=50.0)
+    server.play()
+    assert server.starts == [0.0, 12.0, 24.0, 36.0, 48.0]
+
+
+def test_a_node_that_is_never_let_in_ends_with_the_reason() -> None:
+    server = Refusing(until_s=float("inf"))
+    with pytest.raises(EngineError, match="ended by itself") as caught:
+        server.play()
+    assert caught.value.code == "engine.process-ended"
+    assert server.starts[-1] > 100.0
+    assert len(server.starts) == 11
+
+
+def test_a_node_that_dies_after_hours_has_the_whole_time_again() -> None:
+    server = Refusing(until_s=10_000.0, lasts_s=3_600.0)
+    server.play()
+    assert len(server.starts) == 3

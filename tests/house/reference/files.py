@@ -22,6 +22,7 @@ from server.encoders.pretrain import RECIPE_VERSION
 from server.federation.folder import HEADS_VERSION, JoinRequest
 from server.report.results import Results
 from server.report.sweep import SweepResults
+from server.run.amendments import Amendment
 from server.run.stage_folder import RUN_VERSION
 from server.simulation.comparison import Comparison, Division
 from server.simulation.record import RECORD_VERSION
@@ -187,6 +188,14 @@ COORDINATOR = (
     File("runs/RUN/events.jsonl", "JSON lines", "round, site, [code](codes.md)"),
     File("runs/RUN/outcome-STAGE.json", "JSON", "how a stage ended"),
     File("runs/RUN/pause", "empty", "asks the run to stop before its next round"),
+    File("runs/RUN/command.holder", "JSON", "the command that has the run: process, host, since"),
+    File("runs/RUN/stage.holder", "JSON", "the ServerApp that plays a stage of it, the same way"),
+    File(
+        "runs/RUN/amendments/SITE.json",
+        "JSON, signed",
+        "a site that a person has dropped from the run, and why",
+        Amendment,
+    ),
     File("runs/RUN/ledgers/SITE.json", "JSON", "a ledger export that was handed in", LedgerExport),
     File(
         "runs/RUN/external/SITE.json",

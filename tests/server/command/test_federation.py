@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,23 @@ def test_the_server_is_told_the_node_keys_of_active_sites(
     founded.told("revoke", "fern")
     founded.type("serve")
     assert seen[1]["node_keys"] == {}
+
+
+def test_a_revocation_names_the_runs_that_go_on_without_the_site_or_stop(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    own = make_coordinator()
+    told = own.told("revoke", "elm", "--stop-runs")
+    assert (told["runs"], told["they"]) == (own.run, "stop before their next round")
+    assert "elm" not in {site.site for site in Home(own.home).active_sites()}
+    own.sites.pop("elm")
+    stopped = own.with_sites("launch", own.run, "--json")
+    assert json.loads(stopped.stdout)["error"] == "run.paused"
+    resumed = own.with_sites("resume", own.run, "--json")
+    assert resumed.exit_code == 0, resumed.output
+    assert list(own.told("release", own.run)["dropped"]) == ["elm"]
+    own.told("revoke", "hop")
+    assert own.told("revoke", "ash")["they"] == "go on without it"
 
 
 def test_sites_are_shown_to_people_with_role_size_and_the_days_they_came_and_went(

@@ -38,6 +38,7 @@ def test_a_run_goes_from_its_plan_to_its_release(make_coordinator: Callable[...,
     assert facts["rounds"] == 2
     status = own.told("status", own.run)
     assert (status["committed rounds"], status["release"]) == ("2 of 2", "made")
+    assert (status["played by"], status["waits for"]) == ("nobody", "nobody")
     assert status["events"] == []
     assert status["locked"] == "no"  # a release is not yet a lock
     made = own.told("release", own.run)
@@ -56,6 +57,27 @@ def test_a_paused_run_stops_before_its_next_round_and_resumes(
     resumed = own.with_sites("resume", own.run, "--json")
     assert resumed.exit_code == 0, resumed.output
     assert json.loads(resumed.stdout)["rounds"] == 2
+
+
+def test_a_run_goes_on_without_a_site_that_a_person_dropped_and_release_and_report_say_so(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    own = make_coordinator()
+    own.told("pause", own.run)
+    own.with_sites("launch", own.run)
+    elm = own.sites.pop("elm")
+    alone = own.with_sites("resume", own.run, "--json")
+    assert alone.exit_code == 1
+    assert "elm: is required" in json.loads(alone.stdout)["fact"]
+    told = own.told("drop-site", own.run, "elm", "--reason", "it has left the federation")
+    assert (told["site"], told["reason"]) == ("elm", "it has left the federation")
+    resumed = own.with_sites("resume", own.run, "--json")
+    assert resumed.exit_code == 0, resumed.output
+    assert own.told("release", own.run)["dropped"] == {"elm": "it has left the federation"}
+    own.told("report", own.run)
+    page = (own.home / "runs" / own.run / "report.html").read_text()
+    assert "elm was dropped from this run" in page
+    assert elm.exists()
 
 
 def test_a_plan_shows_its_stages_and_what_each_group_of_patients_pays(

@@ -144,6 +144,26 @@ def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_takes_its_place
     assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
 
 
+def test_a_revoked_site_is_locked_out_at_once_and_comes_back_under_a_new_key_only(
+    tmp_path: Path, nodes: Nodes
+) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.shut_out("aster")
+    assert nodes.status == {}, "who never was in is not locked out"
+    for site in ("aster", "birch"):
+        register(deployment, site, f"key of {site}")
+    nodes.breaks_off = True
+    with pytest.raises(KeyboardInterrupt):
+        deployment.shut_out("aster")
+    nodes.breaks_off = False
+    deployment.shut_out("aster")
+    deployment.shut_out("aster")
+    assert nodes.status == {"1": "unregistered", "2": "registered"}
+    assert set(deployment.registered()) == {"aster", "birch"}
+    register(deployment, "aster", "a new key")
+    assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
+
+
 def test_a_former_node_key_is_locked_out_even_where_that_was_cut_off(
     tmp_path: Path, nodes: Nodes
 ) -> None:
@@ -364,4 +384,5 @@ def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(
     (Deployment(store.home).work / "flower" / "config.toml").write_text("")
     with pytest.raises(KeyboardInterrupt):
         submit_stage(store, "train")
-    assert f"`osteofed-coordinator pause {store.plan.run}` stops it" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert f"`osteofed-coordinator pause {store.plan.run}` ends it before its next round" in told

@@ -18,6 +18,7 @@ from server.report.collect import _privacy, _task, collect_results
 from server.report.curves import collect_curves
 from server.report.further import collect_further
 from server.report.validation import pool_site_aucs
+from server.run.amendments import drop_site
 from server.run.release import lock_run
 from shared.contract.release import read_release
 from shared.errors import WeightsError
@@ -145,6 +146,17 @@ def test_results_hold_every_part_of_a_run(tmp_path: Path) -> None:
     assert results.site_auc_without == without
     assert results.limits
     assert results.description == ()
+
+
+def test_a_site_that_was_dropped_is_named_first_with_the_day_and_the_reason(tmp_path: Path) -> None:
+    store = found_run(tmp_path)
+    finish_run(store)
+    key = load_key(store.home / "keys" / "coordinator.pem")
+    site = store.plan.roster[0].site
+    drop_site(store, site, reason="it left", key=key, now=datetime(2026, 1, 5, tzinfo=UTC))
+    told = collect_results(store).limits[0]
+    assert told.startswith(f"{site} was dropped from this run on 2026-01-05 by a signed amendment")
+    assert told.endswith("with the reason: it left")
 
 
 def test_a_task_is_told_in_a_readers_words(tmp_path: Path) -> None:

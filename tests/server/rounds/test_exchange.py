@@ -91,6 +91,7 @@ def test_a_required_site_that_is_absent_stops_the_run_before_its_first_round(
         run_local(store.folder, folders, client_app=practice.app)
     assert caught.value.code == "run.site-absent"
     assert "site-2" in caught.value.fact
+    assert ("site-2", "run.site-absent") in {(event.site, event.code) for event in store.events()}
 
 
 def test_an_optional_site_that_is_absent_is_a_missing_update(tmp_path: Path) -> None:

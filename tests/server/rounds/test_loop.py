@@ -262,6 +262,7 @@ def test_the_first_round_needs_every_required_site(tmp_path: Path) -> None:
         run(store, folders, faults=[Fault(site="site-0", round=1, kind="exception")])
     assert caught.value.code == "run.quorum-missed"
     assert store.training.last_committed().round == 0
+    assert "required sites ['site-0'] are missing in the first round" in caught.value.fact
     run(store, folders, faults=[Fault(site="site-0", round=2, kind="exception")])
     assert codes(store, 2) == {"site-0": "engine.flower-error-2"}
 

@@ -13,6 +13,7 @@ from practice_federation import N_CELLS
 
 from server.engines.local import run_local
 from server.federation.folder import Home
+from server.run.amendments import drop_site
 from server.run.folder import RunStore
 from server.run.journal import RoundJournal
 from server.run.release import lock_run
@@ -34,6 +35,15 @@ def play(store: RunStore, folders: dict[str, Path], stage: str) -> RoundJournal:
 
 def set_table(folder: Path, cells: list[float]) -> None:
     (folder / "table.json").write_text(json.dumps(cells))
+
+
+def lacking_one(store: RunStore, folders: dict[str, Path], site: str) -> RoundJournal:
+    """What is kept of an internal validation that ends without a required site."""
+    with pytest.raises(RunError) as caught:
+        play(store, folders, "internal")
+    assert caught.value.code == "run.incomplete-stage"
+    assert site in caught.value.fact
+    return store.results("internal")
 
 
 def tables(results: RoundJournal) -> dict[str, tuple[str, list[float]]]:
@@ -161,7 +171,7 @@ def test_a_site_that_had_nobody_to_measure_is_kept_and_asked_again(
 def test_a_table_of_the_wrong_length_is_kept_as_a_refused_result(released: Released) -> None:
     store, folders = released
     set_table(folders["site-1"], [1.0])
-    results = play(store, folders, "internal")
+    results = lacking_one(store, folders, "site-1 (protocol.wrong-shape)")
     assert results.rejected == {"site-1": "protocol.wrong-shape"}
     assert tables(results) == {"site-0": MEASURED}
     assert ("site-1", "protocol.wrong-shape") in {(event.site, event.code) for event in store.events()}
@@ -170,13 +180,14 @@ def test_a_table_of_the_wrong_length_is_kept_as_a_refused_result(released: Relea
 def test_a_table_beyond_every_honest_one_is_kept_as_a_refused_result(released: Released) -> None:
     store, folders = released
     set_table(folders["site-1"], [1e9] * N_CELLS)
-    assert play(store, folders, "internal").rejected == {"site-1": "protocol.norm-exceeded"}
+    results = lacking_one(store, folders, "site-1 (protocol.norm-exceeded)")
+    assert results.rejected == {"site-1": "protocol.norm-exceeded"}
 
 
 def test_a_measured_site_is_not_asked_again_and_a_refused_one_is(released: Released) -> None:
     store, folders = released
     set_table(folders["site-1"], [1.0])
-    play(store, folders, "internal")
+    lacking_one(store, folders, "site-1")
     set_table(folders["site-0"], [9.0] * N_CELLS)
     set_table(folders["site-1"], [2.0] * N_CELLS)
     results = play(store, folders, "internal")
@@ -189,7 +200,7 @@ def test_a_site_that_refused_is_kept_with_its_code_and_asked_again(released: Rel
     store, folders = released
     refuses = folders["site-1"] / "refuse.json"
     refuses.write_text('"policy.purpose-forbidden"')
-    results = play(store, folders, "internal")
+    results = lacking_one(store, folders, "site-1 (policy.purpose-forbidden)")
     assert results.rejected == {"site-1": "policy.purpose-forbidden"}
     assert tables(results) == {"site-0": MEASURED}
     refuses.unlink()
@@ -214,9 +225,7 @@ def test_a_result_of_another_release_is_asked_again(released: Released) -> None:
 def test_a_required_site_that_stays_silent_makes_the_validation_incomplete(released: Released) -> None:
     store, folders = released
     absent = {name: folder for name, folder in folders.items() if name != "site-1"}
-    with pytest.raises(RunError) as caught:
-        play(store, absent, "internal")
-    assert caught.value.code == "run.incomplete-validation"
+    lacking_one(store, absent, "site-1 (run.site-absent)")
     assert tables(store.results("internal")) == {"site-0": MEASURED}
     assert store.results("internal").rejected == {"site-1": "run.site-absent"}
     assert tables(play(store, folders, "internal"))["site-1"] == MEASURED
@@ -243,6 +252,15 @@ def test_an_optional_site_that_stays_silent_is_noted_and_stops_nothing(tmp_path:
     assert results.rejected == {"site-1": "run.site-absent"}
 
 
+def test_a_validation_goes_on_without_a_required_site_that_was_dropped(released: Released) -> None:
+    store, folders = released
+    drop_site(store, "site-1", reason="it left", key=Home(store.home).key(), now=NOW)
+    results = play(store, folders, "internal")
+    assert tables(results) == {"site-0": MEASURED}
+    assert results.rejected == {"site-1": "run.site-dropped"}
+    assert asked(folders["site-1"]) == []
+
+
 def test_a_stage_that_the_plan_does_not_have_is_refused_with_those_it_has(released: Released) -> None:
     with pytest.raises(OsteoFedError) as caught:
         play(*released, "description")
@@ -255,9 +273,7 @@ def test_a_site_of_which_two_copies_have_answered_is_asked_no_more(released: Rel
     twice = [LedgerHead(index=8, sha256=digit * 64) for digit in "ab"]
     for head in twice:
         Home(store.home).record_heads({"site-1": head})
-    with pytest.raises(RunError) as caught:
-        play(store, folders, "internal")
-    assert caught.value.code == "run.incomplete-validation"
+    lacking_one(store, folders, "site-1 (ledger.forked)")
     assert store.results("internal").rejected == {"site-1": "ledger.forked"}
     assert asked(folders["site-1"]) == []
     assert list(store.results("internal").accepted) == ["site-0"]

@@ -15,7 +15,7 @@ from server.federation.plan import draft_plan, save_plan
 from server.run.folder import RunStore
 from server.run.prepare import prepare
 from server.run.release import held_release, lock_run, make_release
-from server.run.stage_folder import RoundState
+from server.run.stage_folder import Contribution, RoundState
 from shared.contract.release import Release, read_lock, read_release
 from shared.errors import RunError, WeightsError
 from shared.signing.keys import create_key
@@ -36,7 +36,8 @@ def finished(tmp_path: Path) -> tuple[Home, RunStore]:
     save_plan(home, draft_plan(settings, [site], run="spring", coordinator_key=key, now=NOW))
     store = prepare(home, "spring")
     weights = np.linspace(-1, 1, store.training.last_committed().vector.size, dtype=np.float32)
-    store.training.commit(RoundState(state=StageState(round=1, vector=weights)))
+    part = Contribution(site="aster", weight=1.0, total_sha256="1" * 64, ledger_head="")
+    store.training.commit(RoundState(state=StageState(round=1, vector=weights), contributions=(part,)))
     store.write_averaged(weights)
     return home, store
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import practice_federation as practice
 import pytest
 from practice_png_tree import write_tree
 from simulated_tables import (
@@ -28,10 +29,12 @@ from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import Ledger
 from client.reading.predict import predict
 from client.site.folder import open_site
+from server.engines.loopback import Launch
 from server.federation.compose import cohort_file, compose_settings
-from server.run.folder import open_run
+from server.run.folder import RunStore, open_run
 from server.simulation.arms import Trained, score_arm
 from server.simulation.hospitals import Folders, declared_size, require_patients, split_cells
+from server.simulation.play import measure_stage
 from server.simulation.request import Request
 from server.simulation.simulate import Simulation, check, simulate
 from shared.contract.decision import decision_of
@@ -493,3 +496,19 @@ def test_hospitals_with_trees_of_png_files_train_a_model_that_reads_such_a_file(
     assert sum(reading.probabilities.values()) == pytest.approx(1.0)
     exams = current_cohort(open_site(out / "sites" / "hazel"), "mura_wrist")
     assert any(np.array_equal(reading.films[0], image) for image in exams.images)
+
+
+def test_a_hospital_that_refuses_a_measure_is_told_and_the_simulation_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def launch_ending(reason: str) -> Launch:
+        def launch(store: RunStore, stage: str) -> None:
+            raise RunError(reason, f"{stage} lacks a result of hop")
+
+        return launch
+
+    store, _ = practice.found_federation(tmp_path, n_sites=1)
+    measure_stage(store, "internal", launch_ending("incomplete-stage"))
+    assert "internal lacks a result of hop" in capfd.readouterr().err
+    with pytest.raises(RunError, match="internal lacks"):
+        measure_stage(store, "internal", launch_ending("not-locked"))

@@ -27,6 +27,7 @@ LONGEST: list[Wire] = [
         site=SITE,
         code_sha256=HASH,
         has_encoder=False,
+        countersigned=HASH,
         signature=SIGNATURE,
     ),
     WeightsReply(plan_sha256=HASH, site=SITE, index=1023, is_complete=False, signature=SIGNATURE),
