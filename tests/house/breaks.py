@@ -1107,8 +1107,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/gradient.py",
-        "n_declared=float(sum(entry.declared_patients for entry in sites)),",
-        "n_declared=float(sum(entry.declared_patients for entry in sites[:1])),",
+        "n_declared = float(sum(entry.declared_patients for entry in sites))",
+        "n_declared = float(sum(entry.declared_patients for entry in sites[:1]))",
         "a step over all sites is divided by one of them",
     ),
     Break(
@@ -1822,10 +1822,28 @@ BREAKS: tuple[Break, ...] = (
         "nothing is missing in the patients that a model is tried on",
     ),
     Break(
-        "shared/train/aggregate.py",
-        "trimmed = int(fraction * len(updates))",
-        "trimmed = round(fraction * len(updates))",
+        "shared/train/robust.py",
+        "    trimmed = int(fraction * len(updates))",
+        "    trimmed = round(fraction * len(updates))",
         "of three sites the trimmed mean leaves one",
+    ),
+    Break(
+        "shared/train/robust.py",
+        "near = [middle / max(distance, _NEAREST * middle) for distance in distances]",
+        "near = [1.0 for _ in distances]",
+        "the geometric median is a mean, which one site moves as it likes",
+    ),
+    Break(
+        "shared/stages/gradient.py",
+        "return [total / entry.declared_patients for total, entry in zip(totals, sites, strict=True)]",
+        "return list(totals)",
+        "a robust rule compares sums of unequal hospitals",
+    ),
+    Break(
+        "server/federation/withstanding.py",
+        "least = math.ceil(quorum * n_sites)",
+        "least = n_sites",
+        "a round at its quorum is left with a rule that withstands nobody",
     ),
     Break(
         "shared/train/aggregate.py",
@@ -1925,8 +1943,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/training.py",
-        '"alike" if is_robust else "shares"',
-        '"shares" if is_robust else "alike"',
+        'combined="alike" if is_robust else combined,',
+        "combined=combined,",
         "a median is said to weigh sites by their size",
     ),
     Break(
