@@ -25,6 +25,7 @@ from shared.sums.contract import Floats, State
 from shared.train.aggregate import combined, next_weights, renormalised
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
+from shared.train.robust import per_declared
 from shared.train.update import train_sum, train_update
 
 
@@ -144,15 +145,7 @@ class GradientSum:
         )
         return StageState(round=state.round + 1, vector=moved.vector.astype("<f4"))
 
-    def per_declared(self, totals: Sequence[Vector], sites: Sequence[RosterEntry]) -> list[Vector]:
-        """What sites sent, each for one declared patient: what a robust rule compares.
-
-        A change of the weights is that already, since a site divides its sums by its declared size.
-        """
-        if self._stage.fold == "site":
-            return list(totals)
-        return [total / entry.declared_patients for total, entry in zip(totals, sites, strict=True)]
-
     def _robust_mean(self, totals: Sequence[Vector], sites: Sequence[RosterEntry]) -> Floats:
-        changes = self.per_declared(totals, sites)
+        declared = [entry.declared_patients for entry in sites]
+        changes = per_declared(totals, declared, fold="coordinator")
         return combined(changes, shares=(), strategy=self._stage.strategy)

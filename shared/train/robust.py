@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shared.contract.protocol import Vector
-from shared.contract.stages import StrategySettings
+from shared.contract.stages import Fold, StrategySettings
 
 Block = np.ndarray[tuple[int], np.dtype[np.float64]]
 BLOCK = 1 << 16  # float64 accumulator and products of one block stay in the processor's cache
@@ -64,6 +64,16 @@ def geometric_shares(updates: Sequence[Vector]) -> tuple[float, ...]:
         if max(abs(new - old) for new, old in zip(shares, before, strict=True)) < _STEADY:
             break
     return shares
+
+
+def per_declared(totals: Sequence[Vector], declared: Sequence[int], *, fold: Fold) -> list[Vector]:
+    """What sites sent, each [p] for one declared patient: what a robust rule compares.
+
+    A change of the weights is that already, since a site divides its sums by its declared size.
+    """
+    if fold == "site":
+        return list(totals)
+    return [total / n_patients for total, n_patients in zip(totals, declared, strict=True)]
 
 
 def kept_shares(updates: Sequence[Vector], strategy: StrategySettings) -> tuple[float, ...]:
