@@ -1840,6 +1840,12 @@ BREAKS: tuple[Break, ...] = (
         "a robust rule compares sums of unequal hospitals",
     ),
     Break(
+        "server/experiments/robustness.py",
+        "patients[place],",
+        "patients[0],",
+        "every hospital of the page of bad ones has the patients of the first",
+    ),
+    Break(
         "server/report/kept.py",
         "kept[site].append(share * len(shares))",
         "kept[site].append(share)",
