@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments robustness clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -91,6 +91,9 @@ schedules: $(STAMP)  ## re-measure what each schedule reaches, into docs/schedul
 
 experiments: $(STAMP)  ## measure every system, arm by arm, into docs/experiments.md; ARGS="--only NAME --seeds N --setting full"
 	$(BIN)/python -m server.experiments.command $(ARGS)
+
+robustness: $(STAMP)  ## what bad hospitals cost under each rule, line by line, into docs/robustness.md
+	$(BIN)/python -m server.experiments.robustness
 
 loopback: $(STAMP)  ## a real SuperLink (TLS) and three SuperNodes as processes, a few rounds, torn down
 	$(BIN)/osteofed-coordinator loopback --folder loopback $(ARGS)

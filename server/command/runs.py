@@ -226,6 +226,7 @@ def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> Non
 def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Show how far a run is, and what went wrong at which site, as codes."""
     from server.federation.folder import Home
+    from server.report.kept import kept_by_rule, write_kept
     from server.run.advice import awaited
     from server.run.events import PROGRESS
     from server.run.folder import open_run
@@ -248,9 +249,12 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
     }
     if as_json:
         events = [[event.round, event.site, event.code] for event in troubles]
-        show_json(facts | {"events": events})
+        show_json(facts | {"events": events, "kept": kept_by_rule(store)})
         return
     show_facts("", facts)
+    if kept := kept_by_rule(store):
+        title = "kept by the robust rule, of an equal share"
+        show_table(title, ("site", "kept"), [(site, write_kept(each)) for site, each in kept.items()])
     if troubles:
         rows = [(event.round, event.site, event.code) for event in troubles]
         show_table("events", ("round", "site", "code"), rows)

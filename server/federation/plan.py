@@ -16,6 +16,7 @@ from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
 from server.federation.suitable import require_suitable
 from server.federation.tables import Declared, table_noise, table_stage
+from server.federation.withstanding import require_withstanding
 from shared.contract.plan import RUN_NAME, Plan, RosterEntry, write_plan
 from shared.contract.protocol import vector_sha256
 from shared.contract.schedules import ScheduleRow, choose_row, signal_of
@@ -67,7 +68,8 @@ def draft_plan(
 
     Raises:
         PlanError: no training site, or the run's name cannot be one.
-        SettingsError: the learner or a measure does not suit the task.
+        SettingsError: the learner or a measure does not suit the task, or the strategy's robust rule
+            withstands nobody at the quorum.
         RunError: an encoder that is to learn is not at hand.
         PrivacyError: the promised ε cannot be reached with the grid of noise multipliers, or the model
             cannot be trained with one gradient per patient.
@@ -81,6 +83,7 @@ def draft_plan(
             hint="enrol at least one with `osteofed-coordinator enrol --role training`",
         )
     require_suitable(settings)
+    require_withstanding(settings, n_sites=len(training))
     # Where training starts, as every site will find it.
     first = _first_state(settings, [site.declared_patients for site in training])
     # Every open value, from public ones.
@@ -309,7 +312,9 @@ def gradient_stage(settings: Settings, *, n_parameters: int, training: Sequence[
     local_steps = asked.local_steps or row.local_steps
     rounds = asked.rounds or row.rounds
     learning_rate = asked.learning_rate or row.learning_rate
-    is_summable = local_steps == 1 and settings.strategy.name == "fedavg"
+    is_summable = local_steps == 1 and (
+        settings.strategy.name == "fedavg" or settings.strategy.is_robust
+    )
     fold = asked.fold or (row.fold if is_summable else "site")
     noise = _training_noise(settings, steps=rounds * local_steps)
     reach = local_steps * learning_rate

@@ -14,6 +14,7 @@ from pathlib import Path
 from server.report.curves import collect_curves
 from server.report.description import collect_descriptions
 from server.report.further import collect_further
+from server.report.kept import kept_by_rule
 from server.report.results import (
     MeasuredRun,
     MissingUpdate,
@@ -77,6 +78,7 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
     site_auc, without = pool_site_aucs(store)
     offline = _offline_only(store)
     is_exact = plan.predicted.accountant == NO_ACCOUNTANT
+    kept = kept_by_rule(store)
     lock = (
         read_lock(store.lock_file, coordinator_key=plan.coordinator_key)
         if store.lock_file.exists()
@@ -97,7 +99,10 @@ def collect_results(store: RunStore, *, ledgers: Sequence[Path] = ()) -> Results
         measured=plan.release
         and MeasuredRun(run=plan.release.run, plan_sha256=plan.release.plan_sha256),
         sites=(
-            *(_site(store, entry, states, release.weights.nbytes) for entry in plan.roster),
+            *(
+                _site(store, entry, states, release.weights.nbytes, kept.get(entry.site))
+                for entry in plan.roster
+            ),
             *(_offline_site(file) for file in offline),
         ),
         rounds=()
@@ -170,7 +175,11 @@ def _target_name(plan: Plan) -> str:
 
 
 def _site(
-    store: RunStore, entry: RosterEntry, states: Sequence[RoundState], release_bytes: int
+    store: RunStore,
+    entry: RosterEntry,
+    states: Sequence[RoundState],
+    release_bytes: int,
+    kept: float | None,
 ) -> SiteResult:
     # The states that a site was sent: those before the rounds to which it contributed.
     read = [
@@ -190,6 +199,7 @@ def _site(
         rounds_took_part=len(read),
         bytes_sent=sum(sent.values()),
         bytes_received=encoders + sum(read) + n_measured * release_bytes,
+        kept=kept,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from server.report import wording
 from server.report.curves import draw_curves
+from server.report.kept import write_kept
 from server.report.patients import characteristics, clipping, described
 from server.report.pictures import draw_flow, draw_forest, draw_rounds, forest_rows
 from server.report.results import NO_GUARANTEE, FurtherResult, Results
@@ -62,6 +63,7 @@ def render_page(results: Results) -> str:
         "rounds": wording.write_rounds,
         "totals": write_totals,
         "combination": write_combination,
+        "kept": write_kept,
     }
     is_regression = results.task.kind == "regression"
     return environment.get_template(TEMPLATE).render(
@@ -72,6 +74,7 @@ def render_page(results: Results) -> str:
         has_exact=any(row.release_class == "governed" for row in results.validation),
         mean_of_sites=wording.write_mean_of_sites(results),
         has_weights=results.training is not None and results.training.has_weights,
+        has_kept=any(site.kept is not None for site in results.sites),
         headline=wording.headline(results),
         kinds=[
             (kind, meaning, [row for row in results.validation if row.kind == kind])

@@ -80,6 +80,7 @@ class SiteResult(BaseModel):
         bytes_sent: by the site.
         bytes_received: by the site.
         is_offline: whether it handed its table over in a file.
+        kept: what a robust rule kept of its totals, over an equal share (1); null: no such rule.
     """
 
     model_config = FROZEN
@@ -93,6 +94,7 @@ class SiteResult(BaseModel):
     bytes_sent: int
     bytes_received: int
     is_offline: bool = False
+    kept: float | None = None
 
 
 class RoundResult(BaseModel):

@@ -7,11 +7,11 @@ Imports the contract's stages and results.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from server.report.results import TrainingResult
 from shared.contract.stages import GradientStage, LearnerStage, Stage
 
-_ROBUST = ("median", "trimmed_mean")
 _TOTALS = {
     "changes": "changes of the trained weights",
     "gradients": "sums of patients' gradients",
@@ -38,10 +38,13 @@ def training_of(stage: Stage, lengths: Sequence[int]) -> TrainingResult:
     told = tuple(lengths)
     if not isinstance(stage, GradientStage):
         return TrainingResult(total="rows", combined="added", lengths=told)
-    if stage.fold == "coordinator":
-        return TrainingResult(total="gradients", combined="added", lengths=told)
-    is_robust = stage.strategy.name in _ROBUST
-    return TrainingResult(total="changes", combined="alike" if is_robust else "shares", lengths=told)
+    is_folded, is_robust = stage.fold == "coordinator", stage.strategy.is_robust
+    combined: Literal["shares", "added"] = "added" if is_folded else "shares"
+    return TrainingResult(
+        total="gradients" if is_folded else "changes",
+        combined="alike" if is_robust else combined,
+        lengths=told,
+    )
 
 
 def write_totals(training: TrainingResult | None) -> str:

@@ -40,20 +40,22 @@ class StrategySettings(BaseModel):
 
     Attributes:
         name: ``fedavg``: mean by declared size. ``fedprox``: the same, with a pull towards the round's
-            weights at the site. ``fedadam``: adaptive steps at the coordinator. ``median``,
-            ``trimmed_mean``: by coordinate, sites alike.
+            weights at the site. ``fedadam``: adaptive steps at the coordinator. Robust, sites alike:
+            ``median`` and ``trimmed_mean`` by coordinate, ``geometric_median`` of whole updates.
         server_learning_rate: by which the aggregated change is multiplied.
         proximal_mu: μ of FedProx; 0 is FedAvg.
         adam_beta1: decay of FedAdam's first moment.
         adam_beta2: decay of FedAdam's second moment.
         adam_tau: τ of FedAdam, added to the root of the second moment.
-        trimmed_fraction: share of the sites left out at each end, rounded down.
+        trimmed_fraction: share of the sites present that are left out at each end, rounded down.
         tail_average: share of the last rounds whose weights a release averages; at least the last.
     """
 
     model_config = FROZEN
 
-    name: Literal["fedavg", "fedprox", "fedadam", "median", "trimmed_mean"] = "fedavg"
+    name: Literal["fedavg", "fedprox", "fedadam", "median", "trimmed_mean", "geometric_median"] = (
+        "fedavg"
+    )
     server_learning_rate: float = Field(default=1.0, gt=0)
     proximal_mu: float = Field(default=0.0, ge=0)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -61,6 +63,17 @@ class StrategySettings(BaseModel):
     adam_tau: float = Field(default=1e-3, gt=0)
     trimmed_fraction: float = Field(default=0.2, ge=0, lt=0.5)
     tail_average: float = Field(default=0.5, ge=0, le=1)
+
+    @property
+    def is_robust(self) -> bool:
+        """Whether a minority of bad sites cannot move the result as far as they like."""
+        return self.name in ("median", "trimmed_mean", "geometric_median")
+
+    def n_withstood(self, n_sites: int) -> int:
+        """Of so many sites present, f: how many may send anything; f needs 2f + 1 sites."""
+        if self.name == "trimmed_mean":
+            return int(self.trimmed_fraction * n_sites)
+        return (n_sites - 1) // 2 if self.is_robust else 0
 
     def n_averaged(self, rounds: int) -> int:
         """How many of the last ``rounds`` a release averages; at least one."""
@@ -177,8 +190,11 @@ class GradientStage(_Trains):
     def _is_coherent(self) -> GradientStage:
         if len(set(self.noise_multipliers)) > 1:
             raise ValueError("noise_multipliers of training must be the same in every round")
-        if self.fold == "coordinator" and (self.local_steps > 1 or self.strategy.name != "fedavg"):
-            raise ValueError("fold coordinator must have local_steps 1 and strategy fedavg")
+        is_summable = self.strategy.name == "fedavg" or self.strategy.is_robust
+        if self.fold == "coordinator" and (self.local_steps > 1 or not is_summable):
+            raise ValueError(
+                "fold coordinator must have local_steps 1 and strategy fedavg or a robust one"
+            )
         if self.release_class == "off" and (self.canaries or self.sample_rate < 1):
             raise ValueError("release_class off must have canaries 0 and sample_rate 1")
         return self

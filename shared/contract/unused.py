@@ -20,6 +20,7 @@ _Found = tuple[str, object, object, str]
 _SUMS = "a learner has a round per sum (learner.sums, where it has one)"
 _STEPS = "there are no steps at a site"
 _FOLDED = "a learner's sums are added over all sites"
+_ADDED = f"{_FOLDED}, and of sums of unequal sites a median means nothing"
 _RATE = "a learner has a learner.schedule, or no rate"
 _NOISE = "the noise follows from privacy.epsilon and the learner's shares"
 _BOUND = "a learner bounds its rows itself (learner.clip_norm or its radius)"
@@ -44,7 +45,7 @@ _UNUSED: Mapping[str, Mapping[str, str]] = {
         "sample_rate": _EVERYBODY,
         "canaries": _CANARIES,
     },
-    "strategy": dict.fromkeys(StrategySettings.model_fields, _FOLDED),
+    "strategy": dict.fromkeys(StrategySettings.model_fields, _ADDED),
 }
 # Whose own values a task's or a fusion's file names: compared with that file, where it is known.
 _UNUSED_OF_FILES: Mapping[str, tuple[Sequence[str], str]] = {

@@ -1,8 +1,9 @@
 """Training: sums of clipped patient gradients, folded at the site or at the coordinator.
 
 At the coordinator, weights −= learning rate · Σ totals / Σ declared sizes: one exact step over all
-sites. At the site, the bounded changes of the weights are put together by the plan's strategy. Imports
-the training loop, aggregation and the model.
+sites; or the step that a robust rule makes of each site's total / declared size. At the site, the
+bounded changes of the weights are put together by the plan's strategy. Imports the training loop,
+aggregation and the model.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from shared.stages.stage_sum import (
     noise_of_rows,
     places_of,
 )
-from shared.sums.contract import State
-from shared.train.aggregate import next_weights, renormalised
+from shared.sums.contract import Floats, State
+from shared.train.aggregate import combined, next_weights, renormalised
 from shared.train.canaries import AuditRegister
 from shared.train.local_steps import weights_of_steps
 from shared.train.patients import PatientBatch
+from shared.train.robust import per_declared
 from shared.train.update import train_sum, train_update
 
 
@@ -158,13 +160,22 @@ class GradientSum:
                 strategy=stage.strategy,
             )
             return StageState(round=state.round + 1, vector=weights, memory=memory)
-        total = np.zeros(self._length)
-        for each in totals:
-            total += each
+        n_declared = float(sum(entry.declared_patients for entry in sites))
+        if stage.strategy.is_robust:
+            total = n_declared * self._robust_mean(totals, sites)
+        else:
+            total = np.zeros(self._length)
+            for each in totals:
+                total += each
         moved = self._gradients.advance(
             State(state.vector.astype(np.float64), state.round),
             total,
             sd=stage.noise_multiplier * stage.clip_norm * math.sqrt(len(totals)),
-            n_declared=float(sum(entry.declared_patients for entry in sites)),
+            n_declared=n_declared,
         )
         return StageState(round=state.round + 1, vector=moved.vector.astype("<f4"))
+
+    def _robust_mean(self, totals: Sequence[Vector], sites: Sequence[RosterEntry]) -> Floats:
+        declared = [entry.declared_patients for entry in sites]
+        changes = per_declared(totals, declared, fold="coordinator")
+        return combined(changes, shares=(), strategy=self._stage.strategy)

@@ -1,25 +1,28 @@
-"""How updates become new weights: FedAvg, FedProx, FedAdam, median, trimmed mean.
+"""How updates become new weights: FedAvg, FedProx, FedAdam, and the robust rules.
 
 Every rule sees one block of coordinates of all present updates at a time, [s, block], so that server
 memory is flat in sites: updates are memory maps of the journal. Sums are float64, in roster order,
 hence equal bit for bit when a round is repeated. Aggregation weights are plan constants, renormalised
-over the sites present; they never come from a cohort's size. Imports settings only.
+over the sites present; they never come from a cohort's size. Imports settings and the robust rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from shared.contract.protocol import Vector
 from shared.contract.stages import StrategySettings
 from shared.errors import RunError
-
-Block = np.ndarray[tuple[int], np.dtype[np.float64]]
-Rule = Callable[[Sequence[Vector], Sequence[float]], Block]
-BLOCK = 1 << 16  # float64 accumulator and products of one block stay in the processor's cache
+from shared.train.robust import (
+    Block,
+    blocks_of,
+    geometric_shares,
+    median,
+    trimmed_mean,
+    weighted_mean,
+)
 
 
 def renormalised(weights: Sequence[float]) -> tuple[float, ...]:
@@ -55,17 +58,16 @@ def next_weights(
 
     Shapes: ``weights`` [p] float32 in and out.
     """
-    rule = _rule(strategy)
+    step = combined(updates, shares=shares, strategy=strategy)
     result = np.empty_like(weights)
     kept = _fresh_memory(weights.size, strategy)
     for name, vector in memory.items():
         kept[name][:] = vector
-    for start in range(0, weights.size, BLOCK):
-        part = slice(start, start + BLOCK)
-        step = rule([update[part] for update in updates], shares)  # [n]
+    for part in blocks_of(weights.size):
+        moved = step[part]
         if strategy.name == "fedadam":
-            step = _adam_step(step, kept["first"][part], kept["second"][part], strategy)
-        result[part] = weights[part] + strategy.server_learning_rate * step
+            moved = _adam_step(moved, kept["first"][part], kept["second"][part], strategy)
+        result[part] = weights[part] + strategy.server_learning_rate * moved
     return result, kept
 
 
@@ -76,41 +78,30 @@ def tail_average(vectors: Sequence[Vector]) -> Vector:
     """
     mean = np.empty_like(vectors[0])
     shares = [1.0 / len(vectors)] * len(vectors)
-    for start in range(0, mean.size, BLOCK):
-        part = slice(start, start + BLOCK)
+    for part in blocks_of(mean.size):
         mean[part] = weighted_mean([vector[part] for vector in vectors], shares)
     return mean
 
 
-def weighted_mean(updates: Sequence[Vector], shares: Sequence[float]) -> Block:
-    """Σ share·update. Source: McMahan et al. 2017, arXiv 1602.05629, Algorithm 1."""
-    total = np.zeros(updates[0].size)
-    product = np.empty_like(total)
-    for update, share in zip(updates, shares, strict=True):
-        total += np.multiply(update, share, out=product)
-    return total
+def combined(
+    updates: Sequence[Vector], *, shares: Sequence[float], strategy: StrategySettings
+) -> Block:
+    """What the strategy makes of the sites' updates [p], each per declared patient.
 
-
-def median(updates: Sequence[Vector], _shares: Sequence[float]) -> Block:
-    """Coordinate-wise median, sites alike. Source: Yin et al. 2018, arXiv 1803.01498, Algorithm 1."""
-    middle: Block = np.median(np.stack(updates).astype(np.float64), axis=0)
-    return middle
-
-
-def trimmed_mean(updates: Sequence[Vector], _shares: Sequence[float], *, fraction: float) -> Block:
-    """Coordinate-wise mean without the ⌊fraction·s⌋ lowest and highest. Source: Yin et al. 2018."""
-    ordered = np.sort(np.stack(updates).astype(np.float64), axis=0)  # [s, n]
-    trimmed = int(fraction * len(updates))
-    mean: Block = ordered[trimmed : len(updates) - trimmed].mean(axis=0)
-    return mean
-
-
-def _rule(strategy: StrategySettings) -> Rule:
-    if strategy.name == "median":
-        return median
-    if strategy.name == "trimmed_mean":
-        return partial(trimmed_mean, fraction=strategy.trimmed_fraction)
-    return weighted_mean
+    Arguments as ``next_weights``.
+    """
+    if strategy.name == "geometric_median":
+        shares = geometric_shares(updates)
+    result = np.empty(updates[0].size)
+    for part in blocks_of(result.size):
+        block = [update[part] for update in updates]
+        if strategy.name == "median":
+            result[part] = median(block)
+        elif strategy.name == "trimmed_mean":
+            result[part] = trimmed_mean(block, fraction=strategy.trimmed_fraction)
+        else:
+            result[part] = weighted_mean(block, shares)
+    return result
 
 
 def _fresh_memory(n_parameters: int, strategy: StrategySettings) -> dict[str, Block]:

@@ -1162,8 +1162,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/stages/gradient.py",
-        "n_declared=float(sum(entry.declared_patients for entry in sites)),",
-        "n_declared=float(sum(entry.declared_patients for entry in sites[:1])),",
+        "n_declared = float(sum(entry.declared_patients for entry in sites))",
+        "n_declared = float(sum(entry.declared_patients for entry in sites[:1]))",
         "a step over all sites is divided by one of them",
     ),
     Break(
@@ -1937,10 +1937,40 @@ BREAKS: tuple[Break, ...] = (
         "nothing is missing in the patients that a model is tried on",
     ),
     Break(
-        "shared/train/aggregate.py",
-        "trimmed = int(fraction * len(updates))",
-        "trimmed = round(fraction * len(updates))",
+        "shared/train/robust.py",
+        "    trimmed = int(fraction * len(updates))",
+        "    trimmed = round(fraction * len(updates))",
         "of three sites the trimmed mean leaves one",
+    ),
+    Break(
+        "shared/train/robust.py",
+        "near = [middle / max(distance, _NEAREST * middle) for distance in distances]",
+        "near = [1.0 for _ in distances]",
+        "the geometric median is a mean, which one site moves as it likes",
+    ),
+    Break(
+        "shared/train/robust.py",
+        "return [total / n_patients for total, n_patients in zip(totals, declared, strict=True)]",
+        "return list(totals)",
+        "a robust rule compares sums of unequal hospitals",
+    ),
+    Break(
+        "server/experiments/robustness.py",
+        "patients[place],",
+        "patients[0],",
+        "every hospital of the page of bad ones has the patients of the first",
+    ),
+    Break(
+        "server/report/kept.py",
+        "kept[site].append(share * len(shares))",
+        "kept[site].append(share)",
+        "of five honest hospitals each is said to be mostly left out",
+    ),
+    Break(
+        "server/federation/withstanding.py",
+        "least = math.ceil(quorum * n_sites)",
+        "least = n_sites",
+        "a round at its quorum is left with a rule that withstands nobody",
     ),
     Break(
         "shared/train/aggregate.py",
@@ -2040,8 +2070,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/report/training.py",
-        '"alike" if is_robust else "shares"',
-        '"shares" if is_robust else "alike"',
+        'combined="alike" if is_robust else combined,',
+        "combined=combined,",
         "a median is said to weigh sites by their size",
     ),
     Break(

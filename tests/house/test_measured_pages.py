@@ -13,6 +13,9 @@ from bug_table import CLAIM
 from bug_table import page as bugs_page
 from planted import BUGS
 
+from server.experiments import robustness
+from server.experiments.robustness_lines import list_cases, read_lines
+from server.experiments.robustness_page import robustness_page
 from shared.exam.pixels import PREPROCESSING_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,3 +79,10 @@ def test_the_page_of_one_patient_is_its_figures_and_these_are_within_the_limits(
     assert (DOCS / "one-patient.md").read_text() == written.page(measured), "run make measure-patient"
     assert written.exceeded(measured) == []
     assert (measured["rows_of_one"], measured["patients"]) == (written.ROWS, written.PATIENTS)
+
+
+def test_the_page_of_bad_hospitals_is_its_lines_and_they_are_of_every_case() -> None:
+    lines = read_lines(ROOT / robustness.KEPT)
+    assert [line.case for line in lines] == list(list_cases())
+    page = robustness_page(lines, n_fresh=robustness.N_FRESH)
+    assert (ROOT / robustness.PAGE).read_text() == page, "run make robustness"

@@ -13,7 +13,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from server.engines.local import LocalGrid, play_on
-from shared.contract.protocol import SumReply, any_from_record, to_record
+from shared.contract.protocol import SumReply, any_from_record, signed_bytes, to_record
+from shared.signing.keys import load_key
 
 FaultKind = Literal[
     "drop",
@@ -25,7 +26,13 @@ FaultKind = Literal[
     "duplicate",
     "forged-signature",
     "oversized",
+    "infinite",
+    "replayed",
+    "borrowed",
+    "stale",
+    "scaled",
 ]
+TIMES = 10  # a scaled total is so many of the honest one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +57,8 @@ class FaultyGrid(LocalGrid):
         self._faults = {(fault.site, fault.round): fault for fault in faults}
         self._hit: dict[str, Fault] = {}
         self._late: dict[str, tuple[float, list[Message]]] = {}
+        self._folders = site_folders
+        self._answered: dict[tuple[str, int], SumReply] = {}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         names = []
@@ -64,6 +73,8 @@ class FaultyGrid(LocalGrid):
         arrived = []
         for name in message_ids:
             replies = list(super().pull_messages([name]))
+            for reply in replies:
+                self._remember(reply)
             arrived += self._after(self._hit[name], name, replies) if name in self._hit else replies
         return arrived
 
@@ -80,6 +91,32 @@ class FaultyGrid(LocalGrid):
             return None
         return self._faults.get((self._names[metadata.dst_node_id], int(number)))
 
+    def _remember(self, reply: Message) -> None:
+        if reply.has_content():
+            content = any_from_record(reply.content)
+            if isinstance(content, SumReply):
+                self._answered[content.site, content.round] = content
+
+    def _spoilt(self, content: RecordDict, fault: Fault) -> RecordDict:
+        """What needs the site's key or an answer of before; anything else needs the reply alone."""
+        reply, before = any_from_record(content), self._answered.get((fault.site, fault.round - 1))
+        if not isinstance(reply, SumReply) or before is None:
+            return spoilt(content, fault.kind)
+        if fault.kind == "replayed":
+            return to_record(before)
+        if fault.kind == "borrowed":
+            others = [each for (site, _), each in self._answered.items() if site != fault.site]
+            return to_record(others[0])
+        if fault.kind == "stale":
+            return self._signed(fault.site, replace(reply, vector_sha256=before.vector_sha256))
+        if fault.kind == "scaled":
+            return self._signed(fault.site, replace(reply, total=TIMES * reply.total))
+        return spoilt(content, fault.kind)
+
+    def _signed(self, site: str, reply: SumReply) -> RecordDict:
+        key = load_key(self._folders[site] / "keys" / "site.pem")
+        return to_record(replace(reply, signature=key.sign(signed_bytes(reply))))
+
     def _after(self, fault: Fault, name: str, replies: list[Message]) -> list[Message]:
         """What arrives of the replies that a client gave."""
         if fault.kind == "drop":
@@ -93,7 +130,7 @@ class FaultyGrid(LocalGrid):
             return held
         for reply in replies:
             if reply.has_content():
-                reply.content = spoilt(reply.content, fault.kind)
+                reply.content = self._spoilt(reply.content, fault)
         return replies * 2 if fault.kind == "duplicate" else replies
 
 
@@ -116,6 +153,9 @@ def spoilt(content: RecordDict, kind: FaultKind) -> RecordDict:
     total = reply.total.copy()
     if kind == "corrupt-nan":
         total[0] = np.nan
+        return to_record(replace(reply, total=total))
+    if kind == "infinite":
+        total[-1] = np.inf
         return to_record(replace(reply, total=total))
     if kind == "wrong-shape":
         return to_record(replace(reply, total=total[:-1]))

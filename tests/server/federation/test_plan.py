@@ -64,6 +64,16 @@ def test_a_plan_fixes_every_value_that_yaml_leaves_open() -> None:
     assert stage.update_norm_max > 0
 
 
+def test_a_robust_rule_that_would_withstand_nobody_is_not_planned() -> None:
+    with pytest.raises(SettingsError) as caught:
+        draft(["strategy=geometric_median"])
+    assert caught.value.code == "settings.withstands-nobody"
+    five = {name: 100 for name in ("aster", "birch", "cedar", "dune", "elm")}
+    for fold in ("site", "coordinator"):
+        asked = ["strategy=geometric_median", "fusion=clinical_only", f"federation.fold={fold}"]
+        assert training(draft([*asked, "federation.local_steps=1"], sizes=five)).fold == fold
+
+
 def nulls(content: object, name: str = "plan") -> Iterator[str]:
     """Where nothing stands."""
     if content is None:

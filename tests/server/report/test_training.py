@@ -24,10 +24,11 @@ def test_a_site_that_folds_sends_changes_of_weights_and_has_a_share_in_their_ave
     assert "fixed share in every average" in write_combination(told)
 
 
-@pytest.mark.parametrize("rule", ["median", "trimmed_mean"])
-def test_under_a_robust_rule_sites_have_no_weight(rule: str) -> None:
-    told = training_of(gradient_stage(strategy={"name": rule}), [6])
-    assert told.total == "changes"
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "geometric_median"])
+@pytest.mark.parametrize(("fold", "total"), [("site", "changes"), ("coordinator", "gradients")])
+def test_under_a_robust_rule_sites_have_no_weight(rule: str, fold: str, total: str) -> None:
+    told = training_of(gradient_stage(strategy={"name": rule}, federation={"fold": fold}), [6])
+    assert told.total == total
     assert not told.has_weights
     assert "counts each alike" in write_combination(told)
 

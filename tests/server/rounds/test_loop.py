@@ -151,6 +151,11 @@ FAULTS = [
     ("wrong-plan", "protocol.wrong-plan"),
     ("forged-signature", "protocol.bad-signature"),
     ("oversized", "protocol.norm-exceeded"),
+    ("infinite", "protocol.not-finite"),
+    # truly signed by the site, or by another one
+    ("replayed", "protocol.wrong-round"),
+    ("borrowed", "protocol.wrong-site"),
+    ("stale", "protocol.wrong-weights"),
 ]
 
 
@@ -188,7 +193,31 @@ def test_a_short_delay_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_fault_is_in_the_table() -> None:
-    assert {kind for kind, _ in FAULTS} | {"duplicate"} == set(get_args(FaultKind))
+    assert {kind for kind, _ in FAULTS} | {"duplicate", "scaled"} == set(get_args(FaultKind))
+
+
+@pytest.mark.parametrize("rule", ["fedavg", "median", "trimmed_mean", "geometric_median"])
+@pytest.mark.parametrize("fold", ["site", "coordinator"])
+def test_a_scaled_update_within_its_bound_is_accepted_and_moves_only_a_mean(
+    tmp_path: Path, rule: str, fold: str
+) -> None:
+    settings = practice.practice_settings(
+        rounds=2, strategy={"name": rule}, federation={"fold": fold, "quorum": 1.0}
+    )
+    sizes = (100, 50, 400, 200, 100)
+    store, folders = practice.found_federation(tmp_path, settings=settings, n_sites=5, declared=sizes)
+    run(store, folders, faults=[Fault(site="site-4", round=2, kind="scaled")])
+    assert codes(store, 2) == {}
+    before, after = (store.training.committed(number).vector[0] for number in (1, 2))
+    # site k pulls the first weight towards k by a tenth of the way, site-4 by ten tenths
+    changes = [0.1 * (target - before) for target in range(4)] + [4 - before]
+    expected = {
+        "fedavg": np.dot(sizes, changes) / sum(sizes),
+        "median": changes[2],
+        "trimmed_mean": sum(changes[1:4]) / 3,
+        "geometric_median": changes[2],  # all on one line
+    }
+    assert after - before == pytest.approx(expected[rule], rel=1e-3)
 
 
 def test_a_refusal_is_a_missing_update_with_the_code_of_the_site(tmp_path: Path) -> None:

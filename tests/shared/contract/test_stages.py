@@ -17,6 +17,7 @@ from shared.contract.stages import (
     GradientStage,
     LearnerStage,
     Stage,
+    StrategySettings,
     TableStage,
     purpose_of,
 )
@@ -102,8 +103,8 @@ def test_a_stage_is_told_by_its_kind_and_survives_json() -> None:
         (GRADIENT, {"fold": "coordinator"}, "fold coordinator must have local_steps 1"),
         (
             GRADIENT,
-            {"fold": "coordinator", "local_steps": 1, "strategy": {"name": "median"}},
-            "and strategy fedavg",
+            {"fold": "coordinator", "local_steps": 1, "strategy": {"name": "fedadam"}},
+            "and strategy fedavg or a robust one",
         ),
         (GRADIENT, {"release_class": "governed", "noise_multipliers": [0.0]}, "must be dp or off"),
         (
@@ -254,3 +255,22 @@ def test_no_value_of_a_plan_is_left_open_by_any_shipped_experiment(experiment: s
 
 def test_an_open_value_would_be_found() -> None:
     assert open_values({"a": [1, {"b": None}], "c": None}) == [".a.1.b", ".c"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "fraction", "withstood"),
+    [
+        # of 2, 3, 5, 7 sites: the medians (s − 1)/2, the trimmed mean its fraction, a mean nobody
+        ("median", 0.2, [0, 1, 2, 3]),
+        ("geometric_median", 0.2, [0, 1, 2, 3]),
+        ("trimmed_mean", 0.2, [0, 0, 1, 1]),
+        ("trimmed_mean", 0.34, [0, 1, 1, 2]),
+        ("fedavg", 0.2, [0, 0, 0, 0]),
+    ],
+)
+def test_a_rule_withstands_so_many_bad_sites(rule: str, fraction: float, withstood: list[int]) -> None:
+    strategy = StrategySettings(name=rule, trimmed_fraction=fraction)
+    found = [strategy.n_withstood(n_sites) for n_sites in (2, 3, 5, 7)]
+    assert found == withstood
+    assert all(2 * f + 1 <= n for f, n in zip(found, (2, 3, 5, 7), strict=True))
+    assert strategy.is_robust == (rule != "fedavg")

@@ -134,6 +134,24 @@ def test_folded_at_the_site_changes_are_averaged_by_declared_size_over_who_is_pr
     assert (both.round, alone.round) == (3, 3)
 
 
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "geometric_median"])
+def test_a_robust_rule_at_the_coordinator_compares_what_each_declared_patient_adds(rule: str) -> None:
+    plan = plan_of(practice_settings("linear"), {"aster": 5, "birch": 10, "cedar": 40})
+    strategy = StrategySettings(name=rule, trimmed_fraction=0.4)
+    stage, asked = asked_of(plan, strategy=strategy)
+    start = np.zeros(asked.state_length(1), np.float32)
+    direction = np.linspace(-1, 1, start.size)
+    # by declared patient 2, 1 and 0.9 times the direction: in line, so that each rule takes the middle
+    totals = [5 * 2.0 * direction, 10 * 1.0 * direction, 40 * 0.9 * direction]
+    after = asked.advance(StageState(round=0, vector=start), totals, sites=plan.roster)
+    np.testing.assert_allclose(after.vector, -stage.learning_rate * direction, rtol=1e-4, atol=1e-6)
+    equal = [entry.declared_patients * direction for entry in plan.roster]
+    alike = asked.advance(StageState(round=0, vector=start), equal, sites=plan.roster)
+    _, plain = asked_of(plan)
+    mean = plain.advance(StageState(round=0, vector=start), equal, sites=plan.roster)
+    np.testing.assert_allclose(alike.vector, mean.vector, rtol=1e-6)
+
+
 def test_what_a_strategy_must_remember_goes_with_the_state() -> None:
     plan, strategy = private_plan(), StrategySettings(name="fedadam", server_learning_rate=0.1)
     _, asked = asked_of(plan, fold="site", local_steps=2, strategy=strategy)
