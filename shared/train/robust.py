@@ -82,7 +82,7 @@ def kept_shares(updates: Sequence[Vector], strategy: StrategySettings) -> tuple[
     Of the geometric median its shares; of a rule by coordinates, in how many of them the site's value
     is one of those that were kept (equal values count alike).
 
-    Source: DECISIONS D-170.
+    Source: DECISIONS D-165.
     """
     if strategy.name == "geometric_median":
         return geometric_shares(updates)
