@@ -36,8 +36,9 @@ def finish(sites: TableSites) -> Release:
         Contribution(site=entry.site, weight=entry.weight, total_sha256="", ledger_head="")
         for entry in asked
     ]
-    state = StageState(round=1, vector=sites.weights)
-    store.training.commit(RoundState(state=state, contributions=tuple(parts)))
+    for number in range(1, store.training.stage.rounds + 1):
+        state = StageState(round=number, vector=sites.weights)
+        store.training.commit(RoundState(state=state, contributions=tuple(parts)))
     store.write_averaged(sites.weights)
     return make_release(store, key_of(sites))
 
