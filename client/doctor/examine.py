@@ -21,6 +21,7 @@ from client.site.folder import Site, open_site
 from shared.errors import OsteoFedError
 from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.code_hash import installed_code_hash
+from shared.signing.keys import spoken
 
 Area = Literal["machine", "site", "connection"]
 AREAS: tuple[Area, ...] = ("machine", "site", "connection")
@@ -110,7 +111,7 @@ def _keys(site: Site) -> list[Line]:
     if any(line.state == "problem" for line in lines):
         return lines
     own, _ = site.key.public_hex, site.pseudonyms  # both are really loaded
-    return [*lines, ok("keys", f"signing key {own[:12]}, closed to others")]
+    return [*lines, ok("keys", f"signing key {spoken(own)}, closed to others")]
 
 
 def _policy(site: Site) -> Line:

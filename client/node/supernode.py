@@ -19,6 +19,7 @@ from shared.machine.processes import (
     flower_program,
     free_port,
 )
+from shared.signing.keys import require_closed
 
 
 def start_supernode(
@@ -78,8 +79,10 @@ def serve(
     """Answer the coordinator until stopped by SIGTERM or Ctrl-C; arguments as ``start_supernode``.
 
     Raises:
+        ProtocolError: the node key is missing, or open to others.
         EngineError: one of the two processes ended by itself.
     """
+    require_closed(auth_key)
     end_on_sigterm()
     environment = flower_environment(folder / "cache" / "flower")
     with Processes(folder / "log", environment=environment) as processes:

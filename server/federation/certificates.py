@@ -29,6 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import EngineError
 from shared.machine.files import write_atomic
+from shared.signing.keys import require_closed
 
 AUTHORITY_YEARS = 10
 SERVER_DAYS = 365
@@ -77,11 +78,17 @@ def ensure_server_certificate(
 
     Args:
         hosts: DNS names and IP addresses under which sites reach the SuperLink.
+
+    Raises:
+        EngineError: as ``ensure_authority``.
+        ProtocolError: the key of the authority or of the server is open to others.
     """
     authority = ensure_authority(folder, now=now)
+    require_closed(folder / "ca.key")
     certificate, key = folder / "server.pem", folder / "server.key"
     if not (certificate.exists() and key.exists() and _is_good(certificate, hosts, now)):
         _issue(folder, certificate, key, hosts=hosts, now=now)
+    require_closed(key)
     return ServerCertificate(authority, certificate, key, _load(certificate).not_valid_after_utc)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from client.node.supernode import start_supernode
+from client.node.supernode import serve, start_supernode
+from shared.errors import ProtocolError
+from shared.signing.keys import ensure_node_key
 
 
 class Started:
@@ -85,3 +87,13 @@ def test_the_secret_is_new_at_each_start_and_health_is_asked_where_it_was_named(
             value_of(processes.commands["north-supernode"], "--health-server-address") == "127.0.0.1:1"
         )
     assert len(secrets) == 2
+
+
+def test_a_site_does_not_connect_with_a_node_key_that_others_may_read(tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "node.key"
+    ensure_node_key(key)
+    key.chmod(0o644)
+    with pytest.raises(ProtocolError) as caught:
+        serve(tmp_path, superlink="hub:9092", root_certificate=Path("/ca.pem"), auth_key=key)
+    assert caught.value.code == "protocol.open-key"
+    assert not (tmp_path / "log").exists(), "nothing was started"

@@ -17,7 +17,7 @@ from server.federation.certificates import (
     ensure_authority,
     ensure_server_certificate,
 )
-from shared.errors import EngineError
+from shared.errors import EngineError, ProtocolError
 from shared.signing.keys import ensure_node_key
 
 NOW = datetime.now(UTC)
@@ -117,3 +117,12 @@ def test_a_node_key_is_a_p384_pair_and_is_made_once(tmp_path: Path) -> None:
     assert private.public_key() == load_ssh_public_key(public.read_bytes())
     content = public.read_bytes()
     assert ensure_node_key(tmp_path / "node.key").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["ca.key", "server.key"])
+def test_a_key_that_others_may_read_serves_nobody(tmp_path: Path, name: str) -> None:
+    ensure_server_certificate(tmp_path, hosts=HOSTS, now=NOW)
+    (tmp_path / name).chmod(0o640)
+    with pytest.raises(ProtocolError) as caught:
+        ensure_server_certificate(tmp_path, hosts=HOSTS, now=NOW)
+    assert caught.value.code == "protocol.open-key"
