@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from shared.machine.terminal import (
     show_table,
 )
 
+if TYPE_CHECKING:
+    from server.federation.folder import Home
+
 federation_app = typer.Typer()
 
 
@@ -26,9 +29,11 @@ federation_app = typer.Typer()
 def init(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Make the coordinator's folder and signing key; an existing one is kept."""
     from server.federation.folder import create_home
+    from shared.signing.keys import spoken
 
     made = create_home(home)
-    facts: dict[str, object] = {"home": str(made.folder), "public key": made.key().public_hex}
+    key = made.key().public_hex
+    facts: dict[str, object] = {"home": str(made.folder), "public key": key, "by voice": spoken(key)}
     show_json(facts) if as_json else show_facts("coordinator", facts)
 
 
@@ -41,13 +46,25 @@ def enrol(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Enter a site's key into the federation; hand the written file back to the site."""
+    """Enter a site's key into the federation; hand the written file back to the site.
+
+    A `serve` that runs lets the site in at once; the others are not touched.
+    """
     from server.federation.folder import Home
     from server.federation.folder import enrol as enter
+    from shared.signing.keys import spoken
 
-    answer = enter(Home(home), request, role=role, is_required=not optional, now=datetime.now(UTC))
-    facts: dict[str, object] = {"give to the site": str(answer), "role": role}
-    show_json(facts) if as_json else show_facts("enrolled", facts)
+    own = Home(home)
+    answer = enter(own, request, role=role, is_required=not optional, now=datetime.now(UTC))
+    site = own.active_sites()[-1]
+    facts: dict[str, object] = {
+        "give to the site": str(answer),
+        "role": role,
+        "the site's key, by voice": spoken(site.public_key),
+        "server": _followed(own),
+    }
+    show_json(facts) if as_json else show_facts(f"enrolled: {site.site}", facts)
+    say(f"compare the key by voice first; if {site.site} reads out another: `revoke {site.site}`")
 
 
 @federation_app.command("accept-key")
@@ -59,18 +76,23 @@ def accept_key(
 ) -> None:
     """Replace a site's enrolled key by the one it has rotated to: a signing key, or its node key.
 
-    After a signing key write a new plan; after a node key start `serve` again.
+    After a signing key write a new plan; after a node key a `serve` that runs lets in the new one only.
     """
     from server.federation.folder import Home, accept_node_key
     from server.federation.folder import accept_key as enter
     from shared.signing.node_notice import is_node_notice
 
+    own = Home(home)
     if is_node_notice(notice):
-        node = accept_node_key(Home(home), notice)
-        told: dict[str, object] = {"site": node.site, "node key": node.node_key}
-        show_json(told) if as_json else show_facts("node key replaced: start `serve` again", told)
+        node = accept_node_key(own, notice)
+        told: dict[str, object] = {
+            "site": node.site,
+            "node key": node.node_key,
+            "server": _followed(own),
+        }
+        show_json(told) if as_json else show_facts("node key replaced", told)
         return
-    rotation = enter(Home(home), notice)
+    rotation = enter(own, notice)
     facts: dict[str, object] = {
         "site": rotation.site,
         "former key": rotation.old_key,
@@ -86,12 +108,28 @@ def revoke(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Close one site's membership; the others are not touched."""
+    """Close one site's membership for good; the others are not touched.
+
+    A `serve` that runs refuses the site from its next call on; under these keys it cannot come back.
+    """
     from server.federation.folder import Home
     from server.federation.folder import revoke as close
 
-    close(Home(home), site, now=datetime.now(UTC))
-    show_json({"revoked": site}) if as_json else show_facts("revoked", {"site": site})
+    own = Home(home)
+    close(own, site, now=datetime.now(UTC))
+    facts: dict[str, object] = {"revoked": site, "server": _followed(own)}
+    show_json(facts) if as_json else show_facts("revoked", facts)
+
+
+def _followed(home: Home) -> str:
+    """What a change of the registry has come to at the SuperLink, in words."""
+    from server.engines.superlink import await_nodes
+
+    if await_nodes(home.folder, home.node_keys()):
+        return "the one that runs has followed"
+    return (
+        "none runs on this machine; one that runs or starts elsewhere for this home follows by itself"
+    )
 
 
 @federation_app.command()
@@ -137,6 +175,5 @@ def serve(
 
     own = Home(home)
     own.key()
-    keys = {site.site: site.node_key for site in own.active_sites()}
     say(f"serving on {host}:{port}; certificates in {home / 'deployment' / 'certificates'}")
-    run_superlink(home, host=host, port=port, names=name or [], node_keys=keys)
+    run_superlink(home, host=host, port=port, names=name or [], node_keys=own.node_keys)

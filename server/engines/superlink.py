@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import ensure_server_certificate
 from server.run.folder import RunStore
 from shared.errors import EngineError, error_of
@@ -32,10 +35,11 @@ from shared.machine.processes import (
 )
 from shared.machine.terminal import say
 
-CONNECTION = "federation"
 START_S = 60.0
 COMMAND_S = 60.0
 STATUS_EVERY_S = 0.5
+FOLLOW_EVERY_S = 1.0
+RETRY_S = 30.0
 LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
 
 
@@ -108,46 +112,20 @@ class Deployment:
         )
         write_atomic(self.work / "flower" / "config.toml", lines.encode())
 
-    def register(self, site: str, public_key: Path) -> None:
-        """Make a site's node key known to the SuperLink, once, and the one before it unknown.
+    @property
+    def nodes(self) -> Nodes:
+        """Whom the SuperLink lets in."""
+        return Nodes(self.work, self._flwr)
 
-        Flower cannot list keys, and a key that was unregistered can never be used again; so what was
-        registered is remembered here, with its node.
-
-        Raises:
-            EngineError: Flower refuses it, or the node of the former key was not remembered.
-        """
-        memory = self.work / "registered.json"
-        known = json.loads(memory.read_bytes()) if memory.exists() else {}
-        key, before = public_key.read_text(), known.get(site, {"key": None, "former": []})
-        if isinstance(before, str):  # as releases up to 0.2 wrote it
-            before = {"key": before, "node": None, "former": []}
-        if before["key"] != key:
-            former = [*before["former"], *([before["node"]] if before["key"] else [])]
-            if None in former:
-                raise EngineError(
-                    "unknown-node",
-                    f"the former node key of {site} cannot be taken back: its node was not remembered",
-                    hint=f"delete registered.json and superlink.sqlite in {self.work} and serve again: "
-                    "every site's key is registered anew; a run that was under way is resumed",
-                )
-            told = self._flwr(
-                "supernode", "register", str(public_key.resolve()), CONNECTION, "--name", site
-            )
-            before = {"key": key, "node": str(told["node-id"]), "former": former}
-            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
-        if before["former"]:
-            self._unregister(before["former"])
-            before = before | {"former": []}
-            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
-
-    def _unregister(self, nodes: Sequence[str]) -> None:
-        """Let nodes in no more, those that still are; again after it was cut off."""
-        listed = self._flwr("supernode", "list", CONNECTION)["nodes"]
-        inside = {each["node-id"] for each in listed if each["status"] != "unregistered"}
-        for node in nodes:
-            if node in inside:
-                self._flwr("supernode", "unregister", node, CONNECTION)
+    def is_running(self) -> bool:
+        """Whether a SuperLink answers on this machine for this home."""
+        try:
+            config = tomllib.loads((self.work / "flower" / "config.toml").read_text())
+            port = int(config["superlink"][CONNECTION]["address"].rpartition(":")[2])
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
 
     def play(
         self,
@@ -216,9 +194,14 @@ class Deployment:
 
 
 def serve(
-    home: Path, *, host: str, port: int, names: Sequence[str], node_keys: Mapping[str, str]
+    home: Path,
+    *,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    node_keys: Callable[[], Mapping[str, str]],
 ) -> None:
-    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; register enrolled sites.
+    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; let in the enrolled sites.
 
     Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
     reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
@@ -226,7 +209,7 @@ def serve(
     Args:
         host: address to listen on.
         names: further DNS names and addresses in the certificate.
-        node_keys: public node key by site, as the sites' join requests gave them.
+        node_keys: public node key by site, of those that are enrolled at the moment.
 
     Raises:
         EngineError: a process ended by itself.
@@ -235,11 +218,47 @@ def serve(
     deployment = Deployment(home)
     with deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
-        for site, key in node_keys.items():
-            public = deployment.work / "node-keys" / f"{site}.pub"
-            write_atomic(public, key.encode() + b"\n")
-            deployment.register(site, public)
-        processes.wait()
+        _follow(processes, deployment.nodes, node_keys)
+
+
+def _follow(processes: Processes, nodes: Nodes, node_keys: Callable[[], Mapping[str, str]]) -> None:
+    """Let sites in and shut them out as they are enrolled and revoked, for as long as all runs."""
+    taken: Mapping[str, str] | None = None
+    again = time.monotonic()
+    while True:
+        processes.require_alive()
+        wanted = node_keys()
+        if wanted != taken and time.monotonic() >= again:
+            try:
+                nodes.admit(wanted)
+                taken = wanted
+            except EngineError as error:  # of one site; the server stays up for the others
+                say(f"{error.code}: {error.fact}; tried again in {RETRY_S:g} s")
+                again = time.monotonic() + RETRY_S
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def await_nodes(home: Path, node_keys: Mapping[str, str]) -> bool:
+    """Wait until the SuperLink of this home lets in exactly these nodes; False: none runs here.
+
+    Raises:
+        EngineError: `serve` has not followed in time.
+    """
+    deployment = Deployment(home)
+    wanted = {site: key.strip() for site, key in node_keys.items()}
+    end = time.monotonic() + COMMAND_S
+    while deployment.is_running():
+        if deployment.nodes.let_in == wanted:
+            return True
+        if time.monotonic() > end:
+            raise EngineError(
+                "nodes-not-followed",
+                f"the registry is changed, and `serve` has not followed within {COMMAND_S:g} s",
+                hint=f"see what `serve` says, and commands.log in {deployment.work / 'logs'}; until it "
+                "has followed, a site that was revoked is still let in",
+            )
+        time.sleep(STATUS_EVERY_S)
+    return False
 
 
 def submit_stage(store: RunStore, stage: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tomllib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -12,7 +13,8 @@ import practice_federation as practice
 import pytest
 
 from server.engines import superlink
-from server.engines.superlink import Deployment, submit_stage
+from server.engines.nodes import Nodes
+from server.engines.superlink import Deployment, await_nodes, submit_stage
 from shared.errors import EngineError, OsteoFedError, PolicyError, WeightsError
 
 Play = Callable[[dict[str, str]], None]
@@ -96,92 +98,12 @@ def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str]
     assert caught.value.code == "engine.stage-timeout"
 
 
-class Nodes:
-    """Flower's answers to what is asked of its nodes, and what was asked."""
-
-    def __init__(self) -> None:
-        self.status: dict[str, str] = {}
-        self.names: list[str] = []
-        self.breaks_off = False
-
-    def answer(self, _: Deployment, command: str, verb: str, *arguments: str) -> dict[str, object]:
-        assert command == "supernode"
-        if verb == "register":
-            node = f"{len(self.status) + 1}"
-            self.status[node] = "registered"
-            self.names.append(arguments[-1])
-            return {"node-id": int(node)}
-        if verb == "list":
-            return {"nodes": [{"node-id": n, "status": s} for n, s in self.status.items()]}
-        if self.breaks_off:
-            raise KeyboardInterrupt
-        assert self.status[arguments[0]] == "registered", "Flower refuses it a second time"
-        self.status[arguments[0]] = "unregistered"
-        return {}
-
-
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    nodes = Nodes()
-    monkeypatch.setattr(Deployment, "_flwr", lambda *asked: nodes.answer(*asked))
-    return nodes
-
-
-def register(deployment: Deployment, site: str, key: str) -> None:
-    file = deployment.home / f"{site}.pub"
-    file.write_text(key)
-    deployment.register(site, file)
-
-
-def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_takes_its_place(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    for key in ("first", "first", "second", "second"):
-        register(deployment, "aster", key)
-    register(deployment, "birch", "second")
-    assert nodes.names == ["aster", "aster", "birch"]
-    assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
-
-
-def test_a_former_node_key_is_locked_out_even_where_that_was_cut_off(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    register(deployment, "aster", "first")
-    nodes.breaks_off = True
-    with pytest.raises(KeyboardInterrupt):
-        register(deployment, "aster", "second")
-    nodes.breaks_off = False
-    register(deployment, "aster", "second")
-    assert nodes.status == {"1": "unregistered", "2": "registered"}
-    # Flower has done it, and it was not remembered
-    memory = deployment.work / "registered.json"
-    known = json.loads(memory.read_text())
-    memory.write_text(json.dumps({"aster": known["aster"] | {"former": ["1"]}}))
-    register(deployment, "aster", "second")
-    assert json.loads(memory.read_text()) == known
-
-
-def test_a_node_that_an_earlier_release_registered_is_kept_and_not_replaced_in_silence(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    deployment.work.mkdir(parents=True)
-    (deployment.work / "registered.json").write_text(json.dumps({"aster": "first"}))
-    register(deployment, "aster", "first")
-    assert nodes.names == []
-    with pytest.raises(EngineError, match="the former node key of aster cannot be taken back"):
-        register(deployment, "aster", "second")
-    assert nodes.names == []
-
-
 class Started:
-    """Processes that are only written down: what was to be started, in which order, and waited for."""
+    """Processes that are only written down: what was to be started, in which order."""
 
     def __init__(self) -> None:
         self.commands: dict[str, list[str]] = {}
-        self.waits = 0
+        self.died: EngineError | None = None
 
     def __enter__(self) -> Started:
         return self
@@ -193,8 +115,9 @@ class Started:
         assert cwd.is_dir()
         self.commands[name] = command
 
-    def wait(self) -> None:
-        self.waits += 1
+    def require_alive(self) -> None:
+        if self.died:
+            raise self.died
 
 
 def given(command: list[str], name: str) -> str:
@@ -257,15 +180,47 @@ def test_a_superlinks_secret_is_new_whenever_it_starts(tmp_path: Path, started: 
     assert len(secrets) == 2
 
 
-def test_serving_registers_every_enrolled_site_and_then_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
+class Registry:
+    """The sites that are enrolled, second after second, until somebody presses Ctrl-C."""
+
+    def __init__(self, *seconds: dict[str, str]) -> None:
+        self.left = list(seconds)
+
+    def __call__(self) -> dict[str, str]:
+        if not self.left:
+            raise KeyboardInterrupt
+        return self.left.pop(0)
+
+
+@pytest.fixture
+def admitted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What a server is told to let in; sites whose key is ``broken`` are refused by Flower."""
+    seen: list[dict[str, str]] = []
+
+    def admit(_: Nodes, keys: dict[str, str]) -> None:
+        seen.append(keys)
+        if "broken" in keys.values():
+            raise EngineError("flower-refused", "the key is none")
+
+    monkeypatch.setattr(Nodes, "admit", admit)
+    monkeypatch.setattr(superlink, "end_on_sigterm", lambda: None)
+    monkeypatch.setattr(superlink, "FOLLOW_EVERY_S", 0.0)
+    return seen
+
+
+def serve(home: Path, *seconds: dict[str, str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        superlink.serve(
+            home, host="10.0.0.5", port=9092, names=("fl.example",), node_keys=Registry(*seconds)
+        )
+
+
+def test_a_server_follows_the_registry_while_it_runs_and_starts_nothing_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
 ) -> None:
-    registered: dict[str, str] = {}
-
-    def register(_: Deployment, site: str, public: Path) -> None:
-        assert "coordinator-executor" in started.commands
-        registered[site] = public.read_text()
-
     asked: list[Sequence[str]] = []
     plain = superlink.ensure_server_certificate
 
@@ -273,19 +228,65 @@ def test_serving_registers_every_enrolled_site_and_then_waits(
         asked.append(hosts)
         return plain(folder, hosts=hosts, now=now)
 
-    monkeypatch.setattr(Deployment, "register", register)
     monkeypatch.setattr(superlink, "ensure_server_certificate", certify)
-    monkeypatch.setattr(superlink, "end_on_sigterm", lambda: None)
-    superlink.serve(
-        tmp_path,
-        host="10.0.0.5",
-        port=9092,
-        names=("fl.example",),
-        node_keys={"aster": "ssh-one", "birch": "ssh-two"},
-    )
-    assert registered == {"aster": "ssh-one\n", "birch": "ssh-two\n"}
+    one, both = {"aster": "ssh-one"}, {"aster": "ssh-one", "birch": "ssh-two"}
+    serve(tmp_path, one, one, both, both, {"birch": "ssh-two"})
+    assert admitted == [one, both, {"birch": "ssh-two"}]
     assert asked == [("127.0.0.1", "localhost", "fl.example")]
-    assert started.waits == 1
+    assert list(started.commands) == ["superlink", "coordinator-executor"]
+
+
+def test_a_site_that_flower_refuses_stops_no_server_and_is_tried_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    broken = {"aster": "broken"}
+    serve(tmp_path, broken, broken)
+    assert admitted == [broken]
+    assert "engine.flower-refused: the key is none" in capfd.readouterr().err
+    monkeypatch.setattr(superlink, "RETRY_S", 0.0)
+    started.commands.clear()
+    serve(tmp_path, broken, broken, {})
+    assert admitted[1:] == [broken, broken, {}]
+
+
+def test_a_server_ends_when_a_process_of_it_has_ended(
+    tmp_path: Path, started: Started, admitted: list[dict[str, str]]
+) -> None:
+    started.died = EngineError("process-ended", "superlink ended")
+    with pytest.raises(EngineError, match="superlink ended"):
+        superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
+    assert admitted == []
+
+
+def remembered(deployment: Deployment, **sites: dict[str, object]) -> None:
+    deployment.work.mkdir(parents=True, exist_ok=True)
+    (deployment.work / "registered.json").write_text(json.dumps(sites))
+
+
+def test_who_changes_the_registry_waits_until_a_server_that_runs_has_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = Deployment(tmp_path)
+    aster = {"key": "ssh-one", "node": "1", "former": []}
+    remembered(deployment, aster=aster, birch={"key": "", "node": None, "former": ["2"]})
+    assert not await_nodes(tmp_path, {"aster": "ssh-one"}), "no server runs"
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.01)
+    monkeypatch.setattr(superlink, "COMMAND_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        (deployment.work / "flower").mkdir()
+        config = f'[superlink.{superlink.CONNECTION}]\naddress = "{address}"\n'
+        (deployment.work / "flower" / "config.toml").write_text(config)
+        with pytest.raises(EngineError) as caught:
+            await_nodes(tmp_path, {"aster": "ssh-one"})
+        assert caught.value.code == "engine.nodes-not-followed"
+        remembered(deployment, aster=aster)
+        assert await_nodes(tmp_path, {"aster": "ssh-one\n"})
+    assert not await_nodes(tmp_path, {"aster": "ssh-one"}), "it has ended"
 
 
 @pytest.mark.parametrize("told", [{"success": False, "error-message": "no such run"}, {"runs": []}])
