@@ -1,7 +1,7 @@
 """The coordinator's SuperLink and its executor, and stages submitted to it.
 
 TLS with the federation's own authority, SQLite, process isolation with a secret, node
-authentication. Flower's own command line is the interface.
+authentication, a gate before all that is not for sites. Flower's own command line is the interface.
 
     <home>/deployment/certificates  logs  superlink.sqlite  registered.json
     <home>/deployment/flower        FLWR_HOME; its config.toml says where the SuperLink is
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Deployment:
         processes.start(
             "superlink",
             [
-                flower_program("flower-superlink"),
+                *(sys.executable, "-m", "server.engines.gated"),
                 *("--host", host, "--port", str(port)),
                 *("--ssl-ca-certfile", str(certificate.authority)),
                 *("--ssl-certfile", str(certificate.certificate)),
@@ -92,7 +93,7 @@ class Deployment:
                 *("--superexec-auth-secret-file", str(secret)),
                 "--disable-runtime-dependency-installation",
             ],
-            cwd=self.work,
+            cwd=PROJECT,
         )
         address = f"127.0.0.1:{port}"
         wait_for_port(port, processes, timeout_s=START_S)
@@ -203,8 +204,8 @@ def serve(
 ) -> None:
     """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; let in the enrolled sites.
 
-    Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
-    reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
+    From other addresses than this machine's own only ``/v1/fleet/`` and ``/health`` are reached. Flower
+    authenticates nobody on its other paths, so whoever has a shell on this machine may use them.
 
     Args:
         host: address to listen on.

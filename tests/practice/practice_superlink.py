@@ -79,14 +79,13 @@ class Server:
         path: str,
         body: bytes = b"",
         *,
-        host: str = "127.0.0.1",
         headers: Mapping[str, str] = {},
         authority: Path | None = None,
     ) -> httpx.Response:
         """One request over TLS, as anybody who reaches the port may send it."""
         context = ssl.create_default_context(cafile=str(authority or self.deployment.authority))
         with httpx.Client(verify=context, timeout=30.0, trust_env=False) as client:
-            url = f"https://{host}:{self.port}{path}"
+            url = f"https://127.0.0.1:{self.port}{path}"
             return client.post(url, content=body, headers=PROTOBUF | dict(headers))
 
     def node_id(self, site: str) -> str:
@@ -152,8 +151,11 @@ class Node:
 
     def pull(self, server: Server, node_id: int) -> httpx.Response:
         """What a SuperNode asks every few seconds."""
-        request = PullMessagesRequest(node=NodeProto(node_id=node_id))
-        return self.send(server, "pull-messages", request)
+        return self.send(server, "pull-messages", self.question(node_id))
+
+    def question(self, node_id: int) -> PullMessagesRequest:
+        """Whether there is a message for a node."""
+        return PullMessagesRequest(node=NodeProto(node_id=node_id))
 
 
 @contextmanager
