@@ -106,8 +106,10 @@ def start(
     folder: Folder = Path(),
 ) -> None:
     """Connect to the coordinator and answer until stopped; acts only on approved plans."""
+    from client.doctor.connection import Coordinator, require_valid_certificate
     from client.node.supernode import serve
 
+    require_valid_certificate(Coordinator(superlink=superlink, root_certificate=root_certificate))
     serve(
         folder.resolve(),
         superlink=superlink,

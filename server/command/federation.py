@@ -15,6 +15,7 @@ from shared.machine.terminal import (
     say,
     show_facts,
     show_json,
+    show_lines,
     show_table,
 )
 
@@ -162,18 +163,51 @@ def sites(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 @federation_app.command()
 @command
 def serve(
-    host: Annotated[str, typer.Option(help="Inner address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 9092,
     name: Annotated[
         list[str] | None, typer.Option(help="A further name or address in the certificate.")
     ] = None,
     home: HomeOption = HOME,
 ) -> None:
-    """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped."""
+    """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped.
+
+    Other machines reach the sites' interface and `/health` only, whatever the address.
+    """
     from server.engines.superlink import serve as run_superlink
     from server.federation.folder import Home
 
     own = Home(home)
     own.key()
     say(f"serving on {host}:{port}; certificates in {home / 'deployment' / 'certificates'}")
-    run_superlink(home, host=host, port=port, names=name or [], node_keys=own.node_keys)
+    run_superlink(
+        home,
+        host=host,
+        port=port,
+        names=name or [],
+        node_keys=own.node_keys,
+        warn=lambda: say_what_ends(own),
+    )
+
+
+@federation_app.command()
+@command
+def doctor(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Say whether hospitals can reach this coordinator, until when, and the remedy; changes nothing."""
+    from server.engines.doctor import examine
+    from server.federation.folder import Home
+    from shared.machine.line import is_well, lines_as_json
+
+    lines = examine(Home(home), now=datetime.now(UTC))
+    show_json(lines_as_json(lines)) if as_json else show_lines("doctor", lines)
+    if not is_well(lines):
+        raise typer.Exit(1)
+
+
+def say_what_ends(home: Home) -> None:
+    """Name on stderr every certificate that has less than 60 days left."""
+    from server.engines.doctor import certificate_lines
+
+    for line in certificate_lines(home, now=datetime.now(UTC)):
+        if line.state in ("attention", "problem"):
+            say(f"{line.name}: {line.fact}; {line.remedy}")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from server.engines.nodes import CONNECTION, Nodes
-from server.federation.certificates import ensure_server_certificate
+from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
 from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
@@ -41,6 +41,7 @@ COMMAND_S = 60.0
 STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
 RETRY_S = 30.0
+WARN_EVERY_S = 86400.0
 LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
 
 
@@ -118,15 +119,40 @@ class Deployment:
         """Whom the SuperLink lets in."""
         return Nodes(self.work, self._flwr)
 
+    def port(self) -> int | None:
+        """Where the SuperLink was last started on this machine; None: it never was."""
+        config = self.work / "flower" / "config.toml"
+        if not config.exists():
+            return None
+        told = tomllib.loads(config.read_text())["superlink"][CONNECTION]["address"]
+        return int(told.rpartition(":")[2])
+
     def is_running(self) -> bool:
         """Whether a SuperLink answers on this machine for this home."""
+        port = self.port()
+        if port is None:
+            return False
         try:
-            config = tomllib.loads((self.work / "flower" / "config.toml").read_text())
-            port = int(config["superlink"][CONNECTION]["address"].rpartition(":")[2])
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
         except OSError:
             return False
         return True
+
+    def require_valid_certificate(self) -> None:
+        """Refuse to ask a SuperLink whose certificate has ended; Flower would blame the network.
+
+        Raises:
+            EngineError: the authority's or the server's has ended.
+        """
+        for name in ("ca.pem", "server.pem"):
+            path = self.authority.with_name(name)
+            if path.exists() and certificate_ends(path) <= datetime.now(UTC):
+                raise EngineError(
+                    "certificate-expired",
+                    f"the coordinator's certificate {name} ended on {certificate_ends(path):%Y-%m-%d}",
+                    hint="stop `serve` and start it again: it renews the server's, and says what to do "
+                    "about the authority; then `resume`. `osteofed-coordinator doctor` warns before",
+                )
 
     def play(
         self,
@@ -201,6 +227,7 @@ def serve(
     port: int,
     names: Sequence[str],
     node_keys: Callable[[], Mapping[str, str]],
+    warn: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; let in the enrolled sites.
 
@@ -211,6 +238,7 @@ def serve(
         host: address to listen on.
         names: further DNS names and addresses in the certificate.
         node_keys: public node key by site, of those that are enrolled at the moment.
+        warn: called at the start and once a day, to say what will end.
 
     Raises:
         EngineError: a process ended by itself.
@@ -219,14 +247,23 @@ def serve(
     deployment = Deployment(home)
     with deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
-        _follow(processes, deployment.nodes, node_keys)
+        _follow(processes, deployment.nodes, node_keys, warn)
 
 
-def _follow(processes: Processes, nodes: Nodes, node_keys: Callable[[], Mapping[str, str]]) -> None:
+def _follow(
+    processes: Processes,
+    nodes: Nodes,
+    node_keys: Callable[[], Mapping[str, str]],
+    warn: Callable[[], None],
+) -> None:
     """Let sites in and shut them out as they are enrolled and revoked, for as long as all runs."""
     taken: Mapping[str, str] | None = None
-    again = time.monotonic()
+    again = warned = time.monotonic()
+    warn()
     while True:
+        if time.monotonic() - warned > WARN_EVERY_S:
+            warn()
+            warned = time.monotonic()
         processes.require_alive()
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
@@ -266,7 +303,7 @@ def submit_stage(store: RunStore, stage: str) -> None:
     """Play a stage on the SuperLink that runs for the coordinator's home; raises as ``play``.
 
     Raises:
-        EngineError: no SuperLink was started for this home.
+        EngineError: no SuperLink was started for this home, or its certificate has ended.
     """
     deployment = Deployment(store.home)
     if not (deployment.work / "flower" / "config.toml").exists():
@@ -275,6 +312,7 @@ def submit_stage(store: RunStore, stage: str) -> None:
             "no SuperLink was started for this coordinator",
             hint="`osteofed-coordinator serve` starts it",
         )
+    deployment.require_valid_certificate()
     try:
         deployment.play(store, stage)
     except KeyboardInterrupt:

@@ -92,6 +92,15 @@ def ensure_server_certificate(
     return ServerCertificate(authority, certificate, key, _load(certificate).not_valid_after_utc)
 
 
+def certificate_ends(certificate: Path) -> datetime:
+    """When a certificate ends.
+
+    Raises:
+        EngineError: the file is none.
+    """
+    return _load(certificate).not_valid_after_utc
+
+
 def _make_authority(certificate: Path, key: Path, *, now: datetime) -> None:
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "OsteoFed federation authority")])

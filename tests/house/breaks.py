@@ -1648,6 +1648,12 @@ BREAKS: tuple[Break, ...] = (
         "a revoked site comes back under its signing key",
     ),
     Break(
+        "server/engines/gated.py",
+        'return path.startswith(FLEET) or path == HEALTH or _is_here(scope.get("client"))',
+        "return bool(path)",
+        "anybody on the network starts runs",
+    ),
+    Break(
         "server/engines/superlink.py",
         "if wanted != taken and time.monotonic() >= again:",
         "if taken is None and time.monotonic() >= again:",
@@ -2134,7 +2140,7 @@ BREAKS: tuple[Break, ...] = (
         "the page with a withdrawn person's films stays",
     ),
     Break(
-        "client/doctor/connection.py",
+        "shared/machine/line.py",
         "days = int((ends_s - now_s) // 86400)",
         "days = int((ends_s - now_s) // 3600)",
         "a certificate's last hours are called days",

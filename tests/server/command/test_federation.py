@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from practice_commands import Coordinator
 from typer.testing import CliRunner
 
 import server.engines.superlink
+import server.run.folder
 from client.command.app import app as site_app
 from client.gate.key_rotation import rotate_key
 from client.site.folder import create_site, open_site
 from client.site.profile import SiteProfile
+from server.federation.certificates import SERVER_DAYS, ensure_server_certificate
 from server.federation.folder import Home
 
 
@@ -131,7 +134,7 @@ def test_a_server_listens_inside_unless_it_is_told_otherwise(
     monkeypatch.setattr(server.engines.superlink, "serve", lambda home, **given: seen.append(given))
     founded.type("serve")
     founded.type("serve", "--host", "10.0.0.5", "--name", "a.example", "--name", "b.example")
-    assert [given.pop("node_keys")() for given in seen] == [{}, {}]  # type: ignore[operator]
+    assert [given.pop("warn") and given.pop("node_keys")() for given in seen] == [{}, {}]  # type: ignore[operator]
     assert seen == [
         {"host": "127.0.0.1", "port": 9092, "names": []},
         {"host": "10.0.0.5", "port": 9092, "names": ["a.example", "b.example"]},
@@ -139,3 +142,26 @@ def test_a_server_listens_inside_unless_it_is_told_otherwise(
     (founded.home / "keys" / "coordinator.pem").unlink()
     assert founded.type("serve").exit_code == 1, "without its key a coordinator serves nobody"
     assert len(seen) == 2
+
+
+def test_a_certificate_that_will_end_is_told_by_doctor_serve_and_status(
+    founded: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = founded.home / "deployment" / "certificates"
+    past = datetime.now(UTC) - timedelta(days=SERVER_DAYS - 20)
+    ensure_server_certificate(certificates, hosts=("localhost",), now=past)
+    said = "server certificate: valid for 19 days; this week, start"
+    monkeypatch.setattr(server.engines.superlink, "serve", lambda _, **given: given["warn"]())
+    assert said in founded.type("serve").stderr
+    run = Home(founded.home).run_folder("spring")
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text("{}")
+    monkeypatch.setattr(server.run.folder, "open_run", lambda _: None)
+    assert said in founded.type("status", "spring").stderr
+    ill = founded.type("doctor", "--json")
+    assert ill.exit_code == 1, "no server runs"
+    told = {line["name"]: line["state"] for line in json.loads(ill.stdout)["lines"]}
+    assert (told["server certificate"], told["server"]) == ("attention", "problem")
+    (certificates / "server.pem").unlink()
+    ensure_server_certificate(certificates, hosts=("localhost",), now=datetime.now(UTC))
+    assert said not in founded.type("serve").stderr

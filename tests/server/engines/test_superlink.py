@@ -6,7 +6,7 @@ import json
 import socket
 import tomllib
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import practice_federation as practice
@@ -147,6 +147,7 @@ def test_a_superlink_knows_its_nodes_and_its_executor_and_trusts_nobody_else(
     deployment.start(started, host="10.0.0.5", port=9092, names=("127.0.0.1", "coordinator.example"))
     link, executor = started.commands["superlink"], started.commands["coordinator-executor"]
     assert (given(link, "--host"), given(link, "--port")) == ("10.0.0.5", "9092")
+    assert link[1:3] == ["-m", "server.engines.gated"]
     assert "--enable-supernode-auth" in link
     assert "--disable-runtime-dependency-installation" in link
     assert given(link, "--isolation") == "process"
@@ -350,6 +351,49 @@ def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         submit_stage(store, "train")
     assert caught.value.code == "engine.no-superlink"
+
+
+def test_a_stage_on_a_server_whose_certificate_has_ended_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    deployment = Deployment(store.home)
+    (deployment.work / "flower").mkdir(parents=True)
+    (deployment.work / "flower" / "config.toml").write_text("")
+    monkeypatch.setattr(Deployment, "play", lambda *_: None)
+    past = datetime.now(UTC) - timedelta(days=364)
+    superlink.ensure_server_certificate(deployment.authority.parent, hosts=("localhost",), now=past)
+    submit_stage(store, "train")
+    (deployment.authority.parent / "server.pem").unlink()
+    superlink.ensure_server_certificate(
+        deployment.authority.parent, hosts=("localhost",), now=past - timedelta(days=2)
+    )
+    with pytest.raises(EngineError, match=r"certificate server\.pem ended on") as caught:
+        submit_stage(store, "train")
+    assert caught.value.code == "engine.certificate-expired"
+
+
+def test_a_server_warns_at_its_start_and_once_a_day(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
+) -> None:
+    warnings: list[float] = []
+    for every_s, expected in ((1000.0, 1), (-1.0, 4)):
+        monkeypatch.setattr(superlink, "WARN_EVERY_S", every_s)
+        started.commands.clear()
+        warnings.clear()
+        with pytest.raises(KeyboardInterrupt):
+            superlink.serve(
+                tmp_path,
+                host="127.0.0.1",
+                port=9092,
+                names=(),
+                node_keys=Registry({}, {}),
+                warn=lambda: warnings.append(0.0),
+            )
+        assert len(warnings) == expected
 
 
 def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(
