@@ -204,6 +204,24 @@ def doctor(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+@federation_app.command("renew-certificate")
+@command
+def renew_certificate(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Issue the server's certificate anew, under a new key, for the names it has.
+
+    A `serve` that runs shows it within seconds; runs go on, and sites have nothing to do.
+    """
+    from server.engines.superlink import Deployment
+    from server.federation.certificates import renew_server_certificate
+
+    renewed = renew_server_certificate(Deployment(home).authority.parent, now=datetime.now(UTC))
+    facts: dict[str, object] = {
+        "certificate": str(renewed.certificate),
+        "ends": f"{renewed.expires:%Y-%m-%d}",
+    }
+    show_json(facts) if as_json else show_facts("renewed; restart a door before the server", facts)
+
+
 def say_what_ends(home: Home) -> None:
     """Name on stderr every certificate that has less than 60 days left."""
     from server.engines.doctor import certificate_lines

@@ -42,7 +42,7 @@ _CERTIFICATES = (
     (
         "server certificate",
         "server.pem",
-        "start `osteofed-coordinator serve` again, which renews it, and a door before it too",
+        "`osteofed-coordinator renew-certificate`, and restart a door before the server",
     ),
 )
 

@@ -150,8 +150,8 @@ class Deployment:
                 raise EngineError(
                     "certificate-expired",
                     f"the coordinator's certificate {name} ended on {certificate_ends(path):%Y-%m-%d}",
-                    hint="stop `serve` and start it again: it renews the server's, and says what to do "
-                    "about the authority; then `resume`. `osteofed-coordinator doctor` warns before",
+                    hint="`osteofed-coordinator renew-certificate` renews the server's, `doctor` says "
+                    "what to do about an authority; then `resume`",
                 )
 
     def play(
@@ -247,16 +247,20 @@ def serve(
     deployment = Deployment(home)
     with deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
-        _follow(processes, deployment.nodes, node_keys, warn)
+        _follow(processes, deployment, node_keys, warn, port=port)
 
 
 def _follow(
     processes: Processes,
-    nodes: Nodes,
+    deployment: Deployment,
     node_keys: Callable[[], Mapping[str, str]],
     warn: Callable[[], None],
+    *,
+    port: int,
 ) -> None:
-    """Let sites in and shut them out as they are enrolled and revoked, for as long as all runs."""
+    """Follow the registry and the certificate for as long as all runs."""
+    certificate = deployment.authority.with_name("server.pem")
+    shown = certificate.read_bytes()
     taken: Mapping[str, str] | None = None
     again = warned = time.monotonic()
     warn()
@@ -265,10 +269,15 @@ def _follow(
             warn()
             warned = time.monotonic()
         processes.require_alive()
+        if certificate.read_bytes() != shown:  # it was renewed; runs go on without the SuperLink
+            shown = certificate.read_bytes()
+            processes.restart("superlink")
+            wait_for_port(port, processes, timeout_s=START_S)
+            say("the server was started again, with its renewed certificate")
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
             try:
-                nodes.admit(wanted)
+                deployment.nodes.admit(wanted)
                 taken = wanted
             except EngineError as error:  # of one site; the server stays up for the others
                 say(f"{error.code}: {error.fact}; tried again in {RETRY_S:g} s")

@@ -92,6 +92,21 @@ def ensure_server_certificate(
     return ServerCertificate(authority, certificate, key, _load(certificate).not_valid_after_utc)
 
 
+def renew_server_certificate(folder: Path, *, now: datetime) -> ServerCertificate:
+    """Issue the SuperLink's certificate anew, under a new key, for the names it has.
+
+    Raises:
+        EngineError: there is none yet, or as ``ensure_authority``.
+        ProtocolError: the key of the authority is open to others.
+    """
+    authority = ensure_authority(folder, now=now)
+    require_closed(folder / "ca.key")
+    certificate, key = folder / "server.pem", folder / "server.key"
+    names = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    _issue(folder, certificate, key, hosts=[str(name.value) for name in names], now=now)
+    return ServerCertificate(authority, certificate, key, certificate_ends(certificate))
+
+
 def certificate_ends(certificate: Path) -> datetime:
     """When a certificate ends.
 

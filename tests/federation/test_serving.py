@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -182,3 +183,26 @@ def test_who_has_no_business_here_is_refused_and_the_service_stays_up(ground: Gr
     assert attempt(ground) == status, closed_by
     assert ground.site.pull(ground.server, ground.site_id).status_code == 200
     assert ground.server.process.poll() is None
+
+
+def test_a_renewed_certificate_is_shown_without_a_stop_of_the_server_or_a_word_to_a_site(
+    ground: Ground,
+) -> None:
+    server = ground.server
+    before = ssl.get_server_certificate(("127.0.0.1", server.port))
+    server.type("renew-certificate")
+    start = time.monotonic()
+    gone_at: float | None = None
+    while True:
+        try:
+            if ssl.get_server_certificate(("127.0.0.1", server.port)) != before:
+                break
+        except OSError:
+            gone_at = gone_at or time.monotonic()
+        assert time.monotonic() - start < 90, "the former one is shown still"
+        time.sleep(0.2)
+    away_s = time.monotonic() - (gone_at or start)
+    assert away_s < 60, "a run ends where the server is away for a minute"
+    assert ground.site.pull(server, ground.site_id).status_code == 200
+    time.sleep(5.0)  # an executor that cannot do without it has ended by now
+    assert server.process.poll() is None

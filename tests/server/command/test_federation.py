@@ -150,7 +150,7 @@ def test_a_certificate_that_will_end_is_told_by_doctor_serve_and_status(
     certificates = founded.home / "deployment" / "certificates"
     past = datetime.now(UTC) - timedelta(days=SERVER_DAYS - 20)
     ensure_server_certificate(certificates, hosts=("localhost",), now=past)
-    said = "server certificate: valid for 19 days; this week, start"
+    said = "server certificate: valid for 19 days; this week, `osteofed-coordinator renew"
     monkeypatch.setattr(server.engines.superlink, "serve", lambda _, **given: given["warn"]())
     assert said in founded.type("serve").stderr
     run = Home(founded.home).run_folder("spring")
@@ -162,6 +162,6 @@ def test_a_certificate_that_will_end_is_told_by_doctor_serve_and_status(
     assert ill.exit_code == 1, "no server runs"
     told = {line["name"]: line["state"] for line in json.loads(ill.stdout)["lines"]}
     assert (told["server certificate"], told["server"]) == ("attention", "problem")
-    (certificates / "server.pem").unlink()
-    ensure_server_certificate(certificates, hosts=("localhost",), now=datetime.now(UTC))
+    renewed = founded.told("renew-certificate")
+    assert renewed["ends"] > f"{datetime.now(UTC) + timedelta(days=SERVER_DAYS - 2):%Y-%m-%d}"  # type: ignore[operator]
     assert said not in founded.type("serve").stderr

@@ -113,7 +113,7 @@ def test_the_end_of_both_certificates_is_told_before_it_comes(
         now = NOW + timedelta(days=days - left_days, minutes=-1)
         lines = {line.name: line for line in certificate_lines(home, now=now)}
         assert lines[name].state == state
-        remedy = "serve" if name == "server certificate" else "every site"
+        remedy = "renew-certificate" if name == "server certificate" else "every site"
         assert (remedy in lines[name].remedy) == (state != "ok")
 
 

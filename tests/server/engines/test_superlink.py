@@ -104,6 +104,7 @@ class Started:
     def __init__(self) -> None:
         self.commands: dict[str, list[str]] = {}
         self.died: EngineError | None = None
+        self.restarted: list[str] = []
 
     def __enter__(self) -> Started:
         return self
@@ -114,6 +115,9 @@ class Started:
     def start(self, name: str, command: list[str], *, cwd: Path) -> None:
         assert cwd.is_dir()
         self.commands[name] = command
+
+    def restart(self, name: str) -> None:
+        self.restarted.append(name)
 
     def require_alive(self) -> None:
         if self.died:
@@ -133,7 +137,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         assert given is processes
         assert timeout_s > 1
         ports.append(port)
-        assert list(processes.commands) == ["superlink"], "the executor comes when its port is open"
+        assert processes.restarted or list(processes.commands) == ["superlink"], (
+            "the executor comes when its port is open"
+        )
 
     monkeypatch.setattr(superlink, "wait_for_port", wait)
     monkeypatch.setattr(Deployment, "processes", lambda _: processes)
@@ -235,6 +241,26 @@ def test_a_server_follows_the_registry_while_it_runs_and_starts_nothing_again(
     assert admitted == [one, both, {"birch": "ssh-two"}]
     assert asked == [("127.0.0.1", "localhost", "fl.example")]
     assert list(started.commands) == ["superlink", "coordinator-executor"]
+
+
+def test_a_renewed_certificate_starts_the_superlink_again_once_and_nothing_else(
+    tmp_path: Path, started: Started, admitted: list[dict[str, str]]
+) -> None:
+    folder = Deployment(tmp_path).authority.parent
+
+    class Renewing(Registry):
+        def __call__(self) -> dict[str, str]:
+            if len(self.left) == 2:
+                superlink.ensure_server_certificate(
+                    folder, hosts=("another.example",), now=datetime.now(UTC)
+                )
+            return super().__call__()
+
+    with pytest.raises(KeyboardInterrupt):
+        superlink.serve(
+            tmp_path, host="10.0.0.5", port=9092, names=(), node_keys=Renewing({}, {}, {}, {})
+        )
+    assert started.restarted == ["superlink"]
 
 
 def test_a_site_that_flower_refuses_stops_no_server_and_is_tried_again(
