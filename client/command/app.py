@@ -60,13 +60,15 @@ def init(
 ) -> None:
     """Make keys, a policy template, site.yaml and a join request."""
     from client.site.declared import require_bucket
-    from client.site.folder import create_site
+    from client.site.folder import create_site, open_site
     from client.site.profile import SiteProfile
+    from shared.signing.keys import spoken
 
     require_bucket(declared_patients)
     request = create_site(folder, name=name, declared_patients=declared_patients, profile=SiteProfile())
     facts: dict[str, object] = {
         "join request": str(request),
+        "this site's key, by voice": spoken(open_site(folder).key.public_hex),
         "edit next": f"{folder / 'site.yaml'}, {folder / 'policy.yaml'}",
     }
     show_json(facts) if as_json else show_facts(f"site {name}", facts)
@@ -111,10 +113,11 @@ def join(
     """Trust the coordinator named in its enrolment file, after its key was compared."""
     from client.site.enrolment import enrolled_key, require_same_key
     from client.site.folder import join_federation, open_site
+    from shared.signing.keys import spoken
 
     key = enrolled_key(enrolment, site=open_site(folder).name)
     if coordinator_key is None:
-        say(f"the coordinator's key in {enrolment.name} is {key}")
+        say(f"the coordinator's key in {enrolment.name} is {key}, by voice {spoken(key)}")
         require_yes("Is it the key that the coordinator told over another channel?", is_given=False)
     else:
         require_same_key(key, told=coordinator_key)
@@ -136,8 +139,10 @@ def start(
     folder: Folder = Path(),
 ) -> None:
     """Connect to the coordinator and answer until stopped; acts only on approved plans."""
+    from client.doctor.connection import Coordinator, require_valid_certificate
     from client.node.supernode import serve
 
+    require_valid_certificate(Coordinator(superlink=superlink, root_certificate=root_certificate))
     serve(
         folder.resolve(),
         superlink=superlink,

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.command.options import Folder
-from shared.machine.terminal import JsonOption, command, say, show_facts, show_json, show_table
+from shared.machine.terminal import (
+    JsonOption,
+    command,
+    say,
+    show_facts,
+    show_json,
+    show_lines,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from client.rehearsal.rehearse import Rehearsal
     from client.rehearsal.round import RoundMeasure
 
 trial_app = typer.Typer()
-_STYLES = {"problem": "bold red", "attention": "yellow", "not checked": "dim"}
 
 
 @trial_app.command()
@@ -43,7 +50,8 @@ def doctor(
 ) -> None:
     """Say whether this site can take part, and the remedy where not; changes nothing."""
     from client.doctor.connection import Coordinator
-    from client.doctor.examine import AREAS, examine, is_well, lines_as_json
+    from client.doctor.examine import AREAS, examine
+    from shared.machine.line import is_well, lines_as_json
 
     unknown = set(only or ()) - set(AREAS)
     if unknown:
@@ -54,12 +62,7 @@ def doctor(
         is_quick=quick,
         areas=[area for area in AREAS if not only or area in only],
     )
-    if as_json:
-        show_json(lines_as_json(lines))
-    else:
-        rows = [(line.state, line.name, line.fact, line.remedy) for line in lines]
-        styles = [_STYLES.get(line.state, "") for line in lines]
-        show_table("doctor", ("state", "what", "found", "remedy"), rows, styles=styles)
+    show_json(lines_as_json(lines)) if as_json else show_lines("doctor", lines)
     if not is_well(lines):
         raise typer.Exit(1)
 

@@ -16,13 +16,13 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from client.doctor.line import Line, attention, not_checked, observe, ok, problem
+from shared.errors import EngineError
+from shared.machine.line import Line, attention, expiry_line, not_checked, observe, ok, problem
 
 # flwr 1.41, common/constant.py: SYSTEM_TIME_TOLERANCE, and with TIMESTAMP_TOLERANCE added.
 MOST_AHEAD_S, MOST_BEHIND_S = 5.0, 305.0
 _NOTED_OFFSET_S = 2.0  # the server's Date has whole seconds
 _TIMEOUT_S = 5.0
-_PLAN_DAYS, _HURRY_DAYS, _STOP_DAYS = 60, 30, 7
 # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
 _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64
 _GIVE = "name it with --superlink and --root-certificate, as for `osteofed-site start`"
@@ -114,22 +114,7 @@ def _authority_line(path: Path, now_s: float) -> Line:
         )
     ends = min(ssl.cert_time_to_seconds(str(entry["notAfter"])) for entry in found)
     remedy = "ask the coordinator for the new authority and compare it over another channel"
-    return _expiry_line("root certificate", ends, now_s, remedy)
-
-
-def _expiry_line(name: str, ends_s: float, now_s: float, remedy: str) -> Line:
-    """60 days before its end a certificate is noted, 30 days before with haste, 7 days is too late."""
-    days = int((ends_s - now_s) // 86400)
-    if days < 0:
-        return problem(name, f"expired {-days} days ago", remedy)
-    fact = f"valid for {days} days"
-    if days > _PLAN_DAYS:
-        return ok(name, fact)
-    if days > _HURRY_DAYS:
-        return attention(name, fact, f"within {_HURRY_DAYS} days, {remedy}")
-    if days > _STOP_DAYS:
-        return attention(name, fact, f"this week, {remedy}")
-    return problem(name, fact, f"today, {remedy}")
+    return expiry_line("root certificate", ends, now_s, remedy)
 
 
 def _server_lines(coordinator: Coordinator, now: Now) -> list[Line]:
@@ -148,7 +133,7 @@ def _server_lines(coordinator: Coordinator, now: Now) -> list[Line]:
         ]
     lines = [_status_line(coordinator, answer)]
     renew = "the coordinator must renew it: `osteofed-coordinator serve` does at its start"
-    lines.append(_expiry_line("server certificate", answer.expires_s, answer.local_s, renew))
+    lines.append(expiry_line("server certificate", answer.expires_s, answer.local_s, renew))
     if answer.server_s is None:
         lines.append(not_checked("clock", "the server tells no time", "compare with an NTP server"))
     else:
@@ -164,6 +149,28 @@ def _status_line(coordinator: Coordinator, answer: _Answer) -> Line:
             "tell the coordinator: its server or the proxy before it is not ready",
         )
     return ok("coordinator", f"{coordinator.superlink} answers, TLS is that of the federation")
+
+
+def require_valid_certificate(coordinator: Coordinator) -> None:
+    """Refuse to connect to a server whose certificate, or its authority's, has ended.
+
+    A server that does not answer, or whose certificate is wrong otherwise, is left to Flower.
+
+    Raises:
+        EngineError: the certificate has ended.
+    """
+    try:
+        _ask(coordinator, time.time)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code == _EXPIRED:
+            raise EngineError(
+                "certificate-expired",
+                f"the certificate of {coordinator.superlink}, or the authority's, has ended",
+                hint="look at this machine's date; else the coordinator renews it, and `osteofed-site "
+                "doctor` says until when it and the authority hold",
+            ) from None
+    except (OSError, ValueError, http.client.HTTPException):
+        return
 
 
 def _distrust(coordinator: Coordinator, error: ssl.SSLCertVerificationError) -> Line:

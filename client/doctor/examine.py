@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from client.doctor.connection import Coordinator, look_at_connection
-from client.doctor.line import Line, attention, not_checked, observe, ok, problem
 from client.doctor.machine import look_at_machine
 from client.site.folder import Site, open_site
 from shared.errors import OsteoFedError
+from shared.machine.line import Line, attention, not_checked, observe, ok, problem
 from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.code_hash import installed_code_hash
+from shared.signing.keys import spoken
 
 Area = Literal["machine", "site", "connection"]
 AREAS: tuple[Area, ...] = ("machine", "site", "connection")
@@ -58,11 +58,6 @@ def examine(
     if "connection" in areas:
         lines += look_at_connection(coordinator)
     return lines
-
-
-def is_well(lines: Sequence[Line]) -> bool:
-    """Whether nothing stops this site from taking part."""
-    return all(line.state != "problem" for line in lines)
 
 
 def look_at_site(folder: Path, *, is_quick: bool) -> list[Line]:
@@ -111,7 +106,7 @@ def _keys(site: Site) -> list[Line]:
     if any(line.state == "problem" for line in lines):
         return lines
     own, _ = site.key.public_hex, site.pseudonyms  # both are really loaded
-    return [*lines, ok("keys", f"signing key {own[:12]}, closed to others")]
+    return [*lines, ok("keys", f"signing key {spoken(own)}, closed to others")]
 
 
 def _open_to_others(site: Site) -> list[Line]:
@@ -242,9 +237,3 @@ def _approval(site: Site) -> Line:
             "nothing if that run is over; else install the coordinator's release, or get a new plan",
         )
     return ok("approval", f"run {plan.run}, plan {plan.sha256[:12]}, code is the installed one")
-
-
-def lines_as_json(lines: Sequence[Line]) -> dict[str, object]:
-    """For programs: verdict and lines."""
-    verdict = "ok" if is_well(lines) else "problem"
-    return {"verdict": verdict, "lines": [asdict(line) for line in lines]}

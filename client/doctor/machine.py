@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from client.doctor.line import Line, attention, observe, ok, problem, write_bytes
+from shared.machine.line import Line, attention, observe, ok, problem, write_bytes
 from shared.signing.code_hash import installed_code_hash
 
 # First parts of the versions that this release was tested with; pyproject.toml pins the same.

@@ -24,6 +24,7 @@ from shared.machine.processes import (
     free_port,
 )
 from shared.machine.terminal import say
+from shared.signing.keys import require_closed
 
 AGAIN_AFTER_S = 10.0
 REFUSED_FOR_S = 120.0  # twice what a server takes to miss a SuperNode that was killed
@@ -86,8 +87,10 @@ def serve(
     """Answer the coordinator until stopped by SIGTERM or Ctrl-C; arguments as ``start_supernode``.
 
     Raises:
+        ProtocolError: the node key is missing, or open to others.
         EngineError: the two processes end by themselves again and again.
     """
+    require_closed(auth_key)
     end_on_sigterm()
     environment = flower_environment(folder / "cache" / "flower")
 

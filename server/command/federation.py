@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,12 @@ from shared.machine.terminal import (
     say,
     show_facts,
     show_json,
+    show_lines,
     show_table,
 )
+
+if TYPE_CHECKING:
+    from server.federation.folder import Home
 
 federation_app = typer.Typer()
 
@@ -26,9 +30,11 @@ federation_app = typer.Typer()
 def init(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Make the coordinator's folder and signing key; an existing one is kept."""
     from server.federation.folder import create_home
+    from shared.signing.keys import spoken
 
     made = create_home(home)
-    facts: dict[str, object] = {"home": str(made.folder), "public key": made.key().public_hex}
+    key = made.key().public_hex
+    facts: dict[str, object] = {"home": str(made.folder), "public key": key, "by voice": spoken(key)}
     show_json(facts) if as_json else show_facts("coordinator", facts)
 
 
@@ -41,13 +47,25 @@ def enrol(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Enter a site's key into the federation; hand the written file back to the site."""
+    """Enter a site's key into the federation; hand the written file back to the site.
+
+    A `serve` that runs lets the site in at once; the others are not touched.
+    """
     from server.federation.folder import Home
     from server.federation.folder import enrol as enter
+    from shared.signing.keys import spoken
 
-    answer = enter(Home(home), request, role=role, is_required=not optional, now=datetime.now(UTC))
-    facts: dict[str, object] = {"give to the site": str(answer), "role": role}
-    show_json(facts) if as_json else show_facts("enrolled", facts)
+    own = Home(home)
+    answer = enter(own, request, role=role, is_required=not optional, now=datetime.now(UTC))
+    site = own.active_sites()[-1]
+    facts: dict[str, object] = {
+        "give to the site": str(answer),
+        "role": role,
+        "the site's key, by voice": spoken(site.public_key),
+        "server": _followed(own),
+    }
+    show_json(facts) if as_json else show_facts(f"enrolled: {site.site}", facts)
+    say(f"compare the key by voice first; if {site.site} reads out another: `revoke {site.site}`")
 
 
 @federation_app.command("accept-key")
@@ -59,18 +77,23 @@ def accept_key(
 ) -> None:
     """Replace a site's enrolled key by the one it has rotated to: a signing key, or its node key.
 
-    After a signing key write a new plan; after a node key start `serve` again.
+    After a signing key write a new plan; after a node key a `serve` that runs lets in the new one only.
     """
     from server.federation.folder import Home, accept_node_key
     from server.federation.folder import accept_key as enter
     from shared.signing.node_notice import is_node_notice
 
+    own = Home(home)
     if is_node_notice(notice):
-        node = accept_node_key(Home(home), notice)
-        told: dict[str, object] = {"site": node.site, "node key": node.node_key}
-        show_json(told) if as_json else show_facts("node key replaced: start `serve` again", told)
+        node = accept_node_key(own, notice)
+        told: dict[str, object] = {
+            "site": node.site,
+            "node key": node.node_key,
+            "server": _followed(own),
+        }
+        show_json(told) if as_json else show_facts("node key replaced", told)
         return
-    rotation = enter(Home(home), notice)
+    rotation = enter(own, notice)
     facts: dict[str, object] = {
         "site": rotation.site,
         "former key": rotation.old_key,
@@ -89,25 +112,37 @@ def revoke(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Close one site's membership at once, in every run too; the others are not touched."""
-    from server.engines.superlink import Deployment
+    """Close one site's membership for good, in every run too; the others are not touched.
+
+    A `serve` that runs refuses the site from its next call on; under these keys it cannot come back.
+    """
     from server.federation.folder import Home, require_active
     from server.federation.folder import revoke as close
     from server.run.revoked import drop_from_runs
-    from shared.errors import EngineError
 
     own, now = Home(home), datetime.now(UTC)
     require_active(own, site)
     runs = drop_from_runs(own, site, now=now, stops=stop_runs)  # first, while its key is known
     close(own, site, now=now)
-    try:
-        Deployment(home).shut_out(site)
-    except EngineError as error:
-        say(f"its node key is still registered ({error.code}): `serve`, started again, takes it back")
-    facts: dict[str, object] = {"revoked": site, "runs": ", ".join(runs) or "none"}
+    facts: dict[str, object] = {
+        "revoked": site,
+        "server": _followed(own),
+        "runs": ", ".join(runs) or "none",
+    }
     if runs:
         facts["they"] = "stop before their next round" if stop_runs else "go on without it"
     show_json(facts) if as_json else show_facts("revoked", facts)
+
+
+def _followed(home: Home) -> str:
+    """What a change of the registry has come to at the SuperLink, in words."""
+    from server.engines.superlink import await_nodes
+
+    if await_nodes(home.folder, home.node_keys()):
+        return "the one that runs has followed"
+    return (
+        "none runs on this machine; one that runs or starts elsewhere for this home follows by itself"
+    )
 
 
 @federation_app.command("drop-site")
@@ -162,24 +197,73 @@ def sites(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 @federation_app.command()
 @command
 def serve(
-    host: Annotated[str, typer.Option(help="Inner address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 9092,
     name: Annotated[
         list[str] | None, typer.Option(help="A further name or address in the certificate.")
     ] = None,
     home: HomeOption = HOME,
 ) -> None:
-    """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped."""
+    """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped.
+
+    Other machines reach the sites' interface and `/health` only, whatever the address.
+    """
     from server.engines.superlink import serve as run_superlink
     from server.federation.folder import Home
 
     own = Home(home)
     own.key()
-    keys = {site.site: site.node_key for site in own.active_sites()}
     say(f"serving on {host}:{port}; certificates in {home / 'deployment' / 'certificates'}")
     say(
-        "whoever has an account on this machine, or reaches this port other than through a proxy that "
-        "passes /v1/fleet/ only, can submit runs here: Flower asks them for no key. Hospitals answer "
-        "approved plans alone, and a stranger's runs can delay or stop yours"
+        "whoever has an account on this machine can submit runs here: Flower asks them for no key. "
+        "Hospitals answer approved plans alone, and a stranger's runs can delay or stop yours"
     )
-    run_superlink(home, host=host, port=port, names=name or [], node_keys=keys)
+    run_superlink(
+        home,
+        host=host,
+        port=port,
+        names=name or [],
+        node_keys=own.node_keys,
+        warn=lambda: say_what_ends(own),
+    )
+
+
+@federation_app.command()
+@command
+def doctor(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Say whether hospitals can reach this coordinator, until when, and the remedy; changes nothing."""
+    from server.engines.doctor import examine
+    from server.federation.folder import Home
+    from shared.machine.line import is_well, lines_as_json
+
+    lines = examine(Home(home), now=datetime.now(UTC))
+    show_json(lines_as_json(lines)) if as_json else show_lines("doctor", lines)
+    if not is_well(lines):
+        raise typer.Exit(1)
+
+
+@federation_app.command("renew-certificate")
+@command
+def renew_certificate(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Issue the server's certificate anew, under a new key, for the names it has.
+
+    A `serve` that runs shows it within seconds; runs go on, and sites have nothing to do.
+    """
+    from server.engines.superlink import Deployment
+    from server.federation.certificates import renew_server_certificate
+
+    renewed = renew_server_certificate(Deployment(home).authority.parent, now=datetime.now(UTC))
+    facts: dict[str, object] = {
+        "certificate": str(renewed.certificate),
+        "ends": f"{renewed.expires:%Y-%m-%d}",
+    }
+    show_json(facts) if as_json else show_facts("renewed; restart a door before the server", facts)
+
+
+def say_what_ends(home: Home) -> None:
+    """Name on stderr every certificate that has less than 60 days left."""
+    from server.engines.doctor import certificate_lines
+
+    for line in certificate_lines(home, now=datetime.now(UTC)):
+        if line.state in ("attention", "problem"):
+            say(f"{line.name}: {line.fact}; {line.remedy}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from server.command.federation import say_what_ends
 from server.command.options import (
     HOME,
     CohortOption,
@@ -232,7 +233,9 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
     from server.run.folder import open_run
     from server.run.holder import holder_of
 
-    store = open_run(Home(home).planned_run(run))
+    own = Home(home)
+    store = open_run(own.planned_run(run))
+    say_what_ends(own)
     troubles = [event for event in store.events() if event.code not in PROGRESS]
     committed = "none: it only measures"
     if store.plan.trained is not None:

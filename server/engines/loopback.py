@@ -56,7 +56,7 @@ def deployed_here(
         deployment.start(processes, host="127.0.0.1", port=port, names=("127.0.0.1", "localhost"))
         keys = {name: path.resolve() / "keys" / "node.key" for name, path in site_folders.items()}
         for name, key in keys.items():
-            deployment.register(name, ensure_node_key(key))
+            deployment.nodes.register(name, ensure_node_key(key).read_text())
         local_ports = [
             start_supernode(
                 processes,

@@ -1,7 +1,7 @@
 """The coordinator's SuperLink and its executor, and stages submitted to it.
 
 TLS with the federation's own authority, SQLite, process isolation with a secret, node
-authentication. Flower's own command line is the interface.
+authentication, a gate before all that is not for sites. Flower's own command line is the interface.
 
     <home>/deployment/certificates  logs  superlink.sqlite  registered.json
     <home>/deployment/flower        FLWR_HOME; its config.toml says where the SuperLink is
@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from server.federation.certificates import ensure_server_certificate
+from server.engines.nodes import CONNECTION, Nodes
+from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
 from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
@@ -32,10 +36,12 @@ from shared.machine.processes import (
 )
 from shared.machine.terminal import say
 
-CONNECTION = "federation"
 START_S = 60.0
 COMMAND_S = 60.0
 STATUS_EVERY_S = 0.5
+FOLLOW_EVERY_S = 1.0
+RETRY_S = 30.0
+WARN_EVERY_S = 86400.0
 LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
 
 
@@ -77,7 +83,7 @@ class Deployment:
         processes.start(
             "superlink",
             [
-                flower_program("flower-superlink"),
+                *(sys.executable, "-m", "server.engines.gated"),
                 *("--host", host, "--port", str(port)),
                 *("--ssl-ca-certfile", str(certificate.authority)),
                 *("--ssl-certfile", str(certificate.certificate)),
@@ -88,7 +94,7 @@ class Deployment:
                 *("--superexec-auth-secret-file", str(secret)),
                 "--disable-runtime-dependency-installation",
             ],
-            cwd=self.work,
+            cwd=PROJECT,
         )
         address = f"127.0.0.1:{port}"
         wait_for_port(port, processes, timeout_s=START_S)
@@ -108,69 +114,45 @@ class Deployment:
         )
         write_atomic(self.work / "flower" / "config.toml", lines.encode())
 
-    def register(self, site: str, public_key: Path) -> None:
-        """Make a site's node key known to the SuperLink, once, and the one before it unknown.
+    @property
+    def nodes(self) -> Nodes:
+        """Whom the SuperLink lets in."""
+        return Nodes(self.work, self._flwr)
 
-        Flower cannot list keys, and a key that was unregistered can never be used again; so what was
-        registered is remembered here, with its node.
+    def port(self) -> int | None:
+        """Where the SuperLink was last started on this machine; None: it never was."""
+        config = self.work / "flower" / "config.toml"
+        if not config.exists():
+            return None
+        told = tomllib.loads(config.read_text())["superlink"][CONNECTION]["address"]
+        return int(told.rpartition(":")[2])
+
+    def is_running(self) -> bool:
+        """Whether a SuperLink answers on this machine for this home."""
+        port = self.port()
+        if port is None:
+            return False
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def require_valid_certificate(self) -> None:
+        """Refuse to ask a SuperLink whose certificate has ended; Flower would blame the network.
 
         Raises:
-            EngineError: Flower refuses it, or the node of the former key was not remembered.
+            EngineError: the authority's or the server's has ended.
         """
-        memory = self.work / "registered.json"
-        known = json.loads(memory.read_bytes()) if memory.exists() else {}
-        key, before = public_key.read_text(), known.get(site, {"key": None, "former": []})
-        if isinstance(before, str):  # as releases up to 0.2 wrote it
-            before = {"key": before, "node": None, "former": []}
-        if before["key"] != key:
-            former = [*before["former"], *([before["node"]] if before["key"] else [])]
-            if None in former:
+        for name in ("ca.pem", "server.pem"):
+            path = self.authority.with_name(name)
+            if path.exists() and certificate_ends(path) <= datetime.now(UTC):
                 raise EngineError(
-                    "unknown-node",
-                    f"the former node key of {site} cannot be taken back: its node was not remembered",
-                    hint=f"delete registered.json and superlink.sqlite in {self.work} and serve again: "
-                    "every site's key is registered anew; a run that was under way is resumed",
+                    "certificate-expired",
+                    f"the coordinator's certificate {name} ended on {certificate_ends(path):%Y-%m-%d}",
+                    hint="`osteofed-coordinator renew-certificate` renews the server's, `doctor` says "
+                    "what to do about an authority; then `resume`",
                 )
-            told = self._flwr(
-                "supernode", "register", str(public_key.resolve()), CONNECTION, "--name", site
-            )
-            before = {"key": key, "node": str(told["node-id"]), "former": former}
-            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
-        if before["former"]:
-            self._unregister(before["former"])
-            before = before | {"former": []}
-            write_atomic(memory, json.dumps(known | {site: before}, indent=1).encode())
-
-    def shut_out(self, site: str) -> None:
-        """Take back the node key of a site that is revoked; again after it was cut off.
-
-        Raises:
-            EngineError: the SuperLink cannot be told now; ``serve`` tells it when it starts again.
-        """
-        memory = self.work / "registered.json"
-        known = json.loads(memory.read_bytes()) if memory.exists() else {}
-        held = known.get(site)
-        if not isinstance(held, dict) or not (held["key"] or held["former"]):
-            return
-        former = [*held["former"], *([held["node"]] if held["key"] else [])]
-        for nodes in (former, []):  # remembered before it is done, forgotten after
-            known[site] = {"key": None, "node": None, "former": nodes}
-            if not nodes:
-                self._unregister([node for node in former if node is not None])
-            write_atomic(memory, json.dumps(known, indent=1).encode())
-
-    def registered(self) -> tuple[str, ...]:
-        """Sites whose node key was made known to the SuperLink, revoked ones included."""
-        memory = self.work / "registered.json"
-        return tuple(json.loads(memory.read_bytes())) if memory.exists() else ()
-
-    def _unregister(self, nodes: Sequence[str]) -> None:
-        """Let nodes in no more, those that still are; again after it was cut off."""
-        listed = self._flwr("supernode", "list", CONNECTION)["nodes"]
-        inside = {each["node-id"] for each in listed if each["status"] != "unregistered"}
-        for node in nodes:
-            if node in inside:
-                self._flwr("supernode", "unregister", node, CONNECTION)
 
     def play(
         self,
@@ -239,17 +221,24 @@ class Deployment:
 
 
 def serve(
-    home: Path, *, host: str, port: int, names: Sequence[str], node_keys: Mapping[str, str]
+    home: Path,
+    *,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    node_keys: Callable[[], Mapping[str, str]],
+    warn: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; register enrolled sites.
+    """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; let in the enrolled sites.
 
-    Open-source Flower authenticates nobody on the control and runtime paths of this port: put a
-    reverse proxy in front that passes ``/v1/fleet/`` only, and keep ``host`` on an inner address.
+    From other addresses than this machine's own only ``/v1/fleet/`` and ``/health`` are reached. Flower
+    authenticates nobody on its other paths, so whoever has a shell on this machine may use them.
 
     Args:
         host: address to listen on.
         names: further DNS names and addresses in the certificate.
-        node_keys: public node key by site, as the sites' join requests gave them.
+        node_keys: public node key by site, of those that are enrolled at the moment.
+        warn: called at the start and once a day, to say what will end.
 
     Raises:
         EngineError: a process ended by itself.
@@ -258,20 +247,72 @@ def serve(
     deployment = Deployment(home)
     with deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
-        for site, key in node_keys.items():
-            public = deployment.work / "node-keys" / f"{site}.pub"
-            write_atomic(public, key.encode() + b"\n")
-            deployment.register(site, public)
-        for site in set(deployment.registered()) - set(node_keys):
-            deployment.shut_out(site)
-        processes.wait()
+        _follow(processes, deployment, node_keys, warn, port=port)
+
+
+def _follow(
+    processes: Processes,
+    deployment: Deployment,
+    node_keys: Callable[[], Mapping[str, str]],
+    warn: Callable[[], None],
+    *,
+    port: int,
+) -> None:
+    """Follow the registry and the certificate for as long as all runs."""
+    certificate = deployment.authority.with_name("server.pem")
+    shown = certificate.read_bytes()
+    taken: Mapping[str, str] | None = None
+    again = warned = time.monotonic()
+    warn()
+    while True:
+        if time.monotonic() - warned > WARN_EVERY_S:
+            warn()
+            warned = time.monotonic()
+        processes.require_alive()
+        if certificate.read_bytes() != shown:  # it was renewed; runs go on without the SuperLink
+            shown = certificate.read_bytes()
+            processes.restart("superlink")
+            wait_for_port(port, processes, timeout_s=START_S)
+            say("the server was started again, with its renewed certificate")
+        wanted = node_keys()
+        if wanted != taken and time.monotonic() >= again:
+            try:
+                deployment.nodes.admit(wanted)
+                taken = wanted
+            except EngineError as error:  # of one site; the server stays up for the others
+                say(f"{error.code}: {error.fact}; tried again in {RETRY_S:g} s")
+                again = time.monotonic() + RETRY_S
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def await_nodes(home: Path, node_keys: Mapping[str, str]) -> bool:
+    """Wait until the SuperLink of this home lets in exactly these nodes; False: none runs here.
+
+    Raises:
+        EngineError: `serve` has not followed in time.
+    """
+    deployment = Deployment(home)
+    wanted = {site: key.strip() for site, key in node_keys.items()}
+    end = time.monotonic() + COMMAND_S
+    while deployment.is_running():
+        if deployment.nodes.let_in == wanted:
+            return True
+        if time.monotonic() > end:
+            raise EngineError(
+                "nodes-not-followed",
+                f"the registry is changed, and `serve` has not followed within {COMMAND_S:g} s",
+                hint=f"see what `serve` says, and commands.log in {deployment.work / 'logs'}; until it "
+                "has followed, a site that was revoked is still let in",
+            )
+        time.sleep(STATUS_EVERY_S)
+    return False
 
 
 def submit_stage(store: RunStore, stage: str) -> None:
     """Play a stage on the SuperLink that runs for the coordinator's home; raises as ``play``.
 
     Raises:
-        EngineError: no SuperLink was started for this home.
+        EngineError: no SuperLink was started for this home, or its certificate has ended.
     """
     deployment = Deployment(store.home)
     if not (deployment.work / "flower" / "config.toml").exists():
@@ -280,6 +321,7 @@ def submit_stage(store: RunStore, stage: str) -> None:
             "no SuperLink was started for this coordinator",
             hint="`osteofed-coordinator serve` starts it",
         )
+    deployment.require_valid_certificate()
     try:
         deployment.play(store, stage)
     except KeyboardInterrupt:

@@ -29,6 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import EngineError
 from shared.machine.files import write_atomic
+from shared.signing.keys import require_closed
 
 AUTHORITY_YEARS = 10
 SERVER_DAYS = 365
@@ -77,12 +78,42 @@ def ensure_server_certificate(
 
     Args:
         hosts: DNS names and IP addresses under which sites reach the SuperLink.
+
+    Raises:
+        EngineError: as ``ensure_authority``.
+        ProtocolError: the key of the authority or of the server is open to others.
     """
     authority = ensure_authority(folder, now=now)
+    require_closed(folder / "ca.key")
     certificate, key = folder / "server.pem", folder / "server.key"
     if not (certificate.exists() and key.exists() and _is_good(certificate, hosts, now)):
         _issue(folder, certificate, key, hosts=hosts, now=now)
+    require_closed(key)
     return ServerCertificate(authority, certificate, key, _load(certificate).not_valid_after_utc)
+
+
+def renew_server_certificate(folder: Path, *, now: datetime) -> ServerCertificate:
+    """Issue the SuperLink's certificate anew, under a new key, for the names it has.
+
+    Raises:
+        EngineError: there is none yet, or as ``ensure_authority``.
+        ProtocolError: the key of the authority is open to others.
+    """
+    authority = ensure_authority(folder, now=now)
+    require_closed(folder / "ca.key")
+    certificate, key = folder / "server.pem", folder / "server.key"
+    names = _load(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    _issue(folder, certificate, key, hosts=[str(name.value) for name in names], now=now)
+    return ServerCertificate(authority, certificate, key, certificate_ends(certificate))
+
+
+def certificate_ends(certificate: Path) -> datetime:
+    """When a certificate ends.
+
+    Raises:
+        EngineError: the file is none.
+    """
+    return _load(certificate).not_valid_after_utc
 
 
 def _make_authority(certificate: Path, key: Path, *, now: datetime) -> None:

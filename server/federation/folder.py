@@ -148,6 +148,10 @@ class Home:
         path = self.folder / "sites.json"
         return _REGISTRY.validate_json(path.read_bytes()) if path.exists() else []
 
+    def node_keys(self) -> dict[str, str]:
+        """Public node key by site, of those whose nodes the SuperLink lets in."""
+        return {entry.site: entry.node_key for entry in self.active_sites()}
+
     def active_sites(self) -> list[Enrolled]:
         """Enrolled sites that were not revoked, in order of enrolment."""
         return [site for site in self.sites() if site.revoked_utc is None]
@@ -241,7 +245,8 @@ def enrol(
         The enrolment file for the site: coordinator's key, signed.
 
     Raises:
-        PlanError: the request is damaged, not signed by the key in it, or names an enrolled site.
+        PlanError: the request is damaged, not signed by the key in it, names an enrolled site, or has a
+            key that is or was enrolled: a revoked site comes back under new keys only.
     """
     request = _read_join_request(request_file)
     if any(site.site == request.site for site in home.active_sites()):
@@ -250,6 +255,8 @@ def enrol(
             f"site {request.site} is enrolled already",
             hint=f"`osteofed-coordinator revoke {request.site}` first if its key is lost",
         )
+    _require_new_key(home, request.public_key)
+    _require_new_node_key(home, request.node_key)
     entry = Enrolled(
         site=request.site,
         public_key=request.public_key,
@@ -259,8 +266,8 @@ def enrol(
         is_required=is_required,
         enrolled_utc=now.isoformat(),
     )
-    home._write_sites([*home.sites(), entry])
     key = home.key()
+    home._write_sites([*home.sites(), entry])
     content = {"site": request.site, "coordinator_key": key.public_hex, "role": role}
     answer = home.folder / "enrolments" / f"{request.site}.json"
     signed = content | {"signature": key.sign(canonical_json(content))}
@@ -280,13 +287,7 @@ def accept_key(home: Home, notice: Path) -> KeyRotation:
     """
     sites = home.active_sites()
     rotation = read_notice(notice, enrolled_keys={entry.site: entry.public_key for entry in sites})
-    used = {key for entry in home.sites() for key in (entry.public_key, *entry.former_keys)}
-    if rotation.new_key in used:
-        raise PlanError(
-            "key-in-use",
-            f"key {rotation.new_key[:12]} is or was enrolled already",
-            hint="ask the site to rotate once more; a key is enrolled for one site and one time only",
-        )
+    _require_new_key(home, rotation.new_key)
     folder = home.folder / "rotations" / rotation.site
     write_atomic(folder / f"{rotation.old_key}.json", notice.read_bytes())
     former = next(entry.former_keys for entry in sites if entry.site == rotation.site)
@@ -295,7 +296,7 @@ def accept_key(home: Home, notice: Path) -> KeyRotation:
 
 
 def accept_node_key(home: Home, notice: Path) -> NodeNotice:
-    """Replace a site's enrolled node key; `serve`, started again, lets in the new one only.
+    """Replace a site's enrolled node key; `serve` lets in the new one only, from the next second on.
 
     Raises:
         ProtocolError: unreadable, or not signed by the enrolled key of an active site.
@@ -303,13 +304,7 @@ def accept_node_key(home: Home, notice: Path) -> NodeNotice:
     """
     sites = home.active_sites()
     found = read_node_notice(notice, enrolled_keys={entry.site: entry.public_key for entry in sites})
-    used = {key for entry in home.sites() for key in (entry.node_key, *entry.former_node_keys)}
-    if found.node_key in used:
-        raise PlanError(
-            "node-key-in-use",
-            "this node key is or was enrolled already",
-            hint="ask the site to rotate once more; an earlier notice counts for nothing",
-        )
+    _require_new_node_key(home, found.node_key)
     entry = next(entry for entry in sites if entry.site == found.site)
     former = (*entry.former_node_keys, entry.node_key)
     home.change(found.site, node_key=found.node_key, former_node_keys=former)
@@ -337,6 +332,30 @@ def require_active(home: Home, site: str) -> None:
             "unknown-site",
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
             hint="`osteofed-coordinator sites` lists them",
+        )
+
+
+def _require_new_key(home: Home, public_key: str) -> None:
+    """Refuse a signing key that is or was enrolled, for whichever site."""
+    used = {key for entry in home.sites() for key in (entry.public_key, *entry.former_keys)}
+    if public_key in used:
+        raise PlanError(
+            "key-in-use",
+            f"key {public_key[:12]} is or was enrolled already",
+            hint="ask the site for a new one (`rotate-key`, or `init` in a new folder once it was "
+            "revoked); a key is enrolled for one site and one time only",
+        )
+
+
+def _require_new_node_key(home: Home, node_key: str) -> None:
+    """Refuse a node key that is or was enrolled: Flower would not let it in a second time."""
+    used = {key for entry in home.sites() for key in (entry.node_key, *entry.former_node_keys)}
+    if node_key in used:
+        raise PlanError(
+            "node-key-in-use",
+            "this node key is or was enrolled already",
+            hint="ask the site for a new one (`rotate-node-key`, or `init` in a new folder once it was "
+            "revoked); an earlier notice counts for nothing",
         )
 
 

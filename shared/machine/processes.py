@@ -34,6 +34,7 @@ class Processes:
         self._logs = logs
         self._environment = dict(environment)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, tuple[list[str], Path]] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Processes:
@@ -49,6 +50,7 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], *, cwd: Path) -> None:
         """Start a process; its output goes to ``NAME.log``."""
+        self._commands[name] = (list(command), cwd)
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 list(command),
@@ -59,6 +61,12 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def restart(self, name: str) -> None:
+        """End one process as ``end`` does and start it again; the others are not touched."""
+        _end([self._running[name]])
+        command, cwd = self._commands[name]
+        self.start(name, command, cwd=cwd)
 
     def require_alive(self) -> None:
         """Stop when a process has ended by itself.
@@ -86,14 +94,7 @@ class Processes:
 
     def end(self) -> None:
         """End every process with all its children: politely, then not."""
-        for process in self._running.values():
-            _signal_group(process, signal.SIGTERM)
-        end = time.monotonic() + GRACE_S
-        for process in self._running.values():
-            with suppress(subprocess.TimeoutExpired):  # the next signal cannot be refused
-                process.wait(max(0.0, end - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+        _end(list(self._running.values()))
         self._running.clear()
 
 
@@ -185,6 +186,17 @@ def wait_for_port(port: int, processes: Processes, *, timeout_s: float) -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    end = time.monotonic() + GRACE_S
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):  # the next signal cannot be refused
+            process.wait(max(0.0, end - time.monotonic()))
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -3,7 +3,7 @@
 The one place that imports ``rich``, and through which outside text (plans, DICOM words, names of files,
 cells, codes) reaches a person: control and format characters are replaced here. A command that answers
 shows tables for people or, with ``--json``, one JSON value for machines. Imports errors and what is
-said of an unexpected one.
+said of an unexpected one, and a doctor's line.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from rich.progress import (
 from rich.table import Table
 
 from shared.errors import OsteoFedError
+from shared.machine.line import Line
 from shared.machine.unexpected import TRACEBACK, unexpected
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of tables.")]
@@ -48,6 +49,7 @@ _ERR = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 
 # As shells name the end by Ctrl-C: 128 + SIGINT.
 _STOPPED = 130
+_STYLES = {"problem": "bold red", "attention": "yellow", "not checked": "dim"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,6 +139,13 @@ def show_table(
     for row, style in zip_longest(rows, styles):
         table.add_row(*(escape(printable(format_cell(cell))) for cell in row), style=style)
     (_ERR if is_progress else _OUT).print(table)
+
+
+def show_lines(title: str, lines: Sequence[Line]) -> None:
+    """What a doctor says, on stdout."""
+    rows = [(line.state, line.name, line.fact, line.remedy) for line in lines]
+    styles = [_STYLES.get(line.state, "") for line in lines]
+    show_table(title, ("state", "what", "found", "remedy"), rows, styles=styles)
 
 
 def show_facts(title: str, facts: Mapping[str, object], *, is_progress: bool = False) -> None:

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from shared.errors import ProtocolError
 from shared.machine.files import write_atomic
 
+_SPOKEN_DIGITS = 24
+
 
 class SigningKey:
     """A private Ed25519 key that signs bytes."""
@@ -48,8 +50,9 @@ def load_key(path: Path) -> SigningKey:
     """Read a key written by ``create_key``.
 
     Raises:
-        ProtocolError: it is missing, damaged, closed to this user or of another kind.
+        ProtocolError: it is missing, damaged, closed to this user, open to others or of another kind.
     """
+    require_closed(path)
     try:
         private = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -65,6 +68,37 @@ def load_key(path: Path) -> SigningKey:
             hint="restore it from backup: nobody else can sign in its place",
         )
     return SigningKey(private)
+
+
+def require_closed(path: Path) -> None:
+    """Refuse a private key that others than its owner may read or write.
+
+    Raises:
+        ProtocolError: it is missing, or open to others.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ProtocolError(
+            "unreadable-key",
+            f"key file {path.name} cannot be read: {type(error).__name__}",
+            hint="restore it from backup: nobody else can sign in its place",
+        ) from None
+    if mode & 0o077:
+        raise ProtocolError(
+            "open-key",
+            f"key file {path.name} must be open to its owner only (0600), not {mode & 0o777:04o}",
+            hint=f"chmod 600 {path}; where somebody else may have read it, rotate it",
+        )
+
+
+def spoken(public_hex: str) -> str:
+    """The first 24 digits of a public key in groups of four, for two people on the telephone.
+
+    To find another key with the same ones takes about 2^96 tries.
+    """
+    digits = public_hex[:_SPOKEN_DIGITS]
+    return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
 
 
 def verify(public_hex: str, data: bytes, signature_hex: str) -> bool:

@@ -52,9 +52,6 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "client/people/test_withdrawal.py", _COMMAND, through="client/command/app.py"
     ),
     "client/command/trial.py": Elsewhere("client/rehearsal/test_rehearse.py", _COMMAND),
-    "client/doctor/line.py": Elsewhere(
-        "client/doctor/test_examine.py", "a line is what every look of the doctor returns"
-    ),
     "client/intake/accrue.py": Elsewhere(
         "client/people/test_withdrawal.py", "a lock is accepted and served by a whole site"
     ),

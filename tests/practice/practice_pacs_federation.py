@@ -181,10 +181,7 @@ def deployed(federation: Federation) -> Iterator[Deployment]:
         port = free_port()
         deployment.start(processes, host="127.0.0.1", port=port, names=("127.0.0.1", "localhost"))
         for entry in federation.home.active_sites():
-            public = deployment.work / "node-keys" / f"{entry.site}.pub"
-            public.parent.mkdir(exist_ok=True)
-            public.write_text(f"{entry.node_key}\n")
-            deployment.register(entry.site, public)
+            deployment.nodes.register(entry.site, entry.node_key)
             stack.enter_context(started(federation.site_folder(entry.site), port, deployment.authority))
         yield deployment
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from client.doctor import connection
-from client.doctor.connection import Coordinator, look_at_connection
-from client.doctor.line import Line
+from client.doctor.connection import Coordinator, look_at_connection, require_valid_certificate
 from server.federation.certificates import ensure_authority
+from shared.errors import EngineError
+from shared.machine.line import Line
 
 SERVED = Coordinator(superlink="fl.example:9092")
 
@@ -188,3 +189,27 @@ def test_of_two_authorities_in_a_file_the_one_that_ends_first_is_warned_of(tmp_p
     [line] = [line for line in lines if line.name == "root certificate"]
     assert line.state == "attention"
     assert line.fact in ("valid for 19 days", "valid for 20 days")
+
+
+def of_tls(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("no")
+    error.verify_code, error.verify_message = code, "no"
+    return error
+
+
+@pytest.mark.parametrize("error", [OSError("away"), of_tls(62), http.client.BadStatusLine("x"), None])
+def test_a_server_that_is_away_or_wrong_otherwise_is_left_to_flower(
+    answered: dict[str, object], error: Exception | None
+) -> None:
+    if error:
+        answered["error"] = error
+    require_valid_certificate(SERVED)
+
+
+def test_a_site_does_not_connect_under_a_certificate_that_has_ended_and_says_so(
+    answered: dict[str, object],
+) -> None:
+    answered["error"] = of_tls(10)
+    with pytest.raises(EngineError, match=r"the certificate of fl\.example:9092, or") as caught:
+        require_valid_certificate(SERVED)
+    assert caught.value.code == "engine.certificate-expired"

@@ -27,8 +27,7 @@ import client.doctor.connection as connection
 import client.doctor.machine as machine
 from client.command.app import app
 from client.doctor.connection import Coordinator, clock_line, look_at_connection
-from client.doctor.examine import AREAS, _last_round, examine, is_well, look_at_site
-from client.doctor.line import Line, observe
+from client.doctor.examine import AREAS, _last_round, examine, look_at_site
 from client.gate.ledger import Budget, Ledger
 from client.intake.decode import DECODERS
 from client.people.withdrawal import withdraw
@@ -38,6 +37,7 @@ from client.site.profile import SiteProfile
 from server.federation.certificates import ensure_server_certificate
 from server.federation.folder import Home
 from shared.errors import IntakeError
+from shared.machine.line import Line, is_well, observe
 from shared.privacy.ledger_format import LedgerRow
 from shared.signing.countersign import countersign
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from client.node.supernode import start_again, start_supernode
-from shared.errors import EngineError
+from client.node.supernode import serve, start_again, start_supernode
+from shared.errors import EngineError, ProtocolError
+from shared.signing.keys import ensure_node_key
 
 
 class Started:
@@ -129,3 +130,13 @@ def test_a_node_that_dies_after_hours_has_the_whole_time_again() -> None:
     server = Refusing(until_s=10_000.0, lasts_s=3_600.0)
     server.play()
     assert len(server.starts) == 3
+
+
+def test_a_site_does_not_connect_with_a_node_key_that_others_may_read(tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "node.key"
+    ensure_node_key(key)
+    key.chmod(0o644)
+    with pytest.raises(ProtocolError) as caught:
+        serve(tmp_path, superlink="hub:9092", root_certificate=Path("/ca.pem"), auth_key=key)
+    assert caught.value.code == "protocol.open-key"
+    assert not (tmp_path / "log").exists(), "nothing was started"

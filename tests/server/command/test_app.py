@@ -55,7 +55,7 @@ def test_sites_are_enrolled_listed_and_revoked(home: Path) -> None:
         ("north", "training", True),
         ("south", "external", False),
     ]
-    assert do(home, "revoke", "north") == {"revoked": "north"}
+    assert do(home, "revoke", "north")["revoked"] == "north"
     assert [site["revoked_utc"] is None for site in do(home, "sites")] == [False, True]
     failed = do(home, "revoke", "north", code=1)
     assert failed["error"] == "plan.unknown-site"

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from practice_commands import Coordinator
+from typer.testing import CliRunner
 
 import server.engines.superlink
+import server.run.folder
+from client.command.app import app as site_app
 from client.gate.key_rotation import rotate_key
 from client.site.folder import create_site, open_site
 from client.site.profile import SiteProfile
+from server.federation.certificates import SERVER_DAYS, ensure_server_certificate
 from server.federation.folder import Home
 
 
@@ -49,10 +54,29 @@ def test_the_server_is_told_the_node_keys_of_active_sites(
     [given] = seen
     assert (given["port"], given["names"]) == (9555, ["fl.example.org"])
     assert "whoever has an account on this machine" in " ".join(served.stderr.split())
-    assert list(given["node_keys"]) == ["fern"]
-    founded.told("revoke", "fern")
-    founded.type("serve")
-    assert seen[1]["node_keys"] == {}
+    assert list(given["node_keys"]()) == ["fern"]
+    told = founded.told("revoke", "fern")
+    assert "none runs on this machine" in str(told["server"])
+    assert given["node_keys"]() == {}, "a server that runs asks again"
+
+
+@pytest.mark.parametrize("words", [("enrol",), ("enrol", "revoke")])
+def test_a_change_of_the_registry_returns_once_the_server_that_runs_has_followed(
+    founded: Coordinator, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    waited: list[list[str]] = []
+
+    def wait(home: Path, keys: dict[str, str]) -> bool:
+        assert home == founded.home
+        waited.append(list(keys))
+        return True
+
+    monkeypatch.setattr(server.engines.superlink, "await_nodes", wait)
+    told = founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
+    if "revoke" in words:
+        told = founded.told("revoke", "fern")
+    assert told["server"] == "the one that runs has followed"
+    assert waited == [["fern"], []][: len(words)]
 
 
 def test_a_revocation_names_the_runs_that_go_on_without_the_site_or_stop(
@@ -92,6 +116,26 @@ def test_sites_are_shown_to_people_with_role_size_and_the_days_they_came_and_wen
     assert row()[5] >= row()[4]
 
 
+def test_both_sides_read_out_the_same_groups_of_a_sites_key(tmp_path: Path) -> None:
+    own = Coordinator(tmp_path / "home", {})
+    assert own.type("init").exit_code == 0
+    words = ["init", "fern", "--declared-patients", "120", "--folder", str(tmp_path / "fern")]
+    made = json.loads(CliRunner().invoke(site_app, [*words, "--json"]).stdout)
+    told = own.told("enrol", made["join request"])
+    assert told["the site's key, by voice"] == made["this site's key, by voice"]
+    other = create_site(tmp_path / "elm", name="elm", declared_patients=120, profile=SiteProfile())
+    another = own.type("enrol", str(other))
+    assert made["this site's key, by voice"] not in another.output
+    assert "if elm reads out another: `revoke elm`" in another.stderr
+
+
+def test_a_coordinator_whose_key_others_may_read_signs_nothing(founded: Coordinator) -> None:
+    (founded.home / "keys" / "coordinator.pem").chmod(0o644)
+    refused = founded.type("enrol", str(founded.sites["fern"] / "join-request.json"))
+    assert refused.exit_code == 1
+    assert "must be open to its owner only (0600), not 0644" in refused.stderr
+
+
 def test_the_key_of_a_rotation_takes_the_place_of_the_former(founded: Coordinator) -> None:
     founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
     before = Home(founded.home).sites()[0].public_key
@@ -109,10 +153,34 @@ def test_a_server_listens_inside_unless_it_is_told_otherwise(
     monkeypatch.setattr(server.engines.superlink, "serve", lambda home, **given: seen.append(given))
     founded.type("serve")
     founded.type("serve", "--host", "10.0.0.5", "--name", "a.example", "--name", "b.example")
+    assert [given.pop("warn") and given.pop("node_keys")() for given in seen] == [{}, {}]  # type: ignore[operator]
     assert seen == [
-        {"host": "127.0.0.1", "port": 9092, "names": [], "node_keys": {}},
-        {"host": "10.0.0.5", "port": 9092, "names": ["a.example", "b.example"], "node_keys": {}},
+        {"host": "127.0.0.1", "port": 9092, "names": []},
+        {"host": "10.0.0.5", "port": 9092, "names": ["a.example", "b.example"]},
     ]
     (founded.home / "keys" / "coordinator.pem").unlink()
     assert founded.type("serve").exit_code == 1, "without its key a coordinator serves nobody"
     assert len(seen) == 2
+
+
+def test_a_certificate_that_will_end_is_told_by_doctor_serve_and_status(
+    founded: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = founded.home / "deployment" / "certificates"
+    past = datetime.now(UTC) - timedelta(days=SERVER_DAYS - 20)
+    ensure_server_certificate(certificates, hosts=("localhost",), now=past)
+    said = "server certificate: valid for 19 days; this week, `osteofed-coordinator renew"
+    monkeypatch.setattr(server.engines.superlink, "serve", lambda _, **given: given["warn"]())
+    assert said in founded.type("serve").stderr
+    run = Home(founded.home).run_folder("spring")
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text("{}")
+    monkeypatch.setattr(server.run.folder, "open_run", lambda _: None)
+    assert said in founded.type("status", "spring").stderr
+    ill = founded.type("doctor", "--json")
+    assert ill.exit_code == 1, "no server runs"
+    told = {line["name"]: line["state"] for line in json.loads(ill.stdout)["lines"]}
+    assert (told["server certificate"], told["server"]) == ("attention", "problem")
+    renewed = founded.told("renew-certificate")
+    assert renewed["ends"] > f"{datetime.now(UTC) + timedelta(days=SERVER_DAYS - 2):%Y-%m-%d}"  # type: ignore[operator]
+    assert said not in founded.type("serve").stderr

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import tomllib
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import practice_federation as practice
 import pytest
 
 from server.engines import superlink
-from server.engines.superlink import Deployment, submit_stage
+from server.engines.nodes import Nodes
+from server.engines.superlink import Deployment, await_nodes, submit_stage
 from shared.errors import EngineError, OsteoFedError, PolicyError, WeightsError
 
 Play = Callable[[dict[str, str]], None]
@@ -96,112 +98,13 @@ def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str]
     assert caught.value.code == "engine.stage-timeout"
 
 
-class Nodes:
-    """Flower's answers to what is asked of its nodes, and what was asked."""
-
-    def __init__(self) -> None:
-        self.status: dict[str, str] = {}
-        self.names: list[str] = []
-        self.breaks_off = False
-
-    def answer(self, _: Deployment, command: str, verb: str, *arguments: str) -> dict[str, object]:
-        assert command == "supernode"
-        if verb == "register":
-            node = f"{len(self.status) + 1}"
-            self.status[node] = "registered"
-            self.names.append(arguments[-1])
-            return {"node-id": int(node)}
-        if verb == "list":
-            return {"nodes": [{"node-id": n, "status": s} for n, s in self.status.items()]}
-        if self.breaks_off:
-            raise KeyboardInterrupt
-        assert self.status[arguments[0]] == "registered", "Flower refuses it a second time"
-        self.status[arguments[0]] = "unregistered"
-        return {}
-
-
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
-    nodes = Nodes()
-    monkeypatch.setattr(Deployment, "_flwr", lambda *asked: nodes.answer(*asked))
-    return nodes
-
-
-def register(deployment: Deployment, site: str, key: str) -> None:
-    file = deployment.home / f"{site}.pub"
-    file.write_text(key)
-    deployment.register(site, file)
-
-
-def test_a_node_key_is_registered_once_and_a_new_one_of_the_site_takes_its_place(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    for key in ("first", "first", "second", "second"):
-        register(deployment, "aster", key)
-    register(deployment, "birch", "second")
-    assert nodes.names == ["aster", "aster", "birch"]
-    assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
-
-
-def test_a_revoked_site_is_locked_out_at_once_and_comes_back_under_a_new_key_only(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    deployment.shut_out("aster")
-    assert nodes.status == {}, "who never was in is not locked out"
-    for site in ("aster", "birch"):
-        register(deployment, site, f"key of {site}")
-    nodes.breaks_off = True
-    with pytest.raises(KeyboardInterrupt):
-        deployment.shut_out("aster")
-    nodes.breaks_off = False
-    deployment.shut_out("aster")
-    deployment.shut_out("aster")
-    assert nodes.status == {"1": "unregistered", "2": "registered"}
-    assert set(deployment.registered()) == {"aster", "birch"}
-    register(deployment, "aster", "a new key")
-    assert nodes.status == {"1": "unregistered", "2": "registered", "3": "registered"}
-
-
-def test_a_former_node_key_is_locked_out_even_where_that_was_cut_off(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    register(deployment, "aster", "first")
-    nodes.breaks_off = True
-    with pytest.raises(KeyboardInterrupt):
-        register(deployment, "aster", "second")
-    nodes.breaks_off = False
-    register(deployment, "aster", "second")
-    assert nodes.status == {"1": "unregistered", "2": "registered"}
-    # Flower has done it, and it was not remembered
-    memory = deployment.work / "registered.json"
-    known = json.loads(memory.read_text())
-    memory.write_text(json.dumps({"aster": known["aster"] | {"former": ["1"]}}))
-    register(deployment, "aster", "second")
-    assert json.loads(memory.read_text()) == known
-
-
-def test_a_node_that_an_earlier_release_registered_is_kept_and_not_replaced_in_silence(
-    tmp_path: Path, nodes: Nodes
-) -> None:
-    deployment = Deployment(tmp_path)
-    deployment.work.mkdir(parents=True)
-    (deployment.work / "registered.json").write_text(json.dumps({"aster": "first"}))
-    register(deployment, "aster", "first")
-    assert nodes.names == []
-    with pytest.raises(EngineError, match="the former node key of aster cannot be taken back"):
-        register(deployment, "aster", "second")
-    assert nodes.names == []
-
-
 class Started:
-    """Processes that are only written down: what was to be started, in which order, and waited for."""
+    """Processes that are only written down: what was to be started, in which order."""
 
     def __init__(self) -> None:
         self.commands: dict[str, list[str]] = {}
-        self.waits = 0
+        self.died: EngineError | None = None
+        self.restarted: list[str] = []
 
     def __enter__(self) -> Started:
         return self
@@ -213,8 +116,12 @@ class Started:
         assert cwd.is_dir()
         self.commands[name] = command
 
-    def wait(self) -> None:
-        self.waits += 1
+    def restart(self, name: str) -> None:
+        self.restarted.append(name)
+
+    def require_alive(self) -> None:
+        if self.died:
+            raise self.died
 
 
 def given(command: list[str], name: str) -> str:
@@ -230,7 +137,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         assert given is processes
         assert timeout_s > 1
         ports.append(port)
-        assert list(processes.commands) == ["superlink"], "the executor comes when its port is open"
+        assert processes.restarted or list(processes.commands) == ["superlink"], (
+            "the executor comes when its port is open"
+        )
 
     monkeypatch.setattr(superlink, "wait_for_port", wait)
     monkeypatch.setattr(Deployment, "processes", lambda _: processes)
@@ -244,6 +153,7 @@ def test_a_superlink_knows_its_nodes_and_its_executor_and_trusts_nobody_else(
     deployment.start(started, host="10.0.0.5", port=9092, names=("127.0.0.1", "coordinator.example"))
     link, executor = started.commands["superlink"], started.commands["coordinator-executor"]
     assert (given(link, "--host"), given(link, "--port")) == ("10.0.0.5", "9092")
+    assert link[1:3] == ["-m", "server.engines.gated"]
     assert "--enable-supernode-auth" in link
     assert "--disable-runtime-dependency-installation" in link
     assert given(link, "--isolation") == "process"
@@ -277,15 +187,47 @@ def test_a_superlinks_secret_is_new_whenever_it_starts(tmp_path: Path, started: 
     assert len(secrets) == 2
 
 
-def test_serving_registers_every_enrolled_site_and_then_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: Started
+class Registry:
+    """The sites that are enrolled, second after second, until somebody presses Ctrl-C."""
+
+    def __init__(self, *seconds: dict[str, str]) -> None:
+        self.left = list(seconds)
+
+    def __call__(self) -> dict[str, str]:
+        if not self.left:
+            raise KeyboardInterrupt
+        return self.left.pop(0)
+
+
+@pytest.fixture
+def admitted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """What a server is told to let in; sites whose key is ``broken`` are refused by Flower."""
+    seen: list[dict[str, str]] = []
+
+    def admit(_: Nodes, keys: dict[str, str]) -> None:
+        seen.append(keys)
+        if "broken" in keys.values():
+            raise EngineError("flower-refused", "the key is none")
+
+    monkeypatch.setattr(Nodes, "admit", admit)
+    monkeypatch.setattr(superlink, "end_on_sigterm", lambda: None)
+    monkeypatch.setattr(superlink, "FOLLOW_EVERY_S", 0.0)
+    return seen
+
+
+def serve(home: Path, *seconds: dict[str, str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        superlink.serve(
+            home, host="10.0.0.5", port=9092, names=("fl.example",), node_keys=Registry(*seconds)
+        )
+
+
+def test_a_server_follows_the_registry_while_it_runs_and_starts_nothing_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
 ) -> None:
-    registered: dict[str, str] = {}
-
-    def register(_: Deployment, site: str, public: Path) -> None:
-        assert "coordinator-executor" in started.commands
-        registered[site] = public.read_text()
-
     asked: list[Sequence[str]] = []
     plain = superlink.ensure_server_certificate
 
@@ -293,19 +235,85 @@ def test_serving_registers_every_enrolled_site_and_then_waits(
         asked.append(hosts)
         return plain(folder, hosts=hosts, now=now)
 
-    monkeypatch.setattr(Deployment, "register", register)
     monkeypatch.setattr(superlink, "ensure_server_certificate", certify)
-    monkeypatch.setattr(superlink, "end_on_sigterm", lambda: None)
-    superlink.serve(
-        tmp_path,
-        host="10.0.0.5",
-        port=9092,
-        names=("fl.example",),
-        node_keys={"aster": "ssh-one", "birch": "ssh-two"},
-    )
-    assert registered == {"aster": "ssh-one\n", "birch": "ssh-two\n"}
+    one, both = {"aster": "ssh-one"}, {"aster": "ssh-one", "birch": "ssh-two"}
+    serve(tmp_path, one, one, both, both, {"birch": "ssh-two"})
+    assert admitted == [one, both, {"birch": "ssh-two"}]
     assert asked == [("127.0.0.1", "localhost", "fl.example")]
-    assert started.waits == 1
+    assert list(started.commands) == ["superlink", "coordinator-executor"]
+
+
+def test_a_renewed_certificate_starts_the_superlink_again_once_and_nothing_else(
+    tmp_path: Path, started: Started, admitted: list[dict[str, str]]
+) -> None:
+    folder = Deployment(tmp_path).authority.parent
+
+    class Renewing(Registry):
+        def __call__(self) -> dict[str, str]:
+            if len(self.left) == 2:
+                superlink.ensure_server_certificate(
+                    folder, hosts=("another.example",), now=datetime.now(UTC)
+                )
+            return super().__call__()
+
+    with pytest.raises(KeyboardInterrupt):
+        superlink.serve(
+            tmp_path, host="10.0.0.5", port=9092, names=(), node_keys=Renewing({}, {}, {}, {})
+        )
+    assert started.restarted == ["superlink"]
+
+
+def test_a_site_that_flower_refuses_stops_no_server_and_is_tried_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    broken = {"aster": "broken"}
+    serve(tmp_path, broken, broken)
+    assert admitted == [broken]
+    assert "engine.flower-refused: the key is none" in capfd.readouterr().err
+    monkeypatch.setattr(superlink, "RETRY_S", 0.0)
+    started.commands.clear()
+    serve(tmp_path, broken, broken, {})
+    assert admitted[1:] == [broken, broken, {}]
+
+
+def test_a_server_ends_when_a_process_of_it_has_ended(
+    tmp_path: Path, started: Started, admitted: list[dict[str, str]]
+) -> None:
+    started.died = EngineError("process-ended", "superlink ended")
+    with pytest.raises(EngineError, match="superlink ended"):
+        superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
+    assert admitted == []
+
+
+def remembered(deployment: Deployment, **sites: dict[str, object]) -> None:
+    deployment.work.mkdir(parents=True, exist_ok=True)
+    (deployment.work / "registered.json").write_text(json.dumps(sites))
+
+
+def test_who_changes_the_registry_waits_until_a_server_that_runs_has_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = Deployment(tmp_path)
+    aster = {"key": "ssh-one", "node": "1", "former": []}
+    remembered(deployment, aster=aster, birch={"key": "", "node": None, "former": ["2"]})
+    assert not await_nodes(tmp_path, {"aster": "ssh-one"}), "no server runs"
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.01)
+    monkeypatch.setattr(superlink, "COMMAND_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        (deployment.work / "flower").mkdir()
+        config = f'[superlink.{superlink.CONNECTION}]\naddress = "{address}"\n'
+        (deployment.work / "flower" / "config.toml").write_text(config)
+        with pytest.raises(EngineError) as caught:
+            await_nodes(tmp_path, {"aster": "ssh-one"})
+        assert caught.value.code == "engine.nodes-not-followed"
+        remembered(deployment, aster=aster)
+        assert await_nodes(tmp_path, {"aster": "ssh-one\n"})
+    assert not await_nodes(tmp_path, {"aster": "ssh-one"}), "it has ended"
 
 
 @pytest.mark.parametrize("told", [{"success": False, "error-message": "no such run"}, {"runs": []}])
@@ -369,6 +377,49 @@ def test_a_stage_needs_a_superlink(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         submit_stage(store, "train")
     assert caught.value.code == "engine.no-superlink"
+
+
+def test_a_stage_on_a_server_whose_certificate_has_ended_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    deployment = Deployment(store.home)
+    (deployment.work / "flower").mkdir(parents=True)
+    (deployment.work / "flower" / "config.toml").write_text("")
+    monkeypatch.setattr(Deployment, "play", lambda *_: None)
+    past = datetime.now(UTC) - timedelta(days=364)
+    superlink.ensure_server_certificate(deployment.authority.parent, hosts=("localhost",), now=past)
+    submit_stage(store, "train")
+    (deployment.authority.parent / "server.pem").unlink()
+    superlink.ensure_server_certificate(
+        deployment.authority.parent, hosts=("localhost",), now=past - timedelta(days=2)
+    )
+    with pytest.raises(EngineError, match=r"certificate server\.pem ended on") as caught:
+        submit_stage(store, "train")
+    assert caught.value.code == "engine.certificate-expired"
+
+
+def test_a_server_warns_at_its_start_and_once_a_day(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: Started,
+    admitted: list[dict[str, str]],
+) -> None:
+    warnings: list[float] = []
+    for every_s, expected in ((1000.0, 1), (-1.0, 4)):
+        monkeypatch.setattr(superlink, "WARN_EVERY_S", every_s)
+        started.commands.clear()
+        warnings.clear()
+        with pytest.raises(KeyboardInterrupt):
+            superlink.serve(
+                tmp_path,
+                host="127.0.0.1",
+                port=9092,
+                names=(),
+                node_keys=Registry({}, {}),
+                warn=lambda: warnings.append(0.0),
+            )
+        assert len(warnings) == expected
 
 
 def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(

@@ -16,8 +16,9 @@ from server.federation.certificates import (
     ServerCertificate,
     ensure_authority,
     ensure_server_certificate,
+    renew_server_certificate,
 )
-from shared.errors import EngineError
+from shared.errors import EngineError, ProtocolError
 from shared.signing.keys import ensure_node_key
 
 NOW = datetime.now(UTC)
@@ -117,3 +118,28 @@ def test_a_node_key_is_a_p384_pair_and_is_made_once(tmp_path: Path) -> None:
     assert private.public_key() == load_ssh_public_key(public.read_bytes())
     content = public.read_bytes()
     assert ensure_node_key(tmp_path / "node.key").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["ca.key", "server.key"])
+def test_a_key_that_others_may_read_serves_nobody(tmp_path: Path, name: str) -> None:
+    ensure_server_certificate(tmp_path, hosts=HOSTS, now=NOW)
+    (tmp_path / name).chmod(0o640)
+    with pytest.raises(ProtocolError) as caught:
+        ensure_server_certificate(tmp_path, hosts=HOSTS, now=NOW)
+    assert caught.value.code == "protocol.open-key"
+
+
+def test_a_renewed_certificate_has_the_names_and_the_authority_of_the_former_and_a_key_of_its_own(
+    tmp_path: Path,
+) -> None:
+    past = NOW - timedelta(days=300)
+    former = ensure_server_certificate(tmp_path, hosts=(*HOSTS, "fl.example"), now=past)
+    authority, key = former.authority.read_bytes(), former.key.read_bytes()
+    renewed = renew_server_certificate(tmp_path, now=NOW)
+    for name in (*HOSTS, "fl.example"):
+        handshake(renewed, renewed.authority, name)
+    assert renewed.expires - former.expires == timedelta(days=300)
+    assert renewed.authority.read_bytes() == authority
+    assert renewed.key.read_bytes() != key
+    with pytest.raises(EngineError, match="not a certificate"):
+        renew_server_certificate(tmp_path / "new", now=NOW)

@@ -39,10 +39,17 @@ def key_of(folder: Path, name: str) -> SigningKey:
     return load_key(path) if path.exists() else create_key(path)
 
 
-def request(folder: Path, name: str, *, key: SigningKey | None = None, **changes: object) -> Path:
+def request(
+    folder: Path,
+    name: str,
+    *,
+    key: SigningKey | None = None,
+    node: str | None = None,
+    **changes: object,
+) -> Path:
     """A join request, truly signed unless it was changed afterwards."""
-    key = key or key_of(folder, name)
-    plain = JoinRequest(site=name, public_key=key.public_hex, node_key=NODE, declared_patients=100)
+    key, node = key or key_of(folder, name), node or f"{NODE}{name}"
+    plain = JoinRequest(site=name, public_key=key.public_hex, node_key=node, declared_patients=100)
     signed = plain.model_copy(update={"signature": key.sign(plain.signed_bytes())})
     path = folder / f"{name}-request.json"
     path.write_text(json.dumps(signed.model_dump() | changes))
@@ -65,7 +72,7 @@ def test_an_enrolled_site_gets_the_coordinators_key_signed(home: Home, tmp_path:
     assert verify(home.key().public_hex, canonical_json(content), answer.pop("signature"))
     assert answer == content
     [entry] = home.sites()
-    assert (entry.site, entry.declared_patients, entry.node_key) == ("north", 100, NODE)
+    assert (entry.site, entry.declared_patients, entry.node_key) == ("north", 100, f"{NODE}north")
     assert (entry.enrolled_utc, entry.revoked_utc) == (NOW.isoformat(), None)
 
 
@@ -93,8 +100,28 @@ def test_a_name_is_enrolled_once_until_it_is_revoked(home: Home, tmp_path: Path)
     assert [site.site for site in home.active_sites()] == ["south"]
     assert [site.revoked_utc for site in home.sites()] == [NOW.isoformat(), None]
     assert code_of(lambda: revoke(home, "north", now=NOW)) == "plan.unknown-site"
-    join(home, tmp_path, "north", key=key_of(tmp_path, "fresh"))
+    fresh = key_of(tmp_path, "fresh")
+    join(home, tmp_path, "north", key=fresh, node=f"{NODE}fresh")
     assert [site.site for site in home.active_sites()] == ["south", "north"]
+    assert home.node_keys() == {"south": f"{NODE}south", "north": f"{NODE}fresh"}
+
+
+def test_a_revoked_site_comes_back_under_new_keys_only(home: Home, tmp_path: Path) -> None:
+    join(home, tmp_path, "north")
+    join(home, tmp_path, "south")
+    revoke(home, "north", now=NOW)
+    fresh, north = key_of(tmp_path, "fresh"), key_of(tmp_path, "north")
+    for name in ("north", "another"):
+        again = code_of(lambda name=name: join(home, tmp_path, name, key=north, node=f"{NODE}fresh"))
+        assert again == "plan.key-in-use"
+        for node in ("north", "south"):
+            used = f"{NODE}{node}"
+            again = code_of(
+                lambda name=name, used=used: join(home, tmp_path, name, key=fresh, node=used)
+            )
+            assert again == "plan.node-key-in-use"
+    assert [site.site for site in home.active_sites()] == ["south"]
+    join(home, tmp_path, "north", key=fresh, node=f"{NODE}fresh")
 
 
 def notice(folder: Path, old: SigningKey, new: SigningKey, site: str = "north") -> Path:
@@ -149,8 +176,8 @@ def test_a_node_key_is_replaced_and_no_earlier_notice_brings_one_back(
     for node_key in (two, three):
         accept_node_key(home, node_notice(tmp_path, signing, node_key))
     [entry] = home.active_sites()
-    assert (entry.node_key, entry.former_node_keys) == (three, (NODE, two))
-    for again in (NODE, two, three):
+    assert (entry.node_key, entry.former_node_keys) == (three, (f"{NODE}north", two))
+    for again in (f"{NODE}north", two, three):
         path = node_notice(tmp_path, signing, again)
         assert code_of(lambda path=path: accept_node_key(home, path)) == "plan.node-key-in-use"
     revoke(home, "north", now=NOW)

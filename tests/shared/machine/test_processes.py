@@ -72,6 +72,26 @@ def test_a_process_that_ignores_sigterm_is_killed(
     running.require_alive()
 
 
+def test_one_process_is_started_again_as_it_was_and_the_others_run_on(tmp_path: Path) -> None:
+    def pids(name: str) -> list[int]:
+        note = tmp_path / name
+        return [int(line) for line in note.read_text().split()] if note.exists() else []
+
+    noting = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()} '); time.sleep(60)"
+    with Processes(tmp_path / "logs", environment=os.environ) as running:
+        for name in ("one", "two"):
+            running.start(name, [*python(noting), name], cwd=tmp_path)
+            wait_until(lambda name=name: pids(name))
+        running.restart("one")
+        wait_until(lambda: len(pids("one")) == 2)
+        running.require_alive()
+        former, present = pids("one")
+        assert not is_alive(former)
+        assert is_alive(present)
+        assert is_alive(*pids("two"))
+        assert len(pids("two")) == 1
+
+
 def test_a_process_that_ends_by_itself_is_named_with_its_log(tmp_path: Path) -> None:
     with Processes(tmp_path / "logs", environment=os.environ) as running:
         running.start("short", python("print('bye'); raise SystemExit(3)"), cwd=tmp_path)

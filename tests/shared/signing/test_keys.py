@@ -15,6 +15,7 @@ from shared.signing.keys import (
     ensure_node_key,
     load_key,
     seal,
+    spoken,
     unseal,
     verify,
 )
@@ -69,6 +70,8 @@ def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
     damaged.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
     private = ec.generate_private_key(ec.SECP256R1())
     other.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for path in (damaged, other):
+        path.chmod(0o600)
     for path, code in (
         (missing, "protocol.unreadable-key"),
         (damaged, "protocol.unreadable-key"),
@@ -77,6 +80,26 @@ def test_what_is_no_key_is_refused_by_name(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError) as caught:
             load_key(path)
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610, 0o644, 0o777])
+def test_a_key_that_others_may_touch_is_refused_until_it_is_closed(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "site.pem"
+    key = create_key(path)
+    path.chmod(mode)
+    with pytest.raises(ProtocolError, match=f"not {mode:04o}") as caught:
+        load_key(path)
+    assert caught.value.code == "protocol.open-key"
+    assert f"chmod 600 {path}" in caught.value.hint
+    for closed in (0o600, 0o400):
+        path.chmod(closed)
+        assert load_key(path).public_hex == key.public_hex
+
+
+def test_a_key_is_spoken_in_six_groups_that_begin_it() -> None:
+    assert spoken(PUBLIC) == "3d40 17c3 e843 895a 92b7 0aa7"
+    assert PUBLIC.startswith(spoken(PUBLIC).replace(" ", ""))
+    assert spoken(PUBLIC[:22] + "00" + PUBLIC[24:]) != spoken(PUBLIC)
 
 
 def test_a_seal_opens_for_its_secret_and_purpose_alone_and_is_never_the_same_twice() -> None:

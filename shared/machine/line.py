@@ -1,4 +1,4 @@
-"""One line of what ``osteofed-site doctor`` says: what was looked at, how it stands, what to do.
+"""One line of what ``doctor`` says on either side: what was looked at, how it stands, what to do.
 
 Lines name keys, files of this program, addresses and versions, never a patient. Imports errors only.
 """
@@ -6,12 +6,14 @@ Lines name keys, files of this program, addresses and versions, never a patient.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from shared.errors import OsteoFedError
+
+_PLAN_DAYS, _HURRY_DAYS, _STOP_DAYS = 60, 30, 7
 
 State = Literal["ok", "attention", "problem", "not checked"]
 
@@ -64,7 +66,7 @@ def _unforeseen(name: str, error: Exception) -> Line:
     if isinstance(error, ImportError):
         remedy = "a library is missing or broken: install this release again"
     elif isinstance(error, OSError):
-        remedy = "the system refused: check this user's rights in the site's folder, and the disk"
+        remedy = "the system refused: check this user's rights in the folder, and the disk"
     else:
         remedy = "this program did not foresee it: pass the line on to those who maintain OsteoFed"
     return problem(name, fact, remedy)
@@ -73,3 +75,36 @@ def _unforeseen(name: str, error: Exception) -> Line:
 def write_bytes(n_bytes: float) -> str:
     """A size as people read it."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
+
+
+def expiry_line(name: str, ends_s: float, now_s: float, remedy: str) -> Line:
+    """60 days before its end a certificate is noted, 30 days before with haste, 7 days is too late.
+
+    Args:
+        name: of the line.
+        ends_s: seconds since 1970.
+        now_s: seconds since 1970.
+        remedy: what to do, as an order.
+    """
+    days = int((ends_s - now_s) // 86400)
+    if days < 0:
+        return problem(name, f"expired {-days} days ago", remedy)
+    fact = f"valid for {days} days"
+    if days > _PLAN_DAYS:
+        return ok(name, fact)
+    if days > _HURRY_DAYS:
+        return attention(name, fact, f"within {_HURRY_DAYS} days, {remedy}")
+    if days > _STOP_DAYS:
+        return attention(name, fact, f"this week, {remedy}")
+    return problem(name, fact, f"today, {remedy}")
+
+
+def is_well(lines: Sequence[Line]) -> bool:
+    """Whether there is no problem among them."""
+    return all(line.state != "problem" for line in lines)
+
+
+def lines_as_json(lines: Sequence[Line]) -> dict[str, object]:
+    """For programs: verdict and lines."""
+    verdict = "ok" if is_well(lines) else "problem"
+    return {"verdict": verdict, "lines": [asdict(line) for line in lines]}

@@ -1,0 +1,208 @@
+"""A coordinator that serves by its own commands, for years: who is let in, and who is not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.proto.control_pb2 import ListRunsRequest, RegisterNodeRequest, StartRunRequest
+from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from practice_superlink import Node, Server, connected, serving
+
+from server.engines.gated import MOST_BYTES
+from server.federation.certificates import ensure_authority
+
+pytestmark = [pytest.mark.deployed, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("serving")) as running:
+        yield running
+
+
+def test_a_site_is_added_and_one_revoked_while_the_server_and_another_site_run_on(
+    server: Server,
+) -> None:
+    aster, birch = server.enrol("aster"), server.enrol("birch")
+    one, two = server.node_id("aster"), server.node_id("birch")
+    with ExitStack() as stack:
+        # two sites are connected
+        process = stack.enter_context(connected(server, "aster"))
+        stack.enter_context(connected(server, "birch"))
+        server.await_nodes(**{one: "online", two: "online"})
+        key, other = Node.of(birch), Node.of(aster)
+        assert key.pull(server, int(two)).status_code == 200
+        # one of them is revoked: its next call is refused, and it is not let in again
+        told = server.type("revoke", "birch")
+        assert told["server"] == "the one that runs has followed"
+        assert key.pull(server, int(two)).status_code == 401
+        assert key.activate(server).status_code >= 400
+        # a third one comes, and the first has noticed nothing
+        assert Node.of(server.enrol("cedar")).activated(server)
+        assert other.pull(server, int(one)).status_code == 200
+        server.await_nodes(**{one: "online", two: "unregistered"})
+        assert (process.poll(), server.process.poll()) == (None, None)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every row may use: the server, a site that is let in, and somebody who is not."""
+
+    server: Server
+    site: Node
+    site_id: int
+    stranger: Node
+    folder: Path
+
+    def post(self, path: str, body: bytes = b"", **headers: str) -> int:
+        """The status of a request from this machine."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.server.post(path, body, headers=named).status_code
+
+    def from_elsewhere(self, path: str, body: bytes = b"") -> int:
+        """The status of a request that a proxy on this machine has from another one."""
+        return self.post(path, body, x_forwarded_for="203.0.113.9")
+
+    def pull(self, headers: dict[str, str]) -> int:
+        """The status of a site's question for messages under other headers."""
+        request = self.site.question(self.site_id).SerializeToString()
+        return self.post("/v1/fleet/pull-messages", request, **headers)
+
+
+@pytest.fixture(scope="module")
+def ground(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    site = Node.of(server.enrol("dune"))
+    stranger = Node(ec.generate_private_key(ec.SECP384R1()))
+    folder = tmp_path_factory.mktemp("stranger")
+    return Ground(server, site, site.activated(server), stranger, folder)
+
+
+def _wrong_authority(ground: Ground) -> int:
+    other = ensure_authority(ground.folder, now=datetime.now(UTC))
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        ground.server.post("/health", authority=other)
+    return 0
+
+
+def _slow_clients(ground: Ground) -> int:
+    """Two hundred that begin a request and go on with it no more, and one that is quick."""
+    context = ssl.create_default_context(cafile=str(ground.server.deployment.authority))
+    with ExitStack() as stack:
+        for _ in range(200):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", ground.server.port)))
+            slow = stack.enter_context(context.wrap_socket(plain, server_hostname="localhost"))
+            slow.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        return ground.site.pull(ground.server, ground.site_id).status_code
+
+
+def _altered(headers: dict[str, str], name: str) -> dict[str, str]:
+    return headers | {name: headers[name][:-6] + "A" + headers[name][-5:]}
+
+
+START = StartRunRequest().SerializeToString()
+REGISTER = RegisterNodeRequest(public_key=b"anybody").SerializeToString()
+TASK = AcquireTaskRequest().SerializeToString()
+
+# what is tried -> the request's status, the status that it must have, and what it is closed by
+ROWS: dict[str, tuple[Callable[[Ground], int], int, str]] = {
+    "a run started from another machine": (
+        lambda g: g.from_elsewhere("/v1/control/start-run", START), 404, "the gate"
+    ),
+    "a node registered from another machine": (
+        lambda g: g.from_elsewhere("/v1/control/register-node", REGISTER), 404, "the gate"
+    ),
+    "a task taken from another machine": (
+        lambda g: g.from_elsewhere("/v1/runtime/acquire-task", TASK), 404, "the gate"
+    ),
+    "a path that leads out of the sites' interface": (
+        lambda g: g.from_elsewhere("/v1/fleet/%2e%2e/control/start-run", START), 404, "no such path"
+    ),
+    "the list of all paths": (lambda g: g.from_elsewhere("/openapi.json"), 404, "the gate"),
+    "a task taken on this machine without the secret": (
+        lambda g: g.post("/v1/runtime/acquire-task", TASK), 401, "the executor's secret"
+    ),
+    "runs listed on this machine by nobody": (
+        lambda g: g.post("/v1/control/list-runs", ListRunsRequest().SerializeToString()),
+        200,
+        "Flower asks nobody here: that no one else has a shell on the coordinator's machine",
+    ),
+    "a node that registers itself": (
+        lambda g: g.stranger.send(
+            g.server, "register-node", RegisterNodeFleetRequest(public_key=g.stranger.public)
+        ).status_code,
+        412,
+        "node authentication",
+    ),
+    "a node that was never enrolled": (
+        lambda g: g.stranger.activate(g.server).status_code, 412, "node authentication"
+    ),
+    "a site's number under another key": (
+        lambda g: g.stranger.pull(g.server, g.site_id).status_code, 401, "node authentication"
+    ),
+    "a question without any signature": (lambda g: g.pull({}), 401, "node authentication"),
+    "a signature of long ago": (
+        lambda g: g.pull(g.site.signed(ago_s=400.0)), 401, "the time that is signed"
+    ),
+    "a signature of the future": (
+        lambda g: g.pull(g.site.signed(ago_s=-60.0)), 401, "the time that is signed"
+    ),
+    "a signature of a minute ago": (
+        lambda g: g.pull(g.site.signed(ago_s=60.0)),
+        200,
+        "Flower signs the time and no content: TLS, under which nobody reads it on its way",
+    ),
+    "an altered signature": (
+        lambda g: g.pull(_altered(g.site.signed(), "flwr-signature")), 401, "node authentication"
+    ),
+    "an altered key": (
+        lambda g: g.pull(_altered(g.site.signed(), "flwr-public-key")), 401, "node authentication"
+    ),
+    "a server under another authority": (_wrong_authority, 0, "TLS at the site"),
+    "a body larger than any of Flower's": (
+        lambda g: g.post("/v1/fleet/push-object", os.urandom(1) * (MOST_BYTES + 1)), 413, "the gate"
+    ),
+    "two hundred clients that stand still": (_slow_clients, 200, "they hold nothing but themselves"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_who_has_no_business_here_is_refused_and_the_service_stays_up(ground: Ground, row: str) -> None:
+    attempt, status, closed_by = ROWS[row]
+    assert attempt(ground) == status, closed_by
+    assert ground.site.pull(ground.server, ground.site_id).status_code == 200
+    assert ground.server.process.poll() is None
+
+
+def test_a_renewed_certificate_is_shown_without_a_stop_of_the_server_or_a_word_to_a_site(
+    ground: Ground,
+) -> None:
+    server = ground.server
+    before = ssl.get_server_certificate(("127.0.0.1", server.port))
+    server.type("renew-certificate")
+    start = time.monotonic()
+    gone_at: float | None = None
+    while True:
+        try:
+            if ssl.get_server_certificate(("127.0.0.1", server.port)) != before:
+                break
+        except OSError:
+            gone_at = gone_at or time.monotonic()
+        assert time.monotonic() - start < 90, "the former one is shown still"
+        time.sleep(0.2)
+    away_s = time.monotonic() - (gone_at or start)
+    assert away_s < 60, "a run ends where the server is away for a minute"
+    assert ground.site.pull(server, ground.site_id).status_code == 200
+    time.sleep(5.0)  # an executor that cannot do without it has ended by now
+    assert server.process.poll() is None
