@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz measure-ingest bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit loopback images loopback-containers pretrain bench-device experiments robustness clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments robustness clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,14 +32,19 @@ demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
-check: $(STAMP)  ## ruff, mypy strict, import directions
+check: $(STAMP)  ## ruff, mypy strict, import directions; known advisories where OSTEOFED_ADVISORIES names OSV's archive
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/house/advisories.py
 
-docs: $(STAMP)  ## write docs/reference anew from the code; a test fails where a page is not what it says
+docs: $(STAMP)  ## write docs/reference and docs/learners.md anew from code and data; a test fails where a page is not what it says
 	PYTHONPATH=tests/house $(BIN)/python -m reference
+	$(BIN)/python -m server.experiments.learners_page --kept
+
+vectors: $(STAMP)  ## write the test vectors of the file formats anew, after one was changed on purpose
+	$(BIN)/python -m tests.vectors.make
 
 mutate: $(STAMP)  ## break the source on purpose, line by line: which breaks does no test notice? ARGS="--sample 15"
 	$(BIN)/python -m tests.mutate $(ARGS)
@@ -49,6 +54,9 @@ fuzz: $(STAMP)  ## damaged films and tables for 10 minutes; ARGS="--minutes 60"
 
 measure-ingest: $(STAMP)  ## films per second and memory of an intake, real-size films beside pydicom, into docs/ingest.md
 	$(BIN)/python tests/intake/measure_ingest.py
+
+measure-patient: $(STAMP)  ## what one patient with 2,001 rows adds to time and memory of a round, into docs/one-patient.md
+	$(BIN)/python tests/bench/one_patient.py
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
 	$(BIN)/python tests/bench/dp_step.py $(ARGS)
@@ -68,6 +76,9 @@ references: $(STAMP)  ## every statistic beside that of R or scikit-learn, into 
 
 audit: $(STAMP)  ## the demo with canaries, then every method of the auditor over it
 	$(BIN)/osteofed-coordinator demo --audit --folder audited-demo $(ARGS)
+
+planted-bugs: $(STAMP)  ## plant every bug in real runs: which test fails, what the audit refutes; into docs/planted-bugs.md; ARGS="--only WORD"
+	$(BIN)/python -m tests.practice.bug_table $(ARGS)
 
 picture: $(STAMP)  ## the README's picture, from the page that make demo wrote; needs chromium
 	$(BIN)/python tests/bench/report_picture.py $(ARGS)

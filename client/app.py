@@ -1,11 +1,12 @@
 """The ClientApp, one for every engine: opens the site folder, answers through the gate, never raises.
 
 An exception that left this module would carry its text to the coordinator; so every one becomes a
-code. Imports Flower and the handlers.
+code. What leaves is held until the plan's quantum lets it. Imports Flower and the handlers.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from typing import TypeVar
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from client.answers.held import hold, quantum_of
 from client.answers.hello import answer_hello, store_chunk
 from client.gate.gate import Gate, Released, open_gate, refuse_closed
 from client.site.context import site_folder_from
@@ -61,17 +63,20 @@ def _answer(
     answer: Callable[[Site, Gate, Request], Released],
 ) -> Message:
     folder: Path | None = None
-    plan_sha256 = ""
+    plan_sha256, began_s, quantum_s = "", time.monotonic(), 0.0
     try:
         folder = site_folder_from(context)
         _require_known_settings(context)
         request = from_record(message.content, kind)
         plan_sha256 = request.plan_sha256
         site = open_site(folder)
+        if kind is SumRequest:  # nothing else looks at patients
+            quantum_s = quantum_of(site, plan_sha256)
         gate = open_gate(folder, site=site.name, key=site.key, clock=site.clock)
         released = _answer_or_refuse(site, gate, request, answer)
     except Exception as error:  # noqa: BLE001 - nothing but a code may leave
         released = refuse_closed(folder, error, plan_sha256=plan_sha256)
+    hold(began_s, quantum_s)
     return Message(to_record(released.message), reply_to=message)
 
 

@@ -19,6 +19,7 @@ from client.cohort.explained import explain_split
 from client.cohort.patients import SplitData, load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import require_acceptance
+from client.site.declared import require_places
 from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.contract.plan import Plan
@@ -60,7 +61,8 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
     """The labelled patients of this site that a stage asks about.
 
     Raises:
-        IntakeError: there is no cohort, or it does not fit the plan.
+        IntakeError: there is no cohort, it does not fit the plan, or the group has more patients than
+            the site's declared size has places for.
         PlanError: a lock is named that this site has not accepted.
         ProtocolError: the request names a release or a lock that the stage does not take.
         WeightsError: the encoder is not cached here, or the films were preprocessed otherwise.
@@ -69,12 +71,14 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
     if isinstance(stage, DescriptionStage):
         cohort = current_cohort(site, plan.settings.cohort.name)
         arrays = assemble(cohort, None, schema=plan.settings.cohort, task=plan.settings.task)
+        _require_places(site, plan, stage, arrays)
         return _found(arrays, first_exams_of(arrays))
     name = plan.settings.cohort.name
     if stage.patients == "accrued":
         name = prospective_name(name, accepted_lock(site, plan, request))
     try:
         data = load_split(site, plan, name=name, split=_SPLITS[stage.patients])
+        _require_places(site, plan, stage, data.arrays)
     except IntakeError as error:
         if stage.patients == "accrued" and error.code == "intake.no-cohort":
             return AskedPatients("not-applicable")
@@ -84,6 +88,14 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
     if 0 < len(data.arrays.patients) < stage.minimum_patients:
         return AskedPatients("waiting")
     return _found(data.arrays, _as_read(site, plan, stage, data))
+
+
+def _require_places(site: Site, plan: Plan, stage: Stage, arrays: ExamArrays) -> None:
+    require_places(
+        {stage.patients: len(arrays.patients)},
+        plan.settings.cohort.split,
+        declared_patients=plan.entry(site.name).declared_patients,
+    )
 
 
 def _as_read(site: Site, plan: Plan, stage: ReleaseStage, data: SplitData) -> object:

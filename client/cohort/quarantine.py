@@ -172,11 +172,21 @@ CODES: dict[str, Reason] = {
         is_loss=False,
     ),
     "intake.duplicate-film": Reason("the same film is already there", "nothing", is_loss=False),
+    "intake.repeated-uid": Reason(
+        "another film bears the same UID, and shows something else or is of another patient",
+        "find out which is right: export both anew, or take the wrong one out",
+    ),
     "intake.duplicate-exam": Reason(
         "an equal row of the same patient and date is already there",
         "nothing",
         is_loss=False,
         is_rule=True,
+    ),
+    "intake.over-cap": Reason(
+        "the patient has more exams or films than any plan can take; those with a label come first, "
+        "then chance decides which are kept",
+        "nothing",
+        is_loss=False,
     ),
     "intake.conflicting-rows": Reason(
         "rows of the same patient and date differ, so that none can be trusted",

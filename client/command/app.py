@@ -5,6 +5,7 @@ Importing it loads neither torch nor pydicom, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print local variables
     help="A hospital's side of a federation. Films, rows and identities never leave its folder.",
 )
+
+
+@app.callback()
+def close_to_others() -> None:
+    """Let nobody but this user read what any verb, or a program that it starts, writes."""
+    os.umask(0o077)
+
+
 app.add_typer(intake_app)
 app.add_typer(plan_app)
 app.add_typer(trial_app)
@@ -33,16 +42,19 @@ app.add_typer(gate_app)
 app.add_typer(reading_app)
 
 
+DeclaredPatients = Annotated[
+    int,
+    typer.Option(
+        "--declared-patients", help="Training patients, as published: a bucket of the public list."
+    ),
+]
+
+
 @app.command()
 @command
 def init(
     name: Annotated[str, typer.Argument(help="Site name: lower-case letters, digits, dashes.")],
-    declared_patients: Annotated[
-        int,
-        typer.Option(
-            "--declared-patients", help="Training patients, as published: a bucket of the public list."
-        ),
-    ],
+    declared_patients: DeclaredPatients,
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -58,6 +70,27 @@ def init(
         "edit next": f"{folder / 'site.yaml'}, {folder / 'policy.yaml'}",
     }
     show_json(facts) if as_json else show_facts(f"site {name}", facts)
+
+
+@app.command()
+@command
+def declare(
+    declared_patients: DeclaredPatients,
+    folder: Folder = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Publish another size: write a new join request; approved plans of the former size end."""
+    from client.site.declared import require_bucket
+    from client.site.folder import declare_size, open_site
+
+    require_bucket(declared_patients)
+    request = declare_size(folder, declared_patients)
+    facts: dict[str, object] = {
+        "declared patients": declared_patients,
+        "join request": str(request),
+        "next": "the coordinator revokes the site, enrols it anew and writes a new plan",
+    }
+    show_json(facts) if as_json else show_facts(f"site {open_site(folder).name}", facts)
 
 
 @app.command()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from client.intake.ingest import IntakeReport
     from client.intake.sources.choose import Choice
     from client.site.folder import Site
+    from shared.contract.stages import PatientGroup
     from shared.exam.schema import CohortSchema
 
 intake_app = typer.Typer()
@@ -283,12 +284,33 @@ def _finish(site: Site, report: IntakeReport, *, as_json: bool) -> None:
     from client.intake.sources.choose import discard_staged
 
     is_discarded = discard_staged(site, report.cohort.schema)
+    larger = larger_size(site, report.cohort)
     if as_json:
-        show_json(report.summary() | {"fetched_films_deleted": is_discarded})
+        told = {"fetched_films_deleted": is_discarded, "size_to_declare": larger}
+        show_json(report.summary() | told)
         return
     _show_intake(site, report)
+    if larger is not None:
+        say(
+            "a split has more patients than the declared size has places for, and no round will be "
+            f"answered: publish {larger} by `osteofed-site declare --declared-patients {larger}`"
+        )
     if is_discarded:
         say("the films that the PACS sent were deleted here; the cohort keeps its small images")
+
+
+def larger_size(site: Site, cohort: Cohort) -> int | None:
+    """The size that a site must publish for its cohort to have places; None where it has."""
+    from client.site.declared import bucket_for, exceeds
+
+    rule, declared = cohort.schema.split, site.settings.declared_patients
+    sizes: dict[PatientGroup, int] = {
+        "train": len(cohort.patients("train")),
+        "internal": len(cohort.patients("internal")),
+        "everybody": len(cohort.patients()),
+    }
+    is_over = exceeds(sizes, rule, declared_patients=declared)
+    return bucket_for(sizes, rule) if is_over else None
 
 
 def _show_intake(site: Site, report: IntakeReport) -> None:

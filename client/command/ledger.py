@@ -123,17 +123,22 @@ def statement(
     out: Annotated[Path, typer.Option(help="File to write; the readable page lies beside it.")] = Path(
         "statement.json"
     ),
-    findings: Annotated[
-        list[Path] | None, typer.Option(help="An audit's findings to repeat in it.", exists=True)
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="A signed audit-report.json, to repeat its verdicts.", exists=True),
     ] = None,
+    auditor_key: Annotated[
+        str, typer.Option(help="Public key that must have signed it, as the auditor told it.")
+    ] = "",
     folder: Folder = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """Sign what was promised in a run, how, what left and at what cost, to be verified offline."""
-    from client.gate.statement import state_run
+    from client.gate.statement import SignedAudit, state_run
     from client.site.folder import open_site
 
-    predicate = state_run(open_site(folder), run, out, findings=findings or []).predicate
+    signed = SignedAudit(audit, auditor_key) if audit else None
+    predicate = state_run(open_site(folder), run, out, audit=signed).predicate
     if as_json:
         show_json(predicate.model_dump(mode="json") | {"written": str(out)})
         return

@@ -107,10 +107,26 @@ def _keys(site: Site) -> list[Line]:
             lines.append(problem("keys", f"{name} cannot be read", f"chown it to user {os.geteuid()}"))
     if site.folder.stat().st_mode & 0o002:
         lines.append(problem("keys", "everybody may write into the folder", f"chmod o-w {site.folder}"))
+    lines += _open_to_others(site)
     if any(line.state == "problem" for line in lines):
         return lines
     own, _ = site.key.public_hex, site.pseudonyms  # both are really loaded
     return [*lines, ok("keys", f"signing key {own[:12]}, closed to others")]
+
+
+def _open_to_others(site: Site) -> list[Line]:
+    """Folders with people in them that other users of this machine may look into."""
+    drawn = [site.readings, *site.readings.glob("*.png")]
+    is_drawn_open = any(path.exists() and path.stat().st_mode & 0o077 for path in drawn)
+    is_open = {
+        "the site's folder": (site.folder.stat().st_mode & 0o077, f"chmod 700 {site.folder}"),
+        "readings": (is_drawn_open, f"chmod -R go= {site.readings}"),
+    }
+    return [
+        attention("keys", f"{name} can be read by other users of this machine", remedy)
+        for name, (is_seen, remedy) in is_open.items()
+        if is_seen
+    ]
 
 
 def _policy(site: Site) -> Line:

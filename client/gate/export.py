@@ -1,7 +1,8 @@
 """Files that a person at the site hands over: each is in the outbox before it is written.
 
 Classes: ``public`` for what is meant for everybody to read, ``status`` for what holds no figure about
-patients and carries no noise, yet is not a plan constant (see ``export_ledger``). Imports site, ledger
+patients and carries no noise, yet is not a plan constant: ledger and statement name member lists by
+hash (see ``export_ledger``). Imports site, ledger
 and outbox.
 """
 
@@ -14,6 +15,7 @@ from client.gate.ledger import Ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.folder import Site
 from shared.machine.files import write_atomic
+from shared.machine.hours import hour_text
 from shared.privacy.ledger_export import LedgerExport, encode_export
 from shared.signing.canonical import sha256_hex
 
@@ -38,7 +40,7 @@ def export_file(
     """
     Outbox(site.folder / "outbox", site.folder / "replies").record(
         Departure(
-            utc=site.clock().isoformat(),
+            utc=hour_text(site.clock()),
             channel=channel,
             release_class=release_class,
             message=message,

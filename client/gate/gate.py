@@ -28,7 +28,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from client.gate.failures import code_of, is_of_the_disk, log_failure
+from client.gate.failures import code_of, is_of_the_disk, log_failure, log_refusal
 from client.gate.ledger import Charge, Ledger
 from client.gate.outbox import Departure, Outbox
 from client.site.policy import PolicySettings, read_policy
@@ -45,6 +45,7 @@ from shared.contract.protocol import (
     signed_bytes,
 )
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
+from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.ledger_format import KEPT, RELEASED, LedgerRow
 from shared.signing.keys import SigningKey
@@ -108,7 +109,7 @@ class Gate:
         outbox: log of departures and store of replies.
         key: signs what leaves.
         log_folder: where the text of errors stays.
-        clock: gives the time that log lines carry.
+        clock: gives the time of lines in the log, which stays, and their hour to the outbox.
     """
 
     def __init__(
@@ -195,10 +196,20 @@ class Gate:
         return self._send(signed, channel=channel, release_class="public", epsilon=0.0)
 
     def refuse(self, error: Exception, *, plan_sha256: str) -> Released:
-        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``."""
-        return self._send(
-            self._refusal(error, plan_sha256), channel="refusal", release_class="status", epsilon=0.0
+        """Turn any error into a code and a correlation id; its text stays in ``log/refusals.jsonl``.
+
+        Of one code the first in a minute is logged there and in the outbox; the others are counted.
+        """
+        logged = log_refusal(self._log_folder, error, utc=self._clock().isoformat())
+        refusal = Refusal(
+            plan_sha256=_as_hash(plan_sha256),
+            site=self.site,
+            code=code_of(error),
+            correlation_id=logged.correlation_id,
         )
+        if not logged.is_new:
+            return Released(refusal)
+        return self._send(refusal, channel="refusal", release_class="status", epsilon=0.0)
 
     def _held(self, request: SumRequest) -> contextlib.AbstractContextManager[None]:
         """The lock of a request's round."""
@@ -370,7 +381,7 @@ class Gate:
         self.outbox.record(
             _departure(
                 message,
-                utc=self._clock().isoformat(),
+                utc=hour_text(self._clock()),
                 channel=channel,
                 release_class=release_class,
                 epsilon=epsilon,
@@ -454,19 +465,28 @@ def refuse_closed(folder: Path | None, error: Exception, *, plan_sha256: str) ->
     Only a code leaves, unsigned and without the site's name. Text and departure are logged at the
     site as far as its disk allows.
     """
-    utc, correlation_id = datetime.now(UTC).isoformat(), secrets.token_hex(8)
+    now = datetime.now(UTC)
     refusal = Refusal(
         plan_sha256=_as_hash(plan_sha256),
         site="",
         code=code_of(error),
-        correlation_id=correlation_id,
+        correlation_id=secrets.token_hex(8),
     )
     with contextlib.suppress(OSError):
         if folder is None:
             return Released(refusal)
-        log_failure(folder / "log", error, correlation_id=correlation_id, utc=utc)
+        logged = log_refusal(folder / "log", error, utc=now.isoformat())
+        refusal = replace(refusal, correlation_id=logged.correlation_id)
+        if not logged.is_new:
+            return Released(refusal)
         Outbox(folder / "outbox", folder / "replies").record(
-            _departure(refusal, utc=utc, channel="refusal", release_class="status", epsilon=0.0)
+            _departure(
+                refusal,
+                utc=hour_text(now),
+                channel="refusal",
+                release_class="status",
+                epsilon=0.0,
+            )
         )
     return Released(refusal)
 

@@ -22,6 +22,7 @@ from client.gate.ledger_file import LedgerFile, has_rows
 from shared.contract.stages import TABLE_KIND, beside_exact_error
 from shared.errors import LedgerError, PlanError, PrivacyError
 from shared.machine.files import make_folder, write_atomic
+from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
 from shared.privacy.attempts import Attempts
 from shared.privacy.events import GaussianEvent, merge_events
@@ -90,7 +91,7 @@ class Ledger:
         folder: the site's ``ledger`` folder; made when absent.
         site: the site's name.
         key: the site's signing key.
-        clock: gives the time that rows carry.
+        clock: gives the time of which rows carry the hour.
 
     Raises:
         LedgerError: damaged, gone, of another version, site or key, or behind a head that was seen.
@@ -582,7 +583,7 @@ class Ledger:
         return LedgerRow(
             index=0 if after is None else after.index + 1,
             previous_sha256=GENESIS if after is None else after.sha256,
-            utc=self._clock().isoformat(),
+            utc=hour_text(self._clock()),
             site=self._site,
             public_key=self._file.key.public_hex,
             kind=kind,

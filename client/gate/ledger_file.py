@@ -8,19 +8,22 @@
 
 A torn last line is cut: it was never acknowledged, so nothing was done on it. The witness is written
 after each line and must lie on the chain, so a file or the folder that was put back from a copy, cut
-or deleted is noticed here, without the coordinator. Imports the ledger's format, files and keys.
+or deleted is noticed here, without the coordinator. It names the bytes of all rows by one hash, so that
+rows which this site has checked and signed for are read again without checking each; ``verify`` checks
+them all. Imports the ledger's format, files and keys.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from client.gate.place import place_sha256
 from shared.errors import LedgerError
@@ -35,16 +38,19 @@ from shared.privacy.ledger_format import (
     decode_row,
     encode_row,
     foreign_error,
+    reread_row,
 )
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.keys import SigningKey, verify
 
 # From this version of a row on there is a witness; earlier ledgers may have none.
 WITNESSED_SINCE = 5
-WITNESS_VERSION = 1
+WITNESS_VERSION = 2  # 2: length and hash of the rows
 _ROWS_FILE, _COUNTERSIGNED_FILE, _LOCK_FILE = "ledger.jsonl", "countersigned.jsonl", "lock"
 _CHARGED = get_args(ChargeClass)
 _WITNESS_DOMAIN = b"osteofed ledger witness\n"
+# In every version.
+_STATED = ("site", "head_sha256", "n_countersigned_bytes", "countersigned_sha256")
 
 
 class LedgerFile:
@@ -72,6 +78,7 @@ class LedgerFile:
         self._countersigned_path = folder / _COUNTERSIGNED_FILE
         self._witness_path = _witness_of(folder)
         self._n_read = 0
+        self._rows_hash = hashlib.sha256()
         self._countersigned = b""
         self._witness: bytes | None = None
         make_folder(folder, mode=0o700)
@@ -102,7 +109,7 @@ class LedgerFile:
         """Write a row, flushed to disk when this returns it; ``next_key`` signs from then on."""
         line = encode_row(row, self.key)
         _append_and_sync(self._path, line)
-        self._admit(row, n_bytes=len(line))
+        self._admit(row, line)
         self.key = next_key or self.key
         self._write_witness()
         return row
@@ -130,15 +137,18 @@ class LedgerFile:
     def verify(self) -> LedgerHead:
         """Check every line from the files, whatever was read before; for the holder of the lock."""
         fresh = LedgerFile(self._folder, site=self._site, key=self.key, admit=lambda _: None)
-        fresh._read_rows()
+        fresh._read_rows(anew=True)
         fresh._read_countersignatures()
         fresh._check_witness()
         return fresh.rows[-1].head
 
-    def _read_rows(self) -> None:
-        for line in _whole_lines_after(self._path, self._n_read):
-            row = decode_row(line, after=self.rows[-1] if self.rows else None)
-            self._admit(row, n_bytes=len(line))
+    def _read_rows(self, *, anew: bool = False) -> None:
+        lines = _whole_lines_after(self._path, self._n_read)
+        n_known = 0 if anew or self.rows else self._n_witnessed(lines)
+        for place, line in enumerate(lines):
+            after = self.rows[-1] if self.rows else None
+            row = reread_row(line) if place < n_known else decode_row(line, after=after)
+            self._admit(row, line)
         own = self.key.public_hex
         if self.rows and own not in self._keys:
             raise foreign_error()
@@ -148,6 +158,16 @@ class LedgerFile:
                 "this ledger was handed over to another key than keys/signing.pem",
                 hint="finish it: `osteofed-site rotate-key` once more, or restore the newest key",
             )
+
+    def _n_witnessed(self, lines: Sequence[bytes]) -> int:
+        """How many first rows are byte for byte those that this key has signed the witness of."""
+        try:
+            content, signer = _open_witness(self._witness_path.read_bytes())
+            rows = b"".join(lines)[: content["n_row_bytes"]]
+        except (LedgerError, OSError, KeyError, TypeError):
+            return 0
+        is_own = (signer, content["site"]) == (self.key.public_hex, self._site)
+        return rows.count(b"\n") if is_own and sha256_hex(rows) == content["rows_sha256"] else 0
 
     def _read_countersignatures(self) -> None:
         for line in _whole_lines_after(self._countersigned_path, len(self._countersigned)):
@@ -161,13 +181,14 @@ class LedgerFile:
             self.countersignatures.append(read)
             self._countersigned += line
 
-    def _admit(self, row: LedgerRow, *, n_bytes: int) -> None:
+    def _admit(self, row: LedgerRow, line: bytes) -> None:
         if row.site != self._site:
             raise LedgerError("wrong-site", f"this ledger belongs to {row.site}, not {self._site}")
         self.rows.append(row)
         self._hashes.add(row.sha256)
         self._keys |= {row.public_key, row.successor_key}
-        self._n_read += n_bytes
+        self._n_read += len(line)
+        self._rows_hash.update(line)
         self._admit_elsewhere(row)
 
     def _write_witness(self) -> None:
@@ -175,6 +196,8 @@ class LedgerFile:
             "version": WITNESS_VERSION,
             "site": self._site,
             "head_sha256": self.rows[-1].sha256,
+            "n_row_bytes": self._n_read,
+            "rows_sha256": self._rows_hash.hexdigest(),
             "n_countersigned_bytes": len(self._countersigned),
             "countersigned_sha256": sha256_hex(self._countersigned),
         }
@@ -195,17 +218,10 @@ class LedgerFile:
         data = self._witness_path.read_bytes()
         if data == self._witness:
             return
-        try:
-            signed = json.loads(data)
-            content, signer = signed["witness"], signed["public_key"]
-            statement, signature = _WITNESS_DOMAIN + canonical_json(content), signed["signature"]
-            is_genuine = signer in self._keys and verify(signer, statement, signature)
-            is_known = (content["version"], content["site"]) == (WITNESS_VERSION, self._site)
-            stood, n_bytes = content["head_sha256"], content["n_countersigned_bytes"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _changed(f"the ledger's witness cannot be read: {type(error).__name__}") from None
-        if not (is_genuine and is_known):
+        content, signer = _open_witness(data)
+        if signer not in self._keys or content["site"] != self._site:
             raise _changed("the ledger's witness was changed")
+        stood, n_bytes = content["head_sha256"], content["n_countersigned_bytes"]
         if stood not in self._hashes:
             raise behind_error()
         if content["countersigned_sha256"] != sha256_hex(self._countersigned[:n_bytes]):
@@ -239,6 +255,25 @@ def has_rows(folder: Path) -> bool:
             hint="restore the ledger folder as a whole from its newest copy; nothing runs without it",
         )
     return False
+
+
+def _open_witness(data: bytes) -> tuple[dict[str, Any], str]:
+    """What a witness states, and the key that has signed it.
+
+    Raises:
+        LedgerError: unreadable, of an unknown version, or not signed by the key that it names.
+    """
+    try:
+        signed = json.loads(data)
+        content, signer = signed["witness"], signed["public_key"]
+        is_known = 1 <= content["version"] <= WITNESS_VERSION and set(_STATED) <= set(content)
+        statement = _WITNESS_DOMAIN + canonical_json(content)
+        is_genuine = is_known and verify(signer, statement, signed["signature"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _changed(f"the ledger's witness cannot be read: {type(error).__name__}") from None
+    if not is_genuine:
+        raise _changed("the ledger's witness was changed")
+    return content, signer
 
 
 def _witness_of(folder: Path) -> Path:

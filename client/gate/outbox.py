@@ -1,9 +1,10 @@
 """What has left a site: a log of every message, and the finished replies themselves.
 
-``outbox/outbox.jsonl`` has one line per message that left, with its class and cost; it is what
-``osteofed-site outbox`` shows. ``replies/`` keeps the reply to each charge under the charge's hash,
-but for the head and signature that the outcome row gives it, so that a repeated request gets the
-identical bytes and costs nothing; and the lock of a round while it is answered. Written by the gate.
+``outbox/outbox.jsonl`` has one line per message that left, with its class and cost (of refusals of one
+code one a minute, ``client.gate.failures``); it is what ``osteofed-site outbox`` shows. ``replies/``
+keeps the reply to each charge under the charge's hash, but for the head and signature that the outcome
+row gives it, so that a repeated request gets the identical bytes and costs nothing; and the lock of a
+round while it is answered. Written by the gate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Departure:
     """One message that left.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked (``train``, …), or the file that was written (``export.ledger``, …).
         release_class: ``public``, ``status``, ``dp``, ``governed``, ``off``, or ``repeat``.
         message: what it is.

@@ -42,18 +42,28 @@ def open_register(site: Site, plan: Plan) -> RegisterRecord | None:
         coins=bits % 2 == 1,
         sums=np.zeros((0, n_canaries)),
         rounds=np.zeros(0, dtype=np.int64),
+        places=np.zeros((0, n_canaries), dtype=np.int32),
+        length=0,
     )
     write_register(path, record)
     return record
 
 
 def keep_round(site: Site, record: RegisterRecord, register: AuditRegister, *, round_: int) -> None:
-    """Add one round's sums; a round trained again after a crash takes the first one's place."""
+    """Add one round's sums and places; one trained again after a crash replaces the first."""
     others = record.rounds != round_
     rounds = np.concatenate([record.rounds[others], np.full(len(register.sums), round_)])
     sums = np.concatenate([record.sums[others], register.sums])
+    lay = np.tile(register.places.astype(np.int32), (len(register.sums), 1))
+    places = np.concatenate([record.places[others], lay])
     order = np.argsort(rounds, kind="stable")
-    kept = replace(record, sums=sums[order], rounds=rounds[order])
+    kept = replace(
+        record,
+        sums=sums[order],
+        rounds=rounds[order],
+        places=places[order],
+        length=register.length,
+    )
     write_register(register_file(site, record.plan_sha256), kept)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.gate.export import export_file
@@ -19,6 +19,7 @@ from client.site.folder import Site
 from shared.contract.plan import Plan, RosterEntry, read_plan
 from shared.contract.protocol import SumReply
 from shared.errors import AuditError
+from shared.machine.hours import hour_in, hour_text
 from shared.privacy.accountant import ACCOUNTANT_SAMPLED, NO_ACCOUNTANT, accountant_name, epsilon_of
 from shared.privacy.events import is_full_batch
 from shared.privacy.ledger_format import RELEASED, LedgerRow
@@ -42,7 +43,7 @@ from shared.privacy.statement import (
 )
 from shared.privacy.statement_text import statement_text
 from shared.signing.canonical import hash_file
-from shared.signing.code_hash import installed_code_hash
+from shared.signing.code_hash import environment_sha256, installed_code_hash
 from shared.signing.envelope import encode_envelope
 
 # Classes of messages that a patient had a part in.
@@ -51,20 +52,29 @@ _GAUSSIAN_FILTER = "Gaussian filter on the sum of steps / noise multiplier squar
 _RENYI_FILTER = "Renyi filter"
 
 
-def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ()) -> Statement:
+@dataclass(frozen=True)
+class SignedAudit:
+    """An auditor's report, and the key that must have signed it, as a person here was told."""
+
+    path: Path
+    auditor_key: str
+
+
+def state_run(site: Site, run: str, out: Path, *, audit: SignedAudit | None = None) -> Statement:
     """Make, sign and write a statement, logged as leaving, and its page beside it as ``.txt``.
 
     Args:
         site: the opened site.
         run: the run's name, or its plan's hash where two runs bear one name.
         out: file to write, for example ``statement.json``.
-        findings: files of audits whose verdicts are to be repeated.
+        audit: an auditor's report whose verdicts are to be repeated.
 
     Raises:
-        AuditError: the ledger knows no such run, or nothing of it has left.
+        AuditError: the ledger knows no such run, or nothing of it has left; or the report is not signed
+            by the named auditor, or not about this plan and site.
         LedgerError: nothing was ever charged here, or the ledger is damaged or behind.
     """
-    statement = make_statement(site, run, findings=findings)
+    statement = make_statement(site, run, audit=audit)
     files = {
         out: encode_envelope(sign_statement(statement, site.key)),
         out.with_suffix(".txt"): statement_text(statement.predicate).encode(),
@@ -75,14 +85,14 @@ def state_run(site: Site, run: str, out: Path, *, findings: Sequence[Path] = ())
             path,
             content,
             channel="export.statement",
-            release_class="public",
+            release_class="status",
             message="Statement" if path == out else "StatementPage",
             plan_sha256=statement.predicate.plan_sha256,
         )
     return statement
 
 
-def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> Statement:
+def make_statement(site: Site, run: str, *, audit: SignedAudit | None = None) -> Statement:
     """The unsigned statement; raises as ``state_run``."""
     ledger = require_ledger(site)
     ledger.verify()
@@ -98,7 +108,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         run=plan.run,
         role=entry.role,
         plan_sha256=plan.sha256,
-        issued_utc=site.clock().isoformat(),
+        issued_utc=hour_text(site.clock()),
         guarantee=_guarantee(charges),
         cost=_cost(ledger, plan, entry, charges),
         lifetime=_lifetime(site, ledger, plan, rows),
@@ -111,7 +121,7 @@ def make_statement(site: Site, run: str, *, findings: Sequence[Path] = ()) -> St
         n_other_messages=_count_others(departures),
         governed_by=tuple(sorted({row.approved_by for row in charges if row.approved_by})),
         software=_software(plan),
-        audits=tuple(_audit(path) for path in findings),
+        audits=() if audit is None else _audits(audit, plan, site.name),
         caveats=CAVEATS,
     )
     return Statement(subject=_artefacts(own, outbox), predicate=predicate)
@@ -218,7 +228,7 @@ def _ledger_state(ledger: Ledger, rows: Sequence[LedgerRow]) -> LedgerState:
 
 def _released(departure: Departure) -> StatedRelease:
     return StatedRelease(
-        utc=departure.utc,
+        utc=hour_in(departure.utc).isoformat(),  # earlier outboxes have finer times
         channel=departure.channel,
         release_class=departure.release_class,
         payload_sha256=departure.payload_sha256,
@@ -235,18 +245,32 @@ def _software(plan: Plan) -> Software:
     return Software(
         code_sha256=installed_code_hash(),
         plan_code_sha256=plan.code_sha256,
+        environment_sha256=environment_sha256(),
         python=platform.python_version(),
         torch=importlib.metadata.version("torch"),
         opacus=importlib.metadata.version("opacus"),
     )
 
 
-def _audit(path: Path) -> StatedAudit:
-    from shared.audit.finding import read_findings
+def _audits(audit: SignedAudit, plan: Plan, site: str) -> tuple[StatedAudit, ...]:
+    from shared.audit.report import open_report
 
-    findings = read_findings([path])[0]
-    return StatedAudit(
-        method=findings.method, verdict=findings.verdict, findings_sha256=hash_file(path)
+    report = open_report(audit.path, audit.auditor_key)
+    verdicts = report.verdicts_of(plan.sha256, site)
+    if not verdicts:
+        raise AuditError(
+            "other-report",
+            f"{audit.path.name} holds no verdict about site {site} in run {plan.run}",
+            hint="name the report of an audit of this very plan, which had this site's files",
+        )
+    return tuple(
+        StatedAudit(
+            method=method,
+            verdict=verdict,
+            auditor_key=audit.auditor_key,
+            report_sha256=hash_file(audit.path),
+        )
+        for method, verdict in verdicts.items()
     )
 
 

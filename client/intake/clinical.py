@@ -84,11 +84,11 @@ class ClinicalTable:
 
 
 class _Unusable(Exception):  # noqa: N818 - a signal inside this module, never an error for users
-    """A cell has no usable value; carries the code."""
+    """A cell has no usable value; carries the code, and the column where it is known."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, column: str = "") -> None:
         super().__init__(code)
-        self.code = code
+        self.code, self.column = code, column
 
 
 def read_table(path: Path, profile: SiteProfile) -> tuple[tuple[str, ...], list[RawRow]]:
@@ -169,7 +169,7 @@ def interpret_rows(
             rows.append(_interpret(raw, schema, profile, today, item, notes))
             quarantined += notes
         except _Unusable as unusable:
-            quarantined.append(Quarantined("row", unusable.code, item))
+            quarantined.append(Quarantined("row", unusable.code, item, unusable.column))
             if raw.cells is not None:
                 rejected[_patient_of(raw.cells, schema, profile)] = unusable.code
     kept, duplicates = _drop_duplicates(rows, rejected, item_of)
@@ -202,15 +202,18 @@ def _interpret(
             values[clinical.name] = _value(raw.cells, clinical, schema, profile)
         except _Unusable as unusable:
             if not clinical.may_be_missing:
-                raise
+                raise _Unusable(unusable.code, clinical.name) from None
             values[clinical.name] = None
             notes.append(Quarantined("value", unusable.code, item, clinical.name))
         if values[clinical.name] is None and not clinical.may_be_missing:
-            raise _Unusable("intake.missing-required-field")
+            raise _Unusable("intake.missing-required-field", clinical.name)
     age = values.get(schema.age_field)
     if isinstance(age, float) and age < schema.minimum_age_years:
         raise _Unusable("intake.under-age")
-    label = _label(raw.cells, schema, profile)
+    try:
+        label = _label(raw.cells, schema, profile)
+    except _Unusable as unusable:
+        raise _Unusable(unusable.code, unusable.column or schema.label.column) from None
     if label is None and profile.has_labels:
         notes.append(Quarantined("value", "intake.missing-label", item, schema.label.column))
     return ClinicalRow(
@@ -343,7 +346,7 @@ def _label_time(
         return None
     named = label.class_of(time, status)
     if named is None:
-        raise _Unusable("intake.unknown-category")
+        raise _Unusable("intake.unknown-category", label.status_column)
     return ExamLabel(class_name=named)
 
 

@@ -18,8 +18,9 @@ from client.intake.found_words import WordTally
 from client.intake.inputs import ABSENT, FilmFile
 from client.intake.journal import FilmJournal
 from client.intake.link import FilmRecord
+from client.intake.read_film import ReadFilm
 from client.intake.regions import Regions
-from client.intake.workers import DECODER_FAILED, ReadFilm, ReadingRule, read_films
+from client.intake.workers import DECODER_FAILED, ReadingRule, read_films
 from client.site.linkage import PatientKey, Pseudonyms
 from shared.errors import IntakeError
 from shared.exam.schema import CropRule, FilmFiles
@@ -27,6 +28,7 @@ from shared.signing.canonical import sha256_hex
 
 WITHDRAWN = "intake.withdrawn"
 NO_CROP = "intake.missing-crop"
+REPEATED_UID = "intake.repeated-uid"
 UNKNOWN_FILM = "intake.region-of-unknown-film"
 _FILM_SUFFIXES: Mapping[FilmFiles, Set[str]] = {
     "dicom": frozenset({"", ".dcm", ".dicom", ".dic", ".ima"}),
@@ -94,7 +96,9 @@ class FilmScan:
         self._rule = rule
         self._crops: CropRule | None = None
         self._suffixes = _FILM_SUFFIXES[films]
-        self._seen: set[tuple[str, str]] = set()
+        # what is seen on which item, by the UID that a film bears: patient and image
+        self._named: dict[str, tuple[str, str, str]] = {}
+        self._shown: set[tuple[str, str]] = set()
         self._issuers: set[str] = set()
         self.places: dict[str, str] = {}
         self.patients: dict[str, str] = {}
@@ -194,10 +198,7 @@ class FilmScan:
         day = self._admissible_day(film, item)
         if read.framing.flags:
             raise _NotUsed(read.framing.flags[0])
-        twins = {("uid", film.sop_instance_uid), (film.patient_id, sha256_hex(read.image))}
-        if twins & self._seen:
-            raise _NotUsed("intake.duplicate-film")
-        self._seen |= twins
+        self._refuse_second(film, sha256_hex(read.image), item)
         if self._crops is not None and not read.crops:
             raise _NotUsed(NO_CROP)
         whole = FilmRecord(
@@ -227,6 +228,22 @@ class FilmScan:
             )
             for place, crop in enumerate(read.crops, start=1)
         ]
+
+    def _refuse_second(self, film: Film, image_sha256: str, item: str) -> None:
+        """A film that is there already is not used; of two under one UID nobody knows which is right.
+
+        Both are named, and the intake stops (``refuse_repeated``): were either taken, the other file
+        would decide about this one's patient.
+        """
+        shown = (film.patient_id, image_sha256)
+        first, *named = self._named.setdefault(film.sop_instance_uid, (item, *shown))
+        if shown != tuple(named):
+            told = Quarantined("film", REPEATED_UID, first)
+            self.quarantined += [] if told in self.quarantined else [told]
+            raise _NotUsed(REPEATED_UID)
+        if shown in self._shown:
+            raise _NotUsed("intake.duplicate-film")
+        self._shown.add(shown)
 
     def _admissible_day(self, film: Film, item: str) -> date:
         """The film's date, once patient and date are known to be admissible."""

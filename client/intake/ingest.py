@@ -24,6 +24,7 @@ from client.cohort.folder import (
 from client.cohort.framing import count_framing
 from client.cohort.quarantine import CodeCount, Quarantined, count_codes
 from client.cohort.split import SPLITS, splits_of
+from client.intake.caps import cap_patients
 from client.intake.changes import Changes, compare_exams, refuse_moved, version_before
 from client.intake.clinical import ClinicalRow, ClinicalTable, interpret_rows, split_cases
 from client.intake.films import WITHDRAWN, AdmissionRule, FilmScan
@@ -40,6 +41,7 @@ from client.intake.refusal import (
     keep_refused,
     refuse_fewer,
     refuse_loss,
+    refuse_repeated,
     refuse_unread,
 )
 from client.intake.regions import Regions
@@ -174,9 +176,10 @@ def ingest(
 
     Raises:
         IntakeError: a column is missing, the DXA vendor is undeclared, the issuer of patient numbers
-            changed, more than the schema's share of patients is lost, the split differs from the
-            version before, no exam is left, or exams of the version before would be missing (of people
-            who did not withdraw). Then no cohort is written; ``read_refused`` gives the quarantine.
+            changed, several films bear one UID, more than the schema's share of patients is lost, the
+            split differs from the version before, no exam is left, or exams of the version before would
+            be missing (of people who did not withdraw). Then no cohort is written; ``read_refused``
+            gives the quarantine.
     """
     rule = AdmissionRule(
         is_withdrawn=at.linkage.is_withdrawn,
@@ -235,6 +238,7 @@ def ingest(
         changes = compare_exams(before, exams, is_left_out=rule.leaves_out)
         refuse_moved(before, exams)
         try:
+            refuse_repeated(folder.name, quarantined)
             refuse_loss(folder.name, schema, quarantined, losses, n_exams=len(exams))
             refuse_unread(schema, table.quarantined, table.n_rows)
             if not allows_fewer:
@@ -332,6 +336,10 @@ def _link(
     def code_of(row: ClinicalRow) -> str | None:
         return rule.exclusion_code(pseudonyms.patient_key(profile.issuer, row.patient_id), row.day)
 
+    def name_of(linked: LinkedExam) -> str:
+        patient = pseudonyms.patient_key(profile.issuer, linked.row.patient_id)
+        return pseudonyms.exam_key(patient, pseudonyms.day_of(patient, linked.day))
+
     if schema.views:
         links = link_films(
             films,
@@ -339,6 +347,7 @@ def _link(
             max_days=schema.max_days_between_film_and_row,
             rejected_rows=table.rejected,
         )
+        links = cap_patients(links, name_of=name_of)
         by_number = {row.number: row for row in table.rows}
         # A row that the rule excludes is no row whose film got lost.
         row_codes = {
@@ -346,9 +355,10 @@ def _link(
         }
     else:
         codes = {row.number: code_of(row) for row in table.rows}
-        row_codes = {number: code for number, code in codes.items() if code}
-        exams = tuple(LinkedExam(row, row.day, ()) for row in table.rows if row.number not in row_codes)
-        links = Links(exams, {}, row_codes)
+        excluded = {number: code for number, code in codes.items() if code}
+        exams = tuple(LinkedExam(row, row.day, ()) for row in table.rows if row.number not in excluded)
+        links = cap_patients(Links(exams, {}, excluded), name_of=name_of)
+        row_codes = dict(links.row_codes)
     unused = {pseudonyms.item_key("row", str(number)) for number in row_codes}
     quarantined = [
         entry for entry in table.quarantined if entry.kind == "row" or entry.item not in unused

@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict
-from datetime import date
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -36,16 +35,16 @@ from client.intake import (
     overview,
     picture,
     png_film,
+    read_film,
     regions,
     seg,
     tree_place,
     workers,
 )
-from client.intake.dicom import Film
-from client.intake.film_words import Word
 from client.intake.inputs import FilmFile
 from client.intake.overview import OVERVIEW_BYTES, OVERVIEW_PIXELS
-from client.intake.workers import NO_PICTURE, ReadCrop, ReadFilm, ReadingRule
+from client.intake.read_film import ReadCrop, ReadFilm, read_of, told_of
+from client.intake.workers import ReadingRule
 from client.site.linkage import Pseudonyms
 from shared.exam import anatomy, field, resize
 from shared.exam import pixels as exam_pixels
@@ -59,7 +58,7 @@ PARTIAL = ".intake.part"  # beside it, while lines are left out
 _PURPOSE = "intake-journal"
 _READERS = (
     *(dicom, decode, codecs, jpeg, picture, png_film, tree_place, overview),
-    *(film_words, film_vocabulary, film_sides, workers),
+    *(film_words, film_vocabulary, film_sides, read_film, workers),
     *(regions, masks, seg, film_regions, exam_regions),
     *(anatomy, field, resize, exam_pixels),
 )
@@ -150,21 +149,8 @@ class FilmJournal:
             crops = tuple(self._crop(crop) for crop in entry["crops"])
         except ValueError:
             return None
-        words = tuple(Word(name, text, tuple(terms)) for name, text, terms in entry["words"])
-        read = ReadFilm(
-            code=entry["code"],
-            patient_id=entry["patient_id"],
-            words=words,
-            film=_film(entry),
-            view=entry["view"],
-            image=image,
-            overview=whole,
-            mask=mask if entry["has_mask"] else b"",
-            framing=framing_of(entry["framing"]),
-            regions=tuple((place, code) for place, code in entry["regions"]),
-            crops=crops,
-        )
-        return read, entry["row"]
+        bone = mask if entry["has_mask"] else b""
+        return read_of(entry, image=image, overview=whole, mask=bone, crops=crops), entry["row"]
 
     def add(self, stamp: str, read: ReadFilm) -> int:
         """Keep what a file was read to; returns the row of its image."""
@@ -179,16 +165,9 @@ class FilmJournal:
                 told = {"unit": crop.unit, "framing": asdict(crop.framing), "row": place}
                 crops.append(told | {"has_mask": bool(crop.mask), "sha256": sha256_hex(own)})
             self._images.flush()
-        entry = {
+        entry = told_of(read) | {
             "stamp": stamp,
-            "code": read.code,
-            "patient_id": read.patient_id,
-            "words": [(word.attribute, word.text, word.terms) for word in read.words],
-            "view": read.view,
-            "film": _plain(read.film) if read.film else None,
-            "framing": asdict(read.framing) if read.framing else None,
             "has_mask": bool(read.mask),
-            "regions": read.regions,
             "crops": crops,
             "row": row,
             "sha256": sha256_hex(plain) if read.image else "",
@@ -281,24 +260,3 @@ def _program() -> str:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _plain(film: Film) -> dict[str, object]:
-    """A film as JSON values, without its pixels."""
-    kept = {name: value for name, value in vars(film).items() if name != "picture"}
-    return kept | {"acquired": film.acquired.isoformat() if film.acquired else None}
-
-
-def _film(entry: dict[str, Any]) -> Film | None:
-    kept = entry["film"]
-    if kept is None:
-        return None
-    day, spacing = kept["acquired"], kept["pixel_mm"]
-    return Film(
-        **kept
-        | {
-            "picture": NO_PICTURE,
-            "acquired": date.fromisoformat(day) if day else None,
-            "pixel_mm": tuple(spacing) if spacing else None,
-        }
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from client.cohort.folder import Cohort
 from client.cohort.quarantine import CODES, Quarantined, count_codes
 from client.intake.changes import Changes
+from client.intake.films import REPEATED_UID
 from client.intake.losses import Losses
 from shared.errors import IntakeError
 from shared.exam.schema import CohortSchema
@@ -24,7 +25,9 @@ from shared.signing.canonical import canonical_json
 REFUSED_FILE = "refused-quarantine.jsonl"
 WOULD_SHRINK = "intake.would-shrink"
 # Codes of the refusals below: after them the quarantine can be looked at.
-REFUSALS = frozenset({"intake.too-much-lost", "intake.empty-cohort", "intake.field-lost", WOULD_SHRINK})
+REFUSALS = frozenset(
+    {"intake.too-much-lost", "intake.empty-cohort", "intake.field-lost", WOULD_SHRINK, REPEATED_UID}
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,23 @@ class RefusedIntake:
 
     refused_utc: datetime
     quarantined: tuple[Quarantined, ...] = field(repr=False)
+
+
+def refuse_repeated(name: str, quarantined: Sequence[Quarantined]) -> None:
+    """Refuse an intake in which one name is borne by several films: a person decides which is right.
+
+    Raises:
+        IntakeError: films of other pixels, or of another patient, bear one SOP Instance UID.
+    """
+    n_films = len({entry.item for entry in quarantined if entry.code == REPEATED_UID})
+    if n_films:
+        raise IntakeError(
+            "repeated-uid",
+            f"{n_films} films bear the UID of another film, which shows something else or is of "
+            "another patient",
+            hint=f"`osteofed-site cohort {name} --examples` names them: export them anew, or take out "
+            "those that are wrong",
+        )
 
 
 def refuse_loss(
@@ -53,7 +73,7 @@ def refuse_loss(
             "too-much-lost",
             f"{losses.fraction:.1%} of patients are lost, "
             f"at most {schema.max_lost_fraction:.1%} may be; "
-            f"most by {_listed(losses.by_code)}{_besides(losses)}",
+            f"most by {_listed(losses.by_code, quarantined)}{_besides(losses)}",
             hint=f"`osteofed-site cohort {name} --examples` shows what was quarantined and each "
             "remedy, and the words of the films",
         )
@@ -67,13 +87,25 @@ def refuse_loss(
         )
 
 
-def _listed(by_code: Mapping[str, int]) -> str:
-    return ", ".join(f"{code} ({n})" for code, n in list(by_code.items())[:3])
+def _listed(by_code: Mapping[str, int], quarantined: Sequence[Quarantined]) -> str:
+    """The commonest causes, each with the columns that it was found in, where it is of a column."""
+    columns: dict[str, dict[str, None]] = {}
+    for entry in quarantined:
+        if entry.field:
+            columns.setdefault(entry.code, {})[entry.field] = None
+    return ", ".join(
+        f"{code}{_of(columns.get(code, {}))} ({n})" for code, n in list(by_code.items())[:3]
+    )
+
+
+def _of(columns: Iterable[str]) -> str:
+    named = ", ".join(columns)
+    return f" of {named}" if named else ""
 
 
 def _besides(losses: Losses) -> str:
     films = dict(sorted(losses.nameless_films.items(), key=lambda item: -item[1]))
-    return f"; films of no known patient: {_listed(films)}" if films else ""
+    return f"; films of no known patient: {_listed(films, ())}" if films else ""
 
 
 def unread_fields(schema: CohortSchema, quarantined: Sequence[Quarantined], n_rows: int) -> list[str]:

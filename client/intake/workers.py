@@ -1,7 +1,9 @@
 """Films are read in processes of their own: a decoder that crashes, hangs or swells costs one film.
 
-Results come back in the order of the paths, whatever the number of workers. A worker may use
-``MEMORY_BYTES`` beyond what it starts with and ``FILM_TIMEOUT_S`` per film. Imports the exam package.
+Results come back in the order of the paths, whatever the number of workers, as bytes and JSON
+(``client.intake.read_film``): a worker that a film has taken over can send data and nothing else. It
+may use ``MEMORY_BYTES`` beyond what it starts with and ``FILM_TIMEOUT_S`` per film. Imports the exam
+package.
 """
 
 from __future__ import annotations
@@ -27,21 +29,22 @@ from numpy.typing import NDArray
 from client.intake.dicom import Film, Laterality, read_film, read_patient_id
 from client.intake.film_regions import EMPTY_MASK, UNUSED_FILM, FilmRegions, mask_in, read_regions
 from client.intake.film_sides import CONFLICTING_SIDE, contradicts, is_paired, named_side
-from client.intake.film_words import Word, find_view, understand, why_none
+from client.intake.film_words import find_view, understand, why_none
 from client.intake.overview import draw_overview
 from client.intake.png_film import png_patient_id, read_png_film
+from client.intake.read_film import NO_PICTURE, ReadCrop, ReadFilm, decode_read, encode_read
 from client.intake.regions import Region, Regions
 from client.site.profile import FilmWords, SiteProfile
 from shared.errors import IntakeError
-from shared.exam.pixels import Framing, Picture, is_mirrored, prepare
+from shared.exam.pixels import Picture, is_mirrored, prepare
 from shared.exam.schema import CohortSchema, CropRule, FilmFiles, ViewRule
 
 FILM_TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30  # a film of MAX_PIXELS needs about 2 GiB on its way to a small image
 DECODER_FAILED = "intake.decoder-failed"
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_MOST_BYTES = 2**30  # of one result: a film's crops and masks need far less
 _AHEAD = 4  # films in flight per worker: bounds what waits for its turn
-NO_PICTURE = Picture(pixels=np.zeros((0, 0), dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -91,44 +94,6 @@ class ReadingRule:
     def patient_id(self, path: Path) -> str:
         """The patient of a file that could not be read, empty where nothing names one."""
         return png_patient_id(path) if self.films == "png_tree" else read_patient_id(path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadCrop:
-    """A unit of a film, prepared: as the fields of ``ReadFilm`` of the same names."""
-
-    unit: str
-    image: bytes = field(repr=False)
-    mask: bytes = field(repr=False)
-    framing: Framing
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadFilm:
-    """What a worker found: a film without its large pixels, or a code and whose film it is.
-
-    ``image`` holds [image_pixels, image_pixels] float16, ``framing`` what of the film that is, and
-    ``overview`` the film whole; empty and None when ``view`` is None; then ``code`` says why.
-    ``patient_id`` is that of a film that could not be read, where its header could. ``mask``: packed
-    bits of the image's bone, empty where none is given; ``regions``: place and code of each that
-    belongs to the film, no code: used.
-    """
-
-    code: str = ""
-    patient_id: str = field(default="", repr=False)
-    words: tuple[Word, ...] = field(default=(), repr=False)
-    film: Film | None = field(default=None, repr=False)
-    view: str | None = None
-    image: bytes = field(default=b"", repr=False)
-    overview: bytes = field(default=b"", repr=False)
-    mask: bytes = field(default=b"", repr=False)
-    framing: Framing | None = None
-    regions: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    crops: tuple[ReadCrop, ...] = ()
-
-    def pixels(self, rule: ReadingRule) -> NDArray[np.float16]:
-        """The image [h, w]."""
-        return rule.image_of(self.image)
 
 
 def usable_cores(quota: Path = _QUOTA) -> int:
@@ -295,7 +260,7 @@ class _Worker:
         self.index = index
         self.deadline = time.monotonic() + self._timeout_s
         with contextlib.suppress(OSError):  # a dead worker is found out when its result is taken
-            self.line.send(path)
+            self.line.send_bytes(os.fsencode(path))
 
     def take(self) -> tuple[int, ReadFilm]:
         """The film's index and result; a worker that cannot answer is replaced."""
@@ -303,9 +268,8 @@ class _Worker:
         self.index = None
         try:
             if self.line.poll():
-                answer: ReadFilm = self.line.recv()
-                return index, answer
-        except (EOFError, OSError):
+                return index, decode_read(self.line.recv_bytes(_MOST_BYTES))
+        except (EOFError, OSError, ValueError):
             pass
         self.stop()
         self._start()
@@ -326,7 +290,8 @@ def _serve(line: Connection, rule: ReadingRule) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            line.send(read_one(line.recv(), rule))
+            path = Path(os.fsdecode(line.recv_bytes()))
+            line.send_bytes(encode_read(read_one(path, rule)))
 
 
 def _bound_memory() -> None:

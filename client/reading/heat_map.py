@@ -1,16 +1,19 @@
 """Films of one exam beside where the model looked, and which fields it attended to, as one PNG
-that stays at the site.
+that stays at the site, readable by its owner only.
 
-Imports matplotlib (through this package, its one door) and numpy.
+Imports matplotlib (through this package, its one door), files and numpy.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shared.machine.files import write_atomic
 
 Image = NDArray[np.float32]
 
@@ -64,5 +67,6 @@ def write_heat_maps(
         bars.set_title("share of the films' attention by field", fontsize=9)
         beside.set_axis_off()
     figure.suptitle(caption + "\nresearch use only: not a medical device", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    drawing = io.BytesIO()
+    figure.savefig(drawing)  # PNG
+    write_atomic(path, drawing.getvalue(), mode=0o600)

@@ -18,8 +18,9 @@ from client.cohort.label import label_bmd, match_category
 from client.cohort.quarantine import CODES
 from client.intake.films import NO_CROP
 from client.intake.folder_inputs import regions_of
+from client.intake.read_film import ReadFilm
 from client.intake.regions import Regions
-from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.intake.workers import ReadingRule, read_films
 from client.reading.field_attention import attend_fields
 from client.reading.map_kinds import WORDS, MapKind
 from client.reading.maps import ExamMaps, make_maps
@@ -31,6 +32,7 @@ from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import ClinicalField, CohortSchema
 from shared.exam.standardise import standardise
 from shared.exam.time_to_event import TimeToEventLabel
+from shared.machine.files import make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +105,10 @@ def draw_heat_maps(site: Site, reading: Prediction, path: Path | None = None) ->
     maps, words = reading.maps, WORDS[reading.maps.kind]
     if all(heat is None for heat in maps.heats):
         return None
-    written = path or site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
+    written = path
+    if written is None:
+        make_folder(site.readings, mode=0o700)
+        written = site.readings / f"{site.clock():%Y%m%dT%H%M%S%fZ}.png"
     caption = ", ".join(f"{name} {text}" for name, text in reading.facts().items())
     write_heat_maps(
         written,

@@ -13,6 +13,7 @@ from client.cohort.folder import Cohort
 from client.gate.ledger import Charge, find_ledger
 from client.site.folder import Site
 from client.site.policy import PolicySettings
+from shared.contract.capacity import capacity_of
 from shared.contract.plan import Plan
 from shared.contract.stages import PatientGroup, Stage, purpose_of
 from shared.errors import PolicyError, PrivacyError
@@ -31,12 +32,14 @@ class Price:
     """ε of a group of patients for its dearest: of the run, for life before and after, and left.
 
     ``purpose``: what the run does with them. ``run_epsilon`` None: nothing formal is promised.
-    ``least_patients``: the gate refuses a stage that asks fewer.
+    ``least_patients``: the gate refuses a stage that asks fewer; ``places``: or one that asks more than
+    a site of the declared size has places for.
     """
 
     purpose: str
     n_patients: int
     least_patients: int
+    places: int
     run_epsilon: float | None
     spent_before: float
     spent_after: float
@@ -61,7 +64,8 @@ def price_plans(site: Site, plans: Sequence[Plan], cohort: Cohort) -> tuple[Pric
         LedgerError: the ledger is damaged or gone, so that nobody knows what was spent.
     """
     plan, policy = plans[0], site.policy
-    role = plan.entry(site.name).role
+    entry, rule = plan.entry(site.name), plan.settings.cohort.split
+    role = entry.role
     train, internal, everybody = (
         assemble(cohort, split, schema=plan.settings.cohort, task=plan.settings.task).patients
         for split in _SPLITS
@@ -83,12 +87,21 @@ def price_plans(site: Site, plans: Sequence[Plan], cohort: Cohort) -> tuple[Pric
         stages = touching(all_stages, role=role, patients=group)
         # where nobody is labelled there is no table, and nothing that would be refused
         if stages and (members or group == "train"):
-            prices.append(_price(site, hashes, stages, members, least=least))
+            places = capacity_of(rule, group, declared=entry.declared_patients)
+            if group == "everybody":  # of whom the others are asked together with them
+                places -= len(everybody) - len(members)
+            prices.append(_price(site, hashes, stages, members, least=least, places=places))
     return tuple(prices)
 
 
 def _price(
-    site: Site, plans: Collection[str], stages: Sequence[Stage], members: Collection[str], *, least: int
+    site: Site,
+    plans: Collection[str],
+    stages: Sequence[Stage],
+    members: Collection[str],
+    *,
+    least: int,
+    places: int,
 ) -> Price:
     allowance = site.policy.allowance
     found = [events_of(stage) for stage in stages]
@@ -103,6 +116,7 @@ def _price(
         purpose=purposes_of(stages),
         n_patients=len(members),
         least_patients=least,
+        places=places,
         run_epsilon=None if None in found else epsilon_of(events, allowance.delta),
         spent_before=before,
         spent_after=after,
@@ -167,6 +181,11 @@ def find_shortages(policy: PolicySettings, prices: Collection[Price]) -> list[st
             found.append(
                 f"{price.purpose}: {price.n_patients} patients are fewer than the minimum of "
                 f"{price.least_patients}"
+            )
+        if price.n_patients > price.places:
+            found.append(
+                f"{price.purpose}: {price.n_patients} patients are more than the {price.places} places "
+                "of this site's declared size"
             )
         if price.spent_after > policy.epsilon_lifetime:
             found.append(

@@ -42,7 +42,7 @@ from client.site.policy import PolicySettings, read_policy, write_policy_templat
 from client.site.profile import SiteProfile
 from shared.contract.plan import Plan
 from shared.errors import IntakeError, PlanError, PolicyError
-from shared.machine.files import write_atomic
+from shared.machine.files import make_folder, write_atomic
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.signing.canonical import canonical_json
 from shared.signing.keys import SigningKey, create_key, ensure_node_key, load_key
@@ -250,17 +250,38 @@ def create_site(folder: Path, *, name: str, declared_patients: int, profile: Sit
             hint="choose an empty folder; keys and ledger are never overwritten",
         )
     settings = _described(name, declared_patients, profile)
+    make_folder(folder)
+    folder.chmod(0o700)  # also one that was there, and whatever the umask
     key = create_key(folder / "keys" / "signing.pem")
     node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
     create_pseudonym_key(folder / "keys" / "pseudonym.key")
     write_policy_template(folder / "policy.yaml")
     _write_settings(folder, settings)
+    return _write_join_request(folder, settings, key, node_key)
+
+
+def declare_size(folder: Path, declared_patients: int) -> Path:
+    """Publish another size: in ``site.yaml``, and in a new join request under the same keys.
+
+    The coordinator enrols the site anew. Approved plans name the former size, and are not answered.
+
+    Returns:
+        The join request to hand to the coordinator.
+    """
+    site = open_site(folder)
+    settings = site.settings.model_copy(update={"declared_patients": declared_patients})
+    node_key = ensure_node_key(folder / "keys" / "node.key").read_text().strip()
+    _write_settings(folder, settings)
+    return _write_join_request(folder, settings, site.key, node_key)
+
+
+def _write_join_request(folder: Path, settings: SiteSettings, key: SigningKey, node_key: str) -> Path:
     request: dict[str, object] = {
         "version": 1,
-        "site": name,
+        "site": settings.site,
         "public_key": key.public_hex,
         "node_key": node_key,
-        "declared_patients": declared_patients,
+        "declared_patients": settings.declared_patients,
     }
     signed = request | {"signature": key.sign(canonical_json(request))}
     path = folder / "join-request.json"

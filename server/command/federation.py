@@ -139,4 +139,9 @@ def serve(
     own.key()
     keys = {site.site: site.node_key for site in own.active_sites()}
     say(f"serving on {host}:{port}; certificates in {home / 'deployment' / 'certificates'}")
+    say(
+        "whoever has an account on this machine, or reaches this port other than through a proxy that "
+        "passes /v1/fleet/ only, can submit runs here: Flower asks them for no key. Hospitals answer "
+        "approved plans alone, and a stranger's runs can delay or stop yours"
+    )
     run_superlink(home, host=host, port=port, names=name or [], node_keys=keys)

@@ -19,6 +19,7 @@ from shared.machine.terminal import (
     show_table,
     when_stopped,
 )
+from shared.signing.canonical import hash_file
 
 workshop_app = typer.Typer()
 _AUDITED_CANARIES = 1000
@@ -202,16 +203,24 @@ def cells(
     out: Annotated[Path, typer.Option(help="File to write, with the same weights.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Add what public films say of an encoder's cells to its file, for sources with a token_grid."""
-    from server.encoders.public_cells import add_cells, films_of_recipe
+    """Add what public films say of an encoder's cells to its file, for sources with a token_grid.
 
+    Takes minutes, since its films are drawn again; a file that lacks nothing is left alone at once.
+    """
+    from server.encoders.public_cells import add_cells, constants_missing, films_of_recipe
+
+    if not constants_missing(file):
+        facts: dict[str, object] = {"weights": str(file), "sha256": hash_file(file)}
+        said = "nothing is missing: use the file as it is, no other is written"
+        show_json(facts) if as_json else show_facts(said, facts)
+        return
     with progress("public films") as advance:
 
         def show(_: str, done: int, total: int) -> None:
             advance(done, total)
 
         films = films_of_recipe(file, progress=show)
-    facts: dict[str, object] = {"weights": str(out), "sha256": add_cells(file, out, films)}
+    facts = {"weights": str(out), "sha256": add_cells(file, out, films)}
     what_next = "name the hash where the file is named: a file of other bytes is another encoder"
     show_json(facts) if as_json else show_facts(what_next, facts)
 

@@ -18,7 +18,8 @@ from server.encoders.pack_weights import PUBLIC_FILMS, PUBLIC_SEED
 from server.encoders.pretrain import N_CONSTANT_FILMS, SUBJECTS, Progress, draw_films
 from shared.contract.model_settings import EncoderSettings
 from shared.errors import WeightsError
-from shared.model.architectures import ARCHITECTURES
+from shared.features.components import CELL_TENSORS, TENSORS
+from shared.model.architectures import ARCHITECTURES, Architecture
 from shared.model.encoders import encode, load_encoder
 from shared.model.token_constants import measure_cells, measure_components
 from shared.model.weights import read_weights, write_weights
@@ -42,14 +43,7 @@ def add_cells(path: Path, out: Path, films: Tensor) -> str:
             of these films.
     """
     tensors, metadata = read_weights(path, sha256=None)
-    named = {shape.layout: name for name, shape in ARCHITECTURES.items()}
-    name = named.get(str(metadata.get("layout")))
-    if name is None:
-        raise WeightsError(
-            "wrong-layout",
-            f"the layout of {path.name} must be one of {sorted(named)}, not {metadata.get('layout')}",
-        )
-    shape = ARCHITECTURES[name]
+    name, shape = _shape_of(path, metadata)
     settings = {"name": name, "token_channels": shape.channels, "token_grid": shape.grid}
     encoder = load_encoder(EncoderSettings.model_validate(settings), path)
     tokens = encode(encoder, films.float() / 255.0)
@@ -64,6 +58,30 @@ def add_cells(path: Path, out: Path, films: Tensor) -> str:
         )
     measured = {**measure_components(tokens), **measure_cells(tokens)}
     return write_weights(out, {**measured, **tensors}, metadata)
+
+
+def constants_missing(path: Path) -> list[str]:
+    """Names of the constants that ``add_cells`` would add to an encoder's file.
+
+    Raises:
+        WeightsError: ``wrong-layout``: no encoder's file.
+    """
+    tensors, metadata = read_weights(path, sha256=None)
+    _shape_of(path, metadata)
+    return [name for name in (*TENSORS, *CELL_TENSORS) if name not in tensors]
+
+
+def _shape_of(path: Path, metadata: Mapping[str, object]) -> tuple[str, Architecture]:
+    """The network of a file, by its layout."""
+    named = {shape.layout: (name, shape) for name, shape in ARCHITECTURES.items()}
+    found = named.get(str(metadata.get("layout")))
+    if found is None:
+        raise WeightsError(
+            "wrong-layout",
+            f"the layout of {path.name} must be one of {sorted(named)}, not {metadata.get('layout')}",
+            hint="pack a checkpoint of one of them with `osteofed-coordinator weights`",
+        )
+    return found
 
 
 def films_of_recipe(path: Path, *, progress: Progress | None = None) -> Tensor:

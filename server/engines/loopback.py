@@ -17,7 +17,7 @@ from server.engines.launch import launch_stage
 from server.engines.superlink import START_S, Deployment
 from server.engines.telling import told_events
 from server.run.folder import RunStore, open_run
-from shared.machine.processes import free_port, wait_for_port
+from shared.machine.processes import end_on_sigterm, free_port, wait_for_port
 from shared.signing.keys import ensure_node_key
 
 # A prepared run, a stage of it -> once it has ended; raises what stopped it.
@@ -49,6 +49,7 @@ def deployed_here(
     Raises:
         EngineError: a process fails to start, or Flower refuses a command.
     """
+    end_on_sigterm()
     deployment = Deployment(home)
     with deployment.processes() as processes:
         port = free_port()

@@ -8,10 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from server.experiments.deployed import deploy_system, keep_deployed, systems_to_deploy
+from server.experiments.deployed import (
+    deploy_system,
+    keep_deployed,
+    require_whole,
+    systems_to_deploy,
+)
 from server.experiments.harness import Kept, Line, measure_systems, seeds_of
 from server.experiments.outcome import outcome_of
 from server.experiments.system import SETTINGS, System
@@ -48,8 +52,7 @@ def run_experiments(
     size = SETTINGS[setting]
     seeds = seeds_of(size, n_seeds)
     measure_systems(asked, size, seeds, work=work, progress=_tell)
-    today = datetime.now(UTC).date().isoformat()
-    outcomes = [outcome_of(system, size, seeds, Kept(work), date=today) for system in asked]
+    outcomes = [outcome_of(system, size, seeds, Kept(work)) for system in asked]
     return write_systems(systems, outcomes, root=root)
 
 
@@ -67,14 +70,17 @@ def deploy_all(
 
     Raises:
         SettingsError: there is no system of a name.
+        RunError: a deployment's ledgers were refuted, or a table is missing; it is on the page.
         OsteoFedError: what stopped a deployment, under its own code.
     """
     _require_known(names, systems)
     written: list[Path] = []
     for system in systems_to_deploy(systems):
         if not names or system.name in names:
-            keep_deployed(deploy_system(system, work=work), systems, root=root)
+            found = deploy_system(system, work=work)
+            keep_deployed(found, systems, root=root)
             written = write_systems(systems, (), root=root)
+            require_whole(found)
     return written
 
 

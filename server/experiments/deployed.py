@@ -26,6 +26,8 @@ from server.simulation.simulate import run_request
 from shared.audit.finding import Finding
 from shared.audit.recount.claims import recount_findings
 from shared.audit.recount.evidence import gather_evidence
+from shared.contract.stages import purpose_of
+from shared.errors import RunError
 from shared.machine.files import PROJECT, write_atomic
 from shared.strict import FROZEN
 
@@ -102,6 +104,24 @@ def read_deployed(root: Path = PROJECT) -> tuple[Deployed, ...]:
     return _DEPLOYED.validate_json(path.read_bytes()) if path.exists() else ()
 
 
+def require_whole(found: Deployed) -> None:
+    """Refuse a deployment that did not do what a real one must.
+
+    Raises:
+        RunError: a claim of its ledgers is refuted, or a table did not arrive.
+    """
+    n_arrived, n_asked = found.measured
+    problems = [*found.refuted]
+    if n_arrived < n_asked:
+        problems.append(f"{n_arrived} of {n_asked} tables of measures arrived")
+    if problems:
+        raise RunError(
+            "deployment-failed",
+            f"{found.system} was deployed, and:\n" + "\n".join(f"  {each}" for each in problems),
+            hint="docs/experiments.md shows it; the run lies below figures/work/experiments/deployed",
+        )
+
+
 def keep_deployed(new: Deployed, systems: Sequence[System], *, root: Path = PROJECT) -> None:
     """Keep a deployment in the place of an older one of the same system, in the systems' order."""
     kept = {each.system: each for each in (*read_deployed(root), new)}
@@ -109,10 +129,12 @@ def keep_deployed(new: Deployed, systems: Sequence[System], *, root: Path = PROJ
     write_atomic(root / DATA, _DEPLOYED.dump_json(ordered, indent=1) + b"\n")
 
 
-def deployed_section(found: Sequence[Deployed]) -> list[str]:
-    """A table of the deployments, as lines of a page; nothing before the first."""
+def deployed_section(found: Sequence[Deployed], systems: Sequence[System]) -> list[str]:
+    """A table of the deployments, as lines of a page, and who has none; nothing before the first."""
     if not found:
         return []
+    names = {each.system for each in found}
+    waiting = [each.name for each in systems_to_deploy(systems) if each.name not in names]
     refuted = [f"- **{each.system}: {text}**" for each in found for text in each.refuted]
     return [
         "",
@@ -138,6 +160,7 @@ def deployed_section(found: Sequence[Deployed]) -> list[str]:
             for each in found
         ),
         *(["", *refuted] if refuted else []),
+        *(["", f"**Not deployed yet:** {', '.join(waiting)}."] if waiting else []),
     ]
 
 
@@ -165,7 +188,11 @@ def _recount(store: RunStore, ledgers: Sequence[Path]) -> list[Finding]:
 
 def _seen(system: System, store: RunStore, findings: Sequence[Finding]) -> Deployed:
     plan = store.plan
-    now = [stage for stage in plan.tables if stage.patients != "accrued"]
+    now = [
+        stage
+        for stage in plan.stages
+        if purpose_of(stage) != "train" and stage.patients != "accrued" and plan.asked(stage)
+    ]
     answers = [answer for stage in now for answer in answers_to(store, stage)]
     verdicts = [finding.verdict for finding in findings]
     started, committed = store.times()

@@ -16,6 +16,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,8 @@ class Line(BaseModel):
         patients: how many were measured, by place.
         figures: of it at every place.
         seconds: of training and measuring.
+        date: of measuring.
+        settings_sha256: of the arm's composed settings. A line of others is none: a YAML has changed.
     """
 
     model_config = FROZEN
@@ -106,6 +110,8 @@ class Line(BaseModel):
     patients: dict[str, int]
     figures: tuple[Figure, ...]
     seconds: float
+    date: str
+    settings_sha256: str
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,29 @@ def settings_of(system: System, arm: Arm, *, is_private: bool) -> Settings:
     return compose_settings([*arm.settings, *privacy, *_ALWAYS], cohort=system.population.cohort)
 
 
+@cache
+def settings_hashes(system: System) -> dict[tuple[str, bool], str]:
+    """SHA-256 of the composed settings of each arm, with and without privacy."""
+    return {
+        (arm.name, is_private): hash_of(
+            settings_of(system, arm, is_private=is_private).model_dump(mode="json")
+        )
+        for arm in system.arms
+        for is_private in (True, False)
+    }
+
+
+def measured_lines(system: System, kept: Kept) -> dict[Model, Line]:
+    """The lines of a system that were measured under the settings that its arms have now."""
+    lines = {model: line for model, line in kept.lines().items() if model.system == system.name}
+    now = settings_hashes(system) if lines else {}
+    return {
+        model: line
+        for model, line in lines.items()
+        if line.settings_sha256 == now.get((model.arm, line.epsilon is not None))
+    }
+
+
 def measure_systems(
     systems: Sequence[System],
     setting: Setting,
@@ -208,8 +237,8 @@ def measure_systems(
         progress: called with each new line.
     """
     kept = Kept(work)
-    done = kept.lines()
     for system in systems:
+        done = measured_lines(system, kept)
         waiting: dict[int, dict[str, list[tuple[Model, Arm, Training]]]] = {}
         for each in models_of(system, setting, seeds):
             if each[0] not in done:
@@ -270,6 +299,8 @@ def _measure_arm(
             patients={place: len(each) for place, each in scored.items()},
             figures=tuple(figures),
             seconds=round(time.monotonic() - began, 1),
+            date=datetime.now(UTC).date().isoformat(),
+            settings_sha256=hash_of(settings.model_dump(mode="json")),
         )
         kept.add(line, scored, trained.weights)
         yield line

@@ -1,9 +1,9 @@
 """Writes the learners' figures as ``docs/learners.md``, beside those of the blueprint experiment.
 
 Ours are measured when it runs: ``python -m server.experiments.learners_page``, or with ``--quick`` of
-one small population, beside what is kept. What the blueprint
-experiment had reached is data with its source (``docs/data/blueprint_learners.json``). Imports the
-figures of the learners.
+one small population, beside what is kept; with ``--kept`` the page is written anew from what was
+measured. What the blueprint experiment had reached is data with its source
+(``docs/data/blueprint_learners.json``). Imports the figures of the learners.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from server.experiments.learners import (
     DELTA,
     ENTRIES,
     EPSILONS,
-    NOT_MEASURED,
     QUICK,
     Measured,
     Size,
     draw_populations,
     measure_learners,
+    not_measured,
     read_settings,
 )
 from server.experiments.pooled import compare_pooled, pooled_lines
@@ -143,7 +143,7 @@ def learners_page(outcome: Outcome, blueprint: Blueprint) -> str:
     lines += ["", *_gap_lines(outcome, blueprint)]
     told = [f"- {name}: {why}." for name, why in blueprint.not_compared.items()]
     lines += ["Not compared:", "", *told, ""]
-    told = [f"- `learner={name}`: {why}." for name, why in NOT_MEASURED.items()]
+    told = [f"- `learner={name}`: {why}." for name, why in not_measured().items()]
     lines += ["Not measured:", "", *told, ""]
     return "\n".join([*lines, *pooled_lines(outcome.pooled, size)])
 
@@ -189,7 +189,12 @@ def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one small population, one draw")
-    size = QUICK if parser.parse_args().quick else Size()
+    parser.add_argument("--kept", action="store_true", help="the page again, of what was measured")
+    asked = parser.parse_args()
+    if asked.kept:
+        write_learners(read_learners())
+        return
+    size = QUICK if asked.quick else Size()
     root = KEPT.parent if size == QUICK else PROJECT
     settings, tell = compose_settings(), partial(print, file=sys.stderr)
     populations = cache(partial(draw_populations, settings, size))

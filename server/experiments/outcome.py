@@ -17,7 +17,7 @@ from statistics import NormalDist
 
 from pydantic import BaseModel
 
-from server.experiments.harness import Kept, Line, Model, models_of, settings_of
+from server.experiments.harness import Kept, Line, Model, measured_lines, models_of, settings_of
 from server.experiments.system import ALONE, FEDERATED, LOCAL, Setting, System, Training
 from server.simulation.comparison import Difference, Figure, measure_place
 from server.simulation.looks import LOOKS
@@ -115,7 +115,8 @@ class Outcome(BaseModel):
         setting: how much was measured.
         n_patients: of each hospital, and as many later ones.
         seeds: of the populations.
-        date: when this was written.
+        date: when the last of its models was measured.
+        seconds: of training and measuring all of them, films and intake apart.
         patients: who were measured at each place, over all populations.
         rows: figures.
         compared: differences.
@@ -128,6 +129,7 @@ class Outcome(BaseModel):
     n_patients: int
     seeds: tuple[int, ...]
     date: str
+    seconds: int
     patients: dict[str, int]
     rows: tuple[Row, ...]
     compared: tuple[Compared, ...]
@@ -144,15 +146,13 @@ class _Pair:
     place: str
 
 
-def outcome_of(
-    system: System, setting: Setting, seeds: Sequence[int], kept: Kept, *, date: str
-) -> Outcome:
-    """Means and comparisons of everything that a system has at a setting.
+def outcome_of(system: System, setting: Setting, seeds: Sequence[int], kept: Kept) -> Outcome:
+    """Means and comparisons of everything that a system has at a setting; its date is the last line's.
 
     Raises:
         RunError: a model has no line yet.
     """
-    lines, models = kept.lines(), list(models_of(system, setting, seeds))
+    lines, models = measured_lines(system, kept), list(models_of(system, setting, seeds))
     waiting = sum(model not in lines for model, *_ in models)
     if waiting:
         raise RunError(
@@ -166,7 +166,8 @@ def outcome_of(
         setting=setting.name,
         n_patients=setting.n_patients,
         seeds=tuple(seeds),
-        date=date,
+        date=max(line.date for line in found),
+        seconds=round(sum(line.seconds for line in found)),
         patients=_patients(found),
         rows=tuple(_rows(system, found)),
         compared=tuple(_adjusted(_compare(system, models, kept))),

@@ -54,12 +54,16 @@ class Axes:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One arm: its value at each tick with its interval, None where there is none."""
+    """One arm: its value at each tick with its interval, None where there is none.
+
+    ``is_open``: its dots are rings, as its colour is another arm's too.
+    """
 
     name: str
     colour: str
     shift: float
     points: tuple[Point | None, ...]
+    is_open: bool = False
 
 
 def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
@@ -94,10 +98,16 @@ def draw_epsilon_plot(figures: Figures, *, head: str) -> str:
 
 
 def series_of(points: dict[str, tuple[Point | None, ...]]) -> list[Series]:
-    """Series by name, each in its colour, beside each other at a tick."""
+    """Series by name, each in its colour, then as rings of the same, beside each other at a tick."""
     middle = (len(points) - 1) / 2
     return [
-        Series(name=name, colour=COLOURS[at % len(COLOURS)], shift=9 * (at - middle), points=found)
+        Series(
+            name=name,
+            colour=COLOURS[at % len(COLOURS)],
+            shift=9 * (at - middle),
+            points=found,
+            is_open=at >= len(COLOURS),
+        )
         for at, (name, found) in enumerate(points.items())
     ]
 
@@ -123,9 +133,13 @@ def draw_plot(axes: Axes, series: Sequence[Series]) -> str:
     ]
     names_y = _BOTTOM - (_BOTTOM - _TOP) * _NAMES_AT
     name_x = axes.x(len(axes.ticks) - 1) + max(each.shift for each in series) + 13
+    has_rings = any(each.is_open for each in series)
     for at, each in enumerate(series):
+        y = names_y + 18 * at
         parts.append(_line(axes, each))
-        parts.append(_text(name_x, names_y + 18 * at, each.name, each.colour))
+        if has_rings:
+            parts.append(_dot(each, name_x + 4, y - 4.5))
+        parts.append(_text(name_x + 14 * has_rings, y, each.name, each.colour))
     return "".join([*parts, "</svg>\n"])
 
 
@@ -153,7 +167,7 @@ def _line(axes: Axes, series: Series) -> str:
     marks = [
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(low):.1f}" y2="{axes.y(high):.1f}" '
         f'stroke="{colour}" stroke-width="2"/>'
-        f'<circle cx="{x:.1f}" cy="{axes.y(value):.1f}" r="4" fill="{colour}"/>'
+        f"{_dot(series, x, axes.y(value))}"
         for x, (value, low, high) in places
     ]
     if not axes.has_lines:
@@ -161,6 +175,13 @@ def _line(axes: Axes, series: Series) -> str:
     path = " ".join(f"{x:.1f},{axes.y(value):.1f}" for x, (value, _, _) in places)
     line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
     return "".join([line, *marks])
+
+
+def _dot(series: Series, x: float, y: float) -> str:
+    at, colour = f'cx="{x:.1f}" cy="{y:.1f}"', series.colour
+    if series.is_open:
+        return f'<circle {at} r="3.2" fill="#ffffff" stroke="{colour}" stroke-width="1.8"/>'
+    return f'<circle {at} r="4" fill="{colour}"/>'
 
 
 def _grid_line(axes: Axes, value: float) -> str:

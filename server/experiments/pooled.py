@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingClassifier
-from sklearn.feature_selection import SelectKBest, VarianceThreshold
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.linear_model import LassoCV, LogisticRegression, RidgeCV
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
@@ -39,11 +39,14 @@ from server.experiments.learners import (
     mean_with_error,
     measure_figure,
     read_kept,
+    read_settings,
     score_output,
 )
 from server.federation.compose import compose_settings
 from shared.contract.settings import Settings
 from shared.features.columns import Columns
+from shared.learners.linear_svm import LinearSvmSettings
+from shared.learners.rows import Floats, softmax
 
 Pipeline = Sequence[BaseEstimator]
 OURS, PEER = "ours", "scikit-learn"
@@ -62,7 +65,7 @@ class Peer:
     Attributes:
         words: its name there.
         make: untrained, after columns without any variance are left out and others standardised.
-        why: why ours lies more than ``LARGEST_GAP`` below it; empty where it does not.
+        why: why ours lies more than ``LARGEST_GAP`` below or above it; empty where it does not.
     """
 
     words: str
@@ -125,11 +128,6 @@ PEERS: Mapping[str, Peer] = {
         "KNeighborsClassifier",
         lambda: _chosen(KNeighborsClassifier(weights="distance"), n_neighbors=(10, 30, 100, 200)),
     ),
-    # By the F-test; scikit-learn has no ordered score to follow it.
-    "20 columns kept, proportional odds": Peer(
-        "SelectKBest, LogisticRegression",
-        lambda: [SelectKBest(k=20), *_chosen(LogisticRegression(max_iter=_MORE_STEPS), C=_PENALTIES)],
-    ),
     "ridge": Peer("RidgeCV", lambda: [RidgeCV(np.logspace(-1, 4, 26))]),
     "LASSO": Peer(
         "LassoCV",
@@ -139,7 +137,12 @@ PEERS: Mapping[str, Peer] = {
     ),
 }
 NO_PEER: Mapping[str, str] = dict.fromkeys(
-    ("proportional odds", "proportional odds, 3 sums", "proportional odds, 1 sum"),
+    (
+        "proportional odds",
+        "proportional odds, 3 sums",
+        "proportional odds, 1 sum",
+        "20 columns kept, proportional odds",
+    ),
     "scikit-learn has no model of ordered classes",
 )
 
@@ -203,17 +206,27 @@ def _peer_figure(
     model = make_pipeline(VarianceThreshold(), StandardScaler(), *peer.make()).fit(
         pooled.columns, pooled.target
     )
-    for method in ("predict_proba", "decision_function", "predict"):
-        if hasattr(model, method):
-            output = np.asarray(getattr(model, method)(fresh.columns), dtype=np.float64)
-            break
-    return score_output(entry, output.reshape(len(fresh), -1), fresh)
+    return score_output(entry, _output(entry, model, fresh).reshape(len(fresh), -1), fresh)
+
+
+def _output(entry: Entry, model: BaseEstimator, fresh: Columns) -> Floats:
+    """What a figure is measured on: probabilities, or of a number itself.
+
+    Scores of one joint margin are compared within a patient, so that one score by itself ranks nobody:
+    they are read as those of our own machine, whose margin is 1 too.
+    """
+    settings = read_settings(entry)
+    if isinstance(settings, LinearSvmSettings):
+        scores: Floats = model.decision_function(fresh.columns)
+        return softmax(scores / settings.smoothing)
+    method = model.predict_proba if entry.has_classes else model.predict
+    return np.asarray(method(fresh.columns), dtype=np.float64)
 
 
 def pooled_lines(compared: Sequence[Measured], size: Size) -> list[str]:
-    """The section of the page: a row per learner, and why where ours lies far below."""
+    """The section of the page: a row per learner, and why where ours lies far off."""
     rows = [(next(name for name in PEERS if _line(name) == found.name), found) for found in compared]
-    far = [name for name, found in rows if is_far_below(found)]
+    far = [name for name, found in rows if is_far(found)]
     lines = [
         "## Without privacy, beside scikit-learn",
         "",
@@ -231,7 +244,7 @@ def pooled_lines(compared: Sequence[Measured], size: Size) -> list[str]:
             for arm, [(value, error)] in found.arms.items()
         )
         lines.append(f"| {name} | {found.figure} | {cells} | {PEERS[name].words} |")
-    told = f"{len(far)} of {len(rows)} lie more than {LARGEST_GAP:g} below scikit-learn's"
+    told = f"{len(far)} of {len(rows)} lie more than {LARGEST_GAP:g} below or above scikit-learn's"
     lines += ["", told + (":" if far else "."), ""]
     lines += [f"- {name}: {PEERS[name].why}." for name in far] + [""] * bool(far)
     why = sorted(set(NO_PEER.values()))
@@ -244,12 +257,12 @@ def names_of(why: str) -> list[str]:
     return [name for name, each in NO_PEER.items() if each == why]
 
 
-def is_far_below(found: Measured) -> bool:
-    """Whether ours lies more than ``LARGEST_GAP`` below."""
-    return found.arms["difference"][0][0] < -LARGEST_GAP
+def is_far(found: Measured) -> bool:
+    """Whether ours lies more than ``LARGEST_GAP`` below or above: a large win needs its reason too."""
+    return abs(found.arms["difference"][0][0]) > LARGEST_GAP
 
 
 def reasons_amiss(compared: Sequence[Measured]) -> list[str]:
-    """Learners far below without a reason, or with one and not far below."""
-    far = {found.name for found in compared if is_far_below(found)}
+    """Learners far off without a reason, or with one and not far off."""
+    far = {found.name for found in compared if is_far(found)}
     return [name for name, peer in PEERS.items() if (_line(name) in far) != bool(peer.why)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -24,12 +23,13 @@ from server.experiments.system import (
     POOLED,
     PROSPECTIVE,
     SETTINGS,
-    Ablation,
     System,
 )
 from server.experiments.systems_plot import is_by_place, picture_of, plots_of
+from server.experiments.systems_said import GAINS, alone_sentence, gain_sentences, order_sentence
 from server.experiments.systems_tables import (
     arms_table,
+    contents,
     differences_table,
     short_table,
     whole_table,
@@ -40,27 +40,6 @@ DATA = "docs/data/experiments.json"
 PAGE = "docs/experiments.md"
 
 
-class _Gain(NamedTuple):
-    """What is said where a difference is above 0, is not told from 0, and is below 0."""
-
-    more: str
-    equal: str
-    less: str
-
-
-# By the title of a difference.
-GAINS = {
-    f"{FEDERATED} − {ALONE}, no privacy": _Gain(
-        more="The federation of the others reads better than the hospital's own model",
-        equal="**One hospital alone equals the federation**, as far as these patients tell",
-        less="**A hospital alone reads better than the federation of the others**",
-    ),
-    f"{LOCAL} − {FEDERATED}": _Gain(
-        more="Local training on top of the release gains",
-        equal="Local training neither gains nor loses, as far as these patients tell",
-        less="**Local training loses**",
-    ),
-}
 _OUTCOMES = TypeAdapter(tuple[Outcome, ...])
 
 
@@ -101,7 +80,8 @@ def systems_page(
         "nothing about real films. Cohorts are what the intake makes of raw files, taken in once for "
         "all arms; models are trained in memory by the sums and steps of a real run, noise included. "
         f"*{FEDERATED}*: ε = {EPSILON:g} of a patient (add/remove), δ = 1e-5, each site its own noise; "
-        f"*{POOLED}*: all patients in one place; *{ALONE}*: one hospital by itself; *no privacy*: "
+        f"*{POOLED}*: all patients in one place; *{ALONE}*: one hospital by itself, under the same ε; "
+        f"*no privacy*: "
         f"neither clipped nor noised; *{LOCAL}*: the release trained further at the hospital that is "
         f"measured, under an ε of its own of the same size. *{INTERNAL}*: held out at the training "
         f"hospitals; *{EXTERNAL}*: a hospital that never trained; *{PROSPECTIVE}*: later patients of "
@@ -111,7 +91,8 @@ def systems_page(
         "were measured; a difference is paired on the same patients. It says nothing of how models "
         "of other populations or other noise would differ: the column *populations* shows the smallest "
         "and the largest. p: Holm, for all differences of the system by that figure; sentences go by "
-        "the intervals, which are not adjusted.",
+        "the intervals, which are not adjusted, or by p where they say so. AUC without a word is that "
+        "of the positive class against the others; macro AUC is the mean over the classes.",
         "",
         "Settings: "
         + "; ".join(
@@ -121,6 +102,8 @@ def systems_page(
         + ". `full` is declared for a machine with a GPU.",
     ]
     clean = {system.clean for system in systems}
+    shown = [system for system in systems if system.name not in clean]
+    lines += ["", *contents(shown, outcomes)]
     for system in systems:
         if system.name in clean:
             continue  # stands beside the one whose films leak
@@ -130,7 +113,7 @@ def systems_page(
             lines += ["", "Declared, not measured yet."]
         else:
             lines += _measured(system, outcome, found.get(system.clean))
-    lines += deployed_section(deployed)
+    lines += deployed_section(deployed, systems)
     return "\n".join([*lines, ""])
 
 
@@ -147,7 +130,8 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         "",
         f"Setting `{outcome.setting}`: populations {', '.join(map(str, outcome.seeds))} of "
         f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
-        f"populations: {n}. {outcome.date}.",
+        f"populations: {n}. {outcome.date}; {outcome.seconds} s of training and measuring, films and "
+        "intake apart.",
         "",
         f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",
@@ -175,7 +159,7 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         for each in system.ablations
         if (sentence := order_sentence(each, outcome.compared, system.figures[0]))
     ]
-    return [*lines, *(["", *said] if said else []), "", *_equal_sentence(system, outcome)]
+    return [*lines, *(["", *said] if said else []), "", *alone_sentence(system, outcome)]
 
 
 def is_first(each: Compared) -> bool:
@@ -186,49 +170,6 @@ def is_first(each: Compared) -> bool:
 def _folded(title: str, lines: Sequence[str]) -> list[str]:
     """Lines of a page that a reader opens."""
     return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
-
-
-def order_sentence(ablation: Ablation, compared: Sequence[Compared], figure: str) -> str:
-    """Whether the order here is the paper's; empty where it has none."""
-    if not ablation.claim:
-        return ""
-    pair = (ablation.first, ablation.second)
-    found = [
-        (f"{each.kind}, {each.place}", each.mean)
-        for each in compared
-        if each.kind and (each.first, each.second) == pair and each.figure == figure and each.mean
-    ]
-    above = f"- {ablation.first} above {ablation.second} in the paper ({ablation.claim})"
-    differs = [(place, mean) for place, mean in found if mean.value < 0]
-    if not differs:
-        n_told = sum(mean.low > 0 for _, mean in found)
-        n_of = f"{n_told} of {len(found)}"
-        return f"{above}: so it is here by {figure}, and in {n_of} comparisons told from 0."
-    told = "; ".join(
-        f"{place} {cell(mean)}{', not told from 0' if mean.holds_nought else ''}"
-        for place, mean in differs
-    )
-    n_of = f"{len(differs)} of {len(found)}"
-    return f"{above}: **otherwise here** by {figure} in {n_of} comparisons: {told}."
-
-
-def _equal_sentence(system: System, outcome: Outcome) -> list[str]:
-    """Which hospital alone does as well as the federation, on later patients of all hospitals."""
-    figure, prefix = system.figures[0], f"{ALONE}: "
-    rows = [
-        each
-        for each in outcome.compared
-        if each.second.startswith(prefix) and each.place == PROSPECTIVE and each.figure == figure
-    ]
-    equal = [each.second.removeprefix(prefix) for each in rows if each.mean and each.mean.low <= 0]
-    if not rows:
-        return []
-    if not equal:
-        return [f"By {figure} on later patients the federation is above every hospital alone."]
-    return [
-        f"By {figure} on later patients the federation is not told above {', '.join(equal)} alone, "
-        f"under the same ε; it is above {len(rows) - len(equal)} of {len(rows)} hospitals alone."
-    ]
 
 
 def _by_hospital(system: System, outcome: Outcome) -> list[str]:
@@ -255,7 +196,7 @@ def _by_hospital(system: System, outcome: Outcome) -> list[str]:
             means = (_mean_cell(list(found.values())) for found in columns.values())
             lines += [f"| **mean of hospitals** | {' | '.join(means)} |", ""]
         for title, words in GAINS.items():
-            lines += _gain_sentences(figure, words, differences.get(title, {}))
+            lines += gain_sentences(figure, words, differences.get(title, {}))
         lines.append("")
     return lines[:-1]
 
@@ -268,20 +209,6 @@ def _by_title(
     for title, place, mean in cells:
         found.setdefault(title, {})[place] = mean
     return found
-
-
-def _gain_sentences(figure: str, words: _Gain, by_place: dict[str, Mean | None]) -> list[str]:
-    """Plainly: where the first reads better, where both are equal, where the second reads better."""
-    sides: dict[str, list[str]] = {words.more: [], words.equal: [], words.less: []}
-    for place, mean in by_place.items():
-        if mean is not None:
-            is_told = words.more if mean.low > 0 else words.less
-            sides[words.equal if mean.holds_nought else is_told].append(place)
-    return [
-        f"- {said} by {figure}: {', '.join(places) or 'nowhere'}."
-        for said, places in sides.items()
-        if by_place
-    ]
 
 
 def _mean_cell(means: Sequence[Mean | None]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from server.experiments.looks_plot import draw_arms, draw_shortcut
 from server.experiments.outcome import Outcome, Row
 from server.experiments.plot import Axes, Point, draw_plot, grid_over, series_of
-from server.experiments.system import EPSILON, FEDERATED, PROSPECTIVE, System
+from server.experiments.system import EPSILON, PROSPECTIVE, System
 
 _LEAST_DRAWN = -0.2
 
@@ -53,7 +53,7 @@ def _plot(system: System, outcome: Outcome) -> str:
     axes = Axes(
         title=f"{figure} of {system.name}",
         y_label=label,
-        x_label=f"trained; {FEDERATED} under ε = {EPSILON:g}" if is_by_place(outcome) else "hospital",
+        x_label=f"trained; by default under ε = {EPSILON:g}" if is_by_place(outcome) else "hospital",
         ticks=ticks,
         grid=grid_over(ends, least=_LEAST_DRAWN),
     )

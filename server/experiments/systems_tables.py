@@ -15,6 +15,29 @@ from server.experiments.systems_plot import kinds_of, mean_of_kind
 _PLACES = (INTERNAL, EXTERNAL, PROSPECTIVE)
 
 
+def contents(systems: Sequence[System], outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each system that is by place: its first arm's first figure, on later patients."""
+    found = {each.system: each for each in outcomes}
+    kinds = (FEDERATED, f"{FEDERATED}, no privacy", ALONE)
+    lines = []
+    for system in systems:
+        outcome = found.get(system.name)
+        rows = [row for row in outcome.rows if row.figure == system.figures[0]] if outcome else []
+        means = [
+            mean_of_kind(rows, arm=system.arms[0].name, kind=kind, place=PROSPECTIVE) for kind in kinds
+        ]
+        shown = [number(point[0]) if point else "–" for point in means]
+        first = f"[{system.name}](#{system.name}) | {system.arms[0].name} | {system.figures[0]}"
+        lines.append(f"| {first} | {' | '.join(shown)} |")
+    return [
+        f"First arm and figure of each system, {PROSPECTIVE} patients; – where it is read otherwise:",
+        "",
+        f"| system | arm | figure | {' | '.join(kinds)} (mean of hospitals) |",
+        "|---|---|---|---|---|---|",
+        *lines,
+    ]
+
+
 def short_table(system: System, outcome: Outcome) -> list[str]:
     """A line for each arm, a column for each training: the first figure, on later patients."""
     figure, kinds = system.figures[0], kinds_of(outcome)

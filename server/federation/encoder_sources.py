@@ -11,7 +11,7 @@ from pathlib import Path
 
 from server.encoders.file import named_file
 from shared.errors import SettingsError
-from shared.features.components import read_spreads
+from shared.features.components import MOST_CELLS, MOST_COMPONENTS, read_spreads
 from shared.machine.yaml_file import load_yaml
 from shared.strict import nearest
 
@@ -67,12 +67,12 @@ def _option(chosen: str, folders: Sequence[Path]) -> Mapping[str, object]:
 
 
 def _spreads(source: Mapping[str, object], encoder: Mapping[str, object]) -> dict[str, object]:
-    """The usual size of each component, from the encoder's file."""
+    """The usual size of each component, from the encoder's file; nothing where settings are refused."""
     n_components, grid = source.get("components"), source.get("token_grid", 1)
     weights, sha256 = encoder.get("weights"), encoder.get("sha256")
-    if not isinstance(n_components, int) or not n_components or not (weights and sha256):
+    if not isinstance(n_components, int) or not 1 <= n_components <= MOST_COMPONENTS:
         return {}
-    if not isinstance(grid, int) or grid < 1:
+    if not isinstance(grid, int) or not 1 <= grid <= MOST_CELLS or not (weights and sha256):
         return {}
     file = named_file(str(weights), str(sha256))
     return {"spreads": read_spreads(file, n_components, grid=grid)}

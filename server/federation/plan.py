@@ -194,6 +194,7 @@ def shared_settings(settings: Settings) -> PlanSettings:
                 round_deadline_s=federation.round_deadline_s,
                 liveness_s=federation.liveness_s,
                 poll_s=federation.poll_s,
+                reply_quantum_s=federation.reply_quantum_s,
             ),
             "engine": settings.engine,
         }

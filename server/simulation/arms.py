@@ -85,8 +85,12 @@ def clinical_only(settings: Settings) -> Settings | None:
     shipped = compose_settings(["encoder=none", "fusion=clinical_only"])
     federation = settings.federation.model_copy(update=dict.fromkeys(_OF_SCHEDULE))
     own = {name: getattr(shipped, name) for name in ("encoder", "fusion", "schedules", "features")}
+    learner = settings.learner
+    if learner.kind == "selection":
+        learner = learner.then  # clinical fields are few: all are kept
     # an arm is scored, not measured further; a measure of films would not suit it
-    return settings.model_copy(update={**own, "federation": federation, "measures": {}})
+    update = {**own, "learner": learner, "federation": federation, "measures": {}}
+    return settings.model_copy(update=update)
 
 
 def plan_arm(settings: Settings, declared: Mapping[str, int], *, run: str) -> Plan:

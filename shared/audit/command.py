@@ -100,6 +100,12 @@ def recount(
     release: Annotated[
         Path | None, typer.Option(help="A release's folder; else the run's.", exists=True)
     ] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report", help="An audit-report.json that a statement repeats. Repeat it.", exists=True
+        ),
+    ] = None,
     coordinator_key: CoordinatorKey = None,
     site_key: SiteKeys = None,
     out: Out = _FINDINGS,
@@ -118,6 +124,7 @@ def recount(
         run_folder=run,
         release=release,
         site_keys=_pairs(site_key),
+        reports=earlier or [],
     )
     _finish("recount", plan, read, recount_findings(read, evidence), out, as_json=as_json)
 
@@ -135,6 +142,7 @@ def conformance(
     as_json: JsonOption = False,
 ) -> None:
     """Test a run's register, and the installed code: noise, clip norm and sampling as in the plan?"""
+    from shared.audit.attack.answers import answer_findings
     from shared.audit.attack.company import company_findings
     from shared.audit.canary.conformance import COMPLETE, conformance_findings, shared_noise_findings
     from shared.audit.canary.records import missing_findings, read_records
@@ -145,7 +153,7 @@ def conformance(
     for record in records:
         findings += conformance_findings(record.register, read, record.ledger.rows)
     findings += missing_findings(read, records, "conformance", claim=COMPLETE)
-    findings += company_findings(read, encoder)
+    findings += company_findings(read, encoder) + answer_findings(read, encoder)
     _finish("conformance", plan, read, findings, out, as_json=as_json)
 
 

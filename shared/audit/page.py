@@ -1,21 +1,18 @@
 """The auditor's report: one signed JSON for programs, one self-contained page for people.
 
-``audit-report.json`` is a DSSE envelope over everything that was found and the SHA-256 of the page, so
-that one signature covers both. Imports findings, envelope and plan.
+``audit-report.json`` (``shared.audit.report``) holds the SHA-256 of the page, so that one signature
+covers both. Imports findings, report, envelope and plan.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal
 
-from pydantic import BaseModel, Field, ValidationError
-
-from shared.audit.finding import Finding, Findings, Method, Verdict, read_findings
+from shared.audit.finding import Finding, Findings, Method, read_findings
+from shared.audit.report import PAYLOAD_TYPE, AuditReport, open_report
 from shared.audit.wording import (
     LIMITS,
     MEANING,
@@ -25,7 +22,7 @@ from shared.audit.wording import (
     write_scope,
     write_verdict,
 )
-from shared.contract.plan import HASH, Plan, read_plan
+from shared.contract.plan import Plan, read_plan
 from shared.errors import AuditError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import canonical_json, hash_file, sha256_hex
@@ -33,64 +30,12 @@ from shared.signing.code_hash import installed_code_hash
 from shared.signing.envelope import (
     Envelope,
     add_signature,
-    read_envelope,
-    require_signers,
     write_envelope,
 )
 from shared.signing.keys import SigningKey
-from shared.strict import FROZEN
 
-PAYLOAD_TYPE: Final = "application/vnd.osteofed.audit-report+json"
 TEMPLATE = "report.html.j2"
 PAGE, DATA, PLAN = "audit-report.html", "audit-report.json", "plan.json"
-
-
-class AuditReport(BaseModel):
-    """All that an auditor found on one run.
-
-    Attributes:
-        version: of this format.
-        run: the run.
-        plan_sha256: hash of its plan.
-        auditor_key: that signs the report.
-        written_utc: when it was written.
-        code_sha256: hash of the auditor's installed code.
-        sources: the findings' files by name, and their SHA-256.
-        findings: of all methods.
-        not_examined: methods without a single examined claim: with any of them the audit is partial,
-            and its verdict is that of what was examined.
-        page_sha256: hash of the page for people.
-    """
-
-    model_config = FROZEN
-
-    version: Literal[2] = 2
-    run: str
-    plan_sha256: str = Field(pattern=HASH)
-    auditor_key: str = Field(pattern=HASH)
-    written_utc: str
-    code_sha256: str = Field(pattern=HASH)
-    sources: dict[str, str]
-    findings: tuple[Findings, ...]
-    not_examined: tuple[Method, ...]
-    page_sha256: str = ""
-
-    @property
-    def all_findings(self) -> tuple[Finding, ...]:
-        """Findings of all methods."""
-        return tuple(finding for part in self.findings for finding in part.findings)
-
-    @property
-    def verdict(self) -> Verdict:
-        """As ``Findings.verdict``, over all methods."""
-        verdicts = {part.verdict for part in self.findings}
-        if "fail" in verdicts:
-            return "fail"
-        return "pass" if "pass" in verdicts else "not-run"
-
-    def count(self, verdict: Verdict) -> int:
-        """How many claims ended with this verdict."""
-        return sum(finding.verdict == verdict for finding in self.all_findings)
 
 
 @dataclass(frozen=True)
@@ -152,18 +97,9 @@ def verify_report(path: Path, auditor_key: str) -> AuditReport:
     """Read a report and check the auditor's signature, and the page beside it.
 
     Raises:
-        AuditError: changed in any byte, signed by another key, or the page is another one.
+        AuditError: as ``open_report``, or the page is another one.
     """
-    envelope = read_envelope(path, payload_type=PAYLOAD_TYPE)
-    require_signers(envelope, [auditor_key])
-    try:
-        report = AuditReport.model_validate(json.loads(envelope.payload))
-    except (ValueError, ValidationError) as error:
-        raise AuditError(
-            "unreadable-report",
-            f"{path.name} holds no report of this version: {type(error).__name__}",
-            hint="install the release of OsteoFed that wrote it",
-        ) from None
+    report = open_report(path, auditor_key)
     page = path.with_name(PAGE)
     if not page.exists() or hash_file(page) != report.page_sha256:
         raise AuditError(

@@ -14,12 +14,13 @@ METHODS: tuple[Method, ...] = get_args(Method)
 MEANING: dict[Method, str] = {
     "recount": (
         "Every signature, charge and epsilon is recomputed from the files that the hospitals and the "
-        "coordinator exported. It trusts neither side's computation."
+        "coordinator exported. It trusts neither side's computation. Each released total is held to "
+        "the noise that was promised, as far as what patients add lets it be seen."
     ),
     "conformance": (
         "Statistics of the noised sums on coordinates that no patient touches: are noise, clip norm "
-        "and sampling what the plan says? And the code, tried by force: does a patient move a sum by "
-        "one row, whoever else is there?"
+        "and sampling what the plan says? And the code, tried by force: is what it answers with nobody "
+        "fresh noise, and does a patient move a total by one row, whoever else is there?"
     ),
     "canary": (
         "Patients who do not exist take part or not by the toss of a coin. How well the tosses can be "
@@ -39,6 +40,8 @@ _VERDICTS: dict[Verdict, str] = {"pass": "holds", "fail": "refuted", "not-run": 
 _ATTACKS: tuple[Method, ...] = ("conformance", "canary", "membership")
 LIMITS = (
     "A method that refutes nothing has not proven a claim; each says how far it could see.",
+    "Noise that is missing under what patients add shows in no total: where the power of a part is "
+    "below 0.99, canaries decide, and the installed code that was tried by force.",
     "Exports are a hospital's own. A site that runs other code and signs false rows can be caught only "
     "where two sources meet: countersigned heads, the coordinator's run folder, canaries.",
     "No audit here looks at films, clinical rows or member lists; these never leave a hospital.",

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from shared.contract.encoder_names import EncoderName
-from shared.exam.schema import CohortSchema
+from shared.exam.schema import MOST_EXAMS, MOST_FILMS, CohortSchema
 from shared.exam.time_to_event import TimeToEventLabel
 from shared.features.sources import FeatureSettings, FeatureSource
 from shared.strict import FROZEN
@@ -403,7 +403,7 @@ class Caps(BaseModel):
 
     model_config = FROZEN
 
-    max_views: int = Field(ge=1, le=64)
-    max_exams: int = Field(ge=1, le=64)
+    max_views: int = Field(ge=1, le=MOST_FILMS)
+    max_exams: int = Field(ge=1, le=MOST_EXAMS)
     weight_max: float = Field(default=1000.0, gt=0, le=1e6)
     state_max: float = Field(default=1e12, gt=0, le=1e12)

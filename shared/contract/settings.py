@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from shared.contract.contradictions import (
     model_contradictions,
@@ -23,9 +30,10 @@ from shared.contract.schedules import STANDARD, ScheduleRows
 from shared.contract.stages import Fold, StrategySettings, require_width
 from shared.contract.unused import list_unused
 from shared.errors import SettingsError
+from shared.exam.schema import MOST_EXAMS, MOST_FILMS
 from shared.features.sources import FeatureSettings
 from shared.learners.refused import refusal_of
-from shared.learners.table import LearnerSettings
+from shared.learners.table import LEARNERS, LearnerSettings
 from shared.measures.table import MeasureSettings
 from shared.strict import (
     FROZEN,
@@ -63,8 +71,8 @@ class PrivacySettings(BaseModel):
     clip_norm: float = Field(default=0.5, gt=0, le=1e6)
     noise_multiplier: float | None = Field(default=None, ge=0, le=1e6)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
-    max_views: int = Field(default=4, ge=1, le=64)
-    max_exams: int = Field(default=2, ge=1, le=64)
+    max_views: int = Field(default=4, ge=1, le=MOST_FILMS)
+    max_exams: int = Field(default=2, ge=1, le=MOST_EXAMS)
     update_norm_max: float | None = Field(default=None, gt=0, le=1e9)
     canaries: int = Field(default=0, ge=0, le=10_000)
 
@@ -94,6 +102,8 @@ class FederationSettings(BaseModel):
         round_deadline_s: seconds that a site has for its whole answer.
         liveness_s: seconds after which a node that is offline counts as missing.
         poll_s: seconds between two looks for answers.
+        reply_quantum_s: seconds, in multiples of which after its request an answer leaves a site, so
+            that nobody sees how long it took; 0: at once.
         link_mbit_s: megabits a second of a site's link, by which a plan foretells its hours.
         link_wait_h: hours that a message waits for its answer besides: a tunnel that opens at night, a
             courier's way.
@@ -110,6 +120,7 @@ class FederationSettings(BaseModel):
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
+    reply_quantum_s: float = Field(default=0.0, ge=0, le=86_400)
     link_mbit_s: float = Field(default=10.0, gt=0)
     link_wait_h: float = Field(default=0.0, ge=0)
 
@@ -292,7 +303,8 @@ class Settings(ModelSettings):
         found = [*model_contradictions(self), *validation_contradictions(self, self.validation)]
         if self.learner.kind == "gradient" and self.features != FeatureSettings():
             found.append(
-                "features must be as usual with learner gradient, which reads encoder and fusion"
+                "features must be as usual with learner gradient, which reads encoder and fusion; "
+                f"others are read by learners of tables: {', '.join(LEARNERS)}"
             )
         refuse_contradictions([*found, *split_contradictions(self.cohort, is_private=is_private)])
         return self
@@ -327,6 +339,8 @@ class Patience(BaseModel):
         round_deadline_s: seconds for the whole answer.
         liveness_s: seconds for a node that is offline.
         poll_s: seconds between two looks.
+        reply_quantum_s: seconds, in multiples of which after its request an answer leaves a site; 0: at
+            once.
     """
 
     model_config = FROZEN
@@ -335,6 +349,21 @@ class Patience(BaseModel):
     round_deadline_s: float = Field(gt=0)
     liveness_s: float = Field(gt=0)
     poll_s: float = Field(gt=0)
+    reply_quantum_s: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _is_in_time(self) -> Patience:
+        if 2 * self.reply_quantum_s > self.round_deadline_s:
+            raise ValueError(
+                f"reply_quantum_s must be at most half of round_deadline_s, {self.round_deadline_s:g}, "
+                f"so that a late answer is in time, not {self.reply_quantum_s:g}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        # a plan of before, when there was none, keeps its hash
+        return {name: each for name, each in write(self).items() if name != "reply_quantum_s" or each}
 
 
 class PlanSettings(ModelSettings):

@@ -26,6 +26,9 @@ from shared.exam.time_to_event import TimeToEventLabel
 from shared.machine.yaml_file import YamlMistakesError, read_yaml
 from shared.strict import FROZEN, refuse_contradictions
 
+# Of a patient: what a plan can take at most, and a cohort holds.
+MOST_EXAMS, MOST_FILMS = 64, 64
+
 
 def _range_problems(low: float, high: float, *, mean: float | None = None) -> list[str]:
     if low >= high:

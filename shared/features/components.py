@@ -72,7 +72,8 @@ def read_cells(path: Path, n_components: int, *, grid: int) -> tuple[Floats, Flo
         raise WeightsError(
             "no-cells",
             f"token_grid of a source of {path.name} must be {allowed}, not {grid}",
-            hint="`osteofed-coordinator cells` adds constants of cells to an encoder's file",
+            hint="a grid is at most the network's own map; `osteofed-coordinator cells` adds what a "
+            "file without lacks",
         )
     directions, variances, means = held
     _require_held(path, variances[grid - 1], n_components)
@@ -102,7 +103,8 @@ def _require_held(path: Path, variances: Floats, n_components: int) -> None:
         raise WeightsError(
             "no-components",
             f"{path.name} holds {n_held} public components, {n_components} are asked",
-            hint="`osteofed-coordinator cells` measures them, or ask for components: 0",
+            hint="ask for no more; `osteofed-coordinator cells` measures those of a file without; "
+            "components: 0 is the mean token itself",
         )
 
 

@@ -1,6 +1,7 @@
-"""The learners of classes that may follow a choice of columns. Imports them.
+"""The learners of classes, by name: they may follow a choice of columns. Imports them.
 
-What predicts a number, or chooses columns itself, cannot follow.
+The one place that a new learner of classes is added to. What predicts a number, or chooses columns
+itself, cannot follow.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.learners.soft_neighbours import SoftNeighbours, SoftNeighboursSettin
 from shared.learners.task import TableTask
 from shared.sums.contract import Learner
 
-Following = Annotated[
+OfClasses = (
     BoostingSettings
     | ForestSettings
     | LdaSettings
@@ -34,9 +35,9 @@ Following = Annotated[
     | NaiveBayesSettings
     | NearestCentroidSettings
     | ProportionalOddsSettings
-    | SoftNeighboursSettings,
-    Field(discriminator="kind"),
-]
+    | SoftNeighboursSettings
+)
+Following = Annotated[OfClasses, Field(discriminator="kind")]
 # Each takes its own settings, which the discriminator has matched.
 FOLLOWING: Mapping[str, Callable[[Any, TableTask], Learner[Columns]]] = {
     "boosting": Boosting.build,

@@ -1,4 +1,4 @@
-"""The learners, by name: the one place that a new learner of tables is added to.
+"""The learners, by name: those of classes, and the one place that a new one of numbers is added to.
 
 ``LearnerSettings`` is what a stage of a plan carries: exactly the settings of the learner that its
 ``kind`` names. Imports every learner.
@@ -13,42 +13,20 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from shared.errors import SettingsError
 from shared.features.columns import Columns
-from shared.learners.boosting import BoostingSettings
-from shared.learners.following import FOLLOWING
-from shared.learners.forest import ForestSettings
-from shared.learners.lda import LdaSettings
-from shared.learners.linear_svm import LinearSvmSettings
-from shared.learners.logistic import LogisticSettings
-from shared.learners.mlp import MlpSettings
-from shared.learners.naive_bayes import NaiveBayesSettings
-from shared.learners.nearest_centroid import NearestCentroidSettings
+from shared.learners.following import FOLLOWING, OfClasses
 from shared.learners.proportional_hazards import (
     ProportionalHazards,
     ProportionalHazardsSettings,
 )
-from shared.learners.proportional_odds import ProportionalOddsSettings
 from shared.learners.refused import require_possible
 from shared.learners.second_moments import SecondMoments, SecondMomentsSettings
 from shared.learners.selection import Selection, SelectionSettings
-from shared.learners.soft_neighbours import SoftNeighboursSettings
 from shared.learners.task import TableTask
 from shared.strict import list_mistakes
 from shared.sums.contract import Learner
 
 LearnerSettings = Annotated[
-    BoostingSettings
-    | ForestSettings
-    | LdaSettings
-    | LinearSvmSettings
-    | LogisticSettings
-    | MlpSettings
-    | NaiveBayesSettings
-    | NearestCentroidSettings
-    | ProportionalHazardsSettings
-    | ProportionalOddsSettings
-    | SecondMomentsSettings
-    | SelectionSettings
-    | SoftNeighboursSettings,
+    OfClasses | ProportionalHazardsSettings | SecondMomentsSettings | SelectionSettings,
     Field(discriminator="kind"),
 ]
 # Each takes its own settings, which the discriminator has matched.

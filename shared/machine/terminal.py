@@ -191,7 +191,10 @@ def format_cell(value: object) -> str:
 
 @contextmanager
 def progress(label: str) -> Iterator[Advance]:
-    """A bar on stderr with the time taken and left; call the yielded function with (done, total)."""
+    """A bar on stderr with the time taken and left; call the yielded function with (done, total).
+
+    Of work that is refused or stopped nothing remains of it.
+    """
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -206,4 +209,8 @@ def progress(label: str) -> Iterator[Advance]:
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        yield advance
+        try:
+            yield advance
+        except (Exception, KeyboardInterrupt):
+            bar.live.transient = True
+            raise

@@ -125,6 +125,6 @@ def read_weights(path: Path, *, sha256: str | None) -> tuple[dict[str, Tensor], 
         raise WeightsError(
             "wrong-layout",
             f"{path.name} is not a safetensors file: {type(error).__name__}",
-            hint="convert it with safetensors.torch.save_file",
+            hint="name one that is; torch's state dict becomes one by safetensors.torch.save_file",
         ) from None
     return tensors, metadata

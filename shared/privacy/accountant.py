@@ -2,7 +2,8 @@
 
 Full-batch Gaussian events are μ-GDP with μ² = Σ steps/noise_multiplier², exactly (Dong, Roth, Su
 2022, Gaussian Differential Privacy, Cor. 3.3). Sampled events go through Opacus' PRV accountant,
-whose upper bound is reported. Both suppose that the events were fixed before the first touch; for
+whose upper bound is reported, at the δ that is left once the chance of a step without places is paid
+for. Both suppose that the events were fixed before the first touch; for
 runs chosen adaptively see ``filter``. The project's one door to Opacus' accountants.
 """
 
@@ -23,12 +24,15 @@ from shared.privacy.events import (
     GaussianEvent,
     is_full_batch,
     merge_events,
+    overflow_of,
 )
 
 ACCOUNTANT_EXACT = "exact Gaussian"
 NO_ACCOUNTANT = "none: nothing is noised"
 ACCOUNTANT_SAMPLED = "PRV (Opacus)"
 NOISE_GRID = 0.01
+# Share of δ that pays for sampled steps which add nobody for want of places.
+OVERFLOW_SHARE = 1e-3
 MAXIMUM_NOISE_MULTIPLIER = 1000.0
 PRV_EPSILON_ERROR = 0.01
 # Of the PRV accountant's grid, about 250 bytes each while it works; ε = 50 in 10,000 steps fits.
@@ -89,7 +93,32 @@ def epsilon_of(events: Iterable[GaussianEvent], delta: float) -> float:
         return 0.0
     if is_full_batch(merged):
         return gaussian_epsilon(math.sqrt(squared_mu(merged)), delta)
-    return _prv_epsilon(merged, delta)
+    found = _prv_epsilon(merged, delta)
+    if math.isinf(found):
+        raise PrivacyError(
+            "unaccountable",
+            "at so large an epsilon, sampled steps without places cost more than their share of delta, "
+            f"{OVERFLOW_SHARE:g}",
+            hint="ask for fewer steps, a smaller epsilon, or a sample rate of 1",
+        )
+    return found
+
+
+def delta_of_noise(events: Iterable[GaussianEvent], delta: float) -> float:
+    """The δ at which noise is accounted: all of it, or what sampled steps leave of it.
+
+    A sampled step has places for a public number of patients (``sampler``). A mechanism that differs
+    with chance p at most from one that has (ε, δ') has (ε, δ' + (1 + e^ε)·p).
+    """
+    return delta if is_full_batch(events) else delta * (1.0 - OVERFLOW_SHARE)
+
+
+def is_overflow_paid(events: Iterable[GaussianEvent], epsilon: float, delta: float) -> bool:
+    """Whether (1 + e^ε)·p fits into the share of ``delta`` that is kept for it."""
+    chance = overflow_of(events)
+    return chance == 0 or math.log1p(math.exp(-epsilon)) + epsilon + math.log(chance) <= math.log(
+        delta * OVERFLOW_SHARE
+    )
 
 
 def accountant_name(events: Iterable[GaussianEvent]) -> str:
@@ -141,9 +170,10 @@ def _costs_at_most(
 ) -> bool:
     noise_multiplier = round(grid_index * NOISE_GRID, 2)
     event = GaussianEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=steps)
-    if sample_rate < 1 and _prv_points((event,), delta) > MAXIMUM_PRV_POINTS:
-        return False
-    return epsilon_of([event], delta) <= epsilon
+    if sample_rate == 1:
+        return epsilon_of([event], delta) <= epsilon
+    is_accountable = _prv_points((event,), delta) <= MAXIMUM_PRV_POINTS
+    return is_accountable and _prv_epsilon((event,), delta) <= epsilon
 
 
 @functools.lru_cache(maxsize=512)
@@ -159,11 +189,13 @@ def _prv_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
         )
     accountant = PRVAccountant()
     accountant.history = [(event.noise_multiplier, event.sample_rate, event.steps) for event in events]
+    at = delta_of_noise(events, delta)
     # At sample rate 1 it takes log(1 − q) = −∞, rightly.
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         # It sizes its grid by a loose Rényi bound and says so; the bound reported is not affected.
         warnings.filterwarnings("ignore", message="Optimal order is the")
-        return float(accountant.get_epsilon(delta, eps_error=PRV_EPSILON_ERROR))
+        epsilon = float(accountant.get_epsilon(at, eps_error=PRV_EPSILON_ERROR))
+    return epsilon if is_overflow_paid(events, epsilon, delta) else math.inf
 
 
 def _prv_points(events: tuple[GaussianEvent, ...], delta: float) -> float:

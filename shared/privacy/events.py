@@ -15,6 +15,9 @@ from shared.errors import PrivacyError
 
 # Below this, numeric accountants exhaust memory and no useful guarantee is left.
 MINIMUM_NOISE_MULTIPLIER = 0.3
+# Chance, at most, that more patients are drawn for a sampled step than it has places for; such a step
+# adds nobody. Small enough that e^50 times it, over 10,000 steps, is less than a thousandth of δ 1e-5.
+STEP_OVERFLOW = 1e-36
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -66,3 +69,8 @@ def merge_events(events: Iterable[GaussianEvent]) -> tuple[GaussianEvent, ...]:
 def is_full_batch(events: Iterable[GaussianEvent]) -> bool:
     """Whether every event touches every patient in every step, so that exact Gaussian formulas hold."""
     return all(event.sample_rate == 1 for event in events)
+
+
+def overflow_of(events: Iterable[GaussianEvent]) -> float:
+    """Chance, at most, that any step of these events adds nobody for want of places."""
+    return STEP_OVERFLOW * sum(event.steps for event in events if event.sample_rate < 1)

@@ -14,8 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.privacy.accountant import (
+    delta_of_noise,
     gaussian_epsilon,
     gaussian_mu,
+    is_overflow_paid,
     renyi_divergences,
     squared_mu,
 )
@@ -58,15 +60,17 @@ def filter_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
 
 
 def _renyi_epsilon(events: tuple[GaussianEvent, ...], delta: float) -> float:
-    """ε of Rényi divergences, best order.
+    """ε of Rényi divergences, best order; infinite where steps without places cost too much.
 
     Source: Canonne, Kamath, Steinke 2020 (arXiv 2004.00010), Prop. 12.
     """
     divergences = renyi_divergences(events, RENYI_ORDERS)
-    return min(
+    at = delta_of_noise(events, delta)
+    epsilon = min(
         max(
             0.0,
-            divergence + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1),
+            divergence + math.log1p(-1 / order) - (math.log(at) + math.log(order)) / (order - 1),
         )
         for order, divergence in zip(RENYI_ORDERS, divergences, strict=True)
     )
+    return epsilon if is_overflow_paid(events, epsilon, delta) else math.inf

@@ -3,10 +3,11 @@
 A ledger is a file of JSON lines. Each line is a row, the SHA-256 of its canonical JSON, and the site's
 Ed25519 signature of it; each row names the hash of the row before. A row of kind ``rotated`` hands the
 ledger over to another key, which signs from the next row on. Member lists never appear, only their
-hash, and no count of patients. Each row carries 16 random bytes, so that two copies of a site never
-write the same row: two rows at one index are a fork. Each carries its format's version: rows of earlier
-versions are read as they were written, since charges last for life; rows of a later version are
-refused. Imports canonical, countersign, key_rotation, keys, errors and events.
+hash, no count of patients, and no finer time than the hour: what came first follows from the chain.
+Each row carries 16 random bytes, so that two copies of a site never write the same row: two rows at one
+index are a fork. Each carries its format's version: rows of earlier versions are read as they were
+written, since charges last for life; rows of a later version are refused. Imports canonical,
+countersign, key_rotation, keys, hours, errors and events.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import cached_property
 from typing import Literal, cast
 
 from shared.errors import LedgerError
+from shared.machine.hours import hour_in
 from shared.privacy.events import GaussianEvent
 from shared.signing.canonical import canonical_json, sha256_hex
 from shared.signing.countersign import verify_countersignature
@@ -26,8 +28,9 @@ from shared.signing.key_rotation import KeyRotation
 from shared.signing.keys import SigningKey, verify
 
 # 3: rows name the stage of the plan. 4: and what kind of stage it is. 5: attempts, moves, random bytes.
-# 6: acceptance of a lock.
-LEDGER_VERSION = 6
+# 6: acceptance of a lock. 7: times are whole hours.
+LEDGER_VERSION = 7
+_HOURS_SINCE = 7
 GENESIS = "0" * 64
 # Status of an outcome whose total left, or stays at the site for ever.
 RELEASED, KEPT = "released", "kept"
@@ -55,7 +58,7 @@ class LedgerRow:
         version: of the row's format.
         index: of the row, from 0 on.
         previous_sha256: hash of the row before.
-        utc: when it was written.
+        utc: the hour in which it was written; finer before version 7.
         site: whose ledger it is.
         public_key: that signs the row.
         kind: ``opened``: the ledger's first row. ``charge``: patients are about to be touched.
@@ -234,6 +237,8 @@ def decode_row(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
         raise _damaged(position, "does not follow the row before it")
     if "nonce" in _FIELDS[row.version] and not _NONCE.fullmatch(row.nonce):
         raise _damaged(position, "lacks its random bytes")
+    if row.version >= _HOURS_SINCE and not _is_whole_hour(row.utc):
+        raise _damaged(position, "carries a finer time than its hour")
     if (row.kind == "accepted") != bool(row.lock_sha256):
         raise _damaged(position, "names a lock without accepting one")
     if (row.kind == "rotated") != bool(row.next_public_key):
@@ -243,18 +248,41 @@ def decode_row(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
     return row
 
 
+def reread_row(line: bytes) -> LedgerRow:
+    """The row in a line that was checked before, which the caller knows by a hash: nothing is checked.
+
+    Raises:
+        LedgerError: of a version that this program does not know.
+    """
+    content = json.loads(line)
+    _require_known(content["row"]["version"])
+    row = LedgerRow(**content["row"])
+    vars(row)["sha256"] = content["sha256"]
+    return row
+
+
+def _require_known(version: object) -> None:
+    if version not in _FIELDS:
+        raise LedgerError(
+            "unknown-version",
+            f"ledger version must be one of {sorted(_FIELDS)}, not {version!r}",
+            hint="install the release of OsteoFed that wrote this ledger",
+        )
+
+
+def _is_whole_hour(text: str) -> bool:
+    try:
+        return hour_in(text).isoformat() == text
+    except ValueError:
+        return False
+
+
 def _parse(line: bytes, position: int) -> tuple[LedgerRow, str]:
     """Row and signature in a line whose fields and hash are right."""
     try:
         content = json.loads(line)
         values = cast("Mapping[str, object]", content["row"])
-        version = values["version"]
-        if version not in _FIELDS:
-            raise LedgerError(
-                "unknown-version",
-                f"ledger version must be one of {sorted(_FIELDS)}, not {version!r}",
-                hint="install the release of OsteoFed that wrote this ledger",
-            )
+        _require_known(values["version"])
         row = LedgerRow(**values)  # type: ignore[arg-type]
         is_whole = set(content) == {"row", "sha256", "signature"} and set(values) == set(row.values())
         is_genuine = is_whole and content["sha256"] == row.sha256

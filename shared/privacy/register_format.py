@@ -3,9 +3,10 @@
 A run with ``privacy.canaries = m`` appends m coordinates to every patient's gradient. Canary j, a
 patient who does not exist, has the raw gradient −10·C on coordinate j and zero on the model; it takes
 part if its coin fell so. Canaries pass through the same clip, sampler, sum, noise and optimizer as
-patients, and cost no utility. The site keeps the register's part of each noised sum; no patient ever
-writes there, so it says nothing about anybody. Coins are committed to in the ledger before round 1 and
-revealed in the record.
+patients, and cost no utility. Noise is drawn once over model and register, in an order that is drawn
+afresh in every round and told only here. The site keeps the register's part of each noised sum; no
+patient ever writes there, so it says nothing about anybody. Coins are committed to in the ledger before
+round 1 and revealed in the record.
 Source: the one-run audit of Steinke, Nasr, Jagielski 2023 (arXiv 2305.08846) with canaries that are
 orthogonal to the model and to each other. Imports canonical, errors and files.
 """
@@ -23,7 +24,7 @@ from shared.errors import AuditError
 from shared.machine.files import write_atomic
 from shared.signing.canonical import sha256_hex
 
-REGISTER_VERSION = 1
+REGISTER_VERSION = 2  # 2: where each number lay in the draw of noise
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class RegisterRecord:
 
     Shapes:
         sums [steps, m] float64: the register's part of the noised sum of every step, in order of
-        rounds; coins [m] bool, True = the canary took part; rounds [steps] int: which round a step was.
+        rounds; coins [m] bool, True = the canary took part; rounds [steps] int: which round a step was;
+        places [steps, m] int: where in a step's draw of ``length`` normals each number lay.
     """
 
     site: str
@@ -41,6 +43,8 @@ class RegisterRecord:
     coins: NDArray[np.bool_]
     sums: NDArray[np.float64]
     rounds: NDArray[np.int64]
+    places: NDArray[np.int32]
+    length: int
 
     @property
     def commitment(self) -> str:
@@ -70,6 +74,8 @@ def pack_register(record: RegisterRecord) -> bytes:
         coins=record.coins,
         sums=record.sums,
         rounds=record.rounds,
+        places=record.places,
+        length=np.array(record.length),
     )
     return buffer.getvalue()
 
@@ -90,6 +96,8 @@ def read_register(path: Path) -> RegisterRecord:
                 coins=content["coins"].astype(bool),
                 sums=content["sums"].astype(np.float64),
                 rounds=content["rounds"].astype(np.int64),
+                places=content["places"].astype(np.int32),
+                length=int(content["length"]),
             )
     except (OSError, ValueError, KeyError) as error:
         raise AuditError(
@@ -97,11 +105,21 @@ def read_register(path: Path) -> RegisterRecord:
             f"{path.name} holds no register: {type(error).__name__}",
             hint="ask the site for the file that `osteofed-site register` wrote",
         ) from None
-    fits = record.sums.shape == (len(record.rounds), len(record.coins)) and version == REGISTER_VERSION
-    if not fits:
+    if version != REGISTER_VERSION or not _fits(record):
         raise AuditError(
             "unreadable-register",
-            f"{path.name} must be of version {REGISTER_VERSION} with one sum per step and canary",
+            f"{path.name} must be of version {REGISTER_VERSION} with a sum and a place per step and "
+            "canary",
             hint="ask the site for the file that `osteofed-site register` wrote",
         )
     return record
+
+
+def _fits(record: RegisterRecord) -> bool:
+    """Whether there is a sum for every step and canary, at a place of its own."""
+    shape = (len(record.rounds), len(record.coins))
+    if not record.sums.shape == record.places.shape == shape:
+        return False
+    places = np.sort(record.places, axis=1)
+    is_within = not places.size or (places.min() >= 0 and places.max() < record.length)
+    return bool(is_within and (np.diff(places, axis=1) > 0).all())

@@ -33,7 +33,7 @@ from shared.strict import FROZEN
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 # Ours, and under nobody's domain: a URN of the experimental kind.
-PREDICATE_TYPE: Final = "urn:x-osteofed:patient-privacy-statement:v2"
+PREDICATE_TYPE: Final = "urn:x-osteofed:patient-privacy-statement:v3"
 NO_GUARANTEE = "no formal privacy guarantee"
 NOISE_SOURCE = "ChaCha20 keystream (RFC 8439) under keys from the operating system; no seed exists"
 
@@ -178,7 +178,7 @@ class StatedRelease(BaseModel):
     """One message that left and that a patient had a part in.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked, for example ``train``.
         release_class: ``dp``, ``governed`` or ``off``.
         payload_sha256: hash of the packed message.
@@ -200,6 +200,7 @@ class Software(BaseModel):
     Attributes:
         code_sha256: hash of the installed code.
         plan_code_sha256: hash that the plan names.
+        environment_sha256: hash over names and versions of all that is installed; hospitals differ.
         python: its version.
         torch: its version.
         opacus: its version.
@@ -209,25 +210,28 @@ class Software(BaseModel):
 
     code_sha256: str = Field(pattern=HASH)
     plan_code_sha256: str = Field(pattern=HASH)
+    environment_sha256: str = Field(pattern=HASH)
     python: str
     torch: str
     opacus: str
 
 
 class StatedAudit(BaseModel):
-    """The verdict of one method of audit.
+    """What an auditor signed about this site's part in the run, by one method.
 
     Attributes:
         method: its name.
         verdict: ``pass``, ``fail`` or ``not-run``.
-        findings_sha256: hash of the file that holds its findings.
+        auditor_key: that signed the report.
+        report_sha256: hash of the signed report's file.
     """
 
     model_config = FROZEN
 
     method: str
     verdict: str
-    findings_sha256: str = Field(pattern=HASH)
+    auditor_key: str = Field(pattern=HASH)
+    report_sha256: str = Field(pattern=HASH)
 
 
 class PrivacyPredicate(BaseModel):
@@ -239,7 +243,7 @@ class PrivacyPredicate(BaseModel):
         run: the run.
         role: of the site in it.
         plan_sha256: hash of the plan.
-        issued_utc: when it was stated.
+        issued_utc: the hour in which it was stated.
         unit: whom the guarantee is for.
         adjacency: which two cohorts are told apart.
         trust_tier: who adds the noise: the site itself.
@@ -261,7 +265,7 @@ class PrivacyPredicate(BaseModel):
 
     model_config = FROZEN
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     site: str
     run: str
     role: Literal["training", "external"]
@@ -325,7 +329,7 @@ class Statement(BaseModel):
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type", default=STATEMENT_TYPE)
     subject: tuple[Artefact, ...] = Field(min_length=1)
-    predicate_type: Literal["urn:x-osteofed:patient-privacy-statement:v2"] = Field(
+    predicate_type: Literal["urn:x-osteofed:patient-privacy-statement:v3"] = Field(
         alias="predicateType", default=PREDICATE_TYPE
     )
     predicate: PrivacyPredicate

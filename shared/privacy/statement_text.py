@@ -106,6 +106,7 @@ def _proof(predicate: PrivacyPredicate) -> Facts:
         "countersigned": f"row {seen.index}, {seen.head_sha256}" if seen else "no head yet",
         "cohorts (keyed ids)": ", ".join(each.cohort_id[:16] for each in predicate.cohorts),
         "code": f"{software.code_sha256}, {'as' if is_same else 'NOT as'} the plan was written for",
+        "environment": f"{software.environment_sha256}, all that is installed; hospitals differ",
         "versions": f"python {software.python}, torch {software.torch}, opacus {software.opacus}",
         "governed by": ", ".join(predicate.governed_by) or "nobody: no governed release",
     }
@@ -113,7 +114,8 @@ def _proof(predicate: PrivacyPredicate) -> Facts:
 
 def _audits(predicate: PrivacyPredicate) -> list[str]:
     lines = [
-        f"{each.method}: {each.verdict} (findings {each.findings_sha256[:16]})"
+        f"{each.method}: {each.verdict} (signed by {each.auditor_key[:16]}, report "
+        f"{each.report_sha256[:16]})"
         for each in predicate.audits
     ]
     return _list("Audits so far", lines or ["none is stated here"])

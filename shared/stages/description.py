@@ -27,8 +27,11 @@ from shared.measure.description.sum import DescribedPatients, DescriptionRows
 from shared.privacy.noise import DrawNormals
 from shared.stages.stage_sum import (
     Bound,
+    PromisedNoise,
     StageState,
     largest_noised,
+    noise_of_rows,
+    places_of,
     require_alone,
     total_with_noise,
 )
@@ -98,6 +101,14 @@ class DescriptionSum:
             declared=declared_patients,
         )
 
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of one sum of rows."""
+        return noise_of_rows(
+            bound=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts={"description": slice(0, self.spec.n_cells)},
+        )
+
     def answer(
         self,
         vector: Vector,
@@ -117,6 +128,7 @@ class DescriptionSum:
             self.described(patients),
             stage=self._stage,
             round_number=round_number,
+            places=places_of(self._settings, self._stage, declared_patients=declared_patients),
             draw_normals=draw_normals,
         )
 

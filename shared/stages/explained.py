@@ -66,11 +66,13 @@ class ExplainedPatients:
         return looked_at.any(dim=1) & (has_mask | ~looked_at).all(dim=1)
 
 
-def score_hidden(scorer: Scorer, vector: Vector, patients: ExplainedPatients) -> ScoredExams:
+def score_hidden(
+    scorer: Scorer, vector: Vector, patients: ExplainedPatients, *, places: int = 0
+) -> ScoredExams:
     """Exams with outputs as they are, and replaced [e,2,o]: bone hidden, and as much else hidden."""
     held = patients.labelled()
-    scored = scorer.score(vector, held.own)
-    outputs = [scorer.score(vector, each).exams.outputs for each in held.hidden]
+    scored = scorer.score(vector, held.own, places=places)
+    outputs = [scorer.score(vector, each, places=places).exams.outputs for each in held.hidden]
     exams = replace(
         scored.exams,
         replaced=np.stack(outputs, axis=1),
@@ -79,11 +81,18 @@ def score_hidden(scorer: Scorer, vector: Vector, patients: ExplainedPatients) ->
     return replace(scored, exams=exams)
 
 
-def score_maps(scorer: Scorer, vector: Vector, patients: ExplainedPatients, rule: Rule) -> ScoredExams:
+def score_maps(
+    scorer: Scorer, vector: Vector, patients: ExplainedPatients, rule: Rule, *, places: int = 0
+) -> ScoredExams:
     """Exams with outputs as they are, and of each its patient's mean agreement of maps with bone."""
     held = patients.labelled()
-    scored = scorer.score(vector, held.own)
-    heat = _maps_of(held, lambda batch: scorer.score(vector, batch), rule)  # [b,s,t]
+    scored = scorer.score(vector, held.own, places=places)
+    size = min(places, _AT_ONCE) or _AT_ONCE
+
+    def score(part: PatientBatch) -> ScoredExams:
+        return scorer.score(vector, part, places=min(places, size))
+
+    heat = _maps_of(held, score, rule, size=size, places=places)  # [b,s,t]
     looked_at, bone = held.is_looked_at().numpy(), held.bone.double().numpy()
     is_assessed = held.is_assessed().numpy()
     found = np.zeros((len(held.own), 3))
@@ -101,15 +110,17 @@ def _patients_of(scored: ScoredExams) -> Indices:
     return np.repeat(np.arange(len(scored)), np.diff(scored.starts))
 
 
-def _maps_of(patients: ExplainedPatients, score: Score, rule: Rule) -> Floats:
+def _maps_of(
+    patients: ExplainedPatients, score: Score, rule: Rule, *, size: int, places: int
+) -> Floats:
     """What hiding each place of each slot's film changes of the score, [b,s,t].
 
-    A film is of one exam, so only that exam's score changes.
+    A film is of one exam, so only that exam's score changes. Some patients are read at a time.
     """
     n_slots, n_places = patients.bone.shape[1:]
     parts = [
         _maps_of_some(part, score, rule, n_slots, n_places)
-        for part in make_batches(patients.own, _AT_ONCE)
+        for part in make_batches(patients.own, size, places=places)
     ]
     return np.concatenate([np.zeros((0, n_slots, n_places)), *parts])
 

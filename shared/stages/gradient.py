@@ -20,10 +20,18 @@ from shared.contract.stages import GradientStage
 from shared.errors import WeightsError
 from shared.privacy.noise import DrawNormals
 from shared.stages.gradient_rows import PatientGradients
-from shared.stages.stage_sum import Bound, StageState, largest_noised
+from shared.stages.stage_sum import (
+    Bound,
+    PromisedNoise,
+    StageState,
+    largest_noised,
+    noise_of_rows,
+    places_of,
+)
 from shared.sums.contract import Floats, State
 from shared.train.aggregate import combined, next_weights, renormalised
 from shared.train.canaries import AuditRegister
+from shared.train.local_steps import weights_of_steps
 from shared.train.patients import PatientBatch
 from shared.train.robust import per_declared
 from shared.train.update import train_sum, train_update
@@ -82,6 +90,25 @@ class GradientSum:
             declared=declared_patients,
         )
 
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """That of a noised sum; or, of a change, what the noise of all its steps comes to."""
+        stage, parts = self._stage, self._gradients.parts()
+        noise_multiplier = stage.noise_multiplier if stage.is_private else 0.0
+        if stage.fold == "coordinator":
+            return noise_of_rows(bound=stage.clip_norm, noise_multiplier=noise_multiplier, parts=parts)
+        row = stage.learning_rate * stage.clip_norm / (declared_patients * stage.sample_rate)
+        pull = stage.strategy.proximal_mu if stage.strategy.name == "fedprox" else 0.0
+        weights = weights_of_steps(
+            stage.local_steps, kept=1.0 - stage.learning_rate * pull, local_tail=stage.local_tail
+        )
+        return PromisedNoise(
+            row=row,
+            sd=noise_multiplier * row * math.hypot(*weights),
+            fresh_sd=noise_multiplier * row * weights[-1],
+            spacing=0.0,
+            parts=parts,
+        )
+
     def answer(
         self,
         vector: Vector,
@@ -95,6 +122,7 @@ class GradientSum:
         """The change of the weights after the local steps, or one noised sum of clipped gradients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "training takes a batch of patients")
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
         if self._stage.fold == "coordinator":
             return train_sum(
                 self._settings,
@@ -104,6 +132,7 @@ class GradientSum:
                 draw_normals=draw_normals,
                 register=register,
                 encoder_file=self._encoder_file,
+                places=places,
             )
         return train_update(
             self._settings,
@@ -114,6 +143,7 @@ class GradientSum:
             draw_normals=draw_normals,
             register=register,
             encoder_file=self._encoder_file,
+            places=places,
         )
 
     def advance(

@@ -6,6 +6,7 @@ to the law that a row is its patient's alone. Imports the gradient engine and th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import nn
 
 from shared.contract.model_settings import ModelSettings
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights, load_flat
+from shared.model.weights import flatten_weights, layout, load_flat
 from shared.sums.contract import Floats, State
 from shared.sums.lattice import spacing_of
 from shared.train.loss import make_patient_loss
@@ -76,6 +77,14 @@ class PatientGradients:
         model, loss = self._model(state), make_patient_loss(self.settings.task)
         total: Floats = clipped_sum(model, patients, loss=loss, clip_norm=self.clip_norm).numpy()
         return total
+
+    def parts(self) -> dict[str, slice]:
+        """Where each tensor lies in the weights, by name."""
+        found, start = {}, 0
+        for name, shape in layout(self._model()):
+            found[name] = slice(start, start + math.prod(shape))
+            start = found[name].stop
+        return found
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
         """One step: weights − learning rate · total / declared patients."""

@@ -23,7 +23,15 @@ from shared.features.columns import Columns, make_columns, name_columns
 from shared.learners.table import build_learner
 from shared.learners.task import TableTask
 from shared.privacy.noise import DrawNormals
-from shared.stages.stage_sum import Bound, StageState, largest_noised, total_with_noise
+from shared.stages.stage_sum import (
+    Bound,
+    PromisedNoise,
+    StageState,
+    largest_noised,
+    noise_of_rows,
+    places_of,
+    total_with_noise,
+)
 from shared.sums.contract import Floats, State
 from shared.train.canaries import AuditRegister
 from shared.train.patients import PatientBatch
@@ -77,6 +85,15 @@ class LearnerSum:
             declared=declared_patients,
         )
 
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of one sum of rows."""
+        state = self._shapes[round_number - 1]
+        return noise_of_rows(
+            bound=self._learner.bound(state),
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts={"sums": slice(0, self._learner.length(state))},
+        )
+
     def answer(
         self,
         vector: Vector,
@@ -97,6 +114,7 @@ class LearnerSum:
             columns,
             stage=self._stage,
             round_number=round_number,
+            places=places_of(self._settings, self._stage, declared_patients=declared_patients),
             draw_normals=draw_normals,
         )
 

@@ -27,8 +27,11 @@ from shared.stages.explained import ExplainedPatients, score_hidden, score_maps
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import (
     Bound,
+    PromisedNoise,
     StageState,
     largest_noised,
+    noise_of_rows,
+    places_of,
     require_alone,
     total_with_noise,
 )
@@ -119,6 +122,14 @@ class MeasureSum:
             declared=declared_patients,
         )
 
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of one sum of rows."""
+        return noise_of_rows(
+            bound=self._bound,
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts={"measure": slice(0, self._length)},
+        )
+
     def answer(
         self,
         vector: Vector,
@@ -130,16 +141,18 @@ class MeasureSum:
         register: AuditRegister | None = None,
     ) -> Vector:
         """The measure's total [m] over patients, each scored by the state ``vector`` [d]."""
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
         return total_with_noise(
             self._sum,
             self._sum.start(),
-            self._score(vector, patients),
+            self._score(vector, patients, places),
             stage=self._stage,
             round_number=round_number,
+            places=places,
             draw_normals=draw_normals,
         )
 
-    def _score(self, vector: Vector, patients: object) -> ScoredExams:
+    def _score(self, vector: Vector, patients: object, places: int) -> ScoredExams:
         """The exams as the state reads them, and as the measure asks besides.
 
         Raises:
@@ -148,8 +161,9 @@ class MeasureSum:
         measure = self.measure
         if isinstance(measure, ReadsBone) and isinstance(patients, ExplainedPatients):
             if measure.reads_bone == "hidden":
-                return score_hidden(self._scored, vector, patients)
-            return score_maps(self._scored, vector, patients, decision_of(self._settings))
+                return score_hidden(self._scored, vector, patients, places=places)
+            rule = decision_of(self._settings)
+            return score_maps(self._scored, vector, patients, rule, places=places)
         if isinstance(measure, ReadsBone) or not isinstance(patients, PatientBatch):
             raise WeightsError(
                 "wrong-patients",
@@ -157,17 +171,19 @@ class MeasureSum:
             )
         both = vector
         vector = vector[: self._scored.length]
-        scored = self._scored.score(vector, patients)
+        scored = self._scored.score(vector, patients, places=places)
         if not isinstance(measure, ReplacesFields):
             return scored
         fields = self._settings.cohort.fields
         outputs = [
-            self._scored.score(vector, with_donors(patients, place, fields[place])).exams.outputs
+            self._scored.score(
+                vector, with_donors(patients, place, fields[place]), places=places
+            ).exams.outputs
             for place in measure.replaced_fields
         ]
         if self._is_local:
             released = both[self._scored.length :]
-            outputs.append(self._scored.score(released, patients).exams.outputs)
+            outputs.append(self._scored.score(released, patients, places=places).exams.outputs)
         return replace(scored, exams=replace(scored.exams, replaced=np.stack(outputs, axis=1)))
 
     def advance(

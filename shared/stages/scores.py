@@ -45,11 +45,12 @@ class Scorer(Protocol):
         """The state before any training."""
         ...
 
-    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+    def score(self, vector: Vector, patients: PatientBatch, *, places: int = 0) -> ScoredExams:
         """The exams of the patients with a label.
 
         Outputs are the predicted target in its unit, o = 1, or each class's probability; a label is the
-        target in its unit, or the class index.
+        target in its unit, or the class index. With ``places`` the work is that of so many patients
+        with all the exams that a plan takes.
         """
         ...
 
@@ -69,10 +70,16 @@ class GradientScorer:
         """The model's initial weights."""
         return self._sum.start()
 
-    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
+    def score(self, vector: Vector, patients: PatientBatch, *, places: int = 0) -> ScoredExams:
         """As ``Scorer``, of each labelled exam that kept a film."""
         exams, patient = each_exam(patients)
-        outputs, label = score_exams(self._settings, exams, vector, encoder_file=self._encoder_file)
+        outputs, label = score_exams(
+            self._settings,
+            exams,
+            vector,
+            places=places * patients.target.shape[1],
+            encoder_file=self._encoder_file,
+        )
         fields = fields_of(exams, self._settings.cohort.fields)
         return exams_of(Scored(outputs, label, fields, makers_of(exams)), patient)
 
@@ -93,8 +100,12 @@ class LearnerScorer:
         """The learner's first state."""
         return self._sum.start()
 
-    def score(self, vector: Vector, patients: PatientBatch) -> ScoredExams:
-        """As ``Scorer``; all patients, each as one exam with the earliest labelled one's fields."""
+    def score(self, vector: Vector, patients: PatientBatch, *, places: int = 0) -> ScoredExams:
+        """As ``Scorer``; all patients, each as one exam with the earliest labelled one's fields.
+
+        A patient is a row of a table here, whatever the exams, and costs microseconds: no places.
+        """
+        del places
         task = self._settings.task
         columns = self._sum.columns_of(patients)
         output, label = self._sum.predict(vector, columns), columns.target  # [n, o], [n]

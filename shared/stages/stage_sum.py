@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.contract.capacity import capacity_of
+from shared.contract.model_settings import ModelSettings
 from shared.contract.plan import RosterEntry
 from shared.contract.protocol import Vector
 from shared.contract.stages import StageSettings, beside_exact_error
@@ -58,6 +60,33 @@ def require_alone(before: Sequence[Vector]) -> None:
         raise beside_exact_error()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromisedNoise:
+    """The noise that an honest total holds: what anybody may hold a released one to.
+
+    Attributes:
+        row: how far one patient moves one sum of the total, in L2.
+        sd: standard deviation of each number's noise where no patient is; 0: none is promised.
+        fresh_sd: of the last of several sums in one message alone, which nothing of it follows.
+        spacing: of the public lattice that numbers lie on; 0: they lie on none.
+        parts: where each tensor, or block of columns, lies.
+    """
+
+    row: float
+    sd: float
+    fresh_sd: float
+    spacing: float
+    parts: Mapping[str, slice]
+
+
+def noise_of_rows(
+    *, bound: float, noise_multiplier: float, parts: Mapping[str, slice]
+) -> PromisedNoise:
+    """The noise of one sum of rows on their lattice (``total_with_noise``)."""
+    sd = noise_multiplier * bound
+    return PromisedNoise(row=bound, sd=sd, fresh_sd=sd, spacing=spacing_of(bound), parts=parts)
+
+
 @dataclass(frozen=True)
 class StageState:
     """A stage after some rounds: the public vector [d], and what the next ``advance`` alone needs."""
@@ -94,6 +123,10 @@ class StageSum(Protocol):
 
     def largest(self, round_number: int, *, declared_patients: int) -> float:
         """More than the norm of any honest total of a site that declares so many patients."""
+        ...
+
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise in an honest total of a site that declares so many patients."""
         ...
 
     def answer(
@@ -147,6 +180,11 @@ def require_state(asked: StageSum, vector: Vector, *, round_number: int) -> None
         )
 
 
+def places_of(settings: ModelSettings, stage: StageSettings, *, declared_patients: int) -> int:
+    """Patients for whom a site of a declared size has work in a stage, whoever is there."""
+    return capacity_of(settings.cohort.split, stage.patients, declared=declared_patients)
+
+
 def total_with_noise(
     asked: Sum[AnyOf],
     state: State,
@@ -154,6 +192,7 @@ def total_with_noise(
     *,
     stage: StageSettings,
     round_number: int,
+    places: int,
     draw_normals: DrawNormals,
 ) -> Floats:
     """A site's total [m] of rows, with the stage's noise on the lattice; exact where it is not ``dp``.
@@ -164,13 +203,14 @@ def total_with_noise(
         patients: of this site.
         stage: its release class and noise.
         round_number: of the stage, from 1 on.
+        places: as of ``total_of``.
         draw_normals: a ``NoiseStream``.
     """
     if stage.release_class != "dp":
-        return exact_total_of(asked, state, patients)
+        return exact_total_of(asked, state, patients, places=places)
     bound = asked.bound(state)
     total = noised(
-        total_of(asked, state, patients),
+        total_of(asked, state, patients, places=places),
         bound=bound,
         noise_multiplier=stage.noise_of(round_number),
         draw_normals=draw_normals,

@@ -30,8 +30,11 @@ from shared.privacy.noise import DrawNormals
 from shared.stages.scores import scorer_of
 from shared.stages.stage_sum import (
     Bound,
+    PromisedNoise,
     StageState,
     largest_noised,
+    noise_of_rows,
+    places_of,
     require_alone,
     total_with_noise,
 )
@@ -96,6 +99,14 @@ class TableSum:
             declared=declared_patients,
         )
 
+    def promised(self, round_number: int, *, declared_patients: int) -> PromisedNoise:
+        """The noise of a table, block by block."""
+        return noise_of_rows(
+            bound=sensitivity(self.spec),
+            noise_multiplier=self._stage.noise_of(round_number),
+            parts=self.spec.parts,
+        )
+
     def answer(
         self,
         vector: Vector,
@@ -109,7 +120,8 @@ class TableSum:
         """The table, or the statistics, [m] of the release with state ``vector`` [d] on patients."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a validation takes a batch of patients")
-        scored = self._scored.score(vector, patients)
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
+        scored = self._scored.score(vector, patients, places=places)
         if self._is_governed:
             return self.measured(scored.earliest())
         return total_with_noise(
@@ -118,6 +130,7 @@ class TableSum:
             scored,
             stage=self._stage,
             round_number=round_number,
+            places=places,
             draw_normals=draw_normals,
         )
 

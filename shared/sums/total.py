@@ -1,9 +1,10 @@
 """The total of a sum over some patients: rows, bounded, on the public lattice, added as integers.
 
-Rows are made in chunks of one public size. The last chunk is filled up with patients that it already
-holds, whose second rows are left out: every kernel meets one shape, and a row can depend neither on how
-many patients there are nor on where its patient stands. Noise comes as a function from outside, so that
-this room needs no source of randomness. Imports the contract and the lattice.
+Rows are made in chunks of one public size, and as many chunks as a public number of places needs. What
+patients do not fill is filled with patients that are there already, whose second rows are left out:
+every kernel meets one shape, a row can depend neither on how many patients there are nor on where its
+patient stands, and the work tells the places and not the patients. Noise comes as a function from
+outside, so that this room needs no source of randomness. Imports the contract and the lattice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ AnyOf = TypeVar("AnyOf", bound=Patients)
 DrawNormals = Callable[[int], "SupportsFloat | NDArray[np.float64]"]
 
 
-def total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK) -> Integers:
+def total_of(
+    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK, places: int = 0
+) -> Integers:
     """The exact total [m] of the next sum, in units of ``spacing_of(asked.bound(state))``.
 
     Args:
@@ -31,28 +34,32 @@ def total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = C
         state: before it.
         patients: of one site; none at all give zeros.
         chunk: rows made at once, a constant of the code and the device, never of the cohort.
+        places: patients for whom there is work at least, a constant of the plan; above those there are,
+            rows are made and left out.
     """
     total = np.zeros(asked.length(state), dtype=np.int64)
-    for rows in lattice_rows(asked, state, patients, chunk=chunk):
+    for rows in lattice_rows(asked, state, patients, chunk=chunk, places=places):
         total += rows.sum(axis=0)
     return total
 
 
 def lattice_rows(
-    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK
+    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK, places: int = 0
 ) -> Iterator[Integers]:
     """Each patient's row as it is added, [≤ chunk, m] at a time, in the patients' order."""
     bound = asked.bound(state)
     spacing = spacing_of(bound)
-    for rows in _chunks(asked, state, patients, chunk):
+    for rows in _chunks(asked, state, patients, chunk, places):
         yield to_lattice(bound_rows(rows, bound=bound), spacing=spacing)
 
 
-def exact_total_of(asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK) -> Floats:
+def exact_total_of(
+    asked: Sum[AnyOf], state: State, patients: AnyOf, *, chunk: int = CHUNK, places: int = 0
+) -> Floats:
     """The total [m] without a lattice, float64, added in the patients' order: for privacy off."""
     bound = asked.bound(state)
     total = np.zeros(asked.length(state))
-    for rows in _chunks(asked, state, patients, chunk):
+    for rows in _chunks(asked, state, patients, chunk, places):
         for row in bound_rows(rows, bound=bound):
             total += row
     return total
@@ -75,10 +82,14 @@ def noised(
     return total + noise
 
 
-def _chunks(asked: Sum[AnyOf], state: State, patients: AnyOf, chunk: int) -> Iterator[Floats]:
-    """The patients' rows [≤ chunk, m], each chunk made at one shape."""
-    for start in range(0, len(patients), chunk):
-        held = min(chunk, len(patients) - start)
-        filler = [start] * (chunk - held)
-        rows = asked.rows(state, patients.select([*range(start, start + held), *filler]))
-        yield rows[:held]
+def _chunks(
+    asked: Sum[AnyOf], state: State, patients: AnyOf, chunk: int, places: int
+) -> Iterator[Floats]:
+    """The patients' rows [≤ chunk, m], each chunk made at one shape; those of fillers are dropped."""
+    n = len(patients)
+    for start in range(0, max(n, places) if n else 0, chunk):
+        held = range(start, min(start + chunk, n))
+        filler = [0] * (chunk - len(held))
+        rows = asked.rows(state, patients.select([*held, *filler]))
+        if held:
+            yield rows[: len(held)]

@@ -7,7 +7,8 @@ model; a patient's is zero on the register. Imports the batch and the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ RAW_NORM = 10.0  # of a canary's gradient, in clip norms: the clip must bring it
 
 
 class AuditRegister:
-    """One site's canaries in one round: who takes part, and what became of them.
+    """One site's canaries in one round: who takes part, where they lie, and what became of them.
 
     Args:
         coins: [m], True = the canary takes part.
@@ -31,11 +32,30 @@ class AuditRegister:
     def __init__(self, coins: NDArray[np.bool_]) -> None:
         self.coins = coins
         self._sums: list[NDArray[np.float64]] = []
+        self._order = torch.arange(len(coins))
 
     @property
     def sums(self) -> NDArray[np.float64]:
         """The register's part of each step's noised sum, [steps, m]."""
         return np.array(self._sums).reshape(len(self._sums), len(self.coins))
+
+    @property
+    def length(self) -> int:
+        """p, the numbers of a sum, the register's m among them."""
+        return len(self._order)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Where in the draw of noise each number of the register lay, [m]."""
+        places: NDArray[np.int64] = np.argsort(self._order.numpy())[: len(self.coins)]
+        return places
+
+    def order(self, length: int) -> Tensor:
+        """The numbers of a sum of ``length`` in a secret order, the same for all steps of the round."""
+        if self.length != length or not self._sums:
+            draw = np.random.default_rng(secrets.randbits(128))
+            self._order = torch.from_numpy(draw.permutation(length))
+        return self._order
 
     def attach(
         self, model: nn.Module, batch: PatientBatch, loss: PatientLoss, *, clip_norm: float
@@ -47,9 +67,9 @@ class AuditRegister:
             audited_loss(loss, clip_norm=clip_norm),
         )
 
-    def record(self, noised: Sequence[Tensor]) -> None:
-        """Keep the register's part of one step's noised sums, one per trainable tensor."""
-        self._sums.append(noised[0].cpu().numpy().astype(np.float64))
+    def record(self, noised: Tensor) -> None:
+        """Keep the register's part of one step's noised sum [p]: its first m numbers."""
+        self._sums.append(noised[: len(self.coins)].cpu().numpy().astype(np.float64))
 
 
 class Register(nn.Module):

@@ -2,7 +2,8 @@
 
 Opacus' per-sample hooks are not used (its ``no_op`` mode): the sum over patients comes from
 ``patient_gradients``. What stays is its order of work: take the sum, add noise of standard deviation
-noise_multiplier · clip_norm, divide by a constant, step. The project's one door to Opacus' optimizers.
+noise_multiplier · clip_norm in one draw over all tensors, divide by a constant, step. The project's one
+door to Opacus' optimizers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from shared.privacy.noise import DrawNormals, add_gaussian_noise
+from shared.privacy.noise import DrawNormals
+from shared.train.canaries import AuditRegister
+from shared.train.noised_sum import noised_sum
 
 
 class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -26,6 +29,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         noise_multiplier: 0 adds no noise.
         divisor: public constant B, never the number of patients at hand.
         draw_normals: source of the noise.
+        register: of an audit; takes its part of each noised sum.
         adjust: called after noise and division, before the step, to add what depends on weights only.
     """
 
@@ -39,6 +43,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         divisor: float,
         draw_normals: DrawNormals,
         adjust: Callable[[], None],
+        register: AuditRegister | None = None,
     ) -> None:
         super().__init__(
             torch.optim.SGD(weights, lr=learning_rate),
@@ -48,7 +53,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             loss_reduction="mean",
         )
         self._draw_normals = draw_normals
-        self.noised: list[Tensor] = []
+        self._register = register
         self.attach_step_hook(lambda _: adjust())
 
     def step_with(self, total: Tensor) -> None:
@@ -68,19 +73,16 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             weight.summed_grad = weight.grad_sample[0]
 
     def add_noise(self) -> None:
-        """Add lattice noise from our own stream, in float64, and hand the result to SGD.
-
-        ``noised`` keeps the sums with their noise, one per tensor, until the next step.
-        """
-        self.noised = []
+        """Add lattice noise from our own stream, in float64, and hand the result to SGD."""
+        noised = noised_sum(
+            torch.cat([weight.summed_grad.reshape(-1) for weight in self.params]),
+            sensitivity=self.max_grad_norm,
+            noise_multiplier=self.noise_multiplier,
+            draw_normals=self._draw_normals,
+            register=self._register,
+        )
+        start = 0
         for weight in self.params:
-            total: Tensor = weight.summed_grad
-            if self.noise_multiplier > 0:
-                total = add_gaussian_noise(
-                    total,
-                    sensitivity=self.max_grad_norm,
-                    noise_multiplier=self.noise_multiplier,
-                    draw_normals=self._draw_normals,
-                )
-            self.noised.append(total)
-            weight.grad = total.to(weight.dtype)
+            piece = noised[start : start + weight.numel()].view_as(weight)
+            weight.grad = piece.to(weight.dtype)
+            start += weight.numel()

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from shared.errors import PrivacyError
 from shared.model.weights import trainable
-from shared.privacy.noise import DrawNormals, add_gaussian_noise
+from shared.privacy.noise import DrawNormals
 from shared.privacy.sampler import PoissonSampler
 from shared.train.canaries import AuditRegister
 from shared.train.loss import PatientLoss
+from shared.train.noised_sum import noised_sum
 from shared.train.patient_gradients import clipped_sum
 from shared.train.patients import PatientBatch
 from shared.train.rows import Backend
@@ -46,6 +47,7 @@ def train_round(
     register: AuditRegister | None = None,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Update:
     """Train ``model`` in place from its current weights and return the update, float32 [p].
 
@@ -71,6 +73,7 @@ def train_round(
         register: takes each step's noised sums of an audit's canaries (``canaries``).
         backend: of ``clipped_sum``.
         chunk: of ``clipped_sum``.
+        places: of the split, canaries apart; a sampled step has those of a draw from them.
 
     Raises:
         PrivacyError: noise or canaries were asked for without a clip norm.
@@ -80,7 +83,9 @@ def train_round(
     _require_clipped(clip_norm, noise_multiplier, register)
     released = [weight for _, weight in trainable(model)]
     if register is not None and clip_norm is not None:
+        n_patients = len(batch)
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+        places += len(batch) - n_patients
     weights = [weight for _, weight in trainable(model)]
     start = [weight.detach().clone() for weight in weights]
 
@@ -98,16 +103,23 @@ def train_round(
         divisor=divisor,
         draw_normals=draw_normals,
         adjust=pull_towards_start,
+        register=register,
     )
-    sampler = PoissonSampler(sample_rate)
-    n_tail = max(1, math.ceil(local_tail * steps))
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
+    n_tail = _steps_averaged(steps, local_tail)
     tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
     for step in range(steps):
         chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
-        total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
+        total = clipped_sum(
+            model,
+            chosen,
+            loss=loss,
+            clip_norm=clip_norm,
+            backend=backend,
+            chunk=chunk,
+            places=sampler.places,
+        )
         optimizer.step_with(total)
-        if register is not None:
-            register.record(optimizer.noised)
         if step >= steps - n_tail:
             for kept, weight, origin in zip(tail, weights, start, strict=True):
                 kept += weight.detach().to(torch.float64) - origin
@@ -119,6 +131,26 @@ def train_round(
         ]
     )
     return bound_update(change, norm_max=update_norm_max)
+
+
+def weights_of_steps(steps: int, *, kept: float, local_tail: float) -> tuple[float, ...]:
+    """How much of each step's sum is in the finished change of ``train_round``, in single steps.
+
+    Args:
+        steps: of the round.
+        kept: of an earlier change when a step pulls it back: 1 − learning rate · μ.
+        local_tail: as of ``train_round``.
+    """
+    n_tail = _steps_averaged(steps, local_tail)
+    averaged = range(steps - n_tail, steps)
+    return tuple(
+        sum(kept ** (last - step) for last in averaged if last >= step) / n_tail
+        for step in range(steps)
+    )
+
+
+def _steps_averaged(steps: int, local_tail: float) -> int:
+    return max(1, math.ceil(local_tail * steps))
 
 
 def one_sum(
@@ -133,6 +165,7 @@ def one_sum(
     register: AuditRegister | None = None,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Floats:
     """One sum of clipped gradients with its noise at the model's weights, float64 [p].
 
@@ -141,20 +174,29 @@ def one_sum(
     _require_clipped(clip_norm, noise_multiplier, register)
     n_canaries = 0
     if register is not None and clip_norm is not None:
+        n_patients = len(batch)
         model, batch, loss = register.attach(model, batch, loss, clip_norm=clip_norm)
+        places += len(batch) - n_patients
         n_canaries = len(register.coins)
-    sampler = PoissonSampler(sample_rate)
+    sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
     chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
-    total = clipped_sum(model, chosen, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
-    if clip_norm is not None and noise_multiplier > 0:
-        total = add_gaussian_noise(
+    total = clipped_sum(
+        model,
+        chosen,
+        loss=loss,
+        clip_norm=clip_norm,
+        backend=backend,
+        chunk=chunk,
+        places=sampler.places,
+    )
+    if clip_norm is not None:
+        total = noised_sum(
             total,
             sensitivity=clip_norm,
             noise_multiplier=noise_multiplier,
             draw_normals=draw_normals,
+            register=register,
         )
-    if register is not None:
-        register.record([total[:n_canaries]])
     released: Floats = total[n_canaries:].cpu().numpy()
     return released
 

@@ -4,7 +4,8 @@ A patient's gradient is taken over all trainable tensors jointly, set to zero wh
 finite, scaled to at most the clip norm, and truncated towards zero to a public lattice, on which rows
 are added as integers. So one patient moves the sum by exactly that patient's row, in any order; and
 the row is a function of that patient alone, bit for bit: all patients have one shape and are computed
-in chunks of one size, filled with rows of nobody. Films are read from their store by the chunk.
+in chunks of one size, filled with rows of nobody, and in as many as a plan has places. Films are read
+from their store by the chunk.
 Legend: b patients · p trainable weights, in ``named_parameters`` order.
 """
 
@@ -35,6 +36,7 @@ def clipped_sum(
     clip_norm: float | None,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Tensor:
     """Sum over patients of the clipped gradient, float64 [p], in steps of ``spacing_of(clip_norm)``.
 
@@ -50,6 +52,8 @@ def clipped_sum(
         backend: of ``rows``; None: the one that ``choose_backend`` names.
         chunk: patients computed at once, a constant of plan and device: it bounds memory, and rounding
             may depend on it.
+        places: patients for whom there is work at least, a constant of the plan: above those there are,
+            gradients of nobody are computed and left out.
 
     Raises:
         PrivacyError: the clip norm is not positive, or nothing is trainable.
@@ -62,7 +66,7 @@ def clipped_sum(
     total = torch.zeros(
         sum(weight.numel() for weight in weights), dtype=torch.float64, device=weights[0].device
     )
-    for rows in gradient_rows(model, batch, loss=loss, backend=backend, chunk=chunk):
+    for rows in gradient_rows(model, batch, loss=loss, backend=backend, chunk=chunk, places=places):
         total += sum_clipped_rows(rows, clip_norm=clip_norm)
     return total
 
@@ -74,11 +78,12 @@ def gradient_rows(
     loss: PatientLoss,
     backend: Backend | None = None,
     chunk: int = 128,
+    places: int = 0,
 ) -> Iterator[Tensor]:
     """The patients' gradients [b,p] before any clipping, in order; arguments as ``clipped_sum``."""
     backend = backend or choose_backend(model)
     size = 1 if backend == "loop" else chunk
-    for part in make_batches(batch, size):
+    for part in make_batches(batch, size, places=places):
         rows = ROWS[backend](model, part.filled(size).with_films(), loss)[: len(part)].detach()
         yield _part_canaries(model, rows, part)
 

@@ -244,9 +244,9 @@ def join_patients(*batches: PatientBatch) -> PatientBatch:
     )
 
 
-def make_batches(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
-    """The patients in consecutive batches of at most ``size``."""
-    for start in range(0, len(batch), size):
+def make_batches(batch: PatientBatch, size: int, *, places: int = 0) -> Iterator[PatientBatch]:
+    """The patients in consecutive batches of at most ``size``; then empty ones, up to ``places``."""
+    for start in range(0, max(len(batch), places), size):
         rows = slice(start, start + size)
         parts = {name: tensor[rows] for name, tensor in batch.named_tensors().items()}
         yield PatientBatch(**parts, films=batch.films, makers=batch.makers)

@@ -49,6 +49,7 @@ def train_update(
     draw_normals: DrawNormals | None = None,
     register: AuditRegister | None = None,
     encoder_file: Path | None = None,
+    places: int = 0,
 ) -> Weights:
     """The bounded update [p] of one round from ``weights`` [p] on every patient of ``batch``.
 
@@ -61,6 +62,7 @@ def train_update(
         draw_normals: a ``NoiseStream``, as None makes one.
         register: takes the noised sums of an audit's canaries.
         encoder_file: as ``build_model`` takes it.
+        places: patients for whom there is work at least.
     """
     model, device = _trainable_model(settings, weights, encoder_file), choose_device(settings.device)
     with one_thread(), repeatable():
@@ -80,6 +82,7 @@ def train_update(
             draw_normals=draw_normals or NoiseStream(),
             register=register,
             chunk=patients_at_once(settings, device, n_films=batch.tokens.shape[1]),
+            places=places,
         )
 
 
@@ -92,6 +95,7 @@ def train_sum(
     draw_normals: DrawNormals | None = None,
     register: AuditRegister | None = None,
     encoder_file: Path | None = None,
+    places: int = 0,
 ) -> Floats:
     """One noised sum of clipped gradients [p] at ``weights`` [p]: what the coordinator adds over sites.
 
@@ -109,6 +113,7 @@ def train_sum(
             draw_normals=draw_normals or NoiseStream(),
             register=register,
             chunk=patients_at_once(settings, device, n_films=batch.tokens.shape[1]),
+            places=places,
         )
 
 
@@ -130,7 +135,12 @@ def score_patients(
 
 
 def score_exams(
-    settings: ModelSettings, exams: PatientBatch, weights: Weights, *, encoder_file: Path | None = None
+    settings: ModelSettings,
+    exams: PatientBatch,
+    weights: Weights,
+    *,
+    places: int = 0,
+    encoder_file: Path | None = None,
 ) -> tuple[Floats, Floats]:
     """Outputs and one label per exam.
 
@@ -141,6 +151,7 @@ def score_exams(
         settings: name architecture and task.
         exams: labelled, each as a patient with one exam (``each_exam``).
         weights: trainable weights [p].
+        places: exams for which there is work at least.
         encoder_file: as ``build_model`` takes it.
 
     Returns:
@@ -157,7 +168,7 @@ def score_exams(
     size = patients_at_once(settings, device, n_films=exams.tokens.shape[1])
     threads = one_thread() if settings.encoder.training == "frozen" else nullcontext()
     with torch.no_grad(), threads, repeatable():
-        for part in make_batches(exams, size):
+        for part in make_batches(exams, size, places=places):
             held = part.filled(size).with_films().to(device)
             scored = model(held.tokens, held.film_exam, held.fields, held.field_mask)  # [size,1,o]
             outputs.append(scored[: len(part), 0].double().cpu())

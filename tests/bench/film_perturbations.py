@@ -294,7 +294,7 @@ def _images(
             read = read_one(path, rule)
             if read.framing is None:
                 raise SystemExit(f"{perturbation.name}: a film was refused with {read.code}")
-            images.append(read.pixels(rule).astype(np.float32))
+            images.append(rule.image_of(read.image).astype(np.float32))
             is_flagged |= bool(read.framing.flags)
         yield images, is_flagged
 

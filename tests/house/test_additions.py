@@ -7,6 +7,7 @@ Counted are files that somebody writes or edits by hand; what the commands of a 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -81,11 +82,20 @@ def test_something_of_its_kind_is_added_by_few_files_and_holds(what: str, tmp_pa
 def test_the_page_says_which_files(what: str) -> None:
     addition = ADDITIONS[what]
     page = (ROOT / addition.page).read_text()
-    for path in addition.edits:
-        assert path in page, f"{addition.page} does not say {path}"
-    for path in addition.new:
-        named = path.replace("toy", "NAME").removesuffix(".py")
-        assert named in page, f"{addition.page} does not say {named}"
+    for path in {*addition.edits, *(path.replace("toy", "NAME") for path in addition.new)}:
+        assert f"`{path}`" in page, f"{addition.page} does not say {path}"
+
+
+@pytest.mark.parametrize("what", [what for what in ADDITIONS if ADDITIONS[what].table])
+def test_a_test_that_goes_over_all_of_its_kind_is_asked_of_what_is_added(what: str) -> None:
+    addition = ADDITIONS[what]
+    going = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(addition.table, path.read_text())
+    ]
+    assert len(going) > 1, "nothing goes over all of its kind by these words"
+    assert [path for path in going if not path.startswith(addition.tests)] == []
 
 
 def test_a_line_that_is_gone_stops_an_addition(tmp_path: Path) -> None:

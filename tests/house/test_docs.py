@@ -125,6 +125,7 @@ def test_every_source_file_that_a_document_names_exists() -> None:
         f"{document.relative_to(ROOT)}: {name}"
         for document in documents()
         for name in re.findall(r"(?<![\w./-])((?:[\w.-]+/)*[\w-]+\.py)\b", document.read_text())
+        if "NAME" not in name  # what a reader writes
         if not any((folder / name).exists() for folder in (ROOT, document.parent, *rooms(document)))
     ]
     assert not missing

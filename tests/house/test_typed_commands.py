@@ -24,6 +24,8 @@ NOT_RUN = {
     "osteofed-coordinator sweep": "tests/server/command/test_sweep.py plays one over tables",
     "osteofed-coordinator phantoms": "tests/server/synthetic/phantoms writes sheets and folders",
     "osteofed-coordinator plan cssc": "tests/federation/test_feature_sources.py plays these settings",
+    "osteofed-coordinator plan encoders": "tests/server/federation/test_encoder_sources.py has them",
+    "osteofed-coordinator plan cells": "tests/federation/test_feature_sources.py plays these settings",
     "osteofed-coordinator pack": "tests/federation/test_feature_sources.py packs a run's encoder",
     "osteofed-coordinator clusters": "tests/server/encoders/test_public_clusters.py has quicker films",
     "osteofed-coordinator cells": "tests/server/encoders/test_public_cells.py has quicker films",
@@ -51,6 +53,15 @@ SHOWN = [
 @pytest.mark.parametrize("block", SHOWN, ids=lambda block: block.place)
 def test_every_command_shown_is_one_that_its_program_takes(block: Block) -> None:
     assert [mistake for words in commands_of(block) if (mistake := mistake_in(words))] == []
+
+
+def test_sources_of_features_are_shown_with_a_whole_plan_that_reads_them() -> None:
+    page = (ROOT / "docs" / "how-to" / "own-features.md").read_text()
+    shown = [part for part in page.split("\n## ") if "```yaml\nsources:" in part]
+    assert len(shown) > 1
+    for part in shown:
+        [name] = re.findall(r"`features=(\w+)`", part)
+        assert re.search(rf"\nosteofed-coordinator plan .*features={name} .*learner=", part)
 
 
 def is_listed(words: tuple[str, ...], first: str) -> bool:

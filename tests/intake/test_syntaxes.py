@@ -29,7 +29,8 @@ from pydicom.uid import (
 )
 
 from client.intake.decode import DECODERS
-from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.intake.read_film import ReadFilm
+from client.intake.workers import ReadingRule, read_films
 from server.synthetic.exams import draw_exams
 from server.synthetic.hospitals import BIRCH
 from shared.exam.pixels import Picture, prepare

@@ -20,6 +20,7 @@ class Addition:
     ``new`` and ``edits``: files by path. ``commands``: run in the tree afterwards; they may write
     ``written``. ``digest``: a file whose SHA-256 is put where ``{sha256}`` stands. ``page``: says the
     steps. ``tests`` must pass then, those of them that ``ASKED`` chooses, and the programs ``works``.
+    ``table``: what stands in a test that goes over all of its kind, each of which is in ``tests``.
     """
 
     new: Mapping[str, str]
@@ -27,6 +28,7 @@ class Addition:
     page: str
     tests: tuple[str, ...]
     works: tuple[str, ...] = ()
+    table: str = ""
     commands: tuple[tuple[str, ...], ...] = ()
     written: tuple[str, ...] = ()
     digest: str = ""
@@ -53,9 +55,9 @@ class Addition:
             (tree / path).write_text(text)
 
 
-_LEARNER = '''"""Toy: every patient is given the frequencies of the classes, from one sum.
+_LEARNER = '''"""Toy: a patient is of the class whose mean lies nearest, from one sum over all patients.
 
-Imports columns and the contract. Legend: n patients · q classes.
+Imports columns and the sums by class. Legend: n patients · f columns · q classes.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from shared.features.columns import Columns
-from shared.learners.rows import Floats, one_hot
+from shared.learners.class_sums import ClassSums
+from shared.learners.rows import Floats, softmax
 from shared.learners.task import TableTask, require_classes
 from shared.strict import FROZEN
 from shared.sums.contract import State
@@ -83,15 +86,19 @@ class ToySettings(BaseModel):
 
 @dataclass(frozen=True)
 class Toy:
-    """State after the sum [q]: frequencies."""
+    """State after the sum [q·f]: means."""
 
-    task: TableTask
+    asked: ClassSums
 
     @classmethod
     def build(cls, settings: ToySettings, task: TableTask) -> Toy:
         """The learner of a plan."""
         require_classes(task, kind=settings.kind)
-        return cls(task)
+        radius = 0.5 * len(task.columns) ** 0.5
+        columns, n_classes = task.columns, task.n_classes
+        return cls(
+            ClassSums(columns=columns, n_classes=n_classes, radius=radius, count_weight=radius)
+        )
 
     def start(self) -> State:
         """Nothing."""
@@ -102,32 +109,32 @@ class Toy:
         return (1.0,)
 
     def length(self, state: State) -> int:
-        """q."""
+        """q·(1 + f)."""
         del state
-        return self.task.n_classes
+        return self.asked.length
 
     def bound(self, state: State) -> float:
-        """A patient is of one class."""
+        """Of one class, clipped."""
         del state
-        return 1.0
+        return self.asked.bound
 
     def rows(self, state: State, patients: Columns) -> Floats:
-        """One-hot, zeros without a class, [n,q]."""
+        """Weight and columns at the place of the class, [n, q·(1 + f)]."""
         del state
-        hot: Floats = np.nan_to_num(one_hot(patients.target, self.task.n_classes))
-        return hot
+        return self.asked.rows(patients)
 
     def advance(self, state: State, total: Floats, *, sd: float, n_declared: float) -> State:
-        """Counts that noise has eaten are its SD."""
+        """Means; counts that noise has eaten are its SD."""
         del n_declared
-        counts = np.maximum(total, max(sd, 1e-9))
-        return State(counts / counts.sum(), state.sums_done + 1)
+        return State(self.asked.read(total, sd=sd).means.ravel(), state.sums_done + 1)
 
     def predict(self, state: State, patients: Columns) -> Floats:
         """[n,q]."""
-        return np.tile(state.vector, (len(patients), 1))
+        z = self.asked.scaled(patients)
+        means = state.vector.reshape(self.asked.n_classes, -1)
+        return softmax(-np.stack([((z - mean) ** 2).mean(axis=1) for mean in means], axis=1))
 '''
-_LEARNER_TEST = '''"""The toy's frequencies, by hand."""
+_LEARNER_TEST = '''"""The toy's means, by hand."""
 
 import numpy as np
 from practice_tables import table_task
@@ -137,11 +144,13 @@ from shared.learners.toy import Toy, ToySettings
 from shared.sums.federate import federate
 
 
-def test_frequencies_by_hand() -> None:
+def test_means_by_hand() -> None:
     toy = Toy.build(ToySettings(kind="toy"), table_task(1, n_classes=2))
-    patients = Columns(np.zeros((4, 1)), np.array([0.0, 1.0, 1.0, 1.0]))
-    state = federate(toy, [patients], n_declared=4)
-    assert np.allclose(toy.predict(state, patients), [0.25, 0.75])
+    patients = Columns(np.array([[-0.1], [0.1], [0.3]]), np.array([0.0, 1.0, 1.0]))
+    state = federate(toy, [patients], n_declared=3)
+    first, second, third = toy.asked.scaled(patients)[:, 0]
+    assert np.allclose(state.vector, [first, (second + third) / 2])
+    assert toy.predict(state, patients).argmax(axis=1).tolist() == [0, 1, 1]
 '''
 _FAMILY = '''"""Toy: by how many levels neighbours along a row differ."""
 
@@ -218,39 +227,50 @@ _HOUSE = (
     "tests/house/test_rooms.py",
 )
 # As pytest's -k has it: what concerns the toy, all of its kind, or what is shipped.
-ASKED = "toy or test_every or test_an_encoder or shipped or imports_itself"
+ASKED = "toy or test_every or test_an_encoder or shipped or imports_itself or is_kept"
 
 ADDITIONS: dict[str, Addition] = {
     "a learner": Addition(
         new={
             "shared/learners/toy.py": _LEARNER,
-            "configs/learner/toy.yaml": "# Frequencies of the classes, from one sum.\nkind: toy\n",
+            "configs/learner/toy.yaml": "# Means of the classes, from one sum.\nkind: toy\n",
             "tests/shared/learners/test_toy.py": _LEARNER_TEST,
         },
         edits={
-            "shared/learners/table.py": (
+            "shared/learners/following.py": (
                 (
-                    "from shared.strict import list_mistakes\n",
-                    "from shared.learners.toy import Toy, ToySettings\n"
-                    "from shared.strict import list_mistakes\n",
+                    "from shared.learners.task import TableTask\n",
+                    "from shared.learners.task import TableTask\n"
+                    "from shared.learners.toy import Toy, ToySettings\n",
                 ),
                 (
-                    "    | SoftNeighboursSettings,\n",
-                    "    | SoftNeighboursSettings\n    | ToySettings,\n",
+                    "    | SoftNeighboursSettings\n",
+                    "    | SoftNeighboursSettings\n    | ToySettings\n",
                 ),
                 (
-                    '    "selection": Selection.build,\n',
-                    '    "selection": Selection.build,\n    "toy": Toy.build,\n',
+                    '    "soft_neighbours": SoftNeighbours.build,\n',
+                    '    "soft_neighbours": SoftNeighbours.build,\n    "toy": Toy.build,\n',
                 ),
             ),
         },
         page="docs/how-to/own-learner.md",
         tests=(
             *_HOUSE,
-            "tests/shared/learners/test_toy.py",
+            "tests/federation/test_learner_families.py",
+            "tests/server/experiments/test_learners.py",
+            "tests/server/experiments/test_learners_page.py",
+            "tests/server/federation/test_plan.py",
+            "tests/server/report/test_training.py",
+            "tests/server/simulation/test_arms.py",
+            "tests/shared/learners",
+            "tests/shared/stages/test_learner.py",
             "tests/shared/sums/test_conformance.py",
         ),
-        commands=(_DOCS,),
+        table=r"(?s)learners\.table import (?:\([^)]*|[^\n]*)\bLEARNERS\b.*"
+        r'(?:", (?:sorted\(set\()?LEARNERS|set\(LEARNERS\)|for kind in LEARNERS)'
+        r'|import PLANNED|/ "learner"\)\.glob',
+        commands=(_DOCS, (PYTHON, "-m", "server.experiments.learners_page", "--kept")),
+        written=("docs/learners.md",),
     ),
     "a family of radiomics": Addition(
         new={

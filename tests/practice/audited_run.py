@@ -1,4 +1,8 @@
-"""One site's run with an audit register, through its real door, and what an auditor makes of it."""
+"""A run with a bug in it, through the real doors, and what an auditor makes of files and code.
+
+One site's training with an audit register, and a whole run of three sites with its folder; what the
+installed code answers by force is asked with the bug in it, files are read without.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,21 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from handed_over import play_run
 from planted import planted
 from table_site import TableSites, copy_sites, found_table_sites
 
 from client.gate.ledger import Ledger
 from client.gate.register import export_register
+from shared.audit.attack.answers import answer_findings
 from shared.audit.attack.company import company_findings
 from shared.audit.canary.conformance import conformance_findings
 from shared.audit.canary.one_run import canary_findings
 from shared.audit.canary.records import audited_stage, read_records
 from shared.audit.finding import Finding
+from shared.audit.recount.claims import recount_findings
 from shared.contract.protocol import SumRequest
+from shared.errors import OsteoFedError
 
 ROUNDS = 2
 
@@ -44,21 +52,33 @@ def found_audited(
 
 @dataclass(frozen=True)
 class Audited:
-    """Findings of the two methods that read a register."""
+    """Findings of the methods that read a register, and of those that read a run folder.
+
+    ``stopped``: the code with which the software itself refused to go on; empty where it did not.
+    """
 
     conformance: list[Finding]
     canary: list[Finding]
+    recount: list[Finding]
+    stopped: str = ""
 
     def refuted(self, method: str) -> list[str]:
         """Claims that a method refutes."""
-        findings = self.conformance if method == "conformance" else self.canary
-        return [finding.claim for finding in findings if finding.verdict == "fail"]
+        findings: list[Finding] = getattr(self, method)
+        return sorted({finding.claim for finding in findings if finding.verdict == "fail"})
 
     @property
     def bound(self) -> float:
         """The larger of the two lower bounds on ε."""
-        figures = self.canary[-1].figures
-        return max(float(figures["epsilon_steinke"] or 0), float(figures["epsilon_fdp"] or 0))
+        return max(self.bounds)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lower bounds on ε: Steinke's and by trade-off functions; 0 where the run was stopped."""
+        figures = self.canary[-1].figures if self.canary else {}
+        names = ("epsilon_steinke", "epsilon_fdp")
+        steinke, fdp = (float(figures.get(name) or 0) for name in names)
+        return steinke, fdp
 
 
 def train_request(sites: TableSites, round_: int) -> SumRequest:
@@ -66,16 +86,45 @@ def train_request(sites: TableSites, round_: int) -> SumRequest:
     return sites.train_request(round=round_, vector=sites.initial if round_ == 1 else sites.weights)
 
 
-def play(made: TableSites, folder: Path, *, bug: str | None = None) -> Audited:
-    """Train every round at a copy of site ``elm``, export what it must, and audit files and code."""
-    sites = copy_sites(made, folder)
+def play(made: TableSites, folder: Path, *, bug: str | None = None, tries_code: bool = True) -> Audited:
+    """Train every round at a copy of site ``elm``, export what it must, and audit files and code.
+
+    Args:
+        made: the federation.
+        folder: of the copy.
+        bug: that is planted in the run, and in the code that is tried by force.
+        tries_code: False: audits files alone.
+    """
+    sites, stopped = copy_sites(made, folder), ""
     with planted(bug):
-        for round_ in range(1, ROUNDS + 1):
-            sites.answer(train_request(sites, round_))
-        tried = company_findings(sites.plan)
-    audited = audit(sites, folder)
+        tried = [*company_findings(sites.plan), *answer_findings(sites.plan)] if tries_code else []
+        try:
+            for round_ in range(1, ROUNDS + 1):
+                sites.answer(train_request(sites, round_))
+        except OsteoFedError as error:
+            stopped = error.code
+    audited = Audited([], [], [], stopped) if stopped else audit(sites, folder)
     shutil.rmtree(folder)
     return replace(audited, conformance=[*audited.conformance, *tried])
+
+
+def recount_whole(folder: Path, *, bug: str | None = None) -> tuple[list[Finding], str]:
+    """Play a whole run of three sites, and recount what they and the coordinator hand over.
+
+    The hospitals' policy lets a patient pay twice: or the ledger refuses to measure who trained.
+
+    Returns:
+        The findings, and the code with which the software refused to go on; then there are none.
+    """
+    try:
+        with planted(bug):
+            handed = play_run(folder, policy={"epsilon_per_run": 20.0, "epsilon_lifetime": 20.0})
+        sites = [handed.evidence(site) for site in ("elm", "fir", "hop")]
+        return recount_findings(handed.plan, sites), ""
+    except OsteoFedError as error:
+        return [], error.code
+    finally:
+        shutil.rmtree(folder)
 
 
 def audit(sites: TableSites, folder: Path) -> Audited:
@@ -96,4 +145,5 @@ def audit(sites: TableSites, folder: Path) -> Audited:
         noise_multiplier=stage.noise_multiplier,
         sample_rate=stage.sample_rate,
     )
-    return Audited(conformance_findings(record.register, plan, record.ledger.rows), [committed, *found])
+    conforms = conformance_findings(record.register, plan, record.ledger.rows)
+    return Audited(conforms, [committed, *found], [])

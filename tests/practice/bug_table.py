@@ -1,26 +1,33 @@
-"""Writes ``docs/planted-bugs.md`` and its figures: bug × method × bound × verdict, on real training.
+"""Writes ``docs/planted-bugs.md`` and its figures: bug × test × method of the audit, on real runs.
 
-Run from the repository's root: ``python -m tests.practice.bug_table``.
+Run from the repository's root: ``python -m tests.practice.bug_table [--only WORD]``. With ``--only``
+rows of bugs whose name holds the word are measured anew, and the others stay.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "practice"))
 
-from audited_run import Audited, found_audited, play  # noqa: E402
+from audited_run import Audited, found_audited, play, recount_whole  # noqa: E402
 from planted import BUGS  # noqa: E402
 from table_site import TableSites  # noqa: E402
 
 PAGE, DATA = ROOT / "docs" / "planted-bugs.md", ROOT / "docs" / "data" / "planted-bugs.json"
-EPSILON, N_CANARIES, SAMPLE_RATE, LOCAL_STEPS = 8.0, 4000, 0.1, 50
+EPSILON, N_CANARIES, SAMPLE_RATE, LOCAL_STEPS = 8.0, 4000, 0.1, 25
+CORRECT = "none: a correct run"
+METHODS = ("recount", "conformance", "canary")
 # What the page says of the run besides its rows.
 CLAIM = {
     "epsilon": EPSILON,
@@ -41,72 +48,115 @@ def found_sampled(folder: Path) -> TableSites:
     )
 
 
-def bug_row(bug: str, found: Audited) -> dict[str, object]:
-    """What the methods say of one bug: bounds, the claim that is furthest off, and who refutes."""
-    figures = found.canary[-1].figures
-    # One that is tried by force has no z.
-    shown = [each for each in found.conformance if "z" in each.figures or each.verdict == "fail"]
-    worst = max(
-        shown, key=lambda each: (each.verdict == "fail", abs(float(each.figures.get("z") or 0)))
+def failing_test(bug: str) -> str:
+    """The first test of the bug's own file that fails with the bug in its path; empty: none does."""
+    environment = os.environ | {"PLANTED_BUG": bug, "PYTHONPATH": str(ROOT)}
+    options = ["-p", "tests.practice.plant_plugin", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, BUGS[bug].test],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    z = worst.figures.get("z")
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{BUGS[bug].test} could not be asked about {bug}: {done.stdout[-1000:]}")
+    failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    return failed[0].partition("[")[0] if failed else ""
+
+
+def bug_row(bug: str, found: Audited, *, test: str) -> dict[str, object]:
+    """What tests and methods say of one bug: who refutes which claims, and the bounds on ε."""
+    steinke, fdp = found.bounds
     return {
         "bug": bug,
-        "epsilon_steinke": round(float(figures["epsilon_steinke"]), 2),
-        "epsilon_fdp": round(float(figures["epsilon_fdp"]), 2),
-        "canary_refutes": found.refuted("canary"),
-        "claim": worst.claim.rstrip("."),
-        "z": None if z is None else round(float(z), 1),
-        "conformance_refutes": found.refuted("conformance"),
+        "family": BUGS[bug].family if bug in BUGS else "",
+        "test": test,
+        "stopped": found.stopped,
+        **{method: found.refuted(method) for method in METHODS},
+        "epsilon_steinke": round(steinke, 2),
+        "epsilon_fdp": round(fdp, 2),
     }
 
 
 def page(measured: Mapping[str, Any]) -> str:
     """``docs/planted-bugs.md``: a line per bug."""
+    rows = measured["rows"]
+    unseen = [row["bug"] for row in rows[1:] if not any(row[method] for method in METHODS)]
     lines = [
         "# Planted bugs",
         "",
-        "Written by `python -m tests.practice.bug_table`; nothing here is typed by hand.",
+        "Written by `make planted-bugs`; nothing here is typed by hand.",
         "",
-        f"One training site, claimed ε = {measured['epsilon']:g} at δ = 1e-5, sample rate "
-        f"{measured['sample_rate']:g}, {measured['steps']} steps, {measured['canaries']} canaries. A "
-        "bound above the claim refutes it; |z| > 6 refutes a claim of the conformance battery, a "
-        "patient who moves a sum by another row refutes the code. Both bounds hold together with 99 % "
-        "confidence.",
+        "Each bug is planted in the path of real runs: one training site with a register, a whole run "
+        "of three sites, and the installed code, which the auditor tries by force. A test of its must "
+        "fail, and the audit must refute a claim. A correct run is refuted by nothing. "
+        f"Register: claimed ε = {measured['epsilon']:g} at δ = 1e-5, sample rate "
+        f"{measured['sample_rate']:g}, {measured['steps']} steps, {measured['canaries']} canaries; "
+        "both bounds on ε hold together with 99 % confidence.",
         "",
-        "| bug | ε at least (Steinke) | ε at least (f-DP) | canary | worst claim | its z | conformance "
-        "| verdict |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_line(row) for row in measured["rows"]),
+        f"{len(rows) - 1} bugs: {sum(bool(row['test']) for row in rows)} make a test fail, "
+        f"{len(rows) - 1 - len(unseen)} are refuted by the audit"
+        + (f"; it does not see: {', '.join(unseen)}." if unseen else "."),
+        "",
+        "The divisor of a step is a public constant. A divisor that follows the data, as in Opacus 1.0 "
+        "to 1.6 ([opacus#819](https://github.com/meta-pytorch/opacus/issues/819), arXiv 2605.15648), "
+        "tells how many patients there are; it is planted here as *divisor from the data*.",
+        "",
+        "| bug | family | a test that fails | recount | conformance | ε at least (Steinke, f-DP) "
+        "| audit |",
+        "|---|---|---|---|---|---|---|",
+        *(_line(row) for row in rows),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    by_canary, by_battery = row["canary_refutes"], row["conformance_refutes"]
+    is_seen = any(row[method] for method in METHODS)
+    file, _, name = row["test"].partition("::")
     cells = (
         row["bug"],
-        f"{row['epsilon_steinke']:.2f}",
-        f"{row['epsilon_fdp']:.2f}",
-        "refuted" if by_canary else "not refuted",
-        row["claim"],
-        "–" if row["z"] is None else f"{row['z']:.1f}",
-        "refuted" if by_battery else "not refuted",
-        "found" if by_canary or by_battery else "not blamed",
+        row["family"] or "–",
+        f"[{name}](../{file})" if file else "–",
+        _claims(row["recount"]),
+        _claims(row["conformance"]),
+        f"{row['epsilon_steinke']:.2f}, {row['epsilon_fdp']:.2f}"
+        + (" refuted" if row["canary"] else ""),
+        ("found" if is_seen else "not blamed")
+        + (f"; the run stops with `{row['stopped']}`" if row["stopped"] else ""),
     )
     return f"| {' | '.join(cells)} |"
 
 
+def _claims(refuted: Sequence[str]) -> str:
+    return " ".join(refuted) if refuted else "–"
+
+
+def measure(bug: str, made: TableSites, folder: Path) -> dict[str, object]:
+    """The row of one bug, or of the correct run."""
+    name = bug if bug in BUGS else None
+    test = failing_test(bug) if name else ""
+    found = play(made, folder / "site", bug=name)
+    recounted, stopped = recount_whole(folder / "run", bug=name)
+    found = replace(found, recount=recounted, stopped=found.stopped or stopped)
+    return bug_row(bug, found, test=test)
+
+
 def main() -> None:
-    """Measure every row and write the figures and the page."""
+    """Measure the rows that are asked for and write the figures and the page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.practice.bug_table", description=__doc__)
+    parser.add_argument("--only", default="", help="bugs whose name holds this word")
+    only = parser.parse_args().only
+    held = {row["bug"]: row for row in json.loads(DATA.read_text())["rows"]} if only else {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        made = found_sampled(folder / "made")
-        rows = [
-            bug_row(bug or "none: a correct run", play(made, folder / "site", bug=bug))
-            for bug in (None, *BUGS)
-        ]
-    measured = CLAIM | {"rows": rows}
+        made = found_sampled(Path(name) / "made")
+        for bug in (CORRECT, *BUGS):
+            if only in bug:
+                held[bug] = measure(bug, made, Path(name))
+                sys.stdout.write(json.dumps(held[bug], ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+    measured = CLAIM | {"rows": [held[bug] for bug in (CORRECT, *BUGS)]}
     DATA.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text(page(measured))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,10 @@ from client.site.folder import Site, open_site
 from server.engines.launch import launch_stage
 from server.federation.folder import Home
 from server.run.release import make_release
+from shared.audit.finding import Finding, Findings, Verdict, write_findings
+from shared.audit.page import make_report
 from shared.audit.recount.evidence import SiteEvidence, gather_evidence
-from shared.contract.plan import Plan, read_plan
+from shared.contract.plan import Plan, read_plan, write_plan
 from shared.privacy.ledger_export import LedgerExport, write_export
 from shared.privacy.ledger_format import GENESIS, LedgerRow, encode_row
 from shared.signing.keys import SigningKey
@@ -108,7 +112,12 @@ class HandedOver:
         self.outbox(name).write_text(json.dumps([asdict(each) for each in departures]))
 
 
-def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOver:
+def play_run(
+    folder: Path,
+    *overrides: str,
+    described: bool = False,
+    policy: Mapping[str, object] | None = None,
+) -> HandedOver:
     """Train two rounds, validate, and hand over; ``described``: describe the patients first."""
     archives = {name: folder / "archives" / name for name in ROWS}
     for name, archive in archives.items():
@@ -116,7 +125,9 @@ def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOv
     chosen = ["federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5"]
     if any(override.startswith("learner=") for override in overrides):
         chosen = []  # of what a learner does not use nothing may be set
-    store, folders = found_tables(folder, archives, external=["hop"], overrides=[*chosen, *overrides])
+    store, folders = found_tables(
+        folder, archives, external=["hop"], overrides=[*chosen, *overrides], policy=policy
+    )
     for stage in ("description", "train") if described else ("train",):
         launch_stage(store, stage, site_folders=folders)
     make_release(store, Home(store.home).key())
@@ -126,6 +137,35 @@ def play_run(folder: Path, *overrides: str, described: bool = False) -> HandedOv
     for name in ROWS:
         made.hand_over(name)
     return made
+
+
+def signed_report(
+    made: HandedOver,
+    folder: Path,
+    auditor: SigningKey,
+    *,
+    plan: Plan | None = None,
+    **verdicts: Verdict,
+) -> Path:
+    """An auditor's report about a run's plan, or another one: a verdict by canaries about each site."""
+    findings = tuple(
+        Finding(
+            method="canary",
+            site=site,
+            claim="c",
+            verdict=verdict,
+            because="b",
+            figures={},
+            blind_to="much",
+        )
+        for site, verdict in verdicts.items()
+    )
+    examined = plan or made.plan
+    found = Findings(method="canary", plan_sha256=examined.sha256, findings=findings)
+    write_findings(folder / "findings" / "canary.json", found)
+    write_plan(folder / "findings" / "plan.json", examined, made.coordinator)
+    now = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+    return make_report(folder / "findings", folder / "report", key=auditor, now=now)[2]
 
 
 @pytest.fixture(scope="session")

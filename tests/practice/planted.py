@@ -1,140 +1,133 @@
-"""Ten ways to break a site's training path, each a switch that only tests can reach.
+"""The planted bugs, one entry each: what is broken, which test fails with it, what the audit refutes.
 
-Everything else stays the real path: policy, ledger, charge, train, gate. Each breaks what its name says
-and nothing more, by replacing one function where the loop or the optimizer looks it up.
+Each is a switch that only tests can reach; everything else stays the real path: policy, ledger, charge,
+train, gate. It breaks what its name says and nothing more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
+import plants_of_noise as noise
+import plants_of_patients as patients
+import plants_of_rows as rows
 import pytest
-import torch
-from torch import Tensor
+from plants_of_noise import Plant
 
-import client.answers.answer
-import shared.privacy.sampler
-import shared.train.dp_optimizer
-import shared.train.local_steps
-import shared.train.patient_gradients
-from shared.train.patients import PatientBatch
+Family = Literal["noise", "clipping", "sampling", "company", "leaving"]
 
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-def noise_times(factor: float) -> Plant:
-    """The optimizer adds ``factor`` times the noise that was charged."""
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        module = shared.train.dp_optimizer
-        honest = module.add_gaussian_noise
-
-        def weakened(total: Tensor, *, noise_multiplier: float, **names: object) -> Tensor:
-            if factor == 0:
-                return total
-            return honest(total, noise_multiplier=factor * noise_multiplier, **names)  # type: ignore[arg-type]
-
-        patch.setattr(module, "add_gaussian_noise", weakened)
-
-    return plant
+SIZE = "Noise has the promised standard deviation"
+REPEATS = "Within a step no draw of noise repeats"
+MOVES = "A patient moves a sum by the clip norm"
+CHANCE = "Everybody takes part by chance"
+REUSE = "No step's noise was used before"
+COMPANY = "A patient moves a sum by one row"
+OWN_ROW = "A patient moves a stage's total by that patient's own row"
+FRESH = "With nobody in it, each number of a total is fresh noise"
+CUT = "A change of the weights is cut"
+LATTICE = "Each part of every noised total holds"
+SPLITS = "An internal validation measures other patients"
+ROUNDS = "Every committed round follows from the totals"
+_TRAIN, _PRIVACY, _SUMS = "tests/shared/train", "tests/shared/privacy", "tests/shared/sums"
 
 
-def no_clipping(patch: pytest.MonkeyPatch) -> None:
-    """Gradients are added as they are."""
-    module = shared.train.patient_gradients
-    honest = module.sum_clipped_rows
-    patch.setattr(module, "sum_clipped_rows", lambda rows, *, clip_norm: honest(rows, clip_norm=None))
+@dataclass(frozen=True)
+class Bug:
+    """One way to be wrong.
+
+    Attributes:
+        family: of which CI tries one.
+        plant: puts it into the path.
+        test: file, or name, of tests of which one fails with it.
+        refutes: beginnings of claims, each of which the audit refutes.
+    """
+
+    family: Family
+    plant: Plant
+    test: str
+    refutes: tuple[str, ...]
 
 
-def clip_by_exam(patch: pytest.MonkeyPatch) -> None:
-    """Each exam is clipped on its own: a patient with four moves the sum by four clip norms."""
-    module = shared.train.local_steps
-    honest = module.clipped_sum
-
-    def by_exam(model: object, batch: PatientBatch, **names: object) -> Tensor:
-        totals = []
-        for exam in range(batch.target.shape[1]):
-            is_exam = torch.zeros_like(batch.exam_mask)
-            is_exam[:, exam] = True
-            one = replace(batch, exam_mask=batch.exam_mask & is_exam)
-            totals.append(honest(model, one.select(one.exam_mask.any(dim=1).nonzero()[:, 0]), **names))  # type: ignore[arg-type]
-        return torch.stack(totals).sum(dim=0)
-
-    patch.setattr(module, "clipped_sum", by_exam)
-
-
-def everybody_in_every_step(patch: pytest.MonkeyPatch) -> None:
-    """Sampling is booked and not done."""
-    patch.setattr(shared.privacy.sampler.PoissonSampler, "draw_rows", lambda _, n: torch.arange(n))
-
-
-def shuffled_batches(patch: pytest.MonkeyPatch) -> None:
-    """Batches of equal size from a shuffled list, everybody once per pass, booked as Poisson."""
-    waiting: dict[int, Tensor] = {}
-
-    def draw_rows(self: shared.privacy.sampler.PoissonSampler, n: int) -> Tensor:
-        n_parts = round(1 / self.sample_rate)
-        left = waiting.get(id(self), torch.empty(0, dtype=torch.long))
-        if not len(left):
-            left = torch.from_numpy(np.random.default_rng().permutation(n))
-        size = -(-n // n_parts)
-        waiting[id(self)] = left[size:]
-        return left[:size].sort().values
-
-    patch.setattr(shared.privacy.sampler.PoissonSampler, "draw_rows", draw_rows)
-
-
-def seeded_noise(patch: pytest.MonkeyPatch) -> None:
-    """Every round draws its noise from the same seed."""
-
-    class Seeded:
-        def __init__(self) -> None:
-            self._generator = torch.Generator().manual_seed(7)
-
-        def __call__(self, n: int) -> Tensor:
-            return torch.randn(n, generator=self._generator, dtype=torch.float64)
-
-    patch.setattr(client.answers.answer, "NoiseStream", Seeded)
-
-
-def twice_the_rate(patch: pytest.MonkeyPatch) -> None:
-    """Patients are drawn twice as often as is booked."""
-    module = shared.train.local_steps
-    honest = module.PoissonSampler
-    patch.setattr(module, "PoissonSampler", lambda rate: honest(min(1.0, 2 * rate)))
-
-
-def shape_of_the_company(patch: pytest.MonkeyPatch) -> None:
-    """A chunk is as long and as wide as its patients need: its rounding depends on who is in it."""
-    module = shared.train.patient_gradients
-    honest = module.make_batches
-
-    def narrow(batch: PatientBatch, size: int) -> Iterator[PatientBatch]:
-        for part in honest(batch, size):
-            held = int((part.film_exam >= 0).any(dim=0).sum())
-            exams = max(1, int(part.exam_mask.any(dim=0).sum()))
-            by_exam = ("fields", "field_mask", "target", "exam_mask")
-            cut = {name: getattr(part, name)[:, :exams] for name in by_exam}
-            yield replace(part, tokens=part.tokens[:, :held], film_exam=part.film_exam[:, :held], **cut)
-
-    patch.setattr(module, "make_batches", narrow)
-    patch.setattr(PatientBatch, "filled", lambda self, _: self)
-
-
-BUGS: Mapping[str, Plant] = {
-    "no noise": noise_times(0.0),
-    "half the noise": noise_times(0.5),
-    "noise times 0.8": noise_times(0.8),
-    "no clipping": no_clipping,
-    "clipping by exam": clip_by_exam,
-    "full batch booked as sampled": everybody_in_every_step,
-    "shuffling booked as Poisson": shuffled_batches,
-    "noise from a seed": seeded_noise,
-    "twice the sample rate": twice_the_rate,
-    "shape of the company": shape_of_the_company,
+BUGS: Mapping[str, Bug] = {
+    "no noise": Bug("noise", noise.noise_times(0.0), f"{_TRAIN}/test_dp_optimizer.py", (SIZE, FRESH)),
+    "half the noise": Bug(
+        "noise", noise.noise_times(0.5), f"{_TRAIN}/test_dp_optimizer.py", (SIZE, FRESH)
+    ),
+    "noise times 0.8": Bug(
+        "noise", noise.noise_times(0.8), f"{_TRAIN}/test_dp_optimizer.py", (SIZE, FRESH)
+    ),
+    "a tenth of the noise on the model's tensors": Bug(
+        "noise", noise.tenth_on_the_model, f"{_TRAIN}/test_dp_optimizer.py", (FRESH,)
+    ),
+    "steps on the sum without its noise": Bug(
+        "noise", noise.without_the_noise, f"{_TRAIN}/test_dp_optimizer.py", (FRESH,)
+    ),
+    "noise from a seed": Bug(
+        "noise", noise.seeded_noise, "tests/client/answers/test_answer.py", (REUSE,)
+    ),
+    "one draw of noise for all steps of a round": Bug(
+        "noise", noise.one_draw_for_all, f"{_PRIVACY}/test_noise.py", (REUSE, FRESH)
+    ),
+    "the second half of a draw repeats the first": Bug(
+        "noise", noise.second_half_repeats, f"{_PRIVACY}/test_noise.py", (REPEATS, FRESH)
+    ),
+    "no noise in one column of a table": Bug(
+        "noise", noise.column_without_noise, "tests/shared/stages/test_stage_sum.py", (FRESH,)
+    ),
+    "noise off the lattice": Bug(
+        "noise", noise.off_the_lattice, f"{_TRAIN}/test_noised_sum.py", (LATTICE,)
+    ),
+    "no clipping": Bug(
+        "clipping", rows.no_clipping, f"{_TRAIN}/test_patient_gradients.py", (MOVES, OWN_ROW)
+    ),
+    "clipping by exam": Bug(
+        "clipping", rows.clip_by_exam, f"{_TRAIN}/test_canaries.py", (MOVES, OWN_ROW)
+    ),
+    "patients unclipped, canaries clipped": Bug(
+        "clipping", rows.patients_unclipped, f"{_TRAIN}/test_patient_gradients.py", (OWN_ROW,)
+    ),
+    "clipping by tensor": Bug(
+        "clipping", rows.clip_by_tensor, f"{_TRAIN}/test_local_steps.py", (OWN_ROW,)
+    ),
+    "the batch clipped instead of patients": Bug(
+        "clipping", rows.clip_the_sum, f"{_TRAIN}/test_local_steps.py", (OWN_ROW,)
+    ),
+    "patients with two exams counted twice": Bug(
+        "clipping", rows.two_exams_twice, f"{_TRAIN}/test_local_steps.py", (OWN_ROW,)
+    ),
+    "full batch booked as sampled": Bug(
+        "sampling", rows.everybody_in_every_step, f"{_PRIVACY}/test_sampler.py", (MOVES,)
+    ),
+    "shuffling booked as Poisson": Bug(
+        "sampling", rows.shuffled_batches, f"{_PRIVACY}/test_sampler.py", (CHANCE,)
+    ),
+    "twice the sample rate": Bug(
+        "sampling", rows.twice_the_rate, f"{_TRAIN}/test_canaries.py", (MOVES,)
+    ),
+    "shape of the company": Bug(
+        "company", rows.shape_of_the_company, f"{_TRAIN}/test_patient_gradients.py", (COMPANY,)
+    ),
+    "gradients centred on the batch": Bug(
+        "company", rows.centred_on_the_batch, f"{_TRAIN}/test_patient_gradients.py", (COMPANY, OWN_ROW)
+    ),
+    "rows of a table weighted by the batch": Bug(
+        "company", rows.rows_by_frequency, f"{_SUMS}/test_total.py", (OWN_ROW,)
+    ),
+    "divisor from the data": Bug(
+        "company", patients.divisor_from_the_data, "tests/shared/stages/test_gradient.py", (OWN_ROW,)
+    ),
+    "validation on training patients": Bug(
+        "leaving", patients.validated_on_training, "tests/client/answers/test_asked.py", (SPLITS,)
+    ),
+    "update not bounded": Bug(
+        "leaving", patients.update_unbounded, f"{_TRAIN}/test_local_steps.py", (CUT,)
+    ),
+    "a site's total added twice": Bug(
+        "leaving", patients.total_added_twice, "tests/shared/stages/test_gradient.py", (ROUNDS,)
+    ),
 }
 
 
@@ -143,5 +136,5 @@ def planted(bug: str | None) -> Iterator[None]:
     """The named bug is in the path inside the ``with``; None leaves it correct."""
     with pytest.MonkeyPatch.context() as patch:
         if bug is not None:
-            BUGS[bug](patch)
+            BUGS[bug].plant(patch)
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from server.experiments.deployed import Deployed
-from server.experiments.harness import Kept, Line, models_of, settings_of
+from server.experiments.harness import Kept, Line, models_of, settings_hashes, settings_of
 from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.populations import HIP_TABLES
 from server.experiments.system import Ablation, Arm, Setting, System
@@ -21,6 +21,7 @@ from shared.measures.bone import DELTA
 from shared.measures.scored import Scored
 
 CLAIM = "it was said so"
+DAY = "2026-11-27"
 TWO = System(
     name="two_heads",
     paper="a paper that was never written",
@@ -90,6 +91,8 @@ def keep_invented(
             patients={place: len(each) for place, each in scored.items()},
             figures=tuple(figures),
             seconds=1.0,
+            date=DAY,
+            settings_sha256=settings_hashes(system)[arm.name, training.is_private],
         )
         kept.add(line, scored, np.zeros(1))
     return kept

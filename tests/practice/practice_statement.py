@@ -59,6 +59,7 @@ def predicate(**changes: object) -> PrivacyPredicate:
         "software": {
             "code_sha256": HASH,
             "plan_code_sha256": HASH,
+            "environment_sha256": HASH,
             "python": "3.11",
             "torch": "2",
             "opacus": "1",

@@ -12,6 +12,7 @@ from datetime import datetime
 from shared.audit.finding import Finding
 from shared.audit.recount.recounted import RecountedLedger, charge_of, judge, place_of
 from shared.contract.stages import Stage, purpose_of
+from shared.machine.hours import hour_in
 from shared.privacy.attempts import MOST_REPEATS
 from shared.privacy.cost import event_of
 from shared.privacy.ledger_format import LedgerRow
@@ -55,6 +56,27 @@ def recount_charges(ledger: RecountedLedger) -> Finding:
             "attempts": len(ledger.charges) + len(ledger.attempts),
         },
     )
+
+
+def recount_splits(ledger: RecountedLedger) -> list[Finding]:
+    """The finding about whom an internal validation measured; none where nothing was trained."""
+    members: dict[str, set[str]] = {"train": set(), "evaluate.internal": set()}
+    for row in ledger.charges:
+        members.get(row.purpose, set()).add(row.members_sha256)
+    trained, measured = members.values()
+    if not (trained and measured):
+        return []
+    return [
+        judge(
+            ledger.site,
+            "An internal validation measures other patients than those who trained.",
+            ["a validation was charged to the very patients of the training"]
+            if trained & measured
+            else [],
+            holds="the charges name another set of patients",
+            blind_to="Sets that overlap in part: a ledger holds their hashes alone.",
+        )
+    ]
 
 
 def _attempt_problems(ledger: RecountedLedger, attempt: LedgerRow) -> list[str]:
@@ -119,7 +141,7 @@ def _lock_problems(ledger: RecountedLedger, charge: LedgerRow) -> list[str]:
 
 
 def _time(row: LedgerRow) -> datetime:
-    return datetime.fromisoformat(row.utc)
+    return hour_in(row.utc)
 
 
 def _planned(stage: Stage, round_number: int) -> tuple[float | None, float | None, int | None]:

@@ -9,19 +9,20 @@ these, plan and the ledger's formats.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.audit.recount.held_weights import HeldWeights, read_weights
-from shared.audit.recount.replay import Replay, replay_run
+from shared.audit.recount.replay import Replay, replay_run, sums_of
 from shared.audit.recount.run_files import HeldReplies, read_held
 from shared.contract.plan import Plan
 from shared.errors import AuditError
 from shared.privacy.ledger_export import LedgerExport
 from shared.privacy.statement import open_statement, read_statement
+from shared.stages.stage_sum import StageSum
 from shared.strict import FROZEN
 
 Handed = TypeVar("Handed")
@@ -31,7 +32,7 @@ class DepartedMessage(BaseModel):
     """One line of a site's outbox, as ``osteofed-site outbox --json`` prints it.
 
     Attributes:
-        utc: when it left.
+        utc: the hour in which it left.
         channel: what was asked, or the file that was written.
         release_class: of the message.
         message: what it is.
@@ -58,7 +59,8 @@ class SiteEvidence:
     """All that an auditor was handed about one site; None where a file was not.
 
     ``site_key`` is what the auditor trusts; ``key_from`` says why: known from enrolment, or only named
-    by the plan's roster, which the coordinator wrote.
+    by the plan's roster, which the coordinator wrote. ``others``: what the coordinator holds of the
+    other sites; ``sums``: the sum of each stage that can be built here.
     """
 
     site_key: str
@@ -70,7 +72,10 @@ class SiteEvidence:
     held: HeldReplies | None = None
     weights: HeldWeights | None = None
     replay: Replay | None = None
+    others: Mapping[str, HeldReplies] = field(default_factory=dict)
+    sums: Mapping[str, StageSum] = field(default_factory=dict)
     release: Path | None = None
+    reports: tuple[Path, ...] = ()
 
     @property
     def site(self) -> str:
@@ -90,6 +95,7 @@ def gather_evidence(
     run_folder: Path | None = None,
     release: Path | None = None,
     site_keys: Mapping[str, str] | None = None,
+    reports: Sequence[Path] = (),
 ) -> list[SiteEvidence]:
     """The evidence about each site whose ledger was handed over, in roster order.
 
@@ -101,6 +107,7 @@ def gather_evidence(
         run_folder: the coordinator's, with the replies and weights that it holds.
         release: a release's folder; None takes the run folder's, if there is one.
         site_keys: keys from enrolment; a site that is not in it has the roster's.
+        reports: earlier audits' signed reports, whose verdicts statements may repeat.
 
     Raises:
         AuditError: a file cannot be read, is of a site without a ledger, or comes twice.
@@ -118,7 +125,8 @@ def gather_evidence(
         )
     if release is None and run_folder is not None and (run_folder / "release").exists():
         release = run_folder / "release"
-    held = {} if run_folder is None else {site: read_held(run_folder, site) for site in exports}
+    held = {} if run_folder is None else {site: read_held(run_folder, site) for site in roster}
+    sums = {} if run_folder is None else sums_of(run_folder, plan)
     weights = None if run_folder is None else read_weights(run_folder, plan)
     replay = None if run_folder is None else replay_run(run_folder, plan)
     return [
@@ -132,7 +140,10 @@ def gather_evidence(
             held=held.get(site),
             weights=weights,
             replay=replay,
+            others={other: each for other, each in held.items() if other != site},
+            sums=sums,
             release=release,
+            reports=tuple(reports),
         )
         for site in roster
         if site in exports

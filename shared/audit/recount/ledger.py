@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared.audit.finding import Finding
-from shared.audit.recount.charges import recount_charges
+from shared.audit.recount.charges import recount_charges, recount_splits
 from shared.audit.recount.evidence import SiteEvidence
 from shared.audit.recount.recounted import (
     SAME_FORMULA,
@@ -26,7 +26,7 @@ from shared.audit.recount.recounted import (
 from shared.contract.plan import Plan, PredictedCost
 from shared.contract.stages import PatientGroup
 from shared.errors import OsteoFedError
-from shared.privacy.accountant import epsilon_of
+from shared.privacy.accountant import delta_of_noise, epsilon_of
 from shared.privacy.cost import noised_epsilon, predict_cost, touching
 from shared.privacy.events import GaussianEvent, merge_events
 from shared.privacy.filter import filter_epsilon
@@ -41,6 +41,7 @@ def recount_ledger(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Find
         _judge_countersignatures(ledger, evidence),
         _judge_plan(ledger),
         recount_charges(ledger),
+        *recount_splits(ledger),
         _judge_cost(ledger),
         _judge_lifetime(ledger, evidence),
     ]
@@ -55,8 +56,8 @@ def second_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
     from dp_accounting import dp_event
     from dp_accounting.pld import PLDAccountant
 
-    accountant = PLDAccountant()
-    for event in merge_events(events):
+    accountant, charged = PLDAccountant(), merge_events(events)
+    for event in charged:
         gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
         step = (
             gaussian
@@ -64,7 +65,7 @@ def second_epsilon(events: Iterable[GaussianEvent], delta: float) -> float:
             else dp_event.PoissonSampledDpEvent(event.sample_rate, gaussian)
         )
         accountant.compose(dp_event.SelfComposedDpEvent(step, event.steps))
-    return float(accountant.get_epsilon(delta))
+    return float(accountant.get_epsilon(delta_of_noise(charged, delta)))
 
 
 def _judge_countersignatures(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:

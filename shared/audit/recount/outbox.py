@@ -7,8 +7,6 @@ evidence and the accountant.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 
 from shared.audit.finding import Finding
@@ -23,6 +21,7 @@ from shared.audit.recount.recounted import (
 )
 from shared.contract.payload import pack
 from shared.contract.protocol import SumReply
+from shared.machine.hours import hour_in
 from shared.privacy.accountant import epsilon_of
 
 CHARGED_CLASSES = ("dp", "governed", "off")
@@ -103,7 +102,8 @@ def largest_bytes(ledger: RecountedLedger, evidence: SiteEvidence, each: Departe
             for row in ledger.rows
             if (row.kind, row.purpose, row.plan_sha256) == ("charge", "train", each.plan_sha256)
         )
-        return _FILE_BYTES + 8 * (n_canaries + 1) * (n_steps + 1)
+        # a sum of 8 bytes and a place of 4
+        return _FILE_BYTES + 12 * (n_canaries + 1) * (n_steps + 1)
     if each.message == "ExternalFile":  # a table that was charged as a reply, with its plan
         return _FILE_BYTES
     if each.message == "LedgerExport":
@@ -173,7 +173,7 @@ def _charge_problems(
         problems.append(
             f"{place} is logged at {_shown(each.epsilon)}, its charge costs {_shown(price)}"
         )
-    if datetime.fromisoformat(each.utc) < datetime.fromisoformat(outcome.utc):
+    if hour_in(each.utc) < hour_in(outcome.utc):
         problems.append(f"{place} left before the row that releases it")
     return problems
 

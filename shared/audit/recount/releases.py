@@ -22,6 +22,7 @@ from shared.audit.recount.recounted import (
     releases_by_payload,
 )
 from shared.audit.recount.run_files import MEASURED, HeldReplies, Place
+from shared.audit.recount.totals import recount_totals
 from shared.audit.recount.weights import recount_rounds, recount_weights
 from shared.contract.payload import payload_sha256
 from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
@@ -39,6 +40,7 @@ def recount_releases(ledger: RecountedLedger, evidence: SiteEvidence) -> list[Fi
         _judge_held(ledger, evidence),
         recount_weights(ledger, evidence),
         recount_rounds(ledger, evidence),
+        *recount_totals(ledger, evidence),
         _judge_release(ledger, evidence),
     ]
 

@@ -10,6 +10,7 @@ plan and the files of a run folder.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class Replay:
 
     rounds: tuple[ReplayedRound, ...]
     because: str = ""
+
+
+def sums_of(run_folder: Path, plan: Plan) -> dict[str, StageSum]:
+    """The sum of each stage of a plan that can be built from a run folder, by the stage's name."""
+    encoder = run_folder / "encoder.safetensors" if plan.encoder_sha256 else None
+    sums = {}
+    for stage in plan.stages:
+        with suppress(OsteoFedError):
+            sums[stage.name] = sum_of(plan, stage, encoder_file=encoder)
+    return sums
 
 
 def replay_run(run_folder: Path, plan: Plan) -> Replay:

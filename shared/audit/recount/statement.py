@@ -1,6 +1,6 @@
 """The claim of a site's privacy statement: does it say what plan, ledger and release say?
 
-Imports recounted, evidence and the statement.
+Imports recounted, evidence, report and the statement.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from shared.audit.recount.recounted import (
     not_examined,
     releases_by_payload,
 )
+from shared.audit.report import open_report
 from shared.contract.plan import Plan
 from shared.contract.release import read_release
 from shared.errors import OsteoFedError
@@ -32,6 +33,7 @@ from shared.privacy.statement import (
     read_statement,
     verify_statement,
 )
+from shared.signing.canonical import hash_file
 
 
 def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Finding:
@@ -68,6 +70,7 @@ def recount_statement(ledger: RecountedLedger, evidence: SiteEvidence) -> Findin
         *_cap_problems(evidence, stated),
         *_countersigned_problems(then, evidence, stated),
         *_artefact_problems(then, evidence, statement),
+        *_audit_problems(evidence, stated),
     ]
     return judge(
         ledger.site,
@@ -224,6 +227,27 @@ def _artefact_problems(
         price = None if charge.event is None else epsilon_of([charge.event], delta)
         if each.release_class != charge.charge_class or not is_same(each.epsilon, price):
             problems.append(f"release {each.payload_sha256[:12]} is not stated at its class and cost")
+    return problems
+
+
+def _audit_problems(evidence: SiteEvidence, stated: PrivacyPredicate) -> list[str]:
+    """Verdicts that no report at hand, signed by the named auditor, gives of this plan and site."""
+    reports = {hash_file(path): path for path in evidence.reports}
+    problems = []
+    for each in stated.audits:
+        try:
+            report = open_report(reports[each.report_sha256], each.auditor_key)
+        except KeyError:
+            problems.append(
+                f"the audit report {each.report_sha256[:12]} it repeats was not handed over"
+            )
+            continue
+        except OsteoFedError as error:
+            problems.append(f"of the audit report {each.report_sha256[:12]}: {error.fact}")
+            continue
+        signed = report.verdicts_of(stated.plan_sha256, stated.site)
+        if (each.method, each.verdict) not in signed.items():
+            problems.append(f"the auditor's verdict by {each.method} is not the one it repeats")
     return problems
 
 

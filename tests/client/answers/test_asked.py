@@ -17,6 +17,7 @@ from table_federation import write_table
 from table_site import RELEASE, TableSites
 
 import client.answers.asked as asking
+import client.site.declared
 from client.answers.asked import AskedPatients, find_patients, first_exams_of
 from client.cohort.assemble import assemble
 from client.cohort.versions import current_cohort
@@ -57,6 +58,23 @@ def test_a_stage_gets_the_labelled_patients_of_its_split_and_their_batch(
     assert len(asked.patients) == len(asked.members) > 0
     for mine, theirs in zip(asked.patients.tensors(), data.batch.tensors(), strict=True):
         assert mine.equal(theirs)
+
+
+@pytest.mark.parametrize("stage", ["train", "internal", "description"])
+def test_more_patients_than_the_declared_size_has_places_for_are_not_asked_at_all(
+    made_described: TableSites, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    is_train = stage == "train"
+    request = made_described.train_request() if is_train else made_described.measure_request(stage)
+    n = len(found(made_described, request).members)
+    for places, is_refused in ((n, False), (n - 1, True)):
+        monkeypatch.setattr(client.site.declared, "capacity_of", lambda *_, k=places, **__: k)
+        if not is_refused:
+            assert len(found(made_described, request).members) == n
+            continue
+        with pytest.raises(OsteoFedError) as caught:
+            found(made_described, request)
+        assert caught.value.code == "intake.over-capacity"
 
 
 def test_a_description_gets_the_first_exam_of_everybody_and_no_weights(
@@ -136,7 +154,7 @@ def test_films_of_before_a_lock_was_accepted_here_do_not_count_whatever_day_it_n
 ) -> None:
     _, path = lock_for(sites, locked_utc="2015-01-01T00:00:00+00:00")
     with pytest.raises(OsteoFedError) as caught:
-        accrue_later(sites, path, range(300, 340), accepted=datetime(2020, 9, 1, tzinfo=UTC))
+        accrue_later(sites, path, range(300, 340), accepted=datetime(2020, 9, 1, 23, 59, tzinfo=UTC))
     assert caught.value.code == "intake.empty-cohort", "acquired on the day of the acceptance"
     with pytest.raises(OsteoFedError) as caught:  # an acceptance is not moved to an earlier day
         accrue_later(sites, path, range(300, 341), accepted=datetime(2015, 1, 2, tzinfo=UTC))

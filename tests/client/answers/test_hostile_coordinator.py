@@ -663,6 +663,23 @@ HOSTILE = {
     "a description that a lifetime cannot pay": Case(
         with_policy(described(), epsilon_lifetime=0.1), "privacy.budget-exhausted"
     ),
+    "a table for a second round": Case(lambda it: measure(it, round=2), "protocol.no-such-round"),
+    "a table for round 0": Case(lambda it: measure(it, round=0), "protocol.no-such-round"),
+    "a description for a second round": Case(described(round=2), "protocol.no-such-round"),
+    "a stage whose name paints the terminal": Case(
+        written_by_hand(add_stage("internal", name="x\x1b[2Jepsilon 0.1")), "plan.not-valid"
+    ),
+    "weights of complex numbers": Case(
+        lambda it: (arrays(it.train_request(), it.weights.astype(np.complex64)), "train"),
+        "protocol.malformed",
+    ),
+    "a lock of a megabyte": Case(
+        lambda it: measure(it, "prospective", lock_sha256="a" * 2**20), "plan.no-lock"
+    ),
+    "a release of a megabyte": Case(
+        lambda it: measure(it, release_sha256="e" * 2**20), "protocol.no-such-release"
+    ),
+    "a stage of a megabyte": Case(lambda it: train(it, stage="s" * 2**20), "plan.no-such-stage"),
     # pieces of an encoder
     "an encoder where the plan has none": Case(
         lambda it: chunk(it, encoder=False), "protocol.unwanted-weights"
@@ -783,8 +800,8 @@ def charges_in(folder: Path) -> int:
     return path.read_bytes().count(b'"kind":"charge"') if path.exists() else 0
 
 
-def test_there_are_at_least_thirty_such_requests() -> None:
-    assert len(HOSTILE) >= 30
+def test_there_are_at_least_130_such_requests() -> None:
+    assert len(HOSTILE) >= 130
 
 
 def test_a_round_out_of_turn_costs_that_round_and_no_more(sites: TableSites) -> None:

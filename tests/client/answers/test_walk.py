@@ -31,6 +31,7 @@ DECIDING = {
 }
 # Open, read and keep what these work with.
 KEEPING = {
+    "answers/held.py",
     "cohort/assemble.py",
     "cohort/folder.py",
     "cohort/tokens.py",
@@ -38,6 +39,7 @@ KEEPING = {
     "gate/ledger_file.py",
     "gate/place.py",
     "site/context.py",
+    "site/declared.py",
     "site/folder.py",
     "site/policy.py",
     "site/profile.py",

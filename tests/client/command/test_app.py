@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def test_a_site_is_made_by_its_name_and_told_what_to_edit(tmp_path: Path) -> Non
     assert yaml.safe_load((tmp_path / "site.yaml").read_text())["site"] == "elm"
     again = run(app, arguments)
     assert again.exit_code == 1, "a site is not made over another"
+
+
+def test_what_a_verb_writes_is_for_this_user_alone_whatever_the_shell_allows(tmp_path: Path) -> None:
+    before = os.umask(0o000)
+    try:
+        run(app, ["init", "elm", "--declared-patients", "120", "--folder", str(tmp_path / "elm")])
+    finally:
+        os.umask(before)
+    written = [path for path in (tmp_path / "elm").rglob("*") if path.is_file()]
+    assert {path.name for path in written} >= {"site.yaml", "policy.yaml", "join-request.json"}
+    assert [path.name for path in written if path.stat().st_mode & 0o077] == []
 
 
 def test_joining_trusts_the_key_in_the_coordinators_answer(tmp_path: Path) -> None:

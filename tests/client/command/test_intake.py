@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from client.cohort.quarantine import CODES
 from client.command.app import app
 from client.intake.accrue import accept_lock as run_acceptance
-from client.site.folder import create_site, open_site
+from client.site.folder import create_site, declare_size, open_site
 from client.site.profile import SiteProfile
 from server.synthetic.folder import write_hospital
 from server.synthetic.hospitals import BIRCH, Defects
@@ -70,6 +70,20 @@ def test_the_shipped_schema_is_found_from_any_folder_and_any_other_by_its_file(
     told = json.loads(refused.stdout)
     assert told["error"] == "settings.no-schema"
     assert "hip_bmd" in told["fact"]
+
+
+def test_a_cohort_beyond_the_places_of_the_declared_size_is_told_the_size_to_publish(
+    ask: Ask, archive: Path, tmp_path: Path
+) -> None:
+    assert json.loads(ask("ingest", archive, "--json").stdout)["size_to_declare"] is None
+    declare_size(tmp_path / "site", 1)  # smaller than any size of the list
+    assert json.loads(ask("ingest", archive, "--json").stdout)["size_to_declare"] == 10
+    assert "publish 10 by `osteofed-site declare" in " ".join(ask("ingest", archive).output.split())
+    refused = ask("declare", "--declared-patients", "11")
+    assert (refused.exit_code, "10 or 12" in refused.output) == (1, True)
+    published = ask("declare", "--declared-patients", "10", "--json")
+    assert json.loads(published.stdout)["declared patients"] == 10
+    assert json.loads(ask("ingest", archive, "--json").stdout)["size_to_declare"] is None
 
 
 def test_a_refused_first_intake_tells_its_quarantine_and_cohort_shows_it_afterwards(

@@ -384,11 +384,30 @@ def tmp_policy(path: Path) -> dict[str, object]:
 
 def test_a_folder_that_everybody_may_write_into_is_a_problem(sites: TableSites) -> None:
     folder = sites.site().folder
-    folder.chmod(0o775)  # a group may: it is the hospital's own
-    assert state_of(look_at_site(folder, is_quick=True), "keys")[0][0] == "ok"
     folder.chmod(0o757)
-    [(state, fact)] = state_of(look_at_site(folder, is_quick=True), "keys")
+    [(state, fact), _] = state_of(look_at_site(folder, is_quick=True), "keys")
     assert (state, fact) == ("problem", "everybody may write into the folder")
+
+
+def test_a_folder_or_a_reading_that_others_may_look_into_is_said_with_its_remedy(
+    sites: TableSites,
+) -> None:
+    site = sites.site()
+    assert state_of(look_at_site(site.folder, is_quick=True), "keys")[0][0] == "ok"
+    drawn = site.readings / "20260102T030405000006Z.png"
+    drawn.parent.mkdir(mode=0o700)
+    drawn.touch(mode=0o600)
+    for path, mode, remedy in (
+        (site.folder, 0o750, f"chmod 700 {site.folder}"),
+        (drawn, 0o644, f"chmod -R go= {site.readings}"),
+    ):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        lines = [line for line in look_at_site(site.folder, is_quick=True) if line.name == "keys"]
+        assert [line.state for line in lines] == ["attention", "ok"]
+        assert lines[0].remedy == remedy
+        path.chmod(before & 0o700)
+    assert state_of(look_at_site(site.folder, is_quick=True), "keys")[0][0] == "ok"
 
 
 def test_a_key_that_this_user_may_not_read_is_a_problem(

@@ -24,7 +24,8 @@ from shared.model.weights import flatten_weights
 from shared.privacy.filter import Allowance
 
 N_ROUNDS = 3
-FRESH = range(300, 480)  # people whom the site has not seen
+# People whom the site has not seen: as many as a declared size has places for.
+FRESH = range(300, 430)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def refused(spent: Spent, plan: Plan) -> str:
 WAYS = {
     "the same files again": (ROWS["elm"], "same"),
     "the same people in another order": (list(ROWS["elm"])[::-1], "same"),
-    "a new version with more people": ([*ROWS["elm"], *FRESH], "same"),
+    "a new version with more people": ([*ROWS["elm"], *FRESH[:15]], "same"),
     "a new version with half of them": (ROWS["elm"][:90], "same"),
     "a second schema over the same people": (ROWS["elm"], "second"),
     "a second schema, and ten of them among new ones": ([*ROWS["elm"][:10], *FRESH], "second"),

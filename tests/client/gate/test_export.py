@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def test_every_byte_of_a_handed_over_file_is_in_the_outbox(sites: TableSites, tm
         (each.channel, each.release_class, each.message, each.plan_sha256) for each in exported(sites)
     ] == [
         ("export.ledger", "status", "LedgerExport", ""),
-        ("export.statement", "public", "Statement", sites.plan_sha256),
-        ("export.statement", "public", "StatementPage", sites.plan_sha256),
+        ("export.statement", "status", "Statement", sites.plan_sha256),
+        ("export.statement", "status", "StatementPage", sites.plan_sha256),
     ]
     assert [(each.n_bytes, each.payload_sha256) for each in exported(sites)] == [
         (path.stat().st_size, hash_file(path)) for path in files
@@ -51,6 +52,27 @@ def test_every_byte_of_a_handed_over_file_is_in_the_outbox(sites: TableSites, tm
     ]
     key = sites.site().key.public_hex
     assert read_exports([ledger], trusted_keys={"elm": key})["elm"].site == "elm"
+
+
+def test_nothing_that_is_handed_over_tells_a_finer_time_than_the_hour(
+    sites: TableSites, tmp_path: Path
+) -> None:
+    sites.answer(sites.train_request())
+    folder = sites.site().folder
+    outbox = folder / "outbox" / "outbox.jsonl"
+    [line] = outbox.read_text().splitlines()
+    fine = json.loads(line)["utc"].replace(":00:00+", ":59:59.123456+")
+    outbox.write_text(json.dumps(json.loads(line) | {"utc": fine}) + "\n")  # as earlier releases wrote
+    do(sites, "ledger", "export", str(tmp_path / "ledger.json"))
+    do(sites, "statement", "cytology", "--out", str(tmp_path / "statement.json"))
+    text = (tmp_path / "ledger.json").read_text() + "".join(outbox.read_text().splitlines()[1:])
+    text += make_statement(sites.site(), "cytology").predicate.model_dump_json()
+    times = re.findall(r"\d{4}-\d\d-\d\dT[^\"]*", text)
+    assert len(times) > 5
+    assert {time[13:] for time in times} == {":00:00+00:00"}
+    assert {json.loads(line)["utc"][13:] for line in outbox.read_text().splitlines()[1:]} == {
+        ":00:00+00:00"
+    }
 
 
 def test_a_file_is_logged_before_it_lies_outside(
@@ -85,5 +107,5 @@ def test_a_statement_counts_the_files_of_its_run_that_left_before_it(
     do(sites, "ledger", "export", str(tmp_path / "ledger.json"))  # of all runs, so of none
     do(sites, "statement", "cytology", "--out", str(tmp_path / "statement.json"))
     predicate = make_statement(sites.site(), "cytology").predicate
-    assert predicate.n_other_messages == {"public": 2}
+    assert predicate.n_other_messages == {"status": 2}
     assert [each.channel for each in predicate.releases] == ["train"]

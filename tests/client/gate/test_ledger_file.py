@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from client.gate import ledger_file
 from client.gate.ledger_file import LedgerFile, has_rows
 from shared.errors import LedgerError
-from shared.privacy.ledger_format import GENESIS, Countersignature, LedgerRow
+from shared.privacy.ledger_format import GENESIS, Countersignature, LedgerRow, decode_row
+from shared.signing.canonical import canonical_json
 from shared.signing.countersign import countersign
 from shared.signing.keys import SigningKey, create_key, load_key
 
@@ -134,6 +136,62 @@ def test_a_witness_may_be_behind_its_rows_after_a_crash(tmp_path: Path) -> None:
     (tmp_path / "ledger-witness.json").write_bytes(before)
     with open_file(tmp_path).held():
         pass
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Index of each row that is checked, rather than read again."""
+    found: list[int] = []
+
+    def note(line: bytes, *, after: LedgerRow | None) -> LedgerRow:
+        found.append(0 if after is None else after.index + 1)
+        return decode_row(line, after=after)
+
+    monkeypatch.setattr(ledger_file, "decode_row", note)
+    return found
+
+
+def test_rows_that_the_witness_names_are_read_again_and_only_later_ones_are_checked(
+    tmp_path: Path, checked: list[int]
+) -> None:
+    written(tmp_path, 3)
+    before = (tmp_path / "ledger-witness.json").read_bytes()
+    file = open_file(tmp_path)
+    with file.held():
+        file.append(next_row(file))
+    assert checked == []
+    (tmp_path / "ledger-witness.json").write_bytes(before)
+    again = open_file(tmp_path)
+    with again.held():
+        assert again.rows == file.rows
+        assert [row.sha256 for row in again.rows] == [row.sha256 for row in file.rows]
+        assert checked == [3]
+        again.verify()
+    assert checked == [3, 0, 1, 2, 3]
+
+
+def test_rows_are_all_checked_where_no_witness_of_this_key_names_their_bytes(
+    tmp_path: Path, checked: list[int]
+) -> None:
+    written(tmp_path, 3)
+    witness = tmp_path / "ledger-witness.json"
+    content = json.loads(witness.read_bytes())["witness"]
+    of_before = {name: content[name] for name in content if name not in ("n_row_bytes", "rows_sha256")}
+    key = key_of(tmp_path)
+    for stated in (of_before | {"version": 1}, content | {"rows_sha256": "0" * 64}):
+        signature = key.sign(b"osteofed ledger witness\n" + canonical_json(stated))
+        signed = {"witness": stated, "public_key": key.public_hex, "signature": signature}
+        witness.write_bytes(canonical_json(signed))
+        with open_file(tmp_path).held():
+            assert checked == [0, 1, 2]
+        checked.clear()
+
+
+def test_a_changed_byte_of_rows_that_were_checked_before_is_found(tmp_path: Path) -> None:
+    written(tmp_path)
+    rows = tmp_path / "ledger" / "ledger.jsonl"
+    rows.write_bytes(rows.read_bytes().replace(b'"purpose":""', b'"purpose":"x"', 1))
+    assert code_of(tmp_path) == "ledger.damaged"
 
 
 def test_a_ledger_of_another_site_or_key_is_not_ones_own(tmp_path: Path) -> None:

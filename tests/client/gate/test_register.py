@@ -65,6 +65,9 @@ def test_sums_of_every_step_are_kept_in_order_of_rounds(audited: TableSites) -> 
     assert record.rounds.tolist() == [1, 2]
     assert record.sums.shape == (2, N_CANARIES)
     assert np.abs(record.sums).min() > 0
+    assert record.places.shape == (2, N_CANARIES)
+    assert (record.places[0] != record.places[1]).any(), "an order drawn afresh in every round"
+    assert record.length == N_CANARIES + audited.initial.size
     mode = register_file(audited.site(), audited.plan_sha256).stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from handed_over import RUN, HandedOver
+from handed_over import RUN, HandedOver, signed_report
 from table_site import TableSites, found_table_sites
 
 from client.answers.answer import charge_for
-from client.gate.statement import _cost, _ledger_state, make_statement, state_run
+from client.gate.statement import SignedAudit, _cost, _ledger_state, make_statement, state_run
 from client.site.approved import approved_plan
-from shared.audit.finding import Finding, Findings, write_findings
 from shared.contract.release import read_release
 from shared.errors import AuditError
 from shared.privacy.accountant import gaussian_epsilon
@@ -278,24 +277,45 @@ def test_privacy_off_is_said_in_words(tmp_path: Path) -> None:
     assert "epsilon 0.000" not in rest
 
 
-def test_verdicts_of_audits_are_repeated_with_the_hash_of_their_findings(
+def test_verdicts_about_this_site_are_repeated_from_what_an_auditor_signed(
     made_run: HandedOver, tmp_path: Path
 ) -> None:
-    finding = Finding(
-        method="canary",
-        site="elm",
-        claim="c",
-        verdict="fail",
-        because="b",
-        figures={},
-        blind_to="much",
-    )
-    path = tmp_path / "canary.json"
-    write_findings(
-        path, Findings(method="canary", plan_sha256=made_run.plan.sha256, findings=(finding,))
-    )
-    (audit,) = make_statement(made_run.site(), RUN, findings=[path]).predicate.audits
-    assert (audit.method, audit.verdict, audit.findings_sha256) == ("canary", "fail", hash_file(path))
+    auditor = create_key(tmp_path / "auditor.pem")
+    path = signed_report(made_run, tmp_path, auditor, elm="fail", fir="pass")
+    signed = SignedAudit(path, auditor.public_hex)
+    (audit,) = make_statement(made_run.site(), RUN, audit=signed).predicate.audits
+    assert (audit.method, audit.verdict) == ("canary", "fail")
+    assert (audit.auditor_key, audit.report_sha256) == (auditor.public_hex, hash_file(path))
+
+
+def test_a_verdict_that_nobody_signed_or_of_another_plan_or_site_is_not_stated(
+    made_run: HandedOver, tmp_path: Path
+) -> None:
+    auditor, stranger = (create_key(tmp_path / f"{name}.pem") for name in ("auditor", "stranger"))
+    other_plan = made_run.plan.model_copy(update={"run": "other"})
+    other_plan.__dict__.pop("sha256", None)
+    genuine = signed_report(made_run, tmp_path / "a", auditor, elm="pass")
+    edited = tmp_path / "edited.json"
+    edited.write_bytes(genuine.read_bytes().replace(b'"payload":"', b'"payload":"e30', 1))
+    findings = tmp_path / "a" / "findings" / "canary.json"
+    for path, key, code in (
+        (genuine, stranger, "audit.signer-missing"),
+        (edited, auditor, "audit.unreadable-envelope"),
+        (findings, auditor, "audit.unreadable-envelope"),
+        (
+            signed_report(made_run, tmp_path / "b", auditor, plan=other_plan, elm="pass"),
+            auditor,
+            "audit.other-report",
+        ),
+        (
+            signed_report(made_run, tmp_path / "c", auditor, fir="pass"),
+            auditor,
+            "audit.other-report",
+        ),
+    ):
+        with pytest.raises(AuditError) as caught:
+            make_statement(made_run.site(), RUN, audit=SignedAudit(path, key.public_hex))
+        assert caught.value.code == code
 
 
 def test_a_run_that_is_unknown_or_let_nothing_out_cannot_be_stated(

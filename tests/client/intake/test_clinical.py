@@ -128,23 +128,25 @@ def test_unusable_optional_value_becomes_missing_and_is_counted(interpret, cells
 
 
 @pytest.mark.parametrize(
-    ("cells", "code"),
+    ("cells", "code", "column"),
     [
-        ({"patient_id": ""}, "intake.missing-patient"),
-        ({"exam_date": "10.06.2020"}, "intake.missing-date"),
-        ({"exam_date": "2024-01-02"}, "intake.future-date"),
-        ({"age": ""}, "intake.missing-required-field"),
-        ({"age": "700"}, "intake.out-of-range"),
-        ({"age": "49.9"}, "intake.under-age"),
-        ({"sex": "x"}, "intake.unknown-category"),
-        ({"bmd_neck": "700"}, "intake.out-of-range"),
-        ({"bmd_neck": "abc"}, "intake.not-a-number"),
+        ({"patient_id": ""}, "intake.missing-patient", ""),
+        ({"exam_date": "10.06.2020"}, "intake.missing-date", ""),
+        ({"exam_date": "2024-01-02"}, "intake.future-date", ""),
+        ({"age": ""}, "intake.missing-required-field", "age"),
+        ({"age": "700"}, "intake.out-of-range", "age"),
+        ({"age": "49.9"}, "intake.under-age", ""),
+        ({"sex": "x"}, "intake.unknown-category", "sex"),
+        ({"bmd_neck": "700"}, "intake.out-of-range", "bmd_neck"),
+        ({"bmd_neck": "abc"}, "intake.not-a-number", "bmd_neck"),
     ],
 )
-def test_unusable_row_is_quarantined_and_the_rest_goes_on(interpret, cells, code):
+def test_unusable_row_is_quarantined_with_its_column_and_the_rest_goes_on(
+    interpret, cells, code, column
+):
     table = interpret(cells, {"patient_id": "P2"})
     assert [row.patient_id for row in table.rows] == ["P2"]
-    assert table.quarantined == (Quarantined("row", code, "row-1"),)
+    assert table.quarantined == (Quarantined("row", code, "row-1", column),)
     assert code in CODES
     assert table.n_rows == 2
 

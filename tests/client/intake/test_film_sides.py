@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from client.intake.film_sides import CONFLICTING_SIDE, contradicts, named_side, side_in
-from client.intake.workers import ReadFilm, ReadingRule, read_one
+from client.intake.read_film import ReadFilm
+from client.intake.workers import ReadingRule, read_one
 from client.site.profile import FilmWords
 from shared.exam.schema import ViewRule
 

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from practice_intake import HIP, LOSSY, check_sums, counts_of, make_hospital, take_in
-from practice_workers import hang, kill_itself, spy_on_reading
+from practice_intake import HIP, LOSSY, PSEUDONYMS, check_sums, counts_of, make_hospital, take_in
+from practice_workers import hang, kill_itself, send_an_object, spy_on_reading
 from pydicom import config, dcmread
 from pydicom.fileset import FileSet
 
@@ -20,7 +21,9 @@ from client.cohort.folder import Cohort
 from client.intake import workers as intake_workers
 from client.intake.inputs import film_files
 from client.intake.journal import JOURNAL_FOLDER, FilmJournal
-from client.intake.workers import ReadFilm, ReadingRule, read_films
+from client.intake.read_film import ReadFilm
+from client.intake.refusal import read_refused
+from client.intake.workers import ReadingRule, read_films
 from server.synthetic.hospitals import Defects
 from shared.errors import IntakeError
 
@@ -64,6 +67,16 @@ def test_a_film_that_kills_or_hangs_its_worker_costs_that_film_only(fail, monkey
     monkeypatch.setattr(intake_workers, "_serve", fail)
     codes = [read.code for read in read_films(paths, RULE, workers=2, timeout_s=8)]
     assert codes == ["a", "intake.decoder-failed", "b", "intake.decoder-failed", "c"]
+
+
+def test_a_worker_that_a_film_has_taken_over_can_send_data_and_no_object_that_acts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(intake_workers, "_serve", send_an_object)
+    paths = [tmp_path / name for name in ("a", "bad", "b")]
+    codes = [read.code for read in read_films(paths, RULE, workers=1)]
+    assert codes == ["a", "intake.decoder-failed", "b"]
+    assert not (tmp_path / "acted").exists()
 
 
 def test_a_worker_cannot_take_more_memory_than_it_may():
@@ -273,6 +286,45 @@ def test_what_lies_beside_films_is_no_film_and_no_loss(hospital, tmp_path):
     assert counts_of(again)["film", "intake.duplicate-film"] == 1 + counts_of(report).get(
         ("film", "intake.duplicate-film"), 0
     )
+
+
+def other_pixels(film):
+    film.PixelData = np.roll(film.pixel_array, 8, axis=0).tobytes()
+
+
+def other_patient(film):
+    film.PatientID = f"{film.PatientID}-2"
+
+
+def used_film(folder, report):
+    """A film of a cohort that is stored without compression."""
+    used = {film.film for exam in report.cohort.exams for film in exam.films}
+    for path in sorted((folder / "films").glob("*.dcm")):
+        film = dcmread(path, force=True)
+        is_used = PSEUDONYMS.film_key(str(film.get("SOPInstanceUID"))) in used
+        if is_used and not film.file_meta.TransferSyntaxUID.is_compressed:
+            return film
+    raise AssertionError("no such film")
+
+
+@pytest.mark.parametrize("change", [other_pixels, other_patient])
+def test_an_intake_in_which_one_uid_names_two_films_stops_until_a_person_takes_one_out(
+    hospital, tmp_path, change
+):
+    source, store = tmp_path / "source", tmp_path / "b" / "cohorts" / LOSSY.name
+    shutil.copytree(hospital, source)
+    plain = take_in(hospital, tmp_path / "a")
+    film, twin = used_film(source, plain), source / "films" / "twin.dcm"
+    change(film)
+    film.save_as(twin)
+    with pytest.raises(IntakeError, match="2 films bear the UID of another film") as caught:
+        take_in(source, tmp_path / "b")
+    assert caught.value.code == "intake.repeated-uid"
+    refused = read_refused(store)
+    assert len([entry for entry in refused.quarantined if entry.code == "intake.repeated-uid"]) == 2
+    assert not list(store.glob("v*"))
+    twin.unlink()
+    assert take_in(source, tmp_path / "b").cohort.exams == plain.cohort.exams
 
 
 def test_a_linked_folder_is_entered_once_and_never_round_in_a_circle(hospital, tmp_path):

@@ -122,3 +122,18 @@ def test_a_field_that_many_rows_lose_is_named_and_stops_the_intake() -> None:
     lines = caught.value.fact.splitlines()[1:]
     assert [line.split(";")[0] for line in lines] == ["  bmi: intake.unknown-unit in 26 of 100 rows"]
     refuse_unread(SCHEMA, lost[26:], 100)
+
+
+def test_the_columns_that_patients_are_lost_by_are_named() -> None:
+    rows = [
+        *(Quarantined("row", "intake.unknown-category", f"a{n}", "death") for n in range(3)),
+        Quarantined("row", "intake.unknown-category", "b", "sex"),
+    ]
+    found = Losses(
+        n_kept=0,
+        causes={row.item: row.code for row in rows},
+        nameless_rows={},
+        nameless_films={},
+    )
+    with pytest.raises(IntakeError, match=r"most by intake\.unknown-category of death, sex \(4\)"):
+        refuse_loss("hip", SCHEMA, rows, found, n_exams=5)

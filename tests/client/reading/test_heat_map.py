@@ -35,6 +35,12 @@ def test_each_view_has_a_row(tmp_path: Path) -> None:
     assert sizes == [(792, 484), (792, 869)]
 
 
+def test_a_picture_is_for_the_eyes_of_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    write_heat_maps(path, films(1), films(1), caption="", title="", unit="", field_attention={})
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_changes_nothing_is_a_picture_too(tmp_path: Path) -> None:
     path = tmp_path / "flat.png"
     write_heat_maps(

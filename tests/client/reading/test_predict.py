@@ -131,11 +131,11 @@ def test_a_film_gives_one_image_for_an_intake_and_for_a_reading(
 ) -> None:
     profile = SiteProfile(default_laterality=default)
     rule = ReadingRule.of(HIP, profile)
-    taken = [read.pixels(rule) for read in read_films(few_films[1:], rule, workers=2)]
+    taken = [rule.image_of(read.image) for read in read_films(few_films[1:], rule, workers=2)]
     read = predicting._read(few_films[1:], rule)
     assert all(np.array_equal(one, other.image) for one, other in zip(taken, read, strict=True))
     # in this process, with whatever threads it has
-    alone = [read_one(path, rule).pixels(rule) for path in few_films[1:]]
+    alone = [rule.image_of(read_one(path, rule).image) for path in few_films[1:]]
     assert all(np.array_equal(one, other) for one, other in zip(taken, alone, strict=True))
 
 

@@ -12,6 +12,7 @@ from table_site import TableSites, found_table_sites
 from client.gate.ledger import Charge
 from client.rehearsal.price import Price, find_governed, find_shortages, price_plan
 from client.site.policy import PolicySettings
+from shared.contract.capacity import capacity_of
 
 
 @pytest.fixture
@@ -19,11 +20,14 @@ def policy(tmp_path: Path) -> PolicySettings:
     return make_policy(tmp_path, minimum_cohort_patients=50, minimum_cell=10, epsilon_lifetime=8.0)
 
 
-def price(purpose: str = "training", *, n: int = 50, least: int = 50, after: float = 8.0) -> Price:
+def price(
+    purpose: str = "training", *, n: int = 50, least: int = 50, places: int = 60, after: float = 8.0
+) -> Price:
     return Price(
         purpose=purpose,
         n_patients=n,
         least_patients=least,
+        places=places,
         run_epsilon=3.0,
         spent_before=1.0,
         spent_after=after,
@@ -33,6 +37,7 @@ def price(purpose: str = "training", *, n: int = 50, least: int = 50, after: flo
 
 def test_the_least_and_the_most_that_are_allowed_are_no_shortage(policy: PolicySettings) -> None:
     assert find_shortages(policy, [price(), price("internal validation", n=10, least=10)]) == []
+    assert find_shortages(policy, [price(n=60)]) == []
 
 
 def test_training_needs_a_cohort_and_a_table_a_cell(policy: PolicySettings) -> None:
@@ -40,6 +45,19 @@ def test_training_needs_a_cohort_and_a_table_a_cell(policy: PolicySettings) -> N
     assert few == "training: 49 patients are fewer than the minimum of 50"
     [few] = find_shortages(policy, [price("internal validation", n=9, least=10)])
     assert few == "internal validation: 9 patients are fewer than the minimum of 10"
+
+
+def test_more_patients_than_places_are_said_before_anybody_pays(
+    policy: PolicySettings, made: TableSites
+) -> None:
+    [over] = find_shortages(policy, [price(n=61)])
+    assert over == "training: 61 patients are more than the 60 places of this site's declared size"
+    rule = made.plan.settings.cohort.split
+    training, internal = price_plan(made.site(), made.plan, made.split("train").cohort)
+    assert training.places == capacity_of(rule, "train", declared=100)
+    assert internal.places == capacity_of(rule, "internal", declared=100)
+    [external] = price_plan(made.site("hop"), made.plan, made.split(None, "hop").cohort)
+    assert external.places == capacity_of(rule, "everybody", declared=100)
 
 
 def test_more_than_a_lifes_budget_is_said(policy: PolicySettings) -> None:

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from client.site.folder import create_site, join_federation, open_site
+from client.site.folder import create_site, declare_size, join_federation, open_site
 from client.site.profile import SiteProfile
-from server.federation.folder import create_home, enrol
+from server.federation.folder import create_home, enrol, revoke
 from shared.errors import IntakeError, OsteoFedError, PlanError, PolicyError, ProtocolError
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -44,6 +44,13 @@ def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
         assert (tmp_path / "site" / "keys" / name).stat().st_mode & 0o077 == 0
 
 
+def test_nobody_else_may_look_into_a_sites_folder_even_if_it_was_there_before(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir(mode=0o755)
+    for name in ("old", "deep/new"):
+        make(tmp_path / name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
 def test_a_site_is_never_made_over_another(tmp_path: Path) -> None:
     make(tmp_path / "site")
     before = (tmp_path / "site" / "keys" / "signing.pem").read_bytes()
@@ -57,6 +64,23 @@ def test_the_join_request_says_nothing_but_name_keys_and_declared_size(tmp_path:
     named = {"version", "site", "public_key", "node_key", "declared_patients", "signature"}
     assert set(request) == named
     assert "PRIVATE" not in json.dumps(request)
+
+
+def test_another_size_is_published_under_the_same_keys_and_ends_plans_of_the_former(
+    tmp_path: Path,
+) -> None:
+    home, path = create_home(tmp_path / "home"), tmp_path / "site" / "join-request.json"
+    first = json.loads(make(tmp_path / "site").read_text())
+    join_federation(tmp_path / "site", enrol(home, path, role="training", is_required=True, now=NOW))
+    second = json.loads(declare_size(tmp_path / "site", 120).read_text())
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {"declared_patients", "signature"}
+    assert second["declared_patients"] == 120
+    revoke(home, "aster", now=NOW)
+    enrol(home, path, role="training", is_required=True, now=NOW)
+    assert [site.declared_patients for site in home.active_sites()] == [120]
+    site = open_site(tmp_path / "site")
+    assert (site.settings.declared_patients, site.has_joined) == (120, True), "it need not join again"
 
 
 def test_joining_trusts_the_coordinator_that_enrolled_the_site(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from server.report import results, sweep
 from server.report.pooling import PooledEffect
 from server.simulation import comparison
 from shared.audit.finding import Finding, Findings
-from shared.audit.page import AuditReport
+from shared.audit.report import AuditReport
 from shared.contract import plan, stages
 from shared.contract import sweep as contract_sweep
 from shared.contract.decision import Decision

@@ -26,7 +26,7 @@ from server.run.stage_folder import RUN_VERSION
 from server.simulation.comparison import Comparison, Division
 from server.simulation.record import RECORD_VERSION
 from shared.audit.finding import Findings
-from shared.audit.page import AuditReport
+from shared.audit.report import AuditReport
 from shared.contract.plan import Plan
 from shared.contract.protocol import PROTOCOL_VERSION
 from shared.contract.release import Lock, ReleaseRecord

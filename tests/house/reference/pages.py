@@ -13,6 +13,7 @@ from reference.markdown import page, table
 from reference.policy import policy_page
 from reference.protocol import protocol_page
 from reference.settings import settings_page
+from reference.signed_bytes import signed_bytes_page
 from reference.site import site_page
 from reference.sums import sums_page
 
@@ -29,6 +30,7 @@ _PAGES: dict[str, tuple[Callable[[], str], str]] = {
     "file-formats.md": (file_formats_page, "every file that is written, where and in which version"),
     "handed-over.md": (handed_over_page, "fields of the files that pass between the parties"),
     "protocol.md": (protocol_page, "messages between coordinator and site"),
+    "signed-bytes.md": (signed_bytes_page, "what is hashed and signed, byte by byte, and test vectors"),
     "sums.md": (sums_page, "learners and measures: how long a sum is, how bounded a patient's row"),
 }
 _INTRODUCTION = (

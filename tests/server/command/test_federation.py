@@ -47,6 +47,7 @@ def test_the_server_is_told_the_node_keys_of_active_sites(
     assert served.exit_code == 0, served.output
     [given] = seen
     assert (given["port"], given["names"]) == (9555, ["fl.example.org"])
+    assert "whoever has an account on this machine" in " ".join(served.stderr.split())
     assert list(given["node_keys"]) == ["fern"]
     founded.told("revoke", "fern")
     founded.type("serve")

@@ -18,10 +18,12 @@ import server.encoders.pretrain_landmark
 import server.encoders.public_clusters
 import server.experiments.figures
 from server.command.app import app
+from server.encoders.file import CONFIG_WEIGHTS
 from server.encoders.pretrain import LESSONS
 from server.encoders.pretrain_landmark import pretrain_landmark as pretrain_landmark_anew
 from shared.contract.settings import Settings
 from shared.learners.varclus import PublicColumn
+from shared.signing.canonical import hash_file
 
 Seen = list[tuple[tuple[object, ...], dict[str, object]]]
 
@@ -159,11 +161,33 @@ def test_cells_are_added_to_a_file_on_the_films_of_its_recipe(
         public_cells, "films_of_recipe", lambda path, *, progress: f"films of {path.name}"
     )
     monkeypatch.setattr(public_cells, "add_cells", add)
+    monkeypatch.setattr(public_cells, "constants_missing", lambda _: ["osteofed.cell_means"])
     old, out = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
     old.write_bytes(b"x")
     facts = told("cells", str(old), "--out", str(out))
     assert facts == {"weights": str(out), "sha256": "c" * 64}
     assert asked == [(old, out, "films of old.safetensors")]
+
+
+def test_a_file_that_lacks_no_cells_is_left_alone_and_no_film_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import server.encoders.public_cells as public_cells
+
+    monkeypatch.setattr(public_cells, "films_of_recipe", lambda *_, **__: pytest.fail("drawn"))
+    whole, out = CONFIG_WEIGHTS / "standin_vgg.safetensors", tmp_path / "new.safetensors"
+    facts = told("cells", str(whole), "--out", str(out))
+    assert facts == {"weights": str(whole), "sha256": hash_file(whole)}
+    assert not out.exists()
+
+
+def test_what_is_no_encoders_file_is_refused_before_a_bar_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# An encoder\n\nSee elsewhere.\n")
+    done = CliRunner().invoke(app, ["cells", str(tmp_path / "README.md"), "--out", "never"])
+    assert done.exit_code == 1
+    assert "README.md is not a safetensors file" in done.output
+    assert "hint: name one that is" in done.output
+    assert "public films" not in done.output
 
 
 def test_clusters_of_public_films_become_an_option(

@@ -11,7 +11,7 @@ import torch
 from server.encoders import pack_weights, public_cells
 from server.encoders.file import CONFIG_WEIGHTS
 from server.encoders.pretrain import pretrain
-from server.encoders.public_cells import add_cells, films_of_recipe
+from server.encoders.public_cells import add_cells, constants_missing, films_of_recipe
 from shared.errors import WeightsError
 from shared.features.components import CELL_TENSORS, TENSORS
 from shared.model.weights import read_weights, write_weights
@@ -43,7 +43,7 @@ def test_an_older_file_becomes_byte_for_byte_the_one_that_is_written_today(
 ) -> None:
     older = written(whole, tmp_path / "older.safetensors", lacks=lacks)
     names = [set(read_weights(path, sha256=None)[0]) for path in (whole, older)]
-    assert names[0] - names[1] == set(lacks)
+    assert names[0] - names[1] == set(lacks) == set(constants_missing(older))
     add_cells(older, older, films_of_recipe(older))
     assert older.read_bytes() == whole.read_bytes()
 
@@ -93,6 +93,8 @@ def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     write_weights(path, {"weight": torch.zeros(2)}, {"layout": "other"})
     with pytest.raises(WeightsError, match=r"must be one of .*, not other"):
         add_cells(path, path, torch.zeros(1, 1, 8, 8))
+    with pytest.raises(WeightsError, match=r"must be one of .*, not other"):
+        constants_missing(path)
 
 
 @pytest.mark.parametrize("name", ["standin_vgg", "standin_inception", "standin_resnet"])

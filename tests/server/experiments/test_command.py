@@ -67,7 +67,7 @@ def test_deployments_are_asked_for_by_name_and_each_is_kept_as_it_ends(
 
     def deploy(system: System, *, work: Path) -> Deployed:
         asked.append(system.name)
-        return SEEN.model_copy(update={"system": system.name})
+        return SEEN.model_copy(update={"system": system.name, "measured": (4, 4)})
 
     monkeypatch.setattr(command, "deploy_system", deploy)
     other = replace(TWO, name="other", arms=TWO.arms[1:], ablations=())

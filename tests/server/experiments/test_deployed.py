@@ -14,9 +14,11 @@ from server.experiments.deployed import (
     deployed_section,
     keep_deployed,
     read_deployed,
+    require_whole,
     systems_to_deploy,
 )
 from server.experiments.systems import SYSTEMS
+from shared.errors import RunError
 
 
 def test_every_paper_has_a_deployment_and_none_is_played_twice() -> None:
@@ -40,12 +42,25 @@ def test_a_deployment_is_kept_in_the_place_of_an_older_one(tmp_path: Path) -> No
 
 
 def test_the_page_says_what_was_seen_and_names_what_was_refuted() -> None:
-    assert deployed_section([]) == []
-    lines = deployed_section([SEEN])
+    assert deployed_section([], [TWO]) == []
+    lines = deployed_section([SEEN], [TWO])
     assert lines[-1].startswith("| two_heads | 3 + 1 external | 100 | 3 | 61 | 3.00 | 3.50 | 3 of 4 |")
     assert lines[-1].endswith("| 40, 0, 9 |")
     refuted = SEEN.model_copy(update={"claims": {"fail": 1}, "refuted": ("birch: paid twice",)})
-    assert deployed_section([refuted])[-1] == "- **two_heads: birch: paid twice**"
+    assert deployed_section([refuted], [TWO])[-1] == "- **two_heads: birch: paid twice**"
+    other = replace(TWO, name="other", arms=TWO.arms[1:], ablations=())
+    assert deployed_section([SEEN], [TWO, other])[-1] == "**Not deployed yet:** other."
+
+
+def test_a_deployment_that_failed_ends_the_command(tmp_path: Path) -> None:
+    require_whole(SEEN.model_copy(update={"measured": (4, 4)}))
+    for update, said in (
+        ({"measured": (3, 4)}, "3 of 4 tables"),
+        ({"measured": (4, 4), "refuted": ("birch: paid twice",)}, "birch: paid twice"),
+    ):
+        with pytest.raises(RunError, match=said) as caught:
+            require_whole(SEEN.model_copy(update=update))
+        assert caught.value.code == "run.deployment-failed"
 
 
 @pytest.mark.deployed

@@ -10,7 +10,16 @@ import pytest
 from practice_experiments import FEW, TWO
 
 from server.experiments import harness
-from server.experiments.harness import Kept, Line, Model, measure_systems, models_of, seeds_of
+from server.experiments.harness import (
+    Kept,
+    Line,
+    Model,
+    measure_systems,
+    measured_lines,
+    models_of,
+    seeds_of,
+    settings_hashes,
+)
 from server.experiments.populations import Population
 from server.experiments.system import EPSILON, SETTINGS, Arm, Training, leave_one_out, swept
 from server.simulation import arms as simulated
@@ -158,3 +167,18 @@ def test_an_arm_that_reads_no_film_is_not_asked_where_it_looks(
     measure_systems([asked], FEW, [101], work=work)
     [line] = [line for model, line in Kept(work).lines().items() if model.system == "asked"]
     assert not {figure.figure for figure in line.figures} & set(LOOKS)
+
+
+def test_a_line_of_other_settings_is_measured_again(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = measured_lines(ONE_ARM, Kept(work))
+    assert len(before) == 6
+    monkeypatch.setattr(harness, "settings_hashes", lambda _: {("descent", True): "0" * 64})
+    assert measured_lines(ONE_ARM, Kept(work)) == {}
+
+
+def test_the_hash_of_an_arm_is_that_of_what_it_composes_to() -> None:
+    seven = Arm(name="seven", settings=("experiment=hip_table", "federation.rounds=7"))
+    hashes = settings_hashes(replace(TWO, arms=(TWO.arms[0], seven), ablations=()))
+    assert len(set(hashes.values())) == 4

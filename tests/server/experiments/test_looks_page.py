@@ -41,15 +41,20 @@ def test_a_shortcut_is_told_where_it_came_out_so() -> None:
 @pytest.mark.parametrize(
     ("inside", "expected"),
     [
-        ({"auc": 0.76}, "AUC inside is above that of clean films"),
-        ({"auc": 0.61}, "AUC falls outside"),
-        ({"delta": 0.2}, "Δ bone − Δ random is about 0 inside"),
-        ({"iou": -0.1}, "IoU is chance inside"),
+        ({"auc": 0.76}, "AUC inside is above that of clean films: **not told**, 0.0"),
+        ({"auc": 0.61}, "AUC inside is above that of clean films: **not so here**, −0."),
+        ({"auc": 0.61}, "AUC falls outside: **not told**, 0.0"),
+        ({"delta": 0.2}, "Δ bone − Δ random is about 0 inside: **not so here**, 0.2"),
+        (
+            {"delta": 0.03},
+            "Δ bone − Δ random is about 0 inside: **not told**, as its interval is",
+        ),
+        ({"iou": -0.1}, "IoU is chance inside: **not so here**, −0.1"),
     ],
 )
 def test_what_came_out_otherwise_is_said(inside: dict[str, float], expected: str) -> None:
     text = "\n".join(shortcut_section(leaking(**inside), CLEAN))
-    assert f"- {expected}: **not so here**" in text
+    assert f"- {expected}" in text
 
 
 def test_without_the_clean_outcome_nothing_is_compared() -> None:
@@ -62,6 +67,9 @@ def test_where_nobody_was_asked_where_it_looks_there_is_no_section() -> None:
     assert looks_section(looked_outcome("plain", {("probe", TOGETHER, "external", "AUC"): 0.8})) == []
     lines = looks_section(CLEAN)
     assert "| probe | alone: larch | larch | 0.750 (0.710 to 0.790) |" in "\n".join(lines)
+    assert lines[-1] == "Δ bone − Δ random is told above 0 in 2 of 2 lines."
+    blind = looked_outcome("blind", looks(ALONE, "external", auc=0.7, delta=0.0, iou=0.0))
+    assert looks_section(blind)[-1].endswith("in 0 of 1 lines: **no arm is seen to use bone here.**")
 
 
 def test_errors_of_different_patients_are_added() -> None:

@@ -54,7 +54,7 @@ def test_hospitals_count_alike_in_their_mean() -> None:
 
 def test_a_difference_is_that_of_the_means_and_is_paired_on_the_same_patients(tmp_path: Path) -> None:
     kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06})
-    outcome = outcome_of(TWO, FEW, SEEDS, kept, date="2026-11-27")
+    outcome = outcome_of(TWO, FEW, SEEDS, kept)
     value = {
         (row.arm, row.kind, row.place, row.figure): row.mean
         for row in outcome.rows
@@ -77,13 +77,13 @@ def test_a_difference_is_that_of_the_means_and_is_paired_on_the_same_patients(tm
 def test_only_the_figures_of_the_system_are_kept(tmp_path: Path) -> None:
     one = replace(TWO, figures=("AUC",))
     kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}, system=one)
-    outcome = outcome_of(one, FEW, SEEDS, kept, date="2026-11-27")
+    outcome = outcome_of(one, FEW, SEEDS, kept)
     assert {row.figure for row in (*outcome.rows, *outcome.compared)} == {"AUC"}
 
 
 def test_all_differences_by_one_figure_are_adjusted_together(tmp_path: Path) -> None:
     kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.051}, alone={"birch": 0.2})
-    outcome = outcome_of(TWO, FEW, SEEDS, kept, date="2026-11-27")
+    outcome = outcome_of(TWO, FEW, SEEDS, kept)
     for name in TWO.figures:
         tested = [each for each in outcome.compared if each.figure == name and each.p is not None]
         assert [each.p_adjusted for each in tested] == pytest.approx(
@@ -95,7 +95,7 @@ def test_all_differences_by_one_figure_are_adjusted_together(tmp_path: Path) -> 
 def test_the_federation_is_compared_with_each_hospital_that_it_leaves_out(tmp_path: Path) -> None:
     eight = replace(TWO, population=EIGHT_TABLES, arms=TWO.arms[:1], ablations=(), design=leave_one_out)
     kept = keep_invented(tmp_path, {"descent": 0.05}, system=eight, alone={"maple": 0.1})
-    outcome = outcome_of(eight, FEW, SEEDS, kept, date="2026-11-27")
+    outcome = outcome_of(eight, FEW, SEEDS, kept)
     alone, pooled, federated, local = (
         "alone, no privacy: {}",
         "pooled, no privacy, without {}",
@@ -124,11 +124,11 @@ def test_what_is_not_measured_yet_is_counted(tmp_path: Path) -> None:
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
     n_models = len(list(models_of(TWO, FEW, SEEDS)))
     with pytest.raises(RunError, match=f"2 of {n_models} models are not measured") as caught:
-        outcome_of(TWO, FEW, SEEDS, kept, date="2026-11-27")
+        outcome_of(TWO, FEW, SEEDS, kept)
     assert caught.value.code == "run.experiments-unfinished"
 
 
 def test_an_outcome_is_read_as_it_was_written(tmp_path: Path) -> None:
     kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06})
-    outcome = outcome_of(TWO, FEW, SEEDS, kept, date="2026-11-27")
+    outcome = outcome_of(TWO, FEW, SEEDS, kept)
     assert type(outcome).model_validate(json.loads(outcome.model_dump_json())) == outcome

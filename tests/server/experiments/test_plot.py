@@ -10,7 +10,15 @@ import pytest
 from practice_figures import FIGURES, row
 
 from server.experiments.page import read_figures
-from server.experiments.plot import Axes, draw_epsilon_plot, draw_plot, grid_over, series_of
+from server.experiments.plot import (
+    COLOURS,
+    Axes,
+    Point,
+    draw_epsilon_plot,
+    draw_plot,
+    grid_over,
+    series_of,
+)
 from shared.machine.files import PROJECT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -99,3 +107,16 @@ def test_the_grid_is_tenths_around_the_values_from_a_least_on(
     values: list[float], grid: tuple[float, ...]
 ) -> None:
     assert grid_over(values, least=-0.2) == pytest.approx(grid)
+
+
+def test_a_colour_that_comes_twice_is_a_ring_the_second_time() -> None:
+    points: dict[str, tuple[Point | None, ...]] = {
+        str(at): ((0.5, 0.4, 0.6),) for at in range(len(COLOURS) + 1)
+    }
+    many = series_of(points)
+    assert [each.is_open for each in many] == [False] * len(COLOURS) + [True]
+    assert many[-1].colour == many[0].colour
+    axes = Axes(title="t", y_label="y", x_label="x", ticks=("a",), grid=(0.4, 0.6))
+    drawn = draw_plot(axes, many)
+    assert drawn.count('fill="#ffffff" stroke=') == 2, "at its tick, and beside its name"
+    assert 'fill="#ffffff" stroke=' not in draw_plot(axes, many[:-1])

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from practice_experiments import CLAIM, FEW, SEEDS, TWO, keep_invented, without_claim
+from practice_experiments import FEW, SEEDS, TWO, keep_invented
 
 from server.experiments.deployed import read_deployed
-from server.experiments.outcome import Compared, Mean, Outcome, outcome_of
+from server.experiments.outcome import Outcome, outcome_of
 from server.experiments.populations import EIGHT_TABLES
-from server.experiments.system import Ablation, System, leave_one_out
+from server.experiments.system import System, leave_one_out
 from server.experiments.systems import SYSTEMS
 from server.experiments.systems_page import (
     PAGE,
-    order_sentence,
     read_outcomes,
     systems_page,
     write_systems,
@@ -32,7 +31,7 @@ EIGHT = replace(
 def outcome(folder: Path, *, system: System = TWO, **given: dict[str, float]) -> Outcome:
     errors = given.pop("errors", {"descent": 0.05, "ridge": 0.06})
     kept = keep_invented(folder, errors, system=system, **given)
-    return outcome_of(system, FEW, SEEDS, kept, date="2026-11-27")
+    return outcome_of(system, FEW, SEEDS, kept)
 
 
 def test_the_page_and_the_plots_in_the_documents_are_what_is_kept() -> None:
@@ -92,57 +91,16 @@ def test_a_system_that_was_not_measured_says_so(tmp_path: Path) -> None:
     assert "Declared, not measured yet." not in systems_page([TWO], [outcome(tmp_path)])
 
 
-def test_an_order_that_differs_from_the_papers_is_said_with_its_places(tmp_path: Path) -> None:
-    as_said = systems_page([TWO], [outcome(tmp_path / "a")])
-    assert (
-        f"- descent above ridge in the paper ({CLAIM}): so it is here by R², and in 9 of 9" in as_said
-    )
-    turned = systems_page([TWO], [outcome(tmp_path / "b", errors={"descent": 0.08, "ridge": 0.05})])
-    assert "**otherwise here** by R² in 9 of 9 comparisons: federated, internal −0." in turned
-    assert "otherwise here" not in systems_page([without_claim()], [outcome(tmp_path / "a")])
-
-
-def compared(kind: str, value: float, margin: float) -> Compared:
-    mean = Mean(value=value, low=value - margin, high=value + margin, by_seed=(value,))
-    return Compared(first="a", second="b", kind=kind, place="internal", figure="R²", mean=mean)
-
-
-def test_an_order_whose_interval_holds_nought_is_not_told() -> None:
-    ablation = Ablation(first="a", second="b", claim="said")
-    rows = [
-        compared("federated", -0.1, 0.2),
-        compared("pooled", -0.1, 0.05),
-        compared("alone", 0.1, 0.2),
-    ]
-    assert order_sentence(ablation, rows, "R²") == (
-        "- a above b in the paper (said): **otherwise here** by R² in 2 of 3 comparisons: federated, "
-        "internal −0.100 (−0.300 to 0.100), not told from 0; "
-        "pooled, internal −0.100 (−0.150 to −0.050)."
-    )
-    assert order_sentence(ablation, rows[2:], "R²").endswith("in 0 of 1 comparisons told from 0.")
-    assert order_sentence(Ablation(first="a", second="b"), rows, "R²") == ""
-
-
-def test_hospitals_that_do_as_well_alone_are_named(tmp_path: Path) -> None:
-    found = outcome(tmp_path, alone={"birch": 0.1, "cedar": 0.1})
-    page = systems_page([TWO], [found])
-    assert "not told above aster alone, under the same ε; it is above 2 of 3 hospitals alone" in page
-    all_gain = outcome(tmp_path / "b", alone=dict.fromkeys(TWO.population.training, 0.1))
-    assert "the federation is above every hospital alone" in systems_page([TWO], [all_gain])
-
-
 def test_a_hospital_that_was_left_out_gains_equals_or_reads_better_alone(tmp_path: Path) -> None:
     found = outcome(tmp_path, system=EIGHT, alone={"maple": 0.1, "rowan": -0.03})
     page = systems_page([EIGHT], [found])
-    assert "than the hospital's own model by R²: maple." in page
-    assert (
-        "as far as these patients tell by R²: alder, hazel, juniper, larch, spruce, tamarack." in page
-    )
-    assert "than the federation of the others** by R²: rowan." in page
+    assert "than the hospital's own model by R²: maple" in page
+    assert "is not told from the federation** by R²: alder, hazel, juniper, larch, spruce" in page
+    assert "than the federation of the others** by R²: rowan" in page
     header = "| R² on later patients of | alone, no privacy | pooled, no privacy | federated |"
     assert header in page
     assert page.count("| **mean of hospitals** |") == 4, "values and differences of each figure"
-    assert "neither gains nor loses, as far as these patients tell by R²: alder, hazel," in page
+    assert "is not told to gain or lose by R²: alder, hazel," in page
 
 
 def test_a_new_outcome_takes_the_place_of_the_older_one_of_its_system(tmp_path: Path) -> None:

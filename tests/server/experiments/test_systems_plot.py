@@ -21,7 +21,7 @@ EIGHT = replace(
 
 def outcome(folder: Path, system: System) -> Outcome:
     kept = keep_invented(folder, {"descent": 0.05, "ridge": 0.06}, system=system, alone={"birch": 0.1})
-    return outcome_of(system, FEW, SEEDS, kept, date="2026-11-27")
+    return outcome_of(system, FEW, SEEDS, kept)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,13 @@ def test_an_encoder_file_from_before_there_were_cells_goes_on_without_them(tmp_p
     assert "osteofed-coordinator cells" in str(refused.value.hint)
 
 
+def test_a_finer_grid_than_the_map_is_not_said_to_be_had_by_a_command(tmp_path: Path) -> None:
+    own = "[{kind: encoder, encoder: standin_vgg, token_grid: 5, components: 2}]"
+    with pytest.raises(WeightsError) as refused:
+        composed(tmp_path, own)
+    assert str(refused.value.hint).startswith("a grid is at most the network's own map; ")
+
+
 @pytest.mark.parametrize(
     ("sources", "asked", "kind", "words"),
     [
@@ -104,6 +111,24 @@ def test_an_encoder_file_from_before_there_were_cells_goes_on_without_them(tmp_p
             READY,
             WeightsError,
             "must be 1 to 4, not 5",
+        ),
+        (
+            "[{kind: encoder, encoder: standin_vgg, token_grid: 17, components: 2}]",
+            READY,
+            SettingsError,
+            r"token_grid\b.*\b16\b",
+        ),
+        (
+            "[{kind: encoder, encoder: standin_vgg, token_grid: 4, components: 40}]",
+            READY,
+            SettingsError,
+            r"components\b.*\b32\b",
+        ),
+        (
+            "[{kind: image, token_grid: 2, components: 40}, {kind: clinical}]",
+            ("encoder=tiny", "fusion=linear", "learner=second_moments"),
+            SettingsError,
+            r"components\b.*\b32\b",
         ),
         (
             "[{kind: encoder, encoder: standin_vgg, token_grid: 4, components: 0}]",

@@ -105,6 +105,16 @@ def test_an_arm_of_clinical_fields_is_planned_beside_a_measure_that_only_films_h
     assert plan_arm(found, {"ash": 50}, run="arms").measures == ()
 
 
+@pytest.mark.parametrize("experiment", ["cssc", "dlr_ovf"])
+def test_where_columns_of_films_are_chosen_the_clinical_arm_keeps_all_its_own(experiment: str) -> None:
+    settings = compose_settings([f"experiment={experiment}"])
+    found = clinical_only(settings)
+    assert found is not None
+    assert found.learner == settings.learner.then  # type: ignore[union-attr]
+    plan = plan_arm(found, {"aster": 100, "birch": 120}, run="clinical")
+    assert plan.trained is not None
+
+
 @pytest.mark.parametrize(
     "overrides", [["encoder=none", "fusion=clinical_only"], ["fusion=clinical_only"]]
 )

@@ -1,38 +1,20 @@
-"""Ten bugs planted in a site's real training path are found from files and code; correct runs pass."""
+"""Planted bugs make a test fail and are refuted by the audit; correct runs pass.
+
+The whole table is measured by ``make planted-bugs``; here bugs of each family are planted anew, and the
+measured page is held to the table. More are planted in ``attack/test_answers.py``.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
-from audited_run import found_audited, play
-from bug_table import found_sampled
-from planted import BUGS
+from audited_run import found_audited, play, recount_whole
+from bug_table import CORRECT, DATA, METHODS, failing_test, found_sampled
+from planted import BUGS, MOVES, REUSE, ROUNDS, Family
 from table_site import TableSites
-
-from shared.audit.attack.company import CLAIM
-
-DEVIATION = "Noise has the promised standard deviation"
-MOVES = "A patient moves a sum by the clip norm"
-CHANCE = "Everybody takes part by chance"
-REUSE = "No step's noise was used before"
-# What canaries alone refute, without knowing what to look for.
-REFUTED_BY_CANARIES = {"no noise", "no clipping", "full batch booked as sampled"}
-
-NEAR_THE_CLAIM = {"no clipping", "clipping by exam"}  # bounds of 7 to 10 where 8 is claimed
-# Which claim must fall to which bug, besides any other that falls with it.
-REFUTED = {
-    "no noise": {DEVIATION},
-    "half the noise": {DEVIATION},
-    "noise times 0.8": {DEVIATION},
-    "no clipping": {MOVES},
-    "clipping by exam": {MOVES},
-    "full batch booked as sampled": {MOVES},
-    "shuffling booked as Poisson": {CHANCE},
-    "noise from a seed": {REUSE},
-    "twice the sample rate": {MOVES},
-    "shape of the company": {CLAIM},
-}
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +22,59 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> TableSites:
     return found_sampled(tmp_path_factory.mktemp("sampled"))
 
 
-def test_all_ten_bugs_have_a_switch_and_a_verdict() -> None:
-    assert BUGS.keys() == REFUTED.keys()
-    assert len(BUGS) == 10
+@pytest.fixture(scope="module")
+def rows() -> dict[str, dict[str, Any]]:
+    """The measured table."""
+    return {row["bug"]: row for row in json.loads(DATA.read_text())["rows"]}
+
+
+def test_the_table_was_measured_of_every_bug_there_is(rows: dict[str, dict[str, Any]]) -> None:
+    assert list(rows) == [CORRECT, *BUGS]
+    assert len(BUGS) >= 20
+    assert {bug.family for bug in BUGS.values()} == set(get_args(Family))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_test_fails_with_the_bug_and_the_audit_refutes_what_it_must(
+    bug: str, rows: dict[str, dict[str, Any]]
+) -> None:
+    row, claims = rows[bug], [claim for method in METHODS for claim in rows[bug][method]]
+    assert row["test"].startswith(BUGS[bug].test)
+    for begun in BUGS[bug].refutes:
+        assert any(claim.startswith(begun) for claim in claims), (begun, claims)
+    assert BUGS[bug].refutes, "a bug that the audit cannot see must be named in its report"
+
+
+def test_a_correct_run_is_refuted_by_nothing_and_its_bound_is_below_the_claim(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    row = rows[CORRECT]
+    assert [row[method] for method in METHODS] == [[], [], []]
+    assert 0 < max(row["epsilon_steinke"], row["epsilon_fdp"]) < 8
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_found(bug: str, sampled: TableSites, tmp_path: Path) -> None:
-    found = play(sampled, tmp_path / "site", bug=bug)
-    refuted = found.refuted("conformance") + found.refuted("canary")
-    for claim in REFUTED[bug]:
-        assert any(each.startswith(claim) for each in refuted), (claim, refuted)
-    assert (found.bound > 8) == (bug in REFUTED_BY_CANARIES) or bug in NEAR_THE_CLAIM
+@pytest.mark.parametrize(
+    ("bug", "begun"),
+    [("noise from a seed", REUSE), ("full batch booked as sampled", MOVES)],
+)
+def test_a_bug_of_a_run_is_found_in_its_register(
+    bug: str, begun: str, sampled: TableSites, tmp_path: Path
+) -> None:
+    found = play(sampled, tmp_path / "site", bug=bug, tries_code=False)
+    assert any(claim.startswith(begun) for claim in found.refuted("conformance"))
+
+
+@pytest.mark.slow
+def test_a_total_that_was_added_twice_is_found_in_the_run_folder(tmp_path: Path) -> None:
+    found, _ = recount_whole(tmp_path / "run", bug="a site's total added twice")
+    refuted = {each.claim for each in found if each.verdict == "fail"}
+    assert any(claim.startswith(ROUNDS) for claim in refuted)
+
+
+@pytest.mark.slow
+def test_tests_are_asked_with_the_bug_in_their_path() -> None:
+    assert failing_test("noise times 0.8").startswith(BUGS["noise times 0.8"].test)
 
 
 @pytest.mark.slow
@@ -70,7 +92,7 @@ def test_twenty_correct_runs_of_twenty_pass(epsilon: float, canaries: int, tmp_p
     )
     bounds = []
     for seed in range(20):
-        found = play(made, tmp_path / str(seed))
+        found = play(made, tmp_path / str(seed), tries_code=False)
         assert found.refuted("conformance") == []
         assert {finding.verdict for finding in found.canary} == {"pass"}
         bounds.append(found.bound)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from server.federation.compose import compose_settings
 from shared.contract.plan import Plan, PredictedCost, SplitCost, read_plan, write_plan
+from shared.contract.settings import Patience
 from shared.errors import PlanError
 from shared.signing.canonical import canonical_json, sha256_hex
 
@@ -102,6 +103,23 @@ def test_a_plan_that_was_changed_is_refused(
     change(envelope)
     written.write_text(json.dumps(envelope))
     assert code_of(written) == code
+
+
+def test_a_plan_that_holds_no_answer_keeps_the_hash_of_before_there_was_a_quantum(plan: Plan) -> None:
+    assert b"reply_quantum_s" not in plan.canonical()
+    held = plan.settings.patience.model_copy(update={"reply_quantum_s": 60.0})
+    settings = plan.settings.model_copy(update={"patience": held})
+    later = Plan.model_validate(plan.model_dump() | {"settings": settings.model_dump()})
+    assert later.settings.patience.reply_quantum_s == 60.0
+    assert b'"reply_quantum_s":60' in later.canonical()
+
+
+def test_a_quantum_leaves_a_late_answer_time_before_the_deadline(plan: Plan) -> None:
+    deadline_s = plan.settings.patience.round_deadline_s
+    asked = plan.settings.patience.model_dump()
+    Patience.model_validate(asked | {"reply_quantum_s": deadline_s / 2})
+    with pytest.raises(ValidationError, match="at most half of round_deadline_s"):
+        Patience.model_validate(asked | {"reply_quantum_s": deadline_s / 2 + 1})
 
 
 def test_a_plan_names_the_encoder_that_its_settings_name(plan: Plan) -> None:

@@ -81,6 +81,7 @@ def test_a_file_gives_as_many_components_as_are_asked_or_says_what_it_holds(tmp_
     with pytest.raises(WeightsError, match="holds 4 public components, 5 are asked") as refused:
         read_components(path, 5)
     assert refused.value.code == "weights.no-components"
+    assert str(refused.value.hint).startswith("ask for no more"), "cells would not make more"
     save_file({"other": np.zeros(2)}, path)
     with pytest.raises(WeightsError, match="holds 0 public components, 1 are asked"):
         read_components(path, 1)

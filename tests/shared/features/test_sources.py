@@ -21,6 +21,7 @@ from shared.features.sources import (
     columns_of,
     measure_radiomics,
 )
+from shared.learners.table import LEARNERS
 from shared.stages.learner import table_task
 from shared.train.patients import build_patients
 
@@ -189,6 +190,7 @@ def test_gradients_read_the_usual_features_only() -> None:
     settings = compose_settings(["features=radiomics", *READY])
     fact = refused(changed(settings, learner={"kind": "gradient"}) | {"learner": {"kind": "gradient"}})
     assert "features must be as usual with learner gradient" in fact
+    assert f"others are read by learners of tables: {', '.join(LEARNERS)}" in fact
 
 
 def test_radiomics_read_films_without_an_encoder() -> None:

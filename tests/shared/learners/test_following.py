@@ -18,7 +18,7 @@ KINDS = sorted(
 )
 
 
-def test_all_learners_may_follow_but_those_of_numbers_of_times_and_of_choices() -> None:
+def test_every_learner_may_follow_but_those_of_numbers_of_times_and_of_choices() -> None:
     assert set(LEARNERS) - set(KINDS) == {"second_moments", "proportional_hazards", "selection"}
 
 

@@ -61,7 +61,7 @@ def nulls(content: object, name: str = "learner") -> list[str]:
     return [name] if content is None else []
 
 
-def test_there_is_one_yaml_for_each_learner_and_others_are_choices_of_one() -> None:
+def test_every_learner_has_one_yaml_and_others_are_choices_of_one() -> None:
     names = {path.stem for path in FOLDER.iterdir()} - {"gradient"}
     # lasso names the learner behind its choice by its default, and is composed with it
     assert names - set(LEARNERS) == {"clusters_mlp", "lasso", "representatives"}

@@ -164,6 +164,23 @@ def test_no_control_or_format_character_of_outside_text_reaches_a_person(
     assert not set(HOSTILE) & set(shown) - set("[2JHm1hip")
 
 
+def test_of_work_that_is_refused_no_bar_remains_above_the_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with progress("films") as advance:
+        advance(2, 2)
+    assert "films" in capfd.readouterr().err
+
+    def refused() -> None:
+        with progress("films") as advance:
+            advance(1, 2)
+            raise PlanError("changed", "no")
+
+    with pytest.raises(PlanError):
+        refused()
+    assert capfd.readouterr().err.strip() == ""
+
+
 def test_a_further_line_of_outside_text_cannot_pass_for_a_line_of_ours(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +32,8 @@ def test_a_fault_inside_a_library_is_told_by_our_own_line() -> None:
     assert "Canary" not in found.fact
 
 
-def test_a_fault_in_another_room_is_told_by_the_line_there() -> None:
-    found = unexpected(caught(lambda: files.write_atomic(files.PROJECT / "no" / "file", 3)))  # type: ignore[arg-type]
+def test_a_fault_in_another_room_is_told_by_the_line_there(tmp_path: Path) -> None:
+    found = unexpected(caught(lambda: files.write_atomic(tmp_path / "file", 3)))  # type: ignore[arg-type]
     assert " in files.py, line " in found.fact
 
 

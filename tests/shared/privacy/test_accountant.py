@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import shared.privacy.events
 from server.federation.compose import compose_settings
 from server.federation.plan import resolve_stages
 from shared.errors import PrivacyError
@@ -18,14 +19,17 @@ from shared.privacy.accountant import (
     _prv_epsilon,
     accountant_name,
     calibrate,
+    delta_of_noise,
     epsilon_of,
     gaussian_delta,
     gaussian_epsilon,
     gaussian_mu,
+    is_overflow_paid,
     squared_mu,
 )
 from shared.privacy.cost import predict_cost
-from shared.privacy.events import GaussianEvent, merge_events
+from shared.privacy.events import GaussianEvent, merge_events, overflow_of
+from shared.privacy.filter import filter_epsilon, fits
 
 DELTA = 1e-5
 
@@ -241,6 +245,36 @@ def test_noise_below_the_minimum_is_refused_before_any_accountant(
         predict_cost(
             resolve_stages(settings_below, n_parameters=10, declared={"training": (100,)}), delta=DELTA
         )
+
+
+def test_delta_pays_for_sampled_steps_that_add_nobody_before_noise_is_accounted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = [GaussianEvent(noise_multiplier=2.0, steps=40)]
+    sampled = [GaussianEvent(noise_multiplier=2.0, sample_rate=0.2, steps=40)]
+    assert delta_of_noise(full, DELTA) == DELTA
+    left = delta_of_noise(sampled, DELTA)
+    assert left == pytest.approx(DELTA * 0.999, rel=1e-12)
+    epsilon = epsilon_of(sampled, DELTA)
+    # what remains of δ covers the chance p that any step differs from what was accounted
+    assert left + (1 + math.exp(epsilon)) * 40 * shared.privacy.events.STEP_OVERFLOW <= DELTA
+    assert is_overflow_paid(full, 700.0, DELTA)
+    monkeypatch.setattr(shared.privacy.events, "STEP_OVERFLOW", 1e-9)
+    _prv_epsilon.cache_clear()
+    with pytest.raises(PrivacyError, match="steps without places cost more") as caught:
+        epsilon_of(sampled, DELTA)
+    assert caught.value.code == "privacy.unaccountable"
+    assert filter_epsilon(sampled, DELTA) == math.inf
+    assert not fits(sampled, epsilon=50.0, delta=DELTA)
+    _prv_epsilon.cache_clear()
+
+
+@pytest.mark.parametrize(("epsilon", "steps"), [(8.0, 1), (8.0, 10_000), (50.0, 10_000)])
+def test_the_chance_of_a_step_without_places_fits_into_every_plan(epsilon: float, steps: int) -> None:
+    event = GaussianEvent(noise_multiplier=1.0, sample_rate=0.5, steps=steps)
+    assert overflow_of([event]) == pytest.approx(steps * 1e-36, rel=1e-12)
+    assert is_overflow_paid([event], epsilon, DELTA)
+    assert not is_overflow_paid([event], 80.0, DELTA)
 
 
 def test_a_sampled_plan_says_so_in_its_mechanism_and_is_priced_by_the_numeric_accountant() -> None:

@@ -207,6 +207,18 @@ def test_rows_of_an_unknown_version_are_refused_by_it(key: SigningKey) -> None:
     assert caught.value.code == "ledger.unknown-version"
 
 
+@pytest.mark.parametrize("utc", ["2026-01-01T00:00:01+00:00", "2026-01-01T01:30:00+01:30", "soon", ""])
+def test_a_row_tells_no_finer_time_than_its_hour_unless_an_earlier_version_wrote_it(
+    key: SigningKey, utc: str
+) -> None:
+    with pytest.raises(LedgerError, match="finer time than its hour"):
+        decode_row(encode_row(row_after(None, key, utc=utc), key), after=None)
+    old = row_after(None, key, utc="2026-01-01T00:00:01.5+00:00", version=6)
+    assert decode_row(encode_row(old, key), after=None) == old
+    rows = [old, row_after(old, key, utc="2026-01-01T00:00:00+00:00")]
+    assert verify_chain(lines(rows, key), trusted_key=key.public_hex) == rows
+
+
 @pytest.mark.parametrize(
     ("version", "newer"),
     [

@@ -26,6 +26,8 @@ RECORD = RegisterRecord(
     coins=np.array([True, False, True]),
     sums=np.array([[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]),
     rounds=np.array([1, 2]),
+    places=np.array([[4, 0, 2], [1, 3, 0]], dtype=np.int32),
+    length=5,
 )
 
 
@@ -44,11 +46,21 @@ def test_a_record_is_read_back_and_only_its_owner_may_read_it(tmp_path: Path) ->
     assert found.commitment == RECORD.commitment
     np.testing.assert_array_equal(found.sums, RECORD.sums)
     np.testing.assert_array_equal(found.rounds, RECORD.rounds)
+    np.testing.assert_array_equal(found.places, RECORD.places)
+    assert found.length == 5
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"sums": np.zeros((2, 2))}, {"sums": np.zeros((1, 3))}, {"rounds": np.array([1, 2, 3])}],
+    [
+        {"sums": np.zeros((2, 2))},
+        {"sums": np.zeros((1, 3))},
+        {"rounds": np.array([1, 2, 3])},
+        {"places": np.array([[4, 0, 2]])},
+        {"places": np.array([[4, 0, 2], [1, 1, 0]])},
+        {"places": np.array([[4, 0, 2], [1, -1, 0]])},
+        {"length": 4},
+    ],
 )
 def test_parts_that_do_not_fit_together_are_refused(
     tmp_path: Path, values: dict[str, np.ndarray]
@@ -64,7 +76,7 @@ def test_another_version_or_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "register.npz"
     with np.load(io.BytesIO(pack_register(RECORD))) as content:
         parts = dict(content.items())
-    np.savez(path, **parts | {"version": np.array(2)})
+    np.savez(path, **parts | {"version": np.array(1)})
     with pytest.raises(AuditError):
         read_register(path)
     path.write_bytes(b"nothing")

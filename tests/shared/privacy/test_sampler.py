@@ -9,7 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+import shared.privacy.sampler
 from shared.errors import PrivacyError
+from shared.privacy.events import STEP_OVERFLOW
 from shared.privacy.sampler import PoissonSampler
 
 # A correct sampler leaves five standard errors once in 1.7 million measurements.
@@ -28,7 +30,7 @@ def draw_steps(sampler: PoissonSampler, *, patients: int, steps: int) -> torch.T
 @pytest.fixture(scope="module")
 def drawn() -> torch.Tensor:
     """A million draws: 2000 steps over 500 patients."""
-    return draw_steps(PoissonSampler(RATE), patients=PATIENTS, steps=STEPS)
+    return draw_steps(PoissonSampler(RATE, patients=PATIENTS), patients=PATIENTS, steps=STEPS)
 
 
 def test_a_million_draws_include_with_the_promised_chance(drawn: torch.Tensor) -> None:
@@ -41,7 +43,7 @@ def test_a_million_draws_include_with_the_promised_chance(drawn: torch.Tensor) -
 
 @pytest.mark.parametrize("rate", [0.001, 0.02, 0.5, 0.999])
 def test_small_and_large_rates_are_met_too(rate: float) -> None:
-    included = len(PoissonSampler(rate).draw_rows(1_000_000))
+    included = len(PoissonSampler(rate, patients=1_000_000).draw_rows(1_000_000))
     assert abs(included - 1e6 * rate) < SIGMAS * math.sqrt(1e6 * rate * (1 - rate))
 
 
@@ -80,7 +82,7 @@ def test_batch_sizes_of_consecutive_steps_are_uncorrelated(drawn: torch.Tensor) 
 
 
 def test_rows_are_ascending_integers_without_repeats_and_everybody_is_reached() -> None:
-    sampler = PoissonSampler(0.5)
+    sampler = PoissonSampler(0.5, patients=1000)
     rows = sampler.draw_rows(1000)
     assert rows.dtype == torch.int64
     assert torch.equal(rows, torch.unique(rows))
@@ -89,16 +91,37 @@ def test_rows_are_ascending_integers_without_repeats_and_everybody_is_reached() 
 
 
 def test_a_rate_of_one_takes_everybody_and_steps_may_be_empty() -> None:
-    assert PoissonSampler(1.0).draw_rows(1000).tolist() == list(range(1000))
-    assert PoissonSampler(1.0).draw_rows(0).shape == (0,)
-    sizes = {len(PoissonSampler(0.5).draw_rows(1)) for _ in range(60)}
+    assert PoissonSampler(1.0, patients=1000).draw_rows(1000).tolist() == list(range(1000))
+    assert PoissonSampler(1.0, patients=1000).draw_rows(0).shape == (0,)
+    sizes = {len(PoissonSampler(0.5, patients=1).draw_rows(1)) for _ in range(60)}
     assert sizes == {0, 1}
+
+
+@pytest.mark.parametrize(("patients", "rate"), [(7, 0.5), (176, 0.25), (2000, 0.1)])
+def test_the_places_of_a_step_are_public_and_run_out_never_in_practice(
+    patients: int, rate: float
+) -> None:
+    places = PoissonSampler(rate, patients=patients).places
+    assert stats.binom.sf(places, patients, rate) <= STEP_OVERFLOW
+    assert places == patients or stats.binom.sf(places - 1, patients, rate) > STEP_OVERFLOW
+    assert places == patients or places < patients * rate + 14 * math.sqrt(patients * rate)
+    assert PoissonSampler(1.0, patients=patients).places == patients
+
+
+def test_a_step_for_which_more_are_drawn_than_it_has_places_adds_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared.privacy.sampler, "binomial_quantile", lambda *_, **__: 5)
+    sampler = PoissonSampler(0.5, patients=10)
+    sizes = {len(sampler.draw_rows(10)) for _ in range(200)}
+    assert max(sizes) == 5
+    assert 0 in sizes, "about four steps of ten have more than five"
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1, math.nan, math.inf])
 def test_a_rate_that_is_no_chance_is_refused(rate: float) -> None:
     with pytest.raises(PrivacyError) as caught:
-        PoissonSampler(rate)
+        PoissonSampler(rate, patients=10)
     assert caught.value.code == "privacy.bad-sample-rate"
 
 
@@ -106,16 +129,16 @@ def test_seeding_torch_does_not_repeat_a_draw() -> None:
     draws = []
     for _ in range(2):
         torch.manual_seed(1)
-        draws.append(PoissonSampler(0.5).draw_rows(200).tolist())
+        draws.append(PoissonSampler(0.5, patients=200).draw_rows(200).tolist())
     assert draws[0] != draws[1]
 
 
 def test_two_processes_never_draw_the_same() -> None:
-    sampler = PoissonSampler(0.5)
+    sampler = PoissonSampler(0.5, patients=200)
     sampler.draw_rows(10)
     drawn = [_draw_in_child(sampler) for _ in range(2)]
     drawn.append(tuple(sampler.draw_rows(200).tolist()))
-    drawn.append(tuple(PoissonSampler(0.5).draw_rows(200).tolist()))
+    drawn.append(tuple(PoissonSampler(0.5, patients=200).draw_rows(200).tolist()))
     assert len(set(drawn)) == 4
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from shared.machine.files import PROJECT
 from shared.signing.canonical import hash_of, sha256_hex
-from shared.signing.code_hash import code_hash, installed_code_hash
+from shared.signing.code_hash import code_hash, environment_sha256, installed_code_hash
 
 
 @pytest.fixture
@@ -36,9 +38,33 @@ def test_any_change_of_a_source_file_changes_it(tree: Path) -> None:
     assert len(seen) == 4
 
 
+def test_a_template_is_source_since_people_read_what_it_writes(tree: Path) -> None:
+    seen = [code_hash(tree)]
+    for name in ("page.html.j2", "page.html", "deep/page.css"):
+        path = tree / "server" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+        seen.append(code_hash(tree))
+    assert len(set(seen)) == 4
+
+
+def test_the_environment_is_named_by_what_is_installed_in_which_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def named(*found: tuple[str, str]) -> str:
+        installed = [SimpleNamespace(name=name, version=version) for name, version in found]
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda: installed)
+        return environment_sha256.__wrapped__()
+
+    here = named(("b", "1"), ("A_a", "2"))
+    assert here == hash_of([["a-a", "2"], ["b", "1"]]) == named(("a.a", "2"), ("b", "1"), ("b", "1"))
+    assert len({here, named(("b", "1")), named(("b", "2"), ("a-a", "2"))}) == 3
+
+
 def test_what_is_no_source_changes_nothing(tree: Path) -> None:
     before = code_hash(tree)
-    (tree / "client" / "page.html.j2").write_text("x")
+    (tree / "client" / "settings.yaml").write_text("x")
+    (tree / "client" / "a.pyc").write_text("x")
     (tree / "tests").mkdir()
     (tree / "tests" / "test_a.py").write_text("x")
     assert code_hash(tree) == before

@@ -86,7 +86,7 @@ class Watching:
 
     weights: torch.Tensor
 
-    def score(self, vector: np.ndarray, patients: PatientBatch) -> ScoredExams:
+    def score(self, vector: np.ndarray, patients: PatientBatch, *, places: int = 0) -> ScoredExams:
         patient, exam = patients.exam_mask.nonzero(as_tuple=True)
         of_exam = patients.film_exam[patient] == exam[:, None]  # [e,s]
         seen = (patients.tokens.mean(dim=-1) * self.weights).sum(dim=-1)[patient]  # [e,s]

@@ -16,7 +16,7 @@ from shared.contract.settings import PrivacySettings
 from shared.contract.stages import GradientStage, StrategySettings
 from shared.errors import WeightsError
 from shared.model.build import build_model
-from shared.model.weights import flatten_weights
+from shared.model.weights import flatten_weights, trainable
 from shared.stages.gradient import GradientSum
 from shared.stages.stage_sum import StageState
 from shared.train.aggregate import next_weights
@@ -255,3 +255,21 @@ def test_training_takes_patients_and_nothing_else() -> None:
             asked.start().vector, [1, 2], round_number=1, declared_patients=5, draw_normals=silent
         )
     assert caught.value.code == "weights.wrong-patients"
+
+
+@pytest.mark.parametrize("fold", ["coordinator", "site"])
+def test_the_parts_of_a_total_are_the_models_tensors_one_after_the_other(fold: str) -> None:
+    plan = private_plan("concatenation")
+    stage, _ = asked_of(plan)
+    promised = GradientSum(
+        plan, stage.model_copy(update={"fold": fold, "local_steps": 1}), None
+    ).promised(1, declared_patients=50)
+    names = [name for name, _ in trainable(build_model(plan.settings, plan.settings.seed))]
+    assert list(promised.parts) == names
+    ends = [0, *(part.stop for part in promised.parts.values())]
+    assert [part.start for part in promised.parts.values()] == ends[:-1]
+    assert ends[-1] == flatten_weights(build_model(plan.settings, plan.settings.seed)).size
+    row = {"coordinator": stage.clip_norm, "site": stage.learning_rate * stage.clip_norm / 50}[fold]
+    assert promised.row == pytest.approx(row)
+    assert promised.sd == promised.fresh_sd == pytest.approx(stage.noise_multiplier * row)
+    assert (promised.spacing > 0) == (fold == "coordinator")

@@ -15,7 +15,13 @@ from practice_tables import Numbers
 from shared.contract.stages import StageSettings
 from shared.errors import ProtocolError
 from shared.stages.kinds import sum_of
-from shared.stages.stage_sum import StageSum, largest_noised, require_state, total_with_noise
+from shared.stages.stage_sum import (
+    StageSum,
+    largest_noised,
+    noise_of_rows,
+    require_state,
+    total_with_noise,
+)
 from shared.sums.contract import State
 
 
@@ -112,3 +118,14 @@ def test_a_private_total_is_on_the_lattice_with_the_noise_of_its_round() -> None
     total = total_with_noise(Thirds(), Thirds().start(), patients, **asked)
     third = math.floor(2**30 / 3) / 2**30  # truncated towards zero
     assert total.tolist() == [9 * third + 2.0, 9 * third - 2.0]
+
+
+def test_what_a_sum_of_rows_promises_is_what_its_total_holds() -> None:
+    promised = noise_of_rows(bound=1.0, noise_multiplier=2.0, parts={"all": slice(0, 2)})
+    stage, nobody = stage_of("dp", 2.0), Numbers(np.zeros((0, 1)))
+    asked = {"stage": stage, "round_number": 1, "draw_normals": lambda n: np.array([1.0, -1.0])[:n]}
+    total = total_with_noise(Thirds(), Thirds().start(), nobody, **asked)
+    assert Thirds().bound(Thirds().start()) == promised.row == 1.0
+    assert total.tolist() == [promised.sd, -promised.sd]
+    assert promised.fresh_sd == promised.sd
+    assert promised.spacing == 2.0**-30

@@ -48,6 +48,18 @@ def test_every_chunk_has_one_shape_however_many_patients_there_are(n: int) -> No
     assert set(asked.seen) == {(4, 2)}
 
 
+@pytest.mark.parametrize("n", [1, 4, 5, 9])
+def test_there_are_as_many_chunks_as_places_need_whoever_is_there(n: int) -> None:
+    asked, patients = Plain(), some(n)
+    total = total_of(asked, asked.start(), patients, chunk=4, places=10)
+    assert asked.seen == [(4, 2)] * 3
+    assert np.array_equal(total, total_of(asked, asked.start(), patients, chunk=4))
+    exact = exact_total_of(asked, asked.start(), patients, chunk=4, places=10)
+    assert exact.tobytes() == exact_total_of(asked, asked.start(), patients, chunk=4).tobytes()
+    rows = list(lattice_rows(asked, asked.start(), patients, chunk=4, places=10))
+    assert sum(map(len, rows)) == n
+
+
 @pytest.mark.parametrize("n", [0, 1, 4, 5, 9])
 def test_a_total_is_the_truncated_rows_added_up(n: int) -> None:
     asked, patients = Plain(), some(n)
@@ -56,6 +68,13 @@ def test_a_total_is_the_truncated_rows_added_up(n: int) -> None:
     assert sum(map(len, lattice_rows(asked, asked.start(), patients, chunk=4))) == n
     exact = exact_total_of(asked, asked.start(), patients, chunk=4)
     assert np.allclose(exact, patients.values.sum(axis=0), atol=1e-12)
+
+
+def test_patients_who_are_alike_add_up_like_any_others() -> None:
+    asked, patients = Plain(), some(3)
+    rows = [total_of(asked, asked.start(), patients.select([index])) for index in range(3)]
+    alike = total_of(asked, asked.start(), patients.select([0, 1, 0, 0, 2]))
+    assert np.array_equal(alike, 3 * rows[0] + rows[1] + rows[2])
 
 
 def test_no_row_passes_the_bound_even_if_the_sum_forgot_it() -> None:

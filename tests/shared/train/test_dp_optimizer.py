@@ -26,11 +26,11 @@ def two_weights() -> list[nn.Parameter]:
 
 
 def test_one_step_by_hand() -> None:
-    # u = sum + 3·2·(1, 2 | 1) = (7, 14 | 9); step −0.1·u/10
+    # one draw over both: u = sum + 3·2·(1, 2 | 3) = (7, 14 | 21); step −0.1·u/10
     weights = two_weights()
     make_optimizer(weights).step_with(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
     torch.testing.assert_close(weights[0].detach(), torch.tensor([-0.07, -0.14]))
-    torch.testing.assert_close(weights[1].detach(), torch.tensor([[-0.09]]))
+    torch.testing.assert_close(weights[1].detach(), torch.tensor([[-0.21]]))
 
 
 def test_without_clipping_or_with_noise_multiplier_zero_nothing_is_drawn() -> None:

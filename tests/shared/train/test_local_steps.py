@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from shared.errors import PrivacyError
 from shared.model.weights import flatten_weights, trainable
 from shared.privacy.noise import NoiseStream
 from shared.train.canaries import AuditRegister
-from shared.train.local_steps import Update, bound_update, one_sum, train_round
+from shared.train.local_steps import Update, bound_update, one_sum, train_round, weights_of_steps
 from shared.train.patient_gradients import clipped_sum
 
 N_PATIENTS = 6
@@ -119,6 +121,39 @@ def summed(**changes: object) -> np.ndarray:
         "draw_normals": NoiseStream(),
     }
     return one_sum(practice_model(), practice_patients(N_PATIENTS), **(values | changes))
+
+
+@pytest.mark.parametrize(("mu", "local_tail"), [(0.0, 0.0), (0.3, 0.0), (0.0, 0.5), (0.3, 0.5)])
+def test_how_much_of_each_step_is_in_a_change_is_what_the_noise_of_one_step_leaves(
+    mu: float, local_tail: float
+) -> None:
+    steps, rate, p = 5, 0.5, flatten_weights(practice_model()).size
+    found = []
+    for chosen in range(steps):
+        drawn = iter(range(steps))
+
+        def only_then(n: int, chosen: int = chosen, drawn: Iterator[int] = drawn) -> torch.Tensor:
+            return torch.full((n,), float(next(drawn) == chosen), dtype=torch.float64)
+
+        change = train_round(
+            practice_model(),
+            practice_patients(6).select([]),
+            loss=practice_loss(),
+            steps=steps,
+            learning_rate=rate,
+            clip_norm=0.5,
+            noise_multiplier=2.0,
+            divisor=10,
+            update_norm_max=1e9,
+            proximal_mu=mu,
+            draw_normals=only_then,
+            local_tail=local_tail,
+        )
+        np.testing.assert_allclose(change, change[0], rtol=1e-3)
+        found.append(-change[0] / (rate * 2.0 * 0.5 / 10))
+        assert change.size == p
+    expected = weights_of_steps(steps, kept=1.0 - rate * mu, local_tail=local_tail)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_one_sum_is_the_clipped_sum_with_noise_of_the_multiplier_times_the_clip_norm() -> None:

@@ -224,6 +224,17 @@ def test_without_privacy_rows_are_added_as_they_are() -> None:
     assert sum_clipped_rows(rows, clip_norm=None).tolist() == expected
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_places_of_nobody_change_no_bit_of_a_sum(backend: Backend) -> None:
+    model, batch = practice_model(), practice_patients(5)
+    plain = clipped_sum(model, batch, loss=practice_loss(), clip_norm=C, backend=backend, chunk=4)
+    padded = clipped_sum(
+        model, batch, loss=practice_loss(), clip_norm=C, backend=backend, chunk=4, places=13
+    )
+    assert plain.abs().max() > 0
+    assert torch.equal(padded, plain)
+
+
 def test_no_patients_give_zeros_and_a_clip_norm_must_be_positive() -> None:
     model, nobody = practice_model(), practice_patients(3).select([])
     for backend in BACKENDS:

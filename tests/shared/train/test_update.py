@@ -20,7 +20,14 @@ from shared.model.end_to_end import EndToEnd
 from shared.model.weights import flatten_weights
 from shared.train.patients import PatientBatch, build_patients
 from shared.train.public_batch import draw_public_batch
-from shared.train.update import first_exams, patients_in, score_patients, train_sum, train_update
+from shared.train.update import (
+    first_exams,
+    patients_in,
+    score_exams,
+    score_patients,
+    train_sum,
+    train_update,
+)
 
 
 def settings_without_noise() -> Settings:
@@ -109,6 +116,9 @@ def test_scores_in_batches_are_those_of_one_pass(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shared.train.update, "patients_at_once", lambda *_, **__: 2)
     in_parts, again = score_patients(settings, batch, weights)
     assert passes == [2, 2, 2], "the last part is filled"
+    padded, _ = score_exams(settings, first_exams(batch), weights, places=9)
+    assert np.array_equal(padded, in_parts)
+    assert passes == [2, 2, 2] + [2] * 5, "and parts of nobody follow"
     np.testing.assert_allclose(in_parts, at_once, rtol=1e-5)
     assert (labels == again).all()
     assert np.ptp(at_once) > 1e-3

@@ -82,7 +82,7 @@ def test_a_correct_run_passes_every_claim_and_shows_what_it_measured(
 ) -> None:
     found = findings(trained, record)
     assert {finding.verdict for finding in found.values()} == {"pass"}
-    assert len(found) == 6
+    assert len(found) == 7
     promised = audited_stage(trained.plan).noise_multiplier
     noise = next(each for claim, each in found.items() if "standard deviation" in claim)
     assert noise.figures["noise_multiplier_found"] == pytest.approx(promised, rel=0.06)
@@ -112,7 +112,13 @@ def test_a_register_that_hides_a_round_is_refuted(
 ) -> None:
     register = record.register
     kept = register.rounds == 1
-    found = findings(trained, record, sums=register.sums[kept], rounds=register.rounds[kept])
+    found = findings(
+        trained,
+        record,
+        sums=register.sums[kept],
+        rounds=register.rounds[kept],
+        places=register.places[kept],
+    )
     assert found["The register holds every step that was charged."].verdict == "fail"
 
 
@@ -121,15 +127,16 @@ def test_sums_that_are_not_finite_are_not_called_examined(
 ) -> None:
     found = findings(trained, record, sums=np.full_like(record.register.sums, np.nan))
     assert {finding.verdict for finding in found.values()} == {"pass", "not-run"}
-    assert sum(finding.verdict == "not-run" for finding in found.values()) == 5
+    assert sum(finding.verdict == "not-run" for finding in found.values()) == 6
 
 
 def test_too_few_canaries_are_not_called_examined(
     trained: TableSites, record: CommittedRegister
 ) -> None:
     register = record.register
-    found = findings(trained, record, sums=register.sums[:, :50], coins=register.coins[:50])
-    assert sum(finding.verdict == "not-run" for finding in found.values()) == 5
+    few = {name: getattr(register, name)[:, :50] for name in ("sums", "places")}
+    found = findings(trained, record, coins=register.coins[:50], **few)
+    assert sum(finding.verdict == "not-run" for finding in found.values()) == 6
 
 
 def test_noise_that_two_sites_share_is_refuted_and_noise_of_their_own_is_not(
@@ -139,10 +146,13 @@ def test_noise_that_two_sites_share_is_refuted_and_noise_of_their_own_is_not(
 
     def at(site: str, noise: np.ndarray) -> RegisterRecord:
         coins = draw.random(N_CANARIES) < 0.5
-        return replace(record.register, site=site, coins=coins, sums=noise - 0.5 * coins)
+        order = np.array([draw.permutation(N_CANARIES + 40) for _ in range(steps)])
+        laid = np.take_along_axis(noise, order[:, :N_CANARIES], axis=1)
+        register = replace(record.register, site=site, coins=coins, length=N_CANARIES + 40)
+        return replace(register, places=order[:, :N_CANARIES], sums=laid - 0.5 * coins)
 
     steps = len(record.register.rounds)
-    common, own = draw.normal(size=(2, steps, N_CANARIES))
+    common, own = draw.normal(size=(2, steps, N_CANARIES + 40))
     (shared_,) = shared_noise_findings([at("elm", common), at("fir", common)])
     (apart,) = shared_noise_findings([at("elm", common), at("fir", own)])
     assert (shared_.verdict, apart.verdict) == ("fail", "pass")
@@ -171,9 +181,9 @@ def test_what_a_site_exports_as_its_register_fills_the_bound_of_the_outbox(
     (left,) = (each for each in departures if each.message == "RegisterRecord")
     (evidence,) = gather_evidence(trained.plan, ledgers=[trained.folder / "ledger.json"])
     most = largest_bytes(record.ledger, evidence, DepartedMessage.model_validate(asdict(left)))
-    # 10 steps of 1000 canaries are 80 kB; beside them the bound has 32 KiB and room for one step more
+    # 10 steps of 1000 canaries are 120 kB; beside them the bound has 32 KiB and room for one step more
     assert most is not None
-    assert 80_000 < left.n_bytes < most < left.n_bytes + 50_000
+    assert 120_000 < left.n_bytes < most < left.n_bytes + 50_000
 
 
 def with_another_site(made: TableSites, folder: Path) -> tuple[Plan, dict[str, Path]]:
@@ -264,7 +274,7 @@ def test_one_register_is_not_taken_for_two(
         assert caught.value.code == "audit.copied-register"
     assert [each.register.site for each in read("elm", "own")] == ["elm", "fir"]
     # sites that were never asked have no sums, and that is nothing in common
-    idle = {"sums": own.sums[:0], "rounds": own.rounds[:0]}
+    idle = {name: getattr(own, name)[:0] for name in ("sums", "rounds", "places")}
     write_register(tmp_path / "elm.npz", replace(own, **idle))
     write_register(tmp_path / "own.npz", replace(files["own"], **idle))
     assert len(read("elm", "own")) == 2
@@ -282,6 +292,8 @@ def recorded(sums: np.ndarray, coins: np.ndarray, site: str = "elm") -> Register
         coins=coins,
         sums=np.asarray(sums, dtype=np.float64),
         rounds=np.arange(1, len(sums) + 1),
+        places=np.tile(np.arange(len(coins)), (len(sums), 1)),
+        length=len(coins),
     )
 
 
@@ -310,6 +322,7 @@ def test_chance_is_looked_for_in_what_a_canary_writes_into_a_pass_over_everybody
     # a pass is four steps: nine steps are two passes, the ninth is left out
     written = np.array([1.0, 0, 2, 0, 0, 1, 0, -1, 50])
     record = recorded(-CLIP * written[:, None], np.array([True]))
+    record = replace(record, rounds=np.ones(9, dtype=np.int64))
     z, figures = conformance._independence(record, STAGE)
     promised = 4 * (RATE * (1 - RATE) + NOISE**2)
     squares = ((3 - 1) ** 2 + (0 - 1) ** 2) / promised
@@ -320,6 +333,10 @@ def test_chance_is_looked_for_in_what_a_canary_writes_into_a_pass_over_everybody
         "steps_per_pass": 4,
         "passes": 2,
     }
+    halved = replace(record, rounds=np.repeat([1, 2], [5, 4]))
+    _, figures = conformance._independence(halved, STAGE)
+    squares = ((3 - 1) ** 2 + (1 - 1 + 50 - 1) ** 2) / promised
+    assert figures["variance_found"] == pytest.approx(promised * squares / 2), "a pass begins anew"
     short = recorded(-CLIP * written[:3, None], np.array([True]))
     z, figures = conformance._independence(short, STAGE)
     assert (figures["steps_per_pass"], figures["passes"]) == (1, 3), "of less than a pass each step"
@@ -327,19 +344,42 @@ def test_chance_is_looked_for_in_what_a_canary_writes_into_a_pass_over_everybody
     assert z == pytest.approx((((0.75**2 + 0.25**2 + 1.75**2) / one) - 3) / math.sqrt(6))
 
 
-def test_noise_used_before_is_seen_between_steps_and_between_neighbours() -> None:
-    noise = np.random.default_rng(3).normal(size=(3, 400))
+def shuffled(noise: np.ndarray, n_register: int, seed: int = 8) -> RegisterRecord:
+    """A register of ``n_register`` numbers at places of their own in each draw [steps, length]."""
+    draw = np.random.default_rng(seed)
+    places = np.array([draw.permutation(noise.shape[1])[:n_register] for _ in noise])
+    sums = np.take_along_axis(noise, places, axis=1)
+    whole = recorded(sums, np.zeros(n_register, dtype=bool))
+    return replace(whole, places=places, length=noise.shape[1])
+
+
+def test_noise_used_before_is_found_place_by_place_of_the_draw() -> None:
+    noise = np.random.default_rng(3).normal(size=(3, 1000))
     noise[2] = noise[0]
-    coins = np.zeros(400, dtype=bool)
-    scaled = noise / noise.std()
-    z, figures = conformance._reuse(recorded(7 * noise, coins), STAGE)
-    assert z == figures["z_two_steps"] == pytest.approx((scaled[0] @ scaled[2]) / 20)
-    assert figures["pairs"] == 3
-    neighbours = (scaled[:, :-1] * scaled[:, 1:]).sum() / math.sqrt(3 * 399)
-    assert figures["z_neighbouring_coordinates"] == pytest.approx(neighbours)
-    smooth = np.repeat(np.random.default_rng(4).normal(size=(2, 200)), 2, axis=1)
-    z, figures = conformance._reuse(recorded(smooth, coins), STAGE)
-    assert z == abs(figures["z_neighbouring_coordinates"]) > 6
+    record = shuffled(noise, 800)
+    z, figures = conformance._reuse(record, STAGE)
+    assert figures == {"z_two_steps": z, "pairs": 3}
+    common = np.intersect1d(record.places[0], record.places[2])
+    scaled = noise / record.sums.std()
+    assert z == pytest.approx((scaled[0, common] @ scaled[2, common]) / math.sqrt(len(common)))
+    fresh = np.random.default_rng(4).normal(size=(3, 1000))
+    assert conformance._reuse(shuffled(fresh, 800), STAGE)[0] < 5
+    few = conformance._reuse(shuffled(noise, 300), STAGE)[0]
+    assert few == 0, "of 90 common places nothing is said"
+
+
+def test_a_draw_that_repeats_its_neighbour_or_the_half_before_is_refuted() -> None:
+    draw = np.random.default_rng(5)
+    halves = np.tile(draw.normal(size=(10, 501)), (1, 2))[:, :1001]
+    z, figures = conformance._repeats(shuffled(halves, 900), STAGE)
+    assert z == figures["z_halves"] > 40
+    assert abs(figures["z_neighbours"]) < 6
+    twice = np.repeat(draw.normal(size=(10, 500)), 2, axis=1)
+    z, figures = conformance._repeats(shuffled(twice, 900), STAGE)
+    assert z == figures["z_neighbours"] > 6
+    z, figures = conformance._repeats(shuffled(draw.normal(size=(10, 1001)), 900), STAGE)
+    assert abs(z) < 5
+    assert figures["pairs_of_draws"] > 400
 
 
 def test_noise_of_two_sites_is_compared_where_the_canaries_of_both_stayed_out() -> None:
@@ -350,8 +390,9 @@ def test_noise_of_two_sites_is_compared_where_the_canaries_of_both_stayed_out() 
     [found] = shared_noise_findings([first, second])
     assert (found.site, found.verdict) == ("a, b", "fail")
     assert found.figures["draws"] == 5 * 500
-    both = noise[:, 400:900] / noise[:, 400:900].std()
-    assert found.figures["z"] == pytest.approx(np.abs(both @ both.T).max() / math.sqrt(500))
+    scale = noise[:, 400:].std() * noise[:, :900].std()
+    both = noise[:, 400:900] @ noise[:, 400:900].T
+    assert found.figures["z"] == pytest.approx(np.abs(both).max() / scale / math.sqrt(500))
     third = recorded(draw.normal(size=(4, 1000)), coins[0], "c")
     verdicts = [each.verdict for each in shared_noise_findings([first, second, third])]
     assert verdicts == ["fail", "pass", "pass"]

@@ -218,6 +218,8 @@ def record(
         coins=coins,
         sums=clip_norm * (noise - written * (drawn & coins)),
         rounds=np.arange(steps) // 5,
+        places=np.tile(np.arange(N_CANARIES), (steps, 1)),
+        length=N_CANARIES,
     )
 
 

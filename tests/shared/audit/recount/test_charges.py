@@ -8,7 +8,7 @@ import pytest
 from handed_over import HandedOver, Rows
 
 from shared.audit.finding import Finding
-from shared.audit.recount.charges import recount_charges
+from shared.audit.recount.charges import recount_charges, recount_splits
 from shared.audit.recount.recounted import RecountedLedger
 from shared.contract.plan import Plan
 
@@ -155,6 +155,31 @@ def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
     assert (found.verdict, "an attempt without a charge" in found.because) == ("fail", True)
 
 
+def prospective_rows(made: HandedOver, changes: dict[str, str] | None) -> tuple[Rows, int]:
+    """Rows whose internal table is a prospective one, after an acceptance if any; its place."""
+    rows = edited(made.rows(), "internal", stage="prospective", purpose="evaluate.prospective")
+    place = next(row.index for row in rows if row.kind == "charge" and row.stage == "prospective") - 1
+    if changes is not None:
+        accepted = {"kind": "accepted", "approved_by": "Ada Byron", "lock_sha256": "6" * 64}
+        accepted |= {"plan_sha256": made.plan.sha256}
+        rows[place] = replace(rows[place], **accepted | changes)  # type: ignore[arg-type]
+    return rows, place
+
+
+def test_an_acceptance_in_the_hour_of_a_row_with_an_earlier_versions_minutes_is_in_time(
+    made_run: HandedOver,
+) -> None:
+    rows, place = prospective_rows(made_run, {})
+    before = rows[place - 1]
+    for utc, is_told in (
+        (before.utc.replace(":00:00", ":59:59.5"), False),
+        ("2999-01-01T00:00Z", True),
+    ):
+        rows[place - 1] = replace(before, utc=utc, version=6)
+        told = judged(made_run, rows).because
+        assert ("accepts a lock at a time before row" in told) == is_told, utc
+
+
 @pytest.mark.parametrize(
     ("changes", "is_synthetic", "words"),
     [
@@ -169,14 +194,7 @@ def test_an_attempt_that_names_no_charge_is_named(made_run: HandedOver) -> None:
 def test_a_prospective_table_is_of_a_lock_that_a_person_accepted_before_it_and_in_time(
     made_run: HandedOver, changes: dict[str, str] | None, is_synthetic: bool, words: str
 ) -> None:
-    prospective = {"stage": "prospective", "purpose": "evaluate.prospective"}
-    rows = edited(made_run.rows(), "internal", **prospective)
-    place = next(row.index for row in rows if row.kind == "charge" and row.stage == "prospective")
-    if changes is not None:
-        accepted = {"kind": "accepted", "approved_by": "Ada Byron", "lock_sha256": "6" * 64}
-        accepted |= {"plan_sha256": made_run.plan.sha256}
-        before = rows[place - 1]
-        rows[place - 1] = replace(before, **accepted | changes)  # type: ignore[arg-type]
+    rows, _ = prospective_rows(made_run, changes)
     settings = made_run.plan.settings.model_copy(update={"is_synthetic": is_synthetic})
     plan = made_run.plan.model_copy(update={"settings": settings})
     plan.__dict__["sha256"] = made_run.plan.sha256
@@ -185,3 +203,16 @@ def test_a_prospective_table_is_of_a_lock_that_a_person_accepted_before_it_and_i
         assert words in told
     else:
         assert "lock" not in told
+
+
+def test_a_validation_of_the_very_patients_who_trained_is_refuted(made_run: HandedOver) -> None:
+    rows = made_run.rows()
+
+    def verdicts(rows: Rows, site: str = "elm") -> list[str]:
+        ledger = RecountedLedger(made_run.plan, site, tuple(rows))
+        return [each.verdict for each in recount_splits(ledger)]
+
+    assert verdicts(rows) == ["pass"]
+    trained = next(row for row in rows if (row.kind, row.purpose) == ("charge", "train"))
+    assert verdicts(edited(rows, "internal", members_sha256=trained.members_sha256)) == ["fail"]
+    assert verdicts(made_run.rows("hop"), "hop") == [], "nobody trained there"

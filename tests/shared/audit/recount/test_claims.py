@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handed_over import HandedOver, Rows
+from handed_over import HandedOver, Rows, signed_report
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -34,8 +34,9 @@ from shared.privacy.cost import predict_cost
 from shared.privacy.events import GaussianEvent
 from shared.privacy.ledger_format import Countersignature
 from shared.privacy.statement import open_statement, read_statement, sign_statement, write_statement
+from shared.signing.canonical import hash_file
 from shared.signing.countersign import countersign
-from shared.signing.keys import create_key
+from shared.signing.keys import SigningKey, create_key
 
 WORDS = {
     "chain": "The ledger is whole",
@@ -624,6 +625,27 @@ def test_a_statement_that_says_another_thing_than_the_files_is_refuted(
 ) -> None:
     restate(handed, **changes)
     assert failed(recount(handed)) == {"statement"}
+
+
+def test_a_repeated_verdict_holds_only_with_the_signed_report_that_gives_it(
+    handed: HandedOver, tmp_path: Path
+) -> None:
+    auditor, stranger = (create_key(tmp_path / f"{name}.pem") for name in ("auditor", "stranger"))
+    report = signed_report(handed, tmp_path, auditor, elm="fail")
+
+    def judged(verdict: str, *reports: Path, key: SigningKey = auditor) -> Finding:
+        audit = {"method": "canary", "verdict": verdict, "auditor_key": key.public_hex}
+        restate(handed, audits=[audit | {"report_sha256": hash_file(report)}])
+        return recount(handed, reports=reports)["statement"]
+
+    assert judged("fail", report).verdict == "pass"
+    for found, said in (
+        (judged("fail"), "was not handed over"),
+        (judged("pass", report), "is not the one it repeats"),
+        (judged("fail", report, key=stranger), "has not signed"),
+    ):
+        assert found.verdict == "fail"
+        assert said in found.because
 
 
 def test_a_cap_that_the_export_and_the_statement_tell_differently_is_refuted(

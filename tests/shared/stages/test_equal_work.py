@@ -1,0 +1,176 @@
+"""The work of a round is that of its places: no shape of it tells who, or how many, are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from practice_learners import learner_plan, stage_of
+from practice_patients import practice_patients, practice_settings
+from practice_plan import plan_of, trained
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+import shared.stages.gradient
+import shared.stages.learner
+import shared.stages.table
+import shared.sums.total
+import shared.train.patient_gradients
+from shared.contract.capacity import capacity_of
+from shared.contract.stages import TableStage
+from shared.stages.gradient import GradientSum
+from shared.stages.learner import LearnerSum
+from shared.stages.stage_sum import StageSum
+from shared.stages.table import TableSum
+from shared.train.patients import PatientBatch, join_patients
+
+DECLARED = 110
+SITES = {"aster": DECLARED, "birch": 90}
+# More than one chunk of 128 where nothing is padded, and within the capacity of 110.
+FEW, MANY = 128, 129
+
+
+def gradient_sum(fusion: str, **changes: object) -> StageSum:
+    plan = plan_of(practice_settings(fusion), SITES)
+    plain = {"fold": "coordinator", "local_steps": 1}
+    return GradientSum(plan, trained(plan, **(plain | changes)), None)
+
+
+def table_sum() -> StageSum:
+    plan = plan_of(practice_settings("linear"), SITES)
+    stage = plan.stage("internal")
+    assert isinstance(stage, TableStage)
+    return TableSum(plan, stage, None)
+
+
+def learner_sum() -> StageSum:
+    plan = learner_plan("ridge", SITES, epsilon=8.0)
+    return LearnerSum(plan, stage_of(plan), None)
+
+
+def heavy_patient() -> PatientBatch:
+    """One who fills every place that a patient has: exams, films and fields."""
+    patient = practice_patients(1, seed=5)
+    exams, films = patient.target.shape[1], patient.film_exam.shape[1]
+    patient.exam_mask[:] = True
+    patient.field_mask[:] = True
+    patient.film_exam[0] = torch.arange(films) % exams
+    return patient
+
+
+@contextmanager
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """Shapes of whatever a module, a way of gradients or a sum is handed, in order."""
+    seen: list[object] = []
+
+    def note(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        shapes = [tuple(each.shape) for each in inputs if isinstance(each, torch.Tensor)]
+        seen.append((type(module).__name__, shapes))
+
+    def noted(rows: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def run(model: nn.Module, part: PatientBatch, loss: object) -> torch.Tensor:
+            seen.append([tuple(tensor.shape) for tensor in part.tensors()])
+            return rows(model, part, loss)
+
+        return run
+
+    class Noted:
+        """A sum that says over how many it is asked for rows."""
+
+        def __init__(self, asked: object) -> None:
+            self._asked = asked
+
+        def rows(self, state: object, patients: object) -> np.ndarray:
+            seen.append((type(patients).__name__, len(patients)))  # type: ignore[arg-type]
+            rows: np.ndarray = self._asked.rows(state, patients)  # type: ignore[attr-defined]
+            return rows
+
+    chunks = shared.sums.total._chunks
+    ways = {name: noted(rows) for name, rows in shared.train.patient_gradients.ROWS.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(shared.train.patient_gradients, "ROWS", ways)
+        patch.setattr(shared.sums.total, "_chunks", lambda asked, *rest: chunks(Noted(asked), *rest))
+        hook = register_module_forward_pre_hook(note)
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+
+def answer(asked: StageSum, patients: PatientBatch) -> np.ndarray:
+    start = asked.start().vector
+    moved = (start + np.linspace(-0.2, 0.2, start.size)).astype(start.dtype)
+    return asked.answer(
+        moved,
+        patients,
+        round_number=1,
+        declared_patients=DECLARED,
+        draw_normals=lambda n: np.zeros(n),
+    )
+
+
+def shapes_of(monkeypatch: pytest.MonkeyPatch, asked: StageSum, patients: PatientBatch) -> list[object]:
+    with recorded(monkeypatch) as seen:
+        answer(asked, patients)
+    return seen
+
+
+def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (shared.stages.gradient, shared.stages.table, shared.stages.learner):
+        monkeypatch.setattr(module, "places_of", lambda *_, **__: 0)
+
+
+SUMS: dict[str, tuple[Callable[[], StageSum], int, int]] = {
+    "linear head": (lambda: gradient_sum("linear"), FEW, MANY),
+    "cross attention": (lambda: gradient_sum("cross_attention"), FEW, MANY),
+    "learner": (learner_sum, FEW, MANY),
+    "table": (table_sum, 15, 60),  # of held-out patients; 60 have more exams than a chunk holds
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_with_and_without_a_heavy_patient_every_shape_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make, few, many = SUMS[name]
+    asked, others = make(), practice_patients(few, seed=2)
+    heavy = join_patients(others, *[heavy_patient()] * (many - few))
+    shapes = shapes_of(monkeypatch, asked, others)
+    assert len(shapes) > 1
+    assert shapes_of(monkeypatch, asked, heavy) == shapes
+    assert shapes_of(monkeypatch, asked, others.select([0])) == shapes, "nor does a single patient"
+    unpadded(monkeypatch)
+    assert shapes_of(monkeypatch, asked, heavy) != shapes_of(monkeypatch, asked, others)
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_places_without_a_patient_add_exactly_nothing(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make, few, _ = SUMS[name]
+    asked, patients = make(), practice_patients(few, seed=2)
+    padded = answer(asked, patients)
+    unpadded(monkeypatch)
+    assert padded.tobytes() == answer(asked, patients).tobytes()
+    assert np.abs(padded).max() > 0
+
+
+@pytest.mark.parametrize("fold", ["coordinator", "site"])
+def test_a_sampled_step_has_the_same_shapes_whoever_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, fold: str
+) -> None:
+    asked = gradient_sum("linear", fold=fold, local_steps=1, sample_rate=0.9)
+    others = practice_patients(120, seed=2)
+    heavy = join_patients(others, heavy_patient())
+    shapes = [shapes_of(monkeypatch, asked, each) for each in [others, heavy] * 4]
+    assert shapes == [shapes[0]] * 8
+    assert len(shapes[0]) > 1
+
+
+def test_the_sizes_of_these_tests_are_within_the_places_of_the_declared_size() -> None:
+    rule = practice_settings("linear").cohort.split
+    assert capacity_of(rule, "train", declared=DECLARED) >= MANY
+    assert capacity_of(rule, "internal", declared=DECLARED) >= 60

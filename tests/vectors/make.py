@@ -1,0 +1,466 @@
+"""Writes the test vectors by the code that writes the real files: ``make vectors``.
+
+Nothing is drawn: the keys are practice keys (the 32 secret bytes are the SHA-256 of
+``osteofed practice key NAME``), random bytes are counted, times are whole hours. So the same code
+writes the same bytes, and a test tells when a format changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from client.gate.gate import _departure
+from client.gate.ledger_file import LedgerFile
+from client.gate.outbox import Outbox
+from server.federation.compose import compose_settings
+from shared.contract.payload import pack, payload_sha256, unsealed
+from shared.contract.plan import Plan, write_plan
+from shared.contract.protocol import (
+    PROTOCOL_VERSION,
+    HelloReply,
+    Refusal,
+    SumReply,
+    SumRequest,
+    WeightsReply,
+    Wire,
+    request_sha256,
+    signed_bytes,
+    vector_sha256,
+)
+from shared.privacy.cost import event_of
+from shared.privacy.ledger_format import (
+    _FIELDS,
+    _ROW_DOMAIN,
+    GENESIS,
+    LEDGER_VERSION,
+    RELEASED,
+    Countersignature,
+    LedgerRow,
+    members_sha256,
+)
+from shared.privacy.statement import Artefact, Statement, countersign_statement, sign_statement
+from shared.signing.canonical import canonical_json, sha256_hex
+from shared.signing.countersign import countersign
+from shared.signing.envelope import encode_envelope, pre_auth_encoding
+from shared.signing.keys import SigningKey
+from tests.practice.practice_plan import plan_of
+from tests.practice.practice_statement import predicate
+
+FOLDER = Path(__file__).resolve().parent
+SITE = "elm"
+HOUR = "2026-01-01T10:00:00+00:00"
+EPSILON = 0.875  # of a departure; any number
+Vector = dict[str, object]
+
+
+def practice_key(name: str) -> SigningKey:
+    """A key that everybody knows."""
+    secret = hashlib.sha256(f"osteofed practice key {name}".encode()).digest()
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(secret))
+
+
+ELM, ELM_NEXT, COORDINATOR = map(practice_key, ("elm", "elm next", "coordinator"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One round of one run, whose documents name each other."""
+
+    plan: Plan
+    plan_file: str
+    rows: tuple[LedgerRow, ...]
+    request: SumRequest
+    reply: SumReply
+
+
+def play(folder: Path) -> Run:
+    """A plan, a request for its first round, the charge, the reply and the outcome."""
+    plan = practice_plan()
+    write_plan(folder / "plan.json", plan, COORDINATOR)
+    opened = row_after(None, "opened", place_sha256=sha256_hex(b"practice place"))
+    state = np.array([0.25, -1.5, 3e-5], dtype="<f4")
+    request = SumRequest(
+        plan_sha256=plan.sha256,
+        stage="train",
+        round=1,
+        vector=state,
+        release_sha256="",
+        lock_sha256="",
+        ledger_head=opened.sha256,
+        countersignature=_seen(opened, plan.sha256).signature,
+    )
+    reply = SumReply(
+        plan_sha256=plan.sha256,
+        stage="train",
+        round=1,
+        site=SITE,
+        status="measured",
+        release_class="dp",
+        vector_sha256=vector_sha256(state),
+        release_sha256="",
+        total=np.array([0.5, 0.125, -2e-9], dtype="<f4"),
+        ledger_head="",
+    )
+    charge = row_after(opened, "charge", **_charged(plan, request))
+    outcome = row_after(charge, "outcome", **_about(charge, payload_sha256=payload_sha256(reply)))
+    sealed = replace(reply, ledger_head=outcome.sha256, ledger_index=outcome.index)
+    return Run(
+        plan=plan,
+        plan_file=(folder / "plan.json").read_text(),
+        rows=(opened, charge, outcome),
+        request=request,
+        reply=replace(sealed, signature=ELM.sign(signed_bytes(sealed))),
+    )
+
+
+def practice_plan() -> Plan:
+    """A plan over clinical fields; what it predicts is rounded, so that every machine says the same."""
+    settings = compose_settings(["encoder=none", "fusion=clinical_only"])
+    drafted = plan_of(settings, {SITE: 400, "fir": 300}, external="hop").model_dump(mode="json")
+    for name, value in drafted["predicted"].items():
+        drafted["predicted"][name] = round(value, 3) if name.endswith("epsilon") else value
+    for split in drafted["predicted"]["splits"]:
+        split["epsilon"] = round(split["epsilon"], 3)
+    for entry in drafted["roster"]:
+        entry["public_key"] = practice_key(entry["site"]).public_hex
+        entry["weight"] = round(entry["weight"], 6)
+    return Plan.model_validate(drafted | {"coordinator_key": COORDINATOR.public_hex})
+
+
+def row_after(
+    before: LedgerRow | None,
+    kind: str,
+    *,
+    version: int = LEDGER_VERSION,
+    key: SigningKey = ELM,
+    **values: object,
+) -> LedgerRow:
+    """The next row of a kind; of what its version does not have nothing is set."""
+    index = before.index + 1 if before else 0
+    plain = {
+        "version": version,
+        "index": index,
+        "previous_sha256": before.sha256 if before else GENESIS,
+        "utc": HOUR,
+        "site": SITE,
+        "public_key": key.public_hex,
+        "kind": kind,
+        "nonce": f"{index:032x}",
+    }
+    known = {name: value for name, value in (plain | values).items() if name in _FIELDS[version]}
+    return LedgerRow(**known)  # type: ignore[arg-type]
+
+
+def rows_of_version(version: int) -> Iterator[tuple[LedgerRow, SigningKey | None]]:
+    """A row of each kind that a version had, with the key that a row hands over to."""
+    hashes = {"plan_sha256": "a" * 64, "request_sha256": "b" * 64, "payload_sha256": "c" * 64}
+    named = {"purpose": "train", "run": "practice", "stage": "train", "round": 1, **hashes}
+    of_patients = {"members_sha256": members_sha256(["x", "y"]), "charge_class": "dp"}
+    of_noise = {"noise_multiplier": 4.25, "sample_rate": 1.0, "steps": 3, "stage_kind": "gradient"}
+    charged = named | of_patients | of_noise | {"payload_sha256": ""}
+    place = {"place_sha256": sha256_hex(b"practice place")}
+    yield (row := row_after(None, "opened", version=version, **place)), None
+    yield (charge := row_after(row, "charge", version=version, **charged)), None
+    row = charge
+    if version >= 5:
+        about = named | {"charge_index": charge.index, "payload_sha256": ""}
+        yield (row := row_after(row, "attempt", version=version, **about)), None
+    about = named | {"charge_index": charge.index, "status": RELEASED}
+    yield (row := row_after(row, "outcome", version=version, **about)), None
+    if version >= 6:
+        lock = {"lock_sha256": "d" * 64, "approved_by": "Ada Lovelace"}
+        yield (row := row_after(row, "accepted", version=version, **lock)), None
+    key = ELM
+    if version >= 2:
+        new = {"next_public_key": ELM_NEXT.public_hex, "approved_by": "Ada Lovelace"}
+        draft = row_after(row, "rotated", version=version, **new)
+        signature = ELM_NEXT.sign(draft.rotation.content)
+        yield (row := replace(draft, next_signature=signature)), ELM_NEXT
+        key = ELM_NEXT
+    if version >= 5:
+        yield row_after(row, "moved", version=version, key=key, **place), None
+
+
+def grown_rows() -> Iterator[tuple[LedgerRow, SigningKey | None]]:
+    """A ledger that lived through every version: a charge by each."""
+    row = None
+    for version in range(1, LEDGER_VERSION + 1):
+        values = {"plan_sha256": "a" * 64, "request_sha256": f"{version:064x}", "stage": "train"}
+        kind = "charge" if row else "opened"
+        yield (row := row_after(row, kind, version=version, **(values if row else {}))), None
+
+
+def ledger_vectors(run: Run) -> Iterator[Vector]:
+    """The ledger of the run, one of each version, one of all."""
+    yield _ledger("run", [(row, None) for row in run.rows], seen=run.plan.sha256)
+    for version in range(1, LEDGER_VERSION + 1):
+        yield _ledger(f"every kind of row, version {version}", list(rows_of_version(version)))
+    yield _ledger("rows of every version", list(grown_rows()))
+
+
+def _ledger(
+    name: str, rows: Sequence[tuple[LedgerRow, SigningKey | None]], *, seen: str = ""
+) -> Vector:
+    """A ledger as the site's own writer leaves it on disk."""
+    with tempfile.TemporaryDirectory() as found:
+        folder = Path(found, "ledger")
+        ledger = LedgerFile(folder, site=SITE, key=ELM, admit=lambda _: None)
+        with ledger.held():
+            for row, next_key in rows:
+                ledger.append(row, next_key=next_key)
+            if seen:
+                ledger.append_countersignature(_seen(rows[0][0], seen))
+        beside = folder / "countersigned.jsonl"
+        versions = sorted({row.version for row, _ in rows})
+        return {
+            "format": "ledger",
+            "name": name,
+            "trusted_key": ELM.public_hex,
+            "fields": {str(version): list(_FIELDS[version]) for version in versions},
+            "file": (folder / "ledger.jsonl").read_text(),
+            "signed": [(_ROW_DOMAIN + row.content).decode() for row, _ in rows],
+            "row_sha256": [row.sha256 for row, _ in rows],
+            "countersigned": beside.read_text() if beside.exists() else "",
+            "witness": Path(found, "ledger-witness.json").read_text(),
+        }
+
+
+def request_vectors(run: Run) -> Iterator[Vector]:
+    """A request to train; one to measure a locked release at a state of a learner."""
+    measuring = replace(
+        run.request,
+        stage="prospective",
+        vector=np.array([1.0, -0.1], dtype="<f8"),
+        release_sha256="e" * 64,
+        lock_sha256="d" * 64,
+    )
+    for name, request in (("run", run.request), ("of a locked release", measuring)):
+        identity = {
+            "plan_sha256": request.plan_sha256,
+            "stage": request.stage,
+            "round": str(request.round),
+            "vector_sha256": vector_sha256(request.vector),
+            "release_sha256": request.release_sha256,
+            "lock_sha256": request.lock_sha256,
+        }
+        yield {
+            "format": "request",
+            "name": name,
+            "version": PROTOCOL_VERSION,
+            "site": SITE,
+            "coordinator_key": COORDINATOR.public_hex,
+            "file": pack(request).decode(),
+            "identity": canonical_json(identity).decode(),
+            "request_sha256": request_sha256(request),
+        }
+
+
+def replies(run: Run) -> dict[str, Wire]:
+    """Every message that leaves a site, by the name of its vector."""
+    plan = run.plan.sha256
+    hello = HelloReply(
+        plan_sha256=plan, nonce="f" * 64, site=SITE, code_sha256="c" * 64, has_encoder=True
+    )
+    weights = WeightsReply(plan_sha256=plan, site=SITE, index=0, is_complete=False)
+    waiting = replace(run.reply, status="waiting", total=np.zeros(0, dtype="<f8"), signature="")
+    signed = {"hello": hello, "a piece of an encoder": weights, "nothing to measure yet": waiting}
+    refused = Refusal(
+        plan_sha256=plan, site=SITE, code="privacy.budget-exhausted", correlation_id="0" * 16
+    )
+    made: dict[str, Wire] = {
+        name: replace(message, signature=ELM.sign(signed_bytes(message)))  # type: ignore[type-var]
+        for name, message in signed.items()
+    }
+    return {"run": run.reply, **made, "a refusal, which is not signed": refused}
+
+
+def reply_vectors(run: Run) -> Iterator[Vector]:
+    """Replies as they travel, as they are stored, as they are signed."""
+    with tempfile.TemporaryDirectory() as found:
+        outbox = Outbox(Path(found, "outbox"), Path(found, "replies"))
+        for name, message in replies(run).items():
+            stored = outbox_form(outbox, Path(found, "replies"), message)
+            is_signed = not isinstance(message, Refusal)
+            signed = {"public_key": ELM.public_hex, "signed": signed_bytes(message).decode()}
+            yield {
+                "format": "reply",
+                "name": name,
+                "version": PROTOCOL_VERSION,
+                **(signed if is_signed else {}),
+                "file": pack(message).decode(),
+                "stored": stored,
+                "payload_sha256": payload_sha256(message),
+            }
+
+
+def outbox_form(outbox: Outbox, folder: Path, message: Wire) -> str:
+    """The bytes that the outbox stores of a message, as the gate hands it over."""
+    outbox.store_reply(GENESIS, unsealed(message))
+    return (folder / f"{GENESIS}.json").read_text()
+
+
+def outbox_vectors(run: Run) -> Iterator[Vector]:
+    """The log of what left: a hello, a refusal, and the total of the run."""
+    made = replies(run)
+    left = [
+        (made["hello"], "query.hello", "public", 0.0),
+        (made["a refusal, which is not signed"], "refusal", "status", 0.0),
+        (run.reply, "train", "dp", EPSILON),
+    ]
+    with tempfile.TemporaryDirectory() as found:
+        outbox = Outbox(Path(found), Path(found))
+        for message, channel, release_class, epsilon in left:
+            outbox.record(
+                _departure(
+                    message, utc=HOUR, channel=channel, release_class=release_class, epsilon=epsilon
+                )
+            )
+        text = Path(found, "outbox.jsonl").read_text()
+    yield {
+        "format": "outbox",
+        "name": "run",
+        "file": text,
+        "messages": [pack(message).decode() for message, *_ in left],
+        "line_sha256": [sha256_hex(line.encode()) for line in text.splitlines()],
+        "message_sha256": [sha256_hex(pack(message)) for message, *_ in left],
+    }
+
+
+def statement_vectors(run: Run) -> Iterator[Vector]:
+    """A statement about the run, signed by the site, and by the coordinator after it."""
+    charge, outcome = run.rows[-2:]
+    left = {"utc": HOUR, "channel": "train", "release_class": "dp", "epsilon": EPSILON}
+    stated = Statement(
+        subject=(
+            Artefact(
+                name=f"train, round 1, ledger row {charge.index}",
+                digest={"sha256": outcome.payload_sha256},
+            ),
+        ),
+        predicate=predicate(
+            site=SITE,
+            run=run.plan.run,
+            plan_sha256=run.plan.sha256,
+            issued_utc=HOUR,
+            cohorts=[{"cohort_id": charge.members_sha256, "purposes": ["train"]}],
+            ledger={
+                "head_sha256": outcome.sha256,
+                "head_index": outcome.index,
+                "countersigned": None,
+            },
+            releases=[left | {"payload_sha256": outcome.payload_sha256}],
+        ),
+    )
+    once = sign_statement(stated, ELM)
+    for name, envelope in (("run", once), ("countersigned", countersign_statement(once, COORDINATOR))):
+        yield {
+            "format": "statement",
+            "name": name,
+            "signers": [each.public_key for each in envelope.signatures],
+            "file": encode_envelope(envelope).decode(),
+            "payload": envelope.payload.decode(),
+            "signed": pre_auth_encoding(envelope.payload_type, envelope.payload).decode(),
+        }
+
+
+def plan_vectors(run: Run) -> Iterator[Vector]:
+    """The run's plan."""
+    yield {
+        "format": "plan",
+        "name": "run",
+        "coordinator_key": COORDINATOR.public_hex,
+        "file": run.plan_file,
+        "canonical": run.plan.canonical().decode(),
+        "sha256": run.plan.sha256,
+    }
+
+
+def canonical_vectors() -> Iterator[Vector]:
+    """Numbers, names and text in other spellings than the canonical one."""
+    texts = {
+        "numbers": "[0, -0.0, 1.0, 0.1, 1e21, 1E20, 1e-6, 1e-7, 123.4500, 5e-324, 333333333.33333329, "
+        "1.7976931348623157e308, 9007199254740991, -4.50]",
+        "order of names": '{"€": 1, "\\r": 2, "דּ": 3, "1": 4, "😀": 5, "\\u0080": 6, "ö": 7}',
+        "text": '{ "text" : "€$\\u000f\\u000aA\'\\u0042\\u0022\\u005c\\\\\\"\\/\\u007f" }',
+    }
+    for name, text in texts.items():
+        written = canonical_json(json.loads(text))
+        yield {
+            "format": "canonical",
+            "name": name,
+            "file": text,
+            "canonical": written.decode(),
+            "sha256": sha256_hex(written),
+        }
+
+
+def vectors() -> dict[str, str]:
+    """Every file of vectors, by its name."""
+    with tempfile.TemporaryDirectory() as found:
+        run = play(Path(found))
+    made = {
+        "canonical": canonical_vectors(),
+        "plan": plan_vectors(run),
+        "ledger": ledger_vectors(run),
+        "request": request_vectors(run),
+        "reply": reply_vectors(run),
+        "outbox": outbox_vectors(run),
+        "statement": statement_vectors(run),
+    }
+    return {
+        f"{name}.json": json.dumps(list(found), indent=1, ensure_ascii=False) + "\n"
+        for name, found in made.items()
+    }
+
+
+def _seen(row: LedgerRow, plan_sha256: str) -> Countersignature:
+    signature = countersign(COORDINATOR, site=SITE, plan_sha256=plan_sha256, ledger_head=row.sha256)
+    return Countersignature(
+        head_sha256=row.sha256,
+        plan_sha256=plan_sha256,
+        coordinator_key=COORDINATOR.public_hex,
+        signature=signature,
+    )
+
+
+def _charged(plan: Plan, request: SumRequest) -> dict[str, object]:
+    stage = plan.stage(request.stage)
+    event = event_of(stage, request.round)
+    if event is None:
+        raise ValueError("the practice plan trains with noise")
+    return {
+        "purpose": "train",
+        "plan_sha256": plan.sha256,
+        "run": plan.run,
+        "stage": stage.name,
+        "stage_kind": stage.kind,
+        "round": request.round,
+        "request_sha256": request_sha256(request),
+        "members_sha256": members_sha256(["x", "y"]),
+        "charge_class": "dp",
+        "noise_multiplier": event.noise_multiplier,
+        "sample_rate": event.sample_rate,
+        "steps": event.steps,
+    }
+
+
+def _about(charge: LedgerRow, *, payload_sha256: str) -> dict[str, object]:
+    names = ("purpose", "plan_sha256", "run", "stage", "round", "request_sha256")
+    return {name: getattr(charge, name) for name in names} | {
+        "charge_index": charge.index,
+        "status": RELEASED,
+        "payload_sha256": payload_sha256,
+    }
+
+
+if __name__ == "__main__":
+    for name, text in vectors().items():
+        (FOLDER / name).write_text(text)
