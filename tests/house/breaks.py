@@ -100,7 +100,7 @@ BREAKS: tuple[Break, ...] = (
         "a torn end longer than a block takes the whole log with it",
     ),
     Break(
-        "shared/machine/terminal.py",
+        "shared/machine/unexpected.py",
         'f"{type(error).__name__} in {os.path.basename(place.filename)}, line {place.lineno}"',
         'f"{error} in {os.path.basename(place.filename)}, line {place.lineno}"',
         "the text of an unexpected error, which may name a patient, is shown",
@@ -3716,7 +3716,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/app.py",
-        '"status": "stopped",',
+        '"status": "stopped" if stopped_by else "finished",',
         '"status": "finished",',
         "a stage that was stopped is told as finished",
     ),
