@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 runs_app = typer.Typer()
 _GOES_ON = (
-    "every committed round of run {run} is kept; once nobody plays it any more, `osteofed-coordinator "
-    "resume {run}` goes on, with the same --site and --home"
+    "every committed round of run {run} is kept; `osteofed-coordinator resume {run}` goes on, with the "
+    "same --site and --home, once nobody plays it"
 )
 
 
