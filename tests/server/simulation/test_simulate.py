@@ -23,7 +23,7 @@ from simulated_tables import (
     write_tables,
 )
 
-import server.simulation.play
+import server.engines.loopback
 from client.cohort.patients import load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import Ledger
@@ -95,14 +95,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Case:
     tables, cohort = write_tables(folder), write_cohort(folder / "my cohort.yaml", NUMBER)
     case = Case(folder / "out", tables, cohort, None)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        launch = server.simulation.play.launch_stage
+        launch = server.engines.loopback.launch_stage
 
         def cut_off(store, stage, **given):
             if stage == "internal":
                 raise EngineError("killed", "somebody closed the lid")
             launch(store, stage, **given)
 
-        patch.setattr(server.simulation.play, "launch_stage", cut_off)
+        patch.setattr(server.engines.loopback, "launch_stage", cut_off)
         with pytest.raises(EngineError):
             case.again()
     assert not (case.folder / "report.html").exists()
