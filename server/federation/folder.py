@@ -246,10 +246,15 @@ def enrol(
 
     Raises:
         PlanError: the request is damaged, not signed by the key in it, names an enrolled site, or has a
-            key that is or was enrolled: a revoked site comes back under new keys only.
+            key that is or was enrolled: a revoked site comes back under new keys only. An enrolled
+            site that declares another size, under the keys that it has, is no other site.
     """
     request = _read_join_request(request_file)
-    if any(site.site == request.site for site in home.active_sites()):
+    enrolled = next((site for site in home.active_sites() if site.site == request.site), None)
+    if enrolled is not None and _declares_anew(request, enrolled):
+        home.change(request.site, declared_patients=request.declared_patients)
+        return home.folder / "enrolments" / f"{request.site}.json"
+    if enrolled is not None:
         raise PlanError(
             "already-enrolled",
             f"site {request.site} is enrolled already",
@@ -333,6 +338,13 @@ def require_active(home: Home, site: str) -> None:
             f"site must be one of {[entry.site for entry in home.active_sites()]}, not {site}",
             hint="`osteofed-coordinator sites` lists them",
         )
+
+
+def _declares_anew(request: JoinRequest, enrolled: Enrolled) -> bool:
+    """Whether a request is of the same site under the same keys, of another size."""
+    keys = (enrolled.public_key, enrolled.node_key)
+    is_same = (request.public_key, request.node_key) == keys
+    return is_same and request.declared_patients != enrolled.declared_patients
 
 
 def _require_new_key(home: Home, public_key: str) -> None:

@@ -25,7 +25,9 @@ from test_tables import RESOURCES
 
 from client.cohort.quarantine import CODES
 from client.intake.clinical import interpret_rows
+from client.intake.films import REPEATED_UID
 from client.intake.inputs import film_files
+from client.intake.refusal import read_refused
 from client.intake.sources.tables import file_table
 from shared.errors import IntakeError
 
@@ -55,8 +57,14 @@ def films_round(hospital: Path, folder: Path, seed: int, n: int, more: list[Path
         (source / "films" / f"odd-{number:05d}.dcm").write_bytes(data)
     for number, path in enumerate(more):
         shutil.copyfile(path, source / "films" / f"more-{number:05d}{path.suffix}")
-    n_files = len(list((source / "films").iterdir()))
     profile = PROFILE.model_copy(update={"issuer": "BIRCH-HOSPITAL"})
+    try:
+        take_in(source, folder / "refused", profile=profile, workers=2)
+    except IntakeError as error:
+        if error.code != REPEATED_UID:
+            raise
+    n_repeated = _take_out_repeated(source / "films", folder / "refused" / "cohorts" / LOSSY.name)
+    n_files = len(list((source / "films").iterdir()))
     report = take_in(source, folder / "site", profile=profile, workers=2)
     check_sums(report)
     if report.n_films_read != n_files:
@@ -65,7 +73,18 @@ def films_round(hospital: Path, folder: Path, seed: int, n: int, more: list[Path
     if unknown:
         raise AssertionError(f"unknown codes {unknown}")
     found = Counter({code: n for (kind, code), n in counts_of(report).items() if kind == "film"})
-    return found + Counter({"used": report.n_films_used})
+    return found + Counter({"used": report.n_films_used, REPEATED_UID: n_repeated})
+
+
+def _take_out_repeated(films: Path, refused: Path) -> int:
+    """Take odd films away that bear the UID of another one, as a person would; how many they were."""
+    told = read_refused(refused)
+    names = {entry.item for entry in told.quarantined if entry.code == REPEATED_UID} if told else set()
+    odd = [path for path in films.iterdir() if path.name.startswith(("odd-", "more-"))]
+    repeated = [path for path in odd if path.name in {Path(name).name for name in names}]
+    for path in repeated:
+        path.unlink()
+    return len(repeated)
 
 
 def tables_round(hospital: Path, folder: Path, seed: int, n: int) -> Counter[str]:

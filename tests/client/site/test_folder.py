@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from client.site.folder import create_site, declare_size, join_federation, open_site
 from client.site.profile import SiteProfile
-from server.federation.folder import create_home, enrol, revoke
+from server.federation.folder import create_home, enrol
 from shared.errors import IntakeError, OsteoFedError, PlanError, PolicyError, ProtocolError
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -76,7 +76,6 @@ def test_another_size_is_published_under_the_same_keys_and_ends_plans_of_the_for
     changed = {name for name in first if first[name] != second[name]}
     assert changed == {"declared_patients", "signature"}
     assert second["declared_patients"] == 120
-    revoke(home, "aster", now=NOW)
     enrol(home, path, role="training", is_required=True, now=NOW)
     assert [site.declared_patients for site in home.active_sites()] == [120]
     site = open_site(tmp_path / "site")

@@ -107,14 +107,19 @@ def test_a_total_without_noise_is_exact_and_draws_none(release_class: str) -> No
         raise AssertionError(f"{n} normals were drawn")
 
     stage, patients = stage_of(release_class, 0.0), Numbers(np.zeros((9, 1)))
-    asked = {"stage": stage, "round_number": 1, "draw_normals": refuse}
+    asked = {"stage": stage, "round_number": 1, "places": 9, "draw_normals": refuse}
     total = total_with_noise(Thirds(), Thirds().start(), patients, **asked)
     assert total.tolist() == pytest.approx([3.0, 3.0], rel=1e-15)
 
 
 def test_a_private_total_is_on_the_lattice_with_the_noise_of_its_round() -> None:
     stage, patients = stage_of("dp", 2.0), Numbers(np.zeros((9, 1)))
-    asked = {"stage": stage, "round_number": 1, "draw_normals": lambda n: np.array([1.0, -1.0])[:n]}
+    asked = {
+        "stage": stage,
+        "round_number": 1,
+        "places": 9,
+        "draw_normals": lambda n: np.array([1.0, -1.0])[:n],
+    }
     total = total_with_noise(Thirds(), Thirds().start(), patients, **asked)
     third = math.floor(2**30 / 3) / 2**30  # truncated towards zero
     assert total.tolist() == [9 * third + 2.0, 9 * third - 2.0]
@@ -123,7 +128,12 @@ def test_a_private_total_is_on_the_lattice_with_the_noise_of_its_round() -> None
 def test_what_a_sum_of_rows_promises_is_what_its_total_holds() -> None:
     promised = noise_of_rows(bound=1.0, noise_multiplier=2.0, parts={"all": slice(0, 2)})
     stage, nobody = stage_of("dp", 2.0), Numbers(np.zeros((0, 1)))
-    asked = {"stage": stage, "round_number": 1, "draw_normals": lambda n: np.array([1.0, -1.0])[:n]}
+    asked = {
+        "stage": stage,
+        "round_number": 1,
+        "places": 9,
+        "draw_normals": lambda n: np.array([1.0, -1.0])[:n],
+    }
     total = total_with_noise(Thirds(), Thirds().start(), nobody, **asked)
     assert Thirds().bound(Thirds().start()) == promised.row == 1.0
     assert total.tolist() == [promised.sd, -promised.sd]
