@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 from practice_fuzz import damaged_bundle, damaged_csv, damaged_film, damaged_parquet, seeds
-from practice_intake import LOSSY, PROFILE, check_sums, counts_of, make_hospital, take_in
+from practice_intake import LOSSY, PROFILE, PSEUDONYMS, check_sums, counts_of, make_hospital, take_in
 from pydicom import dcmread
 from test_tables import PROFILE as FHIR_PROFILE
 from test_tables import RESOURCES
@@ -79,9 +79,13 @@ def films_round(hospital: Path, folder: Path, seed: int, n: int, more: list[Path
 def _take_out_repeated(films: Path, refused: Path) -> int:
     """Take odd films away that bear the UID of another one, as a person would; how many they were."""
     told = read_refused(refused)
-    names = {entry.item for entry in told.quarantined if entry.code == REPEATED_UID} if told else set()
-    odd = [path for path in films.iterdir() if path.name.startswith(("odd-", "more-"))]
-    repeated = [path for path in odd if path.name in {Path(name).name for name in names}]
+    named = {entry.item for entry in told.quarantined if entry.code == REPEATED_UID} if told else set()
+    repeated = [
+        film.path
+        for film in film_files(films)
+        if film.path.name.startswith(("odd-", "more-"))
+        and PSEUDONYMS.item_key("film", film.place) in named
+    ]
     for path in repeated:
         path.unlink()
     return len(repeated)
