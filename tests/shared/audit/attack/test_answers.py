@@ -85,9 +85,20 @@ def test_a_fault_of_the_code_is_refuted_by_its_claim_and_by_no_other(
     assert all(any(each.startswith(claim) for claim in claims) for each in found)
 
 
-@pytest.mark.parametrize("kind", ["learner=logistic", "learner=second_moments", "learner=forest"])
-def test_learners_of_tables_are_tried_too_in_hostile_states(kind: str) -> None:
-    settings = compose_settings(["experiment=hip_table", kind])
+OF_CLASSES = ("experiment=bmd_classes", "encoder=none", "fusion=clinical_only")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*OF_CLASSES, "learner=logistic"),
+        (*OF_CLASSES, "learner=forest"),
+        ("experiment=hip_table", "learner=second_moments"),
+    ],
+    ids=lambda words: words[-1],
+)
+def test_learners_of_tables_are_tried_too_in_hostile_states(words: tuple[str, ...]) -> None:
+    settings = compose_settings(words)
     plan = plan_of(settings, {"aster": 400, "birch": 300})
     stage = plan.trained
     assert stage is not None
