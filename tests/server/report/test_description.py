@@ -24,7 +24,7 @@ from server.report.page import render_page
 from server.report.plan_facts import plan_facts
 from server.run.folder import RunStore
 from server.run.release import make_release
-from shared.errors import OsteoFedError
+from shared.errors import OsteoFedError, RunError
 from shared.signing.keys import load_key
 from shared.stages.description import DescriptionSum
 
@@ -56,7 +56,8 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Described:
     policy = yaml.safe_load(path.read_text())
     policy["allowed"].remove("evaluate.description")
     path.write_text(yaml.safe_dump(policy))
-    run_local(made.store.folder, made.folders, stage="description", client_app=client_app)
+    with pytest.raises(RunError, match=r"required sites: fir \(policy.purpose-forbidden\)"):
+        run_local(made.store.folder, made.folders, stage="description", client_app=client_app)
     return made
 
 
@@ -119,7 +120,8 @@ def test_two_hospitals_are_pooled_and_one_is_not(
 def test_who_has_answered_is_not_asked_again(described: Described) -> None:
     store, stage = described.store, described.store.plan.stage("description")
     before = answers_to(store, stage)
-    run_local(store.folder, described.folders, stage="description", client_app=client_app)
+    with pytest.raises(RunError, match="incomplete|lacks a result"):
+        run_local(store.folder, described.folders, stage="description", client_app=client_app)
     after = answers_to(store, stage)
     assert [answer.site for answer in before] == [answer.site for answer in after]
     for old, new in zip(before, after, strict=True):
