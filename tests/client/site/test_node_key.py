@@ -51,7 +51,7 @@ def test_a_node_key_is_replaced_by_two_commands_and_no_other_key_is(home: Home, 
     words = ["accept-key", told["notice for the coordinator"], "--home", str(home.folder)]
     done = CliRunner().invoke(coordinator_app, words)
     assert done.exit_code == 0, done.output
-    assert "start `serve` again" in done.stdout
+    assert "follows by itself" in done.stdout
     [entry] = home.active_sites()
     assert entry.node_key == told["node key"]
     assert entry.former_node_keys == (before["node.key.pub"].decode().strip(),)
