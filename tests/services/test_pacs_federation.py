@@ -135,7 +135,8 @@ def played(federation: Federation, deployment: Deployment) -> Played:
         deployment.play(store, "train", timeout_s=200)
         make_release(store, federation.home.key())
         spoil(federation)
-        deployment.play(store, "internal", timeout_s=200)
+        with pytest.raises(RunError, match=r"required sites: fir \(osteofed\.internal\)"):
+            deployment.play(store, "internal", timeout_s=200)
     return Played(federation, store, recorder.cells)
 
 
