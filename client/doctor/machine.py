@@ -8,11 +8,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import sys
 from pathlib import Path
 
-from shared.machine.line import Line, attention, observe, ok, problem, write_bytes
+from shared.machine.line import Line, attention, look_at_disk, observe, ok, problem, write_bytes
 from shared.signing.code_hash import installed_code_hash
 
 # First parts of the versions that this release was tested with; pyproject.toml pins the same.
@@ -114,13 +113,14 @@ def _memory_left_to_container() -> float:
 
 
 def _disk(folder: Path) -> Line:
-    free = shutil.disk_usage(folder).free
-    fact = f"{write_bytes(free)} free where the site's folder lies"
-    if free < _LEAST_DISK:
-        return problem("disk", fact, "make room: a charge that cannot be written stops every round")
-    if free < _COMFORTABLE_DISK:
-        return attention("disk", fact, "cohorts and tokens take about 0.1 MB and 0.1 to 0.5 MB a film")
-    return ok("disk", fact)
+    return look_at_disk(
+        folder,
+        "the site's",
+        least=_LEAST_DISK,
+        comfortable=_COMFORTABLE_DISK,
+        full="make room: a charge that cannot be written stops every round",
+        tight="cohorts and tokens take about 0.1 MB and 0.1 to 0.5 MB a film",
+    )
 
 
 def look_at_processor() -> Line:

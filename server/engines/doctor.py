@@ -7,7 +7,6 @@ the deployment, the coordinator's folder and what a line is.
 from __future__ import annotations
 
 import ctypes
-import shutil
 import sqlite3
 import ssl
 import sys
@@ -22,6 +21,7 @@ from shared.machine.line import (
     Line,
     attention,
     expiry_line,
+    look_at_disk,
     not_checked,
     observe,
     ok,
@@ -88,13 +88,14 @@ def _keys(home: Home) -> Line:
 
 
 def _disk(folder: Path) -> Line:
-    free = shutil.disk_usage(folder).free
-    fact = f"{write_bytes(free)} free where the coordinator's folder lies"
-    if free < _LEAST_DISK:
-        return problem("disk", fact, "make room: a round that cannot be written ends the run")
-    if free < _COMFORTABLE_DISK:
-        return attention("disk", fact, "make room: replies of runs with large models are kept whole")
-    return ok("disk", fact)
+    return look_at_disk(
+        folder,
+        "the coordinator's",
+        least=_LEAST_DISK,
+        comfortable=_COMFORTABLE_DISK,
+        full="make room: a round that cannot be written ends the run",
+        tight="make room: replies of runs with large models are kept whole",
+    )
 
 
 def _database(deployment: Deployment) -> Line:

@@ -5,6 +5,7 @@ Lines name keys, files of this program, addresses and versions, never a patient.
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +47,26 @@ def problem(name: str, fact: str, remedy: str) -> Line:
 def not_checked(name: str, fact: str, remedy: str) -> Line:
     """Nothing to look at was given."""
     return Line(name=name, state="not checked", fact=fact, remedy=remedy)
+
+
+def look_at_disk(
+    folder: Path, whose: str, *, least: int, comfortable: int, full: str, tight: str
+) -> Line:
+    """Room on the disk of a folder, in bytes.
+
+    Args:
+        folder: any on that disk.
+        whose: folder, in words.
+        least: below it rounds fail, and ``full`` says so.
+        comfortable: below it ``tight`` says what takes room.
+        full: remedy.
+        tight: remedy.
+    """
+    free = shutil.disk_usage(folder).free
+    fact = f"{write_bytes(free)} free where {whose} folder lies"
+    if free < least:
+        return problem("disk", fact, full)
+    return attention("disk", fact, tight) if free < comfortable else ok("disk", fact)
 
 
 def observe(name: str, look: Callable[[], Line | list[Line]]) -> list[Line]:

@@ -8,6 +8,7 @@ Imports the gradient engine, the optimizer and flat weights.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -106,20 +107,12 @@ def train_round(
         register=register,
     )
     sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
+    sum_of = partial(clipped_sum, loss=loss, clip_norm=clip_norm, backend=backend, chunk=chunk)
     n_tail = _steps_averaged(steps, local_tail)
     tail = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
     for step in range(steps):
-        chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
-        total = clipped_sum(
-            model,
-            chosen,
-            loss=loss,
-            clip_norm=clip_norm,
-            backend=backend,
-            chunk=chunk,
-            places=sampler.places,
-        )
-        optimizer.step_with(total)
+        chosen = _drawn(batch, sampler)
+        optimizer.step_with(sum_of(model, chosen, places=sampler.places))
         if step >= steps - n_tail:
             for kept, weight, origin in zip(tail, weights, start, strict=True):
                 kept += weight.detach().to(torch.float64) - origin
@@ -179,10 +172,9 @@ def one_sum(
         places += len(batch) - n_patients
         n_canaries = len(register.coins)
     sampler = PoissonSampler(sample_rate, patients=max(places, len(batch)))
-    chosen = batch if sample_rate == 1 else batch.select(sampler.draw_rows(len(batch)))
     total = clipped_sum(
         model,
-        chosen,
+        _drawn(batch, sampler),
         loss=loss,
         clip_norm=clip_norm,
         backend=backend,
@@ -199,6 +191,13 @@ def one_sum(
         )
     released: Floats = total[n_canaries:].cpu().numpy()
     return released
+
+
+def _drawn(batch: PatientBatch, sampler: PoissonSampler) -> PatientBatch:
+    """Who takes part in a step: everybody, or those whom chance has drawn."""
+    if sampler.sample_rate == 1:
+        return batch
+    return batch.select(sampler.draw_rows(len(batch)))
 
 
 def _require_clipped(

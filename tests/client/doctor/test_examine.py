@@ -260,7 +260,7 @@ def test_another_version_little_memory_and_a_full_disk_are_problems(
     monkeypatch.setattr(machine, "_version", lambda name: "1.42.0" if name == "flwr" else "2.13.0")
     monkeypatch.setattr(machine, "_free_memory", lambda: 1e9)
     usage = shutil.disk_usage(tmp_path)._replace(free=10**8)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(machine, "look_at_processor", lambda: [])
     monkeypatch.setattr(machine, "decode_tiny_films", lambda: [])
     lines = machine.look_at_machine(tmp_path, is_quick=False)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from shared.machine.line import attention, expiry_line, is_well, lines_as_json, not_checked, ok, problem
+from shared.machine.line import (
+    attention,
+    expiry_line,
+    is_well,
+    lines_as_json,
+    look_at_disk,
+    not_checked,
+    ok,
+    problem,
+)
 
 DAY_S = 86400.0
 
@@ -46,3 +59,24 @@ def test_only_a_problem_makes_it_unwell_and_programs_are_told_so() -> None:
         "fact": "open",
         "remedy": "chmod 600",
     }
+
+
+def test_a_disk_is_well_tight_or_full_by_what_its_side_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * 2**30))
+    for least, comfortable, state, remedy in (
+        (1, 2, "ok", ""),
+        (1, 10, "attention", "some"),
+        (6, 10, "problem", "all"),
+    ):
+        found = look_at_disk(
+            tmp_path,
+            "the hub's",
+            least=least * 2**30,
+            comfortable=comfortable * 2**30,
+            full="all",
+            tight="some",
+        )
+        assert (found.state, found.remedy) == (state, remedy)
+        assert "free where the hub's folder lies" in found.fact
