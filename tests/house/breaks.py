@@ -2196,8 +2196,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/folder.py",
-        "if any(site.site == request.site for site in home.active_sites()):",
-        "if any(site.site == request.site for site in home.sites()):",
+        "(site for site in home.active_sites() if site.site == request.site), None",
+        "(site for site in home.sites() if site.site == request.site), None",
         "a site whose lost key was revoked cannot enrol again",
     ),
     Break(
