@@ -86,7 +86,7 @@ def play_loopback(folder: Path, *, overrides: Sequence[str]) -> dict[str, object
 
 def _measured_now(store: RunStore) -> list[str]:
     """Stages that measure the release on patients who are there before a lock."""
-    return [stage.name for stage in store.plan.tables if stage.patients != "accrued"]
+    return [stage.name for stage in store.plan.measured_now]
 
 
 def _facts(store: RunStore, stages: Sequence[StageResult]) -> dict[str, object]:

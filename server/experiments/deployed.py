@@ -26,7 +26,6 @@ from server.simulation.simulate import run_request
 from shared.audit.finding import Finding
 from shared.audit.recount.claims import recount_findings
 from shared.audit.recount.evidence import gather_evidence
-from shared.contract.stages import purpose_of
 from shared.errors import RunError
 from shared.machine.files import PROJECT, write_atomic
 from shared.strict import FROZEN
@@ -188,12 +187,7 @@ def _recount(store: RunStore, ledgers: Sequence[Path]) -> list[Finding]:
 
 def _seen(system: System, store: RunStore, findings: Sequence[Finding]) -> Deployed:
     plan = store.plan
-    now = [
-        stage
-        for stage in plan.stages
-        if purpose_of(stage) != "train" and stage.patients != "accrued" and plan.asked(stage)
-    ]
-    answers = [answer for stage in now for answer in answers_to(store, stage)]
+    answers = [answer for stage in plan.measured_now for answer in answers_to(store, stage)]
     verdicts = [finding.verdict for finding in findings]
     started, committed = store.times()
     return Deployed(
@@ -207,7 +201,7 @@ def _seen(system: System, store: RunStore, findings: Sequence[Finding]) -> Deplo
         seconds=(max(committed.values()) - started).total_seconds(),
         measured=(
             sum(answer.status == MEASURED for answer in answers),
-            sum(len(plan.asked(stage)) for stage in now),
+            sum(len(plan.asked(stage)) for stage in plan.measured_now),
         ),
         claims={verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
         refuted=tuple(f"{each.site}: {each.because}" for each in findings if each.verdict == "fail"),

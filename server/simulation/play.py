@@ -44,7 +44,6 @@ from server.simulation.hospitals import (
 from server.simulation.page import write_comparison
 from server.simulation.sources import Hospital
 from shared.contract.settings import Settings
-from shared.contract.stages import purpose_of
 from shared.contract.validation_summary import write_summary
 from shared.errors import RunError
 from shared.machine.files import write_atomic
@@ -179,14 +178,12 @@ def _train_and_measure(store: RunStore, home: Home, launch: Launch) -> Trained:
     release = make_release(store, home.key())
     written = write_release(store.training.stage, release.weights.size)
     say(f"  release {release.sha256[:12]}: {written}")
-    for stage in store.plan.stages:
-        is_asked = bool(store.plan.asked(stage)) and stage.patients != "accrued"
-        if purpose_of(stage) != "train" and is_asked:
-            _step(
-                f"{purposes_of([stage])}, through each site's gate",
-                f"osteofed-coordinator validate {RUN} {stage.name}",
-            )
-            measure_stage(store, stage.name, launch)
+    for stage in store.plan.measured_now:
+        _step(
+            f"{purposes_of([stage])}, through each site's gate",
+            f"osteofed-coordinator validate {RUN} {stage.name}",
+        )
+        measure_stage(store, stage.name, launch)
     return Trained(release.weights, release.plan)
 
 

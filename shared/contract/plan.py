@@ -343,6 +343,17 @@ class Plan(BaseModel):
         """The stages that measure a release, in the plan's order."""
         return tuple(stage for stage in self.stages if isinstance(stage, TableStage))
 
+    @property
+    def measured_now(self) -> tuple[Stage, ...]:
+        """The stages besides training that ask somebody, of patients who are there before a lock."""
+        return tuple(
+            stage
+            for stage in self.stages
+            if not isinstance(stage, TrainingStage)
+            and stage.patients != "accrued"
+            and self.asked(stage)
+        )
+
     def asked(self, stage: Stage) -> tuple[RosterEntry, ...]:
         """Roster entries that a stage asks, in roster order."""
         return tuple(entry for entry in self.roster if entry.role in stage.roles)
