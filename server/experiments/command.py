@@ -6,6 +6,7 @@ Imports harness, outcomes and their page.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ from server.experiments.deployed import (
     require_whole,
     systems_to_deploy,
 )
-from server.experiments.harness import Kept, Line, measure_systems, seeds_of
+from server.experiments.harness import Kept, Line, seeds_of
 from server.experiments.outcome import outcome_of
+from server.experiments.side_by_side import measure_side_by_side
 from server.experiments.system import SETTINGS, System
 from server.experiments.systems import SYSTEMS
 from server.experiments.systems_page import write_systems
@@ -35,6 +37,7 @@ def run_experiments(
     *,
     setting: str,
     n_seeds: int | None,
+    processes: int = 1,
     work: Path = WORK,
     root: Path = PROJECT,
     systems: Sequence[System] = SYSTEMS,
@@ -51,7 +54,7 @@ def run_experiments(
     asked = [each for each in systems if not names or each.name in names or each.beside in names]
     size = SETTINGS[setting]
     seeds = seeds_of(size, n_seeds)
-    measure_systems(asked, size, seeds, work=work, progress=_tell)
+    measure_side_by_side(asked, size, seeds, work=work, processes=processes, progress=_tell)
     outcomes = [outcome_of(system, size, seeds, Kept(work)) for system in asked]
     return write_systems(systems, outcomes, root=root)
 
@@ -101,6 +104,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeat it")
     parser.add_argument("--setting", choices=list(SETTINGS), default="small")
     parser.add_argument("--seeds", type=int, metavar="N", help="populations; else the setting's")
+    parser.add_argument("--processes", type=int, metavar="N", help="at once; else one for each core")
     parser.add_argument("--deployed", action="store_true", help="deploy each once on this machine")
     parser.add_argument("--page", action="store_true", help="write page and plots from the data only")
     given = parser.parse_args(words)
@@ -110,7 +114,12 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.deployed:
         deploy_all(given.only)
         return
-    run_experiments(given.only, setting=given.setting, n_seeds=given.seeds)
+    run_experiments(
+        given.only,
+        setting=given.setting,
+        n_seeds=given.seeds,
+        processes=given.processes or len(os.sched_getaffinity(0)),
+    )
 
 
 def _tell(line: Line) -> None:

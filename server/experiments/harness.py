@@ -13,6 +13,7 @@ patient is kept beside the lines, so that arms are compared on the same patients
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from server.experiments.populations import Population, later_name, take_in_population
 from server.experiments.system import (
@@ -48,6 +49,7 @@ from shared.contract.decision import decision_of
 from shared.contract.model_settings import follow_up_of
 from shared.contract.protocol import Vector
 from shared.contract.settings import Settings
+from shared.machine.files import append_line, read_lines
 from shared.measures.scored import Scored
 from shared.signing.canonical import hash_of
 from shared.strict import FROZEN
@@ -97,7 +99,7 @@ class Line(BaseModel):
         epsilon: of a patient for training, as the plan says; null without privacy.
         patients: how many were measured, by place.
         figures: of it at every place.
-        seconds: of training and measuring.
+        seconds: of a core, for training and measuring.
         date: of measuring.
         settings_sha256: of the arm's composed settings. A line of others is none: a YAML has changed.
     """
@@ -121,15 +123,12 @@ class Kept:
     work: Path
 
     def lines(self) -> dict[Model, Line]:
-        """Every line; a torn last one, of a run that was killed, is none."""
-        path = self.work / LINES
+        """Every line; a torn last one, of a killed run, is none, nor one of an older format."""
         found = {}
-        for text in path.read_text().splitlines() if path.exists() else ():
-            try:
+        for text in read_lines(self.work / LINES):
+            with contextlib.suppress(ValidationError):
                 line = Line.model_validate_json(text)
-            except ValueError:
-                continue
-            found[line.model] = line
+                found[line.model] = line
         return found
 
     def add(self, line: Line, scored: Mapping[str, Scored], weights: Vector) -> None:
@@ -139,8 +138,7 @@ class Kept:
         arrays = {f"outputs/{place}": each.outputs for place, each in scored.items()}
         arrays |= {f"label/{place}": each.label for place, each in scored.items()}
         np.savez(path, allow_pickle=False, weights=weights, **arrays)
-        with (self.work / LINES).open("a") as stream:
-            stream.write("\n" * _is_torn(self.work / LINES) + line.model_dump_json() + "\n")
+        append_line(self.work / LINES, line.model_dump_json().encode() + b"\n")
 
     def weights(self, model: Model) -> Vector:
         """What a model has learnt."""
@@ -273,7 +271,7 @@ def _measure_arm(
     rule = plan.settings.cohort.split
     trains = {site: wards[site].of_split("train", 1, seed=0, rule=rule) for site in declared}
     for model, _, training in models:
-        began = time.monotonic()
+        began = time.process_time()
         settings = settings_of(system, arm, is_private=training.is_private)
         group = _group(training, trains, declared)
         if training.base is None:
@@ -298,7 +296,7 @@ def _measure_arm(
             epsilon=trained.plan.predicted.training_epsilon,
             patients={place: len(each) for place, each in scored.items()},
             figures=tuple(figures),
-            seconds=round(time.monotonic() - began, 1),
+            seconds=round(time.process_time() - began, 1),
             date=datetime.now(UTC).date().isoformat(),
             settings_sha256=hash_of(settings.model_dump(mode="json")),
         )
@@ -336,8 +334,3 @@ def _group(
     sites = {site: patients[site] for site in training.sites}
     sizes = {site: declared[site] for site in training.sites}
     return arms.arms_of(sites, sizes)[arms.POOLED if training.mode == POOLED else arms.FEDERATED]
-
-
-def _is_torn(path: Path) -> bool:
-    """Whether a file ends within a line, as after a run that was killed."""
-    return path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"

@@ -116,7 +116,7 @@ class Outcome(BaseModel):
         n_patients: of each hospital, and as many later ones.
         seeds: of the populations.
         date: when the last of its models was measured.
-        seconds: of training and measuring all of them, films and intake apart.
+        seconds: of a core, for training and measuring all of them; films and intake apart.
         patients: who were measured at each place, over all populations.
         rows: figures.
         compared: differences.

@@ -130,8 +130,8 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         "",
         f"Setting `{outcome.setting}`: populations {', '.join(map(str, outcome.seeds))} of "
         f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
-        f"populations: {n}. {outcome.date}; {outcome.seconds} s of training and measuring, films and "
-        "intake apart.",
+        f"populations: {n}. {outcome.date}; {outcome.seconds} s of a core for training and measuring, "
+        "films and intake apart.",
         "",
         f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",

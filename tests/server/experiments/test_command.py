@@ -30,7 +30,7 @@ def test_what_was_named_is_measured_and_stands_on_the_page(
 
     few = Setting(name="few", n_patients=100, n_seeds=2)
     monkeypatch.setattr(command, "SETTINGS", {"few": few})
-    monkeypatch.setattr(command, "measure_systems", measure)
+    monkeypatch.setattr(command, "measure_side_by_side", measure)
     run_experiments(
         ["two_heads"],
         setting="few",
@@ -55,7 +55,7 @@ def test_a_system_that_there_is_not_is_answered_by_the_nearest(tmp_path: Path) -
 def test_the_page_alone_is_written_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[object, ...]] = []
     monkeypatch.setattr(command, "write_systems", lambda *given, **_: written.append(given))
-    monkeypatch.setattr(command, "measure_systems", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(command, "measure_side_by_side", lambda *_, **__: pytest.fail("measured"))
     main(["--page"])
     assert written == [(command.SYSTEMS, ())]
 
