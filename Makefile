@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments robustness clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments robustness soak clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ measure-ingest: $(STAMP)  ## films per second and memory of an intake, real-size
 
 measure-patient: $(STAMP)  ## what one patient with 2,001 rows adds to time and memory of a round, into docs/one-patient.md
 	$(BIN)/python tests/bench/one_patient.py
+
+soak: $(STAMP)  ## 200 rounds, 50 hospitals, a model of 100 MB: memory, time, charges; into docs/endurance.md
+	$(BIN)/python tests/bench/endurance.py $(ARGS)
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
 	$(BIN)/python tests/bench/dp_step.py $(ARGS)

@@ -279,6 +279,7 @@ def _follow(
             try:
                 deployment.nodes.admit(wanted)
                 taken = wanted
+                say(f"may connect: {', '.join(sorted(wanted)) or 'nobody yet'}")
             except EngineError as error:  # of one site; the server stays up for the others
                 say(f"{error.code}: {error.fact}; tried again in {RETRY_S:g} s")
                 again = time.monotonic() + RETRY_S
