@@ -6,10 +6,10 @@ Nothing is charged, because nothing leaves. Not a medical device. Imports releas
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from client.intake.folder_inputs import regions_of
 from client.intake.read_film import ReadFilm
 from client.intake.regions import Regions
 from client.intake.workers import ReadingRule, read_films
+from client.reading.asking import ask_exam, make_scored
 from client.reading.field_attention import attend_fields
 from client.reading.map_kinds import WORDS, MapKind
 from client.reading.maps import ExamMaps, make_maps
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_AT_ONCE = 32  # pictures of an exam with a place hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +158,9 @@ def predict(
     images = [view.image for view in seen]
     fields, field_mask = standardise([read_values(values, schema)], schema)
     clinical = (torch.from_numpy(fields)[:, None], torch.from_numpy(field_mask)[:, None])  # [1,1,k]
-    scored = make_scored(release)
     if not settings.reads_films:
-        return _describe(release, scored(torch.zeros(1, 0, 0, 0), *clinical), [])
+        nothing = torch.zeros(1, 0, 0, 0)
+        return _describe(release, make_scored(release)(nothing, *clinical), [])
     if not images:
         raise IntakeError(
             "no-film-given",
@@ -168,82 +168,19 @@ def predict(
             hint="name the exam's DICOM files before the values",
         )
     _require_preprocessing(release)
-    seen_by_model, columns_of = _make_seen(release), _make_columns(release)
-
-    def outputs_of(views: Tensor) -> Tensor:
-        """Outputs [n,o] of views [n,v,h,w], each with this exam's clinical values."""
-        parts = []
-        for part in torch.split(views, _AT_ONCE):
-            values, present = (each.expand(len(part), 1, -1) for each in clinical)
-            said = columns_of(part, [view.mask for view in seen])
-            parts.append(scored(seen_by_model(part), values, present, said))
-        return torch.cat(parts)
-
-    def score_of(views: Tensor) -> Tensor:
-        """The score [n] of views [n,v,h,w]."""
-        return torch.from_numpy(release.record.decision.score(outputs_of(views).numpy()))
-
     stack = torch.from_numpy(np.stack(images))  # [v,h,w]
-    said_of_films = columns_of(stack[None], [view.mask for view in seen])
-
-    def outputs_of_tokens(tokens: Tensor) -> Tensor:
-        """Outputs [n,o] of tokens [n,v,t,c], with what else is said of this exam."""
-        same = (each.expand(len(tokens), *each.shape[1:]) for each in (*clinical, said_of_films))
-        return scored(tokens, *same)
-
+    asked = ask_exam(release, stack, clinical, masks=[view.mask for view in seen])
     maps = make_maps(
         map_kind,
         release,
         stack,
-        score_of=score_of,
-        outputs_of_tokens=outputs_of_tokens,
+        score_of=asked.score_of,
+        outputs_of_tokens=asked.outputs_of_tokens,
         clinical=clinical,
     )
-    attention = attend_fields(release, seen_by_model(stack[None]), *clinical)
-    reading = _describe(release, outputs_of(stack[None]), images)
+    attention = attend_fields(release, asked.seen_by_model(stack[None]), *clinical)
+    reading = _describe(release, asked.outputs_of(stack[None]), images)
     return replace(reading, maps=maps, field_attention=attention)
-
-
-class Scored(Protocol):
-    """What scores exams with a release."""
-
-    def __call__(
-        self, tokens: Tensor, fields: Tensor, field_mask: Tensor, film_columns: Tensor | None = None, /
-    ) -> Tensor:
-        """Outputs [n,o] of tokens [n,v,t,c] or films [n,v,h,w], fields [n,1,k], field_mask [n,1,k], and
-        what sources of films say of each [n,v,f]."""
-
-
-def make_scored(release: Release) -> Scored:
-    """What scores exams with a release, as validation does: in the task's unit, or a probability.
-
-    Raises:
-        PlanError: the release's plan trains nothing.
-    """
-    import torch
-
-    from shared.stages.scores import scorer_of
-    from shared.train.patients import PatientBatch
-
-    plan = release.plan
-    scorer = scorer_of(plan, plan.trained, release.encoder_file)
-
-    def scored(
-        tokens: Tensor, fields: Tensor, field_mask: Tensor, film_columns: Tensor | None = None, /
-    ) -> Tensor:
-        n = len(tokens)
-        exams = PatientBatch(
-            tokens=tokens,
-            film_exam=torch.zeros(tokens.shape[:2], dtype=torch.int64),
-            fields=fields,
-            field_mask=field_mask,
-            target=torch.zeros(n, 1),
-            exam_mask=torch.ones(n, 1, dtype=torch.bool),
-            film_columns=torch.empty(0) if film_columns is None else film_columns,
-        )
-        return torch.from_numpy(scorer.score(release.weights, exams).exams.outputs)
-
-    return scored
 
 
 def _require_preprocessing(release: Release) -> None:
@@ -254,51 +191,6 @@ def _require_preprocessing(release: Release) -> None:
             f"prepares them as {PREPROCESSING_VERSION}",
             hint="read with the version of OsteoFed that made the release",
         )
-
-
-def _make_seen(release: Release) -> Callable[[Tensor], Tensor]:
-    """Films [n,v,h,w] as the model takes them: as they are, or a frozen encoder's tokens [n,v,t,c]."""
-    from shared.model.encoders import encode, load_encoder
-
-    settings, file = release.plan.settings.encoder, release.encoder_file
-    if settings.training != "frozen" or file is None:
-        return lambda views: views
-    if not release.plan.settings.reads_tokens:
-        return lambda views: views.new_zeros(*views.shape[:2], 0, 0)
-    encoder = load_encoder(settings, file)
-
-    def tokens_of(views: Tensor) -> Tensor:
-        n, v, h, w = views.shape
-        tokens = encode(encoder, views.reshape(n * v, 1, h, w))
-        return tokens.reshape(n, v, *tokens.shape[1:])
-
-    return tokens_of
-
-
-def _make_columns(release: Release) -> Callable[[Tensor, Sequence[Mask | None]], Tensor]:
-    """What sources of films say of films and their masks, as an intake's cohort has it.
-
-    Shapes: [n,v,h,w] and v masks, the same of each n -> [n,v,f].
-    """
-    import torch
-
-    from shared.train.film_columns import make_measure
-
-    settings = release.plan.settings
-    measures = [
-        make_measure(settings, source, release.encoders.__getitem__)
-        for source in settings.features.of_films
-    ]
-
-    def columns_of(views: Tensor, masks: Sequence[Mask | None]) -> Tensor:
-        n, v, h, w = views.shape
-        # A cohort keeps films as half precision.
-        films = views.reshape(n * v, h, w).half().numpy()
-        nothing = np.zeros((n * v, 0), dtype=np.float32)
-        blocks = [nothing, *(measure(films, [*masks] * n) for measure in measures)]
-        return torch.from_numpy(np.concatenate(blocks, axis=1)).reshape(n, v, -1)
-
-    return columns_of
 
 
 def read_values(values: Mapping[str, str], schema: CohortSchema) -> dict[str, float | str | None]:

@@ -20,7 +20,8 @@ import numpy as np
 from client.cohort.label import label_bmd
 from client.intake.clinical import ClinicalRow, RawRow, interpret_rows
 from client.intake.sources.tables import file_table
-from client.reading.predict import make_scored, risks_by_edge
+from client.reading.asking import make_scored
+from client.reading.predict import risks_by_edge
 from client.site.profile import SiteProfile
 from shared.contract.release import Release
 from shared.errors import IntakeError

@@ -24,7 +24,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from server.experiments.measures import further_measures
 from server.experiments.populations import Population, later_name, take_in_population
+from server.experiments.readings import read_further
 from server.experiments.system import (
     DELTA,
     EPSILON,
@@ -42,7 +44,7 @@ from server.federation.sweep import share_of
 from server.simulation import arms
 from server.simulation.arms import Trained, plan_arm, score_arm, train_arm, train_further
 from server.simulation.cohorts import TakenIn
-from server.simulation.comparison import Figure, measure_place
+from server.simulation.comparison import Difference, Figure, measure_place
 from server.simulation.divide import Ward
 from server.simulation.looks import explain_cohorts, measure_looks
 from shared.contract.decision import decision_of
@@ -280,14 +282,14 @@ def _measure_arm(
             base = model.model_copy(update={"training": training.base.name})
             trained = train_further(Trained(kept.weights(base), plan), settings, group, run=_RUN)
         scored = {place: score_arm(trained, places[place]) for place in training.places}
-        decision = decision_of(settings)
         figures = [
             figure
             for place, each in scored.items()
-            for figure in measure_place(
-                place, {arm.name: each}, decision, ours=arm.name, follow_up=follow_up_of(settings)
-            )[0]
+            for figure in measure_figures(system, settings, place, {arm.name: each}, ours=arm.name)[0]
         ]
+        figures += read_further(
+            system, arm.name, training, trained, places=places, scored=scored, cohorts=cohorts
+        )
         for place in (each for each in training.looked_at if each in looks):
             figures += measure_looks(trained, looks[place], place=place, arm=arm.name)
         line = Line(
@@ -302,6 +304,23 @@ def _measure_arm(
         )
         kept.add(line, scored, trained.weights)
         yield line
+
+
+def measure_figures(
+    system: System, settings: Settings, place: str, scored: Mapping[str, Scored], *, ours: str
+) -> tuple[list[Figure], list[Difference]]:
+    """Figures of arms at a place and their differences from one: a simulation's, and the system's own.
+
+    Args:
+        system: names its figures.
+        settings: of its arms; they tell the label.
+        place: where the patients are from.
+        scored: what each arm says of them.
+        ours: the arm that the others are subtracted from.
+    """
+    decision, follow_up = decision_of(settings), follow_up_of(settings)
+    further = further_measures((*system.figures, *system.of_arms), decision, follow_up)
+    return measure_place(place, scored, decision, ours=ours, follow_up=follow_up, further=further)
 
 
 def places_of(system: System, wards: Mapping[str, Ward]) -> dict[str, PatientBatch]:

@@ -17,12 +17,19 @@ from statistics import NormalDist
 
 from pydantic import BaseModel
 
-from server.experiments.harness import Kept, Line, Model, measured_lines, models_of, settings_of
+from server.experiments.harness import (
+    Kept,
+    Line,
+    Model,
+    measure_figures,
+    measured_lines,
+    models_of,
+    settings_of,
+)
+from server.experiments.readings import place_in_table
 from server.experiments.system import ALONE, FEDERATED, LOCAL, Setting, System, Training
-from server.simulation.comparison import Difference, Figure, measure_place
+from server.simulation.comparison import Difference, Figure
 from server.simulation.looks import LOOKS
-from shared.contract.decision import decision_of
-from shared.contract.model_settings import follow_up_of
 from shared.errors import RunError
 from shared.measures.differences import adjust_by_holm
 from shared.strict import FROZEN
@@ -137,13 +144,14 @@ class Outcome(BaseModel):
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two models' (arm, training), what they are called, and where both were measured."""
+    """Two models' (arm, training), what they are called, where both were measured, by what figures."""
 
     first: tuple[str, Training]
     second: tuple[str, Training]
     words: tuple[str, str]
     kind: str
     place: str
+    figures: tuple[str, ...]
 
 
 def outcome_of(system: System, setting: Setting, seeds: Sequence[int], kept: Kept) -> Outcome:
@@ -216,10 +224,12 @@ def _patients(lines: Sequence[Line]) -> dict[str, int]:
 
 
 def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
+    figures = {*system.figures, *system.of_arms, *LOOKS}
+    readings = {reading.kind for reading in system.readings}
     grouped: dict[tuple[str, str, str, str, str], list[Figure]] = defaultdict(list)
     for line in lines:
         for each in line.figures:
-            if each.figure in {*system.figures, *system.of_arms, *LOOKS}:
+            if each.figure in figures or place_in_table(each.figure)[0] in readings:
                 key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
                 grouped[key].append(each)
     for (arm, kind, training, place, figure), found in grouped.items():
@@ -230,19 +240,21 @@ def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
 def _pairs(system: System) -> Iterator[_Pair]:
     """Ablations, trained together; and the first arm's federation against its other trainings."""
     trainings = system.design(system.population)
+    every = tuple(dict.fromkeys((*system.figures, *system.of_arms)))
     for each in system.ablations:
+        figures = every if each.is_in_full else system.figures
         for training in (training for training in trainings if training.mode != ALONE):
             for place in training.places:
                 words = (each.first, each.second)
-                yield _Pair(
-                    (each.first, training), (each.second, training), words, training.kind, place
-                )
+                sides = (each.first, training), (each.second, training)
+                yield _Pair(*sides, words, training.kind, place, figures)
     own = system.arms[0].name
     for first in (each for each in trainings if each.is_private and each.mode in (FEDERATED, LOCAL)):
         # what goes on from a release is compared with it, and not it with that
         for other in (each for each in trainings if first not in (each, each.base)):
             for place in (place for place in first.places if place in other.places):
-                yield _Pair((own, first), (own, other), (first.name, other.name), "", place)
+                names = first.name, other.name
+                yield _Pair((own, first), (own, other), names, "", place, system.figures)
 
 
 def _compare(
@@ -253,16 +265,15 @@ def _compare(
         by_name[model.arm, model.training].append(model)
     scored = {model: kept.scored(model) for model, *_ in models}
     settings = settings_of(system, system.arms[0], is_private=True)
-    decision, followed = decision_of(settings), follow_up_of(settings)
     for pair in _pairs(system):
         sides = [by_name[arm, training.name] for arm, training in (pair.first, pair.second)]
         found: Mapping[str, list[Difference]] = defaultdict(list)
         for first, second in zip(*sides, strict=True):
             both = {"first": scored[first][pair.place], "second": scored[second][pair.place]}
-            found_here = measure_place(pair.place, both, decision, ours="first", follow_up=followed)
+            found_here = measure_figures(system, settings, pair.place, both, ours="first")
             for each in found_here[1]:
                 found[each.figure].append(each)
-        for figure in system.figures:
+        for figure in pair.figures:
             mean = mean_over(found[figure])
             yield Compared(
                 first=pair.words[0],

@@ -27,11 +27,27 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Two arms on the same patients. ``claim``: why the paper has the first above; or empty."""
+    """Two arms on the same patients.
+
+    Attributes:
+        first: its name.
+        second: of the other.
+        claim: why the paper has the first above; or empty.
+        is_in_full: whether both are compared by every figure of the system's tables, in every training.
+    """
 
     first: str
     second: str
     claim: str = ""
+    is_in_full: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What else is read of a system's models: one of ``readings.KINDS``; ``arms``: none means all."""
+
+    kind: str
+    arms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +160,7 @@ class System:
         arms: the first is the system itself.
         ablations: pairs of arms.
         figures: of a table, the first is drawn.
+        readings: what else is read of its models, each in a table of its own.
         of_arms: figures of one more table, of the arms beside each other; none: there is no such table.
         stand_ins: what is otherwise than in the paper, a line each.
         design: who trains together.
@@ -158,6 +175,7 @@ class System:
     arms: tuple[Arm, ...]
     ablations: tuple[Ablation, ...] = ()
     figures: tuple[str, ...]
+    readings: tuple[Reading, ...] = ()
     of_arms: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     design: Design = usual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from server.experiments.measures import F1, KAPPA, c_index_of
 from server.experiments.populations import (
     CHEST_FILMS,
     EIGHT_TABLES,
@@ -12,9 +13,11 @@ from server.experiments.populations import (
     VERTEBRAE,
     WRIST_TREES,
 )
+from server.experiments.readings import CALIBRATION, COLUMNS, IMPORTANCE, MAPS
 from server.experiments.system import (
     Ablation,
     Arm,
+    Reading,
     System,
     at_hospital,
     leave_one_out,
@@ -25,9 +28,12 @@ from server.federation.sweep import read_sweep_file
 from server.simulation.comparison import MACRO
 
 _ATTENTION = "cross-attention"
+_ON_PICTURES, _NOT_PRETRAINED = "pretrained on pictures", "not pretrained"
+_OF_CLASSES = ("AUC", "accuracy", F1, KAPPA)
 _IN_DOMAIN, _TL_FUSION = "pretrained on another part", ("experiment=tl_fusion",)
 _WRIST_VIT = ("fusion=image_only", "encoder=standin_vit", "learner=gradient")
 _REPRESENTATIVES, _CSSC = "representatives", ("experiment=cssc",)
+_NOISED = "clusters of a noised matrix"
 
 _LOGISTIC, _DLR = "logistic", ("experiment=dlr_ovf",)
 # learner of tables by what it is called
@@ -122,7 +128,8 @@ SYSTEMS = (
             Ablation(first="by gradients", second="one score of all fields"),
             Ablation(first="by gradients", second="clinical only"),
         ),
-        figures=("C-index",),
+        figures=("C-index", c_index_of("death")),
+        readings=(Reading(kind=CALIBRATION),),
         stand_ins=(
             "hazards of fracture by published ratios of age, sex, BMD and prior fracture, times 5 for "
             "people who fall; a film shows BMD and no other part of the hazard",
@@ -164,7 +171,7 @@ SYSTEMS = (
             Arm(name=_REPRESENTATIVES, settings=_CSSC),
             Arm(name="all components", settings=(*_CSSC, "learner=mlp")),
             Arm(
-                name="clusters of a noised matrix",
+                name=_NOISED,
                 settings=(*_CSSC, "learner.by.shares=[{up_to_epsilon:50,share:0.25}]"),
             ),
             Arm(name="clinical only", settings=(*_CSSC, "learner=mlp", "features=usual")),
@@ -176,7 +183,7 @@ SYSTEMS = (
                 second="all components",
                 claim="redundant components are left out so that what is kept combines better",
             ),
-            Ablation(first=_REPRESENTATIVES, second="clusters of a noised matrix"),
+            Ablation(first=_REPRESENTATIVES, second=_NOISED),
             Ablation(
                 first=_REPRESENTATIVES,
                 second="clinical only",
@@ -189,6 +196,10 @@ SYSTEMS = (
             ),
         ),
         figures=("AUC", "accuracy"),
+        readings=(
+            Reading(kind=IMPORTANCE, arms=(_REPRESENTATIVES, "all components", "clinical only")),
+            Reading(kind=COLUMNS, arms=(_NOISED,)),
+        ),
         stand_ins=(
             "three narrow networks, taught on public synthetic films, instead of VGG-19, Inception-v3 "
             "and ResNet-50",
@@ -206,10 +217,10 @@ SYSTEMS = (
         arms=(
             Arm(name=_IN_DOMAIN, settings=_TL_FUSION),
             Arm(
-                name="pretrained on pictures",
+                name=_ON_PICTURES,
                 settings=(*_TL_FUSION, "features=two_encoders_pictures"),
             ),
-            Arm(name="not pretrained", settings=(*_TL_FUSION, "features=two_encoders_drawn")),
+            Arm(name=_NOT_PRETRAINED, settings=(*_TL_FUSION, "features=two_encoders_drawn")),
             Arm(
                 name="one network",
                 settings=(
@@ -236,12 +247,12 @@ SYSTEMS = (
         ablations=(
             Ablation(
                 first=_IN_DOMAIN,
-                second="pretrained on pictures",
+                second=_ON_PICTURES,
                 claim="in-domain pretraining on other parts above ImageNet's",
             ),
             Ablation(
                 first=_IN_DOMAIN,
-                second="not pretrained",
+                second=_NOT_PRETRAINED,
                 claim="pretraining above initial weights",
             ),
             Ablation(
@@ -257,7 +268,8 @@ SYSTEMS = (
                 claim="tuning on the target part gains",
             ),
         ),
-        figures=("AUC", "accuracy"),
+        figures=_OF_CLASSES,
+        readings=(Reading(kind=MAPS, arms=(_IN_DOMAIN, _ON_PICTURES, _NOT_PRETRAINED)),),
         stand_ins=(
             "two narrow networks, a ResNet and a DenseNet, taught physical quantities of public "
             "synthetic hips, instead of networks taught the findings of MURA's other parts",
@@ -271,7 +283,8 @@ SYSTEMS = (
         paper="TL-Fusion's test at a hospital that never trained, and its light tuning there",
         population=WRIST_TREES,
         arms=(Arm(name="narrow ResNet", settings=("fusion=image_only", "encoder=standin_resnet")),),
-        figures=("AUC", "accuracy"),
+        figures=_OF_CLASSES,
+        readings=(Reading(kind=MAPS),),
         stand_ins=("one network and a linear score, which a hospital can train further by gradients",),
         design=leave_one_out,
         beside="tl_fusion",
@@ -298,6 +311,7 @@ SYSTEMS = (
                 first=_LOGISTIC,
                 second="taught on hips",
                 claim="RadImageNet, pictures of medicine, above ImageNet by DeLong's test",
+                is_in_full=True,
             ),
             Ablation(first=_LOGISTIC, second="all columns"),
             Ablation(
@@ -311,6 +325,7 @@ SYSTEMS = (
             ),
         ),
         figures=(MACRO, "accuracy"),
+        readings=(Reading(kind=COLUMNS, arms=(_LOGISTIC,)),),
         of_arms=(
             MACRO,
             "AUC, no_fracture",

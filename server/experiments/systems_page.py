@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from server.experiments.deployed import Deployed, deployed_section, read_deployed
 from server.experiments.looks_page import cell, looks_section, shortcut_section
 from server.experiments.outcome import Compared, Mean, Outcome, mean_of_hospitals
+from server.experiments.readings_page import readings_section
 from server.experiments.system import (
     ALONE,
     EPSILON,
@@ -31,6 +32,9 @@ from server.experiments.systems_tables import (
     arms_table,
     contents,
     differences_table,
+    folded,
+    full_table,
+    further_table,
     short_table,
     whole_table,
 )
@@ -139,11 +143,12 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
     if system.clean:
         return [*lines, *shortcut_section(outcome, clean)]
     if not is_by_place(outcome):
-        return [*lines, *_by_hospital(system, outcome)]
+        return [*lines, *_by_hospital(system, outcome), *readings_section(system, outcome)]
     lines += short_table(system, outcome)
-    lines += ["", *_folded("Every arm, training and place", whole_table(system, outcome))]
+    lines += ["", *folded("Every arm, training and place", whole_table(system, outcome))]
     lines += arms_table(system, outcome)
     lines += looks_section(outcome)
+    lines += readings_section(system, outcome)
     drawn = [each for each in outcome.compared if each.figure == system.figures[0]]
     for title, is_ablation in (("Ablations", True), ("The federation against others", False)):
         compared = [each for each in drawn if bool(each.kind) is is_ablation]
@@ -152,8 +157,10 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
             what = f"{title} by {system.figures[0]}, {PROSPECTIVE} patients"
             lines += ["", f"{what}, first − second:", ""]
             lines += differences_table(first, with_kind=is_ablation)
+            lines += further_table(system, outcome, first)
             every = differences_table(compared, with_kind=is_ablation)
-            lines += ["", *_folded("At every place, trained in every way", every)]
+            lines += ["", *folded("At every place, trained in every way", every)]
+    lines += full_table(system, outcome)
     said = [
         sentence
         for each in system.ablations
@@ -165,11 +172,6 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
 def is_first(each: Compared) -> bool:
     """Whether a difference is read first: of the private federation, on later patients."""
     return each.place == PROSPECTIVE and each.kind in ("", FEDERATED)
-
-
-def _folded(title: str, lines: Sequence[str]) -> list[str]:
-    """Lines of a page that a reader opens."""
-    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
 def _by_hospital(system: System, outcome: Outcome) -> list[str]:

@@ -5,7 +5,7 @@ Takes outcomes as data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from server.experiments.looks_page import cell, number
 from server.experiments.outcome import Compared, Mean, Outcome, Row
@@ -124,6 +124,84 @@ def differences_table(compared: Sequence[Compared], *, with_kind: bool) -> list[
             for each in compared
         ),
     ]
+
+
+def further_table(system: System, outcome: Outcome, pairs: Sequence[Compared]) -> list[str]:
+    """The same pairs by the system's other figures: a column for each, with its p.
+
+    Args:
+        system: names the figures.
+        outcome: of it.
+        pairs: as a table of the first figure has them.
+    """
+    found = _by_pair(outcome)
+    figures = [name for name in system.figures[1:] if any(name in found[_pair(each)] for each in pairs)]
+    if not figures:
+        return []
+    return [
+        "",
+        f"The same pairs by {', '.join(figures)} (p):",
+        "",
+        f"| first | second | {' | '.join(figures)} |",
+        "|---" * (2 + len(figures)) + "|",
+        *(
+            f"| {each.first} | {each.second} | {_with_p(found[_pair(each)], figures)} |"
+            for each in pairs
+        ),
+    ]
+
+
+def full_table(system: System, outcome: Outcome) -> list[str]:
+    """Each ablation told in full: a line for each training and place, a column for each figure."""
+    lines: list[str] = []
+    found, every = _by_pair(outcome), dict.fromkeys((*system.figures, *system.of_arms))
+    for ablation in (each for each in system.ablations if each.is_in_full):
+        pairs = [
+            pair
+            for pair in found
+            if pair[:2] == (ablation.first, ablation.second) and pair[2] and pair[3] != INTERNAL
+        ]
+        figures = [name for name in every if any(name in found[pair] for pair in pairs)]
+        if figures:
+            lines += [
+                "",
+                f"{ablation.first} − {ablation.second} by every figure, on the same patients (p):",
+                "",
+                f"| trained | place | {' | '.join(figures)} |",
+                "|---" * (2 + len(figures)) + "|",
+                *(f"| {pair[2]} | {pair[3]} | {_with_p(found[pair], figures)} |" for pair in pairs),
+            ]
+    return lines
+
+
+def folded(title: str, lines: Sequence[str]) -> list[str]:
+    """Lines of a page that a reader opens."""
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
+
+
+# First, second, how both were trained, and where they were measured.
+_Pair = tuple[str, str, str, str]
+
+
+def _pair(each: Compared) -> _Pair:
+    return each.first, each.second, each.kind, each.place
+
+
+def _by_pair(outcome: Outcome) -> dict[_Pair, dict[str, Compared]]:
+    """Differences of each pair by figure."""
+    found: dict[_Pair, dict[str, Compared]] = {}
+    for each in outcome.compared:
+        found.setdefault(_pair(each), {})[each.figure] = each
+    return found
+
+
+def _with_p(found: Mapping[str, Compared], figures: Sequence[str]) -> str:
+    """Cells of a line: each difference with its interval and its p."""
+    cells = (
+        f"{cell(found[name].mean)}, {_p(found[name].p_adjusted)}" if name in found else "–"
+        for name in figures
+    )
+    return " | ".join(cells)
 
 
 def _range(mean: Mean | None) -> str:

@@ -116,7 +116,7 @@ def read_again(plan: Plan, state: StageState) -> Readings:
         selection = Selection.build(settings, task)
         return Readings(
             kept=selection.columns_kept(held),
-            clusters=_clusters(settings),
+            clusters=clusters_of(settings),
             is_public_choice=not selection.share,
             stability=measure_stability(selection, held),
         )
@@ -126,7 +126,8 @@ def read_again(plan: Plan, state: StageState) -> Readings:
     return Readings(components=_components(moments, settings.n_components, names), path=path)
 
 
-def _clusters(settings: SelectionSettings) -> tuple[Cluster, ...]:
+def clusters_of(settings: SelectionSettings) -> tuple[Cluster, ...]:
+    """Clusters of public films that a plan names, in order; none where it names no film."""
     if not isinstance(settings.by, VarclusSettings):
         return ()
     found: dict[int, dict[str, float]] = {}

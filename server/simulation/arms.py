@@ -9,10 +9,12 @@ itself. Imports plan and training in memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.encoders.file import encoder_file
 from server.federation.compose import compose_settings
@@ -36,10 +38,14 @@ _NO_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Trained:
-    """A release's weights [d], or a learner's state, and the plan that reads them."""
+    """A release's weights [d], or a learner's state, and the plan that reads them.
+
+    ``memory``: what else a learner kept of its sums, such as a choice's noised total; else none.
+    """
 
     weights: Vector
     plan: Plan
+    memory: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,14 +114,15 @@ def train_arm(settings: Settings, arm: Arm, *, run: str) -> Trained:
     Raises:
         RunError: the settings train nothing, or the encoder is not at hand.
     """
-    from shared.stages.in_memory import train_in_memory
+    from shared.stages.in_memory import finish_in_memory
 
     plan = plan_arm(settings, arm.declared, run=run)
     if plan.trained is None:
         raise RunError("no-training", f"the plan of run {run} trains nothing")
     file = encoder_file(plan.settings.encoder)
     patients = {site: _as_read(plan, batch) for site, batch in arm.patients.items()}
-    return Trained(train_in_memory(plan, plan.trained, patients, encoder_file=file), plan)
+    state = finish_in_memory(plan, plan.trained, patients, encoder_file=file)
+    return Trained(state.vector, plan, state.memory)
 
 
 def train_further(release: Trained, settings: Settings, arm: Arm, *, run: str) -> Trained:

@@ -205,6 +205,7 @@ def measure_place(
     *,
     ours: str = FEDERATED,
     follow_up: TimeToEventLabel | None = None,
+    further: Mapping[str, Measure] | None = None,
     replicates: int = REPLICATES,
 ) -> tuple[list[Figure], list[Difference]]:
     """All figures of all arms at one place, and the differences of one arm − each other arm.
@@ -215,12 +216,14 @@ def measure_place(
         decision: who has the endpoint, and what an output is called.
         ours: the arm that the others are subtracted from.
         follow_up: the label of a time to event.
+        further: measures by the name of their figure, beside those of every simulation.
         replicates: of the bootstrap.
     """
     figures, differences = [], []
     arms = list(scored)
     label = next(iter(scored.values())).label
-    for name, measure in _measures_of(decision, follow_up).items():
+    measures = {**_measures_of(decision, follow_up), **(further or {})}
+    for name, measure in measures.items():
         try:
             found = measure(label, [scored[arm].outputs for arm in arms], decision, replicates)
         except ProtocolError:  # one class only, or equal targets: the figure does not exist
@@ -259,11 +262,11 @@ def adjust_columns(differences: Sequence[Difference]) -> list[Difference]:
 Interval = tuple[float, float]
 # An interval of a difference, and its p.
 _Paired = tuple[float, float, float | None]
-_Found = tuple[list[float], list[Interval], Callable[[int, int], _Paired]]
-_Measure = Callable[[Floats, Sequence[Floats], Decision, int], _Found]
+Found = tuple[list[float], list[Interval], Callable[[int, int], _Paired]]
+Measure = Callable[[Floats, Sequence[Floats], Decision, int], Found]
 
 
-def _r2(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+def _r2(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> Found:
     predictions = np.stack([decision.score(each) for each in outputs])
     values = [measure_regression(label, prediction).r2 for prediction in predictions]
     drawn = bootstrap_r2(
@@ -272,17 +275,17 @@ def _r2(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates
     return _from_replicates(values, drawn)
 
 
-def _mae(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+def _mae(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> Found:
     errors = np.abs(np.stack([decision.score(each) for each in outputs]) - label)
     return _means(errors, replicates)
 
 
-def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> _Found:
+def _accuracy(label: Floats, outputs: Sequence[Floats], decision: Decision, replicates: int) -> Found:
     true = decision.class_of(label)
     return _means(np.stack([decision.call(each) == true for each in outputs]) * 1.0, replicates)
 
 
-def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> _Found:
+def _auc(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> Found:
     sign = -1.0 if decision.is_low_positive else 1.0
     scores = sign * np.stack([decision.score(each) for each in outputs])
     return rank_paired(scores, decision.is_positive(label))
@@ -294,25 +297,28 @@ def _concordance(
     outputs: Sequence[Floats],
     decision: Decision,
     _: int,
-) -> _Found:
+) -> Found:
     scores = np.stack([decision.score(each) for each in outputs])
-    return _from_parts(*concordance(scores, label, follow_up))
+    return from_parts(*concordance(scores, label, follow_up))
 
 
 def _class_auc(
     places: Sequence[int], label: Floats, outputs: Sequence[Floats], decision: Decision, _: int
-) -> _Found:
+) -> Found:
     """The mean AUC of some classes, each against all the others."""
     true, chances = decision.class_of(label), [decision.chances(each) for each in outputs]
     found = [
         auc_influence(np.stack([each[:, place] for each in chances]), true == place) for place in places
     ]
     values, parts = (np.mean(each, axis=0) for each in zip(*found, strict=True))
-    return _from_parts(values, parts)
+    return from_parts(values, parts)
 
 
-def _from_parts(values: Floats, parts: Floats) -> _Found:
-    """Figures [m] with their patients' parts in the errors [m,n], whose squares add up to variances."""
+def from_parts(values: Floats, parts: Floats, *, least: float = 0.0) -> Found:
+    """Figures [m] with their patients' parts in the errors [m,n], whose squares add up to variances.
+
+    ``least``: of the figure; the most is 1.
+    """
     margins = normal_quantile(_CONFIDENCE) * np.sqrt((parts**2).sum(axis=1))
 
     def paired(a: int, b: int) -> _Paired:
@@ -322,13 +328,13 @@ def _from_parts(values: Floats, parts: Floats) -> _Found:
         return value - margin, value + margin, p
 
     spans = [
-        (max(value - margin, 0.0), min(value + margin, 1.0))
+        (max(value - margin, least), min(value + margin, 1.0))
         for value, margin in zip(values.tolist(), margins.tolist(), strict=True)
     ]
     return values.tolist(), spans, paired
 
 
-def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> _Found:
+def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> Found:
     """AUCs of scores on the same patients, their intervals, and DeLong's of a difference.
 
     Shapes: scores [m,n] that rise with suspicion, is_positive [n].
@@ -357,12 +363,12 @@ def rank_paired(scores: Floats, is_positive: NDArray[np.bool_]) -> _Found:
     return values, spans, paired
 
 
-def _means(values: Floats, replicates: int) -> _Found:
+def _means(values: Floats, replicates: int) -> Found:
     drawn = bootstrap_means(values, replicates=replicates, generator=_generator())
     return _from_replicates([float(row.mean()) for row in values], drawn)
 
 
-def _from_replicates(values: list[float], drawn: Floats) -> _Found:
+def _from_replicates(values: list[float], drawn: Floats) -> Found:
     """Percentile intervals of the figures, and of their differences within the same replicates."""
     drawn = np.where(np.isfinite(drawn), drawn, np.nan)  # a replicate may draw one patient only
     spans = [percentile_interval(column) for column in drawn.T]
@@ -374,7 +380,7 @@ def _from_replicates(values: list[float], drawn: Floats) -> _Found:
     return values, spans, paired
 
 
-_MEASURES: Mapping[bool, Mapping[str, _Measure]] = {
+_MEASURES: Mapping[bool, Mapping[str, Measure]] = {
     True: {"R²": _r2, "MAE": _mae, "AUC": _auc},
     False: {"AUC": _auc, "accuracy": _accuracy},
 }
@@ -385,7 +391,7 @@ def figure_names(decision: Decision, follow_up: TimeToEventLabel | None = None) 
     return list(_measures_of(decision, follow_up))
 
 
-def _measures_of(decision: Decision, follow_up: TimeToEventLabel | None) -> Mapping[str, _Measure]:
+def _measures_of(decision: Decision, follow_up: TimeToEventLabel | None) -> Mapping[str, Measure]:
     """Where there are three classes or more, each one's AUC against the others, and their mean."""
     if follow_up is not None:
         return {"C-index": partial(_concordance, follow_up)}

@@ -36,6 +36,7 @@ from shared.measures.figures import (
     why_lacking,
     worth_showing,
 )
+from shared.measures.incidence import incidence
 from shared.measures.scored import MeasureTask, Rule, Scored
 from shared.strict import FROZEN
 from shared.sums.contract import Floats
@@ -239,15 +240,7 @@ class Survival:
 
     def risk_that_came(self, margins: Floats) -> float:
         """Cumulative incidence of the event by the horizon, of counts by class [q]."""
-        k, r = self.label.n_intervals, len(self.label.causes)
-        ended, free = margins[: r * k].reshape(r, k), margins[r * k :]
-        risk, still_free = 0.0, 1.0
-        for interval in range(k):
-            at_risk = float(ended[:, interval:].sum() + free[interval + 1 :].sum())
-            hazards = ended[:, interval] / max(at_risk, 1.0)
-            risk += still_free * float(hazards[0])
-            still_free *= 1.0 - float(hazards.sum())
-        return risk
+        return float(incidence(margins[None], self.label)[0, 0, -1])
 
 
 def _last_full(block: Floats, minimum_cell: int) -> tuple[int, int]:

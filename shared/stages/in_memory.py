@@ -7,6 +7,7 @@ of sum.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from shared.contract.plan import Plan
@@ -58,6 +59,25 @@ def rounds_in_memory(
         yield state
 
 
+def finish_in_memory(
+    plan: Plan,
+    stage: TrainingStage,
+    patients: Mapping[str, PatientBatch],
+    *,
+    start: Vector | None = None,
+    encoder_file: Path | None = None,
+) -> StageState:
+    """The last state of a whole training, with its memory; its vector is the release.
+
+    Of gradients the release is the average of the last rounds' weights. Arguments as
+    ``rounds_in_memory``, and the same raises.
+    """
+    n_tail = stage.strategy.n_averaged(stage.rounds) if isinstance(stage, GradientStage) else 1
+    states = list(rounds_in_memory(plan, stage, patients, start=start, encoder_file=encoder_file))
+    vectors = [state.vector for state in states[-n_tail:]]
+    return replace(states[-1], vector=tail_average(vectors) if n_tail > 1 else vectors[-1])
+
+
 def train_in_memory(
     plan: Plan,
     stage: TrainingStage,
@@ -66,13 +86,5 @@ def train_in_memory(
     start: Vector | None = None,
     encoder_file: Path | None = None,
 ) -> Vector:
-    """The release [d] of a whole training: of gradients, the average of the last rounds' weights.
-
-    Arguments as ``rounds_in_memory``, and the same raises.
-    """
-    n_tail = stage.strategy.n_averaged(stage.rounds) if isinstance(stage, GradientStage) else 1
-    vectors = [
-        state.vector
-        for state in rounds_in_memory(plan, stage, patients, start=start, encoder_file=encoder_file)
-    ]
-    return tail_average(vectors[-n_tail:]) if n_tail > 1 else vectors[-1]
+    """The release [d] of a whole training, as ``finish_in_memory`` has it."""
+    return finish_in_memory(plan, stage, patients, start=start, encoder_file=encoder_file).vector

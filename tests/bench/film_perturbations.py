@@ -303,14 +303,14 @@ def measure(release_folder: Path, key: str, n: int) -> dict[str, object]:
     """R² of every perturbation, over all films and over those that are not flagged."""
     import torch
 
-    from client.reading.predict import _make_seen, make_scored
+    from client.reading.asking import make_scored, make_seen
     from shared.contract.release import read_release
     from shared.exam.standardise import standardise
 
     release = read_release(release_folder, coordinator_key=key)
     schema = release.plan.settings.cohort
     cases = draw_cases(SITE, n)
-    scored, seen = make_scored(release), _make_seen(release)
+    scored, seen = make_scored(release), make_seen(release)
     bmd = np.array([case.bmd for case in cases])
     rows: list[dict[str, object]] = []
     calls: NDArray[np.int64] | None = None

@@ -123,6 +123,7 @@ def looked_outcome(name: str, figures: Mapping[tuple[str, str, str, str], float]
         n_patients=100,
         seeds=(101,),
         date="2026-11-27",
+        seconds=60,
         patients=dict.fromkeys((row.place for row in rows), 50),
         rows=rows,
         compared=(),

@@ -10,8 +10,8 @@ import torch
 from practice_plan import plan_of
 from torch.nn.functional import interpolate
 
+from client.reading.asking import make_scored
 from client.reading.grad_cam import endpoint_score, grad_cam
-from client.reading.predict import make_scored
 from server.encoders.file import encoder_file
 from server.federation.compose import compose_settings
 from shared.contract.decision import decision_of

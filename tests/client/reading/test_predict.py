@@ -19,6 +19,7 @@ from table_site import TableSites
 import client.reading.predict as predicting
 from client.cohort.quarantine import CODES
 from client.intake.workers import ReadingRule, read_films, read_one
+from client.reading import asking
 from client.reading.maps import ExamMaps
 from client.reading.predict import (
     Prediction,
@@ -39,7 +40,6 @@ from shared.exam.schema import read_schema
 from shared.measure.table.rows import contributions
 from shared.model.build import build_model
 from shared.model.weights import load_flat
-from shared.train.film_columns import measure_films
 
 HIP = read_schema(Path(__file__).resolve().parents[3] / "configs" / "cohort" / "hip_bmd.yaml")
 VALUES = {
@@ -238,7 +238,6 @@ def test_films_that_this_code_prepares_otherwise_are_not_read(
 ) -> None:
     film = np.zeros((32, 32), dtype=np.float32)
     monkeypatch.setattr(predicting, "_read", lambda *_: [predicting._View(film)])
-    monkeypatch.setattr(predicting, "make_scored", lambda _: None)
     record = SimpleNamespace(preprocessing="of another time")
     release = SimpleNamespace(plan=SimpleNamespace(settings=compose_settings()), record=record)
     with pytest.raises(WeightsError) as caught:
@@ -298,18 +297,6 @@ def test_a_film_that_cannot_be_read_says_what_to_do_about_it(tmp_path: Path) -> 
     assert caught.value.hint == reason.remedy
 
 
-def test_a_reading_measures_films_as_the_cohort_keeps_them() -> None:
-    films = torch.rand(2, 3, 16, 16)
-    settings = compose_settings(
-        ["features=radiomics", "encoder=none", "fusion=clinical_only", "learner=second_moments"]
-    )
-    release = SimpleNamespace(plan=SimpleNamespace(settings=settings), encoders={})
-    said = predicting._make_columns(release)(films, [None] * 3)
-    kept = films[1].numpy().astype(np.float16)
-    assert said.shape == (2, 3, 16)
-    assert np.array_equal(said[1].numpy(), measure_films(kept, settings, {}.__getitem__))
-
-
 @pytest.fixture
 def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
     """A release that reads of an exam how light its films are, plus its age in SDs."""
@@ -327,8 +314,8 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> Release:
 
         return scored
 
-    monkeypatch.setattr(predicting, "make_scored", make)
-    monkeypatch.setattr(predicting, "_make_seen", lambda *_: lambda views: views)
+    monkeypatch.setattr(asking, "make_scored", make)
+    monkeypatch.setattr(asking, "make_seen", lambda *_: lambda views: views)
     monkeypatch.setattr(predicting, "attend_fields", lambda *_: {"age": 1.0})
     light = {"a": 0.5, "b": 0.7}
     monkeypatch.setattr(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from practice_experiments import FEW, TWO
+from sklearn.metrics import cohen_kappa_score, f1_score
 
 from server.experiments import harness
 from server.experiments.harness import (
@@ -19,12 +20,27 @@ from server.experiments.harness import (
     models_of,
     seeds_of,
     settings_hashes,
+    settings_of,
 )
+from server.experiments.measures import F1, KAPPA
+from server.experiments.outcome import outcome_of
 from server.experiments.populations import Population
-from server.experiments.system import EPSILON, SETTINGS, Arm, Training, leave_one_out, swept
+from server.experiments.readings import COLUMNS, DRAWS, IMPORTANCE, KEPT, place_in_table
+from server.experiments.system import (
+    EPSILON,
+    SETTINGS,
+    Arm,
+    Reading,
+    Training,
+    leave_one_out,
+    swept,
+    usual,
+)
 from server.simulation import arms as simulated
 from server.simulation.arms import Trained
+from server.simulation.comparison import MACRO
 from server.simulation.looks import LOOKS
+from shared.contract.decision import decision_of
 from shared.contract.settings import Settings
 from shared.measure.exact.regression import measure_regression
 
@@ -182,3 +198,44 @@ def test_the_hash_of_an_arm_is_that_of_what_it_composes_to() -> None:
     seven = Arm(name="seven", settings=("experiment=hip_table", "federation.rounds=7"))
     hashes = settings_hashes(replace(TWO, arms=(TWO.arms[0], seven), ablations=()))
     assert len(set(hashes.values())) == 4
+
+
+def test_what_else_a_system_asks_stands_in_its_lines_and_follows_from_what_is_kept(work: Path) -> None:
+    classes = ("experiment=hip_table", "task=bmd_classes", "learner=lasso", "learner.keep=4")
+    further = replace(
+        ONE_ARM,
+        name="asks_further",
+        arms=(Arm(name="four columns", settings=classes),),
+        figures=(MACRO, F1, KAPPA),
+        readings=(Reading(kind=IMPORTANCE), Reading(kind=COLUMNS)),
+        design=lambda population: usual(population)[:2],
+    )
+    measure_systems([further], FEW, [101], work=work)
+    kept = Kept(work)
+    [private, other] = measured_lines(further, kept).values()
+    figures = {(each.place, each.figure): each for each in private.figures}
+    scored = kept.scored(private.model)["prospective"]
+    settings = settings_of(further, further.arms[0], is_private=True)
+    called = decision_of(settings).call(scored.outputs)
+    f1 = f1_score(scored.label, called, average="macro", labels=range(3))
+    assert figures["prospective", F1].value == pytest.approx(f1)
+    kappa = cohen_kappa_score(scored.label, called)
+    assert figures["prospective", KAPPA].value == pytest.approx(kappa)
+    # a field that was not kept can move nothing
+    named = {place_in_table(each.figure): each.value for each in private.figures}
+    columns = {row: value for (kind, row, column), value in named.items() if column == KEPT}
+    assert sum(columns.values()) == 4
+    rises = {row: value for (kind, row, _), value in named.items() if kind == IMPORTANCE}
+    assert set(rises) == {field.name for field in settings.cohort.fields}
+    for field, rise in rises.items():
+        own = [name for name in columns if name.startswith((f"{field}=", field)) and columns[name]]
+        assert own or rise == 0.0, field
+    assert any(rises.values())
+    draws = [value for (_, _, column), value in named.items() if column == DRAWS]
+    assert len(draws) == len(columns)
+    assert sum(draws) == pytest.approx(4)
+    assert not any(place_in_table(each.figure)[2] == DRAWS for each in other.figures)
+    rows = outcome_of(further, FEW, [101], kept).rows
+    assert {row.figure for row in rows} == {MACRO, F1, KAPPA} | {
+        each.figure for each in private.figures if place_in_table(each.figure)[0]
+    }

@@ -12,6 +12,8 @@ from server.experiments.outcome import outcome_of
 from server.experiments.systems_tables import (
     contents,
     differences_table,
+    full_table,
+    further_table,
     short_table,
     whole_table,
 )
@@ -47,3 +49,38 @@ def test_the_page_begins_with_a_line_for_each_system_measured_or_not(tmp_path: P
     lines = contents([TWO, waiting], [found])
     assert lines[-2].startswith("| [two_heads](#two_heads) | descent | R² | 0.8")
     assert lines[-1] == "| [waiting](#waiting) | descent | R² | – | – | – |"
+
+
+def test_the_same_pairs_stand_by_the_other_figures_too(tmp_path: Path) -> None:
+    found = outcome_of(TWO, FEW, SEEDS, keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}))
+    pairs = [each for each in found.compared if each.kind and each.figure == "R²"]
+    lines = further_table(TWO, found, pairs)
+    assert lines[1:4] == ["The same pairs by AUC (p):", "", "| first | second | AUC |"]
+    [by_auc] = [
+        each
+        for each in found.compared
+        if (each.kind, each.place, each.figure) == (pairs[0].kind, pairs[0].place, "AUC")
+    ]
+    assert by_auc.mean
+    assert lines[5].startswith(f"| descent | ridge | {number(by_auc.mean.value)} (")
+    assert len(lines) == 5 + len(pairs)
+    assert further_table(replace(TWO, figures=("R²",)), found, pairs) == []
+
+
+def test_an_ablation_in_full_is_told_by_every_figure_with_and_without_privacy(tmp_path: Path) -> None:
+    whole = replace(
+        TWO, ablations=(replace(TWO.ablations[0], is_in_full=True),), of_arms=("MAE", "AUC")
+    )
+    kept = keep_invented(tmp_path, {"descent": 0.05, "ridge": 0.06}, system=whole)
+    found = outcome_of(whole, FEW, SEEDS, kept)
+    lines = full_table(whole, found)
+    assert "| trained | place | R² | AUC | MAE |" in lines
+    assert [line.split(" | ")[:2] for line in lines[5:]] == [
+        [f"| {kind}", place]
+        for kind in ("federated", "federated, no privacy", "pooled, no privacy")
+        for place in ("external", "prospective")
+    ]
+    assert all("–," not in line and line.count("(") == 3 for line in lines[5:])
+    # other pairs, and a system that tells none in full, keep to the system's figures
+    assert {each.figure for each in found.compared if not each.kind} == {"R²", "AUC"}
+    assert full_table(TWO, found) == []
