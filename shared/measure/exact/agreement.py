@@ -44,7 +44,11 @@ def f1_influence(called: Indices, true: Indices, classes: Sequence[int]) -> tupl
         hit, either = 2.0 * (is_true & is_called), is_true * 1.0 + is_called  # [m,n]
         size = either.sum(axis=1, keepdims=True)
         if not size.all():
-            raise ProtocolError("empty-class", f"F1 of class {place} needs somebody in it")
+            raise ProtocolError(
+                "empty-class",
+                f"F1 of class {place} needs somebody who is in it or is called so",
+                hint="report it as not applicable",
+            )
         f1 = hit.sum(axis=1, keepdims=True) / size
         values += f1[:, 0] / len(classes)
         parts += (hit - f1 * either) / size / len(classes)
@@ -59,14 +63,16 @@ def kappa_influence(called: Indices, true: Indices, n_classes: int) -> tuple[Flo
     Raises:
         ProtocolError: there is nobody, or chance alone would agree in everybody.
     """
-    if not true.size:
-        raise ProtocolError("no-patients", "Cohen's kappa needs at least one patient")
-    classes = np.arange(n_classes)
-    of_true = (true == classes[:, None]).mean(axis=1)  # [c]
-    of_called = (called[:, None] == classes[:, None]).mean(axis=2)  # [m,c]
+    classes, n = np.arange(n_classes), max(true.size, 1)
+    of_true = (true == classes[:, None]).sum(axis=1) / n  # [c]
+    of_called = (called[:, None] == classes[:, None]).sum(axis=2) / n  # [m,c]
     chance = (of_called @ of_true)[:, None]  # [m,1]
-    if (chance == 1.0).any():
-        raise ProtocolError("one-class", "Cohen's kappa needs more than one class")
+    if not true.size or (chance == 1.0).any():
+        raise ProtocolError(
+            "no-agreement",
+            "Cohen's kappa needs patients of more than one class, true or called",
+            hint="report it as not applicable",
+        )
     agrees = (called == true) * 1.0  # [m,n]
     agreement = agrees.mean(axis=1, keepdims=True)
     kappa = (agreement - chance) / (1.0 - chance)

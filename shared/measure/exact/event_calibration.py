@@ -45,7 +45,11 @@ def bootstrap_calibration(
     """
     n, k, r = place.size, label.n_intervals, len(label.causes)
     if not n:
-        raise ProtocolError("no-patients", "a calibration needs at least one patient")
+        raise ProtocolError(
+            "no-patients",
+            "a calibration needs at least one patient",
+            hint="report it as not applicable",
+        )
     own = np.zeros((n, len(label.classes)))
     own[np.arange(n), place.astype(np.intp)] = 1.0
     risks = outputs[:, : r * k].reshape(n, r, k).cumsum(axis=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from client.reading.asking import Asked
+from server.federation.compose import compose_settings
 from server.simulation import film_maps
-from server.simulation.arms import Trained
+from server.simulation.arms import Trained, plan_arm, untrained
 from server.simulation.film_maps import (
     CAM_LIME,
     CAM_STABILITY,
@@ -31,7 +33,7 @@ def bright(films: torch.Tensor) -> torch.Tensor:
     return films[:, 0, : N // 2, : N // 2].mean(dim=(1, 2)).double()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def hospital(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Two films in one exam of each of two hospitals, bright at upper left; a score that reads it."""
     film = 0.2 * torch.rand(2, N, N, generator=torch.Generator().manual_seed(1))
@@ -99,3 +101,39 @@ def test_cells_are_the_means_of_their_pixels() -> None:
     cells = film_maps._cells_of(heat)
     assert cells.shape == (64,)
     assert cells[9] == heat[2:4, 2:4].mean()
+
+
+@pytest.mark.parametrize(
+    ("words", "has_gradient"),
+    [
+        (("experiment=tl_fusion",), False),
+        (("fusion=image_only", "encoder=standin_resnet", "learner=gradient"), True),
+    ],
+    ids=["columns of two networks", "one network's map"],
+)
+def test_a_trained_model_is_read_as_a_release_is_with_its_own_encoders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: tuple[str, ...], has_gradient: bool
+) -> None:
+    settings = compose_settings([*words, "privacy=off"], cohort="mura_wrist")
+    plan = plan_arm(settings, {"hazel": 100, "larch": 100}, run="practice")
+    start = untrained(plan).weights
+    weights = start + np.random.default_rng(1).normal(0, 0.5, start.shape).astype(start.dtype)
+    pixels, k = settings.cohort.image_pixels, len(settings.cohort.fields)
+    film = torch.rand(1, pixels, pixels, generator=torch.Generator().manual_seed(2)).half()
+    arrays = SimpleNamespace(
+        exam_films=((), (0,)),  # the first exam has no film
+        fields=np.zeros((2, k), dtype=np.float32),
+        field_mask=np.zeros((2, k), dtype=np.bool_),
+    )
+    data = SimpleNamespace(cohort=None, arrays=arrays)
+    monkeypatch.setattr(film_maps, "open_site", lambda _: None)
+    monkeypatch.setattr(film_maps, "load_split", lambda *_, **__: data)
+    monkeypatch.setattr(film_maps, "load_films", lambda _: film)
+    monkeypatch.setattr(film_maps.lime, "N_MASKS", 24)
+    cohorts = SimpleNamespace(folders=SimpleNamespace(site=lambda name: tmp_path / name))
+    found = measure_maps(Trained(weights, plan), cohorts, ["hazel"], n_exams=2)
+    assert len(found[LIME_FIT]) == 1
+    assert 0.0 < found[LIME_FIT][0] <= 1.0
+    assert len(found[CAM_STABILITY]) == len(found[CAM_LIME]) == int(has_gradient)
+    if has_gradient:
+        assert found[CAM_STABILITY][0] > 0.5

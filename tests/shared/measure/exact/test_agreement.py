@@ -98,8 +98,8 @@ def test_a_class_that_nobody_has_or_is_called_has_no_figure() -> None:
     true, called = np.zeros(5, dtype=int), np.zeros((1, 5), dtype=int)
     for code, ask in (
         ("protocol.empty-class", lambda: f1_influence(called, true, [1])),
-        ("protocol.one-class", lambda: kappa_influence(called, true, 2)),
-        ("protocol.no-patients", lambda: kappa_influence(called[:, :0], true[:0], 2)),
+        ("protocol.no-agreement", lambda: kappa_influence(called, true, 2)),
+        ("protocol.no-agreement", lambda: kappa_influence(called[:, :0], true[:0], 2)),
     ):
         with pytest.raises(ProtocolError) as caught:
             ask()
