@@ -1,11 +1,12 @@
 """Patients as a measure of bone reads them: with films whose bone, and as much else, is hidden.
 
-Hidden films and what an encoder makes of them are computed once, kept at the site and memory-mapped
-(``token_cache``). Imports the cohort, its masks and hidden films.
+Hidden films, and what an encoder or a source of features makes of them, are computed once, kept at the
+site and memory-mapped (``token_cache``). Imports the cohort, its masks and hidden films.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -15,9 +16,15 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort
 from client.cohort.hidden_films import Film, Mask, hide_bone, hide_else
 from client.cohort.masks import load_masks
-from client.cohort.patients import SplitData, batch_of
+from client.cohort.patients import SplitData, batch_of, no_tokens
 from client.cohort.token_cache import block_file, load_block
-from client.cohort.tokens import as_tensor, encode_films, load_films, load_tokens
+from client.cohort.tokens import (
+    as_tensor,
+    encode_films,
+    load_film_columns,
+    load_films,
+    load_tokens,
+)
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.stages.explained import NO_MASK, ExplainedPatients, shares_of_places
@@ -39,22 +46,29 @@ def explain_split(
 
     Args:
         site: the opened site.
-        plan: an approved plan, whose model reads image tokens.
+        plan: an approved plan, whose model looks at films.
         data: the split, from ``load_split``.
         reads: what the measure reads.
 
     Raises:
-        WeightsError: the plan's encoder is not cached here.
+        WeightsError: an encoder of the plan is not cached here.
     """
-    cohort, encoder = data.cohort, plan.settings.encoder
-    is_frozen, masks = encoder.training == "frozen", load_masks(data.cohort)
-    grid = encoder.token_grid if is_frozen else min(encoder.token_grid, _LARGEST_GRID)
+    cohort, settings = data.cohort, plan.settings
+    is_frozen, masks = settings.encoder.training == "frozen", load_masks(data.cohort)
+    # one place, the whole film, where nobody draws a map
+    grid = max(settings.map_grid, 1) if is_frozen else min(settings.map_grid, _LARGEST_GRID)
     shares = np.full((len(cohort.images), grid**2), NO_MASK)
     if masks is not None and len(masks):
         shares = shares_of_places(masks, grid)
     bone = batch_of(plan, cohort, data.arrays, tokens=shares[:, :, None].astype(np.float32))
     if is_frozen:
-        own = batch_of(plan, cohort, data.arrays, tokens=load_tokens(site, plan, cohort))
+        own = batch_of(
+            plan,
+            cohort,
+            data.arrays,
+            tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens(cohort),
+            film_columns=load_film_columns(site, settings, cohort),
+        )
     else:
         own = batch_of(plan, cohort, data.arrays, films=load_films(cohort))
     hidden = [_with_hidden(site, plan, data, what) for what in _HIDING if reads == "hidden"]
@@ -62,21 +76,30 @@ def explain_split(
 
 
 def _with_hidden(site: Site, plan: Plan, data: SplitData, what: str) -> PatientBatch:
-    cohort, encoder = data.cohort, plan.settings.encoder
+    cohort, settings = data.cohort, plan.settings
     made_by = {
         "kind": "hidden films",
         "what": what,
         "version": _VERSION,
     }
-    if encoder.training != "frozen":
-        films = load_block(block_file(site, cohort, made_by), lambda: hidden_films(cohort, what))
-        return batch_of(plan, cohort, data.arrays, films=as_tensor(films))
-    made_by |= {"encoder": str(plan.encoder_sha256), "grid": str(encoder.token_grid)}
-    tokens = load_block(
-        block_file(site, cohort, made_by),
-        lambda: encode_films(site, plan, hidden_films(cohort, what)),
+    films = functools.cache(lambda: hidden_films(cohort, what))
+    if settings.encoder.training != "frozen":
+        store = load_block(block_file(site, cohort, made_by), films)
+        return batch_of(plan, cohort, data.arrays, films=as_tensor(store))
+    tokens = no_tokens(cohort)
+    if settings.reads_tokens:
+        made_by |= {"encoder": str(plan.encoder_sha256), "grid": str(settings.encoder.token_grid)}
+        file = block_file(site, cohort, made_by)
+        tokens = load_block(file, lambda: encode_films(site, plan, films()))
+    return batch_of(
+        plan,
+        cohort,
+        data.arrays,
+        tokens=tokens,
+        film_columns=load_film_columns(
+            site, settings, cohort, changed=f"{what} hidden, {_VERSION}", films=films
+        ),
     )
-    return batch_of(plan, cohort, data.arrays, tokens=tokens)
 
 
 def hidden_films(cohort: Cohort, what: str) -> NDArray[np.float32]:

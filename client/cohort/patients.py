@@ -61,12 +61,11 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
     arrays = assemble(cohort, split, schema=settings.cohort, task=settings.task)
     has_encoder = settings.encoder.name != "none"
     is_frozen = settings.encoder.training == "frozen"
-    no_tokens = np.zeros((len(cohort.images), 0, 0), dtype=np.float32)
     batch = batch_of(
         plan,
         cohort,
         arrays,
-        tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens,
+        tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens(cohort),
         films=None if is_frozen else _load_store(site, plan, cohort),
         film_columns=load_film_columns(site, settings, cohort),
     )
@@ -110,6 +109,11 @@ def batch_of(
         max_views=settings.caps.max_views,
         max_exams=settings.caps.max_exams,
     )
+
+
+def no_tokens(cohort: Cohort) -> Tokens:
+    """Of each row of ``cohort.images`` no token [n_films,0,0], for a model that reads none."""
+    return np.zeros((len(cohort.images), 0, 0), dtype=np.float32)
 
 
 def _load_store(site: Site, plan: Plan, cohort: Cohort) -> Tensor:

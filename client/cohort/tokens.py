@@ -46,11 +46,26 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
     return load_block(token_file(site, plan, cohort), lambda: _encode_films(site, plan, cohort))
 
 
-def load_film_columns(site: Site, settings: ModelSettings, cohort: Cohort) -> Tokens | None:
+def load_film_columns(
+    site: Site,
+    settings: ModelSettings,
+    cohort: Cohort,
+    *,
+    changed: str = "",
+    films: Callable[[], NDArray[np.floating]] | None = None,
+) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
     Each source is a block of its own in the cache; crops are measured within their masks. One block
     stays memory-mapped; several are joined in memory, 4 bytes a film and column.
+
+    Args:
+        site: the opened site.
+        settings: name the sources.
+        cohort: an opened cohort.
+        changed: how its films are changed before they are measured, in words that name their blocks;
+            empty: they are not.
+        films: makes the changed films [n_films,h,w] where a block is not there yet.
 
     Raises:
         WeightsError: public constants or an encoder's file are not those of the plan or not here, or
@@ -63,10 +78,14 @@ def load_film_columns(site: Site, settings: ModelSettings, cohort: Cohort) -> To
     def measure(source: FeatureSource) -> Tokens:
         from shared.train.film_columns import make_measure
 
-        return make_measure(settings, source, site.encoder_file)(cohort.images, crop_masks(cohort))
+        measured = films() if films else cohort.images
+        return make_measure(settings, source, site.encoder_file)(measured, crop_masks(cohort))
 
     blocks = [
-        load_block(source_file(site, settings, cohort, source), functools.partial(measure, source))
+        load_block(
+            source_file(site, settings, cohort, source, changed=changed),
+            functools.partial(measure, source),
+        )
         for source in settings.features.of_films
     ]
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
@@ -84,16 +103,19 @@ def encoded_blocks(site: Site, plan: Plan, cohort: Cohort) -> list[tuple[Path, E
     return own + of_sources
 
 
-def source_file(site: Site, settings: ModelSettings, cohort: Cohort, source: FeatureSource) -> Path:
+def source_file(
+    site: Site, settings: ModelSettings, cohort: Cohort, source: FeatureSource, *, changed: str = ""
+) -> Path:
     """Where a source's block of a cohort's films lies, by all that decides its numbers."""
     encoder = settings.encoder_of(source)
+    how = {"films": changed} if changed else {}
     if encoder is None:
-        return block_file(site, cohort, source.model_dump(mode="json"))
+        return block_file(site, cohort, source.model_dump(mode="json") | how)
     components, grid = getattr(source, "components", 0), encoder.token_grid
     made_by = {"kind": "pooled", "encoder": encoder.sha256, "components": components}
     if grid > 1:
         made_by |= {"kind": "cells", "token_grid": grid}
-    return block_file(site, cohort, made_by)
+    return block_file(site, cohort, made_by | how)
 
 
 def load_films(cohort: Cohort) -> Tensor:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.experiments.beside_clean import with_clean
 from server.experiments.deployed import (
     deploy_system,
     keep_deployed,
@@ -18,9 +19,9 @@ from server.experiments.deployed import (
     systems_to_deploy,
 )
 from server.experiments.harness import Kept, Line, seeds_of
-from server.experiments.outcome import outcome_of
+from server.experiments.outcome import Outcome, outcome_of
 from server.experiments.side_by_side import measure_side_by_side
-from server.experiments.system import SETTINGS, System
+from server.experiments.system import SETTINGS, Setting, System
 from server.experiments.systems import SYSTEMS
 from server.experiments.systems_page import write_systems
 from shared.errors import SettingsError
@@ -51,12 +52,28 @@ def run_experiments(
         SettingsError: there is no system of a name.
     """
     _require_known(names, systems)
-    asked = [each for each in systems if not names or each.name in names or each.beside in names]
+    named = [each for each in systems if not names or each.name in names or each.beside in names]
+    # clean films beside those whose marker leaks
+    twins = {each.clean for each in named}
+    asked = [each for each in systems if each in named or each.name in twins]
     size = SETTINGS[setting]
     seeds = seeds_of(size, n_seeds)
     measure_side_by_side(asked, size, seeds, work=work, processes=processes, progress=_tell)
-    outcomes = [outcome_of(system, size, seeds, Kept(work)) for system in asked]
+    by_name = {each.name: each for each in asked}
+    outcomes = [
+        _outcome(system, by_name.get(system.clean), size, seeds, Kept(work)) for system in asked
+    ]
     return write_systems(systems, outcomes, root=root)
+
+
+def _outcome(
+    system: System, clean: System | None, setting: Setting, seeds: Sequence[int], kept: Kept
+) -> Outcome:
+    """What a system has reached, and what the marker changes where its films have one that leaks."""
+    outcome = outcome_of(system, setting, seeds, kept)
+    if clean is None:
+        return outcome
+    return with_clean(outcome, system, clean, setting=setting, seeds=seeds, kept=kept)
 
 
 def deploy_all(

@@ -8,7 +8,8 @@ patient is kept beside the lines, so that arms are compared on the same patients
 
     <work>/experiments.jsonl                           a line per model
     <work>/cohorts/<population>-<n>-<seed>/            hospitals, shared by all arms
-    <work>/outputs/<hash>.npz                          weights; labels and outputs by place
+    <work>/outputs/<hash>.npz                          weights; labels and outputs by place, with bone
+                                                       hidden where it was asked where models look
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ from server.federation.sweep import share_of
 from server.simulation import arms
 from server.simulation.arms import Trained, plan_arm, score_arm, train_arm, train_further
 from server.simulation.cohorts import TakenIn
-from server.simulation.comparison import Difference, Figure, measure_place
+from server.simulation.comparison import Difference, Figure, Floats, measure_place
 from server.simulation.divide import Ward
-from server.simulation.looks import explain_cohorts, measure_looks
+from server.simulation.looks import LOOKS, explain_cohorts, look_at, measure_looks
 from shared.contract.decision import decision_of
 from shared.contract.model_settings import follow_up_of
 from shared.contract.protocol import Vector
@@ -60,6 +61,8 @@ from shared.train.patients import PatientBatch, join_patients
 FIRST_SEED = 101
 LINES = "experiments.jsonl"
 _RUN = "experiments"
+# What is kept of a look: fields of ``Scored``, each an array by place.
+_LOOKED, _OF_LOOK = "looked/", ("outputs", "label", "replaced", "is_assessed", "maps")
 _ALWAYS = ("is_simulated=true", "is_synthetic=true")
 
 
@@ -133,12 +136,27 @@ class Kept:
                 found[line.model] = line
         return found
 
-    def add(self, line: Line, scored: Mapping[str, Scored], weights: Vector) -> None:
-        """Keep a model: its weights and what it says first, its line last."""
+    def add(
+        self,
+        line: Line,
+        scored: Mapping[str, Scored],
+        weights: Vector,
+        looked: Mapping[str, Scored] | None = None,
+    ) -> None:
+        """Keep a model: its weights and what it says first, its line last.
+
+        Args:
+            line: of the model.
+            scored: what it says of patients, by place.
+            weights: what it has learnt.
+            looked: what it says of them from ``look_at``, by place where it was asked.
+        """
         path = self.work / "outputs" / line.model.outputs
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f"outputs/{place}": each.outputs for place, each in scored.items()}
         arrays |= {f"label/{place}": each.label for place, each in scored.items()}
+        for place, each in (looked or {}).items():
+            arrays |= {f"{_LOOKED}{name}/{place}": getattr(each, name) for name in _OF_LOOK}
         np.savez(path, allow_pickle=False, weights=weights, **arrays)
         append_line(self.work / LINES, line.model_dump_json().encode() + b"\n")
 
@@ -151,11 +169,27 @@ class Kept:
     def scored(self, model: Model) -> dict[str, Scored]:
         """What a model said of patients, by place."""
         with np.load(self.work / "outputs" / model.outputs) as arrays:
-            labels = {name.removeprefix("label/"): arrays[name] for name in arrays if "label/" in name}
+            labels = _by_place(arrays, "label/")
             return {
                 place: Scored(arrays[f"outputs/{place}"], label, np.zeros((len(label), 0)))
                 for place, label in labels.items()
             }
+
+    def looked(self, model: Model) -> dict[str, Scored]:
+        """What a model said of patients with something hidden, by place where it was asked."""
+        with np.load(self.work / "outputs" / model.outputs) as arrays:
+            held = {name: _by_place(arrays, f"{_LOOKED}{name}/") for name in _OF_LOOK}
+        return {
+            place: Scored(
+                outputs=held["outputs"][place],
+                label=label,
+                fields=np.zeros((len(label), 0)),
+                replaced=held["replaced"][place],
+                is_assessed=held["is_assessed"][place].astype(np.bool_),
+                maps=held["maps"][place],
+            )
+            for place, label in held["label"].items()
+        }
 
 
 def seeds_of(setting: Setting, n_seeds: int | None = None) -> tuple[int, ...]:
@@ -209,13 +243,17 @@ def settings_hashes(system: System) -> dict[tuple[str, bool], str]:
 
 
 def measured_lines(system: System, kept: Kept) -> dict[Model, Line]:
-    """The lines of a system that were measured under the settings that its arms have now."""
+    """The lines of a system that were measured under the settings that its arms have now.
+
+    One that tells where a model looks, and kept of no patient what it said so, is none.
+    """
     lines = {model: line for model, line in kept.lines().items() if model.system == system.name}
     now = settings_hashes(system) if lines else {}
     return {
         model: line
         for model, line in lines.items()
         if line.settings_sha256 == now.get((model.arm, line.epsilon is not None))
+        and (all(each.figure not in LOOKS for each in line.figures) or kept.looked(model))
     }
 
 
@@ -268,7 +306,7 @@ def _measure_arm(
     looks = {  # a model without films looks nowhere
         place: explain_cohorts(cohorts, plan, cohorts_of(system.population, place))
         for place in sorted(looked_at)
-        if plan.settings.reads_tokens_alone
+        if plan.settings.looks_at_films
     }
     rule = plan.settings.cohort.split
     trains = {site: wards[site].of_split("train", 1, seed=0, rule=rule) for site in declared}
@@ -290,8 +328,11 @@ def _measure_arm(
         figures += read_further(
             system, arm.name, training, trained, places=places, scored=scored, cohorts=cohorts
         )
-        for place in (each for each in training.looked_at if each in looks):
-            figures += measure_looks(trained, looks[place], place=place, arm=arm.name)
+        looked = {
+            place: look_at(trained, looks[place]) for place in training.looked_at if place in looks
+        }
+        for place, seen in looked.items():
+            figures += measure_looks(seen, decision_of(settings), place=place, arm=arm.name)
         line = Line(
             model=model,
             kind=training.kind,
@@ -302,7 +343,7 @@ def _measure_arm(
             date=datetime.now(UTC).date().isoformat(),
             settings_sha256=hash_of(settings.model_dump(mode="json")),
         )
-        kept.add(line, scored, trained.weights)
+        kept.add(line, scored, trained.weights, looked)
         yield line
 
 
@@ -353,3 +394,8 @@ def _group(
     sites = {site: patients[site] for site in training.sites}
     sizes = {site: declared[site] for site in training.sites}
     return arms.arms_of(sites, sizes)[arms.POOLED if training.mode == POOLED else arms.FEDERATED]
+
+
+def _by_place(arrays: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
+    """The arrays whose name begins so, by what follows: a place."""
+    return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}

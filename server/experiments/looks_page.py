@@ -5,7 +5,9 @@ Takes outcomes as data. Imports the plots' choice of figures.
 
 from __future__ import annotations
 
-from server.experiments.looks_plot import AUC, hospital_of, mean_of, trainings_of
+from collections.abc import Callable, Sequence
+
+from server.experiments.looks_plot import AUC, hospital_of, mean_of
 from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.system import EXTERNAL
 from server.simulation.looks import IOU, LOOKS
@@ -16,6 +18,15 @@ _CONFIDENCE = 0.95
 # What is "about 0": the whole interval lies within it.
 _ABOUT = 0.05
 _SO, _OTHERWISE, _NOT_TOLD = "so it is", "**not so here**", "**not told**"
+NOT_ASSESSED = "not assessed"
+_PARTS = (
+    "AUC inside is above clean films'",
+    "AUC falls outside",
+    "Δ bone − Δ random is about 0",
+    "IoU is chance",
+)
+_CHANGES = ("AUC inside", "AUC outside", "Δ bone − Δ random inside", "IoU inside")
+Answer = Callable[[Mean], str]
 
 
 def looks_table(outcome: Outcome, words: str = "") -> list[str]:
@@ -31,7 +42,7 @@ def looks_table(outcome: Outcome, words: str = "") -> list[str]:
             cells.setdefault((row.arm, row.training, row.place), {})[row.figure] = row
     return [
         f"| {' | '.join([*([words] if words else []), *key])} | "
-        + " | ".join(cell(found[figure].mean) for figure in (AUC, *LOOKS))
+        + " | ".join(cell(found[figure].mean, lacking=NOT_ASSESSED) for figure in (AUC, *LOOKS))
         + " |"
         for key, found in cells.items()
         if set(LOOKS) <= set(found)
@@ -59,45 +70,93 @@ def looks_section(outcome: Outcome) -> list[str]:
 
 
 def shortcut_section(leaking: Outcome, clean: Outcome | None) -> list[str]:
-    """Both outcomes below each other, and for each training what was expected and what was seen."""
-    lines = [*looks_head(has_words=True), *looks_table(leaking, "marker leaks")]
+    """Of each arm and training which parts of the picture of a shortcut are seen, and the figures."""
+    every = [*looks_head(has_words=True), *looks_table(leaking, "marker leaks")]
     if clean is None:
-        return lines
-    lines += [*looks_table(clean, "clean"), ""]
-    for training in trainings_of(leaking):
-        lines += _seen(training, leaking, clean)
-    return lines
+        return every
+    every += looks_table(clean, "clean")
+    if not leaking.against_clean:
+        return [
+            *every,
+            "",
+            "The parts of the picture are not told yet: both kinds of films are not paired.",
+        ]
+    models = list(dict.fromkeys((row.arm, row.training) for row in leaking.against_clean))
+    lines = [*_verdicts(leaking, models), "", *_changes_table(leaking, models)]
+    title = "Every figure, of both kinds of films"
+    return [*lines, "", f"<details><summary>{title}</summary>", "", *every, "", "</details>"]
 
 
-def _seen(training: str, leaking: Outcome, clean: Outcome) -> list[str]:
+def _verdicts(leaking: Outcome, models: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each (arm, training): which of the four parts are seen."""
+    parts = {model: _parts(leaking, *model) for model in models}
+    whole = [model for model, part in parts.items() if all(_is_so(each) for each in part)]
+    named = f": {'; '.join(', '.join(model) for model in whole)}" if whole else ""
+    return [
+        f"The picture of a shortcut has four parts. Inside, at {hospital_of(leaking)} where the marker "
+        "leaks, AUC is above that of the same people's clean films (paired on each patient); outside "
+        "it is lower than inside (other people); inside, Δ bone − Δ random is about 0 and IoU is "
+        f"chance (the whole interval within ±{_ABOUT:g}).",
+        "",
+        f"All four are seen in {len(whole)} of {len(models)} models{named}.",
+        "",
+        f"| {' | '.join(['arm', 'trained', *_PARTS, 'all four'])} |",
+        "|---" * (len(_PARTS) + 3) + "|",
+        *(
+            f"| {' | '.join([*model, *map(_said, part), _SO if model in whole else 'no'])} |"
+            for model, part in parts.items()
+        ),
+    ]
+
+
+def _changes_table(leaking: Outcome, models: Sequence[tuple[str, str]]) -> list[str]:
+    """A line for each (arm, training): what the marker changes."""
+    return [
+        "What the marker changes: each figure less that of the same training on the same people's "
+        "clean films, paired on each patient. *fall of AUC*: from inside to outside, beyond that on "
+        "clean films.",
+        "",
+        f"| {' | '.join(['arm', 'trained', *_CHANGES, 'fall of AUC'])} |",
+        "|---" * (len(_CHANGES) + 3) + "|",
+        *(f"| {' | '.join([*model, *_changes(leaking, *model)])} |" for model in models),
+    ]
+
+
+def _parts(leaking: Outcome, arm: str, training: str) -> list[tuple[Mean | None, Answer]]:
+    """What each of ``_PARTS`` goes by, and how it is answered."""
     hospital = hospital_of(leaking)
 
-    def found(outcome: Outcome, place: str, figure: str) -> Mean | None:
-        return mean_of(outcome, training=training, place=place, figure=figure)
+    def found(place: str, figure: str) -> Mean | None:
+        return mean_of(leaking.rows, arm=arm, training=training, place=place, figure=figure)
 
-    inside, outside = found(leaking, hospital, AUC), found(leaking, EXTERNAL, AUC)
-    clean_inside, clean_outside = found(clean, hospital, AUC), found(clean, EXTERNAL, AUC)
-    lines = [
-        f"{training[0].upper()}{training[1:]}, where the marker leaks at {hospital} (differences as if "
-        "of different people, which is too wide):",
-        "",
+    gained = mean_of(leaking.against_clean, arm=arm, training=training, place=hospital, figure=AUC)
+    return [
+        (gained, _above),
+        (apart(found(hospital, AUC), found(EXTERNAL, AUC)), _above),
+        (found(hospital, DELTA), _about_nought),
+        (found(hospital, IOU), _about_nought),
     ]
-    for expected, mean, answer in (
-        ("AUC inside is above that of clean films", apart(inside, clean_inside), _above),
-        ("AUC falls outside", apart(inside, outside), _above),
-        ("Δ bone − Δ random is about 0 inside", found(leaking, hospital, DELTA), _about_nought),
-        ("IoU is chance inside", found(leaking, hospital, IOU), _about_nought),
-    ):
-        if mean is not None:
-            lines.append(f"- {expected}: {answer(mean)}, {cell(mean)}.")
-    for said, mean in (
-        ("AUC falls outside by", apart(clean_inside, clean_outside)),
-        ("Δ bone − Δ random is", found(clean, hospital, DELTA)),
-        ("IoU above chance is", found(clean, hospital, IOU)),
-    ):
-        if mean is not None:
-            lines.append(f"- Of clean films {said} {cell(mean)}.")
-    return [*lines, ""]
+
+
+def _changes(leaking: Outcome, arm: str, training: str) -> list[str]:
+    """Cells of ``_CHANGES``, and of how much further AUC falls outside."""
+    hospital = hospital_of(leaking)
+    asked = [(hospital, AUC), (EXTERNAL, AUC), (hospital, DELTA), (hospital, IOU)]
+    found = [
+        mean_of(leaking.against_clean, arm=arm, training=training, place=place, figure=figure)
+        for place, figure in asked
+    ]
+    return [cell(mean) for mean in (*found, apart(*found[:2]))]
+
+
+def _is_so(part: tuple[Mean | None, Answer]) -> bool:
+    mean, answer = part
+    return mean is not None and answer(mean) == _SO
+
+
+def _said(part: tuple[Mean | None, Answer]) -> str:
+    mean, answer = part
+    return NOT_ASSESSED if mean is None else f"{answer(mean)}: {cell(mean)}"
 
 
 def _above(mean: Mean) -> str:
@@ -109,16 +168,11 @@ def _above(mean: Mean) -> str:
 def _about_nought(mean: Mean) -> str:
     if max(-mean.low, mean.high) <= _ABOUT:
         return _SO
-    return (
-        f"{_NOT_TOLD}, as its interval is wider than ±{_ABOUT:g}" if mean.holds_nought else _OTHERWISE
-    )
+    return _NOT_TOLD if mean.holds_nought else _OTHERWISE
 
 
 def apart(first: Mean | None, second: Mean | None) -> Mean | None:
-    """First minus second of patients who are not the same: their errors are added.
-
-    Clean and leaking films are of the same people, so that this interval is too wide there.
-    """
+    """First minus second of patients who are not the same: their errors are added."""
     if first is None or second is None:
         return None
     value = first.value - second.value
@@ -128,10 +182,10 @@ def apart(first: Mean | None, second: Mean | None) -> Mean | None:
     return Mean(value=value, low=value - margin, high=value + margin, by_seed=by_seed)
 
 
-def cell(mean: Mean | None) -> str:
-    """A figure with its interval."""
+def cell(mean: Mean | None, *, lacking: str = "–") -> str:
+    """A figure with its interval, or the word for one that does not exist."""
     if mean is None:
-        return "–"
+        return lacking
     return f"{number(mean.value)} ({number(mean.low)} to {number(mean.high)})"
 
 

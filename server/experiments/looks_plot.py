@@ -5,9 +5,11 @@ Takes outcomes as data. Imports the drawing of plots.
 
 from __future__ import annotations
 
-from server.experiments.outcome import Mean, Outcome
+from collections.abc import Sequence
+
+from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.plot import Axes, Point, draw_plot, grid_over, series_of
-from server.experiments.system import ALONE, EPSILON, EXTERNAL, FEDERATED, System
+from server.experiments.system import ALONE, EPSILON, EXTERNAL, FEDERATED, NO_PRIVACY, System
 from server.report.plane import PlanePoint, draw_plane
 from server.simulation.looks import IOU
 from shared.measures.bone import DELTA
@@ -16,16 +18,11 @@ _LEAST_DRAWN = -0.3
 AUC = "AUC"
 
 
-def mean_of(outcome: Outcome, *, training: str, place: str, figure: str, arm: str = "") -> Mean | None:
-    """A figure of an arm, or of the only one, under a training at a place."""
+def mean_of(rows: Sequence[Row], *, arm: str, training: str, place: str, figure: str) -> Mean | None:
+    """A figure of an arm under a training at a place."""
+    asked = (arm, training, place, figure)
     return next(
-        (
-            row.mean
-            for row in outcome.rows
-            if (row.training, row.place, row.figure) == (training, place, figure)
-            and arm in ("", row.arm)
-        ),
-        None,
+        (row.mean for row in rows if (row.arm, row.training, row.place, row.figure) == asked), None
     )
 
 
@@ -34,7 +31,7 @@ def draw_arms(system: System, outcome: Outcome) -> str:
     points = []
     for arm in system.arms:
         auc, delta = (
-            mean_of(outcome, training=FEDERATED, place=EXTERNAL, figure=figure, arm=arm.name)
+            mean_of(outcome.rows, arm=arm.name, training=FEDERATED, place=EXTERNAL, figure=figure)
             for figure in (AUC, DELTA)
         )
         if auc and delta:
@@ -47,20 +44,18 @@ def draw_arms(system: System, outcome: Outcome) -> str:
     )
 
 
-def trainings_of(outcome: Outcome) -> tuple[str, ...]:
-    """The private ones of a shortcut's outcome: together, and the hospital of the shortcut alone."""
-    private = (FEDERATED, f"{ALONE}: {hospital_of(outcome)}")
-    return tuple(each for each in private if any(row.training == each for row in outcome.rows))
-
-
 def hospital_of(outcome: Outcome) -> str:
     """The hospital whose films may leak: the place that is not outside."""
     return next(place for place in outcome.patients if place != EXTERNAL)
 
 
 def draw_shortcut(leaking: Outcome, clean: Outcome) -> str:
-    """AUC inside and outside, and what bone is worth inside: with the marker, and without."""
-    hospital = hospital_of(leaking)
+    """AUC inside and outside, and what bone is worth inside: with the marker, and without.
+
+    Of the first arm: trained together, and the hospital of the shortcut alone, without noise.
+    """
+    hospital, arm = hospital_of(leaking), leaking.rows[0].arm
+    alone = [row.training for row in leaking.rows if row.kind == f"{ALONE}, {NO_PRIVACY}"]
     shown = {
         f"AUC, {hospital}": (hospital, AUC),
         "AUC, outside": (EXTERNAL, AUC),
@@ -68,19 +63,19 @@ def draw_shortcut(leaking: Outcome, clean: Outcome) -> str:
         f"IoU, {hospital}": (hospital, IOU),
     }
     points: dict[str, tuple[Point | None, ...]] = {}
-    for training in trainings_of(leaking):
+    for training in (FEDERATED, *alone[:1]):
         for words, outcome in (("marker leaks", leaking), ("clean", clean)):
             means = [
-                mean_of(outcome, training=training, place=place, figure=figure)
+                mean_of(outcome.rows, arm=arm, training=training, place=place, figure=figure)
                 for place, figure in shown.values()
             ]
             name = f"{words}, {training.split(':')[0]}"
             points[name] = tuple(_point(mean) if mean else None for mean in means)
     ends = [end for each in points.values() for point in each if point for end in point]
     axes = Axes(
-        title=f"The leaking marker of {hospital}",
+        title=f"The leaking marker of {hospital}, {arm}",
         y_label="AUC; Δ bone − Δ random of it; IoU above chance",
-        x_label=f"ε = {EPSILON:g}; outside: a hospital that never trained",
+        x_label=f"{FEDERATED}: ε = {EPSILON:g}; outside: a hospital that never trained",
         ticks=tuple(shown),
         grid=grid_over(ends, least=_LEAST_DRAWN),
     )

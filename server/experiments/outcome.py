@@ -127,6 +127,8 @@ class Outcome(BaseModel):
         patients: who were measured at each place, over all populations.
         rows: figures.
         compared: differences.
+        against_clean: figures less those of the same people's clean films, paired, where a marker
+            leaks and both were measured.
     """
 
     model_config = FROZEN
@@ -140,6 +142,7 @@ class Outcome(BaseModel):
     patients: dict[str, int]
     rows: tuple[Row, ...]
     compared: tuple[Compared, ...]
+    against_clean: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)

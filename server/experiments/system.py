@@ -15,6 +15,7 @@ DELTA = 1e-5  # of every ε here, as the settings have it
 INTERNAL, EXTERNAL, PROSPECTIVE = "internal", "external", "prospective"
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 LOCAL = f"{FEDERATED} + local"
+NO_PRIVACY = "no privacy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class Training:
     @property
     def kind(self) -> str:
         """How it is trained, in words."""
-        return self.mode if self.is_private else f"{self.mode}, no privacy"
+        return self.mode if self.is_private else f"{self.mode}, {NO_PRIVACY}"
 
     @property
     def name(self) -> str:

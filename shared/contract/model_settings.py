@@ -369,10 +369,25 @@ class ModelSettings(BaseModel):
         )
 
     @property
-    def reads_tokens_alone(self) -> bool:
-        """Whether the model looks at films by its encoder, and in no other way."""
-        has_tokens = self.encoder.name != "none" and self.fusion.name != "clinical_only"
-        return has_tokens and not self.features.of_films
+    def looks_at_films(self) -> bool:
+        """Whether what the model says depends on films: by its encoder, or by sources of features."""
+        return self._takes_tokens or bool(self.features.of_films)
+
+    @property
+    def map_grid(self) -> int:
+        """Places along each side of a film that can be hidden one by one, the whole of it among them.
+
+        Tokens of the run's encoder, or cells of all sources of features; 0 where the model reads of a
+        film what has no place, or places of several grids.
+        """
+        if not self.features.of_films:
+            return self.encoder.token_grid if self._takes_tokens else 0
+        reads_both = self._takes_tokens and self.features.reads_token
+        return 0 if reads_both else self.features.cell_grid
+
+    @property
+    def _takes_tokens(self) -> bool:
+        return self.encoder.name != "none" and self.fusion.name != "clinical_only"
 
     @model_serializer(mode="wrap")
     def _without_usual_features(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:

@@ -216,6 +216,23 @@ class FeatureSettings(BaseModel):
         """Whether a source is the run's encoder's token as it is."""
         return any(source.kind == "image" and not source.components for source in self.sources)
 
+    @property
+    def cell_grid(self) -> int:
+        """Cells along each side of a film where all columns of films are cells' of one grid; else 0."""
+        grids = {getattr(source, "token_grid", 1) for source in self.of_films}
+        grid = grids.pop() if len(grids) == 1 else 1
+        return grid if grid > 1 else 0
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The cell, rows first, of each column of films [f]; none where there is no ``cell_grid``."""
+        return tuple(
+            cell
+            for source in self.of_films
+            for cell in range(self.cell_grid**2)
+            for _ in range(getattr(source, "components", 0))
+        )
+
     @cached_property
     def layout(self) -> Layout:
         """Order of the sources, and the columns of those of films.

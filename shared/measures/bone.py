@@ -83,9 +83,9 @@ class Bone:
         """The measure of a plan.
 
         Raises:
-            SettingsError: the model reads no image tokens, or an operating point outside the bins.
+            SettingsError: the model reads no films, or an operating point outside the bins.
         """
-        task.require_tokens(settings.kind)
+        task.require_films(settings.kind)
         bins = bins_of_release(task, low=settings.low, high=settings.high, n_bins=settings.bins)
         return cls(task.rule, bins)
 

@@ -52,9 +52,9 @@ class Maps:
         """The measure of a plan.
 
         Raises:
-            SettingsError: the model reads no image tokens.
+            SettingsError: the model reads no films, or of them what has no place.
         """
-        task.require_tokens(settings.kind)
+        task.require_places(settings.kind)
         return cls(task.rule)
 
     @property

@@ -125,26 +125,44 @@ class MeasureTask:
 
     ``follow_up``: the label of a time to event; None where something else is predicted.
     ``setting``: where the measure's own settings stand among a run's, for who must change them.
-    ``reads_tokens``: whether the model reads image tokens, and films in no other way.
+    ``looks_at_films``: whether what the model says depends on films.
+    ``has_places``: whether places of a film can be hidden one by one from all that it reads of it.
     """
 
     rule: Rule
     fields: tuple[ClinicalField, ...]
     setting: str = "measure"
     follow_up: TimeToEventLabel | None = None
-    reads_tokens: bool = True
+    looks_at_films: bool = True
+    has_places: bool = True
 
-    def require_tokens(self, kind: str) -> None:
-        """Refuse a measure of where the model looks, of a model that does not look at tokens.
+    def require_films(self, kind: str) -> None:
+        """Refuse a measure of hidden films, of a model that looks at none.
 
         Raises:
-            SettingsError: it reads no films, or measures of films beside tokens.
+            SettingsError: it reads no films.
         """
-        if not self.reads_tokens:
+        if not self.looks_at_films:
+            raise SettingsError(
+                "needs-films",
+                f"measure {kind} needs a model that reads films, by encoder or by sources of features",
+                hint="choose an encoder and a fusion that reads films, or features of films",
+            )
+
+    def require_places(self, kind: str) -> None:
+        """Refuse a measure of maps, of a model that reads of a film what has no place in it.
+
+        Raises:
+            SettingsError: it reads no films, or measures of a whole film.
+        """
+        self.require_films(kind)
+        if not self.has_places:
             raise SettingsError(
                 "needs-image-tokens",
-                f"measure {kind} needs a model that reads films by its encoder alone",
-                hint="choose an encoder, a fusion that reads films, and features=usual",
+                f"measure {kind} needs a model that reads films by tokens of its encoder alone, or by "
+                "cells of one grid alone",
+                hint="choose features=usual, or the same token_grid above 1 for every source of films; "
+                "measure=bone needs no places",
             )
 
 

@@ -1,14 +1,15 @@
 """Patients as a measure of bone reads them, and what a release says of them so.
 
 Films with their bone hidden, and with as much else hidden, are further batches of the same patients; a
-map is what hiding one place of one film changes of the score. A patient's values are a function of that
+map is what hiding one place of one film changes of the score: a token, a square of the film, or a cell
+of the columns that sources of features make of it. A patient's values are a function of that
 patient's films and masks and the release alone. Imports scores and the agreement of maps.
 Legend: b patients · s film slots · t places of a film · c channels · h w pixels · q replacements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -82,9 +83,24 @@ def score_hidden(
 
 
 def score_maps(
-    scorer: Scorer, vector: Vector, patients: ExplainedPatients, rule: Rule, *, places: int = 0
+    scorer: Scorer,
+    vector: Vector,
+    patients: ExplainedPatients,
+    rule: Rule,
+    *,
+    places: int = 0,
+    cells: Sequence[int] = (),
 ) -> ScoredExams:
-    """Exams with outputs as they are, and of each its patient's mean agreement of maps with bone."""
+    """Exams with outputs as they are, and of each its patient's mean agreement of maps with bone.
+
+    Args:
+        scorer: of the release.
+        vector: its weights.
+        patients: with places of a grid, of which each is hidden.
+        rule: reads a score.
+        places: as of ``Scorer``.
+        cells: the place of each column of films [f], of a model that reads columns; else none.
+    """
     held = patients.labelled()
     scored = scorer.score(vector, held.own, places=places)
     size = min(places, _AT_ONCE) or _AT_ONCE
@@ -92,7 +108,7 @@ def score_maps(
     def score(part: PatientBatch) -> ScoredExams:
         return scorer.score(vector, part, places=min(places, size))
 
-    heat = _maps_of(held, score, rule, size=size, places=places)  # [b,s,t]
+    heat = _maps_of(held, score, rule, size=size, places=places, cells=cells)  # [b,s,t]
     looked_at, bone = held.is_looked_at().numpy(), held.bone.double().numpy()
     is_assessed = held.is_assessed().numpy()
     found = np.zeros((len(held.own), 3))
@@ -111,7 +127,13 @@ def _patients_of(scored: ScoredExams) -> Indices:
 
 
 def _maps_of(
-    patients: ExplainedPatients, score: Score, rule: Rule, *, size: int, places: int
+    patients: ExplainedPatients,
+    score: Score,
+    rule: Rule,
+    *,
+    size: int,
+    places: int,
+    cells: Sequence[int],
 ) -> Floats:
     """What hiding each place of each slot's film changes of the score, [b,s,t].
 
@@ -119,20 +141,25 @@ def _maps_of(
     """
     n_slots, n_places = patients.bone.shape[1:]
     parts = [
-        _maps_of_some(part, score, rule, n_slots, n_places)
+        _maps_of_some(part, score, rule, (n_slots, n_places), cells)
         for part in make_batches(patients.own, size, places=places)
     ]
     return np.concatenate([np.zeros((0, n_slots, n_places)), *parts])
 
 
-def _maps_of_some(own: PatientBatch, score: Score, rule: Rule, n_slots: int, n_places: int) -> Floats:
-    before = score(own)
+def _maps_of_some(
+    own: PatientBatch, score: Score, rule: Rule, shape: tuple[int, int], cells: Sequence[int]
+) -> Floats:
+    (n_slots, n_places), before = shape, score(own)
     heat = np.zeros((len(own), n_slots, n_places))
     patient = _patients_of(before)
     base = rule.score(before.exams.outputs)
     for slot in range(n_slots):
         for place in range(n_places):
-            after = rule.score(score(hide_place(own, slot, place, n_places)).exams.outputs)
+            hidden = (
+                hide_cell(own, slot, place, cells) if cells else hide_place(own, slot, place, n_places)
+            )
+            after = rule.score(score(hidden).exams.outputs)
             with np.errstate(invalid="ignore", over="ignore"):
                 np.add.at(heat[:, slot, place], patient, np.abs(after - base))
     return heat
@@ -160,6 +187,23 @@ def hide_place(patients: PatientBatch, slot: int, place: int, n_places: int) -> 
         )
         film[:, top:bottom, left:right] = film.mean(dim=(1, 2))[:, None, None]
     return replace(held, tokens=blocks)
+
+
+def hide_cell(patients: PatientBatch, slot: int, cell: int, cells: Sequence[int]) -> PatientBatch:
+    """The same patients with one cell of one slot's film as public films usually are there.
+
+    Columns of a cell are what it has beyond its usual self, so that this is 0; of a model that adds up
+    columns the change is the sum of weight · column over the cell.
+
+    Args:
+        patients: with columns of films [b,s,f].
+        slot: whose film.
+        cell: which.
+        cells: the cell of each column [f].
+    """
+    columns = patients.film_columns.clone()
+    columns[:, slot, [at for at, each in enumerate(cells) if each == cell]] = 0.0
+    return replace(patients, film_columns=columns)
 
 
 def shares_of_places(masks: Bools, grid: int) -> Floats:

@@ -56,7 +56,8 @@ def measure_task(settings: ModelSettings, *, setting: str = "measure") -> Measur
         settings.cohort.fields,
         setting,
         follow_up_of(settings),
-        reads_tokens=settings.reads_tokens_alone,
+        looks_at_films=settings.looks_at_films,
+        has_places=settings.map_grid > 0,
     )
 
 
@@ -163,7 +164,8 @@ class MeasureSum:
             if measure.reads_bone == "hidden":
                 return score_hidden(self._scored, vector, patients, places=places)
             rule = decision_of(self._settings)
-            return score_maps(self._scored, vector, patients, rule, places=places)
+            cells = self._settings.features.cells
+            return score_maps(self._scored, vector, patients, rule, places=places, cells=cells)
         if isinstance(measure, ReadsBone) or not isinstance(patients, PatientBatch):
             raise WeightsError(
                 "wrong-patients",

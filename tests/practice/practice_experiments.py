@@ -104,9 +104,29 @@ def _decision() -> Decision:
     return decision_of(settings_of(TWO, TWO.arms[0], is_private=True))
 
 
-def looked_outcome(name: str, figures: Mapping[tuple[str, str, str, str], float]) -> Outcome:
+def looked_outcome(
+    name: str,
+    figures: Mapping[tuple[str, str, str, str], float],
+    against_clean: Mapping[tuple[str, str, str, str], float] | None = None,
+) -> Outcome:
     """What was seen, ± .04, of (arm, training, place, figure); patients of each place count as 50."""
-    rows = tuple(
+    rows = _rows_of(figures)
+    return Outcome(
+        system=name,
+        setting="few",
+        n_patients=100,
+        seeds=(101,),
+        date="2026-11-27",
+        seconds=3,
+        patients=dict.fromkeys((row.place for row in rows), 50),
+        rows=rows,
+        compared=(),
+        against_clean=_rows_of(against_clean or {}),
+    )
+
+
+def _rows_of(figures: Mapping[tuple[str, str, str, str], float]) -> tuple[Row, ...]:
+    return tuple(
         Row(
             arm=arm,
             kind=training.split(":")[0],
@@ -116,17 +136,6 @@ def looked_outcome(name: str, figures: Mapping[tuple[str, str, str, str], float]
             mean=Mean(value=value, low=value - 0.04, high=value + 0.04, by_seed=(value,)),
         )
         for (arm, training, place, figure), value in figures.items()
-    )
-    return Outcome(
-        system=name,
-        setting="few",
-        n_patients=100,
-        seeds=(101,),
-        date="2026-11-27",
-        seconds=60,
-        patients=dict.fromkeys((row.place for row in rows), 50),
-        rows=rows,
-        compared=(),
     )
 
 

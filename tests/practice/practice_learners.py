@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
 from practice_patients import practice_patients, practice_settings, read
 from practice_plan import plan_of
 
@@ -72,8 +73,15 @@ def stage_of(plan: Plan) -> LearnerStage:
 
 
 def patients_of(plan: Plan) -> list[PatientBatch]:
-    """Patients of the two sites; in a plan of classes, with a class each."""
+    """Patients of the two sites; in a plan of classes, with a class each; with columns of films where
+    the plan has sources of them."""
     found = [practice_patients(n, seed=n) for n in SITES.values()]
+    width, draw = plan.settings.features.layout.film_width, torch.Generator().manual_seed(2)
+    if width:
+        found = [
+            replace(each, film_columns=torch.randn(*each.film_exam.shape, width, generator=draw))
+            for each in found
+        ]
     if plan.settings.task.kind == "regression":
         return found
     return [replace(each, target=(each.target.abs() * 1.5).floor().clamp(0, 2)) for each in found]

@@ -21,7 +21,9 @@ from server.federation.compose import compose_settings
 from shared.contract.plan import Plan
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.model.encoders import encode, load_encoder
+from shared.signing.canonical import hash_file
 from shared.stages.explained import NO_MASK, shares_of_places
+from shared.train.film_columns import measure_films
 
 N, PIXELS, UNMASKED = 5, 128, 3
 TINY = CONFIG_WEIGHTS / "tiny.safetensors"
@@ -35,7 +37,8 @@ def planned(*overrides: str) -> Plan:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return SimpleNamespace(folder=tmp_path, encoder_file=lambda _: TINY)
+    held = {hash_file(path): path for path in CONFIG_WEIGHTS.glob("*.safetensors")}
+    return SimpleNamespace(folder=tmp_path, encoder_file=held.__getitem__)
 
 
 def split(*, masked: bool = True) -> SplitData:
@@ -121,3 +124,38 @@ def test_without_masks_nobody_is_assessed(site: Site) -> None:
     assert not found.is_assessed().any()
     for batch in found.hidden:
         assert torch.equal(batch.tokens, found.own.tokens)
+
+
+SOURCES = {
+    # cells alone have places; radiomics beside them are of the whole film
+    "[{kind:encoder,encoder:standin_resnet,token_grid:4,components:2}]": 4,
+    "[{kind:encoder,encoder:standin_resnet,token_grid:4,components:2},{kind:radiomics,components:4,"
+    "sha256:1980aefa9c1a44bab8a83a69aaf2d461d544c86b4750ddf86b9e28f55dc22914}]": 1,
+}
+
+
+@pytest.mark.parametrize("sources", SOURCES)
+def test_hidden_films_go_through_sources_of_features_as_films_do_and_once(
+    site: Site, sources: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("task=bmd_classes", "encoder=none", "fusion=clinical_only", "learner=lda")
+    settings = compose_settings([*words, f"features.sources={sources}", "device=cpu"])
+    plan, data = plan_of(settings, {"alder": 100}), split()
+    films, masks = data.cohort.images, data.cohort.masks
+    data.cohort.schema = SimpleNamespace(crops=None)
+    found = explain_split(site, plan, data, reads="hidden")
+    own = measure_films(films, settings, site.encoder_file)
+    assert np.array_equal(found.own.film_columns[:, 0].numpy(), own)
+    for batch, hide in zip(found.hidden, (hide_bone, hide_else), strict=True):
+        changed = np.stack([hide(*each) for each in zip(films, masks, strict=True)])
+        expected = measure_films(changed.astype(np.float32), settings, site.encoder_file)
+        assert np.array_equal(batch.film_columns[:, 0].numpy(), expected)
+        is_other = (batch.film_columns[:, 0].numpy() != own).any(axis=1)
+        assert is_other.tolist() == [film != UNMASKED for film in range(N)]
+    shares = torch.from_numpy(shares_of_places(masks, SOURCES[sources])).float()
+    assert torch.equal(found.bone[:, 0], shares)
+    assert found.is_assessed().tolist() == [film != UNMASKED for film in range(N)]
+    monkeypatch.setattr(explaining, "hidden_films", lambda *_: pytest.fail("hidden again"))
+    again = explain_split(site, plan, data, reads="hidden")
+    for one, other in zip(found.hidden, again.hidden, strict=True):
+        assert torch.equal(one.film_columns, other.film_columns)

@@ -8,15 +8,19 @@ from practice_experiments import looked_outcome, looks
 from server.experiments.looks_page import apart, looks_section, shortcut_section
 from server.experiments.looks_plot import mean_of
 from server.experiments.outcome import Outcome
+from server.simulation.looks import IOU
 
 ALONE, TOGETHER = "alone: larch", "federated"
+OUTSIDE = {"auc": 0.60, "delta": 0.1, "iou": 0.0}
 
 
-def leaking(**inside: float) -> Outcome:
-    figures = {"auc": 0.95, "delta": 0.0, "iou": 0.01} | inside
+def leaking(*, gained: float = 0.2, **inside: float) -> Outcome:
+    figures = {"auc": 0.95, "delta": 0.0, "iou": 0.005} | inside
     return looked_outcome(
         "leaking",
-        looks(ALONE, "larch", **figures) | looks(ALONE, "external", auc=0.60, delta=0.1, iou=0.0),
+        looks(ALONE, "larch", **figures) | looks(ALONE, "external", **OUTSIDE),
+        looks(ALONE, "larch", auc=gained, delta=-0.12, iou=-0.085)
+        | looks(ALONE, "external", auc=-0.14, delta=-0.01, iou=-0.08),
     )
 
 
@@ -27,40 +31,64 @@ CLEAN = looked_outcome(
 )
 
 
-def test_a_shortcut_is_told_where_it_came_out_so() -> None:
+def test_a_shortcut_is_told_where_all_four_parts_are_seen() -> None:
     text = "\n".join(shortcut_section(leaking(), CLEAN))
-    assert text.count("so it is") == 4
-    assert "not so here" not in text
-    assert "- AUC falls outside: so it is, 0.350 (0.293 to 0.407)." in text
-    assert "- Of clean films AUC falls outside by 0.010 (−0.047 to 0.067)." in text
-    assert "- Of clean films Δ bone − Δ random is 0.120 (0.080 to 0.160)." in text
+    assert "All four are seen in 1 of 1 models: probe, alone: larch." in text
+    assert (
+        "| probe | alone: larch | so it is: 0.200 (0.160 to 0.240) | so it is: 0.350 (0.293 to 0.407) "
+        "| so it is: 0.000 (−0.040 to 0.040) | so it is: 0.005 (−0.035 to 0.045) | so it is |"
+    ) in text
     assert "| marker leaks | probe | alone: larch | larch | 0.950 (0.910 to 0.990) |" in text
     assert "| clean | probe | alone: larch | external | 0.740 (0.700 to 0.780) |" in text
+
+
+def test_what_the_marker_changes_is_told_by_pairs_and_the_fall_by_both_places() -> None:
+    text = "\n".join(shortcut_section(leaking(), CLEAN))
+    changes = (
+        "| probe | alone: larch | 0.200 (0.160 to 0.240) | −0.140 (−0.180 to −0.100) "
+        "| −0.120 (−0.160 to −0.080) | −0.085 (−0.125 to −0.045) | 0.340 (0.283 to 0.397) |"
+    )
+    assert changes in text
 
 
 @pytest.mark.parametrize(
     ("inside", "expected"),
     [
-        ({"auc": 0.76}, "AUC inside is above that of clean films: **not told**, 0.0"),
-        ({"auc": 0.61}, "AUC inside is above that of clean films: **not so here**, −0."),
-        ({"auc": 0.61}, "AUC falls outside: **not told**, 0.0"),
-        ({"delta": 0.2}, "Δ bone − Δ random is about 0 inside: **not so here**, 0.2"),
-        (
-            {"delta": 0.03},
-            "Δ bone − Δ random is about 0 inside: **not told**, as its interval is",
-        ),
-        ({"iou": -0.1}, "IoU is chance inside: **not so here**, −0.1"),
+        ({"gained": 0.01}, "| probe | alone: larch | **not told**: 0.010"),
+        ({"gained": -0.14}, "| probe | alone: larch | **not so here**: −0.140"),
+        ({"auc": 0.61}, "| **not told**: 0.010"),
+        ({"auc": 0.5}, "| **not so here**: −0.100"),
+        ({"delta": 0.2}, "| **not so here**: 0.200"),
+        ({"delta": 0.03}, "| **not told**: 0.030"),
+        ({"iou": -0.1}, "| **not so here**: −0.100"),
     ],
 )
-def test_what_came_out_otherwise_is_said(inside: dict[str, float], expected: str) -> None:
+def test_a_part_that_is_not_seen_is_said_and_the_picture_is_not_whole(
+    inside: dict[str, float], expected: str
+) -> None:
     text = "\n".join(shortcut_section(leaking(**inside), CLEAN))
-    assert f"- {expected}" in text
+    assert expected in text
+    assert "All four are seen in 0 of 1 models." in text
+    assert text.count("so it is") == 3
+
+
+def test_a_part_that_nothing_measures_is_not_assessed() -> None:
+    rows = tuple(
+        row.model_copy(update={"mean": None}) if row.figure == IOU else row for row in leaking().rows
+    )
+    text = "\n".join(shortcut_section(leaking().model_copy(update={"rows": rows}), CLEAN))
+    assert "| not assessed | no |" in text
+    assert "All four are seen in 0 of 1 models." in text
 
 
 def test_without_the_clean_outcome_nothing_is_compared() -> None:
     lines = shortcut_section(leaking(), None)
     assert len(lines) == 4
     assert "clean" not in "".join(lines)
+    unpaired = leaking().model_copy(update={"against_clean": ()})
+    lines = shortcut_section(unpaired, CLEAN)
+    assert lines[-1].startswith("The parts of the picture are not told yet")
+    assert "All four" not in "".join(lines)
 
 
 def test_where_nobody_was_asked_where_it_looks_there_is_no_section() -> None:
@@ -74,7 +102,8 @@ def test_where_nobody_was_asked_where_it_looks_there_is_no_section() -> None:
 
 def test_errors_of_different_patients_are_added() -> None:
     first, second = (
-        mean_of(CLEAN, training=ALONE, place=place, figure="AUC") for place in ("larch", "external")
+        mean_of(CLEAN.rows, arm="probe", training=ALONE, place=place, figure="AUC")
+        for place in ("larch", "external")
     )
     found = apart(first, second)
     assert found is not None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from practice_experiments import TWO, looked_outcome, looks
 
-from server.experiments.looks_plot import draw_arms, draw_shortcut, hospital_of, trainings_of
+from server.experiments.looks_plot import draw_arms, draw_shortcut, hospital_of
 from server.experiments.system import Arm
 from shared.measures.bone import DELTA
 
@@ -30,14 +30,16 @@ def test_the_marker_stands_beside_clean_films_inside_and_outside() -> None:
         looked_outcome(
             name,
             looks("federated", "larch", **FIGURES)
-            | looks("alone: larch", "larch", auc=auc, delta=0.0, iou=0.0)
-            | looks("alone: larch", "external", auc=0.5, delta=0.0, iou=0.0),
+            | looks("alone, no privacy: larch", "larch", auc=auc, delta=0.0, iou=0.0)
+            | looks("alone, no privacy: larch", "external", auc=0.5, delta=0.0, iou=0.0),
         )
         for name, auc in (("leaking", 0.91), ("clean", 0.72))
     )
     assert hospital_of(leaking) == "larch"
-    assert trainings_of(leaking) == ("federated", "alone: larch")
     text = draw_shortcut(leaking, clean)
-    assert "marker leaks, alone: AUC, larch: 0.910 (0.870 to 0.950), AUC, outside: 0.500" in text
-    assert "clean, alone: AUC, larch: 0.720" in text
+    assert (
+        "marker leaks, alone, no privacy: AUC, larch: 0.910 (0.870 to 0.950), AUC, outside: 0.500"
+        in text
+    )
+    assert "clean, alone, no privacy: AUC, larch: 0.720" in text
     assert "clean, federated: AUC, larch: 0.700" in text

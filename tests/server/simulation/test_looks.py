@@ -14,7 +14,7 @@ from practice_plan import plan_of
 from server.simulation import looks
 from server.simulation.arms import Trained
 from server.simulation.comparison import Figure
-from server.simulation.looks import LOOKS, measure_looks
+from server.simulation.looks import LOOKS, compare_looks, look_at, measure_looks
 from shared.contract.decision import decision_of
 from shared.measures.bone import DELTA, DIFFERENCES
 from shared.measures.maps import AGREEMENTS
@@ -63,7 +63,7 @@ def auc(score: np.ndarray, is_ill: np.ndarray) -> float:
 
 def test_differences_are_of_the_assessed_and_of_the_readings_that_they_name(trained: Trained) -> None:
     patients = explained()
-    found = by_name(measure_looks(trained, patients, place="outside", arm="probe"))
+    found = by_name(measure_looks(look_at(trained, patients), RULE, place="outside", arm="probe"))
     assert list(found) == list(LOOKS)
     assert {(each.place, each.arm) for each in found.values()} == {("outside", "probe")}
     held = patients.labelled()
@@ -91,7 +91,7 @@ def test_differences_are_of_the_assessed_and_of_the_readings_that_they_name(trai
 
 def test_agreements_are_means_over_the_assessed(trained: Trained) -> None:
     patients = explained()
-    found = by_name(measure_looks(trained, patients, place="outside", arm="probe"))
+    found = by_name(measure_looks(look_at(trained, patients), RULE, place="outside", arm="probe"))
     scorer = scorer_of(trained.plan, trained.plan.trained, None)
     scored = score_maps(scorer, trained.weights, patients, RULE).earliest()
     values = scored.maps[scored.is_assessed]
@@ -104,6 +104,46 @@ def test_agreements_are_means_over_the_assessed(trained: Trained) -> None:
 def test_without_a_mask_nothing_is_told(trained: Trained) -> None:
     patients = explained(20)
     without = replace(patients, bone=torch.full_like(patients.bone, NO_MASK))
-    figures = measure_looks(trained, without, place="outside", arm="probe")
+    figures = measure_looks(look_at(trained, without), RULE, place="outside", arm="probe")
     assert [each.figure for each in figures] == list(LOOKS)
     assert all(each.value is None and each.low is None for each in figures)
+
+
+def test_one_look_less_another_is_paired_on_each_patient(trained: Trained) -> None:
+    patients = explained()
+    first = look_at(trained, patients)
+    draw = np.random.default_rng(3)
+    # almost the same look of the same people
+    second = replace(
+        first,
+        replaced=first.replaced + 1e-3 * draw.normal(size=first.replaced.shape),
+        maps=first.maps + 1e-3 * draw.normal(size=first.maps.shape) - 0.05,
+    )
+    told = [by_name(measure_looks(each, RULE, place="in", arm="")) for each in (first, second)]
+    found = by_name(compare_looks(first, second, RULE, place="in", arm=""))
+    for name in LOOKS:
+        expected = told[0][name].value - told[1][name].value
+        assert found[name].value == pytest.approx(expected, abs=1e-9)
+        assert found[name].high - found[name].low < 0.5 * (told[0][name].high - told[0][name].low)
+    assert found[LOOKS[3]].low > 0.04
+    alike = by_name(compare_looks(first, first, RULE, place="in", arm=""))
+    assert {(each.value, each.low, each.high) for each in alike.values()} == {(0.0, 0.0, 0.0)}
+
+
+def test_a_patient_who_is_assessed_in_one_look_only_is_in_no_difference(trained: Trained) -> None:
+    first = look_at(trained, explained())
+    rows = np.flatnonzero(first.is_assessed)
+    without = first.is_assessed.copy()
+    without[rows[0]] = False
+    second = replace(first, maps=first.maps + np.eye(1, len(first), rows[0]).T)
+    found = by_name(
+        compare_looks(replace(first, is_assessed=without), second, RULE, place="in", arm="")
+    )
+    assert found[LOOKS[3]].value == 0.0
+
+
+def test_a_model_whose_films_have_no_places_has_rankings_and_no_maps(trained: Trained) -> None:
+    looked = replace(look_at(trained, explained()), maps=np.zeros((160, 0)))
+    found = by_name(measure_looks(looked, RULE, place="in", arm=""))
+    assert all(found[name].value is not None for name in DIFFERENCES)
+    assert all(found[name].value is None for name in AGREEMENTS)

@@ -93,3 +93,38 @@ def test_the_encoders_of_a_run_are_its_own_and_those_of_its_sources_each_file_on
     assert compose_settings().reads_tokens
     assert not compose_settings(["encoder=resnet_gn"]).reads_tokens
     assert compose_settings(["encoder=none", "fusion=clinical_only"]).encoders == ()
+
+
+CELLS = "{kind:encoder,encoder:standin_resnet,token_grid:4,components:2}"
+COARSE = "{kind:encoder,encoder:standin_vgg,token_grid:2,components:2}"
+MEAN = "{kind:encoder,encoder:standin_vgg,components:2}"
+
+
+@pytest.mark.parametrize(
+    ("sources", "encoder", "grid"),
+    [
+        (f"[{CELLS}]", ["encoder=none", "fusion=clinical_only"], 4),
+        (f"[{CELLS},{{kind:clinical}}]", ["encoder=tiny", "fusion=linear"], 4),
+        # the run's encoder's token beside cells; cells of two grids; a mean token beside cells
+        (f"[{CELLS},{{kind:image}}]", ["encoder=tiny", "fusion=linear"], 0),
+        (f"[{CELLS},{COARSE}]", ["encoder=none", "fusion=clinical_only"], 0),
+        (f"[{CELLS},{MEAN}]", ["encoder=none", "fusion=clinical_only"], 0),
+        (f"[{MEAN}]", ["encoder=none", "fusion=clinical_only"], 0),
+    ],
+)
+def test_a_map_has_a_grid_where_all_that_is_read_of_a_film_lies_in_its_cells(
+    sources: str, encoder: list[str], grid: int
+) -> None:
+    words = ["task=bmd_classes", "learner=lda", *encoder, f"features.sources={sources}"]
+    settings = compose_settings(words)
+    assert settings.looks_at_films
+    assert settings.map_grid == grid
+    if grid:
+        assert settings.features.cells == tuple(cell for cell in range(16) for _ in range(2))
+
+
+def test_without_an_encoder_or_a_source_of_films_no_film_is_looked_at() -> None:
+    blind = compose_settings(["encoder=none", "fusion=clinical_only"])
+    assert not blind.looks_at_films
+    assert blind.map_grid == 0
+    assert compose_settings().map_grid == compose_settings().encoder.token_grid > 0

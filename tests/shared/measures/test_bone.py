@@ -161,9 +161,9 @@ def test_an_exact_total_leaves_only_without_a_cell_of_a_few() -> None:
         MEASURE.suppress(total, 11)
 
 
-def test_ends_that_do_not_rise_and_models_without_tokens_are_refused() -> None:
+def test_ends_that_do_not_rise_and_models_without_films_are_refused() -> None:
     with pytest.raises(ValidationError, match="low must lie below high"):
         BoneSettings(kind="bone", low=0.8, high=0.5)
     with pytest.raises(SettingsError) as caught:
-        Bone.build(SETTINGS, MeasureTask(TASK.rule, (), reads_tokens=False))
-    assert caught.value.code == "settings.needs-image-tokens"
+        Bone.build(SETTINGS, MeasureTask(TASK.rule, (), looks_at_films=False))
+    assert caught.value.code == "settings.needs-films"

@@ -10,12 +10,14 @@ from shared.contract.decision import decision_of
 from shared.errors import PolicyError, SettingsError
 from shared.measures.maps import Maps, MapsSettings
 from shared.measures.scored import MeasureTask, Scored
+from shared.stages.measure import measure_task
 from shared.sums.estimate import NOT_ASSESSED, TOO_NOISY
 from shared.sums.federate import federate
 from shared.sums.one_sum import OneSum
 
 TASK = MeasureTask(decision_of(compose_settings()), ())
 MEASURE = Maps.build(MapsSettings(kind="maps"), TASK)
+OF_TABLES = ("task=bmd_classes", "encoder=none", "fusion=clinical_only", "learner=lda")
 NAMES = ("IoU above chance", "pointing hit above chance", "energy in bone above chance")
 
 
@@ -75,9 +77,24 @@ def test_an_exact_total_of_a_few_assessed_or_a_few_others_stays() -> None:
     assert MEASURE.suppress(total, 10) is total
 
 
-def test_a_model_that_looks_at_no_tokens_has_no_maps() -> None:
-    blind = compose_settings(["experiment=hip_table"])
-    task = MeasureTask(TASK.rule, (), reads_tokens=blind.reads_tokens_alone)
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["experiment=hip_table"], "settings.needs-films"),
+        (["features=radiomics", *OF_TABLES], "settings.needs-image-tokens"),
+    ],
+)
+def test_a_model_that_reads_no_film_or_of_it_what_has_no_place_has_no_maps(
+    words: list[str], code: str
+) -> None:
+    task = measure_task(compose_settings(words))
     with pytest.raises(SettingsError) as caught:
         Maps.build(MapsSettings(kind="maps"), task)
-    assert caught.value.code == "settings.needs-image-tokens"
+    assert caught.value.code == code
+
+
+def test_a_model_of_cells_has_maps() -> None:
+    cells = "features.sources=[{kind:encoder,encoder:standin_resnet,token_grid:4,components:2}]"
+    settings = compose_settings([cells, *OF_TABLES])
+    Maps.build(MapsSettings(kind="maps"), measure_task(settings))
+    assert settings.map_grid == 4

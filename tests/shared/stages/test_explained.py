@@ -12,6 +12,7 @@ from practice_patients import GRID, practice_patients, practice_settings
 from practice_plan import plan_of
 
 from shared.contract.decision import decision_of
+from shared.contract.plan import Plan
 from shared.measures.exams import ScoredExams, exams_of
 from shared.measures.saliency import agreement
 from shared.measures.scored import Scored
@@ -169,6 +170,95 @@ def test_learners_of_tables_are_explained_by_their_patients_too() -> None:
     found = score_maps(scorer, state.vector, ExplainedPatients(own, (), bone), RULE)
     assert len(found) == int(own.exam_mask.any(dim=1).sum())
     assert found.exams.maps[found.exams.is_assessed].any()
+
+
+def cell_patients(plan: Plan, n: int = 24) -> ExplainedPatients:
+    """Patients with columns of four cells of each film, bone in the first cell."""
+    own = practice_patients(n, seed=3)
+    draw = torch.Generator().manual_seed(8)
+    columns = torch.randn(*own.film_exam.shape, len(plan.settings.features.cells), generator=draw)
+    own = replace(own, film_columns=columns)
+    hidden = tuple(replace(own, film_columns=columns + shift) for shift in (0.5, -0.2))
+    bone = torch.zeros(*own.film_exam.shape, 4)
+    bone[..., 0] = 1.0
+    return ExplainedPatients(own, hidden, bone)
+
+
+def cell_scorer() -> tuple[Plan, Scorer, np.ndarray]:
+    """A ridge over two components of 2 × 2 cells, with weights of its own."""
+    source = {
+        "kind": "encoder",
+        "encoder": "standin_resnet",
+        "name": "standin_resnet",
+        "weights": "standin_resnet.safetensors",
+        "sha256": "a" * 64,
+        "token_channels": 64,
+        "token_grid": 2,
+        "components": 2,
+        "spreads": [1.2, 0.9],
+    }
+    plan = learner_plan("ridge", SITES, features={"sources": [source]})
+    return plan, scorer_of(plan, plan.trained, None), played(plan)[-1].vector
+
+
+def test_a_map_of_a_linear_model_of_cells_is_weight_times_column_of_each_cell() -> None:
+    plan, scorer, vector = cell_scorer()
+    patients = cell_patients(plan).labelled()
+    cells = plan.settings.features.cells
+    assert cells == (0, 0, 1, 1, 2, 2, 3, 3)
+    found = score_maps(scorer, vector, patients, RULE, cells=cells)
+
+    def predicted(batch: PatientBatch) -> np.ndarray:
+        return scorer.score(vector, batch).exams.outputs[:, 0]
+
+    film = patients.own.film_columns
+    slopes = np.stack(
+        [
+            predicted(replace(patients.own, film_columns=one_hot(film, slot, column)))
+            - predicted(replace(patients.own, film_columns=torch.zeros_like(film)))
+            for slot in range(film.shape[1])
+            for column in range(8)
+        ]
+    ).reshape(film.shape[1], 8, -1)  # [s,f,b]
+    for row in patients.is_assessed().nonzero()[:, 0].tolist():
+        each = []
+        for slot in patients.is_looked_at()[row].nonzero()[:, 0].tolist():
+            change = slopes[slot, :, row] * film[row, slot].double().numpy()
+            heat = np.abs(change.reshape(4, 2).sum(axis=1))
+            each.append(agreement(heat, patients.bone[row, slot].double().numpy()))
+        np.testing.assert_allclose(found.exams.maps[row], np.mean(each, axis=0), atol=1e-6)
+    assert np.abs(found.exams.maps).max() > 0.1
+
+
+@pytest.mark.parametrize("reads", ["hidden", "maps"])
+def test_a_patients_values_by_cells_do_not_depend_on_who_else_is_there(reads: str) -> None:
+    plan, scorer, vector = cell_scorer()
+    patients = cell_patients(plan, 7)
+
+    def scored(each: ExplainedPatients) -> ScoredExams:
+        if reads == "hidden":
+            return score_hidden(scorer, vector, each)
+        return score_maps(scorer, vector, each, RULE, cells=plan.settings.features.cells)
+
+    together = scored(patients)
+    for row in range(7):
+        alone = scored(
+            ExplainedPatients(
+                patients.own.select([row]),
+                tuple(each.select([row]) for each in patients.hidden),
+                patients.bone[[row]],
+            )
+        )
+        for name in ("outputs", "replaced", "is_assessed", "maps"):
+            mine = getattr(together.select([row]).exams, name)
+            assert np.array_equal(getattr(alone.exams, name), mine), name
+
+
+def one_hot(film: torch.Tensor, slot: int, column: int) -> torch.Tensor:
+    """Columns of nothing but a one."""
+    found = torch.zeros_like(film)
+    found[:, slot, column] = 1.0
+    return found
 
 
 def test_hiding_a_place_of_a_store_of_films_hides_a_square_of_one_film() -> None:
