@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort
 from client.cohort.hidden_films import Film, Mask, hide_bone, hide_else
 from client.cohort.masks import load_masks
-from client.cohort.patients import SplitData, batch_of
+from client.cohort.patients import SplitData, batch_of, load_nobody
 from client.cohort.token_cache import block_file, load_block
 from client.cohort.tokens import as_tensor, encode_films, load_films, load_tokens
 from client.site.folder import Site
@@ -46,9 +46,8 @@ def explain_split(
     Raises:
         WeightsError: the plan's encoder is not cached here.
     """
-    cohort, encoder = data.cohort, plan.settings.encoder
-    is_frozen, masks = encoder.training == "frozen", load_masks(data.cohort)
-    grid = encoder.token_grid if is_frozen else min(encoder.token_grid, _LARGEST_GRID)
+    cohort, is_frozen = data.cohort, plan.settings.encoder.training == "frozen"
+    masks, grid = load_masks(data.cohort), _grid_of(plan)
     shares = np.full((len(cohort.images), grid**2), NO_MASK)
     if masks is not None and len(masks):
         shares = shares_of_places(masks, grid)
@@ -59,6 +58,21 @@ def explain_split(
         own = batch_of(plan, cohort, data.arrays, films=load_films(cohort))
     hidden = [_with_hidden(site, plan, data, what) for what in _HIDING if reads == "hidden"]
     return ExplainedPatients(own, tuple(hidden), bone.tokens[..., 0])
+
+
+def explain_nobody(plan: Plan, *, reads: Literal["hidden", "maps"]) -> ExplainedPatients:
+    """Nobody, as a measure of bone reads patients; arguments as ``explain_split``."""
+    nobody = load_nobody(plan)
+    hidden = tuple(nobody for _ in _HIDING if reads == "hidden")
+    bone = nobody.target.new_zeros(0, nobody.film_exam.shape[1], _grid_of(plan) ** 2)
+    return ExplainedPatients(nobody, hidden, bone)
+
+
+def _grid_of(plan: Plan) -> int:
+    """Places of a film in a row."""
+    encoder = plan.settings.encoder
+    is_frozen = encoder.training == "frozen"
+    return encoder.token_grid if is_frozen else min(encoder.token_grid, _LARGEST_GRID)
 
 
 def _with_hidden(site: Site, plan: Plan, data: SplitData, what: str) -> PatientBatch:
