@@ -3473,8 +3473,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/gate.py",
-        "least = policy.minimum_cohort_patients if is_training else policy.minimum_cell",
-        "least = policy.minimum_cell",
+        "members, policy.minimum_cohort_patients if is_training else policy.minimum_cell",
+        "members, policy.minimum_cell",
         "a cohort of the size of a cell is trained on",
     ),
     Break(
@@ -3611,12 +3611,6 @@ BREAKS: tuple[Break, ...] = (
         "if request.release_sha256 or request.lock_sha256:",
         "if request.release_sha256:",
         "a request to train may name a lock",
-    ),
-    Break(
-        "client/answers/asked.py",
-        'if stage.patients == "accrued" and error.code == "intake.no-cohort":',
-        'if stage.patients == "accrued":',
-        "a damaged accrued cohort is told as if there were none",
     ),
     Break(
         "client/answers/asked.py",
