@@ -78,8 +78,7 @@ background() {
 start_server() {
   background coordinator coordinator osteofed-coordinator serve \
     --name "$(door_host aster)" --name "$(door_host birch)"
-  wait_well coordinator "" python docker/health.py \
-    https https://localhost:9092/health /home/coordinator/deployment/certificates/ca.pem
+  wait_well coordinator "" python docker/health.py grpc 127.0.0.1:9095
   background door contained "" door "$SERVER" \
     --volume "$WORK/coordinator/deployment/certificates:/certificates:ro" -- \
     nginx -c /etc/osteofed/nginx.conf
@@ -107,7 +106,7 @@ start_client() {
     ip -n "$1" link set lo up
     ip -n "$1" link set "$2" up
   done
-  background "$site-link" in_link "$site" flower-supernode \
+  background "$site-link" in_link "$site" python -m client.node.link \
     "--superlink=10.78.$number.1:9443" --root-certificates=/link/ca.pem \
     --auth-supernode-private-key=/link/node.key '--node-config=site-folder="/site"' \
     --isolation=process --host=0.0.0.0 --port=9094 \

@@ -1,7 +1,9 @@
 """Whose rows a stage adds at this site, and the patients in the form that its sum reads.
 
 A stage that measures names the release, a prospective one also the lock that this site accepted; a
-description names neither. Imports cohort and the kinds' forms of patients.
+description names neither. Who came after a lock is asked about from a public day on, whatever their
+number: were it counted, a coordinator that asks every day would learn when the n-th of them came.
+Imports cohort and the kinds' forms of patients.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.explained import explain_split
-from client.cohort.patients import SplitData, load_split
+from client.cohort.explained import explain_nobody, explain_split
+from client.cohort.folder import latest_version
+from client.cohort.patients import SplitData, load_nobody, load_split
 from client.cohort.versions import current_cohort, prospective_name
 from client.gate.ledger import require_acceptance
 from client.site.declared import require_places
@@ -24,7 +28,7 @@ from client.site.folder import Site
 from client.site.linkage import PatientKey
 from shared.contract.plan import Plan
 from shared.contract.protocol import SumRequest, vector_sha256
-from shared.contract.release import read_lock
+from shared.contract.release import Lock, read_lock
 from shared.contract.stages import (
     DescriptionStage,
     MeasureStage,
@@ -32,7 +36,7 @@ from shared.contract.stages import (
     ReleaseStage,
     Stage,
 )
-from shared.errors import IntakeError, ProtocolError
+from shared.errors import ProtocolError
 from shared.exam.schema import Split
 from shared.measures.scored import ReadsBone
 from shared.stages.description import FirstExams
@@ -73,21 +77,26 @@ def find_patients(site: Site, plan: Plan, stage: Stage, request: SumRequest) -> 
         arrays = assemble(cohort, None, schema=plan.settings.cohort, task=plan.settings.task)
         _require_places(site, plan, stage, arrays)
         return _found(arrays, first_exams_of(arrays))
-    name = plan.settings.cohort.name
-    if stage.patients == "accrued":
-        name = prospective_name(name, accepted_lock(site, plan, request))
-    try:
-        data = load_split(site, plan, name=name, split=_SPLITS[stage.patients])
-        _require_places(site, plan, stage, data.arrays)
-    except IntakeError as error:
-        if stage.patients == "accrued" and error.code == "intake.no-cohort":
-            return AskedPatients("not-applicable")
-        raise
+    if isinstance(stage, ReleaseStage) and stage.patients == "accrued":
+        return _find_accrued(site, plan, stage, accepted_lock(site, plan, request))
+    data = load_split(site, plan, name=plan.settings.cohort.name, split=_SPLITS[stage.patients])
+    _require_places(site, plan, stage, data.arrays)
     if not isinstance(stage, ReleaseStage):
         return AskedPatients("measured", data.arrays.patients, data.batch)
-    if 0 < len(data.arrays.patients) < stage.minimum_patients:
-        return AskedPatients("waiting")
     return _found(data.arrays, _as_read(site, plan, stage, data))
+
+
+def _find_accrued(site: Site, plan: Plan, stage: ReleaseStage, lock: Lock) -> AskedPatients:
+    """Who came after a lock, from its day on: few, and nobody, are answered as many are."""
+    accepted = require_acceptance(site, lock.sha256)
+    if site.clock().astimezone(UTC).date() < lock.answered_from(accepted.utc):
+        return AskedPatients("waiting")
+    name = prospective_name(plan.settings.cohort.name, lock.sha256)
+    if latest_version(site.cohorts, name) == 0:
+        return AskedPatients("measured", (), _nobody_as_read(plan, stage))
+    data = load_split(site, plan, name=name, split=None)
+    _require_places(site, plan, stage, data.arrays)
+    return AskedPatients("measured", data.arrays.patients, _as_read(site, plan, stage, data))
 
 
 def _require_places(site: Site, plan: Plan, stage: Stage, arrays: ExamArrays) -> None:
@@ -100,12 +109,20 @@ def _require_places(site: Site, plan: Plan, stage: Stage, arrays: ExamArrays) ->
 
 def _as_read(site: Site, plan: Plan, stage: ReleaseStage, data: SplitData) -> object:
     """A split in the form that a stage reads: with its masks where the measure is of bone."""
-    if not isinstance(stage, MeasureStage):
-        return data.batch
-    measure = measure_of(plan.settings, stage)
-    if not isinstance(measure, ReadsBone):
-        return data.batch
-    return explain_split(site, plan, data, reads=measure.reads_bone)
+    reads = _reads_bone(plan, stage)
+    return explain_split(site, plan, data, reads=reads) if reads else data.batch
+
+
+def _nobody_as_read(plan: Plan, stage: ReleaseStage) -> object:
+    """Nobody, in that form."""
+    reads = _reads_bone(plan, stage)
+    return explain_nobody(plan, reads=reads) if reads else load_nobody(plan)
+
+
+def _reads_bone(plan: Plan, stage: ReleaseStage) -> Literal["hidden", "maps"] | None:
+    """What a stage reads of masks; None: nothing."""
+    measure = measure_of(plan.settings, stage) if isinstance(stage, MeasureStage) else None
+    return measure.reads_bone if isinstance(measure, ReadsBone) else None
 
 
 def _found(arrays: ExamArrays, patients: object) -> AskedPatients:
@@ -151,8 +168,8 @@ def require_named_release(plan: Plan, stage: Stage, request: SumRequest) -> None
             )
 
 
-def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> str:
-    """The hash of the lock that a prospective request names.
+def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> Lock:
+    """The lock that a prospective request names.
 
     Raises:
         PlanError: nobody at this site has accepted it.
@@ -173,4 +190,4 @@ def accepted_lock(site: Site, plan: Plan, request: SumRequest) -> str:
             "what is to be measured differs from what was locked",
             hint="a locked release cannot be exchanged; write a new lock and accrue again",
         )
-    return lock.sha256
+    return lock

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort
 from client.cohort.hidden_films import Film, Mask, hide_bone, hide_else
 from client.cohort.masks import load_masks
-from client.cohort.patients import SplitData, batch_of, no_tokens
+from client.cohort.patients import SplitData, batch_of, load_nobody, no_tokens
 from client.cohort.token_cache import block_file, load_block
 from client.cohort.tokens import (
     as_tensor,
@@ -53,10 +53,8 @@ def explain_split(
     Raises:
         WeightsError: an encoder of the plan is not cached here.
     """
-    cohort, settings = data.cohort, plan.settings
+    cohort, settings, grid = data.cohort, plan.settings, _grid_of(plan)
     is_frozen, masks = settings.encoder.training == "frozen", load_masks(data.cohort)
-    # one place, the whole film, where nobody draws a map
-    grid = max(settings.map_grid, 1) if is_frozen else min(settings.map_grid, _LARGEST_GRID)
     shares = np.full((len(cohort.images), grid**2), NO_MASK)
     if masks is not None and len(masks):
         shares = shares_of_places(masks, grid)
@@ -73,6 +71,21 @@ def explain_split(
         own = batch_of(plan, cohort, data.arrays, films=load_films(cohort))
     hidden = [_with_hidden(site, plan, data, what) for what in _HIDING if reads == "hidden"]
     return ExplainedPatients(own, tuple(hidden), bone.tokens[..., 0])
+
+
+def explain_nobody(plan: Plan, *, reads: Literal["hidden", "maps"]) -> ExplainedPatients:
+    """Nobody, as a measure of bone reads patients; arguments as ``explain_split``."""
+    nobody = load_nobody(plan)
+    hidden = tuple(nobody for _ in _HIDING if reads == "hidden")
+    bone = nobody.target.new_zeros(0, nobody.film_exam.shape[1], _grid_of(plan) ** 2)
+    return ExplainedPatients(nobody, hidden, bone)
+
+
+def _grid_of(plan: Plan) -> int:
+    """Places of a film in a row: one, the whole film, where nobody draws a map."""
+    settings = plan.settings
+    is_frozen = settings.encoder.training == "frozen"
+    return max(settings.map_grid, 1) if is_frozen else min(settings.map_grid, _LARGEST_GRID)
 
 
 def _with_hidden(site: Site, plan: Plan, data: SplitData, what: str) -> PatientBatch:

@@ -74,6 +74,13 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
     return SplitData(cohort=cohort, arrays=arrays, batch=batch)
 
 
+def load_nobody(plan: Plan) -> PatientBatch:
+    """A batch of nobody, in the shape of the plan's patients."""
+    from shared.train.public_batch import draw_public_batch
+
+    return draw_public_batch(plan.settings).select(())
+
+
 def batch_of(
     plan: Plan,
     cohort: Cohort,

@@ -123,7 +123,7 @@ def accept_lock(
 ) -> None:
     """Accept a lock in a person's name: exams acquired after today can be measured prospectively."""
     from client.intake.accrue import accept_lock as run_acceptance
-    from client.intake.accrue import cut_of
+    from client.intake.accrue import answered_from, cut_of
     from client.site.folder import open_site
 
     site = open_site(folder)
@@ -134,7 +134,7 @@ def accept_lock(
         "release": accepted.release_sha256,
         "locked": accepted.locked_utc.isoformat(),
         "counts what is acquired after": cut_of(site, accepted).date().isoformat(),
-        "waits for patients": accepted.minimum_patients,
+        "answers from": answered_from(site, accepted).isoformat(),
     }
     show_json(facts) if as_json else show_facts(f"accepted by {by}", facts)
 

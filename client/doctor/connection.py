@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from shared.errors import EngineError
 from shared.machine.line import Line, attention, expiry_line, not_checked, observe, ok, problem
 
-# flwr 1.41, common/constant.py: SYSTEM_TIME_TOLERANCE, and with TIMESTAMP_TOLERANCE added.
+# flwr 1.42, common/constant.py: SYSTEM_TIME_TOLERANCE, and with TIMESTAMP_TOLERANCE added.
 MOST_AHEAD_S, MOST_BEHIND_S = 5.0, 305.0
 _NOTED_OFFSET_S = 2.0  # the server's Date has whole seconds
 _TIMEOUT_S = 5.0
@@ -227,7 +227,7 @@ def _context(authority: Path | None) -> ssl.SSLContext:
 
 
 def _health_line(address: str) -> Line:
-    """The standard health service (grpc.health.v1), which Flower serves at --health-server-address."""
+    """The standard health service (grpc.health.v1), which `start` and the link's container serve."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 

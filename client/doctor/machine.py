@@ -15,7 +15,7 @@ from shared.machine.line import Line, attention, look_at_disk, observe, ok, prob
 from shared.signing.code_hash import installed_code_hash
 
 # First parts of the versions that this release was tested with; pyproject.toml pins the same.
-TESTED = {"flwr": "1.41", "torch": "2.13", "opacus": "1.6", "pydicom": "3.0"}
+TESTED = {"flwr": "1.42", "torch": "2.13", "opacus": "1.6", "pydicom": "3.0"}
 TINY_FILMS = Path(__file__).parent / "tiny_films"
 # Of cuBLAS: with another, torch refuses to multiply where results must repeat.
 REPEATABLE_WORKSPACES = (":4096:8", ":16:8")

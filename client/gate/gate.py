@@ -44,6 +44,7 @@ from shared.contract.protocol import (
     request_sha256,
     signed_bytes,
 )
+from shared.contract.stages import Purpose
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
 from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
@@ -53,6 +54,9 @@ from shared.stages.stage_sum import Bound, numbers_of
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 _SHA256 = re.compile("[0-9a-f]{64}")
+# Asks about patients from a public day on, however few they are: noise protects them, and exact numbers
+# of few are refused as the charge's one answer.
+PROSPECTIVE: Purpose = "evaluate.prospective"
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
 
@@ -255,6 +259,8 @@ class Gate:
             OSError: the disk failed, whatever was drawn.
         """
         try:
+            if charge.charge_class == "governed":  # of who came after a lock it was not asked before
+                _require_enough(prepared.members, self.policy.minimum_cell)
             return self._total(prepared.reply(), prepared.bound, charge, request)
         except Exception as error:
             if is_of_the_disk(error):
@@ -409,13 +415,9 @@ class Gate:
                 hint="change policy.yaml deliberately, or ask for a plan with noise",
             )
         is_training = charge.purpose == "train"
-        least = policy.minimum_cohort_patients if is_training else policy.minimum_cell
-        if len(set(members)) < least:
-            # The count itself would be a patient's value if this text ever left.
-            raise PolicyError(
-                "cohort-too-small",
-                f"there are fewer patients than the {least} that the policy asks for",
-                hint="ingest more films, or change policy.yaml deliberately",
+        if charge.purpose != PROSPECTIVE:  # asked every day, a refusal would end when the n-th came
+            _require_enough(
+                members, policy.minimum_cohort_patients if is_training else policy.minimum_cell
             )
 
     def _shown_before(self, row: LedgerRow) -> tuple[Vector, ...]:
@@ -445,6 +447,21 @@ class Gate:
                 plan_sha256=request.plan_sha256,
                 coordinator_key=coordinator_key,
             )
+
+
+def _require_enough(members: Collection[str], least: int) -> None:
+    """Refuse to add up too few patients.
+
+    Raises:
+        PolicyError: there are fewer than ``least``.
+    """
+    if len(set(members)) < least:
+        # The count itself would be a patient's value if this text ever left.
+        raise PolicyError(
+            "cohort-too-small",
+            f"there are fewer patients than the {least} that the policy asks for",
+            hint="ingest more films, or change policy.yaml deliberately",
+        )
 
 
 def _checked(total: Vector, bound: Bound) -> Vector:

@@ -7,7 +7,7 @@ is measured. Imports intake, gate, site and release.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from client.cohort.folder import latest_version
@@ -72,6 +72,15 @@ def cut_of(site: Site, lock: Lock) -> datetime:
         PlanError: nobody here has accepted the lock.
     """
     return lock.cut(require_acceptance(site, lock.sha256).utc).astimezone(UTC)
+
+
+def answered_from(site: Site, lock: Lock) -> date:
+    """The first day, in UTC, on which this site answers, whoever has come until then.
+
+    Raises:
+        PlanError: nobody here has accepted the lock.
+    """
+    return lock.answered_from(require_acceptance(site, lock.sha256).utc)
 
 
 def locked_schema(site: Site, lock: Lock) -> CohortSchema:

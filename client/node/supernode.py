@@ -20,7 +20,6 @@ from shared.machine.processes import (
     Processes,
     end_on_sigterm,
     flower_environment,
-    flower_program,
     free_port,
 )
 from shared.machine.terminal import say
@@ -48,7 +47,8 @@ def start_supernode(
         root_certificate: the federation's authority.
         auth_key: private key with which the SuperNode authenticates.
         name: names the processes and their logs.
-        health: ``host:port`` on which the SuperNode answers gRPC health checks; empty: nowhere.
+        health: ``host:port`` on which gRPC health checks are answered (``client.node.link``); empty:
+            nowhere.
     """
     port = free_port()
     secret = folder / "keys" / "executor.secret"
@@ -56,7 +56,7 @@ def start_supernode(
     processes.start(
         f"{name}-supernode",
         [
-            flower_program("flower-supernode"),
+            *(sys.executable, "-m", "client.node.link"),
             *("--superlink", superlink),
             *("--root-certificates", str(root_certificate)),
             *("--auth-supernode-private-key", str(auth_key)),

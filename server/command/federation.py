@@ -202,6 +202,10 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A further name or address in the certificate.")
     ] = None,
+    health: Annotated[
+        str,
+        typer.Option(help="host:port that answers gRPC health checks (grpc.health.v1); '' for none."),
+    ] = "127.0.0.1:9095",
     home: HomeOption = HOME,
 ) -> None:
     """Run the SuperLink (TLS, node keys, SQLite) for hospitals to connect to, until stopped.
@@ -225,6 +229,7 @@ def serve(
         names=name or [],
         node_keys=own.node_keys,
         warn=lambda: say_what_ends(own),
+        health=health,
     )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from server.command.options import HOME, HomeOption, Run, Sites
 from server.command.runs import site_folders
+from shared.contract.release import MOST_DAYS
 from shared.errors import PlanError
 from shared.machine.terminal import (
     JsonOption,
@@ -92,15 +93,28 @@ def validate(
 
 @validation_app.command()
 @command
-def lock(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """Freeze a release for prospective validation: only films acquired from now on count."""
+def lock(
+    run: Run,
+    days: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MOST_DAYS, help="Days that each site gathers films before it answers, then once."
+        ),
+    ],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Freeze a release for prospective validation: only films acquired from now on count.
+
+    A site answers from so many days after its acceptance on, however many patients came until then.
+    """
     from server.federation.folder import Home
     from server.run.prepare import prepare
     from server.run.release import lock_run
 
     own = Home(home)
     store = prepare(own, run)
-    made = lock_run(store, own.key(), now=datetime.now(UTC))
+    made = lock_run(store, own.key(), now=datetime.now(UTC), days=days)
     facts: dict[str, object] = {"lock": made.sha256, "file for the sites": str(store.lock_file)}
     facts |= made.model_dump(mode="json")
     show_json(facts) if as_json else show_facts("", facts)

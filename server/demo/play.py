@@ -47,6 +47,7 @@ INGEST_DAY = datetime(2024, 1, 10, 9, tzinfo=UTC)
 LOCK_DAY = datetime(2024, 2, 1, 9, tzinfo=UTC)
 LATER_FIRST_DAY, LATER_DAYS = LOCK_DAY + timedelta(days=14), 150
 ACCRUAL_DAY = datetime(2024, 9, 2, 9, tzinfo=UTC)
+GATHERING_DAYS = (ACCRUAL_DAY - LOCK_DAY).days
 # What each hospital publishes about its size: a bucket, not its count.
 DECLARED_PATIENTS = {"aster": 110, "birch": 220, "cedar": 440, "dune": 280}
 LATER_PATIENTS = {"aster": 45, "birch": 60, "cedar": 110, "dune": 70}
@@ -124,7 +125,7 @@ def play_demo(
     measured = [stage for stage in store.plan.stages if purpose_of(stage) != "train"]
     for stage in (stage for stage in measured if stage.patients != "accrued"):
         _measure(store, stage, site_folders)
-    lock_run(store, home.key(), now=LOCK_DAY)
+    lock_run(store, home.key(), now=LOCK_DAY, days=GATHERING_DAYS)
     accrue_all(folders, sites, store.lock_file, seed=seed)
     for stage in (stage for stage in measured if stage.patients == "accrued"):
         _measure(store, stage, site_folders)
@@ -295,7 +296,8 @@ def accrue_all(
 
     _step(
         f"locked and accepted on {LOCK_DAY:%Y-%m-%d}; months later, films acquired since",
-        "osteofed-coordinator lock demo · osteofed-site accept-lock LOCK · accrue LOCK ARCHIVE",
+        f"osteofed-coordinator lock demo --days {GATHERING_DAYS} · osteofed-site accept-lock LOCK · "
+        "accrue LOCK ARCHIVE",
     )
     for site in sites:
         write_later_films(

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from server.federation.certificates import certificate_ends, ensure_server_certi
 from server.run.folder import RunStore
 from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
+from shared.machine.health import answers, is_refusal, serving_health
 from shared.machine.processes import (
     Processes,
     end_on_sigterm,
@@ -38,6 +40,7 @@ from shared.machine.terminal import say
 
 START_S = 60.0
 COMMAND_S = 60.0
+FLEET, HEALTH = "/v1/fleet/", "/health"
 STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
 RETRY_S = 30.0
@@ -138,6 +141,15 @@ class Deployment:
             return False
         return True
 
+    def is_serving(self) -> bool:
+        """Whether the server's routes answer under the authority; the sites' own refuse a stranger."""
+        port = self.port()
+        if port is None:
+            return False
+        here, authority = f"https://127.0.0.1:{port}", self.authority
+        fleet = answers(f"{here}{FLEET}pull-messages", authority=authority, body=b"")
+        return is_refusal(fleet) and answers(f"{here}{HEALTH}", authority=authority) == HTTPStatus.OK
+
     def require_valid_certificate(self) -> None:
         """Refuse to ask a SuperLink whose certificate has ended; Flower would blame the network.
 
@@ -228,6 +240,7 @@ def serve(
     names: Sequence[str],
     node_keys: Callable[[], Mapping[str, str]],
     warn: Callable[[], None] = lambda: None,
+    health: str = "",
 ) -> None:
     """Run the coordinator's SuperLink until stopped by SIGTERM or Ctrl-C; let in the enrolled sites.
 
@@ -239,13 +252,14 @@ def serve(
         names: further DNS names and addresses in the certificate.
         node_keys: public node key by site, of those that are enrolled at the moment.
         warn: called at the start and once a day, to say what will end.
+        health: ``host:port`` on which gRPC health checks are answered; empty: nowhere.
 
     Raises:
-        EngineError: a process ended by itself.
+        EngineError: a process ended by itself, or nobody can listen for health checks.
     """
     end_on_sigterm()
     deployment = Deployment(home)
-    with deployment.processes() as processes:
+    with serving_health(health, deployment.is_serving), deployment.processes() as processes:
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
         _follow(processes, deployment, node_keys, warn, port=port)
 

@@ -197,8 +197,8 @@ class ValidationResult(BaseModel):
     Attributes:
         kind: of validation.
         site: the site, or ``pooled``.
-        status: ``measured``; ``not-applicable``: no labelled patients; ``waiting``: not enough new
-            films yet; ``missing``: no valid reply.
+        status: ``measured``; ``not-applicable``: no labelled patients; ``waiting``: the day of
+            the lock has not come; ``missing``: no valid reply.
         code: of the reason, where it is missing.
         release_class: of the table.
         epsilon: its price; null where governed: then the numbers are exact, approved by a named person,

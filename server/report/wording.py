@@ -46,7 +46,7 @@ FIGURE_WORD = {
 }
 STATUS_WORD = {
     "not-applicable": "NA",
-    "waiting": "waiting for new patients",
+    "waiting": "before the day of its lock",
     "missing": "no valid reply",
 }
 

@@ -77,8 +77,8 @@ def held_release(store: RunStore) -> Release:
     return release
 
 
-def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
-    """Lock a run's release for prospective validation, once.
+def lock_run(store: RunStore, key: SigningKey, *, now: datetime, days: int) -> Lock:
+    """Lock a run's release for prospective validation, once; arguments as ``lock_release``.
 
     Raises:
         RunError: it is locked already; a lock is never moved.
@@ -95,6 +95,7 @@ def lock_run(store: RunStore, key: SigningKey, *, now: datetime) -> Lock:
         make_release(store, key),
         store.plan,
         now=now,
+        days=days,
         ledger_heads={site: head for site, head in heads.items() if site in sites},
     )
     write_lock(store.lock_file, lock, key)

@@ -198,11 +198,12 @@ def _measure_later(
     """Prospective validation, looking back: the release is locked on an earlier day."""
     _step(
         f"locked on {lock_date}, and measured on who came later",
-        f"osteofed-coordinator lock {RUN} · osteofed-site accept-lock LOCK · accrue LOCK ARCHIVE",
+        f"osteofed-coordinator lock {RUN} --days 1 · osteofed-site accept-lock LOCK · "
+        "accrue LOCK ARCHIVE",
     )
     at = datetime.combine(lock_date, datetime.min.time(), tzinfo=UTC)
     if not store.lock_file.exists():
-        lock_run(store, home.key(), now=at)
+        lock_run(store, home.key(), now=at, days=1)  # all who came are there already
     found = {
         each.name: take_in_later(folders, each, store.lock_file, accepted=at) for each in hospitals
     }

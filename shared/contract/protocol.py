@@ -132,8 +132,8 @@ class SumReply:
         stage: name of the stage.
         round: of the stage.
         site: who answers.
-        status: ``measured``; or ``not-applicable`` (no labelled patients to ask), or ``waiting`` (not
-            enough new patients yet); then the total is empty.
+        status: ``measured``; or ``not-applicable`` (no labelled patients to ask), or ``waiting`` (the
+            day of the lock has not come); then the total is empty.
         release_class: ``dp``, ``governed`` or ``off``.
         vector_sha256: hash of the state of the request.
         release_sha256: the release that was measured; else empty.

@@ -22,7 +22,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -44,6 +44,9 @@ from shared.signing.canonical import canonical_json, hash_file, hash_of, sha256_
 from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
+
+# Longest time that a lock may name; ten years.
+MOST_DAYS = 3650
 
 Record = TypeVar("Record", bound=BaseModel)
 HASH = Field(pattern="^[0-9a-f]{64}$")
@@ -106,7 +109,7 @@ class Lock(BaseModel):
         label_rule_sha256: hash of the rule that makes labels.
         endpoint: the positive class.
         endpoint_threshold: who is positive, of a number; null of classes.
-        minimum_patients: below which a site answers that it waits.
+        days: from the cut on, until a site answers; whoever came is asked about then, nobody before.
         locked_utc: when it was locked.
         ledger_heads: each site's last ledger head that the coordinator had seen; a site accepts the
             lock behind it in its chain.
@@ -114,8 +117,8 @@ class Lock(BaseModel):
 
     model_config = FROZEN
 
-    # 2: with the heads of ledgers.
-    version: Literal[2] = 2
+    # 2: with the heads of ledgers; 3: with days in place of a number of patients.
+    version: Literal[3] = 3
     release_sha256: str = HASH
     plan_sha256: str = HASH
     weights_sha256: str = HASH
@@ -123,7 +126,7 @@ class Lock(BaseModel):
     label_rule_sha256: str = HASH
     endpoint: str
     endpoint_threshold: float | None
-    minimum_patients: int = Field(ge=1)
+    days: int = Field(ge=1, le=MOST_DAYS)
     locked_utc: AwareDatetime
     ledger_heads: dict[str, str] = {}
 
@@ -138,6 +141,10 @@ class Lock(BaseModel):
         A lock tells its own time; a site believes it no earlier than a person there has read it.
         """
         return max(self.locked_utc, datetime.fromisoformat(accepted_utc))
+
+    def answered_from(self, accepted_utc: str) -> date:
+        """The first day, in UTC, on which a site answers: of days alone, whoever has come or not."""
+        return self.cut(accepted_utc).astimezone(UTC).date() + timedelta(days=self.days)
 
 
 @dataclass(frozen=True)
@@ -234,14 +241,20 @@ def copy_release(folder: Path, into: Path) -> None:
 
 
 def lock_release(
-    release: Release, plan: Plan, *, now: datetime, ledger_heads: Mapping[str, str] | None = None
+    release: Release,
+    plan: Plan,
+    *,
+    now: datetime,
+    days: int,
+    ledger_heads: Mapping[str, str] | None = None,
 ) -> Lock:
-    """The lock of a release: weights, label rule, threshold, sample size, fixed from ``now`` on.
+    """The lock of a release: weights, label rule, threshold, day of the answer, fixed from ``now`` on.
 
     Args:
         release: what is frozen.
         plan: under which it will be measured: the release's own, or a validation plan of it.
         now: the coordinator's clock.
+        days: as of a lock.
         ledger_heads: each site's last one that the coordinator has seen.
     """
     settings = plan.settings
@@ -255,13 +268,7 @@ def lock_release(
         endpoint_threshold=settings.task.endpoint_threshold
         if settings.task.kind == "regression"
         else None,
-        minimum_patients=max(
-            (
-                *(stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),
-                *(stage.minimum_patients for stage in plan.measures if stage.patients == "accrued"),
-            ),
-            default=1,
-        ),
+        days=days,
         locked_utc=now,
         ledger_heads=dict(ledger_heads or {}),
     )

@@ -165,7 +165,8 @@ class ValidationSettings(BaseModel):
         minimum_cell: no figure is shown of fewer patients, and no governed figure leaves that implies
             fewer.
         sensitivity_target: sensitivity that somebody promises at the operating point; 0: nobody does.
-        prospective_patients: new patients below which a site answers that it waits.
+        prospective_patients: new patients of a site for whom prospective tables are planned; when it
+            answers, the lock says.
         description_epsilon: ε that every labelled patient pays, besides training or validation, for a
             description of the cohorts (``shared.measure.description.rows``); null: none is released.
         description_second_moments: whether the description holds the products of every pair of

@@ -274,7 +274,7 @@ class TableStage(_Measures):
         minimum_cell: no figure is shown of fewer patients, and no governed figure leaves that implies
             fewer.
         sensitivity_target: what somebody promised of the operating point; 0: nobody did.
-        minimum_patients: a site with fewer accrued patients answers that it waits.
+        minimum_patients: accrued patients for whom the table is planned; no condition of an answer.
     """
 
     kind: Literal["table"] = TABLE_KIND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import time
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.proto.control_pb2 import ListRunsRequest, RegisterNodeRequest, StartRunRequest
 from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from practice_health import NOT_SERVING, SERVING, check
 from practice_superlink import Node, Server, connected, serving
 
 from server.engines.gated import MOST_BYTES
@@ -54,6 +56,38 @@ def test_a_site_is_added_and_one_revoked_while_the_server_and_another_site_run_o
         assert other.pull(server, int(one)).status_code == 200
         server.await_nodes(**{one: "online", two: "unregistered"})
         assert (process.poll(), server.process.poll()) == (None, None)
+
+
+def test_health_is_serving_while_the_routes_answer_and_not_when_the_superlink_stands_still(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as server:
+        assert _wait_for(server.health, SERVING), "its own routes, and the sites' to strangers"
+        superlink = _superlink_of(server)
+        os.kill(superlink, signal.SIGSTOP)
+        try:
+            assert _wait_for(server.health, NOT_SERVING)
+        finally:
+            os.kill(superlink, signal.SIGCONT)
+        assert _wait_for(server.health, SERVING)
+
+
+def _wait_for(address: str, status: int) -> bool:
+    """Whether a health check answers so within a minute."""
+    end = time.monotonic() + 60
+    while check(address) != status:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _superlink_of(server: Server) -> int:
+    """The number of the process that ``serve`` started."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children.split()}
+    [found] = [pid for pid, command in commands.items() if "server.engines.gated" in command]
+    return found
 
 
 @dataclass(frozen=True)

@@ -824,9 +824,9 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/contract/release.py",
-        '(stage.minimum_patients for stage in plan.tables if stage.patients == "accrued"),',
-        '(1 for stage in plan.tables if stage.patients == "accrued"),',
-        "a lock is measured on one patient",
+        "return self.cut(accepted_utc).astimezone(UTC).date() + timedelta(days=self.days)",
+        "return self.locked_utc.astimezone(UTC).date() + timedelta(days=self.days)",
+        "who accepts a lock late has less time to gather patients",
     ),
     Break(
         "shared/contract/payload.py",
@@ -1420,9 +1420,27 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/answers/asked.py",
-        "if 0 < len(data.arrays.patients) < stage.minimum_patients:",
-        "if 0 < len(data.arrays.patients) < 1:",
-        "a lock is measured before there are enough patients",
+        "if site.clock().astimezone(UTC).date() < lock.answered_from(accepted.utc):",
+        "if site.clock().astimezone(UTC).date() < lock.cut(accepted.utc).date():",
+        "a lock is measured before its day",
+    ),
+    Break(
+        "client/answers/asked.py",
+        "if latest_version(site.cohorts, name) == 0:",
+        "if latest_version(site.cohorts, name) == -1:",
+        "the day on which the first patient after a lock came is told",
+    ),
+    Break(
+        "client/gate/gate.py",
+        "if charge.purpose != PROSPECTIVE:",
+        "if charge.purpose:",
+        "the day on which the tenth patient after a lock came is told",
+    ),
+    Break(
+        "client/gate/gate.py",
+        'if charge.charge_class == "governed":  # of',
+        'if charge.charge_class == "dp":  # of',
+        "exact figures of few who came after a lock leave",
     ),
     Break(
         "client/gate/gate.py",
@@ -1701,12 +1719,6 @@ BREAKS: tuple[Break, ...] = (
         "self.asked.largest(self.round, declared_patients=declared)",
         "self.asked.largest(1, declared_patients=declared)",
         "a learner's second sum is held against the first one's bound",
-    ),
-    Break(
-        "client/answers/asked.py",
-        "< len(data.arrays.patients) < stage.minimum_patients:",
-        "< len(data.arrays.patients) <= stage.minimum_patients:",
-        "a site with just enough patients waits for one more",
     ),
     Break(
         "client/node/executor.py",
@@ -3461,8 +3473,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/gate.py",
-        "least = policy.minimum_cohort_patients if is_training else policy.minimum_cell",
-        "least = policy.minimum_cell",
+        "members, policy.minimum_cohort_patients if is_training else policy.minimum_cell",
+        "members, policy.minimum_cell",
         "a cohort of the size of a cell is trained on",
     ),
     Break(
@@ -3599,12 +3611,6 @@ BREAKS: tuple[Break, ...] = (
         "if request.release_sha256 or request.lock_sha256:",
         "if request.release_sha256:",
         "a request to train may name a lock",
-    ),
-    Break(
-        "client/answers/asked.py",
-        'if stage.patients == "accrued" and error.code == "intake.no-cohort":',
-        'if stage.patients == "accrued":',
-        "a damaged accrued cohort is told as if there were none",
     ),
     Break(
         "client/answers/asked.py",

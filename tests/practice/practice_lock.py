@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from table_federation import write_table
@@ -17,12 +17,9 @@ from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import load_key
 
 LOCKED = datetime(2020, 6, 1, tzinfo=UTC)
+GATHERING_DAYS = 120
+ANSWERED = LOCKED + timedelta(days=GATHERING_DAYS)
 ACCEPTED_BY = "Ada Lovelace"
-
-
-def patients_needed(sites: TableSites) -> int:
-    """How many accrued patients the plan waits for."""
-    return next(stage.minimum_patients for stage in sites.plan.tables if stage.patients == "accrued")
 
 
 def lock_for(sites: TableSites, **changes: object) -> tuple[Lock, Path]:
@@ -37,7 +34,7 @@ def lock_for(sites: TableSites, **changes: object) -> tuple[Lock, Path]:
             "label_rule_sha256": hash_of(plan.settings.cohort.label.model_dump(mode="json")),
             "endpoint": plan.settings.task.endpoint,
             "endpoint_threshold": None,
-            "minimum_patients": patients_needed(sites),
+            "days": GATHERING_DAYS,
             "locked_utc": LOCKED.isoformat(),
         }
         | changes

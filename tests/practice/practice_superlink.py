@@ -43,6 +43,7 @@ class Server:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    health: str
 
     @property
     def home(self) -> Path:
@@ -163,8 +164,10 @@ def serving(folder: Path, *words: str) -> Iterator[Server]:
     """``osteofed-coordinator init`` and ``serve``, ended as an operator ends it."""
     port, home = free_port(), folder / "home"
     CliRunner().invoke(app, ["init", "--home", str(home)])
-    with started("server", "serve", "--port", str(port), "--home", str(home), *words) as process:
-        server = Server(folder, port, process)
+    health = f"127.0.0.1:{free_port()}"
+    words = ("--port", str(port), "--health", health, "--home", str(home), *words)
+    with started("server", "serve", *words) as process:
+        server = Server(folder, port, process, health)
         end = time.monotonic() + 90
         while not (server.deployment.work / "flower" / "config.toml").exists():
             assert process.poll() is None, "serve ended"

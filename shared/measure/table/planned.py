@@ -23,7 +23,7 @@ def patients_asked(
         split: shares of a cohort.
         patients: the group that is asked.
         declared: patients that the site declares.
-        minimum_patients: how many accrued patients a site waits for.
+        minimum_patients: how many accrued patients a stage is planned for.
     """
     if patients == "accrued":
         return float(minimum_patients)

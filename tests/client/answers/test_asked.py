@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from practice_intake import ingest_with
-from practice_lock import ACCEPTED_BY, LOCKED, accrue_later, lock_for, patients_needed
+from practice_lock import ACCEPTED_BY, ANSWERED, LOCKED, accrue_later, lock_for
 from practice_offline import approve_validation, finish
 from practice_plan import plan_of
 from table_federation import write_table
-from table_site import RELEASE, TableSites
+from table_site import RELEASE, TableSites, known_noise
 
 import client.answers.asked as asking
 import client.site.declared
+from client.answers.answer import answer_sum
 from client.answers.asked import AskedPatients, find_patients, first_exams_of
 from client.cohort.assemble import assemble
 from client.cohort.versions import current_cohort
@@ -30,6 +32,8 @@ from shared.errors import OsteoFedError
 from shared.exam.schema import Split
 from shared.signing.keys import load_key
 from shared.stages.description import FirstExams
+from shared.stages.explained import ExplainedPatients
+from shared.stages.kinds import sum_of
 from shared.train.patients import PatientBatch
 
 
@@ -114,19 +118,72 @@ def test_of_several_exams_the_earliest_with_a_label_counts(made_described: Table
     assert (first.target == arrays.target[kept]).all()
 
 
-def test_prospective_validation_waits_for_its_sample_size_then_measures_once(sites: TableSites) -> None:
+def answer_on(sites: TableSites, request: SumRequest, at: datetime) -> SumReply:
+    """The answer of a site whose clock says so."""
+    site = open_site(sites.site().folder, clock=lambda: at)
+    released = answer_sum(site, sites.gate(), request)
+    assert isinstance(released.message, SumReply)
+    return released.message
+
+
+def come_after_lock(sites: TableSites, n: int) -> SumRequest:
+    """A request for who came after a lock that was accepted; so many did."""
     lock, path = lock_for(sites)
-    request = sites.measure_request("prospective", lock_sha256=lock.sha256)
-    needed = patients_needed(sites)
-    accrue_later(sites, path, range(300, 300 + needed - 1))
-    waiting = answer(sites, request)
-    assert (waiting.status, waiting.total.size, sites.charges()) == ("waiting", 0, 0)
+    accept_lock(open_site(sites.site().folder, clock=lambda: LOCKED), path, by=ACCEPTED_BY)
+    if n:
+        accrue_later(sites, path, range(300, 300 + n))
+    return sites.measure_request("prospective", lock_sha256=lock.sha256)
+
+
+@pytest.mark.parametrize("n", [0, 1, 9, 30, 60])
+def test_who_came_after_a_lock_is_answered_from_a_day_on_whatever_their_number(
+    sites: TableSites, n: int
+) -> None:
+    request = come_after_lock(sites, n)
+    for at in (LOCKED, ANSWERED - timedelta(seconds=1)):
+        waiting = answer_on(sites, request, at)
+        assert (waiting.status, waiting.total.size, sites.charges()) == ("waiting", 0, 0)
     assert sites.gate().outbox.show()[-1].release_class == "status"
-    accrue_later(sites, path, range(300, 300 + needed))
-    assert answer(sites, request).status == "measured"
-    assert sites.charges() == 1
-    [row] = [row for row in sites.gate().ledger.show() if row.kind == "charge"]
+    measured = answer_on(sites, request, ANSWERED)
+    assert (measured.status, sites.charges()) == ("measured", 1)
+    assert measured.total.size == answer(sites, sites.measure_request("internal")).total.size
+    row = next(row for row in sites.gate().ledger.show() if row.kind == "charge")
     assert (row.stage, row.purpose) == ("prospective", "evaluate.prospective")
+    assert sites.gate().ledger.charges_of("nobody's key") == ()
+
+
+def test_no_day_on_which_one_more_came_is_seen_by_who_asks_every_day(sites: TableSites) -> None:
+    request = come_after_lock(sites, 0)
+    told: list[tuple[object, ...]] = []
+    for days in (1, 2, 9, 10, 11, 29, 30, 31):  # some came before each question
+        path = sites.folder / "lock.json"
+        accrue_later(sites, path, range(300, 300 + days))
+        reply = answer_on(sites, request, LOCKED + timedelta(days=days))
+        told.append((reply.status, reply.total.size, reply.ledger_head))
+    assert len(set(told)) == 1
+
+
+def test_nobody_after_a_lock_is_noise_alone_and_a_measure_of_bone_reads_nobody_too(
+    sites: TableSites,
+) -> None:
+    request = come_after_lock(sites, 0)
+    with known_noise(0.0):
+        assert not answer_on(sites, request, ANSWERED).total.any()
+    for measure, n_hidden in (("bone", 2), ("maps", 0)):
+        plan = plan_of(compose_settings([f"measure={measure}", "fusion=linear"]), {"alder": 100})
+        nobody = asking._nobody_as_read(plan, plan.stage(f"{measure}_internal"))
+        assert isinstance(nobody, ExplainedPatients)
+        assert (len(nobody.own), len(nobody.hidden), nobody.bone.shape[0]) == (0, n_hidden, 0)
+        assert nobody.is_assessed().shape == (0,)
+        asked = sum_of(plan, plan.stage(f"{measure}_internal"), encoder_file=None)
+        total = asked.answer(
+            asked.start().vector,
+            nobody,
+            round_number=1,
+            declared_patients=100,
+            draw_normals=lambda n: torch.zeros(n, dtype=torch.float64),
+        )
+        assert not np.asarray(total).any()
 
 
 def test_a_locked_release_cannot_be_exchanged_for_another(sites: TableSites) -> None:
@@ -146,7 +203,7 @@ def test_films_of_the_day_of_the_lock_or_before_do_not_count(sites: TableSites) 
         accrue_later(sites, path, range(300, 340), day="2020-06-01")
     assert caught.value.code == "intake.empty-cohort"
     request = sites.measure_request("prospective", lock_sha256=lock.sha256)
-    assert answer(sites, request).status == "not-applicable"
+    assert len(found(sites, request).members) == 0
 
 
 def test_films_of_before_a_lock_was_accepted_here_do_not_count_whatever_day_it_names(

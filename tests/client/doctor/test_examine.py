@@ -267,7 +267,7 @@ def test_another_version_little_memory_and_a_full_disk_are_problems(
     assert {line.name: line.state for line in lines} == dict.fromkeys(
         ("versions", "memory", "disk"), "problem"
     )
-    assert "flwr 1.41" in lines[0].remedy
+    assert "flwr 1.42" in lines[0].remedy
     quick = machine.look_at_machine(tmp_path, is_quick=True)
     assert [line.state for line in quick] == ["problem", "attention", "problem"]
 

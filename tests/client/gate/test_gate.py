@@ -494,6 +494,25 @@ def test_governed_statistics_need_the_policy_a_name_and_the_minimum_cell(tmp_pat
     assert (departure.release_class, departure.epsilon) == ("governed", None)
 
 
+def test_of_who_came_after_a_lock_a_small_number_refuses_nothing_and_exact_figures_of_few_stay(
+    tmp_path: Path,
+) -> None:
+    plan = make_plan(tmp_path)
+    request = measure_request(plan, "prospective")
+    for n in (0, 9):
+        gate = make_gate(tmp_path / str(n))
+        sent = answer(
+            gate, plan, request, lambda: table(request), bound=table_bound(plan), members=PATIENTS[:n]
+        )
+        assert isinstance(sent, SumReply)
+    exact = make_plan(tmp_path / "exact", validation__release_class="governed")
+    request, gate = measure_request(exact, "prospective"), make_gate(tmp_path / "few", **GOVERNED)
+    first = answer(gate, exact, request, never, bound=table_bound(exact), members=PATIENTS[:9])
+    assert isinstance(first, Refusal)
+    assert first.code == "policy.cohort-too-small"
+    assert pack(repeat(gate, exact, request)) == pack(first), "who asks again learns of nobody who came"
+
+
 def test_a_split_has_one_governed_release_over_all_plans_unless_the_policy_allows_more(
     tmp_path: Path,
 ) -> None:

@@ -107,7 +107,7 @@ def test_a_status_tells_rounds_release_lock_and_troubles(tmp_path: Path) -> None
     store.log(Event(round=0, site="", code="training-begun"))
     store.log(Event(round=1, site="site-1", code="run.site-offline"))
     finish_run(store)
-    do(tmp_path, "lock", "practice")
+    do(tmp_path, "lock", "practice", "--days", "30")
     facts = do(tmp_path, "status", "practice")
     assert facts["committed rounds"] == "3 of 3"
     assert (facts["release"], facts["locked"]) == ("made", "yes")

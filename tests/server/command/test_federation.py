@@ -152,11 +152,13 @@ def test_a_server_listens_inside_unless_it_is_told_otherwise(
     seen: list[dict[str, object]] = []
     monkeypatch.setattr(server.engines.superlink, "serve", lambda home, **given: seen.append(given))
     founded.type("serve")
-    founded.type("serve", "--host", "10.0.0.5", "--name", "a.example", "--name", "b.example")
+    founded.type(
+        "serve", "--host", "10.0.0.5", "--health", "", "--name", "a.example", "--name", "b.example"
+    )
     assert [given.pop("warn") and given.pop("node_keys")() for given in seen] == [{}, {}]  # type: ignore[operator]
     assert seen == [
-        {"host": "127.0.0.1", "port": 9092, "names": []},
-        {"host": "10.0.0.5", "port": 9092, "names": ["a.example", "b.example"]},
+        {"host": "127.0.0.1", "port": 9092, "names": [], "health": "127.0.0.1:9095"},
+        {"host": "10.0.0.5", "port": 9092, "names": ["a.example", "b.example"], "health": ""},
     ]
     (founded.home / "keys" / "coordinator.pem").unlink()
     assert founded.type("serve").exit_code == 1, "without its key a coordinator serves nobody"

@@ -68,9 +68,9 @@ def test_a_lock_is_made_once_and_its_films_come_later(
     assert own.with_sites("launch", own.run).exit_code == 0
     early = own.with_sites("validate", own.run, "prospective", "--json")
     assert json.loads(early.stdout)["error"] == "run.not-locked"
-    made = own.told("lock", own.run)
+    made = own.told("lock", own.run, "--days", "30")
     assert Path(str(made["file for the sites"])).exists()
-    assert own.told("lock", own.run)["error"] == "run.locked"
+    assert own.told("lock", own.run, "--days", "30")["error"] == "run.locked"
     assert own.told("status", own.run)["locked"] == "yes"
 
 

@@ -222,6 +222,29 @@ def serve(home: Path, *seconds: dict[str, str]) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("fleet", "own", "is_serving"),
+    [(401, 200, True), (401, 503, False), (404, 200, False), (500, 200, False), (0, 0, False)],
+)
+def test_it_serves_where_its_routes_answer_and_the_sites_refuse_a_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fleet: int, own: int, is_serving: bool
+) -> None:
+    deployment = Deployment(tmp_path)
+    assert not deployment.is_serving(), "it was never started"
+    config = deployment.work / "flower" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('[superlink.federation]\naddress = "127.0.0.1:9192"\n')
+
+    def answers(url: str, *, authority: Path, body: bytes | None = None) -> int:
+        assert authority == deployment.authority
+        known = {"v1/fleet/pull-messages": fleet, "health": own}
+        assert (body is None) == url.endswith("/health")
+        return known[url.removeprefix("https://127.0.0.1:9192/")]
+
+    monkeypatch.setattr(superlink, "answers", answers)
+    assert deployment.is_serving() is is_serving
+
+
 def test_a_server_follows_the_registry_while_it_runs_and_starts_nothing_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -73,7 +73,7 @@ def test_a_hospital_that_enrols_later_measures_an_earlier_release(
 
     # Prospective: everybody came after the lock, and nobody is in the cohort.
     store = prepare(Home(own.home), "later")
-    lock_run(store, Home(own.home).key(), now=LOCKED)
+    lock_run(store, Home(own.home).key(), now=LOCKED, days=30)
     accrue_rows(kay, store.lock_file, range(350, 450))
     [row] = validated(own, "prospective", kay)
     assert (row["site"], row["kind"], row["status"]) == ("kay", "prospective", "measured")

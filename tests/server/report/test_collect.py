@@ -130,6 +130,7 @@ def test_results_hold_every_part_of_a_run(tmp_path: Path) -> None:
         store,
         load_key(store.home / "keys" / "coordinator.pem"),
         now=datetime(2026, 1, 5, tzinfo=UTC),
+        days=30,
     )
     results = collect_results(store)
     release = read_release(store.release_folder, coordinator_key=store.plan.coordinator_key)

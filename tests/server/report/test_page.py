@@ -123,7 +123,7 @@ def test_missing_updates_and_replies_appear_with_their_reason(results: Results) 
     assert text.count("<code>engine.no-reply</code>") == 2
     assert "protocol.norm-too-large" in text
     assert "no valid reply (policy.release-not-allowed)" in text
-    assert "waiting for new patients" in text
+    assert "before the day of its lock" in text
     assert "47 of 50" in text
 
 

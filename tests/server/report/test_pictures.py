@@ -34,7 +34,7 @@ def test_groups_follow_the_kinds_and_a_pooled_row_is_last_in_its_own(results: Re
         *("External", "harbour", "Prospective", "northgate", "st-anna", "lakeside"),
     ]
     assert [row.is_pooled for row in rows[:6]] == [False, False, False, False, True, True]
-    assert [row.note for row in rows[-2:]] == ["waiting for new patients", "no valid reply"]
+    assert [row.note for row in rows[-2:]] == ["before the day of its lock", "no valid reply"]
     mean = rows[5]
     assert mean.estimate.value == results.site_auc.value
     assert mean.reach == (results.site_auc.prediction_low, results.site_auc.prediction_high)

@@ -14,7 +14,7 @@ def test_each_row_has_its_kind_site_figures_and_price(results: Results) -> None:
     pooled = by_place["internal", "all sites, pooled"]
     assert pooled[-1] == "dp, ε = 3.00"
     assert pooled[2] == f"{results.validation[3].measures.n_patients.value:.0f}"
-    assert by_place["prospective", "st-anna"][2] == "waiting for new patients"
+    assert by_place["prospective", "st-anna"][2] == "before the day of its lock"
     assert all(len(row) == len(table.columns) for row in table.rows)
 
 

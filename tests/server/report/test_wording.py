@@ -125,7 +125,7 @@ def test_a_price_names_its_class_and_an_exact_table_is_not_called_private(result
 def test_a_row_without_measures_says_why_with_its_code() -> None:
     assert write_status(row(code="policy.no")) == "no valid reply (policy.no)"
     assert write_status(row("not-applicable")) == "NA"
-    assert write_status(row("waiting")) == "waiting for new patients"
+    assert write_status(row("waiting")) == "before the day of its lock"
     assert write_site("pooled") == "all sites, pooled"
     assert write_site("north") == "north"
 

@@ -35,7 +35,7 @@ def test_a_prospective_table_names_the_lock_and_needs_one(released: Released) ->
         asked_state_of(store, stage)
     assert caught.value.code == "run.not-locked"
     key = load_key(store.home / "keys" / "coordinator.pem")
-    lock = lock_run(store, key, now=datetime(2026, 1, 5, tzinfo=UTC))
+    lock = lock_run(store, key, now=datetime(2026, 1, 5, tzinfo=UTC), days=30)
     subject = asked_state_of(store, stage)
     assert subject.lock_sha256 == lock.sha256
     assert subject.release_sha256 == lock.release_sha256

@@ -111,14 +111,14 @@ def test_prospective_validation_needs_a_lock_and_then_asks_everybody(released: R
     with pytest.raises(RunError) as caught:
         play(store, folders, "prospective")
     assert caught.value.code == "run.not-locked"
-    lock_run(store, Home(store.home).key(), now=NOW)
+    lock_run(store, Home(store.home).key(), now=NOW, days=30)
     assert list(play(store, folders, "prospective").accepted) == ["site-0", "site-1", "site-2"]
 
 
 def test_each_stage_carries_the_countersigned_head_of_the_reply_before(released: Released) -> None:
     store, folders = released
     key = load_key(store.home / "keys" / "coordinator.pem")
-    lock_run(store, key, now=NOW)
+    lock_run(store, key, now=NOW, days=30)
     for stage in ("internal", "external", "prospective"):
         play(store, folders, stage)
     internal, external = (sha256_hex(stage) for stage in (b"internal", b"external"))
@@ -254,7 +254,7 @@ def test_an_optional_site_that_stays_silent_is_noted_and_stops_nothing(tmp_path:
 
 def test_a_validation_goes_on_without_a_required_site_that_was_dropped(released: Released) -> None:
     store, folders = released
-    drop_site(store, "site-1", reason="it left", key=Home(store.home).key(), now=NOW)
+    drop_site(store, "site-1", reason="it left", key=Home(store.home).key(), now=NOW, days=30)
     results = play(store, folders, "internal")
     assert tables(results) == {"site-0": MEASURED}
     assert results.rejected == {"site-1": "run.site-dropped"}

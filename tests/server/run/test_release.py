@@ -99,16 +99,16 @@ def test_a_lock_pins_weights_rule_and_time_and_cannot_be_moved(
     finished: tuple[Home, RunStore],
 ) -> None:
     home, store = finished
-    lock = lock_run(store, home.key(), now=NOW)
+    lock = lock_run(store, home.key(), now=NOW, days=30)
     assert lock.weights_sha256 == make_release(store, home.key()).record.weights_sha256
     assert read_lock(store.lock_file, coordinator_key=home.key().public_hex) == lock
     with pytest.raises(RunError, match="locked since"):
-        lock_run(store, home.key(), now=datetime(2027, 1, 1, tzinfo=UTC))
+        lock_run(store, home.key(), now=datetime(2027, 1, 1, tzinfo=UTC), days=30)
 
 
 def test_a_lock_whose_date_was_changed_is_refused(finished: tuple[Home, RunStore]) -> None:
     home, store = finished
-    lock_run(store, home.key(), now=NOW)
+    lock_run(store, home.key(), now=NOW, days=30)
     text = store.lock_file.read_text().replace("2026-01-05", "2025-01-05")
     store.lock_file.write_text(text)
     with pytest.raises(WeightsError, match="not signed"):

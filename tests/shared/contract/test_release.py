@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from practice_site import coordinator_key, make_plan, site_key
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, write_plan
 from shared.contract.release import (
+    MOST_DAYS,
     ReleaseRecord,
     lock_release,
     read_lock,
@@ -144,18 +145,22 @@ def test_pickled_weights_are_never_opened(made: Made) -> None:
     assert code_of(made) == "weights.unreadable"
 
 
-def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None:
+def test_a_lock_fixes_weights_rule_threshold_time_and_the_day_of_the_answer(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
     settings = made.plan.settings
-    lock = lock_release(release, made.plan, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW, days=30)
     assert lock.release_sha256 == release.sha256
     assert lock.weights_sha256 == made.record.weights_sha256
     assert lock.plan_sha256 == made.plan.sha256
     assert lock.code_sha256 == installed_code_hash()
     assert lock.endpoint_threshold == settings.task.endpoint_threshold
-    [prospective] = [each for each in made.plan.tables if each.patients == "accrued"]
-    assert lock.minimum_patients == prospective.minimum_patients == 30
-    assert lock.locked_utc == NOW
+    assert (lock.locked_utc, lock.days) == (NOW, 30)
+    assert lock.answered_from(NOW.isoformat()) == (NOW + timedelta(days=30)).date()
+    late = NOW + timedelta(days=7)  # who accepts it later gathers as long
+    assert lock.answered_from(late.isoformat()) == (NOW + timedelta(days=37)).date()
+    for days in (0, MOST_DAYS + 1):
+        with pytest.raises(ValueError, match="days"):
+            lock_release(release, made.plan, now=NOW, days=days)
     path = made.home / "lock.json"
     write_lock(path, lock, coordinator_key(made.home))
     assert read_lock(path, coordinator_key=made.key) == lock
@@ -169,7 +174,7 @@ def test_a_lock_fixes_weights_rule_threshold_number_and_time(made: Made) -> None
 
 def test_another_label_rule_is_another_lock(made: Made) -> None:
     release = read_release(made.folder, coordinator_key=made.key)
-    lock = lock_release(release, made.plan, now=NOW)
+    lock = lock_release(release, made.plan, now=NOW, days=30)
     label = made.plan.settings.cohort.label
     assert lock.label_rule_sha256 == hash_of(label.model_dump(mode="json"))
     moved = label.model_copy(update={"reference_mean": label.reference_mean + 0.1})

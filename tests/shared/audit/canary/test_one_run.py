@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.stats import binom, ttest_ind
 
 from shared.audit.canary.one_run import (
     bounds_of_guesses,
     canary_findings,
+    gaussian_bound,
     one_run_bounds,
     refutes_gaussian,
     register_scores,
@@ -192,6 +193,69 @@ def test_more_confidence_means_a_lower_bound() -> None:
     )
     assert strict.epsilon_steinke < loose.epsilon_steinke - 0.1
     assert strict.epsilon_fdp < loose.epsilon_fdp - 0.1
+
+
+# --- the bound for Gaussian noise alone
+
+
+@pytest.mark.parametrize("epsilon", [3, 8])
+def test_the_gaussian_bound_exceeds_the_truth_as_often_as_it_says_and_is_closer(epsilon: float) -> None:
+    runs = [gaussian_canaries(epsilon, noise=1, seed=seed) for seed in range(200)]
+    bounds = np.array([gaussian_bound(*run, delta=DELTA) for run in runs])
+    # 200 runs at 95 %: 10 ± 3.1; between 1 and 22 but for one time in 2,000
+    assert 1 <= (bounds > epsilon).sum() <= 22
+    both = [one_run_bounds(*run, delta=DELTA) for run in runs[:5]]
+    assert np.median(bounds[:5]) > np.median([found.epsilon_fdp for found in both])
+
+
+def test_the_gaussian_bound_is_the_t_of_two_samples() -> None:
+    # at a confidence of 1/2 and μ = 0 the median: means are equal exactly where the bound leaves 0
+    scores, coins = np.array([1.0, 3.0, 1.0, 3.0]), np.array([True, True, False, False])
+    assert gaussian_bound(scores, coins, delta=DELTA, confidence=0.5) == pytest.approx(0, abs=1e-4)
+    draw = np.random.default_rng(2)
+    scores, coins = draw.standard_normal(40), np.arange(40) < 15
+    t = ttest_ind(scores[coins] + 1.0, scores[~coins])
+    scores[coins] += 1.0
+    # whether μ = 0 is refuted is the one-sided t-test
+    for confidence, is_refuted in ((1 - t.pvalue / 2 - 1e-4, True), (1 - t.pvalue / 2 + 1e-4, False)):
+        bound = gaussian_bound(scores, coins, delta=DELTA, confidence=confidence)
+        assert bound is not None
+        assert (bound > 1e-3) is is_refuted
+
+
+def test_the_gaussian_bound_does_not_hold_for_rounded_scores_and_the_other_two_do() -> None:
+    runs = [gaussian_canaries(8, noise=1, seed=seed) for seed in range(200)]
+    rounded = [(np.tanh(3 * (scores - gaussian_mu(8, DELTA) / 2)), coins) for scores, coins in runs]
+    exceeding = sum((gaussian_bound(*run, delta=DELTA) or 0) > 8 for run in rounded)
+    assert exceeding > 17, "as often only one time in 90 were it right at 95 %"
+    for run in rounded[:5]:
+        found = one_run_bounds(*run, delta=DELTA)
+        assert max(found.epsilon_steinke, found.epsilon_fdp) < 8
+
+
+def test_the_gaussian_bound_of_no_noise_is_the_largest_and_of_one_side_none() -> None:
+    coins = np.arange(10) < 5
+    assert (gaussian_bound(coins.astype(float), coins, delta=DELTA) or 0) > 40
+    assert gaussian_bound(-coins.astype(float), coins, delta=DELTA) == pytest.approx(0, abs=1e-6)
+    assert gaussian_bound(np.arange(10.0), np.ones(10, dtype=bool), delta=DELTA) is None
+
+
+def test_the_gaussian_bound_is_told_of_full_batches_and_is_no_part_of_the_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    [finding] = findings(record(noise_multiplier=4.24), 4.7)
+    assert 2 < float(finding.figures["epsilon_gaussian"] or 0) < 5.5
+    monkeypatch.setattr("shared.audit.canary.one_run.gaussian_bound", lambda *_, **__: 64.0)
+    assert findings(record(noise_multiplier=4.24), 4.7)[0].verdict == "pass"
+    [sampled] = canary_findings(
+        record(noise_multiplier=4.24, sample_rate=0.5),
+        claimed_epsilon=4.7,
+        delta=DELTA,
+        clip_norm=0.5,
+        noise_multiplier=4.24,
+        sample_rate=0.5,
+    )
+    assert sampled.figures["epsilon_gaussian"] is None
 
 
 # --- a site's record
