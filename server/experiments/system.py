@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from server.experiments.populations import Population
 
@@ -138,16 +139,16 @@ def swept(population: Population) -> tuple[Training, ...]:
 
 def at_hospital(hospital: str) -> Design:
     """Federated, and one hospital alone, read at that hospital and outside, and where both look."""
+    return partial(_at_hospital, hospital)
 
-    def design(population: Population) -> tuple[Training, ...]:
-        places = (hospital, EXTERNAL)
-        return tuple(
-            Training(mode=mode, sites=sites, is_private=is_private, places=places, looked_at=places)
-            for mode, sites in ((FEDERATED, population.training), (ALONE, (hospital,)))
-            for is_private in (True, False)
-        )
 
-    return design
+def _at_hospital(hospital: str, population: Population) -> tuple[Training, ...]:
+    places = (hospital, EXTERNAL)
+    return tuple(
+        Training(mode=mode, sites=sites, is_private=is_private, places=places, looked_at=places)
+        for mode, sites in ((FEDERATED, population.training), (ALONE, (hospital,)))
+        for is_private in (True, False)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

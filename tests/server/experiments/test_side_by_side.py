@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from server.experiments.harness import Kept, Line, models_of
 from server.experiments.populations import Population
 from server.experiments.side_by_side import measure_side_by_side
 from server.experiments.system import Setting, System, Training
+from server.experiments.systems import SYSTEMS
 
 TINY = Setting(name="tiny", n_patients=100, n_seeds=2)
 
@@ -38,6 +40,11 @@ def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
         assert together[model.seed].figures == one[model.seed].figures
         ours, theirs = (Kept(tmp_path / str(n)).scored(model)["external"] for n in (2, 1))
         np.testing.assert_array_equal(ours.outputs, theirs.outputs)
+
+
+def test_every_system_can_be_handed_to_another_process() -> None:
+    for system in SYSTEMS:
+        assert pickle.loads(pickle.dumps(system)) == system  # our own bytes
 
 
 def test_what_stops_one_population_is_not_lost(tmp_path: Path) -> None:
