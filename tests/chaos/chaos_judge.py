@@ -66,7 +66,7 @@ def _lost_rounds(it: Federation) -> Iterator[str]:
 def _trained_unpaid(it: Federation) -> Iterator[str]:
     """Two totals of one site for one round, or two charges for one."""
     for site in it.sites:
-        charges = Counter((r.stage, r.round) for r in it.rows(site) if r.kind == "charge")
+        charges = Counter((row.stage, row.round) for row in it.charges(site))
         yield from (
             f"{site} has paid {n} times for round {number} of {stage}"
             for (stage, number), n in charges.items()
@@ -90,7 +90,9 @@ def _totals(it: Federation) -> dict[str, set[str]]:
         if path.is_file() and path.name.endswith((".safetensors", ".aside")):
             text = open_vectors(path).text
             if text.get("total_sha256"):
-                place = f"{path.parent.parent.name} {int(path.parent.name)} {path.name.partition('.')[0]}"
+                place = (
+                    f"{path.parent.parent.name} {int(path.parent.name)} {path.name.partition('.')[0]}"
+                )
                 found.setdefault(place, set()).add(text["total_sha256"])
     return found
 
@@ -135,7 +137,7 @@ def _refuted(it: Federation) -> Iterator[str]:
     handed.mkdir(exist_ok=True)
     ledgers, outboxes = [], {}
     for site, folder in it.sites.items():
-        if not it.rows(site):  # it has never been asked
+        if not it.charges(site):  # it has no part in this run
             continue
         own = open_site(folder)
         ledger = Ledger(own.folder / "ledger", site=site, key=own.key, clock=own.clock)
@@ -143,9 +145,7 @@ def _refuted(it: Federation) -> Iterator[str]:
         export_ledger(own, ledger, ledgers[-1])
         outboxes[site] = _outbox(own.folder, handed / f"{site}-outbox.json")
     store = open_run(it.store.folder)
-    evidence = gather_evidence(
-        store.plan, ledgers=ledgers, outboxes=outboxes, run_folder=store.folder
-    )
+    evidence = gather_evidence(store.plan, ledgers=ledgers, outboxes=outboxes, run_folder=store.folder)
     findings = recount_findings(store.plan, evidence)
     yield from (f"{each.site}: {each.because}" for each in findings if each.verdict == "fail")
 

@@ -1,7 +1,7 @@
-"""Plays one row in a process of its own, and writes what was seen as JSON.
+"""Plays rows one after another over one federation, in a process of its own, and says what was seen.
 
-``python chaos_play.py ROW FOLDER OUT``: the federation lies in FOLDER, which is removed where all is as
-expected.
+A federation stands until a row was not as expected, or has one for itself; then another is founded. Every
+process has ended after the last row. Judges with ``chaos_judge``; knows no page.
 """
 
 from __future__ import annotations
@@ -11,95 +11,121 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT), str(HERE), str(ROOT / "tests" / "practice")]
+from chaos_federation import Federation
+from chaos_judge import breaches
+from chaos_processes import adopt_orphans
+from chaos_rows import Row
 
-from chaos_federation import Federation  # noqa: E402
-from chaos_judge import breaches  # noqa: E402
-from chaos_processes import adopt_orphans, end_all  # noqa: E402
-from chaos_rows import ROWS, Row  # noqa: E402
+from server.run.events import PROGRESS
+from server.run.folder import open_run
+from shared.privacy.ledger_format import LedgerRow
 
-from server.run.events import PROGRESS  # noqa: E402
-from server.run.folder import open_run  # noqa: E402
+Seen = dict[str, Any]
 
 
-def play(row: Row, folder: Path) -> dict[str, object]:
-    """What was seen of a row; every process that it started has ended after."""
+def play_rows(rows: Iterable[Row], folder: Path, *, tell: Callable[[Row, Seen], None]) -> None:
+    """Play rows; ``tell`` gets what was seen of each. Folders of rows as expected are removed."""
+    adopt_orphans()
+    it: Federation | None = None
+    for row in rows:
+        if it is None:
+            it = Federation(folder / row.name)
+        found = _played(row, it)
+        tell(row, found)
+        if row.is_alone or found["differences"]:
+            it.close()
+            if not found["differences"]:
+                shutil.rmtree(it.folder, ignore_errors=True)
+            it = None
+    if it is not None:
+        it.close()
+        shutil.rmtree(it.folder, ignore_errors=True)
+
+
+def _played(row: Row, it: Federation) -> Seen:
     since, stopped = time.monotonic(), ""
-    it = Federation(folder, settings=row.settings)
+    it.begin(row.name, row.settings)
     try:
+        if not row.is_alone:
+            it.stand()
         for step in row.steps:
             step(it)
     except Exception as error:  # noqa: BLE001 - told on the page: such a row shows nothing
         stopped = f"{type(error).__name__}: {error}"
-        (folder / "told" / "row.txt").write_text(traceback.format_exc())
-    finally:
-        end_all()
-    return seen(it) | {"stopped": stopped, "seconds": round(time.monotonic() - since)}
-
-
-def seen(it: Federation) -> dict[str, object]:
-    """What is in the files of both sides once everything has ended."""
-    store = open_run(it.store.folder)
-    last = store.training.last_committed().round
-    missing: dict[str, list[list[object]]] = {}
-    for number in range(1, last + 1):
-        for site, code in store.training.committed(number).missing.items():
-            missing.setdefault(site, []).append([number, code])
-    rows = {site: it.rows(site) for site in it.sites}
-    used = {
-        part.ledger_head
-        for number in range(1, last + 1)
-        for part in store.training.committed(number).contributions
+        with suppress(OSError):
+            (it.folder / "told" / row.name / "row.txt").write_text(traceback.format_exc())
+    found = {
+        "row": row.name,
+        "stopped": stopped,
+        "seconds": round(time.monotonic() - since),
+        **seen(it),
     }
+    return found | {"differences": differences(row, found)}
+
+
+def seen(it: Federation) -> Seen:
+    """What lies in the files of both sides after the last command."""
+    store = open_run(it.store.folder)
+    rounds = [
+        store.training.committed(number)
+        for number in range(1, store.training.last_committed().round + 1)
+    ]
+    missing: dict[str, dict[str, str]] = {}
+    for each in rounds:
+        for site, code in each.missing.items():
+            missing.setdefault(site, {})[str(each.round)] = code
+    heads = {part.ledger_head for each in rounds for part in each.contributions}
+    unused = {site: _unused(it, site, heads) for site in it.sites}
     return {
         "ends": [vars(each) for each in it.ended],
-        "rounds": last,
+        "rounds": len(rounds),
         "missing": missing,
-        "charges": {site: _count(rows[site], "charge") for site in rows},
-        "repeats": {site: _count(rows[site], "attempt") for site in rows},
-        "unused": {
-            site: n
-            for site in rows
-            if (n := _count(rows[site], "charge", stage="train") - sum(r.sha256 in used for r in rows[site]))
-        },
+        "charges": {site: len(it.charges(site)) for site in it.sites},
+        "repeats": {site: len(_about(it, site, "attempt")) for site in it.sites},
+        "unused": {site: n for site, n in unused.items() if n},
+        "died": it.died,
         "events": sorted({each.code for each in store.events() if each.code not in PROGRESS}),
         "breaches": breaches(it),
     }
 
 
-def _count(rows: list[object], kind: str, **fields: object) -> int:
-    return sum(
-        row.kind == kind and all(getattr(row, name) == value for name, value in fields.items())
-        for row in rows
-    )
+def _unused(it: Federation, site: str, heads: set[str]) -> int:
+    """Training charges of this run whose answer no committed round holds."""
+    used = {row.charge_index for row in _about(it, site, "outcome") if row.sha256 in heads}
+    return sum(row.stage == "train" and row.index not in used for row in it.charges(site))
 
 
-def differences(row: Row, found: Mapping[str, object]) -> list[str]:
+def _about(it: Federation, site: str, kind: str) -> list[LedgerRow]:
+    paid = {row.index for row in it.charges(site)}
+    return [row for row in it.rows(site) if row.kind == kind and row.charge_index in paid]
+
+
+def differences(row: Row, found: Mapping[str, Any]) -> list[str]:
     """How what was seen is not what was expected; nothing where it is."""
-    ended = tuple(each["code"] for each in found["ends"])
-    missing = {site: tuple(number for number, _ in each) for site, each in found["missing"].items()}
+    ended = tuple(code for code, _ in groupby(each["code"] for each in found["ends"]))
+    missing = {site: tuple(map(int, each)) for site, each in found["missing"].items()}
     lines = [f"the row was not played to its end: {found['stopped']}"] if found["stopped"] else []
     if ended != row.ends:
         lines.append(f"commands ended {', '.join(ended)}, not {', '.join(row.ends)}")
-    if missing != row.missing:
+    if missing != dict(row.missing):
         lines.append(f"missing updates {missing or 'none'}, not {dict(row.missing) or 'none'}")
-    if found["unused"] != row.unused:
-        lines.append(f"charges without a part in a round {found['unused']}, not {dict(row.unused)}")
+    if found["unused"] != dict(row.unused):
+        lines.append(
+            f"charges in no round {found['unused'] or 'none'}, not {dict(row.unused) or 'none'}"
+        )
     if absent := sorted(set(row.events) - set(found["events"])):
         lines.append(f"events without {', '.join(absent)}")
     return lines + [f"{rule}: {each}" for rule, all_ in found["breaches"].items() for each in all_]
 
 
-if __name__ == "__main__":
-    [chosen] = [row for row in ROWS if row.name == sys.argv[1]]
-    adopt_orphans()
-    result = play(chosen, Path(sys.argv[2]))
-    result["differences"] = differences(chosen, result)
-    Path(sys.argv[3]).write_text(json.dumps(result, indent=1, ensure_ascii=False))
-    if not result["differences"]:
-        shutil.rmtree(sys.argv[2], ignore_errors=True)
+def tell_as_json(row: Row, found: Seen) -> None:
+    """A line of what was seen, for the process that plays several at once."""
+    del row
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
