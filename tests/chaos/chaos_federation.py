@@ -125,7 +125,10 @@ class Federation:
         deployment = Deployment(self.home)
         wanted = {site: key.strip() for site, key in Home(self.home).node_keys().items()}
         self._await(
-            lambda: deployment.is_running() and deployment.nodes.let_in == wanted, "a server", UP_S, every_s=ASK_EVERY_S
+            lambda: deployment.is_running() and deployment.nodes.let_in == wanted,
+            "a server",
+            UP_S,
+            every_s=ASK_EVERY_S,
         )
 
     def start(

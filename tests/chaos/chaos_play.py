@@ -33,18 +33,23 @@ def play_rows(rows: Iterable[Row], folder: Path, *, tell: Callable[[Row, Seen], 
     """Play rows; ``tell`` gets what was seen of each. Folders of rows as expected are removed."""
     adopt_orphans()
     it: Federation | None = None
-    for row in rows:
-        if it is None:
-            it = Federation(folder / row.name)
-        found = _played(row, it)
-        tell(row, found)
-        if row.is_alone or found["differences"]:
-            it.close()
-            if not found["differences"]:
-                shutil.rmtree(it.folder, ignore_errors=True)
-            it = None
-    if it is not None:
-        it.close()
+    try:
+        for row in rows:
+            if it is None:
+                it = Federation(folder / row.name)
+            found = _played(row, it)
+            tell(row, found)
+            if row.is_alone or found["differences"]:
+                _close(it, is_removed=not found["differences"])
+                it = None
+    finally:
+        if it is not None:
+            _close(it, is_removed=True)
+
+
+def _close(it: Federation, *, is_removed: bool) -> None:
+    it.close()
+    if is_removed:
         shutil.rmtree(it.folder, ignore_errors=True)
 
 

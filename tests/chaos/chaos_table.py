@@ -25,6 +25,8 @@ from chaos_page import page  # noqa: E402
 from chaos_play import Seen, play_rows, tell_as_json  # noqa: E402
 from chaos_rows import ROWS, Row  # noqa: E402
 
+from shared.machine.processes import end_on_sigterm  # noqa: E402
+
 PAGE, DATA = ROOT / "docs" / "chaos.md", ROOT / "docs" / "data" / "chaos.json"
 
 
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--row", action="append", default=[], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.play:
+        end_on_sigterm()
         play_rows([row for row in ROWS if row.name in asked.row], asked.play, tell=tell_as_json)
         return
     chosen = [row for row in ROWS if asked.only in row.name]
