@@ -240,8 +240,10 @@ def serve(
         node_keys: public node key by site, of those that are enrolled at the moment.
         warn: called at the start and once a day, to say what will end.
 
+    A SuperLink that ends by itself is started again, so that runs go on.
+
     Raises:
-        EngineError: a process ended by itself.
+        EngineError: the executor ended by itself, or a SuperLink before it was up.
     """
     end_on_sigterm()
     deployment = Deployment(home)
@@ -268,12 +270,14 @@ def _follow(
         if time.monotonic() - warned > WARN_EVERY_S:
             warn()
             warned = time.monotonic()
-        processes.require_alive()
-        if certificate.read_bytes() != shown:  # it was renewed; runs go on without the SuperLink
+        has_ended, is_renewed = processes.has_ended("superlink"), certificate.read_bytes() != shown
+        if has_ended or is_renewed:  # runs go on without the SuperLink for about a minute
             shown = certificate.read_bytes()
             processes.restart("superlink")
             wait_for_port(port, processes, timeout_s=START_S)
-            say("the server was started again, with its renewed certificate")
+            why = "it had ended by itself" if has_ended else "with its renewed certificate"
+            say(f"the server was started again: {why}")
+        processes.require_alive()
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
             try:

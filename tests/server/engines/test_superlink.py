@@ -105,6 +105,7 @@ class Started:
         self.commands: dict[str, list[str]] = {}
         self.died: EngineError | None = None
         self.restarted: list[str] = []
+        self.ended: set[str] = set()
 
     def __enter__(self) -> Started:
         return self
@@ -118,6 +119,10 @@ class Started:
 
     def restart(self, name: str) -> None:
         self.restarted.append(name)
+        self.ended.discard(name)
+
+    def has_ended(self, name: str) -> bool:
+        return name in self.ended
 
     def require_alive(self) -> None:
         if self.died:
@@ -280,11 +285,24 @@ def test_a_site_that_flower_refuses_stops_no_server_and_is_tried_again(
     assert admitted[1:] == [broken, broken, {}]
 
 
+def test_a_superlink_that_has_ended_is_started_again_alone_and_the_server_says_so(
+    tmp_path: Path,
+    started: Started,
+    admitted: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started.ended = {"superlink"}
+    serve(tmp_path, {}, {}, {"aster": "ssh-one"})
+    assert started.restarted == ["superlink"], "once"
+    assert "started again: it had ended by itself" in capsys.readouterr().err
+    assert admitted == [{}, {"aster": "ssh-one"}], "it goes on as before"
+
+
 def test_a_server_ends_when_a_process_of_it_has_ended(
     tmp_path: Path, started: Started, admitted: list[dict[str, str]]
 ) -> None:
-    started.died = EngineError("process-ended", "superlink ended")
-    with pytest.raises(EngineError, match="superlink ended"):
+    started.died = EngineError("process-ended", "coordinator-executor ended")
+    with pytest.raises(EngineError, match="executor ended"):
         superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
     assert admitted == []
 
