@@ -138,6 +138,16 @@ def stop(site: str) -> Step:
     return step
 
 
+def stop_server() -> Step:
+    """The coordinator's operator ends `serve`."""
+
+    def step(it: Federation) -> None:
+        send(signal.SIGTERM, it.part("serve"))
+        it.until("the server's end", lambda now: not now.part("coordinator"))
+
+    return step
+
+
 def start_by_line(site: str, *, delay_s: float = 0.0, loses: float = 0.0) -> Step:
     """A site is started behind a line of its own, a proxy."""
 
@@ -254,7 +264,7 @@ def die_at_each_step(bundle: str = "bundle") -> Step:
         verb = "launch"
         for number in range(1, it.store.training.stage.rounds + 1):
             typed(it, verb)
-            died = it.home / "died" / f"{number}"
+            died = it.home / "died" / it.store.plan.run / f"{number}"
             it.until(f"death {number}", lambda now, at=died: at.exists() or not now.is_at_work())
             if not died.exists():
                 break

@@ -43,14 +43,14 @@ SETTINGS: Mapping[str, object] = {
     "federation.rounds": 3,
     "federation.local_steps": 40,
     "federation.learning_rate": 0.5,
-    "federation.poll_s": 0.1,
+    "federation.poll_s": 0.5,
     "federation.liveness_s": 150,
     "federation.round_deadline_s": 240,
 }
 # A hospital's patients take part in the runs of many rows.
 POLICY = {"epsilon_lifetime": 200.0}
 UP_S, COMMAND_S, CONDITION_S = 300.0, 600.0, 400.0
-LOOK_EVERY_S, ASK_EVERY_S = 0.005, 0.5  # at files, and at a server that others use
+LOOK_EVERY_S, ASK_EVERY_S = 0.01, 0.5  # at files, and at a server that others use
 
 
 class RowError(Exception):
@@ -104,7 +104,7 @@ class Federation:
             approvals = open_site(folder).approvals
             read = approvals.import_plan(home.run_folder(run) / "plan.json")
             approvals.decide(read, "approved", by="Grace Hopper", now=now)
-        self.store, self.ended = prepare(home, run), []
+        self.store, self.ended, self.died = prepare(home, run), [], []
 
     @property
     def home(self) -> Path:

@@ -1,7 +1,7 @@
 """Plays rows one after another over one federation, in a process of its own, and says what was seen.
 
-A federation stands until a row was not as expected, or has one for itself; then another is founded. Every
-process has ended after the last row. Judges with ``chaos_judge``; knows no page.
+A federation stands until a row could not be played to its end, or leaves none for the next; then another
+is founded. Every process has ended after the last row. Judges with ``chaos_judge``; knows no page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Seen = dict[str, Any]
 
 
 def play_rows(rows: Iterable[Row], folder: Path, *, tell: Callable[[Row, Seen], None]) -> None:
-    """Play rows; ``tell`` gets what was seen of each. Folders of rows as expected are removed."""
+    """Play rows; ``tell`` gets what was seen of each. Where one was not played, its folder is left."""
     adopt_orphans()
     it: Federation | None = None
     try:
@@ -39,8 +39,8 @@ def play_rows(rows: Iterable[Row], folder: Path, *, tell: Callable[[Row, Seen], 
                 it = Federation(folder / row.name)
             found = _played(row, it)
             tell(row, found)
-            if row.is_alone or found["differences"]:
-                _close(it, is_removed=not found["differences"])
+            if row.is_last or found["stopped"]:
+                _close(it, is_removed=not found["stopped"])
                 it = None
     finally:
         if it is not None:
@@ -57,8 +57,7 @@ def _played(row: Row, it: Federation) -> Seen:
     since, stopped = time.monotonic(), ""
     it.begin(row.name, row.settings)
     try:
-        if not row.is_alone:
-            it.stand()
+        it.stand()
         for step in row.steps:
             step(it)
     except Exception as error:  # noqa: BLE001 - told on the page: such a row shows nothing
@@ -94,7 +93,7 @@ def seen(it: Federation) -> Seen:
         "charges": {site: len(it.charges(site)) for site in it.sites},
         "repeats": {site: len(_about(it, site, "attempt")) for site in it.sites},
         "unused": {site: n for site, n in unused.items() if n},
-        "died": it.died,
+        "died": list(it.died),
         "events": sorted({each.code for each in store.events() if each.code not in PROGRESS}),
         "breaches": breaches(it),
     }

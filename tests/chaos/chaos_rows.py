@@ -37,6 +37,7 @@ from chaos_actions import (
     start_by_line,
     start_otherwise,
     stop,
+    stop_server,
     thaw,
     unanswered,
     validate,
@@ -57,7 +58,7 @@ class Row:
         unused: training charges of a site that no committed round holds.
         events: codes that the run's events must tell.
         settings: of the plan, other than ``chaos_federation.SETTINGS``.
-        is_alone: it has a federation for itself, and starts the parties.
+        is_last: its federation cannot play another row.
         is_quick: played in CI.
     """
 
@@ -70,7 +71,7 @@ class Row:
     unused: Mapping[str, int] = field(default_factory=dict)
     events: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
-    is_alone: bool = False
+    is_last: bool = False
     is_quick: bool = False
 
 
@@ -149,10 +150,9 @@ ROWS: tuple[Row, ...] = (
         fault="SIGKILL of the ServerApp at each step of a round's commit, in round k at its step k; "
         "each time the operator resumes",
         expected="pauses each time; no round is lost or charged again, and at last it finishes",
-        steps=(serve(), start("elm", "fir", "hop"), die_at_each_step()),
+        steps=(die_at_each_step(),),
         ends=("stopped", "finished"),
         settings={"federation.rounds": 8, "federation.local_steps": 1},
-        is_alone=True,
     ),
     Row(
         name="serverapp",
@@ -204,30 +204,28 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="disk-site",
-        fault="a required site's disk is full for round 2 of 4 (a tmpfs of 16 MiB), and has room again "
+        fault="a required site's disk is full for round 2 of 4 (a tmpfs of 64 MiB), and has room again "
         "after",
         expected="finished; the site pays nothing for round 2, has no part in it, and tells why",
         steps=(
-            *(small_disk("elm", mib=16), serve(), start("elm", "fir", "hop"), launch()),
+            *(stop("elm"), small_disk("elm", mib=64), start("elm"), launch()),
             *(committed(1), fill("elm"), event("osteofed.disk-full"), free("elm"), ends()),
         ),
         missing={"elm": (2,)},
         events=("osteofed.disk-full",),
         settings={"federation.rounds": 4},
-        is_alone=True,
     ),
     Row(
         name="disk-coordinator",
-        fault="the coordinator's disk fills while round 2 is trained (a tmpfs of 64 MiB)",
+        fault="the coordinator's disk fills while round 2 is trained (a tmpfs of 256 MiB)",
         expected="pauses: the command says which disk, how much is needed and what to do, and so does "
         "an event; with room and resumed, it finishes at no further charge",
         steps=(
-            *(small_disk("coordinator", mib=64), serve(), start("elm", "fir", "hop"), launch()),
+            *(stop_server(), small_disk("coordinator", mib=256), serve(), launch()),
             *(charged("elm", 2), fill("coordinator"), ends(), free("coordinator"), resume(), ends()),
         ),
         ends=("run.disk-full", "finished"),
         events=("run.disk-full",),
-        is_alone=True,
     ),
     Row(
         name="clock",
@@ -280,13 +278,13 @@ ROWS: tuple[Row, ...] = (
         fault="a site is revoked while it trains round 3",
         expected="finished without its part in round 3, without waiting for it; the release names it",
         steps=(
-            *(serve(), start("elm", "fir", "hop"), launch(), charged("fir", 3), freeze("task", "fir")),
+            *(launch(), charged("fir", 3), freeze("task", "fir")),
             *(unanswered("fir", 3), revoke("fir"), ends(), released_without("fir")),
         ),
         missing={"fir": (3,)},
         unused={"fir": 1},
         events=("run.site-dropped",),
-        is_alone=True,
+        is_last=True,
         is_quick=True,
     ),
     Row(
@@ -294,14 +292,14 @@ ROWS: tuple[Row, ...] = (
         fault="the coordinator is started from a copy of its folder that is two rounds old",
         expected="pauses: sites are ahead of this home; nobody pays for that",
         steps=(
-            *(serve(), start("elm", "fir", "hop"), launch(), committed(1), back_up()),
+            *(launch(), committed(1), back_up()),
             *(charged("elm", 3), pause(), ends(), kill("coordinator"), restore(), serve()),
             *(resume(), ends()),
         ),
         ends=("run.paused", "run.older-home"),
         unused={"elm": 2, "fir": 2, "hop": 2},
         settings={"federation.rounds": 4},
-        is_alone=True,
+        is_last=True,
     ),
     Row(
         name="resume-while-training",

@@ -2,7 +2,7 @@
 
 A step is the instant before a flush or a rename of what a committed round leaves behind; between two of
 them nothing that lasts changes. In round k the process kills itself at the round's step k, once: that it
-did lies in ``<home>/died/k``, with the step's name.
+did lies in ``<home>/died/RUN/k``, with the step's name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-_COMMIT = re.compile(r"(.+)/runs/[^/]+/rounds/train/[.]?(\d{4})")
+_COMMIT = re.compile(r"(.+)/runs/([^/]+)/rounds/train/[.]?(\d{4})")
 _seen: Counter[int] = Counter()
 
 
@@ -22,11 +22,11 @@ def _die_when_due(step: str, path: str) -> None:
     found = _COMMIT.match(path)
     if found is None:
         return
-    number = int(found[2])
+    number = int(found[3])
     _seen[number] += 1
-    died = Path(found[1], "died", f"{number}")
+    died = Path(found[1], "died", found[2], f"{number}")
     if _seen[number] == number and not died.exists():
-        died.parent.mkdir(exist_ok=True)
+        died.parent.mkdir(parents=True, exist_ok=True)
         died.write_text(f"{step} {re.sub('[.][0-9]+[.]part', '.part', Path(path).name)}")
         os.kill(os.getpid(), signal.SIGKILL)
 
