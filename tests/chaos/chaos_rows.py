@@ -301,7 +301,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="resume-while-training",
-        fault="a required site trains longer than the round's deadline of 60 s; the run is resumed "
+        fault="a required site trains longer than the round's deadline of 120 s; the run is resumed "
         "while it does",
         expected="pauses: the command says that the site may still be at work; resumed, it finishes at "
         "one charge a round",
