@@ -27,7 +27,7 @@ from shared.errors import OsteoFedError, ProtocolError
 HELLO = "query.hello"
 ABSENT = "run.site-absent"
 GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
-# What Flower says of a message that no site has answered: its node has just gone, its executor has died.
+# What Flower says of a message that no site has answered: its node is gone, its executor has died.
 LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
 MOST_LOST = 3  # of one site in one round; a site repeats an attempt a few times only
 
