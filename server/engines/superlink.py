@@ -42,6 +42,7 @@ STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
 RETRY_S = 30.0
 WARN_EVERY_S = 86400.0
+AWAY_S = 60.0  # for which a ServerApp waits for its SuperLink
 LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
 
 
@@ -169,7 +170,7 @@ class Deployment:
 
         Raises:
             OsteoFedError: what stopped the stage, under its own code; a RunError is resumable.
-            EngineError: Flower refused it, lost it, or it took too long.
+            EngineError: Flower refused it, lost it, its server is away, or it took too long.
         """
         outcome_file = store.folder / f"outcome-{stage}.json"
         outcome_file.unlink(missing_ok=True)
@@ -177,11 +178,14 @@ class Deployment:
         folder = json.dumps(str(store.folder.resolve()))
         write_atomic(config, f'run-folder = {folder}\nstage = "{stage}"\n'.encode())
         told = self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
-        now = start = listed_at = time.monotonic()
+        now = start = listed_at = there_at = time.monotonic()
         while not outcome_file.exists():
             is_alive()
             if now - listed_at > LIST_EVERY_S:
-                self._require_running(str(told["run-id"]), outcome_file)
+                if self._is_listed(str(told["run-id"]), outcome_file):
+                    there_at = time.monotonic()
+                elif now - there_at > AWAY_S:
+                    raise self._away()
                 listed_at = now
             if now - start > timeout_s:
                 raise EngineError("stage-timeout", f"{stage} took more than {timeout_s:g} s")
@@ -189,11 +193,25 @@ class Deployment:
             now = time.monotonic()
         outcome = json.loads(outcome_file.read_bytes())
         if outcome["status"] != "finished":
+            is_unknown = outcome["code"] == "osteofed.internal"
+            if is_unknown and (there_at < listed_at or not self.is_running()):
+                raise self._away()  # what a ServerApp breaks by without its server
             raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
-    def _require_running(self, run_id: str, outcome_file: Path) -> None:
-        """Raise when Flower ended a run that left no outcome: its ServerApp never came to ours."""
-        listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
+    def _is_listed(self, run_id: str, outcome_file: Path) -> bool:
+        """Whether Flower has a run that goes on; False: its server does not answer now.
+
+        Raises:
+            EngineError: Flower ended it without an outcome, so that its ServerApp never came to ours.
+        """
+        try:
+            listed = self._flwr("ls", CONNECTION, "--run-id", run_id) if self.is_running() else None
+        except EngineError:
+            if self.is_running():
+                raise
+            listed = None  # it has just gone
+        if listed is None:
+            return False
         status = str(listed["runs"][0]["status"])
         if status.startswith("finished") and not outcome_file.exists():
             raise EngineError(
@@ -201,6 +219,15 @@ class Deployment:
                 f"Flower ended the run as {status} without an outcome",
                 hint=f"see coordinator-executor.log in {self.work / 'logs'}",
             )
+        return True
+
+    def _away(self) -> EngineError:
+        return EngineError(
+            "server-away",
+            f"the server of this coordinator has not answered for {AWAY_S:g} s on port {self.port()}",
+            hint="see what `serve` says and start it again, then `resume`; committed rounds and what "
+            "sites have paid for are kept",
+        )
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         told = run_command(

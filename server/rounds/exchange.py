@@ -105,8 +105,12 @@ class Exchange:
         message_type: str,
         group: str,
         deadline_s: float | None = None,
+        left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> Iterator[Arrival]:
         """Send each site its request and yield what arrives, one arrival per site.
+
+        Args:
+            left_out: sites that are waited for no more, and why; asked while it waits.
 
         Requests of one call carry equal arrays, which are serialised and held once.
         One reply is held at a time. Replies after the first of a site are logged as
@@ -121,6 +125,7 @@ class Exchange:
             message_type=message_type,
             group=group,
             deadline_s=deadline_s or self._plan.settings.patience.round_deadline_s,
+            left_out=left_out,
         )
 
     def _ask_nodes(
@@ -130,6 +135,7 @@ class Exchange:
         message_type: str,
         group: str,
         deadline_s: float,
+        left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> Iterator[Arrival]:
         patience = self._plan.settings.patience
         end = time.monotonic() + deadline_s
@@ -140,10 +146,12 @@ class Exchange:
             self._push(pending[site], message_type, group, deadline_s)
         while pending:
             has_arrived = False
-            online = self._online()
+            online, out = self._online(), left_out()
             now = time.monotonic()
             for site, waiting in list(pending.items()):
-                if waiting.node in online:
+                if site in out:
+                    arrival = Arrival(site, code=out[site])
+                elif waiting.node in online:
                     waiting.seen = now
                     self._push_again_if_lost(
                         waiting, online[waiting.node], message_type, group, end - now

@@ -171,7 +171,7 @@ def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator
     yield from (Arrival(site, code=out[site]) for site in requests if site in out)
     asked = {site: request for site, request in requests.items() if site not in out}
     group = f"{play.stage.name}-{number}"
-    yield from play.exchange.ask(asked, message_type=TRAIN, group=group)
+    yield from play.exchange.ask(asked, message_type=TRAIN, group=group, left_out=lambda: play.left_out)
 
 
 def record_heads(play: Play, accepted: Mapping[str, JournalledReply]) -> None:

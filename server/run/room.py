@@ -52,7 +52,7 @@ def give_reserve(store: RunStore) -> None:
 
 @contextlib.contextmanager
 def told_if_full(store: RunStore, n_bytes: int, *, number: int) -> Iterator[None]:
-    """Say of what breaks inside the block on a full disk that the disk is full, as ``require_room`` does.
+    """Say of what breaks inside the block on a full disk that it is full, as ``require_room`` does.
 
     What an engine then says is a consequence; any other error of this program stands.
 

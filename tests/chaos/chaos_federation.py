@@ -1,7 +1,7 @@
 """Three hospitals over tables and a coordinator on loopback, each by the commands that people type.
 
-``elm`` and ``hop`` are required, ``fir`` is not. TLS, SQLite, node keys; no films, so that a round takes
-seconds. A federation stands for many runs, one for each row. Everything is in one folder:
+``elm`` and ``hop`` are required, ``fir`` is not. TLS, SQLite, node keys; no films, so that a round is
+short. A federation stands for many runs, one for each row. Everything is in one folder:
 
     coordinator/  sites/NAME/      as in any federation
     told/RUN/                      what each command of a row said to its operator

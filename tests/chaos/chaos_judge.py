@@ -1,7 +1,7 @@
 """What must hold whatever failed, read from ledgers, run folder and release after the last command.
 
-No round lost; no site trained twice without a charge; no charge lost; no release without a signed result
-of each required site. Each is looked for in the files of both sides, by the auditor's recount too.
+No round lost; no site trained twice without a charge; no charge lost; no release without a signed
+result of each required site. Each is looked for in the files of both sides, by the recount too.
 """
 
 from __future__ import annotations

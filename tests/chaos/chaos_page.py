@@ -21,7 +21,7 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
         "",
         "Written by `make chaos`; nothing seen is typed by hand.",
         "",
-        f"{len(PATIENTS)} hospitals and a coordinator as processes on one machine, each by the commands "
+        f"{len(PATIENTS)} hospitals and a coordinator as processes on one machine, by the commands "
         "that people type: a SuperLink with TLS, SQLite and node keys, a SuperNode and an executor for "
         "each hospital, tables of patients, training with noise over "
         f"{SETTINGS['federation.rounds']} rounds. `elm` and `hop` are required, `fir` is not; two of "
@@ -35,7 +35,7 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
         f"{len(kept)} rows: {as_expected} as expected; in {whole} all five held.",
         "",
         *([f"**Not played yet:** {', '.join(waiting)}.", ""] if waiting else []),
-        "| fault | expected | seen | missing updates | charges, paid once more, in no round | seconds |",
+        "| fault | expected | seen | missing updates | charges, repeated, in no round | seconds |",
         "|---|---|---|---|---|---|",
         *(_line(rows[each["row"]], each) for each in kept if each["row"] in rows),
     ]

@@ -1,7 +1,7 @@
 """Plays rows one after another over one federation, in a process of its own, and says what was seen.
 
-A federation stands until a row could not be played to its end, or leaves none for the next; then another
-is founded. Every process has ended after the last row. Judges with ``chaos_judge``; knows no page.
+A federation stands until a row could not be played to its end, or leaves none for the next; then
+another is founded. Every process has ended after the last row. ``chaos_judge`` judges.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The faults, each a row: what is broken and when, and what was expected before it was first played.
 
-Three hospitals of 100 declared patients, three rounds, a quorum of two; ``elm`` and ``hop`` are required
-(in the first and the last round), ``fir`` is not. The server and all sites are up when a row begins.
+Three hospitals of 100 declared patients, three rounds, a quorum of two; ``elm`` and ``hop`` are
+required (in the first and the last round), ``fir`` is not. All parties are up when a row begins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``osteofed-coordinator`` whose ServerApp dies: the bundle is the project's with ``dying_serverapp``."""
+"""``osteofed-coordinator`` whose ServerApp dies: its bundle is the project with ``dying_serverapp``."""
 
 from __future__ import annotations
 

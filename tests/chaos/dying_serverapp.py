@@ -1,8 +1,8 @@
 """The end of a ServerApp at one step of a commit: shipped in its bundle beside ``server/app.py``.
 
-A step is the instant before a flush or a rename of what a committed round leaves behind; between two of
-them nothing that lasts changes. In round k the process kills itself at the round's step k, once: that it
-did lies in ``<home>/died/RUN/k``, with the step's name.
+A step is the instant before a flush or a rename of what a committed round leaves behind; between two
+of them nothing that lasts changes. In round k the process kills itself at the round's step k, once:
+that it did lies in ``<home>/died/RUN/k``, with the step's name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def install() -> None:
         _die_when_due("rename to", str(target))
         return rename(path, target)
 
-    os.fsync, Path.replace, Path.rename = flushed, replaced, renamed  # type: ignore[method-assign,assignment]
+    os.fsync = flushed
+    Path.replace, Path.rename = replaced, renamed  # type: ignore[method-assign]
 
 
 install()

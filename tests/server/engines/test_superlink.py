@@ -33,6 +33,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             return {"run-id": 1}
 
         monkeypatch.setattr(Deployment, "_flwr", end)
+        monkeypatch.setattr(Deployment, "is_running", lambda _: True)
         Deployment(store.home).play(store, "train", timeout_s=20.0)
 
     return play
@@ -79,6 +80,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
             return {"run-id": 1, "runs": [{"status": status}]}
 
         monkeypatch.setattr(Deployment, "_flwr", answer)
+        monkeypatch.setattr(Deployment, "is_running", lambda _: True)
         Deployment(store.home).play(store, "train", timeout_s=0.5)
 
     return play
@@ -96,6 +98,62 @@ def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str]
     with pytest.raises(EngineError) as caught:
         submitted("running")
     assert caught.value.code == "engine.stage-timeout"
+
+
+class Going:
+    """A server that answers, or is away, one look after another; then as at the last one."""
+
+    def __init__(self, *looks: bool) -> None:
+        self.looks = list(looks)
+
+    def __call__(self, _: Deployment) -> bool:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+def play_while(
+    going: Going, home: Path, monkeypatch: pytest.MonkeyPatch, *, outcome: dict[str, str] | None = None
+) -> int:
+    """Play a stage while its server comes and goes; how often Flower listed the run."""
+    store, _ = practice.found_federation(home)
+    file, listed = store.folder / "outcome-train.json", 0
+    for name, value in {"LIST_EVERY_S": -1.0, "STATUS_EVERY_S": 0.0, "AWAY_S": 0.2}.items():
+        monkeypatch.setattr(superlink, name, value)
+
+    def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+        nonlocal listed
+        listed += command == "ls"
+        if listed == 2 or (outcome and command == "run"):
+            file.write_text(json.dumps(outcome or {"status": "finished"}))
+        return {"run-id": 1, "runs": [{"status": "running"}]}
+
+    monkeypatch.setattr(Deployment, "_flwr", answer)
+    monkeypatch.setattr(Deployment, "is_running", going)
+    Deployment(store.home).play(store, "train", timeout_s=5.0)
+    return listed
+
+
+def test_a_server_that_is_away_for_a_while_stops_no_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert play_while(Going(True, False, False, False, True), tmp_path, monkeypatch) == 2
+
+
+def test_a_server_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError) as caught:
+        play_while(Going(False), tmp_path, monkeypatch)
+    assert caught.value.code == "engine.server-away"
+    assert "start it again, then `resume`" in caught.value.hint
+
+
+def test_what_a_serverapp_broke_by_without_its_server_is_that_it_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"status": "stopped", "code": "osteofed.internal", "fact": "OSError in x", "hint": ""}
+    with pytest.raises(EngineError) as caught:
+        play_while(Going(False), tmp_path, monkeypatch, outcome=broken)
+    assert caught.value.code == "engine.server-away"
+    with pytest.raises(OsteoFedError, match="OSError in x"):
+        play_while(Going(True), tmp_path / "there", monkeypatch, outcome=broken)
 
 
 class Started:

@@ -232,6 +232,25 @@ def test_a_message_is_pushed_again_when_its_node_was_restarted(tmp_path: Path) -
     assert grid.pushed == 2
 
 
+def test_a_site_that_is_left_out_meanwhile_is_waited_for_no_more(tmp_path: Path) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 60.0, "round_deadline_s": 60.0})
+    store, folders = practice.found_federation(tmp_path, n_sites=1, settings=settings)
+    grid = FlakyGrid(practice.app, folders)
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.away = range(grid.polls + 1, 10_000)
+    asked = 0
+
+    def left_out() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return {"site-0": "run.site-dropped"} if asked > 3 else {}
+
+    requests = {"site-0": request(store)}
+    [arrival] = exchange.ask(requests, message_type="train", group="1", left_out=left_out)
+    assert (arrival.code, arrival.has_answered, asked) == ("run.site-dropped", False, 4)
+
+
 class LosingGrid(FlakyGrid):
     """A grid that loses its first messages and says so by Flower's own errors."""
 
