@@ -182,11 +182,11 @@ class Deployment:
         while not outcome_file.exists():
             is_alive()
             if now - listed_at > LIST_EVERY_S:
-                if self._is_listed(str(told["run-id"]), outcome_file):
-                    there_at = time.monotonic()
-                elif now - there_at > AWAY_S:
+                is_there = self._is_listed(str(told["run-id"]), outcome_file)
+                if not is_there and now - there_at > AWAY_S:
                     raise self._away()
-                listed_at = now
+                listed_at = time.monotonic()  # of a busy machine's core a look takes long
+                there_at = listed_at if is_there else there_at
             if now - start > timeout_s:
                 raise EngineError("stage-timeout", f"{stage} took more than {timeout_s:g} s")
             time.sleep(STATUS_EVERY_S)
@@ -199,19 +199,20 @@ class Deployment:
             raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
     def _is_listed(self, run_id: str, outcome_file: Path) -> bool:
-        """Whether Flower has a run that goes on; False: its server does not answer now.
+        """Whether Flower has a run that goes on; False: its server is not there now.
 
         Raises:
             EngineError: Flower ended it without an outcome, so that its ServerApp never came to ours.
         """
-        try:
-            listed = self._flwr("ls", CONNECTION, "--run-id", run_id) if self.is_running() else None
-        except EngineError:
-            if self.is_running():
-                raise
-            listed = None  # it has just gone
-        if listed is None:
+        if not self.is_running():
             return False
+        try:
+            listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
+        except EngineError as error:
+            is_there = self.is_running()
+            if is_there and error.code != "engine.command-timeout":
+                raise
+            return is_there  # it has just gone, or the machine is too busy to say
         status = str(listed["runs"][0]["status"])
         if status.startswith("finished") and not outcome_file.exists():
             raise EngineError(

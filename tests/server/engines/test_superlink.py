@@ -138,6 +138,30 @@ def test_a_server_that_is_away_for_a_while_stops_no_stage(
     assert play_while(Going(True, False, False, False, True), tmp_path, monkeypatch) == 2
 
 
+@pytest.mark.parametrize("reason", ["command-timeout", "command-failed"])
+def test_a_look_at_the_run_that_takes_too_long_is_no_end_of_it_and_one_that_fails_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    monkeypatch.setattr(superlink, "LIST_EVERY_S", -1.0)
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.0)
+    monkeypatch.setattr(Deployment, "is_running", lambda _: True)
+    outcome = store.folder / "outcome-train.json"
+
+    def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+        if command == "run":
+            return {"run-id": 1}
+        outcome.write_text(json.dumps({"status": "finished"}))
+        raise EngineError(reason, "flwr is slow")
+
+    monkeypatch.setattr(Deployment, "_flwr", answer)
+    if reason == "command-timeout":
+        Deployment(store.home).play(store, "train", timeout_s=5.0)
+    else:
+        with pytest.raises(EngineError, match="flwr is slow"):
+            Deployment(store.home).play(store, "train", timeout_s=5.0)
+
+
 def test_a_server_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError) as caught:
         play_while(Going(False), tmp_path, monkeypatch)
