@@ -80,7 +80,7 @@ audit: $(STAMP)  ## the demo with canaries, then every method of the auditor ove
 planted-bugs: $(STAMP)  ## plant every bug in real runs: which test fails, what the audit refutes; into docs/planted-bugs.md; ARGS="--only WORD"
 	$(BIN)/python -m tests.practice.bug_table $(ARGS)
 
-chaos: $(STAMP)  ## break every part of a real federation at the wrong moment, into docs/chaos.md (an hour, as root); ARGS="--only NAME"
+chaos: $(STAMP)  ## break every part of a real federation at the wrong moment, into docs/chaos.md (as root); ARGS="--only NAME"
 	$(BIN)/python tests/chaos/chaos_table.py $(ARGS)
 
 picture: $(STAMP)  ## the README's picture, from the page that make demo wrote; needs chromium
