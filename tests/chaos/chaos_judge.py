@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from client.gate.outbox import Outbox
 from client.site.folder import open_site
 from server.rounds.replies import require_signature
 from server.run.amendments import required_sites
-from server.run.folder import open_run
+from server.run.folder import RunStore, open_run
+from server.run.stage_folder import RoundState
 from shared.audit.recount.claims import recount_findings
 from shared.audit.recount.evidence import gather_evidence
 from shared.contract.vector_file import open_vectors
@@ -47,14 +49,25 @@ def breaches(it: Federation) -> dict[str, list[str]]:
     return {rule: list(sentences) for rule, sentences in found.items()}
 
 
+def _last_number(store: RunStore) -> int:
+    folders = store.training.round_folder(0).parent.glob("[0-9]*")
+    return max(int(each.name) for each in folders)
+
+
+def readable_rounds(store: RunStore) -> list[RoundState]:
+    """The committed rounds of a training, those apart that cannot be read."""
+    found = []
+    for number in range(1, _last_number(store) + 1):
+        with suppress(OsteoFedError):
+            found.append(store.training.committed(number))
+    return found
+
+
 def _lost_rounds(it: Federation) -> Iterator[str]:
     store = open_run(it.store.folder)
-    last = store.training.last_committed().round
-    for number in range(last + 1):
-        try:
-            store.training.committed(number)
-        except OsteoFedError as error:
-            yield error.fact
+    last = _last_number(store)
+    readable = {each.round for each in readable_rounds(store)}
+    yield from (f"round {n} cannot be read" for n in range(1, last + 1) if n not in readable)
     if it.ended and it.ended[-1].code == "finished" and last < store.training.stage.rounds:
         yield f"it is called finished after round {last} of {store.training.stage.rounds}"
     told = {each.round for each in store.events() if each.code == "round-committed"}
@@ -105,14 +118,14 @@ def _lost_charges(it: Federation) -> Iterator[str]:
             Ledger(own.folder / "ledger", site=site, key=own.key, clock=own.clock).verify()
         except OsteoFedError as error:
             yield f"{site}: {error.code}"
-    training = open_run(it.store.folder).training
-    for number in range(1, training.last_committed().round + 1):
-        for part in training.committed(number).contributions:
+    for each in readable_rounds(open_run(it.store.folder)):
+        for part in each.contributions:
             rows = it.rows(part.site)
             outcome = next((row for row in rows if row.sha256 == part.ledger_head), None)
             charge = None if outcome is None else rows[outcome.charge_index or 0]
-            if charge is None or (charge.kind, charge.stage, charge.round) != ("charge", TRAIN, number):
-                yield f"round {number}: no charge of {part.site} stands behind its part"
+            paid = charge is not None and (charge.kind, charge.stage, charge.round)
+            if paid != ("charge", TRAIN, each.round):
+                yield f"round {each.round}: no charge of {part.site} stands behind its part"
 
 
 def _unsigned(it: Federation) -> Iterator[str]:
@@ -121,7 +134,12 @@ def _unsigned(it: Federation) -> Iterator[str]:
         return
     stage, number = store.training.stage, store.training.stage.rounds
     accepted = store.training.journal(0).read(number).accepted
-    counted = {part.site for part in store.training.committed(number).contributions}
+    counted = {
+        part.site
+        for each in readable_rounds(store)
+        for part in each.contributions
+        if each.round == number
+    }
     for site in required_sites(store, stage):
         if site not in counted or site not in accepted:
             yield f"{site} has no part in the last round"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos_federation import Federation
-from chaos_judge import breaches
+from chaos_judge import breaches, readable_rounds
 from chaos_processes import adopt_orphans
 from chaos_rows import Row
 
@@ -76,10 +76,7 @@ def _played(row: Row, it: Federation) -> Seen:
 def seen(it: Federation) -> Seen:
     """What lies in the files of both sides after the last command."""
     store = open_run(it.store.folder)
-    rounds = [
-        store.training.committed(number)
-        for number in range(1, store.training.last_committed().round + 1)
-    ]
+    rounds = readable_rounds(store)
     missing: dict[str, dict[str, str]] = {}
     for each in rounds:
         for site, code in each.missing.items():
