@@ -32,7 +32,7 @@ def page(kept: Sequence[Mapping[str, Any]]) -> str:
         "Whatever failed, five things are looked for in ledgers, outboxes, run folder and release "
         f"after the last command: {'; '.join(RULES.values())}.",
         "",
-        f"{len(kept)} rows: {as_expected} as expected; in {whole} all five held.",
+        f"Rows played: {len(kept)} of {len(ROWS)}. As expected: {as_expected}. All five held: {whole}.",
         "",
         *([f"**Not played yet:** {', '.join(waiting)}.", ""] if waiting else []),
         "| fault | expected | seen | missing updates | charges, repeated, in no round | seconds |",
