@@ -119,12 +119,14 @@ ROWS: tuple[Row, ...] = (
             *(launch(), charged("elm", 2), kill("executor", "elm")),
             *(unanswered("elm", 2), ends()),
         ),
+        is_quick=True,
     ),
     Row(
         name="superlink",
         fault="SIGKILL of the SuperLink during training; `serve` is there",
         expected="finished: `serve` starts it again, and the run goes on",
         steps=(launch(), charged("elm", 2), kill("superlink"), ends()),
+        is_quick=True,
     ),
     Row(
         name="superlink-15",
@@ -257,7 +259,6 @@ ROWS: tuple[Row, ...] = (
         ),
         missing={"fir": EVERY},
         unused={"fir": 3},
-        is_quick=True,
     ),
     Row(
         name="first-in-round-3",
@@ -283,7 +284,6 @@ ROWS: tuple[Row, ...] = (
         unused={"fir": 1},
         events=("run.site-dropped",),
         is_last=True,
-        is_quick=True,
     ),
     Row(
         name="older-home",
