@@ -106,7 +106,7 @@ class Going:
     def __init__(self, *looks: bool) -> None:
         self.looks = list(looks)
 
-    def __call__(self, _: Deployment) -> bool:
+    def __call__(self) -> bool:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
 
@@ -127,7 +127,7 @@ def play_while(
         return {"run-id": 1, "runs": [{"status": "running"}]}
 
     monkeypatch.setattr(Deployment, "_flwr", answer)
-    monkeypatch.setattr(Deployment, "is_running", going)
+    monkeypatch.setattr(Deployment, "is_running", lambda _: going())
     Deployment(store.home).play(store, "train", timeout_s=5.0)
     return listed
 
