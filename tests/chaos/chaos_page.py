@@ -79,8 +79,8 @@ def _code(code: str) -> str:
 
 def _told(found: Mapping[str, Any]) -> str:
     sentences = [
-        f"  - `{end['command']}`, after {end['seconds']:g} s: {_plain(end['fact'])}. "
-        f"*{_plain(end['hint'])}*"
+        f"  - `{end['command']}`, after {end['seconds']:g} s: {_plain(end['fact'])}."
+        + (f" *{_plain(end['hint'])}*" if end["hint"] else "")
         for end in found["ends"]
         if end["fact"]
     ]
