@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs loopback images loopback-containers pretrain bench-device experiments robustness soak clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs chaos loopback images loopback-containers pretrain bench-device experiments robustness soak clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ audit: $(STAMP)  ## the demo with canaries, then every method of the auditor ove
 
 planted-bugs: $(STAMP)  ## plant every bug in real runs: which test fails, what the audit refutes; into docs/planted-bugs.md; ARGS="--only WORD"
 	$(BIN)/python -m tests.practice.bug_table $(ARGS)
+
+chaos: $(STAMP)  ## break every part of a real federation at the wrong moment, into docs/chaos.md (as root); ARGS="--only NAME"
+	$(BIN)/python tests/chaos/chaos_table.py $(ARGS)
 
 picture: $(STAMP)  ## the README's picture, from the page that make demo wrote; needs chromium
 	$(BIN)/python tests/bench/report_picture.py $(ARGS)

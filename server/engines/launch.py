@@ -9,6 +9,7 @@ from server.engines.ready import require_ready
 from server.engines.telling import told_events
 from server.run.folder import RunStore
 from server.run.holder import held, require_free
+from server.run.room import told_if_full
 from shared.errors import EngineError
 
 
@@ -38,8 +39,12 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
         require_free(store, "stage")  # a ServerApp plays on when Ctrl-C ended its command
         if engine != "deployed":
             require_ready(store, asked, site_folders)
-        with told_events(store, asked):
+        with told_events(store, asked), told_if_full(store, 0, number=_next_round(store)):
             _play(engine, store, stage, site_folders)
+
+
+def _next_round(store: RunStore) -> int:
+    return 1 if store.plan.trained is None else store.training.last_committed().round + 1
 
 
 def _play(engine: str, store: RunStore, stage: str, site_folders: Mapping[str, Path]) -> None:

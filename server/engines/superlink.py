@@ -45,6 +45,7 @@ STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
 RETRY_S = 30.0
 WARN_EVERY_S = 86400.0
+AWAY_S = 60.0  # for which a ServerApp waits for its SuperLink
 LIST_EVERY_S = 20.0  # `flwr ls` starts a Python of its own, seconds of a core
 
 
@@ -181,7 +182,7 @@ class Deployment:
 
         Raises:
             OsteoFedError: what stopped the stage, under its own code; a RunError is resumable.
-            EngineError: Flower refused it, lost it, or it took too long.
+            EngineError: Flower refused it, lost it, its server is away, or it took too long.
         """
         outcome_file = store.folder / f"outcome-{stage}.json"
         outcome_file.unlink(missing_ok=True)
@@ -189,23 +190,41 @@ class Deployment:
         folder = json.dumps(str(store.folder.resolve()))
         write_atomic(config, f'run-folder = {folder}\nstage = "{stage}"\n'.encode())
         told = self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
-        now = start = listed_at = time.monotonic()
+        now = start = listed_at = there_at = time.monotonic()
         while not outcome_file.exists():
             is_alive()
             if now - listed_at > LIST_EVERY_S:
-                self._require_running(str(told["run-id"]), outcome_file)
-                listed_at = now
+                is_there = self._is_listed(str(told["run-id"]), outcome_file)
+                if not is_there and now - there_at > AWAY_S:
+                    raise self._away()
+                listed_at = time.monotonic()  # of a busy machine's core a look takes long
+                there_at = listed_at if is_there else there_at
             if now - start > timeout_s:
                 raise EngineError("stage-timeout", f"{stage} took more than {timeout_s:g} s")
             time.sleep(STATUS_EVERY_S)
             now = time.monotonic()
         outcome = json.loads(outcome_file.read_bytes())
         if outcome["status"] != "finished":
+            is_unknown = outcome["code"] == "osteofed.internal"
+            if is_unknown and (there_at < listed_at or not self.is_running()):
+                raise self._away()  # what a ServerApp breaks by without its server
             raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
-    def _require_running(self, run_id: str, outcome_file: Path) -> None:
-        """Raise when Flower ended a run that left no outcome: its ServerApp never came to ours."""
-        listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
+    def _is_listed(self, run_id: str, outcome_file: Path) -> bool:
+        """Whether Flower has a run that goes on; False: its server is not there now.
+
+        Raises:
+            EngineError: Flower ended it without an outcome, so that its ServerApp never came to ours.
+        """
+        if not self.is_running():
+            return False
+        try:
+            listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
+        except EngineError as error:
+            is_there = self.is_running()
+            if is_there and error.code != "engine.command-timeout":
+                raise
+            return is_there  # it has just gone, or the machine is too busy to say
         status = str(listed["runs"][0]["status"])
         if status.startswith("finished") and not outcome_file.exists():
             raise EngineError(
@@ -213,6 +232,15 @@ class Deployment:
                 f"Flower ended the run as {status} without an outcome",
                 hint=f"see coordinator-executor.log in {self.work / 'logs'}",
             )
+        return True
+
+    def _away(self) -> EngineError:
+        return EngineError(
+            "server-away",
+            f"the server of this coordinator has not answered for {AWAY_S:g} s on port {self.port()}",
+            hint="see what `serve` says and start it again, then `resume`; committed rounds and what "
+            "sites have paid for are kept",
+        )
 
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         told = run_command(
@@ -254,8 +282,11 @@ def serve(
         warn: called at the start and once a day, to say what will end.
         health: ``host:port`` on which gRPC health checks are answered; empty: nowhere.
 
+    A SuperLink that ends by itself is started again, so that runs go on.
+
     Raises:
-        EngineError: a process ended by itself, or nobody can listen for health checks.
+        EngineError: the executor ended by itself, a SuperLink before it was up, or nobody can listen
+            for health checks.
     """
     end_on_sigterm()
     deployment = Deployment(home)
@@ -282,12 +313,14 @@ def _follow(
         if time.monotonic() - warned > WARN_EVERY_S:
             warn()
             warned = time.monotonic()
-        processes.require_alive()
-        if certificate.read_bytes() != shown:  # it was renewed; runs go on without the SuperLink
+        has_ended, is_renewed = processes.has_ended("superlink"), certificate.read_bytes() != shown
+        if has_ended or is_renewed:  # runs go on without the SuperLink for about a minute
             shown = certificate.read_bytes()
             processes.restart("superlink")
             wait_for_port(port, processes, timeout_s=START_S)
-            say("the server was started again, with its renewed certificate")
+            why = "it had ended by itself" if has_ended else "with its renewed certificate"
+            say(f"the server was started again: {why}")
+        processes.require_alive()
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
             try:

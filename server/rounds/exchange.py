@@ -2,8 +2,9 @@
 
 Which node is which site comes from a signed ``query.hello``, never from a node's name. A reply is
 pulled only while its node is online: Flower turns the pending message of an offline node into an
-error and deletes the finished update. A message is pushed again when its node was activated anew,
-since Flower never redelivers; a site answers a repeated request with its stored reply. Two kinds of
+error and deletes the finished update. A message is pushed again when its node was activated anew, or
+when Flower says itself that it was lost, since Flower never redelivers; a site answers a repeated
+request with its stored reply. Two kinds of
 patience: ``liveness_s`` for a node that is offline, ``deadline_s`` for the whole answer.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from server.rounds.replies import refusal_code, require_plan, require_signature
@@ -25,6 +27,9 @@ from shared.errors import OsteoFedError, ProtocolError
 HELLO = "query.hello"
 ABSENT = "run.site-absent"
 GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
+# What Flower says of a message that no site has answered: its node is gone, its executor has died.
+LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
+MOST_LOST = 3  # of one site in one round; a site repeats an attempt a few times only
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class _Pending:
     message_ids: list[str]
     activated_at: str
     seen: float = field(default_factory=time.monotonic)
+    n_lost: int = 0
 
 
 class Exchange:
@@ -99,8 +105,12 @@ class Exchange:
         message_type: str,
         group: str,
         deadline_s: float | None = None,
+        left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> Iterator[Arrival]:
         """Send each site its request and yield what arrives, one arrival per site.
+
+        Args:
+            left_out: sites that are waited for no more, and why; asked while it waits.
 
         Requests of one call carry equal arrays, which are serialised and held once.
         One reply is held at a time. Replies after the first of a site are logged as
@@ -115,6 +125,7 @@ class Exchange:
             message_type=message_type,
             group=group,
             deadline_s=deadline_s or self._plan.settings.patience.round_deadline_s,
+            left_out=left_out,
         )
 
     def _ask_nodes(
@@ -124,6 +135,7 @@ class Exchange:
         message_type: str,
         group: str,
         deadline_s: float,
+        left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> Iterator[Arrival]:
         patience = self._plan.settings.patience
         end = time.monotonic() + deadline_s
@@ -134,12 +146,14 @@ class Exchange:
             self._push(pending[site], message_type, group, deadline_s)
         while pending:
             has_arrived = False
-            online = self._online()
+            online, out = self._online(), left_out()
             now = time.monotonic()
             for site, waiting in list(pending.items()):
-                if waiting.node in online:
+                if site in out:
+                    arrival = Arrival(site, code=out[site])
+                elif waiting.node in online:
                     waiting.seen = now
-                    self._push_again_if_restarted(
+                    self._push_again_if_lost(
                         waiting, online[waiting.node], message_type, group, end - now
                     )
                     arrival = self._pull(site, waiting)
@@ -161,7 +175,7 @@ class Exchange:
         )
         waiting.message_ids += [name for name in self._grid.push_messages([message]) if name]
 
-    def _push_again_if_restarted(
+    def _push_again_if_lost(
         self, waiting: _Pending, activated_at: str, message_type: str, group: str, ttl_s: float
     ) -> None:
         if activated_at != waiting.activated_at or not waiting.message_ids:
@@ -174,7 +188,11 @@ class Exchange:
             if arrival is not None:
                 self._log(site, "protocol.duplicate")
             elif message.has_error():
-                arrival = Arrival(site, code=f"engine.flower-error-{message.error.code}")
+                if message.error.code in LOST and waiting.n_lost < MOST_LOST:
+                    waiting.n_lost += 1
+                    waiting.message_ids = []  # it is pushed again once its node is there
+                else:
+                    arrival = Arrival(site, code=f"engine.flower-error-{message.error.code}")
             else:
                 arrival = _arrival(site, message.content)
         return arrival

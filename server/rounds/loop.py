@@ -23,7 +23,7 @@ from server.rounds.weights_delivery import deliver_encoder
 from server.run.complete import require_complete
 from server.run.folder import RunStore
 from server.run.journal import Journal, JournalledReply
-from server.run.room import require_room
+from server.run.room import give_reserve, keep_reserve, require_room, told_if_full
 from server.run.stage_folder import Contribution, RoundState
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
 from shared.contract.stages import GradientStage, TrainingStage
@@ -68,14 +68,18 @@ def run_rounds(play: Play) -> Vector:
     reached, wait_s = play.folder.last_committed(), store.plan.settings.patience.liveness_s
     while reached.round < stage.rounds:
         store.require_not_paused()
-        require_room(store, bytes_of_round(play, reached), number=reached.round + 1)
-        admit(play, reached.round + 1, wait_s=wait_s)
+        n_bytes, number = bytes_of_round(play, reached), reached.round + 1
+        require_room(store, n_bytes, number=number)
+        keep_reserve(store)
+        admit(play, number, wait_s=wait_s)
         wait_s = 0.0  # later rounds take who is there
         if reached.round == 0:
             play.log(0, "", "training-begun")
-        reached = play_round(play, reached.state)
-        play.folder.commit(reached)
+        with told_if_full(store, n_bytes, number=number):
+            reached = play_round(play, reached.state)
+            play.folder.commit(reached)
         play.log(reached.round, "", "round-committed")
+    give_reserve(store)
     n_tail = stage.strategy.n_averaged(reached.round) if isinstance(stage, GradientStage) else 1
     tail = range(reached.round - n_tail + 1, reached.round + 1)
     averaged = tail_average([play.folder.committed_vector(number) for number in tail])
@@ -123,13 +127,16 @@ def measure(play: Play) -> None:
     if about.release_sha256:  # an external site has not trained, so it may not hold the encoder yet
         deliver_encoder(play.exchange, store, log=lambda site, code: play.log(0, site, code))
     requests = requests_for(play, 1, about)
-    for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
-        code = journal_arrival(journal, check, arrival)
-        if code:
-            play.log(0, arrival.site, code)
-        if not arrival.has_answered:
-            journal.reject(1, None, site=arrival.site, code=code)
-    record_heads(play, journal.read(1).accepted)
+    keep_reserve(store)
+    with told_if_full(store, 0, number=1):
+        for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
+            code = journal_arrival(journal, check, arrival)
+            if code:
+                play.log(0, arrival.site, code)
+            if not arrival.has_answered:
+                journal.reject(1, None, site=arrival.site, code=code)
+        record_heads(play, journal.read(1).accepted)
+    give_reserve(store)
 
 
 def is_settled(reply: SumReply, about: AskedState) -> bool:
@@ -164,7 +171,7 @@ def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator
     yield from (Arrival(site, code=out[site]) for site in requests if site in out)
     asked = {site: request for site, request in requests.items() if site not in out}
     group = f"{play.stage.name}-{number}"
-    yield from play.exchange.ask(asked, message_type=TRAIN, group=group)
+    yield from play.exchange.ask(asked, message_type=TRAIN, group=group, left_out=lambda: play.left_out)
 
 
 def record_heads(play: Play, accepted: Mapping[str, JournalledReply]) -> None:

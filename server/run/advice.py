@@ -29,6 +29,7 @@ ADVICE: Mapping[str, Advice] = {
     "ledger.forked": Advice(
         "two copies of it have answered: find out which one is true", is_final=True
     ),
+    "osteofed.disk-full": Advice("its disk is full: free some there"),
     "plan.": Advice("a person there has to settle what it makes of the plan"),
     "plan.expired": Advice("the plan's last day is over: write a new plan", is_final=True),
     "plan.not-approved": Advice("a person there approves the plan: `osteofed-site approve`"),

@@ -68,6 +68,10 @@ class Processes:
         command, cwd = self._commands[name]
         self.start(name, command, cwd=cwd)
 
+    def has_ended(self, name: str) -> bool:
+        """Whether a process has ended by itself."""
+        return self._running[name].poll() is not None
+
     def require_alive(self) -> None:
         """Stop when a process has ended by itself.
 

@@ -1583,8 +1583,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/run/room.py",
-        "if free >= needed:",
-        "if free >= n_bytes:",
+        "if shutil.disk_usage(store.folder).free >= n_bytes + MARGIN_BYTES:",
+        "if shutil.disk_usage(store.folder).free >= n_bytes:",
         "a round is asked for that the disk cannot hold",
     ),
     Break(
@@ -2188,6 +2188,30 @@ BREAKS: tuple[Break, ...] = (
         "if reply.nonce != nonce:",
         "if not reply.nonce:",
         "a recorded hello is good for ever",
+    ),
+    Break(
+        "server/rounds/exchange.py",
+        "if message.error.code in LOST and waiting.n_lost < MOST_LOST:",
+        "if message.error.code in LOST:",
+        "a site that dies of every attempt is asked until the deadline",
+    ),
+    Break(
+        "server/rounds/exchange.py",
+        "if site in out:",
+        "if site in out and waiting.node not in online:",
+        "a revoked site that is still there is waited for",
+    ),
+    Break(
+        "server/engines/superlink.py",
+        "if has_ended or is_renewed:",
+        "if is_renewed:",
+        "a SuperLink that ended by itself ends the server with it",
+    ),
+    Break(
+        "server/engines/superlink.py",
+        "if not is_there and now - there_at > AWAY_S:",
+        "if not is_there:",
+        "a server that is away for a moment stops a stage",
     ),
     Break(
         "server/rounds/exchange.py",

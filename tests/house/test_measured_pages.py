@@ -11,6 +11,8 @@ from typing import Any
 
 from bug_table import CLAIM
 from bug_table import page as bugs_page
+from chaos_page import page as faults_page
+from chaos_rows import ROWS
 from planted import BUGS
 
 from server.experiments import robustness
@@ -86,3 +88,10 @@ def test_the_page_of_bad_hospitals_is_its_lines_and_they_are_of_every_case() -> 
     assert [line.case for line in lines] == list(list_cases())
     page = robustness_page(lines, n_fresh=robustness.N_FRESH)
     assert (ROOT / robustness.PAGE).read_text() == page, "run make robustness"
+
+
+def test_the_page_of_faults_is_its_figures_and_they_are_of_rows_that_there_are() -> None:
+    seen = json.loads((DOCS / "data" / "chaos.json").read_text())
+    assert (DOCS / "chaos.md").read_text() == faults_page(seen), "run make chaos"
+    names = [each["row"] for each in seen]
+    assert names == [row.name for row in ROWS if row.name in names]

@@ -66,10 +66,12 @@ def found_tables(
     policy: Mapping[str, object] | None = None,
     experiment: str = "breast_cytology",
     declared_patients: int = 100,
+    optional: Sequence[str] = (),
 ) -> tuple[RunStore, dict[str, Path]]:
     """A federation over tables, by adding two YAML files to the shipped ones.
 
-    ``policy``: what of every site's policy is other than the template.
+    ``policy``: what of every site's policy is other than the template; ``optional``: sites that are not
+    required.
     """
     configs = folder / "configs"
     shutil.copytree(CONFIGS, configs)
@@ -85,7 +87,8 @@ def found_tables(
             own, name=name, declared_patients=declared_patients, profile=SiteProfile()
         )
         role = "external" if name in external else "training"
-        site = join_federation(own, enrol(home, request, role=role, is_required=True, now=NOW))
+        answer = enrol(home, request, role=role, is_required=name not in optional, now=NOW)
+        site = join_federation(own, answer)
         report = ingest_with(
             archive,
             store=site.cohorts,

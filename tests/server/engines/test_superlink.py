@@ -33,6 +33,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             return {"run-id": 1}
 
         monkeypatch.setattr(Deployment, "_flwr", end)
+        monkeypatch.setattr(Deployment, "is_running", lambda _: True)
         Deployment(store.home).play(store, "train", timeout_s=20.0)
 
     return play
@@ -79,6 +80,7 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
             return {"run-id": 1, "runs": [{"status": status}]}
 
         monkeypatch.setattr(Deployment, "_flwr", answer)
+        monkeypatch.setattr(Deployment, "is_running", lambda _: True)
         Deployment(store.home).play(store, "train", timeout_s=0.5)
 
     return play
@@ -98,6 +100,86 @@ def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str]
     assert caught.value.code == "engine.stage-timeout"
 
 
+class Going:
+    """A server that answers, or is away, one look after another; then as at the last one."""
+
+    def __init__(self, *looks: bool) -> None:
+        self.looks = list(looks)
+
+    def __call__(self) -> bool:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+def play_while(
+    going: Going, home: Path, monkeypatch: pytest.MonkeyPatch, *, outcome: dict[str, str] | None = None
+) -> int:
+    """Play a stage while its server comes and goes; how often Flower listed the run."""
+    store, _ = practice.found_federation(home)
+    file, listed = store.folder / "outcome-train.json", 0
+    for name, value in {"LIST_EVERY_S": -1.0, "STATUS_EVERY_S": 0.0, "AWAY_S": 0.2}.items():
+        monkeypatch.setattr(superlink, name, value)
+
+    def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+        nonlocal listed
+        listed += command == "ls"
+        if listed == 2 or (outcome and command == "run"):
+            file.write_text(json.dumps(outcome or {"status": "finished"}))
+        return {"run-id": 1, "runs": [{"status": "running"}]}
+
+    monkeypatch.setattr(Deployment, "_flwr", answer)
+    monkeypatch.setattr(Deployment, "is_running", lambda _: going())
+    Deployment(store.home).play(store, "train", timeout_s=5.0)
+    return listed
+
+
+def test_a_server_that_is_away_for_a_while_stops_no_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert play_while(Going(True, False, False, False, True), tmp_path, monkeypatch) == 2
+
+
+@pytest.mark.parametrize("reason", ["command-timeout", "command-failed"])
+def test_a_look_at_the_run_that_takes_too_long_is_no_end_of_it_and_one_that_fails_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    monkeypatch.setattr(superlink, "LIST_EVERY_S", -1.0)
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.0)
+    monkeypatch.setattr(Deployment, "is_running", lambda _: True)
+    outcome = store.folder / "outcome-train.json"
+
+    def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+        if command == "run":
+            return {"run-id": 1}
+        outcome.write_text(json.dumps({"status": "finished"}))
+        raise EngineError(reason, "flwr is slow")
+
+    monkeypatch.setattr(Deployment, "_flwr", answer)
+    if reason == "command-timeout":
+        Deployment(store.home).play(store, "train", timeout_s=5.0)
+    else:
+        with pytest.raises(EngineError, match="flwr is slow"):
+            Deployment(store.home).play(store, "train", timeout_s=5.0)
+
+
+def test_a_server_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError) as caught:
+        play_while(Going(False), tmp_path, monkeypatch)
+    assert caught.value.code == "engine.server-away"
+    assert "start it again, then `resume`" in caught.value.hint
+
+
+def test_what_a_serverapp_broke_by_without_its_server_is_that_it_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"status": "stopped", "code": "osteofed.internal", "fact": "OSError in x", "hint": ""}
+    with pytest.raises(EngineError) as caught:
+        play_while(Going(False), tmp_path, monkeypatch, outcome=broken)
+    assert caught.value.code == "engine.server-away"
+    with pytest.raises(OsteoFedError, match="OSError in x"):
+        play_while(Going(True), tmp_path / "there", monkeypatch, outcome=broken)
+
+
 class Started:
     """Processes that are only written down: what was to be started, in which order."""
 
@@ -105,6 +187,7 @@ class Started:
         self.commands: dict[str, list[str]] = {}
         self.died: EngineError | None = None
         self.restarted: list[str] = []
+        self.ended: set[str] = set()
 
     def __enter__(self) -> Started:
         return self
@@ -118,6 +201,10 @@ class Started:
 
     def restart(self, name: str) -> None:
         self.restarted.append(name)
+        self.ended.discard(name)
+
+    def has_ended(self, name: str) -> bool:
+        return name in self.ended
 
     def require_alive(self) -> None:
         if self.died:
@@ -303,11 +390,24 @@ def test_a_site_that_flower_refuses_stops_no_server_and_is_tried_again(
     assert admitted[1:] == [broken, broken, {}]
 
 
+def test_a_superlink_that_has_ended_is_started_again_alone_and_the_server_says_so(
+    tmp_path: Path,
+    started: Started,
+    admitted: list[dict[str, str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started.ended = {"superlink"}
+    serve(tmp_path, {}, {}, {"aster": "ssh-one"})
+    assert started.restarted == ["superlink"], "once"
+    assert "started again: it had ended by itself" in capsys.readouterr().err
+    assert admitted == [{}, {"aster": "ssh-one"}], "it goes on as before"
+
+
 def test_a_server_ends_when_a_process_of_it_has_ended(
     tmp_path: Path, started: Started, admitted: list[dict[str, str]]
 ) -> None:
-    started.died = EngineError("process-ended", "superlink ended")
-    with pytest.raises(EngineError, match="superlink ended"):
+    started.died = EngineError("process-ended", "coordinator-executor ended")
+    with pytest.raises(EngineError, match="executor ended"):
         superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
     assert admitted == []
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import practice_federation as practice
 import pytest
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 
 from server.engines.local import LocalGrid, run_local
@@ -229,6 +230,71 @@ def test_a_message_is_pushed_again_when_its_node_was_restarted(tmp_path: Path) -
     grid.get_nodes = restart  # type: ignore[method-assign]
     list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
     assert grid.pushed == 2
+
+
+def test_a_site_that_is_left_out_meanwhile_is_waited_for_no_more(tmp_path: Path) -> None:
+    settings = practice.practice_settings(federation={"liveness_s": 60.0, "round_deadline_s": 60.0})
+    store, folders = practice.found_federation(tmp_path, n_sites=1, settings=settings)
+    grid = FlakyGrid(practice.app, folders)
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.pull_messages = lambda _: []  # type: ignore[method-assign]
+    asked = 0
+
+    def left_out() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return {"site-0": "run.site-dropped"} if asked > 3 else {}
+
+    requests = {"site-0": request(store)}
+    [arrival] = exchange.ask(requests, message_type="train", group="1", left_out=left_out)
+    assert (arrival.code, arrival.has_answered, asked) == ("run.site-dropped", False, 4)
+
+
+class LosingGrid(FlakyGrid):
+    """A grid that loses its first messages and says so by Flower's own errors."""
+
+    lost: tuple[int, ...] = ()
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        for message in super().pull_messages(message_ids):
+            if message.metadata.message_type == "train" and self.pushed <= len(self.lost):
+                code = self.lost[self.pushed - 1]
+                yield Message(Error(code=code, reason=""), reply_to=message)
+            else:
+                yield message
+
+
+def asked_over(grid: LosingGrid, store: RunStore) -> str:
+    """The code of what arrives of the only site; empty: its answer."""
+    exchange = exchange_of(store, grid)
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    [arrival] = exchange.ask({"site-0": request(store)}, message_type="train", group="1")
+    return arrival.code
+
+
+def test_a_message_that_was_lost_on_its_way_is_pushed_again_in_the_same_round(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = LosingGrid(practice.app, folders)
+    grid.lost = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
+    assert asked_over(grid, store) == ""
+    assert grid.pushed == 3
+
+
+def test_a_site_that_dies_of_every_attempt_is_given_up_under_flowers_error(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = LosingGrid(practice.app, folders)
+    grid.lost = (ErrorCode.CLIENT_APP_CRASHED,) * 10
+    assert asked_over(grid, store) == "engine.flower-error-8"
+    assert grid.pushed == exchange_module.MOST_LOST + 1
+
+
+def test_another_error_of_flower_is_the_sites_answer(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = LosingGrid(practice.app, folders)
+    grid.lost = (ErrorCode.CLIENT_APP_RAISED_EXCEPTION,) * 10
+    assert asked_over(grid, store) == "engine.flower-error-2"
+    assert grid.pushed == 1
 
 
 def test_weights_for_many_sites_are_serialised_once(tmp_path: Path) -> None:

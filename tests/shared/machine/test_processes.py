@@ -97,6 +97,9 @@ def test_a_process_that_ends_by_itself_is_named_with_its_log(tmp_path: Path) -> 
         running.start("short", python("print('bye'); raise SystemExit(3)"), cwd=tmp_path)
         with pytest.raises(EngineError) as caught:
             wait_for_port(free_port(), running, timeout_s=20.0)
+        running.start("long", python("import time; time.sleep(60)"), cwd=tmp_path)
+        assert running.has_ended("short")
+        assert not running.has_ended("long")
     assert caught.value.code == "engine.process-ended"
     assert "short ended by itself with 3" in caught.value.fact
     assert (tmp_path / "logs" / "short.log").read_text() == "bye\n"
