@@ -109,12 +109,12 @@ class Exchange:
     ) -> Iterator[Arrival]:
         """Send each site its request and yield what arrives, one arrival per site.
 
-        Args:
-            left_out: sites that are waited for no more, and why; asked while it waits.
-
         Requests of one call carry equal arrays, which are serialised and held once.
         One reply is held at a time. Replies after the first of a site are logged as
         ``protocol.duplicate`` and dropped.
+
+        Args:
+            left_out: sites that are waited for no more, and why; asked while it waits.
         """
         known = {site: request for site, request in requests.items() if site in self._nodes}
         for site in requests:
@@ -149,6 +149,7 @@ class Exchange:
             online, out = self._online(), left_out()
             now = time.monotonic()
             for site, waiting in list(pending.items()):
+                arrival: Arrival | None = None
                 if site in out:
                     arrival = Arrival(site, code=out[site])
                 elif waiting.node in online:
@@ -157,9 +158,8 @@ class Exchange:
                         waiting, online[waiting.node], message_type, group, end - now
                     )
                     arrival = self._pull(site, waiting)
-                else:
-                    is_gone = now - waiting.seen > patience.liveness_s
-                    arrival = Arrival(site, code="run.site-offline") if is_gone else None
+                elif now - waiting.seen > patience.liveness_s:
+                    arrival = Arrival(site, code="run.site-offline")
                 if arrival is None and now >= end:
                     arrival = Arrival(site, code="run.deadline-passed")
                 if arrival is not None:
