@@ -728,7 +728,7 @@ NETWORK = {
 # Modules that open a connection. The link to the coordinator and the doctor's GET of its /health see no
 # patient; dicomweb.py and dimse.py ask the hospital's own PACS for films, as credentials.py trusts it.
 LINKS = {
-    "app.py", "node/supernode.py", "doctor/examine.py", "doctor/connection.py",
+    "app.py", "node/supernode.py", "node/link.py", "doctor/examine.py", "doctor/connection.py",
     "intake/sources/dicomweb.py", "intake/sources/dimse.py", "intake/sources/credentials.py",
 }  # fmt: skip
 # Signed beside messages: the ledger's rows and head, records that a hospital keeps or hands over.
