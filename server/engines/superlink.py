@@ -39,7 +39,7 @@ from shared.machine.processes import (
 from shared.machine.terminal import say
 
 START_S = 60.0
-COMMAND_S = 60.0
+COMMAND_S = 180.0
 FLEET, HEALTH = "/v1/fleet/", "/health"
 STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
