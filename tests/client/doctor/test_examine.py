@@ -257,7 +257,7 @@ def test_the_versions_said_to_be_tested_are_the_pinned_ones() -> None:
 def test_another_version_little_memory_and_a_full_disk_are_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_version", lambda name: "1.42.0" if name == "flwr" else "2.13.0")
+    monkeypatch.setattr(machine, "_version", lambda name: "1.43.0" if name == "flwr" else "2.13.0")
     monkeypatch.setattr(machine, "_free_memory", lambda: 1e9)
     usage = shutil.disk_usage(tmp_path)._replace(free=10**8)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
