@@ -188,13 +188,14 @@ def test_a_site_that_cannot_measure_yet_keeps_the_head_too(
 ) -> None:
     federation = copied(validated, tmp_path)
     store = federation.store()
-    done = CliRunner().invoke(app, ["lock", store.plan.run, "--home", str(federation.home.folder)])
+    arguments = ["lock", store.plan.run, "--days", "30", "--home", str(federation.home.folder)]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     for name in ROWS:
         accept_lock(federation.site(name), store.lock_file, by="Ada Lovelace")
     measured = federation.outcome("elm", "evaluate.internal").sha256
     federation.launch(store, "prospective")
-    assert store.results("prospective").accepted["elm"].reply.status == "not-applicable"
+    assert store.results("prospective").accepted["elm"].reply.status == "waiting"
     assert measured in countersigned(federation, "elm")
 
 
