@@ -11,8 +11,8 @@ import typer
 
 from server.command.options import HOME, HomeOption, Run, Sites
 from server.command.runs import site_folders
-from shared.contract.release import MOST_DAYS
 from shared.errors import PlanError
+from shared.machine.hours import MOST_DAYS
 from shared.machine.terminal import (
     JsonOption,
     command,

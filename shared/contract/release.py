@@ -40,13 +40,11 @@ from shared.contract.decision import Decision, decision_of
 from shared.contract.plan import ENCODER_FILE, Plan, read_plan
 from shared.errors import WeightsError
 from shared.machine.files import write_atomic
+from shared.machine.hours import MOST_DAYS
 from shared.signing.canonical import canonical_json, hash_file, hash_of, sha256_hex
 from shared.signing.code_hash import installed_code_hash
 from shared.signing.keys import SigningKey, verify
 from shared.strict import FROZEN
-
-# Longest time that a lock may name; ten years.
-MOST_DAYS = 3650
 
 Record = TypeVar("Record", bound=BaseModel)
 HASH = Field(pattern="^[0-9a-f]{64}$")

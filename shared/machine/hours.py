@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+# Longest time from a lock to its answer that a lock may name; ten years.
+MOST_DAYS = 3650
+
 
 def whole_hour(moment: datetime) -> datetime:
     """The hour, in UTC, in which a moment lies.

@@ -254,7 +254,7 @@ def test_an_optional_site_that_stays_silent_is_noted_and_stops_nothing(tmp_path:
 
 def test_a_validation_goes_on_without_a_required_site_that_was_dropped(released: Released) -> None:
     store, folders = released
-    drop_site(store, "site-1", reason="it left", key=Home(store.home).key(), now=NOW, days=30)
+    drop_site(store, "site-1", reason="it left", key=Home(store.home).key(), now=NOW)
     results = play(store, folders, "internal")
     assert tables(results) == {"site-0": MEASURED}
     assert results.rejected == {"site-1": "run.site-dropped"}

@@ -14,7 +14,6 @@ from practice_site import coordinator_key, make_plan, site_key
 from shared.contract.decision import decision_of
 from shared.contract.plan import Plan, write_plan
 from shared.contract.release import (
-    MOST_DAYS,
     ReleaseRecord,
     lock_release,
     read_lock,
@@ -23,6 +22,7 @@ from shared.contract.release import (
     write_release,
 )
 from shared.errors import OsteoFedError, WeightsError
+from shared.machine.hours import MOST_DAYS
 from shared.signing.canonical import hash_of, sha256_hex
 from shared.signing.code_hash import installed_code_hash
 
