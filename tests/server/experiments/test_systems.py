@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.experiments.harness import settings_of
+from server.experiments.measures import further_measures
 from server.experiments.system import System
 from server.experiments.systems import SYSTEMS
 from server.simulation.arms import plan_arm
@@ -24,8 +25,10 @@ def test_every_arm_of_a_system_has_a_plan_with_and_without_privacy(system: Syste
             assert plan.trained is not None
             assert (plan.trained.release_class == "dp") is is_private
             plans.add(plan.sha256)
-            measured = figure_names(decision_of(settings), follow_up_of(settings))
-            assert set(system.figures) <= set(measured)
+            decision, follow_up = decision_of(settings), follow_up_of(settings)
+            further = further_measures(system.figures, decision, follow_up)
+            measured = {*figure_names(decision, follow_up), *further}
+            assert set(system.figures) <= measured
     assert len(plans) == 2 * len(system.arms), "two arms are the same"
 
 
