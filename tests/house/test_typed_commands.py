@@ -19,6 +19,7 @@ NOT_RUN = {
     ". .venv/bin/activate": "it made the environment that this test runs in",
     "make docs": "tests/house/test_reference.py compares the pages with what it would write",
     "make help": "prints lines of the Makefile",
+    "osteofed-site start": "tests/federation/test_real_engines.py starts it beside a coordinator",
     "osteofed-coordinator resume": "tests/server/rounds/test_loop.py stops runs and resumes them",
     "osteofed-coordinator drop-site": "tests/server/command/test_runs.py drops a site of a paused run",
     "osteofed-coordinator enrol": "tests/federation/test_serving.py enrols one beside a server",
