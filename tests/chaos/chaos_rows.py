@@ -59,7 +59,6 @@ class Row:
         events: codes that the run's events must tell.
         settings: of the plan, other than ``chaos_federation.SETTINGS``.
         is_last: its federation cannot play another row.
-        is_quick: played in CI.
     """
 
     name: str
@@ -72,7 +71,6 @@ class Row:
     events: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     is_last: bool = False
-    is_quick: bool = False
 
 
 # Debian's libfaketime; a process that loads it has another time of day, and the same seconds.
@@ -119,14 +117,12 @@ ROWS: tuple[Row, ...] = (
             *(launch(), charged("elm", 2), kill("executor", "elm")),
             *(unanswered("elm", 2), ends()),
         ),
-        is_quick=True,
     ),
     Row(
         name="superlink",
         fault="SIGKILL of the SuperLink during training; `serve` is there",
         expected="finished: `serve` starts it again, and the run goes on",
         steps=(launch(), charged("elm", 2), kill("superlink"), ends()),
-        is_quick=True,
     ),
     Row(
         name="superlink-15",

@@ -1,17 +1,13 @@
-"""Every row says what was not as expected; quick rows are played, over real processes."""
+"""Every row says what was not as expected; `make chaos` plays them, over real processes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from chaos_page import page
 from chaos_play import differences
 from chaos_rows import ROWS, Row
-from chaos_table import play_apart
-
-QUICK = [row for row in ROWS if row.is_quick]
 
 
 def ended(*codes: str) -> list[dict[str, Any]]:
@@ -67,10 +63,3 @@ def test_every_row_has_a_name_of_its_own() -> None:
 def test_a_page_of_no_row_says_which_are_not_played() -> None:
     text = page([])
     assert all(row.name in text.partition("**Not played yet:** ")[2] for row in ROWS)
-
-
-@pytest.mark.deployed
-@pytest.mark.slow
-def test_a_federation_survives_the_quick_rows_as_the_table_says(tmp_path: Path) -> None:
-    played = {each["row"]: each["differences"] for each in play_apart(QUICK, tmp_path)}
-    assert played == {row.name: [] for row in QUICK}
