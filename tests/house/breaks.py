@@ -3680,8 +3680,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/rounds/exchange.py",
-        "is_gone = now - waiting.seen > patience.liveness_s",
-        "is_gone = now - waiting.seen > deadline_s",
+        "elif now - waiting.seen > patience.liveness_s:",
+        "elif now - waiting.seen > deadline_s:",
         "a site that went away is waited for until the deadline",
     ),
     Break(
