@@ -218,7 +218,9 @@ class SecondMoments:
         n = float(matrix[0, 0])
         if sd > 0:
             n = min(max(n, n_declared / 2), n_declared * 2)
-        sums = matrix[0, 1:]
+        # No mean lies beyond its column's public range, whatever noise says.
+        low, high = self._ranges
+        sums = np.clip(matrix[0, 1:], max(n, 1.0) * (low - centre), max(n, 1.0) * (high - centre))
         unit = np.ones(len(centre))
         unit[len(self.task.columns) :] = self._target_weight
         scatter = matrix[1:, 1:] - np.outer(sums, sums) / max(n, 1.0)

@@ -46,10 +46,12 @@ def asked(proxy: Proxy, data: bytes) -> bytes:
 
 
 def came_of(ask: Callable[[], bytes]) -> bytes:
-    """What comes; nothing over a line that breaks."""
+    """What comes; nothing over a line that breaks, in whichever call its end is met."""
     try:
         return ask()
-    except ConnectionError:
+    except TimeoutError:
+        raise
+    except OSError:
         return b""
 
 
