@@ -7,6 +7,7 @@ out, and what a test says of its tables would be true on most days only.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ import pytest
 
 import client.site.folder
 from client.site.linkage import Pseudonyms, create_pseudonym_key
+
+# One thread of arithmetic in each process that a test starts, itself included: the suite has as many
+# processes as the machine has cores, and threads of several would only wait for each other.
+for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_pool, "1")
 
 
 def create_known_key(path: Path) -> Pseudonyms:
