@@ -334,7 +334,12 @@ class Gate:
             )
         reply = self._stored_answer(charge, outcome)
         if isinstance(reply, SumReply):
-            reply = self._sign(replace(reply, ledger_head=outcome.sha256, ledger_index=outcome.index))
+            n_charges = self.ledger.n_charges(charge.request_sha256)
+            reply = self._sign(
+                replace(
+                    reply, ledger_head=outcome.sha256, ledger_index=outcome.index, charges=n_charges
+                )
+            )
         release_class, epsilon = self._class_of(reply, charge, outcome, is_new=is_new)
         return self._send(reply, channel=charge.purpose, release_class=release_class, epsilon=epsilon)
 
@@ -363,7 +368,9 @@ class Gate:
             raise PrivacyError("not-charged", "a total that was not measured must be empty")
         head = self.ledger.head()
         signed = self._sign(
-            replace(message, site=self.site, ledger_head=head.sha256, ledger_index=head.index)
+            replace(
+                message, site=self.site, ledger_head=head.sha256, ledger_index=head.index, charges=0
+            )
         )
         return self._send(signed, channel=purpose, release_class="status", epsilon=0.0)
 

@@ -204,6 +204,11 @@ class Ledger:
             charged = self._newest_charge(request_sha256)
             return charged if charged is not None and self._is_open_here(charged) else None
 
+    def n_charges(self, request_sha256: str) -> int:
+        """How often a request was charged: more than once where a charge could pay for no attempt."""
+        with self._file.held():
+            return len(self._charges.get(request_sha256, ()))
+
     def answered(self, request_sha256: str) -> tuple[LedgerRow, LedgerRow] | None:
         """The newest charge for a request and the outcome that names its answer, if there is one."""
         with self._file.held():

@@ -21,6 +21,7 @@ from server.rounds.play import Play, admit, bytes_of_round, require_enough
 from server.rounds.replies import MEASURED, ReplyCheck, refusal_code
 from server.rounds.weights_delivery import deliver_encoder
 from server.run.complete import require_complete
+from server.run.events import CHARGED_AGAIN
 from server.run.folder import RunStore
 from server.run.journal import Journal, JournalledReply
 from server.run.room import give_reserve, keep_reserve, require_room, told_if_full
@@ -131,8 +132,7 @@ def measure(play: Play) -> None:
     with told_if_full(store, 0, number=1):
         for arrival in ask(play, 1, {entry.site: requests[entry.site] for entry in waiting}):
             code = journal_arrival(journal, check, arrival)
-            if code:
-                play.log(0, arrival.site, code)
+            log_arrival(play, 0, arrival, code)
             if not arrival.has_answered:
                 journal.reject(1, None, site=arrival.site, code=code)
         record_heads(play, journal.read(1).accepted)
@@ -161,7 +161,7 @@ def gather(
         code = journal_arrival(journal, check, arrival)
         if code:
             missing[arrival.site] = code
-            play.log(check.round, arrival.site, code)
+        log_arrival(play, check.round, arrival, code)
     return missing
 
 
@@ -203,6 +203,14 @@ def journal_arrival(journal: Journal, check: ReplyCheck, arrival: Arrival) -> st
         code = error.code
     journal.reject(check.round, reply, site=arrival.site, code=code)
     return code
+
+
+def log_arrival(play: Play, number: int, arrival: Arrival, code: str) -> None:
+    """Events of an arrival: why it is no total, or that its site has charged for it more than once."""
+    if code:
+        play.log(number, arrival.site, code)
+    elif isinstance(arrival.message, SumReply) and arrival.message.charges > 1:
+        play.log(number, arrival.site, CHARGED_AGAIN)
 
 
 def check_for(play: Play, number: int, about: AskedState) -> ReplyCheck:

@@ -68,7 +68,7 @@ class ReplyCheck:
             raise ProtocolError(
                 "wrong-release-class", f"release class must be {self.stage.release_class}"
             )
-        _require_head(reply)
+        _require_ledger(reply)
         self._require_total(reply.total, is_measured=reply.status == MEASURED, site=site)
         total_sha256 = vector_sha256(reply.total)
         require_signature(reply, self.plan, site, array_sha256=total_sha256)
@@ -139,6 +139,8 @@ def norm_of(vector: Vector) -> float:
     return float(np.sqrt(total))
 
 
-def _require_head(reply: SumReply) -> None:
+def _require_ledger(reply: SumReply) -> None:
     if not _HEAD.fullmatch(reply.ledger_head) or reply.ledger_index < 0:
         raise ProtocolError("malformed", "a ledger head must be hexadecimal digits of a row")
+    if reply.charges < (reply.status == MEASURED):
+        raise ProtocolError("malformed", "a total that was measured must have been charged")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.run.amendments import dropped_sites, required_sites
+from server.run.events import OF_ANSWERED
 from server.run.folder import RunStore
 from server.run.holder import holder_of
 from shared.contract.stages import Stage, purpose_of
@@ -107,10 +108,10 @@ def awaited(store: RunStore) -> tuple[str, ...]:
 
 
 def codes_since_commit(store: RunStore) -> dict[str, str]:
-    """The last code of each site since the last committed round."""
+    """The last code of each site without an answer since the last committed round."""
     codes: dict[str, str] = {}
     for event in store.events():
         codes = {} if event.code == "round-committed" else codes
-        if event.site:
+        if event.site and event.code not in OF_ANSWERED:
             codes[event.site] = event.code
     return codes

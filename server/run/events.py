@@ -20,6 +20,9 @@ class Meaning:
 
 # Of nothing that went wrong.
 PROGRESS = ("training-begun", "round-committed", "external-taken-in")
+# Of a site that has answered all the same.
+CHARGED_AGAIN = "ledger.charged-again"
+OF_ANSWERED = (CHARGED_AGAIN, "protocol.duplicate")
 EVENTS: Mapping[str, Meaning] = {
     "training-begun": Meaning("sites are there, and the first round is asked"),
     "round-committed": Meaning("a round is final"),
@@ -31,6 +34,11 @@ EVENTS: Mapping[str, Meaning] = {
     "run.deadline-passed": Meaning(
         "a site has not answered within federation.round_deadline_s",
         "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",
+    ),
+    CHARGED_AGAIN: Meaning(
+        "a site has charged its patients more than once for one total: a charge was lost before it had "
+        "paid for anything",
+        "ask the hospital what became of its machine in that round; its budget is smaller than planned",
     ),
     "ledger.forked": Meaning(
         "two rows were seen at one place of a site's ledger: two copies of it have answered",

@@ -8,11 +8,12 @@ not flushed one by one: a power cut loses at most replies of the open round, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from shared.contract.payload import reply_of, text_of
 from shared.contract.protocol import SumReply, Vector
 from shared.contract.vector_file import open_vectors, write_vectors
 
@@ -49,14 +50,14 @@ class Journal:
 
     def accept(self, number: int, reply: SumReply, *, site: str, total_sha256: str) -> None:
         """Keep an accepted reply."""
-        text = {"rejected": "", "total_sha256": total_sha256, **_text_of(reply)}
+        text = {"rejected": "", "total_sha256": total_sha256, **text_of(reply)}
         self._write(number, site, {"total": reply.total}, text)
 
     def reject(self, number: int, reply: SumReply | None, *, site: str, code: str) -> None:
         """Keep why a site's answer is no total, and the total if there is one worth keeping."""
         text, vectors = {"rejected": code}, {}
         if reply is not None and reply.total.dtype in (np.dtype("<f4"), np.dtype("<f8")):
-            text |= _text_of(reply)
+            text |= text_of(reply)
             vectors = {"total": reply.total[: self._kept_length]}
         self._write(number, site, vectors, text)
 
@@ -75,7 +76,7 @@ class Journal:
             if code := stored.text["rejected"]:
                 rejected[site] = code
             else:
-                reply = _reply_of(stored.text, stored.vectors["total"])
+                reply = reply_of(stored.text, stored.vectors["total"])
                 accepted[site] = JournalledReply(reply, stored.text["total_sha256"])
         return RoundJournal(accepted, rejected)
 
@@ -99,19 +100,3 @@ class Journal:
         self, number: int, site: str, vectors: Mapping[str, Vector], text: Mapping[str, str]
     ) -> None:
         write_vectors(self._path(number, site), vectors, text=text, is_durable=False)
-
-
-def _text_of(reply: SumReply) -> dict[str, str]:
-    return {
-        entry.name: str(getattr(reply, entry.name)) for entry in fields(reply) if entry.name != "total"
-    }
-
-
-def _reply_of(text: Mapping[str, str], total: Vector) -> SumReply:
-    names = {entry.name for entry in fields(SumReply)} - {"total", "round", "ledger_index"}
-    return SumReply(
-        round=int(text["round"]),
-        ledger_index=int(text["ledger_index"]),
-        total=total,
-        **{name: text[name] for name in names},
-    )

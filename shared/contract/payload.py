@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from shared.contract.protocol import KINDS, PROTOCOL_VERSION, SumReply, Wire
+from shared.contract.protocol import KINDS, PROTOCOL_VERSION, SumReply, Vector, Wire
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, sha256_hex
 
@@ -49,10 +49,10 @@ def unpack(data: bytes) -> Wire:
 
 
 def unsealed(message: Wire) -> Wire:
-    """A message as it is stored before its outcome is written: a total without head and signature."""
+    """A message as it is stored before its outcome is written: a total without what the ledger says."""
     if not isinstance(message, SumReply):
         return message
-    return replace(message, ledger_head="", ledger_index=0, signature="")
+    return replace(message, ledger_head="", ledger_index=0, charges=0, signature="")
 
 
 def payload_sha256(message: Wire) -> str:
@@ -61,6 +61,18 @@ def payload_sha256(message: Wire) -> str:
     Of a total without head and signature, since the head is the row that carries this hash.
     """
     return sha256_hex(pack(unsealed(message)))
+
+
+def text_of(reply: SumReply) -> dict[str, str]:
+    """A reply beside its total, as the text of a vector file holds it."""
+    return {each.name: str(getattr(reply, each.name)) for each in fields(reply) if each.name != "total"}
+
+
+def reply_of(text: Mapping[str, str], total: Vector) -> SumReply:
+    """The reply that a vector file holds; raises KeyError or ValueError where it is damaged."""
+    kinds = {each.name: each.type for each in fields(SumReply) if each.name != "total"}
+    values = {name: int(text[name]) if kind == "int" else text[name] for name, kind in kinds.items()}
+    return SumReply(total=total, **values)  # type: ignore[arg-type]
 
 
 def _encode(value: object) -> object:

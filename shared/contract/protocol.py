@@ -18,7 +18,7 @@ from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, hash_of
 
 # 3: one request and one reply for every stage. 4: a reply names the row of its own outcome.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
@@ -141,6 +141,8 @@ class SumReply:
         ledger_head: of the site, hash of the row that names this total as what its charge has paid for;
             of a reply that was not measured the last row.
         ledger_index: of that row.
+        charges: how often the ledger was charged for this request: 1, and more where a charge was lost
+            before it had paid for anything; of a reply that was not measured 0.
         signature: of the site.
     """
 
@@ -155,6 +157,7 @@ class SumReply:
     total: Vector
     ledger_head: str
     ledger_index: int = 0
+    charges: int = 1
     signature: str = ""
 
 

@@ -258,7 +258,8 @@ def weights(message: Message, context: Context) -> Message:
 def train(message: Message, context: Context) -> Message:
     """Move the weights towards the site's target, or send ``table.json``.
 
-    ``refuse.json`` holds a code to refuse with; ``status.json`` why there is no table.
+    ``refuse.json`` holds a code to refuse with; ``status.json`` why there is no table;
+    ``charges.json`` how often a round is charged.
     """
     folder, site = _site(context)
     order = from_record(message.content, SumRequest)
@@ -297,8 +298,13 @@ def train(message: Message, context: Context) -> Message:
             ),
             ledger_head=f"{order.round:064x}",
             ledger_index=order.round,
+            charges=_number_in(folder / "charges.json", 1),
         ),
     )
+
+
+def _number_in(path: Path, usual: int) -> int:
+    return int(json.loads(path.read_text())) if path.exists() else usual
 
 
 def _status_of(folder: Path) -> str:

@@ -124,7 +124,7 @@ def signed_form(message):
 
 def stored_form(message):
     """As a message is stored and named: a total without ledger head, index and signature."""
-    blank = {"ledger_head": "", "ledger_index": 0, "signature": ""}
+    blank = {"ledger_head": "", "ledger_index": 0, "charges": 0, "signature": ""}
     return write(message | blank if message["message"] == "SumReply" else message)
 
 
@@ -189,6 +189,8 @@ def check_run(plan, ledger, request, reply, outbox, statement):
     need(outcome["status"] == "released" and same(outcome, reply, "payload_sha256"), "outcome")
     need(reply["ledger_head"] == sha256(write(outcome)), "the reply names its outcome")
     need(reply["ledger_index"] == outcome["index"], "where the outcome stands")
+    paid = [row for row in ledger if row["kind"] == "charge" and same(row, request, "request_sha256")]
+    need(reply["charges"] == len(paid), "how often it was charged")
     need(same(left, reply, "payload_sha256", "release_class"), "what left")
     need(statement["subject"][0]["digest"]["sha256"] == reply["payload_sha256"], "subject")
     need(stated["ledger"]["head_sha256"] == reply["ledger_head"], "where the ledger stood")

@@ -132,6 +132,7 @@ def _largest_empty_reply(ledger: RecountedLedger) -> int:
                     total=np.zeros(0),
                     ledger_head=digest,
                     ledger_index=_LAST_INDEX,
+                    charges=0,
                     signature="0" * 128,
                 )
             )

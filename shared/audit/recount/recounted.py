@@ -6,6 +6,7 @@ Imports plan, findings and the ledger's format.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,6 +43,11 @@ class RecountedLedger:
     def charges(self) -> tuple[LedgerRow, ...]:
         """Charges of the plan."""
         return tuple(row for row in self.rows if row.kind == "charge" and self._is_own(row))
+
+    @cached_property
+    def n_charges(self) -> Counter[str]:
+        """How often each request of the plan was charged, by the request's hash."""
+        return Counter(row.request_sha256 for row in self.charges)
 
     @cached_property
     def attempts(self) -> tuple[LedgerRow, ...]:

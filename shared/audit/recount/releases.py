@@ -144,6 +144,8 @@ def _reply_problems(
         problems.append(f"the reply of {where} was charged as {place_of(charge.stage, charge.round)}")
     if (reply.ledger_head, reply.ledger_index) != (outcome.sha256, outcome.index):
         problems.append(f"the reply of {where} names another row than the one that released it")
+    if reply.charges != ledger.n_charges[charge.request_sha256]:
+        problems.append(f"the reply of {where} tells another number of charges than the ledger holds")
     if reply.release_class != charge.charge_class:
         problems.append(
             f"the reply of {where} is of class {reply.release_class}, charged {charge.charge_class}"

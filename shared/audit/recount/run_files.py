@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from shared.contract.payload import reply_of
 from shared.contract.protocol import SumReply
 from shared.contract.vector_file import open_vectors
 from shared.errors import AuditError, RunError
@@ -106,13 +107,7 @@ def read_reply(path: Path) -> SumReply | None:
         stored = open_vectors(path)
         if stored.text["rejected"]:
             return None
-        names = {field.name for field in fields(SumReply)} - {"total", "round", "ledger_index"}
-        return SumReply(
-            round=int(stored.text["round"]),
-            ledger_index=int(stored.text["ledger_index"]),
-            total=stored.vectors["total"],
-            **{name: stored.text[name] for name in names},
-        )
+        return reply_of(stored.text, stored.vectors["total"])
 
 
 def read_rounds(run_folder: Path) -> dict[Place, HeldRound]:

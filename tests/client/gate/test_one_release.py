@@ -187,6 +187,7 @@ def test_a_backup_from_between_charge_and_outcome_reuses_nothing_that_was_open(
     anew = answered(sites, request)
     assert kinds(sites) == ["opened", "charge", "moved", "charge", "outcome"]
     assert (anew.total != left.total).any()
+    assert (left.charges, anew.charges) == (1, 2), "a second charge is told"
     assert pack(answered(sites, request)) == pack(anew)
     found = recount_charges(RecountedLedger(sites.plan, "elm", rows_of(sites)))
     assert found.figures["attempts"] == 2

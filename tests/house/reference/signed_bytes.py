@@ -102,7 +102,8 @@ def _messages() -> Iterator[str]:
     yield "- A reply's `signature` is of canonical JSON of all but `signature`; an array as"
     yield "  `[float32 or float64, [length], hash of its bytes]`. A `Refusal` is not signed."
     yield "- *Stored* and named by its hash is the packed reply; of a `SumReply` with `ledger_head` and"
-    yield "  `signature` empty and `ledger_index` 0, since the head is the row that carries this hash."
+    yield "  `signature` empty, `ledger_index` and `charges` 0, since the head is the row that carries"
+    yield "  this hash."
     yield "  A site keeps it as `replies/SHA256.json`, by the hash of the charge's row."
 
 

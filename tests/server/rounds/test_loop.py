@@ -19,6 +19,7 @@ import pytest
 from faulty_grid import Fault, FaultKind, run_with_faults
 
 from server.engines.local import run_local
+from server.run.events import CHARGED_AGAIN
 from server.run.folder import RunStore, open_run
 from shared.errors import ProtocolError, RunError
 from shared.signing.countersign import verify_countersignature
@@ -184,6 +185,15 @@ def test_a_duplicate_reply_counts_once_and_is_logged(tmp_path: Path) -> None:
     assert codes(store, 2) == {}
     assert "protocol.duplicate" in {event.code for event in store.events()}
     np.testing.assert_array_equal(store.averaged(), clean.averaged())
+
+
+def test_a_second_charge_is_an_event_of_a_round_that_goes_on(tmp_path: Path) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    (folders["site-1"] / "charges.json").write_text("2")
+    run(store, folders)
+    assert codes(store, 2) == {}
+    told = [(each.round, each.site) for each in store.events() if each.code == CHARGED_AGAIN]
+    assert told == [(number, "site-1") for number in (1, 2, 3)]
 
 
 def test_a_short_delay_is_waited_for(tmp_path: Path) -> None:

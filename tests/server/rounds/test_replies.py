@@ -95,6 +95,7 @@ WRONG: list[tuple[str, Callable[[SumReply], SumReply]]] = [
     ("wrong-release-class", lambda reply: replace(reply, release_class="governed")),
     ("malformed", lambda reply: replace(reply, ledger_head="Mrs Canary")),
     ("malformed", lambda reply: replace(reply, ledger_index=-1)),
+    ("malformed", lambda reply: replace(reply, charges=0)),
     ("malformed", lambda reply: replace(reply, status="fine")),
     ("malformed", lambda reply: replace(reply, status="waiting")),
     ("malformed", lambda reply: replace(reply, status="not-applicable", total=np.zeros(0))),
@@ -307,7 +308,7 @@ def test_the_signature_covers_every_field(
     check, key = check_and_key
     reply = signed(good(check), key)
     value = getattr(reply, field)
-    changed = value + 1 if field in {"round", "total", "ledger_index"} else value[::-1] + "0"
+    changed = value + 1 if field in {"round", "total", "ledger_index", "charges"} else value[::-1] + "0"
     assert signed_bytes(replace(reply, **{field: changed})) != signed_bytes(reply)
 
 

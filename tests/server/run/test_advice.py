@@ -14,6 +14,7 @@ from server.engines.local import run_local
 from server.federation.folder import Home
 from server.run.advice import ADVICE, advice_of, awaited, codes_since_commit, next_step
 from server.run.amendments import drop_site
+from server.run.events import OF_ANSWERED
 from server.run.folder import Event, RunStore
 from server.run.holder import held
 from shared.errors import RunError
@@ -42,6 +43,16 @@ def test_every_code_of_the_table_is_one_that_can_come() -> None:
     page = (PROJECT / "docs" / "reference" / "codes.md").read_text()
     for start in ADVICE:
         assert f"| `{start}" in page, start
+
+
+def test_what_is_told_of_a_site_that_has_answered_is_no_reason_why_it_is_missing(
+    store: RunStore,
+) -> None:
+    store.log(Event(round=1, site="site-1", code=SPENT))
+    for code in OF_ANSWERED:
+        store.log(Event(round=1, site="site-1", code=code))
+        store.log(Event(round=1, site="site-2", code=code))
+    assert codes_since_commit(store) == {"site-1": SPENT}
 
 
 def test_where_every_budget_is_spent_nobody_is_told_to_resume(store: RunStore) -> None:

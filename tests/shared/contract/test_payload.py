@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from shared.contract.payload import pack, payload_sha256, unpack
+from shared.contract.payload import pack, payload_sha256, reply_of, text_of, unpack
 from shared.contract.protocol import KINDS, PROTOCOL_VERSION, SumReply, WeightsChunk
 from shared.errors import ProtocolError
 from shared.signing.canonical import canonical_json, sha256_hex
@@ -34,8 +34,8 @@ def test_the_bytes_are_canonical_json_of_every_field_with_arrays_in_base64() -> 
     plain = {field.name: getattr(REPLY, field.name) for field in fields(REPLY)} | {"total": total}
     expected = canonical_json({"message": "SumReply", "version": PROTOCOL_VERSION, **plain})
     assert pack(REPLY) == expected
-    # head and signature come after the row that carries this hash
-    unsealed = plain | {"ledger_head": "", "signature": ""}
+    # head, signature and the count of charges come after the row that carries this hash
+    unsealed = plain | {"ledger_head": "", "charges": 0, "signature": ""}
     named = canonical_json({"message": "SumReply", "version": PROTOCOL_VERSION, **unsealed})
     assert payload_sha256(REPLY) == sha256_hex(named)
 
@@ -47,6 +47,15 @@ def test_what_was_packed_is_unpacked_bit_for_bit() -> None:
     assert pack(found) == pack(REPLY)
     chunk = WeightsChunk(plan_sha256="", file_sha256="", index=1, n_chunks=2, data=b"\xff\x00")
     assert unpack(pack(chunk)) == chunk
+
+
+def test_beside_its_total_a_reply_is_text_and_comes_back_as_it_was() -> None:
+    text = text_of(REPLY)
+    assert set(map(type, text.values())) == {str}
+    assert pack(reply_of(text, REPLY.total)) == pack(REPLY)
+    for name in text:
+        with pytest.raises(KeyError, match=name):
+            reply_of({key: value for key, value in text.items() if key != name}, REPLY.total)
 
 
 def test_an_array_is_a_copy_that_may_be_written() -> None:

@@ -172,5 +172,5 @@ def test_a_request_of_the_second_protocol_is_refused_with_its_reason() -> None:
     with pytest.raises(ProtocolError) as caught:
         any_from_record(content)
     assert caught.value.code == "protocol.unknown-version"
-    assert "protocol version must be 4, not 2" in caught.value.fact
+    assert "protocol version must be 5, not 2" in caught.value.fact
     assert caught.value.hint

@@ -486,6 +486,7 @@ def rewrite_reply(handed: HandedOver, number: int, **changes: object) -> None:
         text = dict(stored.metadata())
     reply = replace(read_held(handed.run_folder, "elm").replies["train", number], **changes)
     text |= {"signature": handed.site().key.sign(signed_bytes(reply)), "ledger_head": reply.ledger_head}
+    text["charges"] = str(reply.charges)
     save_file({"total": np.ascontiguousarray(reply.total)}, path, metadata=text)
 
 
@@ -496,6 +497,13 @@ def test_an_update_that_was_never_charged_is_found_in_the_run_folder(handed: Han
     assert failed(found) == {"held", "rounds"}
     assert "was not charged" in found["held"].because
     assert "committed with another total" in found["held"].because
+
+
+def test_a_site_that_tells_fewer_charges_than_its_ledger_holds_is_found(handed: HandedOver) -> None:
+    rewrite_reply(handed, 2, charges=2)
+    found = recount(handed)
+    assert failed(found) == {"held"}
+    assert "another number of charges" in found["held"].because
 
 
 def test_an_update_signed_by_somebody_else_is_found(handed: HandedOver) -> None:
