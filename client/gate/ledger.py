@@ -18,14 +18,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from client.gate.charges import Charges
 from client.gate.ledger_file import LedgerFile, has_rows
 from shared.contract.stages import TABLE_KIND, beside_exact_error
 from shared.errors import LedgerError, PlanError, PrivacyError
 from shared.machine.files import make_folder, write_atomic
 from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
-from shared.privacy.attempts import Attempts
-from shared.privacy.events import GaussianEvent, merge_events
+from shared.privacy.events import GaussianEvent
 from shared.privacy.filter import Allowance, filter_epsilon, fits
 from shared.privacy.ledger_export import Account, LedgerExport, write_export
 from shared.privacy.ledger_format import (
@@ -46,8 +46,6 @@ from shared.signing.keys import SigningKey
 
 if TYPE_CHECKING:
     from client.site.folder import Site
-
-Events = tuple[GaussianEvent, ...]
 
 # Purposes that ask everybody of a cohort: exact figures of one are differences of the other's.
 _OF_EVERYBODY = ("evaluate.external", "evaluate.description")
@@ -104,13 +102,8 @@ class Ledger:
         self._clock = clock
         self._members_folder = folder / "members"
         self._members: dict[str, frozenset[str]] = {}
-        self._charges: dict[str, list[LedgerRow]] = {}
-        self._attempts = Attempts()
-        # (plan, stage, round) → the one request that may be charged for it
-        self._asked: dict[tuple[str, str, int], str] = {}
-        # (member list, plan) → what was charged, merged, so that a query does not grow with rounds
-        self._charged: dict[tuple[str, str], Events] = {}
-        self._file = LedgerFile(folder, site=site, key=key, admit=self._admit)
+        self._charges = Charges()
+        self._file = LedgerFile(folder, site=site, key=key, admit=self._charges.admit)
         make_folder(self._members_folder, mode=0o700)
         with self._file.held():
             if not has_rows(folder):
@@ -159,7 +152,7 @@ class Ledger:
         """
         with self._file.held():
             self._refuse_other_request(charge)
-            open_charge = self._newest_charge(charge.request_sha256)
+            open_charge = self._charges.newest(charge.request_sha256)
             if open_charge is not None and self._may_repeat(open_charge, charge, members):
                 self._file.append(self._row_about(open_charge, "attempt"))
                 return open_charge
@@ -186,10 +179,10 @@ class Ledger:
                 charge pays for one release.
         """
         with self._file.held():
-            charged = self._newest_charge(request_sha256)
+            charged = self._charges.newest(request_sha256)
             if charged is None:
                 raise PrivacyError("not-charged", "nothing was charged for this request")
-            if self._attempts.outcome_of(charged) is not None:
+            if self._charges.attempts.outcome_of(charged) is not None:
                 raise PrivacyError(
                     "already-released",
                     "the charge for this request has already paid for a release",
@@ -201,19 +194,19 @@ class Ledger:
     def open_charge(self, request_sha256: str) -> LedgerRow | None:
         """The newest charge for a request if it is unanswered, in this very folder."""
         with self._file.held():
-            charged = self._newest_charge(request_sha256)
+            charged = self._charges.newest(request_sha256)
             return charged if charged is not None and self._is_open_here(charged) else None
 
     def n_charges(self, request_sha256: str) -> int:
         """How often a request was charged: more than once where a charge could pay for no attempt."""
         with self._file.held():
-            return len(self._charges.get(request_sha256, ()))
+            return len(self._charges.of_request(request_sha256))
 
     def answered(self, request_sha256: str) -> tuple[LedgerRow, LedgerRow] | None:
         """The newest charge for a request and the outcome that names its answer, if there is one."""
         with self._file.held():
-            charged = self._newest_charge(request_sha256)
-            outcome = None if charged is None else self._attempts.outcome_of(charged)
+            charged = self._charges.newest(request_sha256)
+            outcome = None if charged is None else self._charges.attempts.outcome_of(charged)
             if charged is None or outcome is None:
                 return None
             # Before version 5 a refusal was written down without its answer, which was not kept.
@@ -344,7 +337,7 @@ class Ledger:
             spent = max(
                 (
                     filter_epsilon(
-                        (*self._events_of(group, besides=besides), *further), allowance.delta
+                        (*self._charges.events_of(group, besides=besides), *further), allowance.delta
                     )
                     for group in lists
                 ),
@@ -365,7 +358,7 @@ class Ledger:
     def budget_of_everybody(self, *, allowance: Allowance) -> Budget:
         """The account of the dearest patient that was ever charged."""
         with self._file.held():
-            members = self._members_of(self._lists)
+            members = self._members_of(self._charges.lists)
         return self.budget(members, allowance=allowance)
 
     def members_of(self, charges: Iterable[LedgerRow]) -> frozenset[str]:
@@ -391,7 +384,7 @@ class Ledger:
         with self._file.held():
             lists = self._lists_of(frozenset(members))
             return max(
-                (epsilon_of(self._events_of(group, plan_sha256), delta) for group in lists),
+                (epsilon_of(self._charges.events_of(group, plan_sha256), delta) for group in lists),
                 default=0.0,
             )
 
@@ -404,7 +397,7 @@ class Ledger:
         with self._file.held():
             head = self._file.verify()
             self._members.clear()
-            for sha256 in self._lists:
+            for sha256 in self._charges.lists:
                 self._load_members(sha256)
             return head
 
@@ -428,38 +421,20 @@ class Ledger:
         found = (row for row in self._file.rows if row.kind == "accepted")
         return next((row for row in found if row.lock_sha256 == lock_sha256), None)
 
-    @property
-    def _lists(self) -> frozenset[str]:
-        """Hashes of every member list that was ever charged."""
-        return frozenset(members for members, _ in self._charged)
-
     def _members_of(self, lists: Iterable[str]) -> frozenset[str]:
         return frozenset().union(*(self._load_members(sha256) for sha256 in lists))
 
-    def _admit(self, row: LedgerRow) -> None:
-        self._attempts.admit(row)
-        if row.kind == "charge":
-            self._charges.setdefault(row.request_sha256, []).append(row)
-            self._asked.setdefault((row.plan_sha256, row.stage, row.round), row.request_sha256)
-            account = (row.members_sha256, row.plan_sha256)
-            new = () if row.event is None else (row.event,)
-            self._charged[account] = merge_events((*self._charged.get(account, ()), *new))
-
-    def _newest_charge(self, request_sha256: str) -> LedgerRow | None:
-        charged = self._charges.get(request_sha256)
-        return charged[-1] if charged else None
-
     def _is_open_here(self, charged: LedgerRow) -> bool:
-        return self._attempts.is_open(charged) and self._is_in_place()
+        return self._charges.attempts.is_open(charged) and self._is_in_place()
 
     def _may_repeat(self, charged: LedgerRow, charge: Charge, members: Collection[str]) -> bool:
         """Whether a charge pays for one more attempt: open, here, and of the very same."""
         is_same = _terms(charged) == _terms(self._row_of(charge, members))
-        return is_same and self._attempts.may_repeat(charged) and self._is_in_place()
+        return is_same and self._charges.attempts.may_repeat(charged) and self._is_in_place()
 
     def _is_in_place(self) -> bool:
         """Whether the folder lies where its rows say, and is no copy."""
-        placed = self._attempts.placed
+        placed = self._charges.attempts.placed
         return placed is not None and self._file.place_sha256(placed.nonce) == placed.place_sha256
 
     def _note_place(self) -> None:
@@ -468,7 +443,7 @@ class Ledger:
             self._file.append(self._placed_row("moved"))
 
     def _refuse_other_request(self, charge: Charge) -> None:
-        asked = self._asked.get((charge.plan_sha256, charge.stage, charge.round))
+        asked = self._charges.request_of(charge.plan_sha256, charge.stage, charge.round)
         if asked not in (None, charge.request_sha256):
             raise PrivacyError(
                 "round-repeated",
@@ -534,31 +509,20 @@ class Ledger:
         self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance
     ) -> None:
         for group in self._lists_of(members) or {frozenset()}:
-            of_life = (*self._events_of(group), event)
+            of_life = (*self._charges.events_of(group), event)
             if not fits(of_life, epsilon=allowance.epsilon_lifetime, delta=allowance.delta):
                 raise _exhausted(f"the lifetime cap of {allowance.epsilon_lifetime:g}")
-            of_run = (*self._events_of(group, charge.plan_sha256), event)
+            of_run = (*self._charges.events_of(group, charge.plan_sha256), event)
             if epsilon_of(of_run, allowance.delta) > allowance.epsilon_per_run:
                 raise _exhausted(f"the cap of {allowance.epsilon_per_run:g} per run")
 
     def _lists_of(self, members: frozenset[str]) -> set[frozenset[str]]:
         """For each patient the member lists that name the patient; equal answers merged."""
         groups: dict[str, set[str]] = {patient: set() for patient in members}
-        for sha256 in self._lists:
+        for sha256 in self._charges.lists:
             for patient in self._load_members(sha256) & members:
                 groups[patient].add(sha256)
         return {frozenset(group) for group in groups.values()}
-
-    def _events_of(
-        self, lists: frozenset[str], plan_sha256: str | None = None, *, besides: Collection[str] = ()
-    ) -> Events:
-        """Every event charged to any of these member lists, of one plan, of all, or of all but one."""
-        return merge_events(
-            event
-            for (members, plan), events in self._charged.items()
-            if members in lists and plan_sha256 in (None, plan) and plan not in besides
-            for event in events
-        )
 
     def _store_members(self, members: Collection[str]) -> None:
         sha256 = members_sha256(members)

@@ -79,12 +79,15 @@ def watched(pid: int) -> Iterator[Memory]:
 
 
 def _resident(pid: int) -> int:
-    """Proportional set size of a process, bytes: pages that several share count once in all."""
+    """What a process holds for itself, bytes: code is not counted, what a fork shares counts once in all.
+
+    Pages of files would be divided by whoever else on the machine has loaded the same libraries.
+    """
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0  # it has ended
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss_Anon:")), 0)
 
 
 def _family(pid: int) -> list[int]:
@@ -318,7 +321,7 @@ def page(figures: Mapping[str, Any]) -> str:
         "# Many rounds, many hospitals, a large model",
         "",
         f"`make soak`, {figures['measured']}, on a machine of {figures['cores']} cores. Memory is that",
-        "of a process and all that it started; pages that several share count once.",
+        "of a process and all that it started, code apart; what a fork shares counts once.",
         "",
         f"## {soak['sites']} hospitals, {soak['rounds']} rounds",
         "",

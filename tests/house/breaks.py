@@ -3595,8 +3595,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/gate/ledger.py",
-        "return is_same and self._attempts.may_repeat(charged) and self._is_in_place()",
-        "return is_same and self._attempts.may_repeat(charged)",
+        "return is_same and self._charges.attempts.may_repeat(charged) and self._is_in_place()",
+        "return is_same and self._charges.attempts.may_repeat(charged)",
         "a copy of a site goes on with the charges of the other",
         tests=("client/gate/test_one_release.py",),
     ),
