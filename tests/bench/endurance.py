@@ -79,7 +79,7 @@ def watched(pid: int) -> Iterator[Memory]:
 
 
 def _resident(pid: int) -> int:
-    """What a process holds for itself, bytes: code is not counted, what a fork shares counts once in all.
+    """What a process holds for itself, bytes: no code, and what a fork shares counts once in all.
 
     Pages of files would be divided by whoever else on the machine has loaded the same libraries.
     """
