@@ -2,21 +2,24 @@
 
 The network takes a film at 4 mm per pixel and says for every place how surely the landmark is there; it
 has seen public synthetic films only, and its weights are a file of ``landmarks/``. A film whose spacing
-is unknown is tried at several; one whose bones turn out dark is turned over. Imports resize,
-numpy, scipy and safetensors. Legend: c channels · h w pixels.
+is unknown is tried at several; one whose bones turn out dark is turned over. Products of matrices are
+taken by one thread: with several their last bits, and with them a film's window, would depend on the
+machine's cores and on who asks. Imports resize, numpy, scipy, safetensors and threadpoolctl. Legend: c
+channels · h w pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from scipy.special import expit
+from threadpoolctl import ThreadpoolController
 
 from shared.exam.resize import average, even_edges
 
@@ -92,10 +95,11 @@ def find_landmark(
         looks = [_look(grey, exposed, spacing, scale, is_inverted, known) for scale in scales]
         return max(looks, key=lambda found: found.confidence)
 
-    found = surest(grey, False)
-    if found.confidence < known.least_confidence:
-        inverted = surest(1 - grey, True)
-        found = inverted if inverted.confidence >= known.least_confidence else found
+    with _libraries().limit(limits=1, user_api="blas"):
+        found = surest(grey, False)
+        if found.confidence < known.least_confidence:
+            inverted = surest(1 - grey, True)
+            found = inverted if inverted.confidence >= known.least_confidence else found
     return found
 
 
@@ -187,6 +191,12 @@ def _convolve(channels: Floats, weight: Floats, bias: Floats, stride: int, dilat
     gathered = np.stack(views).reshape(9 * n, rows * columns)
     kernel = weight.transpose(0, 2, 3, 1).reshape(len(weight), 9 * n)
     return (kernel @ gathered + bias[:, None]).reshape(len(weight), rows, columns)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Of arithmetic, as they are loaded with numpy: finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=8)

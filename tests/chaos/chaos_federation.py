@@ -245,7 +245,7 @@ class Federation:
             "superlink": ("server.engines.gated", home),
             "serverapp": ("flwr-serverapp", home),
             "coordinator": (home,),
-            "supernode": ("flower-supernode", folder),
+            "supernode": ("client.node.link", folder),
             "executor": ("client.node.executor", folder),
             "start": ("app() start --superlink", folder),
             "site": (folder,),

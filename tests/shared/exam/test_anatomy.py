@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -113,3 +116,24 @@ def test_every_anatomys_network_is_there(name):
     assert 0 < ANATOMIES[name].least_confidence < 1
     assert replace(ANATOMIES[name]).landmark
     assert find_exposed(np.zeros((4, 4), np.float32)).all()
+
+
+def test_the_bits_are_the_same_whatever_the_number_of_threads():
+    script = (
+        "import sys, numpy; from shared.exam.anatomy import find_landmark;"
+        "grey = numpy.random.default_rng(3).normal(1000, 200, (230, 190)).astype(numpy.float32);"
+        "grey[80:150, 60:120] += 900;"
+        "inside = numpy.ones(grey.shape, bool);"
+        "found = find_landmark(grey, inside, spacing=(1.0, 1.0), is_known=False, anatomy='hip');"
+        "sys.stdout.write(repr(found))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2", "7")
+    }
+    assert len(outputs) == 1, outputs
