@@ -247,6 +247,7 @@ class Gate:
             members=prepared.members,
             allowance=self.policy.allowance,
             governed_releases=self.policy.governed_releases_per_split,
+            minimum_cell=self.policy.minimum_cell,
         )
 
     def _reply_or_refusal(self, prepared: Prepared, charge: LedgerRow, request: SumRequest) -> Wire:

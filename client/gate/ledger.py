@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.gate.charges import Charges
+from client.gate.exact_releases import ExactReleases
 from client.gate.ledger_file import LedgerFile, has_rows
-from shared.contract.stages import TABLE_KIND, beside_exact_error
 from shared.errors import LedgerError, PlanError, PrivacyError
 from shared.machine.files import make_folder, write_atomic
 from shared.machine.hours import hour_text
@@ -46,9 +46,6 @@ from shared.signing.keys import SigningKey
 
 if TYPE_CHECKING:
     from client.site.folder import Site
-
-# Purposes that ask everybody of a cohort: exact figures of one are differences of the other's.
-_OF_EVERYBODY = ("evaluate.external", "evaluate.description")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +123,7 @@ class Ledger:
         members: Collection[str],
         allowance: Allowance,
         governed_releases: int = 1,
+        minimum_cell: int = 1,
     ) -> LedgerRow:
         """Append a charge and flush it; only afterwards may noise be drawn and patients be touched.
 
@@ -136,7 +134,8 @@ class Ledger:
             charge: what is about to happen.
             members: PatientKeys of every patient that it touches.
             allowance: the hospital's caps.
-            governed_releases: most governed releases of a split, over all plans.
+            governed_releases: most governed releases of the same patients, over all plans.
+            minimum_cell: of the policy; fewer may not be everybody but those of an internal split.
 
         Returns:
             The charge that pays.
@@ -157,7 +156,12 @@ class Ledger:
                 self._file.append(self._row_about(open_charge, "attempt"))
                 return open_charge
             if charge.charge_class == "governed":
-                self._refuse_differences(charge, frozenset(members), most=governed_releases)
+                self._exact().require_no_difference(
+                    self._row_of(charge, members),
+                    frozenset(members),
+                    most=governed_releases,
+                    least=minimum_cell,
+                )
             if charge.event is not None:
                 self._refuse_overspending(charge, charge.event, frozenset(members), allowance)
             self._store_members(members)
@@ -213,33 +217,28 @@ class Ledger:
             is_kept = outcome.payload_sha256 or outcome.status == RELEASED
             return (charged, outcome) if is_kept else None
 
-    def governed_so_far(self, charge: Charge, *, members: Collection[str], most: int) -> int:
-        """How many governed releases of its split these patients had; refuses as ``charge`` would.
+    def governed_so_far(
+        self, charge: Charge, *, members: Collection[str], most: int, minimum_cell: int = 1
+    ) -> int:
+        """How many governed releases of its kind these patients had; refuses as ``charge`` would.
 
         Nothing is written.
 
         Args:
             charge: of class ``governed``.
             members: PatientKeys of every patient that it would touch.
-            most: governed releases of a split, over all plans.
+            most: governed releases of the same patients, over all plans.
+            minimum_cell: as of ``charge``.
         """
         with self._file.held():
-            return self._refuse_differences(charge, frozenset(members), most=most)
+            return self._exact().require_no_difference(
+                self._row_of(charge, members), frozenset(members), most=most, least=minimum_cell
+            )
 
     def governed_before(self, charged: LedgerRow) -> tuple[LedgerRow, ...]:
-        """Governed charges of the same split that were released before this one, oldest first."""
+        """Governed charges of the same patients that were released before this one, oldest first."""
         with self._file.held():
-            found = self._governed_rows(
-                (charged.purpose,),
-                self._load_members(charged.members_sha256),
-                apart_from=(charged.plan_sha256, charged.stage, charged.round),
-            )
-            released = {
-                row.charge_index
-                for row in self._file.rows
-                if row.kind == "outcome" and row.status == "released"
-            }
-            return tuple(row for row in found if row.index in released)
+            return self._exact().released_before(charged)
 
     def record_countersignature(
         self, head_sha256: str, signature: str, *, plan_sha256: str, coordinator_key: str
@@ -452,58 +451,9 @@ class Ledger:
                 hint="a round is answered once; the coordinator must resume, not repeat it",
             )
 
-    def _governed_rows(
-        self,
-        purposes: Collection[str],
-        members: frozenset[str],
-        *,
-        apart_from: tuple[str, str, int],
-    ) -> list[LedgerRow]:
-        """Governed charges of purposes that touched any of these patients and were not refused."""
-        refused = {
-            row.charge_index
-            for row in self._file.rows
-            if row.kind == "outcome" and row.status != "released"
-        }
-        return [
-            row
-            for row in self._file.rows
-            if (row.kind, row.charge_class) == ("charge", "governed")
-            and row.purpose in purposes
-            and (row.plan_sha256, row.stage, row.round) != apart_from
-            and row.index not in refused
-            and self._load_members(row.members_sha256) & members
-        ]
-
-    def _refuse_differences(self, charge: Charge, members: frozenset[str], *, most: int) -> int:
-        """Exact figures can be subtracted: few of one split, of its earlier members exactly or none.
-
-        Two sets one patient apart give that patient, and four sets that differ by ten each still can.
-
-        Returns:
-            How many there were of this purpose.
-        """
-        place = (charge.plan_sha256, charge.stage, charge.round)
-        of_split = _OF_EVERYBODY if charge.purpose in _OF_EVERYBODY else (charge.purpose,)
-        touched = self._governed_rows(of_split, members, apart_from=place)
-        before = [row for row in touched if row.purpose == charge.purpose]
-        if any(row.members_sha256 != members_sha256(members) for row in touched):
-            raise PrivacyError(
-                "governed-other-members",
-                "an exact release of this split was of some of these patients and not of exactly them",
-                hint="ask for noised tables: the difference of exact figures is a few patients",
-            )
-        asked = {(row.plan_sha256, row.stage, row.round) for row in before}
-        if len(asked) >= most:
-            raise PrivacyError(
-                "governed-repeated",
-                f"a split has at most {most} governed releases here, and these patients had theirs",
-                hint="ask for noised tables, or raise governed_releases_per_split in policy.yaml "
-                "deliberately",
-            )
-        if before and {charge.stage_kind, *(row.stage_kind for row in before)} != {TABLE_KIND}:
-            raise beside_exact_error()
-        return len(asked)
+    def _exact(self) -> ExactReleases:
+        """Governed charges so far; for the holder of the lock."""
+        return ExactReleases(self._file.rows, load_members=self._load_members)
 
     def _refuse_overspending(
         self, charge: Charge, event: GaussianEvent, members: frozenset[str], allowance: Allowance

@@ -152,7 +152,12 @@ def find_governed(site: Site, plans: Sequence[Plan], cohort: Cohort) -> tuple[li
                 n = 0
                 if ledger is not None:
                     charge = _governed_charge(plan, stage)
-                    n = ledger.governed_so_far(charge, members=arrays.patients, most=most)
+                    n = ledger.governed_so_far(
+                        charge,
+                        members=arrays.patients,
+                        most=most,
+                        minimum_cell=site.policy.minimum_cell,
+                    )
                 told.append(f"{stage.name}: {n} of at most {most} before")
             except (PrivacyError, PolicyError) as error:
                 refused.append(f"{stage.name}: {error.fact}")

@@ -1492,16 +1492,22 @@ BREAKS: tuple[Break, ...] = (
         "words run backwards on the screen",
     ),
     Break(
-        "client/gate/ledger.py",
-        "of_split = _OF_EVERYBODY if charge.purpose in _OF_EVERYBODY else (charge.purpose,)",
-        "of_split = (charge.purpose,)",
+        "client/gate/exact_releases.py",
+        "if not others:",
+        "if all(row.purpose != asked.purpose for row in others):",
         "an exact description and an exact table may be one patient apart",
     ),
     Break(
-        "client/gate/ledger.py",
-        "if any(row.members_sha256 != members_sha256(members) for row in touched):",
-        "if False:",
-        "exact figures of other patients of a split leave",
+        "client/gate/exact_releases.py",
+        "and len(outer) - len(inner) >= least",
+        "",
+        "all of a cohort but one person are its internal split, and both are exact",
+    ),
+    Break(
+        "client/gate/exact_releases.py",
+        "{row.members_sha256 for row in whole} == {sets[inner], sets[outer]}",
+        "True",
+        "two internal splits leave one person of everybody",
     ),
     Break(
         "shared/measure/governed/disclosure.py",
@@ -3052,9 +3058,9 @@ BREAKS: tuple[Break, ...] = (
         "a coordinator that is in NO_PROXY is asked through the proxy",
     ),
     Break(
-        "client/gate/ledger.py",
-        "return tuple(row for row in found if row.index in released)",
-        "return tuple(found)",
+        "client/gate/exact_releases.py",
+        "return tuple(row for row in _of_the_same(touched, charged) if row.index in self._released)",
+        "return tuple(_of_the_same(touched, charged))",
         "exact figures that never left withhold those of today",
     ),
     Break(
@@ -3508,9 +3514,9 @@ BREAKS: tuple[Break, ...] = (
         "exact numbers are logged as if they had cost nothing",
     ),
     Break(
-        "client/gate/ledger.py",
-        'if row.kind == "outcome" and row.status != "released"',
-        'if row.kind == "outcome"',
+        "client/gate/exact_releases.py",
+        'row.charge_index for row in rows if row.kind == "outcome" and row.status != RELEASED',
+        'row.charge_index for row in rows if row.kind == "outcome"',
         "governed figures that left do not count as shown",
     ),
     Break(
@@ -3526,7 +3532,7 @@ BREAKS: tuple[Break, ...] = (
         "exact numbers of others stand in a patient's account",
     ),
     Break(
-        "client/gate/ledger.py",
+        "client/gate/charges.py",
         "if members in lists and plan_sha256 in (None, plan) and plan not in besides",
         "if members in lists and plan_sha256 in (None, plan)",
         "what a plan has cost is counted beside its whole price",
