@@ -171,11 +171,20 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         **qualifier_facts(plan),
         **_describe_training(plan),
         **describe_prices(site, (plan,)),
+        "answers leave": _describe_quantum(plan),
         "releases": _describe_releases(plan, role),
         "last approved plan": "none" if before is None else f"{before.run}, {before.sha256[:12]}",
         "policy": "\n".join(problems) or ALLOWED,
     }
     return facts, what_changed(before, plan) if before else []
+
+
+def _describe_quantum(plan: Plan) -> str:
+    """When an answer leaves, and what can be read from that."""
+    seconds = plan.settings.patience.reply_quantum_s
+    if seconds:
+        return f"in multiples of {seconds:g} s after a request"
+    return "at once: how long the work here takes can be read from it"
 
 
 def _describe_asked(plan: Plan, role: Role) -> str:

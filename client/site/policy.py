@@ -69,6 +69,9 @@ maximum_canaries: 5000
 # How many different people must approve a plan or a sweep, each by name: 1 or 2.
 approvals_needed: 1
 
+# Seconds: answers that leave at multiples of less show how long the work here took. 0: any plan.
+reply_quantum_floor_s: 0
+
 # Training without noise gives no formal privacy guarantee.
 allows_privacy_off: false
 
@@ -103,6 +106,7 @@ class PolicySettings(BaseModel):
             any.
         maximum_canaries: most invented patients that an audited plan may add to a batch.
         approvals_needed: how many different people must say yes to a plan.
+        reply_quantum_floor_s: least seconds in multiples of which a plan's answers may leave.
         allows_privacy_off: whether training without noise is allowed; it gives no formal guarantee.
         allows_governed: whether exact numbers may leave under the rules of a governed release.
         governed_approved_by: first and last name of the person who answers for governed releases.
@@ -123,6 +127,7 @@ class PolicySettings(BaseModel):
     allowed_tasks: tuple[str, ...] = ()
     maximum_canaries: int = Field(default=0, ge=0)
     approvals_needed: int = Field(default=1, ge=1, le=2)
+    reply_quantum_floor_s: float = Field(default=0.0, ge=0, le=86_400)
     allows_privacy_off: bool
     allows_governed: bool
     governed_approved_by: str | None
@@ -186,6 +191,11 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
     problems = [*_purpose_problems(policy, asked, role), *_task_problems(policy, plan)]
     if plan.settings.delta > policy.delta:
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
+    quantum, floor = plan.settings.patience.reply_quantum_s, policy.reply_quantum_floor_s
+    if quantum < floor:
+        problems.append(
+            f"answers leave in multiples of {quantum:g} s, below this hospital's floor of {floor:g} s"
+        )
     for stage in asked:
         problems += [*_class_problems(policy, stage), *_stage_problems(policy, plan, stage)]
     problems += [*exact_conflicts(asked), *_prediction_problems(plan)]

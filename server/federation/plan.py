@@ -44,6 +44,8 @@ from shared.stages.learner import table_task
 _SIGNAL_MARGIN, _NOISE_MARGIN = 1.5, 1.5
 # Without clipping no bound follows from the settings; one step may move the weights this far.
 _UNCLIPPED_STEP = 100.0
+# Seconds; more than a round of a table takes, and short beside the wait for a hospital's machine.
+_HOSPITALS_QUANTUM_S = 60.0
 _RUN_NAME = re.compile(RUN_NAME)
 
 
@@ -194,11 +196,21 @@ def shared_settings(settings: Settings) -> PlanSettings:
                 round_deadline_s=federation.round_deadline_s,
                 liveness_s=federation.liveness_s,
                 poll_s=federation.poll_s,
-                reply_quantum_s=federation.reply_quantum_s,
+                reply_quantum_s=_quantum_of(settings),
             ),
             "engine": settings.engine,
         }
     )
+
+
+def _quantum_of(settings: Settings) -> float:
+    """Seconds as asked; else those of hospitals where there are any behind the sites, and none."""
+    federation = settings.federation
+    if federation.reply_quantum_s is not None:
+        return federation.reply_quantum_s
+    is_played = settings.is_simulated or settings.is_synthetic
+    is_of_hospitals = settings.engine.name == "deployed" and not is_played
+    return min(_HOSPITALS_QUANTUM_S, federation.round_deadline_s / 4) if is_of_hospitals else 0.0
 
 
 _SHARED = (

@@ -103,7 +103,8 @@ class FederationSettings(BaseModel):
         liveness_s: seconds after which a node that is offline counts as missing.
         poll_s: seconds between two looks for answers.
         reply_quantum_s: seconds, in multiples of which after its request an answer leaves a site, so
-            that nobody sees how long it took; 0: at once.
+            that nobody sees how long it took; 0: at once. None: 60 in a run that is deployed over
+            hospitals (a quarter of the deadline at most), else 0.
         link_mbit_s: megabits a second of a site's link, by which a plan foretells its hours.
         link_wait_h: hours that a message waits for its answer besides: a tunnel that opens at night, a
             courier's way.
@@ -120,7 +121,7 @@ class FederationSettings(BaseModel):
     round_deadline_s: float = Field(default=3600.0, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
-    reply_quantum_s: float = Field(default=0.0, ge=0, le=86_400)
+    reply_quantum_s: float | None = Field(default=None, ge=0, le=86_400)
     link_mbit_s: float = Field(default=10.0, gt=0)
     link_wait_h: float = Field(default=0.0, ge=0)
 

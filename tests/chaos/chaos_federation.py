@@ -46,6 +46,7 @@ SETTINGS: Mapping[str, object] = {
     "federation.poll_s": 0.5,
     "federation.liveness_s": 150,
     "federation.round_deadline_s": 240,
+    "federation.reply_quantum_s": 0,
 }
 # A hospital's patients take part in the runs of many rows.
 POLICY = {"epsilon_lifetime": 200.0}

@@ -107,7 +107,7 @@ def test_ray_gives_the_weights_of_the_local_engine(
 def test_deployed_gives_the_weights_of_the_local_engine(
     ground: Ground, fold: str, local_weights: np.ndarray
 ) -> None:
-    ground.plan(f"on-deployed-{fold}", "engine=deployed", fold=fold)
+    ground.plan(f"on-deployed-{fold}", "engine=deployed", "federation.reply_quantum_s=0", fold=fold)
     store = prepare(Home(ground.home), f"on-deployed-{fold}")
     deploy_loopback(ground.home, store.folder, ground.sites)
     np.testing.assert_allclose(store.averaged(), local_weights, rtol=0, atol=1e-6)

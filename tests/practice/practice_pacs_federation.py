@@ -58,7 +58,7 @@ WORDS = {
 SETTINGS = (
     *("engine=deployed", "fusion=linear", "privacy.epsilon=3"),
     *("federation.rounds=1", "federation.local_steps=1", "federation.learning_rate=0.5"),
-    *("federation.poll_s=0.3", "validation.epsilon=3"),
+    *("federation.poll_s=0.3", "federation.reply_quantum_s=0", "validation.epsilon=3"),
 )
 
 

@@ -237,6 +237,15 @@ def test_a_plan_is_not_approved_after_its_last_day(sites: TableSites) -> None:
     assert _judge(sites.site(), lasting)[0]["would stop it"] == "nothing"
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "at once"), (60.0, "multiples of 60 s")])
+def test_who_approves_sees_when_answers_leave(sites: TableSites, seconds: float, said: str) -> None:
+    settings = sites.plan.settings
+    patience = settings.patience.model_copy(update={"reply_quantum_s": seconds})
+    held = settings.model_copy(update={"patience": patience})
+    facts, _ = _judge(sites.site(), sites.plan.model_copy(update={"settings": held}))
+    assert said in str(facts["answers leave"])
+
+
 def test_where_two_must_approve_a_first_yes_waits_for_another_person(sites: TableSites) -> None:
     sites.site().approvals.decide(sites.plan, "refused", by=BY, now=clock())
     sites.change_policy(approvals_needed=2)

@@ -80,6 +80,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         ({"allowed_tasks": ["falls"]}, {}, "task osteoporosis is none of ['falls']"),
         ({"allowed_tasks": ["falls"]}, {"role": "external"}, "task osteoporosis is none of ['falls']"),
         ({}, {"privacy__update_norm_max": 1e9}, "bounds nothing"),
+        ({"reply_quantum_floor_s": 30.0}, {}, "multiples of 0 s, below this hospital's floor of 30"),
     ],
 )
 def test_a_single_violation_is_named(

@@ -149,6 +149,24 @@ def test_few_patients_alone_are_asked_for_a_smaller_rate_than_a_federation(head:
     assert alone.learning_rate < together.learning_rate
 
 
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        (["engine=deployed"], 60.0),
+        (["engine=deployed", "federation.round_deadline_s=40"], 10.0),
+        (["engine=deployed", "federation.reply_quantum_s=0"], 0.0),
+        (["engine=deployed", "is_synthetic=true"], 0.0),
+        (["engine=deployed", "is_simulated=true"], 0.0),
+        (["engine=local"], 0.0),
+        (["engine=local", "federation.reply_quantum_s=7"], 7.0),
+    ],
+)
+def test_answers_of_hospitals_leave_at_a_public_time_unless_a_plan_says_otherwise(
+    asked: list[str], seconds: float
+) -> None:
+    assert draft(asked).settings.patience.reply_quantum_s == seconds
+
+
 def test_an_external_site_does_not_change_the_schedule() -> None:
     assert training(draft(external=5000)) == training(draft())
 
