@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from inspect import cleandoc
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -28,6 +28,7 @@ _WORDS = {
     bool: "`true` or `false`",
     bytes: "bytes",
     datetime: "time (ISO 8601)",
+    date: "day (ISO 8601)",
 }
 _PLURALS = {"text": "texts", "whole number": "whole numbers", "number": "numbers", "object": "objects"}
 _ACRONYMS = {"Bmd": "BMD", "Fhir": "FHIR"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,23 +15,38 @@ from practice_plan import plan_of, trained
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+import shared.stages.description
 import shared.stages.gradient
 import shared.stages.learner
+import shared.stages.measure
 import shared.stages.table
 import shared.sums.total
 import shared.train.patient_gradients
 from shared.contract.capacity import capacity_of
-from shared.contract.stages import TableStage
+from shared.contract.settings import ValidationSettings
+from shared.contract.stages import DescriptionStage, MeasureStage, TableStage
+from shared.stages.description import DescriptionSum, FirstExams
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
+from shared.stages.measure import MeasureSum
 from shared.stages.stage_sum import StageSum
 from shared.stages.table import TableSum
 from shared.train.patients import PatientBatch, join_patients
 
 DECLARED = 110
 SITES = {"aster": DECLARED, "birch": 90}
+EDGES = (0.05, 0.2, 0.6)
+# Every module that asks how many places a stage has.
+PADDED = (
+    shared.stages.description,
+    shared.stages.gradient,
+    shared.stages.learner,
+    shared.stages.measure,
+    shared.stages.table,
+)
 # More than one chunk of 128 where nothing is padded, and within the capacity of 110.
 FEW, MANY = 128, 129
+DESCRIBED = ValidationSettings(description_epsilon=1.0, target_low=0.3, target_high=1.0, score_low=0.3)
 
 
 def gradient_sum(fusion: str, **changes: object) -> StageSum:
@@ -49,6 +65,15 @@ def table_sum() -> StageSum:
 def learner_sum() -> StageSum:
     plan = learner_plan("ridge", SITES, epsilon=8.0)
     return LearnerSum(plan, stage_of(plan), None)
+
+
+def measure_sum(name: str) -> StageSum:
+    """Errors of a learner's release over everybody of an external site."""
+    request = {"groups": ["external"], "epsilon": 2.0, "measure": {"kind": "errors", "edges": EDGES}}
+    plan = learner_plan(name, SITES, measures={"errors": request}, epsilon=8.0)
+    stage = plan.stage("errors_external")
+    assert isinstance(stage, MeasureStage)
+    return MeasureSum(plan, stage, None)
 
 
 def heavy_patient() -> PatientBatch:
@@ -102,6 +127,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
 def answer(asked: StageSum, patients: PatientBatch) -> np.ndarray:
     start = asked.start().vector
+    if len(start) != asked.state_length(1):  # what it measures is a release
+        start = np.zeros(asked.state_length(1), asked.state_kind)
     moved = (start + np.linspace(-0.2, 0.2, start.size)).astype(start.dtype)
     return asked.answer(
         moved,
@@ -119,7 +146,7 @@ def shapes_of(monkeypatch: pytest.MonkeyPatch, asked: StageSum, patients: Patien
 
 
 def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (shared.stages.gradient, shared.stages.table, shared.stages.learner):
+    for module in PADDED:
         monkeypatch.setattr(module, "places_of", lambda *_, **__: 0)
 
 
@@ -128,6 +155,7 @@ SUMS: dict[str, tuple[Callable[[], StageSum], int, int]] = {
     "cross attention": (lambda: gradient_sum("cross_attention"), FEW, MANY),
     "learner": (learner_sum, FEW, MANY),
     "table": (table_sum, 15, 60),  # of held-out patients; 60 have more exams than a chunk holds
+    "measure of a learner": (lambda: measure_sum("ridge"), FEW, MANY),
 }
 
 
@@ -156,6 +184,31 @@ def test_places_without_a_patient_add_exactly_nothing(
     unpadded(monkeypatch)
     assert padded.tobytes() == answer(asked, patients).tobytes()
     assert np.abs(padded).max() > 0
+
+
+def test_every_module_that_pads_is_among_those_that_are_tried() -> None:
+    room = Path(shared.stages.table.__file__).parent
+    asking = {path.stem for path in room.glob("*.py") if "places_of(" in path.read_text()}
+    assert asking - {"stage_sum"} == {module.__name__.rpartition(".")[2] for module in PADDED}
+
+
+def test_a_description_of_few_has_the_shapes_of_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = practice_settings("linear").model_copy(update={"validation": DESCRIBED})
+    plan = plan_of(settings, SITES)
+    stage = plan.stage("description")
+    assert isinstance(stage, DescriptionStage)
+    asked = DescriptionSum(plan, stage, None)
+
+    def shapes(n: int) -> list[object]:
+        fields = np.zeros((n, len(settings.cohort.fields)))
+        with recorded(monkeypatch) as seen:
+            answer(asked, FirstExams(fields, fields == 0, np.full(n, 0.7)))  # type: ignore[arg-type]
+        return seen
+
+    assert len(shapes(1)) > 1
+    assert shapes(1) == shapes(FEW) == shapes(MANY)
+    unpadded(monkeypatch)
+    assert shapes(FEW) != shapes(MANY)
 
 
 @pytest.mark.parametrize("fold", ["coordinator", "site"])
