@@ -44,7 +44,7 @@ from shared.contract.protocol import (
     request_sha256,
     signed_bytes,
 )
-from shared.contract.stages import Purpose
+from shared.contract.stages import PROSPECTIVE
 from shared.errors import LedgerError, PolicyError, PrivacyError, ProtocolError
 from shared.machine.hours import hour_text
 from shared.privacy.accountant import epsilon_of
@@ -54,9 +54,6 @@ from shared.stages.stage_sum import Bound, numbers_of
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 _SHA256 = re.compile("[0-9a-f]{64}")
-# Asks about patients from a public day on, however few they are: noise protects them, and exact numbers
-# of few are refused as the charge's one answer.
-PROSPECTIVE: Purpose = "evaluate.prospective"
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
 
@@ -423,7 +420,9 @@ class Gate:
                 hint="change policy.yaml deliberately, or ask for a plan with noise",
             )
         is_training = charge.purpose == "train"
-        if charge.purpose != PROSPECTIVE:  # asked every day, a refusal would end when the n-th came
+        # From a public day on patients are asked however few: a refusal would end when the n-th came.
+        # Noise protects them; exact numbers of few are refused as the charge's one answer.
+        if charge.purpose != PROSPECTIVE:
             _require_enough(
                 members, policy.minimum_cohort_patients if is_training else policy.minimum_cell
             )

@@ -205,14 +205,23 @@ def request_sha256(request: SumRequest) -> str:
 
     Ledger head and countersignature are left out: they may differ when a round is asked for again.
     """
+    return _identity(request, vector_sha256(request.vector), request.lock_sha256)
+
+
+def answered_sha256(reply: SumReply, *, lock_sha256: str) -> str:
+    """The ``request_sha256`` of the request that a reply says it answers, under a lock or none."""
+    return _identity(reply, reply.vector_sha256, lock_sha256)
+
+
+def _identity(about: SumRequest | SumReply, state_sha256: str, lock_sha256: str) -> str:
     return hash_of(
         {
-            "plan_sha256": request.plan_sha256,
-            "stage": request.stage,
-            "round": str(request.round),  # canonical JSON has no integers beyond 2^53
-            "vector_sha256": vector_sha256(request.vector),
-            "release_sha256": request.release_sha256,
-            "lock_sha256": request.lock_sha256,
+            "plan_sha256": about.plan_sha256,
+            "stage": about.stage,
+            "round": str(about.round),  # canonical JSON has no integers beyond 2^53
+            "vector_sha256": state_sha256,
+            "release_sha256": about.release_sha256,
+            "lock_sha256": lock_sha256,
         }
     )
 

@@ -29,6 +29,7 @@ Purpose = Literal[
     "evaluate.prospective",
     "evaluate.description",
 ]
+PROSPECTIVE: Purpose = "evaluate.prospective"
 # Whose rows are added: a split of the cohort, all its labelled patients, or those accrued under a lock.
 PatientGroup = Literal["train", "internal", "everybody", "accrued"]
 ReleaseClass = Literal["dp", "governed", "off"]

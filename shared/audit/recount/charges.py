@@ -11,7 +11,7 @@ from datetime import datetime
 
 from shared.audit.finding import Finding
 from shared.audit.recount.recounted import RecountedLedger, charge_of, judge, place_of
-from shared.contract.stages import Stage, purpose_of
+from shared.contract.stages import PROSPECTIVE, Stage, purpose_of
 from shared.machine.hours import hour_in
 from shared.privacy.attempts import MOST_REPEATS
 from shared.privacy.cost import event_of
@@ -125,7 +125,7 @@ def _lock_problems(ledger: RecountedLedger, charge: LedgerRow) -> list[str]:
     Clocks of simulations go back, those of hospitals do not: an acceptance that is older than a row
     before it would make films of before it prospective.
     """
-    if charge.purpose != "evaluate.prospective":
+    if charge.purpose != PROSPECTIVE:
         return []
     place, is_simulated = f"row {charge.index}", ledger.plan.settings.is_simulated
     accepted = [row for row in ledger.rows[: charge.index] if row.kind == "accepted"]

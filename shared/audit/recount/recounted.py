@@ -49,6 +49,11 @@ class RecountedLedger:
         """How often each request of the plan was charged, by the request's hash."""
         return Counter(row.request_sha256 for row in self.charges)
 
+    def locks_before(self, charge: LedgerRow) -> set[str]:
+        """Hashes of the locks of the plan that were accepted before a charge."""
+        accepted = (row for row in self.rows[: charge.index] if row.kind == "accepted")
+        return {row.lock_sha256 for row in accepted if self._is_own(row)}
+
     @cached_property
     def attempts(self) -> tuple[LedgerRow, ...]:
         """Further attempts under charges of the plan."""

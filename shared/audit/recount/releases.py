@@ -25,8 +25,9 @@ from shared.audit.recount.run_files import MEASURED, HeldReplies, Place
 from shared.audit.recount.totals import recount_totals
 from shared.audit.recount.weights import recount_rounds, recount_weights
 from shared.contract.payload import payload_sha256
-from shared.contract.protocol import SumReply, signed_bytes, vector_sha256
+from shared.contract.protocol import SumReply, answered_sha256, signed_bytes, vector_sha256
 from shared.contract.release import Release, read_release
+from shared.contract.stages import PROSPECTIVE
 from shared.errors import OsteoFedError
 from shared.privacy.ledger_format import KEPT, LedgerRow
 from shared.signing.keys import verify
@@ -144,6 +145,10 @@ def _reply_problems(
         problems.append(f"the reply of {where} was charged as {place_of(charge.stage, charge.round)}")
     if (reply.ledger_head, reply.ledger_index) != (outcome.sha256, outcome.index):
         problems.append(f"the reply of {where} names another row than the one that released it")
+    locks = ledger.locks_before(charge) if charge.purpose == PROSPECTIVE else {""}
+    if charge.request_sha256 not in {answered_sha256(reply, lock_sha256=lock) for lock in locks}:
+        under = " under a lock that was accepted here" if charge.purpose == PROSPECTIVE else ""
+        problems.append(f"the reply of {where} does not answer the request that was charged{under}")
     if reply.charges != ledger.n_charges[charge.request_sha256]:
         problems.append(f"the reply of {where} tells another number of charges than the ledger holds")
     if reply.release_class != charge.charge_class:

@@ -12,8 +12,10 @@ from shared.contract.protocol import (
     KINDS,
     PROTOCOL_VERSION,
     Refusal,
+    SumReply,
     SumRequest,
     Wire,
+    answered_sha256,
     any_from_record,
     from_record,
     request_sha256,
@@ -164,6 +166,24 @@ def test_a_request_is_the_same_until_more_than_its_head_changes(name: str) -> No
     changed = replace(request, **{name: other(getattr(request, name))})
     is_head = name in ("ledger_head", "countersignature")
     assert (request_sha256(changed) == request_sha256(request)) == is_head
+
+
+def test_a_reply_names_the_request_that_it_answers_under_each_lock_another() -> None:
+    state = np.array([0.5, -1.0], dtype="<f4")
+    about = {"plan_sha256": "1" * 64, "stage": "prospective", "round": 1, "release_sha256": "2" * 64}
+    heads = {"ledger_head": "", "countersignature": ""}
+    request = SumRequest(vector=state, lock_sha256="3" * 64, **about, **heads)  # type: ignore[arg-type]
+    reply = SumReply(
+        site="elm",
+        status="measured",
+        release_class="dp",
+        vector_sha256=vector_sha256(state),
+        total=np.zeros(1),
+        ledger_head="",
+        **about,  # type: ignore[arg-type]
+    )
+    assert answered_sha256(reply, lock_sha256="3" * 64) == request_sha256(request)
+    assert answered_sha256(reply, lock_sha256="4" * 64) != request_sha256(request)
 
 
 def test_a_request_of_the_second_protocol_is_refused_with_its_reason() -> None:

@@ -556,9 +556,17 @@ def charged_as_prospective(rows: Rows) -> Rows:
     ]
 
 
+def charged_for_another_request(rows: Rows) -> Rows:
+    return [
+        replace(row, request_sha256="7" * 64) if row.stage == "internal" and row.request_sha256 else row
+        for row in rows
+    ]
+
+
 @pytest.mark.parametrize(
     ("forge", "because"),
     [
+        (charged_for_another_request, "internal, round 1 does not answer the request that was charged"),
         (governed_instead_of_dp, "reply of internal, round 1 is of class dp, charged governed"),
         (charged_as_prospective, "reply of internal, round 1 was charged as prospective, round 1"),
     ],
