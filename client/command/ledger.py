@@ -29,7 +29,8 @@ def outbox(folder: Folder = Path(), as_json: JsonOption = False) -> None:
     from client.site.folder import open_site
 
     site = open_site(folder)
-    departures = Outbox(site.folder / "outbox", site.folder / "replies").show()
+    log = Outbox(site.folder / "outbox", site.folder / "replies")
+    departures = log.show()
     if as_json:
         show_json([asdict(departure) for departure in departures])
         return
@@ -48,6 +49,8 @@ def outbox(folder: Folder = Path(), as_json: JsonOption = False) -> None:
             for departure in departures
         ],
     )
+    if further := log.further():
+        show_facts("further ones, more than a few a minute, that cost nothing", further)
 
 
 @ledger_app.command("show")

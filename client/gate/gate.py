@@ -54,6 +54,7 @@ from shared.stages.stage_sum import Bound, numbers_of
 
 SignedReply = TypeVar("SignedReply", bound=HelloReply | WeightsReply | SumReply)
 _SHA256 = re.compile("[0-9a-f]{64}")
+_UNCHARGED = ("public", "status", "repeat")
 # Rounding of a norm that was scaled to its bound.
 _NORM_TOLERANCE = 1e-5
 
@@ -389,15 +390,18 @@ class Gate:
         self, message: Wire, *, channel: str, release_class: str, epsilon: float | None
     ) -> Released:
         """Log a departure, then let the message go."""
-        self.outbox.record(
-            _departure(
-                message,
-                utc=hour_text(self._clock()),
-                channel=channel,
-                release_class=release_class,
-                epsilon=epsilon,
-            )
+        now = self._clock()
+        departure = _departure(
+            message,
+            utc=hour_text(now),
+            channel=channel,
+            release_class=release_class,
+            epsilon=epsilon,
         )
+        if release_class in _UNCHARGED:
+            self.outbox.record_often(departure, minute=now.isoformat()[:16])
+        else:
+            self.outbox.record(departure)
         return Released(message)
 
     def _require_allowed(self, charge: Charge, members: Collection[str]) -> None:

@@ -1,10 +1,11 @@
 """What has left a site: a log of every message, and the finished replies themselves.
 
-``outbox/outbox.jsonl`` has one line per message that left, with its class and cost (of refusals of one
-code one a minute, ``client.gate.failures``); it is what ``osteofed-site outbox`` shows. ``replies/``
-keeps the reply to each charge under the charge's hash, but for the head and signature that the outcome
-row gives it, so that a repeated request gets the identical bytes and costs nothing; and the lock of a
-round while it is answered. Written by the gate.
+``outbox/outbox.jsonl`` has one line per message that left, with its class and cost. Of what costs
+nothing and may be asked for without end a few lines a minute are written and the others counted; of
+refusals of one code one line (``client.gate.failures``). It is what ``osteofed-site outbox`` shows.
+``replies/`` keeps the reply to each charge under the charge's hash, but for what the outcome row gives
+it, so that a repeated request gets the identical bytes and costs nothing; and the lock of a round while
+it is answered. Written by the gate.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from shared.contract.protocol import Wire
 from shared.errors import LedgerError, ProtocolError
 from shared.machine.files import append_line, locked, make_folder, write_atomic
 from shared.signing.canonical import canonical_json, hash_of
+
+# Lines in a minute of uncharged messages of one channel and class.
+MOST_A_MINUTE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,41 @@ class Outbox:
 
     def __init__(self, log_folder: Path, replies_folder: Path) -> None:
         self._log = log_folder / "outbox.jsonl"
+        self._minutes = log_folder / "minutes.json"
         self._replies = replies_folder
 
     def record(self, departure: Departure) -> None:
         """Append a line before the message leaves, flushed to disk."""
         append_line(self._log, canonical_json(asdict(departure)) + b"\n")
+
+    def record_often(self, departure: Departure, *, minute: str) -> None:
+        """As ``record``, of a message that costs nothing; after a few in a minute it is counted.
+
+        Whoever asks ten times a second for a day must not fill a hospital's disk.
+        """
+        make_folder(self._minutes.parent, mode=0o700)
+        with locked(self._minutes.with_suffix(".lock")):
+            seen = self._read_minutes()
+            kind = f"{departure.channel} ({departure.release_class})"
+            at = seen.get(kind, {"minute": "", "n": 0, "further": 0})
+            n = int(at["n"]) + 1 if at["minute"] == minute else 1
+            further = int(at["further"]) + (n > MOST_A_MINUTE)
+            seen[kind] = {"minute": minute, "n": n, "further": further}
+            write_atomic(self._minutes, json.dumps(seen).encode(), mode=0o600)
+        if n <= MOST_A_MINUTE:
+            self.record(departure)
+
+    def further(self) -> dict[str, int]:
+        """How many uncharged messages of each channel and class left without a line of their own."""
+        counted = {kind: int(at["further"]) for kind, at in self._read_minutes().items()}
+        return {kind: n for kind, n in counted.items() if n}
+
+    def _read_minutes(self) -> dict[str, dict[str, str | int]]:
+        try:
+            read: dict[str, dict[str, str | int]] = json.loads(self._minutes.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return read
 
     def show(self) -> tuple[Departure, ...]:
         """Everything that has left, oldest first."""
@@ -71,9 +105,14 @@ class Outbox:
 
     def has_left(self, payload_sha256: str) -> bool:
         """Whether a message has left under the class in which it was charged."""
+        if not self._log.exists():
+            return False
+        named = payload_sha256.encode()  # few lines name it, however many there are
+        whole, _, _ = self._log.read_bytes().rpartition(b"\n")
+        lines = (json.loads(line) for line in whole.splitlines() if named in line)
         return any(
-            each.payload_sha256 == payload_sha256 and each.release_class != "repeat"
-            for each in self.show()
+            line["payload_sha256"] == payload_sha256 and line["release_class"] != "repeat"
+            for line in lines
         )
 
     def held(

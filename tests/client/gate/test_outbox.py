@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client.gate.outbox import Departure, Outbox
+from client.gate.outbox import MOST_A_MINUTE, Departure, Outbox
 from shared.contract.payload import pack
 from shared.contract.protocol import Refusal
 from shared.errors import LedgerError
@@ -39,6 +39,29 @@ def test_departures_are_shown_oldest_first(outbox: Outbox) -> None:
     for each in sent:
         outbox.record(each)
     assert outbox.show() == tuple(sent)
+
+
+def test_of_what_costs_nothing_few_lines_a_minute_are_written_and_the_others_counted(
+    outbox: Outbox,
+) -> None:
+    hello = departure("query.hello", release_class="public", epsilon=0.0)
+    for minute in ("2026-01-01T00:00", "2026-01-01T00:01"):
+        for _ in range(MOST_A_MINUTE + 5):
+            outbox.record_often(hello, minute=minute)
+        outbox.record_often(departure(release_class="repeat"), minute=minute)
+    shown = [each.channel for each in outbox.show()]
+    assert (shown.count("query.hello"), shown.count("train")) == (2 * MOST_A_MINUTE, 2)
+    assert outbox.further() == {"query.hello (public)": 10}
+
+
+def test_a_message_has_left_once_a_line_says_so_in_its_own_class(outbox: Outbox) -> None:
+    assert not outbox.has_left("b" * 64)
+    outbox.record(departure(release_class="repeat"))
+    assert not outbox.has_left("b" * 64)
+    outbox.record(departure(payload_sha256="c" * 64, plan_sha256="b" * 64))
+    assert not outbox.has_left("b" * 64), "a plan's hash is no payload"
+    outbox.record(departure())
+    assert outbox.has_left("b" * 64)
 
 
 def test_a_line_that_a_crash_tore_is_no_departure(outbox: Outbox, tmp_path: Path) -> None:
