@@ -7,11 +7,12 @@ that arrives over the network can write here. Imports plan, keys and files only.
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from shared.contract.plan import Plan, read_plan
+from shared.contract.plan import HASH, Plan, read_plan
 from shared.contract.sweep import SignedSweep, read_sweep
 from shared.errors import PlanError
 from shared.machine.files import append_line, read_lines, write_atomic
@@ -116,8 +117,8 @@ class Approvals:
         Raises:
             PlanError: the record is damaged, or does not carry this site's signature.
         """
-        path = self._decisions / f"{Path(plan_sha256).name}.json"
-        if not path.exists():
+        path = self._decisions / f"{plan_sha256}.json"
+        if not re.fullmatch(HASH, plan_sha256) or not path.exists():  # whoever asks may say anything
             return None
         if self._read_record(path.read_bytes(), plan_sha256)["decision"] != "approved":
             return "refused"

@@ -508,8 +508,8 @@ HOSTILE = {
         under(set_in("cohort", name="everybody")), "intake.no-cohort"
     ),
     # policy and budget
-    "training where it is not allowed": Case(
-        with_policy(train, allowed=["evaluate.internal"]), FORBIDDEN, "train is not allowed"
+    "answers sooner than the hospital lets them leave": Case(
+        with_policy(train, reply_quantum_floor_s=30), FORBIDDEN, "below this hospital's floor of 30"
     ),
     "validation where it is not allowed": Case(
         with_policy(measure, allowed=["train"]), "policy.purpose-forbidden"
@@ -530,10 +530,10 @@ HOSTILE = {
         lambda it: train(it, plan_sha256="../../keys/signing"), "plan.not-approved"
     ),
     "a path to the approval": Case(
-        lambda it: train(it, plan_sha256=f"../approvals/{it.plan_sha256}"), "plan.forged-approval"
+        lambda it: train(it, plan_sha256=f"../approvals/{it.plan_sha256}"), "plan.not-approved"
     ),
     "a hash of a megabyte": Case(
-        lambda it: train(it, plan_sha256="a" * (1 << 20)), "osteofed.internal"
+        lambda it: train(it, plan_sha256="a" * (1 << 20)), "plan.not-approved"
     ),
     "round 0": Case(lambda it: train(it, round=0), "protocol.no-such-round"),
     "a round beyond the last": Case(lambda it: train(it, round=4), "protocol.no-such-round"),
