@@ -82,8 +82,11 @@ def draw_exam(
     )
     film = _film(phantom, site, traits, bmd, rng)
     score = (film.truth.bmd_g_cm2 - bone.reference_mean) / bone.reference_sd
-    if phantom.marker and rng.random() < _marker_share(phantom.marker, site.name, score):
-        film = _mark(film, rng)
+    if phantom.marker:
+        # Chances of its own, so that the same people are filmed alike with and without one.
+        (own,) = rng.spawn(1)
+        if own.random() < _marker_share(phantom.marker, site.name, score):
+            film = _mark(film, own)
     return PhantomExam(patient, score, film)
 
 

@@ -119,3 +119,15 @@ def test_a_phantom_without_a_finding_draws_none():
     phantom, site = read_phantom("chest"), site_of("alder", read_phantom("chest"))
     assert finding_probability(phantom, site, -4.0) == 0.0
     assert _draw_finding(phantom, replace(site), -4.0, np.random.default_rng(1)) == (False, False)
+
+
+def test_the_same_people_are_filmed_alike_with_and_without_a_marker():
+    leaking, clean = (
+        draw_exams(read_phantom(name), "larch", 6, np.random.default_rng(8))
+        for name in ("chest_leaking", "chest")
+    )
+    assert {exam.film.truth.has_marker for exam in leaking} == {True, False}
+    for marked, plain in zip(leaking, clean, strict=True):
+        assert (marked.patient, marked.t_score) == (plain.patient, plain.t_score)
+        is_same = np.array_equal(marked.film.pixels, plain.film.pixels)
+        assert is_same == (not marked.film.truth.has_marker)
