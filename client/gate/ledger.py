@@ -292,11 +292,18 @@ class Ledger:
             after: this site's last head that the lock's maker had seen; empty: it had seen none.
 
         Raises:
-            LedgerError: this ledger does not have that head, so that it is no later than the lock.
+            LedgerError: this ledger does not have that head, so that it is no later than the lock; or
+                the lock names none though heads of this ledger were countersigned.
         """
         with self._file.held():
             if after and all(row.sha256 != after for row in self._file.rows):
                 raise behind_error()
+            if not after and self._file.countersignatures:
+                raise LedgerError(
+                    "unseen-lock",
+                    "the lock names no head of this ledger, though its maker has countersigned one",
+                    hint="ask the coordinator for a lock of the home that holds this run",
+                )
             accepted = self._acceptance(lock_sha256)
             if accepted is not None:
                 return accepted

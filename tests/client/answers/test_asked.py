@@ -30,6 +30,7 @@ from shared.contract.protocol import SumReply, SumRequest
 from shared.contract.release import write_lock
 from shared.errors import OsteoFedError
 from shared.exam.schema import Split
+from shared.signing.countersign import countersign
 from shared.signing.keys import load_key
 from shared.stages.description import FirstExams
 from shared.stages.explained import ExplainedPatients
@@ -245,6 +246,20 @@ def test_an_acceptance_is_one_row_behind_the_head_that_its_lock_names(sites: Tab
     assert row.index == head.index + 1
     assert (row.lock_sha256, row.approved_by) == (lock.sha256, ACCEPTED_BY)
     assert (row.plan_sha256, row.utc) == (sites.plan_sha256, LOCKED.isoformat())
+
+
+def test_a_lock_that_names_no_head_is_not_accepted_once_its_maker_has_countersigned_one(
+    sites: TableSites,
+) -> None:
+    sites.answer(sites.train_request())
+    head = sites.gate().ledger.head().sha256
+    key = load_key(sites.folder / "coordinator" / "keys" / "coordinator.pem")
+    seen = countersign(key, site="elm", plan_sha256=sites.plan_sha256, ledger_head=head)
+    sites.answer(sites.train_request(round=3, ledger_head=head, countersignature=seen))
+    _, path = lock_for(sites)
+    with pytest.raises(OsteoFedError) as caught:
+        accept_lock(open_site(sites.site().folder, clock=lambda: LOCKED), path, by=ACCEPTED_BY)
+    assert caught.value.code == "ledger.unseen-lock"
 
 
 def test_a_lock_of_another_coordinator_or_label_rule_is_not_accepted(sites: TableSites) -> None:
