@@ -5,6 +5,7 @@ authentication, a gate before all that is not for sites. Flower's own command li
 
     <home>/deployment/certificates  logs  superlink.sqlite  registered.json
     <home>/deployment/flower        FLWR_HOME; its config.toml says where the SuperLink is
+    <home>/deployment/serve.holder  while `serve` serves this home
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import socket
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,6 +27,7 @@ from typing import Any
 from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
+from server.run.holder import held_file
 from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.health import answers, is_refusal, serving_health
@@ -33,6 +36,7 @@ from shared.machine.processes import (
     end_on_sigterm,
     flower_environment,
     flower_program,
+    require_free_port,
     run_command,
     wait_for_port,
 )
@@ -40,6 +44,7 @@ from shared.machine.terminal import say
 
 START_S = 60.0
 COMMAND_S = 180.0
+EXECUTOR = "coordinator-executor"
 FLEET, HEALTH = "/v1/fleet/", "/health"
 STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
@@ -77,8 +82,9 @@ class Deployment:
             names: DNS names and addresses under which sites reach the SuperLink, loopback included.
 
         Raises:
-            EngineError: the SuperLink does not come up.
+            EngineError: another process has the port, or the SuperLink does not come up.
         """
+        require_free_port(host, port)
         certificate = ensure_server_certificate(
             self.work / "certificates", hosts=names, now=datetime.now(UTC)
         )
@@ -103,7 +109,7 @@ class Deployment:
         address = f"127.0.0.1:{port}"
         wait_for_port(port, processes, timeout_s=START_S)
         processes.start(
-            "coordinator-executor",
+            EXECUTOR,
             [
                 flower_program("flower-superexec"),
                 *("--runtime-api-address", address),
@@ -117,6 +123,25 @@ class Deployment:
             f'address = "{address}"\nroot-certificates = "{certificate.authority}"\n'
         )
         write_atomic(self.work / "flower" / "config.toml", lines.encode())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Serve this home alone inside the block.
+
+        Raises:
+            EngineError: another process does, which is named.
+        """
+
+        def served(holder: str) -> EngineError:
+            return EngineError(
+                "being-served",
+                f"this home is being served: {holder}",
+                hint="one `serve` is enough: it follows enrolments and a renewed certificate by itself",
+            )
+
+        self.work.mkdir(parents=True, exist_ok=True)
+        with held_file(self.work / "serve.holder", what="serve", refuse=served):
+            yield
 
     @property
     def nodes(self) -> Nodes:
@@ -282,15 +307,19 @@ def serve(
         warn: called at the start and once a day, to say what will end.
         health: ``host:port`` on which gRPC health checks are answered; empty: nowhere.
 
-    A SuperLink that ends by itself is started again, so that runs go on.
+    A SuperLink that ends by itself is started again, so that runs go on; and so is the executor.
 
     Raises:
-        EngineError: the executor ended by itself, a SuperLink before it was up, or nobody can listen
-            for health checks.
+        EngineError: this home is served already, the port is taken, a SuperLink ended before it was
+            up, or nobody can listen for health checks.
     """
     end_on_sigterm()
     deployment = Deployment(home)
-    with serving_health(health, deployment.is_serving), deployment.processes() as processes:
+    with (
+        deployment.held(),
+        serving_health(health, deployment.is_serving),
+        deployment.processes() as processes,
+    ):
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
         _follow(processes, deployment, node_keys, warn, port=port)
 
@@ -307,7 +336,7 @@ def _follow(
     certificate = deployment.authority.with_name("server.pem")
     shown = certificate.read_bytes()
     taken: Mapping[str, str] | None = None
-    again = warned = time.monotonic()
+    again = warned = executor_again = time.monotonic()
     warn()
     while True:
         if time.monotonic() - warned > WARN_EVERY_S:
@@ -317,10 +346,15 @@ def _follow(
         if has_ended or is_renewed:  # runs go on without the SuperLink for about a minute
             shown = certificate.read_bytes()
             processes.restart("superlink")
-            wait_for_port(port, processes, timeout_s=START_S)
+            wait_for_port(port, processes, timeout_s=START_S, only="superlink")
             why = "it had ended by itself" if has_ended else "with its renewed certificate"
             say(f"the server was started again: {why}")
-        processes.require_alive()
+        if processes.has_ended(EXECUTOR) and time.monotonic() >= executor_again:
+            processes.restart(EXECUTOR)
+            executor_again = time.monotonic() + RETRY_S  # one that cannot go on is not started all day
+            say(
+                f"{EXECUTOR} was started again: it had ended by itself; a run that it played is resumed"
+            )
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
             try:

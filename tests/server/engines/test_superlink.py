@@ -185,7 +185,6 @@ class Started:
 
     def __init__(self) -> None:
         self.commands: dict[str, list[str]] = {}
-        self.died: EngineError | None = None
         self.restarted: list[str] = []
         self.ended: set[str] = set()
 
@@ -206,10 +205,6 @@ class Started:
     def has_ended(self, name: str) -> bool:
         return name in self.ended
 
-    def require_alive(self) -> None:
-        if self.died:
-            raise self.died
-
 
 def given(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
@@ -220,15 +215,17 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     processes = Started()
     ports: list[int] = []
 
-    def wait(port: int, given: object, *, timeout_s: float) -> None:
+    def wait(port: int, given: object, *, timeout_s: float, only: str = "") -> None:
         assert given is processes
         assert timeout_s > 1
         ports.append(port)
+        assert only == ("superlink" if processes.restarted else "")
         assert processes.restarted or list(processes.commands) == ["superlink"], (
             "the executor comes when its port is open"
         )
 
     monkeypatch.setattr(superlink, "wait_for_port", wait)
+    monkeypatch.setattr(superlink, "require_free_port", lambda *_: None)
     monkeypatch.setattr(Deployment, "processes", lambda _: processes)
     return processes
 
@@ -403,13 +400,20 @@ def test_a_superlink_that_has_ended_is_started_again_alone_and_the_server_says_s
     assert admitted == [{}, {"aster": "ssh-one"}], "it goes on as before"
 
 
-def test_a_server_ends_when_a_process_of_it_has_ended(
+def test_an_executor_that_has_ended_is_started_again_and_not_every_second(
     tmp_path: Path, started: Started, admitted: list[dict[str, str]]
 ) -> None:
-    started.died = EngineError("process-ended", "coordinator-executor ended")
-    with pytest.raises(EngineError, match="executor ended"):
-        superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
-    assert admitted == []
+    class Failing(Registry):
+        def __call__(self) -> dict[str, str]:
+            started.ended = {"coordinator-executor"}
+            return super().__call__()
+
+    for node_keys, times in ((Registry({}, {}), 1), (Failing({}, {}, {}), 1)):
+        started.ended, started.restarted = {"coordinator-executor"}, []
+        started.commands.clear()
+        with pytest.raises(KeyboardInterrupt):
+            superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=node_keys)
+        assert started.restarted == ["coordinator-executor"] * times
 
 
 def remembered(deployment: Deployment, **sites: dict[str, object]) -> None:
