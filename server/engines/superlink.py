@@ -27,7 +27,7 @@ from typing import Any
 from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
-from server.run.holder import held_file
+from server.run.holder import held_file, holder_of
 from shared.errors import EngineError, error_of
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.health import answers, is_refusal, serving_health
@@ -214,12 +214,21 @@ class Deployment:
         config = self.work / f"run-{stage}.toml"
         folder = json.dumps(str(store.folder.resolve()))
         write_atomic(config, f'run-folder = {folder}\nstage = "{stage}"\n'.encode())
-        told = self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
+        told = self._submit(store, stage, config)
         now = start = listed_at = there_at = time.monotonic()
+        was_held = False
+        doubts: list[EngineError] = []
         while not outcome_file.exists():
             is_alive()
+            is_held = bool(holder_of(store, "stage"))
+            if was_held and not is_held and not outcome_file.exists():
+                raise self._failed(store, stage, "its ServerApp has ended without an outcome")
+            was_held = is_held
             if now - listed_at > LIST_EVERY_S:
-                is_there = self._is_listed(str(told["run-id"]), outcome_file)
+                status = self._status(str(told["run-id"]), doubts)
+                is_there = status is not None
+                if (status or "").startswith("finished") and not outcome_file.exists():
+                    raise self._failed(store, stage, f"Flower ended it as {status} without an outcome")
                 if not is_there and now - there_at > AWAY_S:
                     raise self._away()
                 listed_at = time.monotonic()  # of a busy machine's core a look takes long
@@ -235,29 +244,52 @@ class Deployment:
                 raise self._away()  # what a ServerApp breaks by without its server
             raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
-    def _is_listed(self, run_id: str, outcome_file: Path) -> bool:
-        """Whether Flower has a run that goes on; False: its server is not there now.
+    def _submit(self, store: RunStore, stage: str, config: Path) -> dict[str, Any]:
+        try:
+            return self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
+        except EngineError as error:
+            if error.code != "engine.command-timeout":
+                raise
+            raise EngineError(
+                "command-timeout",
+                error.fact,
+                hint="it may have been submitted all the same: `osteofed-coordinator status "
+                f"{store.plan.run}` says whether it is played; {_again(store, stage)}",
+            ) from error
+
+    def _status(self, run_id: str, doubts: list[EngineError]) -> str | None:
+        """How Flower has a run; None: its server is not there now.
+
+        Args:
+            doubts: looks that failed one after another; a server that restarts may fail one.
 
         Raises:
-            EngineError: Flower ended it without an outcome, so that its ServerApp never came to ours.
+            EngineError: a second look has failed.
         """
         if not self.is_running():
-            return False
+            return None
         try:
             listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
         except EngineError as error:
-            is_there = self.is_running()
-            if is_there and error.code != "engine.command-timeout":
+            if not self.is_running():
+                return None  # it has just gone
+            if error.code == "engine.command-timeout":
+                return ""  # the machine is too busy to say
+            doubts.append(error)
+            if len(doubts) > 1:
                 raise
-            return is_there  # it has just gone, or the machine is too busy to say
-        status = str(listed["runs"][0]["status"])
-        if status.startswith("finished") and not outcome_file.exists():
-            raise EngineError(
-                "stage-failed",
-                f"Flower ended the run as {status} without an outcome",
-                hint=f"see coordinator-executor.log in {self.work / 'logs'}",
-            )
-        return True
+            return ""
+        doubts.clear()
+        return str(listed["runs"][0]["status"])
+
+    def _failed(self, store: RunStore, stage: str, why: str) -> EngineError:
+        is_running = self.is_running()
+        return EngineError(
+            "stage-failed",
+            f"stage {stage} of run {store.plan.run} has failed: {why}",
+            hint=f"see coordinator-executor.log in {self.work / 'logs'}; "
+            f"{'' if is_running else 'start `serve` again; '}{_again(store, stage)}",
+        )
 
     def _away(self) -> EngineError:
         return EngineError(
@@ -283,6 +315,14 @@ class Deployment:
                 hint=f"see commands.log in {self.work / 'logs'}",
             )
         return answer
+
+
+def _again(store: RunStore, stage: str) -> str:
+    """What goes on with a stage that did not come to its end."""
+    run, trained = store.plan.run, store.plan.trained
+    if trained and trained.name == stage:
+        return f"then `osteofed-coordinator resume {run}` goes on after the last committed round"
+    return f"then `osteofed-coordinator validate {run} {stage}` again; what was paid for is sent again"
 
 
 def serve(

@@ -133,12 +133,14 @@ def run_command(
             check=False,
         )
     except subprocess.TimeoutExpired:
+        _add_to(log, command, f"ended after {timeout_s:g} s")
         raise EngineError(
-            "command-timeout", f"{Path(command[0]).name} took more than {timeout_s:g} s"
+            "command-timeout",
+            f"{Path(command[0]).name} {command[1]} took more than {timeout_s:g} s",
+            hint="this machine may be too busy, or the server stands still; what was asked may be done "
+            "all the same: look before you ask again",
         ) from None
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream:
-        stream.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
+    _add_to(log, command, f"{done.stdout}{done.stderr}")
     if done.returncode != 0:
         raise EngineError(
             "command-failed",
@@ -146,6 +148,12 @@ def run_command(
             hint=f"see {log}",
         )
     return done.stdout
+
+
+def _add_to(log: Path, command: Sequence[str], told: str) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        stream.write(f"$ {' '.join(command)}\n{told}\n")
 
 
 def end_with_parent(parent: int) -> None:

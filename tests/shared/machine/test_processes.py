@@ -132,6 +132,15 @@ def test_a_failing_command_is_an_error_and_is_logged(tmp_path: Path) -> None:
     assert "why" in log.read_text()
 
 
+def test_a_command_that_takes_too_long_is_an_error_with_advice_and_is_logged(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "commands.log"
+    with pytest.raises(EngineError, match=r"-c took more than 0\.5 s") as caught:
+        run_command(python(SLEEPER), cwd=tmp_path, environment=os.environ, log=log, timeout_s=0.5)
+    assert caught.value.code == "engine.command-timeout"
+    assert "done all the same" in caught.value.hint
+    assert "ended after 0.5 s" in log.read_text()
+
+
 def test_flower_s_environment_is_offline_and_leaves_the_caller_s_python_path_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
