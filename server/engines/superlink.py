@@ -28,7 +28,7 @@ from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
 from server.run.holder import held_file, holder_of
-from shared.errors import EngineError, error_of
+from shared.errors import EngineError, OsteoFedError, error_of
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.health import answers, is_refusal, serving_health
 from shared.machine.processes import (
@@ -434,7 +434,8 @@ def submit_stage(store: RunStore, stage: str) -> None:
     """Play a stage on the SuperLink that runs for the coordinator's home; raises as ``play``.
 
     Raises:
-        EngineError: no SuperLink was started for this home, or its certificate has ended.
+        EngineError: no SuperLink was started for this home, or its certificate has ended, before or
+            meanwhile.
     """
     deployment = Deployment(store.home)
     if not (deployment.work / "flower" / "config.toml").exists():
@@ -446,6 +447,10 @@ def submit_stage(store: RunStore, stage: str) -> None:
     deployment.require_valid_certificate()
     try:
         deployment.play(store, stage)
+    except OsteoFedError as error:
+        if isinstance(error, EngineError) or error.code == "osteofed.internal":
+            deployment.require_valid_certificate()
+        raise
     except KeyboardInterrupt:
         run = store.plan.run
         say(

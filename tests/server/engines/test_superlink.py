@@ -595,6 +595,36 @@ def test_a_stage_on_a_server_whose_certificate_has_ended_says_so(
     assert caught.value.code == "engine.certificate-expired"
 
 
+@pytest.mark.parametrize(
+    ("stopped", "code"),
+    [
+        (EngineError("command-failed", "flwr ls ended with 1"), "engine.certificate-expired"),
+        (OsteoFedError("internal", "ConnectError in x"), "engine.certificate-expired"),
+        (PolicyError("plan-forbidden", "a site says no"), "policy.plan-forbidden"),
+    ],
+)
+def test_a_certificate_that_ends_while_a_stage_is_played_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: OsteoFedError, code: str
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    deployment = Deployment(store.home)
+    (deployment.work / "flower").mkdir(parents=True)
+    (deployment.work / "flower" / "config.toml").write_text("")
+    certificates = deployment.authority.parent
+    superlink.ensure_server_certificate(certificates, hosts=("localhost",), now=datetime.now(UTC))
+
+    def play(*_: object) -> None:
+        (certificates / "server.pem").unlink()
+        past = datetime.now(UTC) - timedelta(days=366)
+        superlink.ensure_server_certificate(certificates, hosts=("localhost",), now=past)
+        raise stopped
+
+    monkeypatch.setattr(Deployment, "play", play)
+    with pytest.raises(OsteoFedError) as caught:
+        submit_stage(store, "train")
+    assert caught.value.code == code
+
+
 def test_a_server_warns_at_its_start_and_once_a_day(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
