@@ -12,7 +12,6 @@ arguments of ``flower-superexec``. Replaces four private names of Flower:
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
 import signal
@@ -38,6 +37,7 @@ from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 from flwr.supernode.runtime import run_clientapp
 
 from client.app import app
+from shared.machine.processes import end_with_parent
 
 # Everything that a round imports, so that a task starts with its work.
 PRELOADED = (
@@ -54,7 +54,6 @@ TASK_LIMIT_S = 24 * 3600.0  # more than any round's deadline
 LOOP_LIMIT_S = 300.0  # Flower repeats a request for minutes while the SuperNode is away
 WATCH_EVERY_S = 0.2
 PULL_AGAIN_S = 0.05  # Flower waits 1 s for a message that is not whole at the SuperNode yet
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ForkingExecutor(SubprocessExecutor):
@@ -74,8 +73,10 @@ class ForkingExecutor(SubprocessExecutor):
         """Start a task."""
         if spec.task_type != TaskType.CLIENT_APP:
             return LaunchResult.failed(f"a site runs {TaskType.CLIENT_APP}, not {spec.task_type}")
+        loop = os.getpid()
         pid = os.fork()
         if pid == 0:
+            _end_with(loop)
             _become_task(spec)
         self._started[pid] = time.monotonic()
         return LaunchResult.accepted()
@@ -106,11 +107,12 @@ def keep_running(work: Callable[[], None], *, beat: Path, limit_s: float) -> int
     Returns:
         The child's exit code, once it ends by itself or by the SIGTERM that this process hands on.
     """
+    watcher = os.getpid()
     while True:
         beat.touch()
         worker = os.fork()
         if worker == 0:
-            _end_with_parent()
+            _end_with(watcher)
             work()
             os._exit(0)
         _hand_on_sigterm(worker)
@@ -178,10 +180,9 @@ def _answer_wordlessly(message: Message, context: Context) -> Message:
         return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=""), reply_to=message)
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this process when its parent is gone, however that ended."""
+def _end_with(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(parent)
 
 
 def _log(text: str) -> None:
@@ -193,7 +194,6 @@ def _become_task(spec: ExecutionSpec) -> None:
     """In the child: run the task's program in this process and end."""
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
-    _end_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     sys.argv = [

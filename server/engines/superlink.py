@@ -5,6 +5,7 @@ authentication, a gate before all that is not for sites. Flower's own command li
 
     <home>/deployment/certificates  logs  superlink.sqlite  registered.json
     <home>/deployment/flower        FLWR_HOME; its config.toml says where the SuperLink is
+    <home>/deployment/serve.holder  while `serve` serves this home
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import socket
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,7 +27,8 @@ from typing import Any
 from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
-from shared.errors import EngineError, error_of
+from server.run.holder import held_file, holder_of
+from shared.errors import EngineError, OsteoFedError, error_of
 from shared.machine.files import PROJECT, write_atomic
 from shared.machine.health import answers, is_refusal, serving_health
 from shared.machine.processes import (
@@ -33,6 +36,7 @@ from shared.machine.processes import (
     end_on_sigterm,
     flower_environment,
     flower_program,
+    require_free_port,
     run_command,
     wait_for_port,
 )
@@ -40,6 +44,7 @@ from shared.machine.terminal import say
 
 START_S = 60.0
 COMMAND_S = 180.0
+EXECUTOR = "coordinator-executor"
 FLEET, HEALTH = "/v1/fleet/", "/health"
 STATUS_EVERY_S = 0.5
 FOLLOW_EVERY_S = 1.0
@@ -77,8 +82,9 @@ class Deployment:
             names: DNS names and addresses under which sites reach the SuperLink, loopback included.
 
         Raises:
-            EngineError: the SuperLink does not come up.
+            EngineError: another process has the port, or the SuperLink does not come up.
         """
+        require_free_port(host, port)
         certificate = ensure_server_certificate(
             self.work / "certificates", hosts=names, now=datetime.now(UTC)
         )
@@ -103,7 +109,7 @@ class Deployment:
         address = f"127.0.0.1:{port}"
         wait_for_port(port, processes, timeout_s=START_S)
         processes.start(
-            "coordinator-executor",
+            EXECUTOR,
             [
                 flower_program("flower-superexec"),
                 *("--runtime-api-address", address),
@@ -117,6 +123,25 @@ class Deployment:
             f'address = "{address}"\nroot-certificates = "{certificate.authority}"\n'
         )
         write_atomic(self.work / "flower" / "config.toml", lines.encode())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Serve this home alone inside the block.
+
+        Raises:
+            EngineError: another process does, which is named.
+        """
+
+        def served(holder: str) -> EngineError:
+            return EngineError(
+                "being-served",
+                f"this home is being served: {holder}",
+                hint="one `serve` is enough: it follows enrolments and a renewed certificate by itself",
+            )
+
+        self.work.mkdir(parents=True, exist_ok=True)
+        with held_file(self.work / "serve.holder", what="serve", refuse=served):
+            yield
 
     @property
     def nodes(self) -> Nodes:
@@ -189,12 +214,21 @@ class Deployment:
         config = self.work / f"run-{stage}.toml"
         folder = json.dumps(str(store.folder.resolve()))
         write_atomic(config, f'run-folder = {folder}\nstage = "{stage}"\n'.encode())
-        told = self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
+        told = self._submit(store, stage, config)
         now = start = listed_at = there_at = time.monotonic()
+        was_held = False
+        doubts: list[EngineError] = []
         while not outcome_file.exists():
             is_alive()
+            is_held = bool(holder_of(store, "stage"))
+            if was_held and not is_held and not outcome_file.exists():
+                raise self._failed(store, stage, "its ServerApp has ended without an outcome")
+            was_held = is_held
             if now - listed_at > LIST_EVERY_S:
-                is_there = self._is_listed(str(told["run-id"]), outcome_file)
+                status = self._status(str(told["run-id"]), doubts)
+                is_there = status is not None
+                if (status or "").startswith("finished") and not outcome_file.exists():
+                    raise self._failed(store, stage, f"Flower ended it as {status} without an outcome")
                 if not is_there and now - there_at > AWAY_S:
                     raise self._away()
                 listed_at = time.monotonic()  # of a busy machine's core a look takes long
@@ -210,29 +244,52 @@ class Deployment:
                 raise self._away()  # what a ServerApp breaks by without its server
             raise error_of(outcome["code"], outcome["fact"], hint=outcome["hint"])
 
-    def _is_listed(self, run_id: str, outcome_file: Path) -> bool:
-        """Whether Flower has a run that goes on; False: its server is not there now.
+    def _submit(self, store: RunStore, stage: str, config: Path) -> dict[str, Any]:
+        try:
+            return self._flwr("run", str(PROJECT), CONNECTION, "--run-config", str(config))
+        except EngineError as error:
+            if error.code != "engine.command-timeout":
+                raise
+            raise EngineError(
+                "command-timeout",
+                error.fact,
+                hint="it may have been submitted all the same: `osteofed-coordinator status "
+                f"{store.plan.run}` says whether it is played; {_again(store, stage)}",
+            ) from error
+
+    def _status(self, run_id: str, doubts: list[EngineError]) -> str | None:
+        """How Flower has a run; None: its server is not there now.
+
+        Args:
+            doubts: looks that failed one after another; a server that restarts may fail one.
 
         Raises:
-            EngineError: Flower ended it without an outcome, so that its ServerApp never came to ours.
+            EngineError: a second look has failed.
         """
         if not self.is_running():
-            return False
+            return None
         try:
             listed = self._flwr("ls", CONNECTION, "--run-id", run_id)
         except EngineError as error:
-            is_there = self.is_running()
-            if is_there and error.code != "engine.command-timeout":
+            if not self.is_running():
+                return None  # it has just gone
+            if error.code == "engine.command-timeout":
+                return ""  # the machine is too busy to say
+            doubts.append(error)
+            if len(doubts) > 1:
                 raise
-            return is_there  # it has just gone, or the machine is too busy to say
-        status = str(listed["runs"][0]["status"])
-        if status.startswith("finished") and not outcome_file.exists():
-            raise EngineError(
-                "stage-failed",
-                f"Flower ended the run as {status} without an outcome",
-                hint=f"see coordinator-executor.log in {self.work / 'logs'}",
-            )
-        return True
+            return ""
+        doubts.clear()
+        return str(listed["runs"][0]["status"])
+
+    def _failed(self, store: RunStore, stage: str, why: str) -> EngineError:
+        is_running = self.is_running()
+        return EngineError(
+            "stage-failed",
+            f"stage {stage} of run {store.plan.run} has failed: {why}",
+            hint=f"see coordinator-executor.log in {self.work / 'logs'}; "
+            f"{'' if is_running else 'start `serve` again; '}{_again(store, stage)}",
+        )
 
     def _away(self) -> EngineError:
         return EngineError(
@@ -260,6 +317,14 @@ class Deployment:
         return answer
 
 
+def _again(store: RunStore, stage: str) -> str:
+    """What goes on with a stage that did not come to its end."""
+    run, trained = store.plan.run, store.plan.trained
+    if trained and trained.name == stage:
+        return f"then `osteofed-coordinator resume {run}` goes on after the last committed round"
+    return f"then `osteofed-coordinator validate {run} {stage}` again; what was paid for is sent again"
+
+
 def serve(
     home: Path,
     *,
@@ -282,15 +347,19 @@ def serve(
         warn: called at the start and once a day, to say what will end.
         health: ``host:port`` on which gRPC health checks are answered; empty: nowhere.
 
-    A SuperLink that ends by itself is started again, so that runs go on.
+    A SuperLink that ends by itself is started again, so that runs go on; and so is the executor.
 
     Raises:
-        EngineError: the executor ended by itself, a SuperLink before it was up, or nobody can listen
-            for health checks.
+        EngineError: this home is served already, the port is taken, a SuperLink ended before it was
+            up, or nobody can listen for health checks.
     """
     end_on_sigterm()
     deployment = Deployment(home)
-    with serving_health(health, deployment.is_serving), deployment.processes() as processes:
+    with (
+        deployment.held(),
+        serving_health(health, deployment.is_serving),
+        deployment.processes() as processes,
+    ):
         deployment.start(processes, host=host, port=port, names=("127.0.0.1", "localhost", *names))
         _follow(processes, deployment, node_keys, warn, port=port)
 
@@ -307,7 +376,7 @@ def _follow(
     certificate = deployment.authority.with_name("server.pem")
     shown = certificate.read_bytes()
     taken: Mapping[str, str] | None = None
-    again = warned = time.monotonic()
+    again = warned = executor_again = time.monotonic()
     warn()
     while True:
         if time.monotonic() - warned > WARN_EVERY_S:
@@ -317,10 +386,15 @@ def _follow(
         if has_ended or is_renewed:  # runs go on without the SuperLink for about a minute
             shown = certificate.read_bytes()
             processes.restart("superlink")
-            wait_for_port(port, processes, timeout_s=START_S)
+            wait_for_port(port, processes, timeout_s=START_S, only="superlink")
             why = "it had ended by itself" if has_ended else "with its renewed certificate"
             say(f"the server was started again: {why}")
-        processes.require_alive()
+        if processes.has_ended(EXECUTOR) and time.monotonic() >= executor_again:
+            processes.restart(EXECUTOR)
+            executor_again = time.monotonic() + RETRY_S  # one that cannot go on is not started all day
+            say(
+                f"{EXECUTOR} was started again: it had ended by itself; a run that it played is resumed"
+            )
         wanted = node_keys()
         if wanted != taken and time.monotonic() >= again:
             try:
@@ -360,7 +434,8 @@ def submit_stage(store: RunStore, stage: str) -> None:
     """Play a stage on the SuperLink that runs for the coordinator's home; raises as ``play``.
 
     Raises:
-        EngineError: no SuperLink was started for this home, or its certificate has ended.
+        EngineError: no SuperLink was started for this home, or its certificate has ended, before or
+            meanwhile.
     """
     deployment = Deployment(store.home)
     if not (deployment.work / "flower" / "config.toml").exists():
@@ -372,6 +447,10 @@ def submit_stage(store: RunStore, stage: str) -> None:
     deployment.require_valid_certificate()
     try:
         deployment.play(store, stage)
+    except OsteoFedError as error:
+        if isinstance(error, EngineError) or error.code == "osteofed.internal":
+            deployment.require_valid_certificate()
+        raise
     except KeyboardInterrupt:
         run = store.plan.run
         say(

@@ -1,7 +1,8 @@
-"""Who plays a run now: one command and one ServerApp at a time, each known by process, host and time.
+"""Who has what now: one holder at a time, known by process, host and time.
 
     <run>/command.holder   while `launch`, `resume` or `validate` has the run; its Ctrl-C lets go
     <run>/stage.holder     while a ServerApp plays a stage of it, also without its command
+    <home>/deployment/serve.holder    while `serve` serves this home
 
 The lock is the kernel's, so that it ends with the process that held it, however that ended. Imports the
 run store.
@@ -13,16 +14,18 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from server.run.folder import RunStore
-from shared.errors import RunError
+from shared.errors import OsteoFedError, RunError
 
 Part = Literal["command", "stage"]
+LOOKED_AT_S = 0.2  # who looks at a lock has it for a moment
 
 
 @contextmanager
@@ -37,12 +40,23 @@ def held(store: RunStore, part: Part, *, what: str) -> Iterator[None]:
     Raises:
         RunError: somebody holds it, who is named.
     """
-    descriptor = os.open(_file(store, part), os.O_RDWR | os.O_CREAT, 0o644)
+    with held_file(_file(store, part), what=what, refuse=lambda holder: _played(store, holder)):
+        yield
+
+
+@contextmanager
+def held_file(path: Path, *, what: str, refuse: Callable[[str], OsteoFedError]) -> Iterator[None]:
+    """Hold a file inside the block.
+
+    Args:
+        path: made where there is none, and left.
+        what: is done with it.
+        refuse: the error that is raised where somebody holds it, who is given in words.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise _played(store, part) from None
+        if not _taken(descriptor):
+            raise refuse(_in_words(path))
         now = datetime.now(UTC).isoformat(timespec="seconds")
         holder = {"what": what, "pid": os.getpid(), "host": socket.gethostname(), "since": now}
         os.truncate(descriptor, 0)
@@ -52,14 +66,27 @@ def held(store: RunStore, part: Part, *, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _taken(descriptor: int) -> bool:
+    end = time.monotonic() + LOOKED_AT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(LOOKED_AT_S / 10)
+        else:
+            return True
+
+
 def require_free(store: RunStore, part: Part) -> None:
     """Refuse to begin while somebody holds a part of a run.
 
     Raises:
         RunError: somebody does, who is named.
     """
-    if holder_of(store, part):
-        raise _played(store, part)
+    if holder := holder_of(store, part):
+        raise _played(store, holder)
 
 
 def holder_of(store: RunStore, part: Part) -> str:
@@ -77,11 +104,11 @@ def holder_of(store: RunStore, part: Part) -> str:
     return ""
 
 
-def _played(store: RunStore, part: Part) -> RunError:
+def _played(store: RunStore, holder: str) -> RunError:
     run = store.plan.run
     return RunError(
         "being-played",
-        f"run {run} is being played: {_in_words(_file(store, part))}",
+        f"run {run} is being played: {holder}",
         hint=f"wait for its end, or `osteofed-coordinator pause {run}` ends it before its next round",
     )
 

@@ -1,11 +1,13 @@
 """Flower's processes: started in groups of their own, always ended by their ids.
 
-Flower's executors start children; each process leads its own group, and the whole group is ended.
-Imports errors only.
+Flower's executors start children; each process leads its own group, and the whole group is ended. Where
+this process is killed, the kernel ends what it started. Imports errors only.
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import socket
@@ -20,10 +22,14 @@ from types import FrameType, TracebackType
 from shared.errors import EngineError
 
 GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked for before a fork, not after
 
 
 class Processes:
     """Background processes with a log file each; ended on leaving the ``with`` block.
+
+    They end with the thread that started them too, however it ended.
 
     Args:
         logs: folder of the log files.
@@ -51,6 +57,7 @@ class Processes:
     def start(self, name: str, command: Sequence[str], *, cwd: Path) -> None:
         """Start a process; its output goes to ``NAME.log``."""
         self._commands[name] = (list(command), cwd)
+        parent = os.getpid()
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 list(command),
@@ -60,6 +67,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: end_with_parent(parent),  # no lock is taken in it
             )
 
     def restart(self, name: str) -> None:
@@ -72,14 +80,17 @@ class Processes:
         """Whether a process has ended by itself."""
         return self._running[name].poll() is not None
 
-    def require_alive(self) -> None:
+    def require_alive(self, only: str = "") -> None:
         """Stop when a process has ended by itself.
+
+        Args:
+            only: the process that is meant; empty: any.
 
         Raises:
             EngineError: naming the process and its log.
         """
         for name, process in self._running.items():
-            if process.poll() is not None:
+            if only in ("", name) and process.poll() is not None:
                 raise EngineError(
                     "process-ended",
                     f"{name} ended by itself with {process.returncode}",
@@ -122,12 +133,14 @@ def run_command(
             check=False,
         )
     except subprocess.TimeoutExpired:
+        _add_to(log, command, f"ended after {timeout_s:g} s")
         raise EngineError(
-            "command-timeout", f"{Path(command[0]).name} took more than {timeout_s:g} s"
+            "command-timeout",
+            f"{Path(command[0]).name} {command[1]} took more than {timeout_s:g} s",
+            hint="this machine may be too busy, or the server stands still; what was asked may be done "
+            "all the same: look before you ask again",
         ) from None
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream:
-        stream.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
+    _add_to(log, command, f"{done.stdout}{done.stderr}")
     if done.returncode != 0:
         raise EngineError(
             "command-failed",
@@ -135,6 +148,24 @@ def run_command(
             hint=f"see {log}",
         )
     return done.stdout
+
+
+def _add_to(log: Path, command: Sequence[str], told: str) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        stream.write(f"$ {' '.join(command)}\n{told}\n")
+
+
+def end_with_parent(parent: int) -> None:
+    """In a child: let the kernel end this process when its parent is gone, however that ended.
+
+    Args:
+        parent: its process, which may have ended before this was asked for.
+    """
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def end_on_sigterm() -> None:
@@ -171,15 +202,46 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, processes: Processes, *, timeout_s: float) -> None:
+def require_free_port(host: str, port: int) -> None:
+    """Refuse an address on which somebody listens; one who was just killed may take a moment to go.
+
+    Raises:
+        EngineError: somebody does.
+    """
+    end = time.monotonic() + GRACE_S
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # no address of this machine: who is to listen there will say so
+            if time.monotonic() > end:
+                raise EngineError(
+                    "port-taken",
+                    f"another process listens on port {port} of {host}",
+                    hint="`ss -ltnp` names it; end it, or choose another --port",
+                ) from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def wait_for_port(port: int, processes: Processes, *, timeout_s: float, only: str = "") -> None:
     """Wait until something listens on a loopback port.
+
+    Args:
+        port: to be listened on.
+        processes: of which one is to listen.
+        timeout_s: waited at most.
+        only: the process whose end is waited for no longer; empty: any.
 
     Raises:
         EngineError: nothing did in time, or a process ended meanwhile.
     """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
-        processes.require_alive()
+        processes.require_alive(only)
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
             return

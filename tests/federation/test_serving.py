@@ -20,10 +20,11 @@ from flwr.proto.control_pb2 import ListRunsRequest, RegisterNodeRequest, StartRu
 from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from practice_health import NOT_SERVING, SERVING, check
-from practice_superlink import Node, Server, connected, serving
+from practice_superlink import Node, Server, connected, serving, started
 
 from server.engines.gated import MOST_BYTES
 from server.federation.certificates import ensure_authority
+from shared.machine.processes import free_port
 
 pytestmark = [pytest.mark.deployed, pytest.mark.slow]
 
@@ -84,10 +85,60 @@ def _wait_for(address: str, status: int) -> bool:
 
 def _superlink_of(server: Server) -> int:
     """The number of the process that ``serve`` started."""
+    [found] = _children(server, "server.engines.gated")
+    return found
+
+
+def _children(server: Server, words: str) -> list[int]:
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text() for pid in children.split()}
-    [found] = [pid for pid, command in commands.items() if "server.engines.gated" in command]
-    return found
+    return [pid for pid, command in commands.items() if words in command]
+
+
+def test_a_server_that_is_killed_leaves_nothing_behind_and_its_home_is_served_again(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path) as server:
+        secret = server.deployment.work / "executor.secret"
+        words = ("serve", "--home", str(server.home), "--health", "", "--port")
+        # a second one is refused, on this port or another, and touches nothing
+        before = secret.read_bytes()
+        for port in (server.port, free_port()):
+            with started("server", *words, str(port)) as second:
+                assert second.wait(90) != 0
+                assert second.stderr is not None
+                told = second.stderr.read().decode()
+                assert "engine.being-served" in told
+                assert f"process {server.process.pid} on" in told
+        assert secret.read_bytes() == before
+        # its executor is started again, and it is as it was
+        [executor] = _children(server, "flower-superexec")
+        os.kill(executor, signal.SIGKILL)
+        _until(lambda: _children(server, "flower-superexec") not in ([], [executor]))
+        assert _wait_for(server.health, SERVING)
+        # it is killed alone
+        left = [_superlink_of(server), *_children(server, "flower-superexec")]
+        server.process.kill()
+        server.process.wait()
+        _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+        with socket.create_server(("127.0.0.1", server.port)):  # of somebody else
+            with started("server", *words, str(server.port)) as second:
+                assert second.wait(90) != 0
+                assert second.stderr is not None
+                assert "engine.port-taken" in second.stderr.read().decode()
+            assert secret.read_bytes() == before
+        with started("server", *words, str(server.port)) as again:
+            _until(server.deployment.is_serving)
+            time.sleep(5.0)
+            assert again.poll() is None
+            assert secret.read_bytes() != before
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not is_so():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.2)
 
 
 @dataclass(frozen=True)

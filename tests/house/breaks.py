@@ -2089,7 +2089,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/engines/superlink.py",
-        'if status.startswith("finished") and not outcome_file.exists():',
+        'if (status or "").startswith("finished") and not outcome_file.exists():',
         'if status == "finished" and not outcome_file.exists():',
         "a run that Flower ended in an error is waited for without end",
     ),

@@ -104,3 +104,14 @@ def test_whatever_stops_a_stage_it_has_not_finished(
         outcome = json.loads((store.folder / "outcome-train.json").read_text())
         assert (outcome["status"], outcome["code"]) == ("stopped", code)
         assert "Canary" not in str(outcome)
+    (store.folder / "outcome-train.json").unlink()
+
+    def ended(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(server.app, "play", ended)
+    with pytest.raises(SystemExit):
+        main(LocalGrid(practice.app, folders), context)
+    assert not (store.folder / "outcome-train.json").exists(), (
+        "Flower has ended it: a command says more"
+    )

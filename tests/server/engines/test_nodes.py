@@ -19,6 +19,7 @@ class Flower:
         self.names: list[str] = []
         self.keys: list[str] = []
         self.breaks_off = False
+        self.unheard: list[BaseException] = []
 
     def __call__(self, command: str, verb: str, *arguments: str) -> dict[str, object]:
         assert command == "supernode"
@@ -30,6 +31,8 @@ class Flower:
             node = f"{len(self.status) + 1}"
             self.status[node] = "registered"
             self.names.append(arguments[-1])
+            if self.unheard:
+                raise self.unheard.pop()
             return {"node-id": int(node)}
         if verb == "list":
             return {"nodes": [{"node-id": n, "status": s} for n, s in self.status.items()]}
@@ -135,3 +138,53 @@ def test_a_site_that_flower_refuses_keeps_no_other_outside_and_lets_none_stay(
         nodes.admit({"birch": "first", "cedar": "third", "elm": "second"})
     assert flower.status == {"1": "unregistered", "2": "registered", "3": "registered"}
     assert nodes.let_in == {"cedar": "third", "elm": "second"}
+
+
+CUT = KeyboardInterrupt()
+TOO_LONG = EngineError("command-timeout", "flwr took more than 180 s")
+
+
+def try_register(nodes: Nodes, site: str, key: str) -> None:
+    try:
+        nodes.register(site, key)
+    except KeyboardInterrupt:
+        assert nodes.let_in[site] == "", "not settled"
+
+
+@pytest.mark.parametrize("unheard", [CUT, TOO_LONG])
+def test_a_site_whose_registration_was_done_and_not_heard_is_let_in_by_the_node_that_came(
+    nodes: Nodes, flower: Flower, unheard: BaseException
+) -> None:
+    flower.status["by hand"] = "registered"
+    nodes.register("aster", "first")
+    flower.unheard = [unheard]
+    try_register(nodes, "birch", "second")
+    nodes.admit({"aster": "first", "birch": "second"})
+    assert nodes.let_in == {"aster": "first", "birch": "second"}
+    nodes.admit({"aster": "first", "birch": "third"})
+    assert flower.status == {
+        "by hand": "registered", "2": "registered", "3": "unregistered", "4": "registered"
+    }  # fmt: skip
+
+
+def test_a_registration_that_was_not_heard_is_taken_back_where_it_is_wanted_no_more(
+    nodes: Nodes, flower: Flower
+) -> None:
+    nodes.register("aster", "first")
+    for wanted in ({"aster": "first"}, {"aster": "third"}, {}):
+        flower.unheard = [CUT]
+        try_register(nodes, "aster", f"unheard before {wanted}")
+        nodes.admit(wanted)
+        assert nodes.let_in == wanted
+    assert flower.status == {
+        "1": "unregistered", "2": "unregistered", "3": "unregistered", "4": "unregistered",
+        "5": "unregistered",
+    }  # fmt: skip
+
+
+def test_two_nodes_of_which_none_was_heard_are_given_to_no_site(nodes: Nodes, flower: Flower) -> None:
+    flower.unheard = [CUT]
+    try_register(nodes, "aster", "first")
+    flower.status["another"] = "registered"
+    with pytest.raises(EngineError, match="whose nodes 1, another are was not remembered"):
+        nodes.register("aster", "first")

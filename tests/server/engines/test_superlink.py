@@ -6,6 +6,7 @@ import json
 import socket
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from server.engines import superlink
 from server.engines.nodes import Nodes
 from server.engines.superlink import Deployment, await_nodes, submit_stage
+from server.run.holder import held
 from shared.errors import EngineError, OsteoFedError, PolicyError, WeightsError
 
 Play = Callable[[dict[str, str]], None]
@@ -90,8 +92,10 @@ def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 def test_a_run_that_flower_ended_without_an_outcome_is_not_waited_for(
     submitted: Callable[[str], None], status: str
 ) -> None:
-    with pytest.raises(EngineError, match=f"as {status} without an outcome"):
+    with pytest.raises(EngineError, match=f"as {status} without an outcome") as caught:
         submitted(status)
+    assert caught.value.code == "engine.stage-failed"
+    assert "` goes on after the last committed round" in caught.value.hint
 
 
 def test_a_stage_that_goes_on_for_too_long_is_given_up(submitted: Callable[[str], None]) -> None:
@@ -138,9 +142,16 @@ def test_a_server_that_is_away_for_a_while_stops_no_stage(
     assert play_while(Going(True, False, False, False, True), tmp_path, monkeypatch) == 2
 
 
-@pytest.mark.parametrize("reason", ["command-timeout", "command-failed"])
-def test_a_look_at_the_run_that_takes_too_long_is_no_end_of_it_and_one_that_fails_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+@pytest.mark.parametrize(
+    ("looks", "is_borne"),
+    [
+        (["command-timeout", "command-timeout"], True),
+        (["command-failed", "", "command-failed"], True),
+        (["command-failed", "command-failed"], False),
+    ],
+)
+def test_a_look_at_the_run_that_takes_too_long_is_no_end_of_it_nor_is_one_that_fails_but_two_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[str], is_borne: bool
 ) -> None:
     store, _ = practice.found_federation(tmp_path)
     monkeypatch.setattr(superlink, "LIST_EVERY_S", -1.0)
@@ -151,15 +162,73 @@ def test_a_look_at_the_run_that_takes_too_long_is_no_end_of_it_and_one_that_fail
     def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
         if command == "run":
             return {"run-id": 1}
-        outcome.write_text(json.dumps({"status": "finished"}))
-        raise EngineError(reason, "flwr is slow")
+        reason = looks.pop(0)
+        if not looks:
+            outcome.write_text(json.dumps({"status": "finished"}))
+        if reason:
+            raise EngineError(reason, "flwr is slow")
+        return {"runs": [{"status": "running"}]}
 
     monkeypatch.setattr(Deployment, "_flwr", answer)
-    if reason == "command-timeout":
+    if is_borne:
         Deployment(store.home).play(store, "train", timeout_s=5.0)
     else:
         with pytest.raises(EngineError, match="flwr is slow"):
             Deployment(store.home).play(store, "train", timeout_s=5.0)
+    assert looks == []
+
+
+@pytest.mark.parametrize(
+    ("is_running", "hint"), [(True, "resume"), (False, "start `serve` again; then")]
+)
+def test_a_serverapp_that_has_died_is_noticed_by_its_lock_and_not_by_flowers_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_running: bool, hint: str
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    monkeypatch.setattr(superlink, "STATUS_EVERY_S", 0.0)
+    asked: list[str] = []
+
+    def answer(_: Deployment, command: str, *__: str) -> dict[str, object]:
+        asked.append(command)
+        return {"run-id": 1}
+
+    monkeypatch.setattr(Deployment, "_flwr", answer)
+    monkeypatch.setattr(Deployment, "is_running", lambda _: is_running)
+    looks = 0
+
+    with ExitStack() as stage:
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 2:
+                stage.enter_context(held(store, "stage", what="stage train"))
+            if looks == 5:
+                stage.close()
+
+        with pytest.raises(EngineError, match="its ServerApp has ended without an outcome") as caught:
+            Deployment(store.home).play(store, "train", timeout_s=5.0, is_alive=look)
+    assert (looks, asked) == (5, ["run"])
+    assert caught.value.code == "engine.stage-failed"
+    assert hint in caught.value.hint
+
+
+def test_a_run_whose_submission_took_too_long_may_be_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+
+    def submit(*_: object) -> dict[str, object]:
+        raise EngineError("command-timeout", "flwr run took more than 180 s")
+
+    monkeypatch.setattr(Deployment, "_flwr", submit)
+    (Deployment(store.home).work).mkdir()
+    with pytest.raises(EngineError, match="flwr run took more than 180 s") as caught:
+        Deployment(store.home).play(store, "internal", timeout_s=5.0)
+    run = store.plan.run
+    assert caught.value.code == "engine.command-timeout"
+    assert f"`osteofed-coordinator status {run}` says whether it is played" in caught.value.hint
+    assert f"`osteofed-coordinator validate {run} internal` again" in caught.value.hint
 
 
 def test_a_server_that_stays_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +254,6 @@ class Started:
 
     def __init__(self) -> None:
         self.commands: dict[str, list[str]] = {}
-        self.died: EngineError | None = None
         self.restarted: list[str] = []
         self.ended: set[str] = set()
 
@@ -206,10 +274,6 @@ class Started:
     def has_ended(self, name: str) -> bool:
         return name in self.ended
 
-    def require_alive(self) -> None:
-        if self.died:
-            raise self.died
-
 
 def given(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
@@ -220,15 +284,17 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     processes = Started()
     ports: list[int] = []
 
-    def wait(port: int, given: object, *, timeout_s: float) -> None:
+    def wait(port: int, given: object, *, timeout_s: float, only: str = "") -> None:
         assert given is processes
         assert timeout_s > 1
         ports.append(port)
+        assert only == ("superlink" if processes.restarted else "")
         assert processes.restarted or list(processes.commands) == ["superlink"], (
             "the executor comes when its port is open"
         )
 
     monkeypatch.setattr(superlink, "wait_for_port", wait)
+    monkeypatch.setattr(superlink, "require_free_port", lambda *_: None)
     monkeypatch.setattr(Deployment, "processes", lambda _: processes)
     return processes
 
@@ -403,13 +469,20 @@ def test_a_superlink_that_has_ended_is_started_again_alone_and_the_server_says_s
     assert admitted == [{}, {"aster": "ssh-one"}], "it goes on as before"
 
 
-def test_a_server_ends_when_a_process_of_it_has_ended(
+def test_an_executor_that_has_ended_is_started_again_and_not_every_second(
     tmp_path: Path, started: Started, admitted: list[dict[str, str]]
 ) -> None:
-    started.died = EngineError("process-ended", "coordinator-executor ended")
-    with pytest.raises(EngineError, match="executor ended"):
-        superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=Registry({}, {}, {}))
-    assert admitted == []
+    class Failing(Registry):
+        def __call__(self) -> dict[str, str]:
+            started.ended = {"coordinator-executor"}
+            return super().__call__()
+
+    for node_keys, times in ((Registry({}, {}), 1), (Failing({}, {}, {}), 1)):
+        started.ended, started.restarted = {"coordinator-executor"}, []
+        started.commands.clear()
+        with pytest.raises(KeyboardInterrupt):
+            superlink.serve(tmp_path, host="127.0.0.1", port=9092, names=(), node_keys=node_keys)
+        assert started.restarted == ["coordinator-executor"] * times
 
 
 def remembered(deployment: Deployment, **sites: dict[str, object]) -> None:
@@ -520,6 +593,36 @@ def test_a_stage_on_a_server_whose_certificate_has_ended_says_so(
     with pytest.raises(EngineError, match=r"certificate server\.pem ended on") as caught:
         submit_stage(store, "train")
     assert caught.value.code == "engine.certificate-expired"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "code"),
+    [
+        (EngineError("command-failed", "flwr ls ended with 1"), "engine.certificate-expired"),
+        (OsteoFedError("internal", "ConnectError in x"), "engine.certificate-expired"),
+        (PolicyError("plan-forbidden", "a site says no"), "policy.plan-forbidden"),
+    ],
+)
+def test_a_certificate_that_ends_while_a_stage_is_played_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: OsteoFedError, code: str
+) -> None:
+    store, _ = practice.found_federation(tmp_path)
+    deployment = Deployment(store.home)
+    (deployment.work / "flower").mkdir(parents=True)
+    (deployment.work / "flower" / "config.toml").write_text("")
+    certificates = deployment.authority.parent
+    superlink.ensure_server_certificate(certificates, hosts=("localhost",), now=datetime.now(UTC))
+
+    def play(*_: object) -> None:
+        (certificates / "server.pem").unlink()
+        past = datetime.now(UTC) - timedelta(days=366)
+        superlink.ensure_server_certificate(certificates, hosts=("localhost",), now=past)
+        raise stopped
+
+    monkeypatch.setattr(Deployment, "play", play)
+    with pytest.raises(OsteoFedError) as caught:
+        submit_stage(store, "train")
+    assert caught.value.code == code
 
 
 def test_a_server_warns_at_its_start_and_once_a_day(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from shared.errors import EngineError
+from shared.machine.files import PROJECT
 from shared.machine.processes import (
     Processes,
     flower_environment,
     free_port,
+    require_free_port,
     run_command,
     wait_for_port,
 )
@@ -127,6 +132,15 @@ def test_a_failing_command_is_an_error_and_is_logged(tmp_path: Path) -> None:
     assert "why" in log.read_text()
 
 
+def test_a_command_that_takes_too_long_is_an_error_with_advice_and_is_logged(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "commands.log"
+    with pytest.raises(EngineError, match=r"-c took more than 0\.5 s") as caught:
+        run_command(python(SLEEPER), cwd=tmp_path, environment=os.environ, log=log, timeout_s=0.5)
+    assert caught.value.code == "engine.command-timeout"
+    assert "done all the same" in caught.value.hint
+    assert "ended after 0.5 s" in log.read_text()
+
+
 def test_flower_s_environment_is_offline_and_leaves_the_caller_s_python_path_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,3 +150,37 @@ def test_flower_s_environment_is_offline_and_leaves_the_caller_s_python_path_out
     assert environment["FLWR_HOME"] == str(tmp_path)
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
+
+
+STARTING = """
+import os, sys, time
+from pathlib import Path
+from shared.machine.processes import Processes
+with Processes(Path("logs"), environment=os.environ) as running:
+    running.start("child", [sys.executable, "-c", sys.argv[1]], cwd=Path())
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_the_one_that_started_them_when_it_is_killed(tmp_path: Path) -> None:
+    noting = f"import os; open('child', 'w').write(str(os.getpid())); {SLEEPER}"
+    command = [*python(STARTING), noting]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    note = tmp_path / "child"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as parent:
+        wait_until(lambda: note.exists() and note.read_text())
+        assert is_alive(int(note.read_text()))
+        parent.send_signal(signal.SIGKILL)
+    wait_until(lambda: not is_alive(int(note.read_text())))
+
+
+def test_a_port_on_which_somebody_listens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.machine.processes.GRACE_S", 0.2)
+    require_free_port("203.0.113.9", 9092)  # no address of this machine: not said here
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(EngineError, match=f"listens on port {port}") as caught:
+                require_free_port(host, port)
+            assert caught.value.code == "engine.port-taken"
+    require_free_port("127.0.0.1", port)
