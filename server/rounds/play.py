@@ -22,6 +22,7 @@ from server.run.amendments import DROPPED, dropped_sites
 from server.run.folder import Event, RunStore
 from server.run.journal import Journal
 from server.run.stage_folder import RoundState, StageFolder
+from server.run.stopped import STOPPED, stop_of
 from shared.contract.plan import RosterEntry
 from shared.contract.stages import Stage
 from shared.errors import RunError
@@ -52,6 +53,8 @@ class Play:
     @property
     def left_out(self) -> dict[str, str]:
         """Sites that get no message, and why; two copies of one would release on one budget."""
+        if stop_of(self.store) is not None:
+            return {entry.site: STOPPED for entry in self.entries}
         forked = dict.fromkeys(Home(self.store.home).forked_sites(), "ledger.forked")
         return forked | dict.fromkeys(dropped_sites(self.store), DROPPED)
 

@@ -50,6 +50,7 @@ ADVICE: Mapping[str, Advice] = {
     "run.site-absent": Advice("start it, or see there why it does not reach the server"),
     "run.site-offline": Advice("start it, or see there why it does not reach the server"),
     "run.site-dropped": Advice("it was dropped from this run", is_final=True),
+    "run.stopped": Advice("the run was stopped for good", is_final=True),
 }
 
 

@@ -46,6 +46,7 @@ EVENTS: Mapping[str, Meaning] = {
     ),
     "run.no-answer": Meaning("a required site was not heard of in the last round of a stage"),
     "run.site-dropped": Meaning("a person has dropped the site from the run, and it is asked no more"),
+    "run.stopped": Meaning("a person has stopped the run for good, and no site is asked any more"),
     "protocol.duplicate": Meaning("a site has answered twice; the first answer counts"),
     "protocol.two-nodes-one-site": Meaning(
         "two nodes have signed a hello as one site, and neither is asked",
