@@ -15,10 +15,12 @@ import numpy as np
 from server.federation.folder import Home
 from server.rounds.enough import needed_in, what_lacks
 from server.rounds.exchange import ABSENT, Exchange
+from server.rounds.excluded import exclude_hung, readmitted
 from server.rounds.heads import require_newest_home
 from server.rounds.weights_delivery import deliver_encoder
 from server.run.advice import next_step
 from server.run.amendments import DROPPED, dropped_sites
+from server.run.events import READMITTED
 from server.run.folder import Event, RunStore
 from server.run.journal import Journal
 from server.run.stage_folder import RoundState, StageFolder
@@ -78,7 +80,10 @@ def admit(play: Play, number: int, *, wait_s: float) -> None:
         RunError: after waiting, the round would lack sites that it needs; nobody was asked for it.
     """
     exchange, out = play.exchange, play.left_out
+    exclude_hung(exchange, play.folder, play.entries, number=number)
     exchange.meet([entry for entry in play.entries if entry.site not in out], wait_s=wait_s)
+    for site in readmitted(exchange, play.folder, number=number):
+        play.log(number, site, READMITTED)
     require_newest_home(play.store, exchange.countersigned)
     journal = play.folder.journal(play.asked.bound(number).length)
     there = (exchange.sites - set(out)) | set(journal.read(number).accepted)
