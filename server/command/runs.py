@@ -1,4 +1,4 @@
-"""Commands of a run: plan, train, pause, look, release."""
+"""Commands of a run: plan, train, pause, stop, look, release."""
 
 from __future__ import annotations
 
@@ -213,13 +213,38 @@ def resume(run: Run, site: Sites = None, home: HomeOption = HOME, as_json: JsonO
 @runs_app.command()
 @command
 def pause(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """Stop a run before its next round; `resume` goes on."""
+    """Stop a run that is played before its next round; `resume` goes on."""
     from server.federation.folder import Home
     from server.run.folder import open_run
+    from server.run.holder import require_played
 
-    open_run(Home(home).planned_run(run)).pause()
+    store = open_run(Home(home).planned_run(run))
+    require_played(store)
+    store.pause()
     facts: dict[str, object] = {"run": run, "stops": "before its next round"}
     show_json(facts) if as_json else show_facts("paused", facts)
+
+
+@runs_app.command()
+@command
+def stop(
+    run: Run,
+    reason: Annotated[str, typer.Option(help="One line; it is kept, and `status` shows it.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a run for good, by a signed record that is not taken back; no release is made of it.
+
+    Whoever plays it asks no site any more, and waits for none.
+    """
+    from server.federation.folder import Home
+    from server.run.folder import open_run
+    from server.run.stopped import stop_run
+
+    own = Home(home)
+    made = stop_run(open_run(own.planned_run(run)), reason=reason, key=own.key(), now=datetime.now(UTC))
+    facts: dict[str, object] = {"run": run, **made.model_dump(mode="json", exclude={"version"})}
+    show_json(facts) if as_json else show_facts("stopped", facts)
 
 
 @runs_app.command()
@@ -232,10 +257,12 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
     from server.run.events import PROGRESS
     from server.run.folder import open_run
     from server.run.holder import holder_of
+    from server.run.stopped import stop_of
 
     own = Home(home)
     store = open_run(own.planned_run(run))
     say_what_ends(own)
+    stopped = stop_of(store)
     troubles = [event for event in store.events() if event.code not in PROGRESS]
     committed = "none: it only measures"
     if store.plan.trained is not None:
@@ -247,6 +274,7 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
         "committed rounds": committed,
         "played by": holder_of(store, "stage") or "nobody",
         "waits for": ", ".join(awaited(store)) or "nobody",
+        "stopped": f"{stopped.stopped_utc:%Y-%m-%d}: {stopped.reason}" if stopped else "no",
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",
     }

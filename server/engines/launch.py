@@ -10,6 +10,7 @@ from server.engines.telling import told_events
 from server.run.folder import RunStore
 from server.run.holder import held, require_free
 from server.run.room import told_if_full
+from server.run.stopped import require_not_stopped
 from shared.errors import EngineError
 
 
@@ -24,10 +25,12 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
     Raises:
         PlanError: the plan has no such stage.
         OsteoFedError: what stopped it, under its own code; a RunError is resumable. A run that is being
-            played is refused before anything starts, and who plays it is named.
+            played is refused before anything starts, and who plays it is named; so is one that was
+            stopped for good.
         EngineError: the engine could not run, or a site of this machine is missing or has not approved.
     """
     asked = store.plan.stage(stage)  # before anything is started for it
+    require_not_stopped(store)
     engine = store.plan.settings.engine.name
     if engine != "deployed" and not site_folders:
         raise EngineError(
@@ -37,6 +40,7 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
         )
     with held(store, "command", what=f"a command that plays {stage}"):
         require_free(store, "stage")  # a ServerApp plays on when Ctrl-C ended its command
+        store.forget_pause()  # of one who has ended before obeying
         if engine != "deployed":
             require_ready(store, asked, site_folders)
         with told_events(store, asked), told_if_full(store, 0, number=_next_round(store)):

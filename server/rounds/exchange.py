@@ -5,7 +5,8 @@ pulled only while its node is online: Flower turns the pending message of an off
 error and deletes the finished update. A message is pushed again when its node was activated anew, or
 when Flower says itself that it was lost, since Flower never redelivers; a site answers a repeated
 request with its stored reply. Two kinds of
-patience: ``liveness_s`` for a node that is offline, ``deadline_s`` for the whole answer.
+patience: ``liveness_s`` for a node that is offline, ``deadline_s`` for the whole answer. A node that
+was greeted in vain is greeted again in passing: a round begins without its answer; the next has it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from shared.errors import OsteoFedError, ProtocolError
 
 HELLO = "query.hello"
 ABSENT = "run.site-absent"
-GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits
+DEADLINE_PASSED = "run.deadline-passed"
+GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits, or trains
 # What Flower says of a message that no site has answered: its node is gone, its executor has died.
 LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
 MOST_LOST = 3  # of one site in one round; a site repeats an attempt a few times only
@@ -70,7 +72,9 @@ class Exchange:
         self._log = log
         self._nodes: dict[str, int] = {}
         self._greeted: dict[tuple[int, str], float] = {}
+        self._in_passing: dict[int, tuple[_Pending, str]] = {}  # with the nonce
         self._refused: dict[str, str] = {}
+        self._told: set[tuple[int, str]] = set()
         self.countersigned: dict[str, str] = {}
         self.needs_encoder: set[str] = set()
 
@@ -80,23 +84,33 @@ class Exchange:
         return frozenset(self._nodes)
 
     def reason(self, site: str) -> str:
-        """Why a site was not met: the code with which it refused its hello, or that it is absent."""
+        """Why a site is not met: the code with which it refused its hello, or that it is absent."""
         return self._refused.get(site, ABSENT)
+
+    def leave(self, site: str, code: str) -> None:
+        """Count a site that was met as not met, for this reason, until it answers a fresh hello."""
+        node = self._nodes.pop(site)
+        self._refused[site] = code
+        due = float("-inf")
+        self._greeted |= {key: due for key in self._greeted if key[0] == node}
 
     def meet(self, entries: Iterable[RosterEntry], *, wait_s: float) -> None:
         """Find the nodes of sites by ``query.hello``.
 
         Args:
             wait_s: how long to wait for sites that have not appeared or have refused; 0 greets only
-                nodes that were not greeted since they were started.
+                nodes that were not greeted since they were started, and the others in passing.
         """
         wanted = {entry.site for entry in entries}
         end = time.monotonic() + wait_s
+        self._take_answers_in_passing(wanted)
         while not wanted <= self.sites:
             self._greet(wanted, again_s=GREET_AGAIN_S if wait_s > 0 else float("inf"))
             if wanted <= self.sites or time.monotonic() >= end:
-                return
+                break
             time.sleep(self._plan.settings.patience.poll_s)
+        if not wanted <= self.sites:
+            self._greet_in_passing()
 
     def ask(
         self,
@@ -161,7 +175,7 @@ class Exchange:
                 elif now - waiting.seen > patience.liveness_s:
                     arrival = Arrival(site, code="run.site-offline")
                 if arrival is None and now >= end:
-                    arrival = Arrival(site, code="run.deadline-passed")
+                    arrival = Arrival(site, code=DEADLINE_PASSED)
                 if arrival is not None:
                     has_arrived = True
                     del pending[site]
@@ -213,40 +227,80 @@ class Exchange:
             is_due = greeted_at is None or now - greeted_at > again_s
             if is_due and node not in self._nodes.values():
                 self._greeted[node, activated_at] = now
-                fresh[node] = f"{node}:{secrets.token_hex(32)}"
-        claims: dict[str, list[HelloReply]] = {}
-        nodes: dict[str, int] = {}
-        requests = {
-            str(node): (node, to_record(Hello(plan_sha256=self._plan.sha256, nonce=nonce)))
-            for node, nonce in fresh.items()
-        }
+                fresh[node] = _nonce(node)
+        requests = {str(node): (node, self._hello(nonce)) for node, nonce in fresh.items()}
+        replies: dict[int, HelloReply] = {}
         wait_s = self._plan.settings.patience.liveness_s
         for arrival in self._ask_nodes(requests, message_type=HELLO, group="hello", deadline_s=wait_s):
             node = int(arrival.site)
-            reply = self._identify(arrival, fresh[node])
-            if reply is not None and reply.site in wanted:
-                claims.setdefault(reply.site, []).append(reply)
-                nodes[reply.site] = node
-        for site, replies in claims.items():
-            if len(replies) > 1 or site in self._nodes:
+            if reply := self._identify(arrival, fresh[node], node=node):
+                replies[node] = reply
+        self._meet_those(replies, wanted)
+
+    def _greet_in_passing(self) -> None:
+        """Greet again those that were greeted in vain; nobody waits for the answer."""
+        now, ttl_s = time.monotonic(), self._plan.settings.patience.round_deadline_s
+        for node, activated_at in self._online().items():
+            greeted_at = self._greeted.get((node, activated_at), now)
+            is_met = node in self._nodes.values() or node in self._in_passing
+            if is_met or now - greeted_at <= GREET_AGAIN_S:
+                continue
+            self._greeted[node, activated_at] = now
+            nonce = _nonce(node)
+            waiting = _Pending(node, self._hello(nonce), [], activated_at)
+            self._push(waiting, HELLO, "hello", ttl_s)
+            self._in_passing[node] = waiting, nonce
+
+    def _take_answers_in_passing(self, wanted: set[str]) -> None:
+        """Meet those that have answered a greeting in passing; one that is lost is sent again later."""
+        online, ttl_s = self._online(), self._plan.settings.patience.round_deadline_s
+        replies: dict[int, HelloReply] = {}
+        for node, (waiting, nonce) in list(self._in_passing.items()):
+            is_there = online.get(node) == waiting.activated_at
+            arrival = self._pull(str(node), waiting) if is_there else None
+            is_late = time.monotonic() - waiting.seen > ttl_s
+            if arrival is not None or not is_there or not waiting.message_ids or is_late:
+                del self._in_passing[node]
+            if arrival is not None and (reply := self._identify(arrival, nonce, node=node)):
+                replies[node] = reply
+        self._meet_those(replies, wanted)
+
+    def _hello(self, nonce: str) -> RecordDict:
+        return to_record(Hello(plan_sha256=self._plan.sha256, nonce=nonce))
+
+    def _meet_those(self, found: Mapping[int, HelloReply], wanted: set[str]) -> None:
+        """Take nodes for the sites that they have signed for, unless two did."""
+        claims: dict[str, list[int]] = {}
+        for node, reply in found.items():
+            if reply.site in wanted:
+                claims.setdefault(reply.site, []).append(node)
+        for site, nodes in claims.items():
+            if len(nodes) > 1 or site in self._nodes:
                 self._log(site, "protocol.two-nodes-one-site")
                 continue
-            self._nodes[site] = nodes[site]
-            self.countersigned[site] = replies[0].countersigned
-            if not replies[0].has_encoder:
+            self._nodes[site] = nodes[0]
+            self._refused.pop(site, None)
+            self.countersigned[site] = found[nodes[0]].countersigned
+            if not found[nodes[0]].has_encoder:
                 self.needs_encoder.add(site)
 
-    def _identify(self, arrival: Arrival, nonce: str) -> HelloReply | None:
+    def _tell_once(self, node: int, site: str, code: str) -> None:
+        """Log why a node is not met, once until it says something else."""
+        if (node, code) not in self._told:
+            self._told = {each for each in self._told if each[0] != node} | {(node, code)}
+            self._log(site, code)
+
+    def _identify(self, arrival: Arrival, nonce: str, *, node: int) -> HelloReply | None:
         """A node's signed answer, or None with the reason logged."""
         reply = arrival.message
         if reply is None:
-            self._log("", arrival.code)
+            self._tell_once(node, "", arrival.code)
             return None
         try:
             if isinstance(reply, Refusal):
                 code = refusal_code(reply, self._plan, site=reply.site)
                 name = self._known_name(reply.site)
-                self._log(name, code)
+                self._tell_once(node, name, code)
                 self._refused |= {name: code} if name else {}
                 return None
             if not isinstance(reply, HelloReply):
@@ -259,13 +313,17 @@ class Exchange:
             if reply.code_sha256 != self._plan.code_sha256:
                 raise ProtocolError("wrong-code", f"{reply.site} runs other code than the plan's")
         except OsteoFedError as error:
-            self._log("", error.code)
+            self._tell_once(node, "", error.code)
             return None
         return reply
 
     def _known_name(self, claimed: str) -> str:
         """A claimed site's name only if it is on the roster: nothing else may reach the log."""
         return claimed if claimed in {entry.site for entry in self._plan.roster} else ""
+
+
+def _nonce(node: int) -> str:
+    return f"{node}:{secrets.token_hex(32)}"
 
 
 def _records(requests: Mapping[str, Wire]) -> dict[str, RecordDict]:

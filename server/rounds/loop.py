@@ -26,6 +26,7 @@ from server.run.folder import RunStore
 from server.run.journal import Journal, JournalledReply
 from server.run.room import give_reserve, keep_reserve, require_room, told_if_full
 from server.run.stage_folder import Contribution, RoundState
+from server.run.stopped import require_not_stopped
 from shared.contract.protocol import Refusal, SumReply, SumRequest, Vector, vector_sha256
 from shared.contract.stages import GradientStage, TrainingStage
 from shared.errors import OsteoFedError, ProtocolError
@@ -44,7 +45,8 @@ def run_stage(exchange: Exchange, store: RunStore, name: str, *, key: SigningKey
     Raises:
         PlanError: the plan has no such stage.
         WeightsError: the release that is to be measured does not exist, or is damaged.
-        RunError: too few sites, no result of a required site, or the run is paused; all resumable.
+        RunError: too few sites, no result of a required site, or the run is paused; all resumable. It
+            was stopped for good; this is not.
     """
     folder = store.stage(name)
     file = store.encoder_file if store.plan.encoder_sha256 else None
@@ -68,6 +70,7 @@ def run_rounds(play: Play) -> Vector:
     stage, store = play.stage, play.store
     reached, wait_s = play.folder.last_committed(), store.plan.settings.patience.liveness_s
     while reached.round < stage.rounds:
+        require_not_stopped(store)
         store.require_not_paused()
         n_bytes, number = bytes_of_round(play, reached), reached.round + 1
         require_room(store, n_bytes, number=number)
@@ -94,6 +97,7 @@ def play_round(play: Play, state: StageState) -> RoundState:
     check = check_for(play, number, AskedState(vector=state.vector))
     journal = play.folder.journal(play.asked.bound(number).length)
     missing = gather(play, journal, check, requests_for(play, number, AskedState(vector=state.vector)))
+    require_not_stopped(play.store)  # then nobody was waited for
     accepted = journal.read(number).accepted
     require_enough(play, journal, number, present=set(accepted), missing=missing)
     present = [play.store.plan.entry(site) for site in accepted]
@@ -137,6 +141,7 @@ def measure(play: Play) -> None:
                 journal.reject(1, None, site=arrival.site, code=code)
         record_heads(play, journal.read(1).accepted)
     give_reserve(store)
+    require_not_stopped(store)
 
 
 def is_settled(reply: SumReply, about: AskedState) -> bool:

@@ -15,13 +15,16 @@ import numpy as np
 from server.federation.folder import Home
 from server.rounds.enough import needed_in, what_lacks
 from server.rounds.exchange import ABSENT, Exchange
+from server.rounds.excluded import exclude_hung, readmitted
 from server.rounds.heads import require_newest_home
 from server.rounds.weights_delivery import deliver_encoder
 from server.run.advice import next_step
 from server.run.amendments import DROPPED, dropped_sites
+from server.run.events import READMITTED
 from server.run.folder import Event, RunStore
 from server.run.journal import Journal
 from server.run.stage_folder import RoundState, StageFolder
+from server.run.stopped import STOPPED, stop_of
 from shared.contract.plan import RosterEntry
 from shared.contract.stages import Stage
 from shared.errors import RunError
@@ -52,6 +55,8 @@ class Play:
     @property
     def left_out(self) -> dict[str, str]:
         """Sites that get no message, and why; two copies of one would release on one budget."""
+        if stop_of(self.store) is not None:
+            return {entry.site: STOPPED for entry in self.entries}
         forked = dict.fromkeys(Home(self.store.home).forked_sites(), "ledger.forked")
         return forked | dict.fromkeys(dropped_sites(self.store), DROPPED)
 
@@ -75,7 +80,10 @@ def admit(play: Play, number: int, *, wait_s: float) -> None:
         RunError: after waiting, the round would lack sites that it needs; nobody was asked for it.
     """
     exchange, out = play.exchange, play.left_out
+    exclude_hung(exchange, play.folder, play.entries, number=number)
     exchange.meet([entry for entry in play.entries if entry.site not in out], wait_s=wait_s)
+    for site in readmitted(exchange, play.folder, number=number):
+        play.log(number, site, READMITTED)
     require_newest_home(play.store, exchange.countersigned)
     journal = play.folder.journal(play.asked.bound(number).length)
     there = (exchange.sites - set(out)) | set(journal.read(number).accepted)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.run.amendments import dropped_sites, required_sites
-from server.run.events import OF_ANSWERED
+from server.run.events import EXCLUDED, OF_ANSWERED
 from server.run.folder import RunStore
 from server.run.holder import holder_of
 from shared.contract.stages import Stage, purpose_of
@@ -48,8 +48,12 @@ ADVICE: Mapping[str, Advice] = {
         "it may still be at work: wait; what it has paid for is kept there, and sent without a charge"
     ),
     "run.site-absent": Advice("start it, or see there why it does not reach the server"),
+    "run.site-excluded": Advice(
+        "it hung in rounds before and is not waited for: see there what it hangs on, and restart it"
+    ),
     "run.site-offline": Advice("start it, or see there why it does not reach the server"),
     "run.site-dropped": Advice("it was dropped from this run", is_final=True),
+    "run.stopped": Advice("the run was stopped for good", is_final=True),
 }
 
 
@@ -103,7 +107,8 @@ def awaited(store: RunStore) -> tuple[str, ...]:
     if number > training.stage.rounds:
         return ()
     answered = training.journal(0).read(number)
-    done = {*answered.accepted, *answered.rejected, *dropped}
+    excluded = [site for site, code in codes_since_commit(store).items() if code == EXCLUDED]
+    done = {*answered.accepted, *answered.rejected, *dropped, *excluded}
     return tuple(entry.site for entry in store.plan.asked(training.stage) if entry.site not in done)
 
 

@@ -20,9 +20,10 @@ class Meaning:
 
 # Of nothing that went wrong.
 PROGRESS = ("training-begun", "round-committed", "external-taken-in")
+EXCLUDED, READMITTED = "run.site-excluded", "run.site-readmitted"
 # Of a site that has answered all the same.
 CHARGED_AGAIN = "ledger.charged-again"
-OF_ANSWERED = (CHARGED_AGAIN, "protocol.duplicate")
+OF_ANSWERED = (CHARGED_AGAIN, READMITTED, "protocol.duplicate")
 EVENTS: Mapping[str, Meaning] = {
     "training-begun": Meaning("sites are there, and the first round is asked"),
     "round-committed": Meaning("a round is final"),
@@ -35,6 +36,12 @@ EVENTS: Mapping[str, Meaning] = {
         "a site has not answered within federation.round_deadline_s",
         "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",
     ),
+    EXCLUDED: Meaning(
+        "a site that is not required has missed rounds in a row by their deadline: it is excluded, and "
+        "not waited for, until it answers a hello again",
+        "ask the hospital what its site hangs on, and restart it there",
+    ),
+    READMITTED: Meaning("a site that was excluded has answered a hello, and is asked again"),
     CHARGED_AGAIN: Meaning(
         "a site has charged its patients more than once for one total: a charge was lost before it had "
         "paid for anything",
@@ -46,6 +53,7 @@ EVENTS: Mapping[str, Meaning] = {
     ),
     "run.no-answer": Meaning("a required site was not heard of in the last round of a stage"),
     "run.site-dropped": Meaning("a person has dropped the site from the run, and it is asked no more"),
+    "run.stopped": Meaning("a person has stopped the run for good, and no site is asked any more"),
     "protocol.duplicate": Meaning("a site has answered twice; the first answer counts"),
     "protocol.two-nodes-one-site": Meaning(
         "two nodes have signed a hello as one site, and neither is asked",

@@ -154,6 +154,10 @@ class RunStore:
         """Ask the run to stop, resumably, before its next round."""
         write_atomic(self.folder / "pause", b"")
 
+    def forget_pause(self) -> None:
+        """Take back a request to pause that nobody was left to obey."""
+        (self.folder / "pause").unlink(missing_ok=True)
+
     def require_not_paused(self) -> None:
         """Stop here when somebody asked for it.
 
@@ -161,7 +165,7 @@ class RunStore:
             RunError: the run was paused; the request is used up.
         """
         if (self.folder / "pause").exists():
-            (self.folder / "pause").unlink()
+            self.forget_pause()
             raise RunError(
                 "paused",
                 f"run {self.plan.run} was paused after round {self.training.last_committed().round}",

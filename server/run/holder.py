@@ -89,6 +89,22 @@ def require_free(store: RunStore, part: Part) -> None:
         raise _played(store, holder)
 
 
+def require_played(store: RunStore) -> None:
+    """Refuse to ask a run to pause that nobody plays: there would be nothing to obey it.
+
+    Raises:
+        RunError: nobody plays it.
+    """
+    if not (holder_of(store, "stage") or holder_of(store, "command")):
+        run = store.plan.run
+        raise RunError(
+            "not-played",
+            f"nobody plays run {run}, so that it need not be paused",
+            hint=f"it goes on with `osteofed-coordinator resume {run}` only; "
+            f"`osteofed-coordinator stop {run} --reason …` closes it for good",
+        )
+
+
 def holder_of(store: RunStore, part: Part) -> str:
     """Who holds a part of a run, in words; empty where nobody does."""
     path = _file(store, part)

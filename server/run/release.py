@@ -8,6 +8,7 @@ from server.federation.folder import Home
 from server.run.amendments import dropped_sites
 from server.run.complete import require_complete
 from server.run.folder import RunStore
+from server.run.stopped import require_not_stopped
 from shared.contract.decision import decision_of
 from shared.contract.protocol import vector_sha256
 from shared.contract.release import (
@@ -29,10 +30,11 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
     """Freeze the tail average of a finished run; a release that exists is returned as it is.
 
     Raises:
-        RunError: the run is not finished, or lacks a required site in its last round.
+        RunError: the run is not finished, was stopped, or lacks a required site in its last round.
     """
     plan, folder = store.plan, store.release_folder
     if plan.release is None and not (folder / "release.json").exists():
+        require_not_stopped(store)
         require_complete(store, store.training.stage)
         weights = store.averaged()
         record = ReleaseRecord(

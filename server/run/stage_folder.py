@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,7 @@ class StageFolder:
         Raises:
             RunError: it is not there, or is damaged.
         """
-        try:
-            state = json.loads((self.round_folder(number) / "state.json").read_bytes())
-        except (OSError, ValueError):
-            raise RunError("no-such-round", f"round {number} was not committed") from None
-        require_version(state.get("version"), "round")
+        state = self._state(number)
         vectors = dict(open_vectors(self.round_folder(number) / "state.safetensors").vectors)
         vector = vectors.pop("vector").copy()
         if vector_sha256(vector) != state["vector_sha256"]:
@@ -112,6 +109,14 @@ class StageFolder:
             contributions=tuple(Contribution(**entry) for entry in state["contributions"]),
             missing=state["missing"],
         )
+
+    def missing(self, number: int) -> dict[str, str]:
+        """Sites without an accepted total in a committed round, with the codes of why.
+
+        Raises:
+            RunError: the round is not there, or is damaged.
+        """
+        return dict(self._state(number)["missing"])
 
     def committed_vector(self, number: int) -> Vector:
         """The public vector [d] of a committed round as a memory map."""
@@ -140,6 +145,14 @@ class StageFolder:
         write_atomic(part / "state.json", json.dumps(content, indent=1).encode())
         part.rename(final)
         sync_folder(final.parent)
+
+    def _state(self, number: int) -> dict[str, Any]:
+        try:
+            state = json.loads((self.round_folder(number) / "state.json").read_bytes())
+        except (OSError, ValueError):
+            raise RunError("no-such-round", f"round {number} was not committed") from None
+        require_version(state.get("version"), "round")
+        return dict(state)
 
 
 def require_version(version: object, what: str) -> None:

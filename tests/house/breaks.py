@@ -2185,9 +2185,21 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/rounds/exchange.py",
-        "if len(replies) > 1 or site in self._nodes:",
-        "if len(replies) > 1:",
+        "if len(nodes) > 1 or site in self._nodes:",
+        "if len(nodes) > 1:",
         "a second node takes the place of a site that was met",
+    ),
+    Break(
+        "server/rounds/excluded.py",
+        "if entry.is_required or site not in exchange.sites",
+        "if site not in exchange.sites",
+        "a required site is excluded",
+    ),
+    Break(
+        "server/rounds/exchange.py",
+        "if is_met or now - greeted_at <= GREET_AGAIN_S:",
+        "if is_met or now - greeted_at >= 0:",
+        "a site that approves after the first round never takes part",
     ),
     Break(
         "server/rounds/exchange.py",

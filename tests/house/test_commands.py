@@ -127,8 +127,8 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     listed = json.loads(run("server", "sites", "--home", home, "--json").stdout)
     assert [(entry["site"], entry["role"]) for entry in listed] == [("aster", "training")]
     assert run("server", "plan", "spring", "experiment=hip_table", "--home", home).returncode == 0
-    for verb in ("status", "pause"):
-        early = run("server", verb, "spring", "--home", home, "--json")
+    for words in (("status",), ("pause",), ("stop", "--reason", "planned by mistake")):
+        early = run("server", words[0], "spring", *words[1:], "--home", home, "--json")
         assert json.loads(early.stdout)["error"] == "run.not-launched"
     stranger = run("server", "launch", "spring", "--site", home, "--home", home, "--json")
     assert json.loads(stranger.stdout)["error"] == "run.no-site"

@@ -22,6 +22,7 @@ NOT_RUN = {
     "osteofed-site start": "tests/federation/test_real_engines.py starts it beside a coordinator",
     "osteofed-coordinator resume": "tests/server/rounds/test_loop.py stops runs and resumes them",
     "osteofed-coordinator drop-site": "tests/server/command/test_runs.py drops a site of a paused run",
+    "osteofed-coordinator stop": "tests/server/command/test_runs.py stops a run that is played",
     "osteofed-coordinator enrol": "tests/federation/test_serving.py enrols one beside a server",
     "osteofed-coordinator revoke": "tests/federation/test_serving.py revokes one beside a server",
     "osteofed-coordinator sweep": "tests/server/command/test_sweep.py plays one over tables",

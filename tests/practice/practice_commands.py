@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from table_federation import found_tables, write_table
 from typer.testing import CliRunner
 
 from server.command.app import app
+from server.run.folder import Event, RunStore
 
 ROWS = {"ash": range(180), "elm": range(180, 350), "hop": range(450, 569)}
 FAST = ("federation.rounds=2", "federation.local_steps=1", "federation.learning_rate=0.5")
@@ -39,6 +41,21 @@ class Coordinator:
         """What a command tells a program."""
         done = self.type(*words, "--json")
         return dict(json.loads(done.stdout))
+
+    @contextmanager
+    def typing_after_round(self, number: int, *words: str) -> Iterator[list[dict[str, object]]]:
+        """Type a command while a run is played, once a round is committed; what it tells."""
+        told: list[dict[str, object]] = []
+        log = RunStore.log
+
+        def log_and_type(store: RunStore, event: Event) -> None:
+            log(store, event)
+            if (event.code, event.round) == ("round-committed", number):
+                told.append(self.told(*words))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(RunStore, "log", log_and_type)
+            yield told
 
 
 @pytest.fixture

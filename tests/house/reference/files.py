@@ -24,6 +24,7 @@ from server.report.results import Results
 from server.report.sweep import SweepResults
 from server.run.amendments import Amendment
 from server.run.stage_folder import RUN_VERSION
+from server.run.stopped import Stop
 from server.simulation.comparison import Comparison, Division
 from server.simulation.record import RECORD_VERSION
 from shared.audit.finding import Findings
@@ -195,6 +196,12 @@ COORDINATOR = (
         "JSON, signed",
         "a site that a person has dropped from the run, and why",
         Amendment,
+    ),
+    File(
+        "runs/RUN/stopped.json",
+        "JSON, signed",
+        "that a person has closed the run for good, and why",
+        Stop,
     ),
     File("runs/RUN/ledgers/SITE.json", "JSON", "a ledger export that was handed in", LedgerExport),
     File(

@@ -16,6 +16,7 @@ from client.site.profile import SiteProfile
 from server.command.app import app
 from server.command.runs import site_folders
 from server.run.folder import Event
+from server.run.holder import held
 from shared.errors import RunError
 
 PLAN = ("encoder=none", "fusion=clinical_only", "federation.rounds=2", "federation.local_steps=1")
@@ -93,7 +94,8 @@ def test_a_run_needs_the_folders_of_its_sites_and_a_name_that_exists(home: Path)
 
 def test_a_pause_lasts_until_it_was_obeyed(tmp_path: Path) -> None:
     store, _ = practice.found_federation(tmp_path, n_sites=1)
-    do(tmp_path, "pause", "practice")
+    with held(store, "stage", what="stage train"):
+        do(tmp_path, "pause", "practice")
     with pytest.raises(RunError, match="was paused"):
         store.require_not_paused()
     store.require_not_paused()

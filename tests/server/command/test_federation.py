@@ -83,11 +83,12 @@ def test_a_revocation_names_the_runs_that_go_on_without_the_site_or_stop(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
     own = make_coordinator()
-    told = own.told("revoke", "elm", "--stop-runs")
+    with own.typing_after_round(1, "revoke", "elm", "--stop-runs") as typed:
+        stopped = own.with_sites("launch", own.run, "--json")
+    [told] = typed
     assert (told["runs"], told["they"]) == (own.run, "stop before their next round")
     assert "elm" not in {site.site for site in Home(own.home).active_sites()}
     own.sites.pop("elm")
-    stopped = own.with_sites("launch", own.run, "--json")
     assert json.loads(stopped.stdout)["error"] == "run.paused"
     resumed = own.with_sites("resume", own.run, "--json")
     assert resumed.exit_code == 0, resumed.output

@@ -50,21 +50,55 @@ def test_a_paused_run_stops_before_its_next_round_and_resumes(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
     own = make_coordinator()
-    own.told("pause", own.run)
-    stopped = own.with_sites("launch", own.run, "--json")
+    with own.typing_after_round(1, "pause", own.run) as told:
+        stopped = own.with_sites("launch", own.run, "--json")
+    assert told == [{"run": own.run, "stops": "before its next round"}]
     assert stopped.exit_code == 1
     assert json.loads(stopped.stdout)["error"] == "run.paused"
+    assert own.told("status", own.run)["committed rounds"] == "1 of 2"
     resumed = own.with_sites("resume", own.run, "--json")
     assert resumed.exit_code == 0, resumed.output
     assert json.loads(resumed.stdout)["rounds"] == 2
+
+
+def test_a_run_that_nobody_plays_is_not_paused_and_goes_on_when_it_is_resumed(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    own = make_coordinator()
+    refused = own.told("pause", own.run)
+    assert refused["error"] == "run.not-played"
+    assert f"stop {own.run} --reason" in str(refused["hint"])
+    # one that was asked to pause and died before it obeyed
+    (own.home / "runs" / own.run / "pause").touch()
+    resumed = own.with_sites("resume", own.run, "--json")
+    assert resumed.exit_code == 0, resumed.output
+
+
+def test_a_run_that_was_stopped_is_played_no_more_and_status_says_why(
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    own, reason = make_coordinator(), "the cohort was frozen by mistake"
+    assert own.told("status", own.run)["stopped"] == "no"
+    with own.typing_after_round(1, "stop", own.run, "--reason", reason) as told:
+        stopped = own.with_sites("launch", own.run, "--json")
+    assert [each["reason"] for each in told] == [reason]
+    assert stopped.exit_code == 1
+    for shown in (stopped, own.with_sites("resume", own.run, "--json")):
+        assert json.loads(shown.stdout)["error"] == "run.stopped"
+        assert json.loads(shown.stdout)["fact"].endswith(reason)
+    assert own.with_sites("validate", own.run, "internal", "--json").exit_code == 1
+    status = own.told("status", own.run)
+    assert str(status["stopped"]).endswith(f": {reason}")
+    assert (status["committed rounds"], status["release"]) == ("1 of 2", "not yet")
+    assert own.told("release", own.run)["error"] == "run.stopped"
 
 
 def test_a_run_goes_on_without_a_site_that_a_person_dropped_and_release_and_report_say_so(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
     own = make_coordinator()
-    own.told("pause", own.run)
-    own.with_sites("launch", own.run)
+    with own.typing_after_round(1, "pause", own.run):
+        own.with_sites("launch", own.run)
     elm = own.sites.pop("elm")
     alone = own.with_sites("resume", own.run, "--json")
     assert alone.exit_code == 1
@@ -242,14 +276,6 @@ def test_a_release_is_told_whole_but_for_the_heads_of_ledgers(
     assert (told["release"], told["folder"], told["weights_sha256"]) == ("a" * 64, "f", "2" * 64)
     assert "ledger_heads" not in told
     assert "5" * 64 not in coordinator.type("release", "spring").output
-
-
-def test_a_pause_says_when_the_run_will_stop(tmp_path: Path) -> None:
-    store, _ = practice.found_federation(tmp_path, n_sites=1)
-    told = Coordinator(tmp_path, {}).told("pause", "practice")
-    assert told == {"run": "practice", "stops": "before its next round"}
-    with pytest.raises(RunError, match="was paused"):
-        store.require_not_paused()
 
 
 def test_a_status_without_troubles_shows_no_table_of_them(tmp_path: Path) -> None:

@@ -122,6 +122,59 @@ def test_a_site_that_refused_is_greeted_again_while_the_run_waits(
     assert log == [("", "protocol.bad-signature")]
 
 
+def test_a_site_that_approves_during_round_1_has_a_part_in_round_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_module, "GREET_AGAIN_S", 0.0)
+    settings = practice.practice_settings(federation={"liveness_s": 0.1})
+    store, folders = practice.found_federation(tmp_path, settings=settings, n_sites=3)
+    late, approved = folders["site-2"], tmp_path / "approved"
+
+    def answer(message: Message, context: Context) -> Message:
+        metadata = message.metadata
+        if metadata.group_id == "train-1":
+            approved.touch()
+        is_late = context.node_config["site-folder"] == str(late) and not approved.exists()
+        if metadata.message_type == exchange_module.HELLO and is_late:
+            refusal = Refusal(
+                plan_sha256=store.plan.sha256,
+                site="site-2",
+                code="plan.not-approved",
+                correlation_id="0",
+            )
+            return Message(to_record(refusal), reply_to=message)
+        return practice.app(message, context)
+
+    run_local(store.folder, folders, client_app=answer)  # type: ignore[arg-type]
+    # a site answers as it is when it is greeted, or here, in this process, when its answer is taken
+    assert store.training.missing(1) == {"site-2": "plan.not-approved"}
+    assert store.training.missing(3) == {}
+    assert "3" in [line.split()[0] for line in (late / "trained.log").read_text().splitlines()]
+
+
+def test_a_greeting_in_passing_waits_for_nobody_and_a_refusal_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folders = practice.found_federation(tmp_path, n_sites=2)
+    lie = folders["site-1"] / "claims.json"
+    lie.write_text('"site-0"')
+    log: list[tuple[str, str]] = []
+    grid = LocalGrid(practice.app, folders)
+    exchange = exchange_of(store, grid, log)
+    exchange.meet(store.plan.roster, wait_s=0.0)
+    pushed = grid._n_pushed
+    exchange.meet(store.plan.roster, wait_s=0.0)
+    assert grid._n_pushed == pushed, "greeted again too early"
+    monkeypatch.setattr(exchange_module, "GREET_AGAIN_S", 0.0)
+    for _ in range(3):
+        exchange.meet(store.plan.roster, wait_s=0.0)
+    assert exchange.sites == {"site-0"}
+    assert log == [("", "protocol.bad-signature")]
+    lie.unlink()
+    exchange.meet(store.plan.roster, wait_s=0.0)
+    assert exchange.sites == set(folders)
+
+
 class LateGrid(LocalGrid):
     """A grid whose last node is there only once it is let in."""
 
