@@ -14,6 +14,7 @@ from datetime import date, datetime
 
 from server.encoders.file import encoder_file
 from server.federation.folder import Enrolled, Home
+from server.federation.link import deadline_of
 from server.federation.suitable import require_suitable
 from server.federation.tables import Declared, table_noise, table_stage
 from server.federation.withstanding import require_withstanding
@@ -46,6 +47,7 @@ _SIGNAL_MARGIN, _NOISE_MARGIN = 1.5, 1.5
 _UNCLIPPED_STEP = 100.0
 # Seconds; more than a round of a table takes, and short beside the wait for a hospital's machine.
 _HOSPITALS_QUANTUM_S = 60.0
+_PARAMETER_BYTES = 4
 _RUN_NAME = re.compile(RUN_NAME)
 
 
@@ -98,7 +100,7 @@ def draft_plan(
     return Plan(
         run=run,
         written_utc=now.isoformat(),
-        settings=shared_settings(settings),
+        settings=shared_settings(settings, n_parameters=first.length),
         stages=stages,
         roster=tuple(
             RosterEntry(
@@ -183,9 +185,14 @@ def save_plan(home: Home, plan: Plan) -> None:
     write_plan(folder / "plan.json", plan, home.key())
 
 
-def shared_settings(settings: Settings) -> PlanSettings:
-    """What all stages of a plan share."""
+def shared_settings(settings: Settings, *, n_parameters: int = 0) -> PlanSettings:
+    """What all stages of a plan share.
+
+    Raises:
+        SettingsError: a message of so many parameters takes longer than the deadline.
+    """
     federation, model = settings.federation, settings.model_dump(include=set(_SHARED))
+    deadline_s = deadline_of(federation, n_bytes=2 * _PARAMETER_BYTES * n_parameters)
     return PlanSettings.model_validate(
         model
         | {
@@ -193,24 +200,24 @@ def shared_settings(settings: Settings) -> PlanSettings:
             "caps": settings.caps,
             "patience": Patience(
                 quorum=federation.quorum,
-                round_deadline_s=federation.round_deadline_s,
+                round_deadline_s=deadline_s,
                 liveness_s=federation.liveness_s,
                 poll_s=federation.poll_s,
-                reply_quantum_s=_quantum_of(settings),
+                reply_quantum_s=_quantum_of(settings, deadline_s),
             ),
             "engine": settings.engine,
         }
     )
 
 
-def _quantum_of(settings: Settings) -> float:
+def _quantum_of(settings: Settings, deadline_s: float) -> float:
     """Seconds as asked; else those of hospitals where there are any behind the sites, and none."""
     federation = settings.federation
     if federation.reply_quantum_s is not None:
         return federation.reply_quantum_s
     is_played = settings.is_simulated or settings.is_synthetic
     is_of_hospitals = settings.engine.name == "deployed" and not is_played
-    return min(_HOSPITALS_QUANTUM_S, federation.round_deadline_s / 4) if is_of_hospitals else 0.0
+    return min(_HOSPITALS_QUANTUM_S, deadline_s / 4) if is_of_hospitals else 0.0
 
 
 _SHARED = (

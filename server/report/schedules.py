@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from server.encoders.file import encoder_file
+from server.federation.link import link_hours
 from server.federation.measured import MeasuredSchedule, MeasuredSchedules
 from server.federation.plan import gradient_stage
 from shared.contract.plan import Plan
-from shared.contract.settings import FederationSettings, Settings
+from shared.contract.settings import Settings
 from shared.contract.stages import GradientStage
 from shared.stages.kinds import sum_of
 from shared.stages.stage_sum import StageSum
@@ -26,7 +27,7 @@ SCHEDULE_COLUMNS = (
     "R² of synthetic films",
 )
 CHOSEN, NOT_MEASURED = "chosen: ", "not measured"
-_MB, _MBIT, _HOUR_S = 1e6, 1e6, 3600.0
+_MB = 1e6
 
 
 def schedule_rows(settings: Settings, plan: Plan, measured: MeasuredSchedules) -> list[tuple[str, ...]]:
@@ -70,11 +71,6 @@ def message_bytes(plan: Plan, stage: GradientStage) -> int:
     asked = _sum_of(plan, stage)
     bound = asked.bound(1)
     return asked.start().vector.nbytes + bound.length * np.dtype(bound.kind).itemsize
-
-
-def link_hours(messages: int, n_bytes: int, link: FederationSettings) -> float:
-    """Hours that so many messages of ``n_bytes`` there and back take on the declared link."""
-    return messages * (link.link_wait_h + 8 * n_bytes / (link.link_mbit_s * _MBIT) / _HOUR_S)
 
 
 def write_hours(hours: float) -> str:

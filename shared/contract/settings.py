@@ -99,7 +99,8 @@ class FederationSettings(BaseModel):
         local_tail: share of a round's last steps that a site averages before they leave; 0: the last
             weights.
         quorum: share of the training sites without which a round stops.
-        round_deadline_s: seconds that a site has for its whole answer.
+        round_deadline_s: seconds that a site has for its whole answer. None: twice the way of a message
+            over the declared link, an hour at least.
         liveness_s: seconds after which a node that is offline counts as missing.
         poll_s: seconds between two looks for answers.
         reply_quantum_s: seconds, in multiples of which after its request an answer leaves a site, so
@@ -118,7 +119,7 @@ class FederationSettings(BaseModel):
     fold: Fold | None = None
     local_tail: float | None = Field(default=None, ge=0, le=1)
     quorum: float = Field(default=0.5, gt=0, le=1)
-    round_deadline_s: float = Field(default=3600.0, gt=0)
+    round_deadline_s: float | None = Field(default=None, gt=0)
     liveness_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.2, gt=0)
     reply_quantum_s: float | None = Field(default=None, ge=0, le=86_400)

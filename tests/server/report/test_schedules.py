@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from practice_federation import practice_settings
 from practice_plan import plan_of
 
 from server.federation.compose import compose_settings
@@ -11,7 +10,6 @@ from server.federation.measured import MeasuredSchedule, MeasuredSchedules, row_
 from server.report.schedules import (
     NOT_MEASURED,
     SCHEDULE_COLUMNS,
-    link_hours,
     message_bytes,
     schedule_rows,
     write_hours,
@@ -95,12 +93,7 @@ def test_a_message_is_the_weights_there_and_the_total_back() -> None:
     assert shown == pytest.approx(10 * 12 * n / 1e6, rel=0.01)
 
 
-def test_hours_are_those_of_the_bytes_on_the_link_and_of_waiting() -> None:
-    link = practice_settings(federation={"link_mbit_s": 2.0, "link_wait_h": 0.0}).federation
-    # 900 MB are 7,200 Mbit: an hour at 2 Mbit/s
-    assert link_hours(3, 900_000_000, link) == pytest.approx(3.0)
-    slow = practice_settings(federation={"link_mbit_s": 2.0, "link_wait_h": 24.0}).federation
-    assert link_hours(3, 900_000_000, slow) == pytest.approx(75.0)
+def test_hours_are_those_of_each_schedules_messages() -> None:
     column = "hours on the link"
     waiting = told("federation.link_wait_h=2.5")
     assert [row[column] for row in waiting.values()] == ["25", "5.00", "2.50"]
