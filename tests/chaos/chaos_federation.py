@@ -121,7 +121,8 @@ class Federation:
 
     def serve(self) -> None:
         """Start the coordinator's server; return once it lets all sites in."""
-        words = ("serve", "--port", str(self.port), "--home", str(self.home))
+        ports = ("--port", str(self.port), "--health", f"127.0.0.1:{free_port()}")
+        words = ("serve", *ports, "--home", str(self.home))
         self._start("serve", "server", words)
         deployment = Deployment(self.home)
         wanted = {site: key.strip() for site, key in Home(self.home).node_keys().items()}
