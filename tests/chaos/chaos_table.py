@@ -1,7 +1,7 @@
 """The fault table: ``make chaos`` plays every row and writes docs/data/chaos.json and docs/chaos.md.
 
-Rows are played by a few processes side by side, since they are mostly waiting. ``--only WORD``, as often
-as wanted: the row of that name, or those whose name holds it; the others stay as they were seen last.
+Rows are played by a few processes side by side, since they are mostly waiting. ``--only WORD``, several
+if wanted: the row of that name, or those whose name holds it; others stay as they were seen last.
 """
 
 from __future__ import annotations
