@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from practice_health import NOT_SERVING, SERVING, check
 from practice_superlink import Node, Server, connected, serving, started
 
-from server.engines.gated import MOST_BYTES
+from server.engines.gated import HEADERS_S, MOST_BYTES
 from server.federation.certificates import ensure_authority
 from shared.machine.processes import free_port
 
@@ -192,6 +192,23 @@ def _slow_clients(ground: Ground) -> int:
         return ground.site.pull(ground.server, ground.site_id).status_code
 
 
+def _half_headers(ground: Ground) -> int:
+    """Twenty that send half a header, and are closed while an honest one is served."""
+    context = ssl.create_default_context(cafile=str(ground.server.deployment.authority))
+    with ExitStack() as stack:
+        slow = []
+        for _ in range(20):
+            plain = stack.enter_context(socket.create_connection(("127.0.0.1", ground.server.port)))
+            slow.append(stack.enter_context(context.wrap_socket(plain, server_hostname="localhost")))
+            slow[-1].sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: loc")
+        status = ground.site.pull(ground.server, ground.site_id).status_code
+        for each in slow:
+            each.settimeout(HEADERS_S + 10)
+            with suppress(ConnectionResetError, ssl.SSLEOFError):
+                assert each.recv(1) == b""
+        return status
+
+
 def _altered(headers: dict[str, str], name: str) -> dict[str, str]:
     return headers | {name: headers[name][:-6] + "A" + headers[name][-5:]}
 
@@ -258,6 +275,7 @@ ROWS: dict[str, tuple[Callable[[Ground], int], int, str]] = {
     "a body larger than any of Flower's": (
         lambda g: g.post("/v1/fleet/push-object", os.urandom(1) * (MOST_BYTES + 1)), 413, "the gate"
     ),
+    "twenty clients that send half a header": (_half_headers, 200, "the door, after 15 s"),
     "two hundred clients that stand still": (_slow_clients, 200, "they hold nothing but themselves"),
 }  # fmt: skip
 
