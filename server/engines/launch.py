@@ -38,12 +38,16 @@ def launch_stage(store: RunStore, stage: str, *, site_folders: Mapping[str, Path
             f"engine {engine} needs the site folders on this machine",
             hint="add --site FOLDER for each, or plan with engine=deployed",
         )
-    with held(store, "command", what=f"a command that plays {stage}"):
+    number = _next_round(store)
+    with (
+        told_if_full(store, 0, number=number),  # it may be full before anything is begun
+        held(store, "command", what=f"a command that plays {stage}"),
+    ):
         require_free(store, "stage")  # a ServerApp plays on when Ctrl-C ended its command
         store.forget_pause()  # of one who has ended before obeying
         if engine != "deployed":
             require_ready(store, asked, site_folders)
-        with told_events(store, asked), told_if_full(store, 0, number=_next_round(store)):
+        with told_events(store, asked), told_if_full(store, 0, number=number):
             _play(engine, store, stage, site_folders)
 
 

@@ -73,6 +73,7 @@ def run_rounds(play: Play) -> Vector:
         require_not_stopped(store)
         store.require_not_paused()
         n_bytes, number = bytes_of_round(play, reached), reached.round + 1
+        set_torn_aside(play, play.folder.journal(play.asked.bound(number).length), number)
         require_room(store, n_bytes, number=number)
         keep_reserve(store)
         admit(play, number, wait_s=wait_s)
@@ -123,6 +124,7 @@ def measure(play: Play) -> None:
     about, store = asked_state_of(play.store, play.stage), play.store
     journal = play.folder.journal(play.asked.bound(1).length)
     check = check_for(play, 1, about)
+    set_torn_aside(play, journal, 1)
     journal.set_aside(1, unless=lambda reply: is_settled(reply, about))
     waiting = [entry for entry in play.entries if entry.site not in journal.read(1).accepted]
     out = play.left_out
@@ -142,6 +144,12 @@ def measure(play: Play) -> None:
         record_heads(play, journal.read(1).accepted)
     give_reserve(store)
     require_not_stopped(store)
+
+
+def set_torn_aside(play: Play, journal: Journal, number: int) -> None:
+    """Count answers of an open round that a power cut tore as not there; each is told as an event."""
+    for site in journal.set_torn_aside(number):
+        play.log(number, site, "run.torn-reply")
 
 
 def is_settled(reply: SumReply, about: AskedState) -> bool:

@@ -53,6 +53,7 @@ ADVICE: Mapping[str, Advice] = {
     ),
     "run.site-offline": Advice("start it, or see there why it does not reach the server"),
     "run.site-dropped": Advice("it was dropped from this run", is_final=True),
+    "run.torn-reply": Advice("it is asked again, and sends what it has stored without a charge"),
     "run.stopped": Advice("the run was stopped for good", is_final=True),
 }
 

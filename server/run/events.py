@@ -36,6 +36,10 @@ EVENTS: Mapping[str, Meaning] = {
         "a site has not answered within federation.round_deadline_s",
         "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",
     ),
+    "run.torn-reply": Meaning(
+        "a site's answer to the open round was torn by a power cut at the coordinator: it is set "
+        "aside, and the site asked again, which sends what it has stored without a charge",
+    ),
     EXCLUDED: Meaning(
         "a site that is not required has missed rounds in a row by their deadline: it is excluded, and "
         "not waited for, until it answers a hello again",

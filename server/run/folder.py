@@ -31,7 +31,7 @@ from shared.contract.plan import ENCODER_FILE, Plan, read_plan
 from shared.contract.protocol import Vector, vector_sha256
 from shared.contract.vector_file import open_vectors, write_vectors
 from shared.errors import RunError
-from shared.machine.files import write_atomic
+from shared.machine.files import append_line, write_atomic
 from shared.signing.canonical import hash_file
 from shared.stages.stage_sum import StageState
 
@@ -130,10 +130,12 @@ class RunStore:
         return self.stage(stage).journal(0).read(1)
 
     def log(self, event: Event) -> None:
-        """Append to the events log: a code, never a text that a site sent."""
+        """Append to the events log: a code, never a text that a site sent.
+
+        A line that a crash tore is cut off first; it would take this one with it.
+        """
         line = {"utc": datetime.now(UTC).isoformat(timespec="milliseconds"), **asdict(event)}
-        with (self.folder / "events.jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+        append_line(self.folder / "events.jsonl", json.dumps(line).encode() + b"\n", mode=0o644)
 
     def events(self) -> list[Event]:
         """The events so far; a line torn by a crash is left out."""

@@ -2,7 +2,8 @@
 
 Flower deletes a reply once it is pulled, so this is the only copy. A rejected reply is kept with its
 code, a reply that is no reply as its code alone. Totals are read back as memory maps. The files are
-not flushed one by one: a power cut loses at most replies of the open round, which sites send again.
+not flushed one by one: a power cut loses or tears at most replies of the open round; what is torn is
+set aside, and sites send it again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from shared.contract.payload import reply_of, text_of
-from shared.contract.protocol import SumReply, Vector
+from shared.contract.protocol import SumReply, Vector, vector_sha256
 from shared.contract.vector_file import open_vectors, write_vectors
+from shared.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,11 @@ class Journal:
             path = self._path(number, site)
             if not path.exists():
                 continue
-            stored = open_vectors(path)
-            if code := stored.text["rejected"]:
-                rejected[site] = code
+            entry = self._entry(path)
+            if isinstance(entry, str):
+                rejected[site] = entry
             else:
-                reply = reply_of(stored.text, stored.vectors["total"])
-                accepted[site] = JournalledReply(reply, stored.text["total_sha256"])
+                accepted[site] = entry
         return RoundJournal(accepted, rejected)
 
     def set_aside(self, number: int, *, unless: Callable[[SumReply], bool] = lambda _: True) -> None:
@@ -89,9 +90,42 @@ class Journal:
         so_far = self.read(number)
         unsettled = [site for site, entry in so_far.accepted.items() if not unless(entry.reply)]
         for site in (*so_far.rejected, *unsettled):
-            path = self._path(number, site)
-            attempt = len(list(path.parent.glob(f"{site}.*.aside"))) + 1
-            path.rename(path.with_name(f"{site}.{attempt}.aside"))
+            self._rename_aside(number, site)
+
+    def set_torn_aside(self, number: int) -> tuple[str, ...]:
+        """Rename the answers of an open round that cannot be read, so that those sites are asked again.
+
+        Returns:
+            The sites, in roster order.
+        """
+        torn = tuple(site for site in self._sites if self._is_torn(number, site))
+        for site in torn:
+            self._rename_aside(number, site)
+        return torn
+
+    def _is_torn(self, number: int, site: str) -> bool:
+        """Whether a kept answer is damaged; of a total that is whole in form, the hash tells."""
+        path = self._path(number, site)
+        if not path.exists():
+            return False
+        try:
+            entry = self._entry(path)
+        except (RunError, LookupError, ValueError, TypeError):
+            return True
+        return not isinstance(entry, str) and vector_sha256(entry.reply.total) != entry.total_sha256
+
+    def _entry(self, path: Path) -> JournalledReply | str:
+        """An accepted reply, or the code with which it was rejected."""
+        stored = open_vectors(path)
+        if code := stored.text["rejected"]:
+            return code
+        reply = reply_of(stored.text, stored.vectors["total"])
+        return JournalledReply(reply, stored.text["total_sha256"])
+
+    def _rename_aside(self, number: int, site: str) -> None:
+        path = self._path(number, site)
+        attempt = len(list(path.parent.glob(f"{site}.*.aside"))) + 1
+        path.rename(path.with_name(f"{site}.{attempt}.aside"))
 
     def _path(self, number: int, site: str) -> Path:
         return self._folder / f"{number:04d}" / f"{site}.safetensors"

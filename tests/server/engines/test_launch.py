@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import practice_federation as practice
@@ -12,9 +14,11 @@ import server.engines.local
 import server.engines.ray
 import server.engines.superlink
 from server.engines.launch import launch_stage
-from server.run.folder import RunStore
+from server.run.folder import Event, RunStore
+from server.run.holder import held
+from server.run.room import FULL, keep_reserve
 from shared.contract.plan import Plan
-from shared.errors import EngineError, PlanError
+from shared.errors import EngineError, PlanError, RunError
 
 
 def with_engine(home: Path, name: str) -> tuple[RunStore, dict[str, Path]]:
@@ -69,6 +73,28 @@ def test_a_deployed_run_needs_no_sites_here(
     store, _ = with_engine(tmp_path, "deployed")
     launch_stage(store, "train", site_folders={})
     assert started == [("deployed", (store, "train"), None)]
+
+
+def test_a_disk_that_is_full_before_anything_is_begun_is_named(
+    tmp_path: Path,
+    started: list[tuple[str, tuple[object, ...], object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, folders = with_engine(tmp_path, "local")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    keep_reserve(store)
+    monkeypatch.setattr(os, "pwrite", full)  # who holds the run is the first thing that is written
+    with pytest.raises(RunError, match=rf"round 1 needs .+ on the disk of {store.folder}") as caught:
+        launch_stage(store, "train", site_folders=folders)
+    assert caught.value.code == FULL
+    assert store.events() == [Event(round=1, site="", code=FULL)]
+    assert started == []
+    monkeypatch.undo()
+    with held(store, "command", what="nothing"):
+        pass
 
 
 def test_a_stage_that_the_plan_does_not_have_starts_no_engine(

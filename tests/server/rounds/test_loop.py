@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -21,6 +23,7 @@ from faulty_grid import Fault, FaultKind, run_with_faults
 from server.engines.local import run_local
 from server.run.events import CHARGED_AGAIN
 from server.run.folder import RunStore, open_run
+from shared.contract.protocol import vector_sha256
 from shared.errors import ProtocolError, RunError
 from shared.signing.countersign import verify_countersignature
 
@@ -398,6 +401,38 @@ def test_journalled_replies_replay_to_the_identical_round(tmp_path: Path, fold: 
     assert store.training.committed(3).contributions == expected.contributions
 
 
+@pytest.mark.parametrize(
+    "torn",
+    [
+        lambda content: b"",
+        lambda content: content[:100],
+        lambda content: bytes(len(content)),
+        lambda content: content[:-8] + bytes(8),
+    ],
+    ids=["empty", "cut", "zeros", "zeros at its end"],
+)
+def test_a_reply_that_a_power_cut_tore_is_set_aside_and_its_site_asked_again(
+    tmp_path: Path, torn: Callable[[bytes], bytes]
+) -> None:
+    store, folders = practice.found_federation(tmp_path)
+    run(store, folders)
+    expected = store.training.committed(3)
+    shutil.rmtree(store.training.round_folder(3))  # the cut came before the commit
+    replies = store.folder / "replies" / "train"
+    path = replies / "0003" / "site-1.safetensors"
+    path.write_bytes(torn(path.read_bytes()))
+    run(open_run(store.folder), folders)
+    np.testing.assert_array_equal(store.training.committed(3).vector, expected.vector)
+    assert store.training.committed(3).contributions == expected.contributions
+    assert (replies / "0003" / "site-1.1.aside").exists()
+    asked = {site: (folder / "trained.log").read_text() for site, folder in folders.items()}
+    assert {site: len(log.splitlines()) for site, log in asked.items()} == {
+        site: 3 + (site == "site-1") for site in folders
+    }
+    told = [(event.site, event.round) for event in store.events() if event.code == "run.torn-reply"]
+    assert told == [("site-1", 3)]
+
+
 def test_an_edited_journal_is_refused(tmp_path: Path) -> None:
     store, folders = practice.found_federation(tmp_path)
     with pytest.raises(RunError):
@@ -406,10 +441,10 @@ def test_an_edited_journal_is_refused(tmp_path: Path) -> None:
             folders,
             faults=[Fault(site=f"site-{n}", round=2, kind="exception") for n in (1, 2, 3)],
         )
-    path = store.folder / "replies" / "train" / "0002" / "site-0.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    journal = store.training.journal(practice.P)
+    kept = journal.read(2).accepted["site-0"].reply
+    edited = replace(kept, total=kept.total + np.float32(1))
+    journal.accept(2, edited, site="site-0", total_sha256=vector_sha256(edited.total))
     with pytest.raises(ProtocolError) as caught:
         run(store, folders)
     assert caught.value.code == "protocol.bad-signature"

@@ -129,7 +129,11 @@ def test_the_events_log_survives_a_torn_last_line(store: RunStore) -> None:
     store.log(Event(round=1, site="site-0", code="run.deadline-passed"))
     with (store.folder / "events.jsonl").open("a") as stream:
         stream.write('{"round": 2, "si')
-    assert store.events() == [Event(round=1, site="site-0", code="run.deadline-passed")]
+    first = Event(round=1, site="site-0", code="run.deadline-passed")
+    assert store.events() == [first]
+    second = Event(round=2, site="", code="round-committed")
+    store.log(second)
+    assert store.events() == [first, second], "the torn line took the next one with it"
 
 
 def test_times_are_when_the_first_event_and_each_committed_round_were_logged(store: RunStore) -> None:

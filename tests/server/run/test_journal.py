@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from server.run.journal import Journal
-from shared.contract.protocol import SumReply
+from shared.contract.protocol import SumReply, vector_sha256
 from shared.errors import RunError
 
 
@@ -126,6 +126,20 @@ def test_setting_aside_unless_keeps_what_stands_and_rejected_answers_never_do(tm
 def test_setting_aside_an_empty_round_changes_nothing(tmp_path: Path) -> None:
     Journal(tmp_path, sites=("a",), length=3).set_aside(1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_torn_is_set_aside_by_name_and_the_rest_stands(tmp_path: Path) -> None:
+    sites = ("a", "b", "c", "d")
+    journal, total = Journal(tmp_path, sites=sites, length=3), np.ones(3, "<f4")
+    for site in sites[:3]:
+        journal.accept(1, reply(total), site=site, total_sha256=vector_sha256(total))
+    journal.reject(1, None, site="d", code="policy.closed")
+    assert journal.set_torn_aside(1) == ()
+    (tmp_path / "0001" / "b.safetensors").write_bytes(b"")
+    journal.accept(1, reply(total), site="c", total_sha256=vector_sha256(2 * total))
+    assert journal.set_torn_aside(1) == ("b", "c")
+    assert (list(journal.read(1).accepted), list(journal.read(1).rejected)) == (["a"], ["d"])
+    assert names(tmp_path) == ["a.safetensors", "b.1.aside", "c.1.aside", "d.safetensors"]
 
 
 def test_a_damaged_reply_is_refused(tmp_path: Path) -> None:

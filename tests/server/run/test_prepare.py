@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from server.federation.compose import compose_settings
 from server.federation.folder import Enrolled, Home, create_home
 from server.federation.plan import draft_plan, save_plan
 from server.run.prepare import prepare
+from server.run.room import FULL
 from server.run.stage_folder import RoundState
 from shared.contract.protocol import vector_sha256
-from shared.errors import OsteoFedError
+from shared.errors import OsteoFedError, RunError
 from shared.signing.keys import create_key
 from shared.stages.stage_sum import StageState
 
@@ -51,6 +53,22 @@ def test_the_encoder_that_the_plan_names_is_kept_beside_it(home: Home) -> None:
     store = prepare(home, "spring")
     assert store.plan.encoder_sha256
     assert store.encoder_file.stat().st_size > 0
+
+
+def test_a_disk_that_is_full_at_the_first_launch_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned(home, *NO_FILMS)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("server.run.stage_folder.write_vectors", full)
+    with pytest.raises(RunError, match="round 1 needs") as caught:
+        prepare(home, "spring")
+    assert caught.value.code == FULL
+    monkeypatch.undo()
+    assert prepare(home, "spring").training.last_committed().round == 0
 
 
 def test_a_run_that_has_begun_is_opened_and_not_laid_out_again(home: Home) -> None:
