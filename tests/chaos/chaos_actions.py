@@ -125,7 +125,14 @@ def start(*sites: str) -> Step:
 
 def start_otherwise(site: str, *, env: Mapping[str, str] = {}, program: str = "") -> Step:
     """A site is started with other surroundings, or by another program."""
-    return lambda it: it.start(site, env=env, program=program)
+
+    def step(it: Federation) -> None:
+        library = env.get("LD_PRELOAD", "")
+        if library and not Path(library).exists():
+            raise RowError(f"{library} is not there: tests/services/install.sh installs it")
+        it.start(site, env=env, program=program)
+
+    return step
 
 
 def stop(site: str) -> Step:

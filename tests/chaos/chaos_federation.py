@@ -233,8 +233,8 @@ class Federation:
         """Processes of a party by the part that they play, parents first.
 
         Args:
-            name: ``serve``, ``superlink``, ``serverapp``, ``coordinator``, ``all``, or of a site
-                ``supernode``, ``executor``, ``task``, ``start``, ``site``.
+            name: ``serve``, ``superlink``, ``coordinator-executor``, ``serverapp``, ``coordinator``,
+                ``all``, or of a site ``supernode``, ``executor``, ``task``, ``start``, ``site``.
             site: of those that a site has.
         """
         home, folder = f"{self.home}", f"{self.sites[site]}" if site else ""
@@ -245,6 +245,7 @@ class Federation:
         words = {
             "serve": ("app() serve --port", home),
             "superlink": ("server.engines.gated", home),
+            "coordinator-executor": ("flower-superexec", home),
             "serverapp": ("flwr-serverapp", home),
             "coordinator": (home,),
             "supernode": ("client.node.link", folder),

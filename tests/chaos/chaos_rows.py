@@ -79,6 +79,7 @@ AHEAD = {
     "FAKETIME": "+8s",
     "FAKETIME_DONT_FAKE_MONOTONIC": "1",
 }
+BEHIND = AHEAD | {"FAKETIME": "-8s"}
 EVERY = (1, 2, 3)
 
 ROWS: tuple[Row, ...] = (
@@ -127,21 +128,49 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="superlink-15",
         fault="SIGKILL of SuperLink and `serve` during training, back in 15 s",
-        expected="finished; the run goes on by itself",
+        expected="pauses: executor and ServerApp end with `serve`, and the command says what to start; "
+        "resumed, it finishes",
         steps=(
             *(launch(), charged("elm", 2), kill("superlink"), kill("serve"), seconds(15), serve()),
-            ends(),
+            *(ends(), resume(), ends()),
         ),
+        ends=("engine.stage-failed", "finished"),
     ),
     Row(
         name="superlink-90",
         fault="SIGKILL of SuperLink and `serve` during training, back in 90 s",
-        expected="pauses: the command says that the server was away; resumed, it finishes",
+        expected="pauses as after 15 s; resumed, it finishes",
         steps=(
             *(launch(), charged("elm", 2), kill("superlink"), kill("serve"), seconds(90), serve()),
             *(ends(), resume(), ends()),
         ),
-        ends=("engine.server-away", "finished"),
+        ends=("engine.stage-failed", "finished"),
+    ),
+    Row(
+        name="serve",
+        fault="SIGKILL of `serve` alone during training",
+        expected="pauses: what it had started ends with it, and the command says so; served again on "
+        "the same port and resumed, it finishes",
+        steps=(*(launch(), charged("elm", 2), kill("serve"), ends(), serve(), resume(), ends()),),
+        ends=("engine.stage-failed", "finished"),
+    ),
+    Row(
+        name="coordinator-executor",
+        fault="SIGKILL of the coordinator's executor during training; `serve` is there",
+        expected="pauses: its ServerApp ends with it, and `serve` starts it again; resumed, "
+        "it finishes",
+        steps=(*(launch(), charged("elm", 2), kill("coordinator-executor"), ends(), resume(), ends()),),
+        ends=("engine.stage-failed", "finished"),
+    ),
+    Row(
+        name="start",
+        fault="SIGKILL of a site's `start` alone during training; the hospital starts it again",
+        expected="finished; SuperNode and executor end with it, the site is waited for, and its charge "
+        "pays for another attempt",
+        steps=(
+            *(launch(), charged("elm", 2), kill("start", "elm"), unanswered("elm", 2)),
+            *(start("elm"), ends()),
+        ),
     ),
     Row(
         name="serverapp-commit",
@@ -231,6 +260,14 @@ ROWS: tuple[Row, ...] = (
         expected="finished without that site, which is not required; as a missing update in each round",
         steps=(*(stop("fir"), start_otherwise("fir", env=AHEAD), launch(), ends(), stop("fir")),),
         missing={"fir": EVERY},
+        settings={"federation.liveness_s": 90},
+    ),
+    Row(
+        name="clock-behind",
+        fault="a site's clock is 8 s behind (libfaketime)",
+        expected="finished; what it signs is some seconds old, as by a slow line, and it has its part "
+        "in every round",
+        steps=(*(stop("fir"), start_otherwise("fir", env=BEHIND), launch(), ends(), stop("fir")),),
         settings={"federation.liveness_s": 90},
     ),
     Row(

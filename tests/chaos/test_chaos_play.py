@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from chaos_actions import start_otherwise
+from chaos_federation import RowError
 from chaos_page import page
 from chaos_play import differences
 from chaos_rows import ROWS, Row
@@ -63,3 +66,9 @@ def test_every_row_has_a_name_of_its_own() -> None:
 def test_a_page_of_no_row_says_which_are_not_played() -> None:
     text = page([])
     assert all(row.name in text.partition("**Not played yet:** ")[2] for row in ROWS)
+
+
+def test_a_row_that_needs_a_library_is_not_played_without_it(tmp_path: Path) -> None:
+    step = start_otherwise("fir", env={"LD_PRELOAD": str(tmp_path / "lib.so")})
+    with pytest.raises(RowError, match=r"lib\.so is not there"):
+        step(cast(Any, None))

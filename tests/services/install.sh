@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The Debian packages behind the tests marked "services"; does nothing when they are there.
+# The Debian packages behind the tests marked "services", and the clock rows of `make chaos`; does nothing
+# when they are there.
 set -euo pipefail
 present() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q "^install ok installed"; }
 missing=()
-for package in orthanc orthanc-dicomweb postgresql; do
+for package in orthanc orthanc-dicomweb postgresql libfaketime; do
   present "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
