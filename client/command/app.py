@@ -90,7 +90,7 @@ def declare(
     facts: dict[str, object] = {
         "declared patients": declared_patients,
         "join request": str(request),
-        "next": "the coordinator revokes the site, enrols it anew and writes a new plan",
+        "next": "the coordinator takes it with `enrol`, without `revoke`, and writes a new plan",
     }
     show_json(facts) if as_json else show_facts(f"site {open_site(folder).name}", facts)
 

@@ -5,7 +5,7 @@
     <home>/keys/coordinator.pem   signs plans, heads, locks and releases
     <home>/sites.json             who is enrolled, with which key, in which role
     <home>/rotations/<site>/      notices of replaced keys, as the sites signed them
-    <home>/heads.json             each site's last ledger head, over all runs
+    <home>/heads.json             each ledger's last head, by the key that its site was enrolled with
     <home>/runs/<run>/            one folder per run (see ``server.run.folder``)
 
 Imports keys, key_rotation and files only.
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -31,7 +31,7 @@ from shared.signing.keys import SigningKey, create_key, load_key, verify
 from shared.signing.node_notice import NODE_KEY, NodeNotice, read_node_notice
 from shared.strict import FROZEN
 
-HEADS_VERSION = 2
+HEADS_VERSION = 3
 
 
 class JoinRequest(BaseModel):
@@ -106,7 +106,7 @@ class Home:
 
     @property
     def heads_file(self) -> Path:
-        """Each site's last ledger head that this coordinator has seen, over all its runs."""
+        """Each ledger's last head that this coordinator has seen, over all its runs."""
         return self.folder / "heads.json"
 
     def run_folder(self, run: str) -> Path:
@@ -164,49 +164,87 @@ class Home:
                 return keys[keys.index(public_key) :]
         return (public_key,)
 
+    def ledgers_of(self, keys: Mapping[str, str]) -> dict[str, str]:
+        """What the ledgers of sites are known by here: the first key of each enrolment.
+
+        A hospital that comes back under its old name has new keys and a new ledger.
+
+        Args:
+            keys: public key by site, of a plan.
+        """
+        first = {
+            key: (*entry.former_keys, entry.public_key)[0]
+            for entry in self.sites()
+            for key in (*entry.former_keys, entry.public_key)
+        }
+        return {site: first.get(key, key) for site, key in keys.items()}
+
+    def heads_of(self, keys: Mapping[str, str]) -> dict[str, str]:
+        """The last head by site, of those of which one was seen; argument as ``ledgers_of``."""
+        heads = self.ledger_heads()
+        ledgers = self.ledgers_of(keys)
+        return {site: heads[ledger] for site, ledger in ledgers.items() if ledger in heads}
+
     def ledger_heads(self) -> dict[str, str]:
-        """Each site's last ledger head that this coordinator has seen, over all its runs."""
-        return (
-            dict(json.loads(self.heads_file.read_bytes())["heads"]) if self.heads_file.exists() else {}
-        )
+        """Each ledger's last head that this coordinator has seen, over all its runs."""
+        return self._kept_heads()[0]
 
     def record_heads(self, heads: Mapping[str, LedgerHead]) -> None:
-        """Remember sites' new ledger heads.
+        """Remember new heads, by ledger.
 
         A head that was seen before is not the last one again: a repeated or journalled reply of an
         earlier day must not make the coordinator forget what it has seen since.
         """
-        last, seen = self.ledger_heads(), self._seen_heads()
-        for site, head in heads.items():
-            if head.sha256 and head.sha256 not in seen.setdefault(site, {}):
-                seen[site][head.sha256] = head.index
-                last[site] = head.sha256
+        last, seen = self._kept_heads()
+        for ledger, head in heads.items():
+            if head.sha256 and head.sha256 not in seen.setdefault(ledger, {}):
+                seen[ledger][head.sha256] = head.index
+                last[ledger] = head.sha256
         content = {"version": HEADS_VERSION, "heads": last, "seen": seen}
         write_atomic(self.heads_file, json.dumps(content, indent=1).encode())
 
-    def has_seen(self, site: str, head: str) -> bool:
-        """Whether a head of a site's ledger was ever seen here."""
-        return head in self._seen_heads().get(site, {})
+    def has_seen(self, ledger: str, head: str) -> bool:
+        """Whether a head of a ledger was ever seen here."""
+        return head in self._kept_heads()[1].get(ledger, {})
 
-    def forked_sites(self) -> frozenset[str]:
-        """Sites of which two rows were seen at one place of the ledger: two copies of one answer."""
-        indices = {site: list(rows.values()) for site, rows in self._seen_heads().items()}
-        return frozenset(site for site, rows in indices.items() if len(set(rows)) < len(rows))
+    def forked_ledgers(self) -> frozenset[str]:
+        """Ledgers of which two rows were seen at one place: two copies of one site answer."""
+        indices = {ledger: list(rows.values()) for ledger, rows in self._kept_heads()[1].items()}
+        return frozenset(ledger for ledger, rows in indices.items() if len(set(rows)) < len(rows))
 
-    def _seen_heads(self) -> dict[str, dict[str, int]]:
-        """Every head of each site that was seen, and its row's index."""
+    def _kept_heads(self) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+        """The last head of each ledger, and every one that was seen with its row's index."""
         if not self.heads_file.exists():
-            return {}
+            return {}, {}
         content = json.loads(self.heads_file.read_bytes())
-        if content["version"] != HEADS_VERSION:
-            # Version 1 knew no index; below 0 none is like another.
-            old = content.get("seen", {site: [head] for site, head in content["heads"].items()})
-            return {
-                site: {head: -1 - place for place, head in enumerate(heads)}
-                for site, heads in old.items()
-            }
-        seen: dict[str, dict[str, int]] = content["seen"]
-        return seen
+        if content["version"] == HEADS_VERSION:
+            return content["heads"], content["seen"]
+        return self._heads_by_name(content)
+
+    def _heads_by_name(
+        self, content: Mapping[str, Any]
+    ) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+        """The same of versions 1 and 2, which knew ledgers by their site's name.
+
+        Of a name that was enrolled more than once nobody knows whose the heads were: each has seen
+        them, and none has a last one. Rows without an index are below 0, where none is like another.
+        """
+        last: dict[str, str] = {}
+        seen: dict[str, dict[str, int]] = {}
+        of_name: dict[str, list[str]] = {}
+        for entry in self.sites():
+            ledger = (*entry.former_keys, entry.public_key)[0]
+            of_name.setdefault(entry.site, []).append(ledger)
+        for site, head in content["heads"].items():
+            rows = content.get("seen", {}).get(site, [head])
+            ledgers = of_name.get(site, [site])
+            has_indices = isinstance(rows, dict) and len(ledgers) == 1
+            numbered = {each: -1 - place for place, each in enumerate(rows)}
+            for ledger in ledgers:
+                seen[ledger] = dict(rows) if has_indices else numbered
+            if len(ledgers) == 1:
+                last[ledgers[0]] = head
+        return last, seen
 
     def change(self, site: str, **changes: object) -> None:
         """Write new values into the line of an active site."""

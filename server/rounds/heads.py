@@ -31,7 +31,7 @@ def countersign_heads(
     store: RunStore, entries: Iterable[RosterEntry], *, key: SigningKey
 ) -> dict[str, CountersignedHead]:
     """The last head of each site on the roster, signed for this run's plan."""
-    heads, plan_sha256 = Home(store.home).ledger_heads(), store.plan.sha256
+    heads, plan_sha256 = Home(store.home).heads_of(store.keys), store.plan.sha256
     signed = {}
     for entry in entries:
         head = heads.get(entry.site, "")
@@ -54,7 +54,9 @@ def require_newest_home(store: RunStore, countersigned: Mapping[str, str]) -> No
         RunError: a head was signed here of which this home knows nothing.
     """
     home = Home(store.home)
-    ahead = [site for site, head in countersigned.items() if head and not home.has_seen(site, head)]
+    ledgers = home.ledgers_of(store.keys)
+    signed = {site: head for site, head in countersigned.items() if head}
+    ahead = [site for site, head in signed.items() if not home.has_seen(ledgers[site], head)]
     if ahead:
         raise RunError(
             "older-home",

@@ -189,11 +189,14 @@ def ask(play: Play, number: int, requests: Mapping[str, SumRequest]) -> Iterator
 
 def record_heads(play: Play, accepted: Mapping[str, JournalledReply]) -> None:
     """Remember where the ledgers of the sites that answered stand."""
-    heads = {
-        site: LedgerHead(index=entry.reply.ledger_index, sha256=entry.reply.ledger_head)
-        for site, entry in accepted.items()
-    }
-    Home(play.store.home).record_heads(heads)
+    home = Home(play.store.home)
+    ledgers = home.ledgers_of(play.store.keys)
+    home.record_heads(
+        {
+            ledgers[site]: LedgerHead(index=entry.reply.ledger_index, sha256=entry.reply.ledger_head)
+            for site, entry in accepted.items()
+        }
+    )
 
 
 def journal_arrival(journal: Journal, check: ReplyCheck, arrival: Arrival) -> str:

@@ -57,8 +57,13 @@ class Play:
         """Sites that get no message, and why; two copies of one would release on one budget."""
         if stop_of(self.store) is not None:
             return {entry.site: STOPPED for entry in self.entries}
-        forked = dict.fromkeys(Home(self.store.home).forked_sites(), "ledger.forked")
-        return forked | dict.fromkeys(dropped_sites(self.store), DROPPED)
+        home = Home(self.store.home)
+        forked = home.forked_ledgers()
+        ledgers = home.ledgers_of(self.store.keys) if forked else {}
+        copied = [site for site, ledger in ledgers.items() if ledger in forked]
+        return dict.fromkeys(copied, "ledger.forked") | dict.fromkeys(
+            dropped_sites(self.store), DROPPED
+        )
 
     def log(self, number: int, site: str, code: str) -> None:
         """Append to the run's events."""

@@ -76,6 +76,11 @@ class RunStore:
         return StageFolder(self.folder, self.plan, self.plan.trained)
 
     @property
+    def keys(self) -> dict[str, str]:
+        """Public key by site, as the plan names them."""
+        return {entry.site: entry.public_key for entry in self.plan.roster}
+
+    @property
     def home(self) -> Path:
         """The coordinator's home, two levels above a run's folder."""
         return self.folder.parent.parent

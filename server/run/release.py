@@ -46,7 +46,7 @@ def make_release(store: RunStore, key: SigningKey) -> Release:
             preprocessing=PREPROCESSING_VERSION,
             decision=decision_of(plan.settings),
             code_sha256=plan.code_sha256,
-            ledger_heads=Home(store.home).ledger_heads(),
+            ledger_heads=Home(store.home).heads_of(store.keys),
             rounds=store.training.last_committed().round,
             dropped={site: each.reason for site, each in dropped_sites(store).items()},
         )
@@ -92,13 +92,12 @@ def lock_run(store: RunStore, key: SigningKey, *, now: datetime, days: int) -> L
             f"the release of {store.plan.run} is locked since {held.locked_utc.isoformat()}",
             hint="a lock cannot be moved; train another run if another release is wanted",
         )
-    heads, sites = Home(store.home).ledger_heads(), {entry.site for entry in store.plan.roster}
     lock = lock_release(
         make_release(store, key),
         store.plan,
         now=now,
         days=days,
-        ledger_heads={site: head for site, head in heads.items() if site in sites},
+        ledger_heads=Home(store.home).heads_of(store.keys),
     )
     write_lock(store.lock_file, lock, key)
     return lock

@@ -1577,7 +1577,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/rounds/heads.py",
-        "if head and not home.has_seen(site, head)]",
+        "if not home.has_seen(ledgers[site], head)]",
         "if not head]",
         "an older copy of the coordinator's home makes sites pay for nothing",
     ),
@@ -2245,8 +2245,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/folder.py",
-        "if head.sha256 and head.sha256 not in seen.setdefault(site, {}):",
-        "if head and head != seen.setdefault(site, []):",
+        "if head.sha256 and head.sha256 not in seen.setdefault(ledger, {}):",
+        "if head and head != seen.setdefault(ledger, []):",
         "a ledger that was rolled back moves a site's head back",
     ),
     Break(
@@ -3635,6 +3635,12 @@ BREAKS: tuple[Break, ...] = (
         "self._repeats[charge.index] < MOST_REPEATS",
         "self._repeats[charge.index] <= MOST_REPEATS",
         "a sixth repeat",
+    ),
+    Break(
+        "server/federation/folder.py",
+        "first.get(key, key) for site, key",
+        "site for site, key",
+        "a hospital that comes back under its old name is held to its old ledger",
     ),
     Break(
         "server/federation/folder.py",

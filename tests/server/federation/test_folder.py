@@ -220,13 +220,54 @@ def test_a_head_that_comes_again_is_not_the_last_one_again(tmp_path: Path) -> No
         assert home.ledger_heads() == {"elm": "bb"}
     home.record_heads(heads(elm=(6, "cc")))
     assert home.ledger_heads() == {"elm": "cc"}
-    assert home.forked_sites() == frozenset(), "heads of version 1 had no index"
+    assert home.forked_ledgers() == frozenset(), "heads of version 1 had no index"
+
+
+def test_a_ledger_is_known_by_the_key_that_its_site_was_enrolled_with(
+    home: Home, tmp_path: Path
+) -> None:
+    join(home, tmp_path, "elm")
+    old, new = key_of(tmp_path, "elm"), create_key(tmp_path / "new.pem")
+    named = {"elm": old.public_hex}
+    home.record_heads({home.ledgers_of(named)["elm"]: LedgerHead(index=2, sha256="aa")})
+    home.change("elm", public_key=new.public_hex, former_keys=(old.public_hex,))
+    for key in (old, new):  # one ledger, whichever key a plan names
+        assert home.heads_of({"elm": key.public_hex}) == {"elm": "aa"}
+    revoke(home, "elm", now=NOW)
+    back = create_key(tmp_path / "back.pem")
+    join(home, tmp_path, "elm", key=back, node=f"{NODE}back")
+    assert home.heads_of({"elm": back.public_hex}) == {}
+    home.record_heads({back.public_hex: LedgerHead(index=2, sha256="bb")})
+    assert home.heads_of({"elm": back.public_hex, "fir": "0" * 64}) == {"elm": "bb"}
+    assert home.heads_of({"elm": new.public_hex}) == {"elm": "aa"}
+    assert home.forked_ledgers() == frozenset(), "two hospitals of one name are no fork"
+
+
+def test_heads_that_were_kept_by_name_go_to_the_enrolment_where_there_was_one_only(
+    home: Home, tmp_path: Path
+) -> None:
+    join(home, tmp_path, "ash")
+    join(home, tmp_path, "elm")
+    revoke(home, "elm", now=NOW)
+    back = create_key(tmp_path / "back.pem")
+    join(home, tmp_path, "elm", key=back, node=f"{NODE}back")
+    rows = {"ash": {"aa": 2, "ab": 2}, "elm": {"ba": 2, "bb": 2}}
+    last = {"ash": "ab", "elm": "bb"}
+    home.heads_file.write_text(json.dumps({"version": 2, "heads": last, "seen": rows}))
+    ash = key_of(tmp_path, "ash").public_hex
+    assert home.ledger_heads() == {ash: "ab"}
+    assert home.forked_ledgers() == {ash}, "of two hospitals named elm nobody knows"
+    assert home.has_seen(back.public_hex, "ba")
+    home.record_heads({back.public_hex: LedgerHead(index=2, sha256="cc")})
+    assert json.loads(home.heads_file.read_text())["version"] == 3
+    assert home.ledger_heads() == {ash: "ab", back.public_hex: "cc"}
+    assert home.has_seen(back.public_hex, "ba")
 
 
 def test_two_rows_at_one_place_of_a_ledger_are_a_fork(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.record_heads(heads(ash=(2, "aa"), elm=(2, "bb")))
     home.record_heads(heads(ash=(2, "aa"), elm=(4, "cc")))
-    assert home.forked_sites() == frozenset()
+    assert home.forked_ledgers() == frozenset()
     home.record_heads(heads(elm=(4, "dd")))
-    assert Home(tmp_path).forked_sites() == {"elm"}
+    assert Home(tmp_path).forked_ledgers() == {"elm"}

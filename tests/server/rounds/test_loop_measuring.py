@@ -236,7 +236,7 @@ def test_heads_of_results_are_known_even_when_a_required_site_stays_silent(relea
     absent = {name: folder for name, folder in folders.items() if name != "site-1"}
     with pytest.raises(RunError):
         play(store, absent, "internal")
-    heads = Home(store.home).ledger_heads()
+    heads = Home(store.home).heads_of(store.keys)
     assert (heads["site-0"], heads["site-1"]) == (sha256_hex(b"internal"), f"{3:064x}")
 
 
@@ -272,7 +272,7 @@ def test_a_site_of_which_two_copies_have_answered_is_asked_no_more(released: Rel
     store, folders = released
     twice = [LedgerHead(index=8, sha256=digit * 64) for digit in "ab"]
     for head in twice:
-        Home(store.home).record_heads({"site-1": head})
+        Home(store.home).record_heads({store.keys["site-1"]: head})
     lacking_one(store, folders, "site-1 (ledger.forked)")
     assert store.results("internal").rejected == {"site-1": "ledger.forked"}
     assert asked(folders["site-1"]) == []
