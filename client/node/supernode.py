@@ -122,13 +122,13 @@ def start_again(
     Raises:
         EngineError: they ended again and again for ``REFUSED_FOR_S``.
     """
-    first = clock()  # of the ends that follow each other
+    first: float | None = None  # of the ends that follow each other
     while True:
         began = clock()
         try:
             return answer()
         except EngineError as error:
-            if clock() - began > REFUSED_FOR_S:  # it had been let in
+            if first is None or clock() - began > REFUSED_FOR_S:  # it had been let in
                 first = clock()
             if clock() - first > REFUSED_FOR_S:
                 raise

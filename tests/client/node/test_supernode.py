@@ -117,13 +117,26 @@ def test_a_killed_node_that_the_server_still_refuses_is_started_again_until_it_i
     assert server.starts == [0.0, 12.0, 24.0, 36.0, 48.0]
 
 
+def test_a_node_that_was_killed_in_its_second_minute_has_the_whole_time_too() -> None:
+    server = Refusing(until_s=200.0)
+    ends = iter([110.0])  # the first time it lasts so long; refusals take two seconds
+
+    def answer() -> None:
+        server.lasts_s = next(ends, 2.0)
+        server.answer()
+
+    start_again(answer, clock=lambda: server.now, sleep=server.wait)
+    assert server.now > 200.0
+    assert len(server.starts) > 5
+
+
 def test_a_node_that_is_never_let_in_ends_with_the_reason() -> None:
     server = Refusing(until_s=float("inf"))
     with pytest.raises(EngineError, match="ended by itself") as caught:
         server.play()
     assert caught.value.code == "engine.process-ended"
     assert server.starts[-1] > 100.0
-    assert len(server.starts) == 11
+    assert len(server.starts) == 12
 
 
 def test_a_node_that_dies_after_hours_has_the_whole_time_again() -> None:
