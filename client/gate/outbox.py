@@ -98,22 +98,23 @@ class Outbox:
 
     def show(self) -> tuple[Departure, ...]:
         """Everything that has left, oldest first."""
-        if not self._log.exists():
-            return ()
-        whole, _, _ = self._log.read_bytes().rpartition(b"\n")
-        return tuple(Departure(**json.loads(line)) for line in whole.splitlines())
+        return tuple(Departure(**json.loads(line)) for line in self._whole_lines())
 
     def has_left(self, payload_sha256: str) -> bool:
         """Whether a message has left under the class in which it was charged."""
-        if not self._log.exists():
-            return False
         named = payload_sha256.encode()  # few lines name it, however many there are
-        whole, _, _ = self._log.read_bytes().rpartition(b"\n")
-        lines = (json.loads(line) for line in whole.splitlines() if named in line)
+        lines = (json.loads(line) for line in self._whole_lines() if named in line)
         return any(
             line["payload_sha256"] == payload_sha256 and line["release_class"] != "repeat"
             for line in lines
         )
+
+    def _whole_lines(self) -> list[bytes]:
+        """Lines of the log, but one that a crash tore."""
+        if not self._log.exists():
+            return []
+        whole, _, _ = self._log.read_bytes().rpartition(b"\n")
+        return whole.splitlines()
 
     def held(
         self, *, plan_sha256: str, stage: str, round_number: int
