@@ -133,6 +133,11 @@ SITE = (
     File("locks/SHA256.json", "JSON, signed", "[a lock](handed-over.md#lock) that was accepted", Lock),
     File("outbox/outbox.jsonl", "JSON lines", "[what has left](handed-over.md#departure)"),
     File(
+        "outbox/minutes.json",
+        "JSON",
+        "how many messages of a kind that costs nothing left, by the minute",
+    ),
+    File(
         "replies/SHA256.json", "JSON", "a finished reply, by the hash of its request", PROTOCOL_VERSION
     ),
     File("audit/SHA256.npz", "NumPy", "the audit register of a plan", REGISTER_VERSION),
