@@ -36,10 +36,8 @@ def main(grid: Grid, context: Context) -> None:
     with held(store, "stage", what=f"stage {stage}"):  # a second one leaves the outcome of the first
         try:
             play(grid, store, stage)
-        except (
-            SystemExit
-        ):  # Flower ends it so when its executor is gone; the command sees it is not held
-            raise
+        except SystemExit:
+            raise  # Flower ends it so when its executor is gone; the command sees that nobody has it
         except BaseException as error:  # whatever it is: it did not come to its end
             _write_outcome(store, stage, unexpected(error))
             raise

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from practice_threads import outputs_by_threads
 
 from server.encoders.pretrain_landmark import LandmarkNetwork
 from server.synthetic.physics import Film, draw_public_film
@@ -127,13 +125,5 @@ def test_the_bits_are_the_same_whatever_the_number_of_threads():
         "found = find_landmark(grey, inside, spacing=(1.0, 1.0), is_known=False, anatomy='hip');"
         "sys.stdout.write(repr(found))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for n in ("1", "2", "7")
-    }
+    outputs = outputs_by_threads(script)
     assert len(outputs) == 1, outputs

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from practice_threads import outputs_by_threads
 
 from shared.exam.resize import average, even_edges
 
@@ -68,14 +66,6 @@ def test_the_bits_are_the_same_whatever_the_number_of_threads():
         "small = average(film, even_edges(0, 1501, 128), even_edges(0, 903, 77));"
         "sys.stdout.buffer.write(small.tobytes())"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for n in ("1", "2", "7")
-    }
+    outputs = outputs_by_threads(script)
     assert len(outputs) == 1
     assert len(outputs.pop()) == 128 * 77 * 4
