@@ -36,6 +36,7 @@ KEEPING = {
     "cohort/folder.py",
     "cohort/tokens.py",
     "cohort/versions.py",
+    "gate/charges.py",
     "gate/ledger_file.py",
     "gate/place.py",
     "site/context.py",
