@@ -30,7 +30,7 @@ demo: $(STAMP)  ## a whole synthetic federation, from DICOM files to a report
 	$(BIN)/osteofed-coordinator demo --folder demo $(ARGS)
 
 test: $(STAMP)  ## every test: unit, whole federations, Ray, deployed on loopback
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## ruff, mypy strict, import directions; known advisories where OSTEOFED_ADVISORIES names OSV's archive
 	$(BIN)/ruff check .

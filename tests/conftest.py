@@ -21,6 +21,14 @@ from client.site.linkage import Pseudonyms, create_pseudonym_key
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")
 
+# Folders whose files take minutes each come first: none is left to one process at the end.
+_LONG = ("federation", "services", "house", "server/simulation", "server/experiments")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folders = [Path(__file__).parent / name for name in _LONG]
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in folders))
+
 
 def create_known_key(path: Path) -> Pseudonyms:
     """A pseudonym key by the name of the site's folder, otherwise as ``create_pseudonym_key``."""

@@ -10,8 +10,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.federation.defaults import fill_open, settings_for
 from server.federation.encoder_sources import fill_sources
@@ -21,7 +24,11 @@ from shared.errors import SettingsError
 from shared.exam.schema import CohortSchema, read_schema
 from shared.learners.refused import refusal_of
 from shared.machine.files import PROJECT
+from shared.signing.canonical import hash_file
 from shared.strict import nearest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONFIGS = PROJECT / "configs"
 # What a cohort file from another folder is called while settings are composed.
@@ -75,16 +82,14 @@ def compose_followed(
             cohort = None
         if own is not None:
             _require_own_cohort(choices, further)
-        chosen, made = [f"hydra.searchpath=[file://{further}]"], []
+        chosen, made = [], []
         schema = None if cohort is None else _take_cohort(cohort, further, configs)
         if schema is not None:
             made = settings_for(schema, [*choices, *(value.removeprefix("++") for value in values)])
             followed = _sort_overrides(made, (configs, further))
-            chosen += [f"cohort={_GIVEN}", *followed[0]]
+            chosen = [f"cohort={_GIVEN}", *followed[0]]
             values = [*followed[1], *values]
-        chosen += choices
-        composed = _compose([*chosen, *values], configs)
-        shipped = _compose(chosen, configs) if values else composed
+        shipped, composed = _compose([*chosen, *choices], values, (configs, further))
         composed, filled = fill_open(schema, composed) if schema else (composed, [])
         composed = fill_sources(composed, (configs, further))
         notes = inherits_nothing(own, choices) if own else []
@@ -191,25 +196,55 @@ def _names_in(value: str) -> list[str]:
     return [name.strip() for name in value.strip("[]").split(",")]
 
 
-def _compose(overrides: Sequence[str], configs: Path) -> dict[str, object]:
-    from hydra import compose, initialize_config_dir
+@dataclass(frozen=True)
+class _Options:
+    """A folder of options. One with the same files composes to the same, wherever it lies."""
+
+    folder: Path = field(compare=False)
+    files: tuple[tuple[str, str], ...]
+
+
+def _options_in(folder: Path) -> _Options:
+    files = sorted(folder.rglob("*.yaml"))
+    return _Options(folder, tuple((str(path.relative_to(folder)), hash_file(path)) for path in files))
+
+
+def _compose(
+    choices: Sequence[str], values: Sequence[str], folders: tuple[Path, Path]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """What the chosen options say, and the same with values set in it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(configs)):
-            composed = compose("config", overrides=list(overrides))
-        values = OmegaConf.to_container(composed, resolve=True)
+        chosen = _compose_options(tuple(choices), *map(_options_in, folders))
+        values_set = deepcopy(chosen)
+        # as Hydra sets them, and not once more through every file
+        for each in OverridesParser.create().parse_overrides(list(values)):
+            if each.is_sweep_override():
+                raise HydraException(f"{str(each.input_line).lstrip('+')} gives several values")
+            OmegaConf.update(values_set, each.key_or_group, each.value(), merge=True, force_add=True)
+        found = [OmegaConf.to_container(each, resolve=True) for each in (chosen, values_set)]
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError(
             "not-composable",
             f"the settings cannot be composed: {str(error).splitlines()[0]}",
-            hint="an override must be group=name or group.key=value",
+            hint="an override must be group=name or group.key=value; a list is group.key=[a,b]",
         ) from None
-    if not isinstance(values, dict):
-        raise SettingsError("not-composable", "configs/config.yaml must be a mapping")
-    return _mark_open(values)
+    shipped, composed = (_mark_open(each) for each in found if isinstance(each, dict))
+    return shipped, composed
+
+
+@lru_cache(maxsize=256)
+def _compose_options(choices: tuple[str, ...], ours: _Options, further: _Options) -> DictConfig:
+    """Options of our folder and a further one. Reading every file takes a third of a second: once."""
+    from hydra import compose, initialize_config_dir
+
+    searched = f"hydra.searchpath=[file://{further.folder}]"
+    with initialize_config_dir(version_base="1.3", config_dir=str(ours.folder)):
+        return compose("config", overrides=[searched, *choices])
 
 
 def _mark_open(values: Mapping[Any, object]) -> dict[str, object]:

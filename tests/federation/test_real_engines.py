@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.federation, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = [
     *("privacy=off", "fusion=linear", "federation.rounds=2"),
-    *("federation.poll_s=0.05", "federation.liveness_s=120"),
+    # on a busy machine Ray's processes take minutes to start
+    *("federation.poll_s=0.05", "federation.liveness_s=400"),
 ]
 FOLDS = {
     "site": ["federation.fold=site", "federation.local_steps=2"],
@@ -96,6 +97,7 @@ def test_training_moved_the_weights_and_a_second_run_gives_the_same(
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("fold", ["site"], indirect=True, scope="module")
 def test_ray_gives_the_weights_of_the_local_engine(
     ground: Ground, fold: str, local_weights: np.ndarray
 ) -> None:

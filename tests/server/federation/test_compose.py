@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,28 @@ def test_there_is_an_option_in_every_group() -> None:
     assert groups | {"engine", "experiment", "features", "learner", "measure"} == {
         group for group, _ in OPTIONS
     }
+
+
+def test_an_option_whose_file_has_changed_is_read_again(tmp_path: Path) -> None:
+    shutil.copytree(CONFIGS, configs := tmp_path / "configs")
+    before = compose_settings(configs=configs)
+    file = configs / "federation" / "default.yaml"
+    file.write_text(file.read_text().replace("rounds: null", "rounds: 77"))
+    assert compose_settings(configs=configs).federation.rounds == 77
+    assert compose_settings() == before
+
+
+def test_what_is_set_once_is_not_set_the_next_time() -> None:
+    before = compose_settings()
+    assert compose_settings(["federation.rounds=78"]).federation.rounds == 78
+    assert compose_settings() == before
+
+
+@pytest.mark.parametrize("values", ["3,4", "choice(3,4)", "range(1,4)"])
+def test_a_setting_has_one_value(values: str) -> None:
+    with pytest.raises(SettingsError, match=r"federation\.rounds=.* gives several values") as refused:
+        compose_settings([f"federation.rounds={values}"])
+    assert "group.key=[a,b]" in refused.value.hint
 
 
 def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:
