@@ -174,6 +174,35 @@ def test_processes_end_with_the_one_that_started_them_when_it_is_killed(tmp_path
     wait_until(lambda: not is_alive(int(note.read_text())))
 
 
+def test_an_orphan_ends_though_it_waits_in_the_handler_of_its_interrupt(tmp_path: Path) -> None:
+    waiting = (
+        "import signal, time\n"
+        "from shared.machine.processes import end_when_orphaned\n"
+        "signal.signal(signal.SIGINT, lambda *_: time.sleep(60))\n"
+        "end_when_orphaned(grace_s=0.2)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {waiting!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        python(parent),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    ) as running:
+        assert running.stdout is not None
+        child = int(running.stdout.readline())
+        running.kill()
+    os.kill(child, signal.SIGINT)
+    wait_until(lambda: not is_alive(child))
+
+
 def test_a_port_on_which_somebody_listens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.machine.processes.GRACE_S", 0.2)
     require_free_port("203.0.113.9", 9092)  # no address of this machine: not said here
