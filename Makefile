@@ -8,7 +8,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs chaos loopback images loopback-containers pretrain bench-device experiments robustness soak clean
+.PHONY: help install services demo test check docs mutate fuzz vectors measure-ingest measure-patient one-release bench bench-measures coverage references picture figures schedules films radiomics own-tables leukaemia audit planted-bugs chaos loopback images loopback-containers pretrain bench-device experiments robustness soak clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ measure-patient: $(STAMP)  ## what one patient with 2,001 rows adds to time and 
 
 soak: $(STAMP)  ## 200 rounds, 50 hospitals, a model of 100 MB: memory, time, charges; into docs/endurance.md
 	$(BIN)/python tests/bench/endurance.py $(ARGS)
+
+one-release: $(STAMP)  ## a hospital killed at every instant between charge and sending: one release each, into docs/one-release.md
+	$(BIN)/python tests/bench/release_kills.py
 
 bench: $(STAMP)  ## a step with one gradient per patient beside an ordinary one; ARGS="--against CHECKOUT"
 	$(BIN)/python tests/bench/dp_step.py $(ARGS)

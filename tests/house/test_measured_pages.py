@@ -83,6 +83,13 @@ def test_the_page_of_one_patient_is_its_figures_and_these_are_within_the_limits(
     assert (measured["rows_of_one"], measured["patients"]) == (written.ROWS, written.PATIENTS)
 
 
+def test_the_page_of_kills_is_its_figures_and_every_charge_paid_for_one_release() -> None:
+    measured, written = figures_of("one-release"), bench("release_kills")
+    assert (DOCS / "one-release.md").read_text() == written.page(measured), "run make one-release"
+    assert written.wrong(measured) == []
+    assert measured["steps"] == list(written.STEPS)
+
+
 def test_the_page_of_bad_hospitals_is_its_lines_and_they_are_of_every_case() -> None:
     lines = read_lines(ROOT / robustness.KEPT)
     assert [line.case for line in lines] == list(list_cases())

@@ -9,46 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dying_site import at_once, die_at, steps_of
+from dying_site import at_once, die_at
+from one_release import (
+    CHARGED,
+    STAGES,
+    STEPS,
+    STORED,
+    answered,
+    asked,
+    copied,
+    kinds,
+    left_after,
+    rows_of,
+    taken,
+)
 from table_site import TableSites
 
 from shared.audit.recount.charges import recount_charges
 from shared.audit.recount.recounted import RecountedLedger
-from shared.contract.payload import pack, payload_sha256
-from shared.contract.protocol import SumReply, SumRequest
-from shared.errors import OsteoFedError
-from shared.privacy.ledger_format import LedgerRow
+from shared.contract.payload import pack
+from shared.contract.protocol import SumRequest
 from shared.signing.countersign import countersign
 from shared.signing.keys import load_key
-
-
-def written(path: str) -> tuple[str, ...]:
-    """Steps of a line that is appended."""
-    return tuple(f"{when} {call} {path}" for call in ("write", "flush") for when in ("before", "after"))
-
-
-def put(path: str, folder: str) -> tuple[str, ...]:
-    """Steps of a file that is written whole: beside, flushed, renamed, its folder flushed."""
-    name = path.rpartition("/")[2]
-    beside = path.removesuffix(name) + f".{name}.part"
-    calls = (f"flush {beside}", f"rename to {path}", *((f"flush {folder}",) if folder else ()))
-    return tuple(f"{when} {call}" for call in calls for when in ("before", "after"))
-
-
-WITNESS = put("ledger-witness.json", "")
-ROW = (*written("ledger/ledger.jsonl"), *WITNESS)
-LOGGED = ("flush outbox/outbox.jsonl", "flush outbox")
-# Every instant between charge and sending at which what lasts has changed.
-STEPS = (
-    *put("ledger/members/HASH.json", "ledger/members"),  # whom the charge names
-    *ROW,  # the charge
-    *put("replies/HASH.json", "replies"),  # the total, once it was made
-    *ROW,  # the outcome
-    *(f"{when} {call}" for call in LOGGED for when in ("before", "after")),  # it may leave
-)
-CHARGED = STEPS.index("after flush ledger/ledger.jsonl")
-STORED = STEPS.index("after flush replies")
-STAGES = ("train", "internal", "description")
 
 
 @pytest.fixture(autouse=True)
@@ -57,71 +39,31 @@ def disk_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
-def copied(made: TableSites, folder: Path) -> TableSites:
-    """A site of its own, whose ledger is open and whose outbox's folder is there."""
-    shutil.copytree(made.folder / "sites" / "elm", folder / "sites" / "elm")
-    sites = replace(made, folder=folder)
-    sites.gate()
-    (folder / "sites" / "elm" / "outbox").mkdir(exist_ok=True)
-    return sites
-
-
-def asked(sites: TableSites, stage: str) -> SumRequest:
-    return sites.train_request() if stage == "train" else sites.measure_request(stage)
-
-
-def rows_of(sites: TableSites) -> tuple[LedgerRow, ...]:
-    return sites.gate().ledger.show()
-
-
-def kinds(sites: TableSites) -> list[str]:
-    return [row.kind for row in rows_of(sites)]
-
-
-def answered(sites: TableSites, request: SumRequest) -> SumReply:
-    reply = sites.answer(request).message
-    assert isinstance(reply, SumReply)
-    return reply
-
-
 def require_one_release(sites: TableSites, request: SumRequest) -> None:
-    """Asked twice: one charge, one outcome, which reply and log name, and equal bytes."""
+    """Asked twice: one charge, one outcome, and equal bytes."""
     first, again = answered(sites, request), answered(sites, request)
     assert pack(first) == pack(again)
-    rows = rows_of(sites)
-    [charge] = [row for row in rows if row.kind == "charge"]
-    [outcome] = [row for row in rows if row.kind == "outcome"]
-    assert (first.ledger_head, first.ledger_index) == (outcome.sha256, outcome.index)
-    assert (outcome.charge_index, outcome.status) == (charge.index, "released")
-    assert outcome.payload_sha256 == payload_sha256(first)
-    left = [each.release_class for each in sites.gate().outbox.show()]
-    assert left.count("dp") == 1
-    found = recount_charges(RecountedLedger(sites.plan, "elm", rows))
-    assert found.verdict == "pass", found.because
+    assert [kind for kind in kinds(sites) if kind in ("charge", "outcome")] == ["charge", "outcome"]
+    assert [each.release_class for each in sites.gate().outbox.show()].count("dp") == 1
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_process_that_dies_at_any_step_leaves_one_charge_and_one_release(
     made_described: TableSites, tmp_path: Path, stage: str
 ) -> None:
-    whole = copied(made_described, tmp_path / "whole")
-    assert tuple(steps_of(lambda: whole.answer(asked(whole, stage)))) == STEPS
-    require_one_release(whole, asked(whole, stage))
+    assert taken(made_described, tmp_path / "whole", stage) == STEPS
     assert len(STEPS) >= 30
     repeated = []
-    for step, name in enumerate(STEPS):
-        sites = copied(made_described, tmp_path / str(step))
-        request = asked(sites, stage)
-        die_at(step, partial(sites.answer, request))
-        try:
-            require_one_release(sites, request)
-        except (AssertionError, OsteoFedError) as error:
-            raise AssertionError(f"died {name} ({step})") from error
-        repeated += [name] if "attempt" in kinds(sites) else []
-        shutil.rmtree(sites.folder)
+    for step in (None, *range(len(STEPS))):
+        left = left_after(made_described, tmp_path / str(step), stage, step)
+        name = "nowhere" if step is None else f"{STEPS[step]} ({step})"
+        assert (left.charges, left.releases, left.recount) == (1, 1, "pass"), name
+        assert left.is_same, name
+        assert left.is_named, name
+        repeated += [step] if left.attempts else []
+        shutil.rmtree(tmp_path / str(step))
     # Drawn again is what was charged and not stored, and nothing else.
-    drawn = STEPS[CHARGED - 2 : STORED - 2]
-    assert set(repeated) <= set(drawn)
+    assert set(repeated) <= set(range(CHARGED - 2, STORED - 2))
     assert len(repeated) >= 10
 
 
