@@ -372,15 +372,20 @@ def statement_vectors(run: Run) -> Iterator[Vector]:
 
 
 def plan_vectors(run: Run) -> Iterator[Vector]:
-    """The run's plan."""
-    yield {
-        "format": "plan",
-        "name": "run",
-        "coordinator_key": COORDINATOR.public_hex,
-        "file": run.plan_file,
-        "canonical": run.plan.canonical().decode(),
-        "sha256": run.plan.sha256,
-    }
+    """The run's plan, and the same with a last day."""
+    ends = Plan.model_validate(run.plan.model_dump(mode="json") | {"valid_until": "2026-12-31"})
+    with tempfile.TemporaryDirectory() as folder:
+        write_plan(Path(folder) / "plan.json", ends, COORDINATOR)
+        file = (Path(folder) / "plan.json").read_text()
+    for name, plan, text in (("run", run.plan, run.plan_file), ("with a last day", ends, file)):
+        yield {
+            "format": "plan",
+            "name": name,
+            "coordinator_key": COORDINATOR.public_hex,
+            "file": text,
+            "canonical": plan.canonical().decode(),
+            "sha256": plan.sha256,
+        }
 
 
 def canonical_vectors() -> Iterator[Vector]:
