@@ -139,10 +139,16 @@ def start(
     folder: Folder = Path(),
 ) -> None:
     """Connect to the coordinator and answer until stopped; acts only on approved plans."""
-    from client.doctor.connection import Coordinator, require_valid_certificate
-    from client.node.supernode import serve
+    from client.doctor.connection import (
+        Coordinator,
+        ending_certificates,
+        require_valid_certificate,
+    )
+    from client.node.supernode import serve, warn_daily
 
-    require_valid_certificate(Coordinator(superlink=superlink, root_certificate=root_certificate))
+    coordinator = Coordinator(superlink=superlink, root_certificate=root_certificate)
+    require_valid_certificate(coordinator)
+    warn_daily(lambda: ending_certificates(coordinator))
     serve(
         folder.resolve(),
         superlink=superlink,

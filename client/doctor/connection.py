@@ -25,6 +25,7 @@ _NOTED_OFFSET_S = 2.0  # the server's Date has whole seconds
 _TIMEOUT_S = 5.0
 # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
 _EXPIRED, _OTHER_NAME, _OTHER_ADDRESS = 10, 62, 64
+_CERTIFICATES = ("root certificate", "server certificate")
 _GIVE = "name it with --superlink and --root-certificate, as for `osteofed-site start`"
 
 Now = Callable[[], float]
@@ -64,6 +65,18 @@ def look_at_connection(coordinator: Coordinator, *, now: Now = time.time) -> lis
     else:
         lines.append(not_checked("gRPC health", "no address was named", "name it with --health"))
     return lines
+
+
+def ending_certificates(coordinator: Coordinator, *, now: Now = time.time) -> list[str]:
+    """In words, what a connected site is warned of: certificates within 60 days of their end.
+
+    What keeps them from being looked at is left to Flower.
+    """
+    return [
+        f"{line.name}: {line.fact}; {line.remedy}"
+        for line in look_at_connection(coordinator, now=now)
+        if line.name in _CERTIFICATES and line.state in ("attention", "problem")
+    ]
 
 
 def _proxy_of(host: str) -> str | None:

@@ -11,8 +11,9 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 
 from shared.errors import EngineError
 from shared.machine.files import PROJECT, write_atomic
@@ -25,6 +26,7 @@ from shared.machine.processes import (
 from shared.machine.terminal import say
 from shared.signing.keys import require_closed
 
+WARN_EVERY_S = 86400.0
 AGAIN_AFTER_S = 10.0
 REFUSED_FOR_S = 120.0  # twice what a server takes to miss a SuperNode that was killed
 
@@ -107,6 +109,20 @@ def serve(
             processes.wait()
 
     start_again(answer)
+
+
+def warn_daily(
+    warnings: Callable[[], Sequence[str]], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Say warnings at once and every day, beside whatever this process does."""
+
+    def warn() -> None:
+        while True:
+            for each in warnings():
+                say(each)
+            sleep(WARN_EVERY_S)
+
+    Thread(target=warn, name="warnings", daemon=True).start()
 
 
 def start_again(

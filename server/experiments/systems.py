@@ -50,7 +50,7 @@ _CLASSIFIERS = {
 _CHEST_CELLS = Arm(
     name="resnet-cells",
     settings=(
-        *("task=bmd_classes", "encoder=none", "fusion=clinical_only", "learner=logistic"),
+        *("task=bmd_classes", "encoder=none", "fusion=clinical_only", "learner=lda"),
         "features.sources=[{kind:encoder,encoder:standin_resnet,token_grid:4,components:16}]",
     ),
 )
@@ -407,7 +407,7 @@ SYSTEMS = (
         figures=("AUC", "accuracy"),
         stand_ins=(
             "`encoder=standin_resnet`, a narrow ResNet: 16 components of each of 4 × 4 cells in "
-            "a logistic model, and its mean token in an ordered score (both frozen)",
+            "linear discriminants, and its mean token in an ordered score (both frozen)",
         ),
         design=at_hospital("larch"),
         beside="fm_cxr",

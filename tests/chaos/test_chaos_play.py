@@ -11,6 +11,7 @@ from chaos_federation import RowError
 from chaos_page import page
 from chaos_play import differences
 from chaos_rows import ROWS, Row
+from chaos_table import play_apart
 
 
 def ended(*codes: str) -> list[dict[str, Any]]:
@@ -25,6 +26,7 @@ def found(**changes: object) -> dict[str, Any]:
     return whole | {"breaches": {"rounds": []}} | changes
 
 
+QUICK = "supernode-during"
 ROW = Row(name="r", fault="f", expected="e", steps=())
 
 
@@ -72,3 +74,12 @@ def test_a_row_that_needs_a_library_is_not_played_without_it(tmp_path: Path) -> 
     step = start_otherwise("fir", env={"LD_PRELOAD": str(tmp_path / "lib.so")})
     with pytest.raises(RowError, match=r"lib\.so is not there"):
         step(cast(Any, None))
+
+
+@pytest.mark.deployed
+@pytest.mark.slow
+def test_a_row_is_played_over_real_processes_and_as_it_is_expected(tmp_path: Path) -> None:
+    [row] = [row for row in ROWS if row.name == QUICK]
+    [seen] = play_apart([row], tmp_path)
+    assert seen["differences"] == []
+    assert seen["repeats"]["elm"] == 1, "the fault came between charge and answer"

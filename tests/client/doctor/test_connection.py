@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from client.doctor import connection
-from client.doctor.connection import Coordinator, look_at_connection, require_valid_certificate
+from client.doctor.connection import (
+    Coordinator,
+    ending_certificates,
+    look_at_connection,
+    require_valid_certificate,
+)
 from server.federation.certificates import ensure_authority
 from shared.errors import EngineError
 from shared.machine.line import Line
@@ -213,3 +218,30 @@ def test_a_site_does_not_connect_under_a_certificate_that_has_ended_and_says_so(
     with pytest.raises(EngineError, match=r"the certificate of fl\.example:9092, or") as caught:
         require_valid_certificate(SERVED)
     assert caught.value.code == "engine.certificate-expired"
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (100, []),
+        (59, ["valid for 59 days; within 30 days, "]),
+        (29, ["valid for 29 days; "]),
+        (6, ["valid for 6 days; "]),
+    ],
+)
+def test_a_site_that_stays_connected_is_warned_of_the_servers_certificate(
+    answered: dict[str, object], days: int, said: list[str]
+) -> None:
+    answered["expires_s"] = 1000.0 + days * 86400.0
+    found = ending_certificates(SERVED)
+    assert len(found) == len(said)
+    for line, begins in zip(found, said, strict=True):
+        assert line.startswith(f"server certificate: {begins}")
+        assert "the coordinator must renew it" in line
+
+
+def test_a_site_whose_server_is_away_is_warned_of_nothing_that_it_cannot_see(
+    answered: dict[str, object],
+) -> None:
+    answered["error"] = ConnectionRefusedError()
+    assert ending_certificates(SERVED) == []

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from client.node.supernode import serve, start_again, start_supernode
+from client.node.supernode import (
+    WARN_EVERY_S,
+    serve,
+    start_again,
+    start_supernode,
+    warn_daily,
+)
 from shared.errors import EngineError, ProtocolError
 from shared.signing.keys import ensure_node_key
 
@@ -143,6 +150,23 @@ def test_a_node_that_dies_after_hours_has_the_whole_time_again() -> None:
     server = Refusing(until_s=10_000.0, lasts_s=3_600.0)
     server.play()
     assert len(server.starts) == 3
+
+
+def test_a_site_says_its_warnings_at_once_and_every_day(capsys: pytest.CaptureFixture[str]) -> None:
+    days, done = [["the certificate ends"], [], ["it ends soon"]], Event()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if not days:
+            done.set()
+            Event().wait()  # the thread ends with this process
+
+    warn_daily(lambda: days.pop(0), sleep=sleep)
+    assert done.wait(10.0)
+    assert slept == [WARN_EVERY_S] * 3
+    told = capsys.readouterr()
+    assert (told.out + told.err).split("\n")[:2] == ["the certificate ends", "it ends soon"]
 
 
 def test_a_site_does_not_connect_with_a_node_key_that_others_may_read(tmp_path: Path) -> None:
