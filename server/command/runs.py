@@ -253,7 +253,7 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
     """Show how far a run is, and what went wrong at which site, as codes."""
     from server.federation.folder import Home
     from server.report.kept import kept_by_rule, write_kept
-    from server.run.advice import awaited
+    from server.run.advice import awaited, away
     from server.run.events import PROGRESS
     from server.run.folder import open_run
     from server.run.holder import holder_of
@@ -274,6 +274,7 @@ def status(run: Run, home: HomeOption = HOME, as_json: JsonOption = False) -> No
         "committed rounds": committed,
         "played by": holder_of(store, "stage") or "nobody",
         "waits for": ", ".join(awaited(store)) or "nobody",
+        "of these away": ", ".join(away(store)) or "nobody",
         "stopped": f"{stopped.stopped_utc:%Y-%m-%d}: {stopped.reason}" if stopped else "no",
         "release": "made" if (store.release_folder / "release.json").exists() else "not yet",
         "locked": "yes" if store.lock_file.exists() else "no",

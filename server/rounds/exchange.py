@@ -21,6 +21,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from server.rounds.replies import refusal_code, require_plan, require_signature
+from server.run.events import AWAY, BACK
 from shared.contract.plan import Plan, RosterEntry
 from shared.contract.protocol import Hello, HelloReply, Refusal, Wire, any_from_record, to_record
 from shared.errors import OsteoFedError, ProtocolError
@@ -29,6 +30,7 @@ HELLO = "query.hello"
 ABSENT = "run.site-absent"
 DEADLINE_PASSED = "run.deadline-passed"
 GREET_AGAIN_S = 15.0  # a hospital may approve the plan while the coordinator waits, or trains
+AWAY_AFTER_S = 10.0  # a node that misses so much is told of
 # What Flower says of a message that no site has answered: its node is gone, its executor has died.
 LOST = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
 MOST_LOST = 3  # of one site in one round; a site repeats an attempt a few times only
@@ -57,6 +59,7 @@ class _Pending:
     activated_at: str
     seen: float = field(default_factory=time.monotonic)
     n_lost: int = 0
+    is_away: bool = False
 
 
 class Exchange:
@@ -151,7 +154,6 @@ class Exchange:
         deadline_s: float,
         left_out: Callable[[], Mapping[str, str]] = dict,
     ) -> Iterator[Arrival]:
-        patience = self._plan.settings.patience
         end = time.monotonic() + deadline_s
         online = self._online()
         pending = {}
@@ -161,27 +163,42 @@ class Exchange:
         while pending:
             has_arrived = False
             online, out = self._online(), left_out()
-            now = time.monotonic()
+            left_s = end - time.monotonic()
             for site, waiting in list(pending.items()):
-                arrival: Arrival | None = None
                 if site in out:
-                    arrival = Arrival(site, code=out[site])
+                    arrival: Arrival | None = Arrival(site, code=out[site])
                 elif waiting.node in online:
-                    waiting.seen = now
-                    self._push_again_if_lost(
-                        waiting, online[waiting.node], message_type, group, end - now
-                    )
+                    activated_at = online[waiting.node]
+                    self._push_again_if_lost(waiting, activated_at, message_type, group, left_s)
                     arrival = self._pull(site, waiting)
-                elif now - waiting.seen > patience.liveness_s:
-                    arrival = Arrival(site, code="run.site-offline")
-                if arrival is None and now >= end:
+                    self._is_there(site, waiting)
+                else:
+                    arrival = self._is_away(site, waiting)
+                if arrival is None and left_s <= 0:
                     arrival = Arrival(site, code=DEADLINE_PASSED)
                 if arrival is not None:
                     has_arrived = True
                     del pending[site]
                     yield arrival
             if pending and not has_arrived:
-                time.sleep(min(patience.poll_s, max(0.0, end - time.monotonic())))
+                poll_s = self._plan.settings.patience.poll_s
+                time.sleep(min(poll_s, max(0.0, end - time.monotonic())))
+
+    def _is_there(self, site: str, waiting: _Pending) -> None:
+        waiting.seen = time.monotonic()
+        if waiting.is_away:
+            self._log(site, BACK)
+            waiting.is_away = False
+
+    def _is_away(self, site: str, waiting: _Pending) -> Arrival | None:
+        """Tell once of a site that is away for long; give up one that is for too long."""
+        for_s = time.monotonic() - waiting.seen
+        if for_s > self._plan.settings.patience.liveness_s:
+            return Arrival(site, code="run.site-offline")
+        if for_s > AWAY_AFTER_S and not waiting.is_away and site in self._nodes:
+            self._log(site, AWAY)
+            waiting.is_away = True
+        return None
 
     def _push(self, waiting: _Pending, message_type: str, group: str, ttl_s: float) -> None:
         message = Message(

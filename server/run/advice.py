@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from server.run.amendments import dropped_sites, required_sites
-from server.run.events import EXCLUDED, OF_ANSWERED
+from server.run.events import AWAY, BACK, EXCLUDED, OF_ANSWERED
 from server.run.folder import RunStore
 from server.run.holder import holder_of
 from shared.contract.stages import Stage, purpose_of
@@ -111,6 +111,12 @@ def awaited(store: RunStore) -> tuple[str, ...]:
     excluded = [site for site, code in codes_since_commit(store).items() if code == EXCLUDED]
     done = {*answered.accepted, *answered.rejected, *dropped, *excluded}
     return tuple(entry.site for entry in store.plan.asked(training.stage) if entry.site not in done)
+
+
+def away(store: RunStore) -> tuple[str, ...]:
+    """Those of ``awaited`` that are not connected, as far as whoever plays the run has seen."""
+    last = {event.site: event.code for event in store.events() if event.code in (AWAY, BACK)}
+    return tuple(site for site in awaited(store) if last.get(site) == AWAY)
 
 
 def codes_since_commit(store: RunStore) -> dict[str, str]:

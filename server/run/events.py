@@ -21,9 +21,10 @@ class Meaning:
 # Of nothing that went wrong.
 PROGRESS = ("training-begun", "round-committed", "external-taken-in")
 EXCLUDED, READMITTED = "run.site-excluded", "run.site-readmitted"
-# Of a site that has answered all the same.
+# Of a site that has answered all the same, or is still waited for.
 CHARGED_AGAIN = "ledger.charged-again"
-OF_ANSWERED = (CHARGED_AGAIN, READMITTED, "protocol.duplicate")
+AWAY, BACK = "run.site-away", "run.site-back"
+OF_ANSWERED = (CHARGED_AGAIN, READMITTED, AWAY, BACK, "protocol.duplicate")
 EVENTS: Mapping[str, Meaning] = {
     "training-begun": Meaning("sites are there, and the first round is asked"),
     "round-committed": Meaning("a round is final"),
@@ -32,6 +33,11 @@ EVENTS: Mapping[str, Meaning] = {
         "a site that was asked has been offline for longer than federation.liveness_s",
         "ask the hospital whether its site runs and reaches the server",
     ),
+    AWAY: Meaning(
+        "a site that was asked is not connected; it is waited for until federation.liveness_s is over",
+        "ask the hospital whether its site runs and reaches the server",
+    ),
+    BACK: Meaning("a site that was away is connected again"),
     "run.deadline-passed": Meaning(
         "a site has not answered within federation.round_deadline_s",
         "plan with a longer deadline, or ask the hospital what its `rehearse` says of time",

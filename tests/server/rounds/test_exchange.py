@@ -18,6 +18,7 @@ from server.engines.local import LocalGrid, run_local
 from server.rounds import exchange as exchange_module
 from server.rounds import weights_delivery
 from server.rounds.exchange import Exchange
+from server.run.events import AWAY, BACK
 from server.run.folder import RunStore
 from shared.contract.protocol import HelloReply, Refusal, SumRequest, from_record, to_record
 from shared.errors import RunError
@@ -265,6 +266,21 @@ def test_a_node_that_stays_offline_is_given_up_after_its_liveness(tmp_path: Path
     grid.away = range(grid.polls + 2, 10_000)
     arrivals = list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
     assert arrivals[0].code == "run.site-offline"
+
+
+@pytest.mark.parametrize(("waited", "codes"), [(0.0, [AWAY, BACK]), (1000.0, [])])
+def test_a_site_that_is_away_for_long_is_told_once_and_that_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: float, codes: list[str]
+) -> None:
+    monkeypatch.setattr("server.rounds.exchange.AWAY_AFTER_S", waited)
+    store, folders = practice.found_federation(tmp_path, n_sites=1)
+    grid = FlakyGrid(practice.app, folders)
+    told: list[tuple[str, str]] = []
+    exchange = Exchange(grid, store.plan, log=lambda site, code: told.append((site, code)))
+    exchange.meet(store.plan.roster, wait_s=1.0)
+    grid.away = range(grid.polls + 2, grid.polls + 6)
+    list(exchange.ask({"site-0": request(store)}, message_type="train", group="1"))
+    assert told == [("site-0", code) for code in codes]
 
 
 def test_a_message_is_pushed_again_when_its_node_was_restarted(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from faulty_grid import Fault, run_with_faults
 
 from server.engines.local import run_local
 from server.federation.folder import Home
-from server.run.advice import ADVICE, advice_of, awaited, codes_since_commit, next_step
+from server.run.advice import ADVICE, advice_of, awaited, away, codes_since_commit, next_step
 from server.run.amendments import drop_site
-from server.run.events import OF_ANSWERED
+from server.run.events import AWAY, BACK, OF_ANSWERED
 from server.run.folder import Event, RunStore
 from server.run.holder import held
 from shared.errors import RunError
@@ -126,6 +126,9 @@ def test_a_round_that_is_played_waits_for_who_has_not_answered(tmp_path: Path) -
     assert awaited(store) == (), "nobody plays it"
     with held(store, "stage", what="stage train"):
         assert awaited(store) == ("site-0", "site-2"), "the answer of site-1 is kept"
+        for site, code in (("site-0", AWAY), ("site-1", AWAY), ("site-2", AWAY), ("site-2", BACK)):
+            store.log(Event(round=1, site=site, code=code))
+        assert away(store) == ("site-0",), "site-1 has answered, site-2 is back"
     run_local(store.folder, folders, client_app=practice.app)
     with held(store, "stage", what="stage internal"):
         assert awaited(store) == (), "the training is over"
