@@ -3704,9 +3704,21 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/rounds/exchange.py",
-        "elif now - waiting.seen > patience.liveness_s:",
-        "elif now - waiting.seen > deadline_s:",
+        "if for_s > self._plan.settings.patience.liveness_s:",
+        "if for_s > 1e9:",
         "a site that went away is waited for until the deadline",
+    ),
+    Break(
+        "server/rounds/exchange.py",
+        "if for_s > AWAY_AFTER_S and not waiting.is_away and site in self._nodes:",
+        "if for_s > AWAY_AFTER_S and site in self._nodes:",
+        "a site that is away is told of at each look",
+    ),
+    Break(
+        "server/federation/compose.py",
+        "values_set = deepcopy(chosen)",
+        "values_set = chosen",
+        "what is set once is set for good",
     ),
     Break(
         "server/rounds/external.py",
