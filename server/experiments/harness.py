@@ -133,6 +133,7 @@ class Kept:
         for text in read_lines(self.work / LINES):
             with contextlib.suppress(ValidationError):
                 line = Line.model_validate_json(text)
+                found.pop(line.model, None)  # in the order in which they were measured last
                 found[line.model] = line
         return found
 
@@ -245,16 +246,29 @@ def settings_hashes(system: System) -> dict[tuple[str, bool], str]:
 def measured_lines(system: System, kept: Kept) -> dict[Model, Line]:
     """The lines of a system that were measured under the settings that its arms have now.
 
-    One that tells where a model looks, and kept of no patient what it said so, is none.
+    One that tells where a model looks, and kept of no patient what it said so, is none; nor one that
+    went on from a release that was measured after it, and so is of another one.
     """
-    lines = {model: line for model, line in kept.lines().items() if model.system == system.name}
+    found = kept.lines()
+    lines = {model: line for model, line in found.items() if model.system == system.name}
+    order = {model: number for number, model in enumerate(found)}
+    bases = {each.name: each.base.name for each in system.design(system.population) if each.base}
     now = settings_hashes(system) if lines else {}
     return {
         model: line
         for model, line in lines.items()
         if line.settings_sha256 == now.get((model.arm, line.epsilon is not None))
         and (all(each.figure not in LOOKS for each in line.figures) or kept.looked(model))
+        and _is_after(model, bases.get(model.training), order)
     }
+
+
+def _is_after(model: Model, base: str | None, order: Mapping[Model, int]) -> bool:
+    """Whether a model was measured after the one that it went on from."""
+    if base is None:
+        return True
+    before = order.get(model.model_copy(update={"training": base}))
+    return before is not None and before < order[model]
 
 
 def measure_systems(

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from server.experiments.deployed import Deployed, deployed_section, read_deployed
 from server.experiments.looks_page import cell, looks_section, shortcut_section
 from server.experiments.outcome import Compared, Mean, Outcome, mean_of_hospitals
+from server.experiments.readings import place_in_table
 from server.experiments.readings_page import readings_section
 from server.experiments.system import (
     ALONE,
@@ -136,6 +137,7 @@ def _measured(system: System, outcome: Outcome, clean: Outcome | None) -> list[s
         f"{outcome.n_patients} patients at each hospital. Measured patients, over all "
         f"populations: {n}. {outcome.date}; {outcome.seconds} s of a core for training and measuring, "
         "films and intake apart.",
+        *_not_measured(system, outcome),
         "",
         f"![{system.figures[0]} of {system.name}]({picture_of(outcome).removeprefix('docs/')})",
         "",
@@ -187,7 +189,7 @@ def _by_hospital(system: System, outcome: Outcome) -> list[str]:
             for each in outcome.compared
             if each.figure == figure
         )
-        for columns in (values, differences):
+        for columns in (values, differences) if values else ():
             lines += [
                 f"| {figure} on later patients of | {' | '.join(columns)} |",
                 "|---" * (1 + len(columns)) + "|",
@@ -197,10 +199,22 @@ def _by_hospital(system: System, outcome: Outcome) -> list[str]:
                 lines.append(f"| {place} | {' | '.join(cells)} |")
             means = (_mean_cell(list(found.values())) for found in columns.values())
             lines += [f"| **mean of hospitals** | {' | '.join(means)} |", ""]
-        for title, words in GAINS.items():
+        for title, words in GAINS.items() if values else ():
             lines += gain_sentences(figure, words, differences.get(title, {}))
-        lines.append("")
+        lines += [""] if values else []
     return lines[:-1]
+
+
+def _not_measured(system: System, outcome: Outcome) -> list[str]:
+    """What the system's entry declares and no figure is kept of."""
+    figures = {row.figure for row in outcome.rows}
+    arms, readings = {row.arm for row in outcome.rows}, {place_in_table(each)[0] for each in figures}
+    missing = [
+        *(arm.name for arm in system.arms if arm.name not in arms),
+        *(each for each in (*system.figures, *system.of_arms) if each not in figures),
+        *(each.kind for each in system.readings if each.kind not in readings),
+    ]
+    return ["", f"Declared, not measured yet: {', '.join(missing)}."] if missing else []
 
 
 def _by_title(

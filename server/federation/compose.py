@@ -90,6 +90,7 @@ def compose_followed(
             chosen = [f"cohort={_GIVEN}", *followed[0]]
             values = [*followed[1], *values]
         shipped, composed = _compose([*chosen, *choices], values, (configs, further))
+        composed = _without_unchosen_measures(shipped, composed)
         composed, filled = fill_open(schema, composed) if schema else (composed, [])
         composed = fill_sources(composed, (configs, further))
         notes = inherits_nothing(own, choices) if own else []
@@ -192,8 +193,8 @@ def _sort_overrides(
 
 
 def _names_in(value: str) -> list[str]:
-    """The options that a choice names: one, or several as ``[one,other]``."""
-    return [name.strip() for name in value.strip("[]").split(",")]
+    """The options that a choice names: one, several as ``[one,other]``, or none as ``[]``."""
+    return [] if value == "[]" else [name.strip() for name in value.strip("[]").split(",")]
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,20 @@ def _compose_options(choices: tuple[str, ...], ours: _Options, further: _Options
     searched = f"hydra.searchpath=[file://{further.folder}]"
     with initialize_config_dir(version_base="1.3", config_dir=str(ours.folder)):
         return compose("config", overrides=[searched, *choices])
+
+
+def _without_unchosen_measures(
+    shipped: Mapping[str, Any], composed: Mapping[str, Any]
+) -> dict[str, object]:
+    """Settings without what an experiment sets of a measure that ``measure=`` has taken off."""
+    of_options = shipped.get("measures", {})
+    left = {name for name, values in of_options.items() if "groups" not in values}
+    kept = {
+        name: values
+        for name, values in composed.get("measures", {}).items()
+        if name not in left or values != of_options[name]
+    }
+    return {**composed, "measures": kept} if left else dict(composed)
 
 
 def _mark_open(values: Mapping[Any, object]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from shared.errors import PolicyError
+from shared.errors import PolicyError, SettingsError
 from shared.measures.counts import support_of
 from shared.measures.means import COUNT, Means, count_tells
 from shared.measures.scored import MeasureTask, Rule, Scored
@@ -65,7 +65,18 @@ class Importance:
 
     @classmethod
     def build(cls, settings: ImportanceSettings, task: MeasureTask) -> Importance:
-        """The measure of a plan."""
+        """The measure of a plan.
+
+        Raises:
+            SettingsError: a probability is clipped where none can be.
+        """
+        if not task.rule.is_regression and settings.clip > 1:
+            raise SettingsError(
+                "clip-above-rise",
+                f"a probability rises by 1 at most, and is clipped at {settings.clip:g}: noise would "
+                "be as much larger",
+                hint="set measures.NAME.measure.clip to 0.2 or so, at most 1",
+            )
         if settings.of == "local_training":
             return cls(task.rule, (LOCAL_TRAINING,), settings.clip, range(0))
         names = tuple(field.name for field in task.fields)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from practice_experiments import FEW, TWO
+from practice_experiments import FEW, TWO, keep_invented
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from server.experiments import harness
 from server.experiments.harness import (
+    LINES,
     Kept,
     Line,
     Model,
@@ -42,6 +43,7 @@ from server.simulation.comparison import MACRO
 from server.simulation.looks import LOOKS
 from shared.contract.decision import decision_of
 from shared.contract.settings import Settings
+from shared.machine.files import append_line
 from shared.measure.exact.regression import measure_regression
 
 ONE_ARM = replace(TWO, arms=TWO.arms[:1], ablations=())
@@ -239,3 +241,15 @@ def test_what_else_a_system_asks_stands_in_its_lines_and_follows_from_what_is_ke
     assert {row.figure for row in rows} == {MACRO, F1, KAPPA} | {
         each.figure for each in private.figures if place_in_table(each.figure)[0]
     }
+
+
+def test_what_went_on_from_a_release_that_was_measured_anew_is_measured_again(tmp_path: Path) -> None:
+    system = replace(TWO, arms=TWO.arms[:1], ablations=(), design=leave_one_out)
+    kept = keep_invented(tmp_path, {"descent": 0.05}, system=system)
+    before = measured_lines(system, kept)
+    base = next(model for model in before if model.training == "federated, without aster")
+    local = base.model_copy(update={"training": "federated + local: aster"})
+    assert local in before
+    append_line(tmp_path / LINES, before[base].model_dump_json().encode() + b"\n")
+    after = measured_lines(system, kept)
+    assert before.keys() - after.keys() == {local}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from practice_experiments import FEW, SEEDS, TWO, keep_invented
 
@@ -52,6 +53,32 @@ def test_what_is_kept_is_of_the_systems_and_arms_of_today() -> None:
         named = {*system.figures, *system.of_arms, *LOOKS}
         assert {row.figure for row in each.rows if not place_in_table(row.figure)[0]} <= named
         assert system.figures[0] in {row.figure for row in each.rows}
+
+
+@pytest.mark.parametrize("kept", read_outcomes(), ids=lambda kept: kept.system)
+def test_a_difference_that_is_kept_is_that_of_the_two_figures(kept: Outcome) -> None:
+    [first] = [system.arms[0].name for system in SYSTEMS if system.name == kept.system]
+    figures = {
+        (row.arm if kind else row.training, kind, row.place, row.figure): row.mean.by_seed
+        for row in kept.rows
+        for kind in ("", row.kind)
+        if row.mean and (kind or row.arm == first)
+    }
+    n_compared = 0
+    for each in kept.compared:
+        pair = [(name, each.kind, each.place, each.figure) for name in (each.first, each.second)]
+        if each.mean and all(key in figures for key in pair):
+            ours, others = (np.array(figures[key]) for key in pair)
+            assert each.mean.by_seed == pytest.approx(ours - others, abs=1e-9), pair
+            n_compared += 1
+    assert n_compared or not kept.compared
+
+
+def test_what_is_declared_and_not_kept_is_said(tmp_path: Path) -> None:
+    found = outcome(tmp_path)
+    assert "Declared, not measured yet" not in systems_page([TWO], [found])
+    wider = replace(TWO, figures=(*TWO.figures, "κ"), arms=(*TWO.arms, replace(TWO.arms[0], name="x")))
+    assert "Declared, not measured yet: x, κ." in systems_page([wider], [found])
 
 
 def test_every_figure_of_an_arm_stands_in_its_row(tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ def test_a_setting_has_one_value(values: str) -> None:
     assert "group.key=[a,b]" in refused.value.hint
 
 
+@pytest.mark.parametrize(("measure", "left"), [("[]", set()), ("maps", {"maps"})])
+def test_a_measure_of_an_experiment_is_taken_off(measure: str, left: set[str]) -> None:
+    assert set(compose_settings(["experiment=fm_cxr"]).measures) == {"bone", "maps"}
+    assert set(compose_settings(["experiment=fm_cxr", f"measure={measure}"]).measures) == left
+
+
+def test_what_is_set_of_a_measure_that_is_not_chosen_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match=r"measures\.bone\.groups"):
+        compose_settings(["experiment=fm_cxr", "measure=[]", "measures.bone.epsilon=2"])
+
+
 def test_all_mistakes_are_named_together_with_what_is_allowed() -> None:
     with pytest.raises(SettingsError) as caught:
         compose_settings(

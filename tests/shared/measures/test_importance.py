@@ -116,6 +116,14 @@ def test_a_clip_is_a_number_above_none(clip: float) -> None:
         ImportanceSettings(kind="importance", clip=clip)
 
 
+def test_a_rise_of_a_probability_is_clipped_where_it_can_be() -> None:
+    task = MeasureTask(decision_of(compose_settings(["experiment=bmd_classes"])), FIELDS[:1])
+    with pytest.raises(SettingsError, match="rises by 1 at most, and is clipped at 50") as refused:
+        Importance.build(ImportanceSettings(kind="importance", clip=50), task)
+    assert refused.value.code == "settings.clip-above-rise"
+    assert Importance.build(ImportanceSettings(kind="importance", clip=1), task).clip == 1
+
+
 def test_of_local_training_the_release_without_it_stands_beside() -> None:
     settings = ImportanceSettings(kind="importance", of="local_training", clip=CLIP)
     measure = Importance.build(settings, TASK)
