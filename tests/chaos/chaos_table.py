@@ -65,6 +65,8 @@ def play_apart(rows: Sequence[Row], folder: Path, *, side_by_side: int = 1) -> I
         else:
             n_seen += 1
             yield found
+    for player in players:
+        player.wait()
     if n_seen < len(rows):
         raise RuntimeError(f"{n_seen} of {len(rows)} rows were played; see {folder}")
 
