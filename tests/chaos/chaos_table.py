@@ -66,7 +66,8 @@ def play_apart(rows: Sequence[Row], folder: Path, *, side_by_side: int = 1) -> I
             n_seen += 1
             yield found
     for player in players:
-        player.wait()
+        with player:  # closes what it was read by, and waits for its end
+            pass
     if n_seen < len(rows):
         raise RuntimeError(f"{n_seen} of {len(rows)} rows were played; see {folder}")
 
