@@ -129,7 +129,7 @@ class Kept:
 
     def lines(self) -> dict[Model, Line]:
         """Every line; a torn last one, of a killed run, is none, nor one of an older format."""
-        found = {}
+        found: dict[Model, Line] = {}
         for text in read_lines(self.work / LINES):
             with contextlib.suppress(ValidationError):
                 line = Line.model_validate_json(text)
