@@ -99,6 +99,14 @@ def _asked_at_once(made: TableSites, folder: Path, stage: str) -> dict[str, int]
     return {"charges": kinds(sites).count("charge"), "answers": len(answers), "kinds": len({*answers})}
 
 
+def _kills_of(measured: dict[str, Any]) -> dict[tuple[str, int], Left]:
+    """By stage and step."""
+    return {
+        (each["stage"], each["step"]): Left(**{key: each[key] for key in Left.__dataclass_fields__})
+        for each in measured["kills"]
+    }
+
+
 def what_happened(left: Left) -> str:
     """What came of the charge, when the answer was asked for again."""
     if not left.was_charged:
@@ -108,10 +116,7 @@ def what_happened(left: Left) -> str:
 
 def page(measured: dict[str, Any]) -> str:
     """docs/one-release.md."""
-    kills = {
-        (each["stage"], each["step"]): Left(**{key: each[key] for key in Left.__dataclass_fields__})
-        for each in measured["kills"]
-    }
+    kills = _kills_of(measured)
     rows = [
         f"| {what} | {step} | {' | '.join(what_happened(kills[stage, at]) for stage in STAGES)} |"
         for at, (what, step) in enumerate(zip(WRITES, measured["steps"], strict=True))
@@ -123,7 +128,7 @@ def page(measured: dict[str, Any]) -> str:
     return TEXT.format(
         date=measured["date"],
         kills=len(kills),
-        right=sum(is_right(each) for each in kills.values()),
+        right=sum(each.is_right for each in kills.values()),
         stages=" | ".join(IN_WORDS.values()),
         rows="\n".join(rows),
         processes=PROCESSES,
@@ -131,18 +136,12 @@ def page(measured: dict[str, Any]) -> str:
     )
 
 
-def is_right(left: Left) -> bool:
-    """Whether one charge paid for one release."""
-    counts = (left.charges, left.releases, left.recount)
-    return counts == (1, 1, "pass") and left.is_same and left.is_named
-
-
 def wrong(measured: dict[str, Any]) -> Sequence[str]:
     """Where a charge paid for another number of releases than one."""
     kills = [
-        f"{each['stage']}, killed {measured['steps'][each['step']]}"
-        for each in measured["kills"]
-        if not is_right(Left(**{key: each[key] for key in Left.__dataclass_fields__}))
+        f"{stage}, killed {measured['steps'][step]}"
+        for (stage, step), left in _kills_of(measured).items()
+        if not left.is_right
     ]
     return kills + [
         f"{stage}, {PROCESSES} at once"

@@ -72,6 +72,12 @@ class Left:
     is_named: bool
     recount: str
 
+    @property
+    def is_right(self) -> bool:
+        """Whether one charge paid for one release."""
+        counts = (self.charges, self.releases, self.recount)
+        return counts == (1, 1, "pass") and self.is_same and self.is_named
+
 
 def copied(made: TableSites, folder: Path) -> TableSites:
     """A site of its own, whose ledger is open and whose outbox's folder is there."""
@@ -123,6 +129,11 @@ def left_after(made: TableSites, folder: Path, stage: str, step: int | None) -> 
     request = asked(sites, stage)
     if step is not None:
         die_at(step, partial(sites.answer, request))
+    return asked_twice(sites, request)
+
+
+def asked_twice(sites: TableSites, request: SumRequest) -> Left:
+    """What is left of a request once it was asked for twice."""
     was_charged = "charge" in kinds(sites)
     first, again = answered(sites, request), answered(sites, request)
     rows = rows_of(sites)
