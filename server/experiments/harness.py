@@ -103,7 +103,8 @@ class Line(BaseModel):
         kind: how it was trained, in words.
         epsilon: of a patient for training, as the plan says; null without privacy.
         patients: how many were measured, by place.
-        figures: of it at every place.
+        figures: what was read of it while it was there: readings of its system, and where it looks.
+            Those of what it says of patients follow from its outputs.
         seconds: of a core, for training and measuring.
         date: of measuring.
         settings_sha256: of the arm's composed settings. A line of others is none: a YAML has changed.
@@ -334,12 +335,7 @@ def _measure_arm(
             base = model.model_copy(update={"training": training.base.name})
             trained = train_further(Trained(kept.weights(base), plan), settings, group, run=_RUN)
         scored = {place: score_arm(trained, places[place]) for place in training.places}
-        figures = [
-            figure
-            for place, each in scored.items()
-            for figure in measure_figures(system, settings, place, {arm.name: each}, ours=arm.name)[0]
-        ]
-        figures += read_further(
+        figures = read_further(
             system, arm.name, training, trained, places=places, scored=scored, cohorts=cohorts
         )
         looked = {

@@ -15,14 +15,14 @@ from shared.measures.bone import DELTA
 from shared.sums.intervals import normal_quantile
 
 _CONFIDENCE = 0.95
-# What is "about 0": the whole interval lies within it.
+# What is "about 0": the whole interval lies within it, or below.
 _ABOUT = 0.05
 _SO, _OTHERWISE, _NOT_TOLD = "so it is", "**not so here**", "**not told**"
 NOT_ASSESSED = "not assessed"
 _PARTS = (
     "AUC inside is above clean films'",
     "AUC falls outside",
-    "Δ bone − Δ random is about 0",
+    "bone is worth no more than as much else",
     "IoU is chance",
 )
 _CHANGES = ("AUC inside", "AUC outside", "Δ bone − Δ random inside", "IoU inside")
@@ -95,8 +95,10 @@ def _verdicts(leaking: Outcome, models: Sequence[tuple[str, str]]) -> list[str]:
     return [
         f"The picture of a shortcut has four parts. Inside, at {hospital_of(leaking)} where the marker "
         "leaks, AUC is above that of the same people's clean films (paired on each patient); outside "
-        "it is lower than inside (other people); inside, Δ bone − Δ random is about 0 and IoU is "
-        f"chance (the whole interval within ±{_ABOUT:g}).",
+        "it is lower than inside (other people); inside, bone is worth no more than as much else "
+        f"(Δ bone − Δ random, its interval's upper end at most {_ABOUT:g}: it may lie below 0, where "
+        f"what else is hidden covers the marker) and IoU is chance (the whole interval within "
+        f"±{_ABOUT:g}).",
         "",
         f"All four are seen in {len(whole)} of {len(models)} models{named}.",
         "",
@@ -133,7 +135,7 @@ def _parts(leaking: Outcome, arm: str, training: str) -> list[tuple[Mean | None,
     return [
         (gained, _above),
         (apart(found(hospital, AUC), found(EXTERNAL, AUC)), _above),
-        (found(hospital, DELTA), _about_nought),
+        (found(hospital, DELTA), _no_more),
         (found(hospital, IOU), _about_nought),
     ]
 
@@ -163,6 +165,12 @@ def _above(mean: Mean) -> str:
     if mean.low > 0:
         return _SO
     return _NOT_TOLD if mean.holds_nought else _OTHERWISE
+
+
+def _no_more(mean: Mean) -> str:
+    if mean.high <= _ABOUT:
+        return _SO
+    return _OTHERWISE if mean.low > 0 else _NOT_TOLD
 
 
 def _about_nought(mean: Mean) -> str:

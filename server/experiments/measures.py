@@ -1,4 +1,7 @@
-"""Figures that a system names and no simulation has: F1, Cohen's κ, the C-index of a competing event.
+"""Figures that a system names and no simulation has.
+
+F1 and Cohen's κ of the classes that are called, the AUC of an earlier stage or worse, the C-index of a
+competing event.
 
 Imports the comparison of arms and exact measures.
 """
@@ -10,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from server.simulation.comparison import Floats, Found, Measure, from_parts
+from server.simulation.comparison import Floats, Found, Measure, from_parts, rank_paired
 from shared.contract.decision import Decision
 from shared.exam.time_to_event import TimeToEventLabel
 from shared.measure.exact.agreement import f1_influence, kappa_influence
@@ -22,6 +25,11 @@ F1, KAPPA = "F1", "Cohen's κ"
 def c_index_of(cause: str) -> str:
     """The figure of a competing event's C-index."""
     return f"C-index, {cause}"
+
+
+def auc_from(stage: str) -> str:
+    """The figure of who is at a stage before the endpoint's, or at that, against all others."""
+    return f"AUC, {stage} or worse"
 
 
 def further_measures(
@@ -41,11 +49,36 @@ def further_measures(
             for place, cause in enumerate(follow_up.causes)
             if place
         }
-    elif decision.is_regression:
-        known = {}
     else:
-        known = {F1: _f1, KAPPA: _kappa}
+        known = {F1: _f1, KAPPA: _kappa} | _stages(decision)
     return {name: known[name] for name in names if name in known}
+
+
+def _stages(decision: Decision) -> dict[str, Measure]:
+    """Of ordered classes with the endpoint at one end: those between it and the other end."""
+    last = len(decision.classes) - 1
+    if not decision.is_ordered or decision.endpoint not in (0, last):
+        return {}
+    step = 1 if decision.endpoint == 0 else -1
+    from_endpoint = range(len(decision.classes))[::step]
+    return {
+        auc_from(decision.classes[place]): partial(_auc_of, from_endpoint[: at + 1])
+        for at, place in enumerate(from_endpoint)
+        if 0 < at < last
+    }
+
+
+def _auc_of(
+    places: Sequence[int], label: Floats, outputs: Sequence[Floats], decision: Decision, _: int
+) -> Found:
+    """AUC of some classes together: by their probability, or by the number itself."""
+    if decision.is_regression:
+        sign = -1.0 if decision.is_low_positive else 1.0
+        scores = sign * np.stack([decision.score(each) for each in outputs])
+    else:
+        # one column after the other, so that a patient's score is of that patient alone, bit for bit
+        scores = np.stack([sum(decision.chances(each)[:, at] for at in places) for each in outputs])
+    return rank_paired(scores, np.isin(decision.class_of(label), places))
 
 
 def _f1(label: Floats, outputs: Sequence[Floats], decision: Decision, _: int) -> Found:

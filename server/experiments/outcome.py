@@ -180,7 +180,7 @@ def outcome_of(system: System, setting: Setting, seeds: Sequence[int], kept: Kep
         date=max(line.date for line in found),
         seconds=round(sum(line.seconds for line in found)),
         patients=_patients(found),
-        rows=tuple(_rows(system, found)),
+        rows=tuple(_rows(system, found, kept)),
         compared=tuple(_adjusted(_compare(system, models, kept))),
     )
 
@@ -226,18 +226,30 @@ def _patients(lines: Sequence[Line]) -> dict[str, int]:
     return dict(total)
 
 
-def _rows(system: System, lines: Sequence[Line]) -> Iterator[Row]:
-    figures = {*system.figures, *system.of_arms, *LOOKS}
+def _rows(system: System, lines: Sequence[Line], kept: Kept) -> Iterator[Row]:
     readings = {reading.kind for reading in system.readings}
     grouped: dict[tuple[str, str, str, str, str], list[Figure]] = defaultdict(list)
     for line in lines:
-        for each in line.figures:
-            if each.figure in figures or place_in_table(each.figure)[0] in readings:
-                key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
-                grouped[key].append(each)
+        read = [
+            each
+            for each in line.figures
+            if each.figure in LOOKS or place_in_table(each.figure)[0] in readings
+        ]
+        for each in (*_figures_of(system, line, kept), *read):
+            key = (line.model.arm, line.kind, line.model.training, each.place, each.figure)
+            grouped[key].append(each)
     for (arm, kind, training, place, figure), found in grouped.items():
         mean = mean_over(found)
         yield Row(arm=arm, kind=kind, training=training, place=place, figure=figure, mean=mean)
+
+
+def _figures_of(system: System, line: Line, kept: Kept) -> Iterator[Figure]:
+    """Those that the system names, of what a model said of patients at every place."""
+    [arm] = [each for each in system.arms if each.name == line.model.arm]
+    settings = settings_of(system, arm, is_private=line.epsilon is not None)
+    for place, scored in kept.scored(line.model).items():
+        found, _ = measure_figures(system, settings, place, {arm.name: scored}, ours=arm.name)
+        yield from (each for each in found if each.figure in (*system.figures, *system.of_arms))
 
 
 def _pairs(system: System) -> Iterator[_Pair]:

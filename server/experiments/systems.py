@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.experiments.measures import F1, KAPPA, c_index_of
+from server.experiments.measures import F1, KAPPA, auc_from, c_index_of
 from server.experiments.populations import (
     CHEST_FILMS,
     EIGHT_TABLES,
@@ -27,7 +27,9 @@ from server.experiments.system import (
 from server.federation.sweep import read_sweep_file
 from server.simulation.comparison import MACRO
 
-_ATTENTION = "cross-attention"
+_ATTENTION, _XATTN = "cross-attention", ("experiment=xattn_bmd",)
+# T ≤ −1 beside T ≤ −2.5
+_OSTEOPENIA = auc_from("osteopenia")
 _ON_PICTURES, _NOT_PRETRAINED = "pretrained on pictures", "not pretrained"
 _OF_CLASSES = ("AUC", "accuracy", F1, KAPPA)
 _IN_DOMAIN, _TL_FUSION = "pretrained on another part", ("experiment=tl_fusion",)
@@ -71,8 +73,11 @@ SYSTEMS = (
         "bidirectional cross-attention",
         population=HIP_FILMS,
         arms=(
-            Arm(name=_ATTENTION, settings=("experiment=xattn_bmd",)),
+            Arm(name=_ATTENTION, settings=_XATTN),
             Arm(name="concatenation", settings=("experiment=xattn_bmd", "fusion=concatenation")),
+            Arm(name="film reads fields", settings=("experiment=xattn_bmd_image_reads",)),
+            Arm(name="fields read film", settings=("experiment=xattn_bmd_clinical_reads",)),
+            Arm(name="hidden layer", settings=("experiment=xattn_bmd_mlp",)),
             Arm(name="plain loss", settings=("experiment=xattn_bmd", "task.loss_emphasis=0")),
             Arm(name="image only", settings=("experiment=xattn_bmd", "fusion=image_only")),
             Arm(
@@ -86,6 +91,9 @@ SYSTEMS = (
                 second="concatenation",
                 claim="abstract: MSE 16.7 % less and R² 16.4 % more than by concatenation",
             ),
+            Ablation(first=_ATTENTION, second="film reads fields"),
+            Ablation(first=_ATTENTION, second="fields read film"),
+            Ablation(first=_ATTENTION, second="hidden layer"),
             Ablation(
                 first=_ATTENTION,
                 second="plain loss",
@@ -94,11 +102,28 @@ SYSTEMS = (
             Ablation(first=_ATTENTION, second="image only"),
             Ablation(first=_ATTENTION, second="clinical only"),
         ),
-        figures=("R²", "AUC"),
+        figures=("R²", "AUC", _OSTEOPENIA),
         stand_ins=(
-            "`encoder=tiny`, taught on public synthetic films, instead of ResNet-34",
+            "`encoder=tiny`, taught on public synthetic films, instead of ResNet-34 "
+            "(`experiment=xattn_bmd_resnet34`, for which a hospital packs the checkpoint)",
             "nine clinical fields of the synthetic hospitals instead of the Hertfordshire Cohort's",
         ),
+    ),
+    System(
+        name="xattn_bmd_classes",
+        paper="XAttn-BMD's screening, as three classes of a T-score by the same cross-attention",
+        population=HIP_FILMS,
+        arms=(
+            Arm(name="one ordered score", settings=("experiment=xattn_bmd_classes",)),
+            Arm(
+                name="a score for each class",
+                settings=("experiment=xattn_bmd_classes", "task.link=softmax"),
+            ),
+        ),
+        ablations=(Ablation(first="one ordered score", second="a score for each class"),),
+        figures=("AUC", _OSTEOPENIA, MACRO, "accuracy"),
+        stand_ins=("as xattn_bmd",),
+        beside="xattn_bmd",
     ),
     System(
         name="hip_table",
@@ -360,8 +385,18 @@ SYSTEMS = (
                 name="clinical only",
                 settings=("task=bmd_classes", "encoder=none", "fusion=clinical_only"),
             ),
+            Arm(
+                name="radiomics",
+                settings=(
+                    *("task=bmd_classes", "encoder=none", "fusion=clinical_only"),
+                    *("features=radiomics_alone", "learner=lda"),
+                ),
+            ),
         ),
-        ablations=(Ablation(first="vit-probe", second="clinical only"),),
+        ablations=(
+            Ablation(first="vit-probe", second="clinical only"),
+            Ablation(first="vit-probe", second="radiomics"),
+        ),
         figures=("AUC", "accuracy"),
         stand_ins=_CHEST_STAND_INS,
         design=looked_at,

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from server.experiments.deployed import Deployed
-from server.experiments.harness import Kept, Line, models_of, settings_hashes, settings_of
+from server.experiments.harness import Kept, Line, models_of, settings_hashes
 from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.populations import HIP_TABLES
 from server.experiments.system import Ablation, Arm, Setting, System
-from server.simulation.comparison import measure_place
 from server.simulation.looks import LOOKS
-from shared.contract.decision import Decision, decision_of
 from shared.measures.bone import DELTA
 from shared.measures.scored import Scored
 
@@ -76,32 +73,18 @@ def keep_invented(
             place: said(model.seed * 100 + at, errors[arm.name] + further)
             for at, place in enumerate(training.places)
         }
-        decision = _decision()
-        figures = [
-            figure
-            for place, each in scored.items()
-            for figure in measure_place(
-                place, {arm.name: each}, decision, ours=arm.name, replicates=50
-            )[0]
-        ]
         line = Line(
             model=model,
             kind=training.kind,
             epsilon=3.0 if training.is_private else None,
             patients={place: len(each) for place, each in scored.items()},
-            figures=tuple(figures),
+            figures=(),
             seconds=1.0,
             date=DAY,
             settings_sha256=settings_hashes(system)[arm.name, training.is_private],
         )
         kept.add(line, scored, np.zeros(1))
     return kept
-
-
-@cache
-def _decision() -> Decision:
-    """How BMD is called, of every invented arm."""
-    return decision_of(settings_of(TWO, TWO.arms[0], is_private=True))
 
 
 def looked_outcome(

@@ -72,6 +72,13 @@ def test_a_part_that_is_not_seen_is_said_and_the_picture_is_not_whole(
     assert text.count("so it is") == 3
 
 
+def test_bone_that_is_worth_less_than_what_else_is_hidden_speaks_for_the_shortcut() -> None:
+    # what else is hidden covers the marker
+    text = "\n".join(shortcut_section(leaking(delta=-0.2), CLEAN))
+    assert "| so it is: −0.200 (−0.240 to −0.160) |" in text
+    assert "All four are seen in 1 of 1 models" in text
+
+
 def test_a_part_that_nothing_measures_is_not_assessed() -> None:
     rows = tuple(
         row.model_copy(update={"mean": None}) if row.figure == IOU else row for row in leaking().rows

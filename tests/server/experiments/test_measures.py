@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from practice_follow_up import FOLLOWED, follow, task_of
+from sklearn.metrics import f1_score, roc_auc_score
 
-from server.experiments.measures import F1, KAPPA, c_index_of, further_measures
+from server.experiments.measures import F1, KAPPA, auc_from, c_index_of, further_measures
 from server.simulation.comparison import Difference, Figure, measure_place
 from shared.contract.decision import Decision
 from shared.measure.exact.agreement import f1_influence, kappa_influence
@@ -55,6 +56,40 @@ def test_f1_and_kappa_are_of_the_classes_that_the_rule_calls(decision: Decision)
     assert differences[F1].high - differences[F1].value == pytest.approx(margin, rel=1e-4)
 
 
+NUMBER = Decision(
+    classes=("osteoporosis", "osteopenia", "normal"),
+    endpoint=0,
+    label_cuts=(-2.5, -1.0),
+    output_cuts=(-2.4, -1.2),
+    is_ordered=True,
+)
+STAGES = Decision(classes=NUMBER.classes[::-1], endpoint=2, output_cuts=(0.4,), is_ordered=True)
+
+
+def test_who_is_at_an_earlier_stage_or_worse_is_ranked_by_the_number_or_by_both_probabilities() -> None:
+    draw = np.random.default_rng(5)
+    value = draw.normal(-1.2, 1.2, 300)
+    read = value + draw.normal(size=300)
+    stage = (value <= -1.0).astype(float) + (value <= -2.5)
+    chances = np.exp(np.eye(3)[stage.astype(int)] + draw.normal(size=(300, 3)))
+    chances /= chances.sum(axis=1, keepdims=True)
+    name = auc_from("osteopenia")
+    for decision, outputs, label, score in (
+        (NUMBER, read[:, None], value, -read),
+        (STAGES, chances, stage, 1 - chances[:, 0]),
+    ):
+        scored = Scored(outputs, label, np.zeros((300, 0)))
+        further = further_measures((name, auc_from("normal"), F1), decision)
+        assert list(further) == [name, F1]
+        figures, _ = measure_place(
+            "later", {"a": scored}, decision, ours="a", further=further, replicates=5
+        )
+        found = {each.figure: each.value for each in figures}
+        assert found[name] == pytest.approx(roc_auc_score(value <= -1.0, score))
+        called = decision.call(outputs)
+        assert found[F1] == pytest.approx(f1_score(decision.class_of(label), called, average="macro"))
+
+
 def test_a_kappa_below_nought_keeps_its_interval() -> None:
     label = np.tile([0.0, 1.0], 30)
     wrong = np.where(label[:, None] == [0, 1], 0.2, 0.8)
@@ -67,9 +102,8 @@ def test_a_kappa_below_nought_keeps_its_interval() -> None:
 
 
 def test_what_no_system_names_or_no_label_has_is_not_measured() -> None:
-    number = Decision(classes=("low", "high"), endpoint=0, label_cuts=(3.0,), output_cuts=(3.0,))
     assert further_measures(("AUC", "accuracy"), TWO) == {}
-    assert further_measures((F1, KAPPA), number) == {}
+    assert further_measures((auc_from("abnormal"), DEATH), TWO) == {}
     assert list(further_measures((F1, DEATH), task_of(FOLLOWED).rule, FOLLOWED)) == [DEATH]
 
 
