@@ -54,11 +54,11 @@ def repeatable() -> Iterator[None]:
     (``CUBLAS_WORKSPACE_CONFIG``, set in ``shared``). cuDNN itself is off: convolutions are matrix
     products of torch's own (docs/devices.md has what that costs). On a processor this changes nothing.
     """
-    is_strict = torch.are_deterministic_algorithms_enabled()
-    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode = torch.get_deterministic_debug_mode()
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     rounds_products = torch.backends.cuda.matmul.allow_tf32
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms(True) says the same, and imports torch's compiler: 3 s in every process
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it did not write, and filling takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -68,6 +68,6 @@ def repeatable() -> Iterator[None]:
         ):
             yield
     finally:
-        torch.use_deterministic_algorithms(is_strict, warn_only=only_warns)
+        torch.set_deterministic_debug_mode(mode)
         torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.allow_tf32 = rounds_products

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +81,17 @@ def test_inside_everything_repeats_and_outside_everything_is_as_it_was() -> None
         assert modes() == (True,) * 6
     assert modes() == before
     assert before != (True,) * 6, "or this shows nothing"
+
+
+def test_a_process_that_trains_does_not_wait_for_the_compiler_that_nothing_uses() -> None:
+    program = (
+        "import sys, torch\n"
+        "from shared.train.device import repeatable\n"
+        "with repeatable():\n"
+        "    assert torch.are_deterministic_algorithms_enabled()\n"
+        "assert 'torch._inductor' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_a_failure_inside_leaves_the_modes_and_threads_as_they_were() -> None:
