@@ -89,7 +89,11 @@ def _task_contradictions(task: TaskSettings, cohort: CohortSchema) -> Iterator[s
         yield f"task.kind classification needs a class or bmd label, not {label.kind}"
         return
     if task.positive_class not in label.classes:
-        yield f"task.positive_class must be one of {list(label.classes)}, not {task.positive_class}"
+        last = label.classes[-1]
+        yield (
+            f"task.positive_class must be one of {list(label.classes)}, not {task.positive_class}; "
+            f"for the last: task=classification task.endpoint='{last}' task.positive_class='{last}'"
+        )
     if task.link == "odds" and not label.is_ordered:
         yield f"task.link odds needs classes in an order, not {list(label.classes)}"
 

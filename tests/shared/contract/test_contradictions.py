@@ -56,7 +56,8 @@ def test_what_is_shipped_contradicts_nothing(shipped: Settings) -> None:
         (
             CLASSES,
             {"task": {"positive_class": "ill"}},
-            "task.positive_class must be one of ['normal', 'osteopenia', 'osteoporosis'], not ill",
+            "task.positive_class must be one of ['normal', 'osteopenia', 'osteoporosis'], not ill; for the "
+            "last: task=classification task.endpoint='osteoporosis' task.positive_class='osteoporosis'",
         ),
         (CLASSES, {"validation": {"score_low": 0.1}}, "of classes must be 0 and 1, not 0.1 and 1"),
     ],
@@ -68,6 +69,14 @@ def test_each_disagreement_names_both_places(
     with pytest.raises(SettingsError, match="not valid") as caught:
         read_settings(content)
     assert line in caught.value.fact
+
+
+def test_an_experiment_of_other_classes_is_composed_with_the_words_that_the_refusal_gives() -> None:
+    with pytest.raises(SettingsError) as caught:
+        compose_settings(["experiment=cssc", "cohort=mura_wrist"])
+    words = caught.value.fact.split("for the last: ")[1].splitlines()[0].split()
+    settings = compose_settings(["experiment=cssc", "cohort=mura_wrist", *words])
+    assert (settings.task.kind, settings.task.endpoint) == ("classification", "abnormal")
 
 
 def test_a_loss_without_emphasis_has_no_threshold() -> None:
