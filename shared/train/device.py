@@ -57,7 +57,7 @@ def repeatable() -> Iterator[None]:
     mode = torch.get_deterministic_debug_mode()
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     rounds_products = torch.backends.cuda.matmul.allow_tf32
-    # use_deterministic_algorithms(True) is the same, and imports torch's compiler: 1.5 s of each process
+    # use_deterministic_algorithms(True) is the same, and imports a compiler: 1.5 s of each process
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory that it did not write, and filling takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
