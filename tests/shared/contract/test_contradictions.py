@@ -57,7 +57,8 @@ def test_what_is_shipped_contradicts_nothing(shipped: Settings) -> None:
             CLASSES,
             {"task": {"positive_class": "ill"}},
             "task.positive_class must be one of ['normal', 'osteopenia', 'osteoporosis'], not ill; for "
-            "the last: task=classification task.endpoint='osteoporosis' task.positive_class='osteoporosis'",
+            "the last: task=classification task.endpoint='osteoporosis' "
+            "task.positive_class='osteoporosis'",
         ),
         (CLASSES, {"validation": {"score_low": 0.1}}, "of classes must be 0 and 1, not 0.1 and 1"),
     ],
