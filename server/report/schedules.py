@@ -20,11 +20,11 @@ from shared.stages.stage_sum import StageSum
 
 SCHEDULES_TITLE = (
     "schedules: messages of training, hours on the declared link (computing besides), "
-    "and R² on fresh synthetic films"
+    "and what was measured on fresh synthetic films"
 )
 SCHEDULE_COLUMNS = (
     *("schedule", "messages per site", "steps", "MB per site", "hours on the link"),
-    "R² of synthetic films",
+    "on synthetic films",
 )
 CHOSEN, NOT_MEASURED = "chosen: ", "not measured"
 _MB = 1e6
@@ -86,7 +86,7 @@ def write_measured(found: MeasuredSchedule | None) -> str:
         return NOT_MEASURED
     n_sites, n_patients = len(found.declared), sum(found.declared)
     where = f"{n_sites} site{'s' if n_sites > 1 else ''}"
-    return f"{found.typical_r2:.2f} (ε {found.epsilon:g}, {n_patients} synthetic patients of {where})"
+    return f"R² {found.typical_r2:.2f} (ε {found.epsilon:g}, {n_patients} synthetic patients of {where})"
 
 
 def _sum_of(plan: Plan, stage: GradientStage) -> StageSum:

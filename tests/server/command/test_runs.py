@@ -201,7 +201,7 @@ def test_a_plan_shows_who_is_in_it_with_what_weight_and_what_will_be_seen(home: 
     assert list(schedules) == ["chosen: standard", "few_messages", "one_message"]
     # two rounds were set by hand, which only few_messages has been measured with
     assert [row["messages per site"] for row in schedules.values()] == ["2", "2", "2"]
-    told_r2 = {name: row["R² of synthetic films"] for name, row in schedules.items()}
+    told_r2 = {name: row["on synthetic films"] for name, row in schedules.items()}
     assert told_r2["few_messages"].endswith("(ε 3, 112 synthetic patients of 1 site)")
     assert {told_r2["chosen: standard"], told_r2["one_message"]} == {"not measured"}
     figures = {(row["stage"], row["site"]): row for row in told["figures"]}

@@ -75,7 +75,7 @@ def test_what_was_set_by_hand_leaves_no_other_choice() -> None:
 def test_a_figure_is_told_of_the_schedule_that_was_measured_only() -> None:
     rows = told(r2=0.612)
     column = SCHEDULE_COLUMNS[-1]
-    assert rows["chosen: standard"][column] == "0.61 (ε 3, 787 synthetic patients of 3 sites)"
+    assert rows["chosen: standard"][column] == "R² 0.61 (ε 3, 787 synthetic patients of 3 sites)"
     assert rows["one_message"][column] == NOT_MEASURED == write_measured(None)
 
 
