@@ -58,6 +58,14 @@ _CHEST_CELLS = Arm(
 )
 _CHEST_RESNET = Arm(name="resnet-probe", settings=("experiment=fm_cxr", "encoder=standin_resnet"))
 _CHEST_PROBE = Arm(name="vit-probe", settings=("experiment=fm_cxr",))
+# Texture, which hiding bone changes: what "uses bone" looks like.
+_CHEST_RADIOMICS = Arm(
+    name="radiomics",
+    settings=(
+        *("task=bmd_classes", "encoder=none", "fusion=clinical_only", "learner=lda"),
+        "features=radiomics_alone",
+    ),
+)
 _CHEST_STAND_INS = (
     "`encoder=standin_vit`, a narrow transformer taught on public synthetic films of hips, instead of "
     "DINOv2; a BMD of the spine cut at T ≤ −2.5 and T ≤ −1 as the three classes",
@@ -385,13 +393,7 @@ SYSTEMS = (
                 name="clinical only",
                 settings=("task=bmd_classes", "encoder=none", "fusion=clinical_only"),
             ),
-            Arm(
-                name="radiomics",
-                settings=(
-                    *("task=bmd_classes", "encoder=none", "fusion=clinical_only"),
-                    *("features=radiomics_alone", "learner=lda"),
-                ),
-            ),
+            _CHEST_RADIOMICS,
         ),
         ablations=(
             Ablation(first="vit-probe", second="clinical only"),
@@ -429,7 +431,7 @@ SYSTEMS = (
         name="fm_cxr_clean",
         paper="the arms of fm_cxr_leaking where no marker leaks",
         population=CHEST_FILMS,
-        arms=(_CHEST_CELLS, _CHEST_RESNET),
+        arms=(_CHEST_CELLS, _CHEST_RESNET, _CHEST_RADIOMICS),
         figures=("AUC", "accuracy"),
         design=at_hospital("larch"),
         beside="fm_cxr",
@@ -439,11 +441,12 @@ SYSTEMS = (
         paper="no paper: fm_cxr where a marker of one hospital leaks the label, as PORTABLE did with "
         "pneumonia (Zech et al. 2018), beside the same training on clean films",
         population=LEAKING_CHEST_FILMS,
-        arms=(_CHEST_CELLS, _CHEST_RESNET),
+        arms=(_CHEST_CELLS, _CHEST_RESNET, _CHEST_RADIOMICS),
         figures=("AUC", "accuracy"),
         stand_ins=(
             "`encoder=standin_resnet`, a narrow ResNet: 16 components of each of 4 × 4 cells in "
             "linear discriminants, and its mean token in an ordered score (both frozen)",
+            "16 components of radiomics in linear discriminants, which have no map of where they look",
         ),
         design=at_hospital("larch"),
         beside="fm_cxr",
