@@ -86,7 +86,8 @@ def write_measured(found: MeasuredSchedule | None) -> str:
         return NOT_MEASURED
     n_sites, n_patients = len(found.declared), sum(found.declared)
     where = f"{n_sites} site{'s' if n_sites > 1 else ''}"
-    return f"R² {found.typical_r2:.2f} (ε {found.epsilon:g}, {n_patients} synthetic patients of {where})"
+    known = f"ε {found.epsilon:g}, {n_patients} synthetic patients of {where}"
+    return f"R² {found.typical_r2:.2f} ({known})"
 
 
 def _sum_of(plan: Plan, stage: GradientStage) -> StageSum:
