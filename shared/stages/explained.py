@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -29,7 +30,13 @@ NO_MASK = -1.0
 # Patients whose films with a place hidden are in memory together.
 _AT_ONCE = 256
 
-Score = Callable[[PatientBatch], ScoredExams]
+
+@dataclass(frozen=True)
+class _Reader:
+    """A release that reads patients in two steps, with as much work for few as for many."""
+
+    encode: Callable[[PatientBatch], PatientBatch]
+    score: Callable[[PatientBatch], ScoredExams]
 
 
 @dataclass(frozen=True)
@@ -104,11 +111,8 @@ def score_maps(
     held = patients.labelled()
     scored = scorer.score(vector, held.own, places=places)
     size = min(places, _AT_ONCE) or _AT_ONCE
-
-    def score(part: PatientBatch) -> ScoredExams:
-        return scorer.score(vector, part, places=min(places, size))
-
-    heat = _maps_of(held, score, rule, size=size, places=places, cells=cells)  # [b,s,t]
+    reader = _reader_of(scorer, vector, min(places, size))
+    heat = _maps_of(held, reader, rule, size=size, places=places, cells=cells)  # [b,s,t]
     looked_at, bone = held.is_looked_at().numpy(), held.bone.double().numpy()
     is_assessed = held.is_assessed().numpy()
     found = np.zeros((len(held.own), 3))
@@ -126,9 +130,14 @@ def _patients_of(scored: ScoredExams) -> Indices:
     return np.repeat(np.arange(len(scored)), np.diff(scored.starts))
 
 
+def _reader_of(scorer: Scorer, vector: Vector, places: int) -> _Reader:
+    encode, reads, state = scorer.behind_films(vector)
+    return _Reader(partial(encode, places=places), partial(reads.score, state, places=places))
+
+
 def _maps_of(
     patients: ExplainedPatients,
-    score: Score,
+    reader: _Reader,
     rule: Rule,
     *,
     size: int,
@@ -141,28 +150,44 @@ def _maps_of(
     """
     n_slots, n_places = patients.bone.shape[1:]
     parts = [
-        _maps_of_some(part, score, rule, (n_slots, n_places), cells)
+        _maps_of_some(part, reader, rule, (n_slots, n_places), cells)
         for part in make_batches(patients.own, size, places=places)
     ]
     return np.concatenate([np.zeros((0, n_slots, n_places)), *parts])
 
 
 def _maps_of_some(
-    own: PatientBatch, score: Score, rule: Rule, shape: tuple[int, int], cells: Sequence[int]
+    own: PatientBatch, reader: _Reader, rule: Rule, shape: tuple[int, int], cells: Sequence[int]
 ) -> Floats:
-    (n_slots, n_places), before = shape, score(own)
+    (n_slots, n_places), read = shape, reader.encode(own)
     heat = np.zeros((len(own), n_slots, n_places))
+    before = reader.score(read)
     patient = _patients_of(before)
     base = rule.score(before.exams.outputs)
     for slot in range(n_slots):
+        alone = _one_slot(own, slot)
         for place in range(n_places):
-            hidden = (
-                hide_cell(own, slot, place, cells) if cells else hide_place(own, slot, place, n_places)
-            )
-            after = rule.score(score(hidden).exams.outputs)
+            if cells:
+                hidden = hide_cell(read, slot, place, cells)
+            else:
+                hidden = _with_slot(read, slot, reader.encode(hide_place(alone, 0, place, n_places)))
+            after = rule.score(reader.score(hidden).exams.outputs)
             with np.errstate(invalid="ignore", over="ignore"):
                 np.add.at(heat[:, slot, place], patient, np.abs(after - base))
     return heat
+
+
+def _one_slot(patients: PatientBatch, slot: int) -> PatientBatch:
+    """The same patients with one slot for a film, s = 1."""
+    of_slot = ("tokens", "film_exam", "film_maker", "film_columns")
+    return replace(patients, **{name: getattr(patients, name)[:, slot : slot + 1] for name in of_slot})
+
+
+def _with_slot(patients: PatientBatch, slot: int, changed: PatientBatch) -> PatientBatch:
+    """The same patients with another slot's tokens [b,1,t,c] in the place of their own."""
+    tokens = patients.tokens.clone()
+    tokens[:, slot] = changed.tokens[:, 0]
+    return replace(patients, tokens=tokens)
 
 
 def hide_place(patients: PatientBatch, slot: int, place: int, n_places: int) -> PatientBatch:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -22,16 +23,26 @@ from shared.exam.schema import ClinicalField
 from shared.learners.table import require_prediction
 from shared.measures.exams import ScoredExams, exams_of
 from shared.measures.scored import Scored
+from shared.model.build import build_model
+from shared.model.weights import flatten_weights
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
 from shared.train.patients import NO_EXAM, PatientBatch
-from shared.train.update import each_exam, first_exams, score_exams
+from shared.train.update import each_exam, encode_films, first_exams, score_exams
 
 Floats = NDArray[np.float64]
 
 # Decimals that float32 keeps of a standardised number, within 16 public SDs of the public mean.
 _DIGITS = 5
+
+
+class Encode(Protocol):
+    """Makes tokens of films where a model reads films, else gives the same patients."""
+
+    def __call__(self, patients: PatientBatch, *, places: int = 0) -> PatientBatch:
+        """The same patients; with ``places`` the work is that of so many."""
+        ...
 
 
 class Scorer(Protocol):
@@ -51,6 +62,13 @@ class Scorer(Protocol):
         Outputs are the predicted target in its unit, o = 1, or each class's probability; a label is the
         target in its unit, or the class index. With ``places`` the work is that of so many patients
         with all the exams that a plan takes.
+        """
+        ...
+
+    def behind_films(self, vector: Vector) -> tuple[Encode, Scorer, Vector]:
+        """What makes tokens of films, and the scorer and the state that read them.
+
+        So that where one film changes, that film alone is encoded again.
         """
         ...
 
@@ -82,6 +100,24 @@ class GradientScorer:
         )
         fields = fields_of(exams, self._settings.cohort.fields)
         return exams_of(Scored(outputs, label, fields, makers_of(exams)), patient)
+
+    def behind_films(self, vector: Vector) -> tuple[Encode, Scorer, Vector]:
+        """As ``Scorer``: the encoder that learnt, and the fusion on top of it."""
+        encoder = self._settings.encoder
+        if encoder.training == "frozen":
+            return _as_they_are, self, vector
+
+        def encode(patients: PatientBatch, *, places: int = 0) -> PatientBatch:
+            return encode_films(
+                self._settings, patients, vector, places=places, encoder_file=self._encoder_file
+            )
+
+        # a fusion's weights come last
+        frozen = encoder.model_copy(update={"training": "frozen"})
+        head = copy(self)
+        head._settings = self._settings.model_copy(update={"encoder": frozen})
+        model = build_model(head._settings, generator_seed=head._settings.seed)
+        return encode, head, vector[len(vector) - flatten_weights(model).size :]
 
 
 class LearnerScorer:
@@ -116,6 +152,15 @@ class LearnerScorer:
         fields = fields_of(earliest, self._settings.cohort.fields)
         scored = Scored(output, label, fields, makers_of(earliest))
         return exams_of(scored, np.arange(len(label)))
+
+    def behind_films(self, vector: Vector) -> tuple[Encode, Scorer, Vector]:
+        """As ``Scorer``: films are columns already."""
+        return _as_they_are, self, vector
+
+
+def _as_they_are(patients: PatientBatch, *, places: int = 0) -> PatientBatch:
+    del places
+    return patients
 
 
 def fields_of(exams: PatientBatch, fields: Sequence[ClinicalField]) -> Floats:

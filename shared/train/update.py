@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import nn
 from shared.contract.model_settings import ModelSettings
 from shared.contract.stages import GradientStage
 from shared.model.build import build_model, count_outputs
+from shared.model.end_to_end import EndToEnd
 from shared.model.weights import load_flat
 from shared.privacy.noise import DrawNormals, NoiseStream
 from shared.train.canaries import AuditRegister
@@ -179,6 +181,41 @@ def score_exams(
     else:
         output = output.exp() if task.kind == "survival" else torch.softmax(output, dim=1)
     return output.numpy(), label.numpy()
+
+
+def encode_films(
+    settings: ModelSettings,
+    batch: PatientBatch,
+    weights: Weights,
+    *,
+    places: int = 0,
+    encoder_file: Path | None = None,
+) -> PatientBatch:
+    """The same patients with tokens [b,s,t,c] for their films, of a model that encodes them itself.
+
+    A film is encoded by itself, in batches of one size. Arguments as of ``score_exams``.
+
+    Args:
+        settings: of a plan whose encoder learns.
+        batch: with some of the slots that the plan has for films, or all of them.
+        weights: trainable weights [p].
+        places: patients for whom there is work at least.
+        encoder_file: as ``build_model`` takes it.
+    """
+    device, n_films = choose_device(settings.device), batch.film_exam.shape[1]
+    model = cast(
+        EndToEnd, build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
+    )
+    load_flat(model, weights)
+    model = model.to(device).eval()
+    size = patients_at_once(settings, device, n_films=n_films)
+    tokens = []
+    with torch.no_grad(), repeatable():
+        for part in make_batches(batch, size, places=places):
+            held = part.filled(size).with_films().to(device)
+            tokens.append(model.tokens_of(held.tokens, held.film_exam)[: len(part)].cpu())
+    encoded = torch.cat(tokens) if tokens else batch.fields.new_zeros(0, n_films, 0, 0)
+    return replace(batch, tokens=encoded, films=None)
 
 
 def first_exams(batch: PatientBatch) -> PatientBatch:

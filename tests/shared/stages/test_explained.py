@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from practice_films import PIXELS, film_patients
 from practice_learners import SITES, learner_plan, patients_of, played
 from practice_patients import GRID, practice_patients, practice_settings
 from practice_plan import plan_of
@@ -16,6 +17,7 @@ from shared.contract.plan import Plan
 from shared.measures.exams import ScoredExams, exams_of
 from shared.measures.saliency import agreement
 from shared.measures.scored import Scored
+from shared.model.end_to_end import EndToEnd
 from shared.stages.explained import (
     NO_MASK,
     ExplainedPatients,
@@ -24,7 +26,7 @@ from shared.stages.explained import (
     score_maps,
     shares_of_places,
 )
-from shared.stages.scores import Scorer, scorer_of
+from shared.stages.scores import Encode, Scorer, scorer_of
 from shared.train.patients import PatientBatch
 
 N_PLACES = GRID * GRID
@@ -97,6 +99,9 @@ class Watching:
         scored = Scored(outputs.double().numpy()[:, None], label, nothing)
         return exams_of(scored, patient.numpy())
 
+    def behind_films(self, vector: np.ndarray) -> tuple[Encode, Scorer, np.ndarray]:
+        return lambda patients, *, places=0: patients, self, vector
+
 
 def test_a_map_is_what_hiding_a_place_changes_and_its_agreement_is_the_mean_over_films() -> None:
     weights = torch.linspace(-1.0, 1.0, N_PLACES)
@@ -159,6 +164,62 @@ def test_a_patients_values_do_not_depend_on_who_else_is_there(reads: str, fusion
         own = together.select([row]).exams
         for name in ("outputs", "replaced", "is_assessed", "maps"):
             assert np.array_equal(getattr(alone.exams, name), getattr(own, name)), name
+
+
+def test_of_a_model_that_encodes_films_the_changed_film_alone_is_encoded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = practice_settings("linear")
+    learns = {"name": "resnet_gn", "training": "full", "token_channels": 128, "token_grid": GRID}
+    encoder = settings.encoder.model_copy(update=learns | {"sha256": "", "weights": ""})
+    plan = plan_of(settings.model_copy(update={"encoder": encoder}), SITES)
+    scorer = scorer_of(plan, plan.trained, None)
+    start = scorer.start().vector
+    vector = start + np.random.default_rng(0).normal(0, 0.1, len(start)).astype(start.dtype)
+    own = film_patients("full", 5, views=1)
+    assert own.film_exam.shape == (5, 2)
+    assert own.tokens.ndim == 4
+    films = own.tokens.reshape(-1, PIXELS, PIXELS)
+    numbers = torch.arange(1, len(films) + 1).reshape(5, 2)
+    own = replace(own, tokens=torch.where(own.film_exam >= 0, numbers, 0), films=films)
+    own.exam_mask[:] = True
+    bone = torch.rand(5, 2, 4, generator=torch.Generator().manual_seed(1))
+    patients = ExplainedPatients(own, (), bone)
+
+    encoded: list[int] = []
+    encode = EndToEnd.tokens_of
+
+    def counted(model: EndToEnd, films: torch.Tensor, film_exam: torch.Tensor) -> torch.Tensor:
+        encoded.append(film_exam.numel())
+        return encode(model, films, film_exam)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EndToEnd, "tokens_of", counted)
+        found = score_maps(scorer, vector, patients, RULE)
+        n_encoded = sum(encoded)
+    # all films of the exams as they are, each slot once more, and once for each of its four places
+    n_exams = int(own.exam_mask.sum())
+    assert n_encoded == 2 * n_exams + 2 * 5 + 2 * 5 * 4
+
+    def scores(patients: PatientBatch) -> np.ndarray:
+        return RULE.score(scorer.score(vector, patients).exams.outputs)
+
+    before, patient = scores(own), own.exam_mask.nonzero()[:, 0].numpy()
+    heat = np.zeros((5, 2, 4))
+    for slot in range(2):
+        for place in range(4):
+            change = np.abs(scores(hide_place(own, slot, place, 4)) - before)
+            np.add.at(heat[:, slot, place], patient, change)
+    assert heat.max() > 1e-4
+    looked_at = patients.is_looked_at().numpy()
+    for row in np.flatnonzero(patients.is_assessed()):
+        each = [
+            agreement(heat[row, slot], bone[row, slot].double().numpy())
+            for slot in np.flatnonzero(looked_at[row])
+        ]
+        exam = int(found.starts[row])
+        np.testing.assert_allclose(found.exams.maps[exam], np.mean(each, axis=0), atol=1e-4)
+    assert found.exams.is_assessed.any()
 
 
 def test_learners_of_tables_are_explained_by_their_patients_too() -> None:
