@@ -276,6 +276,7 @@ SYSTEMS = (
                 name="transformer tuned on wrists",
                 settings=(
                     *_WRIST_VIT,
+                    "privacy.max_views=1",  # every further place is encoded too
                     "encoder.training=lora",
                     "encoder.trained_blocks=1",
                     "privacy.sample_rate=0.25",
