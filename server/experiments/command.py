@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,12 +132,10 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.deployed:
         deploy_all(given.only)
         return
-    run_experiments(
-        given.only,
-        setting=given.setting,
-        n_seeds=given.seeds,
-        processes=given.processes or len(os.sched_getaffinity(0)),
-    )
+    began = time.monotonic()
+    processes = given.processes or len(os.sched_getaffinity(0))
+    run_experiments(given.only, setting=given.setting, n_seeds=given.seeds, processes=processes)
+    say(f"{(time.monotonic() - began) / 60:.0f} minutes, {processes} at once")
 
 
 def _tell(line: Line) -> None:
