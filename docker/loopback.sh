@@ -34,7 +34,8 @@ coordinator osteofed-coordinator init
 for site in $SITES; do
   desk "$site" python /practice_hospital.py "$site"
   mv "$WORK/$site/site/join-request.json" "$WORK/coordinator/$site.json"
-  coordinator osteofed-coordinator enrol "/home/coordinator/$site.json"
+  key=$(sed -n 's/.*"public_key": "\([0-9a-f]*\)".*/\1/p' "$WORK/coordinator/$site.json")
+  coordinator osteofed-coordinator enrol "/home/coordinator/$site.json" --site-key "$key"
   cp "$WORK/coordinator/enrolments/$site.json" "$WORK/$site/site/enrolment.json"
   chown -R 10001:10001 "$WORK/$site"
   key=$(sed -n 's/.*"coordinator_key": "\([0-9a-f]*\)".*/\1/p' "$WORK/coordinator/enrolments/$site.json")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from flwr.app import Context
@@ -18,7 +19,7 @@ from server.run.folder import Event, RunStore, open_run
 from server.run.holder import held
 from shared.errors import OsteoFedError
 from shared.machine.files import write_atomic
-from shared.machine.processes import end_when_orphaned
+from shared.machine.processes import end_with_parent
 from shared.machine.unexpected import unexpected
 from shared.signing.keys import load_key
 
@@ -35,7 +36,9 @@ def main(grid: Grid, context: Context) -> None:
     store = open_run(Path(str(context.run_config["run-folder"])))
     stage = str(context.run_config.get("stage", "train"))
     if store.plan.settings.engine.name == "deployed":
-        end_when_orphaned()  # one that Flower's executor has left would hold the run
+        # One that Flower's executor has left would hold the run: Flower interrupts it, and waits in the
+        # handler until the SuperLink answers.
+        end_with_parent(os.getppid())
     with held(store, "stage", what=f"stage {stage}"):  # a second one leaves the outcome of the first
         try:
             play(grid, store, stage)

@@ -111,16 +111,16 @@ def join(
     as_json: JsonOption = False,
 ) -> None:
     """Trust the coordinator named in its enrolment file, after its key was compared."""
-    from client.site.enrolment import enrolled_key, require_same_key
+    from client.site.enrolment import enrolled_key
     from client.site.folder import join_federation, open_site
-    from shared.signing.keys import spoken
+    from shared.signing.keys import require_same_key, spoken
 
     key = enrolled_key(enrolment, site=open_site(folder).name)
     if coordinator_key is None:
         say(f"the coordinator's key in {enrolment.name} is {key}, by voice {spoken(key)}")
         require_yes("Is it the key that the coordinator told over another channel?", is_given=False)
     else:
-        require_same_key(key, told=coordinator_key)
+        require_same_key(key, told=coordinator_key, file=enrolment.name)
     site = join_federation(folder, enrolment)
     facts: dict[str, object] = {"site": site.name, "coordinator key": site.coordinator_key}
     show_json(facts) if as_json else show_facts("joined", facts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.command.options import HOME, HomeOption, Role, Run
+from shared.errors import PlanError
 from shared.machine.terminal import (
     JsonOption,
     command,
@@ -21,6 +22,7 @@ from shared.machine.terminal import (
 
 if TYPE_CHECKING:
     from server.federation.folder import Home
+    from server.federation.join_request import JoinRequest
 
 federation_app = typer.Typer()
 
@@ -43,11 +45,19 @@ def init(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 def enrol(
     request: Annotated[Path, typer.Argument(help="A site's join-request.json.")],
     role: Annotated[Role, typer.Option(help="training or external.")] = "training",
+    site_key: Annotated[
+        str | None,
+        typer.Option(
+            "--site-key",
+            help="The site's public key, or its first 16 digits or more, as told over another channel; "
+            "asked for at the terminal where it is left out.",
+        ),
+    ] = None,
     optional: Annotated[bool, typer.Option(help="A run may start without this site.")] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Enter a site's key into the federation; hand the written file back to the site.
+    """Enter a site's key into the federation, once it was compared; hand the written file to the site.
 
     A `serve` that runs lets the site in at once; the others are not touched.
     """
@@ -56,16 +66,49 @@ def enrol(
     from shared.signing.keys import spoken
 
     own = Home(home)
-    answer = enter(own, request, role=role, is_required=not optional, now=datetime.now(UTC))
-    site = own.active_sites()[-1]
+    answer = enter(
+        own,
+        request,
+        role=role,
+        is_required=not optional,
+        now=datetime.now(UTC),
+        compare=lambda asked: _compare(request.name, asked, told=site_key),
+    )
+    site = next(entry for entry in own.active_sites() if entry.site == answer.stem)
     facts: dict[str, object] = {
         "give to the site": str(answer),
-        "role": role,
+        "role": site.role,
         "the site's key, by voice": spoken(site.public_key),
         "server": _followed(own),
     }
     show_json(facts) if as_json else show_facts(f"enrolled: {site.site}", facts)
-    say(f"compare the key by voice first; if {site.site} reads out another: `revoke {site.site}`")
+
+
+def _compare(file: str, request: JoinRequest, *, told: str | None) -> None:
+    """Go on only if a request's key is the one that its site reads out; it is not shown before.
+
+    Raises:
+        PlanError: nobody has told one, too little of it, or another.
+    """
+    from shared.signing.keys import require_same_key
+
+    say(f"{request.site} asks to be enrolled, with {request.declared_patients} declared patients")
+    try:
+        typed = told or typer.prompt(
+            f"Type the key that {request.site} reads out by telephone, four groups or more",
+            default="",
+            show_default=False,
+            err=True,
+        )
+    except typer.Abort:  # nobody to ask
+        typed = ""
+    if not typed:
+        raise PlanError(
+            "uncompared-key",
+            f"{request.site} was not enrolled: nobody told its key",
+            hint="`osteofed-site init` and `doctor` show it there; type it, or add --site-key KEY",
+        )
+    require_same_key(request.public_key, told=typed, file=file)
 
 
 @federation_app.command("accept-key")

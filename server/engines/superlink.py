@@ -24,6 +24,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from server.engines.interrupted import ask_to_stop
 from server.engines.nodes import CONNECTION, Nodes
 from server.federation.certificates import certificate_ends, ensure_server_certificate
 from server.run.folder import RunStore
@@ -452,9 +453,5 @@ def submit_stage(store: RunStore, stage: str) -> None:
             deployment.require_valid_certificate()
         raise
     except KeyboardInterrupt:
-        run = store.plan.run
-        say(
-            f"the SuperLink plays on without this command: `osteofed-coordinator pause {run}` ends it "
-            "before its next round, which no site then pays for; until then `resume` is refused"
-        )
+        ask_to_stop(store, stage)
         raise

@@ -8,56 +8,31 @@
     <home>/heads.json             each ledger's last head, by the key that its site was enrolled with
     <home>/runs/<run>/            one folder per run (see ``server.run.folder``)
 
-Imports keys, key_rotation and files only.
+Imports join_request, keys, key_rotation and files only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
+from server.federation.join_request import JoinRequest, read_join_request
 from shared.errors import PlanError, RunError
 from shared.machine.files import write_atomic
 from shared.privacy.ledger_format import LedgerHead
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, read_notice
-from shared.signing.keys import SigningKey, create_key, load_key, verify
-from shared.signing.node_notice import NODE_KEY, NodeNotice, read_node_notice
+from shared.signing.keys import SigningKey, create_key, load_key
+from shared.signing.node_notice import NodeNotice, read_node_notice
 from shared.strict import FROZEN
 
 HEADS_VERSION = 3
-
-
-class JoinRequest(BaseModel):
-    """What a site tells the coordinator once: name, signing key, Flower node key, declared size.
-
-    Attributes:
-        version: of this file's format.
-        site: the site's name.
-        public_key: under which the site signs.
-        node_key: by which its SuperNode is known to the SuperLink.
-        declared_patients: training patients, as published.
-        signature: of the site.
-    """
-
-    model_config = FROZEN
-
-    version: Literal[1] = 1
-    site: str = Field(pattern="^[a-z][a-z0-9-]{1,40}$")
-    public_key: str = Field(pattern="^[0-9a-f]{64}$")
-    node_key: str = Field(pattern=NODE_KEY)
-    declared_patients: int = Field(ge=1)
-    signature: str = ""
-
-    def signed_bytes(self) -> bytes:
-        """The bytes under the site's signature."""
-        return canonical_json(self.model_dump(exclude={"signature"}))
 
 
 class Enrolled(BaseModel):
@@ -276,18 +251,28 @@ def enrol(
     role: Literal["training", "external"],
     is_required: bool,
     now: datetime,
+    compare: Callable[[JoinRequest], None] | None = None,
 ) -> Path:
     """Enter a site's key into the federation and write the answer that the site joins with.
+
+    Args:
+        home: of the coordinator.
+        request_file: of the site.
+        role: of the site in runs.
+        is_required: whether a run is complete only with its results.
+        now: when it is enrolled.
+        compare: refuses a key that is not the one which the site has told, before anything is signed or
+            written; None where both sides are one person's.
 
     Returns:
         The enrolment file for the site: coordinator's key, signed.
 
     Raises:
-        PlanError: the request is damaged, not signed by the key in it, names an enrolled site, or has a
-            key that is or was enrolled: a revoked site comes back under new keys only. An enrolled
-            site that declares another size, under the keys that it has, is no other site.
+        PlanError: as ``compare``; the request is damaged, not signed by the key in it, names an
+            enrolled site, or has a key that is or was enrolled: a revoked site comes back with new keys
+            only. An enrolled site that declares another size, under its own keys, is no other site.
     """
-    request = _read_join_request(request_file)
+    request = read_join_request(request_file)
     enrolled = next((site for site in home.active_sites() if site.site == request.site), None)
     if enrolled is not None and _declares_anew(request, enrolled):
         home.change(request.site, declared_patients=request.declared_patients)
@@ -300,6 +285,9 @@ def enrol(
         )
     _require_new_key(home, request.public_key)
     _require_new_node_key(home, request.node_key)
+    key = home.key()
+    if compare is not None:
+        compare(request)
     entry = Enrolled(
         site=request.site,
         public_key=request.public_key,
@@ -309,7 +297,6 @@ def enrol(
         is_required=is_required,
         enrolled_utc=now.isoformat(),
     )
-    key = home.key()
     home._write_sites([*home.sites(), entry])
     content = {"site": request.site, "coordinator_key": key.public_hex, "role": role}
     answer = home.folder / "enrolments" / f"{request.site}.json"
@@ -407,21 +394,3 @@ def _require_new_node_key(home: Home, node_key: str) -> None:
             hint="ask the site for a new one (`rotate-node-key`, or `init` in a new folder once it was "
             "revoked); an earlier notice counts for nothing",
         )
-
-
-def _read_join_request(path: Path) -> JoinRequest:
-    try:
-        request = JoinRequest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise PlanError(
-            "unreadable-join-request",
-            f"{path.name} is not a join request: {type(error).__name__}",
-            hint="ask the site for the join-request.json that `osteofed-site init` wrote",
-        ) from None
-    if not verify(request.public_key, request.signed_bytes(), request.signature):
-        raise PlanError(
-            "forged-join-request",
-            f"{path.name} is not signed by the key in it",
-            hint="ask the site over another channel",
-        )
-    return request

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -167,22 +166,6 @@ def end_with_parent(parent: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def end_when_orphaned(*, grace_s: float = GRACE_S) -> None:
-    """End this process soon after its parent has ended, whatever it still waits for.
-
-    Flower interrupts an orphan too, and then waits in its handler until the SuperLink answers.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        time.sleep(grace_s)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="orphan", daemon=True).start()
 
 
 def end_on_sigterm() -> None:

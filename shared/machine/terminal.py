@@ -164,6 +164,16 @@ def say(text: str) -> None:
     _ERR.print(_shown(text), soft_wrap=True)
 
 
+def confirmed(question: str) -> bool:
+    """Whether a person at the terminal says yes; where there is none, or at Ctrl-C, it is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return typer.confirm(printable(question), default=False, err=True)
+    except typer.Abort:
+        return False
+
+
 def show_text(text: str) -> None:
     """A text of several lines on stdout, as it is written."""
     _OUT.print(escape(printable(text)), soft_wrap=True)

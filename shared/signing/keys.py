@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from shared.errors import ProtocolError
+from shared.errors import PlanError, ProtocolError
 from shared.machine.files import write_atomic
 
-_SPOKEN_DIGITS = 24
+# Of 64 hexadecimal digits: fewer than 16 could be found again by trying keys.
+_SPOKEN_DIGITS, _FEWEST_TOLD = 24, 16
 
 
 class SigningKey:
@@ -99,6 +100,32 @@ def spoken(public_hex: str) -> str:
     """
     digits = public_hex[:_SPOKEN_DIGITS]
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+
+
+def require_same_key(key: str, *, told: str, file: str) -> None:
+    """Refuse a key that a file vouches for itself with, unless its owner told it over another channel.
+
+    Args:
+        key: of the file.
+        told: the whole key, or its first digits; case and spaces do not matter.
+        file: its name.
+
+    Raises:
+        PlanError: too few digits, or another key.
+    """
+    digits = "".join(told.split()).lower()
+    if len(digits) < _FEWEST_TOLD:
+        raise PlanError(
+            "short-key",
+            f"a key must be told with its first {_FEWEST_TOLD} digits or more, not {len(digits)}",
+            hint="`init` and `doctor` show it to its owner, in groups of four",
+        )
+    if not key.startswith(digits):
+        raise PlanError(
+            "untold-key",
+            f"{file} names the key {spoken(key)} …, which is not the one that was told",
+            hint="nothing was changed: ask its owner over another channel which file is theirs",
+        )
 
 
 def verify(public_hex: str, data: bytes, signature_hex: str) -> bool:

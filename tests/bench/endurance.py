@@ -1,8 +1,9 @@
 """What many rounds, many hospitals and a large model cost in memory and time, and that nothing is lost.
 
 ``make soak`` plays each part in processes of its own and writes docs/data/endurance.json and
-docs/endurance.md; ``ARGS="--only soak"`` measures one part again. A part that lost a round, charged a
-round twice or not at all, or whose memory grows, ends with an error after the page is written.
+docs/endurance.md; ``ARGS="--only soak"`` measures one part again, and the page names those that wait. A
+part that lost a round, charged a round twice or not at all, or whose memory grows, ends with an error
+after the page is written.
 """
 
 from __future__ import annotations
@@ -31,16 +32,24 @@ import numpy as np  # noqa: E402
 from client.gate.ledger import Ledger  # noqa: E402
 from client.site.folder import open_site  # noqa: E402
 from server.run.folder import RunStore, open_run  # noqa: E402
+from tests.bench.endurance_page import (  # noqa: E402
+    LARGE_MODEL,
+    LARGE_PATIENTS,
+    LARGE_ROUNDS,
+    LARGE_SITES,
+    MANY_ROUNDS,
+    MANY_SITES,
+    PARTS,
+    SOAK_ROUNDS,
+    SOAK_SITES,
+    WARM_UP,
+    broken,
+    page,
+)
 
 DATA, PAGE = ROOT / "docs" / "data" / "endurance.json", ROOT / "docs" / "endurance.md"
 MIB, SAMPLE_S = 2**20, 0.2
-SOAK_SITES, SOAK_ROUNDS, WARM_UP = 3, 200, 20
-MANY_SITES, MANY_ROUNDS = 50, 5
-LARGE_SITES, LARGE_PATIENTS, LARGE_ROUNDS = 3, 60, 2
-LARGE_MODEL = ("fusion.width=1024", "fusion.layers=1", "fusion.head_hidden=4096")
 ONE_STEP = ("federation.local_steps=1", "federation.learning_rate=0.5", "federation.fold=site")
-MOST_GROWTH, MOST_SLOWER, MOST_APART = 0.02, 0.25, 1e-6
-PARTS = ("soak", "local", "ray", "large")
 
 
 @dataclass
@@ -235,7 +244,7 @@ def measure_large(folder: Path) -> dict[str, Any]:
     return {
         "sites": LARGE_SITES,
         **_counted(store, folders),
-        "weights": n_weights,
+        "n_weights": n_weights,
         "model_mb": round(n_weights * 4 / 1e6, 1),
         "epsilon": store.plan.predicted.training_epsilon,
         "seconds": [round(each, 1) for each in _seconds_by_round(store)],
@@ -285,93 +294,6 @@ MEASURE: dict[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def broken(figures: Mapping[str, Any]) -> list[str]:
-    """What was lost, charged twice or grew, in words."""
-    found = []
-    asked = {"soak": SOAK_ROUNDS, "local": MANY_ROUNDS, "ray": MANY_ROUNDS, "large": LARGE_ROUNDS}
-    for name, rounds in asked.items():
-        part = figures[name]
-        if part["rounds"] != rounds:
-            found.append(f"{name}: {part['rounds']} of {rounds} rounds")
-        if part["charges"] != [rounds, rounds]:
-            found.append(f"{name}: charges of {part['charges']}, {rounds} rounds")
-        if part["missed"]:
-            found.append(f"{name}: {part['missed']} events of sites")
-    if growth(figures["soak"]) > MOST_GROWTH:
-        found.append(f"soak: memory grows by {growth(figures['soak']):.1%}, at most {MOST_GROWTH:.0%}")
-    slower = figures["soak"]["late_s"] / figures["soak"]["early_s"] - 1
-    if slower > MOST_SLOWER:
-        found.append(f"soak: late rounds take {slower:+.0%}, at most {MOST_SLOWER:.0%}")
-    if figures["apart"] > MOST_APART:
-        found.append(f"Ray's weights differ by {figures['apart']:.1e}, at most {MOST_APART:.0e}")
-    return found
-
-
-def growth(soak: Mapping[str, Any]) -> float:
-    """Of memory, from the 50th round to the 150th, relative."""
-    return float(soak["memory_mib"]["150"] / soak["memory_mib"]["50"] - 1)
-
-
-def page(figures: Mapping[str, Any]) -> str:
-    """docs/endurance.md."""
-    soak, local, ray, large = (figures[name] for name in PARTS)
-    held, growing = soak["memory_mib"], growth(soak)
-    of_rounds = " and ".join(f"{each:.0f} s" for each in large["seconds"])
-    lines = [
-        "# Many rounds, many hospitals, a large model",
-        "",
-        f"`make soak`, {figures['measured']}, on a machine of {figures['cores']} cores. Memory is that",
-        "of a process and all that it started, code apart; what a fork shares counts once.",
-        "",
-        f"## {soak['sites']} hospitals, {soak['rounds']} rounds",
-        "",
-        "Under patient-level DP by the local engine: hospitals and coordinator are one process, and",
-        "each round is charged, stored and committed.",
-        "",
-        f"| after round | {' | '.join(held)} |",
-        "|---|" + "---|" * len(held),
-        f"| memory, MiB | {' | '.join(f'{mib:.1f}' for mib in held.values())} |",
-        "",
-        f"From the 50th round to the 150th memory changes by {growing:+.1%} (at most "
-        f"{MOST_GROWTH:.0%}).",
-        f"Median of a round: {1000 * soak['early_s']:.0f} ms in the first third, "
-        f"{1000 * soak['late_s']:.0f} ms in the last",
-        f"(at most {MOST_SLOWER:.0%} more). Charges of each ledger: {_range(soak['charges'])}; missed "
-        f"replies: {soak['missed']}.",
-        "",
-        f"## {local['sites']} hospitals, {local['rounds']} rounds",
-        "",
-        "| engine | seconds | most memory, MiB | rounds | charges of each ledger | missed replies |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {part['seconds']} | {part['peak_mib']} | {part['rounds']} | "
-            f"{_range(part['charges'])} | {part['missed']} |"
-            for name, part in (("local", local), ("ray", ray))
-        ),
-        "",
-        f"Without noise; weights of the two differ by {figures['apart']:.0e} at most "
-        f"({MOST_APART:.0e} is allowed).",
-        "",
-        f"## A model of {large['model_mb']:.0f} MB",
-        "",
-        f"{large['weights']:,} weights (`{' '.join(LARGE_MODEL)}`),",
-        f"over a SuperLink with TLS, {large['sites']} SuperNodes and their executors, under ε = "
-        f"{large['epsilon']:.2f},",
-        f"{LARGE_PATIENTS} patients each. Rounds: {large['rounds']}, in {of_rounds}; the first with",
-        f"start-up. Charges of each ledger: {_range(large['charges'])}; missed replies: "
-        f"{large['missed']}. All processes",
-        f"together held {large['peak_mib']:,} MiB at most. Such a model is no good with so few",
-        "patients: it is here for its size.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _range(found: Sequence[int]) -> str:
-    least, most = found
-    return str(least) if least == most else f"{least} to {most}"
-
-
 def main() -> None:
     """From the words of a command line."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
@@ -385,25 +307,13 @@ def main() -> None:
     figures = json.loads(DATA.read_text()) if DATA.exists() else {}
     for name in given.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            figures[name] = MEASURE[name](Path(folder))
-        figures |= {"measured": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count()}
+            measured = {"measured": datetime.now(UTC).date().isoformat(), "cores": os.cpu_count()}
+            figures[name] = MEASURE[name](Path(folder)) | measured
+        DATA.write_text(json.dumps(figures, indent=1) + "\n")
+        PAGE.write_text(page(figures))
         sys.stdout.write(f"{name}: measured\n")
-        _keep(figures)
-    if not set(PARTS) <= set(figures):
-        return
-    sys.stdout.write(PAGE.read_text())
     if broken(figures):
         raise SystemExit("; ".join(broken(figures)))
-
-
-def _keep(figures: dict[str, Any]) -> None:
-    """Data as far as they are measured, and the page once all of them are."""
-    weights = [figures.get(name, {}).get("weights") for name in ("local", "ray")]
-    if all(isinstance(each, list) for each in weights):
-        figures["apart"] = float(np.abs(np.subtract(*weights)).max())
-    DATA.write_text(json.dumps(figures, indent=1) + "\n")
-    if set(PARTS) <= set(figures):
-        PAGE.write_text(page(figures))
 
 
 if __name__ == "__main__":

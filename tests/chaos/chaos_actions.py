@@ -196,19 +196,34 @@ def released_without(site: str) -> Step:
     return step
 
 
-def back_up() -> Step:
+def stop_run(reason: str) -> Step:
+    """The coordinator closes the run for good."""
+    return lambda it: it.type_beside("stop", it.store.plan.run, "--reason", reason)
+
+
+def unreleased() -> Step:
+    """No release was made of the run."""
+
+    def step(it: Federation) -> None:
+        if it.store.release_folder.exists():
+            raise RowError("a release was made")
+
+    return step
+
+
+def back_up(name: str) -> Step:
     """The coordinator's folder is copied, its server's database apart."""
-    return lambda it: shutil.copytree(it.home, it.folder / "backup", ignore=_deployment)
+    return lambda it: shutil.copytree(it.home, it.folder / name, ignore=_deployment)
 
 
-def restore() -> Step:
-    """The older copy is put back."""
+def restore(name: str) -> Step:
+    """A copy is put back."""
 
     def step(it: Federation) -> None:
         for each in it.home.iterdir():
             if each.name != "deployment":
                 shutil.rmtree(each) if each.is_dir() else each.unlink()
-        shutil.copytree(it.folder / "backup", it.home, dirs_exist_ok=True)
+        shutil.copytree(it.folder / name, it.home, dirs_exist_ok=True)
 
     return step
 

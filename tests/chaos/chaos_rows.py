@@ -37,9 +37,11 @@ from chaos_actions import (
     start_by_line,
     start_otherwise,
     stop,
+    stop_run,
     stop_server,
     thaw,
     unanswered,
+    unreleased,
     validate,
 )
 
@@ -284,6 +286,36 @@ ROWS: tuple[Row, ...] = (
         settings={"federation.round_deadline_s": 120},
     ),
     Row(
+        name="excluded",
+        fault="a site that is not required hangs from round 2 on and is well again in round 4, of 6",
+        expected="finished; after two deadlines of 120 s the site is waited for no more, greeted in "
+        "passing, and asked again from round 5 on; each of the two rounds has cost it a charge",
+        steps=(
+            *(launch(), charged("fir", 2), freeze("task", "fir"), unanswered("fir", 2)),
+            *(event("run.site-excluded"), charged("elm", 4), freeze("task", "elm")),
+            *(unanswered("elm", 4), thaw("task", "fir"), seconds(40), thaw("task", "elm"), ends()),
+        ),
+        missing={"fir": (2, 3, 4)},
+        unused={"fir": 2},
+        events=("run.deadline-passed", "run.site-excluded", "run.site-readmitted"),
+        settings={"federation.rounds": 6, "federation.round_deadline_s": 120},
+    ),
+    Row(
+        name="stopped",
+        fault="the run is stopped for good while every site trains round 2, and the operator tries to "
+        "resume it",
+        expected="refused as stopped, both times; no site is charged for another round, and no release "
+        "is made",
+        steps=(
+            *(launch(), *(charged(site, 2) for site in ("elm", "fir", "hop")), freeze("task", "elm")),
+            *(unanswered("elm", 2), stop_run("the cohort was frozen by mistake"), ends()),
+            *(thaw("task", "elm"), seconds(15), resume(), ends(), unreleased()),
+        ),
+        ends=("run.stopped",),
+        unused={"elm": 1, "fir": 1, "hop": 1},
+        events=("run.stopped",),
+    ),
+    Row(
         name="garbage",
         fault="a site answers with numbers that are none, truly signed",
         expected="finished; each of its updates is refused by a code, and none is in the release",
@@ -321,14 +353,14 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="older-home",
         fault="the coordinator is started from a copy of its folder that is two rounds old",
-        expected="pauses: sites are ahead of this home; nobody pays for that",
+        expected="pauses: sites are ahead of this home; nobody pays for that; with the newer copy "
+        "put back and the run resumed, it finishes",
         steps=(
-            *(launch(), committed(1), back_up()),
-            *(charged("elm", 3), pause(), ends(), kill("coordinator"), restore(), serve()),
-            *(resume(), ends()),
+            *(launch(), committed(1), back_up("older"), charged("elm", 3), pause(), ends()),
+            *(kill("coordinator"), back_up("newer"), restore("older"), serve(), resume(), ends()),
+            *(kill("coordinator"), restore("newer"), serve(), resume(), ends()),
         ),
-        ends=("run.paused", "run.older-home"),
-        unused={"elm": 2, "fir": 2, "hop": 2},
+        ends=("run.paused", "run.older-home", "finished"),
         settings={"federation.rounds": 4},
         is_last=True,
     ),

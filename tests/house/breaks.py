@@ -1776,6 +1776,18 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "server/federation/folder.py",
+        "        compare(request)",
+        "        pass",
+        "a site is enrolled whose key nobody has told",
+    ),
+    Break(
+        "server/engines/interrupted.py",
+        'if confirmed("Stop it before its next round? Else it is left running"):',
+        "if run:",
+        "Ctrl-C stops a run that the operator wants to be left running",
+    ),
+    Break(
+        "server/federation/folder.py",
         "    _require_new_key(home, request.public_key)",
         "    _require_new_key",
         "a revoked site comes back under its signing key",

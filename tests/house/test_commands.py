@@ -118,7 +118,8 @@ def test_a_federation_is_founded_by_commands_alone(tmp_path: Path) -> None:
     made = run("client", "init", "aster", "--declared-patients", "100", "--folder", site)
     assert made.returncode == 0, made.stderr
     request = str(tmp_path / "site" / "join-request.json")
-    assert run("server", "enrol", request, "--home", home).returncode == 0
+    key = json.loads(Path(request).read_bytes())["public_key"]
+    assert run("server", "enrol", request, "--site-key", key, "--home", home).returncode == 0
     twice = run("server", "enrol", request, "--home", home, "--json")
     assert json.loads(twice.stdout)["error"] == "plan.already-enrolled"
     answer = str(tmp_path / "home" / "enrolments" / "aster.json")

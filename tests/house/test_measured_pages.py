@@ -90,6 +90,34 @@ def test_the_page_of_kills_is_its_figures_and_every_charge_paid_for_one_release(
     assert measured["steps"] == list(written.STEPS)
 
 
+def test_the_page_of_endurance_is_its_figures_and_nothing_was_lost_or_grew() -> None:
+    measured, written = figures_of("endurance"), bench("endurance")
+    assert (DOCS / "endurance.md").read_text() == written.page(measured), "run make soak"
+    assert set(measured) <= set(written.PARTS)
+    assert written.broken(measured) == []
+
+
+def test_what_a_part_of_endurance_has_lost_is_named() -> None:
+    written = bench("endurance")
+    marks = {"50": 100.0, "150": 101.0}
+    well = {"rounds": 200, "charges": [200, 200], "missed": 0, "memory_mib": marks}
+    well |= {"early_s": 1.0, "late_s": 1.1}
+    assert written.broken({"soak": well}) == []
+    for changes, word in (
+        ({"rounds": 199}, "199 of 200 rounds"),
+        ({"charges": [199, 200]}, "charges of"),
+        ({"missed": 1}, "1 events of sites"),
+        ({"memory_mib": {"50": 100.0, "150": 103.0}}, "memory grows by 3.0%"),
+        ({"late_s": 1.3}, "late rounds take +30%"),
+    ):
+        [found] = written.broken({"soak": well | changes})
+        assert word in found
+    many = {"rounds": 5, "charges": [5, 5], "missed": 0}
+    engines = {"local": many | {"weights": [0.0, 1.0]}, "ray": many | {"weights": [0.0, 1.1]}}
+    [found] = written.broken(engines)
+    assert "Ray's weights differ by 1.0e-01" in found
+
+
 def test_the_page_of_bad_hospitals_is_its_lines_and_they_are_of_every_case() -> None:
     lines = read_lines(ROOT / robustness.KEPT)
     assert [line.case for line in lines] == list(list_cases())

@@ -49,7 +49,7 @@ def new_hospital(folder: Path, name: str = "kay") -> Hospital:
 def enrol_late(own: Coordinator, folder: Path, name: str = "kay") -> Hospital:
     """A hospital that enters a federation as external, with no cohort yet."""
     hospital = new_hospital(folder, name)
-    entered = own.told("enrol", str(folder / "join-request.json"), "--role", "external")
+    entered = own.enrol(folder / "join-request.json", "--role", "external")
     answer = Path(str(entered["give to the site"]))
     key = json.loads(answer.read_bytes())["coordinator_key"]
     hospital.must("join", str(answer), "--coordinator-key", key)

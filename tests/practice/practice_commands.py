@@ -42,6 +42,11 @@ class Coordinator:
         done = self.type(*words, "--json")
         return dict(json.loads(done.stdout))
 
+    def enrol(self, request: Path, *words: str) -> dict[str, object]:
+        """Enrol a site, whose key is told as it stands in its request."""
+        key = json.loads(request.read_bytes())["public_key"]
+        return self.told("enrol", str(request), "--site-key", key, *words)
+
     @contextmanager
     def typing_after_round(self, number: int, *words: str) -> Iterator[list[dict[str, object]]]:
         """Type a command while a run is played, once a round is committed; what it tells."""

@@ -70,7 +70,9 @@ class Server:
 
     def enrol(self, name: str) -> Path:
         """A site that is enrolled and has joined."""
-        told = self.type("enrol", str(self.site(name) / "join-request.json"))
+        request = self.site(name) / "join-request.json"
+        key = json.loads(request.read_bytes())["public_key"]
+        told = self.type("enrol", str(request), "--site-key", key)
         assert told["server"] == "the one that runs has followed"
         join_federation(self.site(name), Path(str(told["give to the site"])))
         return self.site(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,19 +70,19 @@ def test_how_a_stage_ended_is_written_with_code_fact_and_hint(
     }
 
 
-@pytest.mark.parametrize(("engine", "watches"), [("local", 0), ("deployed", 1)])
-def test_a_process_of_flowers_watches_whether_it_is_orphaned_and_a_command_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, watches: int
+@pytest.mark.parametrize(("engine", "ends"), [("local", 0), ("deployed", 1)])
+def test_a_process_of_flowers_ends_with_its_executor_and_a_command_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, ends: int
 ) -> None:
     settings = practice.practice_settings()
     named = settings.model_copy(update={"engine": settings.engine.model_copy(update={"name": engine})})
     store, folders = practice.found_federation(tmp_path, n_sites=1, settings=named)
-    watched: list[int] = []
-    monkeypatch.setattr(server.app, "end_when_orphaned", lambda: watched.append(1))
+    parents: list[int] = []
+    monkeypatch.setattr(server.app, "end_with_parent", parents.append)
     monkeypatch.setattr(server.app, "play", lambda *_: None)
     context = SimpleNamespace(run_config={"run-folder": str(store.folder)})
     main(LocalGrid(practice.app, folders), context)
-    assert len(watched) == watches
+    assert parents == [os.getppid()] * ends
 
 
 def test_what_flower_ships_holds_every_file_that_a_sum_reads() -> None:

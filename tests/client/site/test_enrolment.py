@@ -1,31 +1,53 @@
-"""A key that vouches for itself is compared with what a person was told."""
+"""An enrolment is believed to be whose key has signed it, for the site that it names."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from client.site.enrolment import require_same_key
+from client.site.enrolment import enrolled_key
 from shared.errors import PlanError
+from shared.signing.canonical import canonical_json
+from shared.signing.keys import create_key
 
-KEY = "0123456789abcdef" * 4
+
+def written(path: Path, **changes: str) -> tuple[Path, str]:
+    """An enrolment of aster, truly signed unless it was changed afterwards, and the key in it."""
+    key = create_key(path / "key.pem")
+    content = {"site": "aster", "coordinator_key": key.public_hex, "role": "training"}
+    signed = content | {"signature": key.sign(canonical_json(content))} | changes
+    (path / "aster.json").write_text(json.dumps(signed))
+    return path / "aster.json", key.public_hex
 
 
-@pytest.mark.parametrize("told", [KEY, KEY[:16], KEY.upper(), "0123 4567 89ab cdef 0123"])
-def test_the_told_key_may_be_its_first_digits_in_any_spelling(told: str) -> None:
-    require_same_key(KEY, told=told)
+def test_the_key_of_an_enrolment_is_the_one_that_has_signed_it(tmp_path: Path) -> None:
+    path, key = written(tmp_path)
+    assert enrolled_key(path, site="aster") == key
 
 
 @pytest.mark.parametrize(
-    ("told", "code"),
-    [
-        ("", "plan.short-key"),
-        (KEY[:15], "plan.short-key"),
-        (KEY[1:], "plan.untold-key"),
-        (KEY[:-1] + "0", "plan.untold-key"),
-        (KEY + "0", "plan.untold-key"),
-    ],
+    "changes",
+    [{"coordinator_key": "0" * 64}, {"role": "external"}, {"site": "birch"}, {"signature": ""}],
 )
-def test_another_key_or_too_little_of_it_is_refused(told: str, code: str) -> None:
+def test_an_enrolment_that_was_changed_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
+    path, _ = written(tmp_path, **changes)
     with pytest.raises(PlanError) as caught:
-        require_same_key(KEY, told=told)
-    assert caught.value.code == code
+        enrolled_key(path, site=changes.get("site", "aster"))
+    assert caught.value.code == "plan.forged-enrolment"
+
+
+def test_an_enrolment_of_another_site_is_refused(tmp_path: Path) -> None:
+    path, _ = written(tmp_path)
+    with pytest.raises(PlanError) as caught:
+        enrolled_key(path, site="birch")
+    assert caught.value.code == "plan.forged-enrolment"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"signature": ""}'])
+def test_another_file_is_no_enrolment(tmp_path: Path, text: str) -> None:
+    (tmp_path / "aster.json").write_text(text)
+    with pytest.raises(PlanError) as caught:
+        enrolled_key(tmp_path / "aster.json", site="aster")
+    assert caught.value.code == "plan.unreadable-enrolment"

@@ -10,7 +10,8 @@ from reference.markdown import code, page, table
 from reference.settings import settings_anchors
 
 from client.gate.outbox import Departure
-from server.federation.folder import Enrolled, JoinRequest
+from server.federation.folder import Enrolled
+from server.federation.join_request import JoinRequest
 from server.report import results, sweep
 from server.report.pooling import PooledEffect
 from server.simulation import comparison

@@ -19,7 +19,8 @@ from client.site.folder import SiteSettings
 from client.site.linkage import LINKAGE_VERSION
 from client.site.policy import PolicySettings
 from server.encoders.pretrain import RECIPE_VERSION
-from server.federation.folder import HEADS_VERSION, JoinRequest
+from server.federation.folder import HEADS_VERSION
+from server.federation.join_request import JoinRequest
 from server.report.results import Results
 from server.report.sweep import SweepResults
 from server.run.amendments import Amendment

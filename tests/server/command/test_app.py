@@ -38,7 +38,8 @@ def home(tmp_path: Path) -> Path:
 def join(home: Path, name: str, *options: str) -> dict[str, Any]:
     site = home.parent / "sites" / name
     request = create_site(site, name=name, declared_patients=200, profile=SiteProfile())
-    return do(home, "enrol", str(request), *options)
+    key = json.loads(request.read_bytes())["public_key"]
+    return do(home, "enrol", str(request), "--site-key", key, *options)
 
 
 def test_a_home_is_made_once(home: Path) -> None:

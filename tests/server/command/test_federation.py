@@ -15,10 +15,12 @@ import server.engines.superlink
 import server.run.folder
 from client.command.app import app as site_app
 from client.gate.key_rotation import rotate_key
-from client.site.folder import create_site, open_site
+from client.site.folder import create_site, declare_size, open_site
 from client.site.profile import SiteProfile
+from server.command.app import app
 from server.federation.certificates import SERVER_DAYS, ensure_server_certificate
 from server.federation.folder import Home
+from shared.signing.keys import spoken
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_a_role_must_be_one_of_two(founded: Coordinator) -> None:
 def test_a_run_must_have_a_site_unless_it_was_enrolled_as_optional(
     founded: Coordinator, words: tuple[str, ...], is_required: bool
 ) -> None:
-    founded.told("enrol", str(founded.sites["fern"] / "join-request.json"), *words)
+    founded.enrol(founded.sites["fern"] / "join-request.json", *words)
     [site] = json.loads(founded.type("sites", "--json").stdout)
     assert (site["site"], site["is_required"]) == ("fern", is_required)
 
@@ -46,7 +48,7 @@ def test_a_run_must_have_a_site_unless_it_was_enrolled_as_optional(
 def test_the_server_is_told_the_node_keys_of_active_sites(
     founded: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
+    founded.enrol(founded.sites["fern"] / "join-request.json")
     seen: list[dict[str, object]] = []
     monkeypatch.setattr(server.engines.superlink, "serve", lambda _, **given: seen.append(given))
     served = founded.type("serve", "--port", "9555", "--name", "fl.example.org")
@@ -72,7 +74,7 @@ def test_a_change_of_the_registry_returns_once_the_server_that_runs_has_followed
         return True
 
     monkeypatch.setattr(server.engines.superlink, "await_nodes", wait)
-    told = founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
+    told = founded.enrol(founded.sites["fern"] / "join-request.json")
     if "revoke" in words:
         told = founded.told("revoke", "fern")
     assert told["server"] == "the one that runs has followed"
@@ -100,7 +102,7 @@ def test_a_revocation_names_the_runs_that_go_on_without_the_site_or_stop(
 def test_sites_are_shown_to_people_with_role_size_and_the_days_they_came_and_went(
     founded: Coordinator,
 ) -> None:
-    told = founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
+    told = founded.enrol(founded.sites["fern"] / "join-request.json")
     assert told["role"] == "training"
     assert Path(str(told["give to the site"])).is_file()
 
@@ -122,12 +124,62 @@ def test_both_sides_read_out_the_same_groups_of_a_sites_key(tmp_path: Path) -> N
     assert own.type("init").exit_code == 0
     words = ["init", "fern", "--declared-patients", "120", "--folder", str(tmp_path / "fern")]
     made = json.loads(CliRunner().invoke(site_app, [*words, "--json"]).stdout)
-    told = own.told("enrol", made["join request"])
+    told = own.enrol(Path(made["join request"]))
     assert told["the site's key, by voice"] == made["this site's key, by voice"]
-    other = create_site(tmp_path / "elm", name="elm", declared_patients=120, profile=SiteProfile())
-    another = own.type("enrol", str(other))
-    assert made["this site's key, by voice"] not in another.output
-    assert "if elm reads out another: `revoke elm`" in another.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("", "plan.uncompared-key"),
+        ("\n", "plan.uncompared-key"),
+        ("y\n", "plan.short-key"),
+        ("{first} {second}\n", "plan.short-key"),
+        ("0000 {second} {third} {fourth}\n", "plan.untold-key"),
+        ("{second} {third} {fourth} {first}\n", "plan.untold-key"),
+    ],
+)
+def test_a_site_whose_key_was_not_told_leaves_nothing_behind(
+    founded: Coordinator, typed: str, code: str
+) -> None:
+    request = founded.sites["fern"] / "join-request.json"
+    first, second, third, fourth, *_ = spoken(json.loads(request.read_bytes())["public_key"]).split()
+    before = sorted(founded.home.rglob("*"))
+    words = ["enrol", str(request), "--home", str(founded.home), "--json"]
+    told = typed.format(first=first, second=second, third=third, fourth=fourth)
+    refused = CliRunner().invoke(app, words, input=told)
+    assert (refused.exit_code, json.loads(refused.stdout)["error"]) == (1, code)
+    assert sorted(founded.home.rglob("*")) == before
+    shown = refused.stderr.replace(told.strip() or "nothing", "")
+    assert first not in shown, "who sees it need not be told it"
+
+
+def test_a_site_is_enrolled_by_the_groups_that_it_reads_out(founded: Coordinator) -> None:
+    request = founded.sites["fern"] / "join-request.json"
+    groups = spoken(json.loads(request.read_bytes())["public_key"])
+    words = ["enrol", str(request), "--home", str(founded.home)]
+    done = CliRunner().invoke(app, words, input=f"{groups.upper()}\n")
+    assert done.exit_code == 0, done.output
+    assert "fern asks to be enrolled, with 120 declared patients" in done.stderr
+    assert [site.site for site in Home(founded.home).sites()] == ["fern"]
+
+
+def test_a_site_that_declares_another_size_was_compared_before(founded: Coordinator) -> None:
+    request = founded.sites["fern"] / "join-request.json"
+    founded.enrol(request, "--role", "external")
+    founded.enrol(
+        create_site(
+            founded.sites["fern"].parent / "elm",
+            name="elm",
+            declared_patients=120,
+            profile=SiteProfile(),
+        )
+    )
+    declare_size(founded.sites["fern"], 200)
+    told = founded.told("enrol", str(request))
+    assert (Path(str(told["give to the site"])).stem, told["role"]) == ("fern", "external")
+    assert told["the site's key, by voice"] == spoken(json.loads(request.read_bytes())["public_key"])
+    assert Home(founded.home).sites()[0].declared_patients == 200
 
 
 def test_a_coordinator_whose_key_others_may_read_signs_nothing(founded: Coordinator) -> None:
@@ -138,7 +190,7 @@ def test_a_coordinator_whose_key_others_may_read_signs_nothing(founded: Coordina
 
 
 def test_the_key_of_a_rotation_takes_the_place_of_the_former(founded: Coordinator) -> None:
-    founded.told("enrol", str(founded.sites["fern"] / "join-request.json"))
+    founded.enrol(founded.sites["fern"] / "join-request.json")
     before = Home(founded.home).sites()[0].public_key
     site = open_site(founded.sites["fern"])
     rotation, notice = rotate_key(site, by="Ada Lovelace")

@@ -662,4 +662,4 @@ def test_who_stops_waiting_for_a_stage_is_told_that_the_superlink_plays_on(
     with pytest.raises(KeyboardInterrupt):
         submit_stage(store, "train")
     told = capfd.readouterr().err
-    assert f"`osteofed-coordinator pause {store.plan.run}` ends it before its next round" in told
+    assert f"`osteofed-coordinator pause {store.plan.run}` stops it before its next round" in told

@@ -11,14 +11,14 @@ import pytest
 
 from server.federation.folder import (
     Home,
-    JoinRequest,
     accept_key,
     accept_node_key,
     create_home,
     enrol,
     revoke,
 )
-from shared.errors import OsteoFedError
+from server.federation.join_request import JoinRequest
+from shared.errors import OsteoFedError, PlanError
 from shared.privacy.ledger_format import LedgerHead
 from shared.signing.canonical import canonical_json
 from shared.signing.key_rotation import KeyRotation, write_notice
@@ -76,20 +76,18 @@ def test_an_enrolled_site_gets_the_coordinators_key_signed(home: Home, tmp_path:
     assert (entry.enrolled_utc, entry.revoked_utc) == (NOW.isoformat(), None)
 
 
-def test_a_request_is_signed_by_the_key_in_it(home: Home, tmp_path: Path) -> None:
-    other = key_of(tmp_path, "other").public_hex
-    for changes in ({"declared_patients": 101}, {"public_key": other}, {"signature": ""}):
-        path = request(tmp_path, "north", **changes)
-        refused = code_of(lambda p=path: enrol(home, p, role="training", is_required=True, now=NOW))
-        assert refused == "plan.forged-join-request"
-    assert home.sites() == []
+def test_a_key_that_was_not_told_is_refused_before_anything_is_written(
+    home: Home, tmp_path: Path
+) -> None:
+    def refuse(asked: JoinRequest) -> None:
+        raise PlanError("untold-key", asked.site)
 
-
-def test_another_file_is_no_request(home: Home, tmp_path: Path) -> None:
-    for changes in ({"more": 1}, {"site": "North"}, {"declared_patients": 0}, {"node_key": "rsa"}):
-        path = request(tmp_path, "north", **changes)
-        refused = code_of(lambda p=path: enrol(home, p, role="training", is_required=True, now=NOW))
-        assert refused == "plan.unreadable-join-request"
+    before, path = sorted(home.folder.rglob("*")), request(tmp_path, "north")
+    refused = code_of(
+        lambda: enrol(home, path, role="training", is_required=True, now=NOW, compare=refuse)
+    )
+    assert refused == "plan.untold-key"
+    assert sorted(home.folder.rglob("*")) == before
 
 
 def test_a_name_is_enrolled_once_until_it_is_revoked(home: Home, tmp_path: Path) -> None:

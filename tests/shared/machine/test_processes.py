@@ -176,10 +176,10 @@ def test_processes_end_with_the_one_that_started_them_when_it_is_killed(tmp_path
 
 def test_an_orphan_ends_though_it_waits_in_the_handler_of_its_interrupt(tmp_path: Path) -> None:
     waiting = (
-        "import signal, time\n"
-        "from shared.machine.processes import end_when_orphaned\n"
+        "import os, signal, time\n"
+        "from shared.machine.processes import end_with_parent\n"
         "signal.signal(signal.SIGINT, lambda *_: time.sleep(60))\n"
-        "end_when_orphaned(grace_s=0.2)\n"
+        "end_with_parent(os.getppid())\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -198,8 +198,10 @@ def test_an_orphan_ends_though_it_waits_in_the_handler_of_its_interrupt(tmp_path
     ) as running:
         assert running.stdout is not None
         child = int(running.stdout.readline())
+        os.kill(child, signal.SIGINT)
+        time.sleep(0.2)
+        assert is_alive(child)
         running.kill()
-    os.kill(child, signal.SIGINT)
     wait_until(lambda: not is_alive(child))
 
 

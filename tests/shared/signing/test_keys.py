@@ -8,12 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from shared.errors import ProtocolError
+from shared.errors import PlanError, ProtocolError
 from shared.signing.keys import (
     SigningKey,
     create_key,
     ensure_node_key,
     load_key,
+    require_same_key,
     seal,
     spoken,
     unseal,
@@ -128,3 +129,27 @@ def test_a_node_key_is_made_once_and_again_when_half_of_it_is_gone(tmp_path: Pat
     assert ensure_node_key(path).read_text() == line
     public.unlink()
     assert ensure_node_key(path).read_text() != line, "a pair belongs together"
+
+
+KEY = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("told", [KEY, KEY[:16], KEY.upper(), "0123 4567 89ab cdef 0123"])
+def test_the_told_key_may_be_its_first_digits_in_any_spelling(told: str) -> None:
+    require_same_key(KEY, told=told, file="a.json")
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ("", "plan.short-key"),
+        (KEY[:15], "plan.short-key"),
+        (KEY[1:], "plan.untold-key"),
+        (KEY[:-1] + "0", "plan.untold-key"),
+        (KEY + "0", "plan.untold-key"),
+    ],
+)
+def test_another_key_or_too_little_of_it_is_refused(told: str, code: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        require_same_key(KEY, told=told, file="a.json")
+    assert caught.value.code == code
