@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from client.cohort.assemble import ExamArrays, assemble
-from client.cohort.explained import explain_nobody, explain_split
+from client.cohort.explained import explain_split
 from client.cohort.folder import latest_version
 from client.cohort.patients import SplitData, load_nobody, load_split
 from client.cohort.versions import current_cohort, prospective_name
@@ -92,9 +92,10 @@ def _find_accrued(site: Site, plan: Plan, stage: ReleaseStage, lock: Lock) -> As
     if site.clock().astimezone(UTC).date() < lock.answered_from(accepted.utc):
         return AskedPatients("waiting")
     name = prospective_name(plan.settings.cohort.name, lock.sha256)
-    if latest_version(site.cohorts, name) == 0:
-        return AskedPatients("measured", (), _nobody_as_read(plan, stage))
-    data = load_split(site, plan, name=name, split=None)
+    if latest_version(site.cohorts, name):
+        data = load_split(site, plan, name=name, split=None)
+    else:
+        data = load_nobody(site, plan, name=name)
     _require_places(site, plan, stage, data.arrays)
     return AskedPatients("measured", data.arrays.patients, _as_read(site, plan, stage, data))
 
@@ -109,20 +110,10 @@ def _require_places(site: Site, plan: Plan, stage: Stage, arrays: ExamArrays) ->
 
 def _as_read(site: Site, plan: Plan, stage: ReleaseStage, data: SplitData) -> object:
     """A split in the form that a stage reads: with its masks where the measure is of bone."""
-    reads = _reads_bone(plan, stage)
-    return explain_split(site, plan, data, reads=reads) if reads else data.batch
-
-
-def _nobody_as_read(plan: Plan, stage: ReleaseStage) -> object:
-    """Nobody, in that form."""
-    reads = _reads_bone(plan, stage)
-    return explain_nobody(plan, reads=reads) if reads else load_nobody(plan)
-
-
-def _reads_bone(plan: Plan, stage: ReleaseStage) -> Literal["hidden", "maps"] | None:
-    """What a stage reads of masks; None: nothing."""
     measure = measure_of(plan.settings, stage) if isinstance(stage, MeasureStage) else None
-    return measure.reads_bone if isinstance(measure, ReadsBone) else None
+    if isinstance(measure, ReadsBone):
+        return explain_split(site, plan, data, reads=measure.reads_bone)
+    return data.batch
 
 
 def _found(arrays: ExamArrays, patients: object) -> AskedPatients:

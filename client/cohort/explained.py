@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from client.cohort.folder import Cohort
 from client.cohort.hidden_films import Film, Mask, hide_bone, hide_else
 from client.cohort.masks import load_masks
-from client.cohort.patients import SplitData, batch_of, load_nobody, no_tokens
+from client.cohort.patients import SplitData, batch_of, no_tokens
 from client.cohort.token_cache import block_file, load_block
 from client.cohort.tokens import (
     as_tensor,
     encode_films,
+    film_places,
     load_film_columns,
     load_films,
     load_tokens,
@@ -65,20 +66,12 @@ def explain_split(
             cohort,
             data.arrays,
             tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens(cohort),
-            film_columns=load_film_columns(site, settings, cohort),
+            film_columns=load_film_columns(site, settings, cohort, places=film_places(site, plan)),
         )
     else:
         own = batch_of(plan, cohort, data.arrays, films=load_films(cohort))
     hidden = [_with_hidden(site, plan, data, what) for what in _HIDING if reads == "hidden"]
     return ExplainedPatients(own, tuple(hidden), bone.tokens[..., 0])
-
-
-def explain_nobody(plan: Plan, *, reads: Literal["hidden", "maps"]) -> ExplainedPatients:
-    """Nobody, as a measure of bone reads patients; arguments as ``explain_split``."""
-    nobody = load_nobody(plan)
-    hidden = tuple(nobody for _ in _HIDING if reads == "hidden")
-    bone = nobody.target.new_zeros(0, nobody.film_exam.shape[1], _grid_of(plan) ** 2)
-    return ExplainedPatients(nobody, hidden, bone)
 
 
 def _grid_of(plan: Plan) -> int:
@@ -110,7 +103,12 @@ def _with_hidden(site: Site, plan: Plan, data: SplitData, what: str) -> PatientB
         data.arrays,
         tokens=tokens,
         film_columns=load_film_columns(
-            site, settings, cohort, changed=f"{what} hidden, {_VERSION}", films=films
+            site,
+            settings,
+            cohort,
+            changed=f"{what} hidden, {_VERSION}",
+            films=films,
+            places=film_places(site, plan),
         ),
     )
 

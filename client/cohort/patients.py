@@ -17,6 +17,7 @@ from client.cohort.assemble import ExamArrays, assemble
 from client.cohort.folder import Cohort
 from client.cohort.tokens import (
     Tokens,
+    film_places,
     load_activations,
     load_film_columns,
     load_films,
@@ -26,7 +27,9 @@ from client.cohort.versions import current_cohort
 from client.site.folder import Site
 from shared.contract.plan import Plan
 from shared.errors import IntakeError
+from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.exam.schema import Split
+from shared.signing.canonical import hash_of
 from shared.train.patients import PatientBatch, build_patients, standardise_target
 
 if TYPE_CHECKING:
@@ -56,7 +59,35 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
             model reads.
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
-    cohort = current_cohort(site, name)
+    return _split_of(site, plan, current_cohort(site, name), split)
+
+
+def load_nobody(site: Site, plan: Plan, *, name: str) -> SplitData:
+    """Nobody, where no such cohort was frozen yet; the work is that of a split of one.
+
+    Raises:
+        WeightsError: as ``load_split``.
+    """
+    pixels = plan.settings.cohort.image_pixels
+    cohort = Cohort(
+        folder=site.cohorts / name,
+        name=name,
+        version=0,
+        schema=plan.settings.cohort,
+        preprocessing=PREPROCESSING_VERSION,
+        exams=(),
+        images=np.zeros((0, pixels, pixels), dtype=np.float16),
+        overviews=np.zeros((0, 1, 1), dtype=np.uint8),
+        quarantined=(),
+        files={},
+        previous=None,
+        shared_patients=frozenset(),
+        fingerprint=hash_of({"nobody": name}),
+    )
+    return _split_of(site, plan, cohort, None)
+
+
+def _split_of(site: Site, plan: Plan, cohort: Cohort, split: Split | None) -> SplitData:
     settings = plan.settings
     arrays = assemble(cohort, split, schema=settings.cohort, task=settings.task)
     has_encoder = settings.encoder.name != "none"
@@ -67,18 +98,11 @@ def load_split(site: Site, plan: Plan, *, name: str, split: Split | None) -> Spl
         arrays,
         tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens(cohort),
         films=None if is_frozen else _load_store(site, plan, cohort),
-        film_columns=load_film_columns(site, settings, cohort),
+        film_columns=load_film_columns(site, settings, cohort, places=film_places(site, plan)),
     )
     if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
         _require_films(cohort, batch)
     return SplitData(cohort=cohort, arrays=arrays, batch=batch)
-
-
-def load_nobody(plan: Plan) -> PatientBatch:
-    """A batch of nobody, in the shape of the plan's patients."""
-    from shared.train.public_batch import draw_public_batch
-
-    return draw_public_batch(plan.settings).select(())
 
 
 def batch_of(

@@ -1,8 +1,9 @@
 """What a model sees of a cohort's films: cached tokens of a frozen encoder, else the films themselves;
 and cached columns of the sources of films.
 
-Each block is computed once, kept at the site and memory-mapped (``token_cache``). Imports the encoder,
-the sources and the cohort.
+Each block is computed once, kept at the site and memory-mapped (``token_cache``). A coordinator that
+waits for it would learn from the time how many films there are, so that where answers are held the work
+is that of as many films as the plan has places for. Imports the encoder, the sources and the cohort.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from client.cohort.folder import Cohort
 from client.cohort.masks import crop_masks
 from client.cohort.token_cache import block_file, load_block, token_file
 from client.site.folder import Site
+from shared.contract.capacity import capacity_of
 from shared.contract.model_settings import EncoderSettings, ModelSettings
 from shared.contract.plan import Plan
 from shared.errors import WeightsError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from shared.model.encoders import Encoder
 
 Tokens = NDArray[np.float32]
+# One piece of these is in memory at a time.
 _FILMS_AT_ONCE = 256
 
 
@@ -43,7 +46,19 @@ def load_tokens(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
         WeightsError: the plan's encoder is not cached here, or the cohort was preprocessed otherwise.
     """
     _require_preprocessing(cohort)
-    return load_block(token_file(site, plan, cohort), lambda: _encode_films(site, plan, cohort))
+    return load_block(token_file(site, plan, cohort), lambda: encode_films(site, plan, cohort.images))
+
+
+def film_places(site: Site, plan: Plan) -> int:
+    """Films for which there is work at least where a cohort's films are looked at for the first time.
+
+    All that patients of the declared size have room for; 0 where no answer is held, as in simulations.
+    """
+    settings = plan.settings
+    if not settings.patience.reply_quantum_s:
+        return 0
+    declared = plan.entry(site.name).declared_patients
+    return capacity_of(settings.cohort.split, "everybody", declared=declared) * settings.caps.max_views
 
 
 def load_film_columns(
@@ -53,6 +68,7 @@ def load_film_columns(
     *,
     changed: str = "",
     films: Callable[[], NDArray[np.floating]] | None = None,
+    places: int = 0,
 ) -> Tokens | None:
     """What sources of films say of each row of ``cohort.images``, [n_films, f]; None without any.
 
@@ -66,6 +82,7 @@ def load_film_columns(
         changed: how its films are changed before they are measured, in words that name their blocks;
             empty: they are not.
         films: makes the changed films [n_films,h,w] where a block is not there yet.
+        places: films for which there is work at least, where a block is not there yet.
 
     Raises:
         WeightsError: public constants or an encoder's file are not those of the plan or not here, or
@@ -78,8 +95,13 @@ def load_film_columns(
     def measure(source: FeatureSource) -> Tokens:
         from shared.train.film_columns import make_measure
 
-        measured = films() if films else cohort.images
-        return make_measure(settings, source, site.encoder_file)(measured, crop_masks(cohort))
+        measured, masks = films() if films else cohort.images, crop_masks(cohort)
+        measure_films = make_measure(settings, source, site.encoder_file)
+
+        def measure_some(some: NDArray[np.float32], rows: slice) -> Tokens:
+            return measure_films(some, None if masks is None else [*masks[rows], *[None] * len(some)])
+
+        return of_films(measured, measure_some, places=places)
 
     blocks = [
         load_block(
@@ -172,10 +194,6 @@ def as_tensor(array: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _encode_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
-    return encode_films(site, plan, cohort.images)
-
-
 def encode_films(site: Site, plan: Plan, images: NDArray[np.floating]) -> Tokens:
     """What the plan's frozen encoder makes of films [n,h,w], [n,t,c].
 
@@ -185,7 +203,7 @@ def encode_films(site: Site, plan: Plan, images: NDArray[np.floating]) -> Tokens
     from shared.model.encoders import encode
 
     encoder = _frozen_encoder(site, plan)
-    return _of_films(images, lambda films: encode(encoder, films))
+    return _with_network(images, lambda films: encode(encoder, films), places=film_places(site, plan))
 
 
 def _activate_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
@@ -193,7 +211,11 @@ def _activate_films(site: Site, plan: Plan, cohort: Cohort) -> Tokens:
 
     encoder = _frozen_encoder(site, plan)
     blocks = count_frozen(encoder, plan.settings.encoder)
-    return _of_films(cohort.images, lambda films: activate(encoder, films, blocks=blocks))
+    return _with_network(
+        cohort.images,
+        lambda films: activate(encoder, films, blocks=blocks),
+        places=film_places(site, plan),
+    )
 
 
 def _frozen_encoder(site: Site, plan: Plan) -> Encoder:
@@ -203,13 +225,40 @@ def _frozen_encoder(site: Site, plan: Plan) -> Encoder:
     return encoder.to(choose_device(plan.settings.device))
 
 
-def _of_films(images: NDArray[np.floating], work: Callable[[Tensor], Tensor]) -> Tokens:
-    """What ``work`` makes of films [n,1,h,w], some at a time; of none at all too, for its shape."""
+def _with_network(
+    images: NDArray[np.floating], work: Callable[[Tensor], Tensor], *, places: int
+) -> Tokens:
+    """What ``work`` makes of films [n,1,h,w]; ``places`` as of ``of_films``."""
     import torch
 
-    pieces = []
+    def made(films: NDArray[np.float32], _: slice) -> Tokens:
+        tokens: Tokens = work(torch.from_numpy(films)[:, None]).numpy()
+        return tokens
+
     with repeatable():
-        for start in range(0, max(len(images), 1), _FILMS_AT_ONCE):
-            films = np.asarray(images[start : start + _FILMS_AT_ONCE], dtype=np.float32)
-            pieces.append(work(torch.from_numpy(films)[:, None]).numpy())
+        return of_films(images, made, places=places)
+
+
+def of_films(
+    images: NDArray[np.floating],
+    work: Callable[[NDArray[np.float32], slice], Tokens],
+    *,
+    places: int = 0,
+) -> Tokens:
+    """What ``work`` makes of films [n,h,w] and their rows, some at a time; of none too, for its shape.
+
+    Args:
+        images: of a cohort.
+        work: is given films in memory, and which rows of ``images`` are the first of them.
+        places: films for which there is work at least; above those there are, films of noise are worked
+            on, in pieces of one size, and left out. 0: no film but those there are.
+    """
+    n, pieces = len(images), []
+    size = min(places, _FILMS_AT_ONCE) or _FILMS_AT_ONCE
+    noise = np.random.default_rng(0).random((size if places else 0, *images.shape[1:]), np.float32)
+    for start in range(0, max(n, places, 1), size):
+        rows = slice(start, max(start, min(start + size, n)))
+        some = np.asarray(images[rows], dtype=np.float32)
+        made = work(np.concatenate([some, noise[len(some) :]]), rows)
+        pieces.append(made[: len(some)])
     return np.concatenate(pieces)

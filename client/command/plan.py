@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -157,12 +158,14 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
     from shared.privacy.stage_text import qualifier_facts
 
     role = plan.entry(site.name).role
-    problems = [*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name)]
+    policy, now = site.policy, site.clock()
+    problems = [*site.entry_problems(plan), *check_plan(policy, plan, site=site.name, now=now)]
     before = site.approvals.last_approved(other_than=plan.sha256)
     facts: Facts = {
         "plan": plan.sha256,
         "short code": plan.short_code,
         "valid until": plan.valid_until,
+        **describe_latest_end(site),
         "code": describe_code(plan),
         "role here": role,
         "asks for": _describe_asked(plan, role),
@@ -177,6 +180,12 @@ def _judge(site: Site, plan: Plan) -> tuple[Facts, Changes]:
         "policy": "\n".join(problems) or ALLOWED,
     }
     return facts, what_changed(before, plan) if before else []
+
+
+def describe_latest_end(site: Site) -> Facts:
+    """The latest last day that the policy allows a plan, where it asks for one."""
+    latest = site.policy.latest_end(site.clock().astimezone(UTC).date())
+    return {} if latest is None else {"valid until at most": latest}
 
 
 def _describe_quantum(plan: Plan) -> str:

@@ -37,7 +37,10 @@ def rehearse(site: Site, plan: Plan) -> Rehearsal:
         LedgerError: the ledger is damaged.
     """
     role = plan.entry(site.name).role
-    refused = (*site.entry_problems(plan), *check_plan(site.policy, plan, site=site.name))
+    refused = (
+        *site.entry_problems(plan),
+        *check_plan(site.policy, plan, site=site.name, now=site.clock()),
+    )
     if all(stage.patients == "accrued" for stage in plan.stages if role in stage.roles):
         # who is asked about later patients only has no cohort to try a plan on
         return Rehearsal(prices=(), problems=refused, measured=None, trial=None)

@@ -19,7 +19,7 @@ import torch
 
 from client.cohort.assemble import ExamArrays
 from client.cohort.folder import Cohort
-from client.cohort.tokens import encoded_blocks, encoder_file
+from client.cohort.tokens import encoded_blocks, encoder_file, film_places
 from client.site.folder import Site
 from shared.contract.model_settings import EncoderSettings
 from shared.contract.plan import Plan
@@ -128,11 +128,11 @@ def look_for_tokens(site: Site, plan: Plan, cohort: Cohort) -> Encoding:
 
 
 def _encoding_time(site: Site, plan: Plan, cohort: Cohort) -> float:
-    """Seconds to turn every film into what is lacking, before round 1; from a few random films."""
+    """Seconds to make what is lacking of every film and place for one; from a few random films."""
     blocks = encoded_blocks(site, plan, cohort)
     lacking = [encoder for path, encoder in blocks if not path.exists()]
     a_film = [_time_of_a_film(site, plan, encoder) for encoder in lacking]
-    return sum(a_film) * len(cohort.images)
+    return sum(a_film) * max(len(cohort.images), film_places(site, plan))
 
 
 def _time_of_a_film(site: Site, plan: Plan, settings: EncoderSettings) -> float:

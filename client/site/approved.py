@@ -80,7 +80,7 @@ class Approved:
             )
         self.site.require_entry(self.plan)
         self._require_true_role()
-        require_plan(self.site.policy, self.plan, site=self.site.name)
+        require_plan(self.site.policy, self.plan, site=self.site.name, now=self.site.clock())
         self.settle(POLICY)
 
     def _require_true_role(self) -> None:

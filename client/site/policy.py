@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +70,9 @@ maximum_canaries: 5000
 # How many different people must approve a plan or a sweep, each by name: 1 or 2.
 approvals_needed: 1
 
+# A plan must have a last day (`plan --valid-until`), at most so many days from today. null: any plan.
+valid_until_within_days: null
+
 # Seconds: answers that leave at multiples of less show how long the work here took. 0: any plan.
 reply_quantum_floor_s: 0
 
@@ -106,6 +110,8 @@ class PolicySettings(BaseModel):
             any.
         maximum_canaries: most invented patients that an audited plan may add to a batch.
         approvals_needed: how many different people must say yes to a plan.
+        valid_until_within_days: a plan must have a last day, at most so many days ahead; null: it need
+            not.
         reply_quantum_floor_s: least seconds in multiples of which a plan's answers may leave.
         allows_privacy_off: whether training without noise is allowed; it gives no formal guarantee.
         allows_governed: whether exact numbers may leave under the rules of a governed release.
@@ -127,6 +133,7 @@ class PolicySettings(BaseModel):
     allowed_tasks: tuple[str, ...] = ()
     maximum_canaries: int = Field(default=0, ge=0)
     approvals_needed: int = Field(default=1, ge=1, le=2)
+    valid_until_within_days: int | None = Field(default=None, ge=0, le=3660)
     reply_quantum_floor_s: float = Field(default=0.0, ge=0, le=86_400)
     allows_privacy_off: bool
     allows_governed: bool
@@ -138,6 +145,11 @@ class PolicySettings(BaseModel):
         if self.allows_governed and len((self.governed_approved_by or "").split()) < 2:
             raise ValueError("governed_approved_by must be a first and last name, not empty")
         return self
+
+    def latest_end(self, today: date) -> date | None:
+        """The latest last day that a plan may have; None: a plan needs none."""
+        days = self.valid_until_within_days
+        return None if days is None else today + timedelta(days=days)
 
     @property
     def allowance(self) -> Allowance:
@@ -181,14 +193,16 @@ def read_policy(path: Path) -> PolicySettings:
         ) from None
 
 
-def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, ...]:
+def check_plan(policy: PolicySettings, plan: Plan, *, site: str, now: datetime) -> tuple[str, ...]:
     """Everything in a plan that the policy forbids; empty when it may run.
 
-    Costs are computed here from the stages' noise, never taken from what the plan says they are.
+    Costs are computed here from the stages' noise, never taken from what the plan says they are, and
+    its last day is held against the hospital's own clock.
     """
     role = plan.entry(site).role
     asked = [stage for stage in plan.stages if role in stage.roles]
     problems = [*_purpose_problems(policy, asked, role), *_task_problems(policy, plan)]
+    problems += _end_problems(policy, plan, now)
     if plan.settings.delta > policy.delta:
         problems.append(f"delta {plan.settings.delta:g} is above this hospital's {policy.delta:g}")
     quantum, floor = plan.settings.patience.reply_quantum_s, policy.reply_quantum_floor_s
@@ -203,13 +217,13 @@ def check_plan(policy: PolicySettings, plan: Plan, *, site: str) -> tuple[str, .
     return tuple(dict.fromkeys(problems))  # stages may share a fault
 
 
-def require_plan(policy: PolicySettings, plan: Plan, *, site: str) -> None:
+def require_plan(policy: PolicySettings, plan: Plan, *, site: str, now: datetime) -> None:
     """Refuse a plan that the policy forbids.
 
     Raises:
         PolicyError: with every violation.
     """
-    problems = check_plan(policy, plan, site=site)
+    problems = check_plan(policy, plan, site=site, now=now)
     if problems:
         raise PolicyError(
             "plan-forbidden",
@@ -238,6 +252,15 @@ def _task_problems(policy: PolicySettings, plan: Plan) -> list[str]:
     if policy.allowed_tasks and endpoint not in policy.allowed_tasks:
         return [f"task {endpoint} is none of {list(policy.allowed_tasks)}, which are allowed here"]
     return []
+
+
+def _end_problems(policy: PolicySettings, plan: Plan, now: datetime) -> list[str]:
+    latest = policy.latest_end(now.astimezone(UTC).date())
+    if latest is None or (plan.valid_until is not None and plan.valid_until <= latest):
+        return []
+    days, end = policy.valid_until_within_days, plan.valid_until
+    found = "has no last day" if end is None else f"is valid until {end.isoformat()}"
+    return [f"the plan {found}; this hospital asks for one by {latest.isoformat()}, {days} days ahead"]
 
 
 def _class_problems(policy: PolicySettings, stage: Stage) -> list[str]:

@@ -22,7 +22,10 @@ def check_sweep(site: Site, signed: SignedSweep) -> tuple[str, ...]:
     stages = [stage for plan in signed.plans for stage in plan.stages]
     problems = [f"all arms: {each}" for each in check_total(policy, stages, role=role)]
     for arm, plan in signed.arms:
-        alone = (*site.entry_problems(plan), *check_plan(policy, plan, site=site.name))
+        alone = (
+            *site.entry_problems(plan),
+            *check_plan(policy, plan, site=site.name, now=site.clock()),
+        )
         problems += [f"{arm.name}: {each}" for each in alone]
     try:
         true = predict_cost(stages, delta=signed.plans[0].settings.delta)

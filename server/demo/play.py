@@ -281,7 +281,7 @@ def write_approved_plan(
     for site in sites:
         opened = open_site(folders.site(site.name), clock=_clock(INGEST_DAY))
         read = opened.approvals.import_plan(home.run_folder(RUN) / "plan.json")
-        require_plan(opened.policy, read, site=site.name)
+        require_plan(opened.policy, read, site=site.name, now=opened.clock())
         opened.approvals.decide(read, "approved", by=APPROVED_BY, now=opened.clock())
     say(f"  approved at {', '.join(site.name for site in sites)} by {APPROVED_BY}")
 

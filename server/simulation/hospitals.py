@@ -184,7 +184,7 @@ def approve(site: Site, plan_file: Path) -> None:
         occasion="this simulation",
         by=APPROVED_BY,
     )
-    require_plan(open_site(site.folder).policy, plan, site=site.name)
+    require_plan(open_site(site.folder).policy, plan, site=site.name, now=site.clock())
     site.approvals.decide(plan, "approved", by=APPROVED_BY, now=site.clock())
 
 

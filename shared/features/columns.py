@@ -90,6 +90,12 @@ class Columns:
         rows = np.asarray(indices, dtype=np.intp)
         return Columns(self.columns[rows], self.target[rows])
 
+    def filled(self, size: int, /) -> Columns:
+        """The same patients and after them, up to ``size``, rows of zeros."""
+        missing = max(size - len(self), 0)
+        columns = np.pad(self.columns, ((0, missing), (0, 0)))
+        return Columns(columns, np.pad(self.target, (0, missing)))
+
 
 class PaddedPatients(Protocol):
     """The arrays of ``shared.train.patients.PatientBatch`` that columns are made of."""

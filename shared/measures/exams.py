@@ -25,10 +25,12 @@ class ScoredExams:
     """Exams with outputs, label and fields, in the order of their patients.
 
     Shapes: exams of e; starts [n+1], where each patient's exams begin, and e.
+    ``room``: exams for which each patient has room, a constant of the plan.
     """
 
     exams: Scored
     starts: Indices
+    room: int = 1
 
     def __len__(self) -> int:
         """Number of patients."""
@@ -39,18 +41,31 @@ class ScoredExams:
         rows = [np.arange(self.starts[place], self.starts[place + 1]) for place in indices]
         exams = np.concatenate([np.zeros(0, dtype=np.int64), *rows])
         starts = np.cumsum([0, *(len(each) for each in rows)])
-        return ScoredExams(self.exams.select(exams.tolist()), starts.astype(np.int64))
+        return ScoredExams(self.exams.select(exams.tolist()), starts.astype(np.int64), self.room)
+
+    def filled(self, size: int, /) -> ScoredExams:
+        """The same patients and after them, up to ``size``, some with one exam each."""
+        missing = max(size - len(self), 0)
+        more = self.starts[-1] + np.arange(1, missing + 1)
+        exams = self.exams.filled(len(self.exams) + missing)
+        return ScoredExams(exams, np.concatenate([self.starts, more]), self.room)
 
     def earliest(self) -> Scored:
         """Each patient's first exam."""
         return self.exams.select(self.starts[:-1].tolist())
 
 
-def exams_of(exams: Scored, patient: Indices) -> ScoredExams:
-    """Exams by patient. Shapes: patient [e], rising: whose each exam is, whatever the numbers."""
+def exams_of(exams: Scored, patient: Indices, *, room: int = 1) -> ScoredExams:
+    """Exams by patient, each of whom has one at least.
+
+    Args:
+        exams: e of them.
+        patient: [e], rising: whose each exam is, whatever the numbers.
+        room: as of ``ScoredExams``.
+    """
     is_first = np.concatenate([[True], patient[1:] != patient[:-1]])[: len(patient)]
     starts = np.append(np.flatnonzero(is_first), len(patient))
-    return ScoredExams(exams, starts.astype(np.int64))
+    return ScoredExams(exams, starts.astype(np.int64), room)
 
 
 @dataclass(frozen=True)
@@ -70,12 +85,16 @@ class MeanOverExams:
         return self.asked.norm
 
     def rows_of(self, patients: ScoredExams) -> Floats:
-        """The mean of each patient's rows [n,m], added exam by exam: company changes no bit of it."""
+        """The mean of each patient's rows [n,m], added exam by exam: company changes no bit of it.
+
+        Rows are made for all the room that patients have; who has fewer exams has the last one again,
+        which is not added.
+        """
         counts = np.diff(patients.starts)
         rows = np.zeros((len(patients), self.n_cells))
-        for place in range(int(counts.max(initial=0))):
-            has = np.flatnonzero(counts > place)
-            exams = patients.exams.select((patients.starts[has] + place).tolist())
-            rows[has] += self.asked.rows_of(exams)
+        for place in range(max(patients.room, int(counts.max(initial=0)))):
+            shown = patients.starts[:-1] + np.minimum(place, counts - 1)
+            made = self.asked.rows_of(patients.exams.select(shown.tolist()))
+            rows += np.where((counts > place)[:, None], made, 0.0)
         means: Floats = rows / np.maximum(counts, 1)[:, None]
         return means

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +49,12 @@ class Scored:
     def __post_init__(self) -> None:
         if not self.makers:
             object.__setattr__(self, "makers", ((),) * len(self.label))
-        if not self.replaced.size:
+        if self.replaced.shape[1] == 0:
             nothing = np.zeros((len(self.label), 0, self.outputs.shape[1]))
             object.__setattr__(self, "replaced", nothing)
         if not self.is_assessed.size:
             object.__setattr__(self, "is_assessed", np.zeros(len(self.label), dtype=np.bool_))
-        if not self.maps.size:
+        if self.maps.shape[1] == 0:
             object.__setattr__(self, "maps", np.zeros((len(self.label), 0)))
 
     def __len__(self) -> int:
@@ -73,6 +73,25 @@ class Scored:
             self.replaced[rows],
             self.is_assessed[rows],
             self.maps[rows],
+        )
+
+    def filled(self, size: int, /) -> Scored:
+        """The same patients and after them, up to ``size``, some with even outputs and all else 0."""
+        missing = max(size - len(self), 0)
+
+        def more(values: NDArray[Any], value: float = 0.0) -> NDArray[Any]:
+            beside = ((0, 0),) * (values.ndim - 1)
+            return np.pad(values, ((0, missing), *beside), constant_values=value)
+
+        even = 1.0 / max(self.outputs.shape[1], 1)
+        return Scored(
+            more(self.outputs, even),
+            more(self.label),
+            more(self.fields),
+            self.makers + ((),) * missing,
+            more(self.replaced, even),
+            more(self.is_assessed),
+            more(self.maps),
         )
 
 

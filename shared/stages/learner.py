@@ -33,8 +33,9 @@ from shared.stages.stage_sum import (
     total_with_noise,
 )
 from shared.sums.contract import Floats, State
+from shared.sums.total import CHUNK
 from shared.train.canaries import AuditRegister
-from shared.train.patients import PatientBatch
+from shared.train.patients import PatientBatch, make_batches
 
 
 class LearnerSum:
@@ -107,14 +108,14 @@ class LearnerSum:
         """The total [m] of the round's sum over patients, on its lattice with noise, or exact."""
         if not isinstance(patients, PatientBatch):
             raise WeightsError("wrong-patients", "a learner takes a batch of patients")
-        columns, state = self.columns_of(patients), self._state(vector, round_number)
+        places = places_of(self._settings, self._stage, declared_patients=declared_patients)
         return total_with_noise(
             self._learner,
-            state,
-            columns,
+            self._state(vector, round_number),
+            self.columns_of(patients, places=places),
             stage=self._stage,
             round_number=round_number,
-            places=places_of(self._settings, self._stage, declared_patients=declared_patients),
+            places=places,
             draw_normals=draw_normals,
         )
 
@@ -136,18 +137,34 @@ class LearnerSum:
         )
         return StageState(round=number, vector=after.vector, memory=after.memory)
 
-    def predict(self, vector: Vector, columns: Columns) -> Floats:
-        """Outputs [n, o] of the last state: a number in standard units, or a probability per class."""
-        return self._learner.predict(self._state(vector, self._stage.rounds + 1), columns)
+    def predict(self, vector: Vector, columns: Columns, *, places: int = 0) -> Floats:
+        """Outputs [n, o] of the last state: a number in standard units, or a probability per class.
 
-    def columns_of(self, patients: PatientBatch) -> Columns:
-        """The patients as the learner takes them."""
-        return make_columns(
-            patients,
-            self._settings.cohort.fields,
-            is_class=self._settings.task.kind != "regression",
-            channels=_channels(self._settings),
-            layout=self._settings.features.layout,
+        Made in chunks of one shape, as many as ``places`` need at least, as are ``columns_of``.
+        """
+        state, n = self._state(vector, self._stage.rounds + 1), len(columns)
+        made = []
+        for start in range(0, max(n, places, 1), CHUNK):
+            held = columns.select(range(start, min(start + CHUNK, n)))
+            made.append(self._learner.predict(state, held.filled(CHUNK)))
+        return np.concatenate(made)[:n]
+
+    def columns_of(self, patients: PatientBatch, *, places: int = 0) -> Columns:
+        """The patients as the learner takes them; for as many as ``places`` there is work at least."""
+        n = len(patients)
+        made = [
+            make_columns(
+                part.filled(CHUNK),
+                self._settings.cohort.fields,
+                is_class=self._settings.task.kind != "regression",
+                channels=_channels(self._settings),
+                layout=self._settings.features.layout,
+            )
+            for part in make_batches(patients, CHUNK, places=max(places, 1))
+        ]
+        return Columns(
+            np.concatenate([each.columns for each in made])[:n],
+            np.concatenate([each.target for each in made])[:n],
         )
 
     def _state(

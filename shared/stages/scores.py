@@ -99,7 +99,8 @@ class GradientScorer:
             encoder_file=self._encoder_file,
         )
         fields = fields_of(exams, self._settings.cohort.fields)
-        return exams_of(Scored(outputs, label, fields, makers_of(exams)), patient)
+        scored = Scored(outputs, label, fields, makers_of(exams))
+        return exams_of(scored, patient, room=patients.target.shape[1])
 
     def behind_films(self, vector: Vector) -> tuple[Encode, Scorer, Vector]:
         """As ``Scorer``: the encoder that learnt, and the fusion on top of it."""
@@ -137,14 +138,11 @@ class LearnerScorer:
         return self._sum.start()
 
     def score(self, vector: Vector, patients: PatientBatch, *, places: int = 0) -> ScoredExams:
-        """As ``Scorer``; all patients, each as one exam with the earliest labelled one's fields.
-
-        A patient is a row of a table here, whatever the exams, and costs microseconds: no places.
-        """
-        del places
+        """As ``Scorer``; all patients, each as one exam with the earliest labelled one's fields."""
         task = self._settings.task
-        columns = self._sum.columns_of(patients)
-        output, label = self._sum.predict(vector, columns), columns.target  # [n, o], [n]
+        columns = self._sum.columns_of(patients, places=places)
+        output = self._sum.predict(vector, columns, places=places)  # [n, o]
+        label = columns.target  # [n]
         if task.kind == "regression":
             scale, shift = task.target_sd, task.target_mean
             output, label = shift + scale * output, shift + scale * label

@@ -47,6 +47,10 @@ class Patients(Protocol):
         """The patients at ``indices``, in that order; the same one may be asked for twice."""
         ...
 
+    def filled(self, size: int, /) -> Self:
+        """The same patients and after them, up to ``size``, stand-ins who have no data of anybody."""
+        ...
+
 
 AnyPatients = TypeVar("AnyPatients", bound=Patients, contravariant=True)
 

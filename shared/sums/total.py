@@ -1,9 +1,9 @@
 """The total of a sum over some patients: rows, bounded, on the public lattice, added as integers.
 
 Rows are made in chunks of one public size, and as many chunks as a public number of places needs. What
-patients do not fill is filled with patients that are there already, whose second rows are left out:
-every kernel meets one shape, a row can depend neither on how many patients there are nor on where its
-patient stands, and the work tells the places and not the patients. Noise comes as a function from
+patients do not fill is filled with stand-ins, whose rows are left out: every kernel meets one shape, a
+row can depend neither on how many patients there are nor on where its patient stands, and the work
+tells the places and not the patients, of whom there may be none. Noise comes as a function from
 outside, so that this room needs no source of randomness. Imports the contract and the lattice.
 """
 
@@ -85,11 +85,8 @@ def noised(
 def _chunks(
     asked: Sum[AnyOf], state: State, patients: AnyOf, chunk: int, places: int
 ) -> Iterator[Floats]:
-    """The patients' rows [≤ chunk, m], each chunk made at one shape; those of fillers are dropped."""
+    """The patients' rows [≤ chunk, m], each chunk made at one shape; of stand-ins none is left."""
     n = len(patients)
-    for start in range(0, max(n, places) if n else 0, chunk):
+    for start in range(0, max(n, places), chunk):
         held = range(start, min(start + chunk, n))
-        filler = [0] * (chunk - len(held))
-        rows = asked.rows(state, patients.select([*held, *filler]))
-        if held:
-            yield rows[: len(held)]
+        yield asked.rows(state, patients.select(held).filled(chunk))[: len(held)]

@@ -82,7 +82,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/sums/total.py",
-        "for start in range(0, max(n, places) if n else 0, chunk):",
+        "for start in range(0, max(n, places), chunk):",
         "for start in range(0, n, chunk):",
         "the number of chunks tells how many patients there are",
     ),
@@ -952,8 +952,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "shared/sums/total.py",
-        "rows = asked.rows(state, patients.select([*held, *filler]))",
-        "rows = asked.rows(state, patients.select([*held]))",
+        "asked.rows(state, patients.select(held).filled(chunk))",
+        "asked.rows(state, patients.select(held))",
         "the last chunk has another shape than the others",
     ),
     Break(
@@ -1426,8 +1426,8 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/answers/asked.py",
-        "if latest_version(site.cohorts, name) == 0:",
-        "if latest_version(site.cohorts, name) == -1:",
+        "data = load_nobody(site, plan, name=name)",
+        'return AskedPatients("waiting")',
         "the day on which the first patient after a lock came is told",
     ),
     Break(
@@ -2620,7 +2620,7 @@ BREAKS: tuple[Break, ...] = (
     ),
     Break(
         "client/rehearsal/round.py",
-        "return sum(a_film) * len(cohort.images)",
+        "return sum(a_film) * max(len(cohort.images), film_places(site, plan))",
         "return sum(a_film) * len(cohort.exams)",
         "films are announced to be encoded faster than they are",
     ),

@@ -72,6 +72,9 @@ class Numbers:
     def select(self, indices: Sequence[int], /) -> Numbers:
         return Numbers(self.values[list(indices)])
 
+    def filled(self, size: int, /) -> Numbers:
+        return Numbers(np.pad(self.values, ((0, max(size - len(self), 0)), (0, 0))))
+
 
 def some(n: int) -> Numbers:
     return Numbers(np.random.default_rng(n).uniform(-0.7, 0.7, size=(n, 2)))

@@ -43,6 +43,16 @@ class DescribedPatients:
             self.fields[rows], self.field_mask[rows], self.target[rows], self.is_positive[rows]
         )
 
+    def filled(self, size: int, /) -> DescribedPatients:
+        """The same patients and after them, up to ``size``, some of whom everything is missing."""
+        missing = max(size - len(self), 0)
+        return DescribedPatients(
+            np.pad(self.fields, ((0, missing), (0, 0))),
+            np.pad(self.field_mask, ((0, missing), (0, 0))),
+            np.pad(self.target, (0, missing)),
+            np.pad(self.is_positive, (0, missing)),
+        )
+
 
 @dataclass(frozen=True)
 class DescriptionRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,9 +23,11 @@ import client.site.declared
 from client.answers.answer import answer_sum
 from client.answers.asked import AskedPatients, find_patients, first_exams_of
 from client.cohort.assemble import assemble
+from client.cohort.patients import load_nobody
 from client.cohort.versions import current_cohort
 from client.intake.accrue import accept_lock, accrue
 from client.site.folder import open_site
+from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
 from shared.contract.protocol import SumReply, SumRequest
 from shared.contract.release import write_lock
@@ -165,14 +168,23 @@ def test_no_day_on_which_one_more_came_is_seen_by_who_asks_every_day(sites: Tabl
 
 
 def test_nobody_after_a_lock_is_noise_alone_and_a_measure_of_bone_reads_nobody_too(
-    sites: TableSites,
+    sites: TableSites, tmp_path: Path
 ) -> None:
     request = come_after_lock(sites, 0)
     with known_noise(0.0):
         assert not answer_on(sites, request, ANSWERED).total.any()
     for measure, n_hidden in (("bone", 2), ("maps", 0)):
         plan = plan_of(compose_settings([f"measure={measure}", "fusion=linear"]), {"alder": 100})
-        nobody = asking._nobody_as_read(plan, plan.stage(f"{measure}_internal"))
+        stage = plan.stage(f"{measure}_internal")
+        file = tmp_path / measure / "tiny.safetensors"
+        site = SimpleNamespace(
+            name="alder",
+            folder=file.parent,
+            cohorts=file.parent / "cohorts",
+            encoder_file={plan.encoder_sha256: CONFIG_WEIGHTS / file.name}.__getitem__,
+        )
+        data = load_nobody(site, plan, name="hips-after-a-lock")  # type: ignore[arg-type]
+        nobody = asking._as_read(site, plan, stage, data)  # type: ignore[arg-type]
         assert isinstance(nobody, ExplainedPatients)
         assert (len(nobody.own), len(nobody.hidden), nobody.bone.shape[0]) == (0, n_hidden, 0)
         assert nobody.is_assessed().shape == (0,)

@@ -511,6 +511,9 @@ HOSTILE = {
     "answers sooner than the hospital lets them leave": Case(
         with_policy(train, reply_quantum_floor_s=30), FORBIDDEN, "below this hospital's floor of 30"
     ),
+    "no last day where the hospital asks for one": Case(
+        with_policy(train, valid_until_within_days=30), FORBIDDEN, "the plan has no last day"
+    ),
     "validation where it is not allowed": Case(
         with_policy(measure, allowed=["train"]), "policy.purpose-forbidden"
     ),

@@ -8,13 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import practice_plan
 import pytest
 import torch
 
+from client.cohort import tokens
+from client.cohort.explained import hidden_films
 from client.cohort.token_cache import delete_tokens
-from client.cohort.tokens import load_activations, load_film_columns
+from client.cohort.tokens import film_places, load_activations, load_film_columns, of_films
 from server.encoders.file import CONFIG_WEIGHTS
 from server.federation.compose import compose_settings
+from shared.contract.capacity import capacity_of
 from shared.errors import WeightsError
 from shared.exam.pixels import PREPROCESSING_VERSION
 from shared.features.components import read_spreads
@@ -28,6 +32,7 @@ from shared.train.film_columns import make_measure
 
 READY = ("encoder=none", "fusion=clinical_only", "learner=second_moments")
 VIT, VGG = (compose_settings([f"encoder=standin_{name}"]).encoder for name in ("vit", "vgg"))
+TINY = compose_settings().encoder
 OTHER = {
     "encoder": "standin_vit",
     "name": "standin_vit",
@@ -202,6 +207,7 @@ def test_what_frozen_blocks_make_of_films_is_computed_once_per_number_of_blocks(
         return activate(encoder, films, blocks=blocks)
 
     monkeypatch.setattr(partial, "activate", count)
+    monkeypatch.setattr(tokens, "film_places", lambda *_: 0)
     for trained in (1, 1, 2):
         asked = ("encoder=standin_vit", "encoder.training=lora", f"encoder.trained_blocks={trained}")
         settings = compose_settings(["fusion=linear", *asked])
@@ -214,3 +220,77 @@ def test_what_frozen_blocks_make_of_films_is_computed_once_per_number_of_blocks(
     assert made == [2, 1]
     delete_tokens(site, some)
     assert not list((tmp_path / "cache" / "tokens").iterdir())
+
+
+@pytest.mark.parametrize("places", [7, 300, 513])
+def test_films_are_worked_on_in_as_many_pieces_of_one_size_whoever_is_there(places: int) -> None:
+    films = np.random.default_rng(2).random((places, 2, 2)).astype(np.float16)
+    shapes: list[tuple[int, ...]] = []
+
+    def mean(some: np.ndarray, rows: slice) -> np.ndarray:
+        shapes.append(some.shape)
+        assert np.array_equal(some[: rows.stop - rows.start], films[rows])
+        return some.mean(axis=(1, 2), keepdims=True)
+
+    for n in (0, 1, 5, places):
+        shapes.clear()
+        found = of_films(films[:n], mean, places=places)
+        size = min(places, 256)
+        assert shapes == [(size, 2, 2)] * -(-places // size)
+        assert np.array_equal(found, of_films(films[:n], mean)) & (len(found) == n)
+    shapes.clear()
+    of_films(films[:5], mean)
+    assert shapes == [(5, 2, 2)], "nothing is added where no answer is held"
+
+
+def test_films_have_the_places_of_all_that_patients_of_the_declared_size_have_room_for() -> None:
+    settings = compose_settings(["engine=deployed", "federation.reply_quantum_s=60"])
+    plan = practice_plan.plan_of(settings, {"aster": 140, "birch": 90})
+    everybody = capacity_of(settings.cohort.split, "everybody", declared=140)
+    site = SimpleNamespace(name="aster")
+    assert everybody > 140
+    assert film_places(site, plan) == everybody * plan.settings.caps.max_views
+    at_once = practice_plan.plan_of(compose_settings(), {"aster": 140})
+    assert film_places(site, at_once) == 0
+
+
+@pytest.mark.parametrize("what", ["tokens", "activations", "radiomics", "hidden"])
+def test_a_first_look_at_films_is_the_same_work_for_nobody_one_and_all(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    encoder = VIT if what == "activations" else TINY
+    pixels, places = 128, 8
+    asked = {
+        "tokens": ["encoder=tiny"],
+        "hidden": ["encoder=tiny"],
+        "activations": ["encoder=standin_vit", "encoder.training=lora", "encoder.trained_blocks=1"],
+        "radiomics": ["features=radiomics", *READY],
+    }[what]
+    plan = SimpleNamespace(settings=compose_settings(asked), encoder_sha256=encoder.sha256)
+    monkeypatch.setattr(tokens, "film_places", lambda *_: places)
+    pieces = tokens.of_films
+
+    def noted(images: Any, work: Any, *, places: int = 0) -> Any:
+        def count(some: Any, rows: Any) -> Any:
+            sizes.append(len(some))
+            return work(some, rows)
+
+        return pieces(images, count, places=places)
+
+    monkeypatch.setattr(tokens, "of_films", noted)
+    for n in (0, 1, places):
+        some = cohort()
+        some.images = np.random.default_rng(n).random((n, pixels, pixels)).astype(np.float16)
+        some.masks = None
+        site = site_of(tmp_path / str(n))
+        sizes.clear()
+        if what == "tokens":
+            found = tokens.load_tokens(site, plan, some)
+        elif what == "hidden":
+            found = tokens.encode_films(site, plan, hidden_films(some, "bone"))
+        elif what == "activations":
+            found = load_activations(site, plan, some)
+        else:
+            found = load_film_columns(site, plan.settings, some, places=tokens.film_places())
+        assert (len(found), sizes) == (n, [places])

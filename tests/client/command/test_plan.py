@@ -237,6 +237,15 @@ def test_a_plan_is_not_approved_after_its_last_day(sites: TableSites) -> None:
     assert _judge(sites.site(), lasting)[0]["would stop it"] == "nothing"
 
 
+def test_who_approves_sees_the_latest_last_day_that_the_policy_allows(sites: TableSites) -> None:
+    plan = sites.plan
+    assert "valid until at most" not in _judge(sites.site(), plan)[0]
+    sites.change_policy(valid_until_within_days=30)
+    facts, _ = _judge(sites.site(), plan)
+    assert facts["valid until at most"] == sites.site().clock().date() + timedelta(days=30)
+    assert "the plan has no last day" in str(facts["policy"])
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(0.0, "at once"), (60.0, "multiples of 60 s")])
 def test_who_approves_sees_when_answers_leave(sites: TableSites, seconds: float, said: str) -> None:
     settings = sites.plan.settings

@@ -199,7 +199,7 @@ def test_what_is_known_of_the_encoding_is_said_and_nothing_more(
     whole = with_encoder(plan, frozen.model_copy(update={"training": "full"}))
     assert measuring.look_for_tokens(site, whole, films) == "not needed"
     monkeypatch.setattr(
-        "client.cohort.tokens._encode_films", lambda *_: np.zeros((3, 49, 4), np.float32)
+        "client.cohort.tokens.encode_films", lambda *_: np.zeros((3, 49, 4), np.float32)
     )
     load_tokens(site, plan, films)
     assert measuring.look_for_tokens(site, plan, films) == "done"

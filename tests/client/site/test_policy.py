@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from shared.privacy.cost import predict_cost
 
 
 def violations(folder: Path, policy: dict[str, object], **plan: object) -> tuple[str, ...]:
-    return check_plan(make_policy(folder, **policy), make_plan(folder, **plan), site=SITE)
+    return check_plan(make_policy(folder, **policy), make_plan(folder, **plan), site=SITE, now=clock())
 
 
 def test_the_template_is_valid_and_cautious_and_is_never_overwritten(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_the_template_is_valid_and_cautious_and_is_never_overwritten(tmp_path: P
 
 def test_a_plan_within_the_policy_passes(tmp_path: Path) -> None:
     assert violations(tmp_path, {}) == ()
-    require_plan(make_policy(tmp_path), make_plan(tmp_path), site=SITE)
+    require_plan(make_policy(tmp_path), make_plan(tmp_path), site=SITE, now=clock())
 
 
 def test_all_violations_come_together(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_all_violations_come_together(tmp_path: Path) -> None:
         validation__minimum_cell=3,
     )
     with pytest.raises(PolicyError) as caught:
-        require_plan(policy, plan, site=SITE)
+        require_plan(policy, plan, site=SITE, now=clock())
     for part in (
         "train is not allowed here",
         "delta 1e-05 is above this hospital's 1e-06",
@@ -95,7 +96,7 @@ def test_a_stage_that_measures_on_its_own_training_is_refused_whatever_it_is_cal
     plan = make_plan(tmp_path)
     table = plan.tables[0].model_copy(update={"patients": "train"})
     changed = plan.model_copy(update={"stages": (plan.stages[0], table)})
-    found = check_plan(make_policy(tmp_path), changed, site=SITE)
+    found = check_plan(make_policy(tmp_path), changed, site=SITE, now=clock())
     assert any("must not measure a release on the patients who trained it" in each for each in found)
 
 
@@ -107,10 +108,10 @@ def test_a_site_judges_the_stages_that_ask_it_and_not_those_of_other_sites(tmp_p
     )
     predicted = predict_cost(stages, delta=plan.settings.delta)
     changed = plan.model_copy(update={"stages": stages, "predicted": predicted})
-    assert check_plan(policy, changed, site=SITE) == ()
+    assert check_plan(policy, changed, site=SITE, now=clock()) == ()
     entry = plan.roster[0].model_copy(update={"role": "external"})
     outside = changed.model_copy(update={"roster": (entry,)})
-    found = check_plan(policy, outside, site=SITE)
+    found = check_plan(policy, outside, site=SITE, now=clock())
     assert "governed releases (exact numbers) are not allowed here" in found
 
 
@@ -121,7 +122,7 @@ def test_the_cap_per_run_holds_for_training_and_description_together(
 
     def problems(name: str, **policy: object) -> list[str]:
         own = read_policy(made_described.site(name).folder / "policy.yaml")
-        found = check_plan(own.model_copy(update=policy), plan, site=name)
+        found = check_plan(own.model_copy(update=policy), plan, site=name, now=clock())
         return [text.partition(" costs ")[0] for text in found]
 
     assert problems("elm") == problems("hop") == []
@@ -142,7 +143,7 @@ def test_an_exact_stage_hides_no_noised_one_of_the_same_patients_from_the_cap(tm
     exact = table.model_copy(update={"release_class": "governed", "noise_multipliers": (0.0,)})
     changed = plan.model_copy(update={"stages": (plan.stages[0], exact, dear)})
     assert predict_cost(changed.stages, delta=1e-5).validation_epsilon is None
-    found = check_plan(policy, changed, site=SITE)
+    found = check_plan(policy, changed, site=SITE, now=clock())
     assert any("validation costs epsilon" in each and "above the cap of 3" in each for each in found)
 
 
@@ -153,12 +154,12 @@ def test_a_plan_asks_for_no_more_governed_releases_of_a_split_than_the_policy_al
     table = next(stage for stage in plan.stages if stage.name == "internal")
     twice = plan.model_copy(update={"stages": (*plan.stages, table.model_copy(update={"name": "x"}))})
     policy = make_policy(tmp_path, **GOVERNED)
-    assert check_plan(policy, plan, site=SITE) == ()
+    assert check_plan(policy, plan, site=SITE, now=clock()) == ()
     assert "2 governed releases of internal patients are more than the 1" in str(
-        check_plan(policy, twice, site=SITE)
+        check_plan(policy, twice, site=SITE, now=clock())
     )
     policy = policy.model_copy(update={"governed_releases_per_split": 2})
-    assert "governed releases of" not in str(check_plan(policy, twice, site=SITE))
+    assert "governed releases of" not in str(check_plan(policy, twice, site=SITE, now=clock()))
 
 
 def test_exact_groups_beside_exact_statistics_of_a_split_are_forbidden_whatever_the_policy(
@@ -172,9 +173,9 @@ def test_exact_groups_beside_exact_statistics_of_a_split_are_forbidden_whatever_
     exact = MeasureStage.model_validate(content | errors)
     policy = make_policy(tmp_path, **GOVERNED | {"governed_releases_per_split": 100})
     both = plan.model_copy(update={"stages": (*plan.stages, exact)})
-    [problem] = check_plan(policy, both, site=SITE)
+    [problem] = check_plan(policy, both, site=SITE, now=clock())
     assert problem.startswith("internal and errors ask exact numbers of the same patients")
-    assert check_plan(policy, plan, site=SITE) == ()
+    assert check_plan(policy, plan, site=SITE, now=clock()) == ()
 
 
 GOVERNED = {"allows_governed": True, "governed_approved_by": "Ada Byron"}
@@ -223,7 +224,7 @@ def test_an_allowed_task_passes_and_a_policy_without_the_list_allows_any(tmp_pat
     content = yaml.safe_load(path.read_text())
     del content["allowed_tasks"]  # a policy of before the list
     path.write_text(yaml.safe_dump(content))
-    assert check_plan(read_policy(path), make_plan(tmp_path), site=SITE) == ()
+    assert check_plan(read_policy(path), make_plan(tmp_path), site=SITE, now=clock()) == ()
 
 
 def test_the_bound_on_an_update_may_be_generous_but_not_absurd(tmp_path: Path) -> None:
@@ -237,7 +238,11 @@ def test_the_bound_on_an_update_may_be_generous_but_not_absurd(tmp_path: Path) -
         for name, n in ((SITE, 40), ("south", 4000))
     ]
     plan = draft_plan(shipped, sites, run="spring", coordinator_key="2" * 64, now=clock())
-    assert not [each for each in check_plan(make_policy(tmp_path), plan, site=SITE) if "bounds" in each]
+    assert not [
+        each
+        for each in check_plan(make_policy(tmp_path), plan, site=SITE, now=clock())
+        if "bounds" in each
+    ]
 
 
 def test_a_learner_that_states_less_than_its_noise_gives_is_refused(tmp_path: Path) -> None:
@@ -247,16 +252,16 @@ def test_a_learner_that_states_less_than_its_noise_gives_is_refused(tmp_path: Pa
     )
     plan = draft_plan(asked, [enrolled], run="spring", coordinator_key="2" * 64, now=clock())
     policy = make_policy(tmp_path)
-    assert check_plan(policy, plan, site=SITE) == ()
+    assert check_plan(policy, plan, site=SITE, now=clock()) == ()
     lied = plan.stages[0].model_copy(update={"epsilon": 0.5})
     stages = (lied, *plan.stages[1:])
-    [problem] = check_plan(policy, plan.model_copy(update={"stages": stages}), site=SITE)
+    [problem] = check_plan(policy, plan.model_copy(update={"stages": stages}), site=SITE, now=clock())
     assert problem.startswith("train states epsilon 0.5, its noise gives ")
 
 
 def test_a_plan_in_which_the_site_has_no_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="not on the roster"):
-        check_plan(make_policy(tmp_path), make_plan(tmp_path), site="south")
+        check_plan(make_policy(tmp_path), make_plan(tmp_path), site="south", now=clock())
 
 
 @pytest.mark.parametrize(
@@ -285,3 +290,21 @@ def test_a_missing_field_or_file_allows_nothing(tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(text.replace("minimum_cell: 10", ""))
     with pytest.raises(PolicyError, match="minimum_cell"):
         read_policy(tmp_path / "policy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("days_ahead", "expected"),
+    [(None, "has no last day"), (31, "is valid until 20"), (30, ""), (0, "")],
+)
+def test_a_hospital_can_ask_for_a_last_day_at_most_so_many_days_ahead(
+    tmp_path: Path, days_ahead: int | None, expected: str
+) -> None:
+    today = clock().date()
+    end = None if days_ahead is None else today + timedelta(days=days_ahead)
+    plan = make_plan(tmp_path).model_copy(update={"valid_until": end})
+    found = check_plan(make_policy(tmp_path, valid_until_within_days=30), plan, site=SITE, now=clock())
+    latest = (today + timedelta(days=30)).isoformat()
+    assert [expected in each and f"by {latest}, 30 days ahead" in each for each in found] == (
+        [True] if expected else []
+    )
+    assert check_plan(make_policy(tmp_path / "other"), plan, site=SITE, now=clock()) == ()

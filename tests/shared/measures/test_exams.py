@@ -52,3 +52,30 @@ def test_patients_are_selected_with_all_their_exams_and_may_be_none() -> None:
     nobody = patients.select([])
     assert len(nobody) == len(people([])) == 0
     assert ASKED.rows_of(nobody).shape == (0, BMD_TABLE.n_cells)
+
+
+def test_rows_are_made_for_all_the_room_that_patients_have_however_often_they_came() -> None:
+    asked: list[int] = []
+
+    class Noted:
+        n_cells, norm = TABLE.n_cells, TABLE.norm
+
+        def rows_of(self, exams: Scored) -> np.ndarray:
+            asked.append(len(exams))
+            return TABLE.rows_of(exams)
+
+    def shapes(counts: list[int], size: int) -> list[int]:
+        asked.clear()
+        held = people(counts)
+        MeanOverExams(Noted()).rows_of(ScoredExams(held.exams, held.starts, room=3).filled(size))
+        return list(asked)
+
+    assert shapes([1, 1], 4) == shapes([3, 1, 2], 4) == shapes([], 4) == [4, 4, 4]
+
+
+def test_stand_ins_come_after_the_patients_and_change_none_of_them() -> None:
+    patients = people([2, 1])
+    filled = patients.filled(5)
+    assert np.diff(filled.starts).tolist() == [2, 1, 1, 1, 1]
+    assert np.array_equal(ASKED.rows_of(filled)[:2], ASKED.rows_of(patients))
+    assert len(patients.filled(1)) == 2

@@ -15,6 +15,7 @@ from practice_plan import plan_of, trained
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+import shared.learners.second_moments
 import shared.stages.description
 import shared.stages.gradient
 import shared.stages.learner
@@ -25,6 +26,7 @@ import shared.train.patient_gradients
 from shared.contract.capacity import capacity_of
 from shared.contract.settings import ValidationSettings
 from shared.contract.stages import DescriptionStage, MeasureStage, TableStage
+from shared.features.columns import Columns, make_columns
 from shared.stages.description import DescriptionSum, FirstExams
 from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
@@ -113,11 +115,27 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
             rows: np.ndarray = self._asked.rows(state, patients)  # type: ignore[attr-defined]
             return rows
 
-    chunks = shared.sums.total._chunks
+    def noted_table(make: Callable[..., Columns]) -> Callable[..., Columns]:
+        def run(patients: PatientBatch, *rest: object, **named: object) -> Columns:
+            seen.append([tuple(tensor.shape) for tensor in patients.tensors()])
+            return make(patients, *rest, **named)
+
+        return run
+
+    def noted_predict(predict: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        def run(learner: object, state: object, columns: Columns) -> np.ndarray:
+            seen.append(("predict", len(columns)))
+            return predict(learner, state, columns)
+
+        return run
+
+    chunks, moments = shared.sums.total._chunks, shared.learners.second_moments.SecondMoments
     ways = {name: noted(rows) for name, rows in shared.train.patient_gradients.ROWS.items()}
     with monkeypatch.context() as patch:
         patch.setattr(shared.train.patient_gradients, "ROWS", ways)
         patch.setattr(shared.sums.total, "_chunks", lambda asked, *rest: chunks(Noted(asked), *rest))
+        patch.setattr(shared.stages.learner, "make_columns", noted_table(make_columns))
+        patch.setattr(moments, "predict", noted_predict(moments.predict))
         hook = register_module_forward_pre_hook(note)
         try:
             yield seen
@@ -145,6 +163,11 @@ def shapes_of(monkeypatch: pytest.MonkeyPatch, asked: StageSum, patients: Patien
     return seen
 
 
+def places_in(asked: StageSum) -> int:
+    rule, stage = practice_settings("linear").cohort.split, asked._stage  # type: ignore[attr-defined]
+    return capacity_of(rule, stage.patients, declared=DECLARED)
+
+
 def unpadded(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in PADDED:
         monkeypatch.setattr(module, "places_of", lambda *_, **__: 0)
@@ -170,6 +193,10 @@ def test_with_and_without_a_heavy_patient_every_shape_is_the_same(
     assert len(shapes) > 1
     assert shapes_of(monkeypatch, asked, heavy) == shapes
     assert shapes_of(monkeypatch, asked, others.select([0])) == shapes, "nor does a single patient"
+    assert shapes_of(monkeypatch, asked, heavy_patient()) == shapes
+    assert shapes_of(monkeypatch, asked, others.select([])) == shapes, "nor does nobody"
+    full = practice_patients(places_in(asked), seed=3)
+    assert shapes_of(monkeypatch, asked, full) == shapes, "nor does a full split"
     unpadded(monkeypatch)
     assert shapes_of(monkeypatch, asked, heavy) != shapes_of(monkeypatch, asked, others)
 
@@ -206,7 +233,7 @@ def test_a_description_of_few_has_the_shapes_of_one_of_many(monkeypatch: pytest.
         return seen
 
     assert len(shapes(1)) > 1
-    assert shapes(1) == shapes(FEW) == shapes(MANY)
+    assert shapes(0) == shapes(1) == shapes(FEW) == shapes(MANY)
     unpadded(monkeypatch)
     assert shapes(FEW) != shapes(MANY)
 
