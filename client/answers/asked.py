@@ -151,6 +151,8 @@ def require_named_release(plan: Plan, stage: Stage, request: SumRequest) -> None
             )
     elif not _SHA256.fullmatch(request.release_sha256):
         raise ProtocolError("no-such-release", "a release is named by 64 hexadecimal digits")
+    elif request.lock_sha256 and stage.patients != "accrued":
+        raise ProtocolError("unwanted-release", f"stage {stage.name} takes no lock")
     elif plan.release is not None:
         named = plan.release.release_sha256, plan.release.weights_sha256
         if named != (request.release_sha256, vector_sha256(released_weights(plan, request.vector))):

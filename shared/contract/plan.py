@@ -229,10 +229,11 @@ class Plan(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _stages_differ_in_name(self) -> Plan:
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages must differ in name, not {names}")
+    def _stages_and_sites_differ_in_name(self) -> Plan:
+        stages, sites = [each.name for each in self.stages], [each.site for each in self.roster]
+        for what, names in (("stages", stages), ("sites of the roster", sites)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what} must differ in name, not {names}")
         return self
 
     @cached_property

@@ -19,6 +19,8 @@ from shared.signing.canonical import canonical_json, hash_of
 
 # 3: one request and one reply for every stage. 4: a reply names the row of its own outcome.
 PROTOCOL_VERSION = 5
+# An array says of itself how large it is: more than there is memory for, or than it carries.
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, EOFError, MemoryError, OverflowError)
 Vector = np.ndarray[tuple[int], np.dtype[np.float32] | np.dtype[np.float64]]
 
 
@@ -277,7 +279,7 @@ def any_from_record(content: RecordDict) -> Wire:
         version = values.pop("version")
         kind = KINDS[str(values.pop("message"))]
         values |= {name: _as_array(array) for name, array in _section(content, "arrays").items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ProtocolError(
             "malformed", f"not a message of this protocol: {type(error).__name__}"
         ) from None

@@ -6,6 +6,7 @@ A public key is written as 64 hexadecimal digits. Imports errors and files only.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
@@ -25,6 +26,7 @@ from shared.machine.files import write_atomic
 
 # Of 64 hexadecimal digits: fewer than 16 could be found again by trying keys.
 _SPOKEN_DIGITS, _FEWEST_TOLD = 24, 16
+_KEY, _SIGNATURE = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{128}")
 
 
 class SigningKey:
@@ -129,7 +131,12 @@ def require_same_key(key: str, *, told: str, file: str) -> None:
 
 
 def verify(public_hex: str, data: bytes, signature_hex: str) -> bool:
-    """Whether ``signature_hex`` is ``public_hex``'s signature of ``data``; malformed input is False."""
+    """Whether ``signature_hex`` is ``public_hex``'s signature of ``data``; malformed input is False.
+
+    Both have one form, 64 and 128 lower-case digits: what is kept of them reads alike everywhere.
+    """
+    if not (_KEY.fullmatch(public_hex) and _SIGNATURE.fullmatch(signature_hex)):
+        return False
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex))
         key.verify(bytes.fromhex(signature_hex), data)

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ sys.path.insert(0, str(ROOT / "tests" / "practice"))
 from audited_run import Audited, found_audited, play, recount_whole  # noqa: E402
 from planted import BUGS  # noqa: E402
 from table_site import TableSites  # noqa: E402
+
+from shared.signing.code_hash import installed_code_hash  # noqa: E402
 
 PAGE, DATA = ROOT / "docs" / "planted-bugs.md", ROOT / "docs" / "data" / "planted-bugs.json"
 EPSILON, N_CANARIES, SAMPLE_RATE, LOCAL_STEPS = 8.0, 4000, 0.1, 25
@@ -72,6 +75,8 @@ def bug_row(bug: str, found: Audited, *, test: str) -> dict[str, object]:
     return {
         "bug": bug,
         "family": BUGS[bug].family if bug in BUGS else "",
+        "date": datetime.now(UTC).date().isoformat(),
+        "code_sha256": installed_code_hash(),
         "test": test,
         "stopped": found.stopped,
         **{method: found.refuted(method) for method in METHODS},
@@ -87,7 +92,7 @@ def page(measured: Mapping[str, Any]) -> str:
     lines = [
         "# Planted bugs",
         "",
-        "Written by `make planted-bugs`; nothing here is typed by hand.",
+        f"Written by `make planted-bugs`, {_when(rows)}; nothing here is typed by hand.",
         "",
         "Each bug is planted in the path of real runs: one training site with a register, a whole run "
         "of three sites, and the installed code, which the auditor tries by force. A test of its must "
@@ -110,6 +115,13 @@ def page(measured: Mapping[str, Any]) -> str:
         *(_line(row) for row in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _when(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The day of measuring; first and last where rows were measured anew, and of how many codes."""
+    days, codes = sorted({row["date"] for row in rows}), {row["code_sha256"] for row in rows}
+    said = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return said if len(codes) == 1 else f"{said}, with {len(codes)} versions of the code"
 
 
 def _line(row: Mapping[str, Any]) -> str:

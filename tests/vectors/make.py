@@ -7,18 +7,15 @@ writes the same bytes, and a test tells when a format changed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from client.gate.gate import _departure
-from client.gate.ledger_file import LedgerFile
 from client.gate.outbox import Outbox
 from server.federation.compose import compose_settings
 from shared.contract.payload import pack, payload_sha256, unsealed
@@ -36,38 +33,27 @@ from shared.contract.protocol import (
     vector_sha256,
 )
 from shared.privacy.cost import event_of
-from shared.privacy.ledger_format import (
-    _FIELDS,
-    _ROW_DOMAIN,
-    GENESIS,
-    LEDGER_VERSION,
-    RELEASED,
-    Countersignature,
-    LedgerRow,
-    members_sha256,
-)
+from shared.privacy.ledger_format import GENESIS, RELEASED, LedgerRow, members_sha256
 from shared.privacy.statement import Artefact, Statement, countersign_statement, sign_statement
 from shared.signing.canonical import canonical_json, sha256_hex
-from shared.signing.countersign import countersign
+from shared.signing.countersign import _content as countersigned_bytes
 from shared.signing.envelope import encode_envelope, pre_auth_encoding
-from shared.signing.keys import SigningKey
 from tests.practice.practice_plan import plan_of
 from tests.practice.practice_statement import predicate
+from tests.vectors.ledgers import (
+    COORDINATOR,
+    ELM,
+    HOUR,
+    SITE,
+    Vector,
+    ledger_vectors,
+    practice_key,
+    row_after,
+    seen_head,
+)
 
 FOLDER = Path(__file__).resolve().parent
-SITE = "elm"
-HOUR = "2026-01-01T10:00:00+00:00"
 EPSILON = 0.875  # of a departure; any number
-Vector = dict[str, object]
-
-
-def practice_key(name: str) -> SigningKey:
-    """A key that everybody knows."""
-    secret = hashlib.sha256(f"osteofed practice key {name}".encode()).digest()
-    return SigningKey(Ed25519PrivateKey.from_private_bytes(secret))
-
-
-ELM, ELM_NEXT, COORDINATOR = map(practice_key, ("elm", "elm next", "coordinator"))
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ def play(folder: Path) -> Run:
         release_sha256="",
         lock_sha256="",
         ledger_head=opened.sha256,
-        countersignature=_seen(opened, plan.sha256).signature,
+        countersignature=seen_head(opened, plan.sha256).signature,
     )
     reply = SumReply(
         plan_sha256=plan.sha256,
@@ -135,104 +121,6 @@ def practice_plan() -> Plan:
     return Plan.model_validate(drafted | {"coordinator_key": COORDINATOR.public_hex})
 
 
-def row_after(
-    before: LedgerRow | None,
-    kind: str,
-    *,
-    version: int = LEDGER_VERSION,
-    key: SigningKey = ELM,
-    **values: object,
-) -> LedgerRow:
-    """The next row of a kind; of what its version does not have nothing is set."""
-    index = before.index + 1 if before else 0
-    plain = {
-        "version": version,
-        "index": index,
-        "previous_sha256": before.sha256 if before else GENESIS,
-        "utc": HOUR,
-        "site": SITE,
-        "public_key": key.public_hex,
-        "kind": kind,
-        "nonce": f"{index:032x}",
-    }
-    known = {name: value for name, value in (plain | values).items() if name in _FIELDS[version]}
-    return LedgerRow(**known)  # type: ignore[arg-type]
-
-
-def rows_of_version(version: int) -> Iterator[tuple[LedgerRow, SigningKey | None]]:
-    """A row of each kind that a version had, with the key that a row hands over to."""
-    hashes = {"plan_sha256": "a" * 64, "request_sha256": "b" * 64, "payload_sha256": "c" * 64}
-    named = {"purpose": "train", "run": "practice", "stage": "train", "round": 1, **hashes}
-    of_patients = {"members_sha256": members_sha256(["x", "y"]), "charge_class": "dp"}
-    of_noise = {"noise_multiplier": 4.25, "sample_rate": 1.0, "steps": 3, "stage_kind": "gradient"}
-    charged = named | of_patients | of_noise | {"payload_sha256": ""}
-    place = {"place_sha256": sha256_hex(b"practice place")}
-    yield (row := row_after(None, "opened", version=version, **place)), None
-    yield (charge := row_after(row, "charge", version=version, **charged)), None
-    row = charge
-    if version >= 5:
-        about = named | {"charge_index": charge.index, "payload_sha256": ""}
-        yield (row := row_after(row, "attempt", version=version, **about)), None
-    about = named | {"charge_index": charge.index, "status": RELEASED}
-    yield (row := row_after(row, "outcome", version=version, **about)), None
-    if version >= 6:
-        lock = {"lock_sha256": "d" * 64, "approved_by": "Ada Lovelace"}
-        yield (row := row_after(row, "accepted", version=version, **lock)), None
-    key = ELM
-    if version >= 2:
-        new = {"next_public_key": ELM_NEXT.public_hex, "approved_by": "Ada Lovelace"}
-        draft = row_after(row, "rotated", version=version, **new)
-        signature = ELM_NEXT.sign(draft.rotation.content)
-        yield (row := replace(draft, next_signature=signature)), ELM_NEXT
-        key = ELM_NEXT
-    if version >= 5:
-        yield row_after(row, "moved", version=version, key=key, **place), None
-
-
-def grown_rows() -> Iterator[tuple[LedgerRow, SigningKey | None]]:
-    """A ledger that lived through every version: a charge by each."""
-    row = None
-    for version in range(1, LEDGER_VERSION + 1):
-        values = {"plan_sha256": "a" * 64, "request_sha256": f"{version:064x}", "stage": "train"}
-        kind = "charge" if row else "opened"
-        yield (row := row_after(row, kind, version=version, **(values if row else {}))), None
-
-
-def ledger_vectors(run: Run) -> Iterator[Vector]:
-    """The ledger of the run, one of each version, one of all."""
-    yield _ledger("run", [(row, None) for row in run.rows], seen=run.plan.sha256)
-    for version in range(1, LEDGER_VERSION + 1):
-        yield _ledger(f"every kind of row, version {version}", list(rows_of_version(version)))
-    yield _ledger("rows of every version", list(grown_rows()))
-
-
-def _ledger(
-    name: str, rows: Sequence[tuple[LedgerRow, SigningKey | None]], *, seen: str = ""
-) -> Vector:
-    """A ledger as the site's own writer leaves it on disk."""
-    with tempfile.TemporaryDirectory() as found:
-        folder = Path(found, "ledger")
-        ledger = LedgerFile(folder, site=SITE, key=ELM, admit=lambda _: None)
-        with ledger.held():
-            for row, next_key in rows:
-                ledger.append(row, next_key=next_key)
-            if seen:
-                ledger.append_countersignature(_seen(rows[0][0], seen))
-        beside = folder / "countersigned.jsonl"
-        versions = sorted({row.version for row, _ in rows})
-        return {
-            "format": "ledger",
-            "name": name,
-            "trusted_key": ELM.public_hex,
-            "fields": {str(version): list(_FIELDS[version]) for version in versions},
-            "file": (folder / "ledger.jsonl").read_text(),
-            "signed": [(_ROW_DOMAIN + row.content).decode() for row, _ in rows],
-            "row_sha256": [row.sha256 for row, _ in rows],
-            "countersigned": beside.read_text() if beside.exists() else "",
-            "witness": Path(found, "ledger-witness.json").read_text(),
-        }
-
-
 def request_vectors(run: Run) -> Iterator[Vector]:
     """A request to train; one to measure a locked release at a state of a learner."""
     measuring = replace(
@@ -251,15 +139,16 @@ def request_vectors(run: Run) -> Iterator[Vector]:
             "release_sha256": request.release_sha256,
             "lock_sha256": request.lock_sha256,
         }
+        seen = countersigned_bytes(SITE, request.plan_sha256, request.ledger_head)
         yield {
             "format": "request",
             "name": name,
             "version": PROTOCOL_VERSION,
             "site": SITE,
-            "coordinator_key": COORDINATOR.public_hex,
+            "trusted": [COORDINATOR.public_hex],
             "file": pack(request).decode(),
-            "identity": canonical_json(identity).decode(),
-            "request_sha256": request_sha256(request),
+            "hashed": [[canonical_json(identity).decode(), request_sha256(request)]],
+            "signed": [[COORDINATOR.public_hex, seen.decode(), request.countersignature]],
         }
 
 
@@ -288,16 +177,17 @@ def reply_vectors(run: Run) -> Iterator[Vector]:
         outbox = Outbox(Path(found, "outbox"), Path(found, "replies"))
         for name, message in replies(run).items():
             stored = outbox_form(outbox, Path(found, "replies"), message)
-            is_signed = not isinstance(message, Refusal)
-            signed = {"public_key": ELM.public_hex, "signed": signed_bytes(message).decode()}
+            signed = []
+            if not isinstance(message, Refusal):
+                signed = [[ELM.public_hex, signed_bytes(message).decode(), message.signature]]
             yield {
                 "format": "reply",
                 "name": name,
                 "version": PROTOCOL_VERSION,
-                **(signed if is_signed else {}),
+                "trusted": [key for key, *_ in signed],
                 "file": pack(message).decode(),
-                "stored": stored,
-                "payload_sha256": payload_sha256(message),
+                "hashed": [[stored, payload_sha256(message)]],
+                "signed": signed,
             }
 
 
@@ -309,7 +199,7 @@ def outbox_form(outbox: Outbox, folder: Path, message: Wire) -> str:
 
 def outbox_vectors(run: Run) -> Iterator[Vector]:
     """The log of what left: a hello, a refusal, and the total of the run."""
-    made = replies(run)
+    made, hashed = replies(run), list[list[str]]()
     left = [
         (made["hello"], "query.hello", "public", 0.0),
         (made["a refusal, which is not signed"], "refusal", "status", 0.0),
@@ -324,13 +214,18 @@ def outbox_vectors(run: Run) -> Iterator[Vector]:
                 )
             )
         text = Path(found, "outbox.jsonl").read_text()
+        for (message, *_), line in zip(left, text.splitlines(), strict=True):
+            stored, sent = outbox_form(outbox, Path(found), message), pack(message)
+            hashed.append([stored, payload_sha256(message)])
+            hashed += [[said, sha256_hex(said.encode())] for said in (line, sent.decode())]
     yield {
         "format": "outbox",
         "name": "run",
         "file": text,
         "messages": [pack(message).decode() for message, *_ in left],
-        "line_sha256": [sha256_hex(line.encode()) for line in text.splitlines()],
-        "message_sha256": [sha256_hex(pack(message)) for message, *_ in left],
+        "trusted": [],
+        "hashed": hashed,
+        "signed": [],
     }
 
 
@@ -361,13 +256,14 @@ def statement_vectors(run: Run) -> Iterator[Vector]:
     )
     once = sign_statement(stated, ELM)
     for name, envelope in (("run", once), ("countersigned", countersign_statement(once, COORDINATOR))):
+        signed = pre_auth_encoding(envelope.payload_type, envelope.payload).decode()
         yield {
             "format": "statement",
             "name": name,
-            "signers": [each.public_key for each in envelope.signatures],
+            "trusted": [each.public_key for each in envelope.signatures],
             "file": encode_envelope(envelope).decode(),
-            "payload": envelope.payload.decode(),
-            "signed": pre_auth_encoding(envelope.payload_type, envelope.payload).decode(),
+            "hashed": [],
+            "signed": [[each.public_key, signed, each.signature] for each in envelope.signatures],
         }
 
 
@@ -378,13 +274,14 @@ def plan_vectors(run: Run) -> Iterator[Vector]:
         write_plan(Path(folder) / "plan.json", ends, COORDINATOR)
         file = (Path(folder) / "plan.json").read_text()
     for name, plan, text in (("run", run.plan, run.plan_file), ("with a last day", ends, file)):
+        content, signature = plan.canonical().decode(), json.loads(text)["signature"]
         yield {
             "format": "plan",
             "name": name,
-            "coordinator_key": COORDINATOR.public_hex,
+            "trusted": [COORDINATOR.public_hex],
             "file": text,
-            "canonical": plan.canonical().decode(),
-            "sha256": plan.sha256,
+            "hashed": [[content, plan.sha256]],
+            "signed": [[COORDINATOR.public_hex, content, signature]],
         }
 
 
@@ -401,9 +298,10 @@ def canonical_vectors() -> Iterator[Vector]:
         yield {
             "format": "canonical",
             "name": name,
+            "trusted": [],
             "file": text,
-            "canonical": written.decode(),
-            "sha256": sha256_hex(written),
+            "hashed": [[written.decode(), sha256_hex(written)]],
+            "signed": [],
         }
 
 
@@ -414,7 +312,7 @@ def vectors() -> dict[str, str]:
     made = {
         "canonical": canonical_vectors(),
         "plan": plan_vectors(run),
-        "ledger": ledger_vectors(run),
+        "ledger": ledger_vectors(run.rows, plan_sha256=run.plan.sha256),
         "request": request_vectors(run),
         "reply": reply_vectors(run),
         "outbox": outbox_vectors(run),
@@ -424,16 +322,6 @@ def vectors() -> dict[str, str]:
         f"{name}.json": json.dumps(list(found), indent=1, ensure_ascii=False) + "\n"
         for name, found in made.items()
     }
-
-
-def _seen(row: LedgerRow, plan_sha256: str) -> Countersignature:
-    signature = countersign(COORDINATOR, site=SITE, plan_sha256=plan_sha256, ledger_head=row.sha256)
-    return Countersignature(
-        head_sha256=row.sha256,
-        plan_sha256=plan_sha256,
-        coordinator_key=COORDINATOR.public_hex,
-        signature=signature,
-    )
 
 
 def _charged(plan: Plan, request: SumRequest) -> dict[str, object]:

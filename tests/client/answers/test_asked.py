@@ -320,6 +320,7 @@ def test_whoever_was_in_any_version_of_the_cohort_is_not_accrued(sites: TableSit
         ("train", {"lock_sha256": RELEASE}, "protocol.unwanted-release"),
         ("description", {"release_sha256": RELEASE}, "protocol.unwanted-release"),
         ("description", {"lock_sha256": RELEASE}, "protocol.unwanted-release"),
+        ("internal", {"lock_sha256": RELEASE}, "protocol.unwanted-release"),
         ("internal", {"release_sha256": ""}, "protocol.no-such-release"),
         ("internal", {"release_sha256": "F" * 64}, "protocol.no-such-release"),
         ("internal", {"release_sha256": "f" * 65}, "protocol.no-such-release"),

@@ -148,13 +148,16 @@ def _vectors() -> Iterator[str]:
         rows.append((code(path.name), len(vectors), shown))
     yield from ("", "## Test vectors", "")
     yield f"`tests/vectors/*.json`, ledger rows in versions 1 to {LEDGER_VERSION}; `file` is the text"
-    yield "of the file or message, the rest what a program must compute from it, and the keys to"
-    yield "trust. Vectors named `run` are of one run. The secret of a practice key NAME is the SHA-256"
-    yield "of `osteofed practice key NAME`: `elm`, `elm next`, `coordinator`."
+    yield "of the file or message, `trusted` the keys that were learnt at enrolment. A program has"
+    yield "read a file rightly when it hashes and signs what the vector says, in this order: `hashed`"
+    yield "holds `[text, hash]`, `signed` holds `[key, text, signature]`. Vectors named `run` are of"
+    yield "one run. The secret of a practice key NAME is the SHA-256 of `osteofed practice key NAME`:"
+    yield "`elm`, `elm next`, `coordinator`."
     yield from table(("file", "vectors", "hold"), rows)
     yield "`python tests/vectors/verify.py tests/vectors/*.json` checks them with nothing of this"
-    yield "project: it needs Python and `cryptography`. A test changes one byte at a time and sees each"
-    yield "refused. `make vectors` writes them anew after a format was changed on purpose."
+    yield "project: it is one file and needs Python and `cryptography`. A test changes one byte at a"
+    yield "time and sees each refused; another breaks what each of its checks is for. `make vectors`"
+    yield "writes the vectors anew after a format was changed on purpose."
 
 
 def _shown(prefix: bytes) -> str:

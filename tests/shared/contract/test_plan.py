@@ -250,6 +250,12 @@ def test_a_roster_entry_out_of_range_is_refused(plan: Plan, values: dict[str, ob
         Plan.model_validate(plan.model_dump() | {"roster": [entry]})
 
 
+def test_a_roster_that_names_a_site_twice_is_refused(plan: Plan) -> None:
+    twice = [entry.model_dump() for entry in (*plan.roster, plan.roster[0])]
+    with pytest.raises(ValueError, match="sites of the roster must differ in name"):
+        Plan.model_validate(plan.model_dump() | {"roster": twice})
+
+
 @pytest.mark.parametrize("run", ["ab", "-abc", "Run", "a" * 62, "a/b", ""])
 def test_a_run_is_named_by_what_can_be_a_folder(plan: Plan, run: str) -> None:
     with pytest.raises(ValueError, match="run"):

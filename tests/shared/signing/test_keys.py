@@ -50,6 +50,10 @@ def test_signatures_are_those_of_the_standard() -> None:
         (PUBLIC[:-2], b"\x72", SIGNATURE),
         ("ff" + PUBLIC[2:], b"\x72", SIGNATURE),
         ("zz" * 32, b"\x72", SIGNATURE),
+        # the same bytes in another spelling, which other programs need not read
+        (PUBLIC, b"\x72", SIGNATURE.upper()),
+        (PUBLIC, b"\x72", f"{SIGNATURE[:2]} {SIGNATURE[2:]}"),
+        (PUBLIC.upper(), b"\x72", SIGNATURE),
     ],
 )
 def test_a_wrong_or_malformed_signature_is_false_and_never_an_error(

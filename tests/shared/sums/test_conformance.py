@@ -13,7 +13,7 @@ import pytest
 import torch
 from practice_patients import practice_patients, practice_settings
 from practice_plan import plan_of, trained
-from practice_sums import SUMS, Case
+from practice_sums import CLASSES, SUMS, Case, of_learner
 
 from shared.contract.model_settings import Caps
 from shared.contract.settings import PrivacySettings
@@ -102,6 +102,14 @@ def row_of(asked: Sum[Any], state: State, patients: Any, index: int) -> np.ndarr
 def test_every_learner_of_the_table_is_held_to_the_contract() -> None:
     named = {type(SUMS[name].asked).__name__.lower() for name in SUMS}
     assert {kind.replace("_", "") for kind in LEARNERS} <= named
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_every_learner_of_which_a_state_is_sent_is_tried_in_hostile_states(kind: str) -> None:
+    case = of_learner(kind, n_classes=0 if kind == "second_moments" else CLASSES)
+    sent = [state for state in some(states_of(case)) if len(state.vector)]
+    assert sent or len(case.asked.shares()) == 1, "no state of a learner of several sums was tried"
+    assert all(len(list(hostile_states(state))) > 1 for state in sent)
 
 
 def test_shares_add_up_to_one(case: Case) -> None:
