@@ -132,10 +132,12 @@ def _plan(folder: Path, told: dict[str, object]) -> dict[str, Any]:
     written = canonical_json(content)
     written_sha256, approval = sha256_hex(written), folder / "approvals" / f"{name}.json"
     stages = {f"{place} {each['name']}": each for place, each in enumerate(content.pop("stages"))}
-    roster = {each["site"]: each for each in content.pop("roster")}
+    entries = content.pop("roster")
+    roster = {each["site"]: each for each in entries}
     key = roster.get(folder.name, {}).get("public_key", "")
     standing = {"approval": _approval(approval, key), "is_under_its_hash": written_sha256 == name}
     standing["signature"] = _signed_by(content["coordinator_key"], written, envelope["signature"])
+    standing["enters"] = ", ".join(each["site"] for each in entries)
     return content | standing | {"stages": stages, "roster": roster}
 
 
