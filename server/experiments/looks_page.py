@@ -11,10 +11,11 @@ from server.experiments.looks_plot import AUC, hospital_of, mean_of
 from server.experiments.outcome import Mean, Outcome, Row
 from server.experiments.system import EXTERNAL
 from server.simulation.looks import IOU, LOOKS
-from shared.measures.bone import DELTA
+from shared.measures.bone import DELTA, DIFFERENCES
 from shared.sums.intervals import normal_quantile
 
 _CONFIDENCE = 0.95
+_BONE, *_ = DIFFERENCES
 # What is "about 0": the whole interval lies within it, or below.
 _ABOUT = 0.05
 _SO, _OTHERWISE, _NOT_TOLD = "so it is", "**not so here**", "**not told**"
@@ -61,10 +62,15 @@ def looks_section(outcome: Outcome) -> list[str]:
     if not rows:
         return []
     said = "Where the model looks ([what is measured](explanation/looking-at-bone.md)); 0 is chance:"
-    found = [row.mean for row in outcome.rows if row.figure == DELTA and row.mean]
-    n_told = sum(mean.low > 0 for mean in found)
-    seen = f"Δ bone − Δ random is told above 0 in {n_told} of {len(found)} lines" + (
-        "." if n_told else ": **no arm is seen to use bone here.**"
+    lows: dict[tuple[str, str, str], dict[str, float]] = {}
+    for row in outcome.rows:
+        if row.figure in (_BONE, DELTA) and row.mean:
+            lows.setdefault((row.arm, row.training, row.place), {})[row.figure] = row.mean.low
+    users = [arm for (arm, *_), low in lows.items() if len(low) == 2 and min(low.values()) > 0]
+    who = ", ".join(dict.fromkeys(users)) or "**no arm is seen to use bone here**"
+    seen = (
+        "Δ bone and Δ bone − Δ random are both told above 0 in "
+        f"{len(users)} of {len(lows)} lines: {who}."
     )
     return ["", said, "", *looks_head(), *rows, "", seen]
 

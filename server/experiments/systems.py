@@ -391,6 +391,10 @@ SYSTEMS = (
         arms=(
             _CHEST_PROBE,
             Arm(
+                name="films alone",
+                settings=("experiment=fm_cxr", "features.sources=[{kind:image}]"),
+            ),
+            Arm(
                 name="clinical only",
                 settings=("task=bmd_classes", "encoder=none", "fusion=clinical_only"),
             ),
@@ -398,7 +402,7 @@ SYSTEMS = (
         ),
         ablations=(
             Ablation(first="vit-probe", second="clinical only"),
-            Ablation(first="vit-probe", second="radiomics"),
+            Ablation(first="vit-probe", second="films alone"),
         ),
         figures=("AUC", "accuracy"),
         stand_ins=_CHEST_STAND_INS,

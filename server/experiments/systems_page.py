@@ -17,6 +17,7 @@ from server.experiments.readings import place_in_table
 from server.experiments.readings_page import readings_section
 from server.experiments.system import (
     ALONE,
+    DELTA,
     EPSILON,
     EXTERNAL,
     FEDERATED,
@@ -39,6 +40,7 @@ from server.experiments.systems_tables import (
     short_table,
     whole_table,
 )
+from server.federation.sweep import share_of
 from shared.machine.files import PROJECT, write_atomic
 
 DATA = "docs/data/experiments.json"
@@ -124,6 +126,11 @@ def systems_page(
 
 def _about(system: System) -> list[str]:
     said = [f"{_capital(system.paper)}.", "", f"Patients: {system.population.says}."]
+    if system.share_epsilon:
+        each = share_of(EPSILON, len(system.arms), delta=DELTA)
+        said[2] += (
+            f" All {len(system.arms)} arms together are under ε = {EPSILON:g}, each under {each:.2f}."
+        )
     if system.stand_ins:
         said += ["", "Stand-ins: " + "; ".join(system.stand_ins) + "."]
     return said

@@ -170,6 +170,9 @@ def _body_bones(
     bodies: tuple[Body, ...], losses: tuple[HeightLoss, ...], traits: Traits, rng: np.random.Generator
 ) -> list[Bone]:
     lost = {loss.level: loss for loss in losses}
+    lumbar = ("L1", "L2", "L3", "L4")
+    # fractured bodies are left out, unless all are
+    measured = [name for name in lumbar if name not in lost] or lumbar
     bones = []
     for body in bodies:
         level = SPINE[body.name]
@@ -178,8 +181,7 @@ def _body_bones(
         denser = 1.0 if loss is None else 1 / (1 - 0.7 * (loss.anterior + loss.middle) / 2)
         rim = body_rim(body, level.length, spur=max(0.0, float(rng.normal(0.4, 0.8))))
         plate = Outline(rim, level.width, 5.5, 0.55 * traits.cortex_ratio, denser)
-        is_measured = body.name in ("L1", "L2", "L3", "L4") and loss is None
-        bones.append(Bone(body.name, outlines=(plate,), is_measured=is_measured))
+        bones.append(Bone(body.name, outlines=(plate,), is_measured=body.name in measured))
     return bones
 
 

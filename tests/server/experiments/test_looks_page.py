@@ -8,8 +8,9 @@ from practice_experiments import looked_outcome, looks
 from server.experiments.looks_page import apart, looks_section, shortcut_section
 from server.experiments.looks_plot import mean_of
 from server.experiments.outcome import Outcome
-from server.simulation.looks import IOU
+from server.simulation.looks import IOU, LOOKS
 
+BONE, *_ = LOOKS
 ALONE, TOGETHER = "alone: larch", "federated"
 OUTSIDE = {"auc": 0.60, "delta": 0.1, "iou": 0.0}
 
@@ -102,9 +103,15 @@ def test_where_nobody_was_asked_where_it_looks_there_is_no_section() -> None:
     assert looks_section(looked_outcome("plain", {("probe", TOGETHER, "external", "AUC"): 0.8})) == []
     lines = looks_section(CLEAN)
     assert "| probe | alone: larch | larch | 0.750 (0.710 to 0.790) |" in "\n".join(lines)
-    assert lines[-1] == "Δ bone − Δ random is told above 0 in 2 of 2 lines."
+    # hiding bone costs nothing that is told: hiding as much else gains
+    assert lines[-1].endswith("in 0 of 2 lines: **no arm is seen to use bone here**.")
+    used = looks("federated", "external", auc=0.7, delta=0.1, iou=0.0) | {
+        ("probe", "federated", "external", BONE): 0.09
+    }
+    uses_bone = "are both told above 0 in 1 of 1 lines: probe."
+    assert looks_section(looked_outcome("sees", used))[-1].endswith(uses_bone)
     blind = looked_outcome("blind", looks(ALONE, "external", auc=0.7, delta=0.0, iou=0.0))
-    assert looks_section(blind)[-1].endswith("in 0 of 1 lines: **no arm is seen to use bone here.**")
+    assert looks_section(blind)[-1].endswith("in 0 of 1 lines: **no arm is seen to use bone here**.")
 
 
 def test_errors_of_different_patients_are_added() -> None:

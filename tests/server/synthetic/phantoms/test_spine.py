@@ -1,10 +1,12 @@
 """The spine: heights are as declared, fractures bend it, and a reader's classes overlap."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from server.synthetic.phantoms import spine
 from server.synthetic.phantoms.outlines import depth_within
 from server.synthetic.phantoms.scene import HeightLoss
 from server.synthetic.phantoms.spine import (
@@ -109,6 +111,16 @@ def test_a_person_with_the_finding_has_lost_height_and_one_without_has_not(seen)
     # a fractured vertebra is not measured: its bone lies closer
     measured = {bone.name for bone in scene.bones if bone.is_measured}
     assert not measured & {loss.level for loss in scene.losses}
+
+
+def test_of_a_spine_whose_lumbar_bodies_are_all_fractured_these_are_measured(seen, monkeypatch):
+    lumbar = ("L1", "L2", "L3", "L4")
+    losses = tuple(replace(WEDGE, level=level) for level in lumbar)
+    monkeypatch.setattr(spine, "_draw_losses", lambda rng: losses)
+    scene, film = seen("spine", 3, is_positive=True)
+    assert {bone.name for bone in scene.bones if bone.is_measured} == set(lumbar)
+    assert 0.1 < film.truth.bmd_g_cm2 < 2.0
+    assert film.pixels.std() > 50
 
 
 def test_an_aorta_without_a_plaque_is_no_bone():
