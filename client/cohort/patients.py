@@ -92,13 +92,14 @@ def _split_of(site: Site, plan: Plan, cohort: Cohort, split: Split | None) -> Sp
     arrays = assemble(cohort, split, schema=settings.cohort, task=settings.task)
     has_encoder = settings.encoder.name != "none"
     is_frozen = settings.encoder.training == "frozen"
+    places = film_places(site, plan) if settings.features.of_films else 0
     batch = batch_of(
         plan,
         cohort,
         arrays,
         tokens=load_tokens(site, plan, cohort) if settings.reads_tokens else no_tokens(cohort),
         films=None if is_frozen else _load_store(site, plan, cohort),
-        film_columns=load_film_columns(site, settings, cohort, places=film_places(site, plan)),
+        film_columns=load_film_columns(site, settings, cohort, places=places),
     )
     if settings.features.of_films or (has_encoder and settings.fusion.name != "clinical_only"):
         _require_films(cohort, batch)

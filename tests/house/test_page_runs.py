@@ -36,7 +36,8 @@ test ! -e aster
 
 <!-- run: founding -->
 ```sh
-osteofed-coordinator enrol aster/join-request.json   # a comment
+key=$(sed -n 's/.*"public_key": "\\(.*\\)".*/\\1/p' aster/join-request.json)
+osteofed-coordinator enrol aster/join-request.json --site-key "$key"   # a comment
 echo y | osteofed-site join coordinator/enrolments/aster.json
 cat words/hello.txt
 ```
