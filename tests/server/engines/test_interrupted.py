@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -37,6 +38,8 @@ def shown_at_terminal(run: Path, stage: str, answer: bytes) -> str:
     own, its = pty.openpty()
 
     def own_terminal() -> None:
+        # a program that runs in the background passes on that it hears no Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
