@@ -290,8 +290,9 @@ def test_the_spread_and_the_error_of_a_learner_are_in_one_unit(monkeypatch: pyte
 ENCODER = EncoderSettings(name="resnet34", sha256="a" * 64)
 
 
-def test_the_time_to_encode_is_that_of_every_film_by_every_encoder_that_is_due(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("places", "n_films"), [(0, 30), (40, 40)])
+def test_the_time_to_encode_is_that_of_every_film_or_place_by_every_encoder_that_is_due(
+    monkeypatch: pytest.MonkeyPatch, places: int, n_films: int
 ) -> None:
     # before and after 8 films: half a second each, then a quarter
     moments = iter([100.0, 104.0, 200.0, 202.0])
@@ -299,6 +300,7 @@ def test_the_time_to_encode_is_that_of_every_film_by_every_encoder_that_is_due(
     monkeypatch.setattr("shared.model.encoders.load_encoder", lambda *_: torch.nn.Identity())
     monkeypatch.setattr("shared.model.encoders.encode", lambda _, films: asked.append(len(films)))
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(measuring, "film_places", lambda *_: places)
     lacking, done = (Path("absent"), ENCODER), (Path(__file__), ENCODER)
     monkeypatch.setattr(measuring, "encoded_blocks", lambda *_: [lacking, done, lacking])
     settings = SimpleNamespace(device="cpu", cohort=SimpleNamespace(image_pixels=8))
@@ -308,7 +310,7 @@ def test_the_time_to_encode_is_that_of_every_film_by_every_encoder_that_is_due(
         SimpleNamespace(images=range(30), exams=range(12)),
     )
     assert asked == [1, 8, 1, 8]
-    assert seconds == 15.0 + 7.5
+    assert seconds == n_films * (0.5 + 0.25)
 
 
 def test_the_command_shows_it_to_people_and_to_programs(sites: TableSites) -> None:
