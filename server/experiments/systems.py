@@ -82,15 +82,15 @@ SYSTEMS = (
         population=HIP_FILMS,
         arms=(
             Arm(name=_ATTENTION, settings=_XATTN),
-            Arm(name="concatenation", settings=("experiment=xattn_bmd", "fusion=concatenation")),
+            Arm(name="concatenation", settings=(*_XATTN, "fusion=concatenation")),
             Arm(name="film reads fields", settings=("experiment=xattn_bmd_image_reads",)),
             Arm(name="fields read film", settings=("experiment=xattn_bmd_clinical_reads",)),
             Arm(name="hidden layer", settings=("experiment=xattn_bmd_mlp",)),
-            Arm(name="plain loss", settings=("experiment=xattn_bmd", "task.loss_emphasis=0")),
-            Arm(name="image only", settings=("experiment=xattn_bmd", "fusion=image_only")),
+            Arm(name="plain loss", settings=(*_XATTN, "task.loss_emphasis=0")),
+            Arm(name="image only", settings=(*_XATTN, "fusion=image_only")),
             Arm(
                 name="clinical only",
-                settings=("experiment=xattn_bmd", "encoder=none", "fusion=clinical_only"),
+                settings=(*_XATTN, "encoder=none", "fusion=clinical_only"),
             ),
         ),
         ablations=(

@@ -165,9 +165,9 @@ def _maps_of_some(
     patient = _patients_of(before)
     base = rule.score(before.exams.outputs)
     for slot in range(n_slots):
-        alone = _one_slot(own, slot)
+        alone = None if cells else _one_slot(own, slot)
         for place in range(n_places):
-            if cells:
+            if alone is None:
                 hidden = hide_cell(read, slot, place, cells)
             else:
                 hidden = _with_slot(read, slot, reader.encode(hide_place(alone, 0, place, n_places)))
