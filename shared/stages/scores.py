@@ -29,20 +29,12 @@ from shared.stages.gradient import GradientSum
 from shared.stages.learner import LearnerSum
 from shared.stages.stage_sum import StageState
 from shared.train.patients import NO_EXAM, PatientBatch
-from shared.train.update import each_exam, encode_films, first_exams, score_exams
+from shared.train.update import Encode, each_exam, film_encoder, first_exams, score_exams
 
 Floats = NDArray[np.float64]
 
 # Decimals that float32 keeps of a standardised number, within 16 public SDs of the public mean.
 _DIGITS = 5
-
-
-class Encode(Protocol):
-    """Makes tokens of films where a model reads films, else gives the same patients."""
-
-    def __call__(self, patients: PatientBatch, *, places: int = 0) -> PatientBatch:
-        """The same patients; with ``places`` the work is that of so many."""
-        ...
 
 
 class Scorer(Protocol):
@@ -107,12 +99,7 @@ class GradientScorer:
         encoder = self._settings.encoder
         if encoder.training == "frozen":
             return _as_they_are, self, vector
-
-        def encode(patients: PatientBatch, *, places: int = 0) -> PatientBatch:
-            return encode_films(
-                self._settings, patients, vector, places=places, encoder_file=self._encoder_file
-            )
-
+        encode = film_encoder(self._settings, vector, encoder_file=self._encoder_file)
         # a fusion's weights come last
         frozen = encoder.model_copy(update={"training": "frozen"})
         head = copy(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -183,39 +183,45 @@ def score_exams(
     return output.numpy(), label.numpy()
 
 
-def encode_films(
-    settings: ModelSettings,
-    batch: PatientBatch,
-    weights: Weights,
-    *,
-    places: int = 0,
-    encoder_file: Path | None = None,
-) -> PatientBatch:
-    """The same patients with tokens [b,s,t,c] for their films, of a model that encodes them itself.
+class Encode(Protocol):
+    """Makes tokens of films where a model reads films, else gives the same patients."""
 
-    A film is encoded by itself, in batches of one size. Arguments as of ``score_exams``.
+    def __call__(self, patients: PatientBatch, *, places: int = 0) -> PatientBatch:
+        """The same patients; with ``places`` the work is that of so many."""
+        ...
+
+
+def film_encoder(
+    settings: ModelSettings, weights: Weights, *, encoder_file: Path | None = None
+) -> Encode:
+    """What makes tokens [b,s,t,c] of films, of a model that encodes them itself; it is built once.
+
+    A film is encoded by itself, in batches of one size; patients may come with some of the slots that
+    the plan has for films.
 
     Args:
         settings: of a plan whose encoder learns.
-        batch: with some of the slots that the plan has for films, or all of them.
         weights: trainable weights [p].
-        places: patients for whom there is work at least.
         encoder_file: as ``build_model`` takes it.
     """
-    device, n_films = choose_device(settings.device), batch.film_exam.shape[1]
+    device = choose_device(settings.device)
     model = cast(
         EndToEnd, build_model(settings, generator_seed=settings.seed, encoder_file=encoder_file)
     )
     load_flat(model, weights)
     model = model.to(device).eval()
-    size = patients_at_once(settings, device, n_films=n_films)
-    tokens = []
-    with torch.no_grad(), repeatable():
-        for part in make_batches(batch, size, places=places):
-            held = part.filled(size).with_films().to(device)
-            tokens.append(model.tokens_of(held.tokens, held.film_exam)[: len(part)].cpu())
-    encoded = torch.cat(tokens) if tokens else batch.fields.new_zeros(0, n_films, 0, 0)
-    return replace(batch, tokens=encoded, films=None)
+
+    def encode(patients: PatientBatch, *, places: int = 0) -> PatientBatch:
+        n_films, tokens = patients.film_exam.shape[1], []
+        size = patients_at_once(settings, device, n_films=n_films)
+        with torch.no_grad(), repeatable():
+            for part in make_batches(patients, size, places=places):
+                held = part.filled(size).with_films().to(device)
+                tokens.append(model.tokens_of(held.tokens, held.film_exam)[: len(part)].cpu())
+        encoded = torch.cat(tokens) if tokens else patients.fields.new_zeros(0, n_films, 0, 0)
+        return replace(patients, tokens=encoded, films=None)
+
+    return encode
 
 
 def first_exams(batch: PatientBatch) -> PatientBatch:

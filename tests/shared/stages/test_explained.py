@@ -26,8 +26,9 @@ from shared.stages.explained import (
     score_maps,
     shares_of_places,
 )
-from shared.stages.scores import Encode, Scorer, scorer_of
+from shared.stages.scores import Scorer, scorer_of
 from shared.train.patients import PatientBatch
+from shared.train.update import Encode
 
 N_PLACES = GRID * GRID
 RULE = decision_of(practice_settings("linear"))
